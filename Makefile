@@ -1,0 +1,36 @@
+# Two commands do everything on a fresh machine (Python 3.11, make, git): `make demo` and `make test`.
+PYTHON ?= python3
+PY := .venv/bin/python
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: demo test check lint types lock clean
+
+.venv/.ready: requirements.lock pyproject.toml
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: .venv/.ready  ## build the world, train one model on all twelve tasks, evaluate, report
+	$(PY) -m twelvefold demo
+
+test: .venv/.ready  ## every test
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
+
+lint: .venv/.ready
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	.venv/bin/lint-imports
+
+types: .venv/.ready
+	$(PY) -m mypy
+
+check: lint types test  ## lint, format, types, tests
+
+lock: .venv/.ready  ## remake requirements.lock from pyproject.toml
+	$(PY) -m pip install --quiet uv
+	$(PY) -m uv pip compile pyproject.toml --extra lab --extra dev --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate -o requirements.lock
+
+clean:
+	rm -rf .venv build *.egg-info src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

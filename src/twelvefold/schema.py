@@ -1,0 +1,244 @@
+"""The types that cross a file's border: what readers yield, stores hold, loaders batch, and the model answers.
+
+Plain data, no behaviour beyond checks and conversions, and nothing of ours imported. Tensors appear only as
+annotations, so that readers and audits never pay for importing torch.
+
+Letters in shapes:
+
+====== =====================================================================================================
+``B``  examples in a batch
+``K``  image-text pairs of one example (NLVR2 2, retrieval training 4, the rest 1)
+``P``  pairs in a batch, ``P = B * K``: what the trunk reads, row ``b * K + k`` being pair ``k`` of example ``b``
+``L``  text tokens, ``[CLS]`` and ``[SEP]`` included, the task token not
+``R``  region rows: row 0 is the whole image (IMG), then detected regions, then given candidate boxes
+``D``  numbers in one region's feature
+``A``  outputs of a head: answers or classes
+``C``  kinds the detector knows
+====== =====================================================================================================
+
+Masks are boolean and True means real. Boxes are ``x1, y1, x2, y2``; ``_px`` or ``_unit`` is in every name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+Box = tuple[float, float, float, float]
+"""``x1, y1, x2, y2``."""
+
+FamilyName = Literal["answers", "retrieval", "grounding", "verification"]
+"""The four task groups of section 2.1: G1 (Eq. 1), G2 (Eq. 2), G3 (Eq. 3), G4 (Eq. 4)."""
+
+Split = Literal["train", "val", "test"]
+
+
+class TwelvefoldError(Exception):
+    """Something a person can mend: what failed, expected, got, where, what to do. Ends a command with code 2."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ImageKey:
+    """A picture as its publisher names it: ``coco/391895``, ``vg/2318324``, ``flickr30k/1000092795``.
+
+    Two keys may name the same photograph; ``splits`` finds out, nothing else guesses.
+    """
+
+    source: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.source}/{self.id}"
+
+    @classmethod
+    def parse(cls, text: str) -> ImageKey:
+        source, _, id_ = text.partition("/")
+        if not source or not id_:
+            raise TwelvefoldError(f"an image key looks like 'coco/391895', got {text!r}")
+        return cls(source, id_)
+
+
+@dataclass(frozen=True, slots=True)
+class SoftAnswers:
+    """Answers with scores in 0..1 (VQA's min(1, 0.3 c)); empty when no annotator's answer is known."""
+
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassName:
+    """One class by name; empty when the annotators found none (SNLI-VE's gold label ``-``): never right."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PositivePair:
+    """The pair at ``index`` belongs together; every other pair of the example does not."""
+
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TargetBox:
+    """The box meant, not necessarily among the regions; scored by overlap (RefCOCO, RefCOCO+, RefCOCOg)."""
+
+    box_px: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The candidate box meant, by its place in ``Pair.candidates_px`` (Visual7W, GuessWhat)."""
+
+    index: int
+
+
+Label = SoftAnswers | ClassName | PositivePair | TargetBox | Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One image and one text: what the trunk reads once. ``candidates_px`` where the task gives the boxes."""
+
+    image: ImageKey
+    text: str
+    candidates_px: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One thing to learn from or be scored on: an id, K pairs and the label (None where it is withheld).
+
+    ``kind`` is what per-kind scores are grouped by (a question type, ``testA``). ``group`` names examples that
+    consistency judges together (NLVR2: the same sentence). ``linked`` lists ids that this one entails (GQA).
+    """
+
+    id: str
+    pairs: tuple[Pair, ...]
+    label: Label | None
+    kind: str = ""
+    group: str = ""
+    linked: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Regions:
+    """What a detector saw in one picture, best first.
+
+    boxes_px: (N, 4) float32, pixels of the original picture. features: (N, D) float16 or float32.
+    class_probs: (N, C) of the same type, or None where not kept.
+    """
+
+    boxes_px: NDArray[np.float32]
+    features: NDArray[np.floating]
+    width: int
+    height: int
+    class_probs: NDArray[np.floating] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """What a task is, before any recipe changes a number. Paper: section 2.1, 3.2; values of the supplement.
+
+    ``head``: tasks naming the same head share its weights. ``pairs``: K. ``max_tokens`` counts ``[CLS]`` and
+    ``[SEP]``. ``max_regions`` counts IMG and detected rows; given candidates come on top and are never cut.
+    ``vocabulary``: the task whose answer list this one predicts from. ``classes``: class names in head order.
+    """
+
+    name: str
+    title: str
+    family: FamilyName
+    head: str
+    metric: str
+    max_tokens: int
+    batch_size: int
+    lr: float
+    max_regions: int = 101
+    pairs: int = 1
+    epochs: int = 20
+    vocabulary: str = ""
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSpec:
+    """A head: its name, the family whose shape it has, its outputs by name, and K for heads that read K pairs.
+
+    ``outputs`` is the answer list or the class order; empty for retrieval and grounding heads (one logit).
+    """
+
+    name: str
+    kind: FamilyName
+    outputs: tuple[str, ...] = ()
+    pairs: int = 1
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """P = B * K rows of one task, padded here and nowhere else; each image is padded alone.
+
+    token_ids (P, L) int64; token_mask (P, L) bool; features (P, R, D) float32; boxes_px (P, R, 4) float32;
+    locations (P, R, 5) float32: x1/W, y1/H, x2/W, y2/H and area share; region_mask (P, R) bool;
+    candidate_mask (P, R) bool: rows that may be pointed at. target: what the family's loss wants (answers
+    (B, A), retrieval (B,) int64, grounding (P, R), verification (B,) int64 with -1 for no gold label), None
+    where labels are withheld.
+    """
+
+    task: str
+    pairs: int
+    example_ids: list[str]
+    token_ids: Tensor
+    token_mask: Tensor
+    features: Tensor
+    boxes_px: Tensor
+    locations: Tensor
+    region_mask: Tensor
+    candidate_mask: Tensor
+    target: Tensor | None = None
+
+
+@dataclass(slots=True, eq=False)
+class TrunkOutput:
+    """text (P, L', H_t) and regions (P, R, H_v): final states, L' counting the task token where there is one;
+    pooled_text and pooled_image (P, H): after the poolers. Paper: h_w, h_v, h_CLS, h_IMG of section 3."""
+
+    text: Tensor
+    regions: Tensor
+    pooled_text: Tensor
+    pooled_image: Tensor
+
+    @property
+    def fused(self) -> Tensor:
+        """(P, H): the holistic representation, h_IMG * h_CLS (Eqs. 1, 2, 4)."""
+        return self.pooled_text * self.pooled_image
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One answer or class with its probability, or one box with its probability."""
+
+    probability: float
+    name: str = ""
+    box_px: Box | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model says of one example, best first: what files, REST and the page all show.
+
+    ``ranked`` holds names (answers, verification), boxes (grounding) or image keys (retrieval).
+    """
+
+    example_id: str
+    task: str
+    ranked: tuple[Ranked, ...] = field(default=())
+
+    @property
+    def best(self) -> Ranked:
+        return self.ranked[0]
