@@ -59,7 +59,8 @@ def iou(a: ArrayLike, b: ArrayLike, convention: Convention = "continuous") -> Fl
         sides = np.where(sides > 1.0, sides, 0.0)
     shared = sides[..., 0] * sides[..., 1]
     total = area(a, convention)[:, None] + area(b, convention)[None, :] - shared
-    return np.divide(shared, total, out=np.zeros_like(shared), where=total > 0)
+    overlap: Floats = np.divide(shared, total, out=np.zeros_like(shared), where=total > 0)
+    return overlap
 
 
 def is_hit(overlap: ArrayLike, convention: Convention = "publishers") -> NDArray[np.bool_]:
