@@ -1,0 +1,42 @@
+"""Text as numbers: BERT's uncased WordPiece, from the vocabulary shipped beside this file.
+
+Paper: section 3.1 (words are WordPiece tokens, between ``[CLS]`` and ``[SEP]``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import BertWordPieceTokenizer
+
+VOCABULARY = Path(__file__).with_name("vocab.txt")
+PAD, UNK, CLS, SEP, MASK = 0, 100, 101, 102, 103
+"""Ids of the special pieces: their lines in the vocabulary."""
+
+
+class Tokens:
+    """The one tokenizer of the project. ``version`` changes with the vocabulary, and so do tables made with it."""
+
+    def __init__(self) -> None:
+        self._pieces = BertWordPieceTokenizer(str(VOCABULARY), lowercase=True)
+        self.size: int = self._pieces.get_vocab_size()
+        self.version = "wordpiece-" + hashlib.sha256(VOCABULARY.read_bytes()).hexdigest()[:16]
+
+    def ids(self, text: str) -> list[int]:
+        """The ids of a text, uncut, without ``[CLS]`` and ``[SEP]``; none for a text of blanks."""
+        return self.many([text])[0]
+
+    def many(self, texts: Sequence[str]) -> list[list[int]]:
+        """:meth:`ids` of every text, several times as fast."""
+        return [list(found.ids) for found in self._pieces.encode_batch(list(texts), add_special_tokens=False)]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Readable text again, without special pieces; lower case, and with blanks as BERT's pieces have them."""
+        return str(self._pieces.decode(list(ids), skip_special_tokens=True))
+
+
+def framed(ids: Sequence[int], max_tokens: int) -> list[int]:
+    """``[CLS]``, the first ``max_tokens - 2`` ids, ``[SEP]``: the end of a long text is cut, never ``[SEP]``."""
+    return [CLS, *ids[: max(max_tokens - 2, 0)], SEP]
