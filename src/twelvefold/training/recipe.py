@@ -1,0 +1,322 @@
+"""A recipe: everything that a run varies, in one short TOML file, checked whole before anything is loaded.
+
+``Recipe.load("demo")`` gives a shipped recipe, ``Recipe.load("my/recipe.toml")`` your own. Everything the paper
+varies is a value here, with the paper's choice as the default (sections 3.2, 3.3 and the supplement); a value that
+is left out keeps its default, and a misspelt name is refused with the closest valid one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from twelvefold.schema import TaskSpec, TwelvefoldError
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+CountOrAll = Annotated[int, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Positive = Annotated[float, msgspec.Meta(gt=0.0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0.0)]
+
+
+class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file: no other names than its fields."""
+
+
+class WorldChoice(Strict, frozen=True, kw_only=True):
+    """The embedded world to build, where the recipe is not about data of your own."""
+
+    images: Count = 2000
+    seed: int = 0
+
+
+class DataChoice(Strict, frozen=True, kw_only=True):
+    """What ``prepare`` makes of the official files."""
+
+    clean: bool = True
+    """Take every task's test pictures out of every task's train and val (section 2.2); false: full data."""
+    min_count: Count = 9
+    """How often an answer must occur to be in the answer list; 9 is the paper's for the real data."""
+    skip_bad: bool = False
+    """Count and list malformed records instead of stopping at the first."""
+
+
+class ExtractChoice(Strict, frozen=True, kw_only=True):
+    """How pictures become regions."""
+
+    detector: str = ""
+    """Weights of a detector of your own; empty: the one that ships with the package."""
+    max_regions: Count = 100
+    """Detected regions kept per picture, best first; 100 is the paper's (IMG comes on top)."""
+
+
+class TaskChoice(Strict, frozen=True, kw_only=True):
+    """Numbers of one task that differ from the ones its dataset states (``TASK``, the supplement's values)."""
+
+    batch_size: Count | None = None
+    lr: Positive | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=3)] | None = None
+    max_regions: Count | None = None
+    epochs: Count | None = None
+    max_examples: Count | None = None
+    """Training examples read by ``prepare``; the first so many. None: all."""
+    options: dict[str, bool | int | float | str] = {}
+    """Keyword arguments of the dataset's reader."""
+
+
+class TrainingChoice(Strict, frozen=True, kw_only=True):
+    """How the one model learns the tasks together. Paper: section 3.3."""
+
+    iterations: CountOrAll = 0
+    """Times round all tasks; 0: as many as the longest task's ``epochs`` take, the paper's N."""
+    lr_factor: Positive = 1.0
+    """Multiplies every task's lr: a small model from scratch wants a larger one, in the same proportions."""
+    loss_scaling: bool = True
+    """Scale a task's loss by its lr over the base lr, which is the least of all; false: every loss as it is."""
+    warmup_fraction: Share = 0.1
+    """Share of all iterations over which the lr rises, linearly; the paper's eta. Then it falls linearly to 0."""
+    weight_decay: NotNegative = 0.01
+    beta1: Share = 0.9
+    beta2: Share = 0.999
+    epsilon: Positive = 1e-6
+    clip: NotNegative = 0.0
+    """Greatest norm of a step's gradient; 0: no limit, as in the paper."""
+    accumulation: Count = 1
+    """Parts into which a task's batch is cut, one after the other, to fit into memory. The update is the same."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    stop_and_go: bool = True
+    """Dynamic stop-and-go (Algorithm 1); false: every task steps in every iteration."""
+    stop_and_go_rule: Literal["paper", "original_cooldown"] = "paper"
+    gap: Count = 4
+    """A stopped task steps once in so many iterations; the paper's delta."""
+    task_token: Literal["dataset", "head", "none"] = "dataset"  # noqa: S105 (not a password)
+    curriculum: Literal["none", "easy_first", "hard_first"] = "none"
+    """easy_first: the pointing tasks (G3) alone at first; hard_first: question answering (G1) alone at first."""
+    curriculum_fraction: Share = 0.1
+    """Share of all iterations that the first group has for itself."""
+    evaluations_per_epoch: Count = 1
+    """Validations per task epoch; 1 is the paper's."""
+    evaluate_within: CountOrAll = 0
+    """Validate every task at least once in so many iterations, however long its epoch; 0: no such bound."""
+    validation_examples: CountOrAll = 500
+    """Validation examples per task and evaluation, the first so many; 0: all."""
+    checkpoint_every: Count = 100
+    """Iterations from one checkpoint to the next."""
+    keep: CountOrAll = 0
+    """Older checkpoints to keep besides latest and best."""
+    processes: Count = 1
+    """Processes that share every batch, one thread each on a CPU, one GPU each where there are some."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    tensorboard: bool = True
+    """Write TensorBoard files too, where TensorBoard is installed."""
+
+
+class EvaluationChoice(Strict, frozen=True, kw_only=True):
+    """How the test sets are scored."""
+
+    max_examples: CountOrAll = 0
+    """Test examples per task, the first so many; 0: all."""
+    pool: CountOrAll = 0
+    """Pictures in the retrieval pool; 0: every one of the split, the paper's 1,000."""
+    batch_size: Count = 128
+    bootstrap: Count = 1000
+    """Samples behind a 95 % interval."""
+
+
+class Recipe(Strict, frozen=True, kw_only=True):
+    """One run. ``tasks``: names of datasets (or dotted modules of your own), in the order they take turns."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    tasks: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    seed: int = 0
+    world: WorldChoice | None = None
+    data: DataChoice = DataChoice()
+    extract: ExtractChoice = ExtractChoice()
+    model: dict[str, bool | int | float | str] = {}
+    """``preset`` names a size; every other name is a field of ``ModelConfig`` that differs from it."""
+    training: TrainingChoice = TrainingChoice()
+    every_task: TaskChoice = TaskChoice()
+    """Numbers for all tasks; ``[tasks.<name>]`` of the file goes before them."""
+    per_task: dict[str, TaskChoice] = {}
+    evaluation: EvaluationChoice = EvaluationChoice()
+
+    @staticmethod
+    def load(source: str | Path) -> Recipe:
+        """The recipe in a file, or a shipped one by its name.
+
+        Raises:
+            TwelvefoldError: no such recipe, not TOML, or a name or value in it that can't be.
+        """
+        text, where = _read(source)
+        return Recipe.parse(text, where)
+
+    @staticmethod
+    def parse(text: str, where: str = "recipe") -> Recipe:
+        """The recipe in ``text``; ``where`` names it in errors."""
+        try:
+            raw = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise TwelvefoldError(f"{where} is not TOML: {error}") from error
+        _check(raw, Recipe, where, ())
+        try:
+            recipe = msgspec.convert(raw, Recipe)
+        except msgspec.ValidationError as error:
+            raise TwelvefoldError(f"{where}: {_explain(error)}") from error
+        recipe.check(where)
+        return recipe
+
+    def check(self, where: str = "recipe") -> None:
+        """Look at what no single value shows.
+
+        Raises:
+            TwelvefoldError: a task twice, numbers for a task that isn't trained, or too many warm-up iterations.
+        """
+        for name in self.per_task:
+            if name not in self.tasks:
+                raise TwelvefoldError(
+                    f"{where}: [per_task.{name}] sets numbers of a task that is not among tasks"
+                    f"{closest(name, self.tasks)}; it has {', '.join(self.tasks)}"
+                )
+        for name in self.tasks:
+            if self.tasks.count(name) > 1:
+                raise TwelvefoldError(f"{where}: tasks names {name!r} more than once; a task has one turn")
+        if self.training.warmup_fraction + self.training.curriculum_fraction > 1.0:
+            raise TwelvefoldError(
+                f"{where}: [training] warmup_fraction {self.training.warmup_fraction} and curriculum_fraction "
+                f"{self.training.curriculum_fraction} are shares of all iterations and exceed 1 together"
+            )
+
+    def choice(self, task: str) -> TaskChoice:
+        """What the recipe sets for ``task``: its own table before ``[every_task]``; options are joined."""
+        own = self.per_task.get(task, TaskChoice())
+        values = {
+            name: getattr(own, name) if getattr(own, name) is not None else getattr(self.every_task, name)
+            for name in TaskChoice.__struct_fields__
+        }
+        return TaskChoice(**values | {"options": self.every_task.options | own.options})
+
+    def specs(self, stated: Iterable[TaskSpec]) -> list[TaskSpec]:
+        """The recipe's tasks in its order, with its numbers in place of the ``stated`` ones.
+
+        Raises:
+            TwelvefoldError: a task of the recipe is not among ``stated``.
+        """
+        by_name = {spec.name: spec for spec in stated}
+        specs = []
+        for name in self.tasks:
+            if name not in by_name:
+                raise TwelvefoldError(
+                    f"recipe {self.name!r} wants task {name!r}, which was not prepared{closest(name, by_name)}; "
+                    f"there are {', '.join(by_name) or 'none'}. Run twelvefold prepare with this recipe"
+                )
+            choice = self.choice(name)
+            numbers = {
+                field: getattr(choice, field)
+                for field in ("batch_size", "lr", "max_tokens", "max_regions", "epochs")
+                if getattr(choice, field) is not None
+            }
+            specs.append(dataclasses.replace(by_name[name], **numbers))
+        return specs
+
+    def to_toml(self) -> str:
+        """The whole recipe, defaults written out, as TOML that :meth:`parse` reads back to an equal recipe."""
+        return _toml(msgspec.to_builtins(self))
+
+
+def shipped() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("twelvefold.recipes")
+    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
+
+
+def closest(name: str, valid: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` where a valid name is close, else nothing."""
+    close = difflib.get_close_matches(name, list(valid), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _read(source: str | Path) -> tuple[str, str]:
+    path = Path(source)
+    if path.suffix == ".toml":
+        try:
+            return path.read_text(encoding="utf-8"), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise TwelvefoldError(f"can't read the recipe {path}: {error}") from error
+    if str(source) not in shipped():
+        raise TwelvefoldError(
+            f"no recipe {str(source)!r}{closest(str(source), shipped())}; shipped: {', '.join(shipped())}; "
+            "a file of your own ends in .toml"
+        )
+    return (resources.files("twelvefold.recipes") / f"{source}.toml").read_text(encoding="utf-8"), f"recipe {source}"
+
+
+def _check(value: object, wanted: Any, where: str, path: tuple[str, ...]) -> None:
+    """Refuse names that no table has and words that are no choice, with the closest valid one.
+
+    msgspec refuses them too, but names neither the choices nor the closest.
+    """
+    kinds = _kinds(wanted)
+    for kind in kinds:
+        if get_origin(kind) is Literal and isinstance(value, str) and value not in get_args(kind):
+            raise TwelvefoldError(
+                f"{where}: {_place(path)} can't be {value!r}{closest(value, get_args(kind))}; "
+                f"choose one of {', '.join(get_args(kind))}"
+            )
+        if isinstance(value, Mapping) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            hints = get_type_hints(kind)
+            for name, inner in value.items():
+                if name not in hints:
+                    raise TwelvefoldError(
+                        f"{where}: {_place((*path, name))} is not a name that a recipe knows"
+                        f"{closest(name, hints)}; here it knows {', '.join(hints)}"
+                    )
+                _check(inner, hints[name], where, (*path, name))
+        if isinstance(value, Mapping) and get_origin(kind) is dict:
+            for name, inner in value.items():
+                _check(inner, get_args(kind)[1], where, (*path, name))
+
+
+def _kinds(wanted: Any) -> Sequence[Any]:
+    """The members of a union, or the type itself."""
+    return get_args(wanted) if get_origin(wanted) in (Union, types.UnionType) else (wanted,)
+
+
+def _place(path: Sequence[str]) -> str:
+    """``[training] lr`` for a name in a table, the bare name at the top."""
+    return f"[{'.'.join(path[:-1])}] {path[-1]}" if len(path) > 1 else path[-1]
+
+
+def _explain(error: msgspec.ValidationError) -> str:
+    """msgspec's message with ``$.training.lr`` turned into ``[training] lr``."""
+    message, _, path = str(error).partition(" - at `$.")
+    return f"{_place(path.rstrip('`').split('.'))}: {message}" if path else message
+
+
+def _toml(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
+    """A nested mapping of plain values as TOML; None is left out, as TOML has none."""
+    lines = [f"{_key(name)} = {json.dumps(v, ensure_ascii=False)}" for name, v in table.items() if _is_plain(v)]
+    if path and (lines or not table):
+        lines.insert(0, f"[{'.'.join(_key(name) for name in path)}]")
+    text = "\n".join(lines) + "\n" if lines else ""
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            text += ("\n" if text else "") + _toml(value, (*path, name))
+    return text
+
+
+def _is_plain(value: object) -> bool:
+    return value is not None and not isinstance(value, Mapping)
+
+
+def _key(name: str) -> str:
+    """A name as TOML writes it, in quotes where TOML wants them (``refcoco+``, dotted modules)."""
+    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else json.dumps(name)
