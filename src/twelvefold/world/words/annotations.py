@@ -4,19 +4,21 @@ Every function of this package takes a ``Scene`` and a ``numpy.random.Generator`
 records; ``world/formats`` numbers them and writes the official files. Things are named by their place in
 ``scene.things``; questions and captions by their place in the returned tuple.
 
-========================== ==================================================================================
-``vqa.vqa_questions``      ``(scene, rng, count=5) -> tuple[VqaQuestion, ...]``
-``gqa.gqa_questions``      ``(scene, rng, count=8) -> tuple[GqaQuestion, ...]`` (balanced ones and all others)
-``vgqa.vg_questions``      ``(scene, rng, count=5) -> tuple[VgQuestion, ...]``
-``captions.captions``      ``(scene, rng, count=5, style="coco" | "flickr") -> tuple[Caption, ...]``
-``refer.references``       ``(scene, rng, count=2, style="refcoco" | "refcoco+" | "refcocog") -> tuple[Reference, ...]``
-``which.which_questions``  ``(scene, rng, count=2) -> tuple[WhichQuestion, ...]`` (none below four usable things)
-``guesswhat.dialogues``    ``(scene, rng, count=1) -> tuple[Dialogue, ...]``
-``nlvr2.statements``       ``(pairs, rng, count=2) -> tuple[Statement, ...]``, ``pairs`` an even number of
-                           ``(left, right)`` scenes of one set (four as in NLVR2)
-``snli_ve.hypotheses``     ``(scene, premises, rng, count=3) -> tuple[Hypothesis, ...]``, ``premises`` captions
-                           of the same scene in the Flickr style
-========================== ==================================================================================
+============================ ==================================================================================
+``vqa.vqa_questions``        ``(scene, rng, count=5) -> tuple[VqaQuestion, ...]``
+``gqa.gqa_questions``        ``(scene, rng, count=3) -> tuple[GqaQuestion, ...]``: about ``count`` balanced ones, and
+                             two to four times as many for the ``all`` file
+``vgqa.vg_questions``        ``(scene, rng, count=5) -> tuple[VgQuestion, ...]``
+``captions.captions``        ``(scene, rng, count=5, style="coco" | "flickr") -> tuple[Caption, ...]``
+``refer.references``         ``(scene, rng, count=2, style: ReferStyle) -> tuple[Reference, ...]``
+``which.which_questions``    ``(scene, rng, count=2) -> tuple[WhichQuestion, ...]`` (none below four usable things)
+``guesswhat.dialogues``      ``(scene, rng, count=1) -> tuple[Dialogue, ...]``
+``picture_sets.picture_set`` ``(seed, index) -> tuple[tuple[Scene, Scene], ...]``: the four (left, right) pictures of
+                             NLVR2 set ``index``, alike but for a few things, so that one sentence splits them
+``nlvr2.statements``         ``(pairs, rng, count=2) -> tuple[Statement, ...]``, ``pairs`` those of ``picture_set``
+``snli_ve.hypotheses``       ``(scene, premises, rng, count=3) -> tuple[Hypothesis, ...]``, ``premises`` captions
+                             of the same scene in the Flickr style
+============================ ==================================================================================
 
 A function may return fewer records than asked for where the picture has nothing more to ask about.
 """
@@ -25,6 +27,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+
+from twelvefold.world.words.description import Description
 
 CaptionStyle = Literal["coco", "flickr"]
 ReferStyle = Literal["refcoco", "refcoco+", "refcocog"]
@@ -109,11 +113,12 @@ class Caption:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """One referring expression: as typed, and as RefCOCO's ``sent`` (lower case) with its tokens."""
+    """One referring expression: as typed, as RefCOCO's ``sent`` (lower case) with its tokens, and what it says."""
 
     raw: str
     sent: str
     tokens: tuple[str, ...]
+    facts: Description
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +141,11 @@ class WhichQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
+    """A question and its answer. ``asked``: the facts asked about; N/A where they are neither true nor false."""
+
     question: str
     answer: Literal["Yes", "No", "N/A"]
+    asked: Description
 
 
 @dataclass(frozen=True, slots=True)
