@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from twelvefold.schema import TwelvefoldError
 from twelvefold.world.kinds import DRAWINGS, KIND_INDEX, KINDS
@@ -65,20 +65,25 @@ def sprite(kind: str, drawing: int, long_px: int, angle: int, flip: bool) -> Spr
     glyph = _glyphs()[KIND_INDEX[kind]][drawing % len(_glyphs()[0])]
     scale = (long_px - 2) / _long_side(kind, drawing, angle)
     size = (max(3, round(glyph.width * scale)), max(3, round(glyph.height * scale)))
-    image = glyph.resize(size, Image.Resampling.LANCZOS)
+    image = glyph.resize(size, Image.Resampling.HAMMING)
     if angle:
         image = image.rotate(angle, Image.Resampling.BICUBIC, expand=True)
+    layers = np.pad(np.asarray(image), ((1, 1), (1, 1), (0, 0)))
     if flip:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    framed = Image.new("LA", (image.width + 4, image.height + 4))
-    framed.paste(image, (2, 2))
-    light, alpha = framed.split()
-    cover = alpha.filter(ImageFilter.MaxFilter(3))
-    solid = np.asarray(cover) >= SOLID
+        layers = layers[:, ::-1]
+    cover = _grown(layers[:, :, 1])
+    solid = cover >= SOLID
     rows, columns = np.flatnonzero(solid.any(axis=1)), np.flatnonzero(solid.any(axis=0))
     ink = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    light_px, alpha_px, cover_px = (np.ascontiguousarray(np.asarray(layer)[ink]) for layer in (light, alpha, cover))
-    return Sprite(light_px, alpha_px, cover_px, solid[ink])
+    light, alpha = (np.ascontiguousarray(layers[:, :, layer][ink]) for layer in (0, 1))
+    return Sprite(light, alpha, np.ascontiguousarray(cover[ink]), np.ascontiguousarray(solid[ink]))
+
+
+def _grown(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The mask with its edge one pixel further out: the highest of each pixel's neighbours."""
+    padded = np.pad(alpha, 1)
+    rows = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
+    return np.asarray(np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:]))
 
 
 @cache

@@ -152,13 +152,18 @@ def _light(rng: np.random.Generator) -> Light:
 def _add(scene: Scene, plan: _Plan, rng: np.random.Generator) -> Scene | None:
     """The scene with one thing more, or None when a dozen tries found no room for one."""
     for attempt in range(12):
-        base = _free_base(scene, rng) if rng.random() < 0.55 else None
-        thing = _new_thing(scene, base, plan if attempt < 6 else plan._replace(sizes=(1.0, 0.0, 0.0)), rng)
+        thing = _new_thing(scene, plan if attempt < 6 else plan._replace(sizes=(1.0, 0.0, 0.0)), rng)
         if thing is None:
             continue
-        for x, y in _places(scene, thing, rng, 4 if base is not None else 40, plan.gap_px):
-            if (grown := settle(scene, moved(thing, x, y), plan.gap_px)) is not None:
-                return grown
+        wanted: list[tuple[Relation, int] | None] = []
+        if rng.random() < 0.55 and (base := _free_base(scene, rng)) is not None:
+            # Another relation before none at all: a drawing is dear, a place is cheap.
+            wanted += [(_RELATIONS[int(i)], base) for i in rng.permutation(len(_RELATIONS))]
+        for relation in (*wanted, None):
+            related = replace(thing, relation=relation)
+            for x, y in _places(scene, related, rng, plan.gap_px):
+                if (grown := settle(scene, moved(related, x, y), plan.gap_px)) is not None:
+                    return grown
     return None
 
 
@@ -169,8 +174,8 @@ def _free_base(scene: Scene, rng: np.random.Generator) -> int | None:
     return free[rng.integers(len(free))] if free else None
 
 
-def _new_thing(scene: Scene, base: int | None, plan: _Plan, rng: np.random.Generator) -> Thing | None:
-    """A thing with everything but its place, or None where its drawing would not come out at the size it says."""
+def _new_thing(scene: Scene, plan: _Plan, rng: np.random.Generator) -> Thing | None:
+    """A thing with everything but its place and relation, or None where it came out at no true size."""
     earlier = sorted({thing.kind for thing in scene.things})
     repeats = bool(earlier) and rng.random() < 0.30
     kind = earlier[rng.integers(len(earlier))] if repeats else KINDS[rng.integers(len(KINDS))].name
@@ -191,7 +196,7 @@ def _new_thing(scene: Scene, base: int | None, plan: _Plan, rng: np.random.Gener
         drawing=int(rng.integers(DRAWINGS)),
         box_px=(0.0, 0.0, 0.0, 0.0),
         visible=1.0,
-        relation=None if base is None else (_RELATIONS[rng.integers(len(_RELATIONS))], base),
+        relation=None,
         whole_px=(0.0, 0.0, 0.0, 0.0),
         pose=pose,
     )
@@ -210,9 +215,10 @@ def moved(thing: Thing, x: int, y: int) -> Thing:
     return replace(thing, pose=thing.pose._replace(x=x, y=y), box_px=box, whole_px=box, visible=1.0)
 
 
-def _places(scene: Scene, thing: Thing, rng: np.random.Generator, tries: int, gap_px: int) -> NDArray[np.int64]:
+def _places(scene: Scene, thing: Thing, rng: np.random.Generator, gap_px: int) -> NDArray[np.int64]:
     """(N, 2) x, y: corners that fit the frame, the ground and the relation, in random order."""
     width, height = thing.sprite.width, thing.sprite.height
+    tries = 40 if thing.relation is None else 3
     if thing.relation is None:
         low, high = _MARGIN, scene.height - _MARGIN - height
         if not KIND[thing.kind].flies:
