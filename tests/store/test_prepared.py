@@ -1,0 +1,117 @@
+"""A prepared folder opens whole or says which file is missing, cut short or exchanged."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from twelvefold.schema import Example, ImageKey, Pair, PositivePair, TaskSpec, TwelvefoldError
+from twelvefold.store import files
+from twelvefold.store.prepared import MANIFEST, Counts, FileEntry, Manifest, Prepared
+from twelvefold.store.tables import write_table
+
+COCO = TaskSpec("coco", "COCO", "retrieval", "alignment", "R@1", 30, 128, 2e-5)
+VQA = TaskSpec("vqav2", "VQAv2", "answers", "vqa", "accuracy", 23, 128, 4e-5, vocabulary="vqav2")
+VG = TaskSpec("vgqa", "VG QA", "answers", "vqa", "accuracy", 26, 128, 4e-5, vocabulary="vqav2")
+NLVR = TaskSpec("nlvr2", "NLVR2", "verification", "nlvr2", "accuracy", 40, 64, 2e-5, pairs=2, classes=("False", "True"))
+
+
+def entry(folder: Path, file: str, count: int, digest: str) -> FileEntry:
+    return FileEntry(file, (folder / file).stat().st_size, count, digest)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    examples = [Example(str(n), (Pair(ImageKey("coco", str(n)), "a cat"),), PositivePair()) for n in range(3)]
+    write_table(tmp_path / "tables/coco-train.arrow", examples, lambda texts: [[1]] * len(texts), digest="t1")
+    files.write_json(tmp_path / "vocabularies/vqav2.json", ["yes", "no"])
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([[1, 2], [0, 2], [1, 0]], dtype=np.int32))
+    files.write_bytes(tmp_path / "negatives/coco.npy", buffer.getvalue())
+    manifest = Manifest(
+        clean=True,
+        regions="r",
+        tasks=[COCO, VQA, VG, NLVR],
+        tables={
+            "coco": {"train": entry(tmp_path, "tables/coco-train.arrow", 3, "t1")},
+            "vqav2": {},
+            "vgqa": {},
+            "nlvr2": {},
+        },
+        counts={"coco": {"train": Counts(read=5, removed=2, kept=3)}},
+        vocabularies={"vqav2": entry(tmp_path, "vocabularies/vqav2.json", 2, "v1")},
+        negatives={"coco": entry(tmp_path, "negatives/coco.npy", 3, "n1")},
+    )
+    files.write_json(tmp_path / MANIFEST, msgspec.to_builtins(manifest))
+    return tmp_path
+
+
+def test_everything_listed_can_be_had(folder: Path) -> None:
+    prepared = Prepared.open(folder)
+    assert prepared.tasks == (COCO, VQA, VG, NLVR)
+    assert prepared.splits("coco") == ("train",)
+    assert len(prepared.table("coco", "train")) == 3
+    assert prepared.vocabulary("vgqa") == ("yes", "no")
+    assert prepared.vocabulary("coco") == ()
+    assert prepared.counts["coco"]["train"].removed == 2
+    negatives = prepared.negatives("coco")
+    assert negatives is not None
+    assert negatives.tolist() == [[1, 2], [0, 2], [1, 0]]
+    assert prepared.negatives("vqav2") is None
+
+
+def test_heads_have_the_answers_or_the_classes(folder: Path) -> None:
+    prepared = Prepared.open(folder)
+    assert prepared.head("vqav2") == prepared.head("vgqa")
+    assert prepared.head("vqav2").outputs == ("yes", "no")
+    assert (prepared.head("nlvr2").outputs, prepared.head("nlvr2").pairs) == (("False", "True"), 2)
+    assert prepared.head("coco").outputs == ()
+
+
+def test_the_digest_changes_with_any_source(folder: Path) -> None:
+    before = Prepared.open(folder).digest
+    raw = files.read_json(folder / MANIFEST)
+    raw["vocabularies"]["vqav2"]["digest"] = "v2"
+    files.write_json(folder / MANIFEST, raw)
+    assert Prepared.open(folder).digest != before
+
+
+def test_wrong_names_get_the_closest(folder: Path) -> None:
+    prepared = Prepared.open(folder)
+    with pytest.raises(TwelvefoldError, match="did you mean 'vqav2'"):
+        prepared.task("vqa2")
+    with pytest.raises(TwelvefoldError, match="has no split 'val'; it has train"):
+        prepared.table("coco", "val")
+
+
+@pytest.mark.parametrize("file", ["tables/coco-train.arrow", "vocabularies/vqav2.json", "negatives/coco.npy"])
+def test_a_file_that_is_missing_or_cut_short_is_named_at_opening(folder: Path, file: str) -> None:
+    data = (folder / file).read_bytes()
+    (folder / file).write_bytes(data[:-1])
+    with pytest.raises(TwelvefoldError, match=f"{file} has"):
+        Prepared.open(folder)
+    (folder / file).unlink()
+    with pytest.raises(TwelvefoldError, match=f"{file} is missing"):
+        Prepared.open(folder)
+
+
+def test_an_exchanged_table_of_the_same_length_is_named(folder: Path) -> None:
+    path = folder / "tables/coco-train.arrow"
+    path.write_bytes(path.read_bytes().replace(b"t1", b"t2"))
+    with pytest.raises(TwelvefoldError, match="not the table"):
+        Prepared.open(folder).table("coco", "train")
+
+
+def test_a_folder_that_is_not_prepared_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TwelvefoldError, match="is not prepared"):
+        Prepared.open(tmp_path)
+    files.write_json(tmp_path / MANIFEST, {"format": "twelvefold prepared", "version": 99})
+    with pytest.raises(TwelvefoldError, match="version 99"):
+        Prepared.open(tmp_path)
+    files.write_json(tmp_path / MANIFEST, ["nothing"])
+    with pytest.raises(TwelvefoldError, match="not the manifest"):
+        Prepared.open(tmp_path)
