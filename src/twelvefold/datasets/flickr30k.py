@@ -1,0 +1,47 @@
+"""Flickr30k captions for image retrieval: five captions a picture, Karpathy's splits. Paper: group G2, section 2.1.
+
+Home: the Flickr30k page of the University of Illinois, and Karpathy's split file. Licence: captions for research;
+pictures under Flickr's terms.
+
+File: ``flickr30k/dataset_flickr30k.json`` (Karpathy), whose pictures have a file name and no other id.
+
+Splits: train 145,000 captions of 29,000 pictures (140,485 after cleaning), val 1,014 pictures, test 1,000.
+
+One example per caption, in the file's order; its picture is the positive pair. Texts lose the blanks at their ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from twelvefold.datasets.coco import captioned, pictures
+from twelvefold.datasets.records import BadRecords, Row, Source, checked, present
+from twelvefold.schema import Example, ImageKey, Split, TaskSpec
+
+TASK = TaskSpec(
+    name="flickr30k",
+    title="Flickr30k retrieval",
+    family="retrieval",
+    head="retrieval",
+    metric="recall_at_1",
+    max_tokens=30,
+    batch_size=128,
+    lr=2e-5,
+)
+
+
+def files(root: Path, split: Split) -> list[Path]:
+    """Karpathy's file, whatever the split."""
+    return present(TASK.name, [[root / "flickr30k" / "dataset_flickr30k.json"]])
+
+
+def read(root: Path, split: Split, *, bad: BadRecords) -> Iterator[Example]:
+    """One example per caption of a split, label PositivePair(0)."""
+    return checked(_rows(Source(TASK.name, files(root, split)[0], bad), split))
+
+
+def _rows(source: Source, split: Split) -> Iterator[Row]:
+    for record, picture in pictures(source, split):
+        image = ImageKey("flickr30k", picture.filename.removesuffix(".jpg"))
+        yield from captioned(source, record, image, picture.sentences)

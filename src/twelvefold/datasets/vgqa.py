@@ -1,0 +1,85 @@
+"""Visual Genome QA: free questions about pictures, one answer each. Paper: group G1, section 2.1.
+
+Home: the Visual Genome project. Licence: CC BY 4.0.
+
+File: ``vg/question_answers.json`` (version 1.2).
+
+Splits: sorted by ``qa_id``; test is the last 5,000 (the paper's "val", what it reports), val the 5,000 before
+them, train the rest. The paper trains on 1,440,069 (1,294,255 after cleaning), so on 5,000 more. Differs: the
+original project watches the same 5,000 that it reports.
+
+Answers are normalised as VQA's, whose answer list and head this task shares; one outside the list is never right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from twelvefold.datasets import answers
+from twelvefold.datasets.records import BadRecords, Row, Source, checked, present, split_tail
+from twelvefold.schema import Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
+
+TASK = TaskSpec(
+    name="vgqa",
+    title="VG QA",
+    family="answers",
+    head="vqa",
+    metric="accuracy",
+    max_tokens=26,
+    batch_size=128,
+    lr=4e-5,
+    vocabulary="vqav2",
+)
+TAIL = 5000
+"""Questions in each held-out fold (original project: the last 5,000)."""
+KINDS = frozenset(("what", "where", "when", "who", "why", "how"))
+"""Visual Genome's own six question types: the first word."""
+
+
+class ImageQuestions(msgspec.Struct, gc=False):
+    qas: list[msgspec.Raw]
+
+
+class Question(msgspec.Struct, gc=False):
+    qa_id: int
+    image_id: int
+    question: str
+    answer: str
+
+
+def files(root: Path, split: Split, *, tail: int = TAIL) -> list[Path]:
+    """The one file, whatever the split."""
+    return present(TASK.name, [[root / "vg" / "question_answers.json"]])
+
+
+def read(root: Path, split: Split, *, bad: BadRecords, tail: int = TAIL) -> Iterator[Example]:
+    """The questions of a split by ascending ``qa_id``, label SoftAnswers with one answer, kind the first word."""
+    return checked(_rows(Source(TASK.name, files(root, split, tail=tail)[0], bad), split, tail))
+
+
+def _rows(source: Source, split: Split, tail: int) -> Iterator[Row]:
+    questions = sorted(_questions(source), key=lambda item: item[1].qa_id)
+    rest, test = split_tail(questions, tail)
+    train, val = split_tail(rest, tail)
+    for record, question in {"train": train, "val": val, "test": test}[split]:
+        if not question.answer.strip():
+            source.refuse(record, "expected an answer, got an empty one")
+            continue
+        answer = answers.normalise(question.answer)
+        first = question.question.split(maxsplit=1)[:1]
+        kind = first[0].lower() if first and first[0].lower() in KINDS else "other"
+        pair = Pair(ImageKey("vg", str(question.image_id)), question.question.strip())
+        label = SoftAnswers({answer: 1.0} if answer else {})  # "The." is an answer, but of articles and signs only
+        yield source, record, Example(str(question.qa_id), (pair,), label, kind=kind)
+
+
+def _questions(source: Source) -> Iterator[tuple[str, Question]]:
+    for outer, image in source.items("", ImageQuestions):
+        for i, raw in enumerate(image.qas):
+            record = f"{outer}.qas[{i}]"
+            question = source.decode(record, raw, Question)
+            if question is not None:
+                yield record, question
