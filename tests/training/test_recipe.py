@@ -24,8 +24,9 @@ def test_paper_is_the_default() -> None:
     assert (training.gap, training.warmup_fraction, training.weight_decay, training.clip) == (4, 0.1, 0.01, 0.0)
     assert training.stop_and_go
     assert training.loss_scaling
-    assert training.task_token == "dataset"
     assert training.curriculum == "none"
+    assert Recipe.parse(MINIMAL).model_config().task_token == "dataset"
+    assert Recipe.parse(MINIMAL).model_config(feature_size=7).feature_size == 7
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,9 @@ def test_paper_is_the_default() -> None:
         ("[trainning]\n", "trainning is not a name .*did you mean 'training'"),
         ("[per_task.vqav2]\nbatchsize = 3", r"\[per_task.vqav2\] batchsize .*did you mean 'batch_size'"),
         ("[per_task.vqa]\nbatch_size = 3", r"\[per_task.vqa\].*did you mean 'vqav2'.*it has vqav2, refcoco\+"),
-        ('[training]\ntask_token = "datset"', r"\[training\] task_token .*did you mean 'dataset'.*head, none"),
+        ('[training]\ncurriculum = "easy_frist"', r"\[training\] curriculum .*did you mean 'easy_first'.*hard_first"),
+        ('[model]\npreset = "smal"', r"\[model\] no model preset 'smal'.*did you mean 'small'"),
+        ("[model]\nblock = 1", r"\[model\] a model has no 'block'.*did you mean 'blocks'"),
         ("[training]\niterations = -1", r"\[training\] iterations: Expected `int` >= 0"),
         ('[training]\ngap = "4"', r"\[training\] gap: Expected `int`, got `str`"),
         ("[training]\nwarmup_fraction = 0.6\ncurriculum_fraction = 0.5", "exceed 1 together"),
@@ -77,18 +80,12 @@ def test_a_tasks_own_numbers_go_before_those_for_all_and_before_what_the_dataset
         + "[every_task]\nbatch_size = 8\nlr = 3e-5\noptions = {minval = 5, split = 'a'}\n"
         + "[per_task.'refcoco+']\nbatch_size = 4\noptions = {split = 'b'}\n"
     )
-    stated = [
-        TaskSpec("refcoco+", "RefCOCO+", "grounding", "region", "box_accuracy", 20, 256, 2e-5),
-        TaskSpec("vqav2", "VQAv2", "answers", "vqa", "vqa_accuracy", 23, 128, 4e-5),
-    ]
-    vqa, refcoco = recipe.specs(stated)
+    stated = {
+        "refcoco+": TaskSpec("refcoco+", "RefCOCO+", "grounding", "region", "box_accuracy", 20, 256, 2e-5),
+        "vqav2": TaskSpec("vqav2", "VQAv2", "answers", "vqa", "vqa_accuracy", 23, 128, 4e-5),
+    }
+    vqa, refcoco = recipe.specs(stated.__getitem__)
     assert (vqa.name, vqa.batch_size, vqa.lr, vqa.max_tokens) == ("vqav2", 8, 3e-5, 23)
     assert (refcoco.batch_size, refcoco.lr) == (4, 3e-5)
     assert recipe.choice("refcoco+").options == {"minval": 5, "split": "b"}
     assert Recipe.parse(recipe.to_toml()) == recipe
-
-
-def test_task_that_was_not_prepared_is_named() -> None:
-    stated = [TaskSpec("vqav2", "VQAv2", "answers", "vqa", "vqa_accuracy", 23, 128, 4e-5)]
-    with pytest.raises(TwelvefoldError, match=r"'r' wants task 'refcoco\+', which was not prepared.*there are vqav2"):
-        Recipe.parse(MINIMAL).specs(stated)

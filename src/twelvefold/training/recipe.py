@@ -12,14 +12,17 @@ import difflib
 import json
 import tomllib
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from twelvefold.schema import TaskSpec, TwelvefoldError
+
+if TYPE_CHECKING:
+    from twelvefold.model.config import ModelConfig
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 CountOrAll = Annotated[int, msgspec.Meta(ge=0)]
@@ -91,14 +94,15 @@ class TrainingChoice(Strict, frozen=True, kw_only=True):
     clip: NotNegative = 0.0
     """Greatest norm of a step's gradient; 0: no limit, as in the paper."""
     accumulation: Count = 1
-    """Parts into which a task's batch is cut, one after the other, to fit into memory. The update is the same."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    """Parts into which a process cuts its share of a batch to fit it into memory; the update is the same."""
+    precision: Literal["fp32", "bf16"] = "fp32"
     stop_and_go: bool = True
     """Dynamic stop-and-go (Algorithm 1); false: every task steps in every iteration."""
     stop_and_go_rule: Literal["paper", "original_cooldown"] = "paper"
     gap: Count = 4
     """A stopped task steps once in so many iterations; the paper's delta."""
-    task_token: Literal["dataset", "head", "none"] = "dataset"  # noqa: S105 (not a password)
+    grounding_loss: Literal["sigmoid", "softmax"] = "sigmoid"
+    """Every region judged alone, as in the paper's code, or a soft-max over the regions."""
     curriculum: Literal["none", "easy_first", "hard_first"] = "none"
     """easy_first: the pointing tasks (G3) alone at first; hard_first: question answering (G1) alone at first."""
     curriculum_fraction: Share = 0.1
@@ -142,7 +146,7 @@ class Recipe(Strict, frozen=True, kw_only=True):
     data: DataChoice = DataChoice()
     extract: ExtractChoice = ExtractChoice()
     model: dict[str, bool | int | float | str] = {}
-    """``preset`` names a size; every other name is a field of ``ModelConfig`` that differs from it."""
+    """``preset`` names a size; every other name is a field of ``ModelConfig`` that differs from it (``task_token``)."""
     training: TrainingChoice = TrainingChoice()
     every_task: TaskChoice = TaskChoice()
     """Numbers for all tasks; ``[tasks.<name>]`` of the file goes before them."""
@@ -189,11 +193,26 @@ class Recipe(Strict, frozen=True, kw_only=True):
         for name in self.tasks:
             if self.tasks.count(name) > 1:
                 raise TwelvefoldError(f"{where}: tasks names {name!r} more than once; a task has one turn")
+        self.model_config(where=where)
         if self.training.warmup_fraction + self.training.curriculum_fraction > 1.0:
             raise TwelvefoldError(
                 f"{where}: [training] warmup_fraction {self.training.warmup_fraction} and curriculum_fraction "
                 f"{self.training.curriculum_fraction} are shares of all iterations and exceed 1 together"
             )
+
+    def model_config(self, *, where: str = "recipe", **found: int) -> ModelConfig:
+        """The model's shape; ``found``: what only the data know (``feature_size``), unless the recipe says it.
+
+        Raises:
+            TwelvefoldError: no such preset or field, or a value that can't be.
+        """
+        from twelvefold.model.config import preset  # here, as it brings torch, which a look at a recipe can spare
+
+        choices = {"preset": "vilbert_base"} | found | self.model
+        try:
+            return preset(str(choices.pop("preset")), **choices)
+        except TwelvefoldError as error:
+            raise TwelvefoldError(f"{where}: [model] {error}") from error
 
     def choice(self, task: str) -> TaskChoice:
         """What the recipe sets for ``task``: its own table before ``[every_task]``; options are joined."""
@@ -204,27 +223,17 @@ class Recipe(Strict, frozen=True, kw_only=True):
         }
         return TaskChoice(**values | {"options": self.every_task.options | own.options})
 
-    def specs(self, stated: Iterable[TaskSpec]) -> list[TaskSpec]:
-        """The recipe's tasks in its order, with its numbers in place of the ``stated`` ones.
-
-        Raises:
-            TwelvefoldError: a task of the recipe is not among ``stated``.
-        """
-        by_name = {spec.name: spec for spec in stated}
+    def specs(self, state: Callable[[str], TaskSpec]) -> list[TaskSpec]:
+        """The recipe's tasks in its order, with its numbers in place of the ones that ``state(name)`` gives."""
         specs = []
         for name in self.tasks:
-            if name not in by_name:
-                raise TwelvefoldError(
-                    f"recipe {self.name!r} wants task {name!r}, which was not prepared{closest(name, by_name)}; "
-                    f"there are {', '.join(by_name) or 'none'}. Run twelvefold prepare with this recipe"
-                )
             choice = self.choice(name)
             numbers = {
                 field: getattr(choice, field)
                 for field in ("batch_size", "lr", "max_tokens", "max_regions", "epochs")
                 if getattr(choice, field) is not None
             }
-            specs.append(dataclasses.replace(by_name[name], **numbers))
+            specs.append(dataclasses.replace(state(name), **numbers))
         return specs
 
     def to_toml(self) -> str:

@@ -1,0 +1,91 @@
+"""Stop-and-go: the paper's rule as traces worked by hand, the original's two test vectors, exact continuation."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twelvefold.schema import TwelvefoldError
+from twelvefold.training.stop_and_go import Rule, StopAndGo
+
+# original_code's own two vectors (its tools/test_controller.py, and one that shows the priority of stopping)
+ORIGINAL = [
+    ("10 20 30 40 50 50 50 50 49 48 50 51 52 52 52 52 52", "F F F F F F T T F F F F F F T T T"),
+    (
+        "60 70 70 70 69.9 69.5 69.0 68 67 66 65 64 70 70 71 71 71 71",
+        "F F F T T F F F T F F F T T T T T T",
+    ),
+]
+
+# worked by hand from section 3.3: two evaluations without 0.1 % stop, 0.5 % below the best goes
+PAPER = [
+    ("10 20 30 30 30", "F F F F T"),
+    ("10 20 30 30 31 31 31", "F F F F F F T"),  # a gain in between starts the count anew
+    ("50 50.04 50.08", "F F F"),  # two small steps that make 0.16 % together are a gain over two epochs
+    ("50 50.02 50.04", "F F T"),  # two that make 0.08 % are none
+    ("50 50 50 49.76 49.75 49.74", "F F T T T F"),  # 49.75 is not below 50 less 0.5 %, 49.74 is
+    ("50 50 50 60 60 59.71 59.69", "F F T T T T F"),  # a better score while stopped counts as best, but doesn't go
+    ("50 50 50 40 41 42", "F F T F F T"),  # gone again, it must gain on its best, or it stops after two
+    ("0 0 0 0.1 0", "F F T T F"),
+    ("50 50.04 50 49.81 49.79 49.78", "F F T T T F"),  # the fall is from the highest measured, 50.04
+]
+
+
+def trace(scores: str, rule: Rule) -> str:
+    controller = StopAndGo(["a"], rule=rule)
+    states = []
+    for score in scores.split():
+        before = controller.states["a"].stopped
+        event = controller.report("a", float(score))
+        after = controller.states["a"].stopped
+        assert event == (None if before == after else "stop" if after else "go")
+        states.append("T" if after else "F")
+    return " ".join(states)
+
+
+@pytest.mark.parametrize(("scores", "states"), PAPER)
+def test_papers_rule(scores: str, states: str) -> None:
+    assert trace(scores, "paper") == states
+
+
+@pytest.mark.parametrize(("scores", "states"), ORIGINAL)
+def test_originals_rule_gives_its_own_vectors(scores: str, states: str) -> None:
+    assert trace(scores, "original_cooldown") == states
+
+
+def test_a_stopped_task_steps_every_gap_and_the_others_always() -> None:
+    controller = StopAndGo(["a", "b"], gap=4)
+    for _ in range(3):
+        controller.report("a", 0.5)
+    assert [controller.active(i) for i in range(1, 6)] == [["b"], ["b"], ["b"], ["a", "b"], ["b"]]
+
+
+def test_switched_off_it_keeps_the_best_and_stops_nothing() -> None:
+    controller = StopAndGo(["a"], enabled=False)
+    assert [controller.report("a", s) for s in (0.5, 0.5, 0.5, 0.1)] == [None] * 4
+    assert controller.states["a"].best == 0.5
+    assert controller.active(1) == ["a"]
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_score_that_is_no_number_is_refused(score: float) -> None:
+    with pytest.raises(TwelvefoldError, match=f"validation score of a is {score}"):
+        StopAndGo(["a"]).report("a", score)
+
+
+def test_state_of_other_tasks_is_refused() -> None:
+    with pytest.raises(TwelvefoldError, match="is of tasks a; this run has b"):
+        StopAndGo(["b"]).load_state_dict(StopAndGo(["a"]).state_dict())
+
+
+@given(st.lists(st.floats(0, 1), max_size=30), st.integers(0, 30), st.sampled_from(["paper", "original_cooldown"]))
+def test_going_on_from_a_saved_state_decides_as_never_having_stopped(scores: list[float], cut: int, rule: Rule) -> None:
+    whole, first, second = (StopAndGo(["a"], rule=rule) for _ in range(3))
+    events = [whole.report("a", score) for score in scores]
+    before = [first.report("a", score) for score in scores[:cut]]
+    second.load_state_dict(json.loads(json.dumps(first.state_dict(), allow_nan=False)))
+    assert before + [second.report("a", score) for score in scores[cut:]] == events
+    assert second.state_dict() == whole.state_dict()
