@@ -56,6 +56,8 @@ def test_everything_comes_back(tmp_path: Path, half: bool) -> None:
         np.testing.assert_array_equal(got.boxes_px, put.boxes_px)
         assert got.features.dtype == (np.float16 if half else np.float32)
         np.testing.assert_array_equal(got.features, put.features.astype(got.features.dtype))
+        mean = got.features.astype(np.float64).mean(axis=0) if len(got.features) else np.zeros(D)
+        np.testing.assert_allclose(store.mean(name), mean, rtol=1e-6)
         assert got.class_probs is not None
         assert put.class_probs is not None
         np.testing.assert_array_equal(got.class_probs, put.class_probs.astype(got.features.dtype))

@@ -1,8 +1,8 @@
 """The region store: what a detector saw in every picture, as flat memory-mapped numbers.
 
 A store is a folder of shards and ``store.json``. A shard is one block of consecutive pictures: a header (magic,
-version, lengths, checksum of all that follows) and seven flat arrays, each on a 64-byte border: features, boxes,
-class probabilities, widths, heights, offsets, keys. ``store.json`` is written last, so a folder that has it is
+version, lengths, checksum of all that follows) and eight flat arrays, each on a 64-byte border: features, boxes,
+class probabilities, means, widths, heights, offsets, keys. ``store.json`` is written last, so a folder that has it is
 whole. Sizes are checked when a store is opened, contents by :meth:`RegionStore.verify`.
 
 Differs: the original kept pickled dictionaries in LMDB and searched its list of keys anew at each access.
@@ -48,12 +48,13 @@ class ShardHead:
     checksum: str
 
     def layout(self) -> list[tuple[int, np.dtype[Any], tuple[int, ...]]]:
-        """(offset in bytes, dtype, shape) of the seven arrays, in file order."""
+        """(offset in bytes, dtype, shape) of the eight arrays, in file order."""
         number = np.dtype(np.float16 if self.number_bytes == _HALF else np.float32)
         parts: list[tuple[np.dtype[Any], tuple[int, ...]]] = [
             (number, (self.regions, self.feature_size)),
             (np.dtype(np.float32), (self.regions, 4)),
             (number, (self.regions, self.kinds)),
+            (np.dtype(np.float32), (self.pictures, self.feature_size)),
             (np.dtype(np.int32), (self.pictures,)),
             (np.dtype(np.int32), (self.pictures,)),
             (np.dtype(np.int64), (self.pictures + 1,)),
@@ -114,6 +115,7 @@ class ShardWriter:
             _stack([picture.features for picture in pictures], self._feature_size, self._dtype),
             _stack([picture.boxes_px for picture in pictures], 4, np.dtype(np.float32)),
             _stack(probabilities, self._kinds, self._dtype, rows=sum(counts)),
+            _stack([_mean(picture) for picture in pictures], self._feature_size, np.dtype(np.float32)),
             np.array([picture.width for picture in pictures], dtype=np.int32),
             np.array([picture.height for picture in pictures], dtype=np.int32),
             np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64),
@@ -250,11 +252,8 @@ class RegionStore:
         Raises:
             TwelvefoldError: the store doesn't have that picture.
         """
-        place = self._places.get(key)
-        if place is None:
-            raise TwelvefoldError(f"region store {self.folder} has no picture {key}; extract its picture folder too")
-        shard, row = place
-        features, boxes, probabilities, widths, heights, offsets = self._arrays[shard][:6]
+        shard, row = self._place(key)
+        features, boxes, probabilities, _, widths, heights, offsets, _ = self._arrays[shard]
         rows = slice(int(offsets[row]), int(offsets[row + 1]))
         return Regions(
             boxes_px=boxes[rows],
@@ -263,6 +262,18 @@ class RegionStore:
             height=int(heights[row]),
             class_probs=probabilities[rows] if self.kinds else None,
         )
+
+    def mean(self, key: ImageKey) -> NDArray[np.float32]:
+        """(D,) float32: the mean of all the picture's features, kept ready; zeros where it has no regions."""
+        shard, row = self._place(key)
+        mean: NDArray[np.float32] = self._arrays[shard][3][row]
+        return mean
+
+    def _place(self, key: ImageKey) -> tuple[int, int]:
+        place = self._places.get(key)
+        if place is None:
+            raise TwelvefoldError(f"region store {self.folder} has no picture {key}; extract its picture folder too")
+        return place
 
     def verify(self) -> list[str]:
         """Read everything and compare checksums: the shard files that differ, by name; empty when all is well."""
@@ -279,8 +290,16 @@ def _stack(
     return np.concatenate(parts).astype(dtype, copy=False)
 
 
+def _mean(regions: Regions) -> NDArray[np.float32]:
+    """(1, D): the mean feature, of which the IMG row is made (paper: section 3.1), or zeros."""
+    if not len(regions.features):
+        return np.zeros((1, regions.features.shape[1]), dtype=np.float32)
+    mean: NDArray[np.float32] = regions.features.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32)
+    return mean
+
+
 def _map(path: Path) -> list[NDArray[Any]]:
-    """The seven arrays of a shard as plain arrays over one map (indexing a memmap itself is seven times slower)."""
+    """The eight arrays of a shard as plain arrays over one map (indexing a memmap itself is seven times slower)."""
     raw = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
     arrays = []
     for offset, dtype, shape in read_head(path).layout():
@@ -292,7 +311,7 @@ def _index(folder: Path, manifest: Mapping[str, Any]) -> dict[ImageKey, tuple[in
     """Key -> (shard, row) of every picture."""
     places: dict[ImageKey, tuple[int, int]] = {}
     for number, shard in enumerate(manifest["shards"]):
-        names = _map(folder / shard["file"])[6].tobytes().decode()
+        names = _map(folder / shard["file"])[-1].tobytes().decode()
         for row, name in enumerate(names.split("\n") if names else []):
             key = ImageKey.parse(name)
             if key in places:
