@@ -44,19 +44,19 @@ class Sprite:
         return int(self.solid.shape[0])
 
 
-def use_drawings(path: Path) -> None:
-    """Draw with other masks of ``tools/make_glyphs.py`` in this process; how unseen drawings are tested.
+def use_drawings(path: Path | None) -> None:
+    """Draw with other masks of ``tools/make_glyphs.py`` in this process; how unseen drawings are tested. None goes
+    back to the package's own.
 
     Raises: TwelvefoldError where the file's kinds are not the world's.
     """
-    glyphs = _load(path.read_bytes())
-    _glyphs.cache_clear()
-    sprite.cache_clear()
-    _long_side.cache_clear()
-    _override[:] = [glyphs]
+    glyphs = None if path is None else _load(path.read_bytes())
+    for known in (_glyphs, sprite, _long_side):
+        known.cache_clear()
+    _own_masks[:] = [] if glyphs is None else [glyphs]
 
 
-_override: list[list[list[Image.Image]]] = []
+_own_masks: list[list[list[Image.Image]]] = []
 
 
 @lru_cache(maxsize=1024)
@@ -102,8 +102,8 @@ def _long_side(kind: str, drawing: int, angle: int) -> float:
 
 @cache
 def _glyphs() -> list[list[Image.Image]]:
-    if _override:
-        return _override[0]
+    if _own_masks:
+        return _own_masks[0]
     glyphs = _load(files("twelvefold.world").joinpath("glyphs.npz").read_bytes())
     if len(glyphs[0]) != DRAWINGS:
         raise TwelvefoldError(f"glyphs.npz: expected {DRAWINGS} drawings of each kind, got {len(glyphs[0])}")

@@ -26,6 +26,9 @@ LEAST_VISIBLE: Final = 0.68
 STREAM, CROWDED_STREAM = 1, 2
 """Second word of the random seed; other rooms of the world use other numbers, so that no two share numbers."""
 
+CROWD: Final = 10
+"""Things from which a scene is a crowd; GuessWhat's pictures have 3 to 20."""
+
 _TILT, _MARGIN = 14, 3
 _RELATIONS: tuple[Relation, ...] = ("next to", "on", "under", "in front of")
 _SIZE_NAMES: tuple[Size, ...] = tuple(SIZES)
@@ -105,11 +108,19 @@ class Scene:
 
 
 class _Plan(NamedTuple):
-    """What a scene asks of its things."""
+    """What a scene asks of its things: how many, and how likely each size is."""
 
     things: int
-    gap_px: int
     sizes: tuple[float, float, float]
+
+    @property
+    def gap_px(self) -> int:
+        return clear_gap(self.things)
+
+
+def clear_gap(things: int) -> int:
+    """Pixels that things without a relation keep between them, in a scene of so many."""
+    return 12 if things < CROWD else 5
 
 
 def make_scene(seed: int, index: int, *, crowded: bool = False) -> Scene:
@@ -125,9 +136,9 @@ def make_scene(seed: int, index: int, *, crowded: bool = False) -> Scene:
     low, high = (0.26, 0.32) if crowded else (0.30, 0.48)
     horizon = round(height * rng.uniform(low, high)) if BACKGROUND[background].horizon else 0
     if crowded:
-        plan = _Plan(int(rng.integers(10, 21)), 5, (0.86, 0.12, 0.02))
+        plan = _Plan(int(rng.integers(CROWD, 21)), (0.86, 0.12, 0.02))
     else:
-        plan = _Plan(3 + int(rng.binomial(6, 0.5)), 12, (0.38, 0.36, 0.26))
+        plan = _Plan(3 + int(rng.binomial(6, 0.5)), (0.38, 0.36, 0.26))
     scene = Scene(seed, index, width, height, background, horizon, _light(rng), ())
     while len(scene.things) < plan.things:
         scene = _add(scene, plan, rng) or _start_again(scene)
@@ -239,7 +250,7 @@ def _places(scene: Scene, thing: Thing, rng: np.random.Generator, gap_px: int) -
         xs = middle + np.where(rng.integers(2, size=tries) == 0, slide, -slide).astype(np.int64)
         ys = bottom - height + (rng.uniform(0.08, 0.35, tries) * height).astype(np.int64)
     else:
-        reach = max(1, (right - left) // 5)
+        reach = max(1, min(width, right - left) // 4)  # each one's middle over the other
         xs = middle + rng.integers(-reach, reach + 1, tries)
         touch = rng.integers(2, 6, tries)
         ys = top - height + touch if relation == "on" else bottom - touch

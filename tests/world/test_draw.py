@@ -1,0 +1,173 @@
+"""Pictures show what their scenes say, and are the same in every process."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from twelvefold.schema import Box, TwelvefoldError
+from twelvefold.world.backdrop import PLACES, backdrop, texture
+from twelvefold.world.draw import draw, paint, pattern_mask, photograph
+from twelvefold.world.duplicates import HOWS, How, box_in_duplicate, near_duplicate
+from twelvefold.world.glyphs import use_drawings
+from twelvefold.world.kinds import BACKGROUND, COLOURS, KINDS, Pattern
+from twelvefold.world.scene import Scene, make_scene
+
+PROGRAM = """
+import hashlib
+from twelvefold.world.draw import photograph
+from twelvefold.world.scene import make_scene
+for index in range(12):
+    print(hashlib.sha256(photograph(make_scene(2, index, crowded=index > 9))).hexdigest())
+"""
+
+
+def test_the_same_bytes_in_another_process_and_order() -> None:
+    here = {
+        index: hashlib.sha256(photograph(make_scene(2, index, crowded=index > 9))).hexdigest()
+        for index in reversed(range(12))
+    }
+    run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == [here[index] for index in range(12)]
+    assert len(set(here.values())) == 12
+
+
+@pytest.mark.parametrize("index", range(12))
+def test_boxes_are_tight_around_the_pixels_that_go_when_a_thing_goes(index: int) -> None:
+    scene = make_scene(8, index, crowded=index > 9)
+    for i, thing in enumerate(scene.things):
+        changed = np.zeros((scene.height, scene.width), bool)
+        for ground in (30, 120, 220):
+            with_it, without_it = (np.full((scene.height, scene.width, 3), ground, np.uint8) for _ in range(2))
+            for j, other in enumerate(scene.things):
+                paint(with_it, other)
+                if j != i:
+                    paint(without_it, other)
+            changed |= np.abs(with_it.astype(int) - without_it).max(axis=2) > 24
+        rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+        found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+        assert np.abs(found - thing.box_px).max() <= 1, thing
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_a_plain_thing_has_its_colour(colour: str) -> None:
+    checked = 0
+    for thing in [thing for index in range(15) for thing in make_scene(6, index).things]:
+        canvas = np.full((288, 288, 3), 90, np.uint8)
+        paint(canvas, replace(thing, colour=colour, pattern="plain"))
+        shape, x, y = thing.sprite, thing.pose.x, thing.pose.y
+        own = (np.abs(shape.light.astype(int) - 128) < 3) & (shape.alpha == 255)
+        if own.sum() < 12:
+            continue  # thin and small: nothing of it is without shade
+        checked += 1
+        seen = np.median(canvas[y : y + shape.height, x : x + shape.width][own], axis=0)
+        distance = {name: float(np.abs(seen - rgb).sum()) for name, rgb in COLOURS.items()}
+        assert min(distance, key=lambda name: distance[name]) == colour
+    assert checked > 60
+
+
+@pytest.mark.parametrize("pattern", ["striped", "dotted", "checked"])
+@pytest.mark.parametrize("side", [30, 52, 90])
+def test_patterns_repeat_and_leave_the_first_colour_in_front(pattern: Pattern, side: int) -> None:
+    for seed in range(20):
+        mask = pattern_mask(pattern, side, side, np.random.default_rng(seed))
+        assert mask.shape == (side, side)
+        assert 0.25 < mask.mean() < 0.56
+        edges = [np.abs(np.diff((mask > 0.5).astype(int), axis=axis)).sum(axis=axis).max() for axis in (0, 1)]
+        assert max(edges) >= 4  # at least two of its stripes, dots or checks in one line
+        assert (mask == pattern_mask(pattern, side, side, np.random.default_rng(seed))).all()
+
+
+def test_two_things_of_one_looks_are_not_copies() -> None:
+    scene = make_scene(1, 0)
+    thing = replace(scene.things[0], pattern="dotted")
+    pictures = []
+    for grain in (1, 2):
+        canvas = np.zeros((288, 288, 3), np.uint8)
+        paint(canvas, replace(thing, pose=thing.pose._replace(grain=grain)))
+        pictures.append(canvas)
+    assert (pictures[0] != pictures[1]).any()
+
+
+def _lit(scene: Scene, brightness: float = 1.0, noise: float = 0.0, blur: float = 0.0) -> NDArray[np.float64]:
+    light = scene.light._replace(brightness=brightness, noise=noise, blur=blur)
+    return np.asarray(draw(replace(scene, light=light)), dtype=np.float64)
+
+
+def test_light_noise_and_blur_do_what_they_say() -> None:
+    scene = make_scene(1, 3)
+    plain = _lit(scene)
+    middle = (plain > 40) & (plain < 220)
+    assert np.median(_lit(scene, brightness=1.05)[middle] / plain[middle]) == pytest.approx(1.05, abs=0.01)
+    assert (_lit(scene, noise=5.0) - plain)[middle].std() == pytest.approx(5.0, rel=0.1)
+    assert np.abs(np.diff(_lit(scene, blur=0.9), axis=0)).mean() < np.abs(np.diff(plain, axis=0)).mean()
+
+
+def test_a_photograph_is_a_jpeg_of_the_scenes_size() -> None:
+    scene = make_scene(1, 4)
+    with Image.open(io.BytesIO(photograph(scene))) as image:
+        assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (scene.width, scene.height))
+        assert np.abs(np.asarray(image, float) - np.asarray(draw(scene), float)).mean() < 6
+
+
+def test_every_place_can_be_drawn_and_looks_like_no_other() -> None:
+    assert set(PLACES) == set(BACKGROUND)
+    means = {}
+    for place in PLACES:
+        horizon = 100 if BACKGROUND[place].horizon else 0
+        picture = backdrop(place, 256, 256, horizon, np.random.default_rng(0))
+        means[place] = np.concatenate([picture[:90].mean(axis=(0, 1)), picture[110:].mean(axis=(0, 1))])
+        assert len(PLACES[place]) == (2 if horizon else 1)
+    close = [(a, b) for a in means for b in means if a < b and np.abs(means[a] - means[b]).max() < 8]
+    assert close == []
+    assert all(50 < texture(zone.texture).mean() < 200 for zones in PLACES.values() for zone in zones)
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_a_near_duplicate_is_almost_the_picture_and_not_its_bytes(how: How) -> None:
+    image = draw(make_scene(1, 5))
+    copy = near_duplicate(image, how)
+    assert copy.mode == "RGB"
+    back = np.asarray(copy.resize(image.size), float)
+    assert copy.size != image.size or (back != np.asarray(image)).any()
+    small = [np.asarray(picture.resize((9, 8)).convert("L"), float) for picture in (image, copy)]
+    assert np.corrcoef(small[0].ravel(), small[1].ravel())[0, 1] > 0.97
+    assert near_duplicate(image, how).tobytes() == copy.tobytes()
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("box", [(40.0, 56.0, 120.0, 96.0), (0.0, 0.0, 256.0, 224.0)])
+def test_boxes_follow_into_the_near_duplicate(how: How, box: Box) -> None:
+    pixels = np.zeros((224, 256, 3), np.uint8)
+    pixels[int(box[1]) : int(box[3]), int(box[0]) : int(box[2])] = 200
+    bright = np.asarray(near_duplicate(Image.fromarray(pixels), how).convert("L")) > 100
+    rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
+    found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    if how == "watermarked" and box[2] < 250:
+        found[2:] = [columns[columns < 200][-1] + 1, rows[rows < 200][-1] + 1]
+    assert np.abs(found - box_in_duplicate(box, 256, 224, how)).max() <= 1
+
+
+def test_other_drawings_change_the_pictures_until_they_are_put_back(tmp_path: Path) -> None:
+    before = photograph(make_scene(1, 6))
+    masks = np.zeros((len(KINDS), 1, 2, 128, 128), np.uint8)
+    masks[:, :, 0], masks[:, :, 1, 20:100, 10:118] = 128, 255
+    np.savez_compressed(tmp_path / "blocks.npz", masks=masks, kinds=np.array([kind.name for kind in KINDS]))
+    np.savez_compressed(tmp_path / "foreign.npz", masks=masks, kinds=np.array(["unicorn"] * len(KINDS)))
+    try:
+        use_drawings(tmp_path / "blocks.npz")
+        assert all(t.sprite.solid.mean() > 0.6 for t in make_scene(1, 6).things)
+        with pytest.raises(TwelvefoldError, match="make_glyphs"):
+            use_drawings(tmp_path / "foreign.npz")
+    finally:
+        use_drawings(None)
+    assert photograph(make_scene(1, 6)) == before
