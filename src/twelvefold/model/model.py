@@ -1,0 +1,188 @@
+"""The whole model: one trunk, a head per group of tasks that share one, the row of each task's token by name."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from twelvefold.model import weights
+from twelvefold.model.config import ModelConfig
+from twelvefold.model.heads import head
+from twelvefold.model.trunk import Trunk
+from twelvefold.schema import Batch, HeadSpec, TaskSpec, TwelvefoldError
+
+Precision = Literal["fp32", "bf16"]
+Spec = TypeVar("Spec", TaskSpec, HeadSpec)
+
+
+class Model(nn.Module):
+    """A batch in, the logits of its own head out; nothing that they don't depend on is computed.
+
+    ``tasks`` and ``head_specs`` hold what the model knows by name; ``task_tokens`` names the rows of the task
+    embedding in order. ``precision`` may be changed at any time: with ``bf16`` the linear layers compute in
+    bfloat16, while weights, residual streams and logits stay float32.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        tasks: Sequence[TaskSpec],
+        heads: Sequence[HeadSpec],
+        *,
+        precision: Precision = "fp32",
+        task_tokens: Sequence[str] = (),
+    ) -> None:
+        """``task_tokens``: the rows, where their order matters (a file's); else made from the tasks.
+
+        Raises:
+            TwelvefoldError: a task's head is missing or of another family or K; a name is used twice.
+        """
+        super().__init__()
+        self.config = config
+        self.tasks = _by_name(tasks, "task")
+        self.head_specs = _by_name(heads, "head")
+        self.precision: Precision = precision
+        for task in tasks:
+            self._check(task)
+        self.task_tokens = tuple(task_tokens) or self._rows()
+        self.trunk = Trunk(config, len(self.task_tokens))
+        self.heads = nn.ModuleDict({_module_name(spec.name): head(config, spec) for spec in heads})
+        self._start()
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits, float32: answers and verification (B, A), retrieval (B, K), grounding (P, R).
+
+        Raises:
+            TwelvefoldError: the batch's task is not among the model's, or its shapes don't fit.
+        """
+        task = self._task(batch.task)
+        row = self._row(task)
+        module = self.heads[_module_name(task.head)]
+        with self._arithmetic(batch.features):
+            if task.family == "grounding":
+                logits: Tensor = module(self.trunk.regions(batch, row))
+            elif task.family == "retrieval":
+                logits = module(self.trunk.fused(batch, row)).view(-1, batch.pairs)
+            else:
+                logits = module(self.trunk.fused(batch, row))
+        return logits
+
+    def alignments(self, captions: Batch, images: Batch) -> Tensor:
+        """(N, M) float32: Rel(I, Q) of every caption of one batch with every image of another, each read alone
+        only once. Hand over as many captions at a time as fit in memory with all the images. Paper: Eq. 2."""
+        task = self._task(captions.task)
+        if task.family != "retrieval":
+            raise TwelvefoldError(f"task {task.name!r} is of family {task.family}; only retrieval tasks align")
+        n, m = len(captions.token_ids), len(images.features)
+        with self._arithmetic(images.features):
+            text, mask = self.trunk.read_text(captions.token_ids, captions.token_mask, self._row(task))
+            image = self.trunk.read_image(images.features, images.locations, images.region_mask)
+            fused = self.trunk.join(
+                text.repeat_interleave(m, 0),
+                mask.repeat_interleave(m, 0),
+                image.repeat(n, 1, 1),
+                images.region_mask.repeat(n, 1),
+            )
+            scores: Tensor = self.heads[_module_name(task.head)](fused)
+        return scores.view(n, m)
+
+    def save(self, folder: Path) -> None:
+        """Leave ``model.safetensors`` and ``model.json`` in a folder; :meth:`load` makes the same model of them."""
+        weights.write(
+            folder,
+            weights.Description(
+                config=self.config,
+                tasks=list(self.tasks.values()),
+                heads=list(self.head_specs.values()),
+                task_tokens=list(self.task_tokens),
+            ),
+            self.state_dict(),
+        )
+
+    @classmethod
+    def load(cls, folder: Path, *, precision: Precision = "fp32") -> Model:
+        """The model of a folder, in evaluation mode.
+
+        Raises:
+            TwelvefoldError: a file is missing or broken, or its tensors are not the model's, name by name.
+        """
+        said = weights.describe(folder)
+        with torch.device("meta"):
+            model = cls(said.config, said.tasks, said.heads, precision=precision, task_tokens=said.task_tokens)
+        tensors = weights.read(folder, model.state_dict())
+        model.load_state_dict(tensors, assign=True)
+        return model.eval()
+
+    def _arithmetic(self, like: Tensor) -> torch.autocast:
+        return torch.autocast(like.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    def _task(self, name: str) -> TaskSpec:
+        if name not in self.tasks:
+            close = difflib.get_close_matches(name, self.tasks, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise TwelvefoldError(f"this model knows no task {name!r}; it knows {', '.join(self.tasks)}{hint}")
+        return self.tasks[name]
+
+    def _check(self, task: TaskSpec) -> None:
+        spec = self.head_specs.get(task.head)
+        if spec is None:
+            raise TwelvefoldError(
+                f"task {task.name!r} wants head {task.head!r}, but the model's are {', '.join(self.head_specs)}"
+            )
+        if spec.kind != task.family:
+            raise TwelvefoldError(
+                f"task {task.name!r} is of family {task.family}, but its head {spec.name!r} of {spec.kind}"
+            )
+        if spec.kind in ("answers", "verification") and spec.pairs != task.pairs:
+            raise TwelvefoldError(
+                f"task {task.name!r} has {task.pairs} pairs an example, but its head {spec.name!r} reads {spec.pairs}"
+            )
+
+    def _rows(self) -> tuple[str, ...]:
+        """The task embedding's rows: a row per dataset or per head, in the order given."""
+        return {"dataset": (*self.tasks,), "head": (*self.head_specs,), "none": ()}[self.config.task_token]
+
+    def _row(self, task: TaskSpec) -> int:
+        """The task's row; 0, which is not read, where there are none."""
+        name = {"dataset": task.name, "head": task.head, "none": ""}[self.config.task_token]
+        return self.task_tokens.index(name) if name else 0
+
+    def _start(self) -> None:
+        """Draw the first weights, as the configuration says (biases 0, norms 1)."""
+        config = self.config
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear):
+                fan = math.sqrt(module.in_features) if config.init == "fan_in" else 1.0
+                scale = config.residual_scale if name.endswith(".out") else 1.0
+                nn.init.normal_(module.weight, std=scale * config.init_scale / fan)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Embedding):
+                fan = math.sqrt(module.embedding_dim) if config.init == "fan_in" else 1.0
+                nn.init.normal_(module.weight, std=config.init_scale / fan)
+        starts = {"answers": config.answer_bias, "grounding": config.region_bias}
+        for spec in self.head_specs.values():
+            bias = self.get_parameter(f"heads.{_module_name(spec.name)}.last.bias")
+            nn.init.constant_(bias, starts.get(spec.kind, 0.0))
+
+
+def _module_name(name: str) -> str:
+    """A head's name as a key of ``nn.ModuleDict``, which takes no dots."""
+    return name.replace(".", "/")
+
+
+def _by_name(specs: Iterable[Spec], what: str) -> dict[str, Spec]:
+    found: dict[str, Spec] = {}
+    for spec in specs:
+        if not re.fullmatch(r"[\w+.\-]+", spec.name):
+            raise TwelvefoldError(f"a {what}'s name is letters, digits and _ + - . only, got {spec.name!r}")
+        if spec.name in found:
+            raise TwelvefoldError(f"two {what}s are called {spec.name!r}; give each its own name")
+        found[spec.name] = spec
+    return found
