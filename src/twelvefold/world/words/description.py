@@ -7,9 +7,9 @@ in the middle, two things almost equally high) are neither true nor false: such 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, combinations, pairwise
 from typing import Final, Literal
 
 import numpy as np
@@ -63,7 +63,7 @@ class Description:
 class View:
     """A scene read once: centres, areas and who is related to whom, for the questions that follow."""
 
-    __slots__ = ("area", "by_kind", "count", "linked", "scene", "things", "x", "y")
+    __slots__ = ("area", "by_kind", "count", "linked", "partners", "scene", "things", "x", "y")
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
@@ -73,6 +73,7 @@ class View:
         self.y = [(t.box_px[1] + t.box_px[3]) / 2 / scene.height for t in scene.things]
         self.area = [(t.whole_px[2] - t.whole_px[0]) * (t.whole_px[3] - t.whole_px[1]) for t in scene.things]
         self.linked: dict[tuple[int, int], str] = {}
+        self.partners: dict[int, tuple[str, int]] = {}
         self.by_kind: dict[str, list[int]] = {}
         for index, thing in enumerate(scene.things):
             self.by_kind.setdefault(thing.kind, []).append(index)
@@ -80,13 +81,12 @@ class View:
                 name, base = thing.relation
                 self.linked[index, base] = name
                 self.linked[base, index] = MIRROR[name]
+                self.partners[index] = (name, base)
+                self.partners[base] = (MIRROR[name], index)
 
     def partner(self, index: int) -> tuple[str, int] | None:
         """What the thing is to the one it touches, covers or stands by: ("on", 2)."""
-        for (a, b), name in self.linked.items():
-            if a == index:
-                return name, b
-        return None
+        return self.partners.get(index)
 
 
 def holds(view: View, relation: str, a: int, b: int) -> Truth:
@@ -189,7 +189,7 @@ def identify(
     target: int,
     rng: np.random.Generator,
     *,
-    without: Iterable[str] = (),
+    without: Container[str] = (),
     places: bool = False,
     relations: bool = False,
     redundant: float = 0.2,
@@ -201,61 +201,62 @@ def identify(
     picture and orders, ``relations`` a relation to another thing; both are tried where attributes don't suffice,
     and sometimes before them.
     """
-    thing = view.things[target]
-    forbidden = set(without)
-    base = Description() if "kind" in forbidden else Description(kind=thing.kind)
-    free = [name for name in shuffled(rng, ATTRIBUTES) if name not in forbidden]
-    if base.kind and len(denote(view, base, among)) == 1:
-        extra = bool(free) and chance(rng, redundant)
-        return replace(base, **{free[0]: getattr(thing, free[0])}) if extra else base
-    tries = [replace(base, **{name: getattr(thing, name)}) for name in free]
-    extras: list[Description] = []
-    if places:
-        extras += _placed(view, target, base, rng)
-    if relations:
-        extras += _related(view, target, base, rng)
-    if extras and chance(rng, 0.5):
-        tries = shuffled(rng, extras)[:3] + tries
-    else:
-        tries = tries + extras
-    tries += [replace(a, **{n: getattr(thing, n)}) for a in tries[: len(free)] for n in free]
-    if len(free) == 3:
-        tries.append(replace(base, **{name: getattr(thing, name) for name in free}))
-    for what in tries:
+    base = Description() if "kind" in without else Description(kind=view.things[target].kind)
+    free = [name for name in shuffled(rng, ATTRIBUTES) if name not in without]
+    if base.kind and denote(view, base, among) == (target,):
+        return _add(view, target, base, free[:1]) if chance(rng, redundant) else base
+    extras = (placed, related) if chance(rng, 0.5) else (related, placed)
+    kinds = [makes for makes in extras if (places if makes is placed else relations)]
+    single = (_add(view, target, base, [name]) for name in free)
+    others = (
+        what
+        for makes in kinds
+        for what in makes(view, target, base, rng)
+        if not ("size" in without and what.order and what.order[0] in ("large", "small"))
+    )
+    first, second = (others, single) if chance(rng, 0.5) else (single, others)
+    pairs = (_add(view, target, base, list(names)) for names in combinations(free, 2))
+    everything = (_add(view, target, base, free) for _ in range(1))
+    for what in chain(first, second, pairs, everything):
         if denote(view, what, among) == (target,):
             return what
     return None
 
 
-def _placed(view: View, target: int, base: Description, rng: np.random.Generator) -> list[Description]:
+def _add(view: View, target: int, what: Description, names: Sequence[str]) -> Description:
+    """``what`` with the target's own colour, pattern or size added."""
+    thing = view.things[target]
+    return replace(what, **{name: getattr(thing, name) for name in names})
+
+
+def placed(view: View, target: int, base: Description, rng: np.random.Generator) -> Iterator[Description]:
     """``base`` with each part of the picture that the thing is in, and each order that it is first or second in."""
     rivals = [i for i in range(view.count) if has(view, i, base) is not False]
-    found = [replace(base, place=p) for p in _PLACES if at_place(view, p, target)]
-    if len(rivals) > 1:
-        for axis in ("left", "right", "top", "bottom", "large", "small"):
-            ranks = (0, 1) if len(rivals) > 2 and axis in ("left", "right") else (0,)
-            for rank in ranks:
-                what = replace(base, order=(axis, rank))
-                if _in_order(view, rivals, (axis, rank)) == (target,):
-                    found.append(what)
-    return shuffled(rng, found)
+    for where in shuffled(rng, _WHERE):
+        if isinstance(where, str):
+            if at_place(view, where, target):
+                yield replace(base, place=where)
+        elif len(rivals) >= 2 + where[1] and _in_order(view, rivals, where) == (target,):
+            yield replace(base, order=where)
 
 
-_PLACES: Final = ("left", "right", "top", "bottom", "middle", "top left", "top right", "bottom left", "bottom right")
+_WHERE: Final[tuple[str | Order, ...]] = (
+    *("left", "right", "top", "bottom", "middle", "top left", "top right", "bottom left", "bottom right"),
+    *((axis, 0) for axis in ("left", "right", "top", "bottom", "large", "small")),
+    *((axis, 1) for axis in ("left", "right")),
+)
 
 
-def _related(view: View, target: int, base: Description, rng: np.random.Generator) -> list[Description]:
+def related(view: View, target: int, base: Description, rng: np.random.Generator) -> Iterator[Description]:
     """``base`` with each relation that the thing has to something that can be told by its own looks."""
-    found = []
     partner = view.partner(target)
-    others = [partner] if partner is not None else []
-    other = pick(rng, range(view.count))
-    if other != target:
-        for side in ("left of", "right of"):
-            if holds(view, side, target, other):
-                others.append((side, other))
-    for name, index in others:
-        landmark = identify(view, index, rng, redundant=0.1)
+    if partner is not None:
+        landmark = identify(view, partner[1], rng, redundant=0.1)
         if landmark is not None:
-            found.append(replace(base, relation=(name, landmark)))
-    return found
+            yield replace(base, relation=(partner[0], landmark))
+    other = pick(rng, range(view.count))
+    for side in ("left of", "right of"):
+        if other != target and holds(view, side, target, other):
+            landmark = identify(view, other, rng, redundant=0.1)
+            if landmark is not None:
+                yield replace(base, relation=(side, landmark))

@@ -29,7 +29,7 @@ COLOUR_WORDS: Final[dict[str, tuple[str, ...]]] = {
 
 SIZE_WORDS: Final[dict[str, tuple[str, ...]]] = {
     "small": ("small", "small", "little", "tiny"),
-    "medium": ("medium sized", "medium sized", "average sized"),
+    "medium": ("medium sized", "medium sized", "mid sized", "average sized"),
     "large": ("large", "big", "big", "huge"),
 }
 
