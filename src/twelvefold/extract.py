@@ -1,0 +1,375 @@
+"""``twelvefold extract``: look at every picture of a data folder once and keep what the detector saw.
+
+Two stores come out: ``detected/`` (regions found, best first) and ``given/`` (features of the candidate boxes that
+Visual7W, GuessWhat ... bring along, in their order). Paper: section 3, image regions; section 4.1 for given boxes.
+
+Pictures are cut into blocks by their place in the sorted list, never by who is free: a block is a batch plan of its own
+and one shard on disk, so any process may do it, an interrupted extraction goes on where it was, and the bytes come out
+the same. Files of the same content under several keys (a photograph in COCO and in Visual Genome) are looked at once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from twelvefold.datasets import NAMES
+from twelvefold.datasets.images import given_boxes, image_files
+from twelvefold.progress import Counter, counting
+from twelvefold.schema import ImageKey, Regions, TwelvefoldError
+from twelvefold.store.files import digest_file, digest_value, lock_folder, read_json, remove_leftovers, write_json
+from twelvefold.store.regions import ShardWriter, finish_store, read_head
+from twelvefold.vision.detector import MAX_REGIONS, Arithmetic, Detector, best_arithmetic
+from twelvefold.vision.pictures import RGB, PictureError, open_picture, working_size
+
+BLOCK = 256
+"""Pictures in a block: two to ten seconds of work, what a kill costs at most."""
+BATCH = 8
+"""Pictures in a pass: the fastest on a CPU (33 to 54 pictures a second at 8, fewer at 1 and at 32)."""
+PATIENCE_SECONDS = 1800.0
+"""How long rank 0 waits for another rank to finish its next block."""
+STORES = ("detected", "given")
+
+Boxes = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractSummary:
+    """What an extraction did. ``pictures`` and regions count what the stores hold; ``seconds`` and
+    ``pictures_per_second`` are of this call, ``looked_at`` its pictures; ``unreadable``: key -> reason."""
+
+    detected: Path
+    given: Path
+    pictures: int
+    regions: int
+    given_regions: int
+    unreadable: Mapping[str, str]
+    looked_at: int
+    seconds: float
+    arithmetic: str
+
+    @property
+    def pictures_per_second(self) -> float:
+        return self.looked_at / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One photograph: a file, the keys it is known by, and the boxes that are asked about under each (or None)."""
+
+    path: Path
+    keys: tuple[ImageKey, ...]
+    asked: tuple[Boxes | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What every process needs to know, and what regions depend on."""
+
+    root: Path
+    out: Path
+    weights: Path | None
+    max_regions: int
+    arithmetic: Arithmetic
+
+    def detector(self) -> Detector:
+        torch.set_num_threads(1)  # pictures are shared out among processes; threads only get in each other's way
+        return Detector.load(self.weights, max_regions=self.max_regions, arithmetic=self.arithmetic)
+
+
+def extract(
+    images: Path,
+    out: Path,
+    *,
+    processes: int = 2,
+    weights: Path | None = None,
+    tasks: Sequence[str] | None = None,
+    max_regions: int = MAX_REGIONS,
+    resume: bool = True,
+) -> ExtractSummary:
+    """Look at every picture of the data folder ``images`` and leave the stores ``detected`` and ``given`` in ``out``.
+
+    ``weights``: a detector of your own; None takes the package's. ``tasks``: whose given boxes are kept (None: all).
+    An interrupted call goes on when repeated; ``resume=False`` begins anew. Under ``torchrun`` every rank takes its
+    share of the blocks and rank 0 finishes. Unreadable pictures are left out and listed, with the reason, in
+    ``unreadable.json`` and in the stores' ``info``.
+
+    Raises: TwelvefoldError where there are no pictures, or ``out`` holds regions of other pictures or settings.
+    """
+    if processes < 1:
+        raise TwelvefoldError(f"extraction needs at least one process, got processes={processes}")
+    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    setting = Setting(Path(images), Path(out), weights, max_regions, best_arithmetic())
+    began = time.monotonic()
+    shots = plan(setting.root, tasks)
+    blocks = [shots[i : i + BLOCK] for i in range(0, len(shots), BLOCK)]
+    with lock_folder(setting.out) if rank == 0 else nullcontext():
+        about = _about(setting, shots)
+        _settle(setting.out, about, first=rank == 0, resume=resume, ranks=ranks)
+        todo = [n for n in range(rank, len(blocks), ranks) if not _mark(setting.out, n).exists()]
+        _work(setting, blocks, todo, processes)
+        looked_at = sum(len(blocks[n]) for n in todo)
+        if rank == 0:
+            _wait_for_others(setting.out, len(blocks))
+            return _finish(setting, about, len(blocks), looked_at, began)
+    return ExtractSummary(
+        setting.out / "detected",
+        setting.out / "given",
+        0,
+        0,
+        0,
+        {},
+        looked_at,
+        time.monotonic() - began,
+        about["arithmetic"],
+    )
+
+
+def plan(root: Path, tasks: Sequence[str] | None) -> list[Shot]:
+    """Every photograph of the data folder once, in the order of its first key.
+
+    Raises: TwelvefoldError where there is no picture.
+    """
+    files = image_files(root)
+    if not files:
+        raise TwelvefoldError(
+            f"no pictures under {root / 'images'}; make a world there, or bring the datasets' pictures"
+        )
+    there = [name for name in NAMES if (root / name).is_dir()]
+    asked = given_boxes(root, there if tasks is None else tasks)
+    same: dict[str, list[ImageKey]] = {}
+    for key in sorted(files):
+        same.setdefault(digest_file(files[key]), []).append(key)
+    return [Shot(files[keys[0]], tuple(keys), tuple(_boxes(asked.get(key)) for key in keys)) for keys in same.values()]
+
+
+def _boxes(boxes: NDArray[Any] | None) -> Boxes | None:
+    return None if boxes is None else np.asarray(boxes, np.float32).reshape(-1, 4)
+
+
+def _about(setting: Setting, shots: Sequence[Shot]) -> dict[str, Any]:
+    """What the regions depend on: kept in the stores, and compared before an extraction goes on."""
+    detector = setting.detector()
+    pictures = [
+        [str(shot.path.relative_to(setting.root)), digest_file(shot.path), [str(key) for key in shot.keys]]
+        for shot in shots
+    ]
+    boxes = [[None if b is None else b.tolist() for b in shot.asked] for shot in shots]
+    return {
+        "detector": detector.digest,
+        "arithmetic": detector.arithmetic,
+        "max_regions": detector.max_regions,
+        "batch": BATCH,
+        "block": BLOCK,
+        "pictures": digest_value(pictures),
+        "given_boxes": digest_value(boxes),
+        "versions": {name: version(name) for name in ("torch", "torchvision", "pillow", "numpy")},
+    }
+
+
+def _settle(out: Path, about: Mapping[str, Any], *, first: bool, resume: bool, ranks: int) -> None:
+    """See to it that ``out`` holds parts of this very extraction or nothing.
+
+    Raises: TwelvefoldError where it holds another one.
+    """
+    path = out / "extract.json"
+    if not resume:
+        if ranks > 1:
+            raise TwelvefoldError("under torchrun an extraction can't begin anew: remove the folder first")
+        for name in (*STORES, "blocks"):
+            shutil.rmtree(out / name, ignore_errors=True)
+        path.unlink(missing_ok=True)
+    if first and not path.exists():
+        write_json(path, about)
+    deadline = time.monotonic() + 60.0
+    while not path.exists() and time.monotonic() < deadline:  # rank 0 writes it
+        time.sleep(0.2)
+    before = read_json(path)
+    changed = [name for name in about if before.get(name) != about[name]]
+    if changed:
+        raise TwelvefoldError(
+            f"{out} holds regions extracted with another {', '.join(changed)}; "
+            "begin anew (resume=False, --no-resume) or choose another folder"
+        )
+    if first:
+        for folder in (out, *(out / name for name in (*STORES, "blocks"))):
+            remove_leftovers(folder)
+
+
+def _work(setting: Setting, blocks: Sequence[Sequence[Shot]], todo: Sequence[int], processes: int) -> None:
+    """Do the blocks of ``todo``, in this process or in several."""
+    with counting(what="pictures looked at", total=sum(len(blocks[n]) for n in todo)) as bar:
+        if processes == 1 or len(todo) < 2:
+            detector = setting.detector()
+            for number in todo:
+                extract_block(setting, detector, number, blocks[number])
+                bar.advance(len(blocks[number]))
+        else:
+            _work_in_pool(setting, blocks, todo, min(processes, len(todo)), bar)
+
+
+def _work_in_pool(
+    setting: Setting, blocks: Sequence[Sequence[Shot]], todo: Sequence[int], processes: int, bar: Counter
+) -> None:
+    """Several processes, each with a detector of its own.
+
+    Raises: TwelvefoldError where one of them was killed.
+    """
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_begin, initargs=(setting,))
+    try:
+        tasks = {pool.submit(_block_of_mine, number, blocks[number]): number for number in todo}
+        for task in as_completed(tasks):
+            task.result()
+            bar.advance(len(blocks[tasks[task]]))
+    except BrokenProcessPool as error:
+        raise TwelvefoldError(
+            "a process that looked at pictures was killed (too little memory?); finished blocks are kept: "
+            "the same call goes on from them, with fewer processes if need be"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_mine: tuple[Setting, Detector] | None = None
+"""Setting and detector of a worker process, made once when it begins."""
+
+
+def _begin(setting: Setting) -> None:
+    global _mine
+    _mine = (setting, setting.detector())
+
+
+def _block_of_mine(number: int, shots: Sequence[Shot]) -> None:
+    if _mine is None:
+        raise RuntimeError("a worker process works before it has begun")
+    extract_block(*_mine, number, shots)
+
+
+def extract_block(setting: Setting, detector: Detector, number: int, shots: Sequence[Shot]) -> None:
+    """Look at the pictures of one block and write its two shards, then the mark that says it is done."""
+    unreadable: dict[str, str] = {}
+    seen: dict[int, tuple[Regions, Regions]] = {}
+    for batch in _batches(shots):
+        readable: list[tuple[int, RGB]] = []
+        for i in batch:
+            try:
+                readable.append((i, open_picture(shots[i].path)))
+            except PictureError as error:
+                reason = str(error).replace(f"{setting.root}{os.sep}", "")
+                unreadable.update({str(key): reason for key in shots[i].keys})
+        if readable:
+            asked = [_all_boxes(shots[i]) for i, _ in readable]
+            answers = detector.detect_with([picture for _, picture in readable], asked)
+            seen.update({i: pair for (i, _), pair in zip(readable, answers, strict=True)})
+    kinds = len(detector.words.kinds)
+    writers = [
+        ShardWriter(setting.out / store / _shard(number), feature_size=detector.feature_size, kinds=kinds)
+        for store in STORES
+    ]
+    with writers[0] as found, writers[1] as given:
+        for i in sorted(seen):
+            for key, part in zip(shots[i].keys, _parts(shots[i], seen[i][1]), strict=True):
+                found.add(key, seen[i][0])
+                if part is not None:
+                    given.add(key, part)
+    write_json(_mark(setting.out, number), {"unreadable": dict(sorted(unreadable.items()))})
+
+
+def _batches(shots: Sequence[Shot]) -> Iterator[list[int]]:
+    """Places of pictures that share a working size, eight at a time: a function of the block's files alone."""
+    by_size: dict[tuple[int, int], list[int]] = {}
+    for i, shot in enumerate(shots):
+        by_size.setdefault(_size_on_disk(shot.path), []).append(i)
+    for _, places in sorted(by_size.items()):
+        for start in range(0, len(places), BATCH):
+            yield places[start : start + BATCH]
+
+
+def _size_on_disk(path: Path) -> tuple[int, int]:
+    """The working size that the file's header promises; (0, 0) where it can't be read, to be found out later."""
+    try:
+        with Image.open(path) as picture:
+            return working_size(*picture.size)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return (0, 0)
+
+
+def _all_boxes(shot: Shot) -> Boxes:
+    """The boxes of all keys of a photograph, one after the other."""
+    return np.concatenate([np.zeros((0, 4), np.float32), *(boxes for boxes in shot.asked if boxes is not None)])
+
+
+def _parts(shot: Shot, given: Regions) -> Iterator[Regions | None]:
+    """What was asked about under each key: the rows of ``_all_boxes``, shared out again."""
+    start = 0
+    for boxes in shot.asked:
+        if boxes is None:
+            yield None
+            continue
+        rows = slice(start, start + len(boxes))
+        probabilities = None if given.class_probs is None else given.class_probs[rows]
+        yield Regions(given.boxes_px[rows], given.features[rows], given.width, given.height, probabilities)
+        start += len(boxes)
+
+
+def _wait_for_others(out: Path, blocks: int) -> None:
+    """Go on when every block is there.
+
+    Raises: TwelvefoldError where none is added for half an hour.
+    """
+    missing, since = blocks, time.monotonic()
+    while missing:
+        left = sum(not _mark(out, number).exists() for number in range(blocks))
+        if left < missing:
+            missing, since = left, time.monotonic()
+        elif time.monotonic() - since > PATIENCE_SECONDS:
+            raise TwelvefoldError(f"{left} of {blocks} blocks in {out} are not done, and no other rank works on them")
+        else:
+            time.sleep(0.2)
+
+
+def _finish(setting: Setting, about: dict[str, Any], blocks: int, looked_at: int, began: float) -> ExtractSummary:
+    """Write the stores' manifests and the list of unreadable pictures."""
+    unreadable: dict[str, str] = {}
+    for number in range(blocks):
+        unreadable.update(read_json(_mark(setting.out, number))["unreadable"])
+    shards = [_shard(number) for number in range(blocks)]
+    words = setting.detector().words
+    info = {**about, "unreadable": unreadable}
+    stores = [finish_store(setting.out / name, shards, info=info, kinds=words.kinds) for name in STORES]
+    write_json(setting.out / "unreadable.json", unreadable)
+    regions = [sum(read_head(store.folder / shard).regions for shard in shards) for store in stores]
+    return ExtractSummary(
+        detected=setting.out / "detected",
+        given=setting.out / "given",
+        pictures=len(stores[0]),
+        regions=regions[0],
+        given_regions=regions[1],
+        unreadable=unreadable,
+        looked_at=looked_at,
+        seconds=time.monotonic() - began,
+        arithmetic=about["arithmetic"],
+    )
+
+
+def _shard(number: int) -> str:
+    return f"{number:06d}.regions"
+
+
+def _mark(out: Path, number: int) -> Path:
+    return out / "blocks" / f"{number:06d}.json"
