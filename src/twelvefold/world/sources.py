@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twelvefold.schema import TwelvefoldError
+from twelvefold.world.duplicates import HOWS, How
 
 TASKS: Final = (
     "vqav2", "gqa", "vgqa", "coco", "flickr30k", "refcoco", "refcoco+", "refcocog", "visual7w", "guesswhat",
@@ -41,7 +42,7 @@ TEST_SHARES: Final = {
 """Share of all pictures in each test set. Sized for tight intervals, hence larger than the publishers' sets are."""
 
 VAL_SHARES: Final = {
-    "vqav2": 0.01, "gqa": 0.008, "vgqa": 0.007, "coco": 0.015, "flickr30k": 0.01, "refcoco": 0.0125,
+    "vqav2": 0.01, "gqa": 0.008, "vgqa": 0.013, "coco": 0.015, "flickr30k": 0.01, "refcoco": 0.0125,
     "refcocog": 0.0125, "visual7w": 0.018, "guesswhat": 0.02, "snli_ve": 0.0125,
 }  # fmt: skip
 
@@ -75,8 +76,11 @@ CROWDED: Final = 0.12
 TWINS: Final = 0.01
 """Share of pictures that are near-duplicates of another one, and as many with one thing changed."""
 
-Twin = Literal["", "resized", "re-encoded", "cropped", "watermarked", "brighter", "changed"]
-WAYS: Final[tuple[Twin, ...]] = ("resized", "re-encoded", "cropped", "watermarked", "brighter")
+NLVR2_ALIKE: Final = 0.25
+"""Share of the NLVR2 sets whose second four pictures are the first four with one thing changed each: pairs that
+differ in one thing only, of which a statement is true and false."""
+
+Twin = How | Literal["", "changed"]
 
 _STREAM = 301
 Mask = NDArray[np.bool_]
@@ -306,19 +310,24 @@ def _twins(
 ) -> tuple[Places, dict[int, Twin]]:
     """(images,) whose scene each picture shows, and how the twins differ. Half of the originals are tested on.
 
-    Twins stand in train sets only; NLVR2's sets keep their pictures.
+    Twins stand in train sets only; NLVR2's are twins of pictures of their own set.
     """
     images = len(tested)
     scenes = np.arange(images)
     twins: dict[int, Twin] = {}
-    count = max(len(WAYS), round(TWINS * images))
+    sets = groups["nlvr2"].reshape(-1, 2, SET_SIZE // 2)
+    for first, second in rng.permutation(sets)[: round(NLVR2_ALIKE * len(sets))]:
+        scenes[second] = first
+        twins.update(dict.fromkeys(second.tolist(), "changed"))
+    count = max(len(HOWS), round(TWINS * images))
     slots = rng.permutation(np.setdiff1d(np.flatnonzero(~spoken_for), groups["nlvr2"]))[: 2 * count]
-    half_tested = rng.permutation(np.flatnonzero(tested))[:count]
-    plain = rng.permutation(np.setdiff1d(np.flatnonzero(~tested), slots))[: 2 * count - len(half_tested)]
+    own = scenes == np.arange(images)
+    half_tested = rng.permutation(np.flatnonzero(tested & own))[:count]
+    plain = rng.permutation(np.setdiff1d(np.flatnonzero(~tested & own), slots))[: 2 * count - len(half_tested)]
     originals = rng.permutation(np.concatenate([half_tested, plain]))
     for number, (slot, original) in enumerate(zip(slots.tolist(), originals.tolist(), strict=True)):
         scenes[slot] = original
-        twins[slot] = WAYS[number % len(WAYS)] if number < count else "changed"
+        twins[slot] = HOWS[number % len(HOWS)] if number < count else "changed"
     return scenes, twins
 
 
