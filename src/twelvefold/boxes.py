@@ -75,10 +75,13 @@ def clip(boxes_px: ArrayLike, width: float, height: float) -> Floats:
     return np.clip(b, 0.0, np.array([width, height, width, height], dtype=np.float64))
 
 
-def locations(boxes_px: ArrayLike, width: float, height: float) -> NDArray[np.float32]:
-    """(N, 4) -> (N, 5) float32: x1/W, y1/H, x2/W, y2/H and the share of the picture's area (ViLBERT's spatials)."""
+def locations(boxes_px: ArrayLike, width: ArrayLike, height: ArrayLike) -> NDArray[np.float32]:
+    """(N, 4) -> (N, 5) float32: x1/W, y1/H, x2/W, y2/H and the share of the picture's area (ViLBERT's spatials).
+
+    ``width`` and ``height``: of the one picture, or (N,) of each box's own.
+    """
     b = np.asarray(boxes_px, dtype=np.float64).reshape(-1, 4)
-    unit = b / np.array([width, height, width, height], dtype=np.float64)
+    unit = b / np.stack([width, height, width, height], axis=-1).astype(np.float64)
     share = (unit[:, 2] - unit[:, 0]) * (unit[:, 3] - unit[:, 1])
     return np.concatenate([unit, share[:, None]], axis=1).astype(np.float32)
 

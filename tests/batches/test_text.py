@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from twelvefold.batches.text import CLS, MASK, PAD, SEP, UNK, VOCABULARY, Tokens, framed
+from twelvefold.batches.text import CLS, MASK, PAD, SEP, UNK, VOCABULARY, Tokens
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +35,10 @@ def test_known_ids(tokens: Tokens) -> None:
     assert tokens.text(tokens.ids("A red bus.")) == "a red bus."
 
 
-def test_empty_and_blank_texts_have_no_ids_and_still_a_frame(tokens: Tokens) -> None:
+def test_empty_and_blank_texts_have_no_ids(tokens: Tokens) -> None:
     assert tokens.many(["", "  \n"]) == [[], []]
-    assert framed([], 8) == [CLS, SEP]
 
 
 def test_many_agrees_with_one_by_one(tokens: Tokens) -> None:
     texts = ["what color is the cat?", "", "unbelievablyunbelievable", "two dogs and a kite"]
     assert tokens.many(texts) == [tokens.ids(text) for text in texts]
-
-
-@pytest.mark.parametrize(("count", "kept"), [(0, 0), (5, 5), (6, 6), (7, 6), (500, 6)])
-def test_long_texts_lose_their_end_and_keep_sep(count: int, kept: int) -> None:
-    ids = list(range(1000, 1000 + count))
-    assert framed(ids, 8) == [CLS, *ids[:kept], SEP]

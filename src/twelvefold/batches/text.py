@@ -35,8 +35,3 @@ class Tokens:
     def text(self, ids: Sequence[int]) -> str:
         """Readable text again, without special pieces; lower case, and with blanks as BERT's pieces have them."""
         return str(self._pieces.decode(list(ids), skip_special_tokens=True))
-
-
-def framed(ids: Sequence[int], max_tokens: int) -> list[int]:
-    """``[CLS]``, the first ``max_tokens - 2`` ids, ``[SEP]``: the end of a long text is cut, never ``[SEP]``."""
-    return [CLS, *ids[: max(max_tokens - 2, 0)], SEP]
