@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from twelvefold.progress import counting
 from twelvefold.schema import TwelvefoldError
@@ -165,6 +165,16 @@ def _mean_entropy(logits: Tensor, label: Tensor, smoothing: float) -> Tensor:
     return F.cross_entropy(logits, label, label_smoothing=smoothing)
 
 
+def _average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """The rule of the moving average: shorter at first, or the untrained weights would stay in it for long."""
+
+    def rule(average: Tensor, now: Tensor, taken: Tensor | int) -> Tensor:
+        keep = min(decay, (1.0 + float(taken)) / (10.0 + float(taken)))
+        return average + (now - average) * (1.0 - keep)
+
+    return rule
+
+
 class Student:
     """A network in training with everything that a checkpoint must hold."""
 
@@ -173,8 +183,7 @@ class Student:
         self.words, self.schedule, self.seed = words, schedule, seed
         self.network = words.network().to(memory_format=torch.channels_last)
         self.helper = Helper(words)
-        averaging = get_ema_multi_avg_fn(schedule.average)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        self.average = AveragedModel(self.network, multi_avg_fn=averaging, use_buffers=True)
+        self.average = AveragedModel(self.network, avg_fn=_average(schedule.average), use_buffers=True)
         parameters = [*self.network.parameters(), *self.helper.parameters()]
         decayed = [p for p in parameters if p.ndim > 1]
         plain = [p for p in parameters if p.ndim <= 1]
