@@ -23,7 +23,8 @@ def inside(boxes_xywh: Sequence[XYWH], width: float = np.inf, height: float = np
     """
     if not boxes_xywh:
         return (), "expected boxes, got none"
-    corners = boxes.xywh_to_xyxy(boxes_xywh)
+    with np.errstate(over="ignore"):  # what grows past all numbers is refused below
+        corners = boxes.xywh_to_xyxy(boxes_xywh)
     cut = boxes.clip(corners, width, height)
     good = np.isfinite(corners).all(axis=1) & (cut[:, 2] > cut[:, 0]) & (cut[:, 3] > cut[:, 1])
     if not good.all():

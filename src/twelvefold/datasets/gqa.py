@@ -119,7 +119,7 @@ def _rows(found: list[Path], split: Split, bad: BadRecords, minval: int, withhel
         ((id_, raw, source) for source in balanced for id_, raw in source.mapping().items()), key=lambda item: item[0]
     )
     if split != "test":
-        keyed = list(split_tail(keyed, minval)[split == "val"])
+        keyed = list(split_tail(keyed, minval, "minval")[split == "val"])
     missing: set[str] = set()
     for id_, raw, source in keyed:
         row = _row(source, id_, raw, withheld)

@@ -87,13 +87,14 @@ def given_boxes(
     of ``Pair.candidates_px``, rounded to float32. ``tasks`` as :func:`twelvefold.datasets.load` takes them; a task
     gives candidates with all its examples or with none.
     """
+    bad = BadRecords() if bad is None else bad
     union: dict[ImageKey, set[tuple[float, ...]]] = {}
     for name in tasks:
         dataset = load(name)
         if dataset.TASK.family != "grounding":
             continue
         for split in get_args(Split):
-            for example in dataset.read(root, split, bad=bad or BadRecords()):
+            for example in dataset.read(root, split, bad=bad):
                 if not any(pair.candidates_px for pair in example.pairs):
                     break
                 for pair in example.pairs:

@@ -58,9 +58,6 @@ class BadRecords:
             raise BadRecordError(f"{refusal}. Mend the record, or go on without such records with --skip-bad.")
         self.listed.append(refusal)
 
-    def __len__(self) -> int:
-        return len(self.listed)
-
     @property
     def counts(self) -> Counter[tuple[str, str]]:
         """How many were left out of each (task, file name)."""
@@ -189,7 +186,13 @@ def _missing(task: str, names: Sequence[Path]) -> str:
     return f"{task}: expected the file {wanted}, but {folder} holds {shown or 'nothing'}"
 
 
-def split_tail(items: Sequence[T], tail: int) -> tuple[Sequence[T], Sequence[T]]:
-    """``items`` without their last ``tail``, and those: a validation fold cut off the end of a sorted list."""
-    cut = max(len(items) - tail, 0)
+def split_tail(items: Sequence[T], tail: int, option: str) -> tuple[Sequence[T], Sequence[T]]:
+    """``items`` without their last ``tail``, and those: a fold held out at the end of a sorted list.
+
+    Raises:
+        TwelvefoldError: there are fewer; ``option`` is what the caller's user set too high.
+    """
+    if not 0 <= tail <= len(items):
+        raise TwelvefoldError(f"{option}={tail} can't be held out of {len(items)} questions; set {option} lower")
+    cut = len(items) - tail
     return items[:cut], items[cut:]

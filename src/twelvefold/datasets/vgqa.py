@@ -62,8 +62,8 @@ def read(root: Path, split: Split, *, bad: BadRecords, tail: int = TAIL) -> Iter
 
 def _rows(source: Source, split: Split, tail: int) -> Iterator[Row]:
     questions = sorted(_questions(source), key=lambda item: item[1].qa_id)
-    rest, test = split_tail(questions, tail)
-    train, val = split_tail(rest, tail)
+    rest, test = split_tail(questions, tail, "tail")
+    train, val = split_tail(rest, tail, "tail")
     for record, question in {"train": train, "val": val, "test": test}[split]:
         if not question.answer.strip():
             source.refuse(record, "expected an answer, got an empty one")

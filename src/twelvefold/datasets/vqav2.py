@@ -112,7 +112,7 @@ def _rows(root: Path, found: list[Path], split: Split, bad: BadRecords, minval: 
         source = Source(TASK.name, path, bad)
         questions = sorted(source.items("questions", Question), key=lambda item: item[1].question_id)
         if part == "val2014":
-            questions = list(split_tail(questions, minval)[split == "val"])
+            questions = list(split_tail(questions, minval, "minval")[split == "val"])
         annotations = _annotations(root, part)
         if annotations in found:
             yield from _answered(source, questions, Source(TASK.name, annotations, bad), raw=split == "train")

@@ -1,0 +1,162 @@
+"""VQAv2, GQA and VG QA: which questions are in which split, and what their answers are worth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twelvefold.datasets import gqa, vgqa, vqav2
+from twelvefold.datasets.records import BadRecordError, BadRecords
+from twelvefold.schema import ImageKey, SoftAnswers, TwelvefoldError
+
+BAD = BadRecords()
+
+
+def ids(examples: Any) -> list[str]:
+    return [example.id for example in examples]
+
+
+def test_vqa_train_is_both_files_but_the_end_of_sorted_val(folder: Any) -> None:
+    root = folder.write()
+    assert ids(vqav2.read(root, "train", bad=BAD, minval=2)) == [
+        *("9000", "9001", "10000", "10001"),
+        *("42000", "42001", "43000"),
+    ]
+    assert ids(vqav2.read(root, "val", bad=BAD, minval=2)) == ["43001", "44000"]
+    assert ids(vqav2.read(root, "test", bad=BAD, minval=2)) == ["1000", "1001"]
+    assert ids(vqav2.read(root, "val", bad=BAD, minval=0)) == []
+    with pytest.raises(TwelvefoldError, match="minval=3000 can't be held out of 5 questions"):
+        list(vqav2.read(root, "val", bad=BAD))
+
+
+def test_vqa_looks_raw_answers_up_in_train_and_official_ones_elsewhere(folder: Any) -> None:
+    root = folder.write()
+    train = next(vqav2.read(root, "train", bad=BAD, minval=2))
+    assert train.label == SoftAnswers({"Two.": 0.3, "2": 1.0, "3": 0.6, "a dog": 0.3})
+    val = next(vqav2.read(root, "val", bad=BAD, minval=2))
+    assert val.label == SoftAnswers({"2": 1.0, "3": 0.6, "dog": 0.3})
+    assert (val.kind, val.pairs[0].image) == ("number", ImageKey("coco", "43"))
+    assert vqav2.vocabulary(root, min_count=9, bad=BAD) == ["2"]
+
+
+def test_vqa_labels_of_test_are_withheld_unless_they_are_there(folder: Any) -> None:
+    assert all(e.label is None for e in vqav2.read(folder.write(), "test", bad=BAD))
+    template = folder.files["vqav2/v2_mscoco_val2014_annotations.json"]
+    annotations = [{**template["annotations"][0], "question_id": i, "image_id": 1} for i in (1000, 1001)]
+    folder.files["vqav2/v2_mscoco_test2015_annotations.json"] = {**template, "annotations": annotations}
+    assert [type(e.label) for e in vqav2.read(folder.write(), "test", bad=BAD)] == [SoftAnswers, SoftAnswers]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda a: a.pop(0), "expected an annotation of question 9000, got none"),
+        (lambda a: a[0].update(image_id=99), "expected image 9 as the question, got 99"),
+        (lambda a: a[0].update(answers=[]), "expected the annotators' answers, got none"),
+        (lambda a: a[0].pop("answers"), "missing required field `answers`"),
+        (lambda a: a[0].pop("question_id"), "missing required field `question_id`"),
+    ],
+)
+def test_vqa_annotations_that_dont_fit_are_refused(folder: Any, change: Any, why: str) -> None:
+    change(folder.files["vqav2/v2_mscoco_train2014_annotations.json"]["annotations"])
+    with pytest.raises(BadRecordError, match=why):
+        list(vqav2.read(folder.write(), "train", bad=BAD, minval=2))
+    bad = BadRecords(skip=True)
+    assert len(list(vqav2.read(folder.root, "train", bad=bad, minval=2))) == 6
+
+
+def test_vqa_reads_what_a_shortened_sample_holds_and_names_what_it_lacks(folder: Any) -> None:
+    for annotation in folder.files["vqav2/v2_mscoco_train2014_annotations.json"]["annotations"]:
+        for name in ("question_type", "answer_type", "image_id", "multiple_choice_answer"):
+            del annotation[name]
+    root = folder.write()
+    assert next(vqav2.read(root, "train", bad=BAD, minval=2)).kind == ""
+    with pytest.raises(BadRecordError, match="multiple_choice_answer"):
+        vqav2.vocabulary(root, min_count=1, bad=BAD)
+
+
+def test_gqa_folds_are_cut_off_the_sorted_text_ids_of_train_and_val(folder: Any) -> None:
+    root = folder.write()
+    assert ids(gqa.read(root, "train", bad=BAD, minval=2)) == ["01", "02", "09"]
+    assert ids(gqa.read(root, "val", bad=BAD, minval=2)) == ["10", "11"]
+    first = next(gqa.read(root, "test", bad=BAD))
+    assert (first.id, first.kind, first.label) == ("07998", "verify", SoftAnswers({"yes": 1.0}))
+    assert first.linked == ("07999", "08000")
+    assert first.pairs[0].image == ImageKey("gqa", "n161313")
+    assert next(gqa.read(root, "train", bad=BAD, minval=2)).pairs[0].image == ImageKey("vg", "2318324")
+
+
+def test_gqa_consistency_adds_the_entailed_questions_that_are_missing(folder: Any) -> None:
+    examples = list(gqa.read(folder.write(), "test", bad=BAD, consistency=True))
+    assert ids(examples) == ["07998", "07999", "08000"]
+    assert (examples[2].kind, examples[2].linked) == (gqa.ENTAILED, ())
+    assert sorted(p.name for p in gqa.files(folder.root, "test", consistency=True)) == [
+        "testdev_all_questions.json",
+        "testdev_balanced_questions.json",
+    ]
+
+
+def test_gqa_reads_a_folder_of_files_as_one(folder: Any) -> None:
+    whole = folder.files.pop("gqa/testdev_balanced_questions.json")
+    for i, (id_, question) in enumerate(whole.items()):
+        folder.files[f"gqa/testdev_balanced_questions/testdev_balanced_questions_{i}.json"] = {id_: question}
+    root = folder.write()
+    assert ids(gqa.read(root, "test", bad=BAD)) == ["07998", "07999"]
+    for path in gqa.files(root, "test"):
+        path.unlink()
+    with pytest.raises(TwelvefoldError, match="testdev_balanced_questions holds nothing"):
+        gqa.files(root, "test")
+
+
+def test_gqa_a_missing_answer_is_a_bad_record_but_where_answers_are_withheld(folder: Any) -> None:
+    questions = folder.files["gqa/testdev_balanced_questions.json"]
+    for question in questions.values():
+        del question["answer"]
+    folder.files["gqa/challenge_balanced_questions.json"] = questions
+    root = folder.write()
+    with pytest.raises(BadRecordError, match="question 07998: expected an answer, got none"):
+        list(gqa.read(root, "test", bad=BAD))
+    assert [e.label for e in gqa.read(root, "test", bad=BAD, test="challenge")] == [None, None]
+
+
+def test_gqa_answers_are_counted_as_they_are_over_train_and_val(folder: Any) -> None:
+    folder.files["gqa/val_balanced_questions.json"]["09"]["answer"] = "The boat"
+    assert gqa.vocabulary(folder.write(), min_count=1, bad=BAD) == ["yes", "The boat"]
+    with pytest.raises(TwelvefoldError, match="'yes', occurs 4 times"):
+        gqa.vocabulary(folder.root, min_count=5, bad=BAD)
+
+
+def test_vg_holds_two_folds_out_by_qa_id(folder: Any) -> None:
+    root = folder.write()
+    assert ids(vgqa.read(root, "train", bad=BAD, tail=2)) == ["12", "13", "14"]
+    assert ids(vgqa.read(root, "val", bad=BAD, tail=2)) == ["966490", "987278"]
+    assert ids(vgqa.read(root, "test", bad=BAD, tail=2)) == ["987280", "987452"]
+    example = next(vgqa.read(root, "train", bad=BAD, tail=2))
+    assert example.label == SoftAnswers({"teddy bear": 1.0})
+    assert (example.kind, example.pairs[0].image) == ("what", ImageKey("vg", "5"))
+
+
+def test_vg_answers_of_nothing_but_articles_are_never_right_and_empty_ones_refused(folder: Any) -> None:
+    qas = folder.files["vg/question_answers.json"][0]["qas"]
+    qas[2].update(answer="The.", question="Is it red?")
+    example = next(vgqa.read(folder.write(), "train", bad=BAD, tail=2))
+    assert (example.label, example.kind) == (SoftAnswers({}), "other")
+    qas[2]["answer"] = " "
+    with pytest.raises(BadRecordError, match=r"\[0\]\.qas\[2\]: expected an answer"):
+        list(vgqa.read(folder.write(), "train", bad=BAD, tail=2))
+
+
+def test_vqa_file_names_are_the_publishers(folder: Any) -> None:
+    names = [p.name for p in vqav2.files(folder.write(), "train")]
+    assert names == [
+        "v2_OpenEnded_mscoco_train2014_questions.json",
+        "v2_mscoco_train2014_annotations.json",
+        "v2_OpenEnded_mscoco_val2014_questions.json",
+        "v2_mscoco_val2014_annotations.json",
+    ]
+    other = Path(folder.root, "vqav2", "v2_OpenEnded_mscoco_test-dev2015_questions.json")
+    other.write_text(json.dumps({"questions": [{"image_id": 1, "question": "Why?", "question_id": 7}]}))
+    assert ids(vqav2.read(folder.root, "test", bad=BAD, test="test-dev2015")) == ["7"]
