@@ -45,6 +45,18 @@ PLACE_ANSWERS: Final[dict[str, tuple[str, ...]]] = {
     "carpet": ("rug", "floor", "mat"),
 }
 
+OTHER_ANSWERS: Final[dict[str, tuple[str, ...]]] = {
+    "left": ("left side", "on left", "right", "middle"),
+    "right": ("right side", "on right", "left", "middle"),
+    "indoors": ("inside", "in", "outdoors", "yes"),
+    "outdoors": ("outside", "out", "indoors", "yes"),
+    "winter": ("snow", "in winter", "cold", "christmas"),
+    "daytime": ("day", "afternoon", "noon", "morning"),
+    "stripes": ("lines", "bars", "dots", "nothing"),
+    "dots": ("spots", "polka dots", "circles", "stripes"),
+    "checks": ("squares", "plaid", "grid", "stripes"),
+}
+
 
 def answer_type(answer: str) -> Literal["yes/no", "number", "other"]:
     """VQA's three types, told by the answer."""
@@ -90,7 +102,7 @@ def _near(truth: str) -> tuple[str, ...]:
     for table in (PATTERN_WORDS, SIZE_WORDS):
         if truth in table:
             return (*table[truth], *(name for name in table if name != truth), "normal")
-    return ("not sure", "unknown", "middle", "other", "can't tell")
+    return OTHER_ANSWERS.get(truth, ("not sure", "unknown", "can't tell"))
 
 
 def _typo(word: str, rng: np.random.Generator) -> str:

@@ -272,4 +272,15 @@ def indoors(view: View, rng: np.random.Generator) -> Ask | None:
     return Ask("indoors", "indoors" if inside else "outdoors")
 
 
+def when(view: View, rng: np.random.Generator) -> Ask | None:
+    """Night, winter or daytime, as the place shows; by day two of three pictures are passed over, to even them."""
+    place = view.scene.background
+    if BACKGROUND[place].indoors is not False or (place not in WHEN and chance(rng, 0.67)):
+        return None
+    return Ask("when", WHEN.get(place, "daytime"))
+
+
+WHEN: Final = {"night": "night", "snow": "winter"}
+"""What tells the time in a picture; every other outdoor place is seen by day."""
+
 Asker = Callable[[View, np.random.Generator], Ask | None]

@@ -46,6 +46,13 @@ def colour(name: str, rng: np.random.Generator) -> str:
     return pick(rng, COLOUR_WORDS[name]) if name in COLOUR_WORDS else name
 
 
+def say_value(name: str, value: str, rng: np.random.Generator) -> str:
+    """A colour, pattern or size as it is said after ``is``."""
+    if name == "colour":
+        return colour(value, rng)
+    return pick(rng, (PATTERN_WORDS if name == "pattern" else SIZE_WORDS)[value])
+
+
 def noun(what: Description, rng: np.random.Generator, *, plural: bool = False, plain_words: bool = False) -> str:
     """The noun of a description. ``plain_words``: the usual name only, no synonym."""
     if what.kind:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -17,20 +18,19 @@ from twelvefold.world.words.asks import Ask, Asker
 from twelvefold.world.words.description import View
 from twelvefold.world.words.lexicon import (
     NUMBERS,
-    PATTERN_WORDS,
+    PATTERN_ANSWERS,
     RELATION_WORDS,
-    SIZE_WORDS,
     chance,
     pick,
     sentence,
 )
-from twelvefold.world.words.say import colour, say
+from twelvefold.world.words.say import say, say_value
 
 QUESTION_TYPES: Final = sorted(
     [
         *("how many", "how", "how big is the", "what color is the", "what color are the", "what color", "what is the"),
         *("what is in the", "what is on the", "what is", "what are the", "what are", "what kind of", "what type of"),
-        *("what is this", "what does the", "what number is", "what animal is", "what room is", "what"),
+        *("what is this", "what does the", "what time", "what number is", "what animal is", "what room is", "what"),
         *(
             "is the",
             "is this",
@@ -126,19 +126,32 @@ def _attribute(name: str, ask: Ask, rng: np.random.Generator) -> str:
     return pick(rng, (f"what size is {the}", f"how big is {the}", f"what is the size of {the}", f"how large is {the}"))
 
 
+def _decoration(view: View, rng: np.random.Generator) -> Ask | None:
+    """Stripes, dots or checks: the pattern of a thing that has one."""
+    ask = asks.attribute(view, rng, "pattern")
+    if ask is None or ask.answer == "plain":
+        return None
+    return replace(ask, template="decoration", answer=PATTERN_ANSWERS[ask.answer])
+
+
+def _decorated(ask: Ask, rng: np.random.Generator) -> str:
+    the = say(ask.subject, rng)
+    return pick(
+        rng, (f"what decorates {the}", f"are there stripes, dots or checks on {the}", f"what is painted on {the}")
+    )
+
+
+def _when(ask: Ask, rng: np.random.Generator) -> str:
+    return pick(rng, ("when was this picture taken", "what time is it", "when is this"))
+
+
 def _check(name: str, ask: Ask, rng: np.random.Generator) -> str:
     the = say(ask.subject, rng)
-    value = _value(name, ask.detail, rng)
+    value = say_value(name, ask.detail, rng)
     return pick(
         rng,
         (f"is {the} {value}", f"is {the} {value}", f"does {the} look {value}", f"would you say {the} is {value}"),
     )
-
-
-def _value(name: str, value: str, rng: np.random.Generator) -> str:
-    if name == "colour":
-        return colour(value, rng)
-    return pick(rng, (PATTERN_WORDS if name == "pattern" else SIZE_WORDS)[value])
 
 
 def _choice(name: str, ask: Ask, rng: np.random.Generator) -> str:
@@ -287,5 +300,7 @@ TEMPLATES: Final[tuple[tuple[Asker, Worder], ...]] = (
     (asks.place, _place),
     (asks.place_check, _place_check),
     (asks.indoors, _indoors),
+    (_decoration, _decorated),
+    (asks.when, _when),
 )
 """How often each is asked: kinds as answers stay a moderate share, for they are the slowest to learn."""
