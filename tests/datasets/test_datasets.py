@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from twelvefold.datasets import load
+from twelvefold.datasets import check_options, load
 from twelvefold.schema import TwelvefoldError
 
 
@@ -24,6 +25,26 @@ def test_loading_one_imports_no_other_and_never_torch() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "['twelvefold.datasets.nlvr2', 'twelvefold.datasets.records']"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "why"),
+    [
+        ("vqav2", {"minvall": 5}, "no option 'minvall'; did you mean 'minval'?.* It has minval, test"),
+        ("nlvr2", {"bad": 5}, "no option 'bad'"),
+        ("snli_ve", {"test": "x"}, "It has none"),
+        ("vgqa", {"tail": "5"}, "option tail takes int values, got '5'"),
+        ("gqa", {"consistency": 1}, "option consistency takes bool values, got 1"),
+    ],
+)
+def test_an_option_that_a_reader_doesnt_have_is_refused(name: str, options: dict[str, Any], why: str) -> None:
+    with pytest.raises(TwelvefoldError, match=f"^{name}: .*{why}"):
+        check_options(load(name), options)
+
+
+@pytest.mark.parametrize(("name", "options"), [("vqav2", {"minval": 5, "test": "test-dev2015"}), ("snli_ve", {})])
+def test_its_own_options_pass(name: str, options: dict[str, Any]) -> None:
+    check_options(load(name), options)
 
 
 def _module(folder: Path, name: str, text: str) -> str:

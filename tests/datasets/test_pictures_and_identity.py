@@ -23,6 +23,8 @@ PICTURES = {
     "visual7w/v7w_2318325.jpg": "vg/2318325",
     "flickr30k/1000092795.jpg": "flickr30k/1000092795",
     "nlvr2/dev/dev-850-0-img0.png": "nlvr2/dev-850-0-img0",
+    "pets/rex.jpg": "pets/rex",
+    "pets/cats/tom.2.png": "pets/cats/tom.2",
     "nlvr2/images/train/47/train-10171-0-img1.png": "nlvr2/train-10171-0-img1",
 }
 

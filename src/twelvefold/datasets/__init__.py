@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -67,6 +68,29 @@ def load(name: str) -> Dataset:
             f"no dataset {name!r}{hint} There are {', '.join(NAMES)}, or your own as a dotted path such as 'my.pets'"
         )
     return _own(name)
+
+
+def check_options(dataset: Dataset, options: Mapping[str, Any]) -> None:
+    """Refuse an option that the dataset's reader doesn't have, or of another type than its default.
+
+    Raises:
+        TwelvefoldError: names the option, the closest one, and all there are.
+    """
+    parameters = inspect.signature(dataset.read).parameters
+    known = {name: p.default for name, p in parameters.items() if name not in ("root", "split", "bad")}
+    for name, value in options.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise TwelvefoldError(
+                f"{dataset.TASK.name}: its reader has no option {name!r}{hint} It has {', '.join(known) or 'none'}"
+            )
+        default = known[name]
+        fits = type(value) is type(default) or (type(default) is float and type(value) is int)
+        if not fits and default not in (None, inspect.Parameter.empty):
+            raise TwelvefoldError(
+                f"{dataset.TASK.name}: option {name} takes {type(default).__name__} values, got {value!r}"
+            )
 
 
 def _own(name: str) -> Dataset:

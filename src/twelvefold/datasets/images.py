@@ -44,20 +44,22 @@ FOLDERS: dict[str, tuple[tuple[str, Callable[[str], ImageKey]], ...]] = {
 def image_files(root: Path) -> dict[ImageKey, Path]:
     """Every picture of a data folder, searched at any depth, by key; of two files of one key the first.
 
+    A folder that is not one of the publishers' is a source of its own: ``images/pets/rex.jpg`` is ``pets/rex``.
     Files that are no JPEG or PNG by name are passed over.
 
     Raises:
         TwelvefoldError: no picture folder is there, or a picture's name is not one of its folder's kind.
     """
     base = root / "images"
-    if not any((base / folder).is_dir() for folder in FOLDERS):
+    there = sorted(path.name for path in base.iterdir() if path.is_dir()) if base.is_dir() else []
+    if not there:
         wanted = ", ".join(str(base / folder) for folder in FOLDERS)
-        raise TwelvefoldError(f"no pictures: expected at least one of the folders {wanted}")
+        raise TwelvefoldError(f"no pictures: expected at least one of the folders {wanted}, or one of your own")
     found: dict[ImageKey, Path] = {}
-    for folder, names in FOLDERS.items():
-        patterns = [(re.compile(pattern), key) for pattern, key in names]
+    for folder in [*FOLDERS, *(name for name in there if name not in FOLDERS)]:
+        patterns = [(re.compile(pattern), key) for pattern, key in FOLDERS.get(folder, ())]
         for path in _pictures(base / folder):
-            found.setdefault(_key(path, folder, patterns), path)
+            found.setdefault(_key(path, base / folder, patterns), path)
     return found
 
 
@@ -69,13 +71,15 @@ def _pictures(folder: Path) -> Iterator[Path]:
                 yield Path(parent, name)
 
 
-def _key(path: Path, folder: str, patterns: list[tuple[re.Pattern[str], Callable[[str], ImageKey]]]) -> ImageKey:
+def _key(path: Path, folder: Path, patterns: list[tuple[re.Pattern[str], Callable[[str], ImageKey]]]) -> ImageKey:
+    if not patterns:
+        return ImageKey(folder.name, path.relative_to(folder).with_suffix("").as_posix())
     for pattern, key in patterns:
         match = pattern.fullmatch(path.stem)
         if match:
             return key(match[1])
     wanted = " or ".join(pattern.pattern for pattern, _ in patterns)
-    raise TwelvefoldError(f"{path}: a picture in images/{folder} is named like {wanted}; rename it or move it away")
+    raise TwelvefoldError(f"{path}: a picture in {folder} is named like {wanted}; rename it or move it away")
 
 
 def given_boxes(

@@ -1,0 +1,73 @@
+"""The page docs/your-own-dataset.md does what it says: its blocks are written to disk, loaded, read and tested."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from twelvefold.datasets import check_options, load
+from twelvefold.datasets.images import image_files
+from twelvefold.datasets.records import BadRecords
+from twelvefold.schema import ClassName, Example, FamilyName, ImageKey, TwelvefoldError
+from twelvefold.training.recipe import Recipe
+
+PAGE = Path(__file__).parents[2] / "docs" / "your-own-dataset.md"
+BLOCK = re.compile(r"^```\w+\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that holds every file of the page, and is the current one."""
+    blocks = BLOCK.findall(PAGE.read_text())
+    assert len(blocks) == PAGE.read_text().count("```") // 2
+    for name, text in blocks:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("mine", "mine.pets"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return tmp_path
+
+
+def _read(root: Path, **options: int) -> list[Example]:
+    return list(load("mine.pets").read(root, "train", bad=BadRecords(), **options))
+
+
+def test_the_pages_own_test_passes(place: Path) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_pets.py"]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "5 passed" in done.stdout
+
+
+def test_the_pages_recipe_names_the_module_and_its_options(place: Path) -> None:
+    recipe = Recipe.load(place / "pets.toml")
+    assert recipe.tasks == ("snli_ve", "mine.pets")
+    choice = recipe.choice("mine.pets")
+    pets = load(recipe.tasks[1])
+    check_options(pets, choice.options)
+    assert [e.id for e in pets.read(place / "data", "train", bad=BadRecords(), **choice.options)] == ["p1", "p2", "p3"]
+    assert [e.id for e in _read(place / "data", shortest=5)] == ["p1", "p2"]
+    with pytest.raises(TwelvefoldError, match="did you mean 'shortest'"):
+        check_options(pets, {"shortesd": 3})
+
+
+def test_the_pages_examples_and_pictures_have_the_keys_it_says(place: Path) -> None:
+    example = _read(place / "data")[2]
+    assert (example.pairs[0].image, example.label) == (ImageKey("pets", "tom"), ClassName("false"))
+    picture = place / "data/images/pets/tom.jpg"
+    picture.parent.mkdir(parents=True)
+    picture.touch()
+    assert image_files(place / "data") == {ImageKey("pets", "tom"): picture}
+
+
+def test_the_page_names_every_family() -> None:
+    for family in get_args(FamilyName):
+        assert f"| `{family}` |" in PAGE.read_text()
