@@ -51,6 +51,12 @@ def test_coco_captions_of_an_unlisted_image_are_refused_and_a_result_file_by_nam
         list(coco.read(folder.write(), "val", bad=BAD, captions="official"))
 
 
+@pytest.mark.parametrize("options", [{"pool": -1}, {"captions": "offical"}])
+def test_coco_options_without_such_a_value_are_refused(folder: Any, options: dict[str, Any]) -> None:
+    with pytest.raises(TwelvefoldError, match="captions one of karpathy, official, got"):
+        coco.read(folder.write(), "test", bad=BAD, **options)
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

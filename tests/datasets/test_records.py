@@ -20,6 +20,7 @@ from twelvefold.schema import TwelvefoldError
 
 class Item(msgspec.Struct):
     n: int
+    name: str = ""
 
 
 def source(path: Path, data: bytes, *, skip: bool = False) -> Source:
@@ -36,7 +37,7 @@ def test_a_refusal_names_task_file_record_what_was_expected_and_what_was_there(t
 
 
 def test_skipped_records_are_listed_and_counted_and_reading_goes_on(tmp_path: Path) -> None:
-    pets = source(tmp_path / "pets.json", b'[{"n": 1}, {}, {"n": 3}, {"m": 4}]', skip=True)
+    pets = source(tmp_path / "pets.json", b'[{"n": 1}, {"n": 2, "name": "\xff"}, {"n": 3}, {"m": 4}]', skip=True)
     assert [item.n for _, item in pets.items("", Item)] == [1, 3]
     assert [refusal.record for refusal in pets.bad.listed] == ["[1]", "[3]"]
     assert pets.bad.counts == {("pets", "pets.json"): 2}

@@ -128,7 +128,7 @@ def load_answers(path: Path) -> list[str]:
         value = msgspec.json.decode(path.read_bytes()) if path.suffix == ".json" else load_plain(path)
     except FileNotFoundError:
         raise TwelvefoldError(f"no answer list {path}") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise TwelvefoldError(f"the answer list {path} is truncated or not JSON: {error}") from None
     if isinstance(value, dict) and sorted(value.values(), key=repr) == sorted(range(len(value)), key=repr):
         value = sorted(value, key=value.__getitem__)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -62,7 +62,14 @@ class OfficialCaption(msgspec.Struct, gc=False):
 
 
 def files(root: Path, split: Split, *, pool: int = POOL, captions: Texts = "karpathy") -> list[Path]:
-    """Karpathy's file, and both official ones where the texts come from there."""
+    """Karpathy's file, and both official ones where the texts come from there.
+
+    Raises:
+        TwelvefoldError: a file is missing, or an option has no such value.
+    """
+    if pool < 0 or captions not in get_args(Texts):
+        wanted = f"pool >= 0 and captions one of {', '.join(get_args(Texts))}"
+        raise TwelvefoldError(f"{TASK.name}: expected {wanted}, got {pool} and {captions!r}")
     folder = root / "coco"
     names = ["dataset_coco.json"]
     if captions == "official":

@@ -101,23 +101,27 @@ class Source:
         return self._whole(dict[str, msgspec.Raw])
 
     def lines(self, kind: type[T]) -> Iterator[tuple[str, T]]:
-        """The records of JSON lines, plain or gzipped; blank lines are no records."""
+        """The records of JSON lines, plain or gzipped; blank lines are no records, and a file without any is cut."""
+        empty = True
         try:
             with gzip.open(self.path) if self.path.suffix == ".gz" else self.path.open("rb") as stream:
                 for number, line in enumerate(stream, 1):
                     if line.isspace():
                         continue
+                    empty = False
                     value = self.decode(f"line {number}", line, kind)
                     if value is not None:
                         yield f"line {number}", value
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise TwelvefoldError(f"{self.task}: {self.path} is truncated or no gzip file: {error}") from None
+        if empty:
+            raise TwelvefoldError(f"{self.task}: {self.path} is empty; expected a record on each line")
 
     def decode(self, record: str, raw: bytes | msgspec.Raw, kind: type[T]) -> T | None:
         """One record in its type, or None when it was refused and may be skipped."""
         try:
             return msgspec.json.decode(raw, type=kind)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             self.refuse(record, f"{error}; got {bytes(raw)[:SHOWN].decode(errors='replace').strip()}")
             return None
 
@@ -137,7 +141,7 @@ class Source:
             return msgspec.json.decode(data, type=kind)
         except msgspec.ValidationError as error:
             raise TwelvefoldError(f"{self.task}: {self.path}: expected {wanted} of records: {error}") from None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise TwelvefoldError(f"{self.task}: {self.path} is truncated or not JSON: {error}") from None
 
 
