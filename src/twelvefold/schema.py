@@ -186,8 +186,8 @@ class Batch:
     token_ids (P, L) int64; token_mask (P, L) bool; features (P, R, D) float32; boxes_px (P, R, 4) float32;
     locations (P, R, 5) float32: x1/W, y1/H, x2/W, y2/H and area share; region_mask (P, R) bool;
     candidate_mask (P, R) bool: rows that may be pointed at. target: what the family's loss wants (answers
-    (B, A), retrieval (B,) int64, grounding (P, R), verification (B,) int64 with -1 for no gold label), None
-    where labels are withheld.
+    (B, A), retrieval (B,) int64, grounding (P, R, 2): what a row trains towards and what choosing it earns,
+    verification (B,) int64 with -1 for no gold label), None where labels are withheld.
     """
 
     task: str

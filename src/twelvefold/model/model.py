@@ -18,7 +18,10 @@ from twelvefold.model.heads import head
 from twelvefold.model.trunk import Trunk
 from twelvefold.schema import Batch, HeadSpec, TaskSpec, TwelvefoldError
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16"]
+"""Of the linear layers. ``auto``: bfloat16 where the machine multiplies it faster than float32. On a CPU that
+doesn't, it is more than ten times slower (measured), so ask for ``bf16`` only where you know the machine."""
+
 Spec = TypeVar("Spec", TaskSpec, HeadSpec)
 
 
@@ -27,7 +30,8 @@ class Model(nn.Module):
 
     ``tasks`` and ``head_specs`` hold what the model knows by name; ``task_tokens`` names the rows of the task
     embedding in order. ``precision`` may be changed at any time: with ``bf16`` the linear layers compute in
-    bfloat16, while weights, residual streams and logits stay float32.
+    bfloat16, while weights, residual streams and logits stay float32. ``word_pieces``: the word pieces that have
+    a row of their own, the first standing for all others ([UNK]); empty where all have.
     """
 
     def __init__(
@@ -38,11 +42,13 @@ class Model(nn.Module):
         *,
         precision: Precision = "fp32",
         task_tokens: Sequence[str] = (),
+        word_pieces: Sequence[int] = (),
     ) -> None:
         """``task_tokens``: the rows, where their order matters (a file's); else made from the tasks.
 
         Raises:
-            TwelvefoldError: a task's head is missing or of another family or K; a name is used twice.
+            TwelvefoldError: a task's head is missing or of another family or K; a name or word piece is used
+                twice, or a word piece is not in the vocabulary.
         """
         super().__init__()
         self.config = config
@@ -52,7 +58,8 @@ class Model(nn.Module):
         for task in tasks:
             self._check(task)
         self.task_tokens = tuple(task_tokens) or self._rows()
-        self.trunk = Trunk(config, len(self.task_tokens))
+        self.word_pieces = _pieces(word_pieces, config.vocabulary_size)
+        self.trunk = Trunk(config, len(self.task_tokens), self.word_pieces)
         self.heads = nn.ModuleDict({_module_name(spec.name): head(config, spec) for spec in heads})
         self._start()
 
@@ -102,6 +109,7 @@ class Model(nn.Module):
                 tasks=list(self.tasks.values()),
                 heads=list(self.head_specs.values()),
                 task_tokens=list(self.task_tokens),
+                word_pieces=list(self.word_pieces),
             ),
             self.state_dict(),
         )
@@ -115,13 +123,21 @@ class Model(nn.Module):
         """
         said = weights.describe(folder)
         with torch.device("meta"):
-            model = cls(said.config, said.tasks, said.heads, precision=precision, task_tokens=said.task_tokens)
+            model = cls(
+                said.config,
+                said.tasks,
+                said.heads,
+                precision=precision,
+                task_tokens=said.task_tokens,
+                word_pieces=said.word_pieces,
+            )
         tensors = weights.read(folder, model.state_dict())
         model.load_state_dict(tensors, assign=True)
         return model.eval()
 
     def _arithmetic(self, like: Tensor) -> torch.autocast:
-        return torch.autocast(like.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+        half = self.precision == "bf16" or (self.precision == "auto" and _is_quick_in_half(like.device.type))
+        return torch.autocast(like.device.type, dtype=torch.bfloat16, enabled=half)
 
     def _task(self, name: str) -> TaskSpec:
         if name not in self.tasks:
@@ -170,6 +186,23 @@ class Model(nn.Module):
         for spec in self.head_specs.values():
             bias = self.get_parameter(f"heads.{_module_name(spec.name)}.last.bias")
             nn.init.constant_(bias, starts.get(spec.kind, 0.0))
+
+
+def _is_quick_in_half(device: str) -> bool:
+    """Whether a machine has instructions for products of bfloat16."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    cpu = torch.cpu.get_capabilities()
+    return device == "cpu" and bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16") or cpu.get("bf16"))
+
+
+def _pieces(word_pieces: Sequence[int], vocabulary_size: int) -> tuple[int, ...]:
+    outside = [piece for piece in word_pieces if not 0 <= piece < vocabulary_size]
+    if outside:
+        raise TwelvefoldError(f"word pieces {outside[:5]} are not among the vocabulary's 0 to {vocabulary_size - 1}")
+    if len(set(word_pieces)) != len(word_pieces):
+        raise TwelvefoldError("word pieces that have a row of their own are named twice; name each once")
+    return tuple(word_pieces)
 
 
 def _module_name(name: str) -> str:

@@ -6,6 +6,7 @@ co-attention, one image layer and one text layer; the first row of each stream (
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -18,11 +19,21 @@ from twelvefold.schema import Batch, TrunkOutput, TwelvefoldError
 
 
 class TextEmbeddings(nn.Module):
-    """Word + position + segment; the task's row between [CLS] and the first word, with no position of its own."""
+    """Word + position + segment; the task's row between [CLS] and the first word, with no position of its own.
 
-    def __init__(self, config: ModelConfig, task_rows: int) -> None:
+    ``word_pieces``: the pieces that have a row of their own, the first of them standing for all others too; a
+    model that learns a small language from scratch then carries no rows that nothing trains. Empty: all have.
+    """
+
+    row_of: Tensor
+
+    def __init__(self, config: ModelConfig, task_rows: int, word_pieces: Sequence[int] = ()) -> None:
         super().__init__()
-        self.words = nn.Embedding(config.vocabulary_size, config.text_width)
+        pieces = torch.tensor(word_pieces or range(config.vocabulary_size), device="cpu")
+        row_of = torch.zeros(config.vocabulary_size, dtype=torch.int64, device="cpu")
+        row_of[pieces] = torch.arange(len(pieces), device="cpu")
+        self.register_buffer("row_of", row_of, persistent=False)
+        self.words = nn.Embedding(len(pieces), config.text_width)
         self.positions = nn.Embedding(config.max_positions, config.text_width)
         self.segments = nn.Embedding(2, config.text_width)
         self.tasks = nn.Embedding(task_rows, config.text_width) if task_rows else None
@@ -37,7 +48,7 @@ class TextEmbeddings(nn.Module):
                 f"a text of {length} tokens, but the model has {self.positions.num_embeddings} positions; "
                 "lower the task's max_tokens or raise the model's max_positions"
             )
-        x = self.words(token_ids) + (self.positions.weight[:length] + self.segments.weight[0])
+        x = self.words(self.row_of[token_ids]) + (self.positions.weight[:length] + self.segments.weight[0])
         if self.tasks is not None:
             row = self.tasks.weight[task_row].expand(len(x), 1, -1)
             x = torch.cat([x[:, :1], row, x[:, 1:]], dim=1)
@@ -92,9 +103,9 @@ class Block(nn.Module):
 class Trunk(nn.Module):
     """Words and regions in, contextual states and pooled vectors out; shared by all tasks (theta_s)."""
 
-    def __init__(self, config: ModelConfig, task_rows: int) -> None:
+    def __init__(self, config: ModelConfig, task_rows: int, word_pieces: Sequence[int] = ()) -> None:
         super().__init__()
-        self.text_embeddings = TextEmbeddings(config, task_rows)
+        self.text_embeddings = TextEmbeddings(config, task_rows, word_pieces)
         self.image_embeddings = ImageEmbeddings(config)
         self.text_layers = nn.ModuleList(
             Layer(config, config.text_width, config.text_heads, config.text_inner) for _ in range(config.text_layers)

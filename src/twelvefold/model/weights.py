@@ -32,6 +32,7 @@ class Description(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     tasks: list[TaskSpec]
     heads: list[HeadSpec]
     task_tokens: list[str]
+    word_pieces: list[int] = []
 
 
 def write(folder: Path, description: Description, tensors: Mapping[str, Tensor]) -> None:

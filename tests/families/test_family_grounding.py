@@ -1,0 +1,138 @@
+"""Grounding (G3): targets by overlap, both losses, hits and choices against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from twelvefold.families import grounding
+from twelvefold.schema import (
+    Batch,
+    Box,
+    Candidate,
+    Example,
+    HeadSpec,
+    ImageKey,
+    Label,
+    Pair,
+    TargetBox,
+    TwelvefoldError,
+)
+
+HEAD = HeadSpec("grounding", "grounding")
+MEANT: Box = (0, 0, 10, 10)
+ROWS = np.array([[[0, 0, 100, 100], [0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 4], [50, 50, 60, 60], [0, 0, 0, 0]]])
+MASK = np.array([[False, True, True, True, True, False]])
+
+
+def example(label: Label | None, candidates: tuple[Box, ...] = ()) -> Example:
+    return Example("r1", (Pair(ImageKey("coco", "1"), "the left one", candidates),), label)
+
+
+def target(label: Label, candidates: tuple[Box, ...] = (), **options: str) -> Tensor:
+    found = grounding.target([example(label, candidates)], ROWS, MASK, HEAD, **options)  # type: ignore[arg-type]
+    assert found is not None
+    assert found.dtype == np.float32
+    return torch.from_numpy(found)
+
+
+def batch(wanted: Tensor | None, mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = MASK) -> Batch:
+    none = torch.zeros(len(mask), 1)
+    boxes, ids = torch.from_numpy(ROWS).float(), [f"r{i}" for i in range(len(mask))]
+    return Batch("refcoco", 1, ids, none, none, none, boxes, none, none, torch.from_numpy(mask), wanted)
+
+
+def test_training_keeps_overlaps_of_half_and_more_by_the_original_measure() -> None:
+    trained = target(TargetBox(MEANT))[0, :, 0]
+    # sides with one added: 11 x 11 = 121; 11 x 6 = 66 and 11 x 5 = 55 lie inside it: 66/121 stays, 55/121 does not
+    assert trained.tolist() == pytest.approx([0, 1, 66 / 121, 0, 0, 0])
+
+
+def test_scoring_uses_the_raw_overlap_by_the_named_measure() -> None:
+    assert target(TargetBox(MEANT))[0, :, 1].tolist() == pytest.approx([0, 1, 0.5, 0.4, 0, 0])
+    original = target(TargetBox(MEANT), convention="original")[0, :, 1]
+    assert original.tolist() == pytest.approx([0, 1, 66 / 121, 55 / 121, 0, 0])
+
+
+def test_a_candidate_earns_by_being_the_one_not_by_overlap() -> None:
+    given: tuple[Box, ...] = ((0, 0, 10, 10), (0, 0, 10, 5), (0, 0, 10, 4), (0, 0, 10, 10))
+    rows = ROWS.copy()
+    rows[0, 4] = (0, 0, 10, 10)
+    found = grounding.target([example(Candidate(0), given)], rows, MASK, HEAD)
+    assert found is not None
+    assert found[0, :, 1].tolist() == [0, 1, 0, 0, 1, 0]  # a box identical to the right one is right too
+    assert found[0, :, 0].tolist() == pytest.approx([0, 1, 66 / 121, 0, 1, 0])  # but overlap trains, as published
+
+
+def test_a_candidate_that_is_not_there_is_named() -> None:
+    with pytest.raises(TwelvefoldError, match=r"'r1'.*candidate 4, but there are 4"):
+        target(Candidate(4), (MEANT,) * 4)
+    with pytest.raises(TwelvefoldError, match=r"'r1'.*3 candidates given, but 4 rows"):
+        target(Candidate(0), (MEANT,) * 3)
+
+
+def test_the_sigmoid_loss_sums_over_candidates_only() -> None:
+    wanted = torch.zeros(1, 6, 2)
+    wanted[0, :2, 0] = torch.tensor([1.0, 0.5])
+    logits = torch.tensor([[9.0, 1.0, 0.0, 0.0, -1.0, 9.0]])
+    # rows 1 to 4 (target 0.5, 0, 0, 0): ln(1 + e) - 0.5, ln 2, ln 2, ln(1 + 1/e)
+    by_hand = math.log(1 + math.e) - 0.5 + 2 * math.log(2) + math.log(1 + math.exp(-1))
+    assert grounding.loss(logits, batch(wanted)).item() == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_the_softmax_loss_shares_one_among_the_targets() -> None:
+    wanted = torch.zeros(1, 6, 2)
+    wanted[0, 1:3, 0] = torch.tensor([1.0, 0.6])
+    logits = torch.tensor([[9.0, math.log(2), 0.0, 0.0, 0.0, 9.0]])
+    # probabilities 2/5, 1/5, 1/5, 1/5; shares 5/8 and 3/8
+    by_hand = -(5 / 8 * math.log(2 / 5) + 3 / 8 * math.log(1 / 5))
+    assert grounding.loss(logits, batch(wanted), form="softmax").item() == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_an_expression_without_any_target_teaches_the_softmax_nothing() -> None:
+    logits = torch.randn(1, 6, requires_grad=True)
+    loss = grounding.loss(logits, batch(torch.zeros(1, 6, 2)), form="softmax")
+    torch.autograd.backward(loss)
+    assert loss.item() == 0.0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+def test_half_an_overlap_is_a_hit_but_not_by_the_original_rule() -> None:
+    b = batch(target(TargetBox(MEANT)))
+    second, third = torch.tensor([[9.0, 0, 1, 0, 0, 9]]), torch.tensor([[9.0, 0, 0, 1, 0, 9]])
+    assert grounding.score(second, b).tolist() == [1.0]
+    assert grounding.score(second, b, "original").tolist() == [0.0]
+    assert grounding.score(third, b).tolist() == [0.0]
+    assert grounding.overlap(third, b).tolist() == pytest.approx([0.4])
+
+
+def test_ties_lose_unless_all_of_the_tied_are_right() -> None:
+    wanted = torch.zeros(3, 6, 2)
+    wanted[:, 1:3, 1] = torch.tensor([1.0, 0.7])
+    logits = torch.tensor([[0.0, 5, 5, 0, 0, 0], [0, 5, 5, 5, 0, 0], [5, 5, 0, 0, 0, 5]])
+    b = batch(wanted, np.repeat(MASK, 3, axis=0))
+    assert grounding.overlap(logits, b).tolist() == pytest.approx([0.7, 0.0, 1.0])
+    assert grounding.score(logits, b).tolist() == [1.0, 0.0, 1.0]
+
+
+def test_without_candidates_there_is_nothing_to_hit_and_nothing_to_decode() -> None:
+    b = batch(torch.zeros(1, 6, 2), np.zeros((1, 6), dtype=bool))
+    for form in ("sigmoid", "softmax"):
+        assert grounding.loss(torch.randn(1, 6), b, form=form).item() == 0.0
+    assert grounding.score(torch.randn(1, 6), b).tolist() == [0.0]
+    assert grounding.decode(torch.randn(1, 6), b, HEAD)[0].ranked == ()
+
+
+def test_decoding_gives_boxes_of_candidates_with_probabilities() -> None:
+    (one,) = grounding.decode(torch.tensor([[9.0, 0, math.log(3), 0, 0, 9]]), batch(None), HEAD, top=5)
+    assert one.best.box_px == (0.0, 0.0, 10.0, 5.0)
+    assert [round(r.probability, 4) for r in one.ranked] == [0.5, 0.1667, 0.1667, 0.1667]
+
+
+def test_withheld_boxes_make_no_target() -> None:
+    assert grounding.target([example(None)], ROWS, MASK, HEAD) is None

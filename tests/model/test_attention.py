@@ -1,0 +1,97 @@
+"""Layers against PyTorch's own: the same weights must give the same numbers, in both orders of normalisation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from twelvefold.model.attention import CoAttention, Layer, Projections
+from twelvefold.model.config import preset
+
+ROWS = torch.Generator().manual_seed(1)
+MASK = torch.tensor([[True, True, True, False, False], [True] * 5])
+
+
+def rows(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=ROWS)
+
+
+def stir(module: nn.Module) -> None:
+    """Give every parameter a value of its own, so that a missing bias or norm shows."""
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.3)
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_a_layer_is_a_transformer_encoder_layer(norm: str) -> None:
+    config = preset("small", norm=norm, norm_eps=1e-5)
+    ours = Layer(config, width=16, heads=4, inner=24)
+    stir(ours)
+    theirs = nn.TransformerEncoderLayer(16, 4, 24, 0.0, "gelu", batch_first=True, norm_first=norm == "pre")
+    names = {
+        "projections": "self_attn.in_proj_",
+        "out": "self_attn.out_proj.",
+        "residual.norm": "norm1.",
+        "feed_forward.into": "linear1.",
+        "feed_forward.out": "linear2.",
+        "feed_forward.residual.norm": "norm2.",
+    }
+    theirs.load_state_dict(
+        {names[k.rpartition(".")[0]] + k.rpartition(".")[2]: v for k, v in ours.state_dict().items()}
+    )
+    x = rows(2, 5, 16)
+    expected = theirs(x, src_key_padding_mask=~MASK)
+    torch.testing.assert_close(ours(x, MASK)[MASK], expected[MASK], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours(x, MASK, first=1), expected[:, :1], atol=1e-5, rtol=1e-5)
+
+
+def asks(side: nn.Module, other: nn.Module, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+    """One half of post-norm co-attention, written out: rows x of ``side`` ask rows y of ``other``, four heads of 4."""
+    own, foreign = side.get_submodule("projections"), other.get_submodule("projections")
+    assert isinstance(own, Projections)
+    assert isinstance(foreign, Projections)
+    q = F.linear(x, own.weight[:16], own.bias[:16]).view(2, -1, 4, 4)
+    k = F.linear(y, foreign.weight[16:32], foreign.bias[16:32]).view(2, -1, 4, 4)
+    v = F.linear(y, foreign.weight[32:], foreign.bias[32:]).view(2, -1, 4, 4)
+    scores = torch.einsum("pqhd,pshd->phqs", q, k) / 2
+    shares = scores.masked_fill(~mask[:, None, None, :], -torch.inf).softmax(-1)
+    mixed = torch.einsum("phqs,pshd->pqhd", shares, v).flatten(2)
+    out, norm = side.get_submodule("out"), side.get_submodule("residual.norm")
+    finished: Tensor = side.get_submodule("feed_forward")(norm(x + out(mixed)))
+    return finished
+
+
+def test_co_attention_has_each_stream_ask_the_other() -> None:
+    config = preset(
+        "small", norm="post", text_width=12, image_width=20, joint_width=16, text_heads=4, image_heads=4, joint_heads=4
+    )
+    ours = CoAttention(config)
+    stir(ours)
+    text, image = rows(2, 5, 12), rows(2, 3, 20)
+    image_mask = torch.tensor([[True, True, False], [True, False, False]])
+    got_text, got_image = ours(text, image, MASK, image_mask)
+    torch.testing.assert_close(got_text, asks(ours.text, ours.image, text, image, image_mask), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(got_image, asks(ours.image, ours.text, image, text, MASK), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours.into_image(text, image, MASK), got_image, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_a_row_with_nothing_to_look_at_stays_finite_both_ways(norm: str) -> None:
+    layer = Layer(preset("small", norm=norm), width=16, heads=4, inner=24)
+    x = rows(2, 5, 16).requires_grad_()
+    y = layer(x, torch.stack([torch.zeros(5, dtype=torch.bool), MASK[1]]))
+    torch.autograd.backward(y.square().sum())
+    assert torch.isfinite(y).all()
+    assert x.grad is not None
+    assert torch.isfinite(x.grad).all()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in layer.parameters())
+
+
+def test_dropout_acts_in_training_only() -> None:
+    layer = Layer(preset("small", dropout=0.5), width=16, heads=4, inner=24)
+    x = rows(2, 5, 16)
+    assert not torch.equal(layer(x, MASK), layer(x, MASK))
+    layer.eval()
+    assert torch.equal(layer(x, MASK), layer(x, MASK))

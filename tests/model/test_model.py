@@ -1,0 +1,277 @@
+"""What a model promises whatever its size: padding, order and company of examples change no answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from twelvefold import families
+from twelvefold.model import Model, ModelConfig, preset
+from twelvefold.schema import Batch, FamilyName, HeadSpec, TaskSpec, TwelvefoldError
+
+WORDS, FEATURES = 50, 12
+
+
+def task(name: str, family: FamilyName, head: str, pairs: int = 1) -> TaskSpec:
+    return TaskSpec(name, name, family, head, "accuracy", 20, 64, 1e-3, pairs=pairs)
+
+
+TASKS = [
+    task("vqav2", "answers", "vqa"),
+    task("vgqa", "answers", "vqa"),
+    task("coco", "retrieval", "alignment", 4),
+    task("refcoco+", "grounding", "grounding"),
+    task("nlvr2", "verification", "nlvr2", 2),
+    task("mine.of.snli", "verification", "mine.of.snli"),
+]
+HEADS = [
+    HeadSpec("vqa", "answers", ("yes", "no", "red", "two")),
+    HeadSpec("alignment", "retrieval", (), 4),
+    HeadSpec("grounding", "grounding"),
+    HeadSpec("nlvr2", "verification", ("False", "True"), 2),
+    HeadSpec("mine.of.snli", "verification", ("contradiction", "neutral", "entailment")),
+]
+NAMES = [t.name for t in TASKS]
+
+
+def config(**changes: object) -> ModelConfig:
+    sizes = {
+        "vocabulary_size": WORDS, "feature_size": FEATURES, "text_width": 16, "image_width": 24, "joint_width": 20,
+        "text_heads": 2, "image_heads": 4, "joint_heads": 5, "text_inner": 32, "image_inner": 24, "head_inner": 28,
+        "blocks": 2, "max_positions": 24,
+    }  # fmt: skip
+    return preset("small", **sizes | changes)
+
+
+def model(**changes: object) -> Model:
+    torch.manual_seed(0)
+    return Model(config(**changes), TASKS, HEADS).eval()
+
+
+def batch(name: str, size: int = 4, seed: int = 0) -> Batch:
+    spec = next(t for t in TASKS if t.name == name)
+    g, p = torch.Generator().manual_seed(seed), size * spec.pairs
+    lengths, counts = torch.randint(2, 8, (p, 1), generator=g), torch.randint(2, 7, (p, 1), generator=g)
+    region_mask = torch.arange(6) < counts
+    candidates = region_mask.clone()
+    candidates[:, 0] = False
+    targets = {
+        "answers": torch.rand(size, 4, generator=g),
+        "retrieval": torch.zeros(size, dtype=torch.int64),
+        "grounding": torch.rand(p, 6, 2, generator=g) * candidates[..., None],
+        "verification": torch.arange(size) % 2,
+    }
+    return Batch(
+        name,
+        spec.pairs,
+        [f"{name}-{i}" for i in range(size)],
+        torch.randint(0, WORDS, (p, 7), generator=g),
+        torch.arange(7) < lengths,
+        torch.randn(p, 6, FEATURES, generator=g),
+        torch.rand(p, 6, 4, generator=g) * 100,
+        torch.rand(p, 6, 5, generator=g),
+        region_mask,
+        candidates,
+        targets[spec.family],
+    )
+
+
+def take(b: Batch, order: Tensor) -> Batch:
+    """The examples of a batch in another order."""
+    rows = (order[:, None] * b.pairs + torch.arange(b.pairs)).reshape(-1)
+    fields = {name: getattr(b, name)[rows] for name in TENSORS}
+    return replace(b, **fields, target=None, example_ids=[b.example_ids[int(i)] for i in order])
+
+
+TENSORS = ("token_ids", "token_mask", "features", "boxes_px", "locations", "region_mask", "candidate_mask")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_padding_changes_nothing(name: str, norm: str) -> None:
+    m, b = model(norm=norm), batch(name)
+    longer = replace(
+        b,
+        token_ids=F.pad(b.token_ids, (0, 5), value=7),
+        token_mask=F.pad(b.token_mask, (0, 5)),
+        features=F.pad(b.features, (0, 0, 0, 3), value=1e3),
+        locations=F.pad(b.locations, (0, 0, 0, 3), value=5.0),
+        region_mask=F.pad(b.region_mask, (0, 3)),
+    )
+    expected, got = m(b), m(longer)
+    torch.testing.assert_close(got[:, : expected.shape[1]], expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_stands_in_padding_changes_nothing(name: str) -> None:
+    m, b = model(), batch(name)
+    real = b.candidate_mask if name == "refcoco+" else slice(None)
+    other = replace(
+        b,
+        token_ids=torch.where(b.token_mask, b.token_ids, 3),
+        features=torch.where(b.region_mask[..., None], b.features, -50.0),
+    )
+    torch.testing.assert_close(m(other)[real], m(b)[real], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_examples_answer_alone_and_in_any_order(name: str) -> None:
+    m, b = model(), batch(name)
+    order = torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(m(take(b, order)), m(b)[order], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(m(take(b, order[:1])), m(b)[order[:1]], atol=1e-5, rtol=1e-5)
+
+
+def test_two_pictures_are_not_interchangeable() -> None:
+    m, b = model(), batch("nlvr2", size=1)
+    flipped = replace(b, **{name: getattr(b, name).flip(0) for name in TENSORS})
+    assert not torch.allclose(m(flipped), m(b), atol=1e-3)
+
+
+def test_every_parameter_learns_from_some_task() -> None:
+    m = model().train()
+    for t in TASKS:
+        b = batch(t.name)
+        torch.autograd.backward(families.of(t.family).loss(m(b), b))
+    idle = {name for name, p in m.named_parameters() if p.grad is None or not p.grad.any()}
+    # A soft-max over the pairs of an example is blind to what is added to all of them.
+    assert idle <= {"heads.alignment.last.bias"}
+
+
+@pytest.mark.parametrize(("name", "head"), [("coco", "alignment"), ("refcoco+", "grounding"), ("nlvr2", "nlvr2")])
+def test_a_batch_trains_its_own_head_and_no_other(name: str, head: str) -> None:
+    m, b = model().train(), batch(name)
+    torch.autograd.backward(families.of(m.tasks[name].family).loss(m(b), b))
+    learned = {key for key, p in m.heads.named_parameters() if p.grad is not None}
+    assert learned
+    assert {key.split(".")[0] for key in learned} == {head}
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_leaving_out_what_nobody_reads_is_exact(norm: str) -> None:
+    m, b = model(norm=norm), batch("vqav2")
+    whole = m.trunk(b, 1)
+    assert whole.text.shape == (4, 8, 16)
+    torch.testing.assert_close(m.trunk.fused(b, 1), whole.pooled_text * whole.pooled_image, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(m.trunk.regions(b, 1), whole.regions, atol=1e-5, rtol=1e-5)
+
+
+def test_alignments_are_those_of_the_pairs() -> None:
+    m, b = model(), batch("coco", size=2)
+    single = replace(b, pairs=1, example_ids=list("abcdefgh"))
+    captions, images = take(single, torch.tensor([0, 3])), take(single, torch.tensor([1, 2, 6]))
+    sides = [(take(captions, torch.tensor([c])), take(images, torch.tensor([i]))) for c in range(2) for i in range(3)]
+    pairs = [replace(c, **{n: getattr(i, n) for n in TENSORS if not n.startswith("token")}) for c, i in sides]
+    expected = torch.cat([m(p) for p in pairs]).view(2, 3)
+    torch.testing.assert_close(m.alignments(captions, images), expected, atol=1e-5, rtol=1e-5)
+    with pytest.raises(TwelvefoldError, match=r"vqav2.*only retrieval"):
+        m.alignments(batch("vqav2"), images)
+
+
+def test_task_tokens_tell_tasks_of_one_head_apart_only_per_dataset() -> None:
+    b = batch("vqav2")
+    same = replace(b, task="vgqa")
+    per_dataset, per_head, without = (model(task_token=kind) for kind in ("dataset", "head", "none"))
+    assert per_dataset.task_tokens == tuple(NAMES)
+    assert not torch.allclose(per_dataset(b), per_dataset(same), atol=1e-4)
+    assert per_head.task_tokens == tuple(h.name for h in HEADS)
+    assert torch.equal(per_head(b), per_head(same))
+    assert without.task_tokens == ()
+    assert not any("tasks" in name for name, _ in without.named_parameters())
+    assert without.trunk(b, 0).text.shape[1] == b.token_ids.shape[1]
+
+
+def test_the_task_token_stands_second_and_has_no_position() -> None:
+    text = model(norm="post").trunk.text_embeddings
+    ids, mask = torch.tensor([[4, 5, 6]]), torch.tensor([[True, True, False]])
+    with_token, longer = text(ids, mask, 2)
+    assert longer.tolist() == [[True, True, True, False]]
+    assert text.tasks is not None
+    torch.testing.assert_close(with_token[0, 1], text.norm(text.tasks.weight[2]))
+    for place, row in enumerate((0, 2, 3)):
+        summed = text.words.weight[ids[0, place]] + text.positions.weight[place] + text.segments.weight[0]
+        torch.testing.assert_close(with_token[0, row], text.norm(summed))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_half_precision_is_finite_close_and_answers_in_float32(name: str) -> None:
+    m, b = model().train(), batch(name)
+    exact = m(b)
+    m.precision = "bf16"
+    logits = m(b)
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, exact, atol=0.15, rtol=0.1)
+    torch.autograd.backward(families.of(m.tasks[name].family).loss(logits, b))
+    assert all(torch.isfinite(p.grad).all() for p in m.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_regions_and_no_words_give_finite_answers_and_gradients(name: str) -> None:
+    m, b = model().train(), batch(name)
+    b.region_mask[0], b.candidate_mask[0], b.features[0] = False, False, 0.0
+    b.token_mask[-1] = False
+    assert b.target is not None
+    b.target = b.target * b.candidate_mask[..., None] if name == "refcoco+" else b.target
+    loss = families.of(m.tasks[name].family).loss(m(b), b)
+    torch.autograd.backward(loss)
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(p.grad).all() for p in m.parameters() if p.grad is not None)
+
+
+def test_word_pieces_without_a_row_read_the_first_ones() -> None:
+    torch.manual_seed(0)
+    m = Model(config(), TASKS, HEADS, word_pieces=[9, 4, 5]).eval()
+    assert m.trunk.text_embeddings.words.num_embeddings == 3
+    b = batch("vqav2")
+    known = replace(b, token_ids=torch.full_like(b.token_ids, 9))
+    assert torch.equal(m(replace(b, token_ids=torch.full_like(b.token_ids, 30))), m(known))
+    assert not torch.allclose(m(replace(b, token_ids=torch.full_like(b.token_ids, 5))), m(known), atol=1e-4)
+    for wrong in ([1, 1], [WORDS]):
+        with pytest.raises(TwelvefoldError, match="word pieces"):
+            Model(config(), TASKS, HEADS, word_pieces=wrong)
+
+
+def test_first_weights_are_drawn_as_the_configuration_says() -> None:
+    m = Model(preset("small", vocabulary_size=500), TASKS, HEADS)
+    layer = m.get_submodule("trunk.image_layers.0")
+    into, out = layer.get_parameter("feed_forward.into.weight"), layer.get_parameter("feed_forward.out.weight")
+    assert into.std().item() == pytest.approx(0.8 / 128**0.5, rel=0.05)
+    assert out.std().item() == pytest.approx(0.5 * 0.8 / 256**0.5, rel=0.05)
+    assert m.get_parameter("heads.vqa.last.bias").tolist() == [-3.5] * 4
+    assert m.get_parameter("heads.grounding.last.bias").tolist() == [-2.0]
+    assert m.get_parameter("heads.nlvr2.last.bias").tolist() == [0.0, 0.0]
+
+
+def test_what_does_not_fit_is_named() -> None:
+    m, b = model(), batch("vqav2")
+    with pytest.raises(TwelvefoldError, match=r"no task 'vqa2'.*did you mean 'vqav2'"):
+        m(replace(b, task="vqa2"))
+    with pytest.raises(TwelvefoldError, match=r"features of 5 numbers.*reads 12"):
+        m(replace(b, features=torch.zeros(4, 6, 5)))
+    with pytest.raises(TwelvefoldError, match=r"30 tokens.*24 positions.*max_tokens"):
+        m(replace(b, token_ids=torch.zeros(4, 30, dtype=torch.int64), token_mask=torch.ones(4, 30, dtype=torch.bool)))
+    with pytest.raises(TwelvefoldError, match=r"'vqav2' wants head 'vqa'.*'grounding'|vqa.*grounding"):
+        Model(config(), TASKS[:1], HEADS[2:])
+    with pytest.raises(TwelvefoldError, match=r"'x' is of family grounding.*'vqa' of answers"):
+        Model(config(), [task("x", "grounding", "vqa")], HEADS)
+    with pytest.raises(TwelvefoldError, match=r"'x' has 1 pairs.*'nlvr2' reads 2"):
+        Model(config(), [task("x", "verification", "nlvr2")], HEADS)
+    with pytest.raises(TwelvefoldError, match="two tasks are called 'vqav2'"):
+        Model(config(), [TASKS[0], TASKS[0]], HEADS)
+
+
+def test_a_configuration_that_can_not_be_is_refused() -> None:
+    with pytest.raises(TwelvefoldError, match=r"'smal'.*did you mean 'small'"):
+        preset("smal")
+    with pytest.raises(TwelvefoldError, match=r"'block'.*did you mean 'blocks'"):
+        preset("small", block=2)
+    with pytest.raises(TwelvefoldError, match=r"text_width = 100.*text_heads = 3"):
+        preset("small", text_width=100, text_heads=3)
+    with pytest.raises(TwelvefoldError, match=r"norm.*|Invalid enum value 'mid'"):
+        preset("small", norm="mid")
+    with pytest.raises(TwelvefoldError, match="blocks must be at least 1"):
+        preset("small", blocks=0)
