@@ -55,15 +55,19 @@ class Checkpoints:
                 shutil.rmtree(old)
         return self.latest
 
+    def tidy(self) -> None:
+        """Mend what a killed process left half done; while nobody else writes here."""
+        if self.folder.exists():
+            files.recover_folder(self.latest)
+            files.recover_folder(self.best)
+            files.remove_leftovers(self.folder)
+
     def state(self) -> dict[str, Any] | None:
         """The counters of the latest checkpoint, None where there is none.
 
         Raises:
             TwelvefoldError: it is of another version.
         """
-        if self.folder.exists():
-            files.recover_folder(self.latest)
-            files.remove_leftovers(self.folder)
         if not self.latest.exists():
             return None
         state: dict[str, Any] = files.read_json(self.latest / "state.json")

@@ -10,7 +10,8 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from twelvefold.schema import TwelvefoldError
 
@@ -47,6 +48,12 @@ class EventLog:
         """Have the disk hold everything so far; how many bytes that is."""
         os.fsync(self._file.fileno())
         return self.size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the files."""

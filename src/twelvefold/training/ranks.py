@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -58,6 +59,11 @@ class Ranks:
         buffer = buffer.to(self.device)
         dist.broadcast(buffer, source)
         return json.loads(bytes(buffer.cpu().numpy()))
+
+    def peak_memory_gb(self) -> float:
+        """The most main memory that all ranks together may have had at a time: the sum of their peaks, in GiB."""
+        mine = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB
+        return self.add(torch.tensor([mine], device=self.device)).item()
 
     def wait(self) -> None:
         """Go on when every rank is here."""

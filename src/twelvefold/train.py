@@ -1,0 +1,438 @@
+"""Train one model on all tasks of a recipe together. Read :func:`learn` first: it is Algorithm 1, line by line.
+
+A run is its folder: recipe, events, checkpoints (``docs/design.md``). Which tasks step, on which examples and with
+which random numbers follows from the recipe and the counters of a checkpoint alone, so a run that was killed goes
+on, bit for bit on a CPU, as if nothing had been. Paper: sections 3.2 and 3.3.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twelvefold import datasets, families
+from twelvefold.batches.regions import RegionSource
+from twelvefold.batches.tasks import TaskBatches
+from twelvefold.families import grounding
+from twelvefold.model import Model
+from twelvefold.schema import Batch, TaskSpec, TwelvefoldError
+from twelvefold.store import files
+from twelvefold.store.prepared import Prepared
+from twelvefold.store.regions import RegionStore
+from twelvefold.training import optimiser as optimisers
+from twelvefold.training.checkpoints import Checkpoints
+from twelvefold.training.events import EventLog
+from twelvefold.training.interrupts import Interrupted, Interrupts
+from twelvefold.training.live import Progress
+from twelvefold.training.order import RoundRobin, is_due, longest
+from twelvefold.training.ranks import Ranks, companions, joined, reduce_gradients
+from twelvefold.training.recipe import Recipe, TrainingChoice
+from twelvefold.training.runs import Counters, begin, check_same_data
+from twelvefold.training.stop_and_go import StopAndGo
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSummary:
+    """A finished run. ``scores``: the last validation scores, 0..1, by task; ``steps``: updates, by task."""
+
+    run: Path
+    checkpoint: Path
+    iterations: int
+    seconds: float
+    steps: Mapping[str, int]
+    scores: Mapping[str, float]
+    peak_memory_gb: float
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task while it is learnt. ``scale`` multiplies its loss."""
+
+    spec: TaskSpec
+    train: TaskBatches
+    val: TaskBatches
+    loss: Callable[[Tensor, Batch], Tensor]
+    score: Callable[[Tensor, Batch], Tensor]
+    scale: float
+
+
+@dataclass(slots=True)
+class Run:
+    """Everything that the loop works with. ``made_from``: digests of the data."""
+
+    recipe: Recipe
+    choice: TrainingChoice
+    tasks: dict[str, Task]
+    iterations: int
+    model: Model
+    optimiser: torch.optim.Optimizer
+    stop_and_go: StopAndGo
+    order: RoundRobin
+    counters: Counters
+    checkpoints: Checkpoints
+    made_from: dict[str, str]
+    ranks: Ranks
+    log: EventLog
+    progress: Progress
+    asked: Interrupts
+
+
+def train(recipe: Recipe, prepared: Path, regions: Path, run: Path, *, resume: bool = True) -> TrainSummary:
+    """Train by ``recipe`` on the prepared examples and stored regions; leave events and checkpoints in ``run``.
+
+    A run that was interrupted goes on from its latest checkpoint, a finished one is only reported. With
+    ``processes`` above 1 this starts the others itself; under torchrun they are there already.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM came; the checkpoint is saved.
+        TwelvefoldError: ``run`` holds another run, the data are not the recipe's, a loss isn't finite, ...
+    """
+    specs = recipe.specs(lambda name: datasets.load(name).TASK)
+    checkpoints = Checkpoints(run / "checkpoints", keep=recipe.training.keep)
+    with ExitStack() as stack:
+        if os.environ.get("RANK", "0") == "0":
+            stack.enter_context(files.lock_folder(run))
+            begin(recipe, run, checkpoints, resume=resume)
+        if is_finished(checkpoints):
+            return summary(run, checkpoints)
+        command = ["-m", "twelvefold.train", str(prepared), str(regions), str(run)]
+        stack.enter_context(companions(recipe.training.processes, command))
+        ranks = stack.enter_context(joined(recipe.training.device))
+        asked = stack.enter_context(Interrupts())
+        work = assemble(recipe, specs, Prepared.open(prepared), open_regions(regions), run, ranks, asked)
+        with work.log, work.progress:
+            announce(work)
+            learn(work)
+        ranks.wait()  # for rank 0 to have written the last checkpoint
+    return summary(run, checkpoints)
+
+
+def learn(work: Run) -> None:
+    """Algorithm 1, dynamic stop-and-go for multi-task learning, from the iteration after the counters' on.
+
+    Raises:
+        Interrupted: someone asked to stop; the iteration was finished and a checkpoint saved.
+    """
+    counters, choice = work.counters, work.choice
+    base_rate = choice.lr_factor * min(task.spec.lr for task in work.tasks.values())
+    began = time.monotonic() - counters.seconds
+
+    for iteration in range(counters.iteration + 1, work.iterations + 1):
+        rate = base_rate * optimisers.rate_factor(iteration, work.iterations, choice.warmup_fraction)
+        optimisers.set_rate(work.optimiser, rate)
+        active = work.stop_and_go.active(iteration)  # DSG_t = go, or DSG_t = stop and i mod gap = 0
+        losses: dict[str, float] = {}
+        to_stop = False
+
+        for name in work.order.taught(iteration):
+            if name in active:
+                losses[name], asked = step(work, work.tasks[name], iteration)
+                counters.steps[name] += 1
+                to_stop = to_stop or asked
+            if is_time_to_validate(work, name, iteration):
+                counters.seconds = time.monotonic() - began
+                judge(work, name, *validate(work, work.tasks[name]), iteration)
+
+        counters.iteration, counters.seconds = iteration, time.monotonic() - began
+        work.log.write("step", iteration, losses=losses, lr=rate, seconds=round(counters.seconds, 3))
+        work.progress.iterated(iteration)
+        last = iteration == work.iterations
+        if last or to_stop or iteration % choice.checkpoint_every == 0:
+            save(work, "done" if last else "interrupted" if to_stop else None)
+        if to_stop and not last:
+            raise Interrupted(
+                f"stopped after iteration {iteration} of {work.iterations}, as asked; everything is saved in "
+                f"{work.checkpoints.latest}. The same command goes on from there"
+            )
+
+
+def step(work: Run, task: Task, iteration: int) -> tuple[float, bool]:
+    """One update of trunk and head by one batch of one task: its loss (a mean, unscaled), and whether to stop.
+
+    The batch is cut into shares, one for each rank and each part of an accumulation; a share counts by its
+    number of examples, so that the update is that of the whole batch.
+
+    Raises:
+        TwelvefoldError: the loss or the gradient is not finite; nothing was updated then.
+    """
+    ranks, parts = work.ranks, work.choice.accumulation
+    seed(work, task, iteration)
+    work.optimiser.zero_grad(set_to_none=True)  # other heads stay without a gradient: optimiser.py says why
+    totals = torch.zeros(3, device=ranks.device)  # examples, sum of their losses, ranks that were asked to stop
+    totals[2] = float(work.asked.to_stop)
+    number, odd = work.counters.steps[task.spec.name], list[str]()
+    for part in range(parts):
+        batch = on(ranks.device, task.train.train_batch(number, ranks.rank * parts + part, ranks.count * parts))
+        logits = work.model(batch)
+        summed = task.loss(logits, batch) * len(batch.example_ids)
+        torch.autograd.backward(summed * task.scale)
+        totals[:2] += torch.stack([totals.new_tensor(len(batch.example_ids)), summed.detach()])
+        if not torch.isfinite(summed):
+            odd += not_finite(logits, batch)
+    examples, loss, asked = reduce_gradients(work.model, totals, ranks).tolist()
+    norm = torch.nn.utils.clip_grad_norm_(work.model.parameters(), work.choice.clip or float("inf"))
+    if not (np.isfinite(loss) and torch.isfinite(norm)):
+        raise lost(work, task, iteration, loss / examples, odd)
+    work.optimiser.step()
+    work.progress.stepped(task.spec.name, loss / examples, int(examples))
+    return loss / examples, asked > 0
+
+
+def is_time_to_validate(work: Run, name: str, iteration: int) -> bool:
+    """Once per task epoch, i mod n_t = 0, whether the task is stopped or not; and after the last iteration."""
+    choice, epoch = work.choice, work.tasks[name].train.steps_per_epoch
+    due = is_due(iteration, epoch, per_epoch=choice.evaluations_per_epoch, within=choice.evaluate_within)
+    return due or iteration == work.iterations
+
+
+@torch.inference_mode()
+def validate(work: Run, task: Task) -> tuple[float, int]:
+    """The mean score of a task's validation examples, 0..1, and their number; each rank scores its share.
+
+    Raises:
+        TwelvefoldError: there are none.
+    """
+    work.model.eval()
+    totals = torch.zeros(2, dtype=torch.float64, device=work.ranks.device)
+    size = max(1, work.recipe.evaluation.batch_size // task.spec.pairs)
+    for batch in task.val.eval_batches(size, work.ranks.rank, work.ranks.count):
+        batch = on(work.ranks.device, batch)
+        scores = task.score(work.model(batch), batch)
+        totals += torch.stack([scores.double().sum(), totals.new_tensor(len(scores))])
+    work.model.train()
+    summed, examples = work.ranks.add(totals).tolist()
+    if not examples:
+        raise TwelvefoldError(
+            f"task {task.spec.name} has no validation examples to watch: prepare more data, or leave it out of tasks"
+        )
+    return summed / examples, int(examples)
+
+
+def judge(work: Run, name: str, score: float, examples: int, iteration: int) -> None:
+    """Whether a score makes its task stop or go: one decision, taken on rank 0, known to all, logged and shown."""
+    event = work.stop_and_go.report(name, score) if work.ranks.first else None
+    event, states = work.ranks.share((event, work.stop_and_go.state_dict()))
+    work.stop_and_go.load_state_dict(states)
+    state, row = work.stop_and_go.states[name], work.progress.rows[name]
+    work.counters.scores[name] = row.score = score
+    row.best, row.stopped = state.best, state.stopped
+    said = {"task": name, "score": score, "best": state.best, "seconds": round(work.counters.seconds, 3)}
+    work.log.write("eval", iteration, **said, examples=examples)
+    if event is not None:
+        work.log.write(event, iteration, **said)
+
+
+def save(work: Run, end: str | None) -> None:
+    """Leave a checkpoint; ``end``: the event that says why the run ends with it, if it does."""
+    counters = work.counters
+    average = sum(counters.scores.values()) / len(work.tasks) if len(counters.scores) == len(work.tasks) else None
+    is_best = average is not None and (counters.best_average is None or average > counters.best_average)
+    if is_best:
+        counters.best_average = average
+    counters.peak_memory_gb = max(counters.peak_memory_gb, work.ranks.peak_memory_gb())
+    if not work.ranks.first:
+        return
+    seconds = round(counters.seconds, 3)
+    work.log.write("checkpoint", counters.iteration, average=average, best=is_best, seconds=seconds)
+    if end is not None:
+        peak = round(counters.peak_memory_gb, 3)
+        said = {"scores": counters.scores, "steps": counters.steps, "peak_memory_gb": peak, "seconds": seconds}
+        work.log.write(end, counters.iteration, **said)
+    state = dataclasses.asdict(counters) | {
+        "iterations": work.iterations,
+        "stop_and_go": work.stop_and_go.state_dict(),
+        "events_bytes": work.log.sync(),
+        "made_from": work.made_from,
+    }
+    work.checkpoints.save(work.model, work.optimiser, state, is_best=is_best)
+
+
+def seed(work: Run, task: Task, iteration: int) -> None:
+    """Make this step's random numbers (dropout) a function of run, iteration, task and rank: none need be saved."""
+    place = list(work.tasks).index(task.spec.name)
+    words = np.random.SeedSequence([abs(work.recipe.seed), iteration, place, work.ranks.rank]).generate_state(1)
+    torch.manual_seed(int(words[0]))
+
+
+def on(device: torch.device, batch: Batch) -> Batch:
+    """The batch with its tensors on ``device``."""
+    if device.type == "cpu":
+        return batch
+    moved: dict[str, Any] = {}
+    for field in dataclasses.fields(batch):
+        value = getattr(batch, field.name)
+        if isinstance(value, Tensor):
+            moved[field.name] = value.to(device, non_blocking=True)
+    return dataclasses.replace(batch, **moved)
+
+
+def not_finite(logits: Tensor, batch: Batch) -> list[str]:
+    """Ids of the examples whose own logits are not finite; all where that can't be told."""
+    rows = logits.detach().isfinite().reshape(len(batch.example_ids), -1).all(dim=1)
+    odd = [id_ for id_, fine in zip(batch.example_ids, rows.tolist(), strict=True) if not fine]
+    return odd or batch.example_ids
+
+
+def lost(work: Run, task: Task, iteration: int, loss: float, odd: list[str]) -> TwelvefoldError:
+    """The error of a loss or gradient that is no number: where, by which examples, what to go back to."""
+    everywhere = [id_ for rank in range(work.ranks.count) for id_ in work.ranks.share(odd, rank)]
+    more = f" and {len(everywhere) - 8} more" if len(everywhere) > 8 else ""
+    whose = f"Examples: {', '.join(everywhere[:8])}{more}. " if everywhere else ""
+    saved = work.checkpoints.state()
+    good = f"{work.checkpoints.latest}, of iteration {saved['iteration']}" if saved else "none yet"
+    return TwelvefoldError(
+        f"task {task.spec.name}, iteration {iteration}: the loss is {loss:.4g}, and it or its gradient is not finite; "
+        f"nothing was updated. {whose}Last good checkpoint: {good}. Look at these examples' features; or start anew "
+        "with a lower lr_factor, a longer warm-up or a clip"
+    )
+
+
+def assemble(
+    recipe: Recipe,
+    specs: list[TaskSpec],
+    prepared: Prepared,
+    regions: RegionSource,
+    run: Path,
+    ranks: Ranks,
+    asked: Interrupts,
+) -> Run:
+    """Make, or bring back from the latest checkpoint, everything that the loop works with."""
+    choice, checkpoints = recipe.training, Checkpoints(run / "checkpoints", keep=recipe.training.keep)
+    scales = optimisers.loss_scales(specs, enabled=choice.loss_scaling)
+    tasks = {spec.name: lesson(recipe, spec, scales[spec.name], prepared, regions) for spec in specs}
+    epochs = {name: task.train.steps_per_epoch for name, task in tasks.items()}
+    iterations = choice.iterations or longest(specs, epochs)
+    heads = {spec.head: prepared.head(spec.name) for spec in specs}
+    torch.manual_seed(recipe.seed)
+    config = recipe.model_config(feature_size=regions.feature_size)
+    model = Model(config, specs, list(heads.values()), precision=choice.precision).to(ranks.device).train()
+    optimiser = optimisers.build(
+        model,
+        weight_decay=choice.weight_decay,
+        beta1=choice.beta1,
+        beta2=choice.beta2,
+        epsilon=choice.epsilon,
+    )
+    stop_and_go = StopAndGo(tasks, gap=choice.gap, enabled=choice.stop_and_go, rule=choice.stop_and_go_rule)
+    counters = Counters(steps=dict.fromkeys(tasks, 0))
+    made_from = {"prepared": prepared.digest, "regions": regions.detected.digest}
+    if (state := checkpoints.state()) is not None:
+        check_same_data(state["made_from"], made_from, run)
+        checkpoints.load(model, optimiser)
+        stop_and_go.load_state_dict(state["stop_and_go"])
+        counters = Counters(**{f.name: state[f.name] for f in dataclasses.fields(Counters)})
+    return Run(
+        recipe=recipe,
+        choice=choice,
+        tasks=tasks,
+        iterations=iterations,
+        model=model,
+        optimiser=optimiser,
+        stop_and_go=stop_and_go,
+        order=RoundRobin(specs, iterations, curriculum=choice.curriculum, fraction=choice.curriculum_fraction),
+        counters=counters,
+        checkpoints=checkpoints,
+        made_from=made_from,
+        ranks=ranks,
+        log=open_log(run, state, choice, ranks),
+        progress=Progress(recipe.name, list(tasks), iterations, done=counters.iteration, enabled=ranks.first),
+        asked=asked,
+    )
+
+
+def lesson(recipe: Recipe, spec: TaskSpec, scale: float, prepared: Prepared, regions: RegionSource) -> Task:
+    """A task with its batches, loss and score."""
+    family = families.of(spec.family)
+    loss = family.loss
+    if spec.family == "grounding":
+        loss = partial(grounding.loss, form=recipe.training.grounding_loss)
+    open_batches = partial(TaskBatches.open, prepared, regions, spec, seed=recipe.seed)
+    val = open_batches(split="val", limit=recipe.training.validation_examples)
+    return Task(spec, open_batches(split="train"), val, loss, family.score, scale)
+
+
+def open_regions(folder: Path) -> RegionSource:
+    """The stores that ``extract`` left in a folder."""
+    given = folder / "given"
+    return RegionSource(RegionStore.open(folder / "detected"), RegionStore.open(given) if given.exists() else None)
+
+
+def open_log(run: Path, state: dict[str, Any] | None, choice: TrainingChoice, ranks: Ranks) -> EventLog:
+    """The event log, cut back to the checkpoint that the run goes on from."""
+    if not ranks.first:
+        return EventLog(Path(os.devnull))
+    board = run / "tensorboard" if choice.tensorboard else None
+    kept, iteration = (state["events_bytes"], state["iteration"]) if state else (0, 0)
+    return EventLog(run / "events.jsonl", keep=kept, tensorboard=board, iteration=iteration)
+
+
+def announce(work: Run) -> None:
+    """Say what begins: a line in the log, and on the screen what an earlier part of the run has reached."""
+    counters, ranks = work.counters, work.ranks
+    work.log.write(
+        "resume" if counters.iteration else "start",
+        counters.iteration,
+        tasks=list(work.tasks),
+        iterations=work.iterations,
+        epoch_iterations={name: task.train.steps_per_epoch for name, task in work.tasks.items()},
+        processes=ranks.count,
+        device=str(ranks.device),
+        versions={"python": platform.python_version(), "torch": torch.__version__},
+        seconds=round(counters.seconds, 3),
+    )
+    for name, row in work.progress.rows.items():
+        state = work.stop_and_go.states[name]
+        row.steps, row.score = counters.steps[name], counters.scores.get(name)
+        row.best, row.stopped = state.best, state.stopped
+
+
+def is_finished(checkpoints: Checkpoints) -> bool:
+    """Whether the latest checkpoint is that of the last iteration."""
+    state = checkpoints.state()
+    return state is not None and state["iteration"] == state["iterations"]
+
+
+def summary(run: Path, checkpoints: Checkpoints) -> TrainSummary:
+    """What the latest checkpoint says of a run."""
+    state = checkpoints.state()
+    if state is None:
+        raise TwelvefoldError(f"{run} has no checkpoint; train it first")
+    return TrainSummary(
+        run=run,
+        checkpoint=checkpoints.latest,
+        iterations=state["iteration"],
+        seconds=state["seconds"],
+        steps=state["steps"],
+        scores=state["scores"],
+        peak_memory_gb=state["peak_memory_gb"],
+    )
+
+
+def main() -> int:
+    """A rank that :func:`companions` started: ``python -m twelvefold.train PREPARED REGIONS RUN``."""
+    prepared, regions, run = (Path(argument) for argument in sys.argv[1:4])
+    try:
+        train(Recipe.load(run / "recipe.toml"), prepared, regions, run)
+    except Interrupted:
+        return 0  # rank 0 says so
+    except TwelvefoldError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
