@@ -14,9 +14,10 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from twelvefold.datasets import load
+from twelvefold.datasets import Dataset, load
 from twelvefold.datasets.records import BadRecords
-from twelvefold.schema import ImageKey, Split, TwelvefoldError
+from twelvefold.progress import track
+from twelvefold.schema import Box, ImageKey, Pair, Split, TwelvefoldError
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png"))
 
@@ -92,16 +93,19 @@ def given_boxes(
     gives candidates with all its examples or with none.
     """
     bad = BadRecords() if bad is None else bad
-    union: dict[ImageKey, set[tuple[float, ...]]] = {}
+    union: dict[ImageKey, set[Box]] = {}
     for name in tasks:
-        dataset = load(name)
-        if dataset.TASK.family != "grounding":
-            continue
-        for split in get_args(Split):
-            for example in dataset.read(root, split, bad=bad):
-                if not any(pair.candidates_px for pair in example.pairs):
-                    break
-                for pair in example.pairs:
-                    union.setdefault(pair.image, set()).update(pair.candidates_px)
+        for pair in track(_pairs_with_candidates(load(name), root, bad), what=f"candidate boxes of {name}"):
+            union.setdefault(pair.image, set()).update(pair.candidates_px)
     rounded = {key: np.array(sorted(boxes), dtype=np.float32) for key, boxes in sorted(union.items())}
     return {key: np.unique(boxes, axis=0) for key, boxes in rounded.items()}
+
+
+def _pairs_with_candidates(dataset: Dataset, root: Path, bad: BadRecords) -> Iterator[Pair]:
+    if dataset.TASK.family != "grounding":
+        return
+    for split in get_args(Split):
+        for example in dataset.read(root, split, bad=bad):
+            if not any(pair.candidates_px for pair in example.pairs):
+                return  # RefCOCO's kind: the box meant is only told, there is nothing to choose from
+            yield from example.pairs
