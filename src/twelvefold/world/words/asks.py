@@ -64,8 +64,8 @@ class Ask:
     things: tuple[int, ...] = ()
 
 
-def attribute(view: View, rng: np.random.Generator, name: str) -> Ask | None:
-    """The colour, pattern or size of one thing, every value equally wanted."""
+def attribute(view: View, rng: np.random.Generator, name: str, *, places: bool = True) -> Ask | None:
+    """The colour, pattern or size of one thing, every value equally wanted. ``places``: may tell it by its place."""
     wanted = pick(rng, WANTED[name])
     having = [i for i, t in enumerate(view.things) if getattr(t, name) == wanted]
     if not having and name == "colour":
@@ -73,7 +73,7 @@ def attribute(view: View, rng: np.random.Generator, name: str) -> Ask | None:
     if not having:
         return None
     thing = pick(rng, having)
-    subject = identify(view, thing, rng, without=(name,), places=True, relations=True)
+    subject = identify(view, thing, rng, without=(name,), places=places, relations=True)
     return None if subject is None else Ask(name, getattr(view.things[thing], name), subject, things=(thing,))
 
 
@@ -85,22 +85,22 @@ def crossed(view: View, rng: np.random.Generator, name: str) -> tuple[int, int] 
     return (a, b) if differ else None
 
 
-def attribute_check(view: View, rng: np.random.Generator, name: str) -> Ask | None:
+def attribute_check(view: View, rng: np.random.Generator, name: str, *, places: bool = True) -> Ask | None:
     """Yes or no: whether one thing has a value. Subject and value come from two crossed things, so neither tells."""
     pair = crossed(view, rng, name)
     if pair is None:
         return None
     thing, value = pick(rng, pair), getattr(view.things[pick(rng, pair)], name)
-    subject = identify(view, thing, rng, without=(name,), places=True, relations=True)
+    subject = identify(view, thing, rng, without=(name,), places=places, relations=True)
     if subject is None:
         return None
     answer = "yes" if getattr(view.things[thing], name) == value else "no"
     return Ask(f"{name} check", answer, subject, detail=value, things=(thing,))
 
 
-def attribute_choice(view: View, rng: np.random.Generator, name: str) -> Ask | None:
+def attribute_choice(view: View, rng: np.random.Generator, name: str, *, places: bool = True) -> Ask | None:
     """Which of two values a thing has; ``detail`` is ``red|blue`` in a drawn order."""
-    ask = attribute(view, rng, name)
+    ask = attribute(view, rng, name, places=places)
     if ask is None:
         return None
     values = {"colour": tuple(COLOURS), "pattern": PATTERNS, "size": ("small", "large")}[name]
@@ -190,26 +190,34 @@ def relation_check(view: View, rng: np.random.Generator) -> Ask | None:
 
 
 def _about_two(
-    view: View, rng: np.random.Generator, template: str, yes: bool, detail: str, a: int, b: int, without: str = ""
+    view: View,
+    rng: np.random.Generator,
+    template: str,
+    yes: bool,
+    detail: str,
+    a: int,
+    b: int,
+    without: str = "",
+    places: bool = False,
 ) -> Ask | None:
-    first = identify(view, a, rng, redundant=0.15, without=(without,), places=bool(without))
-    second = identify(view, b, rng, redundant=0.15, without=(without,), places=bool(without))
+    first = identify(view, a, rng, redundant=0.15, without=(without,), places=places)
+    second = identify(view, b, rng, redundant=0.15, without=(without,), places=places)
     if first is None or second is None:
         return None
     return Ask(template, "yes" if yes else "no", first, second, detail, (a, b))
 
 
-def comparison(view: View, rng: np.random.Generator) -> Ask | None:
+def comparison(view: View, rng: np.random.Generator, *, places: bool = True) -> Ask | None:
     """Yes or no: is one thing larger (or smaller) than another; either order is as likely."""
     a, b = shuffled(rng, range(view.count))[:2]
     if max(view.area[a], view.area[b]) < TIMES_LARGER * min(view.area[a], view.area[b]):
         return None
     detail = pick(rng, ("large", "small"))
     yes = (view.area[a] > view.area[b]) is (detail == "large")
-    return _about_two(view, rng, "comparison", yes, detail, a, b, "size")
+    return _about_two(view, rng, "comparison", yes, detail, a, b, "size", places)
 
 
-def sameness(view: View, rng: np.random.Generator) -> Ask | None:
+def sameness(view: View, rng: np.random.Generator, *, places: bool = True) -> Ask | None:
     """Yes or no: have two things the same colour (pattern, size); pictures with a pair of either sort only."""
     name = pick(rng, ("colour", "colour", "pattern", "size"))
     values = [getattr(t, name) for t in view.things]
@@ -219,7 +227,7 @@ def sameness(view: View, rng: np.random.Generator) -> Ask | None:
         return None
     yes = chance(rng, 0.5)
     a, b = pick(rng, same if yes else [pair for pair in pairs if pair not in same])
-    return _about_two(view, rng, f"same {name}", yes, name, a, b, name)
+    return _about_two(view, rng, f"same {name}", yes, name, a, b, name, places)
 
 
 def neighbour(view: View, rng: np.random.Generator) -> Ask | None:

@@ -225,8 +225,16 @@ def identify(
 
 def _add(view: View, target: int, what: Description, names: Sequence[str]) -> Description:
     """``what`` with the target's own colour, pattern or size added."""
-    thing = view.things[target]
-    return replace(what, **{name: getattr(thing, name) for name in names})
+    for name in names:
+        what = with_value(what, name, getattr(view.things[target], name))
+    return what
+
+
+def with_value(what: Description, name: str, value: str) -> Description:
+    """``what`` with a colour, a pattern or a size added."""
+    if name == "colour":
+        return replace(what, colour=value)
+    return replace(what, pattern=value) if name == "pattern" else replace(what, size=value)
 
 
 def placed(view: View, target: int, base: Description, rng: np.random.Generator) -> Iterator[Description]:
