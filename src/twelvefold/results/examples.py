@@ -1,0 +1,176 @@
+"""Examples of what the model says, right and wrong ones, chosen by lot. Paper: Fig. 3."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import xxhash
+
+from twelvefold import boxes
+from twelvefold.results.pictures import Album, Drawn, Picture
+from twelvefold.results.predictions import Line
+from twelvefold.schema import (
+    Candidate,
+    ClassName,
+    Example,
+    FamilyName,
+    ImageKey,
+    PositivePair,
+    SoftAnswers,
+    TargetBox,
+    TaskSpec,
+)
+
+EACH = 2
+"""Right ones and wrong ones per task."""
+
+RIGHT = 0.5
+"""A score from which an example counts as right: half of VQA's annotators' worth; other tasks know 0 and 1 only."""
+
+BEST = 3
+"""Answers or pictures shown, best first."""
+
+_TURN = re.compile(r"start (.*?) answer (.*?) stop")
+
+_PROMPTS: dict[FamilyName, str] = {
+    "answers": "Question",
+    "retrieval": "Caption",
+    "grounding": "Expression",
+    "verification": "Statement",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One answer of the model with its probability in percent."""
+
+    name: str
+    percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An example on the page. ``turns``: a dialogue's questions and answers, then ``text`` is empty."""
+
+    id: str
+    is_right: bool
+    score: float
+    prompt: str
+    text: str
+    turns: list[tuple[str, str]]
+    pictures: list[Picture]
+    said: list[Said]
+    truth: str
+
+
+def choose(lines: Iterable[Line], *, seed: int, each: int = EACH) -> list[Line]:
+    """At most ``each`` right ones, then as many wrong ones: a draw that depends on the seed and the ids alone,
+    not on the order of ``lines``. Examples whose label is withheld are left out."""
+
+    def lot(line: Line) -> tuple[int, str]:
+        return xxhash.xxh3_64_intdigest(f"{seed}/{line.task}/{line.id}".encode()), line.id
+
+    scored = [line for line in lines if line.score is not None]
+    right = heapq.nsmallest(each, (line for line in scored if is_right(line)), key=lot)
+    wrong = heapq.nsmallest(each, (line for line in scored if not is_right(line)), key=lot)
+    return right + wrong
+
+
+def is_right(line: Line) -> bool:
+    """Whether a scored example counts as right."""
+    return (line.score or 0.0) >= RIGHT
+
+
+def show(task: TaskSpec, line: Line, example: Example, album: Album) -> Shown:
+    """An example with its pictures, what the model said of it and what was meant."""
+    turns, text = _spoken(example.pairs[0].text)
+    if task.family == "grounding":
+        pictures, said, truth = _pointing(line, example, album)
+    elif task.family == "retrieval":
+        pictures, said, truth = _found(line, example, album)
+    else:
+        pictures, said, truth = _answered(line, example, album)
+    prompt = "Dialogue" if turns else "Question" if text.endswith("?") else _PROMPTS[task.family]
+    return Shown(line.id, is_right(line), line.score or 0.0, prompt, text, turns, pictures, said, truth)
+
+
+Parts = tuple[list[Picture], list[Said], str]
+
+
+def _answered(line: Line, example: Example, album: Album) -> Parts:
+    sides = ("left", "right") if len(example.pairs) == 2 else ("",) * len(example.pairs)
+    pictures = [
+        album.show(pair.image, f"Picture {pair.image}{side and f' ({side})'}", caption=side)
+        for pair, side in zip(example.pairs, sides, strict=True)
+    ]
+    said = [Said(ranked.name, 100.0 * ranked.probability) for ranked in line.ranked[:BEST]]
+    return pictures, said, _true_answer(example)
+
+
+def _true_answer(example: Example) -> str:
+    match example.label:
+        case SoftAnswers(scores) if scores:
+            best = sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:BEST]
+            return ", ".join(answer if score >= 1.0 else f"{answer} ({score:.1f})" for answer, score in best)
+        case ClassName(name) if name:
+            return name
+        case _:
+            return "the annotators found none"
+
+
+def _pointing(line: Line, example: Example, album: Album) -> Parts:
+    pair = example.pairs[0]
+    chosen = line.ranked[0] if line.ranked and line.ranked[0].box_px else None
+    given = pair.candidates_px
+    meant = given[example.label.index] if isinstance(example.label, Candidate) else None
+    if isinstance(example.label, TargetBox):
+        meant = example.label.box_px
+    drawn = [Drawn.of(box, "candidate") for box in given]
+    said, truth = [], f"one of {len(given)} given boxes" if given else "a box found by the annotators"
+    alt = f"Picture {pair.image}"
+    if meant is not None:
+        drawn.append(Drawn.of(meant, "truth"))
+        alt += f", meant: {_place(meant)}"
+    if chosen is not None and chosen.box_px is not None:
+        drawn.append(Drawn.of(chosen.box_px, "model"))
+        alt += f", the model's choice: {_place(chosen.box_px)}"
+        said.append(Said("the solid box", 100.0 * chosen.probability))
+        if meant is not None and not given:
+            overlap = float(boxes.iou([chosen.box_px], [meant], "publishers")[0, 0])
+            truth = f"the dashed box; they overlap by {100.0 * overlap:.0f} %"
+    if given and meant is not None:
+        truth = f"the dashed box, one of {len(given)} given"
+    return [album.show(pair.image, alt, boxes=tuple(drawn))], said, truth
+
+
+def _place(box_px: tuple[float, float, float, float]) -> str:
+    x1, y1, x2, y2 = (round(side) for side in box_px)
+    return f"box from ({x1}, {y1}) to ({x2}, {y2})"
+
+
+def _found(line: Line, example: Example, album: Album) -> Parts:
+    place = example.label.index if isinstance(example.label, PositivePair) else 0
+    true = example.pairs[place].image
+    found = [ImageKey.parse(ranked.name) for ranked in line.ranked[:BEST]]
+    pictures = [
+        album.show(
+            key,
+            f"Picture {key}, number {rank} of the model's" + (", the right one" if key == true else ""),
+            caption=f"{rank}. {100.0 * ranked.probability:.0f} %",
+            is_true=key == true,
+        )
+        for rank, (key, ranked) in enumerate(zip(found, line.ranked, strict=False), 1)
+    ]
+    if true not in found:
+        pictures.append(album.show(true, f"Picture {true}, the right one", caption="the right one", is_true=True))
+    truth = f"number {found.index(true) + 1} of the model's list" if true in found else f"not among the best {BEST}"
+    return pictures, [], truth
+
+
+def _spoken(text: str) -> tuple[list[tuple[str, str]], str]:
+    """A text as the turns of a dialogue (GuessWhat's form), or as it is."""
+    turns = _TURN.findall(text)
+    return (turns, "") if turns else ([], text)
