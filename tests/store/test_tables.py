@@ -76,6 +76,7 @@ def test_everything_comes_back_in_any_order(wanted: list[Example], rows: int) ->
         images, first = table.images()
         assert [images[n] for n in first] == [e.pairs[0].image for e in wanted]
         assert len(set(images)) == len(images)
+        assert table.pictures() == {pair.image for e in wanted for pair in e.pairs}
 
 
 def test_the_same_examples_make_the_same_bytes(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ photograph counts whatever its name, and validation sets of all tasks are cleane
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from twelvefold.schema import Example, ImageKey
 from twelvefold.splits.identity import Identity
@@ -48,12 +48,3 @@ class Protected:
                 ]
                 return f"{pair.image} is {', and '.join(places)}"
         return ""
-
-
-def clean(examples: Iterable[Example], protected: Protected, removed: list[tuple[str, str]]) -> Iterator[Example]:
-    """The examples that may stay, in order; (id, reason) of every other is appended to ``removed``."""
-    for example in examples:
-        if reason := protected.why(example):
-            removed.append((example.id, reason))
-        else:
-            yield example

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from twelvefold.progress import track
 from twelvefold.schema import ImageKey
-from twelvefold.store.files import digest_file
+from twelvefold.store import files
 
 Join = tuple[ImageKey, ImageKey, str]
 """Two keys of one photograph, and how that is known."""
@@ -52,10 +52,20 @@ def equal_files(images: Mapping[ImageKey, Path]) -> Iterator[Join]:
     """
     by_size = _groups(images, {key: path.stat().st_size for key, path in images.items()})
     suspects = [key for keys in by_size for key in keys]
-    digests = {key: digest_file(images[key]) for key in track(suspects, what="pictures of equal size")}
+    digests = {key: files.digest_file(images[key]) for key in track(suspects, what="pictures of equal size")}
     for keys in _groups(digests, digests):
         for key in keys[1:]:
             yield keys[0], key, "the files are equal"
+
+
+def noted_equal_files(images: Mapping[ImageKey, Path], note: Path) -> list[Join]:
+    """:func:`equal_files`, written down in ``note`` and taken from there while no file's size or time changes."""
+    seen = [(str(key), info.st_size, info.st_mtime_ns) for key, path in images.items() for info in (path.stat(),)]
+    digest = files.digest_value(seen)
+    if not note.exists() or files.read_json(note)["digest"] != digest:
+        joins = [(str(one), str(other), why) for one, other, why in equal_files(images)]
+        files.write_json(note, {"digest": digest, "joins": joins})
+    return [(ImageKey.parse(one), ImageKey.parse(other), why) for one, other, why in files.read_json(note)["joins"]]
 
 
 def _groups(keys: Iterable[ImageKey], value: Mapping[ImageKey, object]) -> list[list[ImageKey]]:

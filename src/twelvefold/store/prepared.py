@@ -126,7 +126,7 @@ class Prepared:
             if spec.name == name:
                 return spec
         raise TwelvefoldError(
-            f"task {name!r} is not in {self.folder}{_closest(name, [spec.name for spec in self.tasks])}"
+            f"task {name!r} is not in {self.folder}{closest(name, [spec.name for spec in self.tasks])}"
         )
 
     def splits(self, task: str) -> tuple[Split, ...]:
@@ -142,7 +142,7 @@ class Prepared:
         """
         entry = self.manifest.tables[self.task(task).name].get(split)
         if entry is None:
-            raise TwelvefoldError(f"task {task!r} has no split {split!r}{_closest(split, self.splits(task))}")
+            raise TwelvefoldError(f"task {task!r} has no split {split!r}{closest(split, self.splits(task))}")
         if entry.file not in self._open:
             table = ExampleTable.open(self.folder / entry.file)
             if (table.digest, len(table)) != (entry.digest, entry.count):
@@ -178,7 +178,8 @@ class Prepared:
         return found
 
 
-def _closest(name: str, valid: Iterable[str]) -> str:
+def closest(name: str, valid: Iterable[str]) -> str:
+    """``; it has a, b, c; did you mean 'b'?``: the end of an error about a name."""
     names = list(valid)
     close = difflib.get_close_matches(name, names, n=1)
     return f"; it has {', '.join(names)}" + (f"; did you mean {close[0]!r}?" if close else "")

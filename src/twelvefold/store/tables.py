@@ -141,6 +141,11 @@ class ExampleTable:
         """The ids of all examples, in order."""
         return [id_ for batch in self._batches for id_ in batch.column("id").to_pylist()]
 
+    def pictures(self) -> set[ImageKey]:
+        """Every picture of every pair."""
+        names = (pc.unique(batch.column("pairs").values.field("image")).to_pylist() for batch in self._batches)
+        return {ImageKey.parse(name) for name in chain.from_iterable(names)}
+
     def images(self) -> tuple[list[ImageKey], NDArray[np.int32]]:
         """The distinct pictures in the order of their first use, and (N,) int32: which is example n's first."""
         columns = []

@@ -1,0 +1,47 @@
+"""What stays in a split, and what became of the rest. Paper: section 2.2."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from twelvefold.schema import Example, ImageKey
+from twelvefold.splits.cleaning import Protected
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of a split's examples while they stream past. removed: ids that cleaning took, with the reason.
+    lacking: ids and pictures without regions. beyond_limit: more than were asked for."""
+
+    read: int = 0
+    removed: list[tuple[str, str]] = field(default_factory=list)
+    lacking: list[tuple[str, ImageKey]] = field(default_factory=list)
+    beyond_limit: int = 0
+    kept: int = 0
+
+
+def keep(
+    examples: Iterable[Example],
+    tally: Tally,
+    *,
+    protected: Protected | None = None,
+    pictures: Container[ImageKey] | None = None,
+    limit: int = 0,
+) -> Iterator[Example]:
+    """The examples that stay, in order; every other is counted under the first reason that holds.
+
+    ``protected``: pictures that may not be learned from, None for a test set or full data. ``pictures``: those
+    that have regions, None where that doesn't matter yet. ``limit``: keep the first so many, 0 for all.
+    """
+    for example in examples:
+        tally.read += 1
+        if protected is not None and (why := protected.why(example)):
+            tally.removed.append((example.id, why))
+        elif pictures is not None and (bare := [p.image for p in example.pairs if p.image not in pictures]):
+            tally.lacking.append((example.id, bare[0]))
+        elif limit and tally.kept >= limit:
+            tally.beyond_limit += 1
+        else:
+            tally.kept += 1
+            yield example

@@ -1,0 +1,256 @@
+"""Prepare: reads once, cleans by photograph, counts everything that it leaves out, and makes nothing twice."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from twelvefold.prepare import PrepareSummary, prepare
+from twelvefold.schema import ImageKey, Regions, TwelvefoldError
+from twelvefold.store import files
+from twelvefold.store.prepared import MANIFEST, Prepared
+from twelvefold.store.regions import ShardWriter, finish_store
+
+MODULE = """
+import json
+from twelvefold.schema import *
+TASK = TaskSpec({name!r}, {name!r}, {family!r}, {name!r}, "accuracy", 12, 4, 1e-4, vocabulary={vocabulary!r})
+def files(root, split, *, colour="red"):
+    return [root / "{name}" / (split + ".json")]
+def read(root, split, *, bad, colour="red"):
+    from twelvefold.datasets.records import Refusal
+    for record in json.loads(files(root, split)[0].read_text()):
+        if "broken" in record:
+            bad.add(Refusal({name!r}, files(root, split)[0], record["id"], "is broken"))
+            continue
+        pairs = tuple(Pair(ImageKey.parse(image), record["text"]) for image in record["images"])
+        label = {{"answers": SoftAnswers({{record["text"]: 1.0}}), "retrieval": PositivePair(0)}}[{family!r}]
+        yield Example(record["id"], pairs, label, kind=colour)
+"""
+VOCABULARY = """
+def vocabulary(root, *, min_count, bad, colour="red"):
+    texts = [record["text"] for record in json.loads(files(root, "train")[0].read_text())]
+    return sorted({text for text in texts if texts.count(text) >= min_count})
+"""
+ASKS, FINDS = "toys.asks", "toys.finds"
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder with two little tasks of one's own, in a package of this test's."""
+    package = tmp_path / "code" / "toys"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "asks.py").write_text(MODULE.format(name="asks", family="answers", vocabulary="asks") + VOCABULARY)
+    (package / "finds.py").write_text(MODULE.format(name="finds", family="retrieval", vocabulary=""))
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    for name in ("toys", ASKS, FINDS):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    root = tmp_path / "data"
+    # Photographs: coco/1-9. vg/101 is coco/1 (by Visual Genome's map).
+    write(root, "asks", "train", {"a1": "coco/1", "a2": "coco/2", "a3": "coco/3 coco/8", "a4": "coco/4"})
+    write(root, "asks", "val", {"b1": "coco/5", "b2": "coco/9"})
+    write(root, "asks", "test", {"c1": "coco/9"})
+    write(root, "finds", "train", {f"d{n}": f"coco/{n}" for n in range(1, 8)})
+    write(root, "finds", "val", {"e1": "coco/3", "e2": "coco/5"})
+    write(root, "finds", "test", {"f1": "vg/101", "f2": "coco/8"})
+    (root / "vg").mkdir()
+    (root / "vg" / "image_data.json").write_text('[{"image_id": 101, "coco_id": 1}, {"image_id": 7, "coco_id": null}]')
+    return root
+
+
+def write(root: Path, task: str, split: str, pictures: Mapping[str, str]) -> None:
+    records = [{"id": id_, "images": keys.split(), "text": "yes"} for id_, keys in pictures.items()]
+    files.write_json(root / task / f"{split}.json", records)
+
+
+def extracted(folder: Path, keys: Sequence[str]) -> Path:
+    with ShardWriter(folder / "detected" / "a", feature_size=2) as shard:
+        for key in keys:
+            number = float(ImageKey.parse(key).id)
+            box = np.array([[0, 0, 5, 5]], dtype=np.float32)
+            shard.add(ImageKey.parse(key), Regions(box, np.array([[number, 0.0]]), 10, 10))
+    finish_store(folder / "detected", ["a"], info={})
+    return folder
+
+
+@pytest.fixture
+def regions(tmp_path: Path) -> Path:
+    return extracted(tmp_path / "regions", [f"coco/{n}" for n in range(1, 10)] + ["vg/101"])
+
+
+def run(data: Path, regions: Path | None, **options: Any) -> PrepareSummary:
+    chosen: dict[str, Any] = {"tasks": [ASKS, FINDS], "min_count": 1}
+    return prepare(data, regions, data.parent / "out", **chosen | options)
+
+
+def ids(data: Path, task: str, split: Any) -> list[str]:
+    return Prepared.open(data.parent / "out").table(task, split).ids()
+
+
+def test_test_photographs_of_every_task_leave_train_and_val_of_every_task(data: Path, regions: Path) -> None:
+    summary = run(data, regions)
+    assert ids(data, "asks", "train") == ["a2", "a4"]  # coco/1 is vg/101, coco/8 is the second picture of a3
+    assert ids(data, "asks", "val") == ["b1"]
+    assert ids(data, "finds", "train") == ["d2", "d3", "d4", "d5", "d6", "d7"]
+    assert ids(data, "finds", "val") == ["e1", "e2"]
+    assert ids(data, "asks", "test") == ["c1"]
+    assert ids(data, "finds", "test") == ["f1", "f2"]
+    counts = summary.counts["asks"]["train"]
+    assert (counts.read, counts.removed, counts.kept) == (4, 2, 2)
+    assert summary.hidden == ()
+    removed = (data.parent / "out/removed/asks-train.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in removed] == [
+        {"id": "a1", "why": "coco/1 is as vg/101 in the test set of finds"},
+        {"id": "a3", "why": "coco/8 is in the test set of finds"},
+    ]
+
+
+def test_equal_picture_files_are_one_photograph(data: Path) -> None:
+    for folder, name, content in (
+        ("coco/train2014", "COCO_train2014_000000000002.jpg", b"same"),
+        ("flickr30k", "55.jpg", b"same"),
+        ("flickr30k", "56.jpg", b"none"),
+    ):
+        files.write_bytes(data / "images" / folder / name, content)
+    write(data, "asks", "test", {"c1": "flickr30k/55", "c2": "flickr30k/56"})
+    run(data, None)
+    assert ids(data, "asks", "train") == ["a4"]
+
+
+def test_full_data_keeps_everything(data: Path, regions: Path) -> None:
+    summary = run(data, regions, clean=False)
+    assert ids(data, "asks", "train") == ["a1", "a2", "a3", "a4"]
+    assert not Prepared.open(data.parent / "out").manifest.clean
+    assert all(counts.removed == 0 for splits in summary.counts.values() for counts in splits.values())
+
+
+def test_a_second_call_makes_nothing_and_changes_no_file(data: Path, regions: Path) -> None:
+    first = run(data, regions)
+    assert len(first.made) == 8  # six tables, an answer list, hard negatives
+    out = data.parent / "out"
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    assert run(data, regions).made == ()
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_what_changes_is_made_again_and_nothing_else(data: Path, regions: Path) -> None:
+    run(data, regions)
+    write(data, "finds", "val", {"e1": "coco/3"})
+    assert run(data, regions).made == ("finds-val",)
+    assert run(data, regions, max_examples={ASKS: 1}).made == ("asks-train",)
+    assert ids(data, "asks", "train") == ["a2"]
+    assert (
+        run(data, regions, max_examples={ASKS: 1}, reader_options={FINDS: {"colour": "blue"}}).made[0] == "finds-test"
+    )
+    assert Prepared.open(data.parent / "out").table("finds", "test")[0].kind == "blue"
+    # A test set decides what every train and val keep.
+    write(data, "asks", "test", {"c1": "coco/4"})
+    assert set(run(data, regions).made) >= {"asks-test", "asks-train", "asks-val", "finds-train", "finds-val"}
+    assert ids(data, "asks", "train") == ["a2"]
+
+
+def test_what_a_kill_left_undone_is_made_and_the_rest_is_kept(data: Path, regions: Path) -> None:
+    run(data, regions)
+    out = data.parent / "out"
+    whole = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for name in (MANIFEST, "made/asks-val.json", "vocabularies/asks.json"):
+        (out / name).unlink()
+    (out / "tables" / ".asks-val.arrow.0123.tmp").write_bytes(b"half")
+    with pytest.raises(TwelvefoldError, match="not prepared"):
+        Prepared.open(out)
+    assert set(run(data, regions).made) == {"asks-val", "asks-vocabulary"}
+    assert {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()} == whole
+
+
+def test_several_processes_make_the_same_folder(data: Path, regions: Path) -> None:
+    run(data, regions)
+    out = data.parent / "out"
+    whole = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    out.rename(data.parent / "first")
+    run(data, regions, processes=2)
+    assert {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()} == whole
+
+
+def test_hard_negatives_are_the_pictures_that_look_most_alike(data: Path, regions: Path) -> None:
+    run(data, regions, negatives=2)
+    prepared = Prepared.open(data.parent / "out")
+    keys, _ = prepared.table("finds", "train").images()
+    negatives = prepared.negatives("finds")
+    assert negatives is not None
+    assert negatives.shape == (6, 2)
+    named = {keys[n].id: {keys[m].id for m in row} for n, row in enumerate(negatives)}
+    assert named["2"] == {"3", "4"}  # a picture's feature is its number
+    assert named["5"] == {"4", "6"}
+    assert prepared.negatives("asks") is None
+
+
+def test_without_regions_there_are_no_negatives(data: Path) -> None:
+    run(data, None)
+    assert Prepared.open(data.parent / "out").negatives("finds") is None
+
+
+def test_pictures_without_regions_stop_or_are_counted(data: Path, tmp_path: Path) -> None:
+    some = extracted(tmp_path / "some", [f"coco/{n}" for n in (2, 3, 5, 6, 8, 9)] + ["vg/101"])
+    with pytest.raises(TwelvefoldError, match=r"asks, train: 1 of 4 examples .* 'a4' \(coco/4\)"):
+        run(data, some)
+    assert not (data.parent / "out" / "tables" / "asks-train.arrow").exists()
+    summary = run(data, some, without_regions=True)
+    assert summary.counts["asks"]["train"].without_regions == 1
+    assert ids(data, "asks", "train") == ["a2"]
+
+
+def test_malformed_records_stop_or_are_counted_and_listed(data: Path) -> None:
+    path = data / "asks" / "val.json"
+    path.write_text(json.dumps([*json.loads(path.read_text()), {"id": "bad", "broken": 1}]))
+    with pytest.raises(TwelvefoldError, match=r"asks: .*val\.json, bad: is broken"):
+        run(data, None)
+    summary = run(data, None, skip_bad=True)
+    assert summary.counts["asks"]["val"].malformed == 1
+    assert len(summary.problems) == 1
+    assert "bad: is broken" in summary.problems[0]
+    assert run(data, None, skip_bad=True).problems == summary.problems  # known without reading again
+
+
+def test_answer_lists_are_counted_or_given(data: Path, tmp_path: Path) -> None:
+    run(data, None, min_count=2)
+    assert Prepared.open(data.parent / "out").vocabulary("asks") == ("yes",)
+    with pytest.raises(TwelvefoldError, match="no answer occurs 5 times"):
+        run(data, None, min_count=5)
+    (tmp_path / "answers.json").write_text('["no", "yes", "maybe"]')
+    assert run(data, None, answer_lists={ASKS: tmp_path / "answers.json"}).made == ("asks-vocabulary",)
+    assert Prepared.open(data.parent / "out").head("asks").outputs == ("no", "yes", "maybe")
+
+
+def test_wrong_names_are_refused_before_anything_is_read(data: Path) -> None:
+    with pytest.raises(TwelvefoldError, match=r"'toys.ask', which is not asked for.*did you mean 'toys.asks'"):
+        run(data, None, max_examples={"toys.ask": 3})
+    with pytest.raises(TwelvefoldError, match=r"no option 'color'; it has colour; did you mean 'colour'"):
+        run(data, None, reader_options={ASKS: {"color": "red"}})
+    with pytest.raises(TwelvefoldError, match="more than once: asks"):
+        run(data, None, tasks=[ASKS, ASKS])
+    assert not (data.parent / "out").exists()
+
+
+def test_a_missing_source_file_is_named(data: Path) -> None:
+    (data / "finds" / "val.json").unlink()
+    with pytest.raises(TwelvefoldError, match=r"finds/val\.json"):
+        run(data, None)
+
+
+def test_a_folder_in_use_is_refused(data: Path) -> None:
+    with files.lock_folder(data.parent / "out"), pytest.raises(TwelvefoldError, match="another process"):
+        run(data, None)
+
+
+def test_the_summary_shows_counts_before_and_after(data: Path) -> None:
+    table = run(data, None).table()
+    cells = [list(column.cells) for column in table.columns]
+    assert cells[0] == ["asks", "finds"]
+    assert cells[1:4] == [["4", "7"], ["2", "1"], ["2", "6"]]
