@@ -26,7 +26,7 @@ TASKS: Final = (
 LEAST_IMAGES: Final = 100
 """Below this some split would have no picture."""
 
-SHARES: Final = {"nlvr2": 0.21, "flickr30k": 0.20, "gqa": 0.02, "vg": 0.15, "test2015": 0.02}
+SHARES: Final = {"nlvr2": 0.26, "flickr30k": 0.19, "gqa": 0.02, "vg": 0.14, "test2015": 0.02}
 """Share of the pictures that come from each source alone; the rest is COCO's train2014 and val2014.
 
 VG counts those outside COCO, about half of its pictures, as in Visual Genome (51 of 108 thousand are COCO's).
@@ -36,7 +36,7 @@ VAL2014: Final = 1 / 3
 """COCO 2014: 40,504 of 123,287 pictures are val2014; Karpathy's test and val sets lie in it, RefCOCO outside."""
 
 TEST_SHARES: Final = {
-    "coco": 0.05, "flickr30k": 0.05, "refcoco": 0.015, "refcocog": 0.015, "visual7w": 0.024, "guesswhat": 0.022,
+    "coco": 0.045, "flickr30k": 0.045, "refcoco": 0.015, "refcocog": 0.015, "visual7w": 0.024, "guesswhat": 0.022,
     "vgqa": 0.0125, "snli_ve": 0.016,
 }  # fmt: skip
 """Share of all pictures in each test set. Sized for tight intervals, hence larger than the publishers' sets are."""
@@ -46,11 +46,11 @@ VAL_SHARES: Final = {
     "refcocog": 0.0125, "visual7w": 0.018, "guesswhat": 0.02, "snli_ve": 0.0125,
 }  # fmt: skip
 
-NLVR2_SETS: Final = {"test1": 0.20, "dev": 0.10}
+NLVR2_SETS: Final = {"test1": 0.16, "dev": 0.08}
 """Share of the NLVR2 sets; the rest trains."""
 
 SET_SIZE: Final = 8
-"""Pictures of an NLVR2 set, as published. The plan holds them side by side, so a block of 8k splits none."""
+"""Pictures of an NLVR2 set: four pairs. The plan holds them side by side, so a block of 8k splits none."""
 
 TABLE_1: Final[Mapping[str, Mapping[str, float]]] = {
     "coco": {"vgqa": 0.43, "gqa": 0.33, "visual7w": 0.07, "guesswhat": 0.46},
@@ -76,10 +76,6 @@ CROWDED: Final = 0.12
 TWINS: Final = 0.01
 """Share of pictures that are near-duplicates of another one, and as many with one thing changed."""
 
-NLVR2_ALIKE: Final = 0.25
-"""Share of the NLVR2 sets whose second four pictures are the first four with one thing changed each: pairs that
-differ in one thing only, of which a statement is true and false."""
-
 Twin = How | Literal["", "changed"]
 
 _STREAM = 301
@@ -92,11 +88,12 @@ Roles = dict[str, NDArray[np.str_]]
 class Picture:
     """One picture of the plan and everything that numbers its annotations.
 
-    index: its place in the plan. scene, crowded: which scene it shows. twin: how it differs from ``scene``'s own
-    picture, empty for that one itself. coco, vg: its ids there, 0 where it is not. folder: COCO's folder or VG's.
-    name: its name at GQA testdev (``n161313``), Flickr30k (digits) or, at NLVR2, ``<split>-<set>``.
-    roles: task -> split, in the publishers' words. ``minval``: in the official val (VG QA: only) file, and among
-    its last questions, which a reader keeps for validation. vg_rank, gqa_rank: order of the question ids there.
+    index: its place in the plan. scene, crowded: which scene it shows (NLVR2's come in sets). twin: how it differs
+    from that scene's own picture, empty for that one itself. coco, vg: its ids there, 0 where it is not. folder,
+    vg_folder: where its files lie. name: its name at GQA testdev (``n161313``), at Flickr30k (digits), or, at NLVR2,
+    its set's (``<split>-<set>``). roles: task -> split, in the publishers' words; ``minval``: in the official train
+    or val file, and among its last questions, which a reader keeps for validation. tested: some task tests on it.
+    vg_rank, gqa_rank: order of the question ids there.
     """
 
     index: int
@@ -310,20 +307,17 @@ def _twins(
 ) -> tuple[Places, dict[int, Twin]]:
     """(images,) whose scene each picture shows, and how the twins differ. Half of the originals are tested on.
 
-    Twins stand in train sets only; NLVR2's are twins of pictures of their own set.
+    Twins stand in train sets only. NLVR2's pictures have and are none: those of a set are alike by themselves.
     """
     images = len(tested)
     scenes = np.arange(images)
     twins: dict[int, Twin] = {}
-    sets = groups["nlvr2"].reshape(-1, 2, SET_SIZE // 2)
-    for first, second in rng.permutation(sets)[: round(NLVR2_ALIKE * len(sets))]:
-        scenes[second] = first
-        twins.update(dict.fromkeys(second.tolist(), "changed"))
     count = max(len(HOWS), round(TWINS * images))
-    slots = rng.permutation(np.setdiff1d(np.flatnonzero(~spoken_for), groups["nlvr2"]))[: 2 * count]
-    own = scenes == np.arange(images)
-    half_tested = rng.permutation(np.flatnonzero(tested & own))[:count]
-    plain = rng.permutation(np.setdiff1d(np.flatnonzero(~tested & own), slots))[: 2 * count - len(half_tested)]
+    one_by_one = np.arange(len(groups["nlvr2"]), images)
+    slots = rng.permutation(one_by_one[~spoken_for[one_by_one]])[: 2 * count]
+    half_tested = rng.permutation(one_by_one[tested[one_by_one]])[:count]
+    free = np.setdiff1d(one_by_one[~tested[one_by_one]], slots)
+    plain = rng.permutation(free)[: 2 * count - len(half_tested)]
     originals = rng.permutation(np.concatenate([half_tested, plain]))
     for number, (slot, original) in enumerate(zip(slots.tolist(), originals.tolist(), strict=True)):
         scenes[slot] = original

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 import numpy as np
@@ -18,8 +18,9 @@ from twelvefold.schema import Box
 from twelvefold.world.draw import draw, jpeg_bytes
 from twelvefold.world.duplicates import box_in_duplicate, near_duplicate
 from twelvefold.world.scene import Scene, make_scene
-from twelvefold.world.sources import Picture
+from twelvefold.world.sources import SET_SIZE, Picture
 from twelvefold.world.vary import vary
+from twelvefold.world.words.picture_sets import picture_set
 
 _STREAM: Final = 501
 
@@ -41,7 +42,7 @@ class Shot:
 
 def shoot(picture: Picture, seed: int) -> Shot:
     """The picture of the plan: a function of (seed, picture)."""
-    scene = make_scene(seed, picture.scene, crowded=picture.crowded)
+    scene = _scene(picture, seed)
     if picture.twin == "changed":
         # A colour can always change, so there is a variant; the scene itself would do no harm.
         scene = vary(scene, np.random.default_rng([seed, _STREAM, picture.index])) or scene
@@ -53,6 +54,16 @@ def shoot(picture: Picture, seed: int) -> Shot:
         move = partial(box_in_duplicate, width=width, height=height, how=how)
         scene = _in_pixels_of(image, scene, move)
     return Shot(scene, image, scene.light.quality)
+
+
+def _scene(picture: Picture, seed: int) -> Scene:
+    if "nlvr2" not in picture.roles:
+        return make_scene(seed, picture.scene, crowded=picture.crowded)
+    number, place = divmod(picture.index, SET_SIZE)
+    return _set(seed, number)[place // 2][place % 2]
+
+
+_set = lru_cache(maxsize=2)(picture_set)
 
 
 def vg_copy(shot: Shot, picture: Picture) -> Shot:

@@ -1,0 +1,76 @@
+"""GQA's files: balanced and all questions of train, val and testdev, and scene graphs for the first two."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from twelvefold.world.formats.official import Layout, Sheet
+from twelvefold.world.formats.view import View, how_many
+from twelvefold.world.kinds import BACKGROUND
+from twelvefold.world.words.annotations import GqaQuestion
+from twelvefold.world.words.gqa import gqa_questions
+
+TRAIN, TESTED, TEST = 20, 10, 9
+_FILES: Final = {"train": "train", "val": "val", "minval": "val", "testdev": "testdev"}
+LAYOUTS: Final = (
+    *(Layout(f"gqa/{split}_{which}_questions.json", "dict") for split in ("train", "val", "testdev")
+      for which in ("balanced", "all")),
+    *(Layout(f"gqa/{split}_sceneGraphs.json", "dict") for split in ("train", "val")),
+)  # fmt: skip
+
+
+def write(view: View, sheet: Sheet) -> int:
+    """The questions of one picture, and its scene graph; how many of the balanced questions."""
+    split = _FILES[view.split("gqa")]
+    count = how_many(view, "gqa", train=TRAIN, tested=TESTED, test=TEST)
+    questions = gqa_questions(view.scene, view.rng("gqa"), count)
+    image_id = view.picture.name or str(view.picture.vg)
+    ids = [f"{view.picture.gqa_rank * 100 + number + 1:08d}" for number in range(len(questions))]
+    for id_, q in zip(ids, questions, strict=True):
+        record = (id_, _question(q, id_, ids, image_id))
+        sheet.add(f"gqa/{split}_all_questions.json", record)
+        if q.is_balanced:
+            sheet.add(f"gqa/{split}_balanced_questions.json", record)
+    if split != "testdev":
+        sheet.add(f"gqa/{split}_sceneGraphs.json", (image_id, _scene_graph(view)))
+    return sum(q.is_balanced for q in questions)
+
+
+def _question(q: GqaQuestion, id_: str, ids: list[str], image_id: str) -> dict[str, object]:
+    return {
+        "semantic": [
+            {"operation": step.operation, "dependencies": list(step.dependencies), "argument": step.argument}
+            for step in q.semantic
+        ],
+        "entailed": [ids[place] for place in q.entailed],
+        "equivalent": [ids[place] for place in q.equivalent] or [id_],
+        "question": q.question,
+        "imageId": image_id,
+        "isBalanced": q.is_balanced,
+        "groups": {"global": q.group_global, "local": q.group_local},
+        "answer": q.answer,
+        "semanticStr": q.semantic_str,
+        "annotations": {
+            "answer": {span: str(place) for span, place in q.answer_pointers},
+            "question": {span: str(place) for span, place in q.question_pointers},
+            "fullAnswer": {span: str(place) for span, place in q.full_answer_pointers},
+        },
+        "types": {"detailed": q.detailed, "semantic": q.semantic_type, "structural": q.structural},
+        "fullAnswer": q.full_answer,
+    }
+
+
+def _scene_graph(view: View) -> dict[str, object]:
+    """Objects by id, the place in the scene: what the questions' programs and pointers name them by."""
+    objects = {}
+    for place, thing in enumerate(view.scene.things):
+        x, y, width, height = view.whole_xywh(place)
+        relations = [] if thing.relation is None else [{"name": thing.relation[0], "object": str(thing.relation[1])}]
+        attributes = [thing.colour, thing.size] + ([thing.pattern] if thing.pattern != "plain" else [])
+        objects[str(place)] = {
+            "name": thing.kind, "x": x, "y": y, "w": width, "h": height,
+            "attributes": attributes, "relations": relations,
+        }  # fmt: skip
+    scene = view.scene
+    location = BACKGROUND[scene.background].noun
+    return {"width": scene.width, "height": scene.height, "location": location, "objects": objects}

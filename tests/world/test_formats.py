@@ -1,0 +1,356 @@
+"""The files of a world are the publishers' files: names, nesting, types of keys, and ids that lead somewhere."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import pickle
+import pickletools
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from twelvefold.datasets import load
+from twelvefold.datasets.images import image_files
+from twelvefold.datasets.records import BadRecords
+from twelvefold.schema import ImageKey, Split
+from twelvefold.world.formats import LAYOUTS
+from twelvefold.world.formats.official import Layout, Sheet, write_official
+from twelvefold.world.sources import TASKS
+
+HEAD = {"info": {}, "task_type": "", "data_type": "", "license": {"url": "", "name": ""}, "data_subtype": ""}
+COCO_IMAGE = {
+    "license": 3, "file_name": "", "coco_url": "", "height": 1, "width": 1, "date_captured": "", "flickr_url": "",
+    "id": 1,
+}  # fmt: skip
+SENTENCE = {"tokens": [""], "raw": "", "imgid": 0, "sentid": 0}
+ANSWER = {"answer": "", "answer_confidence": "", "answer_id": 1}
+NLVR2 = {
+    "validation": {"*": ""}, "sentence": "", "left_url": "", "writer": "", "label": "", "right_url": "", "synset": "",
+    "query": "", "identifier": "",
+}  # fmt: skip
+GQA = {
+    "semantic": [{"operation": "", "dependencies": [0], "argument": ""}], "entailed": [""], "equivalent": [""],
+    "question": "", "imageId": "", "isBalanced": True, "groups": {"global": ("", None), "local": ""}, "answer": "",
+    "semanticStr": "", "annotations": {"answer": {"*": ""}, "question": {"*": ""}, "fullAnswer": {"*": ""}},
+    "types": {"detailed": "", "semantic": "", "structural": ""}, "fullAnswer": "",
+}  # fmt: skip
+SCENE_GRAPH = {
+    "width": 1, "height": 1, "location": "",
+    "objects": {"*": {
+        "name": "", "x": 1, "y": 1, "w": 1, "h": 1, "attributes": [""], "relations": [{"name": "", "object": ""}],
+    }},
+}  # fmt: skip
+VG_OBJECT = {"object_id": 1, "names": [""], "synsets": [""], "x": 1, "y": 1, "w": 1, "h": 1}
+SNLI = {
+    "Flikr30kID": "", "annotator_labels": [""], "captionID": "", "gold_label": "", "pairID": "", "sentence1": "",
+    "sentence1_binary_parse": "", "sentence1_parse": "", "sentence2": "", "sentence2_binary_parse": "",
+    "sentence2_parse": "",
+}  # fmt: skip
+INSTANCES = {
+    "info": {}, "licenses": [{}], "images": [COCO_IMAGE], "categories": [{"supercategory": "", "id": 1, "name": ""}],
+    "annotations": [{
+        "segmentation": [[1.0]], "area": 1.0, "iscrowd": 0, "image_id": 1, "bbox": [1.0], "category_id": 1, "id": 1,
+    }],
+}  # fmt: skip
+REFS = [{
+    "sent_ids": [1], "file_name": "", "ann_id": 1, "ref_id": 1, "image_id": 1, "split": "", "category_id": 1,
+    "sentences": [{"tokens": [""], "raw": "", "sent_id": 1, "sent": ""}],
+}]  # fmt: skip
+GAME = {
+    "status": "", "qas": [{"answer": "", "question": "", "id": 1}], "questioner_id": 1, "timestamp": "", "object_id": 1,
+    "image": {"file_name": "", "coco_url": "", "height": 1, "width": 1, "flickr_url": "", "id": 1}, "id": 1,
+    "objects": [{"category": "", "area": 1.0, "bbox": [1.0], "category_id": 1, "segment": [[1.0]], "id": 1}],
+}  # fmt: skip
+WHICH = {
+    "dataset": "",
+    "boxes": [{"box_id": 1, "name": "", "x": 1, "y": 1, "width": 1, "height": 1}],
+    "images": [{"image_id": 1, "filename": "", "split": "", "qa_pairs": [
+        {"qa_id": 1, "image_id": 1, "question": "", "answer": 1, "multiple_choices": [1], "type": ""}]}],
+}  # fmt: skip
+ANNOTATION = {
+    "question_type": "", "multiple_choice_answer": "", "answers": [ANSWER], "image_id": 1, "answer_type": "",
+    "question_id": 1,
+}  # fmt: skip
+SHAPES: dict[str, Any] = {  # one value of each type stands for the type; "*" for any key; a tuple for one of several
+    **{f"vqav2/v2_OpenEnded_mscoco_{part}_questions.json":
+        HEAD | {"questions": [{"image_id": 1, "question": "", "question_id": 1}]}
+        for part in ("train2014", "val2014", "test2015", "test-dev2015")},
+    **{f"vqav2/v2_mscoco_{part}_annotations.json": HEAD | {"annotations": [ANNOTATION]}
+        for part in ("train2014", "val2014", "test2015")},
+    "vg/question_answers.json": [{"id": 1, "qas": [{
+        "a_objects": [VG_OBJECT], "question": "", "image_id": 1, "qa_id": 1, "answer": "", "q_objects": [VG_OBJECT]}]}],
+    "vg/image_data.json": [
+        {"width": 1, "url": "", "height": 1, "image_id": 1, "coco_id": (1, None), "flickr_id": (1, None)}],
+    **{f"gqa/{part}_{which}_questions.json": {"*": GQA}
+        for part in ("train", "val", "testdev") for which in ("balanced", "all")},
+    **{f"gqa/{part}_sceneGraphs.json": {"*": SCENE_GRAPH} for part in ("train", "val")},
+    "coco/dataset_coco.json": {"dataset": "", "images": [{
+        "filepath": "", "sentids": [1], "filename": "", "imgid": 0, "split": "", "sentences": [SENTENCE],
+        "cocoid": 1}]},
+    **{f"coco/captions_{part}.json": {
+        "info": {}, "licenses": [{}], "images": [COCO_IMAGE], "annotations": [{"image_id": 1, "id": 1, "caption": ""}]}
+        for part in ("train2014", "val2014")},
+    "flickr30k/dataset_flickr30k.json": {"dataset": "", "images": [
+        {"sentids": [1], "imgid": 0, "sentences": [SENTENCE], "split": "", "filename": ""}]},
+    "refcoco/refs(unc).p": REFS, "refcoco+/refs(unc).p": REFS, "refcocog/refs(umd).p": REFS,
+    **{f"{task}/instances.json": INSTANCES for task in ("refcoco", "refcoco+", "refcocog")},
+    "visual7w/dataset_v7w_pointing.json": WHICH,
+    **{f"guesswhat/guesswhat.{split}.jsonl.gz": [GAME] for split in ("train", "valid", "test")},
+    "nlvr2/train.json": [NLVR2 | {"directory": 1}],
+    **{f"nlvr2/{split}.json": [NLVR2 | {"extra_validations": {"*": ""}}] for split in ("dev", "test1")},
+    **{f"snli_ve/snli_ve_{split}.jsonl": [SNLI] for split in ("train", "dev", "test")},
+}  # fmt: skip
+
+
+@cache
+def content(path: Path) -> Any:
+    if path.name.endswith(".jsonl.gz"):
+        return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    if path.suffix == ".p":
+        return pickle.loads(path.read_bytes())
+    if path.suffix == ".jsonl" or path.parent.name == "nlvr2":
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    return json.loads(path.read_text())
+
+
+def differences(got: Any, shape: Any, where: str = "") -> Iterator[str]:
+    """Where a value departs from a shape."""
+    if isinstance(shape, tuple):
+        if type(got) not in {type(one) for one in shape}:
+            yield f"{where}: {type(got).__name__}"
+    elif type(got) is not type(shape):
+        yield f"{where}: {type(got).__name__} for {type(shape).__name__}"
+    elif isinstance(shape, list):
+        for item in got:
+            yield from differences(item, shape[0], where + "[]")
+    elif isinstance(shape, dict) and shape:
+        if "*" not in shape and set(got) != set(shape):
+            yield f"{where}: keys {sorted(got)} for {sorted(shape)}"
+        else:
+            for key, value in got.items():
+                yield from differences(value, shape[key if key in shape else "*"], f"{where}.{key}")
+
+
+def test_no_file_is_missing_and_none_is_extra(small_world: Path) -> None:
+    assert {layout.path for layout in LAYOUTS} == set(SHAPES)
+    files = {p.relative_to(small_world).as_posix() for p in small_world.rglob("*") if p.is_file()}
+    others = {"world.json", "truth/scenes.jsonl", "truth/near_duplicates.json"}
+    assert {f for f in files if not f.startswith("images/")} == set(SHAPES) | others
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_keys_and_their_types_are_the_publishers(small_world: Path, name: str) -> None:
+    value = content(small_world / name)
+    found = Counter(differences(value, SHAPES[name]))
+    assert not found, found.most_common(3)
+    assert value["images"] if isinstance(value, dict) and "images" in value else value
+
+
+def test_true_records_tell_the_checker_apart() -> None:
+    """The shapes above would pass anything if ``differences`` saw nothing."""
+    game = {**GAME, "qas": [{"answer": "", "question": "", "id": "1"}]}
+    assert list(differences([game], [GAME])) == ["[].qas[].id: str for int"]
+    assert list(differences({"a": 1}, {"b": 1})) == [": keys ['a'] for ['b']"]
+    assert list(differences({"x": None}, {"*": ("", 1)})) == [".x: NoneType"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_readers_find_what_the_world_says_it_wrote(small_world: Path, task: str) -> None:
+    state = content(small_world / "world.json")
+    pictures = image_files(small_world)
+    for split, count in state["examples"][task].items():
+        examples = list(_read(small_world, task, split))
+        assert len(examples) == count > 0
+        assert len({example.id for example in examples}) == count
+        assert all(pair.image in pictures for example in examples for pair in example.pairs)
+
+
+def _read(root: Path, task: str, split: Split) -> Iterable[Any]:
+    options = content(root / "world.json")["reader_options"].get(task, {})
+    return load(task).read(root, split, bad=BadRecords(), **options)  # a bad record raises
+
+
+def test_val_and_test_of_the_tail_readers_share_no_picture_with_train(small_world: Path) -> None:
+    for task in ("vqav2", "vgqa", "gqa"):
+        seen = {s: {e.pairs[0].image for e in _read(small_world, task, s)} for s in ("train", "val", "test")}
+        assert not seen["test"] & (seen["train"] | seen["val"])
+        # VG's one tail length serves val and test, so a single picture's questions may fall on both sides.
+        assert len(seen["val"] & seen["train"]) <= (task == "vgqa")
+
+
+def test_every_picture_can_be_opened_and_is_as_large_as_its_files_say(small_world: Path) -> None:
+    sizes = {}
+    for key, path in image_files(small_world).items():
+        with Image.open(path) as image:
+            image.load()
+            assert image.mode == "RGB"
+            sizes[key] = image.size
+    assert {key.source for key in sizes} == {"coco", "vg", "gqa", "flickr30k", "nlvr2"}
+    for record in content(small_world / "vg/image_data.json"):
+        assert sizes[ImageKey("vg", str(record["image_id"]))] == (record["width"], record["height"])
+    for task in ("refcoco", "refcoco+", "refcocog"):
+        for record in content(small_world / f"{task}/instances.json")["images"]:
+            assert sizes[ImageKey("coco", str(record["id"]))] == (record["width"], record["height"])
+    for box, key in _boxes(small_world):
+        x, y, width, height = box
+        assert x >= 0
+        assert y >= 0
+        assert width >= 1
+        assert height >= 1
+        assert x + width <= sizes[key][0] + 0.02  # two decimals
+        assert y + height <= sizes[key][1] + 0.02
+
+
+def _boxes(root: Path) -> Iterator[tuple[list[float], ImageKey]]:
+    for task in ("refcoco", "refcoco+", "refcocog"):
+        for record in content(root / f"{task}/instances.json")["annotations"]:
+            yield record["bbox"], ImageKey("coco", str(record["image_id"]))
+    for split in ("train", "valid", "test"):
+        for game in content(root / f"guesswhat/guesswhat.{split}.jsonl.gz"):
+            for thing in game["objects"]:
+                yield thing["bbox"], ImageKey("coco", str(game["image"]["id"]))
+    which = content(root / "visual7w/dataset_v7w_pointing.json")
+    boxes = {box["box_id"]: [box[k] for k in ("x", "y", "width", "height")] for box in which["boxes"]}
+    assert len(boxes) == len(which["boxes"])
+    for image in which["images"]:
+        for qa in image["qa_pairs"]:
+            for id_ in (qa["answer"], *qa["multiple_choices"]):
+                yield boxes[id_], ImageKey("vg", str(image["image_id"]))
+    for record in content(root / "vg/question_answers.json"):
+        for qa in record["qas"]:
+            for thing in qa["a_objects"] + qa["q_objects"]:
+                yield [thing[k] for k in "xywh"], ImageKey("vg", str(qa["image_id"]))
+    for split in ("train", "val"):
+        for id_, graph in content(root / f"gqa/{split}_sceneGraphs.json").items():
+            for thing in graph["objects"].values():
+                yield [thing[k] for k in "xywh"], ImageKey("vg", id_)
+
+
+def test_sources_that_share_a_picture_say_so(small_world: Path) -> None:
+    """Visual Genome's copies: some the same bytes, some larger, all with the COCO id of the picture they show."""
+    known = {tuple(sorted(facts["keys"])) for facts in content(small_world / "truth/scenes.jsonl")}
+    pictures = image_files(small_world)
+    same, larger = 0, 0
+    for record in content(small_world / "vg/image_data.json"):
+        if record["coco_id"] is None:
+            continue
+        ours, theirs = ImageKey("vg", str(record["image_id"])), ImageKey("coco", str(record["coco_id"]))
+        assert tuple(sorted((str(ours), str(theirs)))) in known
+        same += pictures[ours].read_bytes() == pictures[theirs].read_bytes()
+        with Image.open(pictures[ours]) as a, Image.open(pictures[theirs]) as b:
+            larger += a.width > b.width
+    assert same > larger > 0
+
+
+def test_pictures_of_nlvr2_are_png_by_name_and_mostly_jpeg_by_content(small_world: Path) -> None:
+    kinds: Counter[str | None] = Counter()
+    for path in (small_world / "images/nlvr2").iterdir():
+        assert path.suffix == ".png"
+        with Image.open(path) as image:
+            kinds[image.format] += 1
+    assert kinds["JPEG"] > kinds["PNG"] > 0
+
+
+def test_gqa_programs_and_entailments_stay_inside_the_files(small_world: Path) -> None:
+    for split in ("train", "val", "testdev"):
+        everything = content(small_world / f"gqa/{split}_all_questions.json")
+        balanced = content(small_world / f"gqa/{split}_balanced_questions.json")
+        assert balanced.items() <= everything.items()
+        assert all(record["isBalanced"] == (id_ in balanced) for id_, record in everything.items())
+        for id_, record in everything.items():
+            linked = record["entailed"] + record["equivalent"]
+            assert all(everything[other]["imageId"] == record["imageId"] for other in linked)
+            assert len(id_) == 8, "eight digits, so that order by text is order by number"
+            for place, step in enumerate(record["semantic"]):
+                assert all(before < place for before in step["dependencies"])
+    graphs = content(small_world / "gqa/train_sceneGraphs.json")
+    for record in content(small_world / "gqa/train_all_questions.json").values():
+        pointed = {place for spans in record["annotations"].values() for place in spans.values()}
+        assert pointed <= set(graphs[record["imageId"]]["objects"])
+
+
+def test_premises_of_entailment_are_captions_of_the_same_picture(small_world: Path) -> None:
+    captions = {
+        f"{image['filename']}#{number}": sentence["raw"].strip()
+        for image in content(small_world / "flickr30k/dataset_flickr30k.json")["images"]
+        for number, sentence in enumerate(image["sentences"])
+    }
+    for split in ("train", "dev", "test"):
+        for record in content(small_world / f"snli_ve/snli_ve_{split}.jsonl"):
+            assert captions[record["captionID"]] == record["sentence1"]
+            assert record["captionID"].startswith(record["Flikr30kID"])
+            assert record["sentence2_binary_parse"].count("(") == record["sentence2_binary_parse"].count(")")
+
+
+def test_karpathys_file_and_cocos_own_hold_the_same_captions(small_world: Path) -> None:
+    ours = {
+        (image["cocoid"], sentence["sentid"], sentence["raw"])
+        for image in content(small_world / "coco/dataset_coco.json")["images"]
+        for sentence in image["sentences"]
+    }
+    theirs = {
+        (record["image_id"], record["id"], record["caption"])
+        for part in ("train2014", "val2014")
+        for record in content(small_world / f"coco/captions_{part}.json")["annotations"]
+    }
+    assert ours == theirs
+
+
+def test_refs_are_a_python_2_pickle_of_plain_values(small_world: Path) -> None:
+    for task, split_by in (("refcoco", "unc"), ("refcoco+", "unc"), ("refcocog", "umd")):
+        data = (small_world / task / f"refs({split_by}).p").read_bytes()
+        operations = list(pickletools.genops(data))
+        assert operations[0][1] == 2, "protocol"
+        names = {operation.name for operation, _, _ in operations}
+        assert not names & {"GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "EXT1"}
+        refs = pickle.loads(data)
+        sentences = [s["sent_id"] for ref in refs for s in ref["sentences"]]
+        assert len(set(sentences)) == len(sentences)
+        assert sentences == [id_ for ref in refs for id_ in ref["sent_ids"]]
+
+
+def test_sheets_string_together_whatever_the_blocks(tmp_path: Path) -> None:
+    """The same records, in one block, in many, or with empty blocks between, make the same file."""
+    layouts = [
+        Layout("a/list.json", "list"),
+        Layout("a/dict.json", "dict"),
+        Layout("fields.json", "fields", {"info": 1}, ("x", "y")),
+        Layout("lines.jsonl", "lines"),
+        Layout("lines.jsonl.gz", "lines.gz"),
+        Layout("refs.p", "pickle"),
+    ]
+    records = [{"id": n, "text": 'quotes " and\nlines', "tokens": ["ü", "b"], "long": "x" * 300} for n in range(6)]
+    made = {}
+    for name, cuts in {"one": [0, 6], "many": [0, 2, 2, 5, 6], "none": [0, 0]}.items():
+        folders = []
+        for number, (start, end) in enumerate(pairwise(cuts)):
+            sheet = Sheet(layouts)
+            for record in records[start:end]:
+                for layout in layouts:
+                    keyed = (str(record["id"]), record) if layout.form == "dict" else record
+                    for part in layout.parts:
+                        sheet.add(layout.path, keyed, part)
+            folders.append(tmp_path / name / str(number))
+            folders[-1].mkdir(parents=True)
+            sheet.save(folders[-1])
+        for layout in layouts:
+            target = tmp_path / name / "out" / layout.path
+            assert write_official(target, layout, folders) == len(target.read_bytes())
+            made[name, layout.path] = target.read_bytes()
+    for layout in layouts:
+        assert made["one", layout.path] == made["many", layout.path]
+    whole = tmp_path / "many" / "out"
+    assert content(whole / "a/list.json") == records
+    assert content(whole / "a/dict.json") == {str(record["id"]): record for record in records}
+    assert content(whole / "fields.json") == {"info": 1, "x": records, "y": records}
+    assert content(whole / "lines.jsonl") == content(whole / "lines.jsonl.gz") == content(whole / "refs.p") == records
+    empty = tmp_path / "none" / "out"
+    assert content(empty / "a/list.json") == content(empty / "refs.p") == []
+    assert content(empty / "fields.json") == {"info": 1, "x": [], "y": []}
