@@ -198,7 +198,7 @@ def test_without_regions_there_are_no_negatives(data: Path) -> None:
 
 def test_pictures_without_regions_stop_or_are_counted(data: Path, tmp_path: Path) -> None:
     some = extracted(tmp_path / "some", [f"coco/{n}" for n in (2, 3, 5, 6, 8, 9)] + ["vg/101"])
-    with pytest.raises(TwelvefoldError, match=r"asks, train: 1 of 4 examples .* 'a4' \(coco/4\)"):
+    with pytest.raises(TwelvefoldError, match=r"asks-train: 1 of 4 examples .* 'a4' \(coco/4\)"):
         run(data, some)
     assert not (data.parent / "out" / "tables" / "asks-train.arrow").exists()
     summary = run(data, some, without_regions=True)

@@ -29,7 +29,7 @@ from twelvefold.batches.text import Tokens
 from twelvefold.datasets import answers, identity, images
 from twelvefold.datasets.records import BadRecords
 from twelvefold.progress import track
-from twelvefold.schema import Example, Split, TaskSpec, TwelvefoldError
+from twelvefold.schema import Split, TaskSpec, TwelvefoldError
 from twelvefold.splits.cleaning import Protected
 from twelvefold.splits.identity import Identity, Join, noted_equal_files
 from twelvefold.splits.keeping import Tally, keep
@@ -58,10 +58,9 @@ class PrepareSummary:
 
     def table(self) -> Table:
         """Examples before cleaning, removed and kept, task by task: to print with rich."""
-        table = Table(
-            "task", *(f"{split} {what}" for split in ("train", "val") for what in ("read", "removed", "kept"))
-        )
-        table.add_column("test")
+        table = Table("task")
+        for name in ("train read", "removed", "kept", "val read", "removed", "kept", "test kept"):
+            table.add_column(name, justify="right")
         for task, counts in self.counts.items():
             cells = [f"{n:,}" for s in ("train", "val") for n in (counts[s].read, counts[s].removed, counts[s].kept)]
             table.add_row(task, *cells, f"{counts['test'].kept:,}")
@@ -273,9 +272,11 @@ def make_table(job: Job) -> Made:
     examples = datasets.load(job.asked.name).read(job.data, job.split, bad=bad, **job.asked.options)
     pictures = None if job.regions is None else RegionStore.open(job.regions / "detected")
     limit = job.asked.limit if job.split == "train" else 0
-    kept = keep(examples, tally, protected=job.protected, pictures=pictures, limit=limit)
+    kept = keep(
+        examples, tally, job.protected, pictures=pictures, may_lack=job.without_regions, limit=limit, what=job.name
+    )
     path = f"tables/{job.name}.arrow"
-    write_table(job.out / path, _stop_at_lacking(job, tally, kept), _tokens().many, digest=job.digest)
+    write_table(job.out / path, kept, _tokens().many, digest=job.digest)
     entries = {"table": ledger.entry(path, tally.kept, job.digest)}
     if job.protected is not None:
         lines = [json.dumps({"id": id_, "why": why}, ensure_ascii=False) for id_, why in tally.removed]
@@ -291,18 +292,6 @@ def make_table(job: Job) -> Made:
         kept=tally.kept,
     )
     return ledger.note(job.name, Made(job.digest, entries, counts, [str(refusal) for refusal in bad.listed]))
-
-
-def _stop_at_lacking(job: Job, tally: Tally, kept: Iterator[Example]) -> Iterator[Example]:
-    """``kept``; at its end an error if pictures had no regions, so that the table is not left behind."""
-    yield from kept
-    if tally.lacking and not job.without_regions:
-        shown = ", ".join(f"{id_!r} ({key})" for id_, key in tally.lacking[:3])
-        raise TwelvefoldError(
-            f"{job.asked.task.name}, {job.split}: {len(tally.lacking):,} of {tally.read:,} examples have a picture "
-            f"without regions in {job.regions}, the first of them {shown}. Extract those pictures, or go on without "
-            "such examples with --without-regions"
-        )
 
 
 def _run(jobs: Sequence[Job], processes: int) -> Iterator[tuple[str, Made]]:

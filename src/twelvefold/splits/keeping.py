@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from twelvefold.schema import Example, ImageKey
+from twelvefold.schema import Example, ImageKey, TwelvefoldError
 from twelvefold.splits.cleaning import Protected
 
 
@@ -24,15 +24,21 @@ class Tally:
 def keep(
     examples: Iterable[Example],
     tally: Tally,
-    *,
     protected: Protected | None = None,
+    *,
     pictures: Container[ImageKey] | None = None,
+    may_lack: bool = False,
     limit: int = 0,
+    what: str = "",
 ) -> Iterator[Example]:
     """The examples that stay, in order; every other is counted under the first reason that holds.
 
-    ``protected``: pictures that may not be learned from, None for a test set or full data. ``pictures``: those
-    that have regions, None where that doesn't matter yet. ``limit``: keep the first so many, 0 for all.
+    ``protected``: what may not be learned from, None for a test set or full data. ``pictures``: those that have
+    regions, None where that doesn't matter yet. ``limit``: keep the first so many, 0 for all. ``what`` names the
+    split in an error.
+
+    Raises:
+        TwelvefoldError: at the end, if an example's picture has no regions and examples may not lack them.
     """
     for example in examples:
         tally.read += 1
@@ -45,3 +51,9 @@ def keep(
         else:
             tally.kept += 1
             yield example
+    if tally.lacking and not may_lack:
+        shown = ", ".join(f"{id_!r} ({key})" for id_, key in tally.lacking[:3])
+        raise TwelvefoldError(
+            f"{what}: {len(tally.lacking):,} of {tally.read:,} examples have a picture without regions, the first of "
+            f"them {shown}. Extract those pictures, or go on without such examples with --without-regions"
+        )
