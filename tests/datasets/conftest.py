@@ -210,7 +210,7 @@ def _refer(name: str, split_by: str, splits: list[str]) -> dict[str, Any]:
 
 def _visual7w() -> dict[str, Any]:
     boxes = [
-        {"box_id": 100 + i, "name": "boat", "x": 10 * i - 1, "y": -1, "width": 20, "height": 30} for i in range(12)
+        {"box_id": 100 + 7 * i, "name": "boat", "x": 10 * i - 1, "y": -1, "width": 20, "height": 30} for i in range(12)
     ]
     images = [
         {
@@ -222,8 +222,8 @@ def _visual7w() -> dict[str, Any]:
                     "qa_id": 400 + i,
                     "image_id": 2318324 + i,
                     "question": "Which boat is red?",
-                    "answer": 102 + 4 * i,
-                    "multiple_choices": [103 + 4 * i, 100 + 4 * i, 101 + 4 * i],
+                    "answer": 114 + 28 * i,
+                    "multiple_choices": [121 + 28 * i, 100 + 28 * i, 107 + 28 * i],
                     "type": "which",
                 }
             ],

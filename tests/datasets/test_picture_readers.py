@@ -135,8 +135,9 @@ def test_visual7w_reads_the_name_that_the_toolkit_uses(folder: Any) -> None:
     [
         (lambda f: f["boxes"][0].update(x=-21), "an area inside the picture"),
         (lambda f: f["boxes"][0].update(height=0), "an area inside the picture"),
+        (lambda f: f["boxes"][0].update(x=1e308, width=1e308), "finite numbers"),
         (lambda f: f["boxes"].pop(0), "expected boxes that the file lists, got box_id 100"),
-        (lambda f: f["images"][0]["qa_pairs"][0].update(answer=103), "expected an answer and other boxes"),
+        (lambda f: f["images"][0]["qa_pairs"][0].update(answer=107), "expected an answer and other boxes"),
         (lambda f: f["images"][0]["qa_pairs"][0].update(image_id=1), "expected image 2318324"),
     ],
 )
