@@ -13,7 +13,7 @@ LAYOUTS: Final = tuple(
     Layout(f"guesswhat/guesswhat.{split}.jsonl.gz", "lines.gz") for split in ("train", "valid", "test")
 )
 
-TRAIN, TESTED, TEST, VAL = 6, 3, 8, 6
+TRAIN, TESTED, TEST, VAL = 7, 3, 8, 8
 _MOST_GAMES, _MOST_TURNS = 32, 64
 
 

@@ -28,8 +28,8 @@ LAYOUTS: Final = (
 )
 
 _DENSITY: Final = {
-    "refcoco": {"train": 3, "tested": 2, "test": 4, "val": 4},
-    "refcoco+": {"train": 3, "tested": 2, "test": 4, "val": 4},
+    "refcoco": {"train": 4, "tested": 2, "test": 4, "val": 4},
+    "refcoco+": {"train": 4, "tested": 2, "test": 5, "val": 4},
     "refcocog": {"train": 2, "tested": 1, "test": 6, "val": 5},
 }
 """Things referred to in a picture; each has a few expressions."""

@@ -15,7 +15,7 @@ from twelvefold.world.words.vgqa import vg_questions
 QUESTIONS, IMAGES = "vg/question_answers.json", "vg/image_data.json"
 LAYOUTS: Final = (Layout(QUESTIONS, "list"), Layout(IMAGES, "list"))
 
-TRAIN, TESTED, TEST, VAL = 24, 12, 13, 13
+TRAIN, TESTED, TEST, VAL = 30, 15, 13, 13
 _MOST = 64
 
 

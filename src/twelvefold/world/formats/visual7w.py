@@ -11,7 +11,7 @@ from twelvefold.world.words.which import which_questions
 PATH: Final = "visual7w/dataset_v7w_pointing.json"
 LAYOUTS: Final = (Layout(PATH, "fields", {"dataset": "v7w_pointing"}, ("boxes", "images")),)
 
-TRAIN, TESTED, TEST, VAL = 9, 4, 8, 8
+TRAIN, TESTED, TEST, VAL = 10, 5, 8, 8
 _MOST = 64
 
 
