@@ -167,7 +167,8 @@ def test_alignments_are_those_of_the_pairs() -> None:
     sides = [(take(captions, torch.tensor([c])), take(images, torch.tensor([i]))) for c in range(2) for i in range(3)]
     pairs = [replace(c, **{n: getattr(i, n) for n in TENSORS if not n.startswith("token")}) for c, i in sides]
     expected = torch.cat([m(p) for p in pairs]).view(2, 3)
-    torch.testing.assert_close(m.alignments(captions, images), expected, atol=1e-5, rtol=1e-5)
+    for at_once in (1024, 4):
+        torch.testing.assert_close(m.alignments(captions, images, at_once), expected, atol=1e-5, rtol=1e-5)
     with pytest.raises(TwelvefoldError, match=r"vqav2.*only retrieval"):
         m.alignments(batch("vqav2"), images)
 

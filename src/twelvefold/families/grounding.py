@@ -17,7 +17,7 @@ from twelvefold.families.labels import known, labels
 from twelvefold.schema import Batch, Box, Candidate, Example, HeadSpec, Prediction, Ranked, TargetBox, TwelvefoldError
 
 KEEP = 0.5
-"""Regions that overlap the meant box by less train towards 0. Source: the original project's target (D 0.4)."""
+"""Regions that overlap the meant box by less train towards 0. Source: the original project's targets."""
 
 KINDS: tuple[type[TargetBox | Candidate], ...] = (TargetBox, Candidate)
 """The labels of this family."""
@@ -63,7 +63,7 @@ def loss(logits: Tensor, batch: Batch, form: Literal["sigmoid", "softmax"] = "si
     ``softmax``: cross-entropy of a soft-max over the candidates against the targets made to sum to one; an
     expression none of whose candidates reaches 0.5 contributes nothing.
 
-    Differs: ``softmax`` is not in the paper; it learns faster at first (``docs/`` says how it was measured).
+    Differs: ``softmax`` is not in the paper; a small model that starts from nothing learns faster by it at first.
     """
     wanted = known(batch)[..., 0]
     mask = batch.candidate_mask

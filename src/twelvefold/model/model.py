@@ -81,24 +81,22 @@ class Model(nn.Module):
                 logits = module(self.trunk.fused(batch, row))
         return logits
 
-    def alignments(self, captions: Batch, images: Batch) -> Tensor:
-        """(N, M) float32: Rel(I, Q) of every caption of one batch with every image of another, each read alone
-        only once. Hand over as many captions at a time as fit in memory with all the images. Paper: Eq. 2."""
+    def alignments(self, captions: Batch, images: Batch, pairs_at_once: int = 1024) -> Tensor:
+        """(N, M) float32: Rel(I, Q) of every caption of one batch with every image of another. Each side is read
+        alone only once; then ``pairs_at_once`` bounds the memory. Paper: Eq. 2."""
         task = self._task(captions.task)
         if task.family != "retrieval":
             raise TwelvefoldError(f"task {task.name!r} is of family {task.family}; only retrieval tasks align")
         n, m = len(captions.token_ids), len(images.features)
+        scores: list[Tensor] = []
         with self._arithmetic(images.features):
             text, mask = self.trunk.read_text(captions.token_ids, captions.token_mask, self._row(task))
             image = self.trunk.read_image(images.features, images.locations, images.region_mask)
-            fused = self.trunk.join(
-                text.repeat_interleave(m, 0),
-                mask.repeat_interleave(m, 0),
-                image.repeat(n, 1, 1),
-                images.region_mask.repeat(n, 1),
-            )
-            scores: Tensor = self.heads[_module_name(task.head)](fused)
-        return scores.view(n, m)
+            for part in torch.split(torch.arange(n * m, device=text.device), pairs_at_once):
+                c, i = part // m, part % m
+                fused = self.trunk.join(text[c], mask[c], image[i], images.region_mask[i])
+                scores.append(self.heads[_module_name(task.head)](fused))
+        return torch.cat(scores).view(n, m)
 
     def save(self, folder: Path) -> None:
         """Leave ``model.safetensors`` and ``model.json`` in a folder; :meth:`load` makes the same model of them."""
