@@ -34,7 +34,7 @@ from twelvefold.batches.tasks import TaskBatches, spread
 from twelvefold.families import grounding
 from twelvefold.results import scores as score_files
 from twelvefold.results.per_task import per_task
-from twelvefold.results.scores import BlindScore, BlindScores
+from twelvefold.results.scores import BlindScore, BlindScores, Scores
 from twelvefold.results.scoring import Answerer, score_task
 from twelvefold.schema import Batch, Candidate, ClassName, HeadSpec, SoftAnswers, TaskSpec
 from twelvefold.store import files
@@ -274,3 +274,19 @@ def blind_one(prepared: Path, regions: Path, spec: TaskSpec, seed: int, limits: 
         max_examples=limits.max_examples,
         pool=limits.pool,
     )
+
+
+def solved_blind(run: Path, figures: BlindScores) -> list[str]:
+    """A sentence for every task whose test score is not surely above every blind figure; none before ``evaluate``."""
+    path = run / "scores.json"
+    if not path.exists():
+        return []
+    sentences = []
+    for name, score in score_files.read(path, Scores).tasks.items():
+        least = score.ci95[0]
+        if name in figures.tasks and not least > figures.tasks[name].best:
+            sentences.append(
+                f"{name}: the score's interval begins at {least:.1f}, the best blind figure is "
+                f"{figures.tasks[name].best:.1f}"
+            )
+    return sentences

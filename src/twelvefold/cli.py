@@ -1,0 +1,445 @@
+"""The command line: a thin door. Every command calls the function of its name and says what came of it.
+
+Exit codes: 0 fine, 1 the job found a problem, 2 bad input. Heavy modules are imported inside the commands, so that
+help and errors come at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from cyclopts import App
+from rich.console import Console
+from rich.table import Table
+
+from twelvefold.schema import Split, TwelvefoldError
+
+if TYPE_CHECKING:
+    from twelvefold.training.recipe import Recipe
+
+app = App(
+    name="twelvefold",
+    help="One vision-and-language model, twelve tasks. `twelvefold demo` runs everything once, on a world of its own.",
+    version_flags=["--version"],
+)
+detector_app = App(name="detector", help="Train and measure the detector that turns pictures into regions.")
+app.command(detector_app)
+out_console = Console()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and leave with its exit code."""
+    try:
+        app(arguments)
+    except TwelvefoldError as error:
+        Console(stderr=True, soft_wrap=True).print(f"twelvefold: {error}", markup=False, highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@app.command
+def demo(out: Path = Path("runs/demo"), *, recipe: str = "demo", json: bool = False) -> int:
+    """Do the whole job once: world, pictures to regions, tables, training, test scores, blind baselines, report.
+
+    Every stage that is done already is not done again, so a stopped demo goes on.
+
+    ```
+    twelvefold demo
+    twelvefold demo runs/large --recipe world
+    ```
+
+    Parameters
+    ----------
+    out
+        Folder of the run.
+    recipe
+        A shipped recipe by name, or a file of your own that ends in .toml; it has a [world] table.
+    json
+        Print the scores as JSON.
+    """
+    from twelvefold.demo import demo as work
+
+    summary = work(out, recipe=_recipe(recipe))
+    _say(summary, json, f"average of {len(summary.scores)} tasks {summary.average:.1f}\n{summary.html}\n{summary.json}")
+    return 0
+
+
+@app.command
+def world(out: Path, *, images: int = 2000, seed: int = 0, workers: int = 0, json: bool = False) -> int:
+    """Write the embedded world: pictures and their annotations in the twelve official formats.
+
+    ```
+    twelvefold world data/world --images 4000 --seed 0
+    ```
+
+    Parameters
+    ----------
+    out
+        Folder to make.
+    images
+        Distinct pictures, at least 100.
+    seed
+        Another seed, another world.
+    workers
+        Processes; 0: one per core. What is written does not depend on it.
+    json
+        Print what was made as JSON.
+    """
+    from twelvefold.world.write import world as work
+
+    summary = work(out, images=images, seed=seed, workers=workers or None)
+    examples = sum(sum(splits.values()) for splits in summary.examples.values())
+    done = f"written in {summary.seconds:.0f} s" if summary.made else "already there"
+    _say(summary, json, f"{summary.folder}: {images:,} pictures, {examples:,} examples, {done}")
+    return 0
+
+
+@detector_app.command(name="train")
+def detector_train(out: Path, *, pictures: int = 30_000, seed: int = 0, workers: int = 0, json: bool = False) -> int:
+    """Train a detector on drawn pictures: boxes, kinds, colours, sizes and patterns.
+
+    ```
+    twelvefold detector train runs/detector --pictures 30000 --seed 0
+    ```
+
+    Parameters
+    ----------
+    out
+        Folder for checkpoints and `detector.safetensors`; a stopped training goes on.
+    pictures
+        Pictures to learn from; about 12 a second on one core.
+    seed
+        Of weights and pictures.
+    workers
+        Processes that draw ahead; 0: draw between steps.
+    json
+        Print the measures as JSON.
+    """
+    from twelvefold.detector import as_json, train_detector
+
+    measures = as_json(train_detector(out, pictures=pictures, seed=seed, workers=workers))
+    _say(measures, json, _lines(measures))
+    return 0
+
+
+@detector_app.command(name="evaluate")
+def detector_evaluate(
+    weights: Path | None = None, *, pictures: int = 400, crowded: bool = False, json: bool = False
+) -> int:
+    """Measure a detector on drawn pictures that it never saw: recall, mAP50, attributes.
+
+    ```
+    twelvefold detector evaluate --pictures 400
+    ```
+
+    Parameters
+    ----------
+    weights
+        A weight file; the detector that ships with the package where left out.
+    pictures
+        How many pictures.
+    crowded
+        Pictures of 10 to 20 things instead of 3 to 9.
+    json
+        Print the measures as JSON.
+    """
+    from twelvefold.detector import as_json, evaluate_detector
+
+    measures = as_json(evaluate_detector(weights, pictures=pictures, crowded=crowded))
+    _say(measures, json, _lines(measures))
+    return 0
+
+
+@app.command
+def extract(
+    data: Path,
+    out: Path,
+    *,
+    processes: int = 2,
+    weights: Path | None = None,
+    max_regions: int = 16,
+    json: bool = False,
+) -> int:
+    """Look at every picture of a data folder once and store its regions. Stop it anywhere; a second call goes on.
+
+    ```
+    twelvefold extract data/world regions/world
+    ```
+
+    Exit code 1 where some pictures could not be read; they are listed in OUT/unreadable.json.
+
+    Parameters
+    ----------
+    data
+        A data folder (`docs/design.md` shows the layout).
+    out
+        Folder for the stores `detected` and `given`.
+    processes
+        Processes on this machine; under torchrun, of each rank.
+    weights
+        A detector of your own.
+    max_regions
+        Regions kept per picture, best first.
+    json
+        Print the summary as JSON.
+    """
+    from twelvefold.extract import extract as work
+
+    summary = work(data, out, processes=processes, weights=weights, max_regions=max_regions)
+    rate = f", {summary.pictures_per_second:.0f} pictures/s" if summary.looked_at else ", already there"
+    text = f"{out}: {summary.pictures:,} pictures, {summary.regions:,} regions, {summary.given_regions:,} given{rate}"
+    unreadable = [f"unreadable: {key}: {reason}" for key, reason in summary.unreadable.items()]
+    _say(summary, json, "\n".join([text, *unreadable[:20]]))
+    return 1 if summary.unreadable else 0
+
+
+@app.command
+def prepare(
+    data: Path,
+    regions: Path,
+    out: Path,
+    *,
+    recipe: str = "demo",
+    skip_bad: bool = False,
+    without_regions: bool = False,
+    json: bool = False,
+) -> int:
+    """Read the official files of a recipe's tasks, clean their splits, and write memory-mapped tables.
+
+    ```
+    twelvefold prepare data/world regions/world prepared/world --recipe demo
+    ```
+
+    Exit code 1 where malformed records were left out.
+
+    Parameters
+    ----------
+    data
+        A data folder.
+    regions
+        The folder that `twelvefold extract` left.
+    out
+        Folder for the tables.
+    recipe
+        A shipped recipe by name or a .toml file: which tasks, clean or full splits, answer counts, reader options.
+    skip_bad
+        List malformed records and go on, instead of stopping at the first.
+    without_regions
+        Leave out examples whose picture has no regions, instead of stopping.
+    json
+        Print the counts as JSON.
+    """
+    from twelvefold.demo import prepare_recipe
+
+    summary = prepare_recipe(_recipe(recipe), data, regions, out, skip_bad=skip_bad, without_regions=without_regions)
+    if not json:
+        out_console.print(summary.table())
+    _say(summary, json, "\n".join([*summary.hidden, *summary.problems[:20]]))
+    return 1 if summary.problems else 0
+
+
+@app.command
+def train(recipe: str, run: Path, *, prepared: Path, regions: Path, resume: bool = True, json: bool = False) -> int:
+    """Train one model on all tasks of a recipe. A run that was stopped goes on exactly where it was.
+
+    ```
+    twelvefold train demo runs/mine --prepared prepared/world --regions regions/world
+    ```
+
+    Parameters
+    ----------
+    recipe
+        A shipped recipe by name or a .toml file.
+    run
+        Folder of the run.
+    prepared
+        What `twelvefold prepare` left.
+    regions
+        What `twelvefold extract` left.
+    resume
+        `--no-resume` begins anew.
+    json
+        Print the summary as JSON.
+    """
+    from twelvefold.train import train as work
+
+    summary = work(_recipe(recipe), prepared, regions, run, resume=resume)
+    validated = "  ".join(f"{name} {100 * score:.1f}" for name, score in summary.scores.items())
+    _say(summary, json, f"{summary.run}: {summary.iterations} iterations in {summary.seconds:.0f} s\n{validated}")
+    return 0
+
+
+@app.command
+def evaluate(
+    run: Path,
+    *,
+    prepared: Path | None = None,
+    regions: Path | None = None,
+    checkpoint: str = "latest",
+    split: Split = "test",
+    tasks: tuple[str, ...] = (),
+    processes: int = 2,
+    json: bool = False,
+) -> int:
+    """Score a run's model on the test sets of its tasks, with 95 % intervals; predictions are kept.
+
+    ```
+    twelvefold evaluate runs/demo
+    twelvefold evaluate runs/demo --tasks gqa --tasks nlvr2 --json
+    ```
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    prepared
+        What `twelvefold prepare` left; RUN/prepared where left out.
+    regions
+        What `twelvefold extract` left; RUN/regions where left out.
+    checkpoint
+        latest, best, or a kept one.
+    split
+        test, or val.
+    tasks
+        Some of the tasks.
+    processes
+        Processes that share the tasks.
+    json
+        Print the scores as JSON.
+    """
+    from twelvefold.evaluate import evaluate as work
+
+    scores = work(
+        run, prepared=prepared, regions=regions, checkpoint=checkpoint, split=split, tasks=tasks, processes=processes
+    )
+    if not json:
+        table = Table("task", "metric", "score", "95 % interval", "examples", title=f"{run}, {split}")
+        for name, task in scores.tasks.items():
+            low, high = task.ci95
+            table.add_row(name, task.metric, f"{task.score:.1f}", f"{low:.1f} to {high:.1f}", f"{task.n:,}")
+        out_console.print(table)
+    _say(scores, json, f"average {scores.average:.2f}")
+    return 0
+
+
+@app.command
+def blind(
+    run: Path,
+    *,
+    prepared: Path | None = None,
+    regions: Path | None = None,
+    seed: int = 0,
+    processes: int = 2,
+    json: bool = False,
+) -> int:
+    """Find what the tasks give away without sight or without reading: chance, majority, two blind models.
+
+    ```
+    twelvefold blind runs/demo
+    ```
+
+    Exit code 1 where a test score's interval (from `twelvefold evaluate`) does not lie above all of them.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    prepared
+        What `twelvefold prepare` left; RUN/prepared where left out.
+    regions
+        What `twelvefold extract` left; RUN/regions where left out.
+    seed
+        Of the blind models.
+    processes
+        Processes that share the tasks.
+    json
+        Print the figures as JSON.
+    """
+    from twelvefold.blind import blind as work
+    from twelvefold.blind import solved_blind
+
+    figures = work(run, prepared=prepared, regions=regions, seed=seed, processes=processes)
+    if not json:
+        table = Table("task", "chance", "majority", "text only", "image only")
+        for name, task in figures.tasks.items():
+            cells = (task.chance, task.majority, task.blind_text, task.blind_image)
+            table.add_row(name, *(f"{figure:.1f}" for figure in cells))
+        out_console.print(table)
+    problems = solved_blind(run, figures)
+    _say(figures, json, "\n".join(problems))
+    return 1 if problems else 0
+
+
+@app.command
+def report(run: Path, *, prepared: Path | None = None, images: Path | None = None, json: bool = False) -> int:
+    """Write report.html, one file to read, and report.json from what a run left.
+
+    ```
+    twelvefold report runs/demo
+    ```
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    prepared
+        What `twelvefold prepare` left; RUN/prepared where left out.
+    images
+        The data folder, for the examples' pictures; RUN/world where left out.
+    json
+        Print where the files are as JSON.
+    """
+    from twelvefold.report import report as work
+
+    summary = work(run, prepared=prepared, images=images)
+    _say(summary, json, f"{summary.html}\n{summary.json}")
+    return 0
+
+
+@app.command
+def recipes(name: str = "", *, json: bool = False) -> int:
+    """List the recipes that ship with the package, or print one, as a start for your own.
+
+    ```
+    twelvefold recipes demo > mine.toml
+    ```
+
+    Parameters
+    ----------
+    name
+        The recipe to print.
+    json
+        Print as JSON.
+    """
+    from importlib import resources
+
+    from twelvefold.training.recipe import shipped
+
+    if name and not json:
+        _recipe(name)  # refuses an unknown name, with the closest
+        sys.stdout.write((resources.files("twelvefold.recipes") / f"{name}.toml").read_text(encoding="utf-8"))
+        return 0
+    _say(_recipe(name) if name else shipped(), json, "\n".join(shipped()))
+    return 0
+
+
+def _recipe(name: str) -> Recipe:
+    from twelvefold.training.recipe import Recipe
+
+    return Recipe.load(name)
+
+
+def _say(summary: Any, as_json: bool, text: str) -> None:
+    if as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(summary, enc_hook=str), indent=1).decode() + "\n")
+    elif text:
+        out_console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _lines(figures: Mapping[str, float]) -> str:
+    return "\n".join(f"{name:15} {figure:g}" for name, figure in figures.items())

@@ -1,0 +1,118 @@
+"""The whole job in one call: a world, its regions, tables, one model on twelve tasks, scores, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from twelvefold.blind import blind
+from twelvefold.evaluate import evaluate
+from twelvefold.extract import extract
+from twelvefold.prepare import PrepareSummary, prepare
+from twelvefold.progress import console
+from twelvefold.report import report
+from twelvefold.schema import TwelvefoldError
+from twelvefold.store import files
+from twelvefold.train import train
+from twelvefold.training.recipe import Recipe
+from twelvefold.world.write import world
+
+T = TypeVar("T")
+
+STAGES = "stages.json"
+"""Seconds of each stage's first, whole call; a later call that finds the stage done does not change them."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSummary:
+    """Where the report lies, and test scores in percent. ``seconds``: by stage."""
+
+    html: Path
+    json: Path
+    average: float
+    scores: Mapping[str, float]
+    seconds: Mapping[str, float]
+
+
+def demo(out: Path, *, recipe: Recipe) -> DemoSummary:
+    """Build the recipe's world in ``out``, look at it, train, evaluate, and write a report. Done stages are kept.
+
+    Raises:
+        TwelvefoldError: the recipe has no [world] table, or a stage failed; the message says which and why.
+    """
+    if recipe.world is None:
+        raise TwelvefoldError(
+            f"recipe {recipe.name!r} has no [world] table; for data of your own run "
+            "extract, prepare, train, evaluate, blind and report one after the other"
+        )
+    made, regions, prepared = out / "world", out / "regions", out / "prepared"
+    choice, workers = recipe.world, recipe.training.processes
+    clock = _Clock(out / STAGES)
+    clock("world", lambda: world(made, images=choice.images, seed=choice.seed))
+    weights = Path(recipe.extract.detector) if recipe.extract.detector else None
+    clock(
+        "extract",
+        lambda: extract(
+            made,
+            regions,
+            processes=workers,
+            weights=weights,
+            tasks=recipe.tasks,
+            max_regions=recipe.extract.max_regions,
+        ),
+    )
+    clock("prepare", lambda: prepare_recipe(recipe, made, regions, prepared))
+    clock("train", lambda: train(recipe, prepared, regions, out))
+    scores = clock("evaluate", lambda: evaluate(out, processes=workers))
+    clock("blind", lambda: blind(out, processes=workers))
+    pages = clock("report", lambda: report(out))
+    return DemoSummary(
+        pages.html, pages.json, scores.average, {name: s.score for name, s in scores.tasks.items()}, clock.seconds
+    )
+
+
+def prepare_recipe(
+    recipe: Recipe, data: Path, regions: Path, out: Path, *, skip_bad: bool = False, without_regions: bool = False
+) -> PrepareSummary:
+    """``prepare`` with a recipe's tasks and values; a world's own reader options where the recipe sets none."""
+    options = {name: {**world_options(data).get(name, {}), **recipe.choice(name).options} for name in recipe.tasks}
+    limits = {name: limit for name in recipe.tasks if (limit := recipe.choice(name).max_examples) is not None}
+    return prepare(
+        data,
+        regions,
+        out,
+        tasks=recipe.tasks,
+        clean=recipe.data.clean,
+        min_count=recipe.data.min_count,
+        reader_options=options,
+        max_examples=limits,
+        skip_bad=skip_bad or recipe.data.skip_bad,
+        without_regions=without_regions,
+        processes=recipe.training.processes,
+    )
+
+
+def world_options(data: Path) -> Mapping[str, Mapping[str, Any]]:
+    """The reader options that a world states for itself: how long its held-out tails are. None for real data."""
+    about = data / "world.json"
+    return files.read_json(about)["reader_options"] if about.exists() else {}
+
+
+class _Clock:
+    """Runs stages one after the other, saying which; keeps how long each took when it was first done."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seconds: dict[str, float] = files.read_json(path) if path.exists() else {}
+
+    def __call__(self, stage: str, work: Callable[[], T]) -> T:
+        console.print(f"[bold]{stage}[/bold]")
+        began = time.monotonic()
+        result = work()
+        if stage not in self.seconds:
+            self.seconds[stage] = round(time.monotonic() - began, 1)
+            files.write_json(self.path, self.seconds)
+        return result
