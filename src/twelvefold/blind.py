@@ -30,12 +30,12 @@ from torch import Tensor, nn
 
 from twelvefold import families
 from twelvefold.batches.regions import RegionSource
-from twelvefold.batches.tasks import TaskBatches, spread
+from twelvefold.batches.tasks import TaskBatches
 from twelvefold.families import grounding
 from twelvefold.results import scores as score_files
 from twelvefold.results.per_task import per_task
 from twelvefold.results.scores import BlindScore, BlindScores, Scores
-from twelvefold.results.scoring import Answerer, score_task
+from twelvefold.results.scoring import Answerer, score_task, scored_places
 from twelvefold.schema import Batch, Candidate, ClassName, HeadSpec, SoftAnswers, TaskSpec
 from twelvefold.store import files
 from twelvefold.store.prepared import Prepared
@@ -222,13 +222,13 @@ def blind_task(
         right = score_task(answerer, test, max_examples=max_examples, pool=pool).right
         return round(100 * float(right.mean()), 2) if len(right) else float("nan")
 
-    guess = 100 * chance(test, spread(len(test.table), max_examples).tolist(), pool)
+    places = scored_places(test, max_examples)
+    guess = 100 * chance(test, places, pool)
     majority = scored(Majority(train))
     # One caption gives every picture of a pool the same score when no picture is seen: that is a guess.
     text = guess if task.family == "retrieval" else scored(fit(spec, "text", train, val, seed=seed))
     image = scored(fit(spec, "image", train, val, seed=seed))
-    n = len(spread(len(test.table), max_examples))
-    return BlindScore(round(guess, 2), majority, round(text, 2), image, n)
+    return BlindScore(round(guess, 2), majority, round(text, 2), image, len(places))
 
 
 def blind(

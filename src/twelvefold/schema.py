@@ -38,6 +38,9 @@ FamilyName = Literal["answers", "retrieval", "grounding", "verification"]
 
 Split = Literal["train", "val", "test"]
 
+ONLY_ENTAILED = "entailed"
+"""The ``kind`` of examples that count for consistency alone and not for a task's score (GQA's ``all`` questions)."""
+
 
 class TwelvefoldError(Exception):
     """Something a person can mend: what failed, expected, got, where, what to do. Ends a command with code 2."""

@@ -10,7 +10,7 @@ import pytest
 
 from twelvefold.datasets import gqa, vgqa, vqav2
 from twelvefold.datasets.records import BadRecordError, BadRecords
-from twelvefold.schema import ImageKey, SoftAnswers, TwelvefoldError
+from twelvefold.schema import ONLY_ENTAILED, ImageKey, SoftAnswers, TwelvefoldError
 
 BAD = BadRecords()
 
@@ -92,7 +92,7 @@ def test_gqa_folds_are_cut_off_the_sorted_text_ids_of_train_and_val(folder: Any)
 def test_gqa_consistency_adds_the_entailed_questions_that_are_missing(folder: Any) -> None:
     examples = list(gqa.read(folder.write(), "test", bad=BAD, consistency=True))
     assert ids(examples) == ["07998", "07999", "08000"]
-    assert (examples[2].kind, examples[2].linked) == (gqa.ENTAILED, ())
+    assert (examples[2].kind, examples[2].linked) == (ONLY_ENTAILED, ())
     assert sorted(p.name for p in gqa.files(folder.root, "test", consistency=True)) == [
         "testdev_all_questions.json",
         "testdev_balanced_questions.json",

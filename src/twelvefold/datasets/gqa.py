@@ -9,9 +9,9 @@ Splits: train and val together, sorted by question id as text, without the last 
 cleaning); val is those 3,000; test is testdev: 12,578. The labels of ``test=test`` and ``test=challenge`` are
 withheld.
 
-Entailed questions are mostly absent from the balanced files. With ``consistency=True`` those that the split's
-questions entail are read from the ``all`` files and follow, as kind ``entailed``: they count for consistency and
-for nothing else. A question that entails itself is not listed.
+Entailed questions are mostly absent from the balanced files. With ``consistency=True`` those that the test
+questions entail are read from the ``all`` file and follow, as kind ``entailed``: they count for consistency and
+for nothing else. Training and validation never see them. A question that entails itself is not listed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import msgspec
 
 from twelvefold.datasets import answers
 from twelvefold.datasets.records import BadRecords, Row, Source, checked, present, split_tail
-from twelvefold.schema import Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
+from twelvefold.schema import ONLY_ENTAILED, Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
 
 TASK = TaskSpec(
     name="gqa",
@@ -39,9 +39,6 @@ TASK = TaskSpec(
 )
 MINVAL = 3000
 """Questions held out for validation (original project)."""
-ENTAILED = "entailed"
-"""The kind of questions that only consistency needs."""
-
 Part = Literal["testdev", "test", "challenge", "submission"]
 
 
@@ -67,7 +64,7 @@ def files(
     """The question files of a split, a folder's in order of name."""
     parts = [test] if split == "test" else ["train", "val"]
     stems = [f"{part}_balanced_questions" for part in parts]
-    stems += [f"{part}_all_questions" for part in parts if consistency]
+    stems += [f"{part}_all_questions" for part in parts if consistency and split == "test"]
     found = present(TASK.name, [[root / "gqa" / f"{stem}.json", root / "gqa" / stem] for stem in stems])
     return [file for path in found for file in (_in_folder(path) if path.is_dir() else [path])]
 
@@ -146,7 +143,7 @@ def _row(source: Source, id_: str, raw: msgspec.Raw, withheld: bool, *, only_ent
     image = str(question.imageId)
     key = ImageKey("vg" if image.isdecimal() else "gqa", image)  # train and val are Visual Genome's pictures
     if only_entailed:
-        return source, record, Example(id_, (Pair(key, question.question.strip()),), label, kind=ENTAILED)
+        return source, record, Example(id_, (Pair(key, question.question.strip()),), label, kind=ONLY_ENTAILED)
     kind = question.types.structural if question.types else ""
     linked = tuple(dict.fromkeys(other for other in question.entailed if other != id_))
     return source, record, Example(id_, (Pair(key, question.question.strip()),), label, kind=kind, linked=linked)

@@ -23,7 +23,7 @@ from twelvefold.families import answers, retrieval, verification
 from twelvefold.results.intervals import RESAMPLES, bootstrap95
 from twelvefold.results.predictions import Line
 from twelvefold.results.scores import KindScore, TaskScore
-from twelvefold.schema import Batch, Example, Pair, Prediction, TargetBox, TaskSpec
+from twelvefold.schema import ONLY_ENTAILED, Batch, Example, Pair, Prediction, TargetBox, TaskSpec
 
 CAPTIONS_AT_ONCE = 4
 """Captions scored together against the whole pool; four keep 200 pictures at about a thousand rows."""
@@ -51,13 +51,12 @@ class Outcome:
 
     @property
     def right(self) -> NDArray[np.float64]:
-        """(n,) in 0..1; examples whose label is withheld left out."""
-        return np.array([line.score for line in self.lines if line.score is not None], dtype=np.float64)
+        """(n,) in 0..1: the examples that count, so none whose label is withheld or that only consistency needs."""
+        return np.array([self.lines[i].score for i in self._counted()], dtype=np.float64)
 
     def task_score(self, split: str, *, resamples: int = RESAMPLES) -> TaskScore:
         """The mean score in percent, with its interval and the score of every kind of example."""
-        known = [i for i, line in enumerate(self.lines) if line.score is not None]
-        right = self.right
+        known, right = self._counted(), self.right
         low, high = bootstrap95(right, [self.pictures[i] for i in known], resamples=resamples)
         by_kind: dict[str, list[float]] = defaultdict(list)
         for i, score in zip(known, right, strict=True):
@@ -71,6 +70,9 @@ class Outcome:
             by_kind={kind: KindScore(_percent(np.mean(s)), len(s)) for kind, s in sorted(by_kind.items()) if kind},
             also={name: _percent(value) for name, value in self.also.items()},
         )
+
+    def _counted(self) -> list[int]:
+        return [i for i, line in enumerate(self.lines) if line.score is not None and self.kinds[i] != ONLY_ENTAILED]
 
 
 @torch.inference_mode()
@@ -87,13 +89,24 @@ def score_task(
     outcome = Outcome(data.task)
     family = families.of(data.task.family)
     examples: list[Example] = []
-    for block, batch in _batches(data, spread(len(data.table), max_examples).tolist(), batch_size):
+    counted = scored_places(data, max_examples)
+    only_entailed = [] if max_examples else range(len(counted), len(data.table))
+    for block, batch in _batches(data, [*counted, *only_entailed], batch_size):
         logits = answerer(batch)
         scores = [None] * len(block) if batch.target is None else family.score(logits, batch).tolist()
         _note(outcome, block, family.decode(logits, batch, data.head), scores)
         examples += block
     outcome.also = _further(outcome, examples)
     return outcome
+
+
+def scored_places(data: TaskBatches, max_examples: int) -> list[int]:
+    """The places of the examples that count for the score, at most so many, spread evenly; 0: all of them."""
+    count = len(data.table)
+    while count and data.table[count - 1].kind == ONLY_ENTAILED:  # they come last
+        count -= 1
+    places: list[int] = spread(count, max_examples).tolist()
+    return places
 
 
 def _batches(data: TaskBatches, places: Sequence[int], size: int) -> Iterator[tuple[list[Example], Batch]]:
