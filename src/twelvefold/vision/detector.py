@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from twelvefold import boxes as box_geometry
 from twelvefold.schema import Regions, TwelvefoldError
-from twelvefold.store.files import write_bytes
+from twelvefold.store.files import digest_bytes, write_bytes
 from twelvefold.vision.network import FEATURE_SIZE, Described, Maps, Network
 from twelvefold.vision.pictures import RGB, to_rgb, to_tensor, working_size
 
@@ -111,9 +111,15 @@ class Detector:
         """
         data, words = read_weights(path or SHIPPED)
         network = words.network()
-        network.load_state_dict({name: tensor.float() for name, tensor in load_tensors(data).items()}, strict=False)
-        digest = _digest(data)
-        return cls(network, words, max_regions=max_regions, arithmetic=arithmetic, digest=digest)
+        state = {name: tensor.float() for name, tensor in load_tensors(data).items()}
+        try:
+            missing, strange = network.load_state_dict(state, strict=False)
+        except RuntimeError as error:  # a tensor of another shape
+            raise TwelvefoldError(f"{path} is of another network than this version's: {error}") from error
+        missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+        if missing or strange:
+            raise TwelvefoldError(f"{path} lacks {missing[:3]} and has {strange[:3]} too many, among others")
+        return cls(network, words, max_regions=max_regions, arithmetic=arithmetic, digest=digest_bytes(data))
 
     def detect(self, images: Sequence[RGB | Image.Image]) -> list[Regions]:
         """The regions of each picture, best first, at most ``max_regions``, none where nothing is found."""
@@ -231,8 +237,11 @@ def write_weights(path: Path, state: dict[str, Tensor], words: Words) -> None:
         for name, tensor in state.items()
         if not name.endswith("num_batches_tracked")
     }
-    about = {name: json.dumps(getattr(words, name)) for name in Words.__slots__}
-    write_bytes(path, save_tensors(half, {"format": FORMAT, **about}))
+    about = {
+        "format": FORMAT,
+        **asdict(words),
+    }  # under one key: the order of several is random, and so would be the bytes
+    write_bytes(path, save_tensors(half, {"twelvefold": json.dumps(about)}))
 
 
 def read_weights(path: Path) -> tuple[bytes, Words]:
@@ -247,20 +256,11 @@ def read_weights(path: Path) -> tuple[bytes, Words]:
         raise TwelvefoldError(f"can't read the detector's weights {path}: {error.strerror}{advice}") from error
     try:
         length = struct.unpack("<Q", data[:8])[0]  # the safetensors format: header length, header, numbers
-        about = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        header = json.loads(data[8 : 8 + length])
         load_tensors(data)
+        about = json.loads(header.get("__metadata__", {}).get("twelvefold", "{}"))
     except (struct.error, ValueError, AttributeError, SafetensorError) as error:
         raise TwelvefoldError(f"{path} is damaged or no safetensors file: {error}{advice}") from error
     if about.get("format") != FORMAT:
         raise TwelvefoldError(f"{path} has format {about.get('format')!r}, expected {FORMAT!r}{advice}")
-    return data, Words(*(tuple(json.loads(about[name])) for name in _names()))
-
-
-def _names() -> Iterable[str]:
-    return ("kinds", "colours", "sizes", "patterns")
-
-
-def _digest(data: bytes) -> str:
-    from twelvefold.store.files import digest_bytes
-
-    return digest_bytes(data)
+    return data, Words(*(tuple(about[field.name]) for field in fields(Words)))

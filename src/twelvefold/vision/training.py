@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +65,16 @@ class Schedule:
     def steps(self) -> int:
         return max(1, self.pictures // self.batch)
 
+    @property
+    def fall(self) -> int:
+        """The step at which the learning rate begins to fall: half way."""
+        return self.steps // 2
+
     def lr_at(self, step: int) -> float:
-        """Linear warm-up, then half a cosine down to 1 %."""
-        done = min(1.0, step / self.steps)
-        return (
-            self.lr * min(1.0, (step + 1) / self.warm_up_steps) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
-        )
+        """Linear warm-up, level until half way, then half a cosine down to 1 %."""
+        fallen = min(1.0, max(0.0, (step - self.fall) / (self.steps - self.fall)))
+        shape = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fallen))
+        return self.lr * min(1.0, (step + 1) / self.warm_up_steps) * shape
 
 
 @dataclass(slots=True)
@@ -225,7 +229,8 @@ class Student:
     def restore(self, folder: Path) -> bool:
         """Go on from the checkpoint in ``folder``; False where there is none.
 
-        Raises: TwelvefoldError where the checkpoint is of another seed or schedule.
+        Raises: TwelvefoldError where the checkpoint is of another seed or schedule; the length may change before the
+        learning rate falls.
         """
         path = folder / "checkpoint.pt"
         if not path.exists():
@@ -236,6 +241,14 @@ class Student:
                 f"{path} was made with {state['made_with']}, now asked for {self._made_with()}; "
                 "use the same values to go on, or another folder to begin anew"
             )
+        before = replace(self.schedule, pictures=state["pictures"])
+        latest = min(before.fall, self.schedule.fall)
+        if before.steps != self.schedule.steps and state["step"] > latest:
+            raise TwelvefoldError(
+                f"{path} is at step {state['step']} of a run over {before.pictures} pictures, now asked for "
+                f"{self.schedule.pictures}: until step {latest} that would have been the same run, now the learning "
+                "rate has begun to fall; keep the length, or begin anew in another folder"
+            )
         for name in ("network", "helper", "average", "optimiser"):
             getattr(self, name).load_state_dict(state[name])
         self.step, self.place = state["step"], tuple(state["place"])
@@ -243,13 +256,15 @@ class Student:
         return True
 
     def _made_with(self) -> dict[str, Any]:
+        """What must stay as it was for a run to go on; its length may change until the learning rate falls."""
         plan = asdict(self.schedule)
-        del plan["checkpoint_seconds"]
+        del plan["checkpoint_seconds"], plan["pictures"]
         return {"seed": self.seed, **plan}
 
     def _state(self) -> dict[str, Any]:
         parts = {name: getattr(self, name).state_dict() for name in ("network", "helper", "average", "optimiser")}
         own = {"step": self.step, "place": self.place, "random": torch.get_rng_state()}
+        own["pictures"] = self.schedule.pictures
         return {**parts, **own, "made_with": self._made_with()}
 
 
