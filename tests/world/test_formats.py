@@ -249,6 +249,29 @@ def test_sources_that_share_a_picture_say_so(small_world: Path) -> None:
     assert same > larger > 0
 
 
+def test_a_thing_lies_at_the_same_spot_of_both_copies(small_world: Path) -> None:
+    """Things have one id in all files, so Visual7W's boxes can be held against COCO's, scale and all."""
+    sizes = {str(r["image_id"]): (r["width"], r["height"]) for r in content(small_world / "vg/image_data.json")}
+    here = {}
+    for split in ("train", "valid", "test"):
+        for game in content(small_world / f"guesswhat/guesswhat.{split}.jsonl.gz"):
+            size = (game["image"]["width"], game["image"]["height"])
+            here.update({thing["id"]: (thing["bbox"], size) for thing in game["objects"]})
+    which = content(small_world / "visual7w/dataset_v7w_pointing.json")
+    boxes = {box["box_id"]: [box[k] for k in ("x", "y", "width", "height")] for box in which["boxes"]}
+    scales = Counter[bool]()
+    for image in which["images"]:
+        for qa in image["qa_pairs"]:
+            if qa["answer"] not in here:
+                continue
+            theirs, (width, height) = here[qa["answer"]]
+            across, down = (a / b for a, b in zip(sizes[str(image["image_id"])], (width, height), strict=True))
+            wanted = [theirs[0] * across, theirs[1] * down, theirs[2] * across, theirs[3] * down]
+            assert boxes[qa["answer"]] == pytest.approx(wanted, abs=1.5)
+            scales[across > 1.1] += 1
+    assert scales[True] > 0 < scales[False]
+
+
 def test_pictures_of_nlvr2_are_png_by_name_and_mostly_jpeg_by_content(small_world: Path) -> None:
     kinds: Counter[str | None] = Counter()
     for path in (small_world / "images/nlvr2").iterdir():
