@@ -26,11 +26,13 @@ from twelvefold.results.examples import Shown
 from twelvefold.results.machine import machine
 from twelvefold.results.pictures import Album
 from twelvefold.results.scores import BlindScores, Scores
-from twelvefold.schema import TaskSpec, TwelvefoldError
+from twelvefold.schema import Example, TaskSpec, TwelvefoldError
 from twelvefold.store import files
 from twelvefold.store.prepared import Prepared
 from twelvefold.training.events import read_events
 from twelvefold.training.recipe import Recipe
+
+DEVICES = {"cpu": "the CPU", "cuda": "a GPU"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,16 +196,19 @@ def of_task(run: Path, prepared: Prepared, task: TaskSpec, album: Album, seed: i
         return "No predictions of this task were kept."
     if "test" not in prepared.splits(task.name):
         return "The prepared data hold no test examples of this task."
-    lines = shown_examples.choose(predictions.read(path), seed=seed)
     data = prepared.table(task.name, "test")
     places = {id_: place for place, id_ in enumerate(data.ids())}
-    lost = [line.id for line in lines if line.id not in places]
-    if lost:
-        raise TwelvefoldError(
-            f"{path} speaks of example {lost[0]!r}, which is not in {data.path}: the predictions were made from other "
-            f"prepared data. Run `twelvefold evaluate {run}` again, or name the folder they were made from"
-        )
-    return [shown_examples.show(task, line, data[places[line.id]], album) for line in lines]
+
+    def example(id_: str) -> Example:
+        if id_ not in places:
+            raise TwelvefoldError(
+                f"{path} speaks of example {id_!r}, which is not in {data.path}: the predictions were made from other "
+                f"prepared data. Run `twelvefold evaluate {run}` again, or name the folder they were made from"
+            )
+        return data[places[id_]]
+
+    lines = shown_examples.choose(predictions.read(path), lambda id_: str(example(id_).pairs[0].image), seed=seed)
+    return [shown_examples.show(task, line, example(line.id), album) for line in lines]
 
 
 def lead(found: Found) -> str:
@@ -217,7 +222,7 @@ def lead(found: Found) -> str:
         where = f"{course.started['processes']} process{'es' if course.started['processes'] > 1 else ''}"
         parts.append(
             f"Trained jointly for {course.iterations:,} rounds of all tasks in {page.duration(course.seconds)} "
-            f"({where}, {course.started['device']})."
+            f"({where} on {DEVICES.get(course.started['device'], course.started['device'])})."
         )
         if not course.ended and course.iterations < course.planned:
             parts.append(f"The training is not finished: {course.planned:,} rounds are planned.")

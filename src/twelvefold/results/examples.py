@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import xxhash
@@ -13,6 +14,7 @@ from twelvefold import boxes
 from twelvefold.results.pictures import Album, Drawn, Picture
 from twelvefold.results.predictions import Line
 from twelvefold.schema import (
+    Box,
     Candidate,
     ClassName,
     Example,
@@ -32,6 +34,9 @@ RIGHT = 0.5
 
 BEST = 3
 """Answers or pictures shown, best first."""
+
+LOTS = 10
+"""So many times the examples shown are drawn, to have different pictures among them."""
 
 _TURN = re.compile(r"start (.*?) answer (.*?) stop")
 
@@ -66,17 +71,25 @@ class Shown:
     truth: str
 
 
-def choose(lines: Iterable[Line], *, seed: int, each: int = EACH) -> list[Line]:
+def choose(lines: Iterable[Line], picture_of: Callable[[str], str], *, seed: int, each: int = EACH) -> list[Line]:
     """At most ``each`` right ones, then as many wrong ones: a draw that depends on the seed and the ids alone,
-    not on the order of ``lines``. Examples whose label is withheld are left out."""
+    not on the order of ``lines``, and prefers pictures that it has not shown. ``picture_of``: an example's first
+    picture by its id. Examples whose label is withheld are left out."""
 
     def lot(line: Line) -> tuple[int, str]:
         return xxhash.xxh3_64_intdigest(f"{seed}/{line.task}/{line.id}".encode()), line.id
 
     scored = [line for line in lines if line.score is not None]
-    right = heapq.nsmallest(each, (line for line in scored if is_right(line)), key=lot)
-    wrong = heapq.nsmallest(each, (line for line in scored if not is_right(line)), key=lot)
-    return right + wrong
+    chosen: list[Line] = []
+    seen: Counter[str] = Counter()
+    for wanted in (True, False):
+        drawn = heapq.nsmallest(each * LOTS, (line for line in scored if is_right(line) == wanted), key=lot)
+        for _ in range(min(each, len(drawn))):
+            best = min(drawn, key=lambda line: seen[picture_of(line.id)])  # the first drawn of the least seen
+            drawn.remove(best)
+            chosen.append(best)
+            seen[picture_of(best.id)] += 1
+    return chosen
 
 
 def is_right(line: Line) -> bool:
@@ -123,30 +136,36 @@ def _true_answer(example: Example) -> str:
 
 def _pointing(line: Line, example: Example, album: Album) -> Parts:
     pair = example.pairs[0]
-    chosen = line.ranked[0] if line.ranked and line.ranked[0].box_px else None
-    given = pair.candidates_px
-    meant = given[example.label.index] if isinstance(example.label, Candidate) else None
-    if isinstance(example.label, TargetBox):
-        meant = example.label.box_px
-    drawn = [Drawn.of(box, "candidate") for box in given]
-    said, truth = [], f"one of {len(given)} given boxes" if given else "a box found by the annotators"
-    alt = f"Picture {pair.image}"
+    chosen = line.ranked[0] if line.ranked else None
+    meant = _meant(example)
+    drawn = [Drawn.of(box, "candidate") for box in pair.candidates_px]
+    said: list[Said] = []
+    alt, truth = f"Picture {pair.image}", "not known"
     if meant is not None:
         drawn.append(Drawn.of(meant, "truth"))
-        alt += f", meant: {_place(meant)}"
+        alt += f"; meant is the {_place(meant)}"
+        truth = f"the dashed box, one of {len(pair.candidates_px)}" if pair.candidates_px else "the dashed box"
     if chosen is not None and chosen.box_px is not None:
         drawn.append(Drawn.of(chosen.box_px, "model"))
-        alt += f", the model's choice: {_place(chosen.box_px)}"
+        alt += f"; the model chose the {_place(chosen.box_px)}"
         said.append(Said("the solid box", 100.0 * chosen.probability))
-        if meant is not None and not given:
-            overlap = float(boxes.iou([chosen.box_px], [meant], "publishers")[0, 0])
-            truth = f"the dashed box; they overlap by {100.0 * overlap:.0f} %"
-    if given and meant is not None:
-        truth = f"the dashed box, one of {len(given)} given"
+        if isinstance(example.label, TargetBox):
+            overlap = float(boxes.iou([chosen.box_px], [example.label.box_px], "publishers")[0, 0])
+            truth += f"; the two overlap by {100.0 * overlap:.0f} %"
     return [album.show(pair.image, alt, boxes=tuple(drawn))], said, truth
 
 
-def _place(box_px: tuple[float, float, float, float]) -> str:
+def _meant(example: Example) -> Box | None:
+    match example.label:
+        case TargetBox(box_px):
+            return box_px
+        case Candidate(index):
+            return example.pairs[0].candidates_px[index]
+        case _:
+            return None
+
+
+def _place(box_px: Box) -> str:
     x1, y1, x2, y2 = (round(side) for side in box_px)
     return f"box from ({x1}, {y1}) to ({x2}, {y2})"
 
@@ -166,7 +185,8 @@ def _found(line: Line, example: Example, album: Album) -> Parts:
     ]
     if true not in found:
         pictures.append(album.show(true, f"Picture {true}, the right one", caption="the right one", is_true=True))
-    truth = f"number {found.index(true) + 1} of the model's list" if true in found else f"not among the best {BEST}"
+    rank = found.index(true) + 1 if true in found else 0
+    truth = f"number {rank} of the model's list" if rank else f"not among the first {BEST} of the model's list"
     return pictures, [], truth
 
 

@@ -109,7 +109,7 @@ FILTERS: dict[str, Any] = {
     "score": one_decimal,
     "signed": lambda value: f"{value:+.1f}".replace("-", "−"),
     "whole": lambda value: f"{value:.0f}",
-    "loss": lambda value: f"{value:.3g}",
+    "loss": lambda value: f"{value:.2f}",
     "count": lambda value: f"{value:,}",
     "duration": duration,
     "share": share,
