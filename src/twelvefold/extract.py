@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -30,6 +30,7 @@ from PIL import Image
 
 from twelvefold.datasets import NAMES
 from twelvefold.datasets.images import given_boxes, image_files
+from twelvefold.datasets.records import BadRecords
 from twelvefold.progress import Counter, counting
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError
 from twelvefold.store.files import digest_file, digest_value, lock_folder, read_json, remove_leftovers, write_json
@@ -70,9 +71,10 @@ class ExtractSummary:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One photograph: a file, the keys it is known by, and the boxes that are asked about under each (or None)."""
+    """One photograph: a file, its digest, the keys it is known by, and the boxes asked about under each (or None)."""
 
     path: Path
+    digest: str
     keys: tuple[ImageKey, ...]
     asked: tuple[Boxes | None, ...]
 
@@ -88,7 +90,6 @@ class Setting:
     arithmetic: Arithmetic
 
     def detector(self) -> Detector:
-        torch.set_num_threads(1)  # pictures are shared out among processes; threads only get in each other's way
         return Detector.load(self.weights, max_regions=self.max_regions, arithmetic=self.arithmetic)
 
 
@@ -101,13 +102,14 @@ def extract(
     tasks: Sequence[str] | None = None,
     max_regions: int = MAX_REGIONS,
     resume: bool = True,
+    skip_bad: bool = False,
 ) -> ExtractSummary:
     """Look at every picture of the data folder ``images`` and leave the stores ``detected`` and ``given`` in ``out``.
 
     ``weights``: a detector of your own; None takes the package's. ``tasks``: whose given boxes are kept (None: all).
-    An interrupted call goes on when repeated; ``resume=False`` begins anew. Under ``torchrun`` every rank takes its
-    share of the blocks and rank 0 finishes. Unreadable pictures are left out and listed, with the reason, in
-    ``unreadable.json`` and in the stores' ``info``.
+    ``skip_bad`` passes over malformed records of theirs. An interrupted call goes on when repeated; ``resume=False``
+    begins anew. Under ``torchrun`` every rank takes its share of the blocks and rank 0 finishes. Unreadable pictures
+    are left out and listed, with the reason, in ``unreadable.json`` and in the stores' ``info``.
 
     Raises: TwelvefoldError where there are no pictures, or ``out`` holds regions of other pictures or settings.
     """
@@ -116,7 +118,7 @@ def extract(
     rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     setting = Setting(Path(images), Path(out), weights, max_regions, best_arithmetic())
     began = time.monotonic()
-    shots = plan(setting.root, tasks)
+    shots = plan(setting.root, tasks, BadRecords(skip=skip_bad))
     blocks = [shots[i : i + BLOCK] for i in range(0, len(shots), BLOCK)]
     with lock_folder(setting.out) if rank == 0 else nullcontext():
         about = _about(setting, shots)
@@ -140,7 +142,7 @@ def extract(
     )
 
 
-def plan(root: Path, tasks: Sequence[str] | None) -> list[Shot]:
+def plan(root: Path, tasks: Sequence[str] | None = None, bad: BadRecords | None = None) -> list[Shot]:
     """Every photograph of the data folder once, in the order of its first key.
 
     Raises: TwelvefoldError where there is no picture.
@@ -151,11 +153,14 @@ def plan(root: Path, tasks: Sequence[str] | None) -> list[Shot]:
             f"no pictures under {root / 'images'}; make a world there, or bring the datasets' pictures"
         )
     there = [name for name in NAMES if (root / name).is_dir()]
-    asked = given_boxes(root, there if tasks is None else tasks)
+    asked = given_boxes(root, there if tasks is None else tasks, bad=bad)
     same: dict[str, list[ImageKey]] = {}
     for key in sorted(files):
         same.setdefault(digest_file(files[key]), []).append(key)
-    return [Shot(files[keys[0]], tuple(keys), tuple(_boxes(asked.get(key)) for key in keys)) for keys in same.values()]
+    return [
+        Shot(files[keys[0]], digest, tuple(keys), tuple(_boxes(asked.get(key)) for key in keys))
+        for digest, keys in same.items()
+    ]
 
 
 def _boxes(boxes: NDArray[Any] | None) -> Boxes | None:
@@ -165,10 +170,7 @@ def _boxes(boxes: NDArray[Any] | None) -> Boxes | None:
 def _about(setting: Setting, shots: Sequence[Shot]) -> dict[str, Any]:
     """What the regions depend on: kept in the stores, and compared before an extraction goes on."""
     detector = setting.detector()
-    pictures = [
-        [str(shot.path.relative_to(setting.root)), digest_file(shot.path), [str(key) for key in shot.keys]]
-        for shot in shots
-    ]
+    pictures = [[shot.digest, *(str(key) for key in shot.keys)] for shot in shots]
     boxes = [[None if b is None else b.tolist() for b in shot.asked] for shot in shots]
     return {
         "detector": detector.digest,
@@ -203,7 +205,7 @@ def _settle(out: Path, about: Mapping[str, Any], *, first: bool, resume: bool, r
     changed = [name for name in about if before.get(name) != about[name]]
     if changed:
         raise TwelvefoldError(
-            f"{out} holds regions extracted with another {', '.join(changed)}; "
+            f"{out} holds regions of another extraction, which differs in: {', '.join(changed)}; "
             "begin anew (resume=False, --no-resume) or choose another folder"
         )
     if first:
@@ -216,9 +218,10 @@ def _work(setting: Setting, blocks: Sequence[Sequence[Shot]], todo: Sequence[int
     with counting(what="pictures looked at", total=sum(len(blocks[n]) for n in todo)) as bar:
         if processes == 1 or len(todo) < 2:
             detector = setting.detector()
-            for number in todo:
-                extract_block(setting, detector, number, blocks[number])
-                bar.advance(len(blocks[number]))
+            with _one_thread():
+                for number in todo:
+                    extract_block(setting, detector, number, blocks[number])
+                    bar.advance(len(blocks[number]))
         else:
             _work_in_pool(setting, blocks, todo, min(processes, len(todo)), bar)
 
@@ -245,12 +248,24 @@ def _work_in_pool(
         pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute in one thread: pictures are shared out among processes, and threads would get in each other's way."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 _mine: tuple[Setting, Detector] | None = None
 """Setting and detector of a worker process, made once when it begins."""
 
 
 def _begin(setting: Setting) -> None:
     global _mine
+    torch.set_num_threads(1)
     _mine = (setting, setting.detector())
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from twelvefold import extract as module
 from twelvefold.detector import EVALUATION_SEED
@@ -166,15 +167,35 @@ def test_several_processes_leave_the_same_bytes(
     assert content(summary) == content(done)
 
 
+def test_the_caller_keeps_its_threads(data: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        extract(data, tmp_path / "regions", processes=1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_malformed_record_of_given_boxes_is_named_or_passed_over(data: Path, tmp_path: Path) -> None:
+    here = tmp_path / "data"
+    shutil.copytree(data, here)
+    bad = json.dumps({**game(1, SCENES[0]), "object_id": 99}) + "\n" + json.dumps(game(1, SCENES[0]))
+    (here / "guesswhat" / "guesswhat.train.jsonl.gz").write_bytes(gzip.compress(bad.encode()))
+    with pytest.raises(TwelvefoldError, match="line 1"):
+        extract(here, tmp_path / "regions", processes=1)
+    assert extract(here, tmp_path / "regions", processes=1, skip_bad=True).given_regions > 0
+
+
 def test_regions_of_other_pictures_are_not_mixed_in(data: Path, done: ExtractSummary, tmp_path: Path) -> None:
     here = tmp_path / "data"
     shutil.copytree(data, here)
     out = tmp_path / "regions"
     extract(here, out, processes=1)
     coco(here, 1).write_bytes(photograph(SCENES[4]))
-    with pytest.raises(TwelvefoldError, match="another pictures"):
+    with pytest.raises(TwelvefoldError, match="differs in: pictures"):
         extract(here, out, processes=1)
-    with pytest.raises(TwelvefoldError, match="another max_regions"):
+    with pytest.raises(TwelvefoldError, match="differs in: max_regions"):
         extract(data, out, processes=1, max_regions=9)
     anew = extract(here, out, processes=1, max_regions=9, resume=False)
     store = RegionStore.open(anew.detected)
