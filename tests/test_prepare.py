@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -167,6 +169,35 @@ def test_what_a_kill_left_undone_is_made_and_the_rest_is_kept(data: Path, region
         Prepared.open(out)
     assert set(run(data, regions).made) == {"asks-val", "asks-vocabulary"}
     assert {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()} == whole
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b'{"digest": 3}'])
+def test_a_note_that_cannot_be_read_says_nothing(data: Path, damage: bytes) -> None:
+    run(data, None)
+    (data.parent / "out" / "made" / "asks-val.json").write_bytes(damage)
+    assert run(data, None).made == ("asks-val",)
+
+
+def test_a_table_cut_short_is_made_again(data: Path) -> None:
+    run(data, None)
+    path = data.parent / "out" / "tables" / "finds-test.arrow"
+    path.write_bytes(path.read_bytes()[:-8])
+    assert run(data, None).made == ("finds-test",)
+
+
+def test_a_full_disk_is_named_and_what_was_whole_stays(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(data, None)
+    write(data, "finds", "val", {"e1": "coco/3"})
+    with monkeypatch.context() as patch:
+
+        def full(_: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(TwelvefoldError, match=r"finds-val\.arrow.*disk is full"):
+            run(data, None)
+    assert not list((data.parent / "out").rglob("*.tmp"))
+    assert run(data, None).made == ("finds-val",)
 
 
 def test_several_processes_make_the_same_folder(data: Path, regions: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from twelvefold.schema import Example, ImageKey, Pair
 from twelvefold.splits.cleaning import Protected
-from twelvefold.splits.identity import Identity, Join, equal_files
+from twelvefold.splits.identity import Identity, Join, equal_files, noted_equal_files
 
 keys = st.builds(ImageKey, st.sampled_from(["coco", "vg", "gqa"]), st.sampled_from("12345"))
 joins = st.lists(st.tuples(keys, keys, st.just("a map")), max_size=8)
@@ -80,3 +80,17 @@ def test_equal_files_are_one_photograph_and_equal_sizes_are_not(tmp_path: Path) 
     identity = Identity(equal_files(paths))
     groups = {name: identity.photograph(ImageKey("coco", name)).id for name in contents}
     assert groups == {"1": "1", "2": "2", "3": "1", "4": "4", "5": "1"}
+
+
+def test_the_note_of_equal_files_holds_until_a_file_changes(tmp_path: Path) -> None:
+    paths = {ImageKey("coco", name): tmp_path / name for name in "12"}
+    for path in paths.values():
+        path.write_bytes(b"same")
+    note = tmp_path / "made" / "note.json"
+    joins = noted_equal_files(paths, note)
+    assert [(str(one), str(other)) for one, other, _ in joins] == [("coco/1", "coco/2")]
+    written = note.stat().st_mtime_ns
+    assert noted_equal_files(paths, note) == joins
+    assert note.stat().st_mtime_ns == written
+    (tmp_path / "2").write_bytes(b"other")
+    assert noted_equal_files(paths, note) == []
