@@ -57,7 +57,7 @@ def example(number: int, image: str = "1") -> Example:
     return Example(str(number), (Pair(ImageKey("coco", image), f"text {number}"),), ClassName("yes"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(examples, max_size=8, unique_by=lambda e: e.id), st.integers(1, 4))
 def test_everything_comes_back_in_any_order(wanted: list[Example], rows: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
