@@ -21,11 +21,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from twelvefold import datasets, families
 from twelvefold.batches.regions import RegionSource
 from twelvefold.batches.tasks import TaskBatches
+from twelvefold.batches.text import CLS, MASK, PAD, SEP, UNK
 from twelvefold.families import grounding
 from twelvefold.model import Model
 from twelvefold.schema import Batch, TaskSpec, TwelvefoldError
@@ -78,6 +79,7 @@ class Run:
     tasks: dict[str, Task]
     iterations: int
     model: Model
+    parameters: list[nn.Parameter]
     optimiser: torch.optim.Optimizer
     stop_and_go: StopAndGo
     order: RoundRobin
@@ -182,8 +184,8 @@ def step(work: Run, task: Task, iteration: int) -> tuple[float, bool]:
         totals[:2] += torch.stack([totals.new_tensor(len(batch.example_ids)), summed.detach()])
         if not torch.isfinite(summed):
             odd += not_finite(logits, batch)
-    examples, loss, asked = reduce_gradients(work.model, totals, ranks).tolist()
-    norm = torch.nn.utils.clip_grad_norm_(work.model.parameters(), work.choice.clip or float("inf"))
+    examples, loss, asked = reduce_gradients(work.parameters, totals, ranks).tolist()
+    norm = torch.nn.utils.clip_grad_norm_(work.parameters, work.choice.clip or float("inf"))
     if not (np.isfinite(loss) and torch.isfinite(norm)):
         raise lost(work, task, iteration, loss / examples, odd)
     work.optimiser.step()
@@ -318,7 +320,9 @@ def assemble(
     heads = {spec.head: prepared.head(spec.name) for spec in specs}
     torch.manual_seed(recipe.seed)
     config = recipe.model_config(feature_size=regions.feature_size)
-    model = Model(config, specs, list(heads.values()), precision=choice.precision).to(ranks.device).train()
+    pieces = seen_pieces(tasks) if choice.word_pieces == "seen" else ()
+    model = Model(config, specs, list(heads.values()), precision=choice.precision, word_pieces=pieces)
+    model.to(ranks.device).train()
     optimiser = optimisers.build(
         model,
         weight_decay=choice.weight_decay,
@@ -340,6 +344,7 @@ def assemble(
         tasks=tasks,
         iterations=iterations,
         model=model,
+        parameters=list(model.parameters()),
         optimiser=optimiser,
         stop_and_go=stop_and_go,
         order=RoundRobin(specs, iterations, curriculum=choice.curriculum, fraction=choice.curriculum_fraction),
@@ -362,6 +367,18 @@ def lesson(recipe: Recipe, spec: TaskSpec, scale: float, prepared: Prepared, reg
     open_batches = partial(TaskBatches.open, prepared, regions, spec, seed=recipe.seed)
     val = open_batches(split="val", limit=recipe.training.validation_examples)
     return Task(spec, open_batches(split="train"), val, loss, family.score, scale)
+
+
+def seen_pieces(tasks: Mapping[str, Task]) -> tuple[int, ...]:
+    """[UNK], which stands for all others, the other special pieces, and every word piece of the training texts."""
+    seen: set[int] = set()
+    for task in tasks.values():
+        table = task.train.table
+        for place in range(len(table)):
+            for pair in range(len(table[place].pairs)):
+                seen.update(table.token_ids(place, pair).tolist())
+    special = (UNK, PAD, CLS, SEP, MASK)
+    return (*special, *sorted(seen.difference(special)))
 
 
 def open_regions(folder: Path) -> RegionSource:

@@ -71,7 +71,7 @@ class Ranks:
             self.add(torch.zeros(1, device=self.device))
 
 
-def reduce_gradients(model: nn.Module, totals: Tensor, ranks: Ranks) -> Tensor:
+def reduce_gradients(parameters: Sequence[nn.Parameter], totals: Tensor, ranks: Ranks) -> Tensor:
     """Add up every rank's gradients and ``totals``, in one go; then divide the gradients by ``totals[0]``.
 
     Each rank's loss is a mean over its own examples times their number, and ``totals[0]`` is that number: so
@@ -80,7 +80,7 @@ def reduce_gradients(model: nn.Module, totals: Tensor, ranks: Ranks) -> Tensor:
 
     Returns totals, added up: (n,) float32.
     """
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    gradients = [p.grad for p in parameters if p.grad is not None]
     if ranks.count > 1:
         flat = ranks.add(torch.cat([g.reshape(-1) for g in gradients] + [totals.to(gradients[0].dtype)]))
         parts = torch.split(flat, [g.numel() for g in gradients] + [totals.numel()])

@@ -58,8 +58,8 @@ class ExtractChoice(Strict, frozen=True, kw_only=True):
 
     detector: str = ""
     """Weights of a detector of your own; empty: the one that ships with the package."""
-    max_regions: Count = 100
-    """Detected regions kept per picture, best first; 100 is the paper's (IMG comes on top)."""
+    max_regions: Annotated[int, msgspec.Meta(ge=1, le=36)] = 16
+    """Detected regions kept per picture, best first (IMG comes on top): enough for a world; the paper has 100."""
 
 
 class TaskChoice(Strict, frozen=True, kw_only=True):
@@ -95,7 +95,10 @@ class TrainingChoice(Strict, frozen=True, kw_only=True):
     """Greatest norm of a step's gradient; 0: no limit, as in the paper."""
     accumulation: Count = 1
     """Parts into which a process cuts its share of a batch to fit it into memory; the update is the same."""
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    """Of the linear layers; auto: bf16 where the machine is quick at it. Weights and sums stay fp32."""
+    word_pieces: Literal["all", "seen"] = "all"
+    """Word pieces with a vector of their own; seen: those in the training texts, for a small language from scratch."""
     stop_and_go: bool = True
     """Dynamic stop-and-go (Algorithm 1); false: every task steps in every iteration."""
     stop_and_go_rule: Literal["paper", "original_cooldown"] = "paper"
