@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -88,9 +88,17 @@ class Setting:
     weights: Path | None
     max_regions: int
     arithmetic: Arithmetic
+    digest: str = ""
 
     def detector(self) -> Detector:
-        return Detector.load(self.weights, max_regions=self.max_regions, arithmetic=self.arithmetic)
+        """The detector, the same in every process.
+
+        Raises: TwelvefoldError where the weight file is no longer the one that the extraction began with.
+        """
+        loaded = Detector.load(self.weights, max_regions=self.max_regions, arithmetic=self.arithmetic)
+        if self.digest not in ("", loaded.digest):
+            raise TwelvefoldError("the detector's weight file was exchanged during the extraction; call it again")
+        return loaded
 
 
 def extract(
@@ -117,6 +125,7 @@ def extract(
         raise TwelvefoldError(f"extraction needs at least one process, got processes={processes}")
     rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     setting = Setting(Path(images), Path(out), weights, max_regions, best_arithmetic())
+    setting = replace(setting, digest=setting.detector().digest)
     began = time.monotonic()
     shots = plan(setting.root, tasks, BadRecords(skip=skip_bad))
     blocks = [shots[i : i + BLOCK] for i in range(0, len(shots), BLOCK)]
@@ -169,13 +178,12 @@ def _boxes(boxes: NDArray[Any] | None) -> Boxes | None:
 
 def _about(setting: Setting, shots: Sequence[Shot]) -> dict[str, Any]:
     """What the regions depend on: kept in the stores, and compared before an extraction goes on."""
-    detector = setting.detector()
     pictures = [[shot.digest, *(str(key) for key in shot.keys)] for shot in shots]
     boxes = [[None if b is None else b.tolist() for b in shot.asked] for shot in shots]
     return {
-        "detector": detector.digest,
-        "arithmetic": detector.arithmetic,
-        "max_regions": detector.max_regions,
+        "detector": setting.digest,
+        "arithmetic": setting.arithmetic,
+        "max_regions": setting.max_regions,
         "batch": BATCH,
         "block": BLOCK,
         "pictures": digest_value(pictures),

@@ -167,6 +167,12 @@ def test_several_processes_leave_the_same_bytes(
     assert content(summary) == content(done)
 
 
+def test_weights_exchanged_on_the_way_are_noticed(tmp_path: Path) -> None:
+    setting = module.Setting(tmp_path, tmp_path, None, 16, "float32", digest="of other weights")
+    with pytest.raises(TwelvefoldError, match="exchanged"):
+        setting.detector()
+
+
 def test_the_caller_keeps_its_threads(data: Path, tmp_path: Path) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
