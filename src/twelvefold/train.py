@@ -38,7 +38,7 @@ from twelvefold.training.checkpoints import Checkpoints
 from twelvefold.training.events import EventLog
 from twelvefold.training.interrupts import Interrupted, Interrupts
 from twelvefold.training.live import Progress
-from twelvefold.training.order import RoundRobin, is_due, longest
+from twelvefold.training.order import RoundRobin, is_judged, longest
 from twelvefold.training.ranks import Ranks, companions, joined, reduce_gradients
 from twelvefold.training.recipe import Recipe, TrainingChoice
 from twelvefold.training.runs import Counters, begin, check_same_data
@@ -144,9 +144,12 @@ def learn(work: Run) -> None:
                 losses[name], asked = step(work, work.tasks[name], iteration)
                 counters.steps[name] += 1
                 to_stop = to_stop or asked
-            if is_time_to_validate(work, name, iteration):
+            judged = is_judged(iteration, work.tasks[name].train.steps_per_epoch, choice.evaluations_per_epoch)
+            if judged or is_watched(work, iteration):
+                score, examples = validate(work, work.tasks[name])
+                event = judge(work, name, score) if judged else None
                 counters.seconds = time.monotonic() - began
-                judge(work, name, *validate(work, work.tasks[name]), iteration)
+                note(work, name, score, examples, event, iteration)
 
         counters.iteration, counters.seconds = iteration, time.monotonic() - began
         work.log.write("step", iteration, losses=losses, lr=rate, seconds=round(counters.seconds, 3))
@@ -193,11 +196,10 @@ def step(work: Run, task: Task, iteration: int) -> tuple[float, bool]:
     return loss / examples, asked > 0
 
 
-def is_time_to_validate(work: Run, name: str, iteration: int) -> bool:
-    """Once per task epoch, i mod n_t = 0, whether the task is stopped or not; and after the last iteration."""
-    choice, epoch = work.choice, work.tasks[name].train.steps_per_epoch
-    due = is_due(iteration, epoch, per_epoch=choice.evaluations_per_epoch, within=choice.evaluate_within)
-    return due or iteration == work.iterations
+def is_watched(work: Run, iteration: int) -> bool:
+    """Whether all tasks are validated for people to see, without a say in who stops: also after the last iteration."""
+    within = work.choice.evaluate_within
+    return iteration == work.iterations or (within > 0 and iteration % within == 0)
 
 
 @torch.inference_mode()
@@ -223,15 +225,21 @@ def validate(work: Run, task: Task) -> tuple[float, int]:
     return summed / examples, int(examples)
 
 
-def judge(work: Run, name: str, score: float, examples: int, iteration: int) -> None:
-    """Whether a score makes its task stop or go: one decision, taken on rank 0, known to all, logged and shown."""
+def judge(work: Run, name: str, score: float) -> str | None:
+    """Whether a score makes its task ``stop`` or ``go``: one decision, taken on rank 0 and known to all."""
     event = work.stop_and_go.report(name, score) if work.ranks.first else None
     event, states = work.ranks.share((event, work.stop_and_go.state_dict()))
     work.stop_and_go.load_state_dict(states)
-    state, row = work.stop_and_go.states[name], work.progress.rows[name]
-    work.counters.scores[name] = row.score = score
-    row.best, row.stopped = state.best, state.stopped
-    said = {"task": name, "score": score, "best": state.best, "seconds": round(work.counters.seconds, 3)}
+    return str(event) if event else None
+
+
+def note(work: Run, name: str, score: float, examples: int, event: str | None, iteration: int) -> None:
+    """Keep, log and show a validation and what it changed."""
+    counters, state, row = work.counters, work.stop_and_go.states[name], work.progress.rows[name]
+    counters.scores[name] = score
+    counters.best_scores[name] = max(score, counters.best_scores.get(name, score))
+    row.score, row.best, row.stopped = score, counters.best_scores[name], state.stopped
+    said = {"task": name, "score": score, "best": row.best, "seconds": round(counters.seconds, 3)}
     work.log.write("eval", iteration, **said, examples=examples)
     if event is not None:
         work.log.write(event, iteration, **said)
@@ -413,7 +421,7 @@ def announce(work: Run) -> None:
     for name, row in work.progress.rows.items():
         state = work.stop_and_go.states[name]
         row.steps, row.score = counters.steps[name], counters.scores.get(name)
-        row.best, row.stopped = state.best, state.stopped
+        row.best, row.stopped = counters.best_scores.get(name), state.stopped
 
 
 def is_finished(checkpoints: Checkpoints) -> bool:

@@ -112,7 +112,7 @@ def test_run_folder_tells_what_happened(toy: Toy, whole: Path) -> None:
     events = list(read_events(whole / "events.jsonl"))
     assert [e["event"] for e in events if e["event"] not in ("step", "eval", "checkpoint")] == ["start", "done"]
     assert events[0]["epoch_iterations"] == dict.fromkeys(TASKS, 5)
-    assert [e["iteration"] for e in events if e["event"] == "eval" and e["task"] == "nlvr2"] == [3, 6]
+    assert [e["iteration"] for e in events if e["event"] == "eval" and e["task"] == "nlvr2"] == [3, 5, 6]
     assert [e["iteration"] for e in events if e["event"] == "checkpoint"] == [2, 4, 6]
     assert events[-1]["steps"] == dict.fromkeys(TASKS, 6)
     assert Recipe.load(whole / "recipe.toml") == toy.recipe()
@@ -145,14 +145,16 @@ def test_killed_run_goes_on_bit_for_bit(toy: Toy, whole: Path, tmp_path: Path) -
 def test_interrupted_run_saves_at_once_and_goes_on_bit_for_bit(
     toy: Toy, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    judge = loop.judge
+    note = loop.note
 
-    def judge_and_interrupt(work: loop.Run, name: str, score: float, examples: int, iteration: int) -> None:
-        judge(work, name, score, examples, iteration)
+    def note_and_interrupt(
+        work: loop.Run, name: str, score: float, examples: int, event: str | None, iteration: int
+    ) -> None:
+        note(work, name, score, examples, event, iteration)
         if (name, iteration) == ("vqav2", 3):
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(loop, "judge", judge_and_interrupt)
+    monkeypatch.setattr(loop, "note", note_and_interrupt)
     with pytest.raises(Interrupted, match=r"stopped after iteration 3 of 6.*The same command goes on"):
         train(toy.recipe(checkpoint_every=100), toy.prepared, toy.regions, tmp_path)
     monkeypatch.undo()
@@ -234,15 +236,15 @@ def test_a_curriculum_trains_its_group_alone_at_first_and_no_other_head(toy: Toy
 
 def test_stopped_tasks_step_once_in_a_gap_and_only_they(toy: Toy, tmp_path: Path) -> None:
     """With a rate too small to learn anything every score stands still: stop after the third evaluation."""
-    recipe = toy.recipe(lr_factor=1e-9, iterations=12, evaluate_within=1, gap=4)
+    recipe = toy.recipe(lr_factor=1e-9, iterations=12, evaluations_per_epoch=5, gap=4)
     train(recipe, toy.prepared, toy.regions, tmp_path)
     events = happened(tmp_path)
     assert {(e["task"], e["iteration"]) for e in events if e["event"] == "stop"} == {(task, 3) for task in TASKS}
     stepped = {e["iteration"]: set(e["losses"]) for e in events if e["event"] == "step"}
     assert [i for i in stepped if stepped[i]] == [1, 2, 3, 4, 8, 12]
-    plain = toy.recipe(lr_factor=1e-9, iterations=12, evaluate_within=1, stop_and_go=False)
-    train(plain, toy.prepared, toy.regions, tmp_path / "plain")
-    assert all(set(e["losses"]) == set(TASKS) for e in happened(tmp_path / "plain") if e["event"] == "step")
+    always = toy.recipe(lr_factor=1e-9, iterations=12, evaluations_per_epoch=5, stop_and_go=False)
+    train(always, toy.prepared, toy.regions, tmp_path / "always")
+    assert all(set(e["losses"]) == set(TASKS) for e in happened(tmp_path / "always") if e["event"] == "step")
 
 
 @pytest.fixture(scope="module")
@@ -271,15 +273,17 @@ def test_two_ranks_under_torchrun_give_the_same_run(toy: Toy, shared: Path, tmp_
 def test_lost_companion_is_named_and_two_ranks_go_on_exactly(
     toy: Toy, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge, recipe = loop.judge, still(toy, processes=2)
+    note, recipe = loop.note, still(toy, processes=2)
 
-    def judge_and_lose(work: loop.Run, name: str, score: float, examples: int, iteration: int) -> None:
-        judge(work, name, score, examples, iteration)
+    def note_and_lose(
+        work: loop.Run, name: str, score: float, examples: int, event: str | None, iteration: int
+    ) -> None:
+        note(work, name, score, examples, event, iteration)
         if iteration == 3:
             subprocess.run(["pkill", "-KILL", "-P", str(os.getpid()), "-f", str(tmp_path)], check=True)
             monkeypatch.undo()
 
-    monkeypatch.setattr(loop, "judge", judge_and_lose)
+    monkeypatch.setattr(loop, "note", note_and_lose)
     with pytest.raises(TwelvefoldError, match=r"process 1 of 2 was ended by SIGKILL.*memory.*start the same command"):
         train(recipe, toy.prepared, toy.regions, tmp_path)
     assert json.loads((tmp_path / "checkpoints/latest/state.json").read_text())["iteration"] == 2

@@ -111,9 +111,9 @@ class TrainingChoice(Strict, frozen=True, kw_only=True):
     curriculum_fraction: Share = 0.1
     """Share of all iterations that the first group has for itself."""
     evaluations_per_epoch: Count = 1
-    """Validations per task epoch; 1 is the paper's."""
+    """How often stop-and-go looks at a task per task epoch; 1 is the paper's."""
     evaluate_within: CountOrAll = 0
-    """Validate every task at least once in so many iterations, however long its epoch; 0: no such bound."""
+    """Also validate all tasks every so many iterations, for people to see: stop-and-go doesn't look. 0: don't."""
     validation_examples: CountOrAll = 500
     """Validation examples per task and evaluation, the first so many; 0: all."""
     checkpoint_every: Count = 100

@@ -27,6 +27,7 @@ class Counters:
     iteration: int = 0
     seconds: float = 0.0
     scores: dict[str, float] = field(default_factory=dict)
+    best_scores: dict[str, float] = field(default_factory=dict)
     best_average: float | None = None
     peak_memory_gb: float = 0.0
 
