@@ -130,7 +130,7 @@ e.extract(Path({str(data)!r}), Path({str(out)!r}), processes=1)
     assert not (out / "detected" / "store.json").exists()
     (out / "detected" / ".000002.regions.abcd.tmp").write_bytes(b"half")  # as a kill in the midst of writing leaves it
     monkeypatch.setattr(module, "BLOCK", 2)
-    summary = extract(data, out, processes=1)
+    summary = extract(data, out, processes=2)  # and the number of processes does not matter
     assert summary.looked_at == 4
     assert content(summary) == content(done)
     again = extract(data, out, processes=1)
@@ -138,33 +138,25 @@ e.extract(Path({str(data)!r}), Path({str(out)!r}), processes=1)
     assert content(again) == content(done)
 
 
-def test_two_ranks_leave_the_same_bytes(
-    done: ExtractSummary, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "regions"
-    code = f"""
-from pathlib import Path
-import twelvefold.extract as e
-e.BLOCK = 2
-e.extract(Path({str(data)!r}), Path({str(out)!r}), processes=1)
-"""
-    second = {"RANK": "1", "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen([sys.executable, "-c", code], env=os.environ | second) as other:
-        monkeypatch.setattr(module, "BLOCK", 2)
-        monkeypatch.setenv("RANK", "0")
-        monkeypatch.setenv("WORLD_SIZE", "2")
-        summary = extract(data, out, processes=1)
-        assert other.wait(60) == 0
-    assert summary.looked_at == 4
-    assert content(summary) == content(done)
-
-
-def test_several_processes_leave_the_same_bytes(
+def test_two_ranks_share_the_work_and_leave_the_same_bytes(
     done: ExtractSummary, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BLOCK", 2)
-    summary = extract(data, tmp_path / "regions", processes=2)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "PATIENCE_SECONDS", 0.0)  # the other rank never comes
+        with pytest.raises(TwelvefoldError, match="1 of 3 blocks"):
+            extract(data, tmp_path / "regions", processes=1)
+    monkeypatch.setenv("RANK", "1")
+    assert extract(data, tmp_path / "regions", processes=1).looked_at == 2
+    assert not (tmp_path / "regions" / "detected" / "store.json").exists()  # rank 0 finishes, nobody else
+    monkeypatch.setenv("RANK", "0")
+    summary = extract(data, tmp_path / "regions", processes=1)
+    assert summary.looked_at == 0
     assert content(summary) == content(done)
+    with pytest.raises(TwelvefoldError, match="begin anew"):
+        extract(data, tmp_path / "regions", processes=1, resume=False)
 
 
 def test_weights_exchanged_on_the_way_are_noticed(tmp_path: Path) -> None:

@@ -82,7 +82,10 @@ class Block(nn.Module):
 
 @dataclass(slots=True)
 class Maps:
-    """One pass over B pictures: the pictures (B, 3, H, W), a stride-4 map and a stride-8 map (B, 64, ...)."""
+    """One pass over B pictures: the pictures (B, 3, H, W), a stride-4 map and a stride-8 map (B, 64, ...).
+
+    ``fine`` lies in memory channel by channel, as RoIAlign reads it; it is read twice.
+    """
 
     picture: Tensor
     fine: Tensor
@@ -117,7 +120,7 @@ class Backbone(nn.Module):
         top = self.lateral["8"](x8) + F.interpolate(top, scale_factor=2.0)
         coarse = self.smooth(top)
         fine = self.lateral["4"](x4) + F.interpolate(coarse, scale_factor=2.0)
-        return Maps(pictures, fine, coarse)
+        return Maps(pictures, fine.float().contiguous(), coarse)
 
 
 class ProposalHead(nn.Module):
@@ -186,7 +189,7 @@ class RegionHeads(RoIHeads):  # type: ignore[misc]  # torchvision carries no typ
 
     def look(self, maps: Maps, boxes: list[Tensor]) -> Tensor:
         """What the stride-4 map holds of every box: (N, 1152)."""
-        pooled = roi_align(maps.fine.float().contiguous(), boxes, POOL, 0.25, sampling_ratio=2, aligned=True)
+        pooled = roi_align(maps.fine, boxes, POOL, 0.25, sampling_ratio=2, aligned=True)
         seen: Tensor = self.trunk(pooled.contiguous(memory_format=torch.channels_last))
         return seen
 
@@ -197,7 +200,7 @@ class RegionHeads(RoIHeads):  # type: ignore[misc]  # torchvision carries no typ
 
     def describe(self, maps: Maps, boxes: list[Tensor], seen: Tensor) -> Described:
         """Second look: crop every box from the picture itself and join it to what the map holds."""
-        crops = roi_align(maps.picture, boxes, CROP, 1.0, sampling_ratio=2, aligned=True)
+        crops = roi_align(maps.picture.contiguous(), boxes, CROP, 1.0, sampling_ratio=2, aligned=True)
         features = self.feature(
             torch.cat([seen, self.pixels(crops.contiguous(memory_format=torch.channels_last))], dim=1)
         )
