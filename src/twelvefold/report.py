@@ -227,7 +227,8 @@ def lead(found: Found) -> str:
         if not course.ended and course.iterations < course.planned:
             parts.append(f"The training is not finished: {course.planned:,} rounds are planned.")
     if found.stages:
-        parts.append(f"Everything, from {next(iter(found.stages))} on, took {page.duration(found.seconds)}.")
+        names = list(found.stages)
+        parts.append(f"All stages, from {names[0]} to {names[-1]}, took {page.duration(found.seconds)}.")
     return " ".join(parts)
 
 
