@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +34,7 @@ from twelvefold.store import files
 from twelvefold.store.prepared import Prepared
 from twelvefold.store.regions import RegionStore
 from twelvefold.training import optimiser as optimisers
+from twelvefold.training.ahead import ahead
 from twelvefold.training.checkpoints import Checkpoints
 from twelvefold.training.events import EventLog
 from twelvefold.training.interrupts import Interrupted, Interrupts
@@ -77,6 +78,7 @@ class Run:
     recipe: Recipe
     choice: TrainingChoice
     tasks: dict[str, Task]
+    batches: dict[str, Iterator[list[Batch]]]
     iterations: int
     model: Model
     parameters: list[nn.Parameter]
@@ -167,20 +169,19 @@ def learn(work: Run) -> None:
 def step(work: Run, task: Task, iteration: int) -> tuple[float, bool]:
     """One update of trunk and head by one batch of one task: its loss (a mean, unscaled), and whether to stop.
 
-    The batch is cut into shares, one for each rank and each part of an accumulation; a share counts by its
-    number of examples, so that the update is that of the whole batch.
+    Each rank computes its parts of the batch; a part counts by its number of examples, so that the update is
+    that of the whole batch.
 
     Raises:
         TwelvefoldError: the loss or the gradient is not finite; nothing was updated then.
     """
-    ranks, parts = work.ranks, work.choice.accumulation
+    ranks, odd = work.ranks, list[str]()
     seed(work, task, iteration)
     work.optimiser.zero_grad(set_to_none=True)  # other heads stay without a gradient: optimiser.py says why
     totals = torch.zeros(3, device=ranks.device)  # examples, sum of their losses, ranks that were asked to stop
     totals[2] = float(work.asked.to_stop)
-    number, odd = work.counters.steps[task.spec.name], list[str]()
-    for part in range(parts):
-        batch = on(ranks.device, task.train.train_batch(number, ranks.rank * parts + part, ranks.count * parts))
+    for part in next(work.batches[task.spec.name]):
+        batch = on(ranks.device, part)
         logits = work.model(batch)
         summed = task.loss(logits, batch) * len(batch.example_ids)
         torch.autograd.backward(summed * task.scale)
@@ -194,6 +195,12 @@ def step(work: Run, task: Task, iteration: int) -> tuple[float, bool]:
     work.optimiser.step()
     work.progress.stepped(task.spec.name, loss / examples, int(examples))
     return loss / examples, asked > 0
+
+
+def parts(task: Task, ranks: Ranks, accumulation: int, number: int) -> list[Batch]:
+    """This rank's share of a task's batch of step ``number``, cut into the parts of an accumulation."""
+    first, of = ranks.rank * accumulation, ranks.count * accumulation
+    return [task.train.train_batch(number, first + part, of) for part in range(accumulation)]
 
 
 def is_watched(work: Run, iteration: int) -> bool:
@@ -346,10 +353,12 @@ def assemble(
         checkpoints.load(model, optimiser)
         stop_and_go.load_state_dict(state["stop_and_go"])
         counters = Counters(**{f.name: state[f.name] for f in dataclasses.fields(Counters)})
+    make = {name: partial(parts, task, ranks, choice.accumulation) for name, task in tasks.items()}
     return Run(
         recipe=recipe,
         choice=choice,
         tasks=tasks,
+        batches={name: ahead(make[name], counters.steps[name], choice.loaders) for name in tasks},
         iterations=iterations,
         model=model,
         parameters=list(model.parameters()),

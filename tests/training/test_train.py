@@ -234,6 +234,13 @@ def test_a_curriculum_trains_its_group_alone_at_first_and_no_other_head(toy: Toy
     assert ("vqav2", 3) not in judged
 
 
+def test_batches_made_ahead_are_the_same_and_go_on_after_an_interrupt(toy: Toy, whole: Path, tmp_path: Path) -> None:
+    train_one_iteration(toy, toy.recipe(loaders=1), tmp_path)
+    train(toy.recipe(loaders=1), toy.prepared, toy.regions, tmp_path)
+    assert same(weights(tmp_path), weights(whole))
+    assert happened(tmp_path)[-1] == happened(whole)[-1]
+
+
 def test_stopped_tasks_step_once_in_a_gap_and_only_they(toy: Toy, tmp_path: Path) -> None:
     """With a rate too small to learn anything every score stands still: stop after the third evaluation."""
     recipe = toy.recipe(lr_factor=1e-9, iterations=12, evaluations_per_epoch=5, gap=4)

@@ -122,6 +122,8 @@ class TrainingChoice(Strict, frozen=True, kw_only=True):
     """Older checkpoints to keep besides latest and best."""
     processes: Count = 1
     """Processes that share every batch, one thread each on a CPU, one GPU each where there are some."""
+    loaders: CountOrAll = 0
+    """Processes per task that make its batches ahead of time, for a GPU not to wait; 0: made when needed."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     tensorboard: bool = True
     """Write TensorBoard files too, where TensorBoard is installed."""

@@ -14,7 +14,14 @@ from twelvefold.store import files
 from twelvefold.training.checkpoints import Checkpoints
 from twelvefold.training.recipe import Recipe
 
-FREE = ("training.processes", "training.device", "training.tensorboard", "training.keep", "training.checkpoint_every")
+FREE = (
+    "training.processes",
+    "training.device",
+    "training.tensorboard",
+    "training.keep",
+    "training.checkpoint_every",
+    "training.loaders",
+)
 """Values that may change between the parts of one run, besides all of ``[evaluation]``: none decides what is learnt
 (with other ``processes`` or on another ``device`` sums are rounded otherwise)."""
 
