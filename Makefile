@@ -15,7 +15,7 @@ demo: .venv/.ready  ## build the world, train one model on all twelve tasks, eva
 	$(PY) -m twelvefold demo
 
 test: .venv/.ready  ## every test
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
 lint: .venv/.ready
 	$(PY) -m ruff check .

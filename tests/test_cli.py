@@ -1,0 +1,58 @@
+"""The command line: help that teaches, errors that name the closest word, the three exit codes."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from twelvefold import cli
+from twelvefold.training.recipe import Recipe, shipped
+
+COMMANDS = ("demo", "world", "extract", "prepare", "train", "evaluate", "blind", "report", "recipes")
+
+
+def leave(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        cli.main(arguments)
+    return int(left.value.code or 0)
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "detector train", "detector evaluate"])
+def test_every_commands_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave(*command.split(), "--help") == 0
+    assert f"twelvefold {command} " in capsys.readouterr().out.replace("Usage: twelvefold", "")
+
+
+def test_the_programs_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("--help") == 0
+    shown = capsys.readouterr().out
+    assert [command for command in (*COMMANDS, "detector") if command not in shown] == []
+
+
+def test_a_misspelt_command_gets_the_closest_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("trian") == 2
+    assert "train" in capsys.readouterr().err
+
+
+def test_bad_input_is_said_in_a_sentence_with_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("world", str(tmp_path / "w"), "--images", "3") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("twelvefold: ")
+    assert "Traceback" not in said
+
+
+def test_an_unknown_recipe_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    assert leave("train", "dmeo", str(tmp_path), "--prepared", "nowhere", "--regions", "nowhere") == 2
+    assert not (tmp_path / "recipe.toml").exists()
+
+
+def test_recipes_are_listed_and_printed_as_a_start_for_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("recipes", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == shipped()
+    assert leave("recipes", "demo") == 0
+    assert Recipe.parse(capsys.readouterr().out) == Recipe.load("demo")
+    assert leave("recipes", "demo", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["name"] == tomllib.loads('name = "demo"')["name"]
