@@ -32,31 +32,17 @@ from twelvefold.model import Model
 from twelvefold.schema import Batch, TaskSpec, TwelvefoldError
 from twelvefold.store import files
 from twelvefold.store.prepared import Prepared
-from twelvefold.store.regions import RegionStore
 from twelvefold.training import optimiser as optimisers
 from twelvefold.training.ahead import ahead
 from twelvefold.training.checkpoints import Checkpoints
 from twelvefold.training.events import EventLog
 from twelvefold.training.interrupts import Interrupted, Interrupts
 from twelvefold.training.live import Progress
-from twelvefold.training.order import RoundRobin, is_judged, longest
+from twelvefold.training.order import RoundRobin, is_due, longest
 from twelvefold.training.ranks import Ranks, companions, joined, reduce_gradients
 from twelvefold.training.recipe import Recipe, TrainingChoice
-from twelvefold.training.runs import Counters, begin, check_same_data
+from twelvefold.training.runs import Counters, TrainSummary, begin, check_same_data, is_finished, summary
 from twelvefold.training.stop_and_go import StopAndGo
-
-
-@dataclass(frozen=True, slots=True)
-class TrainSummary:
-    """A finished run. ``scores``: the last validation scores, 0..1, by task; ``steps``: updates, by task."""
-
-    run: Path
-    checkpoint: Path
-    iterations: int
-    seconds: float
-    steps: Mapping[str, int]
-    scores: Mapping[str, float]
-    peak_memory_gb: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +102,7 @@ def train(recipe: Recipe, prepared: Path, regions: Path, run: Path, *, resume: b
         stack.enter_context(companions(recipe.training.processes, command))
         ranks = stack.enter_context(joined(recipe.training.device))
         asked = stack.enter_context(Interrupts())
-        work = assemble(recipe, specs, Prepared.open(prepared), open_regions(regions), run, ranks, asked)
+        work = assemble(recipe, specs, Prepared.open(prepared), RegionSource.open(regions), run, ranks, asked)
         with work.log, work.progress:
             announce(work)
             learn(work)
@@ -132,6 +118,7 @@ def learn(work: Run) -> None:
     """
     counters, choice = work.counters, work.choice
     base_rate = choice.lr_factor * min(task.spec.lr for task in work.tasks.values())
+    judged_from = choice.stop_from_fraction * work.iterations
     began = time.monotonic() - counters.seconds
 
     for iteration in range(counters.iteration + 1, work.iterations + 1):
@@ -146,10 +133,10 @@ def learn(work: Run) -> None:
                 losses[name], asked = step(work, work.tasks[name], iteration)
                 counters.steps[name] += 1
                 to_stop = to_stop or asked
-            judged = is_judged(iteration, work.tasks[name].train.steps_per_epoch, choice.evaluations_per_epoch)
-            if judged or is_watched(work, iteration):
+            due = is_due(iteration, work.tasks[name].train.steps_per_epoch, choice.evaluations_per_epoch)
+            if due or is_watched(work, iteration):
                 score, examples = validate(work, work.tasks[name])
-                event = judge(work, name, score) if judged else None
+                event = judge(work, name, score) if due and iteration > judged_from else None
                 counters.seconds = time.monotonic() - began
                 note(work, name, score, examples, event, iteration)
 
@@ -398,12 +385,6 @@ def seen_pieces(tasks: Mapping[str, Task]) -> tuple[int, ...]:
     return (*special, *sorted(seen.difference(special)))
 
 
-def open_regions(folder: Path) -> RegionSource:
-    """The stores that ``extract`` left in a folder."""
-    given = folder / "given"
-    return RegionSource(RegionStore.open(folder / "detected"), RegionStore.open(given) if given.exists() else None)
-
-
 def open_log(run: Path, state: dict[str, Any] | None, choice: TrainingChoice, ranks: Ranks) -> EventLog:
     """The event log, cut back to the checkpoint that the run goes on from."""
     if not ranks.first:
@@ -431,28 +412,6 @@ def announce(work: Run) -> None:
         state = work.stop_and_go.states[name]
         row.steps, row.score = counters.steps[name], counters.scores.get(name)
         row.best, row.stopped = counters.best_scores.get(name), state.stopped
-
-
-def is_finished(checkpoints: Checkpoints) -> bool:
-    """Whether the latest checkpoint is that of the last iteration."""
-    state = checkpoints.state()
-    return state is not None and state["iteration"] == state["iterations"]
-
-
-def summary(run: Path, checkpoints: Checkpoints) -> TrainSummary:
-    """What the latest checkpoint says of a run."""
-    state = checkpoints.state()
-    if state is None:
-        raise TwelvefoldError(f"{run} has no checkpoint; train it first")
-    return TrainSummary(
-        run=run,
-        checkpoint=checkpoints.latest,
-        iterations=state["iteration"],
-        seconds=state["seconds"],
-        steps=state["steps"],
-        scores=state["scores"],
-        peak_memory_gb=state["peak_memory_gb"],
-    )
 
 
 def main() -> int:

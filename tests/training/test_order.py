@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twelvefold.schema import FamilyName, TaskSpec, TwelvefoldError
-from twelvefold.training.order import RoundRobin, is_judged, longest
+from twelvefold.training.order import RoundRobin, is_due, longest
 
 
 def spec(name: str, family: FamilyName, epochs: int = 20) -> TaskSpec:
@@ -40,4 +40,4 @@ def test_the_longest_task_sets_the_iterations() -> None:
     [(4, 1, [4, 8, 12]), (4, 2, [2, 4, 6, 8, 10, 12]), (100, 1, []), (1, 3, [*range(1, 13)])],
 )
 def test_stop_and_go_looks_once_per_task_epoch_or_as_often_as_asked(epoch: int, per_epoch: int, due: list[int]) -> None:
-    assert [i for i in range(1, 13) if is_judged(i, epoch, per_epoch)] == due
+    assert [i for i in range(1, 13) if is_due(i, epoch, per_epoch)] == due

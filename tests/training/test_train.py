@@ -249,6 +249,9 @@ def test_stopped_tasks_step_once_in_a_gap_and_only_they(toy: Toy, tmp_path: Path
     assert {(e["task"], e["iteration"]) for e in events if e["event"] == "stop"} == {(task, 3) for task in TASKS}
     stepped = {e["iteration"]: set(e["losses"]) for e in events if e["event"] == "step"}
     assert [i for i in stepped if stepped[i]] == [1, 2, 3, 4, 8, 12]
+    later = toy.recipe(lr_factor=1e-9, iterations=12, evaluations_per_epoch=5, stop_from_fraction=0.5)
+    train(later, toy.prepared, toy.regions, tmp_path / "later")
+    assert {e["iteration"] for e in happened(tmp_path / "later") if e["event"] == "stop"} == {9}
     always = toy.recipe(lr_factor=1e-9, iterations=12, evaluations_per_epoch=5, stop_and_go=False)
     train(always, toy.prepared, toy.regions, tmp_path / "always")
     assert all(set(e["losses"]) == set(TASKS) for e in happened(tmp_path / "always") if e["event"] == "step")

@@ -49,7 +49,7 @@ def longest(specs: Sequence[TaskSpec], epoch_iterations: Mapping[str, int]) -> i
     return max(spec.epochs * epoch_iterations[spec.name] for spec in specs)
 
 
-def is_judged(iteration: int, epoch_iterations: int, per_epoch: int = 1) -> bool:
-    """Whether stop-and-go looks at a task after ``iteration``: i mod n_t = 0, the clock running while it is stopped
-    too. ``per_epoch`` divides n_t. Paper: once per task epoch."""
+def is_due(iteration: int, epoch_iterations: int, per_epoch: int = 1) -> bool:
+    """Whether a task is validated, and judged, after ``iteration``: i mod n_t = 0; the clock runs while it is
+    stopped too. ``per_epoch`` divides n_t. Paper: once per task epoch."""
     return iteration % max(1, epoch_iterations // per_epoch) == 0

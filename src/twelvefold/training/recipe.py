@@ -102,6 +102,9 @@ class TrainingChoice(Strict, frozen=True, kw_only=True):
     stop_and_go: bool = True
     """Dynamic stop-and-go (Algorithm 1); false: every task steps in every iteration."""
     stop_and_go_rule: Literal["paper", "original_cooldown"] = "paper"
+    stop_from_fraction: Share = 0.0
+    """Share of all iterations before stop-and-go begins to look; the paper's is 0. A model from scratch stands at
+    chance for a while, which is not convergence."""
     gap: Count = 4
     """A stopped task steps once in so many iterations; the paper's delta."""
     grounding_loss: Literal["sigmoid", "softmax"] = "sigmoid"

@@ -1,4 +1,4 @@
-"""A run's folder when training begins: is it empty, the same run to go on with, or another one?"""
+"""A run's folder when training begins (is it empty, the same run to go on with, or another?), and when it is done."""
 
 from __future__ import annotations
 
@@ -37,6 +37,19 @@ class Counters:
     best_scores: dict[str, float] = field(default_factory=dict)
     best_average: float | None = None
     peak_memory_gb: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSummary:
+    """A finished run. ``scores``: the last validation scores, 0..1, by task; ``steps``: updates, by task."""
+
+    run: Path
+    checkpoint: Path
+    iterations: int
+    seconds: float
+    steps: Mapping[str, int]
+    scores: Mapping[str, float]
+    peak_memory_gb: float
 
 
 def begin(recipe: Recipe, run: Path, checkpoints: Checkpoints, *, resume: bool = True) -> None:
@@ -81,6 +94,28 @@ def check_same_data(begun: Mapping[str, str], now: Mapping[str, str], run: Path)
             f"{run} was begun with other data than it is to go on with: {', '.join(changed)} changed since. "
             "Bring them back, or train anew in another folder"
         )
+
+
+def is_finished(checkpoints: Checkpoints) -> bool:
+    """Whether the latest checkpoint is that of the last iteration."""
+    state = checkpoints.state()
+    return state is not None and state["iteration"] == state["iterations"]
+
+
+def summary(run: Path, checkpoints: Checkpoints) -> TrainSummary:
+    """What the latest checkpoint says of a run."""
+    state = checkpoints.state()
+    if state is None:
+        raise TwelvefoldError(f"{run} has no checkpoint; train it first")
+    return TrainSummary(
+        run=run,
+        checkpoint=checkpoints.latest,
+        iterations=state["iteration"],
+        seconds=state["seconds"],
+        steps=state["steps"],
+        scores=state["scores"],
+        peak_memory_gb=state["peak_memory_gb"],
+    )
 
 
 def _flat(table: dict[str, object], path: str = "") -> dict[str, object]:
