@@ -33,7 +33,7 @@ from twelvefold.schema import Batch, TaskSpec, TwelvefoldError
 from twelvefold.store import files
 from twelvefold.store.prepared import Prepared
 from twelvefold.training import optimiser as optimisers
-from twelvefold.training.ahead import ahead
+from twelvefold.training.ahead import ahead, on
 from twelvefold.training.checkpoints import Checkpoints
 from twelvefold.training.events import EventLog
 from twelvefold.training.interrupts import Interrupted, Interrupts
@@ -269,18 +269,6 @@ def seed(work: Run, task: Task, iteration: int) -> None:
     place = list(work.tasks).index(task.spec.name)
     words = np.random.SeedSequence([abs(work.recipe.seed), iteration, place, work.ranks.rank]).generate_state(1)
     torch.manual_seed(int(words[0]))
-
-
-def on(device: torch.device, batch: Batch) -> Batch:
-    """The batch with its tensors on ``device``."""
-    if device.type == "cpu":
-        return batch
-    moved: dict[str, Any] = {}
-    for field in dataclasses.fields(batch):
-        value = getattr(batch, field.name)
-        if isinstance(value, Tensor):
-            moved[field.name] = value.to(device, non_blocking=True)
-    return dataclasses.replace(batch, **moved)
 
 
 def not_finite(logits: Tensor, batch: Batch) -> list[str]:

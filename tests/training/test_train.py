@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from twelvefold import train as loop
+from twelvefold.batches.tasks import TaskBatches
 from twelvefold.model import Model
 from twelvefold.schema import Batch, TwelvefoldError
 from twelvefold.train import train
@@ -305,14 +306,15 @@ def test_lost_companion_is_named_and_two_ranks_go_on_exactly(
 def test_loss_that_is_no_number_stops_before_the_update_and_says_where(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    on = loop.on
+    made = TaskBatches.train_batch
 
-    def poison(device: torch.device, batch: Batch) -> Batch:
+    def poison(self: TaskBatches, step: int, rank: int = 0, ranks: int = 1) -> Batch:
+        batch = made(self, step, rank, ranks)
         if "refcoco-7" in batch.example_ids:
             batch.features[batch.example_ids.index("refcoco-7")] = float("nan")
-        return on(device, batch)
+        return batch
 
-    monkeypatch.setattr(loop, "on", poison)
+    monkeypatch.setattr(TaskBatches, "train_batch", poison)
     with pytest.raises(
         TwelvefoldError, match=r"task refcoco, iteration \d: the loss is nan.*Examples: refcoco-7\. Last"
     ):

@@ -1,11 +1,15 @@
-"""Batches made ahead of time by other processes, for a GPU that would wait. Which ones is not theirs to say."""
+"""Batches on their way to where they are computed: made ahead of time by other processes, moved to a GPU."""
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 from collections.abc import Callable, Iterator
 from itertools import count
+from typing import Any
 
+import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from twelvefold.schema import Batch
@@ -30,6 +34,18 @@ def ahead(make: Make, first: int, workers: int) -> Iterator[list[Batch]]:
         worker_init_fn=_leave_interrupts,
     )
     return iter(loader)
+
+
+def on(device: torch.device, batch: Batch) -> Batch:
+    """The batch with its tensors on ``device``."""
+    if device.type == "cpu":
+        return batch
+    moved: dict[str, Any] = {}
+    for field in dataclasses.fields(batch):
+        value = getattr(batch, field.name)
+        if isinstance(value, Tensor):
+            moved[field.name] = value.to(device, non_blocking=True)
+    return dataclasses.replace(batch, **moved)
 
 
 class _Steps(Dataset[list[Batch]]):
