@@ -7,11 +7,10 @@ Paper: section 3 takes the detector as given; this is where ours comes from.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import asdict
 from itertools import count
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from twelvefold.vision.detector import Detector, Words
 from twelvefold.vision.pictures import RGB, open_picture, to_tensor
 from twelvefold.vision.scoring import Measures, Truth, measure
 from twelvefold.vision.training import Lesson, Schedule, Student, fit
+from twelvefold.workers import pool
 from twelvefold.world.draw import photograph
 from twelvefold.world.kinds import COLOURS, KINDS, PATTERNS, SIZES
 from twelvefold.world.scene import Scene, make_scene
@@ -56,9 +56,9 @@ def train_detector(
         )
     with ExitStack() as stack:
         stack.enter_context(lock_folder(out))
-        pool = stack.enter_context(ProcessPoolExecutor(workers, get_context("spawn"))) if workers else None
+        drawers = stack.enter_context(pool(workers)) if workers else None
         student = Student(WORDS, Schedule(pictures=pictures, batch=batch, lr=lr), seed)
-        fit(student, lambda place: _lessons(seed, batch, place, pool), out)
+        fit(student, lambda place: _lessons(seed, batch, place, drawers), out)
     return evaluate_detector(out / "detector.safetensors")
 
 
@@ -97,13 +97,13 @@ def _drawn(seed: int, index: int) -> tuple[RGB, Truth]:
     return open_picture(photograph(scene)), _truth(scene)
 
 
-def _lessons(seed: int, batch: int, place: tuple[int, int], pool: Executor | None) -> Iterator[Lesson]:
+def _lessons(seed: int, batch: int, place: tuple[int, int], drawers: Executor | None) -> Iterator[Lesson]:
     """Endless batches of one shape each, from window ``place[0]`` on, without the first ``place[1]`` of its batches."""
     first, taken = place
-    ahead = _window(seed, first, pool)
+    ahead = _window(seed, first, drawers)
     for window in count(first):
         drawn = list(ahead)
-        ahead = _window(seed, window + 1, pool)
+        ahead = _window(seed, window + 1, drawers)
         by_shape: dict[tuple[int, ...], list[tuple[RGB, Truth]]] = {}
         for pair in drawn:
             by_shape.setdefault(pair[0].shape, []).append(pair)
@@ -119,11 +119,11 @@ def _mixed(groups: list[list[tuple[RGB, Truth]]], window: int) -> list[list[tupl
     return [groups[i] for i in order]
 
 
-def _window(seed: int, window: int, pool: Executor | None) -> Iterator[tuple[RGB, Truth]]:
+def _window(seed: int, window: int, drawers: Executor | None) -> Iterator[tuple[RGB, Truth]]:
     """The pictures of one window; drawn when asked for, or at once by other processes."""
     indices = range(window * WINDOW, (window + 1) * WINDOW)
     seeds = [seed] * WINDOW
-    return pool.map(_drawn, seeds, indices, chunksize=8) if pool else map(_drawn, seeds, indices)
+    return drawers.map(_drawn, seeds, indices, chunksize=8) if drawers else map(_drawn, seeds, indices)
 
 
 def _lesson(group: list[tuple[RGB, Truth]], place: tuple[int, int]) -> Lesson:

@@ -14,12 +14,11 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ from twelvefold.store.files import digest_file, digest_value, lock_folder, read_
 from twelvefold.store.regions import ShardWriter, finish_store, read_head
 from twelvefold.vision.detector import MAX_REGIONS, Arithmetic, Detector, best_arithmetic
 from twelvefold.vision.pictures import RGB, PictureError, open_picture, working_size
+from twelvefold.workers import pool
 
 BLOCK = 256
 """Pictures in a block: two to ten seconds of work, what a kill costs at most."""
@@ -241,9 +241,9 @@ def _work_in_pool(
 
     Raises: TwelvefoldError where one of them was killed.
     """
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_begin, initargs=(setting,))
+    workers = pool(processes, _begin, setting)
     try:
-        tasks = {pool.submit(_block_of_mine, number, blocks[number]): number for number in todo}
+        tasks = {workers.submit(_block_of_mine, number, blocks[number]): number for number in todo}
         for task in as_completed(tasks):
             task.result()
             bar.advance(len(blocks[tasks[task]]))
@@ -253,7 +253,7 @@ def _work_in_pool(
             "the same call goes on from them, with fewer processes if need be"
         ) from error
     finally:
-        pool.shutdown(cancel_futures=True)
+        workers.shutdown(cancel_futures=True)
 
 
 @contextmanager
