@@ -47,14 +47,14 @@ VERSION = 1
 """Raise it when a change here changes figures."""
 
 WIDTH = 128
-BUCKETS = 1 << 15
+BUCKETS = 1 << 13
 """Rows of the word table: single pieces and hashed pairs of neighbours share them."""
 
 SLOTS = 64
 """Places of a row among the rows; later ones share the last."""
 
-STEPS = 400
-PATIENCE_STEPS = 50
+STEPS = 300
+PATIENCE_STEPS = 60
 """Steps between two looks at the validation split; the best look is kept, so that a small task can't overfit."""
 
 VALIDATION = 1000
@@ -75,9 +75,11 @@ class BlindNetwork(nn.Module):
     def __init__(self, task: TaskSpec, head: HeadSpec, feature_size: int, sight: Sight) -> None:
         super().__init__()
         self.family, self.sight, self.pairs = task.family, sight, head.pairs
-        self.words = nn.EmbeddingBag(BUCKETS, WIDTH, mode="mean", padding_idx=0)
-        self.slots = nn.Embedding(SLOTS, WIDTH)
-        self.regions = nn.Sequential(nn.Linear(feature_size + 5, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH))
+        if sight == "text":
+            self.words = nn.EmbeddingBag(BUCKETS, WIDTH, mode="mean", padding_idx=0)
+            self.slots = nn.Embedding(SLOTS, WIDTH)
+        else:
+            self.regions = nn.Sequential(nn.Linear(feature_size + 5, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH))
         width = WIDTH if sight == "text" or task.family == "grounding" else 2 * WIDTH
         outputs = max(1, len(head.outputs))
         self.out = nn.Sequential(nn.Linear(width * head.pairs, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, outputs))
@@ -128,9 +130,10 @@ def fit(task: TaskSpec, sight: Sight, train: TaskBatches, val: TaskBatches, *, s
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = BlindNetwork(task, train.head, train.source.feature_size, sight)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=LR, weight_decay=0.01)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=LR, weight_decay=0.01, fused=True)
     family = families.of(task.family)
     best, kept = -1.0, copy.deepcopy(network.state_dict())
+    looks = list(val.eval_batches(BATCH))
     for step in range(STEPS):
         batch = train.train_batch(step)
         for group in optimiser.param_groups:
@@ -139,7 +142,7 @@ def fit(task: TaskSpec, sight: Sight, train: TaskBatches, val: TaskBatches, *, s
         torch.autograd.backward(family.loss(network(batch), batch))
         optimiser.step()
         if (step + 1) % PATIENCE_STEPS == 0:
-            found = _mean_score(network, val)
+            found = _mean_score(network, val.task, looks)
             if found > best:
                 best, kept = found, copy.deepcopy(network.state_dict())
     network.load_state_dict(kept)
@@ -147,9 +150,9 @@ def fit(task: TaskSpec, sight: Sight, train: TaskBatches, val: TaskBatches, *, s
 
 
 @torch.inference_mode()
-def _mean_score(network: BlindNetwork, data: TaskBatches) -> float:
-    family = families.of(data.task.family)
-    given = [family.score(network(batch), batch) for batch in data.eval_batches(BATCH)]
+def _mean_score(network: BlindNetwork, task: TaskSpec, looks: Sequence[Batch]) -> float:
+    family = families.of(task.family)
+    given = [family.score(network(batch), batch) for batch in looks]
     return float(torch.cat(given).mean())
 
 

@@ -10,10 +10,10 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from cyclopts import App
+from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
@@ -21,6 +21,15 @@ from twelvefold.schema import Split, TwelvefoldError
 
 if TYPE_CHECKING:
     from twelvefold.training.recipe import Recipe
+
+Json = Annotated[bool, Parameter(help="Print what came of it as JSON.", negative="")]
+PREPARED, REGIONS = "What `twelvefold prepare` left", "What `twelvefold extract` left"
+Prepared = Annotated[Path | None, Parameter(help=f"{PREPARED}; RUN/prepared where left out.")]
+RecipeName = Annotated[str, Parameter(help="A shipped recipe by name, or a file of your own that ends in .toml.")]
+DataFolder = Annotated[Path, Parameter(help="A data folder; docs/design.md shows the layout.")]
+Run = Annotated[Path, Parameter(help="Folder of the run.")]
+Processes = Annotated[int, Parameter(help="Processes that share the tasks.")]
+Regions = Annotated[Path | None, Parameter(help=f"{REGIONS}; RUN/regions where left out.")]
 
 app = App(
     name="twelvefold",
@@ -46,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 @app.command
-def demo(out: Path = Path("runs/demo"), *, recipe: str = "demo", json: bool = False) -> int:
+def demo(out: Path = Path("runs/demo"), *, recipe: RecipeName = "demo", json: Json = False) -> int:
     """Do the whole job once: world, pictures to regions, tables, training, test scores, blind baselines, report.
 
     Every stage that is done already is not done again, so a stopped demo goes on.
@@ -60,10 +69,6 @@ def demo(out: Path = Path("runs/demo"), *, recipe: str = "demo", json: bool = Fa
     ----------
     out
         Folder of the run.
-    recipe
-        A shipped recipe by name, or a file of your own that ends in .toml; it has a [world] table.
-    json
-        Print the scores as JSON.
     """
     from twelvefold.demo import demo as work
 
@@ -73,7 +78,7 @@ def demo(out: Path = Path("runs/demo"), *, recipe: str = "demo", json: bool = Fa
 
 
 @app.command
-def world(out: Path, *, images: int = 2000, seed: int = 0, workers: int = 0, json: bool = False) -> int:
+def world(out: Path, *, images: int = 2000, seed: int = 0, workers: int = 0, json: Json = False) -> int:
     """Write the embedded world: pictures and their annotations in the twelve official formats.
 
     ```
@@ -90,8 +95,6 @@ def world(out: Path, *, images: int = 2000, seed: int = 0, workers: int = 0, jso
         Another seed, another world.
     workers
         Processes; 0: one per core. What is written does not depend on it.
-    json
-        Print what was made as JSON.
     """
     from twelvefold.world.write import world as work
 
@@ -103,7 +106,7 @@ def world(out: Path, *, images: int = 2000, seed: int = 0, workers: int = 0, jso
 
 
 @detector_app.command(name="train")
-def detector_train(out: Path, *, pictures: int = 30_000, seed: int = 0, workers: int = 0, json: bool = False) -> int:
+def detector_train(out: Path, *, pictures: int = 30_000, seed: int = 0, workers: int = 0, json: Json = False) -> int:
     """Train a detector on drawn pictures: boxes, kinds, colours, sizes and patterns.
 
     ```
@@ -120,8 +123,6 @@ def detector_train(out: Path, *, pictures: int = 30_000, seed: int = 0, workers:
         Of weights and pictures.
     workers
         Processes that draw ahead; 0: draw between steps.
-    json
-        Print the measures as JSON.
     """
     from twelvefold.detector import as_json, train_detector
 
@@ -132,7 +133,7 @@ def detector_train(out: Path, *, pictures: int = 30_000, seed: int = 0, workers:
 
 @detector_app.command(name="evaluate")
 def detector_evaluate(
-    weights: Path | None = None, *, pictures: int = 400, crowded: bool = False, json: bool = False
+    weights: Path | None = None, *, pictures: int = 400, crowded: bool = False, json: Json = False
 ) -> int:
     """Measure a detector on drawn pictures that it never saw: recall, mAP50, attributes.
 
@@ -148,8 +149,6 @@ def detector_evaluate(
         How many pictures.
     crowded
         Pictures of 10 to 20 things instead of 3 to 9.
-    json
-        Print the measures as JSON.
     """
     from twelvefold.detector import as_json, evaluate_detector
 
@@ -160,13 +159,15 @@ def detector_evaluate(
 
 @app.command
 def extract(
-    data: Path,
+    data: DataFolder,
     out: Path,
     *,
     processes: int = 2,
     weights: Path | None = None,
     max_regions: int = 16,
-    json: bool = False,
+    resume: bool = True,
+    skip_bad: bool = False,
+    json: Json = False,
 ) -> int:
     """Look at every picture of a data folder once and store its regions. Stop it anywhere; a second call goes on.
 
@@ -178,8 +179,6 @@ def extract(
 
     Parameters
     ----------
-    data
-        A data folder (`docs/design.md` shows the layout).
     out
         Folder for the stores `detected` and `given`.
     processes
@@ -188,12 +187,22 @@ def extract(
         A detector of your own.
     max_regions
         Regions kept per picture, best first.
-    json
-        Print the summary as JSON.
+    resume
+        `--no-resume` begins anew.
+    skip_bad
+        Pass over malformed records of the tasks that give boxes.
     """
     from twelvefold.extract import extract as work
 
-    summary = work(data, out, processes=processes, weights=weights, max_regions=max_regions)
+    summary = work(
+        data,
+        out,
+        processes=processes,
+        weights=weights,
+        max_regions=max_regions,
+        resume=resume,
+        skip_bad=skip_bad,
+    )
     rate = f", {summary.pictures_per_second:.0f} pictures/s" if summary.looked_at else ", already there"
     text = f"{out}: {summary.pictures:,} pictures, {summary.regions:,} regions, {summary.given_regions:,} given{rate}"
     unreadable = [f"unreadable: {key}: {reason}" for key, reason in summary.unreadable.items()]
@@ -203,14 +212,14 @@ def extract(
 
 @app.command
 def prepare(
-    data: Path,
+    data: DataFolder,
     regions: Path,
     out: Path,
     *,
-    recipe: str = "demo",
+    recipe: RecipeName = "demo",
     skip_bad: bool = False,
     without_regions: bool = False,
-    json: bool = False,
+    json: Json = False,
 ) -> int:
     """Read the official files of a recipe's tasks, clean their splits, and write memory-mapped tables.
 
@@ -222,22 +231,16 @@ def prepare(
 
     Parameters
     ----------
-    data
-        A data folder.
     regions
         The folder that `twelvefold extract` left.
     out
         Folder for the tables.
-    recipe
-        A shipped recipe by name or a .toml file: which tasks, clean or full splits, answer counts, reader options.
     skip_bad
         List malformed records and go on, instead of stopping at the first.
     without_regions
         Leave out examples whose picture has no regions, instead of stopping.
-    json
-        Print the counts as JSON.
     """
-    from twelvefold.demo import prepare_recipe
+    from twelvefold.prepare import prepare_recipe
 
     summary = prepare_recipe(_recipe(recipe), data, regions, out, skip_bad=skip_bad, without_regions=without_regions)
     if not json:
@@ -247,7 +250,15 @@ def prepare(
 
 
 @app.command
-def train(recipe: str, run: Path, *, prepared: Path, regions: Path, resume: bool = True, json: bool = False) -> int:
+def train(
+    recipe: RecipeName,
+    run: Run,
+    *,
+    prepared: Annotated[Path, Parameter(help=PREPARED)],
+    regions: Annotated[Path, Parameter(help=REGIONS)],
+    resume: bool = True,
+    json: Json = False,
+) -> int:
     """Train one model on all tasks of a recipe. A run that was stopped goes on exactly where it was.
 
     ```
@@ -256,18 +267,8 @@ def train(recipe: str, run: Path, *, prepared: Path, regions: Path, resume: bool
 
     Parameters
     ----------
-    recipe
-        A shipped recipe by name or a .toml file.
-    run
-        Folder of the run.
-    prepared
-        What `twelvefold prepare` left.
-    regions
-        What `twelvefold extract` left.
     resume
         `--no-resume` begins anew.
-    json
-        Print the summary as JSON.
     """
     from twelvefold.train import train as work
 
@@ -279,15 +280,15 @@ def train(recipe: str, run: Path, *, prepared: Path, regions: Path, resume: bool
 
 @app.command
 def evaluate(
-    run: Path,
+    run: Run,
     *,
-    prepared: Path | None = None,
-    regions: Path | None = None,
+    prepared: Prepared = None,
+    regions: Regions = None,
     checkpoint: str = "latest",
     split: Split = "test",
     tasks: tuple[str, ...] = (),
-    processes: int = 2,
-    json: bool = False,
+    processes: Processes = 2,
+    json: Json = False,
 ) -> int:
     """Score a run's model on the test sets of its tasks, with 95 % intervals; predictions are kept.
 
@@ -298,22 +299,12 @@ def evaluate(
 
     Parameters
     ----------
-    run
-        Folder of the run.
-    prepared
-        What `twelvefold prepare` left; RUN/prepared where left out.
-    regions
-        What `twelvefold extract` left; RUN/regions where left out.
     checkpoint
         latest, best, or a kept one.
     split
         test, or val.
     tasks
         Some of the tasks.
-    processes
-        Processes that share the tasks.
-    json
-        Print the scores as JSON.
     """
     from twelvefold.evaluate import evaluate as work
 
@@ -332,13 +323,13 @@ def evaluate(
 
 @app.command
 def blind(
-    run: Path,
+    run: Run,
     *,
-    prepared: Path | None = None,
-    regions: Path | None = None,
+    prepared: Prepared = None,
+    regions: Regions = None,
     seed: int = 0,
-    processes: int = 2,
-    json: bool = False,
+    processes: Processes = 2,
+    json: Json = False,
 ) -> int:
     """Find what the tasks give away without sight or without reading: chance, majority, two blind models.
 
@@ -350,18 +341,8 @@ def blind(
 
     Parameters
     ----------
-    run
-        Folder of the run.
-    prepared
-        What `twelvefold prepare` left; RUN/prepared where left out.
-    regions
-        What `twelvefold extract` left; RUN/regions where left out.
     seed
         Of the blind models.
-    processes
-        Processes that share the tasks.
-    json
-        Print the figures as JSON.
     """
     from twelvefold.blind import blind as work
     from twelvefold.blind import solved_blind
@@ -379,7 +360,7 @@ def blind(
 
 
 @app.command
-def report(run: Path, *, prepared: Path | None = None, images: Path | None = None, json: bool = False) -> int:
+def report(run: Run, *, prepared: Prepared = None, images: Path | None = None, json: Json = False) -> int:
     """Write report.html, one file to read, and report.json from what a run left.
 
     ```
@@ -388,14 +369,8 @@ def report(run: Path, *, prepared: Path | None = None, images: Path | None = Non
 
     Parameters
     ----------
-    run
-        Folder of the run.
-    prepared
-        What `twelvefold prepare` left; RUN/prepared where left out.
     images
         The data folder, for the examples' pictures; RUN/world where left out.
-    json
-        Print where the files are as JSON.
     """
     from twelvefold.report import report as work
 
@@ -405,7 +380,7 @@ def report(run: Path, *, prepared: Path | None = None, images: Path | None = Non
 
 
 @app.command
-def recipes(name: str = "", *, json: bool = False) -> int:
+def recipes(name: str = "", *, json: Json = False) -> int:
     """List the recipes that ship with the package, or print one, as a start for your own.
 
     ```
@@ -416,8 +391,6 @@ def recipes(name: str = "", *, json: bool = False) -> int:
     ----------
     name
         The recipe to print.
-    json
-        Print as JSON.
     """
     from importlib import resources
 

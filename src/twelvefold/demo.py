@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from twelvefold.blind import blind
 from twelvefold.evaluate import evaluate
 from twelvefold.extract import extract
-from twelvefold.prepare import PrepareSummary, prepare
+from twelvefold.prepare import prepare_recipe
 from twelvefold.progress import console
 from twelvefold.report import report
 from twelvefold.schema import TwelvefoldError
@@ -72,33 +72,6 @@ def demo(out: Path, *, recipe: Recipe) -> DemoSummary:
     return DemoSummary(
         pages.html, pages.json, scores.average, {name: s.score for name, s in scores.tasks.items()}, clock.seconds
     )
-
-
-def prepare_recipe(
-    recipe: Recipe, data: Path, regions: Path, out: Path, *, skip_bad: bool = False, without_regions: bool = False
-) -> PrepareSummary:
-    """``prepare`` with a recipe's tasks and values; a world's own reader options where the recipe sets none."""
-    options = {name: {**world_options(data).get(name, {}), **recipe.choice(name).options} for name in recipe.tasks}
-    limits = {name: limit for name in recipe.tasks if (limit := recipe.choice(name).max_examples) is not None}
-    return prepare(
-        data,
-        regions,
-        out,
-        tasks=recipe.tasks,
-        clean=recipe.data.clean,
-        min_count=recipe.data.min_count,
-        reader_options=options,
-        max_examples=limits,
-        skip_bad=skip_bad or recipe.data.skip_bad,
-        without_regions=without_regions,
-        processes=recipe.training.processes,
-    )
-
-
-def world_options(data: Path) -> Mapping[str, Mapping[str, Any]]:
-    """The reader options that a world states for itself: how long its held-out tails are. None for real data."""
-    about = data / "world.json"
-    return files.read_json(about)["reader_options"] if about.exists() else {}
 
 
 class _Clock:

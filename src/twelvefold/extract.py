@@ -33,7 +33,7 @@ from twelvefold.datasets.records import BadRecords
 from twelvefold.progress import Counter, counting
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError
 from twelvefold.store.files import digest_file, digest_value, lock_folder, read_json, remove_leftovers, write_json
-from twelvefold.store.regions import ShardWriter, finish_store, read_head
+from twelvefold.store.regions import MANIFEST, RegionStore, ShardWriter, finish_store, read_head
 from twelvefold.vision.detector import MAX_REGIONS, Arithmetic, Detector, best_arithmetic
 from twelvefold.vision.pictures import RGB, PictureError, open_picture, working_size
 from twelvefold.workers import pool
@@ -374,8 +374,12 @@ def _finish(setting: Setting, about: dict[str, Any], blocks: int, looked_at: int
     shards = [_shard(number) for number in range(blocks)]
     words = setting.detector().words
     info = {**about, "unreadable": unreadable}
-    stores = [finish_store(setting.out / name, shards, info=info, kinds=words.kinds) for name in STORES]
-    write_json(setting.out / "unreadable.json", unreadable)
+    folders = [setting.out / name for name in STORES]
+    if looked_at or not all((folder / MANIFEST).exists() for folder in folders):
+        write_json(setting.out / "unreadable.json", unreadable)
+        for folder in folders:
+            finish_store(folder, shards, info=info, kinds=words.kinds)
+    stores = [RegionStore.open(folder) for folder in folders]
     regions = [sum(read_head(store.folder / shard).regions for shard in shards) for store in stores]
     return ExtractSummary(
         detected=setting.out / "detected",

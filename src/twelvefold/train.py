@@ -12,12 +12,11 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,16 +25,17 @@ from torch import Tensor, nn
 from twelvefold import datasets, families
 from twelvefold.batches.regions import RegionSource
 from twelvefold.batches.tasks import TaskBatches
-from twelvefold.batches.text import CLS, MASK, PAD, SEP, UNK
+from twelvefold.batches.text import seen_pieces
 from twelvefold.families import grounding
 from twelvefold.model import Model
+from twelvefold.results.machine import machine
 from twelvefold.schema import Batch, TaskSpec, TwelvefoldError
 from twelvefold.store import files
 from twelvefold.store.prepared import Prepared
 from twelvefold.training import optimiser as optimisers
 from twelvefold.training.ahead import ahead, on
 from twelvefold.training.checkpoints import Checkpoints
-from twelvefold.training.events import EventLog
+from twelvefold.training.events import EventLog, open_log
 from twelvefold.training.interrupts import Interrupted, Interrupts
 from twelvefold.training.live import Progress
 from twelvefold.training.order import RoundRobin, is_due, longest
@@ -310,7 +310,7 @@ def assemble(
     heads = {spec.head: prepared.head(spec.name) for spec in specs}
     torch.manual_seed(recipe.seed)
     config = recipe.model_config(feature_size=regions.feature_size)
-    pieces = seen_pieces(tasks) if choice.word_pieces == "seen" else ()
+    pieces = seen_pieces(task.train.table for task in tasks.values()) if choice.word_pieces == "seen" else ()
     model = Model(config, specs, list(heads.values()), precision=choice.precision, word_pieces=pieces)
     model.to(ranks.device).train()
     optimiser = optimisers.build(
@@ -344,7 +344,7 @@ def assemble(
         checkpoints=checkpoints,
         made_from=made_from,
         ranks=ranks,
-        log=open_log(run, state, choice, ranks),
+        log=open_log(run, state, tensorboard=choice.tensorboard) if ranks.first else EventLog(Path(os.devnull)),
         progress=Progress(recipe.name, list(tasks), iterations, done=counters.iteration, enabled=ranks.first),
         asked=asked,
     )
@@ -361,27 +361,6 @@ def lesson(recipe: Recipe, spec: TaskSpec, scale: float, prepared: Prepared, reg
     return Task(spec, open_batches(split="train"), val, loss, family.score, scale)
 
 
-def seen_pieces(tasks: Mapping[str, Task]) -> tuple[int, ...]:
-    """[UNK], which stands for all others, the other special pieces, and every word piece of the training texts."""
-    seen: set[int] = set()
-    for task in tasks.values():
-        table = task.train.table
-        for place in range(len(table)):
-            for pair in range(len(table[place].pairs)):
-                seen.update(table.token_ids(place, pair).tolist())
-    special = (UNK, PAD, CLS, SEP, MASK)
-    return (*special, *sorted(seen.difference(special)))
-
-
-def open_log(run: Path, state: dict[str, Any] | None, choice: TrainingChoice, ranks: Ranks) -> EventLog:
-    """The event log, cut back to the checkpoint that the run goes on from."""
-    if not ranks.first:
-        return EventLog(Path(os.devnull))
-    board = run / "tensorboard" if choice.tensorboard else None
-    kept, iteration = (state["events_bytes"], state["iteration"]) if state else (0, 0)
-    return EventLog(run / "events.jsonl", keep=kept, tensorboard=board, iteration=iteration)
-
-
 def announce(work: Run) -> None:
     """Say what begins: a line in the log, and on the screen what an earlier part of the run has reached."""
     counters, ranks = work.counters, work.ranks
@@ -393,6 +372,7 @@ def announce(work: Run) -> None:
         epoch_iterations={name: task.train.steps_per_epoch for name, task in work.tasks.items()},
         processes=ranks.count,
         device=str(ranks.device),
+        machine=machine(),
         versions={"python": platform.python_version(), "torch": torch.__version__},
         seconds=round(counters.seconds, 3),
     )

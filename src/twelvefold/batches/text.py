@@ -6,10 +6,12 @@ Paper: section 3.1 (words are WordPiece tokens, between ``[CLS]`` and ``[SEP]``)
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tokenizers import BertWordPieceTokenizer
+
+from twelvefold.store.tables import ExampleTable
 
 VOCABULARY = Path(__file__).with_name("vocab.txt")
 PAD, UNK, CLS, SEP, MASK = 0, 100, 101, 102, 103
@@ -35,3 +37,10 @@ class Tokens:
     def text(self, ids: Sequence[int]) -> str:
         """Readable text again, without special pieces; lower case, and with blanks as BERT's pieces have them."""
         return str(self._pieces.decode(list(ids), skip_special_tokens=True))
+
+
+def seen_pieces(tables: Iterable[ExampleTable]) -> tuple[int, ...]:
+    """[UNK], which stands for all others, the other special pieces, and every word piece of these tables' texts."""
+    special = (UNK, PAD, CLS, SEP, MASK)
+    seen = {int(piece) for table in tables for piece in table.pieces()}
+    return (*special, *sorted(seen.difference(special)))

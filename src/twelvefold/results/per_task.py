@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from twelvefold import workers
 from twelvefold.progress import counting
 from twelvefold.results import scores
 from twelvefold.schema import TwelvefoldError
@@ -53,7 +53,7 @@ def per_task(
             for name in missing:
                 keep(name, work(*tasks[name]))
         else:
-            with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            with workers.pool(processes) as pool:
                 running = {pool.submit(work, *tasks[name]): name for name in missing}
                 for future in as_completed(running):
                     keep(running[future], future.result())

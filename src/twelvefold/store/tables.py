@@ -156,6 +156,15 @@ class ExampleTable:
         coded = pc.dictionary_encode(pa.concat_arrays(columns or [pa.array([], pa.string())]))
         return [ImageKey.parse(name) for name in coded.dictionary.to_pylist()], coded.indices.to_numpy()
 
+    def lengths(self) -> NDArray[np.int64]:
+        """(n,) word pieces of every example's first text, uncut."""
+        return np.concatenate([*(block.lengths() for block in self._blocks), np.empty(0, dtype=np.int64)])
+
+    def pieces(self) -> NDArray[np.int32]:
+        """Every id of a word piece that occurs in the table's texts, once, ascending."""
+        each = [np.unique(block.all_tokens) for block in self._blocks]
+        return np.unique(np.concatenate([*each, np.empty(0, dtype=np.int32)]))
+
     def _place(self, index: int) -> tuple[_Block, int]:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.path} has {len(self)} examples, asked for number {index}")
@@ -175,7 +184,7 @@ class _Block:
         self._pairs = _numbers(column["pairs"], 1, np.dtype(np.int32))
         self._image, self._text = _Strings(pairs.field("image")), _Strings(pairs.field("text"))
         self._tokens_at = _numbers(pairs.field("tokens"), 1, np.dtype(np.int32))
-        self._tokens = pairs.field("tokens").values.to_numpy()
+        self.all_tokens: NDArray[np.int32] = pairs.field("tokens").values.to_numpy()
         self._boxes_at = _numbers(pairs.field("candidates"), 1, np.dtype(np.int32))
         self._boxes = pairs.field("candidates").values.values.to_numpy().reshape(-1, 4)
         self._label = column["label"].to_numpy()
@@ -192,11 +201,15 @@ class _Block:
             linked=tuple(self._linked[row]),
         )
 
+    def lengths(self) -> NDArray[np.int64]:
+        each: NDArray[np.int64] = np.diff(self._tokens_at).astype(np.int64)[self._pairs[: self.rows]]
+        return each
+
     def tokens(self, row: int, pair: int) -> NDArray[np.int32]:
         n = self._pairs[row] + pair
         if not 0 <= pair < self._pairs[row + 1] - self._pairs[row]:
             raise IndexError(f"example {self._id[row]} has no pair {pair}")
-        ids: NDArray[np.int32] = self._tokens[self._tokens_at[n] : self._tokens_at[n + 1]]
+        ids: NDArray[np.int32] = self.all_tokens[self._tokens_at[n] : self._tokens_at[n + 1]]
         return ids
 
     def _pair(self, n: int) -> Pair:

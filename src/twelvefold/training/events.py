@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -66,6 +66,13 @@ class EventLog:
         text = path.read_bytes()
         if text and not text.endswith(b"\n"):
             self._file.truncate(text.rfind(b"\n") + 1)
+
+
+def open_log(run: Path, state: Mapping[str, Any] | None, *, tensorboard: bool) -> EventLog:
+    """The event log of a run, cut back to the checkpoint ``state`` that it goes on from; None: a new one."""
+    kept, iteration = (state["events_bytes"], state["iteration"]) if state else (0, 0)
+    board = run / "tensorboard" if tensorboard else None
+    return EventLog(run / "events.jsonl", keep=kept, tensorboard=board, iteration=iteration)
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

@@ -7,18 +7,14 @@ is in a hidden folder beside, from which a second run goes on.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +29,7 @@ from twelvefold.store.files import (
     remove_leftovers,
     write_json,
 )
+from twelvefold.workers import pool
 from twelvefold.world.blocks import SCENES, image_keys, save_block
 from twelvefold.world.formats import LAYOUTS
 from twelvefold.world.formats.official import write_official
@@ -157,10 +154,8 @@ def _run(todo: list[tuple[Path, tuple[Picture, ...]]], seed: int, workers: int) 
     if workers == 1 or len(todo) < 2:
         yield from map(make, todo)
         return
-    # Spawned, not forked: a process that has run torch has threads, and forking those can hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(todo)), context, initializer=_end_with_parent) as pool:
-        yield from pool.map(make, todo)
+    with pool(min(workers, len(todo))) as running:
+        yield from running.map(make, todo)
 
 
 def _make_block(block: tuple[Path, tuple[Picture, ...]], *, seed: int) -> int:
@@ -168,14 +163,6 @@ def _make_block(block: tuple[Path, tuple[Picture, ...]], *, seed: int) -> int:
     with atomic_folder(folder) as unfinished:
         save_block(pictures, seed, unfinished)
     return len(pictures)
-
-
-def _end_with_parent() -> None:
-    """Have a worker go when its parent is killed: it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        sentinel = parent.sentinel
-        threading.Thread(target=lambda: (wait([sentinel]), os._exit(1)), daemon=True).start()
 
 
 def _finish(building: Path, pictures: tuple[Picture, ...], parameters: Mapping[str, object]) -> None:
