@@ -10,8 +10,8 @@ task four figures are found on the very examples that the model is scored on, by
 ``blind_image`` a network that sees regions and their places and no text
 ============== ================================================================================================
 
-The two networks are small on purpose, a few seconds each: ``docs/results/blind.md`` shows once that they are as
-strong as the full model with one side hidden.
+The two networks are small on purpose, a few seconds each. The whole network with one side hidden is a recipe's
+``[model] sees = "text"`` or ``"image"``: the stricter and slower way to ask the same.
 """
 
 from __future__ import annotations

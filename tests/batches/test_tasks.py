@@ -235,17 +235,3 @@ def test_an_empty_table_is_named(tmp_path: Path, source: RegionSource) -> None:
     empty = write(tmp_path / "snli_ve-val.arrow", [])
     with pytest.raises(TwelvefoldError, match=r"'snli_ve' has no examples in .*snli_ve-val"):
         TaskBatches(empty, source, SNLI, HeadSpec("snli_ve", "verification", SNLI.classes))
-
-
-def test_texts_of_like_length_share_a_batch_and_epochs_still_differ(tmp_path: Path, source: RegionSource) -> None:
-    texts = [" ".join("9" for _ in range(1 + n % 6)) for n in range(60)]
-    examples = [Example(str(n), (Pair(key(n % PICTURES), text),), ClassName("yes")) for n, text in enumerate(texts)]
-    table = write(tmp_path / "lengths.arrow", examples)
-    head = HeadSpec("snli_ve", "verification", SNLI.classes)
-    batches = TaskBatches(table, source, replace(SNLI, batch_size=10), head)
-    epochs = [[batches.train_batch(step) for step in range(6 * epoch, 6 * epoch + 6)] for epoch in (0, 1)]
-    for epoch in epochs:
-        assert sum(int((~batch.token_mask).sum()) for batch in epoch) == 0  # 6 lengths of 10 texts fill 6 batches
-        assert sorted(id_ for batch in epoch for id_ in batch.example_ids) == sorted(map(str, range(60)))
-    assert [b.example_ids for b in epochs[0]] != [b.example_ids for b in epochs[1]]
-    assert [len(set(b.example_ids)) for b in epochs[0]] == [10] * 6

@@ -276,3 +276,17 @@ def test_a_configuration_that_can_not_be_is_refused() -> None:
         preset("small", norm="mid")
     with pytest.raises(TwelvefoldError, match="blocks must be at least 1"):
         preset("small", blocks=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_with_one_side_hidden_answers_from_the_other_alone(name: str) -> None:
+    one, other = batch(name, seed=1), batch(name, seed=2)
+    only_text, only_image = model(sees="text"), model(sees="image")
+    shown = replace(one, features=other.features, locations=other.locations)
+    said = replace(one, token_ids=other.token_ids.clone(), token_mask=other.token_mask)
+    said.token_ids[:, 0] = one.token_ids[:, 0]  # [CLS], the same in every text
+    torch.testing.assert_close(only_text(shown), only_text(one))
+    torch.testing.assert_close(only_image(said), only_image(one))
+    both = model()
+    assert not torch.allclose(both(shown), both(one))
+    assert not torch.allclose(both(said), both(one))

@@ -23,6 +23,9 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     init: ``normal`` draws weights from N(0, init_scale²), ``fan_in`` from N(0, init_scale² / inputs).
     ``residual_scale`` multiplies the weights that write into a residual stream. ``answer_bias`` and
     ``region_bias`` start answers and regions off improbable, as most of them are.
+
+    sees: ``text`` hides every region's look and place from the model, ``image`` every word: what a task gives away
+    to the whole network with one side hidden (``twelvefold blind`` has lighter ones).
     """
 
     vocabulary_size: int = 30522
@@ -49,6 +52,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     residual_scale: float = 1.0
     answer_bias: float = 0.0
     region_bias: float = 0.0
+    sees: Literal["both", "text", "image"] = "both"
 
     def __post_init__(self) -> None:
         for width, heads in (

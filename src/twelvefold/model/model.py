@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import math
 import re
@@ -72,6 +73,7 @@ class Model(nn.Module):
         task = self._task(batch.task)
         row = self._row(task)
         module = self.heads[_module_name(task.head)]
+        batch = self._hidden(batch)
         with self._arithmetic(batch.features):
             if task.family == "grounding":
                 logits: Tensor = module(self.trunk.regions(batch, row))
@@ -87,6 +89,7 @@ class Model(nn.Module):
         task = self._task(captions.task)
         if task.family != "retrieval":
             raise TwelvefoldError(f"task {task.name!r} is of family {task.family}; only retrieval tasks align")
+        captions, images = self._hidden(captions), self._hidden(images)
         n, m = len(captions.token_ids), len(images.features)
         scores: list[Tensor] = []
         with self._arithmetic(images.features):
@@ -132,6 +135,20 @@ class Model(nn.Module):
         tensors = weights.read(folder, model.state_dict())
         model.load_state_dict(tensors, assign=True)
         return model.eval()
+
+    def _hidden(self, batch: Batch) -> Batch:
+        """The batch without the side that the model may not see."""
+        if self.config.sees == "image":  # of the text [CLS] alone is left
+            return dataclasses.replace(batch, token_ids=batch.token_ids[:, :1], token_mask=batch.token_mask[:, :1])
+        if self.config.sees == "text":  # regions without look and place, and where none is to be chosen not even those
+            rows = None if self._task(batch.task).family == "grounding" else 1
+            return dataclasses.replace(
+                batch,
+                features=torch.zeros_like(batch.features[:, :rows]),
+                locations=torch.zeros_like(batch.locations[:, :rows]),
+                region_mask=batch.region_mask[:, :rows],
+            )
+        return batch
 
     def _arithmetic(self, like: Tensor) -> torch.autocast:
         half = self.precision == "bf16" or (self.precision == "auto" and _is_quick_in_half(like.device.type))

@@ -263,12 +263,6 @@ class RegionStore:
             class_probs=probabilities[rows] if self.kinds else None,
         )
 
-    def count(self, key: ImageKey) -> int:
-        """How many regions the picture has."""
-        shard, row = self._place(key)
-        offsets = self._arrays[shard][6]
-        return int(offsets[row + 1] - offsets[row])
-
     def mean(self, key: ImageKey) -> NDArray[np.float32]:
         """(D,) float32: the mean of all the picture's features, kept ready; zeros where it has no regions."""
         shard, row = self._place(key)

@@ -156,10 +156,6 @@ class ExampleTable:
         coded = pc.dictionary_encode(pa.concat_arrays(columns or [pa.array([], pa.string())]))
         return [ImageKey.parse(name) for name in coded.dictionary.to_pylist()], coded.indices.to_numpy()
 
-    def lengths(self) -> NDArray[np.int64]:
-        """(n,) word pieces of every example's first text, uncut."""
-        return np.concatenate([*(block.lengths() for block in self._blocks), np.empty(0, dtype=np.int64)])
-
     def pieces(self) -> NDArray[np.int32]:
         """Every id of a word piece that occurs in the table's texts, once, ascending."""
         each = [np.unique(block.all_tokens) for block in self._blocks]
@@ -200,10 +196,6 @@ class _Block:
             group=self._group[row],
             linked=tuple(self._linked[row]),
         )
-
-    def lengths(self) -> NDArray[np.int64]:
-        each: NDArray[np.int64] = np.diff(self._tokens_at).astype(np.int64)[self._pairs[: self.rows]]
-        return each
 
     def tokens(self, row: int, pair: int) -> NDArray[np.int32]:
         n = self._pairs[row] + pair
