@@ -150,6 +150,15 @@ def test_evaluating_again_scores_only_what_is_missing(run: Path) -> None:
     assert (kept / "nlvr2.json").exists()
 
 
+def test_some_tasks_or_another_split_leave_the_test_scores_as_they_are(run: Path) -> None:
+    kept = {path: path.read_bytes() for path in [run / "scores.json", *(run / "predictions").iterdir()]}
+    assert set(evaluate(run, tasks=["nlvr2"], processes=1).tasks) == {"nlvr2"}
+    validated = evaluate(run, split="val", tasks=["refcoco"], processes=1)
+    assert validated.tasks["refcoco"].split == "val"
+    assert (run / "predictions-val" / "refcoco.jsonl").exists()
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
 def test_a_score_no_better_than_a_blind_one_is_said(run: Path) -> None:
     figures = blind(run, processes=1)
     sentences = solved_blind(run, figures)
@@ -161,7 +170,7 @@ def test_a_score_no_better_than_a_blind_one_is_said(run: Path) -> None:
 
 
 def test_unknown_task_and_missing_checkpoint_are_named(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(TwelvefoldError, match=r"no task 'nlvr'; did you mean 'nlvr2'\?"):
+    with pytest.raises(TwelvefoldError, match=r"no task 'nlvr'; it has .*refcoco, nlvr2; did you mean 'nlvr2'\?"):
         evaluate(run, tasks=["nlvr"])
     with pytest.raises(TwelvefoldError, match="checkpoints: best, latest"):
         evaluate(run, checkpoint="lastest")

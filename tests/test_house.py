@@ -19,7 +19,7 @@ def test_a_lock_holds_names_versions_and_hashes_but_no_address(lock: Path) -> No
     assert "==" in text
     assert "--hash=sha256:" in text
     assert "://" not in text
-    assert "index-url" not in text
+    assert "--index" not in text
 
 
 def test_no_file_is_called_after_nothing_in_particular() -> None:

@@ -28,16 +28,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from twelvefold import families
+from twelvefold import datasets, families
 from twelvefold.batches.regions import RegionSource
 from twelvefold.batches.tasks import TaskBatches
 from twelvefold.families import grounding
 from twelvefold.results import scores as score_files
-from twelvefold.results.per_task import per_task
+from twelvefold.results.per_task import made_from, per_task
 from twelvefold.results.scores import BlindScore, BlindScores, Scores
 from twelvefold.results.scoring import Answerer, score_task, scored_places
 from twelvefold.schema import Batch, Candidate, ClassName, HeadSpec, SoftAnswers, TaskSpec
-from twelvefold.store import files
 from twelvefold.store.prepared import Prepared
 from twelvefold.training.recipe import EvaluationChoice, Recipe
 
@@ -249,19 +248,17 @@ def blind(
     prepared, regions = prepared or run / "prepared", regions or run / "regions"
     recipe = Recipe.load(run / "recipe.toml")
     limits = recipe.evaluation
-    opened = Prepared.open(prepared)
+    specs = recipe.specs(lambda name: datasets.load(name).TASK)
     found = per_task(
         blind_one,
-        {spec.name: (prepared, regions, spec, seed, limits) for spec in recipe.specs(opened.task)},
+        {spec.name: (prepared, regions, spec, seed, limits) for spec in specs},
         kind=BlindScore,
         folder=run / "scores" / "blind",
-        made_from=files.digest_value(
-            [opened.digest, RegionSource.open(regions).detected.digest, limits.max_examples, limits.pool, seed, VERSION]
-        ),
+        made_from=made_from(prepared, regions, limits.max_examples, limits.pool, seed, VERSION),
         processes=processes,
         what="tasks tried blind",
     )
-    scores = BlindScores({name: found[name] for name in recipe.tasks}, round(time.monotonic() - started, 1))
+    scores = BlindScores(found, round(time.monotonic() - started, 1))
     score_files.write(run / "blind.json", scores)
     return scores
 

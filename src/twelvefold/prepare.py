@@ -34,7 +34,7 @@ from twelvefold.splits.identity import Identity, Join, noted_equal_files
 from twelvefold.splits.keeping import Tally, keep
 from twelvefold.store import files
 from twelvefold.store.ledger import Ledger, Made
-from twelvefold.store.prepared import MANIFEST, SPLITS, Counts, FileEntry, Manifest, closest
+from twelvefold.store.prepared import MANIFEST, SPLITS, Counts, FileEntry, Manifest, choices
 from twelvefold.store.regions import RegionStore
 from twelvefold.store.tables import VERSION as TABLES_VERSION
 from twelvefold.store.tables import ExampleTable, write_table
@@ -346,7 +346,7 @@ def _asked(
     owners = [datasets.load(name).TASK.vocabulary for name in tasks]
     for name in [*options, *limits, *lists]:
         if name not in tasks and not (name in lists and name in owners):
-            raise TwelvefoldError(f"choices are made for task {name!r}, which is not asked for{closest(name, tasks)}")
+            raise TwelvefoldError(f"choices are made for task {name!r}, which is not asked for{choices(name, tasks)}")
     asked = [_ask(name, options.get(name, {}), limits.get(name, 0), lists.get(name)) for name in tasks]
     names = [one.task.name for one in asked]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -360,7 +360,7 @@ def _ask(name: str, options: Mapping[str, Any], limit: int = 0, listed: Path | N
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "bad"]
     for option in options:
         if option not in known:
-            raise TwelvefoldError(f"the reader of {name!r} has no option {option!r}{closest(option, known)}")
+            raise TwelvefoldError(f"the reader of {name!r} has no option {option!r}{choices(option, known)}")
     return Asked(name, module.TASK, options, limit, listed)
 
 

@@ -21,7 +21,8 @@ Masks are boolean and True means real. Boxes are ``x1, y1, x2, y2``; ``_px`` or 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -44,6 +45,12 @@ ONLY_ENTAILED = "entailed"
 
 class TwelvefoldError(Exception):
     """Something a person can mend: what failed, expected, got, where, what to do. Ends a command with code 2."""
+
+
+def closest(name: str, valid: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` where a valid name is close to a misspelt one, else nothing: the end of an error."""
+    close = difflib.get_close_matches(name, list(valid), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 @dataclass(frozen=True, slots=True, order=True)

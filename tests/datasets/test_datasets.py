@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,15 +31,15 @@ def test_loading_one_imports_no_other_and_never_torch() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "why"),
     [
-        ("vqav2", {"minvall": 5}, "no option 'minvall'; did you mean 'minval'?.* It has minval, test"),
+        ("vqav2", {"minvall": 5}, "no option 'minvall'; it has minval, test; did you mean 'minval'?"),
         ("nlvr2", {"bad": 5}, "no option 'bad'"),
-        ("snli_ve", {"test": "x"}, "It has none"),
+        ("snli_ve", {"test": "x"}, "it has none"),
         ("vgqa", {"tail": "5"}, "option tail takes int values, got '5'"),
         ("gqa", {"consistency": 1}, "option consistency takes bool values, got 1"),
     ],
 )
 def test_an_option_that_a_reader_doesnt_have_is_refused(name: str, options: dict[str, Any], why: str) -> None:
-    with pytest.raises(TwelvefoldError, match=f"^{name}: .*{why}"):
+    with pytest.raises(TwelvefoldError, match=f"^{name}: .*{re.escape(why)}"):
         check_options(load(name), options)
 
 

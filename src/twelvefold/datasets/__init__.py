@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import sys
@@ -13,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from twelvefold.schema import Example, Split, TaskSpec, TwelvefoldError
+from twelvefold.schema import Example, Split, TaskSpec, TwelvefoldError, closest
 
 if TYPE_CHECKING:
     from twelvefold.datasets.records import BadRecords
@@ -62,10 +61,9 @@ def load(name: str) -> Dataset:
     if name in NAMES:
         return cast(Dataset, importlib.import_module(f"{__name__}.{name.replace('+', '_plus')}"))
     if "." not in name:
-        close = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
         raise TwelvefoldError(
-            f"no dataset {name!r}{hint} There are {', '.join(NAMES)}, or your own as a dotted path such as 'my.pets'"
+            f"no dataset {name!r}; there are {', '.join(NAMES)}, or your own as a dotted path such as 'my.pets'"
+            f"{closest(name, NAMES)}"
         )
     return _own(name)
 
@@ -80,10 +78,9 @@ def check_options(dataset: Dataset, options: Mapping[str, Any]) -> None:
     known = {name: p.default for name, p in parameters.items() if name not in ("root", "split", "bad")}
     for name, value in options.items():
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
             raise TwelvefoldError(
-                f"{dataset.TASK.name}: its reader has no option {name!r}{hint} It has {', '.join(known) or 'none'}"
+                f"{dataset.TASK.name}: its reader has no option {name!r}; it has {', '.join(known) or 'none'}"
+                f"{closest(name, known)}"
             )
         default = known[name]
         fits = type(value) is type(default) or (type(default) is float and type(value) is int)

@@ -5,7 +5,6 @@ A family is a module of four functions (:class:`Family` says their signatures); 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twelvefold.families import answers, grounding, retrieval, verification
-from twelvefold.schema import Batch, Example, HeadSpec, Prediction, TwelvefoldError
+from twelvefold.schema import Batch, Example, HeadSpec, Prediction, TwelvefoldError, closest
 
 
 class Family(Protocol):
@@ -54,6 +53,5 @@ def of(name: str) -> Family:
     try:
         return FAMILIES[name]
     except KeyError:
-        close = difflib.get_close_matches(name, FAMILIES, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise TwelvefoldError(f"no task family {name!r}; there are {', '.join(FAMILIES)}{hint}") from None
+        known = f"there are {', '.join(FAMILIES)}{closest(name, FAMILIES)}"
+        raise TwelvefoldError(f"no task family {name!r}; {known}") from None

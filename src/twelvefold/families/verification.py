@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twelvefold.families.labels import known, labels
-from twelvefold.schema import Batch, ClassName, Example, HeadSpec, Prediction, Ranked, TwelvefoldError
+from twelvefold.schema import Batch, ClassName, Example, HeadSpec, Prediction, Ranked, TwelvefoldError, closest
 
 NONE = -1
 """The target where the annotators found no gold label."""
@@ -32,11 +31,9 @@ def target(
         return None
     for example, label in zip(examples, given, strict=True):
         if label.name and label.name not in head.outputs:
-            close = difflib.get_close_matches(label.name, head.outputs, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
             raise TwelvefoldError(
                 f"example {example.id!r}: class {label.name!r} is not one of head {head.name!r}: "
-                f"{', '.join(head.outputs)}{hint}"
+                f"{', '.join(head.outputs)}{closest(label.name, head.outputs)}"
             )
     return np.array([head.outputs.index(x.name) if x.name else NONE for x in given], dtype=np.int64)
 

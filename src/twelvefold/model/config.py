@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, Literal
 
 import msgspec
 
-from twelvefold.schema import TwelvefoldError
+from twelvefold.schema import TwelvefoldError, closest
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -107,17 +106,12 @@ def preset(name: str, **changes: Any) -> ModelConfig:
         TwelvefoldError: no such preset, no such field, or a value that can't be.
     """
     if name not in PRESETS:
-        raise TwelvefoldError(f"no model preset {name!r}; there are {', '.join(PRESETS)}{_hint(name, PRESETS)}")
+        raise TwelvefoldError(f"no model preset {name!r}; there are {', '.join(PRESETS)}{closest(name, PRESETS)}")
     fields = ModelConfig.__struct_fields__
     for field in changes:
         if field not in fields:
-            raise TwelvefoldError(f"a model has no {field!r}; it has {', '.join(fields)}{_hint(field, fields)}")
+            raise TwelvefoldError(f"a model has no {field!r}; it has {', '.join(fields)}{closest(field, fields)}")
     try:
         return msgspec.convert({**PRESETS[name], **changes}, ModelConfig)
     except msgspec.ValidationError as error:
         raise TwelvefoldError(f"model: {error}") from error
-
-
-def _hint(name: str, valid: Any) -> str:
-    close = difflib.get_close_matches(name, list(valid), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""

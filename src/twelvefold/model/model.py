@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -17,7 +16,7 @@ from twelvefold.model import weights
 from twelvefold.model.config import ModelConfig
 from twelvefold.model.heads import head
 from twelvefold.model.trunk import Trunk
-from twelvefold.schema import Batch, HeadSpec, TaskSpec, TwelvefoldError
+from twelvefold.schema import Batch, HeadSpec, TaskSpec, TwelvefoldError, closest
 
 Precision = Literal["auto", "fp32", "bf16"]
 """Of the linear layers. ``auto``: bfloat16 where the machine multiplies it faster than float32. On a CPU that
@@ -156,9 +155,9 @@ class Model(nn.Module):
 
     def _task(self, name: str) -> TaskSpec:
         if name not in self.tasks:
-            close = difflib.get_close_matches(name, self.tasks, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise TwelvefoldError(f"this model knows no task {name!r}; it knows {', '.join(self.tasks)}{hint}")
+            raise TwelvefoldError(
+                f"this model knows no task {name!r}; it knows {', '.join(self.tasks)}{closest(name, self.tasks)}"
+            )
         return self.tasks[name]
 
     def _check(self, task: TaskSpec) -> None:

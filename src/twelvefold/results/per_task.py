@@ -10,9 +10,12 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from twelvefold import workers
+from twelvefold.batches.regions import RegionSource
 from twelvefold.progress import counting
 from twelvefold.results import scores
 from twelvefold.schema import TwelvefoldError
+from twelvefold.store import files
+from twelvefold.store.prepared import Prepared
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -22,6 +25,11 @@ class Kept(msgspec.Struct, Generic[T], frozen=True):
 
     made_from: str
     result: T
+
+
+def made_from(prepared: Path, regions: Path, *others: str | int) -> str:
+    """A digest of all that tasks' figures depend on: tables, regions, and ``others`` such as a model and limits."""
+    return files.digest_value([Prepared.open(prepared).digest, RegionSource.open(regions).detected.digest, *others])
 
 
 def per_task(

@@ -7,7 +7,6 @@ that it was made from.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from twelvefold.schema import HeadSpec, Split, TaskSpec, TwelvefoldError
+from twelvefold.schema import HeadSpec, Split, TaskSpec, TwelvefoldError, closest
 from twelvefold.store import files
 from twelvefold.store.tables import ExampleTable
 
@@ -126,7 +125,7 @@ class Prepared:
             if spec.name == name:
                 return spec
         raise TwelvefoldError(
-            f"task {name!r} is not in {self.folder}{closest(name, [spec.name for spec in self.tasks])}"
+            f"task {name!r} is not in {self.folder}{choices(name, [spec.name for spec in self.tasks])}"
         )
 
     def splits(self, task: str) -> tuple[Split, ...]:
@@ -142,7 +141,7 @@ class Prepared:
         """
         entry = self.manifest.tables[self.task(task).name].get(split)
         if entry is None:
-            raise TwelvefoldError(f"task {task!r} has no split {split!r}{closest(split, self.splits(task))}")
+            raise TwelvefoldError(f"task {task!r} has no split {split!r}{choices(split, self.splits(task))}")
         if entry.file not in self._open:
             table = ExampleTable.open(self.folder / entry.file)
             if (table.digest, len(table)) != (entry.digest, entry.count):
@@ -178,8 +177,7 @@ class Prepared:
         return found
 
 
-def closest(name: str, valid: Iterable[str]) -> str:
+def choices(name: str, valid: Iterable[str]) -> str:
     """``; it has a, b, c; did you mean 'b'?``: the end of an error about a name."""
     names = list(valid)
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"; it has {', '.join(names)}" + (f"; did you mean {close[0]!r}?" if close else "")
+    return f"; it has {', '.join(names)}{closest(name, names)}"

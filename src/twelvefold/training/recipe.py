@@ -8,18 +8,17 @@ is left out keeps its default, and a misspelt name is refused with the closest v
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import tomllib
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from twelvefold.schema import TaskSpec, TwelvefoldError
+from twelvefold.schema import TaskSpec, TwelvefoldError, closest
 
 if TYPE_CHECKING:
     from twelvefold.model.config import ModelConfig
@@ -253,12 +252,6 @@ def shipped() -> list[str]:
     """Names of the recipes that come with the package."""
     folder = resources.files("twelvefold.recipes")
     return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
-
-
-def closest(name: str, valid: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` where a valid name is close, else nothing."""
-    close = difflib.get_close_matches(name, list(valid), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _read(source: str | Path) -> tuple[str, str]:
