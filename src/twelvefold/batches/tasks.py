@@ -135,7 +135,7 @@ class TaskBatches:
 
     def _shuffled(self, epoch: int) -> NDArray[np.int64]:
         """All places in a new order. Sorting stretches by length saved a tenth of the time and cost far more in what
-        was learnt per step (``docs/results/demo.md``): such batches hold one kind of question each."""
+        was learnt per step (``docs/results/demo.md``): presumably such batches hold one kind of question each."""
         return self._places[self._generator("order", epoch).permutation(len(self))]
 
     def _generator(self, what: str, number: int) -> np.random.Generator:
