@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
+from twelvefold import cli_detector
+from twelvefold.cli_output import Json, out_console, say
 from twelvefold.schema import Split, TwelvefoldError
 
 if TYPE_CHECKING:
     from twelvefold.training.recipe import Recipe
 
-Json = Annotated[bool, Parameter(help="Print what came of it as JSON.", negative="")]
 PREPARED, REGIONS = "What `twelvefold prepare` left", "What `twelvefold extract` left"
 Prepared = Annotated[Path | None, Parameter(help=f"{PREPARED}; RUN/prepared where left out.")]
 RecipeName = Annotated[str, Parameter(help="A shipped recipe by name, or a file of your own that ends in .toml.")]
@@ -36,9 +36,7 @@ app = App(
     help="One vision-and-language model, twelve tasks. `twelvefold demo` runs everything once, on a world of its own.",
     version_flags=["--version"],
 )
-detector_app = App(name="detector", help="Train and measure the detector that turns pictures into regions.")
-app.command(detector_app)
-out_console = Console()
+app.command(cli_detector.app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -73,7 +71,7 @@ def demo(out: Path = Path("runs/demo"), *, recipe: RecipeName = "demo", json: Js
     from twelvefold.demo import demo as work
 
     summary = work(out, recipe=_recipe(recipe))
-    _say(summary, json, f"average of {len(summary.scores)} tasks {summary.average:.1f}\n{summary.html}\n{summary.json}")
+    say(summary, json, f"average of {len(summary.scores)} tasks {summary.average:.1f}\n{summary.html}\n{summary.json}")
     return 0
 
 
@@ -101,59 +99,7 @@ def world(out: Path, *, images: int = 2000, seed: int = 0, workers: int = 0, jso
     summary = work(out, images=images, seed=seed, workers=workers or None)
     examples = sum(sum(splits.values()) for splits in summary.examples.values())
     done = f"written in {summary.seconds:.0f} s" if summary.made else "already there"
-    _say(summary, json, f"{summary.folder}: {images:,} pictures, {examples:,} examples, {done}")
-    return 0
-
-
-@detector_app.command(name="train")
-def detector_train(out: Path, *, pictures: int = 30_000, seed: int = 0, workers: int = 0, json: Json = False) -> int:
-    """Train a detector on drawn pictures: boxes, kinds, colours, sizes and patterns.
-
-    ```
-    twelvefold detector train runs/detector --pictures 30000 --seed 0
-    ```
-
-    Parameters
-    ----------
-    out
-        Folder for checkpoints and `detector.safetensors`; a stopped training goes on.
-    pictures
-        Pictures to learn from; about 12 a second on one core.
-    seed
-        Of weights and pictures.
-    workers
-        Processes that draw ahead; 0: draw between steps.
-    """
-    from twelvefold.detector import as_json, train_detector
-
-    measures = as_json(train_detector(out, pictures=pictures, seed=seed, workers=workers))
-    _say(measures, json, _lines(measures))
-    return 0
-
-
-@detector_app.command(name="evaluate")
-def detector_evaluate(
-    weights: Path | None = None, *, pictures: int = 400, crowded: bool = False, json: Json = False
-) -> int:
-    """Measure a detector on drawn pictures that it never saw: recall, mAP50, attributes.
-
-    ```
-    twelvefold detector evaluate --pictures 400
-    ```
-
-    Parameters
-    ----------
-    weights
-        A weight file; the detector that ships with the package where left out.
-    pictures
-        How many pictures.
-    crowded
-        Pictures of 10 to 20 things instead of 3 to 9.
-    """
-    from twelvefold.detector import as_json, evaluate_detector
-
-    measures = as_json(evaluate_detector(weights, pictures=pictures, crowded=crowded))
-    _say(measures, json, _lines(measures))
+    say(summary, json, f"{summary.folder}: {images:,} pictures, {examples:,} examples, {done}")
     return 0
 
 
@@ -206,7 +152,7 @@ def extract(
     rate = f", {summary.pictures_per_second:.0f} pictures/s" if summary.looked_at else ", already there"
     text = f"{out}: {summary.pictures:,} pictures, {summary.regions:,} regions, {summary.given_regions:,} given{rate}"
     unreadable = [f"unreadable: {key}: {reason}" for key, reason in summary.unreadable.items()]
-    _say(summary, json, "\n".join([text, *unreadable[:20]]))
+    say(summary, json, "\n".join([text, *unreadable[:20]]))
     return 1 if summary.unreadable else 0
 
 
@@ -240,12 +186,12 @@ def prepare(
     without_regions
         Leave out examples whose picture has no regions, instead of stopping.
     """
-    from twelvefold.prepare import prepare_recipe
+    from twelvefold.prepare_recipe import prepare_recipe
 
     summary = prepare_recipe(_recipe(recipe), data, regions, out, skip_bad=skip_bad, without_regions=without_regions)
     if not json:
         out_console.print(summary.table())
-    _say(summary, json, "\n".join([*summary.hidden, *summary.problems[:20]]))
+    say(summary, json, "\n".join([*summary.hidden, *summary.problems[:20]]))
     return 1 if summary.problems else 0
 
 
@@ -274,7 +220,7 @@ def train(
 
     summary = work(_recipe(recipe), prepared, regions, run, resume=resume)
     validated = "  ".join(f"{name} {100 * score:.1f}" for name, score in summary.scores.items())
-    _say(summary, json, f"{summary.run}: {summary.iterations} iterations in {summary.seconds:.0f} s\n{validated}")
+    say(summary, json, f"{summary.run}: {summary.iterations} iterations in {summary.seconds:.0f} s\n{validated}")
     return 0
 
 
@@ -317,7 +263,7 @@ def evaluate(
             low, high = task.ci95
             table.add_row(name, task.metric, f"{task.score:.1f}", f"{low:.1f} to {high:.1f}", f"{task.n:,}")
         out_console.print(table)
-    _say(scores, json, f"average {scores.average:.2f}")
+    say(scores, json, f"average {scores.average:.2f}")
     return 0
 
 
@@ -355,7 +301,7 @@ def blind(
             table.add_row(name, *(f"{figure:.1f}" for figure in cells))
         out_console.print(table)
     problems = solved_blind(run, figures)
-    _say(figures, json, "\n".join(problems))
+    say(figures, json, "\n".join(problems))
     return 1 if problems else 0
 
 
@@ -375,7 +321,7 @@ def report(run: Run, *, prepared: Prepared = None, images: Path | None = None, j
     from twelvefold.report import report as work
 
     summary = work(run, prepared=prepared, images=images)
-    _say(summary, json, f"{summary.html}\n{summary.json}")
+    say(summary, json, f"{summary.html}\n{summary.json}")
     return 0
 
 
@@ -400,7 +346,7 @@ def recipes(name: str = "", *, json: Json = False) -> int:
         _recipe(name)  # refuses an unknown name, with the closest
         sys.stdout.write((resources.files("twelvefold.recipes") / f"{name}.toml").read_text(encoding="utf-8"))
         return 0
-    _say(_recipe(name) if name else shipped(), json, "\n".join(shipped()))
+    say(_recipe(name) if name else shipped(), json, "\n".join(shipped()))
     return 0
 
 
@@ -408,14 +354,3 @@ def _recipe(name: str) -> Recipe:
     from twelvefold.training.recipe import Recipe
 
     return Recipe.load(name)
-
-
-def _say(summary: Any, as_json: bool, text: str) -> None:
-    if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(summary, enc_hook=str), indent=1).decode() + "\n")
-    elif text:
-        out_console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _lines(figures: Mapping[str, float]) -> str:
-    return "\n".join(f"{name:15} {figure:g}" for name, figure in figures.items())

@@ -11,7 +11,7 @@ from typing import TypeVar
 from twelvefold.blind import blind
 from twelvefold.evaluate import evaluate
 from twelvefold.extract import extract
-from twelvefold.prepare import prepare_recipe
+from twelvefold.prepare_recipe import prepare_recipe
 from twelvefold.progress import console
 from twelvefold.report import report
 from twelvefold.schema import TwelvefoldError

@@ -138,16 +138,9 @@ def extract(
         if rank == 0:
             _wait_for_others(setting.out, len(blocks))
             return _finish(setting, about, len(blocks), looked_at, began)
+    took = time.monotonic() - began
     return ExtractSummary(
-        setting.out / "detected",
-        setting.out / "given",
-        0,
-        0,
-        0,
-        {},
-        looked_at,
-        time.monotonic() - began,
-        about["arithmetic"],
+        setting.out / "detected", setting.out / "given", 0, 0, 0, {}, looked_at, took, about["arithmetic"]
     )
 
 
