@@ -30,7 +30,8 @@ from twelvefold.datasets.records import BadRecords
 from twelvefold.progress import track
 from twelvefold.schema import Split, TaskSpec, TwelvefoldError
 from twelvefold.splits.cleaning import Protected
-from twelvefold.splits.identity import Identity, Join, noted_equal_files
+from twelvefold.splits.evidence import gather
+from twelvefold.splits.identity import Identity
 from twelvefold.splits.keeping import Tally, keep
 from twelvefold.store import files
 from twelvefold.store.ledger import Ledger, Made
@@ -176,11 +177,13 @@ class _Work:
 
     def protect(self) -> tuple[Protected, str]:
         """The photographs of all test sets under all their names, and the digest of what decides that."""
-        joins = [*identity.joins(self.data, bad=BadRecords(skip=self.skip_bad)), *self._equal_pictures()]
+        pictures = images.image_files(self.data) if (self.data / "images").is_dir() else {}
+        bad, notes = BadRecords(skip=self.skip_bad), self.ledger.folder / "made"
+        gathered = gather(self.data, pictures, notes=notes, bad=bad, processes=self.processes)
         tests = {one.task.name: self.made[f"{one.task.name}-test"] for one in self.asked}
-        pictures = {name: self._open(made).pictures() for name, made in tests.items()}
-        sources = [sorted((name, made.digest) for name, made in tests.items()), sorted(map(str, joins))]
-        return Protected(pictures, Identity(joins)), files.digest_value(sources)
+        tested = {name: self._open(made).pictures() for name, made in tests.items()}
+        sources = [sorted((name, made.digest) for name, made in tests.items()), sorted(map(str, gathered.joins))]
+        return Protected(tested, Identity(gathered.joins)), files.digest_value(sources)
 
     def answer_list(self, owner: Asked, min_count: int) -> None:
         """The answer list of the task that owns it."""
@@ -240,12 +243,6 @@ class _Work:
         if not path.exists() or path.read_bytes() != text.encode():
             files.write_text(path, text)
         return manifest
-
-    def _equal_pictures(self) -> list[Join]:
-        """Joins between equal picture files, where the data folder holds pictures."""
-        if not (self.data / "images").is_dir():
-            return []
-        return noted_equal_files(images.image_files(self.data), self.ledger.folder / "made" / "equal-pictures.json")
 
     def _have(self, name: str, digest: str) -> bool:
         made = self.ledger.find(name, digest)

@@ -24,7 +24,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,6 +72,20 @@ class ImageKey:
         if not source or not id_:
             raise TwelvefoldError(f"an image key looks like 'coco/391895', got {text!r}")
         return cls(source, id_)
+
+
+Evidence = Literal["ids", "bytes", "pixels", "looks", "features"]
+"""How it is known that two keys name one photograph, the surest first: a publisher's id map, files of equal bytes,
+equal decoded pixels, pictures that look alike, features that lie close together."""
+
+
+class Join(NamedTuple):
+    """Two keys of one photograph: how that is known, and why, in words that end a sentence about them."""
+
+    one: ImageKey
+    other: ImageKey
+    evidence: Evidence
+    why: str
 
 
 @dataclass(frozen=True, slots=True)

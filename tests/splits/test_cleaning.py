@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twelvefold.schema import Example, ImageKey, Pair
+from twelvefold.schema import Example, ImageKey, Join, Pair
 from twelvefold.splits.cleaning import Protected
-from twelvefold.splits.identity import Identity, Join, equal_files, noted_equal_files
+from twelvefold.splits.evidence import equal_files, noted_equal_files
+from twelvefold.splits.identity import Identity
 
 keys = st.builds(ImageKey, st.sampled_from(["coco", "vg", "gqa"]), st.sampled_from("12345"))
-joins = st.lists(st.tuples(keys, keys, st.just("a map")), max_size=8)
+joins = st.lists(st.builds(Join, keys, keys, st.just("ids"), st.just("a map")), max_size=8)
 tests = st.dictionaries(st.sampled_from(["vqav2", "refcoco", "nlvr2"]), st.lists(keys, max_size=4))
 images = st.lists(st.lists(keys, min_size=1, max_size=2), max_size=12)
 
@@ -26,7 +28,7 @@ def reachable(start: ImageKey, pairs: list[Join]) -> set[ImageKey]:
     """All names of a photograph by walking the joins: slow, and plainly right."""
     found = {start}
     while True:
-        more = {b for a, b, _ in pairs if a in found} | {a for a, b, _ in pairs if b in found}
+        more = {j.other for j in pairs if j.one in found} | {j.one for j in pairs if j.other in found}
         if more <= found:
             return found
         found |= more
@@ -39,6 +41,18 @@ def test_two_keys_are_one_photograph_exactly_when_joins_connect_them(
     identity = Identity(pairs)
     assert identity.same(one, other) == (other in reachable(one, pairs))
     assert identity.photograph(one) == min(reachable(one, pairs))
+
+
+@given(joins, keys, keys)
+def test_the_reason_is_a_shortest_chain_of_real_joins(pairs: list[Join], one: ImageKey, other: ImageKey) -> None:
+    chain = Identity(pairs).why(one, other)
+    assert bool(chain) == (one != other and other in reachable(one, pairs))
+    if chain:
+        assert (chain[0].one, chain[-1].other) == (one, other)
+        assert all(before.other == after.one for before, after in pairwise(chain))
+        assert all({step.one, step.other} in [{j.one, j.other} for j in pairs] for step in chain)
+        shorter = [j for j in pairs if {j.one, j.other} == {one, other}]
+        assert not shorter or len(chain) == 1
 
 
 @given(joins, tests, images)
@@ -56,7 +70,7 @@ def test_a_test_photograph_may_not_stay_and_nothing_else_goes(
 def test_the_order_of_joins_tasks_and_pictures_does_not_matter(
     pairs: list[Join], by_task: dict[str, list[ImageKey]], pictures: list[list[ImageKey]], random: Random
 ) -> None:
-    shuffled = [(b, a, reason) for a, b, reason in pairs]
+    shuffled = [Join(b, a, evidence, why) for a, b, evidence, why in pairs]
     random.shuffle(shuffled)
     turned = {task: own[::-1] for task, own in reversed(by_task.items())}
     first, second = Protected(by_task, Identity(pairs)), Protected(turned, Identity(shuffled))
@@ -66,7 +80,7 @@ def test_the_order_of_joins_tasks_and_pictures_does_not_matter(
 
 def test_the_reason_names_the_test_sets_and_the_other_name() -> None:
     coco, vg = ImageKey("coco", "9"), ImageKey("vg", "4")
-    protected = Protected({"visual7w": [vg], "refcoco": [coco]}, Identity([(vg, coco, "image_data.json")]))
+    protected = Protected({"visual7w": [vg], "refcoco": [coco]}, Identity([Join(vg, coco, "ids", "image_data.json")]))
     example = Example("q", (Pair(ImageKey("coco", "8"), ""), Pair(coco, "")), None)
     assert protected.why(example) == "coco/9 is in the test set of refcoco, and as vg/4 in the test set of visual7w"
 
@@ -88,7 +102,7 @@ def test_the_note_of_equal_files_holds_until_a_file_changes(tmp_path: Path) -> N
         path.write_bytes(b"same")
     note = tmp_path / "made" / "note.json"
     joins = noted_equal_files(paths, note)
-    assert [(str(one), str(other)) for one, other, _ in joins] == [("coco/1", "coco/2")]
+    assert [(str(join.one), str(join.other)) for join in joins] == [("coco/1", "coco/2")]
     written = note.stat().st_mtime_ns
     assert noted_equal_files(paths, note) == joins
     assert note.stat().st_mtime_ns == written

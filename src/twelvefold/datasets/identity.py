@@ -13,10 +13,7 @@ from pathlib import Path
 import msgspec
 
 from twelvefold.datasets.records import BadRecords, Source
-from twelvefold.schema import ImageKey
-
-Join = tuple[ImageKey, ImageKey, str]
-"""Two keys of one photograph, and which publisher's map says so."""
+from twelvefold.schema import ImageKey, Join
 
 
 class VisualGenomePicture(msgspec.Struct, gc=False):
@@ -36,9 +33,9 @@ def joins(root: Path, *, bad: BadRecords) -> Iterator[Join]:
     for _, picture in Source("identity", path, bad).items("", VisualGenomePicture):
         key = ImageKey("vg", str(picture.image_id))
         if picture.coco_id is not None:
-            yield key, ImageKey("coco", str(picture.coco_id)), f"{path.name}: coco_id"
+            yield Join(key, ImageKey("coco", str(picture.coco_id)), "ids", f"coco_id in {path.name}")
         if picture.flickr_id is not None:
-            yield key, ImageKey("flickr30k", str(picture.flickr_id)), f"{path.name}: flickr_id"
+            yield Join(key, ImageKey("flickr30k", str(picture.flickr_id)), "ids", f"flickr_id in {path.name}")
 
 
 def files(root: Path) -> list[Path]:
