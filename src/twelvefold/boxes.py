@@ -50,15 +50,21 @@ def iou(a: ArrayLike, b: ArrayLike, convention: Convention = "continuous") -> Fl
     the toolkit's right edge, so widths agree, but the toolkit counts an intersection of at most one pixel in
     width or height as none. Boxes of no area overlap nothing.
     """
-    a = np.asarray(a, dtype=np.float64).reshape(-1, 4)
-    b = np.asarray(b, dtype=np.float64).reshape(-1, 4)
-    top_left = np.maximum(a[:, None, :2], b[None, :, :2])
-    bottom_right = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    a = np.asarray(a, dtype=np.float64).reshape(-1, 1, 4)
+    b = np.asarray(b, dtype=np.float64).reshape(1, -1, 4)
+    return paired_iou(a, b, convention)
+
+
+def paired_iou(a: ArrayLike, b: ArrayLike, convention: Convention = "continuous") -> Floats:
+    """The same of box by box: ``a`` and ``b`` (..., 4) of shapes that broadcast, (...) in 0..1."""
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    top_left = np.maximum(a[..., :2], b[..., :2])
+    bottom_right = np.minimum(a[..., 2:], b[..., 2:])
     sides = np.maximum(bottom_right - top_left + (convention == "original"), 0.0)
     if convention == "publishers":
         sides = np.where(sides > 1.0, sides, 0.0)
     shared = sides[..., 0] * sides[..., 1]
-    total = area(a, convention)[:, None] + area(b, convention)[None, :] - shared
+    total = area(a, convention) + area(b, convention) - shared
     overlap: Floats = np.divide(shared, total, out=np.zeros_like(shared), where=total > 0)
     return overlap
 

@@ -43,17 +43,19 @@ def target(
     given = labels(examples, KINDS, head)
     if given is None:
         return None
-    wanted = np.zeros((*candidate_mask.shape, 2), dtype=np.float32)
-    for p, (example, label) in enumerate(zip(examples, given, strict=True)):
-        rows = np.flatnonzero(candidate_mask[p])
-        meant = label.box_px if isinstance(label, TargetBox) else _candidate(example, label, len(rows))
-        soft = boxes.iou(boxes_px[p, rows], [meant], "original")[:, 0]
-        wanted[p, rows, 0] = np.where(soft >= KEEP, soft, 0.0)
-        if isinstance(label, TargetBox):
-            wanted[p, rows, 1] = boxes.iou(boxes_px[p, rows], [meant], convention)[:, 0]
-        else:
-            wanted[p, rows, 1] = [box == meant for box in example.pairs[0].candidates_px]
-    return wanted
+    counts = candidate_mask.sum(axis=1).tolist()
+    meant = np.array(
+        [
+            label.box_px if isinstance(label, TargetBox) else _candidate(example, label, rows)
+            for example, label, rows in zip(examples, given, counts, strict=True)
+        ]
+    ).reshape(-1, 1, 4)
+    soft = boxes.paired_iou(boxes_px, meant, "original")
+    identical = (boxes_px == meant.astype(boxes_px.dtype)).all(axis=-1)
+    told = np.array([[isinstance(label, TargetBox)] for label in given])
+    earned = np.where(told, boxes.paired_iou(boxes_px, meant, convention), identical)
+    wanted = np.stack([np.where(soft >= KEEP, soft, 0.0), earned], axis=-1)
+    return np.asarray(wanted * candidate_mask[..., None], dtype=np.float32)
 
 
 def loss(logits: Tensor, batch: Batch, form: Literal["sigmoid", "softmax"] = "sigmoid") -> Tensor:
