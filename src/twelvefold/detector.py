@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from twelvefold.pictures import RGB, open_picture
 from twelvefold.progress import track
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.files import lock_folder
 from twelvefold.vision.detector import Detector, Words
-from twelvefold.vision.pictures import RGB, open_picture, to_tensor
+from twelvefold.vision.pictures import to_tensor
 from twelvefold.vision.scoring import Measures, Truth, measure
 from twelvefold.vision.training import Lesson, Schedule, Student, fit
 from twelvefold.workers import pool

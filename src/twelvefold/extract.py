@@ -30,12 +30,13 @@ from PIL import Image
 from twelvefold.datasets import NAMES
 from twelvefold.datasets.images import given_boxes, image_files
 from twelvefold.datasets.records import BadRecords
+from twelvefold.pictures import RGB, PictureError, open_picture
 from twelvefold.progress import Counter, counting
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError
 from twelvefold.store.files import digest_file, digest_value, lock_folder, read_json, remove_leftovers, write_json
 from twelvefold.store.regions import MANIFEST, RegionStore, ShardWriter, finish_store, read_head
 from twelvefold.vision.detector import MAX_REGIONS, Arithmetic, Detector, best_arithmetic
-from twelvefold.vision.pictures import RGB, PictureError, open_picture, working_size
+from twelvefold.vision.pictures import working_size
 from twelvefold.workers import pool
 
 BLOCK = 256
@@ -47,6 +48,7 @@ PATIENCE_SECONDS = 1800.0
 STORES = ("detected", "given")
 
 Boxes = NDArray[np.float32]
+Tasks = Sequence[str] | Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +109,15 @@ def extract(
     *,
     processes: int = 2,
     weights: Path | None = None,
-    tasks: Sequence[str] | None = None,
+    tasks: Tasks | None = None,
     max_regions: int = MAX_REGIONS,
     resume: bool = True,
     skip_bad: bool = False,
 ) -> ExtractSummary:
     """Look at every picture of the data folder ``images`` and leave the stores ``detected`` and ``given`` in ``out``.
 
-    ``weights``: a detector of your own; None takes the package's. ``tasks``: whose given boxes are kept (None: all).
+    ``weights``: a detector of your own; None takes the package's. ``tasks``: whose given boxes are kept (None: all),
+    by name, or by name with the options of its reader.
     ``skip_bad`` passes over malformed records of theirs. An interrupted call goes on when repeated; ``resume=False``
     begins anew. Under ``torchrun`` every rank takes its share of the blocks and rank 0 finishes. Unreadable pictures
     are left out and listed, with the reason, in ``unreadable.json`` and in the stores' ``info``.
@@ -144,7 +147,7 @@ def extract(
     )
 
 
-def plan(root: Path, tasks: Sequence[str] | None = None, bad: BadRecords | None = None) -> list[Shot]:
+def plan(root: Path, tasks: Tasks | None = None, bad: BadRecords | None = None) -> list[Shot]:
     """Every photograph of the data folder once, in the order of its first key.
 
     Raises: TwelvefoldError where there is no picture.
@@ -155,7 +158,8 @@ def plan(root: Path, tasks: Sequence[str] | None = None, bad: BadRecords | None 
             f"no pictures under {root / 'images'}; make a world there, or bring the datasets' pictures"
         )
     there = [name for name in NAMES if (root / name).is_dir()]
-    asked = given_boxes(root, there if tasks is None else tasks, bad=bad)
+    wanted = there if tasks is None else tasks
+    asked = given_boxes(root, wanted if isinstance(wanted, Mapping) else dict.fromkeys(wanted, {}), bad=bad)
     same: dict[str, list[ImageKey]] = {}
     for key in sorted(files):
         same.setdefault(digest_file(files[key]), []).append(key)

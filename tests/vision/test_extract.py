@@ -16,11 +16,11 @@ import torch
 from twelvefold import extract as module
 from twelvefold.detector import EVALUATION_SEED
 from twelvefold.extract import ExtractSummary, extract
+from twelvefold.pictures import open_picture
 from twelvefold.schema import ImageKey, TwelvefoldError
 from twelvefold.store.files import read_json
 from twelvefold.store.regions import RegionStore
 from twelvefold.vision.detector import Detector
-from twelvefold.vision.pictures import open_picture
 from twelvefold.world.draw import photograph
 from twelvefold.world.scene import Scene, make_scene
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from twelvefold.vision import pictures
-from twelvefold.vision.pictures import PictureError, open_picture, to_rgb, to_tensor, working_size
+from twelvefold import pictures
+from twelvefold.pictures import PictureError, open_picture
+from twelvefold.vision.pictures import to_rgb, to_tensor, working_size
 
 RED = (200, 30, 40)
 

@@ -23,10 +23,11 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from twelvefold import boxes as box_geometry
+from twelvefold.pictures import RGB
 from twelvefold.schema import Regions, TwelvefoldError
 from twelvefold.store.files import digest_bytes, write_bytes
 from twelvefold.vision.network import FEATURE_SIZE, Described, Maps, Network
-from twelvefold.vision.pictures import RGB, to_rgb, to_tensor, working_size
+from twelvefold.vision.pictures import to_rgb, to_tensor, working_size
 
 SHIPPED = Path(__file__).parent / "weights" / "detector.safetensors"
 FORMAT = "twelvefold-detector-1"

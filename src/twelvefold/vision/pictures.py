@@ -1,21 +1,13 @@
-"""Pictures in: any file that a photograph comes in becomes upright RGB, or an error that says why not.
-
-The one place that opens pictures, and the one that says in which size the detector sees them.
-"""
+"""Pictures as the network takes them: in which size the detector sees them, and as tensors."""
 
 from __future__ import annotations
 
-import io
-import warnings
-from pathlib import Path
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from twelvefold.schema import TwelvefoldError
+from twelvefold.pictures import RGB, PictureError, converted
 from twelvefold.vision.network import STRIDE
 
 LONG_SIDE = 320
@@ -23,58 +15,6 @@ LONG_SIDE = 320
 much of it then come in the sizes that the detector knows."""
 SHORT_SIDE = 64
 """Pictures whose longer side is under this are made larger, so that the deepest map has more than one cell."""
-MAX_PIXELS = 80_000_000
-"""Most pixels of a picture that is decoded: a 240 MB bitmap. Larger ones are taken for decompression bombs."""
-
-RGB = NDArray[np.uint8]
-"""(H, W, 3), upright."""
-
-
-class PictureError(TwelvefoldError):
-    """A picture that can't be read: missing, truncated, too large, or no picture at all."""
-
-
-def open_picture(source: Path | bytes) -> RGB:
-    """The picture as (H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
-
-    Grey, palette, transparent (laid on white), CMYK and 16-bit pictures are converted.
-
-    Raises: PictureError, naming the file and the reason.
-    """
-    name = str(source) if isinstance(source, Path) else f"picture of {len(source)} bytes"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", Image.DecompressionBombWarning
-            )  # our own limit is lower than Pillow's error
-            with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
-                    size = f"{picture.width} x {picture.height}"
-                    raise PictureError(f"{name}: {size} pixels are more than {MAX_PIXELS:,}; make the picture smaller")
-                picture.load()
-                return np.asarray(_converted(ImageOps.exif_transpose(picture)))
-    except FileNotFoundError as error:
-        raise PictureError(f"{name}: no such file") from error
-    except UnidentifiedImageError as error:
-        raise PictureError(f"{name}: not a picture in a format that Pillow knows") from error
-    except Image.DecompressionBombError as error:
-        raise PictureError(f"{name}: larger than any picture that is read ({error})") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise on broken files
-        raise PictureError(f"{name}: can't be decoded, truncated or damaged ({error})") from error
-
-
-def _converted(picture: Image.Image) -> Image.Image:
-    """RGB, whatever the mode: transparency on white, numbers of more than 8 bits brought to 8."""
-    if picture.mode in ("I", "I;16", "I;16L", "I;16B", "F"):
-        values = np.nan_to_num(np.asarray(picture, dtype=np.float64)).clip(0.0)
-        top = values.max(initial=0.0)
-        full = 255.0 if top <= 255.0 else 65535.0 if top <= 65535.0 else top
-        return Image.fromarray((values * (255.0 / full)).astype(np.uint8)).convert("RGB")
-    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
-        rgba = picture.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return picture.convert("RGB")
 
 
 def working_size(width: int, height: int) -> tuple[int, int]:
@@ -106,7 +46,7 @@ def to_rgb(picture: RGB | Image.Image) -> RGB:
     Raises: PictureError where an array has another shape or type, or no pixel.
     """
     if isinstance(picture, Image.Image):
-        picture = np.asarray(_converted(ImageOps.exif_transpose(picture)))
+        picture = np.asarray(converted(ImageOps.exif_transpose(picture)))
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
         raise PictureError(f"a picture is (H, W, 3) uint8, got {picture.shape} {picture.dtype}")
     return picture
