@@ -60,7 +60,7 @@ def demo(out: Path, *, recipe: Recipe) -> DemoSummary:
             regions,
             processes=workers,
             weights=weights,
-            tasks=recipe.tasks,
+            tasks={name: recipe.choice(name).options for name in recipe.tasks},
             max_regions=recipe.extract.max_regions,
         ),
     )

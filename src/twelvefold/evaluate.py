@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from twelvefold import datasets
 from twelvefold.batches.regions import RegionSource
@@ -18,9 +19,11 @@ from twelvefold.results import scores as score_files
 from twelvefold.results.per_task import made_from, per_task
 from twelvefold.results.scores import Scores, TaskScore
 from twelvefold.results.scoring import score_task
-from twelvefold.schema import Split, TaskSpec, TwelvefoldError, closest
+from twelvefold.schema import Batch, Split, TaskSpec, TwelvefoldError, closest
 from twelvefold.store import files
 from twelvefold.store.prepared import Prepared
+from twelvefold.training.ahead import on
+from twelvefold.training.ranks import device_for
 from twelvefold.training.recipe import EvaluationChoice, Recipe
 
 COSTLY = ("retrieval", "verification")
@@ -43,8 +46,8 @@ def evaluate(
 
     ``prepared`` and ``regions`` default to the folders of those names inside the run. ``checkpoint``: ``latest``
     (the paper reports the end of training), ``best`` or a kept one. ``tasks``: some of the recipe's, whose figures
-    then leave ``scores.json`` as it is; all where empty. Limits and pool sizes are the recipe's. A task that was
-    scored with this checkpoint already is not scored again, so an interrupted evaluation goes on.
+    then leave ``scores.json`` as it is; all where empty. Limits, pool sizes and the device are the recipe's. A task
+    that was scored with this checkpoint already is not scored again, so an interrupted evaluation goes on.
 
     Raises:
         TwelvefoldError: no such run or checkpoint, or the data are not those that the model was trained on.
@@ -58,7 +61,10 @@ def evaluate(
     order = sorted(chosen, key=lambda spec: spec.family not in COSTLY)
     found = per_task(
         score_one,
-        {spec.name: (folder, prepared, regions, run, spec.name, split, recipe.evaluation) for spec in order},
+        {
+            spec.name: (folder, prepared, regions, run, spec.name, split, recipe.evaluation, recipe.training.device)
+            for spec in order
+        },
         kind=TaskScore,
         folder=run / "scores" / split,
         made_from=made_from(
@@ -83,14 +89,38 @@ def evaluate(
     return scores
 
 
+class Placed:
+    """A model on its device: batches go there, logits come back; a pool of pictures goes there once."""
+
+    def __init__(self, model: Model, device: torch.device) -> None:
+        self.model, self.device = model.to(device), device
+        self._pool: tuple[Batch, Batch] | None = None
+
+    def __call__(self, batch: Batch) -> Tensor:
+        logits: Tensor = self.model(on(self.device, batch))
+        return logits.cpu()
+
+    def alignments(self, captions: Batch, images: Batch) -> Tensor:
+        if self._pool is None or self._pool[0] is not images:
+            self._pool = images, on(self.device, images)
+        return self.model.alignments(on(self.device, captions), self._pool[1]).cpu()
+
+
 def score_one(
-    checkpoint: Path, prepared: Path, regions: Path, run: Path, name: str, split: Split, limits: EvaluationChoice
+    checkpoint: Path,
+    prepared: Path,
+    regions: Path,
+    run: Path,
+    name: str,
+    split: Split,
+    limits: EvaluationChoice,
+    device: str = "auto",
 ) -> TaskScore:
     """Score one task and write its predictions; runs in a process of its own."""
     torch.set_num_threads(1)
-    model = Model.load(checkpoint)
+    model = Placed(Model.load(checkpoint), device_for(device))
     opened = Prepared.open(prepared)
-    data = TaskBatches.open(opened, RegionSource.open(regions), model.tasks[name], split)
+    data = TaskBatches.open(opened, RegionSource.open(regions), model.model.tasks[name], split)
     outcome = score_task(model, data, max_examples=limits.max_examples, pool=limits.pool, batch_size=limits.batch_size)
     predictions.write(run / _named("predictions", split) / f"{name}.jsonl", outcome.lines)
     return outcome.task_score(split, resamples=limits.bootstrap)

@@ -48,7 +48,7 @@ PATIENCE_SECONDS = 1800.0
 STORES = ("detected", "given")
 
 Boxes = NDArray[np.float32]
-Tasks = Sequence[str] | Mapping[str, Mapping[str, Any]]
+Tasks = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def extract(
     """Look at every picture of the data folder ``images`` and leave the stores ``detected`` and ``given`` in ``out``.
 
     ``weights``: a detector of your own; None takes the package's. ``tasks``: whose given boxes are kept (None: all),
-    by name, or by name with the options of its reader.
+    with the options of their readers.
     ``skip_bad`` passes over malformed records of theirs. An interrupted call goes on when repeated; ``resume=False``
     begins anew. Under ``torchrun`` every rank takes its share of the blocks and rank 0 finishes. Unreadable pictures
     are left out and listed, with the reason, in ``unreadable.json`` and in the stores' ``info``.
@@ -157,9 +157,8 @@ def plan(root: Path, tasks: Tasks | None = None, bad: BadRecords | None = None) 
         raise TwelvefoldError(
             f"no pictures under {root / 'images'}; make a world there, or bring the datasets' pictures"
         )
-    there = [name for name in NAMES if (root / name).is_dir()]
-    wanted = there if tasks is None else tasks
-    asked = given_boxes(root, wanted if isinstance(wanted, Mapping) else dict.fromkeys(wanted, {}), bad=bad)
+    there: Tasks = {name: {} for name in NAMES if (root / name).is_dir()}
+    asked = given_boxes(root, there if tasks is None else tasks, bad=bad)
     same: dict[str, list[ImageKey]] = {}
     for key in sorted(files):
         same.setdefault(digest_file(files[key]), []).append(key)

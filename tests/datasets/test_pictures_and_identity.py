@@ -61,7 +61,7 @@ def test_given_boxes_are_the_union_of_a_pictures_candidates(folder: Any) -> None
     games = folder.files["guesswhat/guesswhat.valid.jsonl.gz"]
     games[0]["objects"][0].update(bbox=[3.3, 4.0, 5.0, 6.0])
     root = folder.write()
-    boxes = given_boxes(root, ["vqav2", "refcoco", "guesswhat", "visual7w"])
+    boxes = given_boxes(root, {"vqav2": {}, "refcoco": {}, "guesswhat": {}, "visual7w": {}})
     assert sorted(map(str, boxes)) == ["coco/175527", "vg/2318324", "vg/2318325", "vg/2318326"]
     assert boxes[ImageKey("coco", "175527")].shape == (4, 4)
     for name in ("guesswhat", "visual7w"):
@@ -76,18 +76,18 @@ def test_given_boxes_are_the_union_of_a_pictures_candidates(folder: Any) -> None
 
 def test_given_boxes_read_only_tasks_that_point(folder: Any) -> None:
     del folder.files["vg/question_answers.json"]
-    assert given_boxes(folder.write(), ["vgqa"]) == {}
+    assert given_boxes(folder.write(), {"vgqa": {}}) == {}
     with pytest.raises(TwelvefoldError, match=r"guesswhat\.train"):
-        given_boxes(folder.root / "elsewhere", ["guesswhat"])
+        given_boxes(folder.root / "elsewhere", {"guesswhat": {}})
 
 
 def test_given_boxes_skip_bad_records_only_when_told_to(folder: Any) -> None:
     folder.files["guesswhat/guesswhat.train.jsonl.gz"][0]["object_id"] = 1
     root = folder.write()
     with pytest.raises(BadRecordError):
-        given_boxes(root, ["guesswhat"])
+        given_boxes(root, {"guesswhat": {}})
     bad = BadRecords(skip=True)
-    assert len(given_boxes(root, ["guesswhat"], bad=bad)) == 1
+    assert len(given_boxes(root, {"guesswhat": {}}, bad=bad)) == 1
     assert len(bad.listed) == 1
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,28 +84,28 @@ def _key(path: Path, folder: Path, patterns: list[tuple[re.Pattern[str], Callabl
 
 
 def given_boxes(
-    root: Path, tasks: Iterable[str], *, bad: BadRecords | None = None
+    root: Path, tasks: Mapping[str, Mapping[str, Any]], *, bad: BadRecords | None = None
 ) -> dict[ImageKey, NDArray[np.float32]]:
     """(N, 4) float32 pixel boxes of every picture for which one of ``tasks`` gives candidates, over all splits.
 
     A picture's boxes are the union over its questions and games, each once, in ascending order: exactly the boxes
-    of ``Pair.candidates_px``, rounded to float32. ``tasks`` as :func:`twelvefold.datasets.load` takes them; a task
-    gives candidates with all its examples or with none.
+    of ``Pair.candidates_px``, rounded to float32. ``tasks``: names as :func:`twelvefold.datasets.load` takes
+    them, each with its reader's options; a task gives candidates with all its examples or with none.
     """
     bad = BadRecords() if bad is None else bad
     union: dict[ImageKey, set[Box]] = {}
-    for name in tasks:
-        for pair in track(_pairs_with_candidates(load(name), root, bad), what=f"candidate boxes of {name}"):
+    for name, options in tasks.items():
+        for pair in track(_pairs_with_candidates(load(name), root, bad, options), what=f"candidate boxes of {name}"):
             union.setdefault(pair.image, set()).update(pair.candidates_px)
     rounded = {key: np.array(sorted(boxes), dtype=np.float32) for key, boxes in sorted(union.items())}
     return {key: np.unique(boxes, axis=0) for key, boxes in rounded.items()}
 
 
-def _pairs_with_candidates(dataset: Dataset, root: Path, bad: BadRecords) -> Iterator[Pair]:
+def _pairs_with_candidates(dataset: Dataset, root: Path, bad: BadRecords, options: Mapping[str, Any]) -> Iterator[Pair]:
     if dataset.TASK.family != "grounding":
         return
     for split in get_args(Split):
-        for example in dataset.read(root, split, bad=bad):
+        for example in dataset.read(root, split, bad=bad, **options):
             if not any(pair.candidates_px for pair in example.pairs):
                 return  # RefCOCO's kind: the box meant is only told, there is nothing to choose from
             yield from example.pairs

@@ -99,7 +99,7 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
         TwelvefoldError: a GPU is asked for and there is none, or there are more processes here than GPUs.
     """
     count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    place = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    place = device_for(device, int(os.environ.get("LOCAL_RANK", "0")))
     if count == 1:
         yield Ranks(device=place)
         return
@@ -191,7 +191,7 @@ def _ended(rank: int, count: int, code: int) -> str:
     )
 
 
-def _device(wanted: str, local_rank: int) -> torch.device:
+def device_for(wanted: str, local_rank: int = 0) -> torch.device:
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
