@@ -15,6 +15,7 @@ import pytest
 
 from twelvefold.prepare import PrepareSummary, prepare
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError
+from twelvefold.splits import manifest
 from twelvefold.store import files
 from twelvefold.store.prepared import MANIFEST, Prepared
 from twelvefold.store.regions import ShardWriter, finish_store
@@ -106,12 +107,11 @@ def test_test_photographs_of_every_task_leave_train_and_val_of_every_task(data: 
     assert ids(data, "finds", "test") == ["f1", "f2"]
     counts = summary.counts["asks"]["train"]
     assert (counts.read, counts.removed, counts.kept) == (4, 2, 2)
-    assert summary.hidden == ()
-    removed = (data.parent / "out/removed/asks-train.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in removed] == [
-        {"id": "a1", "why": "coco/1 is as vg/101 in the test set of finds"},
-        {"id": "a3", "why": "coco/8 is in the test set of finds"},
-    ]
+    assert [sentence for sentence in summary.hidden if "pictures" not in sentence] == []
+    decided = manifest.read(data.parent / "out" / "clean.json")
+    assert decided.split("asks", "train").removed == {"coco/1": ["a1"], "coco/8": ["a3"]}
+    assert decided.why("coco/1") == "coco/1 is in the test set of finds as vg/101 (coco_id in image_data.json)"
+    assert decided.why("coco/8") == "coco/8 is in the test set of finds"
 
 
 def test_equal_picture_files_are_one_photograph(data: Path) -> None:
@@ -127,7 +127,7 @@ def test_equal_picture_files_are_one_photograph(data: Path) -> None:
 
 
 def test_full_data_keeps_everything(data: Path, regions: Path) -> None:
-    summary = run(data, regions, clean=False)
+    summary = run(data, regions, clean="none")
     assert ids(data, "asks", "train") == ["a1", "a2", "a3", "a4"]
     assert not Prepared.open(data.parent / "out").manifest.clean
     assert all(counts.removed == 0 for splits in summary.counts.values() for counts in splits.values())
@@ -135,7 +135,7 @@ def test_full_data_keeps_everything(data: Path, regions: Path) -> None:
 
 def test_a_second_call_makes_nothing_and_changes_no_file(data: Path, regions: Path) -> None:
     first = run(data, regions)
-    assert len(first.made) == 8  # six tables, an answer list, hard negatives
+    assert len(first.made) == 9  # what cleaning decided, six tables, an answer list, hard negatives
     out = data.parent / "out"
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     assert run(data, regions).made == ()
@@ -145,16 +145,17 @@ def test_a_second_call_makes_nothing_and_changes_no_file(data: Path, regions: Pa
 def test_what_changes_is_made_again_and_nothing_else(data: Path, regions: Path) -> None:
     run(data, regions)
     write(data, "finds", "val", {"e1": "coco/3"})
-    assert run(data, regions).made == ("finds-val",)
+    assert run(data, regions).made == ("cleaning", "finds-val")
     assert run(data, regions, max_examples={ASKS: 1}).made == ("asks-train",)
     assert ids(data, "asks", "train") == ["a2"]
-    assert (
-        run(data, regions, max_examples={ASKS: 1}, reader_options={FINDS: {"colour": "blue"}}).made[0] == "finds-test"
-    )
+    blue = run(data, regions, max_examples={ASKS: 1}, reader_options={FINDS: {"colour": "blue"}})
+    assert set(blue.made) == {"cleaning", "finds-train", "finds-val", "finds-test", "finds-negatives"}
     assert Prepared.open(data.parent / "out").table("finds", "test")[0].kind == "blue"
-    # A test set decides what every train and val keep.
+    assert set(run(data, regions).made) >= {"cleaning", "finds-test"}
+    # A test set decides what every train and val keep; those that keep what they had are not made again.
     write(data, "asks", "test", {"c1": "coco/4"})
-    assert set(run(data, regions).made) >= {"asks-test", "asks-train", "asks-val", "finds-train", "finds-val"}
+    changed = {"asks-test", "asks-train", "asks-val", "finds-train", "finds-negatives"}
+    assert set(run(data, regions).made) == {"cleaning", *changed}
     assert ids(data, "asks", "train") == ["a2"]
 
 
@@ -194,10 +195,10 @@ def test_a_full_disk_is_named_and_what_was_whole_stays(data: Path, monkeypatch: 
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         patch.setattr(os, "fsync", full)
-        with pytest.raises(TwelvefoldError, match=r"finds-val\.arrow.*disk is full"):
+        with pytest.raises(TwelvefoldError, match=r"clean\.json.*disk is full"):
             run(data, None)
     assert not list((data.parent / "out").rglob("*.tmp"))
-    assert run(data, None).made == ("finds-val",)
+    assert run(data, None).made == ("cleaning", "finds-val")
 
 
 def test_several_processes_make_the_same_folder(data: Path, regions: Path) -> None:

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from twelvefold.datasets.options import reader_options
 from twelvefold.prepare import PrepareSummary, prepare
-from twelvefold.store import files
 from twelvefold.training.recipe import Recipe
 
 
 def prepare_recipe(
-    recipe: Recipe, data: Path, regions: Path, out: Path, *, skip_bad: bool = False, without_regions: bool = False
+    recipe: Recipe,
+    data: Path,
+    regions: Path,
+    out: Path,
+    *,
+    skip_bad: bool = False,
+    without_regions: bool = False,
+    clean: str = "",
+    manifest: Path | None = None,
+    clean_digest: str = "",
 ) -> PrepareSummary:
-    """``prepare`` with a recipe's tasks and values; a world's own reader options where the recipe sets none."""
-    options = {name: {**world_options(data).get(name, {}), **recipe.choice(name).options} for name in recipe.tasks}
+    """``prepare`` with a recipe's tasks and values; a world's own reader options where the recipe sets none.
+
+    ``clean``, ``manifest`` and ``clean_digest`` go before the recipe's own where they are given.
+    """
+    options = reader_options(data, recipe.tasks, {name: recipe.choice(name).options for name in recipe.tasks})
     limits = {name: limit for name in recipe.tasks if (limit := recipe.choice(name).max_examples) is not None}
     return prepare(
         data,
         regions,
         out,
         tasks=recipe.tasks,
-        clean=recipe.data.clean,
+        clean=clean or recipe.data.clean,
+        clean_manifest=manifest or (Path(recipe.data.manifest) if recipe.data.manifest else None),
+        clean_digest=clean_digest or recipe.data.clean_digest,
         min_count=recipe.data.min_count,
         reader_options=options,
         max_examples=limits,
@@ -30,9 +42,3 @@ def prepare_recipe(
         without_regions=without_regions,
         processes=recipe.training.processes,
     )
-
-
-def world_options(data: Path) -> Mapping[str, Mapping[str, Any]]:
-    """The reader options that a world states for itself: how long its held-out tails are. None for real data."""
-    about = data / "world.json"
-    return files.read_json(about)["reader_options"] if about.exists() else {}

@@ -6,22 +6,18 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twelvefold.schema import Example, ImageKey, Join, Pair
-from twelvefold.splits.cleaning import Protected
+from twelvefold.schema import ImageKey, Join, TwelvefoldError
+from twelvefold.splits.cleaning import Protected, policy
 from twelvefold.splits.evidence import equal_files, noted_equal_files
 from twelvefold.splits.identity import Identity
 
 keys = st.builds(ImageKey, st.sampled_from(["coco", "vg", "gqa"]), st.sampled_from("12345"))
 joins = st.lists(st.builds(Join, keys, keys, st.just("ids"), st.just("a map")), max_size=8)
 tests = st.dictionaries(st.sampled_from(["vqav2", "refcoco", "nlvr2"]), st.lists(keys, max_size=4))
-images = st.lists(st.lists(keys, min_size=1, max_size=2), max_size=12)
-
-
-def examples(pictures: list[list[ImageKey]]) -> list[Example]:
-    return [Example(str(n), tuple(Pair(key, "") for key in own), None) for n, own in enumerate(pictures)]
 
 
 def reachable(start: ImageKey, pairs: list[Join]) -> set[ImageKey]:
@@ -55,34 +51,37 @@ def test_the_reason_is_a_shortest_chain_of_real_joins(pairs: list[Join], one: Im
         assert not shorter or len(chain) == 1
 
 
-@given(joins, tests, images)
-def test_a_test_photograph_may_not_stay_and_nothing_else_goes(
-    pairs: list[Join], by_task: dict[str, list[ImageKey]], pictures: list[list[ImageKey]]
+@given(joins, tests, keys)
+def test_a_name_is_protected_exactly_when_joins_lead_to_a_tested_picture(
+    pairs: list[Join], by_task: dict[str, list[ImageKey]], key: ImageKey
 ) -> None:
-    protected = Protected(by_task, Identity(pairs))
+    identity = Identity(pairs)
+    protected = Protected({(task, "test"): own for task, own in by_task.items()}, identity)
     tested = {key for own in by_task.values() for key in own}
-    for example in examples(pictures):
-        touches = any(reachable(pair.image, pairs) & tested for pair in example.pairs)
-        assert bool(protected.why(example)) == touches
+    assert (key in protected.names()) == bool(reachable(key, pairs) & tested)
+    owners = {task for task, own in by_task.items() if reachable(key, pairs) & set(own)}
+    assert {place.owner for place in protected.places(key)} == {(task, "test") for task in owners}
+    for place in protected.places(key):
+        assert place.key in by_task[place.owner[0]]
+        assert place.chain == identity.why(key, place.key)
 
 
-@given(joins, tests, images, st.randoms())
+@given(joins, tests, st.randoms())
 def test_the_order_of_joins_tasks_and_pictures_does_not_matter(
-    pairs: list[Join], by_task: dict[str, list[ImageKey]], pictures: list[list[ImageKey]], random: Random
+    pairs: list[Join], by_task: dict[str, list[ImageKey]], random: Random
 ) -> None:
     shuffled = [Join(b, a, evidence, why) for a, b, evidence, why in pairs]
     random.shuffle(shuffled)
-    turned = {task: own[::-1] for task, own in reversed(by_task.items())}
-    first, second = Protected(by_task, Identity(pairs)), Protected(turned, Identity(shuffled))
-    assert [first.why(e) for e in examples(pictures)] == [second.why(e) for e in examples(pictures)]
+    first = Protected({(task, "test"): own for task, own in by_task.items()}, Identity(pairs))
+    second = Protected({(task, "test"): own[::-1] for task, own in reversed(by_task.items())}, Identity(shuffled))
+    assert first.names() == second.names()
     assert len(first) == len(second)
+    assert all(first.places(key) == second.places(key) for key in first.names())
 
 
-def test_the_reason_names_the_test_sets_and_the_other_name() -> None:
-    coco, vg = ImageKey("coco", "9"), ImageKey("vg", "4")
-    protected = Protected({"visual7w": [vg], "refcoco": [coco]}, Identity([Join(vg, coco, "ids", "image_data.json")]))
-    example = Example("q", (Pair(ImageKey("coco", "8"), ""), Pair(coco, "")), None)
-    assert protected.why(example) == "coco/9 is in the test set of refcoco, and as vg/4 in the test set of visual7w"
+def test_an_unknown_policy_is_refused_with_the_closest() -> None:
+    with pytest.raises(TwelvefoldError, match=r"no cleaning policy 'srtict'; did you mean 'strict'\?.*paper, strict"):
+        policy("srtict")
 
 
 def test_equal_files_are_one_photograph_and_equal_sizes_are_not(tmp_path: Path) -> None:

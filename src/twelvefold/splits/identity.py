@@ -24,6 +24,10 @@ class Identity:
             first, second = sorted((self.photograph(join.one), self.photograph(join.other)))
             self._parent[second] = first  # the least key leads, so the order of joins can't matter
 
+    def joined(self) -> Iterable[ImageKey]:
+        """Every key that some join names."""
+        return self._joins.keys()
+
     def photograph(self, key: ImageKey) -> ImageKey:
         """The key that stands for the photograph: the least of all its keys."""
         top = key

@@ -6,16 +6,15 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from twelvefold.schema import Example, ImageKey, TwelvefoldError
-from twelvefold.splits.cleaning import Protected
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of a split's examples while they stream past. removed: ids that cleaning took, with the reason.
-    lacking: ids and pictures without regions. beyond_limit: more than were asked for."""
+    """Counts of a split's examples while they stream past. removed: taken by cleaning. lacking: ids and pictures
+    without regions. beyond_limit: more than were asked for."""
 
     read: int = 0
-    removed: list[tuple[str, str]] = field(default_factory=list)
+    removed: int = 0
     lacking: list[tuple[str, ImageKey]] = field(default_factory=list)
     beyond_limit: int = 0
     kept: int = 0
@@ -24,7 +23,7 @@ class Tally:
 def keep(
     examples: Iterable[Example],
     tally: Tally,
-    protected: Protected | None = None,
+    removed: Container[str] = (),
     *,
     pictures: Container[ImageKey] | None = None,
     may_lack: bool = False,
@@ -33,17 +32,16 @@ def keep(
 ) -> Iterator[Example]:
     """The examples that stay, in order; every other is counted under the first reason that holds.
 
-    ``protected``: what may not be learned from, None for a test set or full data. ``pictures``: those that have
-    regions, None where that doesn't matter yet. ``limit``: keep the first so many, 0 for all. ``what`` names the
-    split in an error.
+    ``removed``: ids that cleaning takes. ``pictures``: those that have regions, None where that doesn't matter yet.
+    ``limit``: keep the first so many, 0 for all. ``what`` names the split in an error.
 
     Raises:
         TwelvefoldError: at the end, if an example's picture has no regions and examples may not lack them.
     """
     for example in examples:
         tally.read += 1
-        if protected is not None and (why := protected.why(example)):
-            tally.removed.append((example.id, why))
+        if example.id in removed:
+            tally.removed += 1
         elif pictures is not None and (bare := [p.image for p in example.pairs if p.image not in pictures]):
             tally.lacking.append((example.id, bare[0]))
         elif limit and tally.kept >= limit:

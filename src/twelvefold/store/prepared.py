@@ -1,8 +1,8 @@
 """The prepared folder: what ``prepare`` leaves and everything later reads.
 
 ``prepared.json`` (the manifest, written last) lists ``tables/<task>-<split>.arrow``, ``vocabularies/<task>.json``,
-``negatives/<task>.npy`` and ``removed/<task>-<split>.jsonl``, each with its length and with the digest of all
-that it was made from.
+``negatives/<task>.npy`` and ``clean.json`` (what cleaning removed, and why), each with its length and with the digest
+of all that it was made from.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from twelvefold.store import files
 from twelvefold.store.tables import ExampleTable
 
 MANIFEST = "prepared.json"
+CLEANING = "clean.json"
 VERSION = 1
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
@@ -49,6 +50,8 @@ class Counts(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """``prepared.json``. ``tasks`` in their order; tables and counts by task, then split; the rest by task.
 
+    ``policy``: of cleaning. ``cleaning``: its manifest, whose count is that of the removed examples; None for full
+    data. ``removed``: lists of removed examples, in folders made before there were such manifests.
     ``regions``: digest of the region store that negatives were made from, empty where there was none.
     ``problems``: malformed records left out, each with the reason.
     """
@@ -56,6 +59,8 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     format: str = "twelvefold prepared"
     version: int = VERSION
     clean: bool
+    policy: str = ""
+    cleaning: FileEntry | None = None
     regions: str
     tasks: list[TaskSpec]
     tables: dict[str, dict[str, FileEntry]]
@@ -68,7 +73,8 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def entries(self) -> list[FileEntry]:
         """Every file that the manifest lists."""
         nested = [*self.tables.values(), *self.removed.values(), self.vocabularies, self.negatives]
-        return [entry for group in nested for entry in group.values()]
+        entries = [entry for group in nested for entry in group.values()]
+        return entries if self.cleaning is None else [*entries, self.cleaning]
 
 
 class Prepared:

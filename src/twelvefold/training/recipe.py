@@ -44,12 +44,21 @@ class WorldChoice(Strict, frozen=True, kw_only=True):
 class DataChoice(Strict, frozen=True, kw_only=True):
     """What ``prepare`` makes of the official files."""
 
-    clean: bool = True
-    """Take every task's test pictures out of every task's train and val (section 2.2); false: full data."""
+    clean: bool | Literal["paper", "strict", "ids", "lists", "none"] = "paper"
+    """Which photographs no task may learn from (section 2.2, docs/cleaning.md). paper, or true: every task's test
+    photographs leave every task's train and val; none, or false: full data."""
+    manifest: str = ""
+    """A cleaning manifest (clean.json): remove exactly what it says, and refuse other data than it was made of."""
+    clean_digest: str = ""
+    """The digest that the cleaning manifest must have; empty: any."""
     min_count: Count = 9
     """How often an answer must occur to be in the answer list; 9 is the paper's for the real data."""
     skip_bad: bool = False
     """Count and list malformed records instead of stopping at the first."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.clean, bool):
+            msgspec.structs.force_setattr(self, "clean", "paper" if self.clean else "none")
 
 
 class ExtractChoice(Strict, frozen=True, kw_only=True):

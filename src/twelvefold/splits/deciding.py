@@ -1,0 +1,165 @@
+"""Deciding what cleaning removes: every split of every task is read once, in the order test, val, train.
+
+Only the readers are asked; regions, answer lists and limits of a recipe don't matter, so what is decided is a function
+of the data and the policy alone, whatever the number of processes and the order of tasks. Paper: section 2.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from twelvefold import datasets, workers
+from twelvefold.datasets import images
+from twelvefold.datasets.records import BadRecords
+from twelvefold.progress import track
+from twelvefold.schema import ImageKey, Split
+from twelvefold.splits.cleaning import ORDER, Owner, Policy, Protected
+from twelvefold.splits.evidence import Gathered, gather
+from twelvefold.splits.identity import Identity
+from twelvefold.splits.listed import IdList
+from twelvefold.splits.manifest import Cleaned, Fingerprint, Manifest, Reason
+from twelvefold.store import files
+
+Options = Mapping[str, Mapping[str, Any]]
+"""By task as ``datasets.load`` takes it: keyword arguments of its reader. Its keys are the tasks."""
+
+
+WHAT = {False: "kept", True: "removed"}
+"""How lists of ids are called, by whether their examples went."""
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """One split to read. ``names``: keys of protected photographs; ``collect``: whether its pictures are wanted;
+    ``ids``: a folder for lists of kept and removed ids, or None."""
+
+    data: Path
+    name: str
+    options: Mapping[str, Any]
+    split: Split
+    names: frozenset[ImageKey]
+    collect: bool
+    skip_bad: bool
+    ids: Path | None
+
+
+@dataclass(slots=True)
+class Walked:
+    """What came of it. ``removed``: ids by picture; ``pictures``: those of the examples that stay, where wanted."""
+
+    task: str
+    cleaned: Cleaned
+    pictures: set[ImageKey] = field(default_factory=set)
+
+
+def evidence(data: Path, policy: Policy, *, notes: Path, skip_bad: bool = False, processes: int = 1) -> Gathered:
+    """The joins of a data folder that a policy trusts; what could not be known is told without the folder's path."""
+    compares = any(kind != "ids" for kind in policy.evidence)
+    there = (data / "images").is_dir()
+    pictures = images.image_files(data) if compares and there else {}
+    bad = BadRecords(skip=skip_bad)
+    found = gather(data, pictures, kinds=policy.evidence, notes=notes, bad=bad, processes=processes)
+    hidden = [sentence.replace(f"{data}/", "") for sentence in found.hidden]
+    if compares and not there:
+        hidden.append("there are no pictures in images/, so photographs that no id map joins can't be recognised")
+    unreadable = {key: reason.replace(f"{data}/", "") for key, reason in sorted(found.unreadable.items())}
+    return Gathered(found.joins, unreadable, hidden)
+
+
+def decide(
+    data: Path,
+    tasks: Options,
+    policy: Policy,
+    found: Gathered,
+    *,
+    lists: Sequence[IdList] = (),
+    skip_bad: bool = False,
+    processes: int = 1,
+    ids: Path | None = None,
+) -> Manifest:
+    """What ``policy`` removes from ``tasks``, by the joins that were ``found``.
+
+    ``lists``: pictures that are protected besides. ``ids``: a folder to leave lists of ids in, task by task and split
+    by split: ``<task>-<split>-kept.txt`` and ``-removed.txt``.
+
+    Raises:
+        TwelvefoldError: a source file is missing or broken, or a record is malformed and may not be skipped.
+    """
+    identity = Identity(found.joins)
+    pictures: dict[Owner, set[ImageKey]] = {(one.about.file, "list"): set(one.keys) for one in lists}
+    protected, splits, reasons = Protected(pictures, identity), dict[str, dict[Split, Cleaned]](), {}
+    for split in ORDER:
+        names = frozenset[ImageKey]() if split == "test" else protected.names()
+        walks = [
+            Walk(data, name, options, split, names, split in policy.protects, skip_bad, ids)
+            for name, options in tasks.items()
+        ]
+        for walked in _walk_all(walks, processes):
+            splits.setdefault(walked.task, {})[split] = walked.cleaned
+            if split != "train" and split in policy.protects:
+                pictures[walked.task, split] = walked.pictures
+            for picture in walked.cleaned.removed:
+                reasons[picture] = [Reason.of(place) for place in protected.places(ImageKey.parse(picture))]
+        protected = Protected(pictures, identity)
+    return Manifest(
+        policy=policy,
+        lists=[one.about for one in lists],
+        splits={task: {split: splits[task][split] for split in ORDER} for task in sorted(splits)},
+        reasons={picture: reasons[picture] for picture in sorted(reasons)},
+        hidden=found.hidden,
+        unreadable={str(key): reason for key, reason in found.unreadable.items()},
+    )
+
+
+def protected_tests(
+    data: Path, tasks: Options, identity: Identity, *, skip_bad: bool = False, processes: int = 1
+) -> Protected:
+    """The photographs of all test sets, for whoever only wants to know those."""
+    walks = [Walk(data, name, options, "test", frozenset(), True, skip_bad, None) for name, options in tasks.items()]
+    return Protected({(one.task, "test"): one.pictures for one in _walk_all(walks, processes)}, identity)
+
+
+def walk(job: Walk) -> Walked:
+    """Read one split and say which of its examples go."""
+    dataset, seen = datasets.load(job.name), Fingerprint()
+    removed, pictures = dict[str, list[str]](), set[ImageKey]()
+    with ExitStack() as stack:
+        name, lines = f"{dataset.TASK.name}-{job.split}", dict[bool, IO[bytes]]()
+        if job.ids is not None:
+            lines = {went: _lines(stack, job.ids, f"{name}-{what}") for went, what in WHAT.items()}
+        for example in dataset.read(job.data, job.split, bad=BadRecords(skip=job.skip_bad), **job.options):
+            seen.add(example)
+            gone = next((pair.image for pair in example.pairs if pair.image in job.names), None)
+            if gone is not None:
+                removed.setdefault(str(gone), []).append(example.id)
+            elif job.collect:
+                pictures.update(pair.image for pair in example.pairs)
+            if lines:
+                lines[gone is not None].write(f"{example.id}\n".encode())
+    source = seen.source()
+    kept = source.examples - sum(map(len, removed.values()))
+    by_picture = {picture: sorted(removed[picture]) for picture in sorted(removed)}
+    return Walked(dataset.TASK.name, Cleaned(source, kept, by_picture), pictures)
+
+
+def _walk_all(walks: Sequence[Walk], processes: int) -> Iterator[Walked]:
+    what = f"{walks[0].split} sets read for cleaning" if walks else ""
+    if processes == 1 or len(walks) < 2:
+        yield from map(walk, track(walks, what=what))
+        return
+    with workers.pool(min(processes, len(walks))) as pool:
+        running = [pool.submit(walk, job) for job in walks]
+        try:
+            for done in track(as_completed(running), what=what, total=len(walks)):
+                yield done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _lines(stack: ExitStack, folder: Path, name: str) -> IO[bytes]:
+    return stack.enter_context(files.atomic_file(folder / f"{name}.txt"))
