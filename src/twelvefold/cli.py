@@ -16,7 +16,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from twelvefold import cli_detector
+from twelvefold import cli_audit, cli_clean, cli_detector
 from twelvefold.cli_output import Json, out_console, say
 from twelvefold.schema import Split, TwelvefoldError
 
@@ -37,6 +37,8 @@ app = App(
     version_flags=["--version"],
 )
 app.command(cli_detector.app)
+app.command(cli_audit.app)
+app.command(cli_clean.app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -163,6 +165,9 @@ def prepare(
     out: Path,
     *,
     recipe: RecipeName = "demo",
+    clean: str = "",
+    manifest: Path | None = None,
+    clean_digest: str = "",
     skip_bad: bool = False,
     without_regions: bool = False,
     json: Json = False,
@@ -181,6 +186,12 @@ def prepare(
         The folder that `twelvefold extract` left.
     out
         Folder for the tables.
+    clean
+        Another cleaning policy than the recipe's: paper, strict, ids, lists, or none for full data.
+    manifest
+        Remove exactly what this cleaning manifest says, and refuse other data than it was made of.
+    clean_digest
+        Go on only where the cleaning manifest has this digest.
     skip_bad
         List malformed records and go on, instead of stopping at the first.
     without_regions
@@ -188,10 +199,22 @@ def prepare(
     """
     from twelvefold.prepare_recipe import prepare_recipe
 
-    summary = prepare_recipe(_recipe(recipe), data, regions, out, skip_bad=skip_bad, without_regions=without_regions)
+    summary = prepare_recipe(
+        _recipe(recipe),
+        data,
+        regions,
+        out,
+        skip_bad=skip_bad,
+        without_regions=without_regions,
+        clean=clean,
+        manifest=manifest,
+        clean_digest=clean_digest,
+    )
     if not json:
         out_console.print(summary.table())
-    say(summary, json, "\n".join([*summary.hidden, *summary.problems[:20]]))
+    cleaned = [f"cleaned by policy {summary.policy}, digest {summary.clean_digest}"] if summary.clean_digest else []
+    unread = [f"unreadable: {key}: {reason}" for key, reason in summary.unreadable.items()]
+    say(summary, json, "\n".join([*cleaned, *summary.hidden, *unread[:20], *summary.problems[:20]]))
     return 1 if summary.problems else 0
 
 

@@ -1,0 +1,239 @@
+"""Audit: is my test set in anybody's training set? Paper: section 2.2, Table 1.
+
+``audit(Path("data/world"))`` reads whichever of the twelve tasks are there, with datasets of one's own, pretraining
+and detector sets beside them, finds out which keys name one photograph, and counts. Nothing is changed, and PyTorch
+is never loaded. ``docs/audit.md`` shows it for somebody who has two folders of pictures and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from twelvefold import datasets
+from twelvefold.audit_report import Report, compose
+from twelvefold.datasets import images
+from twelvefold.datasets.options import reader_options
+from twelvefold.datasets.records import BadRecords
+from twelvefold.progress import track
+from twelvefold.schema import Evidence, ImageKey, Join, Split, TwelvefoldError, closest
+from twelvefold.splits import own as own_sets
+from twelvefold.splits.evidence import KINDS, Gathered, gather
+from twelvefold.splits.identity import Identity
+from twelvefold.splits.overlap import Collection, Overlap, Part
+from twelvefold.store import files
+from twelvefold.store.prepared import Prepared
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What an audit looks at. ``found``: the joins, what could not be read and what could not be known; ``pictures``:
+    the files there are; ``left_out``: tasks and splits that are not there, with the reason; ``problems``: malformed
+    records that were left out."""
+
+    collections: list[Collection]
+    found: Gathered
+    pictures: dict[ImageKey, Path]
+    left_out: dict[str, str]
+    problems: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """``report``: all that came of it, to write as JSON; ``overlap``: to ask further; ``material``: as looked at."""
+
+    report: Report
+    overlap: Overlap
+    material: Material
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """What joins two keys. ``steps``: the chain, empty for one key or two photographs; ``held``: the sets that hold
+    each key on the way."""
+
+    one: ImageKey
+    other: ImageKey
+    same: bool
+    steps: list[Join]
+    held: dict[str, list[str]]
+
+    def __str__(self) -> str:
+        keys = {key: ", ".join(held) or "no set" for key, held in self.held.items()}
+        verdict = "name one photograph" if self.same else "are not known to be one photograph"
+        steps = [f"  {step.one} = {step.other}: {step.why} ({step.evidence})" for step in self.steps]
+        return "\n".join([f"{self.one} and {self.other} {verdict}", *steps, *(f"{k}: {v}" for k, v in keys.items())])
+
+
+def audit(material: Material, *, threshold: float = 0.0) -> Audit:
+    """Count what :func:`collect` has found. ``threshold``: a leak is more than so many percent of a test set."""
+    overlap = Overlap(material.collections, material.found.joins)
+    report = compose(
+        overlap,
+        material.collections,
+        threshold=threshold,
+        left_out=material.left_out,
+        hidden=material.found.hidden,
+        unreadable=material.found.unreadable,
+        problems=material.problems,
+    )
+    return Audit(report, overlap, material)
+
+
+def why(material: Material, one: ImageKey, other: ImageKey) -> Why:
+    """Why two keys are one photograph, or that they are not known to be.
+
+    Raises:
+        TwelvefoldError: no set holds a key, and no join names it.
+    """
+    identity = Identity(material.found.joins)
+    named = {key for join in material.found.joins for key in (join.one, join.other)}
+    steps = identity.why(one, other)
+    held = {str(key): _holders(material.collections, key) for key in (one, *(step.other for step in steps), other)}
+    for key in (one, other):
+        if not held[str(key)] and key not in named:
+            known = {str(k) for each in material.collections for part in each.parts.values() for k in part.images}
+            raise TwelvefoldError(f"no set holds {key}, and nothing names it{closest(str(key), sorted(known)[:5000])}")
+    return Why(one, other, identity.same(one, other), steps, held)
+
+
+def collect(
+    data: Path | None = None,
+    *,
+    tasks: Sequence[str] = (),
+    collections: Path | None = None,
+    own: Sequence[own_sets.Asked] = (),
+    prepared: Path | None = None,
+    kinds: Sequence[Evidence] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    notes: Path | None = None,
+    skip_bad: bool = False,
+    processes: int = 1,
+) -> Material:
+    """Everything that an audit looks at.
+
+    ``data``: a data folder. ``tasks``: which of its tasks; none: all of the twelve that are there. ``collections``: a
+    file of sets without a reader (``splits.own``); ``own``: more of them. ``prepared``: look at the tables of a
+    prepared folder, as they are after cleaning, instead of the official files. ``kinds``: evidence that counts.
+    ``options``: of readers, by task; a world states its own. ``notes``: a folder that remembers compared pictures.
+
+    Raises:
+        TwelvefoldError: nothing to look at, a task asked for that is not there, a name given twice, bad input.
+    """
+    kinds = KINDS if kinds is None else kinds
+    bad, left_out = BadRecords(skip=skip_bad), dict[str, str]()
+    asked, joins = [*own], list[Join]()
+    if collections is not None:
+        listed = own_sets.read_file(collections)
+        asked += listed.collection
+        joins += [join for each in listed.map for join in each.joins()]
+    if prepared is not None:
+        found = list(_prepared(prepared, tasks))
+    elif data is not None:
+        chosen = reader_options(data, tasks or datasets.NAMES, options)
+        found = list(_tasks(data, tasks, chosen, bad, left_out))
+    else:
+        found = []
+    sets = [own_sets.read(one) for one in asked]
+    found += [each.collection for each in sets]
+    _check(found, data, prepared, left_out)
+    keys = {key for each in found for part in each.parts.values() for key in part.images}
+    pictures, hidden = _pictures(data, keys, kinds)
+    pictures |= {key: path for each in sets for key, path in each.pictures.items()}
+    gathered = gather(
+        data or Path(),
+        pictures if set(kinds) - {"ids"} else {},
+        kinds=[kind for kind in kinds if data is not None or kind != "ids"],
+        notes=notes or _notes(data),
+        bad=bad,
+        processes=processes,
+    )
+    missing = {key: reason for each in sets for key, reason in each.missing.items()}
+    hidden += gathered.hidden + [sentence for each in sets for sentence in each.hidden]
+    all_joins = [*(joins if "ids" in kinds else []), *gathered.joins]
+    together = Gathered(all_joins, {**gathered.unreadable, **missing}, hidden)
+    return Material(found, together, pictures, left_out, [str(refusal) for refusal in bad.listed])
+
+
+def _tasks(
+    data: Path,
+    asked: Sequence[str],
+    options: Mapping[str, Mapping[str, Any]],
+    bad: BadRecords,
+    left_out: dict[str, str],
+) -> Iterator[Collection]:
+    """The tasks whose files are there; what is absent goes to ``left_out``, unless it was asked for by name."""
+    if not data.is_dir():
+        raise TwelvefoldError(f"expected a data folder, got {data}, which is no folder")
+    for name in track(asked or datasets.NAMES, what="tasks"):
+        dataset, chosen = datasets.load(name), options.get(name, {})
+        datasets.check_options(dataset, chosen)
+        parts = {}
+        for split in SPLITS:
+            try:
+                dataset.files(data, split, **chosen)
+            except TwelvefoldError as error:
+                if asked:
+                    raise
+                left_out[f"{dataset.TASK.name}, {split}"] = str(error)
+                continue
+            examples = dataset.read(data, split, bad=bad, **chosen)
+            parts[split] = Part.of((pair.image, pair.text) for example in examples for pair in example.pairs)
+        if parts:
+            yield Collection(dataset.TASK.name, "task", parts)
+        else:
+            for split in SPLITS:
+                reason = left_out.pop(f"{dataset.TASK.name}, {split}")
+            left_out[dataset.TASK.name] = reason
+
+
+def _prepared(folder: Path, asked: Sequence[str]) -> Iterator[Collection]:
+    """The tasks of a prepared folder."""
+    prepared = Prepared.open(folder)
+    tasks = [prepared.task(name) for name in asked] or prepared.tasks
+    for task in track(tasks, what="tables"):
+        tables = {split: prepared.table(task.name, split) for split in prepared.splits(task.name)}
+        parts = {
+            split: Part.of((pair.image, pair.text) for example in table for pair in example.pairs)
+            for split, table in tables.items()
+        }
+        yield Collection(task.name, "task", parts)
+
+
+def _pictures(
+    data: Path | None, keys: set[ImageKey], kinds: Sequence[Evidence]
+) -> tuple[dict[ImageKey, Path], list[str]]:
+    """The files behind ``keys`` in a data folder, and what their lack hides."""
+    if data is None or not set(kinds) - {"ids"}:
+        return {}, []
+    if not (data / "images").is_dir():
+        return {}, [f"{data / 'images'} is not there, so photographs that no id map joins can't be recognised"]
+    return {key: path for key, path in images.image_files(data).items() if key in keys}, []
+
+
+def _check(found: Sequence[Collection], data: Path | None, prepared: Path | None, left_out: Mapping[str, str]) -> None:
+    if not found:
+        if data is None and prepared is None:
+            raise TwelvefoldError(
+                "nothing to audit: give a data folder or sets of your own (--own pets:test=pets/test)"
+            )
+        reasons = "\n".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise TwelvefoldError(f"{data} holds none of the twelve tasks:\n{reasons}")
+    names = [each.name for each in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise TwelvefoldError(f"two sets are called {twice[0]!r}; give each a name of its own")
+
+
+def _holders(collections: Sequence[Collection], key: ImageKey) -> list[str]:
+    return [f"{each.name} {split}" for each in collections for split, part in each.parts.items() if key in part.images]
+
+
+def _notes(data: Path | None) -> Path:
+    """Where compared pictures of a data folder are remembered: with the user's caches, as data may be read-only."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return caches / "twelvefold" / files.digest_value(str((data or Path()).resolve()))

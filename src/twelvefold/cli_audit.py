@@ -1,0 +1,160 @@
+"""The commands ``twelvefold audit ...``: what is shared, and why two names are one photograph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from twelvefold.cli_output import Json, out_console, say
+from twelvefold.schema import Evidence, ImageKey
+
+if TYPE_CHECKING:
+    from twelvefold.audit import Material
+    from twelvefold.audit_report import Report
+
+app = App(name="audit", help="Is a test set in anybody's training set? Begin with docs/audit.md.")
+
+SENTENCES, NOTES = 20, 5
+"""Leaks printed, and other things of each kind; the JSON has all."""
+
+WIDTH = 120
+"""Of tables in a log, where no terminal says its own."""
+
+Data = Annotated[Path | None, Parameter(help="A data folder with any of the twelve; none for sets of your own alone.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Looked:
+    """What is looked at."""
+
+    tasks: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = ()
+    "Some tasks, which must then be there; otherwise all that are."
+    collections: Path | None = None
+    "A TOML or JSON file of own, pretraining and detector sets."
+    own: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    "NAME:SPLIT=PATH, a folder of pictures or a list; NAME@SOURCE:SPLIT=PATH where the ids are of that source."
+    pretraining: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    "NAME=PATH: what a network was pretrained on."
+    detector: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    "NAME=PATH: what a detector was trained on."
+    prepared: Path | None = None
+    "What `twelvefold prepare` left: audit its tables."
+    evidence: Annotated[tuple[Evidence, ...], Parameter(consume_multiple=True, negative="")] = ()
+    "What counts: ids bytes pixels looks features."
+    notes: Path | None = None
+    "Folder that remembers compared pictures; among your caches where left out."
+    skip_bad: Annotated[bool, Parameter(negative="")] = False
+    "List malformed records and go on."
+    processes: int = 1
+    "Processes that compare pictures."
+
+    def collect(self, data: Path | None) -> Material:
+        from twelvefold.audit import collect
+        from twelvefold.splits.own import from_flags
+
+        own = [*from_flags(self.own, "own"), *from_flags(self.pretraining, "pretraining")]
+        return collect(
+            data,
+            tasks=self.tasks,
+            collections=self.collections,
+            own=[*own, *from_flags(self.detector, "detector")],
+            prepared=self.prepared,
+            kinds=self.evidence or None,
+            notes=self.notes,
+            skip_bad=self.skip_bad,
+            processes=self.processes,
+        )
+
+
+NOTHING = Looked()
+
+
+@app.default
+def audit(
+    data: Data = None,
+    *,
+    looked: Looked = NOTHING,
+    threshold: float = 0.0,
+    csv: Path | None = None,
+    json: Json = False,
+) -> int:
+    """Count, for every test set, how many of its photographs are in every train and val set (the paper's Table 1).
+
+    ```
+    twelvefold audit data/world
+    twelvefold audit data/world --prepared prepared/world
+    twelvefold audit --own cats:train=cats/train --own cats:test=cats/test
+    ```
+
+    Exit code 1 where a leak is above the threshold, or a picture could not be read.
+
+    Parameters
+    ----------
+    threshold
+        Percent of a test set that may leak.
+    csv
+        File for both matrices, a line for each cell.
+    """
+    from twelvefold.audit import audit as work
+    from twelvefold.store import files
+
+    done = work(looked.collect(data), threshold=threshold)
+    if csv is not None:
+        files.write_text(csv, done.report.csv())
+    if not json:
+        console = out_console if out_console.is_terminal else Console(width=WIDTH)
+        for table in (done.report.table("test"), done.report.table("val")):
+            if table.row_count:
+                console.print(table)
+    say(done.report, json, "\n".join(_lines(done.report)))
+    return 1 if done.report.leaks or done.report.unreadable else 0
+
+
+@app.command
+def why(one: str, other: str, data: Data = None, *, looked: Looked = NOTHING, json: Json = False) -> int:
+    """Show what makes two names one photograph: the chain of joins with their evidence, and the sets that hold each.
+
+    ```
+    twelvefold audit why coco/391895 vg/2318324 data/world
+    ```
+
+    Exit code 1 where they are not known to be one.
+
+    Parameters
+    ----------
+    one
+        A name such as coco/391895.
+    other
+        Another.
+    """
+    from twelvefold.audit import why as work
+
+    keys = ImageKey.parse(one), ImageKey.parse(other)
+    found = work(looked.collect(data), *keys)
+    say(found, json, str(found))
+    return 0 if found.same else 1
+
+
+def _lines(report: Report) -> list[str]:
+    leaks, rest = report.leaks, [finding for finding in report.findings if not finding.is_leak]
+    lines = [f"Leaks above {report.threshold:g} %: {len(leaks)}" if leaks else "No leak found."]
+    lines += _some([f"- {finding.sentence}" for finding in leaks], SENTENCES)
+    for title, sentences in (
+        ("Not counted as leaks", [finding.sentence for finding in rest]),
+        ("Left out", [f"{name}: {reason}" for name, reason in report.left_out.items()]),
+        ("Could not be known", report.hidden),
+        ("Could not be read", [f"{key}: {reason}" for key, reason in report.unreadable.items()]),
+        ("Malformed records left out", report.problems),
+    ):
+        if sentences:
+            lines += ["", f"{title}:", *_some([f"- {sentence}" for sentence in sentences], NOTES)]
+    return lines
+
+
+def _some(lines: list[str], most: int) -> list[str]:
+    return lines if len(lines) <= most else [*lines[:most], f"  and {len(lines) - most} more; --json has all"]
