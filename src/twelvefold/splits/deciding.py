@@ -21,8 +21,8 @@ from twelvefold.schema import ImageKey, Split
 from twelvefold.splits.cleaning import ORDER, Owner, Policy, Protected
 from twelvefold.splits.evidence import Gathered, gather
 from twelvefold.splits.identity import Identity
-from twelvefold.splits.listed import IdList
 from twelvefold.splits.manifest import Cleaned, Fingerprint, Manifest, Reason
+from twelvefold.splits.original_ids import IdList
 from twelvefold.store import files
 
 Options = Mapping[str, Mapping[str, Any]]
