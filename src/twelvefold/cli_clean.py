@@ -23,7 +23,7 @@ Recipe = Annotated[str, Parameter(help="Take tasks and reader options from this 
 Processes = Annotated[int, Parameter(help="Processes that share the reading.")]
 SkipBad = Annotated[bool, Parameter(help="Pass over malformed records instead of stopping at the first.", negative="")]
 
-app = App(name="clean", help="Say which examples no task may learn from, and why, in a file that recipes can pin.")
+app = App(name="clean")
 
 
 @app.default
@@ -40,7 +40,7 @@ def clean_run(
     processes: Processes = 2,
     json: Json = False,
 ) -> int:
-    """Decide what a policy removes from train and val, and write OUT/clean.json with the reason of each removal.
+    """Say which examples no task may learn from, and why, in OUT/clean.json, a file that recipes can pin.
 
     ```
     twelvefold clean data/world cleaned/world --policy paper
