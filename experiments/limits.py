@@ -1,0 +1,175 @@
+"""What limits each task of a finished run: sight, data, time, or the labels themselves. Found out, not guessed.
+
+    python experiments/limits.py runs/large
+
+For every task of a run of ``twelvefold demo``, on the examples that its evaluation scored:
+
+=================== ============================================================================================
+``test, val, train``  scores on the three splits; a wide gap from train to test says that more data would help
+``ceiling``           what an answerer that knows the labels gets: rare answers, missed boxes, annotators at odds
+``seen right``        the score where the detector read every thing in the picture right (kind, colour, pattern,
+                      size, place), and ``seen wrong``, where it did not: what better sight could give
+``last quarter``      gain of the validation score over the last quarter of training
+``weakest kinds``     the kinds of example with the lowest scores
+=================== ============================================================================================
+
+Writes RUN/limits.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twelvefold.batches.regions import RegionSource
+from twelvefold.batches.tasks import TaskBatches
+from twelvefold.boxes import iou
+from twelvefold.datasets.images import image_files
+from twelvefold.evaluate import evaluate
+from twelvefold.pictures import open_picture
+from twelvefold.progress import track
+from twelvefold.results import predictions
+from twelvefold.results.scores import TaskScore
+from twelvefold.results.scoring import score_task, scored_places
+from twelvefold.schema import Batch, ImageKey
+from twelvefold.store.prepared import Prepared
+from twelvefold.training.recipe import Recipe
+from twelvefold.vision.detector import Detector, Seen
+
+LOOK_AT = 8
+"""Pictures in a pass of the detector."""
+OVERLAP = 0.5
+"""From which a region counts as the thing's (Pascal VOC)."""
+LEAST = 30
+"""Examples that a kind must have to be called weak."""
+
+
+class Knowing:
+    """Answers from the labels: what it gets is all that can be had."""
+
+    def __init__(self, data: TaskBatches) -> None:
+        self.family, self.outputs = data.task.family, len(data.head.outputs)
+
+    def __call__(self, batch: Batch) -> Tensor:
+        if batch.target is None:
+            raise ValueError("labels are withheld")
+        if self.family == "grounding":
+            return batch.target[..., 1]
+        if self.family == "verification":
+            return torch.nn.functional.one_hot(batch.target.clamp(min=0), self.outputs).float()
+        return batch.target
+
+    def alignments(self, captions: Batch, images: Batch) -> Tensor:
+        raise NotImplementedError("every caption has its picture in the pool: the ceiling of retrieval is 100")
+
+
+def ceiling(data: TaskBatches, max_examples: int) -> float:
+    """Percent that an answerer who knows the labels gets."""
+    if data.task.family == "retrieval":
+        return 100.0
+    return 100 * float(score_task(Knowing(data), data, max_examples=max_examples).right.mean())
+
+
+def truths(world: Path, wanted: set[ImageKey]) -> dict[ImageKey, dict[str, Any]]:
+    """What each of these pictures shows, from the world's truth file."""
+    found: dict[ImageKey, dict[str, Any]] = {}
+    with (world / "truth" / "scenes.jsonl").open() as lines:
+        for line in lines:
+            scene = json.loads(line)
+            found |= {key: scene for text in scene["keys"] if (key := ImageKey.parse(text)) in wanted}
+    return found
+
+
+def all_right(scene: Mapping[str, Any], seen: Seen, detector: Detector) -> bool:
+    """Whether every thing of a picture has a region with its kind, colour, pattern and size."""
+    regions, words = seen.regions, detector.words
+    if regions.class_probs is None:
+        raise ValueError("the detector gave no kinds")
+    scale = np.array([regions.width / scene["width"], regions.height / scene["height"]] * 2)
+    kinds = regions.class_probs.argmax(axis=1)
+    for thing in scene["things"]:
+        told = (
+            (kinds == words.kinds.index(thing["kind"]))
+            & (seen.colour == words.colours.index(thing["colour"]))
+            & (seen.size == words.sizes.index(thing["size"]))
+            & (seen.pattern == words.patterns.index(thing["pattern"]))
+        )
+        if not (told & (iou(regions.boxes_px, [np.array(thing["box_px"]) * scale])[:, 0] >= OVERLAP)).any():
+            return False
+    return True
+
+
+def seen_right(world: Path, wanted: set[ImageKey]) -> dict[ImageKey, bool]:
+    """Of every picture whether the detector reads all of it right."""
+    scenes, files, detector = truths(world, wanted), image_files(world), Detector.load()
+    keys = sorted(scenes)
+    right: dict[ImageKey, bool] = {}
+    for start in track(range(0, len(keys), LOOK_AT), what="pictures looked at"):
+        block = keys[start : start + LOOK_AT]
+        pictures = [open_picture(files[key]) for key in block]
+        looks = detector.look(pictures, [np.zeros((0, 4), np.float32)] * len(block))
+        right |= {k: all_right(scenes[k], seen, detector) for k, (seen, _) in zip(block, looks, strict=True)}
+    return right
+
+
+def scored(run: Path, data: TaskBatches, max_examples: int) -> Iterator[tuple[Sequence[ImageKey], float]]:
+    """The pictures and the score of every test example that counts."""
+    score = {line.id: line.score for line in predictions.read(run / "predictions" / f"{data.task.name}.jsonl")}
+    for place in scored_places(data, max_examples):
+        example = data.table[place]
+        if (given := score.get(example.id)) is not None:
+            yield [pair.image for pair in example.pairs], given
+
+
+def still_rising(run: Path, task: str, iterations: int) -> float:
+    """Percentage points that the validation score gained over the last quarter of the iterations."""
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    scores = [(e["iteration"], e["score"]) for e in events if e["event"] == "eval" and e["task"] == task]
+    before = [score for at, score in scores if at <= 0.75 * iterations]
+    return 100 * (scores[-1][1] - before[-1]) if before else float("nan")
+
+
+def weakest(score: TaskScore, count: int = 3) -> str:
+    kinds = sorted((k.score, name) for name, k in score.by_kind.items() if k.n >= LEAST)
+    return ", ".join(f"{name} {value:.0f}" for value, name in kinds[:count])
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("run", type=Path, help="a finished run of twelvefold demo")
+    run = arguments.parse_args().run
+    torch.set_num_threads(1)
+    recipe, limit = Recipe.load(run / "recipe.toml"), Recipe.load(run / "recipe.toml").evaluation.max_examples
+    splits = {split: evaluate(run, split=split) for split in ("test", "val", "train")}
+    prepared, source = Prepared.open(run / "prepared"), RegionSource.open(run / "regions")
+    tests = {name: TaskBatches.open(prepared, source, prepared.task(name), "test") for name in recipe.tasks}
+    examples = {name: list(scored(run, data, limit)) for name, data in tests.items()}
+    right = seen_right(run / "world", {key for own in examples.values() for keys, _ in own for key in keys})
+    lines = [
+        "| task | test | val | train | ceiling | seen right (n) | seen wrong (n) | last quarter | weakest kinds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, data in tests.items():
+        figures = [f"{splits[split].tasks[name].score:.1f}" for split in splits]
+        known = [(all(right[key] for key in keys), score) for keys, score in examples[name] if set(keys) <= set(right)]
+        cells = []
+        for wanted in (True, False):
+            own = [score for seen, score in known if seen is wanted]
+            cells.append(f"{100 * np.mean(own):.1f} ({len(own):,})" if own else "none")
+        rising = f"{still_rising(run, name, recipe.training.iterations):+.1f}"
+        row = [name, *figures, f"{ceiling(data, limit):.1f}", *cells, rising, weakest(splits["test"].tasks[name])]
+        lines.append(f"| {' | '.join(row)} |")
+    text = "\n".join([*lines, ""])
+    (run / "limits.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
