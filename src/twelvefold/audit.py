@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
+
 from twelvefold import datasets
-from twelvefold.audit_report import Report, compose
+from twelvefold.audit_report import Report, as_csv, compose
 from twelvefold.datasets import images
 from twelvefold.datasets.options import reader_options
 from twelvefold.datasets.records import BadRecords
@@ -32,11 +34,12 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What an audit looks at. ``found``: the joins, what could not be read and what could not be known; ``pictures``:
-    the files there are; ``left_out``: tasks and splits that are not there, with the reason; ``problems``: malformed
-    records that were left out."""
+    """What an audit looks at. ``kinds``: the evidence asked for; ``found``: the joins, what could not be read and what
+    could not be known; ``pictures``: the files there are; ``left_out``: tasks and splits that are not there, with the
+    reason; ``problems``: malformed records that were left out."""
 
     collections: list[Collection]
+    kinds: list[Evidence]
     found: Gathered
     pictures: dict[ImageKey, Path]
     left_out: dict[str, str]
@@ -50,6 +53,21 @@ class Audit:
     report: Report
     overlap: Overlap
     material: Material
+
+    def page(self) -> str:
+        """A page of HTML to read, the pictures that look alike in it."""
+        from twelvefold.results.audit_page import render  # here, as only who wants a page should wait for templates
+        from twelvefold.results.pictures import Album
+
+        return render(msgspec.to_builtins(self.report), Album(self.material.pictures))
+
+    def listing(self) -> str:
+        """Every shared photograph, one a line, as CSV: what to take out of a train set, or what to test on instead."""
+        lines: list[tuple[object, ...]] = [("row", "split", "column", "key", "key_in_column", "evidence")]
+        for cell in [*self.overlap.tests, *self.overlap.vals]:
+            for one in self.overlap.shared(cell.row, cell.column, cell.split) if cell.count else ():
+                lines.append((cell.row, cell.split, cell.column, one.key, one.other, one.evidence))
+        return as_csv(lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +94,10 @@ def audit(material: Material, *, threshold: float = 0.0) -> Audit:
     report = compose(
         overlap,
         material.collections,
+        material.found,
         threshold=threshold,
+        evidence=material.kinds,
         left_out=material.left_out,
-        hidden=material.found.hidden,
-        unreadable=material.found.unreadable,
         problems=material.problems,
     )
     return Audit(report, overlap, material)
@@ -157,7 +175,7 @@ def collect(
     hidden += gathered.hidden + [sentence for each in sets for sentence in each.hidden]
     all_joins = [*(joins if "ids" in kinds else []), *gathered.joins]
     together = Gathered(all_joins, {**gathered.unreadable, **missing}, hidden)
-    return Material(found, together, pictures, left_out, [str(refusal) for refusal in bad.listed])
+    return Material(found, list(kinds), together, pictures, left_out, [str(refusal) for refusal in bad.listed])
 
 
 def _tasks(

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from rich import box
 from rich.table import Table
 
-from twelvefold.results.audit_page import EVIDENCE, share
-from twelvefold.schema import Evidence, ImageKey, Split
+from twelvefold.results.shares import EVIDENCE, by_evidence, share
+from twelvefold.schema import Evidence, Split
+from twelvefold.splits.evidence import Gathered
+from twelvefold.splits.identity import Identity
 from twelvefold.splits.overlap import Cell, Collection, Kind, Overlap
 from twelvefold.splits.reuse import TextCell
 
@@ -19,7 +21,7 @@ EXAMPLES = 3
 """Photographs named with each finding."""
 
 ALIKE = 36
-"""Most pairs of like pictures that are kept to be shown."""
+"""Most pairs of like pictures that are shown: a page of some 2 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +35,17 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Example:
+    """A shared photograph: its name in the row, its name in the column, and the surest evidence."""
+
+    key: str
+    other: str
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
-    """A cell that is not empty, in a sentence. ``is_leak``: of a test set, and above the threshold. ``examples``:
-    some of its photographs, by their names in the row and in the column."""
+    """A cell that is not empty, in a sentence. ``is_leak``: of a test set, and above the threshold."""
 
     row: str
     column: str
@@ -45,30 +55,33 @@ class Finding:
     percent: float
     is_leak: bool
     sentence: str
-    examples: list[tuple[ImageKey, ImageKey, Evidence]]
+    examples: list[Example]
 
 
 @dataclass(frozen=True, slots=True)
 class Alike:
-    """Two different pictures of one photograph, ``key`` in ``row``'s split, ``other`` in what ``column`` learns."""
+    """Two different files of one photograph, ``key`` in ``row``'s split, ``other`` in what ``column`` learns from;
+    ``why``: the joins between them."""
 
     row: str
     column: str
     split: Split
-    key: ImageKey
-    other: ImageKey
+    key: str
+    other: str
     evidence: Evidence
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """``tests``, ``vals``: the matrices, cell by cell; ``texts``: text reuse; ``findings``: worst first, test sets
-    before val sets; ``alike``: pairs of pictures that are known by what they show; ``hidden``: what could not be
-    known; ``unreadable``: pictures that could not be compared."""
+    before val sets; ``evidence``: what counted; ``alike``: pairs of pictures that are known by what they show;
+    ``hidden``: what could not be known; ``unreadable``: pictures that could not be compared."""
 
     sets: list[Held]
     photographs: int
     threshold: float
+    evidence: list[Evidence]
     tests: list[Cell]
     vals: list[Cell]
     texts: list[TextCell]
@@ -101,31 +114,34 @@ class Report:
         return table
 
     def csv(self) -> str:
-        """All cells of both matrices, one a line, with the texts that go with them."""
+        """All cells of both matrices, one a line, test sets with the texts that go with them."""
         texts = {(cell.row, cell.column): cell for cell in self.texts}
-        kinds = list(EVIDENCE)
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        names = ["row", "column", "split", "photographs", "shared", "percent", *(f"by_{kind}" for kind in kinds)]
-        writer.writerow([*names, "texts", "texts_reused", "texts_with_same_picture"])
+        names = ["row", "column", "split", "photographs", "shared", "percent", *(f"by_{kind}" for kind in EVIDENCE)]
+        lines: list[list[object]] = [[*names, "texts", "texts_reused", "texts_with_same_picture"]]
         for cell in [*self.tests, *self.vals]:
             text = texts.get((cell.row, cell.column)) if cell.split == "test" else None
             said = ["", "", ""] if text is None else [text.total, text.reused, text.same_picture]
-            by = [cell.by_evidence.get(kind, 0) for kind in kinds]
-            writer.writerow(
-                [cell.row, cell.column, cell.split, cell.total, cell.count, f"{cell.percent:.4f}", *by, *said]
-            )
-        return out.getvalue()
+            by = [cell.by_evidence.get(kind, 0) for kind in EVIDENCE]
+            about = [cell.row, cell.column, cell.split, cell.total, cell.count, f"{cell.percent:.4f}"]
+            lines.append([*about, *by, *said])
+        return as_csv(lines)
+
+
+def as_csv(lines: Iterable[Sequence[object]]) -> str:
+    """Lines of cells as CSV, the first of them the names."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(lines)
+    return out.getvalue()
 
 
 def compose(
     overlap: Overlap,
     collections: Sequence[Collection],
+    found: Gathered,
     *,
     threshold: float,
+    evidence: Sequence[Evidence],
     left_out: Mapping[str, str],
-    hidden: Sequence[str],
-    unreadable: Mapping[ImageKey, str],
     problems: Sequence[str],
 ) -> Report:
     """The report of an overlap. ``threshold``: percent of a test set above which a cell is a leak."""
@@ -133,39 +149,38 @@ def compose(
     findings = [_finding(overlap, cell, threshold, texts) for cell in [*overlap.tests, *overlap.vals] if cell.count]
     findings.sort(key=lambda one: (one.split != "test", -one.percent, -one.count, one.row, one.column))
     return Report(
-        sets=[
-            Held(
-                each.name,
-                each.kind,
-                {split: overlap.distinct(each.name, split) for split in each.parts},
-                {split: len(part.digests) for split, part in each.parts.items()},
-            )
-            for each in collections
-        ],
+        sets=[_held(overlap, each) for each in collections],
         photographs=overlap.photographs,
         threshold=threshold,
+        evidence=list(evidence),
         tests=overlap.tests,
         vals=overlap.vals,
         texts=overlap.texts,
         findings=findings,
-        alike=_alike(overlap, findings),
+        alike=_alike(overlap, findings, Identity(found.joins)),
         left_out=dict(left_out),
-        hidden=list(hidden),
-        unreadable={str(key): reason for key, reason in sorted(unreadable.items())},
+        hidden=list(found.hidden),
+        unreadable={str(key): reason for key, reason in sorted(found.unreadable.items())},
         problems=list(problems),
     )
+
+
+def _held(overlap: Overlap, each: Collection) -> Held:
+    photographs = {split: overlap.distinct(each.name, split) for split in each.parts}
+    return Held(each.name, each.kind, photographs, {split: len(part.digests) for split, part in each.parts.items()})
 
 
 def _finding(overlap: Overlap, cell: Cell, threshold: float, texts: Mapping[tuple[str, str], TextCell]) -> Finding:
     learnt = "train and val" if cell.split == "test" else "train"
     own = "its own" if cell.row == cell.column else f"{cell.column}'s"
     sentence = (
-        f"{cell.count:,} of the {cell.total:,} {cell.split} photographs of {cell.row} "
-        f"({share(cell.count, cell.total)} %) are in {own} {learnt}: {by_evidence(cell)}"
+        f"{cell.count:,} of {cell.total:,} {cell.split} photographs of {cell.row} "
+        f"({share(cell.count, cell.total)} %) are in {own} {learnt}: {by_evidence(cell.by_evidence)}"
     )
     text = texts.get((cell.row, cell.column))
     if cell.split == "test" and text is not None and text.same_picture:
-        sentence += f"; {text.same_picture:,} of its {text.total:,} texts are learnt there with the same photograph"
+        sentence += f"; {text.same_picture:,} of {text.total:,} texts are learnt there with the same photograph"
+    shared = overlap.shared(cell.row, cell.column, cell.split)[:EXAMPLES]
     return Finding(
         row=cell.row,
         column=cell.column,
@@ -175,28 +190,26 @@ def _finding(overlap: Overlap, cell: Cell, threshold: float, texts: Mapping[tupl
         percent=cell.percent,
         is_leak=cell.split == "test" and cell.percent > threshold,
         sentence=sentence,
-        examples=list(overlap.shared(cell.row, cell.column, cell.split)[:EXAMPLES]),
+        examples=[Example(str(one.key), str(one.other), one.evidence) for one in shared],
     )
 
 
-def by_evidence(cell: Cell) -> str:
-    """``70 by id, 7 by looks``: how a cell's photographs were recognised."""
-    return ", ".join(f"{count:,} {EVIDENCE[kind]}" for kind, count in cell.by_evidence.items() if count)
-
-
-def _alike(overlap: Overlap, findings: Iterable[Finding]) -> list[Alike]:
+def _alike(overlap: Overlap, findings: Iterable[Finding], identity: Identity) -> list[Alike]:
     """Pairs that are joined by what they show, by turns from every finding, so that none fills the page."""
-    shown: dict[tuple[ImageKey, ImageKey], Alike] = {}
-    queues = []
-    for one in findings:
-        seen = overlap.shared(one.row, one.column, one.split)
-        queues.append(
-            [Alike(one.row, one.column, one.split, *pair) for pair in seen if pair.evidence not in ("ids", "bytes")]
-        )
-    while any(queues) and len(shown) < ALIKE:
-        for queue in queues:
-            if queue and len(shown) < ALIKE:
-                pair = queue.pop(0)
-                shown.setdefault((min(pair.key, pair.other), max(pair.key, pair.other)), pair)
-        queues = [queue for queue in queues if queue]
+    queues = [
+        [
+            (one, pair)
+            for pair in overlap.shared(one.row, one.column, one.split)
+            if pair.evidence not in ("ids", "bytes")
+        ]
+        for one in findings
+    ]
+    shown: dict[frozenset[str], Alike] = {}
+    for turn in range(max(map(len, queues), default=0)):
+        for one, pair in (queue[turn] for queue in queues if turn < len(queue)):
+            names = frozenset((str(pair.key), str(pair.other)))
+            if len(shown) < ALIKE and names not in shown:
+                steps = "; ".join(f"{join.why} ({join.evidence})" for join in identity.why(pair.key, pair.other))
+                keys = str(pair.key), str(pair.other)
+                shown[names] = Alike(one.row, one.column, one.split, *keys, pair.evidence, steps)
     return list(shown.values())

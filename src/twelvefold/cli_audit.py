@@ -81,6 +81,8 @@ def audit(
     looked: Looked = NOTHING,
     threshold: float = 0.0,
     csv: Path | None = None,
+    html: Path | None = None,
+    listing: Path | None = None,
     json: Json = False,
 ) -> int:
     """Count, for every test set, how many of its photographs are in every train and val set (the paper's Table 1).
@@ -88,7 +90,7 @@ def audit(
     ```
     twelvefold audit data/world
     twelvefold audit data/world --prepared prepared/world
-    twelvefold audit --own cats:train=cats/train --own cats:test=cats/test
+    twelvefold audit --own cats:train=cats/train --own cats:test=cats/test --html audit.html
     ```
 
     Exit code 1 where a leak is above the threshold, or a picture could not be read.
@@ -99,6 +101,10 @@ def audit(
         Percent of a test set that may leak.
     csv
         File for both matrices, a line for each cell.
+    html
+        File for a page to read, with the pictures that look alike.
+    listing
+        CSV file for every shared photograph, with both its names and the evidence.
     """
     from twelvefold.audit import audit as work
     from twelvefold.store import files
@@ -106,6 +112,10 @@ def audit(
     done = work(looked.collect(data), threshold=threshold)
     if csv is not None:
         files.write_text(csv, done.report.csv())
+    if html is not None:
+        files.write_text(html, done.page())
+    if listing is not None:
+        files.write_text(listing, done.listing())
     if not json:
         console = out_console if out_console.is_terminal else Console(width=WIDTH)
         for table in (done.report.table("test"), done.report.table("val")):

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from twelvefold.results import paper
 from twelvefold.results.examples import Shown
 from twelvefold.results.figures import Course
 from twelvefold.results.scores import KindScore
 from twelvefold.results.table import Row
+from twelvefold.results.template import fill
 from twelvefold.store.prepared import Counts
 
 KINDS = 10
@@ -69,16 +68,7 @@ class View:
 
 def render(view: View) -> str:
     """The page as HTML."""
-    environment = Environment(
-        loader=PackageLoader("twelvefold.results"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= FILTERS
-    return environment.get_template("report.html.jinja").render(view=view)
+    return fill("report.html.jinja", FILTERS, view=view)
 
 
 def one_decimal(value: float) -> str:

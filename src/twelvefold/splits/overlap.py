@@ -71,11 +71,8 @@ class Cell:
     split: Split
     count: int
     total: int
+    percent: float
     by_evidence: dict[Evidence, int]
-
-    @property
-    def percent(self) -> float:
-        return 100.0 * self.count / self.total
 
 
 class Shared(NamedTuple):
@@ -165,7 +162,11 @@ class Overlap:
                     so_far = _count(self._photograph[wanted[is_learnt[labels[wanted]]]])
                     counts[row, column][evidence] = so_far - sum(counts[row, column].values())
         totals = {row: _count(self._photograph[wanted]) for row, wanted in rows.items()}
-        return [Cell(*at, split, sum(by.values()), totals[at[0]], by) for at, by in counts.items()]
+        cells = []
+        for (row, column), by in counts.items():
+            count, total = sum(by.values()), totals[row]
+            cells.append(Cell(row, column, split, count, total, 100.0 * count / total, by))
+        return cells
 
 
 def _levels(keys: Sequence[ImageKey], joins: Sequence[Join]) -> dict[Evidence, Numbers]:

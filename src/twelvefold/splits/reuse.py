@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +32,8 @@ class Texts(NamedTuple):
     photographs: NDArray[np.int64]
 
 
-class TextCell(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TextCell:
     """Of ``total`` texts of ``row``'s test set (a text counts once with each photograph), how many are among those
     that ``column`` learns from: ``reused`` with any picture, ``same_picture`` with the same photograph."""
 

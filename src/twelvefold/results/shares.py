@@ -1,0 +1,31 @@
+"""How a share and its evidence are said, in a terminal and on a page alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from twelvefold.schema import Evidence
+
+EVIDENCE: Mapping[Evidence, str] = {
+    "ids": "by id",
+    "bytes": "by equal files",
+    "pixels": "by equal pixels",
+    "looks": "by looks",
+    "features": "by features",
+}
+"""The kinds of evidence, the surest first."""
+
+
+def share(count: int, whole: int) -> str:
+    """Percent without decimals, as in Table 1; a dot for none, and never 0 or 100 where there is a rest."""
+    percent = 100.0 * count / whole
+    if not count:
+        return "·"
+    if percent < 0.5:
+        return "<1"
+    return ">99" if percent >= 99.5 and count < whole else f"{percent:.0f}"
+
+
+def by_evidence(counts: Mapping[Evidence, int]) -> str:
+    """``70 by id, 7 by looks``."""
+    return ", ".join(f"{count:,} {EVIDENCE[kind]}" for kind, count in counts.items() if count)
