@@ -1,0 +1,151 @@
+"""Pictures that look alike: candidates by two hashes that must agree, then each pair looked at itself.
+
+Hashes alone can't do it: of pictures with one thing changed, four in five are as close by both hashes as true copies
+are (docs/results/lookalikes.md). Paper: section 2.2 knew ids only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from PIL import Image
+
+from twelvefold.pictures import open_picture
+from twelvefold.schema import ImageKey, Join
+from twelvefold.splits.comparing import SHAPES, compare, small
+from twelvefold.splits.hashes import Fingerprint
+from twelvefold.splits.identity import Identity
+from twelvefold.splits.matching import close_pairs
+from twelvefold.splits.notes import Notes, in_blocks
+
+RADIUS = 10
+"""Bits of 64 that each hash may differ in for a pair to be looked at. Of planted copies 99 % are within; of pictures
+that have nothing to do with each other, none of 11,175 pairs had both hashes within 12."""
+DIFFERENCE = 0.10
+"""The largest local difference of pictures that are joined."""
+AGREEMENT = 0.85
+"""The least correlation of light and shade of pictures that are joined."""
+DETAIL = 4.0
+"""Pictures whose levels of grey vary less than this (of 255, standard deviation) show too little to be told apart by
+their looks: blank pages, black frames. They are compared by bytes and pixels alone."""
+
+BLOCK = 64
+"""Pairs in a block of comparisons: about a second of work."""
+VERSION = "1"
+"""Of the comparison: raised when what it finds changes."""
+
+
+class Compared(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a comparison of two pictures, named by the digests of their pixels, has found."""
+
+    one: str
+    other: str
+    difference: float
+    agreement: float
+
+
+class Candidate(NamedTuple):
+    """Two pictures whose hashes are close: by how many bits each, and their prints."""
+
+    one: Fingerprint
+    other: Fingerprint
+    waves: int
+    slopes: int
+
+
+class Looked(NamedTuple):
+    """``joins``: those found. ``crowded``: pictures with so many others close by that not all pairs were compared."""
+
+    joins: list[Join]
+    crowded: list[ImageKey]
+
+
+def lookalikes(
+    prints: Mapping[ImageKey, Fingerprint],
+    pictures: Mapping[ImageKey, Path],
+    known: Identity,
+    notes: Path,
+    *,
+    processes: int = 1,
+    difference: float = DIFFERENCE,
+) -> Looked:
+    """Joins between pictures that look alike and that ``known`` doesn't join already.
+
+    ``notes``: a folder that remembers comparisons. Mirrored and grey copies are not found.
+    """
+    candidates, crowded = close(list(prints.values()), known)
+    found = compared(candidates, {str(key): path for key, path in pictures.items()}, notes, processes=processes)
+    joins = [
+        Join(ImageKey.parse(pair.one.key), ImageKey.parse(pair.other.key), "looks", why(pair, seen))
+        for pair, seen in zip(candidates, found, strict=True)
+        if alike(seen, difference)
+    ]
+    return Looked(joins, [ImageKey.parse(each.key) for each in crowded])
+
+
+def close(prints: Sequence[Fingerprint], known: Identity | None = None) -> tuple[list[Candidate], list[Fingerprint]]:
+    """The pairs to look at, nearest first: of each set of equal pixels the first picture stands for all. Then those
+    pictures some of whose pairs may be missing."""
+    seen: dict[str, Fingerprint] = {}
+    for each in sorted(prints, key=lambda each: each.key):  # so that the order of pictures can't matter
+        if not each.problem and each.detail >= DETAIL:
+            seen.setdefault(each.pixels, each)
+    rows = list(seen.values())
+    waves, slopes = (np.array([getattr(row, name) for row in rows], dtype=np.uint64) for name in ("waves", "slopes"))
+    shapes = np.log(np.array([row.width / row.height for row in rows]))
+    pairs, crowded = close_pairs(waves, slopes, RADIUS)
+    left, right = pairs[np.abs(shapes[pairs[:, 0]] - shapes[pairs[:, 1]]) < np.log1p(SHAPES)].T
+    bits = [np.bitwise_count(hashes[left] ^ hashes[right]).astype(int) for hashes in (waves, slopes)]
+    candidates = [
+        Candidate(rows[i], rows[j], first, second)
+        for i, j, first, second in zip(left.tolist(), right.tolist(), *(each.tolist() for each in bits), strict=True)
+    ]
+    if known is not None:
+        candidates = [
+            pair for pair in candidates if not known.same(ImageKey.parse(pair.one.key), ImageKey.parse(pair.other.key))
+        ]
+    return candidates, [rows[i] for i in crowded.tolist()]
+
+
+def compared(
+    candidates: Sequence[Candidate], paths: Mapping[str, Path], notes: Path, *, processes: int = 1
+) -> list[Compared]:
+    """Every candidate pair looked at, in order, or remembered."""
+    with Notes.open(notes, Compared, VERSION) as book:
+        before = {(row.one, row.other): row for row in book.rows}
+        wanted = {(pair.one.pixels, pair.other.pixels): pair for pair in candidates}
+        todo = [
+            (names, paths[pair.one.key], paths[pair.other.key]) for names, pair in wanted.items() if names not in before
+        ]
+        if todo:
+            in_blocks(_block, todo, BLOCK, book, what="pairs of pictures compared", processes=processes)
+            before = {(row.one, row.other): row for row in book.rows}
+            book.settle(list(before.values()))
+    return [before[pair.one.pixels, pair.other.pixels] for pair in candidates]
+
+
+def alike(seen: Compared, difference: float = DIFFERENCE) -> bool:
+    """Whether two pictures that were compared are one photograph."""
+    return seen.difference <= difference and seen.agreement >= AGREEMENT
+
+
+def why(pair: Candidate, seen: Compared) -> str:
+    """The reason for a join, for people."""
+    return (
+        f"they look alike: hashes differ in {pair.waves} and {pair.slopes} of 64 bits, laid over each other the "
+        f"largest local difference is {100 * seen.difference:.0f} %"
+    )
+
+
+def _block(work: Sequence[tuple[tuple[str, str], Path, Path]]) -> list[Compared]:
+    return [Compared(*names, *compare(_small(one), _small(other))) for names, one, other in work]
+
+
+@lru_cache(maxsize=64)
+def _small(path: Path) -> Image.Image:
+    return small(open_picture(path))
