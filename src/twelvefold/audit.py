@@ -160,8 +160,7 @@ def collect(
     sets = [own_sets.read(one) for one in asked]
     found += [each.collection for each in sets]
     _check(found, data, prepared, left_out)
-    keys = {key for each in found for part in each.parts.values() for key in part.images}
-    pictures, hidden = _pictures(data, keys, kinds)
+    pictures, hidden = _pictures(data, found, kinds)
     pictures |= {key: path for each in sets for key, path in each.pictures.items()}
     gathered = gather(
         data or Path(),
@@ -224,13 +223,14 @@ def _prepared(folder: Path, asked: Sequence[str]) -> Iterator[Collection]:
 
 
 def _pictures(
-    data: Path | None, keys: set[ImageKey], kinds: Sequence[Evidence]
+    data: Path | None, found: Sequence[Collection], kinds: Sequence[Evidence]
 ) -> tuple[dict[ImageKey, Path], list[str]]:
-    """The files behind ``keys`` in a data folder, and what their lack hides."""
+    """The files behind the pictures of collections in a data folder, and what their lack hides."""
     if data is None or not set(kinds) - {"ids"}:
         return {}, []
     if not (data / "images").is_dir():
         return {}, [f"{data / 'images'} is not there, so photographs that no id map joins can't be recognised"]
+    keys = {key for each in found for part in each.parts.values() for key in part.images}
     return {key: path for key, path in images.image_files(data).items() if key in keys}, []
 
 

@@ -24,6 +24,10 @@ ALIKE = 36
 """Most pairs of like pictures that are shown: a page of some 2 MB."""
 
 
+SHOWN: tuple[Evidence, ...] = ("pixels", "looks", "features")
+"""Evidence that a person can look at: files that differ and show the same."""
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A set, with the photographs and the texts of each split that it has."""
@@ -180,7 +184,7 @@ def _finding(overlap: Overlap, cell: Cell, threshold: float, texts: Mapping[tupl
     text = texts.get((cell.row, cell.column))
     if cell.split == "test" and text is not None and text.same_picture:
         sentence += f"; {text.same_picture:,} of {text.total:,} texts are learnt there with the same photograph"
-    shared = overlap.shared(cell.row, cell.column, cell.split)[:EXAMPLES]
+    shared = overlap.shared(cell.row, cell.column, cell.split, most=EXAMPLES)
     return Finding(
         row=cell.row,
         column=cell.column,
@@ -196,14 +200,15 @@ def _finding(overlap: Overlap, cell: Cell, threshold: float, texts: Mapping[tupl
 
 def _alike(overlap: Overlap, findings: Iterable[Finding], identity: Identity) -> list[Alike]:
     """Pairs that are joined by what they show, by turns from every finding, so that none fills the page."""
-    queues = [
-        [
-            (one, pair)
-            for pair in overlap.shared(one.row, one.column, one.split)
-            if pair.evidence not in ("ids", "bytes")
-        ]
-        for one in findings
-    ]
+    by_show = {
+        (cell.row, cell.column, cell.split)
+        for cell in [*overlap.tests, *overlap.vals]
+        if any(cell.by_evidence.get(kind) for kind in SHOWN)
+    }
+    queues = []
+    for one in findings:
+        at = (one.row, one.column, one.split)
+        queues.append([(one, p) for p in overlap.shared(*at) if p.evidence in SHOWN] if at in by_show else [])
     shown: dict[frozenset[str], Alike] = {}
     for turn in range(max(map(len, queues), default=0)):
         for one, pair in (queue[turn] for queue in queues if turn < len(queue)):

@@ -26,6 +26,7 @@ Kind = Literal["task", "own", "pretraining", "detector"]
 """One of the twelve or another with a reader, a dataset without one, and what networks had seen before."""
 
 Numbers = NDArray[np.int64]
+_NONE: Numbers = np.empty(0, dtype=np.int64)
 LEARNT: Mapping[Split, tuple[Split, ...]] = {"test": ("train", "val"), "val": ("train",)}
 """Where a split's pictures must not be: Table 1 counts test pictures in train and val; a val picture may be in val."""
 
@@ -90,24 +91,24 @@ class Overlap:
     def __init__(self, collections: Sequence[Collection], joins: Iterable[Join]) -> None:
         """``collections``: of different names. ``joins``: what ``splits.evidence.gather`` found."""
         self._collections = {each.name: each for each in collections}
-        parts = [part for each in collections for part in each.parts.values()]
         number: dict[ImageKey, int] = {}
-        for part in parts:
-            for key in part.images:
-                number.setdefault(key, len(number))
+        self._numbers: dict[tuple[str, Split], Numbers] = {}
+        for each in collections:
+            for split, part in each.parts.items():
+                own = [number.setdefault(key, len(number)) for key in part.images]
+                self._numbers[each.name, split] = np.array(own, dtype=np.int64)
         self._keys = list(number)
-        self._numbers = {id(p): np.fromiter(map(number.__getitem__, p.images), np.int64, len(p.images)) for p in parts}
         self._levels = _levels(self._keys, list(joins))
         self._photograph = list(self._levels.values())[-1]
 
     @property
     def photographs(self) -> int:
         """How many all collections have together."""
-        return _count(self._photograph)
+        return self._count(np.arange(len(self._keys)))
 
     def distinct(self, name: str, split: Split) -> int:
         """How many photographs a split has."""
-        return _count(self._photograph[self._of(name, [split])])
+        return self._count(self._of(name, [split]))
 
     @cached_property
     def tests(self) -> list[Cell]:
@@ -125,30 +126,45 @@ class Overlap:
         tests = {name: self._texts(name, ["test"]) for name in self._collections}
         return text_reuse(tests, {name: self._texts(name, LEARNT["test"]) for name in self._collections})
 
-    def shared(self, row: str, column: str, split: Split = "test") -> list[Shared]:
-        """Every photograph that :attr:`tests` (or :attr:`vals`) counts in that cell, by its surest evidence."""
+    def shared(self, row: str, column: str, split: Split = "test", *, most: int | None = None) -> list[Shared]:
+        """Every photograph that :attr:`tests` (or :attr:`vals`) counts in that cell, the surest evidence first, at most
+        ``most`` of them."""
         wanted, learnt = self._of(row, [split]), self._of(column, LEARNT[split])
-        found: dict[int, Shared] = {}
-        same = set(np.intersect1d(wanted, learnt).tolist())
-        for evidence, labels in self._levels.items():
-            known = dict(zip(labels[learnt].tolist(), learnt.tolist(), strict=True))
-            for key in wanted.tolist():
-                photograph, label = int(self._photograph[key]), int(labels[key])
-                if label in known and photograph not in found:
-                    other = key if key in same else known[label]
-                    found[photograph] = Shared(self._keys[key], self._keys[other], evidence)
-        return list(found.values())
+        other, level = np.full(len(wanted), -1), np.zeros(len(wanted), dtype=np.int64)
+        for n, labels in enumerate(self._levels.values()):
+            known = np.full(len(self._keys), -1)
+            known[labels[learnt]] = learnt
+            level[other < 0] = n
+            other = np.where(other < 0, known[labels[wanted]], other)
+        is_same = self._mask(learnt)[wanted]
+        other[is_same] = wanted[is_same]  # the very same name says more than another name of the photograph
+        found = np.flatnonzero(other >= 0)
+        found = found[np.argsort(level[found], kind="stable")]
+        _, first = np.unique(self._photograph[wanted[found]], return_index=True)
+        kinds = list(self._levels)
+        return [
+            Shared(self._keys[wanted[n]], self._keys[other[n]], kinds[level[n]]) for n in found[np.sort(first)[:most]]
+        ]
 
     def _of(self, name: str, splits: Sequence[Split]) -> Numbers:
         """The different pictures of these splits of a collection, by number."""
-        parts = [part for split, part in self._collections[name].parts.items() if split in splits]
-        return np.unique(np.concatenate([np.empty(0, dtype=np.int64), *(self._numbers[id(part)] for part in parts)]))
+        own = [self._numbers[name, split] for split in splits if (name, split) in self._numbers]
+        return np.flatnonzero(self._mask(np.concatenate([_NONE, *own])))
+
+    def _mask(self, numbers: Numbers) -> NDArray[np.bool_]:
+        mask = np.zeros(len(self._keys), dtype=bool)
+        mask[numbers] = True
+        return mask
+
+    def _count(self, keys: Numbers) -> int:
+        """How many photographs these keys name."""
+        return int(np.count_nonzero(self._mask(self._photograph[keys])))
 
     def _texts(self, name: str, splits: Sequence[Split]) -> Texts:
-        parts = [part for split, part in self._collections[name].parts.items() if split in splits]
-        photographs = [self._photograph[self._numbers[id(part)][part.pictured]] for part in parts]
-        digests = [np.empty(0, dtype=np.uint64), *(part.digests for part in parts)]
-        return Texts(np.concatenate(digests), np.concatenate([np.empty(0, dtype=np.int64), *photographs]))
+        parts = {split: part for split, part in self._collections[name].parts.items() if split in splits}
+        photographs = [self._photograph[self._numbers[name, split][part.pictured]] for split, part in parts.items()]
+        digests = [np.empty(0, dtype=np.uint64), *(part.digests for part in parts.values())]
+        return Texts(np.concatenate(digests), np.concatenate([_NONE, *photographs]))
 
     def _cells(self, split: Split) -> list[Cell]:
         rows = {name: keys for name in self._collections if len(keys := self._of(name, [split]))}
@@ -156,12 +172,11 @@ class Overlap:
         counts: dict[tuple[str, str], dict[Evidence, int]] = {(row, col): {} for row in rows for col in columns}
         for column, learnt in columns.items():
             for evidence, labels in self._levels.items():
-                is_learnt = np.zeros(len(self._keys), dtype=bool)
-                is_learnt[labels[learnt]] = True
+                is_learnt = self._mask(labels[learnt])
                 for row, wanted in rows.items():
-                    so_far = _count(self._photograph[wanted[is_learnt[labels[wanted]]]])
+                    so_far = self._count(wanted[is_learnt[labels[wanted]]])
                     counts[row, column][evidence] = so_far - sum(counts[row, column].values())
-        totals = {row: _count(self._photograph[wanted]) for row, wanted in rows.items()}
+        totals = {row: self._count(wanted) for row, wanted in rows.items()}
         cells = []
         for (row, column), by in counts.items():
             count, total = sum(by.values()), totals[row]
@@ -181,7 +196,3 @@ def _levels(keys: Sequence[ImageKey], joins: Sequence[Join]) -> dict[Evidence, N
             numbers = (number.setdefault(identity.photograph(key), len(number)) for key in keys)
             found[evidence] = np.fromiter(numbers, np.int64, len(keys))
     return found
-
-
-def _count(numbers: Numbers) -> int:
-    return len(np.unique(numbers))

@@ -45,6 +45,9 @@ FILE = "file"
 URL = "url"
 """The source of pictures that are known by their addresses (Conceptual Captions)."""
 
+NUMBERED = {"coco": "coco", "vg": "vg", "visual7w": "vg"}
+"""Publishers whose ids are numbers, with or without zeros before them, and the source that their keys have."""
+
 _SPLITS: tuple[Split, ...] = get_args(Split)
 _SCHEME = re.compile(r"^\w+://(www\.)?", re.IGNORECASE)
 _FLICKR = re.compile(r"(?:farm\d+\.)?(?:live\.)?static\.?flickr\.com/(?:\d+/)+(\d+)_", re.IGNORECASE)
@@ -198,11 +201,11 @@ def key_of(name: str, source: str, where: Path) -> ImageKey:
     if source not in FOLDERS:
         return ImageKey(source, name)  # an id as it stands: for 12 and 012 to be one, a source must be known
     stem = Path(name).stem if lists.is_picture(name) else name
+    if stem.isdecimal() and source in NUMBERED:
+        return ImageKey(NUMBERED[source], str(int(stem)))
     for pattern, key in FOLDERS[source]:
         if match := re.fullmatch(pattern, stem):
             return key(match[1])
-    if stem.isdecimal() and source in ("coco", "vg", "visual7w"):
-        return ImageKey("coco" if source == "coco" else "vg", str(int(stem)))
     wanted = " or ".join(pattern for pattern, _ in FOLDERS[source])
     raise TwelvefoldError(f"{where}: {name!r} is no picture of {source}, whose names are like {wanted}")
 
