@@ -17,11 +17,13 @@ from twelvefold.datasets import identity
 from twelvefold.datasets.options import reader_options
 from twelvefold.datasets.records import BadRecords
 from twelvefold.prepare import prepare
+from twelvefold.prepare_recipe import prepare_recipe
 from twelvefold.schema import ImageKey, Split, TwelvefoldError
 from twelvefold.splits import deciding, manifest
 from twelvefold.splits.cleaning import POLICIES
 from twelvefold.splits.identity import Identity
 from twelvefold.store.prepared import Prepared
+from twelvefold.training.recipe import Recipe
 from twelvefold.world.write import world
 
 TASKS = ("vqav2", "vgqa", "refcoco", "visual7w")
@@ -166,6 +168,26 @@ def test_a_folder_that_is_none_and_a_missing_file_are_named(data: Path, tmp_path
         clean(tmp_path / "absent", tmp_path / "out")
     with pytest.raises(TwelvefoldError, match="vqav2: expected the file"):
         clean(tmp_path, tmp_path / "out", tasks=["vqav2"])
+
+
+def test_a_recipe_names_exactly_the_policies_there_are(data: Path, tmp_path: Path) -> None:
+    start = 'name = "r"\ntasks = ["vqav2"]\n[data]\nclean = '
+    for name in [*POLICIES, "none"]:
+        assert Recipe.parse(f'{start}"{name}"').data.clean == name
+    assert Recipe.parse(f"{start}true") == Recipe.parse(f'{start}"paper"')
+    assert Recipe.parse(f"{start}false") == Recipe.parse(f'{start}"none"')
+    with pytest.raises(
+        TwelvefoldError, match=r"\[data\] clean can't be 'papr'; did you mean 'paper'.*strict, ids, lists"
+    ):
+        Recipe.parse(f'{start}"papr"')
+    kept = clean(data, tmp_path / "clean", tasks=["vqav2"])
+    recipe = Recipe.parse(
+        f'{start}"paper"\nmin_count = 1\nmanifest = "{kept.manifest}"\nclean_digest = "{kept.digest}"'
+    )
+    made = prepare_recipe(recipe, data, None, tmp_path / "out")
+    assert made.clean_digest == kept.digest
+    with pytest.raises(TwelvefoldError, match="made with the policy 'paper', asked for is 'ids'"):
+        prepare_recipe(recipe, data, None, tmp_path / "out", clean="ids")
 
 
 @pytest.mark.parametrize("command", ["clean", "clean compare"])

@@ -12,7 +12,7 @@ from twelvefold.training.recipe import Recipe
 def prepare_recipe(
     recipe: Recipe,
     data: Path,
-    regions: Path,
+    regions: Path | None,
     out: Path,
     *,
     skip_bad: bool = False,
