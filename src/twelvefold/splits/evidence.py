@@ -1,15 +1,19 @@
 """What shows that two keys name one photograph, gathered from a data folder: the surest evidence first.
 
-``ids``: publishers' id maps (``datasets.identity``). ``bytes``: files that are equal. Nothing else is guessed.
-Paper: section 2.2, which knew ids only.
+``ids``: publishers' id maps (``datasets.identity``). ``bytes``: files that are equal. ``pixels``: files whose decoded
+pixels are equal. ``looks``: pictures that look alike, one being scaled, cropped, compressed, brightened or marked
+(``splits.lookalikes``). ``features``: pictures whose features lie close together, for those who ask for it. Paper:
+section 2.2, which knew ids only.
 """
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -17,10 +21,18 @@ from twelvefold.datasets import identity
 from twelvefold.datasets.records import BadRecords
 from twelvefold.progress import track
 from twelvefold.schema import Evidence, ImageKey, Join
+from twelvefold.splits.closeness import CLOSENESS, close_features
+from twelvefold.splits.hashes import Fingerprint, fingerprints, hashed_by
+from twelvefold.splits.identity import Identity
+from twelvefold.splits.lookalikes import DIFFERENCE, Looked, compared_by, lookalikes
 from twelvefold.store import files
+from twelvefold.store.regions import RegionStore
 
-KINDS: tuple[Evidence, ...] = ("ids", "bytes")
+KINDS: tuple[Evidence, ...] = ("ids", "bytes", "pixels", "looks")
 """What is gathered where nothing else is asked for."""
+
+COMPARED: Final = frozenset[Evidence](("pixels", "looks"))
+"""Kinds for which every picture is decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,28 +53,83 @@ def gather(
     notes: Path,
     bad: BadRecords,
     processes: int = 1,
+    difference: float = DIFFERENCE,
+    store: RegionStore | None = None,
+    closeness: float = CLOSENESS,
 ) -> Gathered:
     """All joins of a data folder. ``pictures``: the files to compare, empty where there are none; ``notes``: a folder
     that remembers what has been compared, so that a second call compares only files that have changed.
+
+    Evidence that is less sure joins only what surer evidence has not. ``difference``: the largest local one of
+    pictures that look alike, 0..1. ``features`` needs a ``store`` of them; ``closeness``: the least cosine.
+
+    Raises:
+        TwelvefoldError: an id map is broken, or notes are damaged.
     """
-    joins: list[Join] = []
+    found = Gathered([], hidden=identity.hidden(root) if "ids" in kinds else [])
     if "ids" in kinds:
-        joins += identity.joins(root, bad=bad)
-    if "bytes" in kinds and pictures:
-        joins += noted_equal_files(pictures, notes / "equal-pictures.json")
-    return Gathered(joins, hidden=identity.hidden(root) if "ids" in kinds else [])
+        found.joins.extend(identity.joins(root, bad=bad))
+    there = {key: path for key, path in pictures.items() if os.access(path, os.R_OK)}
+    found.unreadable.update((key, "no such file, or one that may not be read") for key in pictures if key not in there)
+    if "bytes" in kinds and there:
+        found.joins.extend(noted_equal_files(there, notes / "equal-pictures.json"))
+    if COMPARED & set(kinds) and there:
+        _compare(found, there, kinds, notes, processes, difference)
+    if "features" in kinds:
+        if store is None:
+            found.hidden.append("there are no features of the pictures, so none were compared by them")
+        else:
+            found.joins.extend(close_features(store, Identity(found.joins), closeness))
+    return found
+
+
+def _compare(
+    found: Gathered,
+    pictures: Mapping[ImageKey, Path],
+    kinds: Sequence[Evidence],
+    notes: Path,
+    processes: int,
+    difference: float,
+) -> None:
+    """Add the joins by pixels and by looks, and what can't be read."""
+    prints = fingerprints(pictures, notes / "fingerprints", processes=processes)
+    found.unreadable.update((key, seen.problem) for key, seen in prints.items() if seen.problem)
+    if "pixels" in kinds:
+        found.joins.extend(equal_pixels(prints, Identity(found.joins)))
+    if "looks" in kinds:
+        known = Identity(found.joins)
+
+        def look() -> Looked:
+            return lookalikes(
+                prints, pictures, known, notes / "comparisons", processes=processes, difference=difference
+            )
+
+        pixels = [(str(key), seen.pixels) for key, seen in sorted(prints.items())]
+        about = [hashed_by(), compared_by(), difference, pixels, sorted(map(str, found.joins))]
+        looked = _noted(notes / "lookalikes.json", files.digest_value(about), look)
+        found.joins.extend(looked.joins)
+        found.hidden.extend(looked.hidden)
+
+
+def equal_pixels(prints: Mapping[ImageKey, Fingerprint], known: Identity) -> Iterator[Join]:
+    """Joins between pictures of equal decoded pixels that ``known`` doesn't join already."""
+    readable = sorted(key for key, seen in prints.items() if not seen.problem)
+    for keys in _groups(readable, {key: prints[key].pixels for key in readable}):
+        for key in keys[1:]:
+            if not known.same(keys[0], key):
+                yield Join(keys[0], key, "pixels", "the decoded pixels are equal")
 
 
 def equal_files(images: Mapping[ImageKey, Path]) -> Iterator[Join]:
-    """Joins between keys whose picture files hold the same bytes.
+    """Joins between keys whose picture files hold the same bytes, empty files apart.
 
     Only files of a size that occurs twice are read, so a folder without repeats costs one look at its sizes.
 
     Raises:
         TwelvefoldError: a file can't be read.
     """
-    by_size = _groups(images, {key: path.stat().st_size for key, path in images.items()})
-    suspects = [key for keys in by_size for key in keys]
+    sizes = {key: size for key, path in images.items() if (size := path.stat().st_size)}
+    suspects = [key for keys in _groups(sizes, sizes) for key in keys]
     digests = {key: files.digest_file(images[key]) for key in track(suspects, what="pictures of equal size")}
     for keys in _groups(digests, digests):
         for key in keys[1:]:
@@ -72,10 +139,14 @@ def equal_files(images: Mapping[ImageKey, Path]) -> Iterator[Join]:
 def noted_equal_files(images: Mapping[ImageKey, Path], note: Path) -> list[Join]:
     """:func:`equal_files`, written down in ``note`` and taken from there while no file's size or time changes."""
     seen = [(str(key), info.st_size, info.st_mtime_ns) for key, path in images.items() for info in (path.stat(),)]
-    digest = files.digest_value(seen)
-    if not note.exists() or files.read_json(note)["digest"] != digest:
-        files.write_json(note, {"digest": digest, "joins": msgspec.to_builtins(list(equal_files(images)))})
-    return msgspec.convert(files.read_json(note)["joins"], list[Join])
+    return _noted(note, files.digest_value(seen), lambda: Looked(list(equal_files(images)), [])).joins
+
+
+def _noted(note: Path, digest: str, find: Callable[[], Looked]) -> Looked:
+    """What ``find`` finds, written down in ``note`` and taken from there while the digest stays."""
+    if not note.exists() or files.read_json(note).get("digest") != digest:
+        files.write_json(note, {"digest": digest, "found": msgspec.to_builtins(find())})
+    return msgspec.convert(files.read_json(note)["found"], Looked)
 
 
 def _groups(keys: Iterable[ImageKey], value: Mapping[ImageKey, object]) -> list[list[ImageKey]]:

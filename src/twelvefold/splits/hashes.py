@@ -48,7 +48,7 @@ def fingerprints(pictures: Mapping[ImageKey, Path], notes: Path, *, processes: i
     and time of change stay. Unreadable pictures have a fingerprint that says so."""
     found: dict[ImageKey, Fingerprint] = {}
     todo: list[tuple[Fingerprint, Path]] = []
-    with Notes.open(notes, Fingerprint, _made_by()) as book:
+    with Notes.open(notes, Fingerprint, hashed_by()) as book:
         known = {(noted.key, noted.size, noted.changed_ns): noted for noted in book.rows}
         for key, path in pictures.items():
             blank = _unseen(key, path)
@@ -106,6 +106,6 @@ def _number(bits: imagehash.ImageHash) -> int:
     return int.from_bytes(np.packbits(bits.hash.ravel()).tobytes())
 
 
-def _made_by() -> str:
-    """Hashes depend on how pictures are decoded and scaled."""
+def hashed_by() -> str:
+    """The version of what is found here: hashes depend on how pictures are decoded and scaled."""
     return "1 " + " ".join(f"{name} {version(name)}" for name in ("imagehash", "pillow"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,8 +37,8 @@ their looks: blank pages, black frames. They are compared by bytes and pixels al
 
 BLOCK = 64
 """Pairs in a block of comparisons: about a second of work."""
-VERSION = "1"
-"""Of the comparison: raised when what it finds changes."""
+_VERSION = 1
+"""Raised when a comparison finds something else than before."""
 
 
 class Compared(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -59,10 +60,10 @@ class Candidate(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """``joins``: those found. ``crowded``: pictures with so many others close by that not all pairs were compared."""
+    """``joins``: those found. ``hidden``: what could not be compared, in sentences."""
 
     joins: list[Join]
-    crowded: list[ImageKey]
+    hidden: list[str]
 
 
 def lookalikes(
@@ -78,19 +79,35 @@ def lookalikes(
 
     ``notes``: a folder that remembers comparisons. Mirrored and grey copies are not found.
     """
-    candidates, crowded = close(list(prints.values()), known)
+    readable = [each for each in prints.values() if not each.problem]
+    candidates, crowded = close(readable, known)
     found = compared(candidates, {str(key): path for key, path in pictures.items()}, notes, processes=processes)
     joins = [
         Join(ImageKey.parse(pair.one.key), ImageKey.parse(pair.other.key), "looks", why(pair, seen))
         for pair, seen in zip(candidates, found, strict=True)
         if alike(seen, difference)
     ]
-    return Looked(joins, [ImageKey.parse(each.key) for each in crowded])
+    return Looked(joins, _hidden([each.key for each in readable if each.detail < DETAIL], crowded))
 
 
-def close(prints: Sequence[Fingerprint], known: Identity | None = None) -> tuple[list[Candidate], list[Fingerprint]]:
-    """The pairs to look at, nearest first: of each set of equal pixels the first picture stands for all. Then those
-    pictures some of whose pairs may be missing."""
+def _hidden(plain: Sequence[str], crowded: Sequence[str]) -> list[str]:
+    hidden = []
+    if plain:
+        hidden.append(
+            f"{len(plain):,} pictures show too little to be recognised by their looks (blank, black ...; the first "
+            f"is {min(plain)}); copies of them are recognised by equal bytes or pixels alone"
+        )
+    if crowded:
+        hidden.append(
+            f"{len(crowded):,} pictures look like hundreds of others (the first is {min(crowded)}); each was compared "
+            f"with those that are nearest, so a copy of one of them may be missed"
+        )
+    return hidden
+
+
+def close(prints: Sequence[Fingerprint], known: Identity | None = None) -> tuple[list[Candidate], list[str]]:
+    """The pairs to look at, in order of their keys: of pictures of equal pixels the one of the least key stands for
+    all. Then the keys of pictures some of whose pairs may be missing."""
     seen: dict[str, Fingerprint] = {}
     for each in sorted(prints, key=lambda each: each.key):  # so that the order of pictures can't matter
         if not each.problem and each.detail >= DETAIL:
@@ -109,14 +126,14 @@ def close(prints: Sequence[Fingerprint], known: Identity | None = None) -> tuple
         candidates = [
             pair for pair in candidates if not known.same(ImageKey.parse(pair.one.key), ImageKey.parse(pair.other.key))
         ]
-    return candidates, [rows[i] for i in crowded.tolist()]
+    return candidates, [rows[i].key for i in crowded.tolist()]
 
 
 def compared(
     candidates: Sequence[Candidate], paths: Mapping[str, Path], notes: Path, *, processes: int = 1
 ) -> list[Compared]:
     """Every candidate pair looked at, in order, or remembered."""
-    with Notes.open(notes, Compared, VERSION) as book:
+    with Notes.open(notes, Compared, compared_by()) as book:
         before = {(row.one, row.other): row for row in book.rows}
         wanted = {(pair.one.pixels, pair.other.pixels): pair for pair in candidates}
         todo = [
@@ -140,6 +157,11 @@ def why(pair: Candidate, seen: Compared) -> str:
         f"they look alike: hashes differ in {pair.waves} and {pair.slopes} of 64 bits, laid over each other the "
         f"largest local difference is {100 * seen.difference:.0f} %"
     )
+
+
+def compared_by() -> str:
+    """The version of what is found here."""
+    return f"{_VERSION} {RADIUS} {AGREEMENT} {DETAIL} pillow {version('pillow')}"
 
 
 def _block(work: Sequence[tuple[tuple[str, str], Path, Path]]) -> list[Compared]:

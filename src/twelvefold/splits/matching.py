@@ -49,7 +49,7 @@ def close_pairs(hashes: Hashes, second: Hashes, radius: int, *, per_row: int = P
     """
     total = len(hashes)
     blocks, chosen = plan(total, radius)
-    cuts = [round(BITS * i / blocks) for i in range(blocks + 1)]
+    cuts = [BITS * i // max(blocks, 1) for i in range(blocks + 1)]
     masks = [_ones(end) ^ _ones(start) for start, end in pairwise(cuts)]
     count = np.zeros(total, dtype=np.int32)
     crowded = np.zeros(total, dtype=bool)
