@@ -8,6 +8,7 @@ is never loaded. ``docs/audit.md`` shows it for somebody who has two folders of 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +24,13 @@ from twelvefold.datasets.records import BadRecords
 from twelvefold.progress import track
 from twelvefold.schema import Evidence, ImageKey, Join, Split, TwelvefoldError, closest
 from twelvefold.splits import own as own_sets
+from twelvefold.splits.cleaning import POLICIES
 from twelvefold.splits.evidence import KINDS, Gathered, gather
 from twelvefold.splits.identity import Identity
-from twelvefold.splits.overlap import Collection, Overlap, Part
+from twelvefold.splits.overlap import LEARNT, Collection, Overlap, Part
 from twelvefold.store import files
 from twelvefold.store.prepared import Prepared
+from twelvefold.store.regions import RegionStore
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -88,14 +91,16 @@ class Why:
         return "\n".join([f"{self.one} and {self.other} {verdict}", *steps, *(f"{k}: {v}" for k, v in keys.items())])
 
 
-def audit(material: Material, *, threshold: float = 0.0) -> Audit:
-    """Count what :func:`collect` has found. ``threshold``: a leak is more than so many percent of a test set."""
+def audit(material: Material, *, threshold: float = 0.0, val: bool = False) -> Audit:
+    """Count what :func:`collect` has found. ``threshold``: a leak is more than so many percent of a test set; with
+    ``val`` of a val set too."""
     overlap = Overlap(material.collections, material.found.joins)
     report = compose(
         overlap,
         material.collections,
         material.found,
         threshold=threshold,
+        val=val,
         evidence=material.kinds,
         left_out=material.left_out,
         problems=material.problems,
@@ -129,6 +134,7 @@ def collect(
     prepared: Path | None = None,
     kinds: Sequence[Evidence] | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    regions: Path | None = None,
     notes: Path | None = None,
     skip_bad: bool = False,
     processes: int = 1,
@@ -137,30 +143,28 @@ def collect(
 
     ``data``: a data folder. ``tasks``: which of its tasks; none: all of the twelve that are there. ``collections``: a
     file of sets without a reader (``splits.own``); ``own``: more of them. ``prepared``: look at the tables of a
-    prepared folder, as they are after cleaning, instead of the official files. ``kinds``: evidence that counts.
-    ``options``: of readers, by task; a world states its own. ``notes``: a folder that remembers compared pictures.
+    prepared folder, as they are after cleaning, instead of the official files in ``data``. ``kinds``: evidence that
+    counts; None: what a prepared folder was cleaned by, else ``splits.evidence.KINDS``. ``options``: of readers, by
+    task; a world states its own. ``regions``: what ``extract`` left, for evidence by features. ``notes``: a folder
+    that remembers compared pictures. ``processes``: that compare them.
 
     Raises:
         TwelvefoldError: nothing to look at, a task asked for that is not there, a name given twice, bad input.
     """
-    kinds = KINDS if kinds is None else kinds
     bad, left_out = BadRecords(skip=skip_bad), dict[str, str]()
-    asked, joins = [*own], list[Join]()
-    if collections is not None:
-        listed = own_sets.read_file(collections)
-        asked += listed.collection
-        joins += [join for each in listed.map for join in each.joins()]
+    listed = own_sets.AskedFile() if collections is None else own_sets.read_file(collections)
+    sets = [own_sets.read(one) for one in [*own, *listed.collection]]
+    found: list[Collection] = []
     if prepared is not None:
-        found = list(_prepared(prepared, tasks))
+        opened = Prepared.open(prepared)
+        kinds = _cleaned_by(opened) if kinds is None else kinds
+        found += _prepared(opened, tasks)
     elif data is not None:
-        chosen = reader_options(data, tasks or datasets.NAMES, options)
-        found = list(_tasks(data, tasks, chosen, bad, left_out))
-    else:
-        found = []
-    sets = [own_sets.read(one) for one in asked]
+        found += _tasks(data, tasks, reader_options(data, tasks or datasets.NAMES, options), bad, left_out)
+    kinds = KINDS if kinds is None else kinds
+    pictures, hidden = _pictures(data, found, kinds)
     found += [each.collection for each in sets]
     _check(found, data, prepared, left_out)
-    pictures, hidden = _pictures(data, found, kinds)
     pictures |= {key: path for each in sets for key, path in each.pictures.items()}
     gathered = gather(
         data or Path(),
@@ -169,12 +173,13 @@ def collect(
         notes=notes or _notes(data),
         bad=bad,
         processes=processes,
+        store=None if regions is None else RegionStore.open(regions / "detected"),
     )
-    missing = {key: reason for each in sets for key, reason in each.missing.items()}
-    hidden += gathered.hidden + [sentence for each in sets for sentence in each.hidden]
-    all_joins = [*(joins if "ids" in kinds else []), *gathered.joins]
-    together = Gathered(all_joins, {**gathered.unreadable, **missing}, hidden)
-    return Material(found, list(kinds), together, pictures, left_out, [str(refusal) for refusal in bad.listed])
+    gathered.hidden.extend([*hidden, *(sentence for each in sets for sentence in each.hidden)])
+    gathered.unreadable.update({key: reason for each in sets for key, reason in each.missing.items()})
+    if "ids" in kinds:
+        gathered.joins.extend(join for each in listed.map for join in each.joins())
+    return Material(found, list(kinds), gathered, pictures, left_out, [str(refusal) for refusal in bad.listed])
 
 
 def _tasks(
@@ -209,9 +214,14 @@ def _tasks(
             left_out[dataset.TASK.name] = reason
 
 
-def _prepared(folder: Path, asked: Sequence[str]) -> Iterator[Collection]:
+def _cleaned_by(prepared: Prepared) -> Sequence[Evidence]:
+    """The evidence that a prepared folder was cleaned by: what it could know."""
+    policy = POLICIES.get(prepared.manifest.policy)
+    return KINDS if policy is None or not policy.evidence else policy.evidence
+
+
+def _prepared(prepared: Prepared, asked: Sequence[str]) -> Iterator[Collection]:
     """The tasks of a prepared folder."""
-    prepared = Prepared.open(folder)
     tasks = [prepared.task(name) for name in asked] or prepared.tasks
     for task in track(tasks, what="tables"):
         tables = {split: prepared.table(task.name, split) for split in prepared.splits(task.name)}
@@ -231,12 +241,19 @@ def _pictures(
     if not (data / "images").is_dir():
         return {}, [f"{data / 'images'} is not there, so photographs that no id map joins can't be recognised"]
     keys = {key for each in found for part in each.parts.values() for key in part.images}
-    return {key: path for key, path in images.image_files(data).items() if key in keys}, []
+    there = {key: path for key, path in images.image_files(data).items() if key in keys}
+    lacking = Counter(key.source for key in keys if key not in there)
+    return there, [
+        f"{count:,} pictures of {source} are not in {data / 'images'}, so they are recognised by id maps alone"
+        for source, count in sorted(lacking.items())
+    ]
 
 
 def _check(found: Sequence[Collection], data: Path | None, prepared: Path | None, left_out: Mapping[str, str]) -> None:
+    if prepared is not None and data is None:
+        raise TwelvefoldError(f"{prepared} holds tables alone: give the data folder too, for its id maps and pictures")
     if not found:
-        if data is None and prepared is None:
+        if data is None:
             raise TwelvefoldError(
                 "nothing to audit: give a data folder or sets of your own (--own pets:test=pets/test)"
             )
@@ -245,6 +262,12 @@ def _check(found: Sequence[Collection], data: Path | None, prepared: Path | None
     names = [each.name for each in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise TwelvefoldError(f"two sets are called {twice[0]!r}; give each a name of its own")
+    splits = {split for each in found for split in each.parts}
+    if not any(split in splits and splits & set(learnt) for split, learnt in LEARNT.items()):
+        raise TwelvefoldError(
+            f"nothing to compare: expected a test set and somebody's train or val set (or a val set and a train set), "
+            f"got only {', '.join(sorted(splits))} of {', '.join(names)}"
+        )
 
 
 def _holders(collections: Sequence[Collection], key: ImageKey) -> list[str]:

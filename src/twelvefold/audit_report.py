@@ -49,7 +49,8 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A cell that is not empty, in a sentence. ``is_leak``: of a test set, and above the threshold."""
+    """A cell that is not empty, in a sentence. ``is_leak``: above the threshold, and of a test set (or of a val set, if
+    those were to count)."""
 
     row: str
     column: str
@@ -144,13 +145,19 @@ def compose(
     found: Gathered,
     *,
     threshold: float,
+    val: bool,
     evidence: Sequence[Evidence],
     left_out: Mapping[str, str],
     problems: Sequence[str],
 ) -> Report:
-    """The report of an overlap. ``threshold``: percent of a test set above which a cell is a leak."""
+    """The report of an overlap. ``threshold``: percent of a test set (with ``val``: or val set) above which a cell is a
+    leak."""
+
+    def is_leak(cell: Cell) -> bool:
+        return (val or cell.split == "test") and cell.percent > threshold
+
     texts = {(cell.row, cell.column): cell for cell in overlap.texts}
-    findings = [_finding(overlap, cell, threshold, texts) for cell in [*overlap.tests, *overlap.vals] if cell.count]
+    findings = [_finding(overlap, cell, texts, is_leak(cell)) for cell in [*overlap.tests, *overlap.vals] if cell.count]
     findings.sort(key=lambda one: (one.split != "test", -one.percent, -one.count, one.row, one.column))
     return Report(
         sets=[_held(overlap, each) for each in collections],
@@ -174,7 +181,7 @@ def _held(overlap: Overlap, each: Collection) -> Held:
     return Held(each.name, each.kind, photographs, {split: len(part.digests) for split, part in each.parts.items()})
 
 
-def _finding(overlap: Overlap, cell: Cell, threshold: float, texts: Mapping[tuple[str, str], TextCell]) -> Finding:
+def _finding(overlap: Overlap, cell: Cell, texts: Mapping[tuple[str, str], TextCell], is_leak: bool) -> Finding:
     learnt = "train and val" if cell.split == "test" else "train"
     own = "its own" if cell.row == cell.column else f"{cell.column}'s"
     sentence = (
@@ -192,7 +199,7 @@ def _finding(overlap: Overlap, cell: Cell, threshold: float, texts: Mapping[tupl
         count=cell.count,
         total=cell.total,
         percent=cell.percent,
-        is_leak=cell.split == "test" and cell.percent > threshold,
+        is_leak=is_leak,
         sentence=sentence,
         examples=[Example(str(one.key), str(one.other), one.evidence) for one in shared],
     )

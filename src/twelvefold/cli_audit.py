@@ -45,7 +45,9 @@ class Looked:
     prepared: Path | None = None
     "What `twelvefold prepare` left: audit its tables."
     evidence: Annotated[tuple[Evidence, ...], Parameter(consume_multiple=True, negative="")] = ()
-    "What counts: ids bytes pixels looks features."
+    "What counts: ids bytes pixels looks features; the first four where left out, or what --prepared was cleaned by."
+    regions: Path | None = None
+    "What `twelvefold extract` left, for evidence by features."
     notes: Path | None = None
     "Folder that remembers compared pictures; among your caches where left out."
     skip_bad: Annotated[bool, Parameter(negative="")] = False
@@ -65,6 +67,7 @@ class Looked:
             own=[*own, *from_flags(self.detector, "detector")],
             prepared=self.prepared,
             kinds=self.evidence or None,
+            regions=self.regions,
             notes=self.notes,
             skip_bad=self.skip_bad,
             processes=self.processes,
@@ -80,6 +83,7 @@ def audit(
     *,
     looked: Looked = NOTHING,
     threshold: float = 0.0,
+    val: Annotated[bool, Parameter(negative="")] = False,
     csv: Path | None = None,
     html: Path | None = None,
     listing: Path | None = None,
@@ -99,6 +103,8 @@ def audit(
     ----------
     threshold
         Percent of a test set that may leak.
+    val
+        Count val photographs in train sets as leaks too.
     csv
         File for both matrices, a line for each cell.
     html
@@ -109,7 +115,7 @@ def audit(
     from twelvefold.audit import audit as work
     from twelvefold.store import files
 
-    done = work(looked.collect(data), threshold=threshold)
+    done = work(looked.collect(data), threshold=threshold, val=val)
     if csv is not None:
         files.write_text(csv, done.report.csv())
     if html is not None:
