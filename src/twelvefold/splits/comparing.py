@@ -80,17 +80,16 @@ def compare(one: Image.Image, other: Image.Image) -> Likeness:
     size = _size(bright, SIDES[-1])
     # Laid at twice the side and halved after: sampling between pixels takes less of the detail away.
     fine = (2 * size[0], 2 * size[1])
-    laid = Image.merge("RGB", [_laid(channel, lay, fine) for channel in dark.resize(fine, SHARP).split()])
+    laid = _laid(dark.resize(fine, SHARP), lay, fine)
     seen, wanted = (np.asarray(image.resize(size, SHARP), dtype=np.float32) for image in (laid, bright))
     inside = _inside(lay, size, 1.0)
     if inside.sum() < 0.5 * inside.size:
         return Likeness(1.0, -1.0)
     lit = np.stack([_lit(seen[:, :, i], wanted[:, :, i], inside) for i in range(3)], axis=2)
     left = np.abs(gaussian_filter((wanted - lit) * inside[:, :, None], (BLUR_PX, BLUR_PX, 0))).max(axis=2)
-    agreement = np.corrcoef(lit.mean(axis=2)[inside], wanted.mean(axis=2)[inside] + 1e-3)[0, 1]
     places = left[inside & ~_corners(size)]
     stands_out = max(0.0, float(places.max() - EVERYWHERE * np.median(places)))
-    return Likeness(stands_out / 255, float(np.nan_to_num(agreement)))
+    return Likeness(stands_out / 255, _correlation(lit.mean(axis=2)[inside], wanted.mean(axis=2)[inside]))
 
 
 def _aligned(
@@ -149,6 +148,13 @@ def _lit(seen: Floats, wanted: Floats, inside: NDArray[np.bool_]) -> Floats:
     return np.asarray(np.clip(gain * seen + offset, 0, 255), dtype=np.float32)
 
 
+def _correlation(one: Floats, other: Floats) -> float:
+    """Of two lists of levels; 0 where one of them doesn't vary."""
+    first, second = one - one.mean(), other - other.mean()
+    scale = float(np.sqrt((first @ first) * (second @ second)))
+    return float(first @ second) / scale if scale else 0.0
+
+
 def _size(image: Image.Image, side: int) -> tuple[int, int]:
     scale = side / max(image.size)
     return max(8, round(image.width * scale)), max(8, round(image.height * scale))
@@ -160,12 +166,12 @@ def _soft(image: Image.Image, size: tuple[int, int]) -> Floats:
     return np.asarray(gaussian_filter(grey, 0.7), dtype=np.float32)
 
 
-def _laid(channel: Image.Image, lay: _Lay, size: tuple[int, int]) -> Image.Image:
-    """A channel of the given size as it lies on the other picture, sampled there."""
+def _laid(image: Image.Image, lay: _Lay, size: tuple[int, int]) -> Image.Image:
+    """A picture of the given size as it lies on the other one, sampled there."""
     width, height = size
     left, top = (0.5 + lay.right - 0.5 * lay.across) * width, (0.5 + lay.low - 0.5 * lay.down) * height
     terms = (lay.across, 0.0, left, 0.0, lay.down, top)
-    return channel.transform(size, Image.Transform.AFFINE, terms, Image.Resampling.BICUBIC)
+    return image.transform(size, Image.Transform.AFFINE, terms, Image.Resampling.BICUBIC)
 
 
 def _inside(lay: _Lay, size: tuple[int, int], margin_px: float) -> NDArray[np.bool_]:

@@ -94,13 +94,13 @@ def _hidden(plain: Sequence[str], crowded: Sequence[str]) -> list[str]:
     hidden = []
     if plain:
         hidden.append(
-            f"{len(plain):,} pictures show too little to be recognised by their looks (blank, black ...; the first "
-            f"is {min(plain)}); copies of them are recognised by equal bytes or pixels alone"
+            f"pictures that show too little to be recognised by looks (blank, black ...): {len(plain):,}, the first "
+            f"being {min(plain)}; copies of them are recognised by equal bytes or pixels alone"
         )
     if crowded:
         hidden.append(
-            f"{len(crowded):,} pictures look like hundreds of others (the first is {min(crowded)}); each was compared "
-            f"with those that are nearest, so a copy of one of them may be missed"
+            f"pictures that look like hundreds of others: {len(crowded):,}, the first being {min(crowded)}; each was "
+            f"compared with those nearest to it, so that a copy of one of them may be missed"
         )
     return hidden
 
