@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 
 from twelvefold import workers
 from twelvefold.datasets.options import reader_options
+from twelvefold.datasets.records import BadRecords
 from twelvefold.evaluate import evaluate
 from twelvefold.prepare_recipe import prepare_recipe
 from twelvefold.progress import track
@@ -208,7 +209,7 @@ def prepare_all(
     """Full and cleaned splits, and those cleaned of one half each; gives the photographs that full splits train on."""
     prepare_recipe(recipe, data, regions, out / FULL, clean=OFF)
     prepare_recipe(recipe, data, regions, out / CLEANED, clean=POLICY.name)
-    found = evidence(data, POLICY, notes=out / CLEANED / "made")
+    found = evidence(data, POLICY, notes=out / CLEANED / "made", bad=BadRecords())
     names, prepared = Identity(found.joins), Prepared.open(out / FULL)
     tables = [prepared.table(task.name, "train") for task in prepared.tasks]
     seen = {names.photograph(key) for table in tables for key in table.pictures()}
@@ -227,7 +228,8 @@ def cleaned_of(recipe: Recipe, data: Path, found: Gathered, photographs: set[Ima
     listed = Listed(name, "any", len(photographs), files.digest_value(sorted(map(str, photographs))))
     chosen = {task: recipe.choice(task).options for task in recipe.tasks}
     options = reader_options(data, recipe.tasks, chosen)
-    return decide(data, options, POLICIES["lists"], found, lists=[IdList(listed, frozenset(photographs))])
+    lists = [IdList(listed, frozenset(photographs))]
+    return decide(data, options, POLICIES["lists"], found, bad=BadRecords(), lists=lists)
 
 
 def run_folder(out: Path, seed: int, split: str) -> Path:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from twelvefold.clean import clean
 from twelvefold.prepare import PrepareSummary, prepare
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError
 from twelvefold.splits import manifest
@@ -122,8 +123,10 @@ def test_equal_picture_files_are_one_photograph(data: Path) -> None:
     ):
         files.write_bytes(data / "images" / folder / name, content)
     write(data, "asks", "test", {"c1": "flickr30k/55", "c2": "flickr30k/56"})
-    run(data, None)
+    summary = run(data, None)
     assert ids(data, "asks", "train") == ["a4"]
+    assert sorted(summary.unreadable) == ["coco/2", "flickr30k/55", "flickr30k/56"]  # no pictures, and listed so
+    assert str(data) not in (data.parent / "out" / "clean.json").read_text()
 
 
 def test_full_data_keeps_everything(data: Path, regions: Path) -> None:
@@ -248,6 +251,19 @@ def test_malformed_records_stop_or_are_counted_and_listed(data: Path) -> None:
     assert len(summary.problems) == 1
     assert "bad: is broken" in summary.problems[0]
     assert run(data, None, skip_bad=True).problems == summary.problems  # known without reading again
+    alone = clean(data, data.parent / "alone", tasks=[ASKS, FINDS], skip_bad=True)
+    assert alone.problems == summary.problems
+    assert alone.digest == summary.clean_digest
+
+
+def test_malformed_records_of_an_id_map_are_listed_too(data: Path) -> None:
+    path = data / "vg" / "image_data.json"
+    path.write_text(json.dumps([*json.loads(path.read_text()), {"image_id": "no number"}]))
+    with pytest.raises(TwelvefoldError, match=r"image_data\.json"):
+        run(data, None)
+    for _ in range(2):
+        (problem,) = run(data, None, skip_bad=True).problems
+        assert "no number" in problem
 
 
 def test_answer_lists_are_counted_or_given(data: Path, tmp_path: Path) -> None:
@@ -381,11 +397,10 @@ def test_full_data_and_a_pin_contradict_each_other_and_lists_need_one(data: Path
     assert not (data.parent / "out").exists()
 
 
-def test_the_order_of_tasks_and_the_number_of_processes_leave_no_trace(data: Path) -> None:
+def test_the_order_of_tasks_leaves_no_trace(data: Path) -> None:
     one = pinned(data)
-    run(data, None, tasks=[FINDS, ASKS], processes=2)
-    assert (data.parent / "out" / "clean.json").read_bytes() == one.read_bytes()
     out = data.parent / "out"
+    assert run(data, None, tasks=[FINDS, ASKS]).made == ()
     out.rename(data.parent / "first")
-    run(data, None, tasks=[FINDS, ASKS], processes=2)
+    run(data, None, tasks=[FINDS, ASKS])
     assert (out / "clean.json").read_bytes() == one.read_bytes()

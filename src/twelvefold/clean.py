@@ -36,7 +36,8 @@ class SplitCounts:
 @dataclass(frozen=True, slots=True)
 class CleanSummary:
     """Where the manifest lies, its digest (what a recipe pins), and counts by task and split. ``ids``: the folder of id
-    lists, where asked for; ``hidden``: what could not be known; ``unreadable``: pictures that were not compared."""
+    lists, where asked for; ``hidden``: what could not be known; ``unreadable``: pictures that were not compared;
+    ``problems``: malformed records that were passed over."""
 
     manifest: Path
     digest: str
@@ -45,6 +46,7 @@ class CleanSummary:
     ids: Path | None
     hidden: tuple[str, ...]
     unreadable: Mapping[str, str]
+    problems: tuple[str, ...]
 
     def table(self) -> Table:
         """Counts before and after, task by task: to print with rich."""
@@ -83,14 +85,12 @@ def clean(
     chosen, lists = cleaning.policy(policy), [original_ids.load(file) for file in protect]
     if not chosen.protects and not lists:
         raise TwelvefoldError(f"the policy {policy!r} protects given id lists alone, and none is given: --protect FILE")
-    data, out = Path(data), Path(out)
+    data, out, bad = Path(data), Path(out), BadRecords(skip=skip_bad)
     asked = asked_options(data, tasks, options)
     with files.lock_folder(out):
-        found = deciding.evidence(data, chosen, notes=out / "notes", skip_bad=skip_bad, processes=processes)
+        found = deciding.evidence(data, chosen, notes=out / "notes", bad=bad, processes=processes)
         folder = out / "ids" if ids else None
-        decided = deciding.decide(
-            data, asked, chosen, found, lists=lists, skip_bad=skip_bad, processes=processes, ids=folder
-        )
+        decided = deciding.decide(data, asked, chosen, found, bad=bad, lists=lists, processes=processes, ids=folder)
         manifest.write(out / CLEANING, decided)
     return CleanSummary(
         manifest=out / CLEANING,
@@ -103,6 +103,7 @@ def clean(
         ids=folder,
         hidden=tuple(decided.hidden),
         unreadable=decided.unreadable,
+        problems=tuple(map(str, bad.listed)),
     )
 
 
@@ -120,10 +121,10 @@ def compare(
     Raises:
         TwelvefoldError: as :func:`clean`.
     """
-    data, loaded = Path(data), [original_ids.load(file) for file in lists]
+    data, loaded, bad = Path(data), [original_ids.load(file) for file in lists], BadRecords(skip=skip_bad)
     asked = asked_options(data, tasks, options)
-    found = Identity(identity.joins(data, bad=BadRecords(skip=skip_bad)))
-    protected = deciding.protected_tests(data, asked, found, skip_bad=skip_bad, processes=processes)
+    found = Identity(identity.joins(data, bad=bad))
+    protected = deciding.protected_tests(data, asked, found, bad=bad, processes=processes)
     return [original_ids.compare(one, protected) for one in loaded]
 
 

@@ -178,7 +178,7 @@ def prepare(
     twelvefold prepare data/world regions/world prepared/world --recipe demo
     ```
 
-    Exit code 1 where malformed records were left out.
+    Exit code 1 where malformed records were left out, or pictures could not be read and so not be compared.
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ def prepare(
     cleaned = [f"cleaned by policy {summary.policy}, digest {summary.clean_digest}"] if summary.clean_digest else []
     unread = [f"unreadable: {key}: {reason}" for key, reason in summary.unreadable.items()]
     say(summary, json, "\n".join([*cleaned, *summary.hidden, *unread[:20], *summary.problems[:20]]))
-    return 1 if summary.problems else 0
+    return 1 if summary.problems or summary.unreadable else 0
 
 
 @app.command

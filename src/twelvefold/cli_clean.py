@@ -23,6 +23,9 @@ Recipe = Annotated[str, Parameter(help="Take tasks and reader options from this 
 Processes = Annotated[int, Parameter(help="Processes that share the reading.")]
 SkipBad = Annotated[bool, Parameter(help="Pass over malformed records instead of stopping at the first.", negative="")]
 
+SHOWN = 20
+"""Unreadable pictures and malformed records printed; the JSON has all."""
+
 app = App(name="clean")
 
 
@@ -47,7 +50,7 @@ def clean_run(
     twelvefold clean data/mine cleaned/mine --tasks vqav2 my.pets --ids
     ```
 
-    Exit code 1 where pictures could not be read, and so not be compared.
+    Exit code 1 where pictures could not be read, and so not be compared, or malformed records were passed over.
 
     Parameters
     ----------
@@ -80,8 +83,8 @@ def clean_run(
         out_console.print(summary.table())
     unread = [f"unreadable: {key}: {reason}" for key, reason in summary.unreadable.items()]
     text = f"{summary.manifest}\npolicy {summary.policy}, digest {summary.digest}"
-    say(summary, json, "\n".join([text, *summary.hidden, *unread[:20]]))
-    return 1 if summary.unreadable else 0
+    say(summary, json, "\n".join([text, *summary.hidden, *unread[:SHOWN], *summary.problems[:SHOWN]]))
+    return 1 if summary.unreadable or summary.problems else 0
 
 
 @app.command(name="compare")

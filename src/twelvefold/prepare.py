@@ -119,7 +119,9 @@ def prepare(
     """
     asked = all_asked(tasks, reader_options or {}, max_examples or {}, answer_lists or {})
     store = None if regions is None else RegionStore.open(regions / "detected")
-    work = _Work(Path(data), Ledger(out), regions, store, asked, skip_bad, without_regions, processes)
+    work = _Work(
+        Path(data), Ledger(out), regions, store, asked, skip_bad, without_regions, processes, BadRecords(skip_bad)
+    )
     policy = policy_name(clean, clean_manifest, clean_digest)
     with files.lock_folder(out):
         work.ledger.clear()
@@ -145,7 +147,8 @@ def prepare(
 
 @dataclass(slots=True)
 class _Work:
-    """One call of :func:`prepare`. ``made``: every thing by name; ``new``: the names of those made by this call."""
+    """One call of :func:`prepare`. ``made``: every thing by name; ``new``: the names of those made by this call;
+    ``bad_joins``: malformed records of id maps."""
 
     data: Path
     ledger: Ledger
@@ -155,6 +158,7 @@ class _Work:
     skip_bad: bool
     without_regions: bool
     processes: int
+    bad_joins: BadRecords
     made: dict[str, Made] = field(default_factory=dict)
     new: list[str] = field(default_factory=list)
 
@@ -198,7 +202,7 @@ class _Work:
             self.data,
             policy,
             notes=self.ledger.folder / "made",
-            skip_bad=self.skip_bad,
+            bad=self.bad_joins,
             processes=self.processes,
         )
         data = [(one.name, dict(one.options), [sources(one, self.data, s) for s in SPLITS]) for one in self.asked]
@@ -211,7 +215,7 @@ class _Work:
                 {one.name: one.options for one in self.asked},
                 policy,
                 found,
-                skip_bad=self.skip_bad,
+                bad=BadRecords(skip=self.skip_bad),  # the tables list them again
                 processes=self.processes,
             )
             manifest.write(self.ledger.folder / CLEANING, decided)
@@ -267,7 +271,10 @@ class _Work:
             counts={name: {split: made.counts for split, made in own.items()} for name, own in tables.items()},
             vocabularies=self._all("vocabulary"),
             negatives=self._all("negatives"),
-            problems=[problem for made in self.made.values() for problem in made.problems],
+            problems=[
+                *map(str, self.bad_joins.listed),
+                *(problem for made in self.made.values() for problem in made.problems),
+            ],
         )
         path, text = self.ledger.folder / MANIFEST, files.json_text(msgspec.to_builtins(written))
         if not path.exists() or path.read_bytes() != text.encode():

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twelvefold.datasets.records import BadRecords
 from twelvefold.schema import Example, ImageKey, Join, Pair, PositivePair, Split, TaskSpec
 from twelvefold.splits import manifest
 from twelvefold.splits.cleaning import POLICIES, Policy
@@ -60,7 +61,7 @@ def datasets_of_ones_own() -> Iterator[None]:
 def decided(held: Data, policy: Policy, found: list[Join], *, tasks: tuple[str, ...] = TASKS) -> manifest.Manifest:
     HELD.update(held)
     trusted = [join for join in found if join.evidence in policy.evidence]
-    return decide(Path("nowhere"), {name: {} for name in tasks}, policy, Gathered(trusted))
+    return decide(Path("nowhere"), {name: {} for name in tasks}, policy, Gathered(trusted), bad=BadRecords())
 
 
 def stays(held: Data, made: manifest.Manifest, task: str, split: Split) -> list[list[ImageKey]]:

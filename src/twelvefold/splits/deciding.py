@@ -6,16 +6,15 @@ of the data and the policy alone, whatever the number of processes and the order
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from twelvefold import datasets, workers
 from twelvefold.datasets import images
-from twelvefold.datasets.records import BadRecords
+from twelvefold.datasets.records import BadRecords, Refusal
 from twelvefold.progress import track
 from twelvefold.schema import ImageKey, Split
 from twelvefold.splits.cleaning import ORDER, Owner, Policy, Protected
@@ -50,19 +49,19 @@ class Walk:
 
 @dataclass(slots=True)
 class Walked:
-    """What came of it. ``removed``: ids by picture; ``pictures``: those of the examples that stay, where wanted."""
+    """What came of it. ``pictures``: those of the examples that stay, where wanted; ``refused``: malformed records."""
 
     task: str
     cleaned: Cleaned
-    pictures: set[ImageKey] = field(default_factory=set)
+    pictures: set[ImageKey]
+    refused: list[Refusal]
 
 
-def evidence(data: Path, policy: Policy, *, notes: Path, skip_bad: bool = False, processes: int = 1) -> Gathered:
+def evidence(data: Path, policy: Policy, *, notes: Path, bad: BadRecords, processes: int = 1) -> Gathered:
     """The joins of a data folder that a policy trusts; what could not be known is told without the folder's path."""
     compares = any(kind != "ids" for kind in policy.evidence)
     there = (data / "images").is_dir()
     pictures = images.image_files(data) if compares and there else {}
-    bad = BadRecords(skip=skip_bad)
     found = gather(data, pictures, kinds=policy.evidence, notes=notes, bad=bad, processes=processes)
     hidden = [sentence.replace(f"{data}/", "") for sentence in found.hidden]
     if compares and not there:
@@ -77,8 +76,8 @@ def decide(
     policy: Policy,
     found: Gathered,
     *,
+    bad: BadRecords,
     lists: Sequence[IdList] = (),
-    skip_bad: bool = False,
     processes: int = 1,
     ids: Path | None = None,
 ) -> Manifest:
@@ -91,24 +90,27 @@ def decide(
         TwelvefoldError: a source file is missing or broken, or a record is malformed and may not be skipped.
     """
     identity = Identity(found.joins)
-    pictures: dict[Owner, set[ImageKey]] = {(one.about.file, "list"): set(one.keys) for one in lists}
+    pictures = dict[Owner, set[ImageKey]]()
+    for one in lists:
+        pictures.setdefault((one.about.file, "list"), set()).update(one.keys)
     protected, splits, reasons = Protected(pictures, identity), dict[str, dict[Split, Cleaned]](), {}
-    for split in ORDER:
-        names = frozenset[ImageKey]() if split == "test" else protected.names()
-        walks = [
-            Walk(data, name, options, split, names, split in policy.protects, skip_bad, ids)
-            for name, options in tasks.items()
-        ]
-        for walked in _walk_all(walks, processes):
-            splits.setdefault(walked.task, {})[split] = walked.cleaned
-            if split != "train" and split in policy.protects:
-                pictures[walked.task, split] = walked.pictures
-            for picture in walked.cleaned.removed:
-                reasons[picture] = [Reason.of(place) for place in protected.places(ImageKey.parse(picture))]
-        protected = Protected(pictures, identity)
+    with _walkers(processes, bad) as walk_all:
+        for split in ORDER:
+            names = frozenset[ImageKey]() if split == "test" else protected.names()
+            walks = [
+                Walk(data, name, own, split, names, split in policy.protects, bad.skip, ids)
+                for name, own in tasks.items()
+            ]
+            for walked in walk_all(walks):
+                splits.setdefault(walked.task, {})[split] = walked.cleaned
+                if split != "train" and split in policy.protects:
+                    pictures[walked.task, split] = walked.pictures
+                for picture in walked.cleaned.removed:
+                    reasons[picture] = [Reason.of(place) for place in protected.places(ImageKey.parse(picture))]
+            protected = Protected(pictures, identity)
     return Manifest(
         policy=policy,
-        lists=[one.about for one in lists],
+        lists=sorted((one.about for one in lists), key=lambda one: (one.file, one.digest)),
         splits={task: {split: splits[task][split] for split in ORDER} for task in sorted(splits)},
         reasons={picture: reasons[picture] for picture in sorted(reasons)},
         hidden=found.hidden,
@@ -117,22 +119,23 @@ def decide(
 
 
 def protected_tests(
-    data: Path, tasks: Options, identity: Identity, *, skip_bad: bool = False, processes: int = 1
+    data: Path, tasks: Options, identity: Identity, *, bad: BadRecords, processes: int = 1
 ) -> Protected:
     """The photographs of all test sets, for whoever only wants to know those."""
-    walks = [Walk(data, name, options, "test", frozenset(), True, skip_bad, None) for name, options in tasks.items()]
-    return Protected({(one.task, "test"): one.pictures for one in _walk_all(walks, processes)}, identity)
+    walks = [Walk(data, name, own, "test", frozenset(), True, bad.skip, None) for name, own in tasks.items()]
+    with _walkers(processes, bad) as walk_all:
+        return Protected({(one.task, "test"): one.pictures for one in walk_all(walks)}, identity)
 
 
 def walk(job: Walk) -> Walked:
     """Read one split and say which of its examples go."""
-    dataset, seen = datasets.load(job.name), Fingerprint()
+    dataset, seen, bad = datasets.load(job.name), Fingerprint(), BadRecords(skip=job.skip_bad)
     removed, pictures = dict[str, list[str]](), set[ImageKey]()
     with ExitStack() as stack:
         name, lines = f"{dataset.TASK.name}-{job.split}", dict[bool, IO[bytes]]()
         if job.ids is not None:
             lines = {went: _lines(stack, job.ids, f"{name}-{what}") for went, what in WHAT.items()}
-        for example in dataset.read(job.data, job.split, bad=BadRecords(skip=job.skip_bad), **job.options):
+        for example in dataset.read(job.data, job.split, bad=bad, **job.options):
             seen.add(example)
             gone = next((pair.image for pair in example.pairs if pair.image in job.names), None)
             if gone is not None:
@@ -144,20 +147,25 @@ def walk(job: Walk) -> Walked:
     source = seen.source()
     kept = source.examples - sum(map(len, removed.values()))
     by_picture = {picture: sorted(removed[picture]) for picture in sorted(removed)}
-    return Walked(dataset.TASK.name, Cleaned(source, kept, by_picture), pictures)
+    return Walked(dataset.TASK.name, Cleaned(source, kept, by_picture), pictures, bad.listed)
 
 
-def _walk_all(walks: Sequence[Walk], processes: int) -> Iterator[Walked]:
-    what = f"{walks[0].split} sets read for cleaning" if walks else ""
-    if processes == 1 or len(walks) < 2:
-        yield from map(walk, track(walks, what=what))
-        return
-    with workers.pool(min(processes, len(walks))) as pool:
-        running = [pool.submit(walk, job) for job in walks]
-        try:
-            for done in track(as_completed(running), what=what, total=len(walks)):
-                yield done.result()
-        finally:
+@contextmanager
+def _walkers(processes: int, bad: BadRecords) -> Iterator[Callable[[Sequence[Walk]], list[Walked]]]:
+    """What walks many splits, in processes that stay for the next ones; ``bad`` gets the records they passed over."""
+    pool = workers.pool(processes) if processes > 1 else None
+
+    def walk_all(walks: Sequence[Walk]) -> list[Walked]:
+        what = f"{walks[0].split} sets read for cleaning" if walks else ""
+        results = pool.map(walk, walks) if pool else map(walk, walks)
+        done = list(track(results, what=what, total=len(walks)))
+        bad.listed += [refusal for walked in done for refusal in walked.refused]
+        return done
+
+    try:
+        yield walk_all
+    finally:
+        if pool:
             pool.shutdown(cancel_futures=True)
 
 
