@@ -175,7 +175,7 @@ def collect(
         processes=processes,
         store=None if regions is None else RegionStore.open(regions / "detected"),
     )
-    gathered.hidden.extend([*hidden, *(sentence for each in sets for sentence in each.hidden)])
+    gathered.hidden.extend([*hidden, *own_sets.zeros(found), *(told for each in sets for told in each.hidden)])
     gathered.unreadable.update({key: reason for each in sets for key, reason in each.missing.items()})
     if "ids" in kinds:
         gathered.joins.extend(join for each in listed.map for join in each.joins())

@@ -18,12 +18,12 @@ EVIDENCE: Mapping[Evidence, str] = {
 
 def share(count: int, whole: int) -> str:
     """Percent without decimals, as in Table 1; a dot for none, and never 0 or 100 where there is a rest."""
-    percent = 100.0 * count / whole
     if not count:
         return "·"
-    if percent < 0.5:
+    text = f"{100.0 * count / whole:.0f}"
+    if text == "0":
         return "<1"
-    return ">99" if percent >= 99.5 and count < whole else f"{percent:.0f}"
+    return ">99" if text == "100" and count < whole else text
 
 
 def by_evidence(counts: Mapping[Evidence, int]) -> str:

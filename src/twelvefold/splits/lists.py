@@ -109,7 +109,7 @@ def _checked(path: Path, records: Sequence[Any], column: Column, text: Column) -
     is_object = isinstance(records[0], dict)
     if is_object:
         column = _column(path, list(records[0]), column)
-        ids = [record.get(column) if isinstance(record, dict) else record for record in records]
+        ids = [record.get(column) if isinstance(record, dict) else None for record in records]
     elif column or text:
         raise TwelvefoldError(f"{path} has no columns, so it has neither {column!r} nor {text!r}; it is a plain list")
     else:

@@ -115,7 +115,8 @@ def read_file(path: Path) -> AskedFile:
     raw = _parsed(path)
     _known(path, raw, AskedFile.__struct_fields__)
     for table, kind in (("collection", Asked), ("map", IdMap)):
-        for item in raw.get(table, []):
+        items = raw.get(table)
+        for item in items if isinstance(items, list) else ():
             if isinstance(item, dict):
                 _known(path, item, kind.__struct_fields__, f"in {table} {item.get('name', '')}".rstrip() + ", ")
     try:
@@ -139,7 +140,8 @@ def read_file(path: Path) -> AskedFile:
 
 
 def from_flags(flags: Iterable[str], kind: Kind) -> list[Asked]:
-    """Collections from ``name:split=path`` or ``name@source:split=path``; without a split it is train.
+    """Collections from ``name:split=path`` or ``name@source:split=path``; what has train alone needs no
+    split.
 
     Raises:
         TwelvefoldError: a flag of another form, an unknown split, two sources for one name.
@@ -147,7 +149,7 @@ def from_flags(flags: Iterable[str], kind: Kind) -> list[Asked]:
     found: dict[str, dict[str, Any]] = {}
     for flag in flags:
         match = re.fullmatch(r"([^:=@]+)(?:@([^:=]+))?(?::([^:=]+))?=(.+)", flag)
-        if not match:
+        if not match or (kind == "own" and not match[3]):
             raise TwelvefoldError(f"expected NAME:SPLIT=PATH, for example cats:train=cats/train, got {flag!r}")
         name, source, split, path = match.groups()
         split = split or "train"
@@ -187,6 +189,18 @@ def read(asked: Asked) -> Own:
             f"lists), so its pictures are recognised nowhere else"
         )
     return Own(Collection(asked.name, asked.kind, parts), found.pictures, found.missing, found.hidden)
+
+
+def zeros(collections: Iterable[Collection]) -> list[str]:
+    """Sources whose ids are written with and without zeros before them, in sentences: such ids don't meet."""
+    found: dict[str, dict[int, str]] = {}
+    told: dict[str, str] = {}
+    for key in (key for each in collections for part in each.parts.values() for key in part.images):
+        if key.source not in FOLDERS and key.id.isdecimal():
+            first = found.setdefault(key.source, {}).setdefault(int(key.id), key.id)
+            if first != key.id:
+                told.setdefault(key.source, f"ids of {key.source} such as {first} and {key.id} count as different")
+    return list(told.values())
 
 
 def key_of(name: str, source: str, where: Path) -> ImageKey:
