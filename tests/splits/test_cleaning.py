@@ -107,3 +107,13 @@ def test_the_note_of_equal_files_holds_until_a_file_changes(tmp_path: Path) -> N
     assert note.stat().st_mtime_ns == written
     (tmp_path / "2").write_bytes(b"other")
     assert noted_equal_files(paths, note) == []
+
+
+@pytest.mark.parametrize("text", ['{"digest": "", "joins": []}', '["found"]', '{"found"', ""])
+def test_a_note_of_another_version_is_written_anew(tmp_path: Path, text: str) -> None:
+    paths = {ImageKey("coco", name): tmp_path / name for name in "12"}
+    for path in paths.values():
+        path.write_bytes(b"same")
+    note = tmp_path / "note.json"
+    note.write_text(text)
+    assert len(noted_equal_files(paths, note)) == 1

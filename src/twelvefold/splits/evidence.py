@@ -20,7 +20,7 @@ import msgspec
 from twelvefold.datasets import identity
 from twelvefold.datasets.records import BadRecords
 from twelvefold.progress import track
-from twelvefold.schema import Evidence, ImageKey, Join
+from twelvefold.schema import Evidence, ImageKey, Join, TwelvefoldError
 from twelvefold.splits.closeness import CLOSENESS, close_features
 from twelvefold.splits.hashes import Fingerprint, fingerprints, hashed_by
 from twelvefold.splits.identity import Identity
@@ -142,11 +142,24 @@ def noted_equal_files(images: Mapping[ImageKey, Path], note: Path) -> list[Join]
     return _noted(note, files.digest_value(seen), lambda: Looked(list(equal_files(images)), [])).joins
 
 
+class _Note(msgspec.Struct, frozen=True):
+    digest: str
+    found: Looked
+
+
 def _noted(note: Path, digest: str, find: Callable[[], Looked]) -> Looked:
-    """What ``find`` finds, written down in ``note`` and taken from there while the digest stays."""
-    if not note.exists() or files.read_json(note).get("digest") != digest:
-        files.write_json(note, {"digest": digest, "found": msgspec.to_builtins(find())})
-    return msgspec.convert(files.read_json(note)["found"], Looked)
+    """What ``find`` finds, written down in ``note`` and taken from there while the digest stays.
+
+    A note that another version wrote, or that can't be read, says nothing: it is written anew.
+    """
+    try:
+        noted: _Note | None = msgspec.convert(files.read_json(note), _Note)
+    except (msgspec.ValidationError, TwelvefoldError):
+        noted = None
+    if noted is None or noted.digest != digest:
+        noted = _Note(digest, find())
+        files.write_json(note, msgspec.to_builtins(noted))
+    return noted.found
 
 
 def _groups(keys: Iterable[ImageKey], value: Mapping[ImageKey, object]) -> list[list[ImageKey]]:
