@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 
 SIDES = (32, 64, 128)
 """Long sides, in pixels, at which pictures are laid over each other, coarse to fine; the last is that of comparison: a
@@ -86,7 +85,7 @@ def compare(one: Image.Image, other: Image.Image) -> Likeness:
     if inside.sum() < 0.5 * inside.size:
         return Likeness(1.0, -1.0)
     lit = np.stack([_lit(seen[:, :, i], wanted[:, :, i], inside) for i in range(3)], axis=2)
-    left = np.abs(gaussian_filter((wanted - lit) * inside[:, :, None], (BLUR_PX, BLUR_PX, 0))).max(axis=2)
+    left = np.abs(_blurred((wanted - lit) * inside[:, :, None], BLUR_PX)).max(axis=2)
     places = left[inside & ~_corners(size)]
     stands_out = max(0.0, float(places.max() - EVERYWHERE * np.median(places)))
     return Likeness(stands_out / 255, _correlation(lit.mean(axis=2)[inside], wanted.mean(axis=2)[inside]))
@@ -163,7 +162,14 @@ def _size(image: Image.Image, side: int) -> tuple[int, int]:
 def _soft(image: Image.Image, size: tuple[int, int]) -> Floats:
     """Levels of grey, a little blurred, so that slopes hold for a pixel around."""
     grey = np.asarray(image.convert("L").resize(size, SHARP), dtype=np.float32)
-    return np.asarray(gaussian_filter(grey, 0.7), dtype=np.float32)
+    return _blurred(grey, 0.7)
+
+
+def _blurred(levels: Floats, sigma: float) -> Floats:
+    """(H, W) or (H, W, 3), blurred along its sides."""
+    from scipy.ndimage import gaussian_filter  # half a second, which who asks for ids alone doesn't pay
+
+    return np.asarray(gaussian_filter(levels, sigma, axes=(0, 1)), dtype=np.float32)
 
 
 def _laid(image: Image.Image, lay: _Lay, size: tuple[int, int]) -> Image.Image:
