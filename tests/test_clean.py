@@ -18,7 +18,7 @@ from twelvefold.datasets.options import reader_options
 from twelvefold.datasets.records import BadRecords
 from twelvefold.prepare import prepare
 from twelvefold.prepare_recipe import prepare_recipe
-from twelvefold.schema import ImageKey, Split, TwelvefoldError
+from twelvefold.schema import ImageKey, Join, Split, TwelvefoldError
 from twelvefold.splits import deciding, manifest
 from twelvefold.splits.cleaning import POLICIES
 from twelvefold.splits.identity import Identity
@@ -67,6 +67,27 @@ def test_prepared_by_a_policy_no_table_holds_what_the_policy_protects(data: Path
     if policy == "strict":
         assert not photographs("val") & photographs("train")
     assert sum(prepared.counts[task]["train"].removed for task in TASKS) > 0
+
+
+def test_by_the_worlds_own_truth_every_leak_goes_and_nothing_else(data: Path, tmp_path: Path) -> None:
+    scenes = [json.loads(line)["keys"] for line in (data / "truth" / "scenes.jsonl").read_text().splitlines()]
+    planted = json.loads((data / "truth" / "near_duplicates.json").read_text())
+    groups = [*scenes, *(one["keys"] + one["of"] for one in planted if one["near_duplicate"])]
+    truth = Identity(
+        Join(ImageKey.parse(keys[0]), ImageKey.parse(other), "looks", "") for keys in groups for other in keys[1:]
+    )
+    made = manifest.read(clean(data, tmp_path, tasks=TASKS).manifest)
+    tested = {truth.photograph(key) for key in pictures_under_test(data)}
+    options = reader_options(data, TASKS)
+    leaks = 0
+    for task in TASKS:
+        for split in ("train", "val"):
+            gone = made.split(task, split).ids()
+            for example in datasets.load(task).read(data, split, bad=BadRecords(), **options[task]):
+                leaked = any(truth.photograph(pair.image) in tested for pair in example.pairs)
+                assert (example.id in gone) == leaked
+                leaks += leaked
+    assert leaks > 100
 
 
 def test_clean_and_prepare_write_the_same_manifest(
