@@ -109,6 +109,10 @@ def test_a_second_call_opens_only_what_has_changed(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(hashes, "open_picture", noticed)
     assert fingerprints(dict(reversed(pictures.items())), notes) == before
     assert opened == []
+    assert len(fingerprints({key("new"): pictures[key("0")]}, notes)) == 1  # another call's pictures cost no notes
+    assert fingerprints(pictures, notes) == before
+    assert opened == ["0"]
+    opened.clear()
     photo(99).save(pictures[key("3")])
     os.utime(pictures[key("4")], (1, 1))
     after = fingerprints(pictures, notes)

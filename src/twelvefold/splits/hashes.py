@@ -60,7 +60,9 @@ def fingerprints(pictures: Mapping[ImageKey, Path], notes: Path, *, processes: i
             in_blocks(_block, todo, BLOCK, book, what="pictures hashed", processes=processes)
             new = {noted.key: noted for noted in book.rows[-len(todo) :]}
             found = {key: new.get(seen.key, seen) for key, seen in found.items()}
-            book.settle([seen for seen in found.values() if seen.size >= 0])
+            asked = {str(key) for key in found}
+            others = {noted.key: noted for noted in book.rows if noted.key not in asked}
+            book.settle([*others.values(), *(seen for seen in found.values() if seen.size >= 0)])
     return found
 
 
