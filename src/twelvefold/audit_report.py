@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 from twelvefold.results.shares import EVIDENCE, by_evidence, share
-from twelvefold.schema import Evidence, Split
+from twelvefold.schema import Evidence, Join, Split
 from twelvefold.splits.evidence import Gathered
 from twelvefold.splits.identity import Identity
 from twelvefold.splits.overlap import Cell, Collection, Kind, Overlap
@@ -107,9 +107,7 @@ class Report:
         rich. Nothing shared is a dot, so that a zero can't hide a few."""
         cells = {(cell.row, cell.column): cell for cell in (self.tests if split == "test" else self.vals)}
         columns = list(dict.fromkeys(column for _, column in cells))
-        where = "train and val" if split == "test" else "train"
-        table = Table(title=f"Percent of {split} photographs (rows) in {where} (columns)", title_justify="left")
-        table.box, table.pad_edge, table.padding = box.SIMPLE_HEAD, False, (0, 1, 0, 0)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         table.add_column(f"{split} set", no_wrap=True)
         for column in ("n", *columns):
             table.add_column(column, justify="right", overflow="fold", min_width=4)
@@ -168,7 +166,7 @@ def compose(
         vals=overlap.vals,
         texts=overlap.texts,
         findings=findings,
-        alike=_alike(overlap, findings, Identity(found.joins)),
+        alike=_alike(overlap, findings, found.joins),
         left_out=dict(left_out),
         hidden=list(found.hidden),
         unreadable={str(key): reason for key, reason in sorted(found.unreadable.items())},
@@ -205,14 +203,16 @@ def _finding(overlap: Overlap, cell: Cell, texts: Mapping[tuple[str, str], TextC
     )
 
 
-def _alike(overlap: Overlap, findings: Iterable[Finding], identity: Identity) -> list[Alike]:
+def _alike(overlap: Overlap, findings: Iterable[Finding], joins: Iterable[Join]) -> list[Alike]:
     """Pairs that are joined by what they show, by turns from every finding, so that none fills the page."""
     by_show = {
         (cell.row, cell.column, cell.split)
         for cell in [*overlap.tests, *overlap.vals]
         if any(cell.by_evidence.get(kind) for kind in SHOWN)
     }
-    queues = []
+    if not by_show:
+        return []
+    identity, queues = Identity(joins), []
     for one in findings:
         at = (one.row, one.column, one.split)
         queues.append([(one, p) for p in overlap.shared(*at) if p.evidence in SHOWN] if at in by_show else [])

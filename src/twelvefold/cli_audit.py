@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from twelvefold.audit import Material
     from twelvefold.audit_report import Report
 
-app = App(name="audit", help="Is a test set in anybody's training set? Begin with docs/audit.md.")
+app = App(name="audit")
 
 SENTENCES, NOTES = 20, 5
 """Leaks printed, and other things of each kind; the JSON has all."""
@@ -113,6 +113,7 @@ def audit(
         CSV file for every shared photograph, with both its names and the evidence.
     """
     from twelvefold.audit import audit as work
+    from twelvefold.splits.overlap import LEARNT
     from twelvefold.store import files
 
     done = work(looked.collect(data), threshold=threshold, val=val)
@@ -124,8 +125,12 @@ def audit(
         files.write_text(listing, done.listing())
     if not json:
         console = out_console if out_console.is_terminal else Console(width=WIDTH)
-        for table in (done.report.table("test"), done.report.table("val")):
+        for split, learnt in LEARNT.items():
+            table = done.report.table(split)
             if table.row_count:
+                console.print(
+                    f"Percent of {split} photographs (rows) in {' and '.join(learnt)} (columns)", highlight=False
+                )
                 console.print(table)
     say(done.report, json, "\n".join(_lines(done.report)))
     return 1 if done.report.leaks or done.report.unreadable else 0

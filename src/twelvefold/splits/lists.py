@@ -17,7 +17,7 @@ from pyarrow import csv
 
 from twelvefold.schema import TwelvefoldError, closest
 
-PICTURES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"))
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """Endings of files that are pictures. Others in a folder are passed over."""
 
 COLUMNS = ("image_id", "image", "path", "file_name", "filename", "url", "key", "id")
@@ -54,7 +54,7 @@ def entries(path: Path, *, column: Column = "", text: Column = "") -> list[Entry
 
 def is_picture(name: str) -> bool:
     """Whether a name ends as a picture's does."""
-    return name[name.rfind(".") :].lower() in PICTURES
+    return name.lower().endswith(PICTURES)
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -69,7 +69,7 @@ def pictures(folder: Path) -> list[Path]:
         ours = (name for name in sorted(names) if is_picture(name) and not name.startswith("."))
         found += [Path(parent, name) for name in ours]
     if not found:
-        raise TwelvefoldError(f"{folder} holds no picture (a file that ends in {', '.join(sorted(PICTURES))})")
+        raise TwelvefoldError(f"{folder} holds no picture (a file that ends in {', '.join(PICTURES)})")
     return found
 
 

@@ -214,7 +214,7 @@ def key_of(name: str, source: str, where: Path) -> ImageKey:
         return ImageKey("flickr30k", flickr[1]) if flickr else ImageKey(URL, _SCHEME.sub("", name).split("#")[0])
     if source not in FOLDERS:
         return ImageKey(source, name)  # an id as it stands: for 12 and 012 to be one, a source must be known
-    stem = Path(name).stem if lists.is_picture(name) else name
+    stem = Path(name).stem if not name.isdecimal() and lists.is_picture(name) else name
     if stem.isdecimal() and source in NUMBERED:
         return ImageKey(NUMBERED[source], str(int(stem)))
     for pattern, key in FOLDERS[source]:
