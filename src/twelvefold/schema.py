@@ -195,12 +195,14 @@ class HeadSpec:
     """A head: its name, the family whose shape it has, its outputs by name, and K for heads that read K pairs.
 
     ``outputs`` is the answer list or the class order; empty for retrieval and grounding heads (one logit).
+    ``form``: of an answers or verification head, the paper's two layers or one linear layer.
     """
 
     name: str
     kind: FamilyName
     outputs: tuple[str, ...] = ()
     pairs: int = 1
+    form: Literal["mlp", "linear"] = "mlp"
 
 
 @dataclass(slots=True, eq=False)
@@ -230,17 +232,14 @@ class Batch:
 @dataclass(slots=True, eq=False)
 class TrunkOutput:
     """text (P, L', H_t) and regions (P, R, H_v): final states, L' counting the task token where there is one;
-    pooled_text and pooled_image (P, H): after the poolers. Paper: h_w, h_v, h_CLS, h_IMG of section 3."""
+    pooled_text and pooled_image (P, H): after the poolers; fused (P, H): the holistic representation, their product
+    (Eqs. 1, 2, 4). Paper: h_w, h_v, h_CLS, h_IMG of section 3."""
 
     text: Tensor
     regions: Tensor
     pooled_text: Tensor
     pooled_image: Tensor
-
-    @property
-    def fused(self) -> Tensor:
-        """(P, H): the holistic representation, h_IMG * h_CLS (Eqs. 1, 2, 4)."""
-        return self.pooled_text * self.pooled_image
+    fused: Tensor
 
 
 @dataclass(frozen=True, slots=True)

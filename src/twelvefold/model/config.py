@@ -18,6 +18,11 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     norm: ``post`` as BERT has it, or ``pre`` (with one more at the end of each stream), which trains without
     warm-up troubles from scratch. task_token: one learned row per dataset (section 3.2), per head, or none.
+    fusion: how the two pooled vectors become one; the published models multiply.
+
+    region_classes: how many kinds of region the pretraining heads tell apart (section 3.1), or how long a feature
+    they rebuild; 0: the model has no pretraining heads. word_score: it has the per-word score of the published
+    multi-task files, which no task uses.
 
     init: ``normal`` draws weights from N(0, init_scale²), ``fan_in`` from N(0, init_scale² / inputs).
     ``residual_scale`` multiplies the weights that write into a residual stream. ``answer_bias`` and
@@ -46,6 +51,9 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     norm_eps: float = 1e-12
     dropout: float = 0.1
     task_token: Literal["dataset", "head", "none"] = "dataset"  # noqa: S105
+    fusion: Literal["product", "sum"] = "product"
+    region_classes: int = 0
+    word_score: bool = False
     init: Literal["normal", "fan_in"] = "normal"
     init_scale: float = 0.02
     residual_scale: float = 1.0
@@ -62,7 +70,8 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             w, h = getattr(self, width), getattr(self, heads)
             if h < 1 or w < 1 or w % h:
                 raise TwelvefoldError(f"model: {width} = {w} can't be split among {heads} = {h} heads of equal width")
-        for name, least in (("blocks", 1), ("text_layers", 0), ("image_layers", 0), ("vocabulary_size", 1)):
+        least_of = {"blocks": 1, "text_layers": 0, "image_layers": 0, "vocabulary_size": 1, "region_classes": 0}
+        for name, least in least_of.items():
             if getattr(self, name) < least:
                 raise TwelvefoldError(f"model: {name} must be at least {least}, got {getattr(self, name)}")
         if not 0.0 <= self.dropout < 1.0:

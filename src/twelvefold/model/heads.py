@@ -18,7 +18,7 @@ class Classifier(nn.Module):
     """A two-layer MLP over the fused vectors of an example's K pairs, side by side: (P, H) -> (B, A).
 
     Paper: Eqs. 1 and 4. Differs: SNLI-VE's is of the same form, as the paper says; the original code has one
-    linear layer there.
+    linear layer there, which is :class:`Linear`.
     """
 
     def __init__(self, config: ModelConfig, pairs: int, outputs: int) -> None:
@@ -34,6 +34,21 @@ class Classifier(nn.Module):
         return exactly(self.last, self.norm(F.gelu(self.into(side_by_side))))
 
 
+class Linear(nn.Module):
+    """One linear layer over the fused vectors of an example's K pairs, side by side: (P, H) -> (B, A).
+
+    The form of the published three-way head (SNLI-VE, GuessWhat's answers).
+    """
+
+    def __init__(self, config: ModelConfig, pairs: int, outputs: int) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(config.dropout)
+        self.last = nn.Linear(pairs * config.joint_width, outputs)
+
+    def forward(self, fused: Tensor) -> Tensor:
+        return exactly(self.last, self.dropout(fused).reshape(-1, self.last.in_features))
+
+
 class Score(nn.Module):
     """One number for every vector, by one linear layer: (..., W) -> (...). Paper: Eqs. 2 and 3."""
 
@@ -46,12 +61,14 @@ class Score(nn.Module):
         return exactly(self.last, self.dropout(x)).squeeze(-1)
 
 
-def head(config: ModelConfig, spec: HeadSpec) -> Classifier | Score:
+def head(config: ModelConfig, spec: HeadSpec) -> Classifier | Linear | Score:
     """A head of the family's shape."""
     if spec.kind == "grounding":
         return Score(config, config.image_width)
     if spec.kind == "retrieval":
         return Score(config, config.joint_width)
+    if spec.form == "linear":
+        return Linear(config, spec.pairs, len(spec.outputs))
     return Classifier(config, spec.pairs, len(spec.outputs))
 
 

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from twelvefold.model import weights
 from twelvefold.model.config import ModelConfig
-from twelvefold.model.heads import head
+from twelvefold.model.heads import Score, head
+from twelvefold.model.pretraining import Pretraining, PretrainingLogits
 from twelvefold.model.trunk import Trunk
-from twelvefold.schema import Batch, HeadSpec, TaskSpec, TwelvefoldError, closest
+from twelvefold.schema import Batch, HeadSpec, TaskSpec, TrunkOutput, TwelvefoldError, closest
 
 Precision = Literal["auto", "fp32", "bf16"]
 """Of the linear layers. ``auto``: bfloat16 where the machine multiplies it faster than float32. On a CPU that
@@ -61,6 +62,8 @@ class Model(nn.Module):
         self.word_pieces = _pieces(word_pieces, config.vocabulary_size)
         self.trunk = Trunk(config, len(self.task_tokens), self.word_pieces)
         self.heads = nn.ModuleDict({_module_name(spec.name): head(config, spec) for spec in heads})
+        self.pretraining = Pretraining(config, len(self.word_pieces)) if config.region_classes else None
+        self.word_score = Score(config, config.text_width) if config.word_score else None
         self._start()
 
     def forward(self, batch: Batch) -> Tensor:
@@ -99,6 +102,35 @@ class Model(nn.Module):
                 fused = self.trunk.join(text[c], mask[c], image[i], images.region_mask[i])
                 scores.append(self.heads[_module_name(task.head)](fused))
         return torch.cat(scores).view(n, m)
+
+    def streams(self, batch: Batch) -> TrunkOutput:
+        """Both streams of a batch, whole, with the pooled and fused vectors: what every head reads."""
+        batch = self._hidden(batch)
+        with self._arithmetic(batch.features):
+            output: TrunkOutput = self.trunk(batch, self._row_of(batch.task))
+        return output
+
+    def pretraining_logits(self, batch: Batch) -> PretrainingLogits:
+        """What the pretraining heads say of a batch, of any task that has a task token, of any at all without.
+
+        Raises:
+            TwelvefoldError: this model has no pretraining heads.
+        """
+        if self.pretraining is None:
+            raise TwelvefoldError("this model has no pretraining heads; its region_classes is 0")
+        logits: PretrainingLogits = self.pretraining(self.streams(batch), self.trunk.text_embeddings.words.weight)
+        return logits
+
+    def word_scores(self, batch: Batch) -> Tensor:
+        """(P, L') float32: one number for every row of the text stream.
+
+        Raises:
+            TwelvefoldError: this model has no such head.
+        """
+        if self.word_score is None:
+            raise TwelvefoldError("this model has no head that scores words; its word_score is off")
+        scores: Tensor = self.word_score(self.streams(batch).text)
+        return scores
 
     def save(self, folder: Path) -> None:
         """Leave ``model.safetensors`` and ``model.json`` in a folder; :meth:`load` makes the same model of them."""
@@ -183,6 +215,10 @@ class Model(nn.Module):
         """The task's row; 0, which is not read, where there are none."""
         name = {"dataset": task.name, "head": task.head, "none": ""}[self.config.task_token]
         return self.task_tokens.index(name) if name else 0
+
+    def _row_of(self, name: str) -> int:
+        """The row of a task by name, or of none where the model has no task tokens."""
+        return self._row(self._task(name)) if self.task_tokens else 0
 
     def _start(self) -> None:
         """Draw the first weights, as the configuration says (biases 0, norms 1)."""

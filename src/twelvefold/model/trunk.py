@@ -118,6 +118,7 @@ class Trunk(nn.Module):
         pre = config.norm == "pre"
         self.text_norm = nn.LayerNorm(config.text_width, eps=config.norm_eps) if pre else nn.Identity()
         self.image_norm = nn.LayerNorm(config.image_width, eps=config.norm_eps) if pre else nn.Identity()
+        self.fusion = config.fusion
         self.text_pooler = nn.Linear(config.text_width, config.joint_width)
         self.image_pooler = nn.Linear(config.image_width, config.joint_width)
 
@@ -170,5 +171,6 @@ class Trunk(nn.Module):
         return text, text_mask, self.read_image(batch.features, batch.locations, batch.region_mask)
 
     def _pool(self, text: Tensor, image: Tensor) -> TrunkOutput:
-        """The streams, and their first rows (CLS and IMG) each through a linear layer and ReLU."""
-        return TrunkOutput(text, image, F.relu(self.text_pooler(text[:, 0])), F.relu(self.image_pooler(image[:, 0])))
+        """The streams, their first rows (CLS and IMG) each through a linear layer and ReLU, and those fused."""
+        cls, img = F.relu(self.text_pooler(text[:, 0])), F.relu(self.image_pooler(image[:, 0]))
+        return TrunkOutput(text, image, cls, img, cls * img if self.fusion == "product" else cls + img)
