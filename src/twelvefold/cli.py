@@ -16,7 +16,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from twelvefold import cli_audit, cli_clean, cli_detector
+from twelvefold import cli_audit, cli_clean, cli_detector, cli_features
 from twelvefold.cli_output import Json, out_console, say
 from twelvefold.schema import Split, TwelvefoldError
 
@@ -39,6 +39,7 @@ app = App(
 app.command(cli_detector.app)
 app.command(cli_audit.app)
 app.command(cli_clean.app)
+app.command(cli_features.app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,0 +1,128 @@
+"""Features in LMDB: a pickled dict for each picture, under its name, and ``keys``, the pickled list of all names.
+
+Three kinds, told apart by what a record holds: the original project's (arrays ``boxes`` and ``features``), its
+predecessor's (the same as base64 text, from a TSV), MMF's (``bbox``, ``image_height``; keys are paths). Records are
+taken in the order of their keys, by walking the tree itself: the list ``keys`` is only compared with it.
+
+Differs: the original searches its list of keys from the start at each access, and unpickles whatever a record asks for.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from twelvefold.datasets.pickles import load_arrays
+from twelvefold.foreign.fields import regions_of
+from twelvefold.foreign.record import Problem, Reading, Record, RecordError
+from twelvefold.schema import TwelvefoldError
+from twelvefold.store.files import digest_bytes
+
+MAGIC = bytes.fromhex("dec0efbe")
+"""LMDB's own mark, behind the 16 bytes of a page's head."""
+LISTS = (b"keys", b"__keys__")
+"""Keys of records that list all others: the original project's, and TensorPack's."""
+
+
+def is_lmdb(path: Path) -> bool:
+    """Whether a folder or file is an LMDB environment, or what is left of one."""
+    file = path / "data.mdb" if path.is_dir() else path
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return stream.read(20)[16:] == MAGIC
+
+
+class LmdbFile:
+    """An LMDB environment, a folder that holds ``data.mdb`` or a single file, opened without writing a lock."""
+
+    unit = "pictures"
+
+    def __init__(self, path: Path, reading: Reading) -> None:
+        """Open it.
+
+        Raises:
+            TwelvefoldError: no LMDB, damaged, cut short, or the package ``lmdb`` isn't installed.
+        """
+        if importlib.util.find_spec("lmdb") is None:
+            raise TwelvefoldError(
+                "reading LMDB files needs the package lmdb, which isn't installed: pip install 'twelvefold[official]'"
+            )
+        self._file = path / "data.mdb" if path.is_dir() else path
+        self._reading = reading
+        if not is_lmdb(path):
+            raise TwelvefoldError(f"{path} is no LMDB: expected a folder with data.mdb, or such a file")
+        self._path = path
+        with self._reading_txn() as (env, txn):
+            stat, info = env.stat(), env.info()
+            size, wanted = self._file.stat().st_size, (info["last_pgno"] + 1) * stat["psize"]
+            if size < wanted:
+                # LMDB maps the file: reading what lies behind its end would kill the process.
+                raise TwelvefoldError(
+                    f"{self._file} is cut short: it has {size:,} of {wanted:,} bytes; copy or download it again"
+                )
+            self.total = stat["entries"] - sum(txn.get(name) is not None for name in LISTS)
+        self.identity: dict[str, str | int] = {"bytes": size, "records": self.total}
+
+    @contextmanager
+    def _reading_txn(self) -> Iterator[tuple[Any, Any]]:
+        """An environment and a transaction, open as long as the block lasts."""
+        import lmdb
+
+        try:
+            with (
+                lmdb.open(str(self._path), subdir=self._path.is_dir(), readonly=True, lock=False) as env,
+                env.begin(buffers=True) as txn,
+            ):
+                yield env, txn
+        except lmdb.Error as error:
+            raise TwelvefoldError(f"{self._path} can't be read as an LMDB: {error}; damaged or cut short?") from error
+
+    def records(self, after: str = "") -> Iterator[Record]:
+        """Every record behind the key whose hexadecimal digits ``after`` is."""
+        start = bytes.fromhex(after)
+        with self._reading_txn() as (_, txn), txn.cursor() as cursor:
+            there = cursor.set_range(start) if start else cursor.first()
+            if there and start and bytes(cursor.key()) == start:
+                there = cursor.next()
+            while there:
+                key = bytes(cursor.key())
+                if key not in LISTS:
+                    yield self._record(key, cursor.value())
+                there = cursor.next()
+
+    def amiss(self) -> list[Problem]:
+        """Names that ``keys`` lists and that have no record, or that it can't be read."""
+        with self._reading_txn() as (_, txn):
+            for name in LISTS:
+                if (listed := txn.get(name)) is None:
+                    continue
+                what = f"key {name.decode()}"
+                try:
+                    names = load_arrays(listed, "the list")
+                except TwelvefoldError as error:
+                    return [Problem(what, str(error))]
+                if not isinstance(names, list):
+                    return [Problem(what, f"expected a list of names, got {type(names).__name__}")]
+                keys = [item if isinstance(item, bytes) else str(item).encode() for item in names]
+                lost = [key for key in keys if txn.get(key) is None]
+                return [Problem(f"key {_shown(key)}", "listed among the keys, but has no record") for key in lost]
+        return []
+
+    def _record(self, key: bytes, value: Any) -> Record:
+        where, after, digest = f"key {_shown(key)}", key.hex(), digest_bytes(value)
+        try:
+            fields = load_arrays(value, "the record")
+            if not isinstance(fields, dict):
+                raise RecordError(f"expected a dict, got {type(fields).__name__}")
+            regions, notes = regions_of(fields, self._reading)
+        except (TwelvefoldError, RecordError) as error:
+            return Record(_shown(key), where, after, 1, digest, None, str(error))
+        return Record(_shown(key), where, after, 1, digest, regions, notes=notes)
+
+
+def _shown(key: bytes) -> str:
+    return key.decode(errors="backslashreplace")

@@ -1,0 +1,95 @@
+"""Feature files of every foreign format, written as their own tools write them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickle
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+WIDTH, HEIGHT = 640, 480
+
+
+@pytest.fixture
+def foreign() -> Any:
+    """The functions of this module."""
+    return sys.modules[__name__]
+
+
+def picture(seed: int, regions: int = 5, width: int = 2048) -> dict[str, Any]:
+    """What the official LMDB keeps of one picture."""
+    rng = np.random.default_rng(seed)
+    low = rng.uniform(0, 200, (regions, 2))
+    corners = np.concatenate([low, low + rng.uniform(1, 200, (regions, 2))], axis=1).astype(np.float32)
+    features = rng.random((regions, width), dtype=np.float32)
+    sizes = {"image_h": HEIGHT, "image_w": WIDTH, "num_boxes": regions}
+    return {"image_id": str(seed), **sizes, "boxes": corners, "features": features}
+
+
+def write_lmdb(folder: Path, records: Mapping[str, Any], *, protocol: int = 3, keys: list[bytes] | None = None) -> Path:
+    """As ``script/convert_to_lmdb.py`` does: one transaction, then the list of keys. Bytes are kept as they are."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with lmdb.open(str(folder), map_size=1 << 30) as env, env.begin(write=True) as txn:
+        for key, value in records.items():
+            txn.put(key.encode(), value if isinstance(value, bytes) else pickle.dumps(value, protocol=protocol))
+        listed = [key.encode() for key in records] if keys is None else keys
+        txn.put(b"keys", pickle.dumps(listed, protocol=protocol))
+    return folder
+
+
+def as_text(values: Array) -> str:
+    return base64.b64encode(values.tobytes()).decode()
+
+
+def base64_record(seed: int) -> dict[str, Any]:
+    """The older LMDB's record: a row of the table, all of it text."""
+    row = picture(seed)
+    texts = {name: as_text(row[name]) for name in ("boxes", "features")}
+    return {**{name: str(row[name]) for name in ("image_id", "image_w", "image_h", "num_boxes")}, **texts}
+
+
+def mmf_record(name: str, seed: int, kinds: int = 0) -> dict[str, Any]:
+    row = picture(seed)
+    probabilities = np.full((5, kinds), 1 / kinds, np.float32) if kinds else None
+    more = {"objects": np.arange(5), "cls_prob": probabilities, "bbox": row["boxes"], "num_boxes": 5}
+    return {"feature_path": name, "features": row["features"], "image_height": HEIGHT, "image_width": WIDTH, **more}
+
+
+def tsv_line(name: str, row: Mapping[str, Any], columns: int = 6, kinds: int = 7) -> str:
+    arrays = [as_text(row["boxes"]), as_text(row["features"])]
+    head = [name, str(row["image_w"]), str(row["image_h"]), str(len(row["boxes"]))]
+    if columns == 7:
+        arrays.append(as_text(np.full((len(row["boxes"]), kinds), 1 / kinds, np.float32)))
+    if columns == 10:
+        ids, sure = as_text(np.zeros(5, np.int64)), as_text(np.ones(5, np.float32))
+        head = [name, str(row["image_h"]), str(row["image_w"]), ids, sure, ids, sure, str(len(row["boxes"]))]
+    return "\t".join([*head, *arrays]) + "\n"
+
+
+def vinvl_features(row: Mapping[str, Any]) -> Array:
+    """(N, 2054): the feature, the box as shares of the picture, its width and height as shares."""
+    unit = row["boxes"] / np.array([WIDTH, HEIGHT, WIDTH, HEIGHT], np.float32)
+    sides = unit[:, 2:] - unit[:, :2]
+    return np.concatenate([row["features"], unit, sides], axis=1).astype(np.float32)
+
+
+def vinvl_sizes(names: list[str]) -> str:
+    return "".join(f"{name}\t{json.dumps([{'height': HEIGHT, 'width': WIDTH}])}\n" for name in names)
+
+
+def npy_dict(row: Mapping[str, Any], name: str, kinds: int = 1601) -> dict[str, Any]:
+    """As ``script/extract_features.py`` saves it; ``num_boxes`` there is not the number of rows."""
+    count = len(row["boxes"])
+    more = {"num_boxes": count - 1, "objects": np.arange(count - 1), "image_id": name}
+    probabilities = np.full((count, kinds), 1 / kinds, np.float32)
+    sizes = {"image_width": WIDTH, "image_height": HEIGHT}
+    return {"bbox": row["boxes"], "features": row["features"], "cls_prob": probabilities, **more, **sizes}
