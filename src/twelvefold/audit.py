@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
 
-from twelvefold import datasets
+from twelvefold import datasets, workers
 from twelvefold.audit_report import Report, as_csv, compose
 from twelvefold.datasets import images
 from twelvefold.datasets.options import reader_options
 from twelvefold.datasets.records import BadRecords
 from twelvefold.progress import track
-from twelvefold.schema import Evidence, ImageKey, Join, Split, TwelvefoldError, closest
+from twelvefold.schema import Evidence, Example, ImageKey, Join, Split, TwelvefoldError, closest
 from twelvefold.splits import own as own_sets
 from twelvefold.splits.cleaning import POLICIES
 from twelvefold.splits.evidence import KINDS, Gathered, gather
@@ -146,26 +147,29 @@ def collect(
     prepared folder, as they are after cleaning, instead of the official files in ``data``. ``kinds``: evidence that
     counts; None: what a prepared folder was cleaned by, else ``splits.evidence.KINDS``. ``options``: of readers, by
     task; a world states its own. ``regions``: what ``extract`` left, for evidence by features. ``notes``: a folder
-    that remembers compared pictures. ``processes``: that compare them.
+    that remembers compared pictures. ``processes``: that read tasks and compare pictures.
 
     Raises:
         TwelvefoldError: nothing to look at, a task asked for that is not there, a name given twice, bad input.
     """
-    bad, left_out = BadRecords(skip=skip_bad), dict[str, str]()
+    if prepared is not None and data is None:
+        raise TwelvefoldError(f"{prepared} holds tables alone: give the data folder too, for its id maps and pictures")
     listed = own_sets.AskedFile() if collections is None else own_sets.read_file(collections)
-    sets = [own_sets.read(one) for one in [*own, *listed.collection]]
-    found: list[Collection] = []
+    sets = [own_sets.read(one) for one in track([*own, *listed.collection], what="sets")]
     if prepared is not None:
         opened = Prepared.open(prepared)
         kinds = _cleaned_by(opened) if kinds is None else kinds
-        found += _prepared(opened, tasks)
-    elif data is not None:
-        found += _tasks(data, tasks, reader_options(data, tasks or datasets.NAMES, options), bad, left_out)
+        tables = list(_prepared(opened, tasks))
+    else:
+        tables = [] if data is None else list(_tasks(data, tasks, options, skip_bad=skip_bad, processes=processes))
     kinds = KINDS if kinds is None else kinds
-    pictures, hidden = _pictures(data, found, kinds)
-    found += [each.collection for each in sets]
-    _check(found, data, prepared, left_out)
+    of_tasks = [Collection(one.name, "task", one.parts) for one in tables if one.parts]
+    found = [*of_tasks, *(each.collection for each in sets)]
+    left_out = {name: reason for one in tables for name, reason in one.left_out().items()}
+    _check(found, data, left_out)
+    pictures, hidden = _pictures(data, of_tasks, kinds)
     pictures |= {key: path for each in sets for key, path in each.pictures.items()}
+    bad = BadRecords(skip=skip_bad)
     gathered = gather(
         data or Path(),
         pictures if set(kinds) - {"ids"} else {},
@@ -179,57 +183,84 @@ def collect(
     gathered.unreadable.update({key: reason for each in sets for key, reason in each.missing.items()})
     if "ids" in kinds:
         gathered.joins.extend(join for each in listed.map for join in each.joins())
-    return Material(found, list(kinds), gathered, pictures, left_out, [str(refusal) for refusal in bad.listed])
+    problems = [*(problem for one in tables for problem in one.problems), *map(str, bad.listed)]
+    return Material(found, list(kinds), gathered, pictures, left_out, problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One task as read. ``parts`` is empty where nothing of it is there; ``absent``: splits that are not there, with
+    the reason; ``problems``: malformed records that were left out."""
+
+    name: str
+    parts: dict[Split, Part] = field(default_factory=dict)
+    absent: dict[Split, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def left_out(self) -> dict[str, str]:
+        """What is not there, by its name, with the reason: the task, or some of its splits."""
+        if not self.parts:
+            return {self.name: next(iter(self.absent.values()))}
+        return {f"{self.name}, {split}": reason for split, reason in self.absent.items()}
+
+
+def read_task(data: Path, name: str, options: Mapping[str, Any], *, whole: bool, skip_bad: bool) -> Read:
+    """The pictures and texts of every split of a task whose files are there; ``whole``: all must be.
+
+    Raises:
+        TwelvefoldError: no such task or option, a file is broken, a record is malformed and may not be skipped.
+    """
+    dataset, bad = datasets.load(name), BadRecords(skip=skip_bad)
+    datasets.check_options(dataset, options)
+    found = Read(dataset.TASK.name)
+    for split in SPLITS:
+        try:
+            dataset.files(data, split, **options)
+        except TwelvefoldError as error:
+            if whole:
+                raise
+            found.absent[split] = str(error)
+            continue
+        found.parts[split] = _part(dataset.read(data, split, bad=bad, **options))
+    found.problems.extend(map(str, bad.listed))
+    return found
 
 
 def _tasks(
     data: Path,
     asked: Sequence[str],
-    options: Mapping[str, Mapping[str, Any]],
-    bad: BadRecords,
-    left_out: dict[str, str],
-) -> Iterator[Collection]:
-    """The tasks whose files are there; what is absent goes to ``left_out``, unless it was asked for by name."""
+    options: Mapping[str, Mapping[str, Any]] | None,
+    *,
+    skip_bad: bool,
+    processes: int,
+) -> Iterator[Read]:
+    """The tasks of a data folder, several at once where asked; the results don't depend on that."""
     if not data.is_dir():
         raise TwelvefoldError(f"expected a data folder, got {data}, which is no folder")
-    for name in track(asked or datasets.NAMES, what="tasks"):
-        dataset, chosen = datasets.load(name), options.get(name, {})
-        datasets.check_options(dataset, chosen)
-        parts = {}
-        for split in SPLITS:
-            try:
-                dataset.files(data, split, **chosen)
-            except TwelvefoldError as error:
-                if asked:
-                    raise
-                left_out[f"{dataset.TASK.name}, {split}"] = str(error)
-                continue
-            examples = dataset.read(data, split, bad=bad, **chosen)
-            parts[split] = Part.of((pair.image, pair.text) for example in examples for pair in example.pairs)
-        if parts:
-            yield Collection(dataset.TASK.name, "task", parts)
-        else:
-            for split in SPLITS:
-                reason = left_out.pop(f"{dataset.TASK.name}, {split}")
-            left_out[dataset.TASK.name] = reason
+    chosen = reader_options(data, asked or datasets.NAMES, options)
+    work = partial(read_task, data, whole=bool(asked), skip_bad=skip_bad)
+    if processes == 1:
+        yield from (work(*one) for one in track(chosen.items(), what="tasks"))
+        return
+    with workers.pool(min(processes, len(chosen))) as pool:
+        yield from track(pool.map(work, chosen, chosen.values()), what="tasks", total=len(chosen))
+
+
+def _prepared(prepared: Prepared, asked: Sequence[str]) -> Iterator[Read]:
+    """The tasks of a prepared folder."""
+    tasks = [prepared.task(name) for name in asked] or prepared.tasks
+    for task in track(tasks, what="tables"):
+        yield Read(task.name, {s: _part(prepared.table(task.name, s)) for s in prepared.splits(task.name)})
+
+
+def _part(examples: Iterable[Example]) -> Part:
+    return Part.of((pair.image, pair.text) for example in examples for pair in example.pairs)
 
 
 def _cleaned_by(prepared: Prepared) -> Sequence[Evidence]:
     """The evidence that a prepared folder was cleaned by: what it could know."""
     policy = POLICIES.get(prepared.manifest.policy)
     return KINDS if policy is None or not policy.evidence else policy.evidence
-
-
-def _prepared(prepared: Prepared, asked: Sequence[str]) -> Iterator[Collection]:
-    """The tasks of a prepared folder."""
-    tasks = [prepared.task(name) for name in asked] or prepared.tasks
-    for task in track(tasks, what="tables"):
-        tables = {split: prepared.table(task.name, split) for split in prepared.splits(task.name)}
-        parts = {
-            split: Part.of((pair.image, pair.text) for example in table for pair in example.pairs)
-            for split, table in tables.items()
-        }
-        yield Collection(task.name, "task", parts)
 
 
 def _pictures(
@@ -249,14 +280,11 @@ def _pictures(
     ]
 
 
-def _check(found: Sequence[Collection], data: Path | None, prepared: Path | None, left_out: Mapping[str, str]) -> None:
-    if prepared is not None and data is None:
-        raise TwelvefoldError(f"{prepared} holds tables alone: give the data folder too, for its id maps and pictures")
+def _check(found: Sequence[Collection], data: Path | None, left_out: Mapping[str, str]) -> None:
+    """Refuse what nothing can be said about."""
+    if not found and data is None:
+        raise TwelvefoldError("nothing to audit: give a data folder or sets of your own (--own pets:test=pets/test)")
     if not found:
-        if data is None:
-            raise TwelvefoldError(
-                "nothing to audit: give a data folder or sets of your own (--own pets:test=pets/test)"
-            )
         reasons = "\n".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise TwelvefoldError(f"{data} holds none of the twelve tasks:\n{reasons}")
     names = [each.name for each in found]

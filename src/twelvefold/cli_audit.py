@@ -53,7 +53,7 @@ class Looked:
     skip_bad: Annotated[bool, Parameter(negative="")] = False
     "List malformed records and go on."
     processes: int = 1
-    "Processes that compare pictures."
+    "Processes that read tasks and compare pictures."
 
     def collect(self, data: Path | None) -> Material:
         from twelvefold.audit import collect
@@ -97,7 +97,7 @@ def audit(
     twelvefold audit --own cats:train=cats/train --own cats:test=cats/test --html audit.html
     ```
 
-    Exit code 1 where a leak is above the threshold, or a picture could not be read.
+    Exit code 1 where a leak is above the threshold, a picture could not be read, or a malformed record was left out.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def audit(
                 )
                 console.print(table)
     say(done.report, json, "\n".join(_lines(done.report)))
-    return 1 if done.report.leaks or done.report.unreadable else 0
+    return 1 if done.report.leaks or done.report.unreadable or done.report.problems else 0
 
 
 @app.command

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from twelvefold import cli
+from twelvefold.audit import audit, collect
 from twelvefold.prepare import prepare
 from twelvefold.world.draw import draw
 from twelvefold.world.duplicates import near_duplicate
@@ -141,6 +142,26 @@ def test_an_unreadable_picture_is_code_1_and_said(capsys: pytest.CaptureFixture[
     said = capsys.readouterr().out
     assert "Could not be read:" in said
     assert "file/dogs/torn.png" in said
+
+
+def test_malformed_records_end_the_audit_or_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data(tmp_path)
+    path = tmp_path / "coco" / "dataset_coco.json"
+    value = json.loads(path.read_text())
+    value["images"][0]["sentences"] = []
+    path.write_text(json.dumps(value))
+    asked = ("audit", str(tmp_path), "--evidence", "ids", "--threshold", "100")
+    assert leave(*asked) == 2
+    assert "images[0]: expected captions, got none" in capsys.readouterr().err
+    assert leave(*asked, "--skip-bad") == 1
+    assert "Malformed records left out:" in capsys.readouterr().out
+
+
+def test_several_processes_find_what_one_finds(tmp_path: Path) -> None:
+    data(tmp_path)
+    one, two = (audit(collect(tmp_path, kinds=["ids"], processes=count)).report for count in (1, 2))
+    assert one == two
+    assert one.leaks
 
 
 def test_an_audit_never_loads_pytorch(tmp_path: Path) -> None:
