@@ -14,7 +14,7 @@ from twelvefold.results.shares import EVIDENCE, by_evidence, share
 from twelvefold.schema import Evidence, Join, Split
 from twelvefold.splits.evidence import Gathered
 from twelvefold.splits.identity import Identity
-from twelvefold.splits.overlap import Cell, Collection, Kind, Overlap
+from twelvefold.splits.overlap import LEARNT, Cell, Collection, Kind, Overlap
 from twelvefold.splits.reuse import TextCell
 
 EXAMPLES = 3
@@ -155,7 +155,11 @@ def compose(
         return (val or cell.split == "test") and cell.percent > threshold
 
     texts = {(cell.row, cell.column): cell for cell in overlap.texts}
-    findings = [_finding(overlap, cell, texts, is_leak(cell)) for cell in [*overlap.tests, *overlap.vals] if cell.count]
+    has = {each.name: set(each.parts) for each in collections}
+    findings = []
+    for cell in (cell for cell in [*overlap.tests, *overlap.vals] if cell.count):
+        learnt = [split for split in LEARNT[cell.split] if split in has[cell.column]]
+        findings.append(_finding(overlap, cell, learnt, texts.get((cell.row, cell.column)), is_leak(cell)))
     findings.sort(key=lambda one: (one.split != "test", -one.percent, -one.count, one.row, one.column))
     return Report(
         sets=[_held(overlap, each) for each in collections],
@@ -179,14 +183,13 @@ def _held(overlap: Overlap, each: Collection) -> Held:
     return Held(each.name, each.kind, photographs, {split: len(part.digests) for split, part in each.parts.items()})
 
 
-def _finding(overlap: Overlap, cell: Cell, texts: Mapping[tuple[str, str], TextCell], is_leak: bool) -> Finding:
-    learnt = "train and val" if cell.split == "test" else "train"
-    own = "its own" if cell.row == cell.column else f"{cell.column}'s"
+def _finding(overlap: Overlap, cell: Cell, learnt: Sequence[Split], text: TextCell | None, is_leak: bool) -> Finding:
+    sets = f"{' and '.join(learnt)} set{'s' if len(learnt) > 1 else ''}"
     sentence = (
-        f"{cell.count:,} of {cell.total:,} {cell.split} photographs of {cell.row} "
-        f"({share(cell.count, cell.total)} %) are in {own} {learnt}: {by_evidence(cell.by_evidence)}"
+        f"{cell.count:,} of {cell.total:,} {cell.split} photographs of {cell.row} ({share(cell.count, cell.total)} %) "
+        f"are in {f'its own {sets}' if cell.row == cell.column else f'the {sets} of {cell.column}'}: "
+        f"{by_evidence(cell.by_evidence)}"
     )
-    text = texts.get((cell.row, cell.column))
     if cell.split == "test" and text is not None and text.same_picture:
         sentence += f"; {text.same_picture:,} of {text.total:,} texts are learnt there with the same photograph"
     shared = overlap.shared(cell.row, cell.column, cell.split, most=EXAMPLES)

@@ -96,11 +96,12 @@ def _pictured(
 def _texts(cells: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> HeatMap:
     def shade(cell: Mapping[str, Any]) -> Shade:
         same, reused, total = cell["same_picture"], cell["reused"], cell["total"]
-        own = "its own" if cell["row"] == cell["column"] else f"{cell['column']}’s"
-        sentence = (
-            f"{reused:,} of the {total:,} test texts of {cell['row']} occur in {own} train and val, {same:,} of them "
-            f"with the same photograph"
+        where = (
+            "among its own training texts"
+            if cell["row"] == cell["column"]
+            else f"among the training texts of {cell['column']}"
         )
+        sentence = f"{reused:,} of {total:,} test texts of {cell['row']} occur {where}, {same:,} of them with the same photograph"
         count = f"{share(reused, total)} %" if reused else ""
         return Shade.of(cell["row"], cell["column"], same, total, count, sentence if reused else "")
 
