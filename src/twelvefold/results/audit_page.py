@@ -96,12 +96,11 @@ def _pictured(
 def _texts(cells: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> HeatMap:
     def shade(cell: Mapping[str, Any]) -> Shade:
         same, reused, total = cell["same_picture"], cell["reused"], cell["total"]
-        where = (
-            "among its own training texts"
-            if cell["row"] == cell["column"]
-            else f"among the training texts of {cell['column']}"
+        where = "its own training texts" if cell["row"] == cell["column"] else f"training texts of {cell['column']}"
+        sentence = (
+            f"{reused:,} of {total:,} test texts of {cell['row']} are among {where}, "
+            f"{same:,} of them with the same photograph"
         )
-        sentence = f"{reused:,} of {total:,} test texts of {cell['row']} occur {where}, {same:,} of them with the same photograph"
         count = f"{share(reused, total)} %" if reused else ""
         return Shade.of(cell["row"], cell["column"], same, total, count, sentence if reused else "")
 
