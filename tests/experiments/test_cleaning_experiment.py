@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -21,21 +18,9 @@ from twelvefold.store.prepared import MANIFEST, FileEntry, Manifest, Prepared
 from twelvefold.store.tables import write_table
 from twelvefold.training.recipe import Recipe
 
-FILE = Path(__file__).resolve().parents[1] / "experiments" / "cleaning.py"
+NAME = "cleaning"
 PHOTOGRAPHS = [ImageKey("coco", str(n)) for n in range(200)]
 LEAKED = set(PHOTOGRAPHS[:120])
-
-
-@pytest.fixture(scope="module")
-def experiment() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("experiment_cleaning", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, spec.name, module)  # where dataclasses look for the module they are in
-        spec.loader.exec_module(module)
-        yield module
 
 
 def test_what_more_data_give_is_told_from_inflation(experiment: ModuleType) -> None:
