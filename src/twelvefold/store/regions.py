@@ -111,25 +111,26 @@ class ShardWriter:
         counts = [len(picture.boxes_px) for picture in pictures]
         names = "\n".join(str(key) for key in self._regions).encode()
         probabilities = [picture.class_probs for picture in pictures if picture.class_probs is not None]
-        arrays = [
-            _stack([picture.features for picture in pictures], self._feature_size, self._dtype),
-            _stack([picture.boxes_px for picture in pictures], 4, np.dtype(np.float32)),
-            _stack(probabilities, self._kinds, self._dtype, rows=sum(counts)),
-            _stack([_mean(picture) for picture in pictures], self._feature_size, np.dtype(np.float32)),
-            np.array([picture.width for picture in pictures], dtype=np.int32),
-            np.array([picture.height for picture in pictures], dtype=np.int32),
-            np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64),
-            np.frombuffer(names, dtype=np.uint8),
+        arrays: list[list[NDArray[Any]]] = [
+            [picture.features for picture in pictures],
+            [picture.boxes_px for picture in pictures],
+            [*probabilities],
+            [_mean(picture) for picture in pictures],
+            [np.array([picture.width for picture in pictures], dtype=np.int32)],
+            [np.array([picture.height for picture in pictures], dtype=np.int32)],
+            [np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)],
+            [np.frombuffer(names, dtype=np.uint8)],
         ]
-        padded = [array.tobytes() + b"\0" * (-array.nbytes % _ALIGN) for array in arrays]
+        # Written part by part as it lies in memory: a block of published features is 50 MB, and every copy counts.
+        parts = [part for array in arrays for part in _aligned(array)]
         checksum = xxhash.xxh3_128()
-        for part in padded:
+        for part in parts:
             checksum.update(part)
         numbers = (self._dtype.itemsize, len(pictures), sum(counts), self._feature_size, self._kinds, len(names))
         header = _HEADER.pack(_MAGIC, VERSION, *numbers, checksum.digest())
         with files.atomic_file(self.path) as file:
             file.write(header.ljust(_START, b"\0"))
-            for part in padded:
+            for part in parts:
                 file.write(part)
 
 
@@ -282,12 +283,10 @@ class RegionStore:
         ]
 
 
-def _stack(
-    parts: Sequence[NDArray[Any]], width: int, dtype: np.dtype[Any], rows: int | None = None
-) -> NDArray[np.generic]:
-    if not parts or not width:
-        return np.zeros((rows or 0, width), dtype=dtype)
-    return np.concatenate(parts).astype(dtype, copy=False)
+def _aligned(parts: Sequence[NDArray[Any]]) -> list[memoryview]:
+    """The bytes of one array that lies in parts, and the zeros up to the next border."""
+    flat = [part.reshape(-1).view(np.uint8).data for part in parts]
+    return [*flat, memoryview(b"\0" * (-sum(map(len, flat)) % _ALIGN))]
 
 
 def _mean(regions: Regions) -> NDArray[np.float32]:

@@ -1,0 +1,35 @@
+"""docs/features.md does what it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from twelvefold.cli import app
+from twelvefold.foreign.record import Boxes, Format
+from twelvefold.schema import ImageKey
+from twelvefold.store.regions import RegionStore
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "features.md").read_text(encoding="utf-8")
+
+
+def test_the_page_s_imports_fill_the_stores(foreign: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    foreign.write_lmdb(tmp_path / "COCO_trainval.lmdb", {"391895": foreign.picture(1)})
+    foreign.write_lmdb(tmp_path / "vg.lmdb", {"2318324": foreign.picture(2)})
+    foreign.write_lmdb(tmp_path / "visual7w_gt.lmdb", {"v7w_2318324": foreign.picture(3)})
+    commands = re.findall(r"^twelvefold (features import .*)$", PAGE, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        assert app(command, result_action="return_value") == 0
+    detected, given = (RegionStore.open(tmp_path / "regions" / "real" / name) for name in ("detected", "given"))
+    assert set(detected.keys()) == {ImageKey("coco", "391895"), ImageKey("vg", "2318324")}
+    assert given.keys() == [ImageKey("vg", "2318324")]
+
+
+def test_the_page_names_every_format_and_way_of_writing_boxes() -> None:
+    for word in {*get_args(Format), *get_args(Boxes)} - {"auto"}:
+        assert f"`{word}`" in PAGE
