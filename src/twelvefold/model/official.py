@@ -8,7 +8,7 @@ In co-attention the official index 1 is the image side and 2 the text side.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from twelvefold.model.config import ModelConfig
 from twelvefold.schema import FamilyName, HeadSpec
@@ -31,7 +31,7 @@ class OfficialHead(NamedTuple):
 
     name: str
     kind: FamilyName
-    form: str
+    form: Literal["mlp", "linear"]
     prefix: str
     pairs: int = 1
     outputs: tuple[str, ...] = ()
