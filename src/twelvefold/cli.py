@@ -16,7 +16,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from twelvefold import cli_audit, cli_clean, cli_detector, cli_features
+from twelvefold import cli_audit, cli_clean, cli_data, cli_detector, cli_features, cli_weights
 from twelvefold.cli_output import Json, out_console, say
 from twelvefold.schema import Split, TwelvefoldError
 
@@ -40,6 +40,9 @@ app.command(cli_detector.app)
 app.command(cli_audit.app)
 app.command(cli_clean.app)
 app.command(cli_features.app)
+app.command(cli_data.datasets)
+app.command(cli_data.doctor)
+app.command(cli_weights.app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
