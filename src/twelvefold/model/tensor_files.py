@@ -195,6 +195,7 @@ class _Reader:
     """What ``torch.load`` takes for a pickle module: the unpickler that looks nothing up beyond the allow-list."""
 
     UnpicklingError = pickle.UnpicklingError
+    __name__ = "allow-listed pickle"
 
     def __init__(self) -> None:
         met: set[str] = set()
