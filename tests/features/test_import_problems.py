@@ -141,6 +141,43 @@ def test_files_that_were_cut_short(foreign: Any, tmp_path: Path) -> None:
     assert done.pictures == 1
 
 
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.999])
+@pytest.mark.parametrize("width", [3, 2048])
+def test_an_lmdb_that_was_cut_short(foreign: Any, tmp_path: Path, share: float, width: int) -> None:
+    rows = {f"n{n}": foreign.picture(n, width=width) for n in range(90)}
+    file = foreign.write_lmdb(tmp_path / "some", rows) / "data.mdb"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(share * len(whole))])
+    done = import_features(tmp_path / "some", tmp_path / "out", full=True)
+    store = RegionStore.open(tmp_path / "out" / "detected")
+    assert (share - 0.2) * 90 <= done.pictures == len(store) < 90 or width == 3
+    for key in store.keys():  # noqa: SIM118 - a store is no mapping
+        np.testing.assert_array_equal(store[key].features, rows[key.id]["features"])
+    assert "cut short: of 91 entries" in done.refused[-1].why
+    named = {problem.where.removeprefix("key ") for problem in done.refused[:-1]}
+    assert named <= set(rows) - {key.id for key in store.keys()}  # noqa: SIM118
+
+
+def test_pages_at_an_lmdb_s_end_that_were_never_used_are_no_loss(foreign: Any, tmp_path: Path) -> None:
+    path = foreign.write_lmdb(tmp_path / "some", {f"n{n}": foreign.picture(n, width=9) for n in range(20)})
+    file = path / "data.mdb"
+    data = bytearray(file.read_bytes())
+    for meta in (0, 4096):  # where a transaction notes the last page that it took
+        place = meta + 16 + 120
+        data[place : place + 8] = (int.from_bytes(data[place : place + 8], "little") + 3).to_bytes(8, "little")
+    file.write_bytes(data)
+    done = import_features(path, tmp_path / "out")
+    assert (done.pictures, done.refused) == (20, ())
+
+
+@pytest.mark.parametrize("size", [0, 10, 100, 200])
+def test_next_to_nothing_of_an_lmdb(foreign: Any, tmp_path: Path, size: int) -> None:
+    file = foreign.write_lmdb(tmp_path / "some", {"n1": foreign.picture(1)}) / "data.mdb"
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(TwelvefoldError, match=r"some.* LMDB"):
+        import_features(tmp_path / "some", tmp_path / "out")
+
+
 def test_keys_that_are_listed_but_not_there(foreign: Any, tmp_path: Path) -> None:
     foreign.write_lmdb(tmp_path / "some", {"n1": foreign.picture(1)}, keys=[b"n1", b"n2"])
     [problem] = import_features(tmp_path / "some", tmp_path / "out").refused

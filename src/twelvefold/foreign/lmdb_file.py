@@ -2,7 +2,8 @@
 
 Three kinds, told apart by what a record holds: the original project's (arrays ``boxes`` and ``features``), its
 predecessor's (the same as base64 text, from a TSV), MMF's (``bbox``, ``image_height``; keys are paths). Records are
-taken in the order of their keys, by walking the tree itself: the list ``keys`` is only compared with it.
+taken in the order of their keys, by walking the tree itself: the list ``keys`` is only compared with it. Of a file that
+was cut short, what is left is read (``lmdb_pages``).
 
 Differs: the original searches its list of keys from the start at each access, and unpickles whatever a record asks for.
 """
@@ -17,6 +18,7 @@ from typing import Any
 
 from twelvefold.datasets.pickles import load_arrays
 from twelvefold.foreign.fields import regions_of
+from twelvefold.foreign.lmdb_pages import Pages
 from twelvefold.foreign.record import Problem, Reading, Record, RecordError
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.files import digest_bytes
@@ -45,7 +47,7 @@ class LmdbFile:
         """Open it.
 
         Raises:
-            TwelvefoldError: no LMDB, damaged, cut short, or the package ``lmdb`` isn't installed.
+            TwelvefoldError: no LMDB, damaged, or the package ``lmdb`` isn't installed.
         """
         if importlib.util.find_spec("lmdb") is None:
             raise TwelvefoldError(
@@ -56,15 +58,14 @@ class LmdbFile:
         if not is_lmdb(path):
             raise TwelvefoldError(f"{path} is no LMDB: expected a folder with data.mdb, or such a file")
         self._path = path
-        with self._reading_txn() as (env, txn):
-            stat, info = env.stat(), env.info()
-            size, wanted = self._file.stat().st_size, (info["last_pgno"] + 1) * stat["psize"]
-            if size < wanted:
-                # LMDB maps the file: reading what lies behind its end would kill the process.
-                raise TwelvefoldError(
-                    f"{self._file} is cut short: it has {size:,} of {wanted:,} bytes; copy or download it again"
-                )
-            self.total = stat["entries"] - sum(txn.get(name) is not None for name in LISTS)
+        with Pages(self._file) as pages:
+            size, self._records, self._cut = pages.size, pages.meta.entries, not pages.whole()
+            self._left = [place for place in pages.places() if place.key not in LISTS] if self._cut else []
+        if self._cut:
+            self.total = len(self._left)
+        else:
+            with self._reading_txn() as (env, txn):
+                self.total = env.stat()["entries"] - sum(txn.get(name) is not None for name in LISTS)
         self.identity: dict[str, str | int] = {"bytes": size, "records": self.total}
 
     @contextmanager
@@ -84,6 +85,9 @@ class LmdbFile:
     def records(self, after: str = "") -> Iterator[Record]:
         """Every record behind the key whose hexadecimal digits ``after`` is."""
         start = bytes.fromhex(after)
+        if self._cut:
+            yield from self._from_pages(start)
+            return
         with self._reading_txn() as (_, txn), txn.cursor() as cursor:
             there = cursor.set_range(start) if start else cursor.first()
             if there and start and bytes(cursor.key()) == start:
@@ -95,7 +99,10 @@ class LmdbFile:
                 there = cursor.next()
 
     def amiss(self) -> list[Problem]:
-        """Names that ``keys`` lists and that have no record, or that it can't be read."""
+        """Names that ``keys`` lists and that have no record, or that it can't be read; how much was cut off."""
+        if self._cut:
+            why = f"it was cut short: of {self._records:,} entries {len(self._left):,} records can still be told"
+            return [Problem(f"{self._file.name} (byte {self._file.stat().st_size:,})", why)]
         with self._reading_txn() as (_, txn):
             for name in LISTS:
                 if (listed := txn.get(name)) is None:
@@ -111,6 +118,16 @@ class LmdbFile:
                 lost = [key for key in keys if txn.get(key) is None]
                 return [Problem(f"key {_shown(key)}", "listed among the keys, but has no record") for key in lost]
         return []
+
+    def _from_pages(self, start: bytes) -> Iterator[Record]:
+        """The records of a file that was cut short; of one that lies behind its end, where that is."""
+        with Pages(self._file) as pages:
+            for place in self._left:
+                if place.key > start and place.end <= pages.size:
+                    yield self._record(place.key, pages.data[place.start : place.end])
+                elif place.key > start:
+                    name, why = _shown(place.key), f"lies behind the end of the file, at byte {place.start:,}"
+                    yield Record(name, f"key {name}", place.key.hex(), 1, "", None, why)
 
     def _record(self, key: bytes, value: Any) -> Record:
         where, after, digest = f"key {_shown(key)}", key.hex(), digest_bytes(value)
