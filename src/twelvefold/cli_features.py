@@ -30,6 +30,7 @@ def features_import(
     class_probs: Flag = False,
     boxes: Boxes | None = None,
     sizes: Path | None = None,
+    match: Path | None = None,
     name: str = "",
     resume: bool = True,
     json: Json = False,
@@ -39,7 +40,7 @@ def features_import(
 
     ```
     twelvefold features import COCO_trainval_resnext152_faster_rcnn_genome.lmdb regions/real --source coco
-    twelvefold features import visual7w_gt_resnext152_faster_rcnn_genome.lmdb regions/real --given
+    twelvefold features import visual7w_gt_resnext152_faster_rcnn_genome.lmdb regions/real --given --match data/real
     ```
 
     Exit code 1 where records were left out; each is listed by key, line or file, with the reason.
@@ -65,6 +66,8 @@ def features_import(
         How SOURCE writes boxes, where it is not as its format has it: corners, xywh or unit.
     sizes
         A table of picture sizes for VinVL's features, where none lies beside them.
+    match
+        With --given: a data folder; each candidate box of its tasks takes the features of the box closest to it.
     name
         What to call this import, where two files have one name.
     resume
@@ -82,6 +85,7 @@ def features_import(
         class_probs=class_probs,
         boxes=boxes,
         sizes=sizes,
+        match=match,
         name=name,
         resume=resume,
     )

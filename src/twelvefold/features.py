@@ -20,11 +20,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from twelvefold.foreign.candidates import Candidates, candidates_of, digest, matched
 from twelvefold.foreign.names import check_source, picture_key
 from twelvefold.foreign.opening import open_source
 from twelvefold.foreign.record import Boxes, Format, Problem, Reading, Record, RecordError, Source
 from twelvefold.progress import counting
-from twelvefold.schema import ImageKey, TwelvefoldError
+from twelvefold.schema import ImageKey, Regions, TwelvefoldError
 from twelvefold.store.files import digest_value, lock_folder, read_json, remove_leftovers, write_json
 from twelvefold.store.regions import MANIFEST, SUFFIX, RegionStore, ShardWriter, finish_store, read_head
 
@@ -85,6 +86,7 @@ class Asked(msgspec.Struct):
     boxes: str
     half: bool
     probabilities: bool
+    candidates: str
     block: int
     identity: dict[str, str | int]
 
@@ -101,6 +103,7 @@ class Import:
     name: str
     asked: Asked
     others: frozenset[ImageKey]
+    candidates: Candidates
     feature_size: int = 0
     kinds: int = 0
     seen: set[ImageKey] = field(default_factory=set)
@@ -118,6 +121,7 @@ def import_features(
     class_probs: bool = False,
     boxes: Boxes | None = None,
     sizes: Path | None = None,
+    match: Path | None = None,
     name: str = "",
     resume: bool = True,
 ) -> ImportSummary:
@@ -125,6 +129,7 @@ def import_features(
 
     ``source`` says whose pictures plain numbers are. Half floats are kept unless ``full``; class probabilities where
     ``class_probs``. ``boxes`` overrides how the format writes boxes. ``sizes``: a table of picture sizes for VinVL's.
+    ``match``: a data folder whose candidate boxes take the features of the given boxes closest to them.
     ``name``: of the import, the file's where left out. ``resume=False`` begins this file anew.
 
     Raises:
@@ -133,14 +138,25 @@ def import_features(
     """
     file, out = Path(file), Path(out)
     form, records = open_source(file, format, Reading(boxes, class_probs), sizes)
+    if match is not None and not given:
+        raise TwelvefoldError("candidate boxes are matched with features of given boxes: say --given besides --match")
+    wanted = candidates_of(Path(match)) if match is not None else {}
     asked = Asked(
-        file.name, form, check_source(source), boxes or "", not full, class_probs, BLOCK, dict(records.identity)
+        file=file.name,
+        format=form,
+        source=check_source(source),
+        boxes=boxes or "",
+        half=not full,
+        probabilities=class_probs,
+        candidates=digest(wanted) if wanted else "",
+        block=BLOCK,
+        identity=dict(records.identity),
     )
     began = time.monotonic()
     if (out / "extract.json").exists():
         raise TwelvefoldError(f"{out} holds regions that `twelvefold extract` made; choose another folder")
     with lock_folder(out):
-        job = _begin(out, "given" if given else "detected", name or _name(file), asked, resume)
+        job = _begin(out, "given" if given else "detected", name or _name(file), asked, wanted, resume)
         worked = not (job.blocks and job.blocks[-1].last)
         if worked:
             _work(job, records)
@@ -153,7 +169,7 @@ def _name(file: Path) -> str:
     return re.sub(r"[^\w.+-]", "_", whole.resolve().name.removesuffix(".lmdb").removesuffix(".tsv"))
 
 
-def _begin(out: Path, store: str, name: str, asked: Asked, resume: bool) -> Import:
+def _begin(out: Path, store: str, name: str, asked: Asked, candidates: Candidates, resume: bool) -> Import:
     """What was done of this import, after seeing to it that it is this one and no other is half done."""
     notes, folder = out / NOTES / store / name, out / store
     before = _asked(notes)
@@ -183,7 +199,7 @@ def _begin(out: Path, store: str, name: str, asked: Asked, resume: bool) -> Impo
         for block in _blocks(other)
         for key in block.keys
     )
-    job = Import(folder, notes, name, asked, others, blocks=_blocks(notes))
+    job = Import(folder, notes, name, asked, others, candidates, blocks=_blocks(notes))
     job.seen = {ImageKey.parse(key) for block in job.blocks for key in block.keys}
     _shape(job)
     return job
@@ -233,55 +249,54 @@ def _block(job: Import, records: Iterator[Record], number: int) -> Block:
             block.records, block.steps, block.after = block.records + 1, block.steps + record.steps, record.after
             block.digests.append(record.digest)
             try:
-                key = _new_key(job, record)
-                if key is None:
+                key, regions = _usable(job, record)
+                if key in job.others:
                     block.already += 1
                     continue
+                if key in job.candidates:
+                    regions, lack = matched(regions, job.candidates[key])
+                    block.refused += [Problem(record.where, lack)] if lack else []
                 if writer is None:
-                    _take_shape(job, record)
                     block.shard = f"{job.name}-{number:06d}{SUFFIX}"
-                    path, half = job.store / block.shard, job.asked.half
-                    writer = ShardWriter(path, feature_size=job.feature_size, kinds=job.kinds, half=half)
-                    stack.enter_context(writer)
-                _add(writer, key, record)
+                    writer = stack.enter_context(_writer(job, job.store / block.shard, regions))
+                _add(writer, key, regions)
             except RecordError as error:
                 block.refused.append(Problem(record.where, str(error)))
                 continue
             job.seen.add(key)
             block.keys.append(str(key))
-            block.regions += len(record.regions.boxes_px) if record.regions else 0
+            block.regions += len(regions.boxes_px)
             block.noted += [Problem(record.where, note) for note in record.notes]
     block.last = block.records < BLOCK
     write_json(job.notes / f"{number:06d}.json", msgspec.to_builtins(block))
     return block
 
 
-def _new_key(job: Import, record: Record) -> ImageKey | None:
-    """The picture's key, or None where another file had it.
+def _usable(job: Import, record: Record) -> tuple[ImageKey, Regions]:
+    """The picture's key and its regions.
 
     Raises:
         RecordError: the record can't be used, or its picture came before in this very file.
     """
-    if record.problem:
+    if record.regions is None:
         raise RecordError(record.problem)
     key = picture_key(record.name, job.asked.source)
     if key in job.seen:
         raise RecordError(f"picture {key} came before in this file; the first one counts")
-    return None if key in job.others else key
+    return key, record.regions
 
 
-def _take_shape(job: Import, record: Record) -> None:
-    """The first good record says how wide features and probabilities are."""
-    if record.regions is not None and not job.feature_size:
-        job.feature_size = record.regions.features.shape[1]
-        job.kinds = 0 if record.regions.class_probs is None else record.regions.class_probs.shape[1]
+def _writer(job: Import, path: Path, regions: Regions) -> ShardWriter:
+    """A shard of the store's shape; the first good record says how wide features and probabilities are."""
+    if not job.feature_size:
+        job.feature_size = regions.features.shape[1]
+        job.kinds = 0 if regions.class_probs is None else regions.class_probs.shape[1]
+    return ShardWriter(path, feature_size=job.feature_size, kinds=job.kinds, half=job.asked.half)
 
 
-def _add(writer: ShardWriter, key: ImageKey, record: Record) -> None:
-    if record.regions is None:
-        raise RecordError(record.problem)
+def _add(writer: ShardWriter, key: ImageKey, regions: Regions) -> None:
     try:
-        writer.add(key, record.regions)
+        writer.add(key, regions)
     except TwelvefoldError as error:
         raise RecordError(str(error)) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any, get_args
@@ -20,7 +21,18 @@ def test_the_page_s_imports_fill_the_stores(foreign: Any, tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     foreign.write_lmdb(tmp_path / "COCO_trainval.lmdb", {"391895": foreign.picture(1)})
     foreign.write_lmdb(tmp_path / "vg.lmdb", {"2318324": foreign.picture(2)})
-    foreign.write_lmdb(tmp_path / "visual7w_gt.lmdb", {"v7w_2318324": foreign.picture(3)})
+    given_row = foreign.picture(3, regions=2)
+    foreign.write_lmdb(tmp_path / "visual7w_gt.lmdb", {"v7w_2318324": given_row})
+    boxes = [
+        {"box_id": i, "x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
+        for i, (x1, y1, x2, y2) in enumerate(given_row["boxes"].tolist())
+    ]
+    question = {"qa_id": 1, "image_id": 2318324, "question": "Which?", "answer": 1, "multiple_choices": [0]}
+    pictures = [{"image_id": 2318324, "split": "train", "qa_pairs": [question]}]
+    (tmp_path / "data" / "real" / "visual7w").mkdir(parents=True)
+    (tmp_path / "data" / "real" / "visual7w" / "dataset.json").write_text(
+        json.dumps({"boxes": boxes, "images": pictures})
+    )
     commands = re.findall(r"^twelvefold (features import .*)$", PAGE, re.MULTILINE)
     assert len(commands) == 3
     for command in commands:
