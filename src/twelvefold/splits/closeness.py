@@ -16,8 +16,8 @@ from twelvefold.splits.identity import Identity
 from twelvefold.store.regions import RegionStore
 
 CLOSENESS = 0.998
-"""The least cosine of features that join pictures: in a world of 4,000 all 811 pairs above it are one photograph, and 852
-pairs above 0.995 are but for four. Half of the planted copies lie below both."""
+"""The least cosine of features that join pictures: in a world of 4,000 all 811 pairs above it are one photograph, and
+of 852 pairs above 0.995 all but four. Most planted copies lie below it."""
 NEIGHBOURS = 20
 """Pictures that each is compared with: its nearest."""
 

@@ -27,8 +27,8 @@ _ROW_COST, _PAIR_COST = 14.0, 1.0
 ALWAYS = 5_000_000
 """Comparisons that a table may always take: all pairs of 3,000 hashes."""
 PER_ROW = 64
-"""Comparisons a table may take beyond that, for each row. A million hashes of even spread need 18 in the tables that
-are chosen for ten bits, so only a crowd of hashes that are nearly the same is cut short."""
+"""Others that a row may be compared with in a table, beyond twice those that it meets where hashes are evenly spread:
+only a crowd of hashes that are nearly the same is cut short. A million then take three times as long at worst."""
 MOST = 500
 """Pairs that are kept of one hash: without a bound a hundred thousand blank pictures would have five billion."""
 
@@ -44,8 +44,8 @@ class Matches(NamedTuple):
 def close_pairs(hashes: Hashes, second: Hashes, radius: int, *, per_row: int = PER_ROW, most: int = MOST) -> Matches:
     """The pairs of rows whose ``hashes`` and whose ``second`` hashes both differ in at most ``radius`` bits.
 
-    ``hashes``, ``second``: (N,) uint64. Exact while ``crowded`` is empty. Time is bounded by ``per_row`` comparisons of
-    each row in each table, memory by ``most`` pairs of each row.
+    ``hashes``, ``second``: (N,) uint64. Exact for all that are not ``crowded``. ``per_row`` and ``most`` bound time and
+    memory: comparisons of a row in a table, beyond what even hashes need, and pairs kept of a row.
     """
     total = len(hashes)
     blocks, chosen = plan(total, radius)
@@ -54,13 +54,14 @@ def close_pairs(hashes: Hashes, second: Hashes, radius: int, *, per_row: int = P
     count = np.zeros(total, dtype=np.int32)
     crowded = np.zeros(total, dtype=bool)
     found: list[Places] = []
-    allowed = ALWAYS + per_row * total
+    even = total / 2 ** (BITS * chosen / max(blocks, 1))
+    reach = max(per_row + int(2 * even), ALWAYS // max(total, 1))
     tables = list(combinations(range(blocks), chosen))
     for table in track(tables, what="tables of hashes") if total > 50_000 else tables:
         order, ends = _sorted(hashes, second, [(cuts[b], cuts[b + 1]) for b in table])
         # A pair that agrees in more blocks than chosen meets in several tables; the first of them reports it.
         earlier = [masks[b] for b in range(max(table, default=0)) if b not in table]
-        for left, right in _neighbours(hashes[order], second[order], ends, radius, allowed, earlier, order, crowded):
+        for left, right in _neighbours(hashes[order], second[order], ends, radius, reach, earlier, order, crowded):
             full = (count[left] >= most) & (count[right] >= most)
             crowded[left[full]] = crowded[right[full]] = True
             left, right = left[~full], right[~full]
@@ -108,22 +109,21 @@ def _neighbours(
     second: Hashes,
     ends: Places,
     radius: int,
-    allowed: int,
+    reach: int,
     earlier: list[int],
     order: Places,
     crowded: NDArray[np.bool_],
 ) -> Iterator[tuple[Places, Places]]:
     """Close pairs of one table, the nearest in its order first: rows one apart, then two apart, ... within their run.
 
-    Stops after ``allowed`` comparisons, and says in ``crowded`` whom that concerns.
+    Stops at ``reach``, and says in ``crowded`` whom that concerns.
     """
     here = np.flatnonzero(ends - np.arange(len(ends)) > 1)
     apart = 1
     while len(here):
-        if allowed < len(here):
-            crowded[order[here]] = crowded[order[np.minimum(here + apart, ends[here] - 1)]] = True
+        if apart > reach:
+            crowded[order[here]] = crowded[order[here + apart]] = True
             return
-        allowed -= len(here)
         there = here + apart
         differ = hashes[here] ^ hashes[there]
         near = np.flatnonzero(np.bitwise_count(differ) <= radius)
