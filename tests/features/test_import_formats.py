@@ -69,6 +69,15 @@ def test_base64_in_an_lmdb(foreign: Any, tmp_path: Path) -> None:
     same(RegionStore.open(tmp_path / "out" / "detected"), "flickr30k/1000092795", foreign.picture(4))
 
 
+@pytest.mark.parametrize("write", [lambda t: t.encode(), lambda t: f"b'{t}'", lambda t: f"{t[:76]}\n{t[76:]}\n"])
+def test_base64_as_other_tools_write_it(foreign: Any, tmp_path: Path, write: Any) -> None:
+    record = foreign.base64_record(4)
+    record |= {name: write(record[name]) for name in ("boxes", "features")}
+    foreign.write_lmdb(tmp_path / "old", {"n4": record})
+    import_features(tmp_path / "old", tmp_path / "out", full=True)
+    same(RegionStore.open(tmp_path / "out" / "detected"), "gqa/n4", foreign.picture(4))
+
+
 @pytest.mark.parametrize("form", ["auto", "mmf"])
 def test_mmf_s_lmdb_whose_keys_are_paths(foreign: Any, tmp_path: Path, form: Any) -> None:
     name = "train2014/COCO_train2014_000000000009"

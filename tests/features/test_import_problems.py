@@ -62,6 +62,8 @@ BAD: dict[str, tuple[Any, str]] = {
     "no boxes": (lambda f: {"image_id": "1", "image_w": 5, "image_h": 5}, "boxes or bbox|features"),
     "no arrays": (lambda f: bent(f, features=[[1.0] * 2048] * 5), "features: expected an array of numbers, got list"),
     "cut base64": (lambda f: {**f.base64_record(1), "features": f.base64_record(1)["features"][:-9]}, "features: "),
+    "odd base64": (lambda f: {**f.base64_record(1), "boxes": "=" + f.base64_record(1)["boxes"]}, "boxes: .*base64"),
+    "foreign letters": (lambda f: {**f.base64_record(1), "boxes": "é" + f.base64_record(1)["boxes"][1:]}, "boxes: "),
     "short base64": (lambda f: {**f.base64_record(1), "num_boxes": "7"}, r"num_boxes \(7\)"),
     "no dict": (lambda f: ["a list"], "expected a dict, got list"),
     "cut pickle": (lambda f: pickle.dumps(f.picture(1))[:-100], "truncated"),

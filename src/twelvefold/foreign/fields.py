@@ -81,7 +81,10 @@ def decoded(text: bytes | str, what: str, dtype: str = "<f4") -> NDArray[Any]:
         RecordError: it is no base64, or cut inside a number.
     """
     try:
-        data = binascii.a2b_base64(text)
+        plain = text.encode("ascii") if isinstance(text, str) else text
+        if plain.startswith(b"b'"):  # str() of Python 3's bytes, which some conversions left
+            plain = plain[2:].removesuffix(b"'")
+        data = binascii.a2b_base64(plain.replace(b"\n", b""), strict_mode=True)
     except (binascii.Error, ValueError) as error:
         raise RecordError(f"{what}: expected base64, got what is none or cut short ({error})") from None
     size = np.dtype(dtype).itemsize
