@@ -28,16 +28,18 @@ RADIUS = 10
 """Bits of 64 that each hash may differ in for a pair to be looked at. Of planted copies 99 % are within; of pictures
 that have nothing to do with each other, none of 11,175 pairs had both hashes within 12."""
 DIFFERENCE = 0.10
-"""The largest local difference of pictures that are joined."""
+"""The largest local difference of pictures that are joined: chosen on one seed, reported on two others with precision
+99.8 % and recall 99.5 % (docs/results/lookalikes.md)."""
 AGREEMENT = 0.85
-"""The least correlation of light and shade of pictures that are joined."""
+"""The least correlation of light and shade of pictures that are joined: planted copies have 0.95 and more. It keeps
+pictures of little contrast apart, whose differences are small everywhere."""
 DETAIL = 4.0
 """Pictures whose levels of grey vary less than this (of 255, standard deviation) show too little to be told apart by
 their looks: blank pages, black frames. They are compared by bytes and pixels alone."""
 
 BLOCK = 64
 """Pairs in a block of comparisons: about a second of work."""
-_VERSION = 1
+_VERSION = 2
 """Raised when a comparison finds something else than before."""
 
 
