@@ -86,7 +86,7 @@ def doctor(data: Path, *, tasks: Sequence[str] = ()) -> Health:
         for name, dataset in track(list(datasets.items()), what="datasets read")
     }
     wanted = {source for name in datasets if name in PUBLISHED for source in PUBLISHED[name].pictures}
-    return Health(data, health, (*(identity.hidden(data) if "vg" in wanted else ()), *hidden))
+    return Health(data, health, (*(_maps(data) if "vg" in wanted else ()), *hidden))
 
 
 def _expected(data: Path) -> Mapping[str, Mapping[str, int]] | None:
@@ -104,6 +104,19 @@ def _pictures(data: Path) -> tuple[set[ImageKey] | None, list[str]]:
             f"{error}; without pictures nothing can be extracted (features can be imported instead: "
             "twelvefold features import), and cleaning can't compare pictures"
         ]
+
+
+def _maps(data: Path) -> list[str]:
+    """What is missing or malformed of the id maps, and what that hides."""
+    bad = BadRecords(skip=True)
+    try:
+        for _ in identity.joins(data, bad=bad):
+            pass
+    except TwelvefoldError as error:
+        return [f"{error}; without this map cleaning takes a photograph in two datasets for two"]
+    count = len(bad.listed)
+    some = [f"{count:,} malformed record{'s' * (count > 1)} in an id map, such as {bad.listed[0]}"] if count else []
+    return [*identity.hidden(data), *some]
 
 
 def _task(

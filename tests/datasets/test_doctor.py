@@ -131,6 +131,23 @@ def test_pictures_and_maps_that_are_missing(folder: Any) -> None:
     assert doctor(root, tasks=["nlvr2"]).well
 
 
+@pytest.mark.parametrize(
+    ("text", "why"), [('[{"image_id": 1}, {"coco_id": 3}]', "1 malformed record.*image_data.json"), ("[{", "truncated")]
+)
+def test_a_malformed_map(folder: Any, text: str, why: str) -> None:
+    root = small_world(folder)
+    (root / "vg" / "image_data.json").write_text(text)
+    [hint] = doctor(root, tasks=["vgqa"]).hidden
+    assert re.search(why, hint)
+
+
+def test_a_picture_with_a_name_of_another_kind(folder: Any) -> None:
+    root = small_world(folder)
+    (root / "images" / "coco" / "val2014" / "holiday.jpg").touch()
+    [hint] = doctor(root, tasks=["coco"]).hidden
+    assert "holiday.jpg" in hint
+
+
 def test_no_pictures_at_all(folder: Any) -> None:
     health = doctor(small_world(folder, pictures=False), tasks=["coco"])
     assert any("features can be imported instead" in hint for hint in health.hidden)
@@ -162,3 +179,14 @@ def test_datasets_says_what_and_where(capsys: pytest.CaptureFixture[str]) -> Non
     text = capsys.readouterr().out
     for word in ("flickr30k/dataset_flickr30k.json", "must be asked for", "licence", "145,000"):
         assert word in text
+
+
+def test_the_page_s_commands_do_what_it_says(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    root = small_world(folder)
+    (root / "data").mkdir()
+    (root / "data" / "real").symlink_to(root)
+    monkeypatch.chdir(root)
+    commands = re.findall(r"^twelvefold ([^#\n]*)", page, re.MULTILINE)
+    assert len(commands) == 3
+    assert [app(command, result_action="return_value") for command in commands] == [0, 0, 0]
