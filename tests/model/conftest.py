@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ SMALL = PUBLISHED | {
 """Of unequal widths throughout, and with a layer of each stream before the first co-attention."""
 
 
-def shapes(sizes: dict[str, Any], kind: str, answers: tuple[int, int] = (3129, 1533)) -> Shapes:
+def shapes(sizes: dict[str, Any], kind: str, answers: tuple[int, int]) -> Shapes:
     """Names and shapes; ``kind``: tokens, no tokens, pretraining, bert."""
     t, v, b = sizes["hidden_size"], sizes["v_hidden_size"], sizes["bi_hidden_size"]
     ti, vi, words = sizes["intermediate_size"], sizes["v_intermediate_size"], sizes["vocab_size"]
@@ -125,13 +126,17 @@ def shapes(sizes: dict[str, Any], kind: str, answers: tuple[int, int] = (3129, 1
     return s
 
 
-def tensors(sizes: dict[str, Any], kind: str, answers: tuple[int, int] = (3129, 1533), scale: float = 0.2) -> Tensors:
+def tensors(sizes: dict[str, Any], kind: str, answers: tuple[int, int]) -> Tensors:
     """Random weights of the size, the decoder tied to the word embeddings as a saved model has it."""
-    g = torch.Generator().manual_seed(3)
-    made = {
-        name: torch.randn(shape, generator=g) * scale + (1.0 if name.endswith("LayerNorm.weight") else 0.0)
-        for name, shape in shapes(sizes, kind, answers).items()
-    }
+    made = {}
+    numbers = torch.randn(24_000_000 if sizes is PUBLISHED else 20_000, generator=torch.Generator().manual_seed(3))
+    start = 0  # every tensor is a piece of these numbers, which is quicker than drawing 268 million
+    for name, shape in shapes(sizes, kind, answers).items():
+        count = math.prod(shape)
+        start = (start * 7 + 13) % (len(numbers) - count)
+        made[name] = numbers[start : start + count].view(shape) * 0.2
+        if name.endswith("LayerNorm.weight"):
+            made[name] += 1.0
     made["cls.predictions.decoder.weight"] = made["bert.embeddings.word_embeddings.weight"]
     return made
 

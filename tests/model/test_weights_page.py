@@ -1,0 +1,41 @@
+"""Every command of docs/weights.md runs as it is written there."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from twelvefold import cli
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "weights.md").read_text(encoding="utf-8")
+COMMANDS = [line.strip() for line in PAGE.splitlines() if line.startswith("    twelvefold ")]
+
+
+def test_the_pages_commands_run_as_written(
+    official_tensors: Callable[..., dict[str, Tensor]],
+    official_json: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tensors = official_tensors()
+    torch.save(tensors, "multi_task_model.bin")
+    Path("trainval_label2ans.pkl").write_bytes(pickle.dumps([f"a{n}" for n in range(9)], protocol=2))
+    Path("gqa_label2ans.pkl").write_bytes(pickle.dumps([f"g{n}" for n in range(7)], protocol=2))
+    assert json.loads(official_json.read_text())
+    assert len(COMMANDS) >= 3
+    for command in COMMANDS:
+        with pytest.raises(SystemExit) as left:
+            cli.main(shlex.split(command)[1:])
+        assert not left.value.code, command
+        assert capsys.readouterr().out
+    back = torch.load("back.bin")
+    assert all(torch.equal(back[name], tensors[name]) for name in tensors)
