@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -44,6 +45,30 @@ def write_lmdb(folder: Path, records: Mapping[str, Any], *, protocol: int = 3, k
         listed = [key.encode() for key in records] if keys is None else keys
         txn.put(b"keys", pickle.dumps(listed, protocol=protocol))
     return folder
+
+
+def packed(values: Array) -> dict[bytes, Any]:
+    """An array as msgpack-numpy writes it."""
+    kinds = {b"type": values.dtype.str, b"kind": b"", b"shape": values.shape}
+    return {b"nd": True, **kinds, b"data": values.tobytes()}
+
+
+def captions_record(name: str, seed: int, kinds: int = 1601) -> bytes:
+    """As TensorPack serialises a picture of Conceptual Captions."""
+    row = picture(seed, regions=36)
+    probabilities = np.full((36, kinds), 1 / kinds, np.float32)
+    arrays = [packed(row["features"]), packed(probabilities), packed(row["boxes"])]
+    return msgspec.msgpack.encode([*arrays, "36", str(HEIGHT), str(WIDTH), name, "a boat on a lake"])
+
+
+def write_captions(file: Path, records: list[bytes]) -> Path:
+    """As TensorPack's ``LMDBSerializer`` saves them: a single file, running numbers for keys."""
+    with lmdb.open(str(file), subdir=False, map_size=1 << 30) as env, env.begin(write=True) as txn:
+        keys = [f"{n:08}".encode() for n in range(len(records))]
+        for key, record in zip(keys, records, strict=True):
+            txn.put(key, record)
+        txn.put(b"__keys__", msgspec.msgpack.encode(keys))
+    return file
 
 
 def as_text(values: Array) -> str:

@@ -177,3 +177,18 @@ def test_boxes_written_in_another_way(foreign: Any, tmp_path: Path, convention: 
     foreign.write_lmdb(tmp_path / "some", {"n1": {**row, "boxes": written}})
     import_features(tmp_path / "some", tmp_path / "out", boxes=convention, full=True)
     same(RegionStore.open(tmp_path / "out" / "detected"), "gqa/n1", row)
+
+
+def test_tensorpack_s_lmdb_of_conceptual_captions(foreign: Any, tmp_path: Path) -> None:
+    records = [foreign.captions_record(name, n) for n, name in enumerate(["3411021094", "17"])]
+    records.append(records[0][:-50])
+    records.append(records[0].replace(b"<f4", b"|O8"))
+    path = foreign.write_captions(tmp_path / "training_feat_all.lmdb", records)
+    done = import_features(path, tmp_path / "out", source="conceptual", full=True, class_probs=True)
+    assert [problem.where for problem in done.refused] == ["key 00000002", "key 00000003"]
+    store = RegionStore.open(tmp_path / "out" / "detected")
+    same(store, "conceptual/3411021094", foreign.picture(0, regions=36))
+    same(store, "conceptual/17", foreign.picture(1, regions=36))
+    kept = store[ImageKey("conceptual", "17")].class_probs
+    assert kept is not None
+    assert kept.shape == (36, 1601)

@@ -1,9 +1,9 @@
 """Features in LMDB: a pickled dict for each picture, under its name, and ``keys``, the pickled list of all names.
 
-Three kinds, told apart by what a record holds: the original project's (arrays ``boxes`` and ``features``), its
-predecessor's (the same as base64 text, from a TSV), MMF's (``bbox``, ``image_height``; keys are paths). Records are
-taken in the order of their keys, by walking the tree itself: the list ``keys`` is only compared with it. Of a file that
-was cut short, what is left is read (``lmdb_pages``).
+Told apart by what a record holds: the original project's (arrays ``boxes`` and ``features``), its predecessor's (the
+same as base64 text, from a TSV), MMF's (``bbox``, ``image_height``; keys are paths); and TensorPack's of Conceptual
+Captions, which are no pickles (``tensorpack``). Records are taken in the order of their keys, by walking the tree: the
+list ``keys`` is only compared with it. Of a file that was cut short, what is left is read (``lmdb_pages``).
 
 Differs: the original searches its list of keys from the start at each access, and unpickles whatever a record asks for.
 """
@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from twelvefold.datasets.pickles import load_arrays
-from twelvefold.foreign.fields import regions_of
+from twelvefold.foreign import tensorpack
+from twelvefold.foreign.fields import name_of, regions_of
 from twelvefold.foreign.lmdb_pages import Pages
 from twelvefold.foreign.record import Problem, Reading, Record, RecordError
 from twelvefold.schema import TwelvefoldError
@@ -25,7 +26,8 @@ from twelvefold.store.files import digest_bytes
 
 MAGIC = bytes.fromhex("dec0efbe")
 """LMDB's own mark, behind the 16 bytes of a page's head."""
-LISTS = (b"keys", b"__keys__")
+TENSORPACK = b"__keys__"
+LISTS = (b"keys", TENSORPACK)
 """Keys of records that list all others: the original project's, and TensorPack's."""
 
 
@@ -109,8 +111,8 @@ class LmdbFile:
                     continue
                 what = f"key {name.decode()}"
                 try:
-                    names = load_arrays(listed, "the list")
-                except TwelvefoldError as error:
+                    names = tensorpack.value_of(listed) if name == TENSORPACK else load_arrays(listed, "the list")
+                except (TwelvefoldError, RecordError) as error:
                     return [Problem(what, str(error))]
                 if not isinstance(names, list):
                     return [Problem(what, f"expected a list of names, got {type(names).__name__}")]
@@ -130,15 +132,20 @@ class LmdbFile:
                     yield Record(name, f"key {name}", place.key.hex(), 1, "", None, why)
 
     def _record(self, key: bytes, value: Any) -> Record:
-        where, after, digest = f"key {_shown(key)}", key.hex(), digest_bytes(value)
+        name, after, digest = _shown(key), key.hex(), digest_bytes(value)
+        where = f"key {name}"
         try:
-            fields = load_arrays(value, "the record")
+            if bytes(value[:1]) == bytes([tensorpack.FIRST_BYTE]):
+                fields = tensorpack.fields_of(value)
+                name = name_of(fields)
+            else:
+                fields = load_arrays(value, "the record")
             if not isinstance(fields, dict):
                 raise RecordError(f"expected a dict, got {type(fields).__name__}")
             regions, notes = regions_of(fields, self._reading)
         except (TwelvefoldError, RecordError) as error:
-            return Record(_shown(key), where, after, 1, digest, None, str(error))
-        return Record(_shown(key), where, after, 1, digest, regions, notes=notes)
+            return Record(name, where, after, 1, digest, None, str(error))
+        return Record(name, where, after, 1, digest, regions, notes=notes)
 
 
 def _shown(key: bytes) -> str:
