@@ -1,0 +1,64 @@
+"""What ``extract`` asks of a detector, whosever it is: regions of pictures, and features at given boxes.
+
+An adapter needs to inherit nothing. Paper: section 3, "the set of image regions {v_1, ..., v_T}".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twelvefold.pictures import RGB
+from twelvefold.schema import Regions, TwelvefoldError
+
+
+class RegionDetector(Protocol):
+    """A detector with its weights. It holds no state between calls.
+
+    digest: of weights and settings: two detectors of one digest see the same. kinds: names of the columns of
+    ``class_probs``. feature_size: numbers in a feature. batch: most pictures of a call.
+    """
+
+    @property
+    def digest(self) -> str: ...
+    @property
+    def kinds(self) -> tuple[str, ...]: ...
+    @property
+    def feature_size(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+
+    def working_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height in which a picture of this size is seen; a call's pictures share one."""
+        ...
+
+    def detect_with(
+        self, images: Sequence[RGB], given_boxes_px: Sequence[NDArray[np.floating]]
+    ) -> list[tuple[Regions, Regions]]:
+        """Of each picture: the regions found, best first, and the regions at the given boxes (n, 4), in their order."""
+        ...
+
+
+NO_BOXES: NDArray[np.float32] = np.zeros((0, 4), np.float32)
+
+
+def checked_boxes(given: Sequence[NDArray[np.floating]], pictures: int) -> list[NDArray[np.float32]]:
+    """Given boxes of so many pictures, each (n, 4) float32.
+
+    Raises: TwelvefoldError where a number is not finite, the shape is another, or a picture has no list.
+    """
+    if len(given) != pictures:
+        raise TwelvefoldError(f"{pictures} pictures came with {len(given)} lists of given boxes")
+    return [_checked(boxes) for boxes in given]
+
+
+def _checked(boxes: NDArray[np.floating]) -> NDArray[np.float32]:
+    boxes = np.ascontiguousarray(boxes, np.float32)
+    if boxes.size == 0:
+        return NO_BOXES
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
+        raise TwelvefoldError(f"given boxes are (n, 4) finite numbers x1, y1, x2, y2, got {boxes.shape}: {boxes}")
+    return boxes

@@ -1,0 +1,165 @@
+"""The paper's own detector: ``detectron_model.pth`` in, regions as its extraction scripts made them out.
+
+Regions are the proposals themselves, features are ``fc6`` (2048 numbers, after its ReLU), class probabilities have 1601
+columns with the background first. Given boxes take the proposals' place, as in the script for annotated boxes. Paper:
+section 3.1.
+
+Differs: pictures are seen one by one, so that padding to a batch's largest picture changes nothing; whatever can't be
+read is named instead of dropping its whole chunk. Unsure, as no published file was at hand: whether ``fc6`` was kept
+before or after its ReLU. After, says what others do with the files (they apply ``fc7`` to them directly).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from twelvefold import boxes as geometry
+from twelvefold.model import tensor_files
+from twelvefold.pictures import RGB
+from twelvefold.schema import Regions, TwelvefoldError, closest
+from twelvefold.store.files import digest_file, digest_value
+from twelvefold.vision.pictures import to_rgb
+from twelvefold.vision.region_detector import checked_boxes
+from twelvefold.vision.selection import select
+from twelvefold.vision.x152_network import Sizes, X152Network, pool
+from twelvefold.vision.x152_pictures import prepared, scale_of, size_of
+from twelvefold.vision.x152_proposals import AFTER_NMS, SIZES, STRIDES, base_anchors, propose
+
+REGIONS = 100
+"""Kept of a picture in the original."""
+SET_ASIDE = ("roi_heads.mask.", "roi_heads.box.predictor.attr_", "roi_heads.box.predictor.cls_embed.")
+"""Names of tensors that a file may hold beside the network's: heads for masks and attributes, which extraction leaves
+out."""
+TOLD = 8
+"""So many names of each kind stand in an error."""
+
+
+class X152:
+    """The network with its weights, on the CPU."""
+
+    batch = 1
+
+    def __init__(
+        self,
+        network: X152Network,
+        *,
+        max_regions: int = REGIONS,
+        min_regions: int | None = None,
+        confidence: float = 0.0,
+        digest: str = "",
+    ) -> None:
+        """``min_regions``: so many at least, where fewer are surer than ``confidence`` (None: always ``max_regions``,
+        as in the original; bottom-up attention's files have 10 to 100).
+
+        Raises: TwelvefoldError where these numbers make no sense.
+        """
+        least = max_regions if min_regions is None else min_regions
+        if not 1 <= least <= max_regions <= AFTER_NMS or not 0.0 <= confidence < 1.0:
+            raise TwelvefoldError(
+                f"expected 1 <= min_regions <= max_regions <= {AFTER_NMS} and 0 <= confidence < 1, "
+                f"got {min_regions}, {max_regions} and {confidence}"
+            )
+        self._network = network.eval().requires_grad_(False)
+        self._network.fold()
+        self._most, self._least, self._confidence = max_regions, least, confidence
+        self.digest = digest_value(["x152", digest, max_regions, least, confidence])
+        score = network.get_submodule("roi_heads.box.predictor.cls_score")
+        self.feature_size, classes = int(score.in_features), int(score.out_features)  # type: ignore[arg-type]
+        self.kinds = tuple(f"class {column}" for column in range(classes))
+
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        *,
+        sizes: Sizes | None = None,
+        max_regions: int = REGIONS,
+        min_regions: int | None = None,
+        confidence: float = 0.0,
+    ) -> X152:
+        """The detector of a weight file in maskrcnn-benchmark's names; ``sizes`` of another network than the published.
+
+        Raises: TwelvefoldError where the file can't be read, or its tensors are not exactly the network's.
+        """
+        tensors = tensor_files.read(Path(path)).tensors
+        network = network_of(tensors, str(path), sizes)
+        digest = digest_file(Path(path))
+        return cls(network, max_regions=max_regions, min_regions=min_regions, confidence=confidence, digest=digest)
+
+    def working_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of the network's picture, without padding."""
+        return size_of(width, height)
+
+    def detect_with(
+        self, images: Sequence[RGB], given_boxes_px: Sequence[NDArray[np.floating]]
+    ) -> list[tuple[Regions, Regions]]:
+        """Of each picture: its regions, the most confident first, and the regions at the given boxes, in their order.
+
+        features (N, 2048), class_probs (N, 1601) float32. Given boxes keep their coordinates.
+        """
+        given = checked_boxes(given_boxes_px, len(images))
+        return [self._look(to_rgb(image), boxes) for image, boxes in zip(images, given, strict=True)]
+
+    @torch.inference_mode()
+    def _look(self, picture: RGB, given: NDArray[np.float32]) -> tuple[Regions, Regions]:
+        height, width = picture.shape[:2]
+        wide, high = size_of(width, height)
+        maps = self._network.maps(prepared(picture))
+        proposals, _ = propose(self._network.rpn["head"](maps), self._network.anchors, wide, high)
+        ratio = proposals.new_tensor([wide / width, high / height] * 2)
+        asked = torch.from_numpy(given) * ratio
+        features, logits = self._network.roi_heads["box"](pool(maps, torch.cat([proposals, asked])))
+        probabilities = logits.softmax(-1)
+        count = len(proposals)
+        boxes = proposals / scale_of(width, height)
+        rows, _ = select(boxes, probabilities[:count], most=self._most, least=self._least, confidence=self._confidence)
+        inside = geometry.clip(boxes[rows].numpy(), width, height).astype(np.float32)
+        found = _regions(inside, features[rows], probabilities[rows], width, height)
+        return found, _regions(given, features[count:], probabilities[count:], width, height)
+
+
+def _regions(boxes: NDArray[np.float32], features: Tensor, probabilities: Tensor, width: int, height: int) -> Regions:
+    return Regions(boxes, features.numpy().copy(), width, height, probabilities.numpy().copy())
+
+
+def network_of(tensors: Mapping[str, Tensor], where: str, sizes: Sizes | None = None) -> X152Network:
+    """A network with these tensors, every one accounted for.
+
+    Anchors are taken from the file where it has them, else computed. Heads that extraction leaves out (masks,
+    attributes) may be there.
+
+    Raises: TwelvefoldError that lists missing, unknown and mis-shaped tensors by name.
+    """
+    state = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    with torch.device("meta"):
+        network = X152Network(sizes)
+    for level, (stride, size) in enumerate(zip(STRIDES, SIZES, strict=True)):
+        state.setdefault(f"rpn.anchor_generator.cell_anchors.{level}", base_anchors(stride, size))
+    wanted = network.state_dict()
+    state = {name: tensor for name, tensor in state.items() if name in wanted or not name.startswith(SET_ASIDE)}
+    problems = _differences(wanted, state)
+    if problems:
+        raise TwelvefoldError(
+            f"{where} is no file of the X-152 detector: {'; '.join(problems)}. Expected are maskrcnn-benchmark's "
+            "names, as in detectron_model.pth"
+        )
+    network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
+    return network
+
+
+def _differences(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    missing = [name for name in wanted if name not in state]
+    unknown = [f"{name}{closest(name, missing)}" for name in state if name not in wanted]
+    shapes = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in state and state[name].shape != wanted[name].shape
+    ]
+    parts = (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
+    return [f"{len(names)} {what}: {', '.join(names[:TOLD])}" for what, names in parts if names]
