@@ -85,7 +85,7 @@ def evaluate(
         peak_memory_gb=round(sum(resource.getrusage(who).ru_maxrss for who in everyone) / 2**20, 2),
     )
     if not tasks:
-        score_files.write(run / f"{_named('scores', split)}.json", scores)
+        score_files.write(run / ("scores.json" if split == "test" else f"scores-{split}.json"), scores)
     return scores
 
 
@@ -122,7 +122,7 @@ def score_one(
     opened = Prepared.open(prepared)
     data = TaskBatches.open(opened, RegionSource.open(regions), model.model.tasks[name], split)
     outcome = score_task(model, data, max_examples=limits.max_examples, pool=limits.pool, batch_size=limits.batch_size)
-    predictions.write(run / _named("predictions", split) / f"{name}.jsonl", outcome.lines)
+    predictions.write(predictions.file_of(run, name, split), outcome.lines)
     return outcome.task_score(split, resamples=limits.bootstrap)
 
 
@@ -134,11 +134,6 @@ def _checkpoint(run: Path, name: str) -> Path:
             f"{folder} is not there; {'checkpoints: ' + ', '.join(there) if there else 'train first: twelvefold train'}"
         )
     return folder
-
-
-def _named(what: str, split: Split) -> str:
-    """``scores`` for the test split, ``scores-val`` for another."""
-    return what if split == "test" else f"{what}-{split}"
 
 
 def _chosen(recipe: Recipe, tasks: Sequence[str]) -> list[TaskSpec]:

@@ -7,7 +7,7 @@ Files, in ``gqa/``: ``{train,val,testdev}_balanced_questions.json``, and for con
 
 Splits: train and val together, sorted by question id as text, without the last 3,000: 1,072,062 (962,928 after
 cleaning); val is those 3,000; test is testdev: 12,578. The labels of ``test=test`` and ``test=challenge`` are
-withheld.
+withheld; ``test=submission`` reads ``submission_all_questions.json``, every question that the server wants answered.
 
 Entailed questions are mostly absent from the balanced files. With ``consistency=True`` those that the test
 questions entail are read from the ``all`` file and follow, as kind ``entailed``: they count for consistency and
@@ -63,8 +63,8 @@ def files(
 ) -> list[Path]:
     """The question files of a split, a folder's in order of name."""
     parts = [test] if split == "test" else ["train", "val"]
-    stems = [f"{part}_balanced_questions" for part in parts]
-    stems += [f"{part}_all_questions" for part in parts if consistency and split == "test"]
+    stems = [f"{part}_balanced_questions" for part in parts if part != "submission"]
+    stems += [f"{part}_all_questions" for part in parts if part == "submission" or (consistency and split == "test")]
     found = present(TASK.name, [[root / "gqa" / f"{stem}.json", root / "gqa" / stem] for stem in stems])
     return [file for path in found for file in (_in_folder(path) if path.is_dir() else [path])]
 
@@ -110,10 +110,10 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def _rows(found: list[Path], split: Split, bad: BadRecords, minval: int, withheld: bool) -> Iterator[Row]:
-    balanced = [Source(TASK.name, path, bad) for path in found if not _is_all(path)]
+    asked = [Source(TASK.name, path, bad) for path in found if not _only_entailed(path)]
     # Records stay undecoded until their turn: GQA's files are a gigabyte and mostly programs.
     keyed = sorted(
-        ((id_, raw, source) for source in balanced for id_, raw in source.mapping().items()), key=lambda item: item[0]
+        ((id_, raw, source) for source in asked for id_, raw in source.mapping().items()), key=lambda item: item[0]
     )
     if split != "test":
         keyed = list(split_tail(keyed, minval, "minval")[split == "val"])
@@ -124,7 +124,7 @@ def _rows(found: list[Path], split: Split, bad: BadRecords, minval: int, withhel
             missing.update(row[2].linked)
             yield row
     missing.difference_update(id_ for id_, _, _ in keyed)
-    for path in filter(_is_all, found):
+    for path in filter(_only_entailed, found):
         source = Source(TASK.name, path, bad)
         for id_, raw in source.mapping().items():
             if id_ in missing and (row := _row(source, id_, raw, withheld, only_entailed=True)):
@@ -149,5 +149,7 @@ def _row(source: Source, id_: str, raw: msgspec.Raw, withheld: bool, *, only_ent
     return source, record, Example(id_, (Pair(key, question.question.strip()),), label, kind=kind, linked=linked)
 
 
-def _is_all(path: Path) -> bool:
-    return any("_all_questions" in part for part in (path.stem, path.parent.name))
+def _only_entailed(path: Path) -> bool:
+    """Whether a file is read for the questions that others entail: it has all questions, and others are asked."""
+    names = (path.stem, path.parent.name)
+    return any("_all_questions" in name and not name.startswith("submission") for name in names)

@@ -79,6 +79,12 @@ def read(root: Path, split: Split, *, bad: BadRecords) -> Iterator[Example]:
     return checked(_rows(Source(TASK.name, files(root, split)[0], bad)), may_be_silent=True)
 
 
+def candidate_ids(root: Path, split: Split, *, bad: BadRecords) -> Iterator[tuple[str, list[int]]]:
+    """For every game its id and the object ids of its candidates, in their order: the way back into the file."""
+    for _, game in Source(TASK.name, files(root, split)[0], bad).lines(Game):
+        yield str(game.id if game.id is not None else game.dialogue_id), sorted(_by_id(game.objects))
+
+
 def _rows(source: Source) -> Iterator[Row]:
     for record, game in source.lines(Game):
         example, why = _example(game)

@@ -68,8 +68,24 @@ def read(root: Path, split: Split, *, bad: BadRecords) -> Iterator[Example]:
     return checked(_rows(Source(TASK.name, files(root, split)[0], bad), split))
 
 
+def candidate_ids(root: Path, split: Split, *, bad: BadRecords) -> Iterator[tuple[str, list[int]]]:
+    """For every question its id and the box ids of its candidates, in their order: the way back into the file."""
+    source = Source(TASK.name, files(root, split)[0], bad)
+    return ((str(question.qa_id), _candidates(question)) for _, _, question in _questions(source, split))
+
+
 def _rows(source: Source, split: Split) -> Iterator[Row]:
     boxes = {box.box_id: box for _, box in source.items("boxes", BoxRecord)}
+    for record, image, question in _questions(source, split):
+        example, why = _example(question, image, boxes)
+        if example is None:
+            source.refuse(f"{record} (qa_id {question.qa_id})", why)
+        else:
+            yield source, record, example
+
+
+def _questions(source: Source, split: Split) -> Iterator[tuple[str, int, Question]]:
+    """Every question of a split with the place of its record and the picture under which it stands."""
     for outer, picture in source.items("images", Picture):
         if picture.split not in SPLITS:
             source.refuse(outer, f"expected one of the splits {', '.join(SPLITS)}, got {picture.split!r}")
@@ -79,18 +95,17 @@ def _rows(source: Source, split: Split) -> Iterator[Row]:
         for i, raw in enumerate(picture.qa_pairs):
             record = f"{outer}.qa_pairs[{i}]"
             question = source.decode(record, raw, Question)
-            if question is None:
-                continue
-            example, why = _example(question, picture.image_id, boxes)
-            if example is None:
-                source.refuse(f"{record} (qa_id {question.qa_id})", why)
-            else:
-                yield source, record, example
+            if question is not None:
+                yield record, picture.image_id, question
+
+
+def _candidates(question: Question) -> list[int]:
+    return sorted({question.answer, *question.multiple_choices})
 
 
 def _example(question: Question, image: int, boxes: dict[int, BoxRecord]) -> tuple[Example | None, str]:
     """A question with its candidates, or why it has none that can be used."""
-    ids = sorted({question.answer, *question.multiple_choices})
+    ids = _candidates(question)
     if len(ids) != 1 + len(question.multiple_choices) or len(ids) < 2:
         return None, f"expected an answer and other boxes, got {question.answer} and {question.multiple_choices}"
     if question.image_id != image:

@@ -7,21 +7,30 @@ from pathlib import Path
 
 import msgspec
 
-from twelvefold.schema import Prediction, Ranked, TwelvefoldError
+from twelvefold.schema import Prediction, Ranked, Split, TwelvefoldError
 from twelvefold.store import files
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A prediction with its score in 0..1 (None where labels are withheld)."""
+    """A prediction with its score in 0..1 (None where labels are withheld).
+
+    ``rank``: of a caption's own picture in the whole pool, 0 is best; None where nothing is searched for.
+    """
 
     id: str
     task: str
     score: float | None
     ranked: tuple[Ranked, ...]
+    rank: int | None = None
 
     @classmethod
-    def of(cls, prediction: Prediction, score: float | None) -> Line:
-        return cls(prediction.example_id, prediction.task, score, prediction.ranked)
+    def of(cls, prediction: Prediction, score: float | None, rank: int | None = None) -> Line:
+        return cls(prediction.example_id, prediction.task, score, prediction.ranked, rank)
+
+
+def file_of(run: Path, task: str, split: Split) -> Path:
+    """Where an evaluation leaves a task's predictions: ``predictions/``, or ``predictions-val/`` for val."""
+    return run / ("predictions" if split == "test" else f"predictions-{split}") / f"{task}.jsonl"
 
 
 def write(path: Path, lines: Iterable[Line]) -> None:

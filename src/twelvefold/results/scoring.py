@@ -28,6 +28,9 @@ from twelvefold.schema import ONLY_ENTAILED, Batch, Example, Pair, Prediction, T
 CAPTIONS_AT_ONCE = 4
 """Captions scored together against the whole pool; four keep 200 pictures at about a thousand rows."""
 
+FOUND = 20
+"""Pictures kept for a caption, best first. Source: the original project's result files."""
+
 
 class Answerer(Protocol):
     """What can be scored: logits for a batch, and for retrieval tasks every caption against every picture."""
@@ -130,8 +133,8 @@ def _search(answerer: Answerer, data: TaskBatches, max_examples: int, pool: int)
         scores = answerer.alignments(batch, images).float()
         true = torch.tensor([int(of_example[i]) for i in chosen[len(outcome.lines) : len(outcome.lines) + len(block)]])
         rank = retrieval.ranks(scores.cpu(), true)
-        predictions = retrieval.decode_pool(scores, batch.example_ids, names, data.task.name)
-        _note(outcome, block, predictions, (rank == 0).float().tolist())
+        predictions = retrieval.decode_pool(scores, batch.example_ids, names, data.task.name, FOUND)
+        _note(outcome, block, predictions, (rank == 0).float().tolist(), rank.tolist())
         ranks.append(rank)
     everything = torch.cat(ranks)
     outcome.also = {f"recall_at_{k}": retrieval.recall_at(everything, k) for k in (5, 10)}
@@ -139,10 +142,14 @@ def _search(answerer: Answerer, data: TaskBatches, max_examples: int, pool: int)
 
 
 def _note(
-    outcome: Outcome, block: Sequence[Example], predictions: Sequence[Prediction], scores: Sequence[float | None]
+    outcome: Outcome,
+    block: Sequence[Example],
+    predictions: Sequence[Prediction],
+    scores: Sequence[float | None],
+    ranks: Sequence[int | None] = (),
 ) -> None:
-    for example, prediction, score in zip(block, predictions, scores, strict=True):
-        outcome.lines.append(Line.of(prediction, score))
+    for example, prediction, score, rank in zip(block, predictions, scores, ranks or [None] * len(block), strict=True):
+        outcome.lines.append(Line.of(prediction, score, rank))
         outcome.kinds.append(example.kind)
         outcome.pictures.append(str(example.pairs[0].image))
 
