@@ -144,7 +144,7 @@ def tensors(sizes: dict[str, Any], kind: str, answers: tuple[int, int]) -> Tenso
 Official = Callable[..., Tensors]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def official_tensors() -> Official:
     """``official_tensors(kind)``: a small official model; ``published=True``: one of the published size."""
 
@@ -153,6 +153,12 @@ def official_tensors() -> Official:
         return tensors(sizes, kind, answers or ((3129, 1533) if published else (9, 7)))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def small_sizes() -> dict[str, Any]:
+    """The JSON of the small model."""
+    return SMALL
 
 
 @pytest.fixture

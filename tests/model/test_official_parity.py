@@ -6,11 +6,11 @@ of the description: additive masks of -10000, exact GELU, norms with 1e-12 under
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -176,10 +176,23 @@ def batch(task: str, pairs: int = 1) -> Batch:
     )
 
 
-def imported(tensors: dict[str, Tensor], config: Path, folder: Path) -> Model:
-    torch.save(tensors, folder / "official.bin")
-    import_weights(folder / "official.bin", folder / "model", config=config)
-    return Model.load(folder / "model")
+Sizes = dict[str, Any]
+Imported = Callable[..., tuple[dict[str, Tensor], Model]]
+
+
+@pytest.fixture(scope="module")
+def imported(official_tensors: Official, small_sizes: Sizes, tmp_path_factory: pytest.TempPathFactory) -> Imported:
+    """``imported(kind)``: an official file's tensors and the model that was made of it; made once."""
+
+    @functools.cache
+    def make(kind: str = "tokens", fusion: str = "mul") -> tuple[dict[str, Tensor], Model]:
+        folder, tensors = tmp_path_factory.mktemp("official"), official_tensors(kind)
+        torch.save(tensors, folder / "official.bin")
+        (folder / "official.json").write_text(json.dumps(small_sizes | {"fusion_method": fusion}))
+        import_weights(folder / "official.bin", folder / "model", config=folder / "official.json")
+        return tensors, Model.load(folder / "model")
+
+    return make
 
 
 def double(tensors: dict[str, Tensor], *, leaves: bool = False) -> dict[str, Tensor]:
@@ -195,30 +208,25 @@ def close(got: Tensor, expected: Tensor, real: Tensor | None = None) -> None:
 
 
 @pytest.mark.parametrize("kind", ["tokens", "no tokens"])
-def test_every_task_head_says_what_the_original_says(
-    kind: str, official_tensors: Official, official_json: Path, tmp_path: Path
-) -> None:
-    t = official_tensors(kind)
-    m, sizes = imported(t, official_json, tmp_path), json.loads(official_json.read_text())
+def test_every_task_head_says_what_the_original_says(kind: str, imported: Imported, small_sizes: Sizes) -> None:
+    t, m = imported(kind)
     assert set(m.tasks) == set(ROWS)
     for task, row in ROWS.items():
         spec = m.tasks[task]
         b = batch(task, spec.pairs)
-        expected = original(double(t), sizes, b, row if kind == "tokens" else None).heads[spec.head]
+        expected = original(double(t), small_sizes, b, row if kind == "tokens" else None).heads[spec.head]
         close(m(b), expected, b.region_mask if spec.family == "grounding" else None)
 
 
-def test_the_streams_after_every_block_and_the_heads_that_no_task_reads(
-    official_tensors: Official, official_json: Path, tmp_path: Path
-) -> None:
-    t = official_tensors()
-    m, sizes = imported(t, official_json, tmp_path), json.loads(official_json.read_text())
+def test_the_streams_after_every_block_and_the_heads_that_no_task_reads(imported: Imported, small_sizes: Sizes) -> None:
+    t, m = imported()
     steps: list[tuple[Tensor, Tensor]] = []
-    for block in m.trunk.blocks:
-        block.register_forward_hook(lambda _module, _inputs, output: steps.append(output))
+    hooks = [block.register_forward_hook(lambda _m, _inputs, output: steps.append(output)) for block in m.trunk.blocks]
     b = batch("refcoco+")
-    expected = original(double(t), sizes, b, ROWS["refcoco+"])
+    expected = original(double(t), small_sizes, b, ROWS["refcoco+"])
     seen: TrunkOutput = m.streams(b)
+    for hook in hooks:
+        hook.remove()
     text_real = torch.cat([b.token_mask[:, :1], torch.ones(6, 1, dtype=torch.bool), b.token_mask[:, 1:]], 1)
     assert len(steps) == len(expected.steps) == 2
     for (text, image), (expected_text, expected_image) in zip(steps, expected.steps, strict=True):
@@ -234,13 +242,9 @@ def test_the_streams_after_every_block_and_the_heads_that_no_task_reads(
 
 
 @pytest.mark.parametrize("fusion", ["mul", "sum"])
-def test_a_pretraining_file_says_what_the_original_says(
-    fusion: str, official_tensors: Official, official_json: Path, tmp_path: Path
-) -> None:
-    sizes = json.loads(official_json.read_text()) | {"fusion_method": fusion}
-    official_json.write_text(json.dumps(sizes))
-    t = official_tensors("pretraining")
-    m, b = imported(t, official_json, tmp_path), batch("any captions at all")
+def test_a_pretraining_file_says_what_the_original_says(fusion: str, imported: Imported, small_sizes: Sizes) -> None:
+    (t, m), b = imported("pretraining", fusion), batch("any captions at all")
+    sizes = small_sizes | {"fusion_method": fusion}
     said, expected = m.pretraining_logits(b), original(double(t), sizes, b, None).heads
     close(said.words, expected["words"], b.token_mask)
     close(said.regions, expected["regions"], b.region_mask)
@@ -248,14 +252,12 @@ def test_a_pretraining_file_says_what_the_original_says(
 
 
 @pytest.mark.parametrize("task", ["gqa", "nlvr2", "snli_ve", "coco", "visual7w", "pretraining"])
-def test_gradients_are_the_originals(
-    task: str, official_tensors: Official, official_json: Path, tmp_path: Path
-) -> None:
-    t = official_tensors()
-    m, sizes = imported(t, official_json, tmp_path), json.loads(official_json.read_text())
+def test_gradients_are_the_originals(task: str, imported: Imported, small_sizes: Sizes) -> None:
+    t, m = imported()
+    m.zero_grad()
     leaves = double(t, leaves=True)
     b = batch("vqav2" if task == "pretraining" else task, 2 if task == "nlvr2" else 1)
-    heads = original(leaves, sizes, b, ROWS[b.task]).heads
+    heads = original(leaves, small_sizes, b, ROWS[b.task]).heads
     if task == "pretraining":
         real = torch.cat([b.token_mask[:, :1], b.token_mask], 1)
         said = m.pretraining_logits(b)
