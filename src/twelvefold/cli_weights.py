@@ -86,11 +86,14 @@ def weights_import(
 
 
 @app.command(name="export")
-def weights_export(folder: Path, file: Path, *, json: Json = False) -> int:
-    """Write a model under the official names, for the original code to load.
+def weights_export(
+    folder: Path, file: Path | None = None, *, hub: Path | None = None, name: str = "", json: Json = False
+) -> int:
+    """Write a model under the official names, for the original code to load, or as a folder for a model hub.
 
     ```
     twelvefold weights export models/published multi_task_model.bin
+    twelvefold weights export models/published --hub hub/published --name me/published
     ```
 
     A model that was imported and not trained since gives its file back, every entry bit for bit.
@@ -101,8 +104,20 @@ def weights_export(folder: Path, file: Path, *, json: Json = False) -> int:
         Folder of the model.
     file
         What to write: safetensors where it ends so, else as torch.save does.
+    hub
+        A folder to upload instead: weights, configuration, tokenizer and model card.
+    name
+        What it will be called there, for the card: user/name.
     """
+    from twelvefold.hub import write_hub_folder
     from twelvefold.weights import export_weights
+
+    if hub is not None and file is None:
+        made = write_hub_folder(folder, hub, name=name)
+        say(made, json, f"{made.folder}: {', '.join(made.files)}; {made.parameters:,} parameters")
+        return 0
+    if file is None or hub is not None:
+        raise TwelvefoldError("give either a file to write, or --hub and a folder")
 
     summary = export_weights(folder, file)
     zeros = f"; {len(summary.zeros)} that no output depends on are zero" if summary.zeros else ""

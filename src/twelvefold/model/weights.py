@@ -21,6 +21,8 @@ FORMAT = 1
 """Of ``model.json``; a file of another number was written by another version."""
 
 NAMES = "model.json"
+HUB_NAMES = "config.json"
+"""What ``model.json`` is called in a folder from a model hub."""
 TENSORS = "model.safetensors"
 
 
@@ -49,6 +51,8 @@ def describe(folder: Path) -> Description:
         TwelvefoldError: there is none, it can't be read, or another version wrote it.
     """
     path = folder / NAMES
+    if not path.exists() and (folder / HUB_NAMES).exists():
+        path = folder / HUB_NAMES
     try:
         said = json.loads(path.read_bytes())
         if isinstance(said, dict) and said.get("format") != FORMAT:

@@ -1,0 +1,145 @@
+"""Models as model hubs keep them: one folder with weights, configuration, tokenizer and card; and back by name.
+
+``load`` is ``twelvefold.load``: a folder, or a hub's ``user/name``, which is the one place here that opens the network.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment
+from tokenizers import BertWordPieceTokenizer
+
+from twelvefold.batches.text import VOCABULARY
+from twelvefold.model import Model, origin, weights
+from twelvefold.schema import TwelvefoldError
+from twelvefold.store import files
+
+FILES = (weights.HUB_NAMES, weights.TENSORS, "tokenizer.json", "vocab.txt", "README.md")
+
+MARKDOWN = Environment(autoescape=False, trim_blocks=True, lstrip_blocks=True)  # noqa: S701
+CARD = MARKDOWN.from_string(
+    """---
+library_name: twelvefold
+pipeline_tag: visual-question-answering
+tags: [vision-and-language, multi-task, vilbert]
+---
+
+# {{ name }}
+
+One two-stream vision-and-language model for {{ tasks | length }} tasks, {{ "{:,}".format(parameters) }} parameters.
+{% if came_from %}
+
+Made of the published file `{{ came_from.file }}` ({{ came_from.kind }}; xxh3_128 {{ came_from.digest }}).
+{% if came_from.fresh %}
+{{ came_from.fresh | length }} of its tensors were not in that file and are untrained.
+{% endif %}
+{% endif %}
+
+```python
+import twelvefold
+
+model = twelvefold.load("{{ name }}")
+```
+{% if tasks %}
+
+| task | family | head | outputs |
+|---|---|---|---|
+{% for task in tasks %}
+{% set count = outputs[task.head] or "one score" %}
+| {{ task.title }} (`{{ task.name }}`) | {{ task.family }} | `{{ task.head }}` | {{ count }} |
+{% endfor %}
+{% else %}
+
+It has no task heads: a start for training.
+{% endif %}
+
+It reads region features of {{ config.feature_size }} numbers and BERT's uncased word pieces, at most
+{{ config.max_positions }} a text. Its answers carry the biases of its training data; use it for research.
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HubSummary:
+    """What was written."""
+
+    folder: Path
+    files: tuple[str, ...]
+    parameters: int
+
+
+def write_hub_folder(model: Path, out: Path, *, name: str = "") -> HubSummary:
+    """Make a folder to upload of a model's folder. ``name``: ``user/name`` on the hub, for the card.
+
+    Raises:
+        TwelvefoldError: ``model`` holds no model, or ``out`` something else than a hub folder.
+    """
+    said, came_from = weights.describe(model), origin.read(model)
+    if out.exists() and not (out / weights.HUB_NAMES).exists() and any(out.iterdir()):
+        raise TwelvefoldError(f"{out} holds something else than a model; choose another folder")
+    parameters = sum(parameter.numel() for parameter in Model.load(model).parameters())
+    with files.atomic_folder(out) as folder:
+        shutil.copyfile(model / weights.TENSORS, folder / weights.TENSORS)
+        shutil.copyfile(model / weights.NAMES, folder / weights.HUB_NAMES)
+        shutil.copyfile(VOCABULARY, folder / "vocab.txt")
+        BertWordPieceTokenizer(str(VOCABULARY), lowercase=True).save(str(folder / "tokenizer.json"))
+        card = CARD.render(
+            name=name or out.name,
+            tasks=said.tasks,
+            outputs={head.name: len(head.outputs) for head in said.heads},
+            config=said.config,
+            parameters=parameters,
+            came_from=came_from,
+        )
+        files.write_text(folder / "README.md", card)
+    return HubSummary(out, FILES, parameters)
+
+
+def load(where: str | Path) -> Model:
+    """The model of a folder (of ours or of a hub), or of a hub by ``user/name``, in evaluation mode.
+
+    Raises:
+        TwelvefoldError: there is no such folder, nothing of that name on the hub, or what is there is no model.
+    """
+    folder = Path(where)
+    if folder.is_dir():
+        return Model.load(folder)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(where)) or str(where).startswith("."):
+        raise TwelvefoldError(f"no folder {where}; give a model's folder, or a name on the hub such as user/name")
+    return Model.load(_fetched(str(where)))
+
+
+def push(folder: Path, name: str, *, private: bool = False) -> str:
+    """Upload a hub folder as ``user/name``; its address. Whoever is logged in to the hub does it.
+
+    Raises:
+        TwelvefoldError: it is no hub folder, or the hub refuses.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    missing = [file for file in FILES if not (folder / file).is_file()]
+    if missing:
+        raise TwelvefoldError(f"{folder} lacks {', '.join(missing)}; make it with twelvefold weights export DIR --hub")
+    try:
+        HfApi().create_repo(name, private=private, exist_ok=True)
+        HfApi().upload_folder(repo_id=name, folder_path=folder, allow_patterns=list(FILES))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise TwelvefoldError(f"{folder} could not be uploaded as {name}: {error}") from error
+    return name
+
+
+def _fetched(name: str) -> Path:
+    """The folder of a hub's model on this machine, fetched where it isn't there yet."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(FILES)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise TwelvefoldError(f"no folder {name}, and the hub gives no model of that name: {reason}") from error
