@@ -58,7 +58,8 @@ def measure(kind: str, path: Path, folder: Path) -> None:
     written = done.bytes_written / 1e6
     print(
         f"{kind}: {done.pictures} pictures, {size:.0f} MB; cp {size / copied:.0f} MB/s; import reads {size / took:.0f} "
-        f"and writes {written / took:.0f} MB/s, {done.pictures / took:.0f} pictures/s, {worked / took:.0%} of a core"
+        f"and writes {written / took:.0f} MB/s, {done.pictures / took:.0f} pictures/s; {worked / took:.0%} of a core, "
+        f"{size / worked:.0f} MB read in a second of processor time"
     )
 
 

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from twelvefold.cli_output import Json, say
 from twelvefold.foreign.record import Boxes, Format
 
+if TYPE_CHECKING:
+    from twelvefold.features import ImportSummary
+
 SHOWN = 20
 """So many problems are shown to a person; JSON has all."""
-Flag = Annotated[bool, Parameter(negative="")]
+FORMAT = "What SOURCE is, where it can't be told."
+BOXES = "How SOURCE writes boxes, where it is not as its format has it."
+SIZES = "A table of picture sizes for VinVL's features, where none lies beside them."
+MATCH = "With --given: a data folder; each candidate box of its tasks takes the features of the box closest to it."
+NAME = "What to call this import, where two files have one name."
+GIVEN = "Features of given boxes, not of detected ones."
+FULL = "Keep float32 instead of half floats: twice the space."
+PROBABILITIES = "Keep the detector's class probabilities too, which pretraining wants."
 
 app = App(name="features", help="Bring in region features that other projects extracted.")
 
@@ -23,15 +33,15 @@ def features_import(
     out: Path,
     /,
     *,
-    format: Format = "auto",
+    format: Annotated[Format, Parameter(help=FORMAT)] = "auto",
     source: str = "",
-    given: Flag = False,
-    full: Flag = False,
-    class_probs: Flag = False,
-    boxes: Boxes | None = None,
-    sizes: Path | None = None,
-    match: Path | None = None,
-    name: str = "",
+    given: Annotated[bool, Parameter(help=GIVEN, negative="")] = False,
+    full: Annotated[bool, Parameter(help=FULL, negative="")] = False,
+    class_probs: Annotated[bool, Parameter(help=PROBABILITIES, negative="")] = False,
+    boxes: Annotated[Boxes | None, Parameter(help=BOXES)] = None,
+    sizes: Annotated[Path | None, Parameter(help=SIZES)] = None,
+    match: Annotated[Path | None, Parameter(help=MATCH)] = None,
+    name: Annotated[str, Parameter(help=NAME)] = "",
     resume: bool = True,
     json: Json = False,
 ) -> int:
@@ -52,24 +62,8 @@ def features_import(
         or a folder of .npy files.
     out
         Folder for the stores `detected` and `given`.
-    format
-        What SOURCE is, where it can't be told.
     source
         Whose pictures these are, where their names don't tell: coco, vg, gqa, visual7w, flickr30k, nlvr2, or your own.
-    given
-        Features of given boxes, not of detected ones.
-    full
-        Keep float32 instead of half floats: twice the space.
-    class_probs
-        Keep the detector's class probabilities too, which pretraining wants.
-    boxes
-        How SOURCE writes boxes, where it is not as its format has it: corners, xywh or unit.
-    sizes
-        A table of picture sizes for VinVL's features, where none lies beside them.
-    match
-        With --given: a data folder; each candidate box of its tasks takes the features of the box closest to it.
-    name
-        What to call this import, where two files have one name.
     resume
         `--no-resume` begins this file anew.
     """
@@ -89,6 +83,11 @@ def features_import(
         name=name,
         resume=resume,
     )
+    say(done, json, _lines(done))
+    return 1 if done.refused else 0
+
+
+def _lines(done: ImportSummary) -> str:
     rate = f"in {done.seconds:.0f} s" if done.seconds else "already there"
     lines = [
         f"{done.store}: {done.pictures:,} pictures, {done.regions:,} regions from {done.records:,} records, {rate}",
@@ -100,5 +99,4 @@ def features_import(
         lines += [f"{what}: {problem}" for problem in problems[:SHOWN]]
         if len(problems) > SHOWN:
             lines.append(f"{what}: {len(problems) - SHOWN:,} more (--json lists all)")
-    say(done, json, "\n".join(lines))
-    return 1 if done.refused else 0
+    return "\n".join(lines)

@@ -156,7 +156,7 @@ def import_features(
     if (out / "extract.json").exists():
         raise TwelvefoldError(f"{out} holds regions that `twelvefold extract` made; choose another folder")
     with lock_folder(out):
-        job = _begin(out, "given" if given else "detected", name or _name(file), asked, wanted, resume)
+        job = _begin(out, "given" if given else "detected", _name(file, name), asked, wanted, resume)
         worked = not (job.blocks and job.blocks[-1].last)
         if worked:
             _work(job, records)
@@ -164,9 +164,13 @@ def import_features(
     return _summary(job, records, store, time.monotonic() - began if worked else 0.0)
 
 
-def _name(file: Path) -> str:
+def _name(file: Path, asked: str) -> str:
+    """What an import, its notes and its shards are called."""
     whole = file.parent if file.name == "data.mdb" else file
-    return re.sub(r"[^\w.+-]", "_", whole.resolve().name.removesuffix(".lmdb").removesuffix(".tsv"))
+    name = asked or re.sub(r"[^\w.+-]", "_", whole.resolve().name.removesuffix(".lmdb").removesuffix(".tsv"))
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise TwelvefoldError(f"an import is called by letters, digits and . _ + - (--name), got {name!r}")
+    return name
 
 
 def _begin(out: Path, store: str, name: str, asked: Asked, candidates: Candidates, resume: bool) -> Import:

@@ -114,6 +114,14 @@ def test_another_file_of_the_name_or_other_settings_are_refused(foreign: Any, tm
     assert import_features(path, tmp_path / "out", full=True, resume=False).pictures == 1
 
 
+def test_an_import_s_name_is_no_path(foreign: Any, tmp_path: Path) -> None:
+    path = foreign.write_lmdb(tmp_path / "some of mine", {"n1": foreign.picture(1)})
+    for name in ("../up", "a/b", "-x"):
+        with pytest.raises(TwelvefoldError, match="an import is called by letters"):
+            import_features(path, tmp_path / "out", name=name)
+    assert import_features(path / "data.mdb", tmp_path / "out").name == "some_of_mine"
+
+
 def test_several_files_fill_one_store_whatever_their_order(foreign: Any, tmp_path: Path) -> None:
     coco = foreign.write_lmdb(tmp_path / "a_coco", {"1": foreign.picture(1)})
     vg = foreign.write_lmdb(tmp_path / "b_vg", {"1": foreign.picture(2), "2": foreign.picture(3)})
