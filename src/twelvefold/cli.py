@@ -16,7 +16,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from twelvefold import cli_audit, cli_clean, cli_data, cli_detector, cli_features, cli_submit, cli_weights
+from twelvefold import cli_audit, cli_clean, cli_data, cli_detector, cli_features, cli_fetch, cli_submit, cli_weights
 from twelvefold.cli_output import Json, out_console, say
 from twelvefold.schema import Split, TwelvefoldError
 
@@ -44,6 +44,7 @@ app.command(cli_data.datasets)
 app.command(cli_data.doctor)
 app.command(cli_weights.app)
 app.command(cli_submit.submit)
+app.command(cli_fetch.fetch)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -21,7 +21,7 @@ import xxhash
 
 from twelvefold.schema import TwelvefoldError
 
-_CHUNK = 1 << 20
+CHUNK = 1 << 20
 
 
 @contextmanager
@@ -55,6 +55,21 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Put ``data`` at ``path``, atomically."""
     with atomic_file(path) as file:
         file.write(data)
+
+
+def put_in_place(part: Path, path: Path) -> None:
+    """Have a whole file on the same disk, written piece by piece under another name, take the place of ``path``.
+
+    Raises:
+        TwelvefoldError: the folder can't be written; ``part`` then stays where it is.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _flush(part)
+        part.replace(path)
+        _flush(path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -169,7 +184,7 @@ def digest_file(path: Path) -> str:
     state = xxhash.xxh3_128()
     try:
         with Path(path).open("rb") as file:
-            while chunk := file.read(_CHUNK):
+            while chunk := file.read(CHUNK):
                 state.update(chunk)
     except OSError as error:
         raise TwelvefoldError(f"can't read {path}: {error.strerror}") from error
