@@ -117,7 +117,7 @@ def import_weights(
         TwelvefoldError: the file can't be read; tensors are missing, unknown or of another shape (all listed); the
             JSON contradicts the file; an answer list is of another length than its head.
     """
-    if out.exists() and not (out / weights.NAMES).exists() and any(out.iterdir()):
+    if out.exists() and not (out / weights.NAMES).exists() and (out.is_file() or any(out.iterdir())):
         raise TwelvefoldError(f"{out} holds something else than a model; choose another folder")
     found = read_official(file)
     tensors, notes = found.tensors, found.notes
@@ -139,25 +139,8 @@ def import_weights(
     if fresh:
         ours |= _drawn(sizes, tasks, heads, rows, seed, fresh)
         notes.append(f"{len(fresh)} of our tensors are not in the file and were drawn anew, seed {seed}")
-    summary = ImportSummary(
-        folder=out,
-        file=file.name,
-        digest=files.digest_file(file),
-        kind=found.kind,
-        entries=len(tensors),
-        parameters=sum(tensor.numel() for name, tensor in tensors.items() if name not in plan.tied),
-        tasks=tuple(task.name for task in tasks),
-        heads={head.name: len(head.outputs) or 1 for head in heads},
-        answers=named,
-        used=tuple(plan.used),
-        tied=tuple(plan.tied),
-        carried=tuple(plan.carried),
-        unknown=tuple(plan.unknown),
-        fresh=tuple(fresh),
-        set_aside=found.set_aside,
-        notes=tuple(notes + plan.notes),
-    )
     description = weights.Description(config=sizes, tasks=tasks, heads=heads, task_tokens=list(rows))
+    summary = _summary(file, out, found, plan, description, named, fresh)
     _write(summary, description, ours, tensors)
     return summary
 
@@ -196,7 +179,9 @@ def _plan(
         plan.missing |= {name: shape for name in names if name not in tensors}
         wrong = [name for name in there if list(tensors[name].shape) != shape]
         plan.wrong += [f"shape: {name} is {list(tensors[name].shape)}, wanted {shape}" for name in wrong]
-        if len(there) == parts and not wrong:
+        if 0 < len(there) < parts:  # half a layer can't be drawn anew beside the other half
+            plan.wrong.append(f"incomplete: {', '.join(there)} without {', '.join({*names} - {*there})}")
+        elif there and not wrong:
             plan.sources[place.ours] = names
         plan.used += there
     if words == DECODER and WORDS in tensors:
@@ -226,6 +211,35 @@ def _ours(plan: _Plan, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         found = [tensors[part].detach().float() for part in parts]
         ours[name] = (found[0] if len(found) == 1 else torch.cat(found)).contiguous()
     return ours
+
+
+def _summary(
+    file: Path,
+    out: Path,
+    found: Found,
+    plan: _Plan,
+    said: weights.Description,
+    named: dict[str, int],
+    fresh: Sequence[str],
+) -> ImportSummary:
+    return ImportSummary(
+        folder=out,
+        file=file.name,
+        digest=files.digest_file(file),
+        kind=found.kind,
+        entries=len(found.tensors),
+        parameters=sum(tensor.numel() for name, tensor in found.tensors.items() if name not in plan.tied),
+        tasks=tuple(task.name for task in said.tasks),
+        heads={head.name: len(head.outputs) or 1 for head in said.heads},
+        answers=named,
+        used=tuple(plan.used),
+        tied=tuple(plan.tied),
+        carried=tuple(plan.carried),
+        unknown=tuple(plan.unknown),
+        fresh=tuple(fresh),
+        set_aside=found.set_aside,
+        notes=tuple(found.notes + plan.notes),
+    )
 
 
 def _drawn(
