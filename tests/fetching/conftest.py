@@ -40,11 +40,11 @@ class Handler(BaseHTTPRequestHandler):
         how, _, number = (site.plan.pop(0) if site.plan else "well").partition(":")
         self.close_connection = True
         if how == "status":
-            self.answer(int(number), b"no", {})
+            self.answer(int(number), b"", {})
             return
         body = site.files.get(self.path)
         if body is None:
-            self.answer(404, b"none here", {})
+            self.answer(404, b"", {})
             return
         if how == "html":
             self.answer(200, b"<html>log in</html>", {"Content-Type": "text/html; charset=utf-8"})

@@ -217,3 +217,11 @@ def test_no_other_module_opens_the_network() -> None:
     ranks = "training/ranks.py"  # asks this machine for a free port, over which its own processes meet
     hub = "hub.py"  # twelvefold.load with a name on a model hub, and push
     assert found - {ranks, hub} == {"fetching/download.py"}
+
+
+def test_the_page_shows_commands_and_names_that_there_are() -> None:
+    lines = re.findall(r"^    twelvefold (fetch .*)$", (ROOT / "docs" / "fetch.md").read_text(), re.MULTILINE)
+    assert len(lines) >= 4
+    for line in lines:
+        _, bound, _ = cli.app.parse_args(line.split(), exit_on_error=False, print_error=False)
+        shipped().named(bound.args)

@@ -30,6 +30,7 @@ from twelvefold.submit import submit
 from twelvefold.training.recipe import Recipe
 from twelvefold.world.write import world
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "submissions.md"
 WRONG_BOX = (0.0, 0.0, 1.0, 1.0)
 
 
@@ -376,3 +377,30 @@ def test_vqas_test_dev_is_a_part_of_what_was_predicted(run: Path, data: Path, tm
     assert [r["question_id"] for r in json.loads(out.read_text())] == sorted(
         question["question_id"] for question in official["questions"]
     )
+
+
+@pytest.mark.parametrize("form", ["publishers", "original"])
+def test_searches_without_their_ranks_are_refused(run: Path, data: Path, tmp_path: Path, form: Any) -> None:
+    own = tmp_path / "run"
+    own.mkdir()
+    (own / "recipe.toml").write_bytes((run / "recipe.toml").read_bytes())
+    lines = [of(line, rank=None) for line in predictions.read(predictions.file_of(run, "coco", "test"))]
+    predictions.write(predictions.file_of(own, "coco", "test"), lines)
+    with pytest.raises(TwelvefoldError, match=r"remove the run's scores/\*/coco\.json and evaluate again"):
+        submit(own, "coco", tmp_path / "out", data=data, form=form)
+
+
+def test_the_page_shows_the_commands_and_rows_as_they_are(run: Path, data: Path, tmp_path: Path) -> None:
+    page = PAGE.read_text()
+    for line in re.findall(r"^    twelvefold (submit .*)$", page, re.MULTILINE):
+        cli.app.parse_args(line.split(), exit_on_error=False, print_error=False)
+    shown: dict[str, str] = {}
+    for tasks, row in re.findall(r"^\| ([a-z0-9_+, ]+) \| [^|]+ \| `([^`]+)`", page, re.MULTILINE):
+        shown.update(dict.fromkeys(tasks.split(", "), row))
+    assert set(shown) == set(datasets.NAMES)
+    for task, row in shown.items():
+        first = written(run, data, task, tmp_path).strip("[\n").split("\n")[0].rstrip(",")
+        (tmp_path / "out" / task).unlink()
+        keys = re.compile(r'"(\w+)":')
+        assert keys.findall(row) == keys.findall(first), task
+        assert row.count(",") == first.count(",") or task not in ("nlvr2", "gqa")

@@ -212,10 +212,20 @@ def _candidate_ids(module: Any, asked: Asked) -> dict[str, list[int]]:
 
 def _found(example: Example, line: Line) -> dict[str, Any]:
     caption = int(example.id) if example.id.isdecimal() else example.id
-    return {"caption": caption, "rank": line.rank, "images": [ranked.name for ranked in line.ranked]}
+    return {"caption": caption, "rank": _rank(line), "images": [ranked.name for ranked in line.ranked]}
+
+
+def _rank(line: Line) -> int:
+    if line.rank is None:
+        raise TwelvefoldError(
+            f"{line.task}: caption {line.id!r} has no rank and but a few pictures: an older version wrote these "
+            f"predictions; remove the run's scores/*/{line.task}.json and evaluate again"
+        )
+    return line.rank
 
 
 def _positions(places: Mapping[str, int], example: Example, line: Line) -> list[int]:
+    _rank(line)
     unknown = [ranked.name for ranked in line.ranked if ranked.name not in places]
     if unknown:
         raise TwelvefoldError(
