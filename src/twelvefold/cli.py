@@ -16,7 +16,17 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from twelvefold import cli_audit, cli_clean, cli_data, cli_detector, cli_features, cli_fetch, cli_submit, cli_weights
+from twelvefold import (
+    cli_audit,
+    cli_clean,
+    cli_data,
+    cli_detector,
+    cli_extract,
+    cli_features,
+    cli_fetch,
+    cli_submit,
+    cli_weights,
+)
 from twelvefold.cli_output import Json, out_console, say
 from twelvefold.schema import Split, TwelvefoldError
 
@@ -39,6 +49,7 @@ app = App(
 app.command(cli_detector.app)
 app.command(cli_audit.app)
 app.command(cli_clean.app)
+app.command(cli_extract.extract)
 app.command(cli_features.app)
 app.command(cli_data.datasets)
 app.command(cli_data.doctor)
@@ -109,59 +120,6 @@ def world(out: Path, *, images: int = 2000, seed: int = 0, workers: int = 0, jso
     done = f"written in {summary.seconds:.0f} s" if summary.made else "already there"
     say(summary, json, f"{summary.folder}: {images:,} pictures, {examples:,} examples, {done}")
     return 0
-
-
-@app.command
-def extract(
-    data: DataFolder,
-    out: Path,
-    *,
-    processes: int = 2,
-    weights: Path | None = None,
-    max_regions: int = 16,
-    resume: bool = True,
-    skip_bad: bool = False,
-    json: Json = False,
-) -> int:
-    """Look at every picture of a data folder once and store its regions. Stop it anywhere; a second call goes on.
-
-    ```
-    twelvefold extract data/world regions/world
-    ```
-
-    Exit code 1 where some pictures could not be read; they are listed in OUT/unreadable.json.
-
-    Parameters
-    ----------
-    out
-        Folder for the stores `detected` and `given`.
-    processes
-        Processes on this machine; under torchrun, of each rank.
-    weights
-        A detector of your own.
-    max_regions
-        Regions kept per picture, best first.
-    resume
-        `--no-resume` begins anew.
-    skip_bad
-        Pass over malformed records of the tasks that give boxes.
-    """
-    from twelvefold.extract import extract as work
-
-    summary = work(
-        data,
-        out,
-        processes=processes,
-        weights=weights,
-        max_regions=max_regions,
-        resume=resume,
-        skip_bad=skip_bad,
-    )
-    rate = f", {summary.pictures_per_second:.0f} pictures/s" if summary.looked_at else ", already there"
-    text = f"{out}: {summary.pictures:,} pictures, {summary.regions:,} regions, {summary.given_regions:,} given{rate}"
-    unreadable = [f"unreadable: {key}: {reason}" for key, reason in summary.unreadable.items()]
-    say(summary, json, "\n".join([text, *unreadable[:20]]))
-    return 1 if summary.unreadable else 0
 
 
 @app.command

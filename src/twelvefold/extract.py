@@ -1,4 +1,4 @@
-"""``twelvefold extract``: look at every picture of a data folder once and keep what the detector saw.
+"""``twelvefold extract``: look at every picture of a folder once and keep what the detector saw.
 
 Two stores come out: ``detected/`` (regions found, best first) and ``given/`` (features of the candidate boxes that
 Visual7W, GuessWhat ... bring along, in their order). Paper: section 3, image regions; section 4.1 for given boxes.
@@ -22,33 +22,27 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
-from twelvefold.datasets import NAMES
-from twelvefold.datasets.images import given_boxes, image_files
 from twelvefold.datasets.records import BadRecords
-from twelvefold.pictures import RGB, PictureError, open_picture
+from twelvefold.pictures import BROKEN, RGB, PictureError, open_picture
 from twelvefold.progress import Counter, counting
-from twelvefold.schema import ImageKey, Regions, TwelvefoldError
-from twelvefold.store.files import digest_file, digest_value, lock_folder, read_json, remove_leftovers, write_json
+from twelvefold.schema import Regions, TwelvefoldError
+from twelvefold.store.files import digest_value, lock_folder, read_json, remove_leftovers, write_json
 from twelvefold.store.regions import MANIFEST, RegionStore, ShardWriter, finish_store, read_head
-from twelvefold.vision.detector import MAX_REGIONS, Arithmetic, Detector, best_arithmetic
-from twelvefold.vision.pictures import working_size
+from twelvefold.vision.detector import MAX_REGIONS, Arithmetic, best_arithmetic
+from twelvefold.vision.detectors import OWN, load_detector
+from twelvefold.vision.region_detector import RegionDetector
+from twelvefold.vision.shots import Shot, Tasks, all_boxes, parts, plan
+from twelvefold.vision.x152 import REGIONS
 from twelvefold.workers import pool
 
 BLOCK = 256
 """Pictures in a block: two to ten seconds of work, what a kill costs at most."""
-BATCH = 8
-"""Pictures in a pass: the fastest on a CPU (33 to 54 pictures a second at 8, fewer at 1 and at 32)."""
 PATIENCE_SECONDS = 1800.0
 """How long rank 0 waits for another rank to finish its next block."""
 STORES = ("detected", "given")
-
-Boxes = NDArray[np.float32]
-Tasks = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,32 +66,23 @@ class ExtractSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
-    """One photograph: a file, its digest, the keys it is known by, and the boxes asked about under each (or None)."""
-
-    path: Path
-    digest: str
-    keys: tuple[ImageKey, ...]
-    asked: tuple[Boxes | None, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Setting:
-    """What every process needs to know, and what regions depend on."""
+    """What every process needs to know, and what regions depend on. ``max_regions``: None takes the detector's own."""
 
     root: Path
     out: Path
     weights: Path | None
-    max_regions: int
+    max_regions: int | None
     arithmetic: Arithmetic
     digest: str = ""
+    name: str = OWN
 
-    def detector(self) -> Detector:
+    def detector(self) -> RegionDetector:
         """The detector, the same in every process.
 
         Raises: TwelvefoldError where the weight file is no longer the one that the extraction began with.
         """
-        loaded = Detector.load(self.weights, max_regions=self.max_regions, arithmetic=self.arithmetic)
+        loaded = load_detector(self.name, self.weights, max_regions=self.max_regions, arithmetic=self.arithmetic)
         if self.digest not in ("", loaded.digest):
             raise TwelvefoldError("the detector's weight file was exchanged during the extraction; call it again")
         return loaded
@@ -108,16 +93,20 @@ def extract(
     out: Path,
     *,
     processes: int = 2,
+    detector: str = OWN,
     weights: Path | None = None,
     tasks: Tasks | None = None,
-    max_regions: int = MAX_REGIONS,
+    boxes: Path | None = None,
+    max_regions: int | None = None,
     resume: bool = True,
     skip_bad: bool = False,
 ) -> ExtractSummary:
-    """Look at every picture of the data folder ``images`` and leave the stores ``detected`` and ``given`` in ``out``.
+    """Look at every picture of ``images`` and leave the stores ``detected`` and ``given`` in ``out``.
 
-    ``weights``: a detector of your own; None takes the package's. ``tasks``: whose given boxes are kept (None: all),
-    with the options of their readers.
+    ``images``: a data folder, or a plain folder of photographs. ``detector``, ``weights``: one of
+    ``vision.detectors.NAMES`` and its weight file; None takes the package's. ``tasks``: whose given boxes are kept
+    (None: all), with the options of their readers. ``boxes``: a JSON file of boxes to be asked about instead
+    (:func:`twelvefold.vision.shots.boxes_of_file`).
     ``skip_bad`` passes over malformed records of theirs. An interrupted call goes on when repeated; ``resume=False``
     begins anew. Under ``torchrun`` every rank takes its share of the blocks and rank 0 finishes. Unreadable pictures
     are left out and listed, with the reason, in ``unreadable.json`` and in the stores' ``info``.
@@ -127,60 +116,40 @@ def extract(
     if processes < 1:
         raise TwelvefoldError(f"extraction needs at least one process, got processes={processes}")
     rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    setting = Setting(Path(images), Path(out), weights, max_regions, best_arithmetic())
-    setting = replace(setting, digest=setting.detector().digest)
+    arithmetic: Arithmetic = best_arithmetic() if detector == OWN else "float32"
+    setting = Setting(Path(images), Path(out), weights, max_regions, arithmetic, name=detector)
+    ready = setting.detector()
+    setting = replace(setting, digest=ready.digest)
     began = time.monotonic()
-    shots = plan(setting.root, tasks, BadRecords(skip=skip_bad))
+    shots = plan(setting.root, tasks, BadRecords(skip=skip_bad), boxes)
     blocks = [shots[i : i + BLOCK] for i in range(0, len(shots), BLOCK)]
     with lock_folder(setting.out) if rank == 0 else nullcontext():
-        about = _about(setting, shots)
+        about = _about(setting, ready, shots)
         _settle(setting.out, about, first=rank == 0, resume=resume, ranks=ranks)
         todo = [n for n in range(rank, len(blocks), ranks) if not _mark(setting.out, n).exists()]
-        _work(setting, blocks, todo, processes)
+        _work(setting, ready, blocks, todo, processes)
         looked_at = sum(len(blocks[n]) for n in todo)
         if rank == 0:
             _wait_for_others(setting.out, len(blocks))
-            return _finish(setting, about, len(blocks), looked_at, began)
+            return _finish(setting, ready.kinds, about, len(blocks), looked_at, began)
     took = time.monotonic() - began
     return ExtractSummary(
         setting.out / "detected", setting.out / "given", 0, 0, 0, {}, looked_at, took, about["arithmetic"]
     )
 
 
-def plan(root: Path, tasks: Tasks | None = None, bad: BadRecords | None = None) -> list[Shot]:
-    """Every photograph of the data folder once, in the order of its first key.
-
-    Raises: TwelvefoldError where there is no picture.
-    """
-    files = image_files(root)
-    if not files:
-        raise TwelvefoldError(
-            f"no pictures under {root / 'images'}; make a world there, or bring the datasets' pictures"
-        )
-    there: Tasks = {name: {} for name in NAMES if (root / name).is_dir()}
-    asked = given_boxes(root, there if tasks is None else tasks, bad=bad)
-    same: dict[str, list[ImageKey]] = {}
-    for key in sorted(files):
-        same.setdefault(digest_file(files[key]), []).append(key)
-    return [
-        Shot(files[keys[0]], digest, tuple(keys), tuple(_boxes(asked.get(key)) for key in keys))
-        for digest, keys in same.items()
-    ]
-
-
-def _boxes(boxes: NDArray[Any] | None) -> Boxes | None:
-    return None if boxes is None else np.asarray(boxes, np.float32).reshape(-1, 4)
-
-
-def _about(setting: Setting, shots: Sequence[Shot]) -> dict[str, Any]:
+def _about(setting: Setting, ready: RegionDetector, shots: Sequence[Shot]) -> dict[str, Any]:
     """What the regions depend on: kept in the stores, and compared before an extraction goes on."""
     pictures = [[shot.digest, *(str(key) for key in shot.keys)] for shot in shots]
     boxes = [[None if b is None else b.tolist() for b in shot.asked] for shot in shots]
+    default = MAX_REGIONS if setting.name == OWN else REGIONS
+    named = {} if setting.name == OWN else {"detector_name": setting.name}
     return {
+        **named,
         "detector": setting.digest,
         "arithmetic": setting.arithmetic,
-        "max_regions": setting.max_regions,
-        "batch": BATCH,
+        "max_regions": default if setting.max_regions is None else setting.max_regions,
+        "batch": ready.batch,
         "block": BLOCK,
         "pictures": digest_value(pictures),
         "given_boxes": digest_value(boxes),
@@ -217,14 +186,15 @@ def _settle(out: Path, about: Mapping[str, Any], *, first: bool, resume: bool, r
             remove_leftovers(folder)
 
 
-def _work(setting: Setting, blocks: Sequence[Sequence[Shot]], todo: Sequence[int], processes: int) -> None:
+def _work(
+    setting: Setting, ready: RegionDetector, blocks: Sequence[Sequence[Shot]], todo: Sequence[int], processes: int
+) -> None:
     """Do the blocks of ``todo``, in this process or in several."""
     with counting(what="pictures looked at", total=sum(len(blocks[n]) for n in todo)) as bar:
         if processes == 1 or len(todo) < 2:
-            detector = setting.detector()
             with _one_thread():
                 for number in todo:
-                    extract_block(setting, detector, number, blocks[number])
+                    extract_block(setting, ready, number, blocks[number])
                     bar.advance(len(blocks[number]))
         else:
             _work_in_pool(setting, blocks, todo, min(processes, len(todo)), bar)
@@ -263,7 +233,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-_mine: tuple[Setting, Detector] | None = None
+_mine: tuple[Setting, RegionDetector] | None = None
 """Setting and detector of a worker process, made once when it begins."""
 
 
@@ -279,11 +249,11 @@ def _block_of_mine(number: int, shots: Sequence[Shot]) -> None:
     extract_block(*_mine, number, shots)
 
 
-def extract_block(setting: Setting, detector: Detector, number: int, shots: Sequence[Shot]) -> None:
+def extract_block(setting: Setting, detector: RegionDetector, number: int, shots: Sequence[Shot]) -> None:
     """Look at the pictures of one block and write its two shards, then the mark that says it is done."""
     unreadable: dict[str, str] = {}
     seen: dict[int, tuple[Regions, Regions]] = {}
-    for batch in _batches(shots):
+    for batch in _batches(shots, detector):
         readable: list[tuple[int, RGB]] = []
         for i in batch:
             try:
@@ -292,58 +262,40 @@ def extract_block(setting: Setting, detector: Detector, number: int, shots: Sequ
                 reason = str(error).replace(f"{setting.root}{os.sep}", "")
                 unreadable.update({str(key): reason for key in shots[i].keys})
         if readable:
-            asked = [_all_boxes(shots[i]) for i, _ in readable]
+            asked = [all_boxes(shots[i]) for i, _ in readable]
             answers = detector.detect_with([picture for _, picture in readable], asked)
             seen.update({i: pair for (i, _), pair in zip(readable, answers, strict=True)})
-    kinds = len(detector.words.kinds)
+    kinds = len(detector.kinds)
     writers = [
         ShardWriter(setting.out / store / _shard(number), feature_size=detector.feature_size, kinds=kinds)
         for store in STORES
     ]
     with writers[0] as found, writers[1] as given:
         for i in sorted(seen):
-            for key, part in zip(shots[i].keys, _parts(shots[i], seen[i][1]), strict=True):
+            for key, part in zip(shots[i].keys, parts(shots[i], seen[i][1]), strict=True):
                 found.add(key, seen[i][0])
                 if part is not None:
                     given.add(key, part)
     write_json(_mark(setting.out, number), {"unreadable": dict(sorted(unreadable.items()))})
 
 
-def _batches(shots: Sequence[Shot]) -> Iterator[list[int]]:
-    """Places of pictures that share a working size, eight at a time: a function of the block's files alone."""
+def _batches(shots: Sequence[Shot], detector: RegionDetector) -> Iterator[list[int]]:
+    """Places of pictures that share a working size, a pass at a time: a function of the block's files alone."""
     by_size: dict[tuple[int, int], list[int]] = {}
     for i, shot in enumerate(shots):
-        by_size.setdefault(_size_on_disk(shot.path), []).append(i)
+        by_size.setdefault(_size_on_disk(shot.path, detector), []).append(i)
     for _, places in sorted(by_size.items()):
-        for start in range(0, len(places), BATCH):
-            yield places[start : start + BATCH]
+        for start in range(0, len(places), detector.batch):
+            yield places[start : start + detector.batch]
 
 
-def _size_on_disk(path: Path) -> tuple[int, int]:
+def _size_on_disk(path: Path, detector: RegionDetector) -> tuple[int, int]:
     """The working size that the file's header promises; (0, 0) where it can't be read, to be found out later."""
     try:
         with Image.open(path) as picture:
-            return working_size(*picture.size)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            return detector.working_size(*picture.size)
+    except (*BROKEN, Image.DecompressionBombError):
         return (0, 0)
-
-
-def _all_boxes(shot: Shot) -> Boxes:
-    """The boxes of all keys of a photograph, one after the other."""
-    return np.concatenate([np.zeros((0, 4), np.float32), *(boxes for boxes in shot.asked if boxes is not None)])
-
-
-def _parts(shot: Shot, given: Regions) -> Iterator[Regions | None]:
-    """What was asked about under each key: the rows of ``_all_boxes``, shared out again."""
-    start = 0
-    for boxes in shot.asked:
-        if boxes is None:
-            yield None
-            continue
-        rows = slice(start, start + len(boxes))
-        probabilities = None if given.class_probs is None else given.class_probs[rows]
-        yield Regions(given.boxes_px[rows], given.features[rows], given.width, given.height, probabilities)
-        start += len(boxes)
 
 
 def _wait_for_others(out: Path, blocks: int) -> None:
@@ -362,19 +314,20 @@ def _wait_for_others(out: Path, blocks: int) -> None:
             time.sleep(0.2)
 
 
-def _finish(setting: Setting, about: dict[str, Any], blocks: int, looked_at: int, began: float) -> ExtractSummary:
+def _finish(
+    setting: Setting, kinds: tuple[str, ...], about: dict[str, Any], blocks: int, looked_at: int, began: float
+) -> ExtractSummary:
     """Write the stores' manifests and the list of unreadable pictures."""
     unreadable: dict[str, str] = {}
     for number in range(blocks):
         unreadable.update(read_json(_mark(setting.out, number))["unreadable"])
     shards = [_shard(number) for number in range(blocks)]
-    words = setting.detector().words
     info = {**about, "unreadable": unreadable}
     folders = [setting.out / name for name in STORES]
     if looked_at or not all((folder / MANIFEST).exists() for folder in folders):
         write_json(setting.out / "unreadable.json", unreadable)
         for folder in folders:
-            finish_store(folder, shards, info=info, kinds=words.kinds)
+            finish_store(folder, shards, info=info, kinds=kinds)
     stores = [RegionStore.open(folder) for folder in folders]
     regions = [sum(read_head(store.folder / shard).regions for shard in shards) for store in stores]
     return ExtractSummary(

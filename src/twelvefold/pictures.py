@@ -6,17 +6,31 @@ The one place that opens pictures: the detector looks at what it gives, and spli
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from twelvefold.schema import TwelvefoldError
 
 MAX_PIXELS = 80_000_000
 """Most pixels of a picture that is decoded: a 240 MB bitmap. Larger ones are taken for decompression bombs."""
+
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, TypeError)
+"""What Pillow raises on broken files: its decoders the first four, its reader of EXIF the others."""
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture upright, by its EXIF orientation; 1 is upright, other numbers mean nothing."""
 
 RGB = NDArray[np.uint8]
 """(H, W, 3), upright."""
@@ -44,15 +58,24 @@ def open_picture(source: Path | bytes) -> RGB:
                     size = f"{picture.width} x {picture.height}"
                     raise PictureError(f"{name}: {size} pixels are more than {MAX_PIXELS:,}; make the picture smaller")
                 picture.load()
-                return np.asarray(converted(ImageOps.exif_transpose(picture)))
+                return np.asarray(converted(upright(picture)))
     except FileNotFoundError as error:
         raise PictureError(f"{name}: no such file") from error
     except UnidentifiedImageError as error:
         raise PictureError(f"{name}: not a picture in a format that Pillow knows") from error
     except Image.DecompressionBombError as error:
         raise PictureError(f"{name}: larger than any picture that is read ({error})") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise on broken files
+    except BROKEN as error:
         raise PictureError(f"{name}: can't be decoded, truncated or damaged ({error})") from error
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """The picture turned as its EXIF orientation says.
+
+    Not Pillow's ``exif_transpose``: it writes the whole EXIF anew, and so fails where any entry of it is damaged.
+    """
+    turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    return picture if turn is None else picture.transpose(turn)
 
 
 def converted(picture: Image.Image) -> Image.Image:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from twelvefold import pictures
 from twelvefold.pictures import PictureError, open_picture
@@ -64,6 +64,33 @@ def test_exif_orientation_turns_the_picture_upright() -> None:
     assert picture.shape == (20, 10, 3)
     assert picture[2].mean() > 250
     assert picture[-2].mean() < 5
+
+
+def test_damage_elsewhere_in_the_exif_costs_nothing() -> None:
+    exif = Image.Exif()
+    exif[0x0100], exif[0x0112] = 24, 6  # width, orientation
+    data = bytearray(saved(Image.new("RGB", (8, 6)), "JPEG", exif=exif))
+    entry = data.index(b"\x01\x00\x00\x04", data.index(b"Exif"))
+    data[entry + 3] = 2  # the width is a text now
+    assert open_picture(bytes(data)).shape == (8, 6, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_as_pillow_turns_it(orientation: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (5, 8, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(Image.fromarray(noise), exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    np.testing.assert_array_equal(open_picture(data), np.asarray(expected))
+
+
+def test_of_an_animation_the_first_picture_is_seen() -> None:
+    frames = [Image.new("RGB", (6, 4), colour) for colour in (RED, (0, 0, 0))]
+    for form in ("GIF", "WEBP", "PNG"):
+        picture = open_picture(saved(frames[0], form, save_all=True, append_images=frames[1:]))
+        assert picture.shape == (4, 6, 3)
+        np.testing.assert_allclose(picture[2, 3], RED, atol=12)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 400])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from twelvefold.schema import TwelvefoldError
-from twelvefold.vision.x152 import X152, network_of
+from twelvefold.vision.x152 import X152, network_of, sizes_of
 from twelvefold.vision.x152_network import Sizes, X152Network, pool
 from twelvefold.vision.x152_pictures import MEANS_BGR, prepared, scale_of, size_of
 from twelvefold.vision.x152_proposals import anchors_of, base_anchors, clipped, propose, shifted
@@ -294,7 +294,16 @@ def test_the_file_is_accounted_for_tensor_by_tensor(file: Path) -> None:
     ):
         assert part in str(error.value)
     with pytest.raises(TwelvefoldError, match=r"backbone\.body\.stem\.conv1"):
-        X152.load(file)  # the small network's file is not the published one's
+        X152.load(file, sizes=Sizes())  # the small network's file is not the published one's
+
+
+def test_widths_and_depths_are_read_off_the_file(file: Path) -> None:
+    assert sizes_of(network().state_dict()) == SMALL
+    with torch.device("meta"):
+        assert sizes_of(X152Network().state_dict()) == Sizes()
+    assert X152.load(file).digest == X152.load(file, sizes=SMALL).digest
+    with pytest.raises(TwelvefoldError, match="missing: backbone"):
+        network_of({"roi_heads.box.predictor.cls_score.weight": torch.zeros(3)}, "file")
 
 
 def test_digests_tell_weights_and_settings_apart(file: Path) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from twelvefold.pictures import RGB, PictureError, converted
+from twelvefold.pictures import RGB, PictureError, converted, upright
 from twelvefold.vision.network import STRIDE
 
 LONG_SIDE = 320
@@ -46,7 +46,7 @@ def to_rgb(picture: RGB | Image.Image) -> RGB:
     Raises: PictureError where an array has another shape or type, or no pixel.
     """
     if isinstance(picture, Image.Image):
-        picture = np.asarray(converted(ImageOps.exif_transpose(picture)))
+        picture = np.asarray(converted(upright(picture)))
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
         raise PictureError(f"a picture is (H, W, 3) uint8, got {picture.shape} {picture.dtype}")
     return picture

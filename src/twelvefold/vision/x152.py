@@ -83,7 +83,7 @@ class X152:
         min_regions: int | None = None,
         confidence: float = 0.0,
     ) -> X152:
-        """The detector of a weight file in maskrcnn-benchmark's names; ``sizes`` of another network than the published.
+        """The detector of a weight file in maskrcnn-benchmark's names. ``sizes``: None, as its tensors say.
 
         Raises: TwelvefoldError where the file can't be read, or its tensors are not exactly the network's.
         """
@@ -138,7 +138,7 @@ def network_of(tensors: Mapping[str, Tensor], where: str, sizes: Sizes | None = 
     """
     state = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     with torch.device("meta"):
-        network = X152Network(sizes)
+        network = X152Network(sizes or sizes_of(state))
     for level, (stride, size) in enumerate(zip(STRIDES, SIZES, strict=True)):
         state.setdefault(f"rpn.anchor_generator.cell_anchors.{level}", base_anchors(stride, size))
     wanted = network.state_dict()
@@ -151,6 +151,30 @@ def network_of(tensors: Mapping[str, Tensor], where: str, sizes: Sizes | None = 
         )
     network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
     return network
+
+
+def sizes_of(state: Mapping[str, Tensor]) -> Sizes:
+    """The widths and depths that a file's tensors show; the published network's where they show none."""
+    blocks = {tuple(name.split(".")[2:4]) for name in state if name.startswith("backbone.body.layer")}
+    depths = [sum(stage == f"layer{n}" for stage, _ in blocks) for n in range(1, 5)]
+    probes = {
+        "stem": "backbone.body.stem.conv1.weight",
+        "grouped": "backbone.body.layer1.0.conv2.weight",
+        "pyramid": "rpn.head.conv.weight",
+        "hidden": "roi_heads.box.predictor.cls_score.weight",
+    }
+    shown = {what: state[name].shape for what, name in probes.items() if name in state and state[name].ndim > 1}
+    if len(shown) < len(probes) or not all(depths) or not shown["grouped"][1]:
+        return Sizes()
+    return Sizes(
+        blocks=(depths[0], depths[1], depths[2], depths[3]),
+        stem=shown["stem"][0],
+        groups=shown["grouped"][0] // shown["grouped"][1],
+        group_width=shown["grouped"][1],
+        pyramid=shown["pyramid"][0],
+        hidden=shown["hidden"][1],
+        classes=shown["hidden"][0],
+    )
 
 
 def _differences(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:

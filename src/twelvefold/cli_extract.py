@@ -1,0 +1,72 @@
+"""The command ``twelvefold extract``: pictures to regions, with whichever detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twelvefold.cli_output import Json, say
+
+
+def extract(
+    photos: Path,
+    out: Path,
+    *,
+    detector: str = "world",
+    weights: Path | None = None,
+    boxes: Path | None = None,
+    max_regions: int | None = None,
+    processes: int = 2,
+    resume: bool = True,
+    skip_bad: bool = False,
+    json: Json = False,
+) -> int:
+    """Look at every picture of a folder once and store its regions. Stop it anywhere; a second call goes on.
+
+    ```
+    twelvefold extract data/world regions/world
+    twelvefold extract holiday regions/holiday --detector x152 --weights detectron_model.pth --processes 1
+    ```
+
+    Exit code 1 where some pictures could not be read; they are listed in OUT/unreadable.json.
+
+    Parameters
+    ----------
+    photos
+        A data folder (docs/design.md shows the layout), or any folder of photographs.
+    out
+        Folder for the stores `detected` and `given`.
+    detector
+        world (the package's, for drawn pictures), x152 (the paper's), or one of torchvision's with COCO weights:
+        fasterrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn_v2, fasterrcnn_mobilenet_v3_large_fpn,
+        fasterrcnn_mobilenet_v3_large_320_fpn.
+    weights
+        The detector's weight file; only world has its own.
+    boxes
+        Boxes to be asked about, as JSON: {"boat.jpg": [[x1, y1, x2, y2]]}. Without: those that the tasks give.
+    max_regions
+        Regions kept per picture, best first; 16 with world, 100 with the others where left out.
+    processes
+        Processes on this machine, each with a detector of its own (x152: 2 GB); under torchrun, of each rank.
+    resume
+        `--no-resume` begins anew.
+    skip_bad
+        Pass over malformed records of the tasks that give boxes.
+    """
+    from twelvefold.extract import extract as work
+
+    summary = work(
+        photos,
+        out,
+        processes=processes,
+        detector=detector,
+        weights=weights,
+        boxes=boxes,
+        max_regions=max_regions,
+        resume=resume,
+        skip_bad=skip_bad,
+    )
+    rate = f", {summary.pictures_per_second:.3g} pictures/s" if summary.looked_at else ", already there"
+    text = f"{out}: {summary.pictures:,} pictures, {summary.regions:,} regions, {summary.given_regions:,} given{rate}"
+    unreadable = [f"unreadable: {key}: {reason}" for key, reason in summary.unreadable.items()]
+    say(summary, json, "\n".join([text, *unreadable[:20]]))
+    return 1 if summary.unreadable else 0
