@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from twelvefold.weights import ImportSummary, import_weights
+
 Tensors = dict[str, Tensor]
 Shapes = dict[str, tuple[int, ...]]
 
@@ -52,77 +54,89 @@ SMALL = PUBLISHED | {
 """Of unequal widths throughout, and with a layer of each stream before the first co-attention."""
 
 
+def linear(s: Shapes, name: str, outputs: int, inputs: int) -> None:
+    s[f"{name}.weight"], s[f"{name}.bias"] = (outputs, inputs), (outputs,)
+
+
+def norm(s: Shapes, name: str, width: int) -> None:
+    s[f"{name}.weight"], s[f"{name}.bias"] = (width,), (width,)
+
+
+def layer(s: Shapes, name: str, width: int, inner: int) -> None:
+    """One layer of a stream."""
+    for part in ("query", "key", "value"):
+        linear(s, f"{name}.attention.self.{part}", width, width)
+    linear(s, f"{name}.attention.output.dense", width, width)
+    norm(s, f"{name}.attention.output.LayerNorm", width)
+    linear(s, f"{name}.intermediate.dense", inner, width)
+    linear(s, f"{name}.output.dense", width, inner)
+    norm(s, f"{name}.output.LayerNorm", width)
+
+
+def co_layer(s: Shapes, name: str, sizes: dict[str, Any]) -> None:
+    """One co-attention layer: 1 and v are vision, 2 and t are text."""
+    t, v, b = sizes["hidden_size"], sizes["v_hidden_size"], sizes["bi_hidden_size"]
+    for i, width in ((1, v), (2, t)):
+        for part in ("query", "key", "value"):
+            linear(s, f"{name}.biattention.{part}{i}", b, width)
+        linear(s, f"{name}.biOutput.dense{i}", width, b)
+        norm(s, f"{name}.biOutput.LayerNorm{i}", width)
+        linear(s, f"{name}.biOutput.q_dense{i}", width, b)
+    for side, width, inner in (("v", v, sizes["v_intermediate_size"]), ("t", t, sizes["intermediate_size"])):
+        linear(s, f"{name}.{side}_intermediate.dense", inner, width)
+        linear(s, f"{name}.{side}_output.dense", width, inner)
+        norm(s, f"{name}.{side}_output.LayerNorm", width)
+
+
+def task_heads(s: Shapes, sizes: dict[str, Any], answers: tuple[int, int]) -> None:
+    t, v, b = sizes["hidden_size"], sizes["v_hidden_size"], sizes["bi_hidden_size"]
+    for name, inputs, outputs in (
+        ("vil_prediction", b, answers[0]),
+        ("vil_prediction_gqa", b, answers[1]),
+        ("vil_binary_prediction", 2 * b, 2),
+    ):
+        linear(s, f"{name}.logit_fc.0", 2 * b, inputs)
+        norm(s, f"{name}.logit_fc.2", 2 * b)
+        linear(s, f"{name}.logit_fc.3", outputs, 2 * b)
+    linear(s, "vil_logit", 1, b)
+    linear(s, "vil_tri_prediction", 3, b)
+    linear(s, "vision_logit", 1, v)
+    linear(s, "linguisic_logit", 1, t)
+
+
 def shapes(sizes: dict[str, Any], kind: str, answers: tuple[int, int]) -> Shapes:
     """Names and shapes; ``kind``: tokens, no tokens, pretraining, bert."""
-    t, v, b = sizes["hidden_size"], sizes["v_hidden_size"], sizes["bi_hidden_size"]
-    ti, vi, words = sizes["intermediate_size"], sizes["v_intermediate_size"], sizes["vocab_size"]
+    t, v, b, words = (sizes[name] for name in ("hidden_size", "v_hidden_size", "bi_hidden_size", "vocab_size"))
     s: Shapes = {}
-
-    def linear(name: str, outputs: int, inputs: int) -> None:
-        s[f"{name}.weight"], s[f"{name}.bias"] = (outputs, inputs), (outputs,)
-
-    def norm(name: str, width: int) -> None:
-        s[f"{name}.weight"], s[f"{name}.bias"] = (width,), (width,)
-
-    def layer(name: str, width: int, inner: int) -> None:
-        for part in ("query", "key", "value"):
-            linear(f"{name}.attention.self.{part}", width, width)
-        linear(f"{name}.attention.output.dense", width, width)
-        norm(f"{name}.attention.output.LayerNorm", width)
-        linear(f"{name}.intermediate.dense", inner, width)
-        linear(f"{name}.output.dense", width, inner)
-        norm(f"{name}.output.LayerNorm", width)
-
     for what, rows in (("word", words), ("position", sizes["max_position_embeddings"]), ("token_type", 2)):
         s[f"bert.embeddings.{what}_embeddings.weight"] = (rows, t)
-    norm("bert.embeddings.LayerNorm", t)
+    norm(s, "bert.embeddings.LayerNorm", t)
     if kind == "tokens":
         s["bert.embeddings.task_embeddings.weight"] = (20, t)
     for n in range(sizes["num_hidden_layers"]):
-        layer(f"bert.encoder.layer.{n}", t, ti)
-    linear("cls.predictions.transform.dense", t, t)
-    norm("cls.predictions.transform.LayerNorm", t)
+        layer(s, f"bert.encoder.layer.{n}", t, sizes["intermediate_size"])
+    linear(s, "cls.predictions.transform.dense", t, t)
+    norm(s, "cls.predictions.transform.LayerNorm", t)
     s["cls.predictions.decoder.weight"], s["cls.predictions.bias"] = (words, t), (words,)
     if kind == "bert":
-        linear("bert.pooler.dense", t, t)
-        linear("cls.seq_relationship", 2, t)
+        linear(s, "bert.pooler.dense", t, t)
+        linear(s, "cls.seq_relationship", 2, t)
         return s
-    linear("bert.v_embeddings.image_embeddings", v, sizes["v_feature_size"])
-    linear("bert.v_embeddings.image_location_embeddings", v, 5)
-    norm("bert.v_embeddings.LayerNorm", v)
+    linear(s, "bert.v_embeddings.image_embeddings", v, sizes["v_feature_size"])
+    linear(s, "bert.v_embeddings.image_location_embeddings", v, 5)
+    norm(s, "bert.v_embeddings.LayerNorm", v)
     for n in range(sizes["v_num_hidden_layers"]):
-        layer(f"bert.encoder.v_layer.{n}", v, vi)
+        layer(s, f"bert.encoder.v_layer.{n}", v, sizes["v_intermediate_size"])
     for n in range(len(sizes["v_biattention_id"])):
-        c = f"bert.encoder.c_layer.{n}"
-        for i, width in ((1, v), (2, t)):
-            for part in ("query", "key", "value"):
-                linear(f"{c}.biattention.{part}{i}", b, width)
-            linear(f"{c}.biOutput.dense{i}", width, b)
-            norm(f"{c}.biOutput.LayerNorm{i}", width)
-            linear(f"{c}.biOutput.q_dense{i}", width, b)
-        for side, width, inner in (("v", v, vi), ("t", t, ti)):
-            linear(f"{c}.{side}_intermediate.dense", inner, width)
-            linear(f"{c}.{side}_output.dense", width, inner)
-            norm(f"{c}.{side}_output.LayerNorm", width)
-    linear("bert.t_pooler.dense", b, t)
-    linear("bert.v_pooler.dense", b, v)
-    linear("cls.bi_seq_relationship", 2, b)
-    linear("cls.imagePredictions.transform.dense", v, v)
-    norm("cls.imagePredictions.transform.LayerNorm", v)
-    linear("cls.imagePredictions.decoder", sizes["v_target_size"], v)
+        co_layer(s, f"bert.encoder.c_layer.{n}", sizes)
+    linear(s, "bert.t_pooler.dense", b, t)
+    linear(s, "bert.v_pooler.dense", b, v)
+    linear(s, "cls.bi_seq_relationship", 2, b)
+    linear(s, "cls.imagePredictions.transform.dense", v, v)
+    norm(s, "cls.imagePredictions.transform.LayerNorm", v)
+    linear(s, "cls.imagePredictions.decoder", sizes["v_target_size"], v)
     if kind != "pretraining":
-        for name, inputs, outputs in (
-            ("vil_prediction", b, answers[0]),
-            ("vil_prediction_gqa", b, answers[1]),
-            ("vil_binary_prediction", 2 * b, 2),
-        ):
-            linear(f"{name}.logit_fc.0", 2 * b, inputs)
-            norm(f"{name}.logit_fc.2", 2 * b)
-            linear(f"{name}.logit_fc.3", outputs, 2 * b)
-        linear("vil_logit", 1, b)
-        linear("vil_tri_prediction", 3, b)
-        linear("vision_logit", 1, v)
-        linear("linguisic_logit", 1, t)
+        task_heads(s, sizes, answers)
     return s
 
 
@@ -166,3 +180,16 @@ def official_json(tmp_path: Path) -> Path:
     path = tmp_path / "official.json"
     path.write_text(json.dumps(SMALL))
     return path
+
+
+@pytest.fixture
+def bring(official_json: Path, tmp_path: Path) -> Callable[..., ImportSummary]:
+    """Save something as a file and import it."""
+
+    def make(value: Any, **options: Any) -> ImportSummary:
+        name = tmp_path / options.pop("name", "official.bin")
+        legacy = options.pop("legacy", False)
+        torch.save(value, name, _use_new_zipfile_serialization=not legacy)
+        return import_weights(name, tmp_path / "model", config=official_json, **options)
+
+    return make
