@@ -218,5 +218,5 @@ def test_the_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str
 
 
 def test_it_never_imports_torch() -> None:
-    code = "import sys, twelvefold.clean, twelvefold.cli_clean; sys.exit('torch' in sys.modules)"
+    code = "import sys, twelvefold.clean, twelvefold.cli.clean; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

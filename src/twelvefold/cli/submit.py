@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from twelvefold.cli_output import Json, say
+from twelvefold.cli.output import Json, say
 
 
 def submit(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from rich.table import Table
 
-from twelvefold.cli_output import Json, out_console, say
+from twelvefold.cli.output import Json, out_console, say
 
 if TYPE_CHECKING:
     from twelvefold.datasets.published import Published

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from twelvefold.cli_output import Json, say
+from twelvefold.cli.output import Json, say
 
 
 def extract(

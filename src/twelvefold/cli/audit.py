@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from twelvefold.cli_output import Json, out_console, say
+from twelvefold.cli.output import Json, out_console, say
 from twelvefold.schema import Evidence, ImageKey
 
 if TYPE_CHECKING:

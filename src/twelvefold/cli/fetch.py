@@ -9,7 +9,7 @@ import msgspec
 from cyclopts import Parameter
 from rich.table import Table
 
-from twelvefold.cli_output import Json, out_console, say
+from twelvefold.cli.output import Json, out_console, say
 from twelvefold.schema import TwelvefoldError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from rich.table import Table
 
-from twelvefold.cli_output import Json, out_console, say
+from twelvefold.cli.output import Json, out_console, say
 
 DataFolder = Annotated[Path, Parameter(help="A data folder; docs/design.md shows the layout.")]
 Tasks = Annotated[

@@ -1,34 +1,16 @@
-"""The command line: a thin door. Every command calls the function of its name and says what came of it.
-
-Exit codes: 0 fine, 1 the job found a problem, 2 bad input. Heavy modules are imported inside the commands, so that
-help and errors come at once.
-"""
+"""``twelvefold demo``, and its stages one by one: world, prepare, train, evaluate, blind, report; recipes."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, Parameter
-from rich.console import Console
+from cyclopts import Parameter
 from rich.table import Table
 
-from twelvefold import (
-    cli_audit,
-    cli_clean,
-    cli_data,
-    cli_detector,
-    cli_extract,
-    cli_features,
-    cli_fetch,
-    cli_submit,
-    cli_weights,
-)
-from twelvefold.cli_output import Json, out_console, say
-from twelvefold.schema import Split, TwelvefoldError
+from twelvefold.cli.output import Json, out_console, say
+from twelvefold.schema import Split
 
 if TYPE_CHECKING:
     from twelvefold.training.recipe import Recipe
@@ -41,37 +23,7 @@ Run = Annotated[Path, Parameter(help="Folder of the run.")]
 Processes = Annotated[int, Parameter(help="Processes that share the tasks.")]
 Regions = Annotated[Path | None, Parameter(help=f"{REGIONS}; RUN/regions where left out.")]
 
-app = App(
-    name="twelvefold",
-    help="One vision-and-language model, twelve tasks. `twelvefold demo` runs everything once, on a world of its own.",
-    version_flags=["--version"],
-)
-app.command(cli_detector.app)
-app.command(cli_audit.app)
-app.command(cli_clean.app)
-app.command(cli_extract.extract)
-app.command(cli_features.app)
-app.command(cli_data.datasets)
-app.command(cli_data.doctor)
-app.command(cli_weights.app)
-app.command(cli_submit.submit)
-app.command(cli_fetch.fetch)
 
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and leave with its exit code."""
-    # Threads that wait for each other should sleep: spinning starves them when other programs want the cores too.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        app(arguments)
-    except TwelvefoldError as error:
-        Console(stderr=True, soft_wrap=True).print(f"twelvefold: {error}", markup=False, highlight=False)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-@app.command
 def demo(out: Path = Path("runs/demo"), *, recipe: RecipeName = "demo", json: Json = False) -> int:
     """Do the whole job once: world, pictures to regions, tables, training, test scores, blind baselines, report.
 
@@ -94,7 +46,6 @@ def demo(out: Path = Path("runs/demo"), *, recipe: RecipeName = "demo", json: Js
     return 0
 
 
-@app.command
 def world(out: Path, *, images: int = 2000, seed: int = 0, workers: int = 0, json: Json = False) -> int:
     """Write the embedded world: pictures and their annotations in the twelve official formats.
 
@@ -122,7 +73,6 @@ def world(out: Path, *, images: int = 2000, seed: int = 0, workers: int = 0, jso
     return 0
 
 
-@app.command
 def prepare(
     data: DataFolder,
     regions: Path,
@@ -182,7 +132,6 @@ def prepare(
     return 1 if summary.problems or summary.unreadable else 0
 
 
-@app.command
 def train(
     recipe: RecipeName,
     run: Run,
@@ -211,7 +160,6 @@ def train(
     return 0
 
 
-@app.command
 def evaluate(
     run: Run,
     *,
@@ -254,7 +202,6 @@ def evaluate(
     return 0
 
 
-@app.command
 def blind(
     run: Run,
     *,
@@ -292,7 +239,6 @@ def blind(
     return 1 if problems else 0
 
 
-@app.command
 def report(run: Run, *, prepared: Prepared = None, images: Path | None = None, json: Json = False) -> int:
     """Write report.html, one file to read, and report.json from what a run left.
 
@@ -312,7 +258,6 @@ def report(run: Run, *, prepared: Prepared = None, images: Path | None = None, j
     return 0
 
 
-@app.command
 def recipes(name: str = "", *, json: Json = False) -> int:
     """List the recipes that ship with the package, or print one, as a start for your own.
 

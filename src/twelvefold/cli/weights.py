@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from twelvefold.cli_output import Json, say
+from twelvefold.cli.output import Json, say
 from twelvefold.schema import TwelvefoldError
 
 Lists = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")]

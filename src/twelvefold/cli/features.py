@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from twelvefold.cli_output import Json, say
+from twelvefold.cli.output import Json, say
 from twelvefold.foreign.record import Boxes, Format
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from twelvefold.cli_output import Json, say
+from twelvefold.cli.output import Json, say
 
 app = App(name="detector", help="Train and measure the detector that turns pictures into regions.")
 
