@@ -32,7 +32,7 @@ check: lint types test  ## lint, format, types, tests
 
 lock: .venv/.ready  ## remake requirements.lock from pyproject.toml
 	$(PY) -m pip install --quiet uv
-	$(PY) -m uv pip compile pyproject.toml --extra lab --extra dev --universal --python-version 3.11 \
+	$(PY) -m uv pip compile pyproject.toml --extra lab --extra serve --extra onnx --extra dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate -o requirements.lock
 
 clean:
