@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,31 +41,39 @@ class PictureError(TwelvefoldError):
     """A picture that can't be read: missing, truncated, too large, or no picture at all."""
 
 
-def open_picture(source: Path | bytes) -> RGB:
+class TooManyPixelsError(PictureError):
+    """A picture of more pixels than are decoded; nothing but its header was read."""
+
+
+def open_picture(source: Path | bytes, *, max_pixels: int | None = None, formats: Sequence[str] | None = None) -> RGB:
     """The picture as (H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
 
-    Grey, palette, transparent (laid on white), CMYK and 16-bit pictures are converted.
+    Grey, palette, transparent (laid on white), CMYK and 16-bit pictures are converted. ``max_pixels``: ``MAX_PIXELS``
+    where left out. ``formats``: Pillow's names of those that are read; all that Pillow knows where left out.
 
-    Raises: PictureError, naming the file and the reason.
+    Raises: PictureError, naming the file and the reason; TooManyPixelsError before anything is decoded.
     """
     name = str(source) if isinstance(source, Path) else f"picture of {len(source)} bytes"
+    most = MAX_PIXELS if max_pixels is None else max_pixels
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore", Image.DecompressionBombWarning
             )  # our own limit is lower than Pillow's error
-            with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
+            with Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=formats) as picture:
+                if picture.width * picture.height > most:
                     size = f"{picture.width} x {picture.height}"
-                    raise PictureError(f"{name}: {size} pixels are more than {MAX_PIXELS:,}; make the picture smaller")
+                    advice = "make the picture smaller"
+                    raise TooManyPixelsError(f"{name}: {size} pixels are more than {most:,}; {advice}")
                 picture.load()
                 return np.asarray(converted(upright(picture)))
     except FileNotFoundError as error:
         raise PictureError(f"{name}: no such file") from error
     except UnidentifiedImageError as error:
-        raise PictureError(f"{name}: not a picture in a format that Pillow knows") from error
+        known = "that Pillow knows" if formats is None else f"among {', '.join(formats)}"
+        raise PictureError(f"{name}: not a picture in a format {known}") from error
     except Image.DecompressionBombError as error:
-        raise PictureError(f"{name}: larger than any picture that is read ({error})") from error
+        raise TooManyPixelsError(f"{name}: larger than any picture that is read ({error})") from error
     except BROKEN as error:
         raise PictureError(f"{name}: can't be decoded, truncated or damaged ({error})") from error
 
