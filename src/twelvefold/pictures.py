@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +44,7 @@ class TooManyPixelsError(PictureError):
     """A picture of more pixels than are decoded; nothing but its header was read."""
 
 
-def open_picture(source: Path | bytes, *, max_pixels: int | None = None, formats: Sequence[str] | None = None) -> RGB:
+def open_picture(source: Path | bytes, *, max_pixels: int | None = None, formats: tuple[str, ...] | None = None) -> RGB:
     """The picture as (H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
 
     Grey, palette, transparent (laid on white), CMYK and 16-bit pictures are converted. ``max_pixels``: ``MAX_PIXELS``
