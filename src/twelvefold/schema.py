@@ -229,6 +229,23 @@ class Batch:
     target: Tensor | None = None
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
+class MaskedBatch(Batch):
+    """P = B captions, each with a picture, of which words and regions were hidden: what pretraining learns from.
+
+    target (P,) int64: 0 where the caption is the picture's, 1 where it was swapped for another one's. words_at (P, L)
+    and regions_at (P, R) bool: what is to be told; words (M,) int64: the word pieces that stood there; kinds (N, C)
+    float32: the detector's probabilities of those regions, both in the order of rows. of: examples, words and regions
+    to be told in the whole batch, where this is a part of one: its losses are means over those. Paper: section 3.1.
+    """
+
+    words_at: Tensor
+    regions_at: Tensor
+    words: Tensor
+    kinds: Tensor
+    of: tuple[int, int, int]
+
+
 @dataclass(slots=True, eq=False)
 class TrunkOutput:
     """text (P, L', H_t) and regions (P, R, H_v): final states, L' counting the task token where there is one;

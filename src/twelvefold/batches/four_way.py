@@ -61,6 +61,14 @@ class FourWay:
         ids: list[TokenIds] = [table.token_ids(text) for text in (place, wrong, place, hard)]
         return Example(example.id, pairs, PositivePair(0), example.kind), ids
 
+    def swapped(self, places: NDArray[np.int64], draws: NDArray[np.float64]) -> NDArray[np.int64]:
+        """(n,) places of captions of other pictures than those of the captions at ``places``, each as likely as the
+        other; ``draws`` (n,) in 0..1. Pretraining takes them for captions that don't belong."""
+        own = self._image_of[places]
+        after, before = self._starts[own + 1], self._starts[own]  # in the ring of captions, picture by picture
+        others = len(self._captions) - (after - before)
+        return self._captions[(after + (draws * others).astype(np.int64)) % len(self._captions)]
+
     def _caption(self, place: int, own: int, draws: NDArray[np.float64], *, hard: bool) -> int:
         """The place of a caption of another picture: of a neighbour where ``hard``, else of any."""
         true, found = self._table.token_ids(place), place

@@ -56,8 +56,8 @@ class TaskBatches:
         self.task = task
         self.head = head
         self.seed = seed
-        self._places = spread(len(table), limit)
-        self._four_way = FourWay(table, negatives) if task.family == "retrieval" else None
+        self.places = spread(len(table), limit)
+        self.four_way = FourWay(table, negatives) if task.family == "retrieval" else None
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
     @classmethod
@@ -71,7 +71,7 @@ class TaskBatches:
 
     def __len__(self) -> int:
         """Examples in use."""
-        return len(self._places)
+        return len(self.places)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -86,7 +86,7 @@ class TaskBatches:
             for place, example in zip(places, examples, strict=True)
             for pair in range(len(example.pairs))
         ]
-        return self._collate(examples, ids)
+        return self.collated(examples, ids)
 
     def train_batch(self, step: int, rank: int = 0, ranks: int = 1) -> Batch:
         """This rank's part of the batch of ``step`` (0, 1, 2 ... without end).
@@ -96,18 +96,26 @@ class TaskBatches:
         Raises:
             TwelvefoldError: more ranks than examples in a batch, or a picture or candidate without features.
         """
+        part = self.part(rank, ranks)
+        places = self.of_step(step)
+        if self.four_way is None:
+            return self.batch(places[part].tolist())
+        draws = self.generator("negatives", step).random((self.task.batch_size, FourWay.DRAWS))
+        return self._choices(self.four_way, places[part], draws[part])
+
+    def part(self, rank: int, ranks: int) -> NDArray[np.int64]:
+        """Which rows of a training batch are this rank's.
+
+        Raises:
+            TwelvefoldError: more ranks than examples in a batch.
+        """
         size = self.task.batch_size
         if ranks > size:
             raise TwelvefoldError(
                 f"task {self.task.name!r}: a batch of {size} examples can't be shared by {ranks} processes and parts; "
                 "raise its batch_size, or lower processes or accumulation"
             )
-        places = self._of_step(step)
-        part = np.array_split(np.arange(size), ranks)[rank]
-        if self._four_way is None:
-            return self.batch(places[part].tolist())
-        draws = self._generator("negatives", step).random((size, FourWay.DRAWS))
-        return self._choices(self._four_way, places[part], draws[part])
+        return np.array_split(np.arange(size), ranks)[rank]
 
     def eval_batches(self, batch_size: int = 0, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
         """Every example once and in order, this rank's share of them; ``batch_size`` 0: the task's.
@@ -121,12 +129,12 @@ class TaskBatches:
         size = batch_size or self.task.batch_size
         draws = np.random.Generator(np.random.PCG64(_FIXED)).random((len(self), FourWay.DRAWS))
         for rows in (part[start : start + size] for start in range(0, len(part), size)):
-            if self._four_way is None:
-                yield self.batch(self._places[rows].tolist())
+            if self.four_way is None:
+                yield self.batch(self.places[rows].tolist())
             else:
-                yield self._choices(self._four_way, self._places[rows], draws[rows])
+                yield self._choices(self.four_way, self.places[rows], draws[rows])
 
-    def _of_step(self, step: int) -> NDArray[np.int64]:
+    def of_step(self, step: int) -> NDArray[np.int64]:
         """Places in the table of the whole batch of ``step``: a window on the epochs laid end to end."""
         first, size = step * self.task.batch_size, self.task.batch_size
         epochs = range(first // len(self), (first + size - 1) // len(self) + 1)
@@ -136,17 +144,19 @@ class TaskBatches:
     def _shuffled(self, epoch: int) -> NDArray[np.int64]:
         """All places in a new order. Sorting stretches by length saved a tenth of the time and cost far more in what
         was learnt per step (``docs/results/demo.md``): presumably such batches hold one kind of question each."""
-        return self._places[self._generator("order", epoch).permutation(len(self))]
+        return self.places[self.generator("order", epoch).permutation(len(self))]
 
-    def _generator(self, what: str, number: int) -> np.random.Generator:
+    def generator(self, what: str, number: int) -> np.random.Generator:
+        """Random numbers of one purpose of this task, of a step or an epoch by its ``number``."""
         name = xxhash.xxh3_64_intdigest(f"{self.task.name}/{what}".encode())
         return np.random.Generator(np.random.PCG64([self.seed, name, number]))
 
     def _choices(self, four_way: FourWay, places: NDArray[np.int64], draws: NDArray[np.float64]) -> Batch:
         made = [four_way.make(int(place), draw) for place, draw in zip(places, draws, strict=True)]
-        return self._collate([example for example, _ in made], [ids for _, four in made for ids in four])
+        return self.collated([example for example, _ in made], [ids for _, four in made for ids in four])
 
-    def _collate(self, examples: Sequence[Example], ids: Sequence[TokenIds]) -> Batch:
+    def collated(self, examples: Sequence[Example], ids: Sequence[TokenIds]) -> Batch:
+        """Any examples as a batch of this task; ``ids``: of every pair's text, uncut and without special pieces."""
         return collate(examples, ids, self.source, self.task, self.head)
 
 

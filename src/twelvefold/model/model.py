@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -91,17 +91,23 @@ class Model(nn.Module):
         task = self._task(captions.task)
         if task.family != "retrieval":
             raise TwelvefoldError(f"task {task.name!r} is of family {task.family}; only retrieval tasks align")
-        captions, images = self._hidden(captions), self._hidden(images)
-        n, m = len(captions.token_ids), len(images.features)
-        scores: list[Tensor] = []
-        with self._arithmetic(images.features):
-            text, mask = self.trunk.read_text(captions.token_ids, captions.token_mask, self._row(task))
-            image = self.trunk.read_image(images.features, images.locations, images.region_mask)
-            for part in torch.split(torch.arange(n * m, device=text.device), pairs_at_once):
-                c, i = part // m, part % m
-                fused = self.trunk.join(text[c], mask[c], image[i], images.region_mask[i])
-                scores.append(self.heads[_module_name(task.head)](fused))
-        return torch.cat(scores).view(n, m)
+        score = self.heads[_module_name(task.head)]
+        return self._all_pairs(captions, images, self._row(task), score, pairs_at_once)
+
+    def zero_shot_alignments(self, captions: Batch, images: Batch, pairs_at_once: int = 1024) -> Tensor:
+        """:meth:`alignments` by the pretraining head, which no retrieval task has trained: how much more probable it
+        is that caption and image belong together than not, as the difference of the two logits.
+
+        Raises:
+            TwelvefoldError: this model has no pretraining heads.
+        """
+        heads = self._pretraining_heads()
+
+        def score(fused: Tensor) -> Tensor:
+            two = heads.align(fused)
+            return two[:, 0] - two[:, 1]
+
+        return self._all_pairs(captions, images, self._row_of(captions.task), score, pairs_at_once)
 
     def streams(self, batch: Batch) -> TrunkOutput:
         """Both streams of a batch, whole, with the pooled and fused vectors: what every head reads."""
@@ -110,15 +116,22 @@ class Model(nn.Module):
             output: TrunkOutput = self.trunk(batch, self._row_of(batch.task))
         return output
 
-    def pretraining_logits(self, batch: Batch) -> PretrainingLogits:
-        """What the pretraining heads say of a batch, of any task that has a task token, of any at all without.
+    def pretraining_logits(
+        self, batch: Batch, words_at: Tensor | None = None, regions_at: Tensor | None = None
+    ) -> PretrainingLogits:
+        """What the pretraining heads say of a batch, of any task that has a task token, of any at all without; of all
+        words and regions, or of those at ``words_at`` (P, L) and ``regions_at`` (P, R) bool.
 
         Raises:
             TwelvefoldError: this model has no pretraining heads.
         """
-        if self.pretraining is None:
-            raise TwelvefoldError("this model has no pretraining heads; its region_classes is 0")
-        logits: PretrainingLogits = self.pretraining(self.streams(batch), self.trunk.text_embeddings.words.weight)
+        heads = self._pretraining_heads()
+        if words_at is not None and self.task_tokens:  # the task's own row comes second, and is no word
+            words_at = torch.cat([words_at[:, :1], torch.zeros_like(words_at[:, :1]), words_at[:, 1:]], dim=1)
+        batch = self._hidden(batch)
+        with self._arithmetic(batch.features):
+            seen = self.trunk(batch, self._row_of(batch.task))
+            logits: PretrainingLogits = heads(seen, self.trunk.text_embeddings.words.weight, words_at, regions_at)
         return logits
 
     def word_scores(self, batch: Batch) -> Tensor:
@@ -166,6 +179,27 @@ class Model(nn.Module):
         tensors = weights.read(folder, model.state_dict())
         model.load_state_dict(tensors, assign=True)
         return model.eval()
+
+    def _all_pairs(
+        self, captions: Batch, images: Batch, row: int, score: Callable[[Tensor], Tensor], pairs_at_once: int
+    ) -> Tensor:
+        """(N, M): ``score`` of the fused vector of every caption with every image."""
+        captions, images = self._hidden(captions), self._hidden(images)
+        n, m = len(captions.token_ids), len(images.features)
+        scores: list[Tensor] = []
+        with self._arithmetic(images.features):
+            text, mask = self.trunk.read_text(captions.token_ids, captions.token_mask, row)
+            image = self.trunk.read_image(images.features, images.locations, images.region_mask)
+            for part in torch.split(torch.arange(n * m, device=text.device), pairs_at_once):
+                c, i = part // m, part % m
+                fused = self.trunk.join(text[c], mask[c], image[i], images.region_mask[i])
+                scores.append(score(fused))
+        return torch.cat(scores).view(n, m)
+
+    def _pretraining_heads(self) -> Pretraining:
+        if self.pretraining is None:
+            raise TwelvefoldError("this model has no pretraining heads; its region_classes is 0")
+        return self.pretraining
 
     def _hidden(self, batch: Batch) -> Batch:
         """The batch without the side that the model may not see."""
