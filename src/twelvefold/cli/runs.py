@@ -258,25 +258,26 @@ def report(run: Run, *, prepared: Prepared = None, images: Path | None = None, j
     return 0
 
 
-def recipes(name: str = "", *, json: Json = False) -> int:
+def recipes(name: str = "", *, whole: bool = False, json: Json = False) -> int:
     """List the recipes that ship with the package, or print one, as a start for your own.
 
     ```
     twelvefold recipes demo > mine.toml
+    twelvefold recipes paper/single/gqa --whole
     ```
 
     Parameters
     ----------
     name
         The recipe to print.
+    whole
+        With all that it leaves out or takes from the recipe that it extends.
     """
-    from importlib import resources
-
-    from twelvefold.training.recipe import shipped
+    from twelvefold.training.recipe_files import shipped, text_of
 
     if name and not json:
-        _recipe(name)  # refuses an unknown name, with the closest
-        sys.stdout.write((resources.files("twelvefold.recipes") / f"{name}.toml").read_text(encoding="utf-8"))
+        recipe = _recipe(name)  # refuses an unknown name, with the closest
+        sys.stdout.write(recipe.to_toml() if whole or name.endswith(".toml") else text_of(name))
         return 0
     say(_recipe(name) if name else shipped(), json, "\n".join(shipped()))
     return 0

@@ -2,23 +2,24 @@
 
 ``Recipe.load("demo")`` gives a shipped recipe, ``Recipe.load("my/recipe.toml")`` your own. Everything the paper
 varies is a value here, with the paper's choice as the default (sections 3.2, 3.3 and the supplement); a value that
-is left out keeps its default, and a misspelt name is refused with the closest valid one.
+is left out keeps its default, and a misspelt name is refused with the closest valid one. With
+``extends = "paper/multi_task"`` it keeps that recipe's value instead (:mod:`twelvefold.training.recipe_files`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import tomllib
 import types
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from twelvefold.schema import TaskSpec, TwelvefoldError, closest
+from twelvefold.training import recipe_files
+from twelvefold.training.recipe_files import shipped as shipped
 
 if TYPE_CHECKING:
     from twelvefold.model.config import ModelConfig
@@ -176,16 +177,15 @@ class Recipe(Strict, frozen=True, kw_only=True):
         Raises:
             TwelvefoldError: no such recipe, not TOML, or a name or value in it that can't be.
         """
-        text, where = _read(source)
-        return Recipe.parse(text, where)
+        return Recipe._made(*recipe_files.read(source))
 
     @staticmethod
     def parse(text: str, where: str = "recipe") -> Recipe:
         """The recipe in ``text``; ``where`` names it in errors."""
-        try:
-            raw = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise TwelvefoldError(f"{where} is not TOML: {error}") from error
+        return Recipe._made(recipe_files.parse(text, where), where)
+
+    @staticmethod
+    def _made(raw: dict[str, Any], where: str) -> Recipe:
         _check(raw, Recipe, where, ())
         try:
             recipe = msgspec.convert(raw, Recipe)
@@ -255,27 +255,6 @@ class Recipe(Strict, frozen=True, kw_only=True):
     def to_toml(self) -> str:
         """The whole recipe, defaults written out, as TOML that :meth:`parse` reads back to an equal recipe."""
         return _toml(msgspec.to_builtins(self))
-
-
-def shipped() -> list[str]:
-    """Names of the recipes that come with the package."""
-    folder = resources.files("twelvefold.recipes")
-    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
-
-
-def _read(source: str | Path) -> tuple[str, str]:
-    path = Path(source)
-    if path.suffix == ".toml":
-        try:
-            return path.read_text(encoding="utf-8"), str(path)
-        except (OSError, UnicodeDecodeError) as error:
-            raise TwelvefoldError(f"can't read the recipe {path}: {error}") from error
-    if str(source) not in shipped():
-        raise TwelvefoldError(
-            f"no recipe {str(source)!r}{closest(str(source), shipped())}; shipped: {', '.join(shipped())}; "
-            "a file of your own ends in .toml"
-        )
-    return (resources.files("twelvefold.recipes") / f"{source}.toml").read_text(encoding="utf-8"), f"recipe {source}"
 
 
 def _check(value: object, wanted: Any, where: str, path: tuple[str, ...]) -> None:
