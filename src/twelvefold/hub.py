@@ -1,6 +1,6 @@
 """Models as model hubs keep them: one folder with weights, configuration, tokenizer and card; and back by name.
 
-``load`` is ``twelvefold.load``: a folder, or a hub's ``user/name``, which is the one place here that opens the network.
+``load`` gives the network of a folder, or of a hub's ``user/name``: the one place here that opens the network.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from jinja2 import Environment
 from tokenizers import BertWordPieceTokenizer
 
 from twelvefold.batches.text import VOCABULARY
-from twelvefold.model import Model, origin, weights
+from twelvefold.model import Model, card, origin, weights
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import files
 
-FILES = (weights.HUB_NAMES, weights.TENSORS, "tokenizer.json", "vocab.txt", "README.md")
+FILES = (weights.HUB_NAMES, weights.TENSORS, card.CARD, "tokenizer.json", "vocab.txt", "README.md")
 
 MARKDOWN = Environment(autoescape=False, trim_blocks=True, lstrip_blocks=True)  # noqa: S701
-CARD = MARKDOWN.from_string(
+README = MARKDOWN.from_string(
     """---
 library_name: twelvefold
 pipeline_tag: visual-question-answering
@@ -87,7 +87,8 @@ def write_hub_folder(model: Path, out: Path, *, name: str = "") -> HubSummary:
         shutil.copyfile(model / weights.NAMES, folder / weights.HUB_NAMES)
         shutil.copyfile(VOCABULARY, folder / "vocab.txt")
         BertWordPieceTokenizer(str(VOCABULARY), lowercase=True).save(str(folder / "tokenizer.json"))
-        card = CARD.render(
+        card.write(folder, card.read(model))
+        text = README.render(
             name=name or out.name,
             tasks=said.tasks,
             outputs={head.name: len(head.outputs) for head in said.heads},
@@ -95,7 +96,7 @@ def write_hub_folder(model: Path, out: Path, *, name: str = "") -> HubSummary:
             parameters=parameters,
             came_from=came_from,
         )
-        files.write_text(folder / "README.md", card)
+        files.write_text(folder / "README.md", text)
     return HubSummary(out, FILES, parameters)
 
 
@@ -105,12 +106,21 @@ def load(where: str | Path) -> Model:
     Raises:
         TwelvefoldError: there is no such folder, nothing of that name on the hub, or what is there is no model.
     """
+    return Model.load(folder_of(where))
+
+
+def folder_of(where: str | Path) -> Path:
+    """A model's folder as it is; or that of ``user/name`` on a hub, fetched where it isn't here yet.
+
+    Raises:
+        TwelvefoldError: there is no such folder, and nothing of that name on the hub.
+    """
     folder = Path(where)
     if folder.is_dir():
-        return Model.load(folder)
+        return folder
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(where)) or str(where).startswith("."):
         raise TwelvefoldError(f"no folder {where}; give a model's folder, or a name on the hub such as user/name")
-    return Model.load(_fetched(str(where)))
+    return _fetched(str(where))
 
 
 def push(folder: Path, name: str, *, private: bool = False) -> str:

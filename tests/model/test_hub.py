@@ -15,9 +15,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-import twelvefold
 from twelvefold.batches.text import Tokens
-from twelvefold.hub import FILES, push, write_hub_folder
+from twelvefold.hub import FILES, load, push, write_hub_folder
 from twelvefold.schema import TwelvefoldError
 from twelvefold.weights import import_weights
 
@@ -34,7 +33,7 @@ def hub_folder(official_tensors: Official, official_json: Path, tmp_path: Path) 
 
 def test_a_hub_folder_is_whole_and_loads_the_same_model(hub_folder: Path, tmp_path: Path) -> None:
     assert {path.name for path in hub_folder.iterdir()} == set(FILES)
-    ours, theirs = twelvefold.load(tmp_path / "model"), twelvefold.load(str(hub_folder))
+    ours, theirs = load(tmp_path / "model"), load(str(hub_folder))
     assert not theirs.training
     assert theirs.task_tokens == ours.task_tokens
     before, after = ours.state_dict(), theirs.state_dict()
@@ -56,7 +55,7 @@ def test_a_name_on_a_hub_is_found_among_what_was_fetched(hub_folder: Path, tmp_p
     (cache / "refs/main").write_text("0123456789abcdef")
     code = (
         "import sys, json, twelvefold; light = 'torch' not in sys.modules\n"
-        "found = sorted(twelvefold.load('me/mine').tasks)\n"
+        "from twelvefold import hub; found = sorted(hub.load('me/mine').tasks)\n"
         "try: twelvefold.load('me/other')\n"
         "except Exception as error: told = f'{type(error).__name__}: {error}'\n"
         "print(json.dumps([light, found, told]))"
@@ -71,7 +70,7 @@ def test_a_name_on_a_hub_is_found_among_what_was_fetched(hub_folder: Path, tmp_p
 
 def test_what_is_no_model_is_named(hub_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(TwelvefoldError, match="no folder nowhere; give a model's folder"):
-        twelvefold.load("nowhere")
+        load("nowhere")
     (hub_folder / "README.md").unlink()
     with pytest.raises(TwelvefoldError, match=r"lacks README\.md"):
         push(hub_folder, "me/mine")

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twelvefold.schema import ImageKey, Pair, TwelvefoldError
+from twelvefold.schema import ImageKey, Pair, Regions, TwelvefoldError
 from twelvefold.store.regions import RegionStore
 
 
@@ -35,10 +35,23 @@ class Rows:
         return 1 + self.detected + self.given
 
 
+class Store(Protocol):
+    """What is asked of a store of regions, on disk (``RegionStore``) or in memory (``RegionsInMemory``)."""
+
+    folder: Path
+    feature_size: int
+    digest: str
+
+    def __len__(self) -> int: ...
+    def __contains__(self, key: object) -> bool: ...
+    def __getitem__(self, key: ImageKey) -> Regions: ...
+    def mean(self, key: ImageKey) -> NDArray[np.float32]: ...
+
+
 class RegionSource:
     """Where a batch's regions come from: what was detected, and features of the boxes that tasks give."""
 
-    def __init__(self, detected: RegionStore, given: RegionStore | None = None) -> None:
+    def __init__(self, detected: Store, given: Store | None = None) -> None:
         """``given``: the store of candidate boxes, made by the same detector; None where no task gives boxes.
 
         Raises:

@@ -14,7 +14,7 @@ picture. ``kind`` is the status: success, failure or incomplete.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -108,7 +108,7 @@ def _example(game: Game) -> tuple[Example | None, str]:
         return None, f"expected object_id to be one of the objects {sorted(things)}, got {game.object_id}"
     if len(things) != len(game.objects):
         return None, f"expected {len(game.objects)} objects with an id each, got {len(things)} ids"
-    text = _dialogue(game.qas)
+    text = dialogue([(turn.question or turn.q or "", turn.answer or turn.a or "") for turn in game.qas])
     if text is None:
         return None, "expected a question and an answer in every turn, got an empty or missing one"
     ids = sorted(things)
@@ -125,9 +125,9 @@ def _by_id(objects: list[Thing] | dict[str, Thing]) -> dict[int, XYWH]:
     return {thing.id: thing.bbox for thing in objects if thing.id is not None}
 
 
-def _dialogue(turns: list[Turn]) -> str | None:
-    """The turns as one text, or None where a question or an answer is missing."""
-    said = [((turn.question or turn.q or "").strip(), (turn.answer or turn.a or "").strip()) for turn in turns]
+def dialogue(turns: Sequence[tuple[str, str]]) -> str | None:
+    """Questions and their answers as the one text that the model reads, or None where one of them is empty."""
+    said = [(question.strip(), answer.strip()) for question, answer in turns]
     if not all(question and answer for question, answer in said):
         return None
     return " ".join(f"start {question} answer {answer} stop" for question, answer in said)

@@ -115,7 +115,7 @@ class ShardWriter:
             [picture.features for picture in pictures],
             [picture.boxes_px for picture in pictures],
             [*probabilities],
-            [_mean(picture) for picture in pictures],
+            [mean_feature(picture) for picture in pictures],
             [np.array([picture.width for picture in pictures], dtype=np.int32)],
             [np.array([picture.height for picture in pictures], dtype=np.int32)],
             [np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)],
@@ -289,7 +289,7 @@ def _aligned(parts: Sequence[NDArray[Any]]) -> list[memoryview]:
     return [*flat, memoryview(b"\0" * (-sum(map(len, flat)) % _ALIGN))]
 
 
-def _mean(regions: Regions) -> NDArray[np.float32]:
+def mean_feature(regions: Regions) -> NDArray[np.float32]:
     """(1, D): the mean feature, of which the IMG row is made (paper: section 3.1), or zeros."""
     if not len(regions.features):
         return np.zeros((1, regions.features.shape[1]), dtype=np.float32)

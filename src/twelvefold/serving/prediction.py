@@ -1,0 +1,66 @@
+"""What the model says, with the picture it says it of: to read, to draw, to keep as JSON. Paper: Fig. 3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from twelvefold.schema import Box, FamilyName, Ranked, TwelvefoldError
+from twelvefold.serving.pictures import Picture
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Prediction:
+    """``ranked``: answers or classes by name, boxes in pixels, or pictures by their place in ``pictures`` ("0" is the
+    first), the likeliest first. ``candidates_px``: the boxes that were pointed among. ``notes``: what one should know
+    of this answer, in sentences: words the model never saw, a text that was cut, nothing to point at."""
+
+    task: str
+    family: FamilyName
+    ranked: tuple[Ranked, ...]
+    pictures: tuple[Picture, ...]
+    text: str
+    candidates_px: tuple[Box, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def best(self) -> Ranked:
+        """The likeliest.
+
+        Raises:
+            TwelvefoldError: there was nothing to point at.
+        """
+        if not self.ranked:
+            raise TwelvefoldError(f"task {self.task!r} gave no answer: {' '.join(self.notes)}")
+        return self.ranked[0]
+
+    @property
+    def found(self) -> tuple[Picture, ...]:
+        """Of a search: the pictures, best first."""
+        return tuple(self.pictures[int(one.name)] for one in self.ranked) if self.family == "retrieval" else ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, texts and numbers, as REST and the command line give them."""
+        return {
+            "task": self.task,
+            "family": self.family,
+            "text": self.text,
+            "ranked": [
+                {"probability": one.probability, "name": one.name, "box_px": one.box_px and list(one.box_px)}
+                for one in self.ranked
+            ],
+            "pictures": [
+                {"picture": one.digest, "name": one.name, "width": one.width, "height": one.height}
+                for one in self.pictures
+            ],
+            "candidates_px": [list(box) for box in self.candidates_px],
+            "notes": list(self.notes),
+        }
+
+    def __repr__(self) -> str:
+        said = ", ".join(f"{one.name or _rounded(one.box_px)} {one.probability:.2f}" for one in self.ranked)
+        return f"{self.text!r} ({self.task}): {said or 'no answer'}"
+
+
+def _rounded(box: Box | None) -> str:
+    return "" if box is None else "[" + " ".join(f"{side:.0f}" for side in box) + "]"

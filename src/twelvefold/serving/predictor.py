@@ -1,0 +1,257 @@
+"""The model as people use it: ``twelvefold.load()`` gives one of these. Paper: section 4.5, Fig. 3.
+
+Every method takes one thing or a list of things, and gives one prediction or a list of them; :meth:`Predictor.answer`
+is the one way through that they all take, and that REST takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from twelvefold.batches.text import Tokens
+from twelvefold.model import Model
+from twelvefold.model.card import DetectorCard
+from twelvefold.schema import Box, Regions, TaskSpec, TwelvefoldError, closest
+from twelvefold.serving.answering import Asked, Work, answer, regions_of
+from twelvefold.serving.asking import Request, check, choose_task, dialogue_text, example
+from twelvefold.serving.pictures import Picture, Source, picture
+from twelvefold.serving.prediction import Prediction
+from twelvefold.serving.sight import Sight
+from twelvefold.vision.region_detector import RegionDetector
+
+Boxes = Sequence[Box]
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Which model this is. ``scores``: of test, percent, by task; empty where unknown. ``trained_on``: in words.
+    ``temperatures``: what a task's logits are divided by so that probabilities mean what they say; 1 where none is
+    named."""
+
+    name: str
+    parameters: int
+    tasks: tuple[str, ...]
+    trained_on: str
+    detector: DetectorCard
+    scores: Mapping[str, float]
+    temperatures: Mapping[str, float]
+
+
+class Predictor:
+    """A network and the detector whose regions it learnt to read. Several threads may ask at once.
+
+    network: the model. about: what is known of it. kinds: names of what the detector tells apart.
+    """
+
+    def __init__(self, network: Model, detector: RegionDetector, about: About, device: torch.device) -> None:
+        self.network = network.to(device).eval()
+        self.about = about
+        self.device = device
+        self.kinds = detector.kinds
+        self._sight = Sight(detector)
+        self._tokens = Tokens()
+
+    def __repr__(self) -> str:
+        return f"<{self.about.name}: {self.about.parameters:,} parameters, tasks {', '.join(self.about.tasks)}>"
+
+    @torch.inference_mode()
+    def answer(self, requests: Sequence[Request]) -> list[Prediction]:
+        """What the model says of each request, in their order, of whatever tasks they are.
+
+        Raises:
+            TwelvefoldError: the model has no such task, or a request can't be answered; nothing is then.
+        """
+        specs = [self._spec(request.task) for request in requests]
+        for request, spec in zip(requests, specs, strict=True):
+            check(request, spec)
+        source, boxes = regions_of(requests, self._sight)
+        ids = self._tokens.many([request.text.strip() for request in requests])
+        asked = [
+            Asked(request, spec, example(request, given, str(i)), pieces)
+            for i, (request, spec, given, pieces) in enumerate(zip(requests, specs, boxes, ids, strict=True))
+        ]
+        return answer(Work(self.network, self.device, self._tokens, self.about.temperatures, source), asked)
+
+    def see(self, pictures: Sequence[Picture]) -> list[Regions]:
+        """What the detector finds in each picture, best first; kept for the next question about it."""
+        return self._sight.see(pictures)
+
+    def ask(
+        self,
+        image: Source | Sequence[Source],
+        question: str | Sequence[str],
+        *,
+        task: str = "vqav2",
+        top: int = 5,
+        explain: bool = False,
+    ) -> Prediction | list[Prediction]:
+        """Answer a question from the task's list of answers. Tasks: vqav2, gqa, vgqa.
+
+        An answer's probability is its own: it is how likely this answer is right, and they need not sum to one.
+        """
+        choose_task(task, "answers", self._specs)
+        return self._each(task, [image], question, top=top, explain=explain)
+
+    def find(
+        self,
+        text: str | Sequence[str],
+        images: Sequence[Source],
+        *,
+        task: str = "coco",
+        top: int = 5,
+        explain: bool = False,
+    ) -> Prediction | list[Prediction]:
+        """Rank pictures by how well a text describes them; ``found`` has them, best first. Tasks: coco, flickr30k.
+
+        Probabilities are over these pictures: one of them is taken to be meant.
+        """
+        choose_task(task, "retrieval", self._specs)
+        if not _is_many(images):
+            raise TwelvefoldError(f"a search is among a list of pictures, got {type(images).__name__}")
+        pool = tuple(picture(image) for image in images)
+        texts = [text] if isinstance(text, str) else list(text)
+        found = self.answer([Request(task, pool, one, top=top, explain=explain) for one in texts])
+        return found[0] if isinstance(text, str) else found
+
+    def point(
+        self,
+        image: Source | Sequence[Source],
+        phrase: str | Sequence[str],
+        *,
+        task: str = "refcoco",
+        top: int = 5,
+        explain: bool = False,
+    ) -> Prediction | list[Prediction]:
+        """Point at the detected region that a phrase means. Tasks: refcoco, refcoco+, refcocog."""
+        choose_task(task, "grounding", self._specs)
+        return self._each(task, [image], phrase, top=top, explain=explain)
+
+    def choose(
+        self,
+        image: Source | Sequence[Source],
+        question: str | Sequence[str],
+        boxes: Boxes | Sequence[Boxes] | None = None,
+        *,
+        top: int = 5,
+        explain: bool = False,
+    ) -> Prediction | list[Prediction]:
+        """Answer a "which" question by one of the boxes; by a detected region where none are given. Task: visual7w."""
+        choose_task("visual7w", "grounding", self._specs)
+        return self._each("visual7w", [image], question, boxes, top=top, explain=explain)
+
+    def guess(
+        self,
+        image: Source | Sequence[Source],
+        dialogue: Any,
+        boxes: Boxes | Sequence[Boxes] | None = None,
+        *,
+        top: int = 5,
+        explain: bool = False,
+    ) -> Prediction | list[Prediction]:
+        """Guess the thing that a dialogue is about, among boxes or what was detected. Task: guesswhat.
+
+        ``dialogue``: (question, answer) pairs, or a text; or a list of such dialogues.
+        """
+        choose_task("guesswhat", "grounding", self._specs)
+        texts = [dialogue_text(one) for one in dialogue] if _are_dialogues(dialogue) else dialogue_text(dialogue)
+        return self._each("guesswhat", [image], texts, boxes, top=top, explain=explain)
+
+    def compare(
+        self,
+        image_a: Source | Sequence[Source],
+        image_b: Source | Sequence[Source],
+        statement: str | Sequence[str],
+        *,
+        top: int = 5,
+        explain: bool = False,
+    ) -> Prediction | list[Prediction]:
+        """Say whether a statement is true of two pictures, the left and the right one. Task: nlvr2."""
+        choose_task("nlvr2", "verification", self._specs, pairs=2)
+        return self._each("nlvr2", [image_a, image_b], statement, top=top, explain=explain)
+
+    def entails(
+        self,
+        image: Source | Sequence[Source],
+        statement: str | Sequence[str],
+        *,
+        top: int = 5,
+        explain: bool = False,
+    ) -> Prediction | list[Prediction]:
+        """Say whether a picture entails a statement, contradicts it, or leaves it open. Task: snli_ve."""
+        choose_task("snli_ve", "verification", self._specs)
+        return self._each("snli_ve", [image], statement, top=top, explain=explain)
+
+    def ground(
+        self,
+        image: Source,
+        caption: str,
+        phrases: Sequence[str],
+        *,
+        task: str = "refcoco",
+        top: int = 5,
+        explain: bool = False,
+    ) -> list[Prediction]:
+        """A box for each phrase of a caption, in their order. Tasks: refcoco, refcoco+, refcocog.
+
+        Raises:
+            TwelvefoldError: a phrase does not stand in the caption.
+        """
+        for phrase in phrases:
+            if phrase.lower() not in caption.lower():
+                raise TwelvefoldError(f"the phrase {phrase!r} does not stand in the caption {caption!r}")
+        seen = picture(image)
+        choose_task(task, "grounding", self._specs)
+        return self.answer([Request(task, (seen,), phrase, top=top, explain=explain) for phrase in phrases])
+
+    @property
+    def _specs(self) -> Iterable[TaskSpec]:
+        return self.network.tasks.values()
+
+    def _spec(self, name: str) -> TaskSpec:
+        if name not in self.network.tasks:
+            known = ", ".join(self.network.tasks) or "none"
+            raise TwelvefoldError(f"the model has no task {name!r}; it has {known}{closest(name, self.network.tasks)}")
+        return self.network.tasks[name]
+
+    def _each(
+        self, task: str, images: Sequence[Any], text: Any, boxes: Any = None, *, top: int, explain: bool
+    ) -> Prediction | list[Prediction]:
+        """One request, or as many as the lists are long; what is no list goes with each of them."""
+        lengths = {len(value) for value in [*images, text] if _is_many(value)}
+        if len(lengths) > 1:
+            raise TwelvefoldError(f"lists that go together are of one length, got {sorted(lengths)}")
+        count = lengths.pop() if lengths else None
+        opened = [_repeated(_opened(value), count) for value in images]
+        texts = _repeated(text, count)
+        given = [boxes or ()] if count is None else [()] * count if boxes is None else list(boxes)
+        if len(given) != len(texts):
+            raise TwelvefoldError(f"{len(texts)} questions came with {len(given)} lists of boxes; give one for each")
+        answers = self.answer(
+            [
+                Request(task, tuple(pictures), one, tuple(mine), top, explain)
+                for *pictures, one, mine in zip(*opened, texts, given, strict=True)
+            ]
+        )
+        return answers[0] if count is None else answers
+
+
+def _is_many(value: object) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def _are_dialogues(value: Any) -> bool:
+    """Whether these are several dialogues: texts, or lists of turns, where a turn is a pair of texts."""
+    return _is_many(value) and all(isinstance(one, str) or all(_is_many(turn) for turn in one) for one in value)
+
+
+def _opened(image: Any) -> Picture | list[Picture]:
+    return [picture(one) for one in image] if _is_many(image) else picture(image)
+
+
+def _repeated(value: Any, count: int | None) -> list[Any]:
+    """A list as it is; anything else so many times, once where there is no list at all."""
+    return list(value) if _is_many(value) else [value] * (1 if count is None else count)
