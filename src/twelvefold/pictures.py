@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,25 @@ def open_picture(source: Path | bytes, *, max_pixels: int | None = None, formats
 
     Raises: PictureError, naming the file and the reason; TooManyPixelsError before anything is decoded.
     """
+    with _opened(source, max_pixels, formats) as picture:
+        picture.load()
+        return np.asarray(converted(upright(picture)))
+
+
+def picture_size(
+    source: Path | bytes, *, max_pixels: int | None = None, formats: tuple[str, ...] | None = None
+) -> tuple[int, int]:
+    """Width and height as the file's header has them, nothing decoded.
+
+    Raises: PictureError, as :func:`open_picture` does, where the header tells.
+    """
+    with _opened(source, max_pixels, formats) as picture:
+        return picture.size
+
+
+@contextmanager
+def _opened(source: Path | bytes, max_pixels: int | None, formats: tuple[str, ...] | None) -> Iterator[Image.Image]:
+    """The picture, its header read; what goes wrong with it inside the block is a PictureError too."""
     name = str(source) if isinstance(source, Path) else f"picture of {len(source)} bytes"
     most = MAX_PIXELS if max_pixels is None else max_pixels
     try:
@@ -64,8 +85,7 @@ def open_picture(source: Path | bytes, *, max_pixels: int | None = None, formats
                     size = f"{picture.width} x {picture.height}"
                     advice = "make the picture smaller"
                     raise TooManyPixelsError(f"{name}: {size} pixels are more than {most:,}; {advice}")
-                picture.load()
-                return np.asarray(converted(upright(picture)))
+                yield picture
     except FileNotFoundError as error:
         raise PictureError(f"{name}: no such file") from error
     except UnidentifiedImageError as error:
