@@ -217,6 +217,14 @@ def test_the_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str
     assert f"twelvefold {command} data/world" in capsys.readouterr().out
 
 
-def test_it_never_imports_torch() -> None:
-    code = "import sys, twelvefold.clean, twelvefold.cli.clean; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_it_never_imports_torch_not_even_by_a_recipe(data: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from twelvefold import cli\n"
+        "try: cli.main(sys.argv[1:])\n"
+        "except SystemExit as left: sys.exit(f'{left.code} {sys.modules.keys() & {\"torch\"}}')"
+    )
+    asked = ["clean", data, tmp_path, "--recipe", "smoke", "--policy", "ids", "--processes", "1", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, asked)], check=False, capture_output=True, encoding="utf-8"
+    )
+    assert done.stderr == "0 set()\n"

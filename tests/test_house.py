@@ -36,8 +36,10 @@ def test_files_are_read_in_one_sitting() -> None:
     assert long == {}
 
 
-def test_reading_data_never_pays_for_torch() -> None:
-    code = "import sys, twelvefold.datasets, twelvefold.splits.identity; sys.exit('torch' in sys.modules)"
+def test_reading_data_and_a_recipe_never_pays_for_torch() -> None:
+    code = "import sys, twelvefold.datasets, twelvefold.splits.identity, twelvefold.audit, twelvefold.clean; " + (
+        "from twelvefold.training.recipe import Recipe; Recipe.load('demo'); sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
