@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from cyclopts import App
 from rich.console import Console
 
-from twelvefold.cli import audit, clean, data, detector, extract, features, fetch, runs, submit, weights
+from twelvefold.cli import audit, clean, data, detector, extract, features, fetch, runs, serve, submit, weights
 from twelvefold.schema import TwelvefoldError
 
 app = App(
@@ -32,6 +32,7 @@ for command in (
     runs.report,
     runs.recipes,
     submit.submit,
+    serve.serve,
     audit.app,
     clean.app,
     data.datasets,
