@@ -1,0 +1,48 @@
+// Ranked answers, best first, each with a bar as long as its probability. Pointing at one lights up its box.
+
+import { html } from './vendor/preact.js'
+import { nameOf, percent, whole } from './words.js'
+
+function Row({ ranked, place, pictures, hot, point }) {
+  const boxed = Boolean(ranked.box_px)
+  const name = nameOf(ranked, place, pictures)
+  const where = boxed ? `, at ${ranked.box_px.map((side) => whole(side)).join(', ')}` : ''
+  const inner = html`<span class="name">${name}</span><span class="share">${percent(ranked.probability)}</span>
+    <span class="bar" aria-hidden="true"><span style=${{ width: `${100 * ranked.probability}%` }}></span></span>`
+  return html`<li class=${`answer ${place ? '' : 'best'} ${hot ? 'hot' : ''}`} onMouseEnter=${() => point(boxed ? place : null)}
+    onMouseLeave=${() => point(null)}>
+    ${boxed
+      ? html`<button type="button" onFocus=${() => point(place)} onBlur=${() => point(null)} onClick=${() => point(place)}
+          aria-label=${`${name}, ${percent(ranked.probability)}${where}`}>${inner}</button>`
+      : html`<div>${inner}</div>`}
+  </li>`
+}
+
+// What the files of a sample say of the answer.
+function Truth({ truth }) {
+  if (truth.right) return html`<p class="truth right">Right, the sample’s files say the same.</p>`
+  if (truth.box) return html`<p class="truth wrong">The sample’s files mean another thing, boxed in green.</p>`
+  return html`<p class="truth wrong">The sample’s files say <strong>${truth.text}</strong>.</p>`
+}
+
+export const Waiting = () => html`<div class="waiting" aria-hidden="true"><span></span><span></span><span></span></div>`
+
+export function Answers({ task, result, pictures, hot, point, truth }) {
+  if (result?.status !== 'asking' && result?.status !== 'answered') return null
+  if (result.status === 'asking') return html`<${Waiting} />`
+  const { ranked, notes = [], seconds } = result.reply
+  return html`<section class="answers" aria-label="Answers">
+    ${ranked.length === 0 && html`<p>No answer.</p>`}
+    <ol hidden=${task.key === 'find'}>
+      ${task.key !== 'find' && ranked.map((one, place) => html`<${Row} key=${place} ranked=${one} ...${{ place, pictures, point, hot: hot === place }} />`)}
+    </ol>
+    ${notes.map((note) => html`<p class="note">${note}</p>`)}
+    ${truth && html`<${Truth} truth=${truth} />`}
+    ${seconds && html`<p class="timing">${timing(seconds)}</p>`}
+  </section>`
+}
+
+const milliseconds = (value) => `${whole(1000 * value)} ms`
+
+const timing = ({ detect, answer }) =>
+  detect > 0.0005 ? `Looking ${milliseconds(detect)}, answering ${milliseconds(answer)}` : `Answered in ${milliseconds(answer)}`

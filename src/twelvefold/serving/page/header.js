@@ -1,0 +1,54 @@
+// Which model answers, what it was trained on and how well it did, said before anything is asked.
+
+import { html, useState } from './vendor/preact.js'
+import { whole } from './words.js'
+
+const million = (count) => (count >= 1e6 ? `${(count / 1e6).toFixed(count >= 1e7 ? 0 : 1)} million` : whole(count))
+
+const OWN = 'world' // the package's own detector, which learnt from the embedded world
+
+const DRAWN = 'It knows drawn pictures like the samples, not photographs: of those it sees something, but its answers are guesses.'
+
+function Scores({ scores }) {
+  const rows = Object.entries(scores ?? {})
+  if (!rows.length) return null
+  return html`<details class="scores">
+    <summary>Test scores</summary>
+    <table>
+      <caption class="visually-hidden">Test score of each task, in percent</caption>
+      <tbody>${rows.map(([task, score]) => html`<tr key=${task}><th scope="row">${task}</th><td>${score.toFixed(1)}</td></tr>`)}</tbody>
+    </table>
+  </details>`
+}
+
+function Token({ unlock }) {
+  const [token, setToken] = useState('')
+  const submit = (event) => {
+    event.preventDefault()
+    unlock(token.trim())
+  }
+  return html`<form class="row token" onSubmit=${submit}>
+    <label for="token">Token</label>
+    <input id="token" type="password" autocomplete="off" value=${token} onInput=${(event) => setToken(event.target.value)} />
+    <button type="submit" class="go">Unlock</button>
+  </form>`
+}
+
+export function Header({ model, error, locked, unlock }) {
+  return html`<header class="top">
+    <p class="brand"><img src="page/icon.svg" alt="" width="32" height="32" /><span>twelvefold</span></p>
+    <div class="model">
+      <h1>Ask a picture</h1>
+      ${error && html`<p class="error" role="alert">${error}</p>`}
+      ${locked && html`<${Token} unlock=${unlock} />`}
+      ${model &&
+      html`<p>
+        One model, <strong>${model.name}</strong>, answers everything here: ${million(model.parameters)} parameters,
+        ${' '}${model.tasks.length} tasks, trained on ${model.trained_on || 'data that its folder does not name'}.
+      </p>
+      ${model.detector.name === OWN && html`<p class="honest">${DRAWN}</p>`}`}
+    </div>
+    ${model && html`<${Scores} scores=${model.scores} />`}
+    <p class="links"><a href="docs">API</a></p>
+  </header>`
+}

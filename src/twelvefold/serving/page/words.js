@@ -1,0 +1,48 @@
+// How numbers, boxes and answers are said in words.
+
+export const percent = (share) => {
+  const value = 100 * share
+  if (value >= 99.95) return '100 %'
+  return `${value >= 9.95 ? value.toFixed(0) : value.toFixed(1)} %`
+}
+
+export const whole = (number) => Math.round(number).toLocaleString('en')
+
+const SAME = 0.98 // overlap from which two boxes are one: only rounding lies between a region and an answer
+
+export function overlap(one, other) {
+  const side = (low, high) => Math.max(0, Math.min(one[high], other[high]) - Math.max(one[low], other[low]))
+  const area = (box) => (box[2] - box[0]) * (box[3] - box[1])
+  const both = side(0, 2) * side(1, 3)
+  return both / (area(one) + area(other) - both)
+}
+
+// What the detector calls the thing in a box, where it found one there.
+export const kindAt = (box, regions = []) =>
+  regions.find((region) => region.kind && overlap(region.box_px, box) > SAME)?.kind ?? ''
+
+const MEANINGS = {
+  True: 'True', False: 'False', entailment: 'Entailment: it follows', contradiction: 'Contradiction: it cannot be',
+  neutral: 'Neutral: the picture does not say',
+}
+
+// The name of one ranked answer, as the page shows it.
+export function nameOf(ranked, place, pictures) {
+  if (ranked.box_px && ranked.name) return ranked.name
+  if (ranked.box_px) {
+    const kind = kindAt(ranked.box_px, pictures[0]?.regions)
+    return kind ? `Box ${place + 1}: ${kind}` : `Box ${place + 1}`
+  }
+  return MEANINGS[ranked.name] ?? ranked.name
+}
+
+// Of a search: the picture that a ranked answer means; its name is the picture's place in the question.
+export const pictureFor = (ranked, pictures) => pictures[Number(ranked.name)]
+
+// An answer as a screen reader is told it.
+export function inWords(task, reply, pictures) {
+  const [best] = reply.ranked
+  if (!best) return `${task.tab}: no answer.`
+  const name = task.key === 'find' ? pictureFor(best, pictures).name : nameOf(best, 0, pictures)
+  return `${task.tab}: ${name}, ${percent(best.probability)}.`
+}
