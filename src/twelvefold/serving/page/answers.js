@@ -3,13 +3,14 @@
 import { html } from './vendor/preact.js'
 import { nameOf, percent, whole } from './words.js'
 
-function Row({ ranked, place, pictures, hot, point }) {
+function Row({ ranked, place, reply, pictures, hot, point }) {
   const boxed = Boolean(ranked.box_px)
-  const name = nameOf(ranked, place, pictures)
+  const name = nameOf(ranked, place, reply, pictures)
+  const best = !place || (boxed && ranked.name) // of phrases, each has its best box
   const where = boxed ? `, at ${ranked.box_px.map((side) => whole(side)).join(', ')}` : ''
   const inner = html`<span class="name">${name}</span><span class="share">${percent(ranked.probability)}</span>
     <span class="bar" aria-hidden="true"><span style=${{ width: `${100 * ranked.probability}%` }}></span></span>`
-  return html`<li class=${`answer ${place ? '' : 'best'} ${hot ? 'hot' : ''}`} onMouseEnter=${() => point(boxed ? place : null)}
+  return html`<li class=${`answer ${best ? 'best' : ''} ${hot ? 'hot' : ''}`} onMouseEnter=${() => point(boxed ? place : null)}
     onMouseLeave=${() => point(null)}>
     ${boxed
       ? html`<button type="button" onFocus=${() => point(place)} onBlur=${() => point(null)} onClick=${() => point(place)}
@@ -30,11 +31,12 @@ export const Waiting = () => html`<div class="waiting" aria-hidden="true"><span>
 export function Answers({ task, result, pictures, hot, point, truth }) {
   if (result?.status !== 'asking' && result?.status !== 'answered') return null
   if (result.status === 'asking') return html`<${Waiting} />`
-  const { ranked, notes = [], seconds } = result.reply
+  const { reply } = result
+  const { ranked, notes = [], seconds } = reply
   return html`<section class="answers" aria-label="Answers">
     ${ranked.length === 0 && html`<p>No answer.</p>`}
     <ol hidden=${task.key === 'find'}>
-      ${task.key !== 'find' && ranked.map((one, place) => html`<${Row} key=${place} ranked=${one} ...${{ place, pictures, point, hot: hot === place }} />`)}
+      ${task.key !== 'find' && ranked.map((one, place) => html`<${Row} key=${place} ranked=${one} ...${{ place, reply, pictures, point, hot: hot === place }} />`)}
     </ol>
     ${notes.map((note) => html`<p class="note">${note}</p>`)}
     ${truth && html`<${Truth} truth=${truth} />`}

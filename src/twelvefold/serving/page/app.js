@@ -22,7 +22,7 @@ const actions = createActions(store)
 
 function marksOf({ state, task, form, result, picture, truth, shown }) {
   const seen = state.seen && picture ? regionMarks(picture) : []
-  const given = task.candidates && form.own ? givenMarks(form.boxes) : []
+  const given = task.candidates && form.own && result?.status !== 'answered' ? givenMarks(form.boxes) : []
   const answers = task.key === 'several' ? severalMarks(state, shown) : answerMarks(result)
   const meant = truth?.box && !truth.right ? [{ box: truth.box, index: 'meant', look: 'meant', label: 'meant' }] : []
   return [...seen, ...given, ...meant, ...answers]

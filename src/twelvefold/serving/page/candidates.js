@@ -1,6 +1,7 @@
 // Which boxes may be pointed at: what the detector found, or the person's own, drawn on the picture or typed.
 
 import { html, useState } from './vendor/preact.js'
+import { letter } from './words.js'
 
 const CORNERS = ['left', 'top', 'right', 'bottom']
 
@@ -46,9 +47,9 @@ export function Candidates({ form, setForm, picture }) {
       <ul class="chips">
         ${form.boxes.map(
           (box, place) => html`<li key=${box.join()}>
-            <button type="button" aria-label=${`Take box ${String.fromCharCode(65 + place)} away`}
+            <button type="button" aria-label=${`Take box ${letter(place)} away`}
               onClick=${() => setForm({ boxes: form.boxes.filter((other) => other !== box) })}>
-              ${String.fromCharCode(65 + place)}: ${box.map(Math.round).join(', ')} ×</button>
+              ${letter(place)}: ${box.map(Math.round).join(', ')} ×</button>
           </li>`,
         )}
       </ul>

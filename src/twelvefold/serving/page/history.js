@@ -19,7 +19,7 @@ export function History({ state, actions }) {
         const pictures = entry.pictures.map((id) => state.pictures.find((picture) => picture.id === id)).filter(Boolean)
         const [best] = entry.result.reply.ranked
         const found = best && task.key === 'find' ? pictureFor(best, pictures) : null
-        const name = best ? (found?.name ?? nameOf(best, 0, pictures)) : 'no answer'
+        const name = best ? (found?.name ?? nameOf(best, 0, entry.result.reply, pictures)) : 'no answer'
         return html`<li key=${entry.id}>
           <button type="button" onClick=${() => actions.comeBack(entry)}>
             <img src=${(found ?? pictures[0])?.url} alt="" />

@@ -16,7 +16,7 @@ function Came({ part, pictures }) {
   if (part.status === 'refused') return html`<p class="error">${part.error}</p>`
   const [best] = part.reply.ranked
   if (!best) return html`<p class="came">No answer. ${part.reply.notes?.join(' ')}</p>`
-  return html`<p class="came"><strong>${nameOf(best, 0, pictures)}</strong> <span>${percent(best.probability)}</span>
+  return html`<p class="came"><strong>${nameOf(best, 0, part.reply, pictures)}</strong> <span>${percent(best.probability)}</span>
     <span class="bar" aria-hidden="true"><span style=${{ width: `${100 * best.probability}%` }}></span></span></p>`
 }
 

@@ -2,7 +2,7 @@
 // shares of its width and height, at any size on screen.
 
 import { html, useRef, useState } from './vendor/preact.js'
-import { percent } from './words.js'
+import { boxName, letter, percent } from './words.js'
 
 const LEAST = 4 // pixels of the picture: a box smaller than this was a click
 
@@ -87,7 +87,7 @@ export function answerMarks(result) {
   return result.reply.ranked
     .map((ranked, index) => ({
       box: ranked.box_px, index, look: index && !ranked.name ? 'other' : 'best',
-      label: ranked.name || (index ? `${index + 1}` : `1 · ${percent(ranked.probability)}`),
+      label: ranked.name || `${boxName(ranked, index, result.reply)}${index ? '' : ` · ${percent(ranked.probability)}`}`,
     }))
     .filter((mark) => mark.box)
     .reverse()
@@ -97,4 +97,4 @@ export const regionMarks = (picture) =>
   picture.regions.map((region, index) => ({ box: region.box_px, index: `region ${index}`, label: region.kind, look: 'region' }))
 
 export const givenMarks = (boxes) =>
-  boxes.map((box, index) => ({ box, index: `given ${index}`, label: String.fromCharCode(65 + index), look: 'given' }))
+  boxes.map((box, index) => ({ box, index: `given ${index}`, label: letter(index), look: 'given' }))

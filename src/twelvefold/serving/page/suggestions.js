@@ -2,10 +2,9 @@
 // text or dialogue, and the answer, the box meant (box_px), the boxes to choose from (boxes_px), or the other picture.
 
 import { headOf } from './tasks.js'
-import { overlap } from './words.js'
+import { overlap, SAME_THING } from './words.js'
 
 const MOST = 3 // suggestions shown: more would be a wall of text
-const SAME_THING = 0.5 // overlap from which a box counts as right, the publishers' convention for RefCOCO
 
 const ofTask = (sample, name) => (sample?.suggestions ?? []).filter((suggestion) => suggestion.task === name)
 
@@ -21,9 +20,9 @@ export function suggestionsOf(task, pictures, state, form) {
   return ofTask(sample, head).slice(0, MOST).map((suggestion) => ({
     label: suggestion.text || suggestion.dialogue.map(([question]) => question).join(' … '),
     form: {
-      text: suggestion.text ?? '',
-      ...(suggestion.dialogue && { turns: suggestion.dialogue }),
-      ...(suggestion.boxes_px && { boxes: suggestion.boxes_px, own: true }),
+      text: suggestion.text,
+      ...(suggestion.dialogue.length && { turns: suggestion.dialogue }),
+      ...(suggestion.boxes_px.length && { boxes: suggestion.boxes_px, own: true }),
     },
   }))
 }
@@ -50,6 +49,6 @@ export function truthOf(task, result, pictures) {
 function isAsked(suggestion, request, pictures) {
   const fields = Object.fromEntries(request.fields)
   if (suggestion.other && suggestion.other !== pictures[1]?.sample?.name) return false
-  if (suggestion.dialogue) return JSON.stringify(suggestion.dialogue) === fields.dialogue
+  if (suggestion.dialogue.length) return JSON.stringify(suggestion.dialogue) === fields.dialogue
   return Object.values(fields).includes(suggestion.text)
 }

@@ -33,8 +33,8 @@ function Samples({ state, actions }) {
           <button type="button" class="pick" onClick=${() => actions.addSample(sample)} aria-label=${`Sample ${sample.name}`}><img src=${sample.url} alt="" loading="lazy" /></button>
         </li>`,
       )}
+      <li><button type="button" class="pick all" onClick=${() => actions.addSamples(state.samples)}>Take all</button></li>
     </ul>
-    <button type="button" class="quiet" onClick=${() => actions.addSamples(state.samples)}>Take all</button>
   </div>`
 }
 

@@ -8,8 +8,6 @@ export const percent = (share) => {
 
 export const whole = (number) => Math.round(number).toLocaleString('en')
 
-const SAME = 0.98 // overlap from which two boxes are one: only rounding lies between a region and an answer
-
 export function overlap(one, other) {
   const side = (low, high) => Math.max(0, Math.min(one[high], other[high]) - Math.max(one[low], other[low]))
   const area = (box) => (box[2] - box[0]) * (box[3] - box[1])
@@ -17,9 +15,22 @@ export function overlap(one, other) {
   return both / (area(one) + area(other) - both)
 }
 
+export const SAME_THING = 0.5 // overlap from which two boxes hold one thing, the publishers' convention for RefCOCO
+
+export const letter = (place) => `${String.fromCharCode(65 + (place % 26))}${place < 26 ? '' : Math.floor(place / 26)}`
+
 // What the detector calls the thing in a box, where it found one there.
-export const kindAt = (box, regions = []) =>
-  regions.find((region) => region.kind && overlap(region.box_px, box) > SAME)?.kind ?? ''
+function kindAt(box, regions) {
+  const overlaps = regions.map((region) => overlap(region.box_px, box))
+  const most = Math.max(0, ...overlaps)
+  return most >= SAME_THING ? regions[overlaps.indexOf(most)].kind : ''
+}
+
+// A box of an answer: by the letter it was drawn under, where the person gave the candidates, else by its rank.
+export function boxName(ranked, place, reply) {
+  const given = (reply.candidates_px ?? []).map((box) => overlap(box, ranked.box_px))
+  return given.length ? letter(given.indexOf(Math.max(...given))) : String(place + 1)
+}
 
 const MEANINGS = {
   True: 'True', False: 'False', entailment: 'Entailment: it follows', contradiction: 'Contradiction: it cannot be',
@@ -27,13 +38,11 @@ const MEANINGS = {
 }
 
 // The name of one ranked answer, as the page shows it.
-export function nameOf(ranked, place, pictures) {
+export function nameOf(ranked, place, reply, pictures) {
   if (ranked.box_px && ranked.name) return ranked.name
-  if (ranked.box_px) {
-    const kind = kindAt(ranked.box_px, pictures[0]?.regions)
-    return kind ? `Box ${place + 1}: ${kind}` : `Box ${place + 1}`
-  }
-  return MEANINGS[ranked.name] ?? ranked.name
+  if (!ranked.box_px) return MEANINGS[ranked.name] ?? ranked.name
+  const kind = kindAt(ranked.box_px, pictures[0]?.regions ?? [])
+  return `Box ${boxName(ranked, place, reply)}${kind && `: ${kind}`}`
 }
 
 // Of a search: the picture that a ranked answer means; its name is the picture's place in the question.
@@ -43,6 +52,6 @@ export const pictureFor = (ranked, pictures) => pictures[Number(ranked.name)]
 export function inWords(task, reply, pictures) {
   const [best] = reply.ranked
   if (!best) return `${task.tab}: no answer.`
-  const name = task.key === 'find' ? pictureFor(best, pictures).name : nameOf(best, 0, pictures)
+  const name = task.key === 'find' ? pictureFor(best, pictures).name : nameOf(best, 0, reply, pictures)
   return `${task.tab}: ${name}, ${percent(best.probability)}.`
 }
