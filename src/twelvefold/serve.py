@@ -37,7 +37,6 @@ def serve(settings: Settings, announce: Callable[[Serving], None]) -> None:
 
         from twelvefold.serving.rest import logs
         from twelvefold.serving.rest.app import create_app
-        from twelvefold.serving.rest.samples import load_samples
     except ModuleNotFoundError as error:
         advice = "get them with pip install 'twelvefold[serve]'"
         raise TwelvefoldError(f"serving needs packages that aren't installed ({error.name}); {advice}") from error
@@ -52,7 +51,8 @@ def serve(settings: Settings, announce: Callable[[Serving], None]) -> None:
             device=settings.device,
         )
         logs.log_as_json(settings.log_level)
-        app = create_app(predictor, settings, load_samples())
+        app = create_app(predictor, settings)
+        app.state.service.warm()
         config = uvicorn.Config(
             app,
             log_config=None,

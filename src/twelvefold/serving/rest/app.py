@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -15,22 +15,23 @@ from starlette.formparsers import MultiPartParser
 from twelvefold.schema import TwelvefoldError
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.rest import endpoints, errors, pages
+from twelvefold.serving.rest.examples import add_examples
 from twelvefold.serving.rest.frame import Frame
 from twelvefold.serving.rest.limits import Limits, Room
 from twelvefold.serving.rest.metrics import Metrics
-from twelvefold.serving.rest.samples import Sample
 from twelvefold.serving.rest.service import Service
 from twelvefold.serving.rest.settings import Settings
+from twelvefold.serving.samples import samples
 
 ABOUT = """One vision-and-language model, many tasks. Send a picture and a text as a form; get ranked answers, each with
 a probability and, where the task points at things, a box in pixels of the picture. Nothing that a client names is ever
 opened: neither a path nor an address."""
 
 
-def create_app(predictor: Predictor, settings: Settings, samples: Mapping[str, Sample]) -> FastAPI:
+def create_app(predictor: Predictor, settings: Settings) -> FastAPI:
     """The application, its model's thread running. It ends with the application's lifespan."""
     metrics, room = Metrics(), Room(settings.flight_bytes)
-    service = Service(predictor, settings, metrics=metrics, room=room, samples=samples)
+    service = Service(predictor, settings, metrics=metrics, room=room)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -61,4 +62,6 @@ def create_app(predictor: Predictor, settings: Settings, samples: Mapping[str, S
     app.mount("/reference", pages.Files(directory=pages.REFERENCE), name="reference")
     app.add_middleware(Limits, settings=settings, metrics=metrics, room=room)
     app.add_middleware(Frame, metrics=metrics)  # added last, so the outermost
+    described = app.openapi()  # made once; the application keeps it
+    add_examples(described, samples())
     return app

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 
+from twelvefold.serving import samples as shipped
 from twelvefold.serving.rest import schemas
 from twelvefold.serving.rest.errors import Refusal, full
 from twelvefold.serving.rest.service import Service
@@ -42,26 +43,26 @@ async def model(service: Use) -> schemas.ModelOut:
 
 
 @about.get("/samples")
-async def samples(service: Use) -> list[schemas.SampleOut]:
+async def samples() -> list[schemas.SampleOut]:
     """Pictures to try, with things to ask about each."""
     return [
         schemas.SampleOut(
             name=one.name,
             width=one.width,
             height=one.height,
-            url=f"/v1/samples/{one.name}",
-            suggestions=one.suggestions,
+            url=f"v1/samples/{one.name}",
+            suggestions=[schemas.SuggestionOut(**msgspec.structs.asdict(suggestion)) for suggestion in one.suggestions],
         )
-        for one in service.samples.values()
+        for one in shipped.samples()
     ]
 
 
 @about.get("/samples/{name}", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}})
 async def sample(service: Use, name: str) -> Response:
     """A sample, as JPEG."""
-    if name not in service.samples:
+    if name not in service.jpegs:
         raise Refusal(404, f"no sample {name[:100]!r}; /v1/samples lists them")
-    return Response(service.samples[name].jpeg, media_type="image/jpeg", headers={"Cache-Control": "max-age=3600"})
+    return Response(service.jpegs[name], media_type="image/jpeg", headers={"Cache-Control": "max-age=3600"})
 
 
 @health.get("/health")

@@ -130,11 +130,24 @@ class State(BaseModel):
     status: str
 
 
+class SuggestionOut(BaseModel):
+    """Something to ask of a task, and what is right: an `answer` by name, or a box. `other`: the right picture of a
+    pair, by its sample's name."""
+
+    task: str
+    text: str
+    dialogue: list[list[str]]
+    answer: str
+    box_px: BoxPx | None
+    boxes_px: list[BoxPx]
+    other: str
+
+
 class SampleOut(BaseModel):
-    """A picture that ships with the package. `suggestions`: what to ask about it, by task."""
+    """A picture that ships with the package, and what to ask about it. `url`: as seen from this server's root."""
 
     name: str
     width: int
     height: int
     url: str
-    suggestions: Any
+    suggestions: list[SuggestionOut]

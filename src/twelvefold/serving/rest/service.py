@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,8 +24,8 @@ from twelvefold.serving.rest.errors import Refusal
 from twelvefold.serving.rest.limits import Room
 from twelvefold.serving.rest.memory import KeptPictures
 from twelvefold.serving.rest.metrics import Metrics
-from twelvefold.serving.rest.samples import Sample
 from twelvefold.serving.rest.settings import Settings
+from twelvefold.serving.samples import samples
 from twelvefold.store.files import digest_bytes
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -61,10 +62,9 @@ class Service:
         *,
         metrics: Metrics,
         room: Room,
-        samples: Mapping[str, Sample],
     ) -> None:
         self.predictor, self.settings, self.metrics, self.room = predictor, settings, metrics, room
-        self.samples = samples
+        self.jpegs = {one.name: one.path.read_bytes() for one in samples()}
         self.kept = KeptPictures(settings.keep_bytes, metrics)
         self._decoders = ThreadPoolExecutor(settings.decoders, "decode")
         self._batcher: Batcher[Asked, Answered] = Batcher(
@@ -79,6 +79,14 @@ class Service:
     def ready(self) -> bool:
         """Whether the model takes questions."""
         return self._batcher.alive
+
+    def warm(self) -> None:
+        """Answer a question once, so that the first client needn't wait for what is made on first use."""
+        tasks = self.predictor.network.tasks
+        asked = ((one, first) for one in samples() for first in one.suggestions if first.task in tasks and first.text)
+        for sample, suggestion in itertools.islice(asked, 1):
+            shown = picture(self.jpegs[sample.name])
+            self.predictor.answer([Request(suggestion.task, (shown,), suggestion.text)])
 
     def close(self) -> None:
         """Answer what waits, then let the threads go."""
@@ -121,8 +129,8 @@ class Service:
         Raises:
             Refusal: 404, it was never here, or is no longer.
         """
-        if name in self.samples:
-            return await self.decode(self.samples[name].jpeg)
+        if name in self.jpegs:
+            return await self.decode(self.jpegs[name])
         found = self.kept.find(name)
         self.metrics.pictures.labels("kept").inc()
         return found

@@ -1,0 +1,91 @@
+"""Real servers, each in a process of its own, and a client that talks to them over real sockets."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from twelvefold.serving.samples import samples
+
+START_SECONDS = 120
+"""A machine that is busy with other tests takes its time to import PyTorch."""
+
+
+@dataclass
+class Server:
+    """A server that runs: where it is, its process, what it has logged, and a client for it."""
+
+    address: str
+    process: subprocess.Popen[str]
+    log: Path
+    client: httpx2.Client
+
+    def logged(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+    def figure(self, name: str, headers: dict[str, str] | None = None) -> float:
+        """One of its metrics, summed over its labels."""
+        lines = self.client.get("/metrics", headers=headers or {}).text.splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == name)
+
+    def resident(self, headers: dict[str, str] | None = None) -> float:
+        return self.figure("process_resident_memory_bytes", headers)
+
+
+@contextmanager
+def running(log: Path, **settings: object) -> Iterator[Server]:
+    """A server with such settings, on a free port; it is stopped at the end, and must then leave in peace."""
+    options = [f"--set={name}={value}" for name, value in settings.items()]
+    command = [sys.executable, "-m", "twelvefold", "serve", "--port", "0", "--json", *options]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    with log.open("w") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
+    try:
+        assert process.stdout is not None
+        said = ""
+        while not said.endswith("\n}\n"):
+            line = process.stdout.readline()
+            assert line, f"no server: {log.read_text()}"
+            said += line
+        address = json.loads(said)["address"]
+        with httpx2.Client(base_url=address, timeout=START_SECONDS, trust_env=False) as client:
+            yield Server(address, process, log, client)
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(START_SECONDS) == 0, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server as it is out of the box."""
+    with running(tmp_path_factory.mktemp("server") / "log") as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def jpegs() -> dict[str, bytes]:
+    """The samples' files, by name."""
+    return {one.name: one.path.read_bytes() for one in samples()}
+
+
+@pytest.fixture(scope="session")
+def photograph() -> Callable[[int], bytes]:
+    """Pictures that no two tests share, so that none was seen before: the n-th."""
+    from twelvefold.world.draw import photograph as drawn
+    from twelvefold.world.scene import make_scene
+
+    return lambda n: drawn(make_scene(4321, n))
