@@ -12,31 +12,33 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from twelvefold import datasets, families
+from twelvefold import datasets
 from twelvefold.batches.regions import RegionSource
-from twelvefold.batches.tasks import TaskBatches
 from twelvefold.batches.text import seen_pieces
-from twelvefold.families import grounding
 from twelvefold.model import Model
+from twelvefold.model.starting import Started
 from twelvefold.results.machine import machine
 from twelvefold.schema import Batch, TaskSpec, TwelvefoldError
 from twelvefold.store import files
 from twelvefold.store.prepared import Prepared
 from twelvefold.training import optimiser as optimisers
 from twelvefold.training.ahead import ahead, on
+from twelvefold.training.beginning import first_model
 from twelvefold.training.checkpoints import Checkpoints
 from twelvefold.training.events import EventLog, open_log
 from twelvefold.training.interrupts import Interrupted, Interrupts
+from twelvefold.training.lessons import Task, lesson, masked_lesson
 from twelvefold.training.live import Progress
 from twelvefold.training.order import RoundRobin, is_due, longest
 from twelvefold.training.ranks import Ranks, companions, joined, reduce_gradients
@@ -45,21 +47,9 @@ from twelvefold.training.runs import Counters, TrainSummary, begin, check_same_d
 from twelvefold.training.stop_and_go import StopAndGo
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One task while it is learnt. ``scale`` multiplies its loss."""
-
-    spec: TaskSpec
-    train: TaskBatches
-    val: TaskBatches
-    loss: Callable[[Tensor, Batch], Tensor]
-    score: Callable[[Tensor, Batch], Tensor]
-    scale: float
-
-
 @dataclass(slots=True)
 class Run:
-    """Everything that the loop works with. ``made_from``: digests of the data."""
+    """Everything that the loop works with. ``made_from``: digests of the data. ``started``: where weights came from."""
 
     recipe: Recipe
     choice: TrainingChoice
@@ -74,6 +64,7 @@ class Run:
     counters: Counters
     checkpoints: Checkpoints
     made_from: dict[str, str]
+    started: Started | None
     ranks: Ranks
     log: EventLog
     progress: Progress
@@ -169,19 +160,19 @@ def step(work: Run, task: Task, iteration: int) -> tuple[float, bool]:
     totals[2] = float(work.asked.to_stop)
     for part in next(work.batches[task.spec.name]):
         batch = on(ranks.device, part)
-        logits = work.model(batch)
-        summed = task.loss(logits, batch) * len(batch.example_ids)
+        loss, logits = task.loss(work.model, batch)
+        summed = loss * len(batch.example_ids)
         torch.autograd.backward(summed * task.scale)
         totals[:2] += torch.stack([totals.new_tensor(len(batch.example_ids)), summed.detach()])
         if not torch.isfinite(summed):
             odd += not_finite(logits, batch)
-    examples, loss, asked = reduce_gradients(work.parameters, totals, ranks).tolist()
+    examples, total, asked = reduce_gradients(work.parameters, totals, ranks).tolist()
     norm = torch.nn.utils.clip_grad_norm_(work.parameters, work.choice.clip or float("inf"))
-    if not (np.isfinite(loss) and torch.isfinite(norm)):
-        raise lost(work, task, iteration, loss / examples, odd)
+    if not (np.isfinite(total) and torch.isfinite(norm)):
+        raise lost(work, task, iteration, total / examples, odd)
     work.optimiser.step()
-    work.progress.stepped(task.spec.name, loss / examples, int(examples))
-    return loss / examples, asked > 0
+    work.progress.stepped(task.spec.name, total / examples, int(examples))
+    return total / examples, asked > 0
 
 
 def parts(task: Task, ranks: Ranks, accumulation: int, number: int) -> list[Batch]:
@@ -198,25 +189,30 @@ def is_watched(work: Run, iteration: int) -> bool:
 
 @torch.inference_mode()
 def validate(work: Run, task: Task) -> tuple[float, int]:
-    """The mean score of a task's validation examples, 0..1, and their number; each rank scores its share.
+    """A task's validation score, 0..1, and the number of its examples; each rank examines its share. What was measured
+    besides is kept in the counters.
 
     Raises:
-        TwelvefoldError: there are none.
+        TwelvefoldError: there are no examples.
     """
     work.model.eval()
-    totals = torch.zeros(2, dtype=torch.float64, device=work.ranks.device)
+    measured: dict[str, tuple[float, float]] = {}  # the sum of a measure, and of how many
     size = max(1, work.recipe.evaluation.batch_size // task.spec.pairs)
-    for batch in task.val.eval_batches(size, work.ranks.rank, work.ranks.count):
-        batch = on(work.ranks.device, batch)
-        scores = task.score(work.model(batch), batch)
-        totals += torch.stack([scores.double().sum(), totals.new_tensor(len(scores))])
+    for exam in task.exams:
+        totals = torch.zeros((len(exam.measures), 2), dtype=torch.float64, device=work.ranks.device)
+        for batch in exam.batches(size, work.ranks.rank, work.ranks.count):
+            scores = exam.score(work.model, on(work.ranks.device, batch))
+            totals += torch.stack([torch.stack([s.double().sum(), totals.new_tensor(len(s))]) for s in scores])
+        measured |= dict(zip(exam.measures, work.ranks.add(totals).tolist(), strict=True))
     work.model.train()
-    summed, examples = work.ranks.add(totals).tolist()
-    if not examples:
+    if empty := [name for name, (_, count) in measured.items() if not count]:
         raise TwelvefoldError(
-            f"task {task.spec.name} has no validation examples to watch: prepare more data, or leave it out of tasks"
+            f"task {task.spec.name} has no validation examples to watch ({', '.join(empty)}): prepare more data, or "
+            "leave it out of tasks"
         )
-    return summed / examples, int(examples)
+    means = {name: total / count for name, (total, count) in measured.items()}
+    work.counters.measures[task.spec.name] = means
+    return fmean(means[name] for name in task.judged), int(measured[task.judged[-1]][1])
 
 
 def judge(work: Run, name: str, score: float) -> str | None:
@@ -234,7 +230,9 @@ def note(work: Run, name: str, score: float, examples: int, event: str | None, i
     counters.best_scores[name] = max(score, counters.best_scores.get(name, score))
     row.score, row.best, row.stopped = score, counters.best_scores[name], state.stopped
     said = {"task": name, "score": score, "best": row.best, "seconds": round(counters.seconds, 3)}
-    work.log.write("eval", iteration, **said, examples=examples)
+    means = counters.measures[name]
+    more = {"measures": means} if len(means) > 1 else {}
+    work.log.write("eval", iteration, **said, examples=examples, **more)
     if event is not None:
         work.log.write(event, iteration, **said)
 
@@ -303,15 +301,16 @@ def assemble(
 ) -> Run:
     """Make, or bring back from the latest checkpoint, everything that the loop works with."""
     choice, checkpoints = recipe.training, Checkpoints(run / "checkpoints", keep=recipe.training.keep)
+    state = checkpoints.state()
     scales = optimisers.loss_scales(specs, enabled=choice.loss_scaling)
-    tasks = {spec.name: lesson(recipe, spec, scales[spec.name], prepared, regions) for spec in specs}
+    tables = (prepared.table(spec.name, "train") for spec in specs)
+    pieces = seen_pieces(tables) if choice.word_pieces == "seen" else ()
+    saved = checkpoints.latest if state else None
+    model, started = first_model(recipe, specs, pieces, prepared, regions, saved)
+    teach = lesson if recipe.pretraining is None else partial(masked_lesson, recipe.pretraining, pieces)
+    tasks = {spec.name: teach(recipe, spec, scales[spec.name], prepared, regions) for spec in specs}
     epochs = {name: task.train.steps_per_epoch for name, task in tasks.items()}
     iterations = choice.iterations or longest(specs, epochs)
-    heads = {spec.head: prepared.head(spec.name) for spec in specs}
-    torch.manual_seed(recipe.seed)
-    config = recipe.model_config(feature_size=regions.feature_size)
-    pieces = seen_pieces(task.train.table for task in tasks.values()) if choice.word_pieces == "seen" else ()
-    model = Model(config, specs, list(heads.values()), precision=choice.precision, word_pieces=pieces)
     model.to(ranks.device).train()
     optimiser = optimisers.build(
         model,
@@ -320,14 +319,15 @@ def assemble(
         beta2=choice.beta2,
         epsilon=choice.epsilon,
     )
-    stop_and_go = StopAndGo(tasks, gap=choice.gap, enabled=choice.stop_and_go, rule=choice.stop_and_go_rule)
+    may_stop = choice.stop_and_go and recipe.pretraining is None  # there is no task to make room for
+    stop_and_go = StopAndGo(tasks, gap=choice.gap, enabled=may_stop, rule=choice.stop_and_go_rule)
     counters = Counters(steps=dict.fromkeys(tasks, 0))
     made_from = {"prepared": prepared.digest, "regions": regions.detected.digest}
-    if (state := checkpoints.state()) is not None:
+    if state is not None:
         check_same_data(state["made_from"], made_from, run)
         checkpoints.load(model, optimiser)
         stop_and_go.load_state_dict(state["stop_and_go"])
-        counters = Counters(**{f.name: state[f.name] for f in dataclasses.fields(Counters)})
+        counters = Counters(**{f.name: state[f.name] for f in dataclasses.fields(Counters) if f.name in state})
     make = {name: partial(parts, task, ranks, choice.accumulation) for name, task in tasks.items()}
     return Run(
         recipe=recipe,
@@ -343,22 +343,12 @@ def assemble(
         counters=counters,
         checkpoints=checkpoints,
         made_from=made_from,
+        started=started,
         ranks=ranks,
         log=open_log(run, state, tensorboard=choice.tensorboard) if ranks.first else EventLog(Path(os.devnull)),
         progress=Progress(recipe.name, list(tasks), iterations, done=counters.iteration, enabled=ranks.first),
         asked=asked,
     )
-
-
-def lesson(recipe: Recipe, spec: TaskSpec, scale: float, prepared: Prepared, regions: RegionSource) -> Task:
-    """A task with its batches, loss and score."""
-    family = families.of(spec.family)
-    loss = family.loss
-    if spec.family == "grounding":
-        loss = partial(grounding.loss, form=recipe.training.grounding_loss)
-    open_batches = partial(TaskBatches.open, prepared, regions, spec, seed=recipe.seed)
-    val = open_batches(split="val", limit=recipe.training.validation_examples)
-    return Task(spec, open_batches(split="train"), val, loss, family.score, scale)
 
 
 def announce(work: Run) -> None:
@@ -375,6 +365,7 @@ def announce(work: Run) -> None:
         machine=machine(),
         versions={"python": platform.python_version(), "torch": torch.__version__},
         seconds=round(counters.seconds, 3),
+        **({"initial": dataclasses.asdict(work.started)} if work.started else {}),
     )
     for name, row in work.progress.rows.items():
         state = work.stop_and_go.states[name]

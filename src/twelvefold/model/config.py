@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -116,11 +117,29 @@ def preset(name: str, **changes: Any) -> ModelConfig:
     """
     if name not in PRESETS:
         raise TwelvefoldError(f"no model preset {name!r}; there are {', '.join(PRESETS)}{closest(name, PRESETS)}")
+    return changed(ModelConfig(), **PRESETS[name] | changes)
+
+
+def changed(config: ModelConfig, **changes: Any) -> ModelConfig:
+    """A configuration with some fields changed.
+
+    Raises:
+        TwelvefoldError: no such field, or a value that can't be.
+    """
+    check_names(changes)
+    try:
+        return msgspec.convert({**msgspec.to_builtins(config), **changes}, ModelConfig)
+    except msgspec.ValidationError as error:
+        raise TwelvefoldError(f"model: {error}") from error
+
+
+def check_names(changes: Iterable[str]) -> None:
+    """See that these are fields of a configuration.
+
+    Raises:
+        TwelvefoldError: one is not; names the closest.
+    """
     fields = ModelConfig.__struct_fields__
     for field in changes:
         if field not in fields:
             raise TwelvefoldError(f"a model has no {field!r}; it has {', '.join(fields)}{closest(field, fields)}")
-    try:
-        return msgspec.convert({**PRESETS[name], **changes}, ModelConfig)
-    except msgspec.ValidationError as error:
-        raise TwelvefoldError(f"model: {error}") from error

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from twelvefold.model import weights
+from twelvefold.model.attention import Look
 from twelvefold.model.config import ModelConfig
 from twelvefold.model.heads import Score, head
 from twelvefold.model.pretraining import Pretraining, PretrainingLogits
@@ -108,6 +109,20 @@ class Model(nn.Module):
             return two[:, 0] - two[:, 1]
 
         return self._all_pairs(captions, images, self._row_of(captions.task), score, pairs_at_once)
+
+    def explained(self, batch: Batch) -> tuple[Tensor, list[Look]]:
+        """What :meth:`forward` gives, and where words and regions looked at each other, a Look for each block.
+
+        Rows are those of the trunk: of words, the task token among them; of regions, the batch's. For a model in
+        evaluation mode.
+        """
+        task, looks = self._task(batch.task), list[Look]()
+        batch = self._hidden(batch)
+        with self._arithmetic(batch.features):
+            output: TrunkOutput = self.trunk(batch, self._row(task), looks)
+            states = output.regions if task.family == "grounding" else output.fused
+            logits: Tensor = self.heads[_module_name(task.head)](states)
+        return (logits.view(-1, batch.pairs) if task.family == "retrieval" else logits), looks
 
     def streams(self, batch: Batch) -> TrunkOutput:
         """Both streams of a batch, whole, with the pooled and fused vectors: what every head reads."""
@@ -268,7 +283,7 @@ class Model(nn.Module):
                 nn.init.normal_(module.weight, std=config.init_scale / fan)
         starts = {"answers": config.answer_bias, "grounding": config.region_bias}
         for spec in self.head_specs.values():
-            bias = self.get_parameter(f"heads.{_module_name(spec.name)}.last.bias")
+            bias = self.get_parameter(f"{module_of(spec.name)}.last.bias")
             nn.init.constant_(bias, starts.get(spec.kind, 0.0))
 
 
@@ -287,6 +302,11 @@ def _pieces(word_pieces: Sequence[int], vocabulary_size: int) -> tuple[int, ...]
     if len(set(word_pieces)) != len(word_pieces):
         raise TwelvefoldError("word pieces that have a row of their own are named twice; name each once")
     return tuple(word_pieces)
+
+
+def module_of(head: str) -> str:
+    """The module of a head: what the names of its tensors begin with."""
+    return f"heads.{_module_name(head)}"
 
 
 def _module_name(name: str) -> str:

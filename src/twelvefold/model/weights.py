@@ -70,15 +70,25 @@ def read(folder: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         TwelvefoldError: the file can't be read, or tensors are missing, unknown or of another shape: all listed.
     """
+    path, found = folder / TENSORS, read_all(folder)
+    wrong = differences(found, wanted)
+    if wrong:
+        raise TwelvefoldError(f"{path} doesn't hold this model's tensors:\n  " + "\n  ".join(wrong))
+    return {name: tensor.to(wanted[name].dtype) for name, tensor in found.items()}
+
+
+def read_all(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of a folder by name.
+
+    Raises:
+        TwelvefoldError: the file can't be read.
+    """
     path = folder / TENSORS
     try:
         found: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
         raise TwelvefoldError(f"{path}: can't be read as safetensors ({error})") from error
-    wrong = differences(found, wanted)
-    if wrong:
-        raise TwelvefoldError(f"{path} doesn't hold this model's tensors:\n  " + "\n  ".join(wrong))
-    return {name: tensor.to(wanted[name].dtype) for name, tensor in found.items()}
+    return found
 
 
 def differences(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:

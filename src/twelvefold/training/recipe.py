@@ -13,16 +13,14 @@ import json
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from twelvefold.model.config import ModelConfig, changed, check_names, preset
 from twelvefold.schema import TaskSpec, TwelvefoldError, closest
 from twelvefold.training import recipe_files
 from twelvefold.training.recipe_files import shipped as shipped
-
-if TYPE_CHECKING:
-    from twelvefold.model.config import ModelConfig
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 CountOrAll = Annotated[int, msgspec.Meta(ge=0)]
@@ -56,6 +54,8 @@ class DataChoice(Strict, frozen=True, kw_only=True):
     """How often an answer must occur to be in the answer list; 9 is the paper's for the real data."""
     skip_bad: bool = False
     """Count and list malformed records instead of stopping at the first."""
+    without_regions: bool = False
+    """Leave out and count examples whose picture has no regions (a dead address) instead of stopping at the first."""
 
     def __post_init__(self) -> None:
         if isinstance(self.clean, bool):
@@ -83,6 +83,26 @@ class TaskChoice(Strict, frozen=True, kw_only=True):
     """Training examples read by ``prepare``; the first so many. None: all."""
     options: dict[str, bool | int | float | str] = {}
     """Keyword arguments of the dataset's reader."""
+
+
+class PretrainingChoice(Strict, frozen=True, kw_only=True):
+    """What is hidden of captioned pictures, and told from the rest. Paper: section 3.1; the two changes that section
+    4.1 measures are ``hide_overlapping`` and ``tell_of_swapped``, here as the paper has them."""
+
+    words: Share = 0.15
+    """Share of the words that are to be told."""
+    regions: Share = 0.15
+    """Share of the regions whose kind is to be told."""
+    hide_overlapping: bool = True
+    """Hide every region that overlaps one to be told by an IoU above 0.4; false: as ViLBERT, only those to be told."""
+    swapped: Share = 0.5
+    """Share of the captions that are another picture's."""
+    tell_of_swapped: bool = False
+    """Words and regions are to be told of pairs that don't belong together as well; true: as ViLBERT."""
+    region_weight: NotNegative = 1.0
+    """Multiplies the loss of the regions; the original's img_weight."""
+    pool: CountOrAll = 100
+    """Pictures that captions are searched in at every validation, untrained for it (R@1, R@5, R@10); 0: all."""
 
 
 class TrainingChoice(Strict, frozen=True, kw_only=True):
@@ -163,7 +183,10 @@ class Recipe(Strict, frozen=True, kw_only=True):
     data: DataChoice = DataChoice()
     extract: ExtractChoice = ExtractChoice()
     model: dict[str, bool | int | float | str] = {}
-    """``preset`` names a size; every other name is a field of ``ModelConfig`` that differs from it (``task_token``)."""
+    """``preset`` names a size, or ``initial`` the folder of a model or a run, whose size and weights are taken; every
+    other name is a field of ``ModelConfig`` that differs from it (``task_token``)."""
+    pretraining: PretrainingChoice | None = None
+    """A recipe with this table pretrains on the captions of its tasks (`twelvefold pretrain`)."""
     training: TrainingChoice = TrainingChoice()
     every_task: TaskChoice = TaskChoice()
     """Numbers for all tasks; ``[tasks.<name>]`` of the file goes before them."""
@@ -209,24 +232,43 @@ class Recipe(Strict, frozen=True, kw_only=True):
         for name in self.tasks:
             if self.tasks.count(name) > 1:
                 raise TwelvefoldError(f"{where}: tasks names {name!r} more than once; a task has one turn")
-        self.model_config(where=where)
+        self._check_model(where)
         if self.training.warmup_fraction + self.training.curriculum_fraction > 1.0:
             raise TwelvefoldError(
                 f"{where}: [training] warmup_fraction {self.training.warmup_fraction} and curriculum_fraction "
                 f"{self.training.curriculum_fraction} are shares of all iterations and exceed 1 together"
             )
 
-    def model_config(self, *, where: str = "recipe", **found: int) -> ModelConfig:
-        """The model's shape; ``found``: what only the data know (``feature_size``), unless the recipe says it.
+    def _check_model(self, where: str) -> None:
+        if self.initial is None:
+            self.model_config(where=where)
+            return
+        if "preset" in self.model:
+            raise TwelvefoldError(
+                f"{where}: [model] preset and initial both say how large the model is; leave out preset"
+            )
+        try:
+            check_names(name for name in self.model if name != "initial")  # sizes are known when the folder is read
+        except TwelvefoldError as error:
+            raise TwelvefoldError(f"{where}: [model] {error}") from error
+
+    @property
+    def initial(self) -> Path | None:
+        """The folder of a model or a run to start from, where there is one."""
+        return Path(str(self.model["initial"])) if "initial" in self.model else None
+
+    def model_config(self, *, where: str = "recipe", initial: ModelConfig | None = None, **found: int) -> ModelConfig:
+        """The model's shape. ``initial``: that of the model to start from, where there is one; ``found``: what only the
+        data know (``feature_size``), unless the recipe says it.
 
         Raises:
             TwelvefoldError: no such preset or field, or a value that can't be.
         """
-        from twelvefold.model.config import preset  # here, as it brings torch, which a look at a recipe can spare
-
-        choices = {"preset": "vilbert_base"} | found | self.model
+        choices = found | {name: value for name, value in self.model.items() if name not in ("preset", "initial")}
         try:
-            return preset(str(choices.pop("preset")), **choices)
+            if initial is not None:
+                return changed(initial, **choices)
+            return preset(str(self.model.get("preset", "vilbert_base")), **choices)
         except TwelvefoldError as error:
             raise TwelvefoldError(f"{where}: [model] {error}") from error
 

@@ -28,13 +28,15 @@ FREE = (
 
 @dataclass(slots=True)
 class Counters:
-    """Where a run is: with weights, moments and stop-and-go, all that going on needs. ``seconds``: without breaks."""
+    """Where a run is: with weights, moments and stop-and-go, all that going on needs. ``seconds``: without breaks.
+    ``measures``: of the last validation, by task and name, all that was measured."""
 
     steps: dict[str, int]
     iteration: int = 0
     seconds: float = 0.0
     scores: dict[str, float] = field(default_factory=dict)
     best_scores: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, dict[str, float]] = field(default_factory=dict)
     best_average: float | None = None
     peak_memory_gb: float = 0.0
 

@@ -1,0 +1,50 @@
+"""The model that a run begins with: of the recipe's size and freshly drawn, or with what another model has for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from twelvefold.batches.masked import kinds_of
+from twelvefold.batches.regions import RegionSource
+from twelvefold.batches.tasks import TaskBatches
+from twelvefold.model import Model, starting, weights
+from twelvefold.model.starting import Started
+from twelvefold.schema import TaskSpec
+from twelvefold.store.prepared import Prepared
+from twelvefold.training.recipe import Recipe
+
+
+def first_model(
+    recipe: Recipe,
+    specs: Sequence[TaskSpec],
+    pieces: Sequence[int],
+    prepared: Prepared,
+    regions: RegionSource,
+    saved: Path | None = None,
+) -> tuple[Model, Started | None]:
+    """The model, and what it took from the recipe's ``initial``, where there is one.
+
+    pieces: word pieces with a row of their own; none: all. saved: the checkpoint of a run that goes on, which has the
+    shape, so that the run no longer needs ``initial``; its weights are not read here. A model that pretrains has no
+    tasks and heads but those of pretraining.
+
+    Raises:
+        TwelvefoldError: ``initial`` is no model, or doesn't fit (:func:`twelvefold.model.starting.start`).
+    """
+    size, kinds, tasks = regions.feature_size, 0, list(specs)
+    if recipe.pretraining is not None:
+        kinds, tasks = kinds_of(TaskBatches.open(prepared, regions, specs[0], "train")), []
+    heads = list({spec.head: prepared.head(spec.name) for spec in tasks}.values())
+    torch.manual_seed(recipe.seed)
+    precision = recipe.training.precision
+    if recipe.initial is None:
+        config = recipe.model_config(feature_size=size, region_classes=kinds)
+        return Model(config, tasks, heads, precision=precision, word_pieces=pieces), None
+    folder = saved or starting.model_folder(recipe.initial)
+    said = weights.describe(folder)
+    config = recipe.model_config(initial=starting.config_from(said), feature_size=size, region_classes=kinds)
+    model = Model(config, tasks, starting.heads_from(heads, said), precision=precision, word_pieces=pieces)
+    return model, None if saved else starting.start(model, folder)
