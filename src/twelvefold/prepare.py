@@ -111,7 +111,7 @@ def prepare(
     examples kept, the first so many), ``answer_lists`` (a file to take instead of counting answers). ``skip_bad``:
     list malformed records instead of stopping at the first. ``without_regions``: leave out and count examples whose
     picture has no regions, instead of stopping. ``negatives``: hard negatives per picture, made where regions are
-    there. ``processes``: tables made at once.
+    there; 0: none. ``processes``: tables made at once.
 
     Raises:
         TwelvefoldError: a file is missing or broken, a record is malformed, a picture has no regions, a name is
@@ -130,7 +130,7 @@ def prepare(
         for one in asked:
             if one.task.vocabulary:
                 work.answer_list(owner_of(one, asked, answer_lists or {}), min_count)
-            if one.task.family == "retrieval" and work.store is not None:
+            if one.task.family == "retrieval" and work.store is not None and negatives:
                 work.hard_negatives(one, negatives)
         written = work.write_down(policy)
     return PrepareSummary(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from twelvefold.batches.neighbours import NEIGHBOURS
 from twelvefold.datasets.options import reader_options
 from twelvefold.prepare import PrepareSummary, prepare
 from twelvefold.training.recipe import Recipe
@@ -39,6 +40,7 @@ def prepare_recipe(
         reader_options=options,
         max_examples=limits,
         skip_bad=skip_bad or recipe.data.skip_bad,
-        without_regions=without_regions,
+        without_regions=without_regions or recipe.data.without_regions,
+        negatives=NEIGHBOURS if recipe.pretraining is None else 0,  # any other picture's caption will do there
         processes=recipe.training.processes,
     )

@@ -13,7 +13,20 @@ from collections.abc import Sequence
 from cyclopts import App
 from rich.console import Console
 
-from twelvefold.cli import audit, clean, data, detector, extract, features, fetch, runs, serve, submit, weights
+from twelvefold.cli import (
+    audit,
+    clean,
+    data,
+    detector,
+    extract,
+    features,
+    fetch,
+    pretrain,
+    runs,
+    serve,
+    submit,
+    weights,
+)
 from twelvefold.schema import TwelvefoldError
 
 app = App(
@@ -26,7 +39,9 @@ for command in (
     runs.world,
     extract.extract,
     runs.prepare,
+    pretrain.pretrain,
     runs.train,
+    pretrain.finetune,
     runs.evaluate,
     runs.blind,
     runs.report,

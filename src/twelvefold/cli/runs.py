@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from twelvefold.cli.output import Json, out_console, say
-from twelvefold.schema import Split
+from twelvefold.schema import Split, TwelvefoldError
 
 if TYPE_CHECKING:
     from twelvefold.training.recipe import Recipe
@@ -19,6 +19,10 @@ PREPARED, REGIONS = "What `twelvefold prepare` left", "What `twelvefold extract`
 Prepared = Annotated[Path | None, Parameter(help=f"{PREPARED}; RUN/prepared where left out.")]
 RecipeName = Annotated[str, Parameter(help="A shipped recipe by name, or a file of your own that ends in .toml.")]
 DataFolder = Annotated[Path, Parameter(help="A data folder; docs/design.md shows the layout.")]
+Initial = Annotated[
+    Path | None,
+    Parameter(help="Start from the weights of this run or model folder, instead of the recipe's own start."),
+]
 Run = Annotated[Path, Parameter(help="Folder of the run.")]
 Processes = Annotated[int, Parameter(help="Processes that share the tasks.")]
 Regions = Annotated[Path | None, Parameter(help=f"{REGIONS}; RUN/regions where left out.")]
@@ -41,7 +45,7 @@ def demo(out: Path = Path("runs/demo"), *, recipe: RecipeName = "demo", json: Js
     """
     from twelvefold.demo import demo as work
 
-    summary = work(out, recipe=_recipe(recipe))
+    summary = work(out, recipe=recipe_of(recipe))
     say(summary, json, f"average of {len(summary.scores)} tasks {summary.average:.1f}\n{summary.html}\n{summary.json}")
     return 0
 
@@ -114,7 +118,7 @@ def prepare(
     from twelvefold.prepare_recipe import prepare_recipe
 
     summary = prepare_recipe(
-        _recipe(recipe),
+        recipe_of(recipe),
         data,
         regions,
         out,
@@ -138,6 +142,7 @@ def train(
     *,
     prepared: Annotated[Path, Parameter(help=PREPARED)],
     regions: Annotated[Path, Parameter(help=REGIONS)],
+    initial: Initial = None,
     resume: bool = True,
     json: Json = False,
 ) -> int:
@@ -154,7 +159,10 @@ def train(
     """
     from twelvefold.train import train as work
 
-    summary = work(_recipe(recipe), prepared, regions, run, resume=resume)
+    chosen = recipe_of(recipe, initial)
+    if chosen.pretraining is not None:
+        raise TwelvefoldError(f"recipe {chosen.name} pretrains: use `twelvefold pretrain`")
+    summary = work(chosen, prepared, regions, run, resume=resume)
     validated = "  ".join(f"{name} {100 * score:.1f}" for name, score in summary.scores.items())
     say(summary, json, f"{summary.run}: {summary.iterations} iterations in {summary.seconds:.0f} s\n{validated}")
     return 0
@@ -276,14 +284,16 @@ def recipes(name: str = "", *, whole: bool = False, json: Json = False) -> int:
     from twelvefold.training.recipe_files import shipped, text_of
 
     if name and not json:
-        recipe = _recipe(name)  # refuses an unknown name, with the closest
+        recipe = recipe_of(name)  # refuses an unknown name, with the closest
         sys.stdout.write(recipe.to_toml() if whole or name.endswith(".toml") else text_of(name))
         return 0
-    say(_recipe(name) if name else shipped(), json, "\n".join(shipped()))
+    say(recipe_of(name) if name else shipped(), json, "\n".join(shipped()))
     return 0
 
 
-def _recipe(name: str) -> Recipe:
+def recipe_of(name: str, initial: Path | None = None) -> Recipe:
+    """The recipe of that name, with other weights to start from where they are given."""
     from twelvefold.training.recipe import Recipe
 
-    return Recipe.load(name)
+    recipe = Recipe.load(name)
+    return recipe if initial is None else recipe.starting_from(initial)

@@ -32,6 +32,8 @@ NAMES = (
     "snli_ve",
 )
 """The twelve tasks in the order of the paper's Table 2."""
+CAPTION_SETS = ("conceptual_captions",)
+"""What is pretrained on besides, and is no task of the twelve. Paper: section 3.1."""
 
 
 class Dataset(Protocol):
@@ -58,12 +60,12 @@ def load(name: str) -> Dataset:
     Raises:
         TwelvefoldError: there is no such dataset or module, or the module lacks TASK, files or read.
     """
-    if name in NAMES:
+    if name in (*NAMES, *CAPTION_SETS):
         return cast(Dataset, importlib.import_module(f"{__name__}.{name.replace('+', '_plus')}"))
     if "." not in name:
         raise TwelvefoldError(
-            f"no dataset {name!r}; there are {', '.join(NAMES)}, or your own as a dotted path such as 'my.pets'"
-            f"{closest(name, NAMES)}"
+            f"no dataset {name!r}; there are {', '.join(NAMES)}, to pretrain on {', '.join(CAPTION_SETS)}, or your own "
+            f"as a dotted path such as 'my.pets'{closest(name, (*NAMES, *CAPTION_SETS))}"
         )
     return _own(name)
 
@@ -109,6 +111,6 @@ def _own(name: str) -> Dataset:
         raise TwelvefoldError(f"the dataset module {name} ({module.__file__}) lacks {', '.join(lacking)}")
     if not isinstance(module.TASK, TaskSpec):
         raise TwelvefoldError(f"{name}.TASK is a TaskSpec, got {type(module.TASK).__name__}")
-    if module.TASK.name in NAMES:
-        raise TwelvefoldError(f"{name}.TASK.name is {module.TASK.name!r}, which is one of the twelve; choose another")
+    if module.TASK.name in (*NAMES, *CAPTION_SETS):
+        raise TwelvefoldError(f"{name}.TASK.name is {module.TASK.name!r}, which is one of ours; choose another")
     return cast(Dataset, module)

@@ -257,6 +257,11 @@ class Recipe(Strict, frozen=True, kw_only=True):
         """The folder of a model or a run to start from, where there is one."""
         return Path(str(self.model["initial"])) if "initial" in self.model else None
 
+    def starting_from(self, folder: Path) -> Recipe:
+        """The recipe with the model or run in ``folder`` to start from, which says how large the model is."""
+        kept = {name: value for name, value in self.model.items() if name != "preset"}
+        return msgspec.structs.replace(self, model=kept | {"initial": str(folder)})
+
     def model_config(self, *, where: str = "recipe", initial: ModelConfig | None = None, **found: int) -> ModelConfig:
         """The model's shape. ``initial``: that of the model to start from, where there is one; ``found``: what only the
         data know (``feature_size``), unless the recipe says it.
