@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.serving.rest.conftest import Server
 
 import twelvefold
-from tests.serving.rest.conftest import Server
 from twelvefold.serving.prediction import Prediction
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.samples import Sample, Suggestion, samples

@@ -1,0 +1,137 @@
+"""Many clients at once: requests are batched, too many are turned away, the impatient cost nothing, none is lost."""
+
+from __future__ import annotations
+
+import io
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+from PIL import Image
+from tests.serving.rest.conftest import Server, running
+
+TOKEN = {"Authorization": "Bearer open sesame"}
+PATIENCE = 120.0
+
+
+def picture(n: int) -> bytes:
+    """A picture like no other, small and quickly made."""
+    pixels = np.random.default_rng(n).integers(0, 256, (48, 64, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with a token and little room."""
+    log = tmp_path_factory.mktemp("narrow") / "log"
+    with running(log, token="open sesame", queue=4, batch=2, keep_bytes=200_000, time_limit=PATIENCE) as one:
+        yield one
+
+
+def search(server: Server, first: int, count: int = 24) -> httpx2.Response:
+    """A request that keeps the model busy for a while: pictures never seen before."""
+    files = [("images", (f"{n}.png", picture(n))) for n in range(first, first + count)]
+    return httpx2.post(
+        f"{server.address}/v1/find",
+        data={"text": "a dog"},
+        files=files,
+        headers=TOKEN,
+        timeout=PATIENCE,
+        trust_env=False,
+    )
+
+
+def look(server: Server, n: int) -> httpx2.Response:
+    return httpx2.post(
+        f"{server.address}/v1/pictures", files={"image": picture(n)}, headers=TOKEN, timeout=PATIENCE, trust_env=False
+    )
+
+
+def test_a_token_opens_what_is_protected(narrow: Server) -> None:
+    for path in ("/v1/model", "/metrics", "/v1/nothing"):
+        got = narrow.client.get(path)
+        assert (got.status_code, got.json()["error"]) == (401, "unauthorised")
+        assert got.headers["www-authenticate"] == "Bearer"
+        assert narrow.client.get(path, headers={"Authorization": "Bearer open"}).status_code == 401
+    assert narrow.client.get("/v1/model", headers=TOKEN).status_code == 200
+    for path in ("/health", "/ready", "/", "/docs", "/openapi.json", "/v1/samples", "/v1/samples/paper"):
+        assert narrow.client.get(path).status_code == 200, path
+    assert "open sesame" not in narrow.log.read_text()
+
+
+def test_overload_is_503_and_memory_stays_flat(narrow: Server) -> None:
+    def wave(first: int) -> Counter[int]:
+        with ThreadPoolExecutor(24) as clients:
+            answers = list(clients.map(lambda n: look(narrow, n), range(first, first + 72)))
+        for one in answers:
+            if one.status_code == 503:
+                assert int(one.headers["retry-after"]) >= 1
+                assert one.json()["error"] == "overloaded"
+            else:
+                assert one.json()["regions"] is not None
+        return Counter(one.status_code for one in answers)
+
+    statuses = wave(1000)
+    assert set(statuses) == {200, 503}
+    before = narrow.resident(TOKEN)
+    statuses += wave(2000)
+    assert narrow.resident(TOKEN) - before < 50e6
+    assert narrow.figure("twelvefold_kept_bytes", TOKEN) <= 200_000
+    size, batches = (narrow.figure(f"twelvefold_batch_size_{part}", TOKEN) for part in ("sum", "count"))
+    assert batches < size <= 2 * batches  # in twos, as set
+    assert size == statuses[200]
+    assert look(narrow, 3000).status_code == 200
+
+
+def test_clients_that_leave_cost_nothing(narrow: Server) -> None:
+    before = {name: narrow.figure(f"twelvefold_{name}", TOKEN) for name in ("abandoned_total", "batch_size_sum")}
+    with ThreadPoolExecutor(1) as busy:
+        searching = busy.submit(search, narrow, 4000, 32)
+        until(lambda: narrow.figure("twelvefold_batch_size_sum", TOKEN) > before["batch_size_sum"])
+        host, port = narrow.address.removeprefix("http://").split(":")
+        leaving = []
+        for n in range(3):
+            body = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+            body += picture(5000 + n) + b"\r\n--x--\r\n"
+            head = f"POST /v1/pictures HTTP/1.1\r\nHost: {host}\r\nAuthorization: {TOKEN['Authorization']}\r\n"
+            head += f"X-Request-ID: left-{n}\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+            client = socket.create_connection((host, int(port)))
+            client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            leaving.append(client)
+        until(lambda: narrow.figure("twelvefold_queue", TOKEN) == 3)
+        for client in leaving:
+            client.close()
+        assert searching.result().status_code == 200
+    until(lambda: narrow.figure("twelvefold_abandoned_total", TOKEN) == before["abandoned_total"] + 3)
+    assert narrow.figure("twelvefold_batch_size_sum", TOKEN) == before["batch_size_sum"] + 1
+    statuses = {line["request_id"]: line["status"] for line in narrow.logged() if "status" in line}
+    assert [statuses[f"left-{n}"] for n in range(3)] == [499] * 3
+
+
+def test_a_server_that_is_stopped_answers_what_is_under_way(tmp_path: Path) -> None:
+    with running(tmp_path / "log") as server, ThreadPoolExecutor(6) as clients:
+        asked = [clients.submit(search, server, 100 * n, 12) for n in range(6)]
+        until(lambda: server.figure("twelvefold_requests_in_flight") == 6)
+        server.process.send_signal(signal.SIGTERM)
+        under_way = [one for one in asked if not one.done()]
+        assert len(under_way) >= 3
+        assert [one.result().status_code for one in asked] == [200] * 6
+        assert server.process.wait(PATIENCE) == 0
+        with pytest.raises(httpx2.ConnectError):
+            httpx2.get(f"{server.address}/health", trust_env=False)
