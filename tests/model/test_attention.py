@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twelvefold.model.attention import CoAttention, Layer, Projections
+from twelvefold.model.attention import CoAttention, Layer, Look, Projections, attend, attend_openly
 from twelvefold.model.config import preset
 
 ROWS = torch.Generator().manual_seed(1)
@@ -95,3 +95,29 @@ def test_dropout_acts_in_training_only() -> None:
     assert not torch.equal(layer(x, MASK), layer(x, MASK))
     layer.eval()
     assert torch.equal(layer(x, MASK), layer(x, MASK))
+
+
+def test_open_attention_mixes_as_the_fused_kernel_does() -> None:
+    query, key, value = rows(2, 4, 12), rows(2, 5, 12), rows(2, 5, 12)
+    mixed, shares = attend_openly(query, key, value, MASK, heads=3)
+    torch.testing.assert_close(mixed, attend(query, key, value, MASK, heads=3, dropout=0.0))
+    assert shares.shape == (2, 3, 4, 5)
+    torch.testing.assert_close(shares.sum(dim=-1), torch.ones(2, 3, 4))
+    assert (shares[0, :, :, 3:] == 0).all()  # nothing looks at padding
+    nothing, none = attend_openly(query, key, value, torch.zeros(2, 5, dtype=torch.bool), heads=3)
+    assert (nothing == 0).all()
+    assert (none == 0).all()
+
+
+def test_a_co_attentional_layer_gives_the_same_when_watched() -> None:
+    layer = CoAttention(preset("small", text_width=16, image_width=24, joint_width=20, joint_heads=5)).eval()
+    stir(layer)
+    text, image, image_mask = rows(2, 5, 16), rows(2, 3, 24), torch.ones(2, 3, dtype=torch.bool)
+    looks: list[Look] = []
+    watched = layer(text, image, MASK, image_mask, looks)
+    for one, other in zip(watched, layer(text, image, MASK, image_mask), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    assert [(look.to_regions.shape, look.to_words.shape) for look in looks] == [((2, 5, 5, 3), (2, 5, 3, 5))]
+    swapped: list[Look] = []
+    layer(text, image.flip(1), MASK, image_mask, swapped)  # regions in another order: looks follow them
+    torch.testing.assert_close(swapped[0].to_regions, looks[0].to_regions.flip(3), atol=1e-5, rtol=1e-5)

@@ -7,11 +7,22 @@ is asked for is computed.
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from twelvefold.model.config import ModelConfig
+
+
+class Look(NamedTuple):
+    """Where a co-attentional layer looked, every row's shares summing to one: ``to_regions`` (P, heads, L, R), of each
+    word over the regions, and ``to_words`` (P, heads, R, L), of each region over the words."""
+
+    to_regions: Tensor
+    to_words: Tensor
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, heads: int, dropout: float) -> Tensor:
@@ -26,6 +37,16 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, heads: int, 
             q, k, v = q.float(), k.float(), v.float()
         mixed = F.scaled_dot_product_attention(q, k, v, mask[:, None, None, :], dropout)
     return mixed.transpose(1, 2).flatten(2)
+
+
+def attend_openly(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """:func:`attend` without dropout, step by step: the same numbers, and the shares (P, heads, Q, S) behind them."""
+    q, k, v = (x.view(*x.shape[:2], heads, -1).transpose(1, 2).float() for x in (query, key, value))
+    with torch.autocast(query.device.type, enabled=False):
+        scores = (q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])).masked_fill(~mask[:, None, None, :], -math.inf)
+        shares = torch.softmax(scores, dim=-1).nan_to_num(0.0)  # of a row that finds nothing real
+        mixed = shares @ v
+    return mixed.transpose(1, 2).flatten(2), shares
 
 
 class Projections(nn.Linear):
@@ -112,10 +133,18 @@ class CoAttention(nn.Module):
         self.text = _Side(config, config.text_width, config.text_inner)
         self.image = _Side(config, config.image_width, config.image_inner)
 
-    def forward(self, text: Tensor, image: Tensor, text_mask: Tensor, image_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """text (P, L, W_t), image (P, R, W_i) -> both, each having looked at the other."""
+    def forward(
+        self, text: Tensor, image: Tensor, text_mask: Tensor, image_mask: Tensor, looks: list[Look] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """text (P, L, W_t), image (P, R, W_i) -> both, each having looked at the other. ``looks``: a list that gets
+        where; then nothing is dropped out."""
         text_query, text_key, text_value = self.text.projections.all(self.text.residual.before(text))
         image_query, image_key, image_value = self.image.projections.all(self.image.residual.before(image))
+        if looks is not None:
+            to_text, seen = attend_openly(text_query, image_key, image_value, image_mask, self.heads)
+            to_image, read = attend_openly(image_query, text_key, text_value, text_mask, self.heads)
+            looks.append(Look(seen, read))
+            return self.text.finish(text, to_text), self.image.finish(image, to_image)
         to_text = self._attend(text_query, image_key, image_value, image_mask)
         to_image = self._attend(image_query, text_key, text_value, text_mask)
         return self.text.finish(text, to_text), self.image.finish(image, to_image)

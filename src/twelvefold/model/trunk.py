@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twelvefold.model.attention import CoAttention, Layer
+from twelvefold.model.attention import CoAttention, Layer, Look
 from twelvefold.model.config import ModelConfig
 from twelvefold.schema import Batch, TrunkOutput, TwelvefoldError
 
@@ -50,7 +50,7 @@ class TextEmbeddings(nn.Module):
             )
         x = self.words(self.row_of[token_ids]) + (self.positions.weight[:length] + self.segments.weight[0])
         if self.tasks is not None:
-            row = self.tasks.weight[task_row].expand(len(x), 1, -1)
+            row = self.tasks.weight[task_row].expand(x.shape[0], 1, -1)  # len() would be a constant in an exported graph
             x = torch.cat([x[:, :1], row, x[:, 1:]], dim=1)
             token_mask = F.pad(token_mask, (1, 0), value=True)
         return self.dropout(self.norm(x)), token_mask
@@ -87,10 +87,16 @@ class Block(nn.Module):
         self.text_layer = Layer(config, config.text_width, config.text_heads, config.text_inner)
 
     def forward(
-        self, text: Tensor, image: Tensor, text_mask: Tensor, image_mask: Tensor, first: int | None = None
+        self,
+        text: Tensor,
+        image: Tensor,
+        text_mask: Tensor,
+        image_mask: Tensor,
+        first: int | None = None,
+        looks: list[Look] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Both streams, whole, or only the ``first`` rows of each."""
-        text, image = self.co_attention(text, image, text_mask, image_mask)
+        """Both streams, whole, or only the ``first`` rows of each. ``looks`` gets where each looked at the other."""
+        text, image = self.co_attention(text, image, text_mask, image_mask, looks)
         return self.text_layer(text, text_mask, first), self.image_layer(image, image_mask, first)
 
     def image_only(self, text: Tensor, image: Tensor, text_mask: Tensor, image_mask: Tensor) -> Tensor:
@@ -136,11 +142,12 @@ class Trunk(nn.Module):
             image = layer(image, region_mask)
         return image
 
-    def forward(self, batch: Batch, task_row: int) -> TrunkOutput:
-        """Everything: the final states of both streams, whole, and both pooled vectors."""
+    def forward(self, batch: Batch, task_row: int, looks: list[Look] | None = None) -> TrunkOutput:
+        """Everything: the final states of both streams, whole, and both pooled vectors. ``looks`` gets where the
+        streams looked at each other, a block at a time."""
         text, text_mask, image = self._read(batch, task_row)
         for block in self.blocks:
-            text, image = block(text, image, text_mask, batch.region_mask)
+            text, image = block(text, image, text_mask, batch.region_mask, looks=looks)
         return self._pool(self.text_norm(text), self.image_norm(image))
 
     def fused(self, batch: Batch, task_row: int) -> Tensor:
