@@ -7,14 +7,13 @@ function Row({ ranked, place, reply, pictures, hot, point }) {
   const boxed = Boolean(ranked.box_px)
   const name = nameOf(ranked, place, reply, pictures)
   const best = !place || (boxed && ranked.name) // of phrases, each has its best box
-  const where = boxed ? `, at ${ranked.box_px.map((side) => whole(side)).join(', ')}` : ''
   const inner = html`<span class="name">${name}</span><span class="share">${percent(ranked.probability)}</span>
     <span class="bar" aria-hidden="true"><span style=${{ width: `${100 * ranked.probability}%` }}></span></span>`
   return html`<li class=${`answer ${best ? 'best' : ''} ${hot ? 'hot' : ''}`} onMouseEnter=${() => point(boxed ? place : null)}
     onMouseLeave=${() => point(null)}>
     ${boxed
-      ? html`<button type="button" onFocus=${() => point(place)} onBlur=${() => point(null)} onClick=${() => point(place)}
-          aria-label=${`${name}, ${percent(ranked.probability)}${where}`}>${inner}</button>`
+      ? html`<button type="button" onFocus=${() => point(place)} onBlur=${() => point(null)} onClick=${() => point(place)}>
+          ${inner}<span class="visually-hidden">, from left, top to right, bottom: ${ranked.box_px.map(whole).join(', ')}</span></button>`
       : html`<div>${inner}</div>`}
   </li>`
 }

@@ -61,7 +61,7 @@ function Panel({ state }) {
   const attention = useAttention(result)
   const truth = truthOf(task, result, pictures)
   const view = { state, task, form, result, pictures, shown, truth, actions }
-  return html`<main id="panel" class="desk" role="tabpanel" aria-labelledby=${`tab-${task.key}`} tabindex="-1">
+  return html`<div id="panel" class="desk" role="tabpanel" aria-labelledby=${`tab-${task.key}`} tabindex="-1">
     <div class="look">
       ${task.pictures === 1 && html`<${Single} ...${view} picture=${pictures[0]} glow=${attention.glow[0] ?? []} />`}
       ${task.pictures === 2 && html`<${Pair} ...${view} glow=${attention.glow} />`}
@@ -74,7 +74,7 @@ function Panel({ state }) {
       ${result?.request && html`<${Code} request=${result.request} />`}
     </div>
     <${Tray} ...${view} />
-  </main>`
+  </div>`
 }
 
 function App() {
@@ -89,10 +89,12 @@ function App() {
       window.removeEventListener('keydown', escape)
     }
   }, [])
-  return html`<a class="skip" href="#text">Skip to the question</a>
+  return html`<a class="skip" href="#panel">Skip to pictures and question</a>
     <${Header} model=${state.model} error=${state.modelError} locked=${state.locked} unlock=${actions.unlock} />
-    <${Tabs} chosen=${state.task} choose=${actions.chooseTask} />
-    <${Panel} state=${state} />
+    <main>
+      <${Tabs} chosen=${state.task} choose=${actions.chooseTask} />
+      <${Panel} state=${state} />
+    </main>
     <${History} ...${{ state, actions }} />
     <p class="visually-hidden" role="status">${state.said}</p>
     <${DropZone} actions=${actions} />`

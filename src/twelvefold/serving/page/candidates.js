@@ -47,9 +47,8 @@ export function Candidates({ form, setForm, picture }) {
       <ul class="chips">
         ${form.boxes.map(
           (box, place) => html`<li key=${box.join()}>
-            <button type="button" aria-label=${`Take box ${letter(place)} away`}
-              onClick=${() => setForm({ boxes: form.boxes.filter((other) => other !== box) })}>
-              ${letter(place)}: ${box.map(Math.round).join(', ')} ×</button>
+            <button type="button" onClick=${() => setForm({ boxes: form.boxes.filter((other) => other !== box) })}>
+              <span class="visually-hidden">Take away </span>${letter(place)}: ${box.map(Math.round).join(', ')}<span aria-hidden="true"> ×</span></button>
           </li>`,
         )}
       </ul>

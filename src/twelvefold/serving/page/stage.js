@@ -15,7 +15,8 @@ const place = ([x1, y1, x2, y2], { width, height }) => ({
 
 function Mark({ mark, picture, hot, point }) {
   const low = mark.box[1] < 0.12 * picture.height
-  return html`<div class=${`mark ${mark.look ?? ''} ${hot ? 'hot' : ''}`} data-mark=${mark.index} style=${place(mark.box, picture)}
+  return html`<div class=${`mark ${mark.look ?? ''} ${hot ? 'hot' : ''}`} data-mark=${mark.index} data-box=${JSON.stringify(mark.box)}
+    style=${place(mark.box, picture)}
     onMouseEnter=${() => point?.(mark.index)} onMouseLeave=${() => point?.(null)}>
     ${mark.label && html`<span class=${low ? 'inside' : ''}>${mark.label}</span>`}
   </div>`
