@@ -44,10 +44,16 @@ class Server:
 
 
 @contextmanager
-def running(log: Path, **settings: object) -> Iterator[Server]:
-    """A server with such settings, on a free port; it is stopped at the end, and must then leave in peace."""
+def running(log: Path, *, writes: bool = True, **settings: object) -> Iterator[Server]:
+    """A server with such settings, on a free port; it is stopped at the end, and must then leave in peace.
+
+    ``writes``: whether it may write files of more than half a kilobyte; where not, it has no log either. (Nothing at
+    all is too little: torchvision looks for a folder in which a few bytes can be written.)
+    """
     options = [f"--set={name}={value}" for name, value in settings.items()]
     command = [sys.executable, "-m", "twelvefold", "serve", "--port", "0", "--json", *options]
+    if not writes:
+        command = ["sh", "-c", 'ulimit -f 1; exec "$0" "$@" 2>/dev/null', *command]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     with log.open("w") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import Depends, File, Form, Request, UploadFile
+from pydantic.json_schema import SkipJsonSchema
 
 from twelvefold.serving.pictures import Picture
 from twelvefold.serving.rest.errors import Refusal
@@ -17,7 +18,9 @@ from twelvefold.serving.rest.service import Service
 MOST_RANKED = 100
 """Most answers that one request gets: a page of them."""
 
-ImageFile = Annotated[UploadFile | None, File(description="a picture: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF")]
+ImageFile = Annotated[
+    UploadFile | SkipJsonSchema[None], File(description="a picture: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF")
+]
 Digest = Annotated[str, Form(description="or the `picture` of one already sent, or a sample's name")]
 Text = Annotated[str, Form(min_length=1)]
 Boxes = Annotated[str, Form(description="JSON list of [x1, y1, x2, y2] to choose from; empty: what was detected")]
@@ -82,8 +85,12 @@ async def _two(
 
 async def _many(
     call: Use,
-    images: Annotated[list[UploadFile] | None, File(description="pictures to search, first those sent here")] = None,
-    pictures: Annotated[list[str] | None, Form(description="then those already sent, by their `picture`")] = None,
+    images: Annotated[
+        list[UploadFile] | SkipJsonSchema[None], File(description="pictures to search, first those sent here")
+    ] = None,
+    pictures: Annotated[
+        list[str] | SkipJsonSchema[None], Form(description="then those already sent, by their `picture`")
+    ] = None,
 ) -> AsyncIterator[Given]:
     files: list[tuple[str, UploadFile | None, str, str]] = [("images", file, "pictures", "") for file in images or []]
     wanted = [*files, *(("images", None, "pictures", digest) for digest in pictures or [])]

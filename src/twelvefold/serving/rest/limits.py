@@ -91,18 +91,25 @@ class Limits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers, over = Headers(scope=scope), False
+
+        async def arriving() -> Message:
+            nonlocal over
+            message = await receive()
+            over = not message.get("more_body", False)
+            return message
+
         try:
             length = self._admit(scope, headers)
             if scope["method"] not in ("POST", "PUT", "PATCH"):
                 await self._app(scope, receive, send)
                 return
             with self._flight(), self._room.take(self._settings.max_bytes if length is None else length):
-                body = await self._body(receive)
+                body = await self._body(arriving)
                 await self._answer(scope, body, receive, send)
         except Refusal as refusal:
-            if "100-continue" not in headers.get("expect", ""):  # else nothing of the body was sent
-                await self._drain(receive)
+            if not over and "100-continue" not in headers.get("expect", ""):  # which keeps the body back until asked
+                await self._drain(arriving)
             request_id = scope["state"]["request_id"]
             said = errors.reply(refusal.status_code, refusal.detail, request_id, refusal.headers)
             await said(scope, receive, send)
