@@ -205,14 +205,13 @@ def validate(work: Run, task: Task) -> tuple[float, int]:
             totals += torch.stack([torch.stack([s.double().sum(), totals.new_tensor(len(s))]) for s in scores])
         measured |= dict(zip(exam.measures, work.ranks.add(totals).tolist(), strict=True))
     work.model.train()
-    if empty := [name for name, (_, count) in measured.items() if not count]:
+    means = {name: total / count for name, (total, count) in measured.items() if count}
+    if not (judged := [name for name in task.judged if name in means]):
         raise TwelvefoldError(
-            f"task {task.spec.name} has no validation examples to watch ({', '.join(empty)}): prepare more data, or "
-            "leave it out of tasks"
+            f"task {task.spec.name} has no validation examples to watch: prepare more data, or leave it out of tasks"
         )
-    means = {name: total / count for name, (total, count) in measured.items()}
     work.counters.measures[task.spec.name] = means
-    return fmean(means[name] for name in task.judged), int(measured[task.judged[-1]][1])
+    return fmean(means[name] for name in judged), int(measured[judged[-1]][1])
 
 
 def judge(work: Run, name: str, score: float) -> str | None:

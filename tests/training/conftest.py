@@ -95,12 +95,13 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
 
 def write_regions(folder: Path, shown: list[np.ndarray], random: np.random.Generator) -> None:
     for store in ("detected", "given"):
-        with ShardWriter(folder / store / "0.regions", feature_size=len(KINDS)) as shard:
+        with ShardWriter(folder / store / "0.regions", feature_size=len(KINDS), kinds=len(KINDS)) as shard:
             for number, kinds in enumerate(shown):
                 features = np.eye(len(KINDS))[kinds] * 3 + 0.1 * random.standard_normal((len(PLACES), len(KINDS)))
                 boxes = np.array(PLACES, dtype=np.float32)
-                shard.add(key(number), Regions(boxes, features.astype(np.float16), 100, 100))
-        finish_store(folder / store, ["0.regions"], info={})
+                told = (0.9 * np.eye(len(KINDS)) + 0.1 / len(KINDS))[kinds].astype(np.float16)
+                shard.add(key(number), Regions(boxes, features.astype(np.float16), 100, 100, told))
+        finish_store(folder / store, ["0.regions"], info={}, kinds=KINDS)
 
 
 def write_prepared(folder: Path, shown: list[np.ndarray], random: np.random.Generator) -> None:

@@ -1,0 +1,150 @@
+"""The losses of pretraining by hand, their parts, and a search by alignment that nobody trained for."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from twelvefold.model import Model, preset
+from twelvefold.model.pretraining import PretrainingLogits, loss, rightness
+from twelvefold.schema import Batch, HeadSpec, MaskedBatch, TaskSpec, TwelvefoldError
+
+P, L, R, D, C, V = 6, 5, 4, 8, 3, 40
+PIECES = (100, 0, 101, 102, 103, *range(1000, 1030))
+
+
+def masked(**changes: Any) -> MaskedBatch:
+    random = torch.Generator().manual_seed(0)
+    words_at, regions_at = torch.zeros(P, L, dtype=torch.bool), torch.zeros(P, R, dtype=torch.bool)
+    words_at[0, 1] = words_at[2, 3] = words_at[5, 2] = True
+    regions_at[1, 2] = regions_at[3, 1] = True
+    fields: dict[str, Any] = {
+        "task": "captions",
+        "pairs": 1,
+        "example_ids": [str(n) for n in range(P)],
+        "token_ids": torch.randint(1000, 1030, (P, L), generator=random),
+        "token_mask": torch.ones(P, L, dtype=torch.bool),
+        "features": torch.randn(P, R, D, generator=random),
+        "boxes_px": torch.zeros(P, R, 4),
+        "locations": torch.rand(P, R, 5, generator=random),
+        "region_mask": torch.ones(P, R, dtype=torch.bool),
+        "candidate_mask": torch.zeros(P, R, dtype=torch.bool),
+        "target": torch.tensor([0, 0, 0, 0, 1, 0]),
+        "words_at": words_at,
+        "regions_at": regions_at,
+        "words": torch.tensor([1003, 1001, 1002]),
+        "kinds": torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]),
+        "of": (P, 3, 2),
+    }
+    return MaskedBatch(**fields | changes)
+
+
+def part(batch: MaskedBatch, first: int, last: int) -> MaskedBatch:
+    """Rows first to last of a batch, as a rank would have them."""
+    fields = {name: getattr(batch, name) for name in Batch.__dataclass_fields__}
+    cut = {n: v[first:last] if isinstance(v, Tensor) or n == "example_ids" else v for n, v in fields.items()}
+    words = batch.words[int(batch.words_at[:first].sum()) : int(batch.words_at[:last].sum())]
+    kinds = batch.kinds[int(batch.regions_at[:first].sum()) : int(batch.regions_at[:last].sum())]
+    at: dict[str, Any] = {"words_at": batch.words_at[first:last], "regions_at": batch.regions_at[first:last]}
+    return MaskedBatch(**cut, **at, words=words, kinds=kinds, of=batch.of)
+
+
+def model(*, tasks: bool = False) -> Model:
+    torch.manual_seed(0)
+    spec = TaskSpec("captions", "", "retrieval", "retrieval", "recall_at_1", 9, 4, 1e-4)
+    sizes = {"feature_size": D, "vocabulary_size": 2000, "region_classes": C, "max_positions": 16, "dropout": 0.0}
+    head = HeadSpec("retrieval", "retrieval")
+    return Model(preset("small", **sizes), [spec] if tasks else [], [head] if tasks else [], word_pieces=PIECES).eval()
+
+
+def columns(net: Model, batch: MaskedBatch) -> Tensor:
+    return net.trunk.text_embeddings.row_of[batch.words]
+
+
+def whole_loss(net: Model, batch: MaskedBatch, **options: float) -> Tensor:
+    return loss(net.pretraining_logits(batch, batch.words_at, batch.regions_at), batch, columns(net, batch), **options)
+
+
+def test_the_loss_is_the_one_worked_out_by_hand() -> None:
+    batch = masked()
+    logits = PretrainingLogits(
+        words=torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.25, 0.25, 0.5], [0.1, 0.8, 0.1]])),
+        regions=torch.log(torch.tensor([[0.25, 0.5, 0.25], [0.5, 0.25, 0.25]])),
+        alignment=torch.log(torch.tensor([[0.75, 0.25]] * P)),
+    )
+    words = -(math.log(0.5) + math.log(0.5) + math.log(0.1)) / 3  # the right ones are columns 0, 2, 0
+    regions = (0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.5) + math.log(1 / 0.5)) / 2  # KL(detector || model)
+    aligned = -(5 * math.log(0.75) + math.log(0.25)) / 6
+    rows = torch.tensor([0, 2, 0])
+    assert loss(logits, batch, rows).item() == pytest.approx(words + regions + aligned, rel=1e-5)
+    assert loss(logits, batch, rows, region_weight=3.0).item() == pytest.approx(words + 3 * regions + aligned, rel=1e-5)
+    told = [one.tolist() for one in rightness(logits, batch, rows)]
+    assert told == [[1, 1, 0], [0, 1], [1, 1, 1, 1, 0, 1]]
+
+
+def test_ties_are_not_right() -> None:
+    flat = PretrainingLogits(torch.zeros(3, 4), torch.zeros(2, C), torch.zeros(P, 2))
+    assert [one.sum().item() for one in rightness(flat, masked(), torch.tensor([0, 1, 2]))] == [0, 0, 0]
+
+
+def test_parts_of_a_batch_sum_to_its_loss_and_gradient() -> None:
+    batch, net = masked(), model()
+    expected = whole_loss(net, batch)
+    expected.backward()  # type: ignore[no-untyped-call]
+    gradients = {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
+    net.zero_grad()
+    parts = [part(batch, 0, 1), part(batch, 1, 4), part(batch, 4, 6)]  # the first tells no region, the last one word
+    total = sum((whole_loss(net, one) * len(one.example_ids) / P for one in parts), torch.tensor(0.0))
+    total.backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(total, expected)
+    for name, p in net.named_parameters():
+        if name in gradients:
+            torch.testing.assert_close(p.grad, gradients[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_a_batch_with_nothing_hidden_still_has_a_loss() -> None:
+    nothing = {"words_at": torch.zeros(P, L, dtype=torch.bool), "regions_at": torch.zeros(P, R, dtype=torch.bool)}
+    batch = masked(**nothing, words=torch.zeros(0, dtype=torch.int64), kinds=torch.zeros(0, C), of=(P, 0, 0))
+    net = model()
+    value = whole_loss(net, batch)
+    value.backward()  # type: ignore[no-untyped-call]
+    assert 0 < value.item() < 3
+    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
+
+
+@pytest.mark.parametrize("tasks", [False, True])
+def test_logits_of_hidden_rows_are_those_among_all(tasks: bool) -> None:
+    """With a task token, which comes second in the text, as without."""
+    batch, net = masked(), model(tasks=tasks)
+    everything = net.pretraining_logits(batch)
+    some = net.pretraining_logits(batch, batch.words_at, batch.regions_at)
+    words = everything.words[:, [0, *range(2, L + 1)]] if tasks else everything.words
+    torch.testing.assert_close(some.words, words[batch.words_at])
+    torch.testing.assert_close(some.regions, everything.regions[batch.regions_at])
+    torch.testing.assert_close(some.alignment, everything.alignment)
+    assert some.words.shape == (3, len(PIECES))
+
+
+def test_zero_shot_alignments_are_the_alignment_heads_logits_pair_by_pair() -> None:
+    batch, net = masked(), model()
+    found = net.zero_shot_alignments(part(batch, 0, 2), batch, pairs_at_once=5)
+    assert found.shape == (2, P)
+    for c in range(2):
+        for i in range(P):
+            fields = {name: getattr(batch, name) for name in Batch.__dataclass_fields__}
+            text = {"token_ids": batch.token_ids[[c]], "token_mask": batch.token_mask[[c]]}
+            image = {n: fields[n][[i]] for n in ("features", "boxes_px", "locations", "region_mask", "candidate_mask")}
+            two = net.pretraining_logits(Batch(**fields | text | image | {"example_ids": ["x"]})).alignment[0]
+            torch.testing.assert_close(found[c, i], two[0] - two[1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_without_the_heads_says_so() -> None:
+    torch.manual_seed(0)
+    net = Model(preset("small", feature_size=D), [], [])
+    for ask in (lambda: net.pretraining_logits(masked()), lambda: net.zero_shot_alignments(masked(), masked())):
+        with pytest.raises(TwelvefoldError, match="no pretraining heads"):
+            ask()
