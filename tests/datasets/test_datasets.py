@@ -70,7 +70,7 @@ def test_a_module_of_ones_own_that_lacks_something_is_told_so(here: Path) -> Non
 
 def test_a_module_of_ones_own_may_not_take_a_name_of_the_twelve(here: Path) -> None:
     name = _module(here, "twin", "from twelvefold.datasets.nlvr2 import TASK, files, read\n")
-    with pytest.raises(TwelvefoldError, match="one of the twelve"):
+    with pytest.raises(TwelvefoldError, match="one of ours; choose another"):
         load(name)
 
 

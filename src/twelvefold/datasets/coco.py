@@ -3,7 +3,8 @@
 Home: cocodataset.org, and Karpathy's split file. Licence: captions CC BY 4.0; pictures under Flickr's terms.
 
 File, in ``coco/``: ``dataset_coco.json`` (Karpathy). With ``captions="official"`` the texts come from
-``captions_{train,val}2014.json`` instead, and only the splits from Karpathy's file.
+``captions_{train,val}2014.json`` instead, and only the splits from Karpathy's file. Where Karpathy's is missing, the
+original project's JSON lines are read (:mod:`twelvefold.datasets.original`).
 
 Splits: train is Karpathy's train and restval: 566,747 captions of 113,287 pictures (487,600 after cleaning); val
 5,000 pictures; test the first 1,000 of its 5,000 (``pool=0``: all).
@@ -19,6 +20,7 @@ from typing import Literal, get_args
 
 import msgspec
 
+from twelvefold.datasets import original
 from twelvefold.datasets.records import BadRecords, Row, Source, checked, present
 from twelvefold.schema import Example, ImageKey, Pair, PositivePair, Split, TaskSpec, TwelvefoldError
 
@@ -62,7 +64,7 @@ class OfficialCaption(msgspec.Struct, gc=False):
 
 
 def files(root: Path, split: Split, *, pool: int = POOL, captions: Texts = "karpathy") -> list[Path]:
-    """Karpathy's file, and both official ones where the texts come from there.
+    """Karpathy's file, and both official ones where the texts come from there; or the original project's of the split.
 
     Raises:
         TwelvefoldError: a file is missing, or an option has no such value.
@@ -71,10 +73,10 @@ def files(root: Path, split: Split, *, pool: int = POOL, captions: Texts = "karp
         wanted = f"pool >= 0 and captions one of {', '.join(get_args(Texts))}"
         raise TwelvefoldError(f"{TASK.name}: expected {wanted}, got {pool} and {captions!r}")
     folder = root / "coco"
-    names = ["dataset_coco.json"]
+    names = [["dataset_coco.json", original.CAPTIONS[split]]]
     if captions == "official":
-        names += ["captions_train2014.json", "captions_val2014.json"]
-    return present(TASK.name, [[folder / name] for name in names])
+        names = [["dataset_coco.json"], ["captions_train2014.json"], ["captions_val2014.json"]]
+    return present(TASK.name, [[folder / name for name in each] for each in names])
 
 
 def read(
@@ -82,6 +84,8 @@ def read(
 ) -> Iterator[Example]:
     """One example per caption of a split, label PositivePair(0); ``pool`` test pictures, 0 for all."""
     karpathy, *official = (Source(TASK.name, path, bad) for path in files(root, split, pool=pool, captions=captions))
+    if karpathy.path.name == original.CAPTIONS[split]:
+        return checked(original.captions(karpathy, _key, pool if split == "test" else 0))
     texts = _official(official) if official else None
     return checked(_rows(karpathy, split, pool, texts))
 
@@ -102,6 +106,10 @@ def captioned(source: Source, record: str, image: ImageKey, sentences: list[Sent
     for i, sentence in enumerate(sentences):
         pair = Pair(image, sentence.raw.strip())
         yield source, f"{record}.sentences[{i}]", Example(str(sentence.sentid), (pair,), PositivePair(0))
+
+
+def _key(picture: original.Captioned) -> ImageKey:
+    return ImageKey("coco", str(picture.id))
 
 
 def _rows(source: Source, split: Split, pool: int, texts: dict[int, list[Sentence]] | None) -> Iterator[Row]:

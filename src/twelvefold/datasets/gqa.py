@@ -3,7 +3,9 @@
 Home: the GQA page of Stanford's vision group. Licence: CC BY 4.0.
 
 Files, in ``gqa/``: ``{train,val,testdev}_balanced_questions.json``, and for consistency
-``testdev_all_questions.json``; each may be a folder of that stem holding several files.
+``testdev_all_questions.json``; each may be a folder of that stem holding several files. Where train or val is missing,
+the original project's ``cache/{trainval,train,val}_target.pkl`` are read, which say nothing of types and entailed
+questions (:mod:`twelvefold.datasets.original`).
 
 Splits: train and val together, sorted by question id as text, without the last 3,000: 1,072,062 (962,928 after
 cleaning); val is those 3,000; test is testdev: 12,578. The labels of ``test=test`` and ``test=challenge`` are
@@ -22,7 +24,7 @@ from typing import Literal
 
 import msgspec
 
-from twelvefold.datasets import answers
+from twelvefold.datasets import answers, original
 from twelvefold.datasets.records import BadRecords, Row, Source, checked, present, split_tail
 from twelvefold.schema import ONLY_ENTAILED, Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
 
@@ -65,8 +67,16 @@ def files(
     parts = [test] if split == "test" else ["train", "val"]
     stems = [f"{part}_balanced_questions" for part in parts if part != "submission"]
     stems += [f"{part}_all_questions" for part in parts if part == "submission" or (consistency and split == "test")]
-    found = present(TASK.name, [[root / "gqa" / f"{stem}.json", root / "gqa" / stem] for stem in stems])
-    return [file for path in found for file in (_in_folder(path) if path.is_dir() else [path])]
+    folder = root / "gqa"
+    wanted = [[folder / f"{stem}.json", folder / stem] for stem in stems]
+    official = all(any(path.exists() for path in names) for names in wanted)
+    if split != "test" and not official:
+        together, *apart = (original.target_file(folder, part) for part in ("trainval", *parts))
+        each = [[*names, path] for names, path in zip(wanted, apart, strict=True)]
+        wanted = [[together]] if together.exists() else each
+    found = present(TASK.name, wanted)
+    found = [file for path in found for file in (_in_folder(path) if path.is_dir() else [path])]
+    return original.with_answer_list(TASK.name, found)
 
 
 def read(
@@ -96,9 +106,13 @@ def vocabulary(
     """The answer list: answers of train and val, as they are, that occur ``min_count`` times.
 
     ``minval``, ``test`` and ``consistency`` change nothing. Differs: how the original project came to its 1,533
-    answers is not known; its own list can be given instead (``answers.load_answers``).
+    answers is not known; its own list can be given instead (``answers.load_answers``), and is taken where its answers
+    are read.
     """
-    sources = [Source(TASK.name, path, bad) for path in files(root, "train")]
+    found = files(root, "train")
+    if listed := original.answer_list(found):
+        return listed
+    sources = [Source(TASK.name, path, bad) for path in found]
     decoded = (
         source.decode(f"question {id_}", raw, Answered) for source in sources for id_, raw in source.mapping().items()
     )
@@ -110,16 +124,14 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def _rows(found: list[Path], split: Split, bad: BadRecords, minval: int, withheld: bool) -> Iterator[Row]:
-    asked = [Source(TASK.name, path, bad) for path in found if not _only_entailed(path)]
-    # Records stay undecoded until their turn: GQA's files are a gigabyte and mostly programs.
-    keyed = sorted(
-        ((id_, raw, source) for source in asked for id_, raw in source.mapping().items()), key=lambda item: item[0]
-    )
+    ours = [path for path in found if path.name != original.ANSWERS and not _only_entailed(path)]
+    asked, listed = [Source(TASK.name, path, bad) for path in ours], original.answer_list(found)
+    keyed = sorted((item for source in asked for item in _items(source, listed)), key=lambda item: item[0])
     if split != "test":
         keyed = list(split_tail(keyed, minval, "minval")[split == "val"])
     missing: set[str] = set()
     for id_, raw, source in keyed:
-        row = _row(source, id_, raw, withheld)
+        row = _row(source, id_, raw, withheld) if isinstance(raw, msgspec.Raw) else raw
         if row is not None:
             missing.update(row[2].linked)
             yield row
@@ -131,6 +143,21 @@ def _rows(found: list[Path], split: Split, bad: BadRecords, minval: int, withhel
                 yield row
 
 
+def _items(source: Source, listed: list[str]) -> Iterator[tuple[str, msgspec.Raw | Row, Source]]:
+    """The questions of a file by id; records stay undecoded until their turn: GQA's files are a gigabyte and mostly
+    programs."""
+    if not original.are_targets(source.path):
+        yield from ((id_, raw, source) for id_, raw in source.mapping().items())
+        return
+    for record, target, label in original.targets(source, listed):
+        id_, pair = str(target.question_id), Pair(_key(str(target.image_id)), target.question.strip())
+        yield id_, (source, record, Example(id_, (pair,), label)), source
+
+
+def _key(image: str) -> ImageKey:
+    return ImageKey("vg" if image.isdecimal() else "gqa", image)  # train and val are Visual Genome's pictures
+
+
 def _row(source: Source, id_: str, raw: msgspec.Raw, withheld: bool, *, only_entailed: bool = False) -> Row | None:
     record = f"question {id_}"
     question = source.decode(record, raw, Question)
@@ -140,8 +167,7 @@ def _row(source: Source, id_: str, raw: msgspec.Raw, withheld: bool, *, only_ent
         source.refuse(record, "expected an answer, got none")
         return None
     label = SoftAnswers({question.answer: 1.0}) if question.answer and not withheld else None
-    image = str(question.imageId)
-    key = ImageKey("vg" if image.isdecimal() else "gqa", image)  # train and val are Visual Genome's pictures
+    key = _key(str(question.imageId))
     if only_entailed:
         return source, record, Example(id_, (Pair(key, question.question.strip()),), label, kind=ONLY_ENTAILED)
     kind = question.types.structural if question.types else ""

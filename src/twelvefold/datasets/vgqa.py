@@ -2,7 +2,8 @@
 
 Home: the Visual Genome project. Licence: CC BY 4.0.
 
-File: ``vg/question_answers.json`` (version 1.2).
+File: ``vg/question_answers.json`` (version 1.2), or the original project's ``vg/cache/trainval_target.pkl``
+(:mod:`twelvefold.datasets.original`).
 
 Splits: sorted by ``qa_id``; test is the last 5,000 (the paper's "val", what it reports), val the 5,000 before
 them, train the rest. The paper trains on 1,440,069 (1,294,255 after cleaning), so on 5,000 more. Differs: the
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from twelvefold.datasets import answers
+from twelvefold.datasets import answers, original
 from twelvefold.datasets.records import BadRecords, Row, Source, checked, present, split_tail
 from twelvefold.schema import Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
 
@@ -50,36 +51,56 @@ class Question(msgspec.Struct, gc=False):
     answer: str
 
 
+Found = tuple[str, Question, SoftAnswers | None]
+"""The place of a record, its question, and the label where the file has it ready."""
+
+
 def files(root: Path, split: Split, *, tail: int = TAIL) -> list[Path]:
-    """The one file, whatever the split."""
-    return present(TASK.name, [[root / "vg" / "question_answers.json"]])
+    """The one file, whatever the split; and the answer list of the original project's."""
+    folder = root / "vg"
+    found = present(TASK.name, [[folder / "question_answers.json", original.target_file(folder, "trainval")]])
+    return original.with_answer_list(TASK.name, found)
 
 
 def read(root: Path, split: Split, *, bad: BadRecords, tail: int = TAIL) -> Iterator[Example]:
     """The questions of a split by ascending ``qa_id``, label SoftAnswers with one answer, kind the first word."""
-    return checked(_rows(Source(TASK.name, files(root, split, tail=tail)[0], bad), split, tail))
+    found = files(root, split, tail=tail)
+    return checked(_rows(Source(TASK.name, found[0], bad), original.answer_list(found), split, tail))
 
 
-def _rows(source: Source, split: Split, tail: int) -> Iterator[Row]:
-    questions = sorted(_questions(source), key=lambda item: item[1].qa_id)
+def _rows(source: Source, listed: list[str], split: Split, tail: int) -> Iterator[Row]:
+    found = _targets(source, listed) if original.are_targets(source.path) else _questions(source)
+    questions = sorted(found, key=lambda item: item[1].qa_id)
     rest, test = split_tail(questions, tail, "tail")
     train, val = split_tail(rest, tail, "tail")
-    for record, question in {"train": train, "val": val, "test": test}[split]:
-        if not question.answer.strip():
+    for record, question, label in {"train": train, "val": val, "test": test}[split]:
+        if label is None and not question.answer.strip():
             source.refuse(record, "expected an answer, got an empty one")
             continue
-        answer = answers.normalise(question.answer)
         first = question.question.split(maxsplit=1)[:1]
         kind = first[0].lower() if first and first[0].lower() in KINDS else "other"
         pair = Pair(ImageKey("vg", str(question.image_id)), question.question.strip())
-        label = SoftAnswers({answer: 1.0} if answer else {})  # "The." is an answer, but of articles and signs only
-        yield source, record, Example(str(question.qa_id), (pair,), label, kind=kind)
+        yield source, record, Example(str(question.qa_id), (pair,), label or _label(question), kind=kind)
 
 
-def _questions(source: Source) -> Iterator[tuple[str, Question]]:
+def _label(question: Question) -> SoftAnswers:
+    answer = answers.normalise(question.answer)
+    return SoftAnswers({answer: 1.0} if answer else {})  # "The." is an answer, but of articles and signs only
+
+
+def _targets(source: Source, listed: list[str]) -> Iterator[Found]:
+    for record, target, label in original.targets(source, listed):
+        ids = str(target.question_id), str(target.image_id)
+        if all(map(str.isdecimal, ids)):
+            yield record, Question(int(ids[0]), int(ids[1]), target.question, ""), label
+        else:
+            source.refuse(record, f"expected numbers as question_id and image_id, got {' and '.join(ids)}")
+
+
+def _questions(source: Source) -> Iterator[Found]:
     for outer, image in source.items("", ImageQuestions):
         for i, raw in enumerate(image.qas):
             record = f"{outer}.qas[{i}]"
             question = source.decode(record, raw, Question)
             if question is not None:
-                yield record, question
+                yield record, question, None

@@ -4,7 +4,9 @@ Home: visualqa.org. Licence: annotations CC BY 4.0; the pictures are COCO's.
 
 Files, in ``vqav2/``: ``v2_OpenEnded_mscoco_{train2014,val2014,test2015}_questions.json`` and
 ``v2_mscoco_{train2014,val2014}_annotations.json``. The labels of test2015 are withheld by the publishers; where an
-annotations file for it is there all the same, it is read.
+annotations file for it is there all the same, it is read. Where those of train or val are missing, the original
+project's ``cache/{train,val}_target.pkl`` are read, which say nothing of answer types
+(:mod:`twelvefold.datasets.original`).
 
 Splits: train is train2014 and val2014 without the last 3,000 questions of val2014, sorted by id: 655,111 (542,104
 after cleaning); val is those 3,000 ("minval"); test is test2015: 447,793.
@@ -21,7 +23,7 @@ from pathlib import Path
 
 import msgspec
 
-from twelvefold.datasets import answers
+from twelvefold.datasets import answers, original
 from twelvefold.datasets.records import BadRecords, Row, Source, checked, present, split_tail
 from twelvefold.schema import Example, ImageKey, Pair, Split, TaskSpec
 
@@ -71,9 +73,11 @@ def files(root: Path, split: Split, *, minval: int = MINVAL, test: str = "test20
     wanted: list[list[Path]] = []
     for part in parts:
         wanted.append([_questions(root, part)])
-        if split != "test" or _annotations(root, part).exists():
+        if split != "test":
+            wanted.append([_annotations(root, part), _targets(root, part)])
+        elif _annotations(root, part).exists():
             wanted.append([_annotations(root, part)])
-    return present(TASK.name, wanted)
+    return original.with_answer_list(TASK.name, present(TASK.name, wanted))
 
 
 def read(
@@ -89,9 +93,13 @@ def vocabulary(
 ) -> list[str]:
     """The answer list: normalised chosen answers of train2014 and val2014 that occur ``min_count`` times.
 
-    ``minval`` and ``test`` change nothing: every question of both files counts, as in the original project.
+    ``minval`` and ``test`` change nothing: every question of both files counts, as in the original project. Where its
+    answers are read, its own list is taken.
     """
-    sources = [Source(TASK.name, path, bad) for path in files(root, "train") if path.stem.endswith("annotations")]
+    found = files(root, "train")
+    if listed := original.answer_list(found):
+        return listed
+    sources = [Source(TASK.name, path, bad) for path in found if path.stem.endswith("annotations")]
     chosen = (item.multiple_choice_answer for source in sources for _, item in source.items("annotations", Chosen))
     return answers.frequent(map(answers.normalise, chosen), min_count)
 
@@ -104,9 +112,13 @@ def _annotations(root: Path, part: str) -> Path:
     return root / "vqav2" / f"v2_mscoco_{part}_annotations.json"
 
 
+def _targets(root: Path, part: str) -> Path:
+    return original.target_file(root / "vqav2", part.removesuffix("2014"))
+
+
 def _rows(root: Path, found: list[Path], split: Split, bad: BadRecords, minval: int) -> Iterator[Row]:
     for path in found:
-        if path.stem.endswith("_annotations"):
+        if not path.stem.endswith("_questions"):
             continue
         part = path.stem.split("_")[-2]
         source = Source(TASK.name, path, bad)
@@ -114,7 +126,10 @@ def _rows(root: Path, found: list[Path], split: Split, bad: BadRecords, minval: 
         if part == "val2014":
             questions = list(split_tail(questions, minval, "minval")[split == "val"])
         annotations = _annotations(root, part)
-        if annotations in found:
+        if _targets(root, part) in found:
+            listed = original.answer_list(found)
+            yield from _targeted(source, questions, Source(TASK.name, _targets(root, part), bad), listed)
+        elif annotations in found:
             yield from _answered(source, questions, Source(TASK.name, annotations, bad), raw=split == "train")
         else:
             for record, question in questions:
@@ -145,6 +160,18 @@ def _answered(source: Source, questions: list[tuple[str, Question]], annotated: 
             label = answers.soft_scores(given if raw else answers.compared(given))
             pair = _pair(question)
             yield source, record, Example(str(question.question_id), (pair,), label, kind=annotation.answer_type)
+
+
+def _targeted(
+    source: Source, questions: list[tuple[str, Question]], targets: Source, listed: list[str]
+) -> Iterator[Row]:
+    labels = {str(target.question_id): label for _, target, label in original.targets(targets, listed)}
+    for record, question in questions:
+        id_ = str(question.question_id)
+        if id_ in labels:
+            yield source, record, Example(id_, (_pair(question),), labels[id_])
+        else:
+            source.refuse(record, f"expected answers of question {id_} in {targets.path}, got none")
 
 
 def _pair(question: Question) -> Pair:
