@@ -41,13 +41,15 @@ def demo(out: Path, *, recipe: Recipe) -> DemoSummary:
     """Build the recipe's world in ``out``, look at it, train, evaluate, and write a report. Done stages are kept.
 
     Raises:
-        TwelvefoldError: the recipe has no [world] table, or a stage failed; the message says which and why.
+        TwelvefoldError: the recipe has no [world] table or pretrains, or a stage failed; it says which and why.
     """
     if recipe.world is None:
         raise TwelvefoldError(
             f"recipe {recipe.name!r} has no [world] table; for data of your own run "
             "extract, prepare, train, evaluate, blind and report one after the other"
         )
+    if recipe.pretraining is not None:
+        raise TwelvefoldError(f"recipe {recipe.name!r} pretrains, and a demo trains tasks: see docs/pretraining.md")
     made, regions, prepared = out / "world", out / "regions", out / "prepared"
     choice, workers = recipe.world, recipe.training.processes
     clock = _Clock(out / STAGES)

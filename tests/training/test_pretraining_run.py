@@ -20,6 +20,7 @@ from twelvefold.batches.masked import MaskedBatches, Masking
 from twelvefold.batches.regions import RegionSource
 from twelvefold.batches.tasks import TaskBatches
 from twelvefold.cli import main
+from twelvefold.demo import demo
 from twelvefold.finetune import finetune, only
 from twelvefold.model import Model
 from twelvefold.model.pretraining import rightness
@@ -227,6 +228,26 @@ def test_one_task_is_trained_from_a_model_of_many_in_one_command(toy: Toy, many:
     assert Model.load(run / "checkpoints/latest").task_tokens == ("refcoco",)
     steps = {n: int(v) for n, v in weights(run).items() if n.endswith("grounding.last.weight.step")}
     assert set(steps.values()) == {10}  # the optimiser began anew
+
+
+def test_the_commands_of_the_documentation(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "captions.toml").write_text(captions(toy, iterations=2).to_toml())
+    (tmp_path / "tasks.toml").write_text(toy.recipe(iterations=2).to_toml())
+    where = ["--prepared", str(toy.prepared), "--regions", str(toy.regions)]
+
+    def run(*words: str) -> int:
+        with pytest.raises(SystemExit) as end:
+            main([*words, *where])
+        return int(end.value.code or 0)
+
+    before, after = str(tmp_path / "pretrained"), str(tmp_path / "tasks")
+    assert run("pretrain", str(tmp_path / "captions.toml"), before) == 0
+    assert "flickr30k: words " in capsys.readouterr().out
+    assert run("train", str(tmp_path / "tasks.toml"), after, "--initial", before) == 0
+    assert events(Path(after))[0]["initial"]["folder"] == f"{before}/checkpoints/latest"
+    assert run("train", str(tmp_path / "captions.toml"), str(tmp_path / "x")) == 2  # each recipe has its command
+    with pytest.raises(TwelvefoldError, match="a demo trains tasks"):
+        demo(tmp_path / "x", recipe=Recipe.load("pretrain_world"))
 
 
 def test_only_keeps_the_tasks_own_numbers(toy: Toy) -> None:

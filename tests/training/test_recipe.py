@@ -66,7 +66,9 @@ def test_a_run_needs_a_name_and_tasks(text: str, said: str) -> None:
 
 
 def test_unknown_recipe_lists_the_shipped_ones(tmp_path: Path) -> None:
-    with pytest.raises(TwelvefoldError, match=r"no recipe 'dmo'; did you mean 'demo'.*shipped: demo, smoke, world"):
+    with pytest.raises(
+        TwelvefoldError, match=r"no recipe 'dmo'; did you mean 'demo'.*shipped: demo, pretrain_world, smoke, world,"
+    ):
         Recipe.load("dmo")
     with pytest.raises(TwelvefoldError, match=r"can't read the recipe .*absent.toml"):
         Recipe.load(tmp_path / "absent.toml")
