@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
@@ -90,6 +91,32 @@ def test_photographs_and_odd_pictures_are_answered(open_page: Open, shot: Shot) 
     expect(page.locator(".honest")).to_contain_text("not photographs")
     page.get_by_role("button", name=re.compile("^side.jpg")).click()
     expect(page.locator("figcaption")).to_contain_text("48 × 64")  # stood upright
+
+
+@pytest.mark.parametrize("how", ["drop", "paste"])
+def test_pictures_are_dropped_or_pasted_anywhere(open_page: Open, how: str) -> None:
+    page = open_page()
+    data = base64.b64encode(saved(GREY, "PNG")).decode()
+    carried = page.evaluate_handle(
+        """data => {
+            const carried = new DataTransfer()
+            const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0))
+            carried.items.add(new File([bytes], 'carried.png', { type: 'image/png' }))
+            return carried
+        }""",
+        data,
+    )
+    if how == "drop":
+        page.dispatch_event("h1", "dragenter", {"dataTransfer": carried})
+        expect(page.locator(".drop")).to_be_visible()
+        page.dispatch_event("h1", "drop", {"dataTransfer": carried})
+        expect(page.locator(".drop")).to_have_count(0)
+    else:
+        paste = (
+            "(body, data) => body.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true }))"
+        )
+        page.locator("body").evaluate(paste, carried)
+    expect(page.locator("figcaption")).to_contain_text("carried.png · 64 × 48")
 
 
 def test_rubbish_is_refused_in_words_and_the_page_goes_on(open_page: Open, shot: Shot) -> None:

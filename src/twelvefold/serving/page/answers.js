@@ -1,6 +1,6 @@
 // Ranked answers, best first, each with a bar as long as its probability. Pointing at one lights up its box.
 
-import { html } from './vendor/preact.js'
+import { html, useEffect, useRef } from './vendor/preact.js'
 import { nameOf, percent, whole } from './words.js'
 
 function Row({ ranked, place, reply, pictures, hot, point }) {
@@ -28,11 +28,14 @@ function Truth({ truth }) {
 export const Waiting = () => html`<div class="waiting" aria-hidden="true"><span></span><span></span><span></span></div>`
 
 export function Answers({ task, result, pictures, hot, point, truth }) {
+  const section = useRef(null)
+  // On a phone the answer comes below what can be seen: bring it into sight, once, as little as need be.
+  useEffect(() => section.current?.scrollIntoView({ block: 'nearest' }), [result?.reply])
   if (result?.status !== 'asking' && result?.status !== 'answered') return null
   if (result.status === 'asking') return html`<${Waiting} />`
   const { reply } = result
   const { ranked, notes = [], seconds } = reply
-  return html`<section class="answers" aria-label="Answers">
+  return html`<section class="answers" aria-label="Answers" ref=${section}>
     ${ranked.length === 0 && html`<p>No answer.</p>`}
     <ol hidden=${task.key === 'find'}>
       ${task.key !== 'find' && ranked.map((one, place) => html`<${Row} key=${place} ranked=${one} ...${{ place, reply, pictures, point, hot: hot === place }} />`)}

@@ -28,6 +28,16 @@ function Suggestions({ task, state, form, pictures, actions }) {
   </div>`
 }
 
+// Wraps what is selected in the caption in the brackets that make it a phrase.
+function MarkPhrase({ form, setForm }) {
+  const mark = () => {
+    const { selectionStart: from, selectionEnd: to } = document.getElementById('text')
+    const phrase = form.text.slice(from, to).trim()
+    if (phrase) setForm({ text: `${form.text.slice(0, from)}[${phrase}]${form.text.slice(to)}` })
+  }
+  return html`<button type="button" class="quiet" onClick=${mark}>Mark the selected words</button>`
+}
+
 export function TaskForm({ task, state, form, result, pictures, actions }) {
   const setForm = (patch) => actions.setForm(patch, task.key)
   const asking = result?.status === 'asking'
@@ -51,8 +61,9 @@ export function TaskForm({ task, state, form, result, pictures, actions }) {
     <${Suggestions} ...${{ task, state, form, pictures, actions }} />
     ${task.candidates && html`<${Candidates} ...${{ form, setForm, picture: pictures[0] }} />`}
     <div class="row options">
+      ${task.key === 'ground' && html`<${MarkPhrase} ...${{ form, setForm }} />`}
       <${Heads} ...${{ task, form, setForm }} />
-      ${task.key !== 'find' &&
+      ${!['find', 'ground'].includes(task.key) &&
       html`<label class="check"><input type="checkbox" checked=${form.explain} onChange=${(event) => setForm({ explain: event.target.checked })} />
         <span>Show where it looks</span></label>`}
     </div>

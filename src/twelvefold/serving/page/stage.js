@@ -24,7 +24,8 @@ function Mark({ mark, picture, hot, point }) {
 
 // Where attention lies: weight 1 is the most looked at.
 const Glow = ({ glow, picture }) =>
-  glow.map(({ box, weight }) => html`<div class="glow" style=${{ ...place(box, picture), opacity: weight }}></div>`)
+  glow.map(({ box, weight, chosen, choose }, index) => html`<div key=${index} class=${`glow ${chosen ? 'chosen' : ''}`}
+    style=${{ ...place(box, picture), '--weight': weight }} onClick=${choose}></div>`)
 
 // The pointer's way to draw a box; the keyboard's is in candidates.js.
 function useDrawing(picture, onBox) {
@@ -62,7 +63,7 @@ function useDrawing(picture, onBox) {
   return { draft, handlers }
 }
 
-// marks: [{box, index, label, look}]; look: 'best', 'other', 'region', 'given'. glow: [{box, weight}].
+// marks: [{box, index, label, look}]; look: 'best', 'other', 'region', 'given', 'meant'. glow: see attention.js.
 export function Stage({ picture, caption, marks = [], glow = [], hot = null, point, onBox }) {
   const { draft, handlers } = useDrawing(picture, onBox)
   const [broken, setBroken] = useState(false)
