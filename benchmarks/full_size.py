@@ -133,23 +133,14 @@ def vgqa(root: Path, words: Words, share: float) -> None:
 def gqa(root: Path, words: Words, share: float) -> None:
     texts, answers = words.texts(8.5), [t for t, _ in zip(words.texts(2), range(1800), strict=False)]
 
-    def questions(part: str, count: int, first: int, bare: bool = False) -> Iterator[tuple[str, Any]]:
+    def questions(part: str, count: int, first: int) -> Iterator[tuple[str, Any]]:
         for n in range(int(count * share)):
-            id_, image = f"{first + n:08}", f"n{n // 32}" if part in ("testdev", "submission") else str(n // 13 + 1)
-            text = f"Is {next(texts)}?"
-            yield (
-                id_,
-                {"question": text, "imageId": image, "isBalanced": True}
-                if bare
-                else _program(id_, image, text, answers[n % len(answers)]),
-            )
+            id_, image = f"{first + n:08}", f"n{n // 32}" if part == "testdev" else str(n // 13 + 1)
+            yield id_, _program(id_, image, f"Is {next(texts)}?", answers[n % len(answers)])
 
     for part, count, first in (("train", 943_000, 0), ("val", 132_062, 30_000_000), ("testdev", 12_578, 40_000_000)):
         write_mapping(root / "gqa" / f"{part}_balanced_questions.json", questions(part, count, first))
     write_mapping(root / "gqa" / "testdev_all_questions.json", questions("testdev", 172_174, 40_000_000))
-    write_mapping(
-        root / "gqa" / "submission_all_questions.json", questions("submission", 4_237_524, 50_000_000, bare=True)
-    )
 
 
 def _program(id_: str, image: str, text: str, answer: str) -> dict[str, Any]:
