@@ -13,7 +13,7 @@ pretraining has learnt is measured alike for all arms: with both changes.
 
 Intervals are 95 %, by bootstrap over test examples, each task counting once: they say how sure a figure is for these
 very models. How much another seed moves it is seen seed by seed. Interrupt it anywhere: the same command goes on.
-Writes OUT/pretraining.json and the page (``--page``).
+Writes OUT/pretraining.md and OUT/pretraining.json; arms compare over the seeds that both have.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from twelvefold.training.recipe import PretrainingChoice, Recipe
 from twelvefold.world.write import world
 
 RECIPE = Path(__file__).with_suffix(".toml")
-SCRATCH = "scratch"
+SCRATCH, NEITHER = "scratch", "neither"
 ARMS: dict[str, dict[str, bool]] = {
     "both": {"hide_overlapping": True, "tell_of_swapped": False},
     "overlap": {"hide_overlapping": True, "tell_of_swapped": True},
     "swapped": {"hide_overlapping": False, "tell_of_swapped": False},
-    "neither": {"hide_overlapping": False, "tell_of_swapped": True},
+    NEITHER: {"hide_overlapping": False, "tell_of_swapped": True},
 }
 STEPS = 500
 """Pretraining iterations: two batches of 64 captions each, three and a half times through COCO's, twelve through
@@ -58,6 +58,9 @@ DRAWS = 2_000
 """Bootstrap samples, as in the other experiments."""
 
 Numbers = NDArray[np.float64]
+Scores = Mapping[str, Mapping[str, float]]
+"""Of one model: 0..1 by task and example."""
+BySeed = Mapping[int, Scores]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ def prepare_all(run: Path, out: Path, processes: int) -> None:
     prepare_recipe(Recipe.load(RECIPE), run / "world", run / "regions", out / "prepared")
 
 
-def scores_of(job: Job) -> dict[str, dict[str, float]]:
+def scores_of(job: Job) -> Scores:
     """The scores in 0..1 of a model's test examples by task and id."""
     found = {}
     for task in job.tasks.tasks:
@@ -132,22 +135,26 @@ class Gain(msgspec.Struct, frozen=True):
 
     gain: float
     ci95: tuple[float, float]
-    by_seed: list[float]
+    by_seed: dict[int, float]
     tasks: dict[str, float]
 
 
-def gain(more: Sequence[Mapping[str, Mapping[str, float]]], less: Sequence[Mapping[str, Mapping[str, float]]]) -> Gain:
-    """What models of one arm, a seed each, score above those of another, on the same test examples.
+def gain(more: BySeed, less: BySeed) -> Gain | None:
+    """What models of one arm score above those of another, on the same test examples, over the seeds that both have;
+    None where they have none in common.
 
     Raises:
         TwelvefoldError: they were scored on other examples.
     """
+    seeds = sorted(more.keys() & less.keys())
+    if not seeds:
+        return None
     random, draws, by_task = np.random.default_rng(0), [], {}
-    for task in more[0]:
-        ids = sorted(more[0][task])
-        if any(sorted(scores[task]) != ids for scores in (*more, *less)):
+    for task in more[seeds[0]]:
+        ids = sorted(more[seeds[0]][task])
+        if any(sorted(arm[seed][task]) != ids for arm in (more, less) for seed in seeds):
             raise TwelvefoldError(f"{task}: the models were scored on different examples; evaluate them all anew")
-        one, other = (np.array([[s[task][id_] for id_ in ids] for s in arm]) for arm in (more, less))
+        one, other = (np.array([[arm[seed][task][id_] for id_ in ids] for seed in seeds]) for arm in (more, less))
         difference: Numbers = 100 * (one - other)
         by_task[task] = difference.mean(axis=1)
         each = difference.mean(axis=0)
@@ -157,14 +164,14 @@ def gain(more: Sequence[Mapping[str, Mapping[str, float]]], less: Sequence[Mappi
     return Gain(
         round(float(by_seed.mean()), 2),
         (round(float(low), 2), round(float(high), 2)),
-        [round(float(g), 2) for g in by_seed],
+        {seed: round(float(g), 2) for seed, g in zip(seeds, by_seed, strict=True)},
         {task: round(float(g.mean()), 2) for task, g in by_task.items()},
     )
 
 
-def averages(found: Sequence[Mapping[str, Mapping[str, float]]]) -> list[float]:
-    """The average over tasks, in percent, seed by seed."""
-    return [100 * float(np.mean([np.mean(list(own.values())) for own in scores.values()])) for scores in found]
+def average(scores: Scores) -> float:
+    """The average over tasks, in percent."""
+    return 100 * float(np.mean([np.mean(list(own.values())) for own in scores.values()]))
 
 
 def learnt(job: Job) -> dict[str, float]:
@@ -174,51 +181,53 @@ def learnt(job: Job) -> dict[str, float]:
     return {name: 100 * float(np.mean([one[name] for one in sets])) for name in sets[0]}
 
 
-def report(found: Sequence[Job], page: Path | None, note: str) -> str:
-    """The tables of all seeds that are whole; ``pretraining.json`` beside the runs."""
-    seeds = sorted({job.seed for job in found})
-    whole = [seed for seed in seeds if all(job.done() for job in found if job.seed == seed)]
-    if not whole:
-        raise TwelvefoldError("no seed has all its models yet; the same command goes on")
-    by_arm = {arm: [job for job in found if job.arm == arm and job.seed in whole] for arm in (SCRATCH, *ARMS)}
-    by_arm = {arm: own for arm, own in by_arm.items() if own}
-    scored = {arm: [scores_of(job) for job in own] for arm, own in by_arm.items()}
-    gains = {arm: gain(scored[arm], scored[SCRATCH]) for arm in scored if arm != SCRATCH}
-    changes = {arm: gain(scored[arm], scored["neither"]) for arm in gains if arm != "neither" and "neither" in gains}
-    measures = {arm: [learnt(job) for job in own] for arm, own in by_arm.items() if arm != SCRATCH}
-    said = {"seeds": whole, "averages": {arm: averages(own) for arm, own in scored.items()}, "measures": measures}
-    plain = {"above_scratch": msgspec.to_builtins(gains), "above_neither": msgspec.to_builtins(changes)}
-    files.write_json(found[0].out / "pretraining.json", said | plain)
-    text = tables(scored, gains, changes, measures) + note
-    if page is not None:
-        files.write_text(page, text)
+def report(found: Sequence[Job], out: Path) -> str:
+    """The tables of all models that are there, also in OUT/pretraining.md, with their numbers in pretraining.json."""
+    by_arm: dict[str, list[Job]] = {}
+    for job in found:
+        if job.done():
+            by_arm.setdefault(job.arm, []).append(job)
+    if SCRATCH not in by_arm:
+        raise TwelvefoldError(f"no model from scratch in {out} is scored yet; the same command goes on")
+    scored = {arm: {job.seed: scores_of(job) for job in own} for arm, own in by_arm.items()}
+    measures = {arm: {job.seed: learnt(job) for job in own} for arm, own in by_arm.items() if arm != SCRATCH}
+    above = {
+        other: {arm: one for arm in scored if arm != other and (one := gain(scored[arm], scored[other])) is not None}
+        for other in (SCRATCH, NEITHER)
+        if other in scored
+    }
+    averages = {arm: {seed: round(average(one), 2) for seed, one in own.items()} for arm, own in scored.items()}
+    said = {"averages": averages, "measures": measures, "above": msgspec.to_builtins(above)}
+    files.write_json(out / "pretraining.json", said)
+    text = tables(scored, above, measures)
+    files.write_text(out / "pretraining.md", text)
     return text
 
 
 def tables(
-    scored: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]],
-    gains: Mapping[str, Gain],
-    changes: Mapping[str, Gain],
-    measures: Mapping[str, Sequence[Mapping[str, float]]],
+    scored: Mapping[str, BySeed],
+    above: Mapping[str, Mapping[str, Gain]],
+    measures: Mapping[str, Mapping[int, Mapping[str, float]]],
 ) -> str:
     """Three tables: averages by arm, tasks by arm, what the pretrainings had learnt."""
-    lines = [
-        "| start | average | by seed | above scratch | by seed | above neither | by seed |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    heads = [cell for other in above for cell in (f"above {other}", "by seed")]
+    lines = [f"| start | average | by seed | {' | '.join(heads)} |", "|---|---|---|" + "---|" * len(heads)]
     for arm, own in scored.items():
-        each = averages(own)
-        cells = [cell for table in (gains, changes) for cell in _gain_cells(table.get(arm))]
-        lines.append(f"| {arm} | {np.mean(each):.1f} | {_row(each)} | " + " | ".join(cells) + " |")
+        each = {seed: average(scores) for seed, scores in own.items()}
+        cells = [cell for gains in above.values() for cell in _gain_cells(gains.get(arm))]
+        mean = np.mean(list(each.values()))
+        by_seed = ", ".join(f"{one:.1f}" for one in each.values())
+        lines.append(f"| {arm} | {mean:.1f} | {by_seed} | {' | '.join(cells)} |")
     lines += ["", "| task | " + " | ".join(scored) + " |", "|---|" + "---|" * len(scored)]
-    for task in scored[SCRATCH][0]:
-        means = [np.mean([100 * np.mean(list(scores[task].values())) for scores in own]) for own in scored.values()]
+    for task in next(iter(scored[SCRATCH].values())):
+        means = [np.mean([100 * np.mean(list(one[task].values())) for one in own.values()]) for own in scored.values()]
         lines.append(f"| {task} | " + " | ".join(f"{mean:.1f}" for mean in means) + " |")
-    names = list(next(iter(measures.values()))[0])
-    lines += ["", "| pretraining | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
-    for arm, each_seed in measures.items():
-        means = [float(np.mean([one[name] for one in each_seed])) for name in names]
-        lines.append(f"| {arm} | " + " | ".join(f"{mean:.1f}" for mean in means) + " |")
+    if measures:
+        names = list(next(iter(next(iter(measures.values())).values())))
+        lines += ["", "| pretraining | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+        for arm, seeds in measures.items():
+            each_mean = [float(np.mean([one[name] for one in seeds.values()])) for name in names]
+            lines.append(f"| {arm} | " + " | ".join(f"{mean:.1f}" for mean in each_mean) + " |")
     return "\n".join([*lines, ""])
 
 
@@ -226,11 +235,7 @@ def _gain_cells(found: Gain | None) -> tuple[str, str]:
     if found is None:
         return "", ""
     low, high = found.ci95
-    return f"{found.gain:+.1f} ({low:+.1f} to {high:+.1f})", ", ".join(f"{one:+.1f}" for one in found.by_seed)
-
-
-def _row(numbers: Sequence[float]) -> str:
-    return ", ".join(f"{number:.1f}" for number in numbers)
+    return f"{found.gain:+.1f} ({low:+.1f} to {high:+.1f})", ", ".join(f"{one:+.1f}" for one in found.by_seed.values())
 
 
 def main() -> None:
@@ -241,7 +246,6 @@ def main() -> None:
     arguments.add_argument("--arms", nargs="*", choices=list(ARMS), default=list(ARMS))
     arguments.add_argument("--steps", type=int, default=STEPS, help="pretraining iterations")
     arguments.add_argument("--processes", type=int, default=2, help="models trained at once, one thread each")
-    arguments.add_argument("--page", type=Path, help="where to write the tables as Markdown")
     arguments.add_argument("--report", action="store_true", help="only write down what is there")
     given = arguments.parse_args()
     all_jobs = jobs(given.run, given.out, given.seeds, given.arms, given.steps)
@@ -251,7 +255,7 @@ def main() -> None:
             running = [pool.submit(one, job) for job in all_jobs if not job.done()]
             for done in track(as_completed(running), what="models", total=len(running)):
                 done.result()
-    print(report(all_jobs, given.page, ""))
+    print(report(all_jobs, given.out))
 
 
 if __name__ == "__main__":
