@@ -107,7 +107,7 @@ async def _many(
 async def _opened(call: Call, wanted: Sequence[tuple[str, UploadFile | None, str, str]]) -> AsyncIterator[Given]:
     """The pictures of a request, with their memory held until it is answered."""
     service, begun, opened = call.service, time.monotonic(), []
-    with ExitStack() as held:
+    with service.place(), ExitStack() as held:
         for file_field, file, digest_field, digest in wanted:
             if file is not None and digest:
                 raise Refusal(422, f"give {file_field} or {digest_field}, not both")

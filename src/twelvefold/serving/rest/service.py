@@ -20,7 +20,7 @@ from twelvefold.serving.pictures import Picture, picture
 from twelvefold.serving.prediction import Prediction
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.rest.batching import Batcher, Job
-from twelvefold.serving.rest.errors import Refusal
+from twelvefold.serving.rest.errors import Refusal, full
 from twelvefold.serving.rest.limits import Room
 from twelvefold.serving.rest.memory import KeptPictures
 from twelvefold.serving.rest.metrics import Metrics
@@ -66,11 +66,12 @@ class Service:
         self.predictor, self.settings, self.metrics, self.room = predictor, settings, metrics, room
         self.jpegs = {one.name: one.path.read_bytes() for one in samples()}
         self.kept = KeptPictures(settings.keep_bytes, metrics)
+        self._places = 0
         self._decoders = ThreadPoolExecutor(settings.decoders, "decode")
         self._batcher: Batcher[Asked, Answered] = Batcher(
             partial(work, predictor),
             metrics,
-            room=settings.queue,
+            room=settings.queue + settings.batch,
             most=settings.batch,
             linger=settings.batch_wait_ms / 1000,
         )
@@ -92,6 +93,21 @@ class Service:
         """Answer what waits, then let the threads go."""
         self._batcher.close()
         self._decoders.shutdown()
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place among those that the model will answer, before any work goes into a request.
+
+        Raises:
+            Refusal: 503, as many as may wait do.
+        """
+        if self._places >= self.settings.queue + self.settings.batch:  # those that wait, and those being answered
+            raise full("too many requests wait for the model")
+        self._places += 1
+        try:
+            yield
+        finally:
+            self._places -= 1
 
     @contextmanager
     def room_for(self, data: bytes) -> Iterator[None]:
