@@ -21,6 +21,7 @@ from twelvefold.batches.tasks import TaskBatches
 from twelvefold.batches.text import CLS, MASK, PAD, SEP, UNK
 from twelvefold.schema import Batch, Example, ImageKey, MaskedBatch, Pair, PositivePair, TaskSpec, TwelvefoldError
 from twelvefold.store.prepared import Prepared
+from twelvefold.store.tables import ExampleTable
 
 MASKED, OTHER = 0.8, 0.1
 """Of the words to be told so many become [MASK], so many another word; the rest stay. BERT's shares, the original's."""
@@ -84,7 +85,7 @@ class MaskedBatches:
             )
         self.captions = captions
         self.masking = masking
-        self.kinds = kinds_of(captions)
+        self.kinds = kinds_of(captions.table, captions.source)
         self.task: TaskSpec = task
         self.table = captions.table
         self._elsewhere = captions.four_way
@@ -197,14 +198,15 @@ class MaskedBatches:
         return torch.from_numpy(regions_at), torch.from_numpy(np.concatenate(kinds, dtype=np.float32))
 
 
-def kinds_of(captions: TaskBatches) -> int:
+def kinds_of(table: ExampleTable, source: RegionSource) -> int:
     """How many kinds of region the detector of these pictures knows.
 
     Raises:
-        TwelvefoldError: their regions keep no probabilities of kinds.
+        TwelvefoldError: there are none, or their regions keep no probabilities of kinds.
     """
-    first = captions.table[0].pairs[0].image
-    return int(_probabilities(captions.source, first).shape[1])
+    if not len(table):
+        raise TwelvefoldError(f"{table.path} has no captions to pretrain on; prepare more data")
+    return int(_probabilities(source, table[0].pairs[0].image).shape[1])
 
 
 def overlapping(boxes_px: NDArray[np.float32], real: Bools, chosen: Bools) -> Bools:

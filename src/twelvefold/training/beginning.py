@@ -9,7 +9,6 @@ import torch
 
 from twelvefold.batches.masked import kinds_of
 from twelvefold.batches.regions import RegionSource
-from twelvefold.batches.tasks import TaskBatches
 from twelvefold.model import Model, starting, weights
 from twelvefold.model.starting import Started
 from twelvefold.schema import TaskSpec
@@ -36,7 +35,7 @@ def first_model(
     """
     size, kinds, tasks = regions.feature_size, 0, list(specs)
     if recipe.pretraining is not None:
-        kinds, tasks = kinds_of(TaskBatches.open(prepared, regions, specs[0], "train")), []
+        kinds, tasks = kinds_of(prepared.table(specs[0].name, "train"), regions), []
     heads = list({spec.head: prepared.head(spec.name) for spec in tasks}.values())
     torch.manual_seed(recipe.seed)
     precision = recipe.training.precision
