@@ -125,6 +125,37 @@ def weights_export(
     return 0
 
 
+@app.command(name="onnx")
+def weights_onnx(where: Path, *, task: str, out: Path, json: Json = False) -> int:
+    """Write one task of a model as an ONNX file, for a runtime without PyTorch. Tasks of two pictures can't be.
+
+    ```
+    twelvefold weights onnx models/published --task vqav2 --out vqa.onnx
+    ```
+
+    The file takes any number of pictures, words and regions; its metadata say what goes in and what comes out.
+
+    Parameters
+    ----------
+    where
+        Folder of the model: of ours, a run's checkpoint or a hub's.
+    task
+        Which of its tasks: answering, retrieval (the score of one pair), pointing, or saying what a picture entails.
+    out
+        The file.
+    """
+    from twelvefold.weights_onnx import export_onnx
+
+    summary = export_onnx(where, task, out)
+    lines = [
+        f"{summary.file}: task {summary.task} ({summary.family}), opset {summary.opset}, {summary.megabytes:.1f} MB",
+        *(f"input {name}: {said}" for name, said in summary.inputs.items()),
+        f"output logits: {summary.output}",
+    ]
+    say(summary, json, "\n".join(lines))
+    return 0
+
+
 @app.command(name="show")
 def weights_show(file: Path, *, json: Json = False) -> int:
     """Say what a weight file holds, part by part. Nothing in it is run.
