@@ -18,6 +18,8 @@ function Row({ ranked, place, reply, pictures, hot, point }) {
   </li>`
 }
 
+const LEAST_SEEN = 100 // pixels: the best answer and its bar
+
 // What the files of a sample say of the answer.
 function Truth({ truth }) {
   if (truth.right) return html`<p class="truth right">Right, the sample’s files say the same.</p>`
@@ -29,8 +31,11 @@ export const Waiting = () => html`<div class="waiting" aria-hidden="true"><span>
 
 export function Answers({ task, result, pictures, hot, point, truth }) {
   const section = useRef(null)
-  // On a phone the answer comes below what can be seen: bring it into sight, once, as little as need be.
-  useEffect(() => section.current?.scrollIntoView({ block: 'nearest' }), [result?.reply])
+  // On a phone the answer may come below what can be seen: bring it into sight, once, as little as need be.
+  useEffect(() => {
+    const top = section.current?.getBoundingClientRect().top
+    if (top > innerHeight - LEAST_SEEN) section.current.scrollIntoView({ block: 'nearest' })
+  }, [result?.reply])
   if (result?.status !== 'asking' && result?.status !== 'answered') return null
   if (result.status === 'asking') return html`<${Waiting} />`
   const { reply } = result

@@ -16,14 +16,16 @@ import { truthOf } from './suggestions.js'
 import { Tabs } from './tabs.js'
 import { taskOf } from './tasks.js'
 import { DropZone, Tray } from './tray.js'
+import { overlap } from './words.js'
 
 const store = createStore(initialState)
 const actions = createActions(store)
 
 function marksOf({ state, task, form, result, picture, truth, shown }) {
   const seen = state.seen && picture ? regionMarks(picture) : []
-  const given = task.candidates && form.own && result?.status !== 'answered' ? givenMarks(form.boxes) : []
-  const answers = task.key === 'several' ? severalMarks(state, shown) : answerMarks(result)
+  const answers = task.key === 'several' ? severalMarks(state, shown) : answerMarks(result, state.hot)
+  const answered = (mark) => answers.some(({ box }) => overlap(box, mark.box) > 0.99)
+  const given = task.candidates && form.own ? givenMarks(form.boxes).filter((mark) => !answered(mark)) : []
   const meant = truth?.box && !truth.right ? [{ box: truth.box, index: 'meant', look: 'meant', label: 'meant' }] : []
   return [...seen, ...given, ...meant, ...answers]
 }

@@ -4,6 +4,7 @@
 import { html, useRef, useState } from './vendor/preact.js'
 import { boxName, letter, percent } from './words.js'
 
+const CHANCE = 0.01 // probability below which a box would only clutter the picture
 const LEAST = 4 // pixels of the picture: a box smaller than this was a click
 
 const place = ([x1, y1, x2, y2], { width, height }) => ({
@@ -83,15 +84,15 @@ export function Stage({ picture, caption, marks = [], glow = [], hot = null, poi
   </figure>`
 }
 
-// What is drawn for an answer: its boxes, the best last so that it lies on top.
-export function answerMarks(result) {
+// What is drawn for an answer: the boxes that have a chance and the one pointed at, the best last so that it lies on top.
+export function answerMarks(result, hot) {
   if (result?.status !== 'answered') return []
   return result.reply.ranked
     .map((ranked, index) => ({
       box: ranked.box_px, index, look: index && !ranked.name ? 'other' : 'best',
       label: ranked.name || `${boxName(ranked, index, result.reply)}${index ? '' : ` · ${percent(ranked.probability)}`}`,
     }))
-    .filter((mark) => mark.box)
+    .filter(({ box, index }) => box && (!index || index === hot || result.reply.ranked[index].probability >= CHANCE))
     .reverse()
 }
 
