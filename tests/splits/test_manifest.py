@@ -85,7 +85,7 @@ def test_the_digest_follows_what_may_be_learned_from_and_nothing_else() -> None:
         ('"hidden"', '"hiding"', "was changed after it was written: Object contains unknown field `hiding`"),
         ('"protects": ["test"]', '"protects": "test"', r"was changed after it was written: Expected `array`"),
         ('"version": 1', '"version": 9', "of version 9, this program reads 1"),
-        ('"twelvefold clean"', '"something"', "is no cleaning manifest"),
+        ('"twelvefold clean"', '"something"', "is no manifest of the kind 'twelvefold clean': make one with"),
         ("{", "[", "is not JSON"),
     ],
 )

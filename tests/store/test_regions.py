@@ -173,7 +173,7 @@ def test_a_folder_that_is_not_a_finished_store_is_named(tmp_path: Path) -> None:
     with pytest.raises(TwelvefoldError, match="was changed"):
         RegionStore.open(tmp_path)
     files.write_json(tmp_path / MANIFEST, {"format": "something else"})
-    with pytest.raises(TwelvefoldError, match="not the manifest"):
+    with pytest.raises(TwelvefoldError, match="no manifest of the kind 'twelvefold regions': extract"):
         RegionStore.open(tmp_path)
 
 

@@ -164,13 +164,7 @@ def read(path: Path) -> Manifest:
     Raises:
         TwelvefoldError: there is none, it is another kind of file or version, or it was changed after it was written.
     """
-    raw = files.read_json(path)
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        raise TwelvefoldError(f"{path} is no cleaning manifest; make one with `twelvefold clean` or `prepare`")
-    if raw.get("version") != VERSION:
-        raise TwelvefoldError(
-            f"{path} is a cleaning manifest of version {raw.get('version')}, this program reads {VERSION}: make it anew"
-        )
+    raw = files.read_manifest(path, FORMAT, VERSION, again="make one with `twelvefold clean` or `prepare`")
     try:
         manifest = msgspec.convert(raw, Manifest)
     except msgspec.ValidationError as error:

@@ -101,6 +101,22 @@ def read_json(path: Path) -> Any:
         raise TwelvefoldError(f"{path} is not JSON: {error}; it was cut short or is not ours: make it anew") from error
 
 
+def read_manifest(path: Path, format: str, version: int, *, again: str) -> dict[str, Any]:
+    """The JSON object of a manifest of ours, which states its ``format`` and ``version``.
+
+    ``again``: how to make it anew, the end of an error.
+
+    Raises:
+        TwelvefoldError: there is none, it is another kind of file, or of another version.
+    """
+    raw = read_json(path)
+    if not isinstance(raw, dict) or raw.get("format") != format:
+        raise TwelvefoldError(f"{path} is no manifest of the kind {format!r}: {again}")
+    if raw.get("version") != version:
+        raise TwelvefoldError(f"{path} is of version {raw.get('version')}, this program reads {version}: {again}")
+    return raw
+
+
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """An empty folder to fill, which takes the place of ``path`` when the block ends without an error.

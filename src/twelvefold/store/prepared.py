@@ -21,7 +21,7 @@ from twelvefold.store.tables import ExampleTable
 
 MANIFEST = "prepared.json"
 CLEANING = "clean.json"
-VERSION = 1
+FORMAT, VERSION = "twelvefold prepared", 1
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
@@ -47,16 +47,15 @@ class Counts(msgspec.Struct, frozen=True):
     kept: int = 0
 
 
-class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class Manifest(msgspec.Struct, kw_only=True):
     """``prepared.json``. ``tasks`` in their order; tables and counts by task, then split; the rest by task.
 
     ``policy``: of cleaning. ``cleaning``: its manifest, whose count is that of the removed examples; None for full
-    data. ``removed``: lists of removed examples, in folders made before there were such manifests.
-    ``regions``: digest of the region store that negatives were made from, empty where there was none.
+    data. ``regions``: digest of the region store that negatives were made from, empty where there was none.
     ``problems``: malformed records left out, each with the reason.
     """
 
-    format: str = "twelvefold prepared"
+    format: str = FORMAT
     version: int = VERSION
     clean: bool
     policy: str = ""
@@ -65,14 +64,13 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     tasks: list[TaskSpec]
     tables: dict[str, dict[str, FileEntry]]
     counts: dict[str, dict[str, Counts]]
-    removed: dict[str, dict[str, FileEntry]] = {}
     vocabularies: dict[str, FileEntry] = {}
     negatives: dict[str, FileEntry] = {}
     problems: list[str] = []
 
     def entries(self) -> list[FileEntry]:
         """Every file that the manifest lists."""
-        nested = [*self.tables.values(), *self.removed.values(), self.vocabularies, self.negatives]
+        nested = [*self.tables.values(), self.vocabularies, self.negatives]
         entries = [entry for group in nested for entry in group.values()]
         return entries if self.cleaning is None else [*entries, self.cleaning]
 
@@ -97,13 +95,7 @@ class Prepared:
         folder = Path(folder)
         if not (folder / MANIFEST).exists():
             raise TwelvefoldError(f"{folder} is not prepared: it has no {MANIFEST}; run `twelvefold prepare` (again)")
-        raw = files.read_json(folder / MANIFEST)
-        if not isinstance(raw, dict) or raw.get("format") != "twelvefold prepared":
-            raise TwelvefoldError(f"{folder / MANIFEST} is not the manifest of a prepared folder")
-        if raw.get("version") != VERSION:
-            raise TwelvefoldError(
-                f"{folder} was prepared by version {raw.get('version')}, this program reads {VERSION}: prepare again"
-            )
+        raw = files.read_manifest(folder / MANIFEST, FORMAT, VERSION, again="run `twelvefold prepare` again")
         try:
             manifest = msgspec.convert(raw, Manifest)
         except msgspec.ValidationError as error:

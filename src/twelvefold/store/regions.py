@@ -26,7 +26,7 @@ from twelvefold.store.checks import check_regions
 
 MANIFEST = "store.json"
 SUFFIX = ".regions"
-VERSION = 1
+FORMAT, VERSION = "twelvefold regions", 1
 _MAGIC = b"12FOLDRG"
 _HEADER = struct.Struct("<8s I I Q Q Q Q Q 16s")  # as in ShardHead, then the checksum
 _START = 128  # bytes kept for the header
@@ -183,7 +183,7 @@ def finish_store(
     if shapes and shapes[0][2] != len(kinds):
         raise TwelvefoldError(f"{folder}: {len(kinds)} kinds are named, the shards hold {shapes[0][2]} per region")
     manifest = {
-        "format": "twelvefold regions",
+        "format": FORMAT,
         "version": VERSION,
         "feature_size": shapes[0][1] if shapes else 0,
         "pictures": sum(head.pictures for head in heads),
@@ -225,11 +225,7 @@ class RegionStore:
         folder = Path(folder)
         if not (folder / MANIFEST).exists():
             raise TwelvefoldError(f"{folder} is no finished region store: it has no {MANIFEST}; extract it (again)")
-        manifest = files.read_json(folder / MANIFEST)
-        if not isinstance(manifest, dict) or manifest.get("format") != "twelvefold regions":
-            raise TwelvefoldError(f"{folder / MANIFEST} is not the manifest of a region store")
-        if manifest.get("version") != VERSION:
-            raise TwelvefoldError(f"{folder} is of version {manifest.get('version')}, this program reads {VERSION}")
+        manifest = files.read_manifest(folder / MANIFEST, FORMAT, VERSION, again="extract the store again")
         if manifest.get("digest") != _digest(manifest):
             raise TwelvefoldError(f"{folder / MANIFEST} was changed after it was written; extract the store again")
         for shard in manifest["shards"]:
