@@ -113,5 +113,5 @@ def test_a_folder_that_is_not_prepared_is_named(tmp_path: Path) -> None:
     with pytest.raises(TwelvefoldError, match="version 99"):
         Prepared.open(tmp_path)
     files.write_json(tmp_path / MANIFEST, ["nothing"])
-    with pytest.raises(TwelvefoldError, match="no manifest of the kind 'twelvefold prepared'.*prepare` again"):
+    with pytest.raises(TwelvefoldError, match=r"no manifest of the kind 'twelvefold prepared'.*prepare` again"):
         Prepared.open(tmp_path)
