@@ -8,6 +8,7 @@ starts from it. ``pretraining.json`` in the run's folder says what was learnt.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,8 @@ def pretrain(recipe: Recipe, prepared: Path, regions: Path, run: Path, *, resume
         steps=trained.steps,
         measures=state["measures"],
     )
+    if os.environ.get("RANK", "0") != "0":
+        return summary
     said = dataclasses.asdict(summary) | {"run": str(run), "checkpoint": str(summary.checkpoint)}
     files.write_json(run / SUMMARY, said | {"pretraining": msgspec.to_builtins(recipe.pretraining)})
     return summary

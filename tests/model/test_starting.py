@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 import torch
 
 from twelvefold.model import Model, ModelConfig, origin, preset, starting, weights
-from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError
+from twelvefold.model.config import changed
+from twelvefold.schema import Batch, HeadSpec, TaskSpec, TwelvefoldError
+from twelvefold.weights import ImportSummary
 
 SIZES: dict[str, Any] = {"feature_size": 6, "vocabulary_size": 50, "max_positions": 8}
 ANSWERS = ("yes", "no", "red")
@@ -128,6 +131,49 @@ def test_what_an_import_drew_anew_does_not_count(folder: Path) -> None:
     (folder / origin.ORIGIN).write_bytes(msgspec.json.encode(came))
     started = starting.start(made(2, feature_size=9), folder)
     assert set(started.anew) == set(image)
+
+
+Official = Callable[..., dict[str, torch.Tensor]]
+Bring = Callable[..., ImportSummary]
+
+
+def test_a_plain_bert_starts_the_text_stream_of_a_pretraining(official_tensors: Official, bring: Bring) -> None:
+    """Whatever the width of the regions' features: an import draws the image stream anew, a start again."""
+    folder = bring(official_tensors("bert")).folder
+    config = changed(starting.config_from(weights.describe(folder)), feature_size=6, region_classes=3)
+    torch.manual_seed(5)
+    model = Model(config, [], [])
+    started = starting.start(model, folder)
+    text = {n for n in model.state_dict() if "text_layer" in n or n.startswith(("trunk.text_emb", "pretraining.words"))}
+    assert not text & set(started.anew)
+    assert any(n.startswith("trunk.image_embeddings.") for n in started.anew)
+
+
+def test_one_task_of_a_published_model_answers_as_it_did(official_tensors: Official, bring: Bring) -> None:
+    """Task token, head and classes go by name, and the three-way head stays the one linear layer that it is."""
+    folder = bring(official_tensors("tokens")).folder
+    whole = Model.load(folder)
+    task = whole.tasks["snli_ve"]
+    said = weights.describe(folder)
+    heads = starting.heads_from([HeadSpec("snli_ve", "verification", whole.head_specs["snli_ve"].outputs)], said)
+    alone = Model(starting.config_from(said), [task], heads).eval()
+    started = starting.start(alone, folder)
+    assert (heads[0].form, started.anew) == ("linear", [])
+    sizes, random = whole.config, torch.Generator().manual_seed(0)
+    batch = Batch(
+        task="snli_ve",
+        pairs=1,
+        example_ids=["a", "b"],
+        token_ids=torch.randint(0, sizes.vocabulary_size, (2, 5), generator=random),
+        token_mask=torch.ones(2, 5, dtype=torch.bool),
+        features=torch.randn(2, 4, sizes.feature_size, generator=random),
+        boxes_px=torch.zeros(2, 4, 4),
+        locations=torch.rand(2, 4, 5, generator=random),
+        region_mask=torch.ones(2, 4, dtype=torch.bool),
+        candidate_mask=torch.zeros(2, 4, dtype=torch.bool),
+    )
+    with torch.inference_mode():
+        assert torch.equal(alone(batch), whole(batch))
 
 
 def test_a_run_is_its_latest_checkpoint_and_nothing_is_no_model(folder: Path, tmp_path: Path) -> None:
