@@ -87,7 +87,7 @@ def test_photographs_and_odd_pictures_are_answered(open_page: Open, shot: Shot) 
         expect(page.locator(".answer")).to_have_count(5)
         if name.startswith("china"):
             shot(page, "photograph")
-    expect(page.locator(".stage")).to_contain_text("can't show this kind of picture")  # of the TIFF, the last one
+    expect(page.locator(".stage")).to_contain_text("can’t show this kind of picture")  # of the TIFF, the last one
     expect(page.locator(".honest")).to_contain_text("not photographs")
     page.get_by_role("button", name=re.compile("^side.jpg")).click()
     expect(page.locator("figcaption")).to_contain_text("48 × 64")  # stood upright

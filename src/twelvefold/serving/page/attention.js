@@ -1,10 +1,10 @@
 // Where the model looked: co-attention by layer and head, both ways at once. A chosen word lights up the regions it
 // looked at; a chosen region shows under each word how much it looked at that word.
 
-import { html, useEffect, useState } from './vendor/preact.js'
+import { html, useState } from './vendor/preact.js'
 import { percent } from './words.js'
 
-const FIRST = { block: 0, head: -1, word: -1, region: -1 } // -1: all of them, averaged
+const FIRST = { on: true, head: -1, word: -1, region: -1 } // -1: all of them, averaged
 const WHOLE = 0 // the row that is the whole picture
 
 const mean = (rows) => rows[0].map((_, place) => rows.reduce((sum, row) => sum + row[place], 0) / rows.length)
@@ -24,19 +24,15 @@ function glowOf(map, { block, head, word, region }, choose) {
     .filter((_, place) => place !== WHOLE)
 }
 
-// The maps of an answer, one for each picture, and what is chosen of them.
+// The maps of an answer, one for each picture, and what is chosen of them: the last layer, until something else is.
 export function useAttention(result) {
-  const maps = result?.status === 'answered' ? (result.reply.attention ?? []) : []
-  const [chosen, setChosen] = useState(FIRST)
-  const [on, setOn] = useState(true)
-  const choose = (change) => setChosen((old) => ({ ...old, ...change }))
-  useEffect(() => {
-    setChosen({ ...FIRST, block: Math.max(0, (maps[0]?.blocks.length ?? 1) - 1) })
-    setOn(true)
-  }, [result?.reply])
-  const there = maps.length > 0 && chosen.block < maps[0].blocks.length
-  const glow = there && on ? maps.map((map) => glowOf(map, chosen, (region) => choose({ region }))) : []
-  return { maps: there ? maps : [], chosen, choose, on, setOn, glow }
+  const reply = result?.status === 'answered' ? result.reply : null
+  const maps = reply?.attention ?? []
+  const [kept, setKept] = useState({ reply: null })
+  const chosen = kept.reply === reply ? kept : { ...FIRST, reply, block: Math.max(0, (maps[0]?.blocks.length ?? 1) - 1) }
+  const choose = (change) => setKept({ ...chosen, ...change })
+  const glow = chosen.on ? maps.map((map) => glowOf(map, chosen, (region) => choose({ region }))) : []
+  return { maps, chosen, choose, glow }
 }
 
 function Slider({ id, name, value, low, high, told, set }) {
@@ -72,12 +68,12 @@ function Regions({ map, region, choose }) {
   </label>`
 }
 
-export function Attention({ maps, chosen, choose, on, setOn }) {
+export function Attention({ maps, chosen, choose }) {
   if (!maps.length) return null
   const heads = maps[0].blocks[0].to_regions.length
-  const { block, head, region } = chosen
+  const { on, block, head, region } = chosen
   return html`<section class="attention" aria-label="Where it looked">
-    <label class="check"><input type="checkbox" checked=${on} onChange=${(event) => setOn(event.target.checked)} />
+    <label class="check"><input type="checkbox" checked=${on} onChange=${(event) => choose({ on: event.target.checked })} />
       <span>Where it looked, over the picture</span></label>
     <div class="sliders">
       <${Slider} id="layer" name="Layer" value=${block} low=${0} high=${maps[0].blocks.length - 1}

@@ -73,7 +73,7 @@ export function Stage({ picture, caption, marks = [], glow = [], hot = null, poi
   return html`<figure class="stage">
     <div class=${`frame ${onBox ? 'drawing' : ''}`} style=${shape} ...${handlers}>
       ${broken
-        ? html`<p class="nopreview">Your browser can't show this kind of picture. ${ready && 'The model can read it.'}</p>`
+        ? html`<p class="nopreview">${picture.status === 'refused' ? 'This file could not be read.' : 'Your browser can’t show this kind of picture. The model can read it.'}</p>`
         : html`<img src=${picture.url} alt=${picture.name} draggable=${false} onError=${() => setBroken(true)} />`}
       ${ready && html`<${Glow} glow=${glow} picture=${picture} />`}
       ${ready && marks.map((mark) => html`<${Mark} key=${`${mark.look} ${mark.index}`} ...${{ mark, picture, point, hot: hot === mark.index }} />`)}

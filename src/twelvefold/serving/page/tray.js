@@ -13,7 +13,7 @@ function Tile({ picture, state, actions }) {
   return html`<li class=${`tile ${picture.status} ${role && !all ? 'chosen' : ''}`}>
     <button type="button" class="pick" aria-pressed=${Boolean(role)} onClick=${() => actions.choose(picture.id)}
       aria-label=${[picture.name, note, role && `shown${two ? ` on the ${role.toLowerCase()}` : ''}`].filter(Boolean).join(', ')}>
-      ${picture.status === 'refused' ? html`<span class="broken" aria-hidden="true">?</span>` : html`<img src=${picture.url} alt="" />`}
+      ${picture.status === 'refused' ? html`<span class="broken" aria-hidden="true">?</span>` : html`<img src=${picture.url} alt="" onError=${(event) => (event.target.hidden = true)} />`}
       ${two && role && html`<span class="badge">${role}</span>`}
       ${picture.status === 'looking' && html`<span class="spinner" aria-hidden="true"></span>`}
     </button>
