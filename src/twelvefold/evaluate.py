@@ -56,6 +56,8 @@ def evaluate(
     prepared, regions = prepared or run / "prepared", regions or run / "regions"
     folder = _checkpoint(run, checkpoint)
     recipe = Recipe.load(run / "recipe.toml")
+    if recipe.pretraining is not None:
+        raise TwelvefoldError(f"{run} was pretrained and has no tasks to score; what it learnt: {run}/pretraining.json")
     chosen = _chosen(recipe, tasks)
     # Families that take longest start first, so that no process is left with one of them at the end.
     order = sorted(chosen, key=lambda spec: spec.family not in COSTLY)

@@ -21,6 +21,7 @@ from twelvefold.batches.regions import RegionSource
 from twelvefold.batches.tasks import TaskBatches
 from twelvefold.cli import main
 from twelvefold.demo import demo
+from twelvefold.evaluate import evaluate
 from twelvefold.finetune import finetune, only
 from twelvefold.model import Model
 from twelvefold.model.pretraining import rightness
@@ -267,6 +268,8 @@ def test_what_cannot_be_is_refused(toy: Toy, whole: Path, many: Path, tmp_path: 
         finetune(whole / "checkpoints/latest", "vqav2", tmp_path / "a", prepared=toy.prepared, regions=toy.regions)
     with pytest.raises(TwelvefoldError, match=r"recipe toy trains tasks: use `twelvefold train`"):
         pretrain(toy.recipe(), toy.prepared, toy.regions, tmp_path / "a")
+    with pytest.raises(TwelvefoldError, match=r"was pretrained and has no tasks to score"):
+        evaluate(whole, prepared=toy.prepared, regions=toy.regions)
     no_captions = msgspec.structs.replace(captions(toy), tasks=("nlvr2",))
     with pytest.raises(TwelvefoldError, match=r"'nlvr2' has no captions \(its family is verification\)"):
         pretrain(no_captions, toy.prepared, toy.regions, tmp_path / "b")
