@@ -20,7 +20,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from PIL import Image
@@ -31,11 +31,12 @@ from twelvefold.progress import Counter, counting
 from twelvefold.schema import Regions, TwelvefoldError
 from twelvefold.store.files import digest_value, lock_folder, read_json, remove_leftovers, write_json
 from twelvefold.store.regions import MANIFEST, RegionStore, ShardWriter, finish_store, read_head
+from twelvefold.training.ranks import device_for
 from twelvefold.vision.detector import MAX_REGIONS, Arithmetic, best_arithmetic
 from twelvefold.vision.detectors import OWN, load_detector
 from twelvefold.vision.region_detector import RegionDetector
 from twelvefold.vision.shots import Shot, Tasks, all_boxes, parts, plan
-from twelvefold.vision.x152 import REGIONS
+from twelvefold.vision.x152 import REGIONS, Fc6
 from twelvefold.workers import pool
 
 BLOCK = 256
@@ -76,13 +77,26 @@ class Setting:
     arithmetic: Arithmetic
     digest: str = ""
     name: str = OWN
+    min_regions: int | None = None
+    confidence: float | None = None
+    fc6: Fc6 | None = None
+    device: str = "cpu"
 
     def detector(self) -> RegionDetector:
         """The detector, the same in every process.
 
         Raises: TwelvefoldError where the weight file is no longer the one that the extraction began with.
         """
-        loaded = load_detector(self.name, self.weights, max_regions=self.max_regions, arithmetic=self.arithmetic)
+        loaded = load_detector(
+            self.name,
+            self.weights,
+            max_regions=self.max_regions,
+            min_regions=self.min_regions,
+            confidence=self.confidence,
+            fc6=self.fc6,
+            arithmetic=self.arithmetic,
+            device=torch.device(self.device),
+        )
         if self.digest not in ("", loaded.digest):
             raise TwelvefoldError("the detector's weight file was exchanged during the extraction; call it again")
         return loaded
@@ -98,6 +112,10 @@ def extract(
     tasks: Tasks | None = None,
     boxes: Path | None = None,
     max_regions: int | None = None,
+    min_regions: int | None = None,
+    confidence: float | None = None,
+    fc6: Fc6 | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "cpu",
     resume: bool = True,
     skip_bad: bool = False,
 ) -> ExtractSummary:
@@ -106,7 +124,8 @@ def extract(
     ``images``: a data folder, or a plain folder of photographs. ``detector``, ``weights``: one of
     ``vision.detectors.NAMES`` and its weight file; None takes the package's. ``tasks``: whose given boxes are kept
     (None: all), with the options of their readers. ``boxes``: a JSON file of boxes to be asked about instead
-    (:func:`twelvefold.vision.shots.boxes_of_file`).
+    (:func:`twelvefold.vision.shots.boxes_of_file`). ``min_regions``, ``confidence``, ``fc6``: of the paper's detector.
+    ``device``: under torchrun each rank has a GPU of its own; regions of a GPU differ from a CPU's in the last digits.
     ``skip_bad`` passes over malformed records of theirs. An interrupted call goes on when repeated; ``resume=False``
     begins anew. Under ``torchrun`` every rank takes its share of the blocks and rank 0 finishes. Unreadable pictures
     are left out and listed, with the reason, in ``unreadable.json`` and in the stores' ``info``.
@@ -116,8 +135,20 @@ def extract(
     if processes < 1:
         raise TwelvefoldError(f"extraction needs at least one process, got processes={processes}")
     rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    arithmetic: Arithmetic = best_arithmetic() if detector == OWN else "float32"
-    setting = Setting(Path(images), Path(out), weights, max_regions, arithmetic, name=detector)
+    where = device_for(device, int(os.environ.get("LOCAL_RANK", "0")))
+    arithmetic: Arithmetic = best_arithmetic() if detector == OWN and where.type == "cpu" else "float32"
+    setting = Setting(
+        Path(images),
+        Path(out),
+        weights,
+        max_regions,
+        arithmetic,
+        name=detector,
+        min_regions=min_regions,
+        confidence=confidence,
+        fc6=fc6,
+        device=str(where),
+    )
     ready = setting.detector()
     setting = replace(setting, digest=ready.digest)
     began = time.monotonic()
@@ -143,9 +174,15 @@ def _about(setting: Setting, ready: RegionDetector, shots: Sequence[Shot]) -> di
     pictures = [[shot.digest, *(str(key) for key in shot.keys)] for shot in shots]
     boxes = [[None if b is None else b.tolist() for b in shot.asked] for shot in shots]
     default = MAX_REGIONS if setting.name == OWN else REGIONS
-    named = {} if setting.name == OWN else {"detector_name": setting.name}
+    said = {  # what is not as it always was: stores of before stay the same
+        "detector_name": None if setting.name == OWN else setting.name,
+        "min_regions": setting.min_regions,
+        "confidence": setting.confidence,
+        "fc6": setting.fc6,
+        "device": None if setting.device == "cpu" else torch.device(setting.device).type,
+    }
     return {
-        **named,
+        **{name: value for name, value in said.items() if value is not None},
         "detector": setting.digest,
         "arithmetic": setting.arithmetic,
         "max_regions": default if setting.max_regions is None else setting.max_regions,
@@ -175,7 +212,7 @@ def _settle(out: Path, about: Mapping[str, Any], *, first: bool, resume: bool, r
     while not path.exists() and time.monotonic() < deadline:  # rank 0 writes it
         time.sleep(0.2)
     before = read_json(path)
-    changed = [name for name in about if before.get(name) != about[name]]
+    changed = [name for name in {**about, **before} if before.get(name) != about.get(name)]
     if changed:
         raise TwelvefoldError(
             f"{out} holds regions of another extraction, which differs in: {', '.join(changed)}; "

@@ -106,6 +106,29 @@ def test_a_detector_needs_a_name_and_weights(tmp_path: Path) -> None:
         load_detector("x152", None)
     with pytest.raises(TwelvefoldError, match="no weight file"):
         load_detector("x152", tmp_path / "gone.pth")
+    with pytest.raises(TwelvefoldError, match="min_regions and fc6 can be chosen of the detector x152 alone, not of"):
+        load_detector("world", None, min_regions=3, fc6="before_relu")
+
+
+def test_the_papers_selection_can_be_chosen_and_stands_in_the_store(
+    photos: Path, x152_file: Path, tmp_path: Path
+) -> None:
+    call = f"extract {photos} {tmp_path / 'out'} --detector x152 --weights {x152_file} --processes 1"
+    choice = "--min-regions 3 --max-regions 9 --confidence 0.9 --fc6 before_relu"
+    assert app([*call.split(), *choice.split()], result_action="return_value") == 1  # one picture is cut short
+    store = RegionStore.open(tmp_path / "out" / "detected")
+    assert all(len(store[key].boxes_px) == 3 for key in store.keys())  # noqa: SIM118  # no class is surer than 0.9
+    assert any((store[key].features < 0).any() for key in store.keys())  # noqa: SIM118
+    assert (store.info["min_regions"], store.info["confidence"], store.info["fc6"]) == (3, 0.9, "before_relu")
+    with pytest.raises(TwelvefoldError, match=r"differs in: .*detector.*confidence"):
+        extract(photos, tmp_path / "out", processes=1, detector="x152", weights=x152_file, min_regions=3, max_regions=9)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_said(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(TwelvefoldError, match="torch sees no GPU here"):
+        extract(photos, tmp_path / "out", device="cuda")
+    assert extract(photos, tmp_path / "out", device="auto", processes=1).pictures == 3
 
 
 def test_a_plain_folder_becomes_a_store_with_the_papers_detector(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.ops import FrozenBatchNorm2d
 
 from twelvefold.schema import TwelvefoldError
@@ -312,9 +313,35 @@ def test_digests_tell_weights_and_settings_apart(file: Path) -> None:
         X152.load(file, sizes=SMALL, max_regions=36).digest,
         X152.load(file, sizes=SMALL, min_regions=10).digest,
         X152.load(file, sizes=SMALL, min_regions=10, confidence=0.2).digest,
+        X152.load(file, sizes=SMALL, fc6="before_relu").digest,
     }
-    assert len(digests) == 4
+    assert len(digests) == 5
     assert X152.load(file, sizes=SMALL).digest in digests
+
+
+def test_features_are_fc6_after_its_relu_or_before_it(file: Path) -> None:
+    after, _ = X152.load(file).detect_with([PHOTO], [np.zeros((0, 4))])[0]
+    before, _ = X152.load(file, fc6="before_relu").detect_with([PHOTO], [np.zeros((0, 4))])[0]
+    assert (before.features < 0).any()
+    np.testing.assert_array_equal(before.features.clip(min=0), after.features)
+    np.testing.assert_array_equal(before.boxes_px, after.boxes_px)  # classes read fc7, which is the same
+
+
+def test_nothing_of_a_picture_stays_on_another_device_than_the_network() -> None:
+    """PyTorch's stand-in for a GPU computes nothing, but refuses to mix devices, as a GPU does."""
+    gpu = torch.device("cuda")
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with gpu:
+            one = X152Network(SMALL).eval()
+        one.fold()
+        maps = one.maps(prepared(PHOTO, gpu))
+        anchors = [anchors_of(base, 3, 4, 8) for base in one.anchors]
+        boxes = shifted(anchors[0], torch.zeros(36, 4, device=gpu))
+        fc6, logits = one.roi_heads["box"](torch.zeros(2, 8, 7, 7, device=gpu))
+        made = [*maps, *anchors, clipped(boxes, 70, 45), fc6, logits]
+        assert {tensor.device.type for tensor in made} == {"cuda"}
+        with pytest.raises(RuntimeError, match="device"):
+            one.maps(prepared(PHOTO))
 
 
 @pytest.mark.parametrize(("least", "most", "confidence"), [(0, 10, 0.0), (11, 10, 0.0), (1, 1001, 0.0), (1, 9, 1.0)])

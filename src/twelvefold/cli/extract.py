@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from twelvefold.cli.output import Json, say
 
@@ -15,6 +16,10 @@ def extract(
     weights: Path | None = None,
     boxes: Path | None = None,
     max_regions: int | None = None,
+    min_regions: int | None = None,
+    confidence: float | None = None,
+    fc6: Literal["after_relu", "before_relu"] | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "cpu",
     processes: int = 2,
     resume: bool = True,
     skip_bad: bool = False,
@@ -25,6 +30,7 @@ def extract(
     ```
     twelvefold extract data/world regions/world
     twelvefold extract holiday regions/holiday --detector x152 --weights detectron_model.pth --processes 1
+    twelvefold extract holiday regions/few --detector x152 --weights x152.pth --min-regions 10 --confidence 0.2
     ```
 
     Exit code 1 where some pictures could not be read; they are listed in OUT/unreadable.json.
@@ -45,6 +51,16 @@ def extract(
         Boxes to be asked about, as JSON: {"boat.jpg": [[x1, y1, x2, y2]]}. Without: those that the tasks give.
     max_regions
         Regions kept per picture, best first; 16 with world, 100 with the others where left out.
+    min_regions
+        Of x152: so many at least, where fewer are surer than CONFIDENCE; always MAX_REGIONS where left out, as in the
+        original. Bottom-up attention's files have 10 to 100 with 0.2.
+    confidence
+        Of x152: how sure a region must be of a class to count, 0 where left out.
+    fc6
+        Of x152: features after the ReLU (where left out) or before it; which the published files hold is unsure.
+    device
+        auto: a GPU where there is one. With a GPU for each rank: torchrun --nproc-per-node 8 -m twelvefold extract ...
+        --processes 1 --device cuda.
     processes
         Processes on this machine, each with a detector of its own (x152: 2 GB); under torchrun, of each rank.
     resume
@@ -62,6 +78,10 @@ def extract(
         weights=weights,
         boxes=boxes,
         max_regions=max_regions,
+        min_regions=min_regions,
+        confidence=confidence,
+        fc6=fc6,
+        device=device,
         resume=resume,
         skip_bad=skip_bad,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import torch
 
 from twelvefold import hub
 from twelvefold.model import Model, card
@@ -40,7 +41,8 @@ def load(
     folder = SHIPPED if where is None else model_folder(where)
     network = Model.load(folder)
     said = described(folder)
-    eyes = _detector(detector, detector_weights, said.detector)
+    place = device_for(device)
+    eyes = _detector(detector, detector_weights, said.detector, place)
     if eyes.feature_size != network.config.feature_size:
         raise TwelvefoldError(
             f"the model reads features of {network.config.feature_size} numbers, but the detector gives "
@@ -52,7 +54,7 @@ def load(
             f"{eyes.digest}), and would see nothing it knows{_advice(said.detector)}; any_detector=True goes on"
         )
     used = DetectorCard(
-        name=detector if isinstance(detector, str) else said.detector.name if said.detector else OWN,
+        name=_name(detector, said.detector, eyes),
         digest=eyes.digest,
         feature_size=eyes.feature_size,
         max_regions=said.detector.max_regions if said.detector else None,
@@ -66,7 +68,7 @@ def load(
         scores=said.scores,
         temperatures=said.temperatures,
     )
-    return Predictor(network, eyes, about, device_for(device))
+    return Predictor(network, eyes, about, place)
 
 
 def model_folder(where: str | Path) -> Path:
@@ -86,13 +88,22 @@ def described(folder: Path) -> Card:
 
 
 def _detector(
-    wanted: str | RegionDetector | None, weights: Path | None, trained_with: DetectorCard | None
+    wanted: str | RegionDetector | None, weights: Path | None, trained_with: DetectorCard | None, device: torch.device
 ) -> RegionDetector:
     if wanted is not None and not isinstance(wanted, str):
         return wanted
     name = wanted or (trained_with.name if trained_with else OWN)
     most = trained_with.max_regions if trained_with and trained_with.name == name else None
-    return load_detector(name, weights, max_regions=most, arithmetic=best_arithmetic())
+    return load_detector(name, weights, max_regions=most, arithmetic=best_arithmetic(), device=device)
+
+
+def _name(wanted: str | RegionDetector | None, trained_with: DetectorCard | None, eyes: RegionDetector) -> str:
+    """What the detector is called: by whom it was asked for, by the card that knows it, or by its own class."""
+    if isinstance(wanted, str):
+        return wanted
+    if trained_with is not None and trained_with.digest == eyes.digest:
+        return trained_with.name
+    return OWN if wanted is None else type(wanted).__name__
 
 
 def _advice(trained_with: DetectorCard | None) -> str:

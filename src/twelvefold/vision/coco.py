@@ -22,8 +22,7 @@ from twelvefold.model import tensor_files
 from twelvefold.pictures import RGB
 from twelvefold.schema import Regions, TwelvefoldError, closest
 from twelvefold.store.files import digest_file, digest_value
-from twelvefold.vision.pictures import to_rgb
-from twelvefold.vision.region_detector import checked_boxes
+from twelvefold.vision.region_detector import CPU, Looked, one_by_one
 
 EPSILON = {
     "fasterrcnn_resnet50_fpn": 0.0,
@@ -38,22 +37,25 @@ TOLD = 8
 
 
 class CocoDetector:
-    """One of ``EPSILON``'s detectors with its weights, on the CPU."""
+    """One of ``EPSILON``'s detectors with its weights."""
 
     batch = 1
 
-    def __init__(self, name: str, model: Any, *, max_regions: int = REGIONS, digest: str = "") -> None:
+    def __init__(
+        self, name: str, model: Any, *, max_regions: int = REGIONS, digest: str = "", device: torch.device = CPU
+    ) -> None:
         """Raises: TwelvefoldError where ``max_regions`` is out of range."""
         if not 1 <= max_regions <= 1000:
             raise TwelvefoldError(f"expected 1 to 1000 regions of a picture, got max_regions={max_regions}")
         model.roi_heads.detections_per_img = max_regions
-        self._model = model.eval().requires_grad_(False)
+        self._model = model.eval().requires_grad_(False).to(device)
+        self._device = device
         self.digest = digest_value([name, digest, max_regions])
         self.kinds = tuple(get_model_weights(name).DEFAULT.meta["categories"])
         self.feature_size = int(model.roi_heads.box_predictor.cls_score.in_features)
 
     @classmethod
-    def load(cls, name: str, path: Path, *, max_regions: int = REGIONS) -> CocoDetector:
+    def load(cls, name: str, path: Path, *, max_regions: int = REGIONS, device: torch.device = CPU) -> CocoDetector:
         """The detector ``name`` with the weights in ``path``.
 
         Raises: TwelvefoldError where there is no such detector, or the file's tensors are not exactly its own.
@@ -61,26 +63,22 @@ class CocoDetector:
         if name not in EPSILON:
             raise TwelvefoldError(f"no detector {name!r}{closest(name, EPSILON)}; there are {', '.join(EPSILON)}")
         model = model_of(name, tensor_files.read(Path(path)).tensors, str(path))
-        return cls(name, model, max_regions=max_regions, digest=digest_file(Path(path)))
+        return cls(name, model, max_regions=max_regions, digest=digest_file(Path(path)), device=device)
 
     def working_size(self, width: int, height: int) -> tuple[int, int]:
         """Pictures are seen one by one, each in a size that the network chooses."""
         return width, height
 
-    @torch.inference_mode()
-    def detect_with(
-        self, images: Sequence[RGB], given_boxes_px: Sequence[NDArray[np.floating]]
-    ) -> list[tuple[Regions, Regions]]:
+    def detect_with(self, images: Sequence[RGB], given_boxes_px: Sequence[NDArray[np.floating]]) -> list[Looked]:
         """Of each picture: the regions found, best first, and the regions at the given boxes, in their order.
 
         features (N, 1024), class_probs (N, 91) float32. Given boxes keep their coordinates.
         """
-        given = checked_boxes(given_boxes_px, len(images))
-        return [self._look(to_rgb(image), boxes) for image, boxes in zip(images, given, strict=True)]
+        return one_by_one(self._look, images, given_boxes_px)
 
-    def _look(self, picture: RGB, given: NDArray[np.float32]) -> tuple[Regions, Regions]:
+    def _look(self, picture: RGB, given: NDArray[np.float32]) -> Looked:
         height, width = picture.shape[:2]
-        tensor = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1).float() / 255.0
+        tensor = torch.from_numpy(np.ascontiguousarray(picture)).to(self._device).permute(2, 0, 1).float() / 255.0
         sized, _ = self._model.transform([tensor])
         maps = self._model.backbone(sized.tensors)
         proposals, _ = self._model.rpn(sized, maps)
@@ -88,10 +86,10 @@ class CocoDetector:
         high, wide = sized.image_sizes[0]
         ratio = tensor.new_tensor([wide / width, high / height] * 2)
         found = detections[0]["boxes"]
-        asked = torch.cat([found, torch.from_numpy(given) * ratio])
+        asked = torch.cat([found, torch.from_numpy(given).to(self._device) * ratio])
         features, probabilities = self._describe(maps, asked, sized.image_sizes)
         middle = len(found)
-        boxes = geometry.clip((found / ratio).numpy(), width, height).astype(np.float32)
+        boxes = geometry.clip((found / ratio).cpu().numpy(), width, height).astype(np.float32)
         return (
             Regions(boxes, features[:middle], width, height, probabilities[:middle]),
             Regions(given, features[middle:], width, height, probabilities[middle:]),
@@ -103,7 +101,7 @@ class CocoDetector:
         """Features and class probabilities at boxes, in pixels of the network's picture."""
         heads = self._model.roi_heads
         features = heads.box_head(heads.box_roi_pool(maps, [boxes], sizes))
-        return features.numpy(), heads.box_predictor(features)[0].softmax(-1).numpy()
+        return features.cpu().numpy(), heads.box_predictor(features)[0].softmax(-1).cpu().numpy()
 
 
 def model_of(name: str, tensors: Mapping[str, Tensor], where: str) -> Any:

@@ -28,7 +28,7 @@ from twelvefold.schema import Regions, TwelvefoldError
 from twelvefold.store.files import digest_bytes, write_bytes
 from twelvefold.vision.network import FEATURE_SIZE, Described, Maps, Network
 from twelvefold.vision.pictures import to_rgb, to_tensor, working_size
-from twelvefold.vision.region_detector import NO_BOXES, checked_boxes
+from twelvefold.vision.region_detector import CPU, NO_BOXES, checked_boxes
 
 SHIPPED = Path(__file__).parent / "weights" / "detector.safetensors"
 FORMAT = "twelvefold-detector-1"
@@ -78,7 +78,7 @@ class Seen:
 
 
 class Detector:
-    """A trained network, ready to look at pictures, on the CPU. It holds no state between calls.
+    """A trained network, ready to look at pictures. It holds no state between calls.
 
     ``batch``: pictures in a pass, the fastest on a CPU (33 to 54 a second at 8, fewer at 1 and at 32).
 
@@ -96,6 +96,7 @@ class Detector:
         max_regions: int = MAX_REGIONS,
         arithmetic: Arithmetic | None = None,
         digest: str = "",
+        device: torch.device = CPU,
     ) -> None:
         if not 1 <= max_regions <= 36:
             raise TwelvefoldError(f"a detector keeps 1 to 36 regions of a picture, got max_regions={max_regions}")
@@ -107,10 +108,17 @@ class Detector:
         self.feature_size = FEATURE_SIZE
         self._network = network.eval().to(memory_format=torch.channels_last)
         self._network.fold()
+        self._network.to(device)
+        self._device = device
 
     @classmethod
     def load(
-        cls, path: Path | None = None, *, max_regions: int = MAX_REGIONS, arithmetic: Arithmetic | None = None
+        cls,
+        path: Path | None = None,
+        *,
+        max_regions: int = MAX_REGIONS,
+        arithmetic: Arithmetic | None = None,
+        device: torch.device = CPU,
     ) -> Detector:
         """A detector from a weight file; None takes the one that comes with the package.
 
@@ -126,7 +134,8 @@ class Detector:
         missing = [name for name in missing if not name.endswith("num_batches_tracked")]
         if missing or strange:
             raise TwelvefoldError(f"{path} lacks {missing[:3]} and has {strange[:3]} too many, among others")
-        return cls(network, words, max_regions=max_regions, arithmetic=arithmetic, digest=digest_bytes(data))
+        digest = digest_bytes(data)
+        return cls(network, words, max_regions=max_regions, arithmetic=arithmetic, digest=digest, device=device)
 
     def working_size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height in which the network sees a picture of this size."""
@@ -167,20 +176,21 @@ class Detector:
     ) -> list[tuple[Seen, Seen]]:
         """One pass over pictures that share a working size."""
         factors = [_factors(picture, size) for picture in pictures]
-        with precision(self.arithmetic):
-            maps: Maps = self._network.backbone(to_tensor(pictures))
+        with precision(self.arithmetic, self._device.type):
+            maps: Maps = self._network.backbone(to_tensor(pictures).to(self._device))
             found, scores = self._network.find(maps, self.max_regions)
-            asked = [torch.from_numpy(_inside(b, p) * f) for b, p, f in zip(given, pictures, factors, strict=True)]
-            told = self._network.describe(maps, [torch.cat(pair) for pair in zip(found, asked, strict=True)])
+            inside = [torch.from_numpy(_inside(b, p) * f) for b, p, f in zip(given, pictures, factors, strict=True)]
+            asked = [boxes.to(self._device) for boxes in inside]
+            told = self._network.describe(maps, [torch.cat(pair) for pair in zip(found, asked, strict=True)]).cpu()
         answers, start = [], 0
         for picture, boxes, score, mine, factor in zip(pictures, found, scores, given, factors, strict=True):
             middle, end = start + len(boxes), start + len(boxes) + len(mine)
             height, width = picture.shape[:2]
-            in_picture = box_geometry.clip(boxes.numpy() / factor, width, height).astype(np.float32)
+            in_picture = box_geometry.clip(boxes.cpu().numpy() / factor, width, height).astype(np.float32)
             ones = np.ones(len(mine), np.float32)
             answers.append(
                 (
-                    _seen(told, slice(start, middle), in_picture, score.numpy(), width, height),
+                    _seen(told, slice(start, middle), in_picture, score.cpu().numpy(), width, height),
                     _seen(told, slice(middle, end), mine, ones, width, height),
                 )
             )

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from twelvefold.schema import TwelvefoldError, closest
 from twelvefold.vision.coco import EPSILON, CocoDetector
 from twelvefold.vision.detector import MAX_REGIONS, Arithmetic, Detector
-from twelvefold.vision.region_detector import RegionDetector
-from twelvefold.vision.x152 import X152
+from twelvefold.vision.region_detector import CPU, RegionDetector
+from twelvefold.vision.x152 import REGIONS, X152, Fc6
 
 OWN = "world"
 """The package's detector, the only one that comes with weights."""
@@ -20,22 +22,43 @@ NAMES = (OWN, PAPER, *EPSILON)
 
 
 def load_detector(
-    name: str, weights: Path | None, *, max_regions: int | None = None, arithmetic: Arithmetic = "float32"
+    name: str,
+    weights: Path | None,
+    *,
+    max_regions: int | None = None,
+    min_regions: int | None = None,
+    confidence: float | None = None,
+    fc6: Fc6 | None = None,
+    arithmetic: Arithmetic = "float32",
+    device: torch.device = CPU,
 ) -> RegionDetector:
     """The detector called ``name`` with the weights in a file. ``max_regions``: None takes the detector's own number.
 
-    ``arithmetic`` is for the package's own; the others compute in float32.
+    ``min_regions``, ``confidence`` and ``fc6`` are the paper's detector's (:class:`twelvefold.vision.x152.X152`), whose
+    own values None stands for. ``arithmetic`` is the package's own detector's, on a CPU; all else computes in float32.
 
-    Raises: TwelvefoldError where the name or the file is none, or a detector that needs a file comes without.
+    Raises: TwelvefoldError where the name or the file is none, a detector that needs a file comes without, or a choice
+    is made that the detector doesn't have.
     """
     if name not in NAMES:
         raise TwelvefoldError(f"no detector {name!r}{closest(name, NAMES)}; there are {', '.join(NAMES)}")
+    chosen = {"min_regions": min_regions, "confidence": confidence, "fc6": fc6}
+    foreign = [choice for choice, value in chosen.items() if value is not None]
+    if foreign and name != PAPER:
+        raise TwelvefoldError(f"{' and '.join(foreign)} can be chosen of the detector {PAPER} alone, not of {name}")
     if name == OWN:
-        return Detector.load(weights, max_regions=max_regions or MAX_REGIONS, arithmetic=arithmetic)
+        used = arithmetic if device.type == "cpu" else "float32"
+        return Detector.load(weights, max_regions=max_regions or MAX_REGIONS, arithmetic=used, device=device)
     if weights is None:
         raise TwelvefoldError(f"the detector {name} needs its weight file: --weights FILE (see docs/detector.md)")
-    if name == PAPER:
-        return X152.load(weights) if max_regions is None else X152.load(weights, max_regions=max_regions)
-    if max_regions is None:
-        return CocoDetector.load(name, weights)
-    return CocoDetector.load(name, weights, max_regions=max_regions)
+    most = REGIONS if max_regions is None else max_regions  # torchvision's own number is the same
+    if name != PAPER:
+        return CocoDetector.load(name, weights, max_regions=most, device=device)
+    return X152.load(
+        weights,
+        max_regions=most,
+        min_regions=min_regions,
+        confidence=confidence or 0.0,
+        fc6=fc6 or "after_relu",
+        device=device,
+    )

@@ -14,7 +14,7 @@ not 2,048.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -149,6 +149,10 @@ class Described:
     colour: Tensor
     size: Tensor
     pattern: Tensor
+
+    def cpu(self) -> Described:
+        """The same on the CPU."""
+        return Described(*(getattr(self, field.name).cpu() for field in fields(self)))
 
 
 class RegionHeads(RoIHeads):  # type: ignore[misc]  # torchvision carries no types

@@ -5,14 +5,16 @@ An adapter needs to inherit nothing. Paper: section 3, "the set of image regions
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from twelvefold.pictures import RGB
 from twelvefold.schema import Regions, TwelvefoldError
+from twelvefold.vision.pictures import to_rgb
 
 
 class RegionDetector(Protocol):
@@ -40,6 +42,25 @@ class RegionDetector(Protocol):
     ) -> list[tuple[Regions, Regions]]:
         """Of each picture: the regions found, best first, and the regions at the given boxes (n, 4), in their order."""
         ...
+
+
+CPU = torch.device("cpu")
+Looked = tuple[Regions, Regions]
+"""Of one picture: the regions found, best first, and the regions at the given boxes, in their order."""
+
+
+@torch.inference_mode()
+def one_by_one(
+    look: Callable[[RGB, NDArray[np.float32]], Looked],
+    images: Sequence[RGB],
+    given_boxes_px: Sequence[NDArray[np.floating]],
+) -> list[Looked]:
+    """``detect_with`` of a detector that sees pictures one at a time: ``look`` is what it does with each.
+
+    Raises: TwelvefoldError where a picture or a box is none (:func:`checked_boxes`).
+    """
+    given = checked_boxes(given_boxes_px, len(images))
+    return [look(to_rgb(image), boxes) for image, boxes in zip(images, given, strict=True)]
 
 
 NO_BOXES: NDArray[np.float32] = np.zeros((0, 4), np.float32)

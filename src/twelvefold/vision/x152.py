@@ -1,31 +1,33 @@
 """The paper's own detector: ``detectron_model.pth`` in, regions as its extraction scripts made them out.
 
-Regions are the proposals themselves, features are ``fc6`` (2048 numbers, after its ReLU), class probabilities have 1601
+Regions are the proposals themselves, features are ``fc6`` (2048 numbers), class probabilities have 1601
 columns with the background first. Given boxes take the proposals' place, as in the script for annotated boxes. Paper:
 section 3.1.
 
 Differs: pictures are seen one by one, so that padding to a batch's largest picture changes nothing; whatever can't be
 read is named instead of dropping its whole chunk. Unsure, as no published file was at hand: whether ``fc6`` was kept
-before or after its ReLU. After, says what others do with the files (they apply ``fc7`` to them directly).
+before or after its ReLU. After, says what others do with the files (they apply ``fc7`` to them directly), and so it is
+here unless ``fc6="before_relu"`` says otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from twelvefold import boxes as geometry
 from twelvefold.model import tensor_files
 from twelvefold.pictures import RGB
 from twelvefold.schema import Regions, TwelvefoldError, closest
 from twelvefold.store.files import digest_file, digest_value
-from twelvefold.vision.pictures import to_rgb
-from twelvefold.vision.region_detector import checked_boxes
+from twelvefold.vision.region_detector import CPU, Looked, one_by_one
 from twelvefold.vision.selection import select
 from twelvefold.vision.x152_network import Sizes, X152Network, pool
 from twelvefold.vision.x152_pictures import prepared, scale_of, size_of
@@ -33,6 +35,8 @@ from twelvefold.vision.x152_proposals import AFTER_NMS, SIZES, STRIDES, base_anc
 
 REGIONS = 100
 """Kept of a picture in the original."""
+Fc6 = Literal["after_relu", "before_relu"]
+"""Which numbers of ``fc6`` are features."""
 SET_ASIDE = ("roi_heads.mask.", "roi_heads.box.predictor.attr_", "roi_heads.box.predictor.cls_embed.")
 """Names of tensors that a file may hold beside the network's: heads for masks and attributes, which extraction leaves
 out."""
@@ -41,7 +45,7 @@ TOLD = 8
 
 
 class X152:
-    """The network with its weights, on the CPU."""
+    """The network with its weights."""
 
     batch = 1
 
@@ -52,10 +56,12 @@ class X152:
         max_regions: int = REGIONS,
         min_regions: int | None = None,
         confidence: float = 0.0,
+        fc6: Fc6 = "after_relu",
         digest: str = "",
+        device: torch.device = CPU,
     ) -> None:
         """``min_regions``: so many at least, where fewer are surer than ``confidence`` (None: always ``max_regions``,
-        as in the original; bottom-up attention's files have 10 to 100).
+        as in the original; bottom-up attention's files have 10 to 100). ``fc6``: which of its numbers are features.
 
         Raises: TwelvefoldError where these numbers make no sense.
         """
@@ -67,8 +73,11 @@ class X152:
             )
         self._network = network.eval().requires_grad_(False)
         self._network.fold()
+        self._network.to(device)
+        self._device, self._fc6 = device, fc6
         self._most, self._least, self._confidence = max_regions, least, confidence
-        self.digest = digest_value(["x152", digest, max_regions, least, confidence])
+        default: list[str] = [] if fc6 == "after_relu" else [fc6]
+        self.digest = digest_value(["x152", digest, max_regions, least, confidence, *default])
         score = network.get_submodule("roi_heads.box.predictor.cls_score")
         self.feature_size, classes = int(score.in_features), int(score.out_features)  # type: ignore[arg-type]
         self.kinds = tuple(f"class {column}" for column in range(classes))
@@ -82,6 +91,8 @@ class X152:
         max_regions: int = REGIONS,
         min_regions: int | None = None,
         confidence: float = 0.0,
+        fc6: Fc6 = "after_relu",
+        device: torch.device = CPU,
     ) -> X152:
         """The detector of a weight file in maskrcnn-benchmark's names. ``sizes``: None, as its tensors say.
 
@@ -89,43 +100,48 @@ class X152:
         """
         tensors = tensor_files.read(Path(path)).tensors
         network = network_of(tensors, str(path), sizes)
-        digest = digest_file(Path(path))
-        return cls(network, max_regions=max_regions, min_regions=min_regions, confidence=confidence, digest=digest)
+        return cls(
+            network,
+            max_regions=max_regions,
+            min_regions=min_regions,
+            confidence=confidence,
+            fc6=fc6,
+            digest=digest_file(Path(path)),
+            device=device,
+        )
 
     def working_size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of the network's picture, without padding."""
         return size_of(width, height)
 
-    def detect_with(
-        self, images: Sequence[RGB], given_boxes_px: Sequence[NDArray[np.floating]]
-    ) -> list[tuple[Regions, Regions]]:
+    def detect_with(self, images: Sequence[RGB], given_boxes_px: Sequence[NDArray[np.floating]]) -> list[Looked]:
         """Of each picture: its regions, the most confident first, and the regions at the given boxes, in their order.
 
         features (N, 2048), class_probs (N, 1601) float32. Given boxes keep their coordinates.
         """
-        given = checked_boxes(given_boxes_px, len(images))
-        return [self._look(to_rgb(image), boxes) for image, boxes in zip(images, given, strict=True)]
+        return one_by_one(self._look, images, given_boxes_px)
 
-    @torch.inference_mode()
-    def _look(self, picture: RGB, given: NDArray[np.float32]) -> tuple[Regions, Regions]:
+    def _look(self, picture: RGB, given: NDArray[np.float32]) -> Looked:
         height, width = picture.shape[:2]
         wide, high = size_of(width, height)
-        maps = self._network.maps(prepared(picture))
+        maps = self._network.maps(prepared(picture, self._device))
         proposals, _ = propose(self._network.rpn["head"](maps), self._network.anchors, wide, high)
         ratio = proposals.new_tensor([wide / width, high / height] * 2)
-        asked = torch.from_numpy(given) * ratio
-        features, logits = self._network.roi_heads["box"](pool(maps, torch.cat([proposals, asked])))
+        asked = torch.from_numpy(given).to(self._device) * ratio
+        fc6, logits = self._network.roi_heads["box"](pool(maps, torch.cat([proposals, asked])))
+        features = functional.relu(fc6) if self._fc6 == "after_relu" else fc6
         probabilities = logits.softmax(-1)
         count = len(proposals)
         boxes = proposals / scale_of(width, height)
         rows, _ = select(boxes, probabilities[:count], most=self._most, least=self._least, confidence=self._confidence)
-        inside = geometry.clip(boxes[rows].numpy(), width, height).astype(np.float32)
-        found = _regions(inside, features[rows], probabilities[rows], width, height)
+        kept = torch.from_numpy(rows).to(self._device)
+        inside = geometry.clip(boxes[kept].cpu().numpy(), width, height).astype(np.float32)
+        found = _regions(inside, features[kept], probabilities[kept], width, height)
         return found, _regions(given, features[count:], probabilities[count:], width, height)
 
 
 def _regions(boxes: NDArray[np.float32], features: Tensor, probabilities: Tensor, width: int, height: int) -> Regions:
-    return Regions(boxes, features.numpy().copy(), width, height, probabilities.numpy().copy())
+    return Regions(boxes, features.cpu().numpy().copy(), width, height, probabilities.cpu().numpy().copy())
 
 
 def network_of(tensors: Mapping[str, Tensor], where: str, sizes: Sizes | None = None) -> X152Network:

@@ -127,7 +127,7 @@ class ProposalHead(nn.Module):
 
 
 class BoxHead(nn.Module):
-    """Pooled regions (N, pyramid, 7, 7) -> features (N, hidden): ``fc6`` after its ReLU; and class logits (N, C)."""
+    """Pooled regions (N, pyramid, 7, 7) -> ``fc6`` (N, hidden) before its ReLU, and class logits (N, C)."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -145,8 +145,9 @@ class BoxHead(nn.Module):
         )
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        features = functional.relu(self.feature_extractor["fc6"](pooled.flatten(1)))
-        return features, self.predictor["cls_score"](functional.relu(self.feature_extractor["fc7"](features)))
+        fc6: Tensor = self.feature_extractor["fc6"](pooled.flatten(1))
+        fc7 = functional.relu(self.feature_extractor["fc7"](functional.relu(fc6)))
+        return fc6, self.predictor["cls_score"](fc7)
 
 
 class X152Network(nn.Module):

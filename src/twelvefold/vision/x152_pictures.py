@@ -34,11 +34,15 @@ def size_of(width: int, height: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def prepared(picture: RGB) -> Tensor:
-    """(1, 3, H, W) float32, BGR, of a (h, w, 3) picture; H and W are multiples of 32, zeros right and below."""
+def prepared(picture: RGB, device: torch.device | None = None) -> Tensor:
+    """(1, 3, H, W) float32, BGR, of a (h, w, 3) picture; H and W are multiples of 32, zeros right and below.
+
+    Computed on ``device``; None: on the CPU.
+    """
     height, width = picture.shape[:2]
     scale, (wide, high) = scale_of(width, height), size_of(width, height)
-    pixels = torch.from_numpy(np.ascontiguousarray(picture[:, :, ::-1])).float() - torch.tensor(MEANS_BGR)
+    pixels = torch.from_numpy(np.ascontiguousarray(picture[:, :, ::-1])).to(device).float()
+    pixels -= pixels.new_tensor(MEANS_BGR)
     sized = _resampled(_resampled(pixels, 0, high, scale), 1, wide, scale).permute(2, 0, 1)[None]
     return functional.pad(sized, (0, -wide % MULTIPLE, 0, -high % MULTIPLE))
 
@@ -50,7 +54,6 @@ def _resampled(pixels: Tensor, axis: int, size: int, scale: float) -> Tensor:
     low = np.floor(at).astype(np.int64)
     high = np.minimum(low + 1, last)
     shape = [-1 if i == axis else 1 for i in range(pixels.ndim)]
-    weight = torch.from_numpy((at - low).astype(np.float32)).reshape(shape)
-    return torch.lerp(
-        pixels.index_select(axis, torch.from_numpy(low)), pixels.index_select(axis, torch.from_numpy(high)), weight
-    )
+    weight = torch.from_numpy((at - low).astype(np.float32)).reshape(shape).to(pixels.device)
+    before, after = (torch.from_numpy(rows).to(pixels.device) for rows in (low, high))
+    return torch.lerp(pixels.index_select(axis, before), pixels.index_select(axis, after), weight)

@@ -1,0 +1,121 @@
+"""From a photograph through the paper's detector and an official file to answers of all six heads, at a small size.
+
+``benchmarks/photo_to_answers.py`` does the same at full size.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import twelvefold
+from twelvefold import datasets
+from twelvefold.batches.text import Tokens
+from twelvefold.model import Model, preset
+from twelvefold.model.official import HEADS, TASK_ROWS
+from twelvefold.schema import Batch, HeadSpec, TwelvefoldError
+from twelvefold.serving.pictures import picture
+from twelvefold.serving.prediction import Prediction
+from twelvefold.serving.predictor import Predictor
+from twelvefold.vision.x152 import X152
+from twelvefold.vision.x152_network import Sizes, X152Network
+from twelvefold.weights import export_weights, import_weights
+
+ANSWERS = {"vqa": ("yes", "no", "two", "red"), "gqa": ("left", "right", "tree")}
+HEADS_OF = {"num_attention_heads": 4, "v_num_attention_heads": 2, "bi_num_attention_heads": 2}
+QUESTION = "What colour is the umbrella?"
+REGIONS = 100
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two photographs, the detector's file, and the folder of an imported official file."""
+    folder = tmp_path_factory.mktemp("published")
+    torch.manual_seed(0)
+    sizes = Sizes(blocks=(1, 1, 1, 1), stem=8, groups=4, group_width=2, pyramid=8, hidden=16, classes=21)
+    torch.save({"model": X152Network(sizes).state_dict()}, folder / "detectron_model.pth")
+    heads = [
+        HeadSpec(h.name, h.kind, ANSWERS.get(h.name, h.outputs), h.pairs, h.form if h.kind == "verification" else "mlp")
+        for h in HEADS
+    ]
+    widths = {
+        "feature_size": 16, "text_width": 24, "image_width": 16, "joint_width": 20, "text_heads": 4, "image_heads": 2,
+        "joint_heads": 2, "text_inner": 32, "image_inner": 16, "head_inner": 40, "text_layers": 1, "blocks": 1,
+        "region_classes": 21, "word_score": True, "init_scale": 0.3,
+    }  # fmt: skip
+    tasks = [datasets.load(name).TASK for name in datasets.NAMES]
+    Model(preset("vilbert_base", **widths), tasks, heads, task_tokens=TASK_ROWS).save(folder / "made")
+    export_weights(folder / "made", folder / "multi_task_model.bin")
+    (folder / "official.json").write_text(json.dumps(HEADS_OF))
+    for task, head in (("vqav2", "vqa"), ("gqa", "gqa")):
+        (folder / f"{task}.json").write_text(json.dumps(ANSWERS[head]))
+    lists = {task: folder / f"{task}.json" for task in ("vqav2", "gqa")}
+    import_weights(folder / "multi_task_model.bin", folder / "model", config=folder / "official.json", answers=lists)
+    rng = np.random.default_rng(0)
+    for name, size in (("a.png", (60, 80, 3)), ("b.png", (90, 60, 3))):
+        Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Predictor:
+    return twelvefold.load(folder / "model", detector="x152", detector_weights=folder / "detectron_model.pth")
+
+
+def one(answered: Prediction | list[Prediction]) -> Prediction:
+    assert isinstance(answered, Prediction)
+    return answered
+
+
+def test_each_of_the_six_heads_answers_from_the_photograph(model: Predictor, folder: Path) -> None:
+    a, b = folder / "a.png", folder / "b.png"
+    for task, head in (("vqav2", "vqa"), ("vgqa", "vqa"), ("gqa", "gqa")):
+        assert {ranked.name for ranked in one(model.ask(a, QUESTION, task=task)).ranked} <= set(ANSWERS[head])
+    found = one(model.find("an umbrella", [a, b]))
+    compared = one(model.compare(a, b, "both pictures show an umbrella"))
+    entailed = one(model.entails(a, "it rains"))
+    for prediction, count in ((found, 2), (compared, 2), (entailed, 3)):
+        assert len(prediction.ranked) == count
+        assert sum(ranked.probability for ranked in prediction.ranked) == pytest.approx(1, abs=1e-4)
+    pointed = {ranked.box_px for ranked in one(model.point(a, "the umbrella", top=REGIONS)).ranked}
+    (seen,) = model.see([picture(a)])
+    detected = {tuple(box) for box in seen.boxes_px.tolist()}
+    assert detected & pointed
+    assert len(pointed - detected) <= 1  # the whole picture may be meant too
+    assert model.about.detector.name == "x152"
+
+
+def test_an_answers_probability_is_what_the_network_says_of_these_regions(model: Predictor, folder: Path) -> None:
+    """The way from pixels to the network's input written out by hand."""
+    photo = np.asarray(Image.open(folder / "a.png"))
+    ((regions, _),) = X152.load(folder / "detectron_model.pth").detect_with([photo], [np.zeros((0, 4))])
+    features = torch.from_numpy(regions.features).half().float()
+    boxes = torch.from_numpy(regions.boxes_px)
+    unit = boxes / torch.tensor([80.0, 60.0, 80.0, 60.0])
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / (80 * 60)
+    places = torch.cat([torch.tensor([[0.0, 0, 1, 1, 1]]), torch.cat([unit, area[:, None]], 1)])
+    rows = torch.cat([features.mean(0, keepdim=True), features])
+    ids = torch.tensor([[101, *Tokens().ids(QUESTION), 102]])
+    mask = torch.ones(1, len(rows), dtype=torch.bool)
+    batch = Batch(
+        task="vqav2", pairs=1, example_ids=["0"], token_ids=ids, token_mask=torch.ones_like(ids, dtype=torch.bool),
+        features=rows[None], boxes_px=torch.zeros(1, len(rows), 4), locations=places[None], region_mask=mask,
+        candidate_mask=mask,
+    )  # fmt: skip
+    with torch.inference_mode():
+        wanted = dict(zip(ANSWERS["vqa"], Model.load(folder / "model")(batch).sigmoid()[0].tolist(), strict=True))
+    answered = one(model.ask(folder / "a.png", QUESTION))
+    assert {ranked.name: ranked.probability for ranked in answered.ranked} == pytest.approx(wanted, abs=1e-3)
+    assert max(wanted.values()) - min(wanted.values()) > 0.01
+
+
+def test_a_detector_may_be_given_ready_and_must_be_named(folder: Path) -> None:
+    eyes = X152.load(folder / "detectron_model.pth")
+    assert twelvefold.load(folder / "model", detector=eyes).about.detector.name == "X152"
+    with pytest.raises(TwelvefoldError, match="features of 16 numbers, but the detector gives 256; name the detector"):
+        twelvefold.load(folder / "model")
