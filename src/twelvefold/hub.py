@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment
 from tokenizers import BertWordPieceTokenizer
@@ -42,7 +44,7 @@ Made of the published file `{{ came_from.file }}` ({{ came_from.kind }}; xxh3_12
 ```python
 import twelvefold
 
-model = twelvefold.load("{{ name }}")
+model = twelvefold.load("{{ name if "/" in name else "user/" + name }}")
 ```
 {% if tasks %}
 
@@ -79,8 +81,7 @@ def write_hub_folder(model: Path, out: Path, *, name: str = "") -> HubSummary:
         TwelvefoldError: ``model`` holds no model, or ``out`` something else than a hub folder.
     """
     said, came_from = weights.describe(model), origin.read(model)
-    if out.exists() and not (out / weights.HUB_NAMES).exists() and any(out.iterdir()):
-        raise TwelvefoldError(f"{out} holds something else than a model; choose another folder")
+    check_free(out)
     parameters = sum(parameter.numel() for parameter in Model.load(model).parameters())
     with files.atomic_folder(out) as folder:
         shutil.copyfile(model / weights.TENSORS, folder / weights.TENSORS)
@@ -100,6 +101,19 @@ def write_hub_folder(model: Path, out: Path, *, name: str = "") -> HubSummary:
     return HubSummary(out, FILES, parameters)
 
 
+def check_free(out: Path) -> None:
+    """See that a folder may become a hub folder: it isn't there, is empty, or is one.
+
+    Raises:
+        TwelvefoldError: it holds anything else, which would be lost.
+    """
+    others = sorted(path.name for path in out.iterdir() if path.name not in FILES) if out.is_dir() else []
+    if others or out.is_file():
+        raise TwelvefoldError(
+            f"{out} holds something else than a model{f' ({others[0]})' if others else ''}; choose another folder"
+        )
+
+
 def load(where: str | Path) -> Model:
     """The model of a folder (of ours or of a hub), or of a hub by ``user/name``, in evaluation mode.
 
@@ -109,8 +123,10 @@ def load(where: str | Path) -> Model:
     return Model.load(folder_of(where))
 
 
-def folder_of(where: str | Path) -> Path:
+def folder_of(where: str | Path, **fetching: Any) -> Path:
     """A model's folder as it is; or that of ``user/name`` on a hub, fetched where it isn't here yet.
+
+    ``fetching``: what ``huggingface_hub.snapshot_download`` takes (``revision``, ``token``, ``local_files_only`` ...).
 
     Raises:
         TwelvefoldError: there is no such folder, and nothing of that name on the hub.
@@ -120,7 +136,7 @@ def folder_of(where: str | Path) -> Path:
         return folder
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(where)) or str(where).startswith("."):
         raise TwelvefoldError(f"no folder {where}; give a model's folder, or a name on the hub such as user/name")
-    return _fetched(str(where))
+    return _fetched(str(where), fetching)
 
 
 def push(folder: Path, name: str, *, private: bool = False) -> str:
@@ -143,13 +159,13 @@ def push(folder: Path, name: str, *, private: bool = False) -> str:
     return name
 
 
-def _fetched(name: str) -> Path:
+def _fetched(name: str, fetching: Mapping[str, Any]) -> Path:
     """The folder of a hub's model on this machine, fetched where it isn't there yet."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(FILES)))
+        return Path(snapshot_download(name, allow_patterns=list(FILES), **fetching))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise TwelvefoldError(f"no folder {name}, and the hub gives no model of that name: {reason}") from error

@@ -20,6 +20,7 @@ from twelvefold.serving.answering import Asked, Work, answer, regions_of
 from twelvefold.serving.asking import Request, check, choose_task, dialogue_text, example
 from twelvefold.serving.pictures import Picture, Source, picture
 from twelvefold.serving.prediction import Prediction
+from twelvefold.serving.sharing import Shared
 from twelvefold.serving.sight import Sight
 from twelvefold.vision.region_detector import RegionDetector
 
@@ -41,7 +42,7 @@ class About:
     temperatures: Mapping[str, float]
 
 
-class Predictor:
+class Predictor(Shared):
     """A network and the detector whose regions it learnt to read. Several threads may ask at once.
 
     network: the model. about: what is known of it. kinds: names of what the detector tells apart.
