@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from twelvefold import datasets
+from twelvefold.finetune import only
 from twelvefold.schema import TaskSpec, TwelvefoldError
 from twelvefold.training.optimiser import loss_scales
 from twelvefold.training.order import longest
@@ -102,6 +103,12 @@ def test_each_row_of_the_paper_is_there_and_differs_in_nothing_else() -> None:
     together = {frozenset(recipe.tasks) for name, recipe in trained.items() if name.startswith("paper/together/")}
     assert len(together) == 6 + 4
     assert frozenset().union(*together) == {"vqav2", "flickr30k", "visual7w", "nlvr2"}
+
+
+@pytest.mark.parametrize("task", ROWS)
+def test_fine_tuning_the_one_model_has_the_settings_of_the_task_alone(task: str) -> None:
+    alone = Recipe.load(f"paper/single/{task.replace('+', '_plus')}")
+    assert differences(only(Recipe.load("paper/multi_task"), task), alone) == {}
 
 
 def differences(one: Recipe, other: Recipe) -> dict[str, object]:
