@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx2
 import pytest
@@ -47,18 +48,20 @@ class Server:
 def running(log: Path, *, writes: bool = True, **settings: object) -> Iterator[Server]:
     """A server with such settings, on a free port; it is stopped at the end, and must then leave in peace.
 
-    ``writes``: whether it may write files of more than half a kilobyte; where not, it has no log either. (Nothing at
-    all is too little: torchvision looks for a folder in which a few bytes can be written.)
+    ``writes``: whether it may write files of more than half a kilobyte. (Nothing at all would be too little:
+    torchvision looks for a folder in which a few bytes can be written.)
     """
     options = [f"--set={name}={value}" for name, value in settings.items()]
     command = [sys.executable, "-m", "twelvefold", "serve", "--port", "0", "--json", *options]
     if not writes:
-        command = ["sh", "-c", 'ulimit -f 1; exec "$0" "$@" 2>/dev/null', *command]
+        command = ["sh", "-c", 'ulimit -f 1; exec "$0" "$@"', *command]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    with log.open("w") as errors:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    threading.Thread(target=_copy, args=(process.stderr, log), daemon=True).start()
     try:
-        assert process.stdout is not None
         said = ""
         while not said.endswith("\n}\n"):
             line = process.stdout.readline()
@@ -73,6 +76,13 @@ def running(log: Path, *, writes: bool = True, **settings: object) -> Iterator[S
     finally:
         process.kill()
         process.wait()
+
+
+def _copy(lines: IO[str], log: Path) -> None:
+    with log.open("w") as file:
+        for line in lines:
+            file.write(line)
+            file.flush()
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,13 @@ import pytest
 from tests.serving.rest.conftest import Server
 
 import twelvefold
+from twelvefold.schema import TwelvefoldError
+from twelvefold.serving.asking import Request
+from twelvefold.serving.pictures import picture
 from twelvefold.serving.prediction import Prediction
 from twelvefold.serving.predictor import Predictor
+from twelvefold.serving.rest.batching import Job
+from twelvefold.serving.rest.service import Answered, Asked, work
 from twelvefold.serving.samples import Sample, Suggestion, samples
 
 Jpegs = dict[str, bytes]
@@ -155,6 +160,19 @@ def test_the_references_examples_work(server: Server) -> None:
         got = server.client.post(path, data=example)
         assert got.status_code == 200, got.text
         assert got.json()["ranked" if path != "/v1/pictures" else "regions"]
+
+
+def test_a_request_that_fails_spoils_no_other(predictor: Predictor, jpegs: Jpegs) -> None:
+    shown = picture(jpegs["snow"])
+    asked = [
+        Request("snli_ve", (shown,), "It is cold."),
+        Request("vqa", (shown,), "Is it?"),
+        Request("vqav2", (shown,), ""),
+    ]
+    came = work(predictor, [Job(Asked((shown,), (one,))) for one in asked])
+    assert isinstance(came[0], Answered)
+    agree({"task": "snli_ve", "ranked": came[0].predictions[0].to_dict()["ranked"]}, predictor.answer(asked[:1])[0])
+    assert [isinstance(one, TwelvefoldError) for one in came] == [False, True, True]
 
 
 def test_ids_and_logs(server: Server, jpegs: Jpegs) -> None:

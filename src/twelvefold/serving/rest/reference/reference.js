@@ -33,10 +33,14 @@ function fieldOf(name, field, wanted, example) {
   return make('label', {}, make('span', { textContent: name }), input, make('small', { textContent: note.filter(Boolean).join('; ') }))
 }
 
-// [[name, value or file]] of what is filled in; what stands at its default is left out.
+// [[name, value or file]] of what is filled in; what stands at its default is left out, as is the example's picture
+// where a file was chosen in its place.
 function filled(form, fields) {
-  return [...form.querySelectorAll('input[name]')].flatMap((input) => {
+  const inputs = [...form.querySelectorAll('input[name]')]
+  const replaced = inputs.filter((input) => input.files?.length).map((input) => input.name.replace('image', 'picture'))
+  return inputs.flatMap((input) => {
     const field = fields[input.name]
+    if (replaced.includes(input.name) && !isMany(field)) return []
     if (input.type === 'file') return [...input.files].map((file) => [input.name, file])
     if (input.type === 'checkbox') return input.checked === Boolean(field.default) ? [] : [[input.name, String(input.checked)]]
     if (input.value === '' || input.value === String(field.default ?? '')) return []
@@ -44,22 +48,27 @@ function filled(form, fields) {
   })
 }
 
+const token = () => document.querySelector('#token').value
+
 function asCurl(method, url, pairs) {
   const parts = pairs.map(([name, value]) =>
     value instanceof File ? `-F ${shell(`${name}=@${value.name}`)}` : `--form-string ${shell(`${name}=${value}`)}`)
-  return ['curl', ...(method === 'POST' && !parts.length ? ['-X POST'] : []), ...parts, shell(url)].join(' \\\n  ')
+  if (token()) parts.unshift('-H "Authorization: Bearer $TOKEN"')
+  return ['curl', ...(method === 'POST' && !pairs.length ? ['-X POST'] : []), ...parts, shell(url)].join(' \\\n  ')
 }
 
+// Lists of numbers on one line: boxes are read as a whole.
+const indented = (value) => JSON.stringify(value, null, 1).replace(/\[\s+([-+\d.e]+(?:,\s+[-+\d.e]+)*)\s+\]/g, (_, list) => `[${list.replace(/\s+/g, ' ')}]`)
+
 async function answerOf(method, url, pairs) {
-  const token = document.querySelector('#token').value
-  const headers = token ? { Authorization: `Bearer ${token}` } : {}
+  const headers = token() ? { Authorization: `Bearer ${token()}` } : {}
   const body = new FormData()
   for (const [name, value] of pairs) body.append(name, value)
   const response = await fetch(url, { method, headers, ...(method === 'POST' ? { body } : {}) })
   const type = response.headers.get('Content-Type') ?? ''
   if (type.startsWith('image/')) return { response, shown: make('img', { src: URL.createObjectURL(await response.blob()), alt: 'the sample' }) }
   const text = await response.text()
-  const shown = make('pre', { tabIndex: 0, textContent: type.includes('json') ? JSON.stringify(JSON.parse(text), null, 1) : text })
+  const shown = make('pre', { tabIndex: 0, textContent: type.includes('json') ? indented(JSON.parse(text)) : text })
   return { response, shown }
 }
 
