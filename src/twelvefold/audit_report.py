@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from rich import box
 from rich.table import Table
@@ -48,16 +48,10 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Cell):
     """A cell that is not empty, in a sentence. ``is_leak``: above the threshold, and of a test set (or of a val set, if
     those were to count)."""
 
-    row: str
-    column: str
-    split: Split
-    count: int
-    total: int
-    percent: float
     is_leak: bool
     sentence: str
     examples: list[Example]
@@ -194,12 +188,7 @@ def _finding(overlap: Overlap, cell: Cell, learnt: Sequence[Split], text: TextCe
         sentence += f"; {text.same_picture:,} of {text.total:,} texts are learnt there with the same photograph"
     shared = overlap.shared(cell.row, cell.column, cell.split, most=EXAMPLES)
     return Finding(
-        row=cell.row,
-        column=cell.column,
-        split=cell.split,
-        count=cell.count,
-        total=cell.total,
-        percent=cell.percent,
+        **{field.name: getattr(cell, field.name) for field in fields(cell)},
         is_leak=is_leak,
         sentence=sentence,
         examples=[Example(str(one.key), str(one.other), one.evidence) for one in shared],
