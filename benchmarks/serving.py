@@ -34,7 +34,8 @@ from twelvefold.serving.samples import samples
 
 FIELDS = {"vqav2": ("ask", "question"), "refcoco": ("point", "phrase"), "snli_ve": ("entails", "statement")}
 STAGES = ("decode", "queue", "detect", "answer")
-COUNTED = ("twelvefold_batch_size_sum", "twelvefold_batch_size_count", "process_cpu_seconds_total")
+CPU = "process_cpu_seconds_total"
+COUNTED = ("twelvefold_batch_size_sum", "twelvefold_batch_size_count", CPU)
 TIMEOUT = 60.0
 Question = tuple[str, dict[str, str], dict[str, bytes]]
 """Path, fields and files of a request."""
@@ -139,7 +140,8 @@ def figure(address: str, name: str) -> float:
 
 
 def by_stage(address: str) -> None:
-    print("| one client, medians in ms | whole | " + " | ".join(STAGES) + " |\n|---|---|---|---|---|---|")
+    head = " | ".join(STAGES)
+    print(f"| one client, medians in ms | whole | {head} | server's CPU, mean |\n|---|---|---|---|---|---|---|")
     same = large(0)
     again: Question = (same[0], {"question": "Is it dark?"}, same[2])
     kinds: dict[str, tuple[Iterator[Question], int]] = {
@@ -149,10 +151,12 @@ def by_stage(address: str) -> None:
         "follow-up, the same large file sent again": (itertools.repeat(again), 20),
     }
     for name, (questions, count) in kinds.items():
+        before = figure(address, CPU)
         came = asyncio.run(load(address, questions, 1, lambda n, count=count: n < count))  # type: ignore[misc]
+        cpu = 1000 * (figure(address, CPU) - before) / count
         stages = [1000 * float(np.median([one[stage] for one in came.stages])) for stage in STAGES]
         cells = " | ".join(f"{stage:.1f}" for stage in stages)
-        print(f"| {name} | {1000 * float(np.median(came.seconds)):.0f} | {cells} |", flush=True)
+        print(f"| {name} | {1000 * float(np.median(came.seconds)):.0f} | {cells} | {cpu:.0f} |", flush=True)
 
 
 def under_load(address: str, seconds: float) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.serving.rest.conftest import Server
 
 import twelvefold
 from twelvefold.schema import TwelvefoldError
@@ -18,6 +17,8 @@ from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.rest.batching import Job
 from twelvefold.serving.rest.service import Answered, Asked, work
 from twelvefold.serving.samples import Sample, Suggestion, samples
+
+from .conftest import Server
 
 Jpegs = dict[str, bytes]
 

@@ -9,7 +9,8 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import positive_data_acceptance
-from tests.serving.rest.conftest import Server
+
+from .conftest import Server
 
 OPERATIONS = (
     *(f"POST /v1/{name}" for name in ("pictures", "ask", "find", "point", "choose")),

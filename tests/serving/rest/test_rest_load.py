@@ -14,7 +14,8 @@ import httpx2
 import numpy as np
 import pytest
 from PIL import Image
-from tests.serving.rest.conftest import Server, running
+
+from .conftest import Server, running
 
 TOKEN = {"Authorization": "Bearer open sesame"}
 PATIENCE = 120.0

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.serving.rest.conftest import Server
 
 from twelvefold.serving.rest.settings import Settings
+
+from .conftest import Server
 
 Jpegs = dict[str, bytes]
 LIMITS = Settings()
