@@ -49,20 +49,22 @@ def picture(source: Source) -> Picture:
         raise PictureError(f"{source[:80]} is an address; pictures are never fetched: save it, and give the file")
     if isinstance(source, (str, PathLike)):
         path = Path(source)
-        return _of(open_picture(path), path.name)
+        return of_rgb(open_picture(path), path.name)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _of(open_picture(bytes(source)))
+        return of_rgb(open_picture(bytes(source)))
     if isinstance(source, Image.Image):
-        return _of(_from_pil(source))
+        return of_rgb(_from_pil(source))
     if isinstance(source, np.ndarray):
-        return _of(_from_array(source))
+        return of_rgb(_from_array(source))
     raise PictureError(f"a picture is a path, bytes, a PIL picture or a numpy array, got {type(source).__name__}")
 
 
-def _of(rgb: RGB, name: str = "") -> Picture:
+def of_rgb(rgb: RGB, name: str = "") -> Picture:
+    """The picture of pixels that are upright RGB already, as ``open_picture`` gives them."""
     rgb = np.ascontiguousarray(rgb)
     height, width = rgb.shape[:2]
-    return Picture(rgb, width, height, digest_bytes(f"{width}x{height}:".encode() + rgb.tobytes()), name)
+    shown = digest_bytes(rgb.data.cast("B"))  # no copy: a photograph has tens of megabytes
+    return Picture(rgb, width, height, digest_bytes(f"{width}x{height}:{shown}".encode()), name)
 
 
 def _from_pil(image: Image.Image) -> RGB:

@@ -16,7 +16,7 @@ from typing import Any
 from twelvefold.pictures import open_picture, picture_size
 from twelvefold.schema import Box, Regions
 from twelvefold.serving.asking import Request
-from twelvefold.serving.pictures import Picture, picture
+from twelvefold.serving.pictures import Picture, of_rgb, picture
 from twelvefold.serving.prediction import Prediction
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.rest.batching import Batcher, Job
@@ -217,4 +217,4 @@ def work(predictor: Predictor, jobs: Sequence[Job[Asked, Answered]]) -> Sequence
 
 
 def _decode(data: bytes, max_pixels: int) -> Picture:
-    return picture(open_picture(data, max_pixels=max_pixels, formats=FORMATS))
+    return of_rgb(open_picture(data, max_pixels=max_pixels, formats=FORMATS))
