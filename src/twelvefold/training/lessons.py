@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Protocol, cast
 
-import msgspec
 import numpy as np
 import torch
 from torch import Tensor
@@ -105,26 +104,32 @@ def masked_lesson(
     compare. Differs: the original's validation tells words and regions of swapped pairs too.
     """
 
-    def rows(model: Model, batch: Batch) -> tuple[MaskedBatch, Tensor, pretraining.PretrainingLogits]:
-        masked = cast(MaskedBatch, batch)
-        logits = model.pretraining_logits(masked, masked.words_at, masked.regions_at)
-        return masked, model.trunk.text_embeddings.row_of[masked.words], logits
-
     def loss(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
-        masked, columns, logits = rows(model, batch)
+        masked, columns, logits = _told(model, batch)
         return pretraining.loss(logits, masked, columns, region_weight=choice.region_weight), logits.alignment
 
-    def score(model: Model, batch: Batch) -> Sequence[Tensor]:
-        masked, columns, logits = rows(model, batch)
-        return pretraining.rightness(logits, masked, columns)
-
     hiding = Masking(choice.words, choice.regions, choice.swapped, choice.hide_overlapping, choice.tell_of_swapped)
-    watched = msgspec.structs.replace(choice, hide_overlapping=True, tell_of_swapped=False)
     train = MaskedBatches.open(prepared, regions, spec, pieces, hiding, seed=recipe.seed)
     captions = TaskBatches.open(prepared, regions, spec, "val", limit=recipe.training.validation_examples)
-    val = MaskedBatches(captions, pieces, Masking(watched.words, watched.regions, watched.swapped))
-    exams = Exam(TOLD, val.eval_batches, score), search(TaskBatches.open(prepared, regions, spec, "val"), choice.pool)
+    val = MaskedBatches(captions, pieces, Masking(choice.words, choice.regions, choice.swapped))
+    exams = (
+        Exam(TOLD, val.eval_batches, told_right),
+        search(TaskBatches.open(prepared, regions, spec, "val"), choice.pool),
+    )
     return Task(spec, train, loss, exams, TOLD, scale)
+
+
+def told_right(model: Model, batch: Batch) -> Sequence[Tensor]:
+    """The three of :data:`TOLD` for a masked batch: 1 where a word, a region, an alignment is told right, else 0."""
+    masked, columns, logits = _told(model, batch)
+    return pretraining.rightness(logits, masked, columns)
+
+
+def _told(model: Model, batch: Batch) -> tuple[MaskedBatch, Tensor, pretraining.PretrainingLogits]:
+    """The batch, the columns of its hidden words, and the logits of what is hidden."""
+    masked = cast(MaskedBatch, batch)
+    logits = model.pretraining_logits(masked, masked.words_at, masked.regions_at)
+    return masked, model.trunk.text_embeddings.row_of[masked.words], logits
 
 
 def search(captions: TaskBatches, pool: int) -> Exam:
