@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -255,6 +256,47 @@ def test_one_picture_is_asked_several_things_at_once(open_page: Open, shot: Shot
     assert page.locator(".mark").all_inner_texts() == ["Point at", "Which one?"]
     expect(page.locator(".history li")).to_have_count(5)
     shot(page)
+
+
+def test_where_it_looked_is_shown_by_layer_head_word_and_region(
+    open_page: Open, shot: Shot, readable: Callable[[Page], list[str]]
+) -> None:
+    page = open_page()
+    page.get_by_label("Show where it looks").check()
+    with page.expect_response("**/v1/ask") as answered:
+        ask(page, "How many rabbits do you count?")
+    [attention] = answered.value.json()["attention"]
+    assert page.locator(".words button").count() == len(attention["words"])
+    assert page.locator(".glow").count() == len(attention["boxes_px"]) - 1  # the first is the whole picture
+    shown = page.locator(".glow")
+
+    def weights() -> list[float]:
+        return [
+            float(shown.nth(i).evaluate("glow => glow.style.getPropertyValue('--weight')"))
+            for i in range(shown.count())
+        ]
+
+    def most(shares: Any) -> list[float]:
+        return list(shares[1:] / shares[1:].max())
+
+    last, first = (np.array(attention["blocks"][i]["to_regions"]) for i in (-1, 0))
+    assert weights() == pytest.approx(most(last.mean(axis=(0, 1))), abs=1e-4)
+    word = attention["words"].index("rabbits")
+    page.locator(".words button").nth(word).click()
+    assert weights() == pytest.approx(most(last.mean(axis=0)[word]), abs=1e-4)
+    page.get_by_label("Layer").press("Home")
+    page.get_by_label("Head").press("ArrowRight")
+    expect(page.get_by_label("Head")).to_have_attribute("aria-valuetext", re.compile("^1 of"))
+    assert weights() == pytest.approx(most(first[0][word]), abs=1e-4)
+    page.get_by_label("looked at by").select_option("region 2")
+    expect(page.locator(".glow.chosen")).to_have_count(1)
+    told = np.array(attention["blocks"][0]["to_words"])[0][2]
+    bars = page.locator(".words .share").evaluate_all("bars => bars.map(bar => parseFloat(bar.style.width))")
+    assert bars == pytest.approx(list(100 * told / told.max()), abs=0.1)
+    assert readable(page) == []
+    shot(page)
+    page.get_by_label("Where it looked, over the picture").uncheck()
+    expect(page.locator(".glow")).to_have_count(0)
 
 
 def test_the_history_brings_back_picture_words_and_answer(open_page: Open, shot: Shot) -> None:
