@@ -57,6 +57,8 @@ ARMS: dict[str, dict[str, bool]] = {
     "swapped": {"hide_overlapping": False, "tell_of_swapped": False},
     NEITHER: {"hide_overlapping": False, "tell_of_swapped": True},
 }
+WORLD = 1
+"""Seed of the world of captions. The demo's, for the tasks, is 0."""
 POOL = 100
 """Pictures that captions are searched in."""
 STEPS = 500
@@ -123,7 +125,7 @@ def prepare_all(run: Path, out: Path, processes: int) -> None:
     captions = Recipe.load("pretrain_world")
     if captions.world is None:
         raise TwelvefoldError(f"recipe {captions.name} says nothing of a world to pretrain on")
-    world(out / "world", images=captions.world.images, seed=captions.world.seed, workers=processes)
+    world(out / "world", images=captions.world.images, seed=WORLD, workers=processes)
     extract(out / "world", out / "regions", processes=processes, tasks={})
     prepare_recipe(captions, out / "world", out / "regions", out / "captions")
     prepare_recipe(Recipe.load(RECIPE), run / "world", run / "regions", out / "prepared")
@@ -235,18 +237,20 @@ def tables(
     above: Mapping[str, Mapping[str, Gain]],
     measures: Mapping[str, Mapping[int, Mapping[str, float]]],
 ) -> str:
-    """Three tables: averages by arm, tasks by arm, what the pretrainings had learnt."""
+    """Three tables: averages by arm, tasks by arm, what the pretrainings had learnt. Means of the first two are over
+    the seeds that all arms have."""
+    common = sorted(set.intersection(*(set(own) for own in scored.values())))
     heads = [cell for other in above for cell in (f"above {other}", "by seed")]
     lines = [f"| start | average | by seed | {' | '.join(heads)} |", "|---|---|---|" + "---|" * len(heads)]
     for arm, own in scored.items():
         each = {seed: average(scores) for seed, scores in own.items()}
         cells = [cell for gains in above.values() for cell in _gain_cells(gains.get(arm))]
-        mean = np.mean(list(each.values()))
+        mean = np.mean([each[seed] for seed in common])
         by_seed = ", ".join(f"{one:.1f}" for one in each.values())
         lines.append(f"| {arm} | {mean:.1f} | {by_seed} | {' | '.join(cells)} |")
     lines += ["", "| task | " + " | ".join(scored) + " |", "|---|" + "---|" * len(scored)]
     for task in next(iter(scored[SCRATCH].values())):
-        means = [np.mean([100 * np.mean(list(one[task].values())) for one in own.values()]) for own in scored.values()]
+        means = [np.mean([100 * np.mean(list(own[s][task].values())) for s in common]) for own in scored.values()]
         lines.append(f"| {task} | " + " | ".join(f"{mean:.1f}" for mean in means) + " |")
     if measures:
         names = list(next(iter(next(iter(measures.values())).values())))

@@ -62,3 +62,14 @@ def test_arms_differ_in_the_two_changes_alone_and_all_else_is_equal(experiment: 
 def test_nothing_to_report_is_said(experiment: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(TwelvefoldError, match=r"no model from scratch in .* is scored yet"):
         experiment.report(experiment.jobs(tmp_path, tmp_path, 1, [], 7), tmp_path)
+
+
+def test_averages_and_tasks_are_over_the_seeds_that_all_arms_have(experiment: ModuleType) -> None:
+    scored = {
+        "scratch": {0: {"gqa": {"a": 0.0}}, 1: {"gqa": {"a": 1.0}}},
+        "both": {0: {"gqa": {"a": 1.0}}},
+    }
+    text = experiment.tables(scored, {"scratch": {}}, {"both": {0: {"words": 12.0}}})
+    assert "| scratch | 0.0 | 0.0, 100.0 |" in text
+    assert "| gqa | 0.0 | 100.0 |" in text
+    assert text.rstrip().endswith("| both | 12.0 |")
