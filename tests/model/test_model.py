@@ -290,3 +290,16 @@ def test_a_model_with_one_side_hidden_answers_from_the_other_alone(name: str) ->
     both = model()
     assert not torch.allclose(both(shown), both(one))
     assert not torch.allclose(both(said), both(one))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_explaining_changes_no_answer_and_looks_at_all_of_both_sides(name: str) -> None:
+    b, asked = batch(name), model()
+    logits, looks = asked.explained(b)
+    torch.testing.assert_close(logits, asked(b), atol=1e-5, rtol=1e-5)
+    assert len(looks) == asked.config.blocks
+    words = b.token_mask.shape[1] + 1  # the task token
+    for look in looks:
+        assert look.to_regions.shape == (len(b.features), asked.config.joint_heads, words, b.features.shape[1])
+        torch.testing.assert_close(look.to_regions.sum(-1), torch.ones(look.to_regions.shape[:3]))
+        assert (look.to_regions.movedim(3, 1)[~b.region_mask] == 0).all()

@@ -34,6 +34,10 @@ class Tokens:
         """:meth:`ids` of every text, several times as fast."""
         return [list(found.ids) for found in self._pieces.encode_batch(list(texts), add_special_tokens=False)]
 
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Every piece as the vocabulary has it: special ones too, and ``##`` before the rest of a word."""
+        return [str(self._pieces.id_to_token(id_)) for id_ in ids]
+
     def text(self, ids: Sequence[int]) -> str:
         """Readable text again, without special pieces; lower case, and with blanks as BERT's pieces have them."""
         return str(self._pieces.decode(list(ids), skip_special_tokens=True))

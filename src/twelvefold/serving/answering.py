@@ -20,6 +20,7 @@ from twelvefold.families import retrieval
 from twelvefold.model import Model
 from twelvefold.schema import Batch, Box, Example, Pair, Regions, TaskSpec
 from twelvefold.serving.asking import GIVEN_CANDIDATES, Request, candidates, key
+from twelvefold.serving.attention import Attention, attention_of
 from twelvefold.serving.pictures import Picture
 from twelvefold.serving.prediction import Prediction
 from twelvefold.serving.sight import Sight
@@ -28,6 +29,8 @@ from twelvefold.training.ahead import on
 
 PAIRS_AT_ONCE = 64
 """Image-text pairs of a batch: with the paper's 101 regions of 2,048 numbers, 53 MB of features."""
+EXPLAINED_AT_ONCE = 8
+"""Pairs of a batch whose attention is kept: 95 MB for the paper's model, the longest text and 120 regions."""
 POOL_AT_ONCE = 256
 """Pictures of a search that are read together: 212 MB of the paper's features."""
 
@@ -90,38 +93,52 @@ def regions_of(requests: Sequence[Request], sight: Sight) -> tuple[RegionSource,
     return RegionSource(detected, known), boxes
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What came of one request. ``attention``: where it asked for it."""
+
+    ranked: tuple[schema.Ranked, ...]
+    attention: tuple[Attention, ...] = ()
+
+
 def answer(work: Work, asked: Sequence[Asked]) -> list[Prediction]:
     """What the network says of each request, in their order; requests of one task are read together."""
-    answers: dict[int, schema.Prediction] = {}
-    by_task: dict[str, list[int]] = {}
+    answers: dict[int, Answered] = {}
+    alike: dict[tuple[str, bool], list[int]] = {}
     for i, one in enumerate(asked):
-        by_task.setdefault(one.spec.name, []).append(i)
-    for places in by_task.values():
+        alike.setdefault((one.spec.name, one.request.explain), []).append(i)
+    for (_, explain), places in alike.items():
         spec = asked[places[0]].spec
         if spec.family == "retrieval":
             answers.update(_search(work, asked, places))
             continue
-        alike = sorted(places, key=lambda i: len(asked[i].ids))  # texts of like length need the least padding
-        size = max(1, PAIRS_AT_ONCE // spec.pairs)
-        for start in range(0, len(alike), size):
-            part = alike[start : start + size]
-            answers.update(zip(part, _decoded(work, [asked[i] for i in part]), strict=True))
-    return [_prediction(work, one, answers[i].ranked) for i, one in enumerate(asked)]
+        by_length = sorted(places, key=lambda i: len(asked[i].ids))  # texts of like length need the least padding
+        size = max(1, (EXPLAINED_AT_ONCE if explain else PAIRS_AT_ONCE) // spec.pairs)
+        for start in range(0, len(by_length), size):
+            part = by_length[start : start + size]
+            answers.update(zip(part, _decoded(work, [asked[i] for i in part], explain), strict=True))
+    return [_prediction(work, one, answers[i]) for i, one in enumerate(asked)]
 
 
-def _decoded(work: Work, asked: Sequence[Asked]) -> list[schema.Prediction]:
+def _decoded(work: Work, asked: Sequence[Asked], explain: bool) -> list[Answered]:
     spec, batch = asked[0].spec, work.batch(asked)
-    logits: Tensor = work.network(batch)
     top = max(one.request.top for one in asked)
-    return families.of(spec.family).decode(logits, batch, work.head(spec), top)
+    attention: list[tuple[Attention, ...]] = [()] * len(asked)
+    if explain:
+        logits, looks = work.network.explained(batch)
+        attention = attention_of(work.network, work.tokens, batch, looks, [range(spec.pairs)] * len(asked))
+    else:
+        logits = work.network(batch)
+    decoded = families.of(spec.family).decode(logits, batch, work.head(spec), top)
+    return [Answered(said.ranked, where) for said, where in zip(decoded, attention, strict=True)]
 
 
-def _search(work: Work, asked: Sequence[Asked], places: Sequence[int]) -> dict[int, schema.Prediction]:
+def _search(work: Work, asked: Sequence[Asked], places: Sequence[int]) -> dict[int, Answered]:
     """Captions of one task; those that search the same pictures share the reading of them."""
     pools: dict[tuple[str, ...], list[int]] = {}
     for i in places:
         pools.setdefault(tuple(picture.digest for picture in asked[i].request.pictures), []).append(i)
-    found: dict[int, schema.Prediction] = {}
+    found: dict[int, Answered] = {}
     for same in pools.values():
         pictures = asked[same[0]].request.pictures
         captions = [asked[i] for i in same]
@@ -136,8 +153,19 @@ def _search(work: Work, asked: Sequence[Asked], places: Sequence[int]) -> dict[i
         top = max(one.request.top for one in captions)
         ids = [one.example.id for one in captions]
         ranked = retrieval.decode_pool(scores, ids, names, captions[0].spec.name, top)
-        found.update(zip(same, ranked, strict=True))
+        attention = [_best_pair(work, one, said.ranked) for one, said in zip(captions, ranked, strict=True)]
+        found.update({i: Answered(r.ranked, a) for i, r, a in zip(same, ranked, attention, strict=True)})
     return found
+
+
+def _best_pair(work: Work, one: Asked, ranked: Sequence[schema.Ranked]) -> tuple[Attention, ...]:
+    """Of a search: where a caption and the picture that was found looked at each other, if that is asked for."""
+    if not one.request.explain:
+        return ()
+    best = int(ranked[0].name)
+    batch = work.batch([Asked(one.request, one.spec, _of(one.request.pictures[best], one.request.text), one.ids)])
+    [attention] = attention_of(work.network, work.tokens, batch, work.network.explained(batch)[1], [[best]])
+    return attention
 
 
 def alignments(work: Work, captions: Sequence[Asked], pictures: Sequence[Picture]) -> Tensor:
@@ -154,16 +182,17 @@ def _of(picture: Picture, text: str) -> Example:
     return Example(picture.digest, (Pair(key(picture), text),), None)
 
 
-def _prediction(work: Work, one: Asked, ranked: Sequence[schema.Ranked]) -> Prediction:
+def _prediction(work: Work, one: Asked, said: Answered) -> Prediction:
     request, spec = one.request, one.spec
     return Prediction(
         task=spec.name,
         family=spec.family,
-        ranked=tuple(ranked[: request.top]),
+        ranked=said.ranked[: request.top],
         pictures=request.pictures,
         text=request.text.strip(),
         candidates_px=one.example.pairs[0].candidates_px if request.boxes_px else (),
-        notes=tuple(_notes(work, one, ranked)),
+        notes=tuple(_notes(work, one, said.ranked)),
+        attention=said.attention,
     )
 
 

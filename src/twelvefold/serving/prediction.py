@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twelvefold.schema import Box, FamilyName, Ranked, TwelvefoldError
+from twelvefold.serving.attention import Attention
 from twelvefold.serving.pictures import Picture
 
 
@@ -13,7 +14,8 @@ from twelvefold.serving.pictures import Picture
 class Prediction:
     """``ranked``: answers or classes by name, boxes in pixels, or pictures by their place in ``pictures`` ("0" is the
     first), the likeliest first. ``candidates_px``: the boxes that were pointed among. ``notes``: what one should know
-    of this answer, in sentences: words the model never saw, a text that was cut, nothing to point at."""
+    of this answer, in sentences: words the model never saw, a text that was cut, nothing to point at. ``attention``:
+    where asked, one for each picture of the task; of a search, that of the best picture."""
 
     task: str
     family: FamilyName
@@ -22,6 +24,7 @@ class Prediction:
     text: str
     candidates_px: tuple[Box, ...] = ()
     notes: tuple[str, ...] = ()
+    attention: tuple[Attention, ...] = ()
 
     @property
     def best(self) -> Ranked:
@@ -55,6 +58,7 @@ class Prediction:
             ],
             "candidates_px": [list(box) for box in self.candidates_px],
             "notes": list(self.notes),
+            "attention": [one.to_dict() for one in self.attention] or None,
         }
 
     def __repr__(self) -> str:
