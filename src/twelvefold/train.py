@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ from twelvefold import datasets
 from twelvefold.batches.regions import RegionSource
 from twelvefold.batches.text import seen_pieces
 from twelvefold.model import Model
+from twelvefold.model.card import Card
 from twelvefold.model.starting import Started
 from twelvefold.results.machine import machine
 from twelvefold.schema import Batch, TaskSpec, TwelvefoldError
@@ -34,7 +36,7 @@ from twelvefold.store import files
 from twelvefold.store.prepared import Prepared
 from twelvefold.training import optimiser as optimisers
 from twelvefold.training.ahead import ahead, on
-from twelvefold.training.beginning import first_model
+from twelvefold.training.beginning import card_of, first_model
 from twelvefold.training.checkpoints import Checkpoints
 from twelvefold.training.events import EventLog, open_log
 from twelvefold.training.interrupts import Interrupted, Interrupts
@@ -49,7 +51,7 @@ from twelvefold.training.stop_and_go import StopAndGo
 
 @dataclass(slots=True)
 class Run:
-    """Everything that the loop works with. ``made_from``: digests of the data. ``started``: where weights came from."""
+    """Everything that the loop works with. ``card``: what checkpoints say of the model. ``started``: whose weights."""
 
     recipe: Recipe
     choice: TrainingChoice
@@ -63,7 +65,7 @@ class Run:
     order: RoundRobin
     counters: Counters
     checkpoints: Checkpoints
-    made_from: dict[str, str]
+    card: Card
     started: Started | None
     ranks: Ranks
     log: EventLog
@@ -256,9 +258,10 @@ def save(work: Run, end: str | None) -> None:
         "iterations": work.iterations,
         "stop_and_go": work.stop_and_go.state_dict(),
         "events_bytes": work.log.sync(),
-        "made_from": work.made_from,
+        "made_from": work.card.made_from,
     }
-    work.checkpoints.save(work.model, work.optimiser, state, is_best=is_best)
+    card = msgspec.structs.replace(work.card, iterations=counters.iteration)
+    work.checkpoints.save(work.model, work.optimiser, state, card, is_best=is_best)
 
 
 def seed(work: Run, task: Task, iteration: int) -> None:
@@ -321,9 +324,9 @@ def assemble(
     may_stop = choice.stop_and_go and recipe.pretraining is None  # there is no task to make room for
     stop_and_go = StopAndGo(tasks, gap=choice.gap, enabled=may_stop, rule=choice.stop_and_go_rule)
     counters = Counters(steps=dict.fromkeys(tasks, 0))
-    made_from = {"prepared": prepared.digest, "regions": regions.detected.digest}
+    about = card_of(recipe, prepared, regions)
     if state is not None:
-        check_same_data(state["made_from"], made_from, run)
+        check_same_data(state["made_from"], about.made_from, run)
         checkpoints.load(model, optimiser)
         stop_and_go.load_state_dict(state["stop_and_go"])
         counters = Counters(**{f.name: state[f.name] for f in dataclasses.fields(Counters) if f.name in state})
@@ -341,7 +344,7 @@ def assemble(
         order=RoundRobin(specs, iterations, curriculum=choice.curriculum, fraction=choice.curriculum_fraction),
         counters=counters,
         checkpoints=checkpoints,
-        made_from=made_from,
+        card=about,
         started=started,
         ranks=ranks,
         log=open_log(run, state, tensorboard=choice.tensorboard) if ranks.first else EventLog(Path(os.devnull)),

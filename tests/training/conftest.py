@@ -101,7 +101,7 @@ def write_regions(folder: Path, shown: list[np.ndarray], random: np.random.Gener
                 boxes = np.array(PLACES, dtype=np.float32)
                 told = (0.9 * np.eye(len(KINDS)) + 0.1 / len(KINDS))[kinds].astype(np.float16)
                 shard.add(key(number), Regions(boxes, features.astype(np.float16), 100, 100, told))
-        finish_store(folder / store, ["0.regions"], info={}, kinds=KINDS)
+        finish_store(folder / store, ["0.regions"], info={"detector": "toy's", "max_regions": 4}, kinds=KINDS)
 
 
 def write_prepared(folder: Path, shown: list[np.ndarray], random: np.random.Generator) -> None:

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from twelvefold import train as loop
 from twelvefold.batches.tasks import TaskBatches
-from twelvefold.model import Model
+from twelvefold.model import Model, card
+from twelvefold.model.card import Card, DetectorCard
 from twelvefold.schema import Batch, TwelvefoldError
 from twelvefold.train import train
 from twelvefold.training.checkpoints import Checkpoints
@@ -27,7 +28,7 @@ from twelvefold.training.events import read_events
 from twelvefold.training.interrupts import Interrupted, Interrupts
 from twelvefold.training.recipe import Recipe
 
-from .conftest import TASKS, Toy
+from .conftest import KINDS, TASKS, Toy
 
 
 def weights(run: Path, checkpoint: str = "latest") -> dict[str, Tensor]:
@@ -119,6 +120,16 @@ def test_run_folder_tells_what_happened(toy: Toy, whole: Path) -> None:
     assert Recipe.load(whole / "recipe.toml") == toy.recipe()
     best = [e["iteration"] for e in events if e["event"] == "checkpoint" and e["best"]][-1]
     assert json.loads((whole / "checkpoints/best/state.json").read_text())["iteration"] == best
+
+
+def test_every_checkpoint_says_what_it_is_in_a_card(toy: Toy, whole: Path) -> None:
+    latest, best = (card.read(whole / "checkpoints" / name) for name in ("latest", "best"))
+    assert (latest.name, latest.iterations, latest.temperatures) == ("toy", 6, {})
+    assert best.iterations == json.loads((whole / "checkpoints/best/state.json").read_text())["iteration"]
+    assert latest.trained_on == f"200 examples of {', '.join(TASKS)}"
+    assert latest.detector == DetectorCard(name="world", digest="toy's", feature_size=len(KINDS), max_regions=4)
+    made_from = json.loads((whole / "checkpoints/latest/state.json").read_text())["made_from"]
+    assert latest.made_from == made_from == best.made_from
 
 
 def test_same_recipe_gives_the_same_weights_and_another_seed_does_not(toy: Toy, whole: Path, tmp_path: Path) -> None:
@@ -329,11 +340,16 @@ def test_full_disk_leaves_the_last_checkpoint_whole(
     saved = Checkpoints.save
 
     def fill(
-        self: Checkpoints, model: Model, optimiser: torch.optim.Optimizer, state: dict[str, Any], **how: bool
+        self: Checkpoints,
+        model: Model,
+        optimiser: torch.optim.Optimizer,
+        state: dict[str, Any],
+        said: Card,
+        **how: bool,
     ) -> Path:
         if state["iteration"] == 4:
             monkeypatch.setattr(Model, "save", full)
-        return saved(self, model, optimiser, state, **how)
+        return saved(self, model, optimiser, state, said, **how)
 
     def full(self: Model, folder: Path) -> None:
         (folder / "model.safetensors").write_bytes(b"half")

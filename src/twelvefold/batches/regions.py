@@ -41,6 +41,7 @@ class Store(Protocol):
     folder: Path
     feature_size: int
     digest: str
+    info: dict[str, Any]
 
     def __len__(self) -> int: ...
     def __contains__(self, key: object) -> bool: ...

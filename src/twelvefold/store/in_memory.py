@@ -34,6 +34,7 @@ class RegionsInMemory:
 
     def __init__(self, feature_size: int) -> None:
         self.feature_size = feature_size
+        self.info: dict[str, Any] = {}
         self._regions: dict[ImageKey, Regions] = {}
 
     def add(self, key: ImageKey, regions: Regions) -> None:

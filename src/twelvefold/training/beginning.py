@@ -1,4 +1,5 @@
-"""The model that a run begins with: of the recipe's size and freshly drawn, or with what another model has for it."""
+"""The model that a run begins with: of the recipe's size and freshly drawn, or with what another model has for it;
+and the card that its checkpoints get."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import torch
 from twelvefold.batches.masked import kinds_of
 from twelvefold.batches.regions import RegionSource
 from twelvefold.model import Model, starting, weights
+from twelvefold.model.card import Card, DetectorCard
 from twelvefold.model.starting import Started
 from twelvefold.schema import TaskSpec
 from twelvefold.store.prepared import Prepared
@@ -47,3 +49,17 @@ def first_model(
     config = recipe.model_config(initial=starting.config_from(said), feature_size=size, region_classes=kinds)
     model = Model(config, tasks, starting.heads_from(heads, said), precision=precision, word_pieces=pieces)
     return model, None if saved else starting.start(model, folder)
+
+
+def card_of(recipe: Recipe, prepared: Prepared, regions: RegionSource) -> Card:
+    """What is known of a model before it has learnt: by which recipe, from what, by whose eyes."""
+    examples = sum(len(prepared.table(name, "train")) for name in recipe.tasks)
+    words = f"{examples:,} {'captions' if recipe.pretraining else 'examples'} of {', '.join(recipe.tasks)}"
+    if recipe.world is not None:
+        words += f": {recipe.world.images:,} drawn pictures of the embedded world (seed {recipe.world.seed})"
+    return Card(
+        name=recipe.name,
+        trained_on=words if recipe.initial is None else f"{words}; from the weights of {Path(recipe.initial).name}",
+        made_from={"prepared": prepared.digest, "regions": regions.detected.digest},
+        detector=DetectorCard.of(regions.detected.info, regions.feature_size),
+    )

@@ -1,8 +1,9 @@
 """Checkpoints from which a run goes on exactly: weights, moments, counters. Whole or not at all; never unpickled.
 
-A checkpoint is a folder: ``model.safetensors`` and ``model.json`` as any trained model, ``optimiser.safetensors``
-and ``state.json``. ``latest`` is the newest, ``best`` the one with the highest average validation score, and
-``iteration-000400`` older ones that are kept. The last two share their files' bytes with ``latest`` (hard links).
+A checkpoint is a folder: ``model.safetensors``, ``model.json`` and ``card.json`` as any trained model,
+``optimiser.safetensors`` and ``state.json``. ``latest`` is the newest, ``best`` the one with the highest average
+validation score, and ``iteration-000400`` older ones that are kept. The last two share their files' bytes with ``latest``
+(hard links).
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from twelvefold.model import Model, weights
+from twelvefold.model import Model, card, weights
+from twelvefold.model.card import Card
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import files
 from twelvefold.training import optimiser as optimisers
@@ -34,14 +36,18 @@ class Checkpoints:
         self.latest = folder / "latest"
         self.best = folder / "best"
 
-    def save(self, model: Model, optimiser: torch.optim.Optimizer, state: dict[str, Any], *, is_best: bool) -> Path:
-        """Write ``latest``, and make it ``best`` and a kept one too where wanted. ``state`` has ``iteration``.
+    def save(
+        self, model: Model, optimiser: torch.optim.Optimizer, state: dict[str, Any], said: Card, *, is_best: bool
+    ) -> Path:
+        """Write ``latest``, and make it ``best`` and a kept one too where wanted. ``state`` has ``iteration``;
+        ``said``: the model's card, without temperatures, which were those of other weights.
 
         Raises:
             TwelvefoldError: the disk is full, ...; the checkpoint before is then whole.
         """
         with files.atomic_folder(self.latest) as folder:
             model.save(folder)
+            card.write(folder, said)
             save_file(
                 {name: value.contiguous() for name, value in optimisers.moments(model, optimiser).items()},
                 folder / "optimiser.safetensors",
