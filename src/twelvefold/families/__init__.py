@@ -32,8 +32,10 @@ class Family(Protocol):
     def score(self, logits: Tensor, batch: Batch) -> Tensor:
         """(B,) float32 in 0..1, one per example, nothing averaged."""
 
-    def decode(self, logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5) -> list[Prediction]:
-        """One Prediction per example, its ``top`` likeliest outputs first."""
+    def decode(
+        self, logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0
+    ) -> list[Prediction]:
+        """One Prediction per example, its ``top`` likeliest outputs first. ``temperature``: see ``chances``."""
 
 
 FAMILIES: dict[str, Family] = {

@@ -7,11 +7,11 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from twelvefold.families.chances import likeliest
 from twelvefold.families.labels import known, labels
 from twelvefold.schema import Batch, Example, HeadSpec, Prediction, Ranked, SoftAnswers
 
@@ -46,12 +46,12 @@ def score(logits: Tensor, batch: Batch) -> Tensor:
     return known(batch).gather(1, logits.argmax(dim=1, keepdim=True)).squeeze(1)
 
 
-def decode(logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5) -> list[Prediction]:
+def decode(logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0) -> list[Prediction]:
     """The ``top`` likeliest answers of every example, each with its own probability (they need not sum to one)."""
-    values, places = torch.sigmoid(logits.float()).topk(min(top, logits.shape[1]), dim=1)
+    values, places = likeliest(logits, top, temperature, own=True)
     return [
         Prediction(id_, batch.task, tuple(Ranked(p, name=head.outputs[a]) for p, a in zip(ps, at, strict=True)))
-        for id_, ps, at in zip(batch.example_ids, values.tolist(), places.tolist(), strict=True)
+        for id_, ps, at in zip(batch.example_ids, values, places, strict=True)
     ]
 
 

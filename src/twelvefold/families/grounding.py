@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twelvefold import boxes
+from twelvefold.families.chances import likeliest
 from twelvefold.families.labels import known, labels
 from twelvefold.schema import Batch, Box, Candidate, Example, HeadSpec, Prediction, Ranked, TargetBox, TwelvefoldError
 
@@ -90,16 +91,15 @@ def score(logits: Tensor, batch: Batch, convention: boxes.Convention = "publishe
 def overlap(logits: Tensor, batch: Batch) -> Tensor:
     """(B,) float32: what the chosen row earns, for a TargetBox its IoU with the box meant. Ties lose: of
     several rows with the highest score the worst counts. 0 where there is nothing to choose from."""
-    chances = logits.float().masked_fill(~batch.candidate_mask, float("-inf"))
-    chosen = (chances == chances.amax(dim=1, keepdim=True)) & batch.candidate_mask
+    scores = among_candidates(logits, batch)
+    chosen = (scores == scores.amax(dim=1, keepdim=True)) & batch.candidate_mask
     worst = known(batch)[..., 1].masked_fill(~chosen, float("inf")).amin(dim=1)
     return worst.masked_fill(~chosen.any(dim=1), 0.0)
 
 
-def decode(logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5) -> list[Prediction]:
+def decode(logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0) -> list[Prediction]:
     """The ``top`` likeliest boxes of every example, soft-max over its candidates; none where there are none."""
-    chances = logits.float().masked_fill(~batch.candidate_mask, float("-inf"))
-    values, rows = F.softmax(chances, dim=1).topk(min(top, chances.shape[1]), dim=1)
+    values, rows = likeliest(among_candidates(logits, batch), top, temperature)
     counts = batch.candidate_mask.sum(dim=1).tolist()
     return [
         Prediction(
@@ -107,10 +107,13 @@ def decode(logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5) -> list[P
             batch.task,
             tuple(Ranked(p, box_px=_box(batch.boxes_px[i, r])) for p, r in zip(ps[:n], at[:n], strict=True)),
         )
-        for i, (id_, ps, at, n) in enumerate(
-            zip(batch.example_ids, values.tolist(), rows.tolist(), counts, strict=True)
-        )
+        for i, (id_, ps, at, n) in enumerate(zip(batch.example_ids, values, rows, counts, strict=True))
     ]
+
+
+def among_candidates(logits: Tensor, batch: Batch) -> Tensor:
+    """(P, R) float32: the logits of rows that may be pointed at, minus infinity elsewhere."""
+    return logits.float().masked_fill(~batch.candidate_mask, float("-inf"))
 
 
 def _candidate(example: Example, label: Candidate, rows: int) -> Box:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from twelvefold.families.chances import likeliest
 from twelvefold.families.labels import known, labels
 from twelvefold.schema import Batch, Example, HeadSpec, PositivePair, Prediction, Ranked
 
@@ -33,23 +34,28 @@ def score(logits: Tensor, batch: Batch) -> Tensor:
     return (ranks(logits, known(batch)) == 0).float()
 
 
-def decode(logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5) -> list[Prediction]:
+def decode(logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0) -> list[Prediction]:
     """The ``top`` best pairs of every example, named by their place (``"0"`` is the first), soft-max over the K.
 
     A search over a whole pool of pictures, which ranks image keys, is :func:`decode_pool`.
     """
     names = [str(k) for k in range(logits.shape[1])]
-    return decode_pool(logits, batch.example_ids, names, batch.task, top)
+    return decode_pool(logits, batch.example_ids, names, batch.task, top, temperature)
 
 
 def decode_pool(
-    scores: Tensor, example_ids: Sequence[str], image_keys: Sequence[str], task: str, top: int = 5
+    scores: Tensor,
+    example_ids: Sequence[str],
+    image_keys: Sequence[str],
+    task: str,
+    top: int = 5,
+    temperature: float = 1.0,
 ) -> list[Prediction]:
     """The ``top`` best pictures of every caption from scores (captions, images), soft-max over the pool."""
-    values, places = F.softmax(scores.float(), dim=1).topk(min(top, scores.shape[1]), dim=1)
+    values, places = likeliest(scores, top, temperature)
     return [
         Prediction(id_, task, tuple(Ranked(p, name=image_keys[i]) for p, i in zip(ps, at, strict=True)))
-        for id_, ps, at in zip(example_ids, values.tolist(), places.tolist(), strict=True)
+        for id_, ps, at in zip(example_ids, values, places, strict=True)
     ]
 
 

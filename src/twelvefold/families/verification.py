@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from twelvefold.families.chances import likeliest
 from twelvefold.families.labels import known, labels
 from twelvefold.schema import Batch, ClassName, Example, HeadSpec, Prediction, Ranked, TwelvefoldError, closest
 
@@ -51,12 +52,12 @@ def score(logits: Tensor, batch: Batch) -> Tensor:
     return (logits.argmax(dim=1) == known(batch)).float()
 
 
-def decode(logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5) -> list[Prediction]:
+def decode(logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0) -> list[Prediction]:
     """The ``top`` likeliest classes of every example; over all classes their probabilities sum to one."""
-    values, places = F.softmax(logits.float(), dim=1).topk(min(top, logits.shape[1]), dim=1)
+    values, places = likeliest(logits, top, temperature)
     return [
         Prediction(id_, batch.task, tuple(Ranked(p, name=head.outputs[c]) for p, c in zip(ps, at, strict=True)))
-        for id_, ps, at in zip(batch.example_ids, values.tolist(), places.tolist(), strict=True)
+        for id_, ps, at in zip(batch.example_ids, values, places, strict=True)
     ]
 
 

@@ -60,6 +60,10 @@ class Work:
     def head(self, spec: TaskSpec) -> schema.HeadSpec:
         return self.network.head_specs[spec.head]
 
+    def temperature(self, spec: TaskSpec) -> float:
+        """What the task's logits are divided by; 1 where it was not fitted."""
+        return self.temperatures.get(spec.name, 1.0)
+
     def batch(self, asked: Sequence[Asked]) -> Batch:
         """The requests of one task as a batch, where the network computes."""
         ids = [one.ids for one in asked for _ in one.example.pairs]
@@ -129,7 +133,7 @@ def _decoded(work: Work, asked: Sequence[Asked], explain: bool) -> list[Answered
         attention = attention_of(work.network, work.tokens, batch, looks, [range(spec.pairs)] * len(asked))
     else:
         logits = work.network(batch)
-    decoded = families.of(spec.family).decode(logits, batch, work.head(spec), top)
+    decoded = families.of(spec.family).decode(logits, batch, work.head(spec), top, work.temperature(spec))
     return [Answered(said.ranked, where) for said, where in zip(decoded, attention, strict=True)]
 
 
@@ -152,7 +156,8 @@ def _search(work: Work, asked: Sequence[Asked], places: Sequence[int]) -> dict[i
         names = [str(place) for place in range(len(pictures))]
         top = max(one.request.top for one in captions)
         ids = [one.example.id for one in captions]
-        ranked = retrieval.decode_pool(scores, ids, names, captions[0].spec.name, top)
+        spec = captions[0].spec
+        ranked = retrieval.decode_pool(scores, ids, names, spec.name, top, work.temperature(spec))
         attention = [_best_pair(work, one, said.ranked) for one, said in zip(captions, ranked, strict=True)]
         found.update({i: Answered(r.ranked, a) for i, r, a in zip(same, ranked, attention, strict=True)})
     return found
