@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 from dataclasses import dataclass
 from typing import Any
 
+from PIL import Image
+
 from twelvefold.schema import Box, FamilyName, Ranked, TwelvefoldError
 from twelvefold.serving.attention import Attention
+from twelvefold.serving.drawing import Look, draw
 from twelvefold.serving.pictures import Picture
 
 
@@ -41,6 +47,27 @@ class Prediction:
     def found(self) -> tuple[Picture, ...]:
         """Of a search: the pictures, best first."""
         return tuple(self.pictures[int(one.name)] for one in self.ranked) if self.family == "retrieval" else ()
+
+    def draw(self, attention: Look | None = None) -> Image.Image:
+        """The pictures with boxes and chances over them and the answer below, RGB.
+
+        ``attention``: where it looked, as light over the picture: True, a block, (block, head) or (block, head, word).
+
+        Raises:
+            TwelvefoldError: attention was not asked for with ``explain=True``, or there is no such block, head, word.
+        """
+        return draw(self, attention)
+
+    def _repr_png_(self) -> bytes:
+        """What notebooks show."""
+        written = io.BytesIO()
+        self.draw().save(written, "PNG")
+        return written.getvalue()
+
+    def _repr_html_(self) -> str:
+        """What notebooks show first: the drawing, no wider than the page."""
+        data = base64.b64encode(self._repr_png_()).decode()
+        return f'<img style="max-width:100%" alt="{html.escape(repr(self))}" src="data:image/png;base64,{data}">'
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, texts and numbers, as REST and the command line give them."""
