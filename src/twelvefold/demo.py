@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from twelvefold.blind import blind
+from twelvefold.calibrate import calibrate
 from twelvefold.evaluate import evaluate
 from twelvefold.extract import extract
 from twelvefold.prepare_recipe import prepare_recipe
@@ -68,6 +69,7 @@ def demo(out: Path, *, recipe: Recipe) -> DemoSummary:
     )
     clock("prepare", lambda: prepare_recipe(recipe, made, regions, prepared))
     clock("train", lambda: train(recipe, prepared, regions, out))
+    clock("calibrate", lambda: calibrate(out, processes=workers))
     scores = clock("evaluate", lambda: evaluate(out, processes=workers))
     clock("blind", lambda: blind(out, processes=workers))
     pages = clock("report", lambda: report(out))

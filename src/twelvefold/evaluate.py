@@ -8,21 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from twelvefold import datasets
 from twelvefold.batches.regions import RegionSource
 from twelvefold.batches.tasks import TaskBatches
-from twelvefold.model import Model
+from twelvefold.model import Model, card
 from twelvefold.results import predictions
 from twelvefold.results import scores as score_files
 from twelvefold.results.per_task import made_from, per_task
 from twelvefold.results.scores import Scores, TaskScore
 from twelvefold.results.scoring import score_task
-from twelvefold.schema import Batch, Split, TaskSpec, TwelvefoldError, closest
+from twelvefold.schema import Split, TaskSpec, TwelvefoldError, closest
 from twelvefold.store import files
 from twelvefold.store.prepared import Prepared
-from twelvefold.training.ahead import on
+from twelvefold.training.checkpoints import checkpoint_of
+from twelvefold.training.placed import Placed
 from twelvefold.training.ranks import device_for
 from twelvefold.training.recipe import EvaluationChoice, Recipe
 
@@ -47,18 +47,20 @@ def evaluate(
     ``prepared`` and ``regions`` default to the folders of those names inside the run. ``checkpoint``: ``latest``
     (the paper reports the end of training), ``best`` or a kept one. ``tasks``: some of the recipe's, whose figures
     then leave ``scores.json`` as it is; all where empty. Limits, pool sizes and the device are the recipe's. A task
-    that was scored with this checkpoint already is not scored again, so an interrupted evaluation goes on.
+    that was scored with this checkpoint and its temperatures already is not scored again, so an interrupted evaluation
+    goes on.
 
     Raises:
         TwelvefoldError: no such run or checkpoint, or the data are not those that the model was trained on.
     """
     started = time.monotonic()
     prepared, regions = prepared or run / "prepared", regions or run / "regions"
-    folder = _checkpoint(run, checkpoint)
+    folder = checkpoint_of(run, checkpoint)
     recipe = Recipe.load(run / "recipe.toml")
     if recipe.pretraining is not None:
         raise TwelvefoldError(f"{run} was pretrained and has no tasks to score; what it learnt: {run}/pretraining.json")
     chosen = _chosen(recipe, tasks)
+    temperatures = card.read(folder).temperatures
     # Families that take longest start first, so that no process is left with one of them at the end.
     order = sorted(chosen, key=lambda spec: spec.family not in COSTLY)
     found = per_task(
@@ -75,6 +77,7 @@ def evaluate(
             files.digest_file(folder / "model.safetensors"),
             recipe.evaluation.max_examples,
             recipe.evaluation.pool,
+            *([files.digest_value(temperatures)] if temperatures else []),
         ),
         processes=processes,
         what=f"tasks scored on {split}",
@@ -89,23 +92,6 @@ def evaluate(
     if not tasks:
         score_files.write(run / ("scores.json" if split == "test" else f"scores-{split}.json"), scores)
     return scores
-
-
-class Placed:
-    """A model on its device: batches go there, logits come back; a pool of pictures goes there once."""
-
-    def __init__(self, model: Model, device: torch.device) -> None:
-        self.model, self.device = model.to(device), device
-        self._pool: tuple[Batch, Batch] | None = None
-
-    def __call__(self, batch: Batch) -> Tensor:
-        logits: Tensor = self.model(on(self.device, batch))
-        return logits.cpu()
-
-    def alignments(self, captions: Batch, images: Batch) -> Tensor:
-        if self._pool is None or self._pool[0] is not images:
-            self._pool = images, on(self.device, images)
-        return self.model.alignments(on(self.device, captions), self._pool[1]).cpu()
 
 
 def score_one(
@@ -123,19 +109,16 @@ def score_one(
     model = Placed(Model.load(checkpoint), device_for(device))
     opened = Prepared.open(prepared)
     data = TaskBatches.open(opened, RegionSource.open(regions), model.model.tasks[name], split)
-    outcome = score_task(model, data, max_examples=limits.max_examples, pool=limits.pool, batch_size=limits.batch_size)
+    outcome = score_task(
+        model,
+        data,
+        max_examples=limits.max_examples,
+        pool=limits.pool,
+        batch_size=limits.batch_size,
+        temperature=card.read(checkpoint).temperatures.get(name, 1.0),
+    )
     predictions.write(predictions.file_of(run, name, split), outcome.lines)
     return outcome.task_score(split, resamples=limits.bootstrap)
-
-
-def _checkpoint(run: Path, name: str) -> Path:
-    folder = run / "checkpoints" / name
-    if not folder.exists():
-        there = sorted(p.name for p in folder.parent.glob("*")) if folder.parent.exists() else []
-        raise TwelvefoldError(
-            f"{folder} is not there; {'checkpoints: ' + ', '.join(there) if there else 'train first: twelvefold train'}"
-        )
-    return folder
 
 
 def _chosen(recipe: Recipe, tasks: Sequence[str]) -> list[TaskSpec]:

@@ -42,6 +42,7 @@ for command in (
     pretrain.pretrain,
     runs.train,
     pretrain.finetune,
+    runs.calibrate,
     runs.evaluate,
     runs.blind,
     runs.report,

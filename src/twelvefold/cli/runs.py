@@ -168,6 +168,36 @@ def train(
     return 0
 
 
+def calibrate(
+    run: Run,
+    *,
+    prepared: Prepared = None,
+    regions: Regions = None,
+    checkpoint: str = "latest",
+    processes: Processes = 2,
+    json: Json = False,
+) -> int:
+    """Fit, on val, what makes a model's probabilities mean what they say; kept in the checkpoint's card.
+
+    ```
+    twelvefold calibrate runs/mine
+    ```
+
+    No score changes. `twelvefold evaluate` then says by how much confidence and score still differ.
+
+    Parameters
+    ----------
+    checkpoint
+        latest, best, or a kept one.
+    """
+    from twelvefold.calibrate import calibrate as work
+
+    found = work(run, prepared=prepared, regions=regions, checkpoint=checkpoint, processes=processes)
+    lines = [f"{name}: temperature {one.temperature:.3f}, of {one.n:,} examples" for name, one in found.items()]
+    say(found, json, "\n".join(lines))
+    return 0
+
+
 def evaluate(
     run: Run,
     *,

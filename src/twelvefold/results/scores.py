@@ -20,9 +20,28 @@ class KindScore(msgspec.Struct, frozen=True):
     n: int
 
 
+class Bin(msgspec.Struct, frozen=True):
+    """Answers of like confidence: means of confidence and score, in 0..1, and how many answers."""
+
+    confidence: float
+    score: float
+    n: int
+
+
+class Reliability(msgspec.Struct, frozen=True):
+    """temperature: 1 where none was fitted. error, error_raw: expected calibration error in points, with the
+    temperature and without. bins, bins_raw: what these are made of, least confident first."""
+
+    temperature: float
+    error: float
+    error_raw: float
+    bins: tuple[Bin, ...]
+    bins_raw: tuple[Bin, ...]
+
+
 class TaskScore(msgspec.Struct, frozen=True):
     """One task's score on one split. ``ci95``: bootstrap over pictures. ``also``: further figures by name, in percent
-    (recall_at_5, consistency, the original project's convention)."""
+    (recall_at_5, consistency, the original project's convention). ``reliability``: of its probabilities."""
 
     metric: str
     split: str
@@ -31,6 +50,7 @@ class TaskScore(msgspec.Struct, frozen=True):
     ci95: tuple[float, float]
     by_kind: dict[str, KindScore] = {}
     also: dict[str, float] = {}
+    reliability: Reliability | None = None
 
 
 class Scores(msgspec.Struct, frozen=True):

@@ -22,7 +22,8 @@ from twelvefold.batches.tasks import TaskBatches, spread
 from twelvefold.families import answers, retrieval, verification
 from twelvefold.results.intervals import RESAMPLES, bootstrap95
 from twelvefold.results.predictions import Line
-from twelvefold.results.scores import KindScore, TaskScore
+from twelvefold.results.reliability import reliability
+from twelvefold.results.scores import KindScore, Reliability, TaskScore
 from twelvefold.schema import ONLY_ENTAILED, Batch, Example, Pair, Prediction, TargetBox, TaskSpec
 
 CAPTIONS_AT_ONCE = 4
@@ -44,13 +45,16 @@ class Answerer(Protocol):
 
 @dataclass(slots=True)
 class Outcome:
-    """What an answerer said of a task's examples and how right it was, example by example, in one order."""
+    """What an answerer said of a task's examples and how right it was, example by example, in one order.
+    ``raw``: how sure of the best answer without the temperature; 0 where there is none."""
 
     task: TaskSpec
     lines: list[Line] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
     pictures: list[str] = field(default_factory=list)
     also: dict[str, float] = field(default_factory=dict)
+    temperature: float = 1.0
+    raw: list[float] = field(default_factory=list)
 
     @property
     def right(self) -> NDArray[np.float64]:
@@ -72,6 +76,18 @@ class Outcome:
             ci95=(_percent(low), _percent(high)),
             by_kind={kind: KindScore(_percent(np.mean(s)), len(s)) for kind, s in sorted(by_kind.items()) if kind},
             also={name: _percent(value) for name, value in self.also.items()},
+            reliability=self._reliability(),
+        )
+
+    def _reliability(self) -> Reliability | None:
+        answered = [i for i in self._counted() if self.lines[i].ranked]
+        if not answered:
+            return None
+        return reliability(
+            self.temperature,
+            [self.lines[i].ranked[0].probability for i in answered],
+            [self.raw[i] for i in answered],
+            [self.lines[i].score or 0.0 for i in answered],
         )
 
     def _counted(self) -> list[int]:
@@ -80,16 +96,22 @@ class Outcome:
 
 @torch.inference_mode()
 def score_task(
-    answerer: Answerer, data: TaskBatches, *, max_examples: int = 0, pool: int = 0, batch_size: int = 128
+    answerer: Answerer,
+    data: TaskBatches,
+    *,
+    max_examples: int = 0,
+    pool: int = 0,
+    batch_size: int = 128,
+    temperature: float = 1.0,
 ) -> Outcome:
     """Score ``answerer`` on the table behind ``data``.
 
     ``max_examples``: so many of them, spread evenly over the table; 0: all. ``pool``: pictures that a caption is
-    searched in (retrieval); 0: every picture of the table.
+    searched in (retrieval); 0: every picture of the table. ``temperature``: moves probabilities, no score.
     """
     if data.task.family == "retrieval":
-        return _search(answerer, data, max_examples, pool)
-    outcome = Outcome(data.task)
+        return _search(answerer, data, max_examples, pool, temperature)
+    outcome = Outcome(data.task, temperature=temperature)
     family = families.of(data.task.family)
     examples: list[Example] = []
     counted = scored_places(data, max_examples)
@@ -97,7 +119,8 @@ def score_task(
     for block, batch in _batches(data, [*counted, *only_entailed], batch_size):
         logits = answerer(batch)
         scores = [None] * len(block) if batch.target is None else family.score(logits, batch).tolist()
-        _note(outcome, block, family.decode(logits, batch, data.head), scores)
+        _note(outcome, block, family.decode(logits, batch, data.head, temperature=temperature), scores)
+        outcome.raw += map(_sureness, family.decode(logits, batch, data.head, top=1))
         examples += block
     outcome.also = _further(outcome, examples)
     return outcome
@@ -118,7 +141,7 @@ def _batches(data: TaskBatches, places: Sequence[int], size: int) -> Iterator[tu
         yield [data.table[i] for i in chosen], data.batch(chosen)
 
 
-def _search(answerer: Answerer, data: TaskBatches, max_examples: int, pool: int) -> Outcome:
+def _search(answerer: Answerer, data: TaskBatches, max_examples: int, pool: int, temperature: float) -> Outcome:
     """Rank the whole pool for every caption. Paper: R@1 over 1,000 pictures (Table 2)."""
     keys, of_example = data.table.images()
     keys = keys[:pool] if pool else keys
@@ -126,14 +149,16 @@ def _search(answerer: Answerer, data: TaskBatches, max_examples: int, pool: int)
     chosen: list[int] = captions[spread(len(captions), max_examples)].tolist()
     pictures = [Example(str(key), (Pair(key, ""),), None) for key in keys]
     images = collate(pictures, [[] for _ in pictures], data.source, data.task, data.head)
-    outcome = Outcome(data.task)
+    outcome = Outcome(data.task, temperature=temperature)
     ranks: list[Tensor] = []
     names = [str(key) for key in keys]
     for block, batch in _batches(data, chosen, CAPTIONS_AT_ONCE):
         scores = answerer.alignments(batch, images).float()
         true = torch.tensor([int(of_example[i]) for i in chosen[len(outcome.lines) : len(outcome.lines) + len(block)]])
         rank = retrieval.ranks(scores.cpu(), true)
-        predictions = retrieval.decode_pool(scores, batch.example_ids, names, data.task.name, FOUND)
+        ids, task = batch.example_ids, data.task.name
+        predictions = retrieval.decode_pool(scores, ids, names, task, FOUND, temperature)
+        outcome.raw += map(_sureness, retrieval.decode_pool(scores, ids, names, task, top=1))
         _note(outcome, block, predictions, (rank == 0).float().tolist(), rank.tolist())
         ranks.append(rank)
     everything = torch.cat(ranks)
@@ -179,6 +204,10 @@ def _original_hit(line: Line, label: TargetBox) -> bool:
     if not line.ranked or line.ranked[0].box_px is None:
         return False
     return bool(boxes.is_hit(boxes.iou([line.ranked[0].box_px], [label.box_px], "original")[0, 0], "original"))
+
+
+def _sureness(prediction: Prediction) -> float:
+    return prediction.best.probability if prediction.ranked else 0.0
 
 
 def _percent(share: float | np.floating) -> float:

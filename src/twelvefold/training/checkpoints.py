@@ -2,8 +2,8 @@
 
 A checkpoint is a folder: ``model.safetensors``, ``model.json`` and ``card.json`` as any trained model,
 ``optimiser.safetensors`` and ``state.json``. ``latest`` is the newest, ``best`` the one with the highest average
-validation score, and ``iteration-000400`` older ones that are kept. The last two share their files' bytes with ``latest``
-(hard links).
+validation score, and ``iteration-000400`` older ones that are kept. The last two share their files' bytes with
+``latest`` (hard links).
 """
 
 from __future__ import annotations
@@ -97,6 +97,21 @@ class Checkpoints:
         except (OSError, SafetensorError) as error:
             raise TwelvefoldError(f"can't read {path}: {error}; remove {self.folder} to start anew") from error
         optimisers.load_moments(model, optimiser, saved)
+
+
+def checkpoint_of(run: Path, name: str) -> Path:
+    """The folder of a run's checkpoint.
+
+    Raises:
+        TwelvefoldError: it is not there.
+    """
+    folder = run / "checkpoints" / name
+    if not folder.exists():
+        there = sorted(p.name for p in folder.parent.glob("*")) if folder.parent.exists() else []
+        raise TwelvefoldError(
+            f"{folder} is not there; {'checkpoints: ' + ', '.join(there) if there else 'train first: twelvefold train'}"
+        )
+    return folder
 
 
 def _link(source: Path, target: Path) -> None:
