@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 import twelvefold
@@ -114,6 +115,21 @@ def test_a_picture_is_sent_once_and_asked_about_often(server: Server, photograph
     assert by_digest["ranked"] == by_file["ranked"]
     assert by_digest["pictures"] == [{key: seen[key] for key in ("picture", "width", "height")}]
     assert max(by_digest["seconds"]["detect"], by_file["seconds"]["detect"]) < seen["seconds"] / 5
+
+
+def test_an_explained_answer_says_where_each_word_looked(server: Server) -> None:
+    form = {"picture_a": "left", "picture_b": "right", "statement": "There is a blue thing.", "explain": "true"}
+    reply = server.client.post("/v1/compare", data=form).json()
+    assert [one["picture"] for one in reply["attention"]] == [0, 1]
+    for one in reply["attention"]:
+        assert {"blue", "thing"} <= set(one["words"])
+        for block in one["blocks"]:
+            shares = np.array(block["to_regions"])
+            assert shares.shape[1:] == (len(one["words"]), len(one["boxes_px"]))
+            assert shares.sum(2) == pytest.approx(1, abs=1e-3)
+    plain = server.client.post("/v1/compare", data=form | {"explain": "false"}).json()
+    assert plain["attention"] is None
+    assert plain["ranked"][0]["probability"] == pytest.approx(reply["ranked"][0]["probability"], abs=1e-3)
 
 
 def test_a_sample_is_asked_about_by_its_name(server: Server, jpegs: Jpegs) -> None:

@@ -182,8 +182,9 @@ def _ranked(prediction: Prediction) -> list[schemas.RankedOut]:
     return [schemas.RankedOut.of(one) for one in prediction.ranked]
 
 
-def _attention(prediction: Prediction) -> Any:
-    return prediction.to_dict().get("attention")
+def _attention(prediction: Prediction) -> list[schemas.AttentionOut] | None:
+    maps = prediction.to_dict()["attention"]
+    return maps and [schemas.AttentionOut(**one) for one in maps]
 
 
 def _picture(picture: Picture) -> schemas.PictureOut:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, Field
 
@@ -67,6 +67,23 @@ class Seconds(BaseModel):
     answer: float
 
 
+class BlockOut(BaseModel):
+    """A block's shares: of each word over the regions (heads, words, regions), and of each region over the words
+    (heads, regions, words). Each row sums to one."""
+
+    to_regions: list[list[list[float]]]
+    to_words: list[list[list[float]]]
+
+
+class AttentionOut(BaseModel):
+    """Which words looked at which regions of one picture, block by block and head by head."""
+
+    picture: int = Field(description="its place in `pictures`")
+    words: list[str] = Field(description="word pieces, the special ones among them")
+    boxes_px: list[BoxPx] = Field(description="the first is the whole picture")
+    blocks: list[BlockOut]
+
+
 class Answer(BaseModel):
     """What the model says, the likeliest first."""
 
@@ -76,7 +93,7 @@ class Answer(BaseModel):
     pictures: list[PictureOut]
     candidates_px: list[BoxPx] = Field(description="the boxes that were given to choose from")
     notes: list[str] = Field(description="what one should know of this answer")
-    attention: Any = Field(None, description="where asked by `explain`: which words looked at which regions")
+    attention: list[AttentionOut] | None = Field(description="where asked by `explain`")
     seconds: Seconds
 
 
@@ -86,7 +103,7 @@ class Phrase(BaseModel):
     phrase: str
     ranked: list[RankedOut]
     notes: list[str]
-    attention: Any = None
+    attention: list[AttentionOut] | None
 
 
 class Grounded(BaseModel):
