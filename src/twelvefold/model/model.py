@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,13 @@ Precision = Literal["auto", "fp32", "bf16"]
 doesn't, it is more than ten times slower (measured), so ask for ``bf16`` only where you know the machine."""
 
 Spec = TypeVar("Spec", TaskSpec, HeadSpec)
+
+
+class ImageStream(NamedTuple):
+    """Pictures read alone: ``states`` (M, R, W_i) and the mask of real rows (M, R)."""
+
+    states: Tensor
+    mask: Tensor
 
 
 class Model(nn.Module):
@@ -86,7 +93,14 @@ class Model(nn.Module):
                 logits = module(self.trunk.fused(batch, row))
         return logits
 
-    def alignments(self, captions: Batch, images: Batch, pairs_at_once: int = 1024) -> Tensor:
+    def read_images(self, images: Batch) -> ImageStream:
+        """The image stream before it meets any text: what :meth:`alignments` may take again and again."""
+        images = self._hidden(images)
+        with self._arithmetic(images.features):
+            states = self.trunk.read_image(images.features, images.locations, images.region_mask)
+        return ImageStream(states, images.region_mask)
+
+    def alignments(self, captions: Batch, images: Batch | ImageStream, pairs_at_once: int = 1024) -> Tensor:
         """(N, M) float32: Rel(I, Q) of every caption of one batch with every image of another. Each side is read
         alone only once; then ``pairs_at_once`` bounds the memory. Paper: Eq. 2."""
         task = self._task(captions.task)
@@ -196,18 +210,23 @@ class Model(nn.Module):
         return model.eval()
 
     def _all_pairs(
-        self, captions: Batch, images: Batch, row: int, score: Callable[[Tensor], Tensor], pairs_at_once: int
+        self,
+        captions: Batch,
+        images: Batch | ImageStream,
+        row: int,
+        score: Callable[[Tensor], Tensor],
+        pairs_at_once: int,
     ) -> Tensor:
         """(N, M): ``score`` of the fused vector of every caption with every image."""
-        captions, images = self._hidden(captions), self._hidden(images)
-        n, m = len(captions.token_ids), len(images.features)
+        captions = self._hidden(captions)
+        image, image_mask = images if isinstance(images, ImageStream) else self.read_images(images)
+        n, m = len(captions.token_ids), len(image)
         scores: list[Tensor] = []
-        with self._arithmetic(images.features):
+        with self._arithmetic(image):
             text, mask = self.trunk.read_text(captions.token_ids, captions.token_mask, row)
-            image = self.trunk.read_image(images.features, images.locations, images.region_mask)
             for part in torch.split(torch.arange(n * m, device=text.device), pairs_at_once):
                 c, i = part // m, part % m
-                fused = self.trunk.join(text[c], mask[c], image[i], images.region_mask[i])
+                fused = self.trunk.join(text[c], mask[c], image[i], image_mask[i])
                 scores.append(score(fused))
         return torch.cat(scores).view(n, m)
 

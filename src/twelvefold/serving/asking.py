@@ -60,20 +60,30 @@ def check(request: Request, spec: TaskSpec) -> None:
         TwelvefoldError: no text, too long a text, a wrong number of pictures, boxes where none belong or outside the
             picture, ``top`` below 1.
     """
-    text, count = request.text, len(request.pictures)
-    if not isinstance(text, str) or not text.strip():
-        raise TwelvefoldError(f"task {spec.name!r} needs a text, got {text!r}")
-    if len(text) > MAX_CHARACTERS:
-        raise TwelvefoldError(f"a text has at most {MAX_CHARACTERS:,} characters, got {len(text):,}")
+    count = len(request.pictures)
+    check_text(request.text, spec.name)
     if spec.family == "retrieval":
         if not count:
             raise TwelvefoldError(f"task {spec.name!r} searches among pictures, got none")
     elif count != spec.pairs:
         raise TwelvefoldError(f"task {spec.name!r} looks at {spec.pairs} picture{'s'[: spec.pairs - 1]}, got {count}")
-    if request.top < 1:
-        raise TwelvefoldError(f"top is how many answers to give, at least 1, got {request.top}")
+    check_top(request.top)
     if request.boxes_px and spec.family != "grounding":
         raise TwelvefoldError(f"task {spec.name!r} points at nothing, so it takes no boxes")
+
+
+def check_text(text: str, task: str) -> None:
+    """Raises: TwelvefoldError where it is no text, blank or too long."""
+    if not isinstance(text, str) or not text.strip():
+        raise TwelvefoldError(f"task {task!r} needs a text, got {text!r}"[:300])
+    if len(text) > MAX_CHARACTERS:
+        raise TwelvefoldError(f"a text has at most {MAX_CHARACTERS:,} characters, got {len(text):,}")
+
+
+def check_top(top: int) -> None:
+    """Raises: TwelvefoldError where it is below 1."""
+    if top < 1:
+        raise TwelvefoldError(f"top is how many answers to give, at least 1, got {top}")
 
 
 def candidates(request: Request) -> tuple[Box, ...]:

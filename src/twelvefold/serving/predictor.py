@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 
+from twelvefold.batches.regions import RegionSource
 from twelvefold.batches.text import Tokens
 from twelvefold.model import Model
 from twelvefold.model.card import DetectorCard
 from twelvefold.schema import Box, Regions, TaskSpec, TwelvefoldError, closest
 from twelvefold.serving.answering import Asked, Work, answer, regions_of
 from twelvefold.serving.asking import Request, check, choose_task, dialogue_text, example
+from twelvefold.serving.index import Index
 from twelvefold.serving.pictures import Picture, Source, picture
 from twelvefold.serving.prediction import Prediction
 from twelvefold.serving.sharing import Shared
@@ -75,7 +77,11 @@ class Predictor(Shared):
             Asked(request, spec, example(request, given, str(i)), pieces)
             for i, (request, spec, given, pieces) in enumerate(zip(requests, specs, boxes, ids, strict=True))
         ]
-        return answer(Work(self.network, self.device, self._tokens, self.about.temperatures, source), asked)
+        return answer(self.work(source), asked)
+
+    def work(self, source: RegionSource) -> Work:
+        """What batches are answered from, with such regions."""
+        return Work(self.network, self.device, self._tokens, self.about.temperatures, source)
 
     def see(self, pictures: Sequence[Picture]) -> list[Regions]:
         """What the detector finds in each picture, best first; kept for the next question about it."""
@@ -117,6 +123,15 @@ class Predictor(Shared):
         texts = [text] if isinstance(text, str) else list(text)
         found = self.answer([Request(task, pool, one, top=top, explain=explain) for one in texts])
         return found[0] if isinstance(text, str) else found
+
+    def index(self, images: Sequence[Source] = (), *, names: Sequence[str] | None = None) -> Index:
+        """Pictures to search by text again and again, each looked at once. ``names``: a path is its own.
+
+        Raises: TwelvefoldError where a name is missing or taken, or a picture can't be opened.
+        """
+        index = Index(self)
+        index.add(images, names=names)
+        return index
 
     def point(
         self,
