@@ -18,6 +18,8 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 import twelvefold
+from twelvefold.serving.asking import Request
+from twelvefold.serving.pictures import picture
 from twelvefold.serving.samples import sample
 from twelvefold.store import files
 
@@ -38,19 +40,20 @@ def save(name: str, image: Image.Image, colours: int = COLOURS) -> None:
 
 def answers() -> None:
     """A box and an answer, on the picture."""
-    model = twelvefold.load()
-    save("point.png", model.point(sample(PICTURE).path, PHRASE).draw())
-    save("ask.png", model.ask(sample(PICTURE).path, QUESTION).draw())
+    shown = (picture(sample(PICTURE).path),)
+    requests = [Request("refcoco", shown, PHRASE), Request("vqav2", shown, QUESTION)]
+    pointed, answered = twelvefold.load().answer(requests)
+    save("point.png", pointed.draw())
+    save("ask.png", answered.draw())
 
 
 def page(chromium: str) -> None:
     """The page with a phrase pointed at."""
     command = [sys.executable, "-m", "twelvefold", "serve", "--port", "0", "--set", "log_level=warning"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, sync_playwright() as playwright:
-        lines = server.stdout or []
-        address = next(line.split()[0] for line in lines if line.startswith("http://"))
+        address = next(line.split()[0] for line in server.stdout or () if line.startswith("http://"))
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        window = browser.new_page(viewport={"width": 1180, "height": 860})
+        window = browser.new_page(viewport={"width": 1180, "height": 820})
         window.goto(address)
         window.get_by_role("button", name=f"Sample {PICTURE}").click()
         window.get_by_role("tab", name="Point at").click()
