@@ -18,7 +18,7 @@ from twelvefold.results import predictions
 from twelvefold.results import scores as score_files
 from twelvefold.results.paper import ALL_TASKS
 from twelvefold.results.predictions import Line
-from twelvefold.results.scores import BlindScore, BlindScores, KindScore, Scores, TaskScore
+from twelvefold.results.scores import Bin, BlindScore, BlindScores, KindScore, Reliability, Scores, TaskScore
 from twelvefold.schema import (
     Box,
     Candidate,
@@ -45,6 +45,7 @@ TEXT = {"answers": "What is <b>it</b>?", "retrieval": "<script>alert(1)</script>
 BOXES: tuple[Box, ...] = ((10, 20, 60, 80), (70, 20, 120, 90))
 EXAMPLES = 6
 PICTURES = "world/images/coco/train2014"
+SURE = Reliability(1.75, 3.25, 12.5, (Bin(0.25, 0.2, 3), Bin(0.75, 0.8, 3)), (Bin(0.9, 0.5, 6),))
 VOID = ("meta", "img", "path", "rect", "use", "circle", "col")
 
 
@@ -99,7 +100,7 @@ def write_run(run: Path) -> None:
     files.write_json(run / "stages.json", {"world": 1.0, "train": 120.0})
     kinds = {"left": KindScore(40.0, 3), "right": KindScore(60.0, 3)}
     tasks = {
-        task.name: TaskScore(task.metric, "test", 60.0 + n, 6, (55.0 + n, 65.0 + n), kinds, {"consistency": 9.5})
+        task.name: TaskScore(task.metric, "test", 60.0 + n, 6, (55.0 + n, 65.0 + n), kinds, {"consistency": 9.5}, SURE)
         for n, task in enumerate(specs)
     }
     score_files.write(run / "scores.json", Scores(tasks, "latest", 3.0, 1.5))
@@ -206,6 +207,25 @@ def test_json_has_what_programs_expect(made: Path) -> None:
     assert said["tasks"]["gqa"]["by_kind"]["left"] == {"score": 40.0, "n": 3}
 
 
+def test_confidence_is_shown_before_and_after(made: Path, page: Elements) -> None:
+    plots = [attributes for name, attributes, _ in page.all if attributes.get("class") == "confidence-plot"]
+    assert len(plots) == len(datasets.NAMES)
+    assert plots[0]["aria-label"] == "VQAv2: expected calibration error 3.2 points, 12.5 without a temperature"
+    lines = [attributes["d"] for name, attributes, _ in page.all if name == "path" and "class" in attributes]
+    assert "M25 80L75 20" in lines
+    assert "M90 50h0" in lines
+    said = files.read_json(made / "report.json")["tasks"]["gqa"]["reliability"]
+    assert (said["temperature"], said["error"], said["error_raw"]) == (1.75, 3.25, 12.5)
+
+
+def unsure(run: Path) -> None:
+    """Scores as they were before confidence was measured."""
+    old = files.read_json(run / "scores.json")
+    for task in old["tasks"].values():
+        del task["reliability"]
+    files.write_json(run / "scores.json", old)
+
+
 def test_the_page_needs_nothing_from_outside(html: str, page: Elements) -> None:
     assert "://" not in html
     assert not re.search(r"url\(|@import|<script|<link|<iframe", html)
@@ -303,6 +323,7 @@ def tear(run: Path) -> None:
         (remove(f"{PICTURES}/COCO_train2014_000000000001.jpg"), "The picture coco/1 is not in the data folder."),
         (remove("predictions/gqa.jsonl"), "No predictions of this task were kept."),
         (remove("recipe.toml"), "holds no recipe.toml"),
+        (unsure, "confidence can be believed was not measured when this run was evaluated."),
         (
             remove("stages.json", "blind.json", "events.jsonl", "prepared", "world", "recipe.toml"),
             "12 tasks, one model",
@@ -312,7 +333,18 @@ def tear(run: Path) -> None:
             "be read",
         ),
     ],
-    ids=["blind", "events", "prepared", "world", "picture", "predictions", "recipe", "everything", "torn"],
+    ids=[
+        "blind",
+        "events",
+        "prepared",
+        "world",
+        "picture",
+        "predictions",
+        "recipe",
+        "confidence",
+        "everything",
+        "torn",
+    ],
 )
 def test_what_is_missing_is_said_and_the_rest_is_there(run: Path, spoil: Callable[[Path], Any], sentence: str) -> None:
     spoil(run)

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twelvefold.results.scores import Bin
+
 POINTS = 100
 """Points kept of a curve, and marks of a timeline: more can't be told apart on a page."""
 
@@ -164,6 +166,12 @@ def _curve(points: Sequence[tuple[float, float]], iterations: int, top: float) -
     places = [(_share(at, iterations), round(100.0 - 100.0 * value / top, 2)) for at, value in points]
     path = "M" + "L".join(f"{x:g} {y:g}" for x, y in places)
     return Curve(path if len(places) > 1 else path + "h0", places[-1], top)
+
+
+def reliability_path(bins: Sequence[Bin]) -> str:
+    """Bins as a line in a plot of score over confidence, both from 0 to 1."""
+    path = "M" + "L".join(f"{100 * one.confidence:.4g} {100 - 100 * one.score:.4g}" for one in bins)
+    return path if len(bins) > 1 else path + "h0"
 
 
 def _share(at: float, iterations: int) -> float:

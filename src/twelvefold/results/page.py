@@ -9,7 +9,7 @@ from typing import Any
 
 from twelvefold.results import paper
 from twelvefold.results.examples import Shown
-from twelvefold.results.figures import Course
+from twelvefold.results.figures import Course, reliability_path
 from twelvefold.results.scores import KindScore
 from twelvefold.results.table import Row
 from twelvefold.results.template import fill
@@ -54,6 +54,11 @@ class View:
         if not all(row.blind for row in self.rows):
             return None
         return [row.task.title for row in self.rows if not row.is_clear]
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether any task has a temperature of its own."""
+        return any(row.found.reliability and row.found.reliability.temperature != 1.0 for row in self.rows)
 
     @property
     def groups(self) -> list[tuple[str, str, list[Row]]]:
@@ -104,5 +109,6 @@ FILTERS: dict[str, Any] = {
     "duration": duration,
     "share": share,
     "called": paper.called,
+    "reliable": reliability_path,
     "kinds": kinds,
 }

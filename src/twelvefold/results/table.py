@@ -54,6 +54,7 @@ class Row:
             "paper_split": self.paper and self.paper.split,
             "by_kind": msgspec.to_builtins(found.by_kind),
             "also": found.also,
+            "reliability": msgspec.to_builtins(found.reliability),
         }
 
 
