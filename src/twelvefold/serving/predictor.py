@@ -68,7 +68,7 @@ class Predictor(Shared):
         Raises:
             TwelvefoldError: the model has no such task, or a request can't be answered; nothing is then.
         """
-        specs = [self._spec(request.task) for request in requests]
+        specs = [self.spec(request.task) for request in requests]
         for request, spec in zip(requests, specs, strict=True):
             check(request, spec)
         source, boxes = regions_of(requests, self._sight)
@@ -227,7 +227,11 @@ class Predictor(Shared):
     def _specs(self) -> Iterable[TaskSpec]:
         return self.network.tasks.values()
 
-    def _spec(self, name: str) -> TaskSpec:
+    def spec(self, name: str) -> TaskSpec:
+        """The task of that name.
+
+        Raises: TwelvefoldError where the model has none.
+        """
         if name not in self.network.tasks:
             known = ", ".join(self.network.tasks) or "none"
             raise TwelvefoldError(f"the model has no task {name!r}; it has {known}{closest(name, self.network.tasks)}")
