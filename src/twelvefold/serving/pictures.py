@@ -15,8 +15,8 @@ from PIL import Image
 from twelvefold.pictures import BROKEN, MAX_PIXELS, RGB, PictureError, converted, open_picture, upright
 from twelvefold.store.files import digest_bytes
 
-ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://|data:")
-"""How addresses begin; a drive letter is one letter."""
+ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/|data:")
+"""How addresses begin (``Path`` leaves one slash of two); a drive letter is one letter."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,8 +45,8 @@ def picture(source: Source) -> Picture:
     """
     if isinstance(source, Picture):
         return source
-    if isinstance(source, str) and ADDRESS.match(source):
-        raise PictureError(f"{source[:80]} is an address; pictures are never fetched: save it, and give the file")
+    if isinstance(source, (str, PathLike)) and ADDRESS.match(str(source)):
+        raise PictureError(f"{str(source)[:80]} is an address; pictures are never fetched: save it, and give the file")
     if isinstance(source, (str, PathLike)):
         path = Path(source)
         return of_rgb(open_picture(path), path.name)

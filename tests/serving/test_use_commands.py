@@ -1,0 +1,146 @@
+"""``twelvefold ask`` and its sisters say what the Predictor says, to people and to programs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import twelvefold
+from twelvefold.cli import main
+from twelvefold.serving.predictor import Predictor
+from twelvefold.serving.samples import sample
+
+ROOM, LEFT, RIGHT = (str(sample(name).path) for name in ("room", "left", "right"))
+BOXES = [[10.0, 10.0, 60.0, 60.0], [100.0, 100.0, 150.0, 160.0]]
+
+
+@pytest.fixture(scope="module")
+def model() -> Predictor:
+    return twelvefold.load()
+
+
+@pytest.fixture(autouse=True)
+def one_model(model: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command loads the model anew; here they share one."""
+    monkeypatch.setattr(twelvefold, "load", lambda *_, **__: model)
+
+
+@pytest.fixture
+def run(capfdbinary: pytest.CaptureFixture[bytes]) -> Any:
+    def command(*arguments: str | Path) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            main([str(one) for one in arguments])
+        said = capfdbinary.readouterr()
+        return int(left.value.code or 0), said.out.decode(), said.err.decode()
+
+    return command
+
+
+def test_each_command_answers_what_its_method_answers(run: Any, model: Predictor) -> None:
+    boxes, turns = [tuple(box) for box in BOXES], [("Is it a boot?", "Yes")]
+    asked: list[tuple[list[str], Any]] = [
+        (["ask", ROOM, "What is this?", "--task", "gqa"], model.ask(ROOM, "What is this?", task="gqa")),
+        (["point", ROOM, "the boot", "--top", "2"], model.point(ROOM, "the boot", top=2)),
+        (["entails", ROOM, "A boot is green."], model.entails(ROOM, "A boot is green.")),
+        (["compare", LEFT, RIGHT, "There are two cars."], model.compare(LEFT, RIGHT, "There are two cars.")),
+        (["choose", ROOM, "Which is red?", "--boxes", json.dumps(BOXES)], model.choose(ROOM, "Which is red?", boxes)),  # type: ignore[arg-type]
+        (["guess", ROOM, json.dumps(turns)], model.guess(ROOM, turns)),
+        (["find", "a boot", ROOM, LEFT], model.find("a boot", [ROOM, LEFT])),
+    ]
+    for arguments, prediction in asked:
+        code, out, _ = run(*arguments, "--json")
+        assert (code, json.loads(out)) == (0, json.loads(json.dumps(prediction.to_dict())))
+    code, out, _ = run("ground", ROOM, "a boot and a mushroom", "a boot", "a mushroom", "--json")
+    assert [one["text"] for one in json.loads(out)] == ["a boot", "a mushroom"]
+
+
+def test_a_person_reads_chances_and_names_and_gets_a_drawing(run: Any, model: Predictor, tmp_path: Path) -> None:
+    code, out, _ = run("ask", ROOM, "What is the color of the boot?", "--draw", tmp_path / "a.jpg")
+    best = model.ask(ROOM, "What is the color of the boot?").best  # type: ignore[union-attr]
+    assert code == 0
+    assert out.splitlines()[0].split() == [f"{best.probability:.1%}", best.name]
+    with Image.open(tmp_path / "a.jpg") as drawn:
+        assert drawn.format == "JPEG"
+    assert "room.jpg" in run("find", "a boot", ROOM, LEFT)[1]
+
+
+def test_a_folder_is_answered_line_by_line_and_what_is_no_picture_is_said(run: Any, tmp_path: Path) -> None:
+    for path in (ROOM, LEFT):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    code, out, _ = run("ask", tmp_path, "Is there a boot?", "--draw", tmp_path / "drawn")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 1
+    assert [Path(line["file"]).name for line in lines] == ["broken.jpg", "left.jpg", "room.jpg"]
+    assert ["error" in line for line in lines] == [True, False, False]
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["left.png", "room.png"]
+
+
+def test_lines_of_all_tasks_are_answered_in_their_order(run: Any, model: Predictor, tmp_path: Path) -> None:
+    asked = [
+        {"task": "nlvr2", "images": [LEFT, RIGHT], "text": "There are two cars.", "id": "a"},
+        {"task": "vqav3", "images": [ROOM], "text": "What?"},
+        {"task": "vqav2", "images": ["room.jpg"], "text": "What is this?", "top": 1},
+        {"task": "guesswhat", "images": [ROOM], "dialogue": [["Is it a boot?", "Yes"]], "boxes": BOXES},
+        {"task": "guesswhat", "images": [ROOM], "text": "a boot", "boxes": [[900, 900, 950, 950]]},
+        {"task": "vqav2", "image": ROOM},
+    ]
+    shutil.copy(ROOM, tmp_path)
+    file, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    file.write_text("\n\n".join(json.dumps(line) for line in asked) + "\n{")
+    assert run("answer", file, "--out", out)[0] == 1
+    answers = [json.loads(line) for line in out.read_text().splitlines()]
+    assert ["error" in one for one in answers] == [False, True, False, False, True, True, True]
+    assert answers[0]["id"] == "a"
+    expected = model.compare(LEFT, RIGHT, "There are two cars.").best  # type: ignore[union-attr]
+    assert answers[0]["ranked"][0]["name"] == expected.name
+    assert "did you mean 'vqav2'" in answers[1]["error"]
+    assert len(answers[2]["ranked"]) == 1
+    assert answers[3]["candidates_px"] == BOXES
+    assert "line 12" in answers[6]["error"]
+    file.write_text(json.dumps(asked[0]))
+    code, said, _ = run("answer", file)
+    assert (code, json.loads(said)["id"]) == (0, "a")
+
+
+def test_an_index_grows_is_searched_and_shrinks(run: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    assert json.loads(run("index", "add", folder, ROOM, LEFT, "--json")[1]) == {"added": 2, "pictures": 2}
+    assert json.loads(run("index", "add", folder, ROOM, RIGHT, "--json")[1]) == {"added": 1, "pictures": 3}
+    code, out, _ = run("index", "search", folder, "a boot", "--json", "--top", "2")
+    assert code == 0
+    assert len(json.loads(out)) == 2
+    assert run("index", "remove", folder, RIGHT)[0] == 0
+    code, _, err = run("index", "remove", folder, RIGHT)
+    assert (code, "no picture" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["ask", "none.jpg", "What?"], "none.jpg"),
+        (["ask", ROOM, " "], "needs a text"),
+        (["ask", ROOM, "What?", "--task", "vqa2"], "did you mean 'vqav2'"),
+        (["ask", ROOM, "What?", "--draw", "answer.txt"], "answer.txt"),
+        (["ask", "https://example.org/a.jpg", "What?"], "address"),
+        (["point", ROOM, "boot", "--top", "0"], "at least 1"),
+        (["choose", ROOM, "Which?", "--boxes", "[1]"], "expected JSON like"),
+        (["choose", ROOM, "Which?", "--boxes", "[[900, 900, 950, 950]]"], "inside the picture"),
+        (["guess", ROOM, "a boot"], "expected JSON like"),
+        (["ground", ROOM, "a boot", "a mushroom"], "does not stand in the caption"),
+        (["find", "a boot", "."], "no picture"),
+        (["answer", "none.jsonl"], "none.jsonl"),
+        (["index", "search", "none", "a boot"], "none"),
+    ],
+)
+def test_bad_input_ends_with_code_2_and_says_what(
+    run: Any, arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(*arguments)
+    assert (code, said in err) == (2, True), err
