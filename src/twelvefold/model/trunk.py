@@ -50,7 +50,8 @@ class TextEmbeddings(nn.Module):
             )
         x = self.words(self.row_of[token_ids]) + (self.positions.weight[:length] + self.segments.weight[0])
         if self.tasks is not None:
-            row = self.tasks.weight[task_row].expand(x.shape[0], 1, -1)  # len() would be a constant in an exported graph
+            # Not len(x), which would be a constant in an exported graph.
+            row = self.tasks.weight[task_row].expand(x.shape[0], 1, -1)
             x = torch.cat([x[:, :1], row, x[:, 1:]], dim=1)
             token_mask = F.pad(token_mask, (1, 0), value=True)
         return self.dropout(self.norm(x)), token_mask
