@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import BertWordPieceTokenizer
 
+from twelvefold.batches import text
 from twelvefold.batches.text import CLS, MASK, PAD, SEP, UNK, VOCABULARY, Tokens
 
 
@@ -42,3 +46,37 @@ def test_empty_and_blank_texts_have_no_ids(tokens: Tokens) -> None:
 def test_many_agrees_with_one_by_one(tokens: Tokens) -> None:
     texts = ["what color is the cat?", "", "unbelievablyunbelievable", "two dogs and a kite"]
     assert tokens.many(texts) == [tokens.ids(text) for text in texts]
+
+
+KEPT, WHOLE = Tokens(), BertWordPieceTokenizer(str(VOCABULARY), lowercase=True)
+ODD = [
+    "[MASK]",
+    "##ing",
+    "ΑΣ",
+    "İ",
+    "\u0301",
+    "e\u0301",
+    "中",
+    "\u200d",
+    "\xa0",
+    "\t",
+    "\x00",
+    "'s",
+    "a" * 101,
+    "  ",
+    "?",
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(st.text(max_size=6) | st.sampled_from([*ODD, " "]), max_size=8).map("".join), max_size=8))
+def test_ids_word_by_word_are_those_of_the_whole_text(texts: list[str]) -> None:
+    assert KEPT.many(texts) == [found.ids for found in WHOLE.encode_batch(texts, add_special_tokens=False)]
+
+
+def test_words_beyond_what_is_kept_are_looked_up_anew(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = tokens.many(["a red bus", "two dogs"])
+    monkeypatch.setattr(text, "WORDS_KEPT", 2)
+    few = Tokens()
+    assert [few.many([one])[0] for one in ("a red bus", "two dogs", "a red bus")] == [*expected, expected[0]]
+    assert len(few._known) == 3  # those of the last call alone
