@@ -149,6 +149,16 @@ def test_vg_answers_of_nothing_but_articles_are_never_right_and_empty_ones_refus
         list(vgqa.read(folder.write(), "train", bad=BAD, tail=2))
 
 
+def test_vg_one_malformed_question_is_refused_by_name_and_its_picture_keeps_the_others(folder: Any) -> None:
+    whole = ids(vgqa.read(folder.write(), "train", bad=BAD, tail=2))
+    del folder.files["vg/question_answers.json"][0]["qas"][2]["question"]
+    bad = BadRecords(skip=True)
+    left = ids(vgqa.read(folder.write(), "train", bad=bad, tail=2))
+    assert [refusal.record for refusal in bad.listed] == ["[0].qas[2]"]
+    assert len(left) == len(whole) - 1
+    assert set(left) < set(whole)
+
+
 def test_vqa_file_names_are_the_publishers(folder: Any) -> None:
     names = [p.name for p in vqav2.files(folder.write(), "train")]
     assert names == [
