@@ -175,7 +175,15 @@ def test_what_cannot_be_answered_is_refused_by_name(model: Predictor) -> None:
 def test_where_nothing_is_seen_it_answers_and_points_at_nothing_but_says_so(model: Predictor) -> None:
     empty = np.full((64, 64, 3), 255, np.uint8)
     assert len(model.see([picture(empty)])[0].boxes_px) == 0
-    assert model.ask(empty, "What is this?").best.name  # type: ignore[union-attr]
+    blind, seen = (model.ask(one, "What is this?") for one in (empty, sample("room").path))
+    assert isinstance(blind, Prediction)
+    assert isinstance(seen, Prediction)
+    assert blind.best.name
+    assert "found nothing in the picture" in " ".join(blind.notes)
+    assert "found nothing" not in " ".join(seen.notes)
+    compared = model.compare(sample("room").path, empty, "There is a boot in both pictures.")
+    assert isinstance(compared, Prediction)
+    assert "in one of the pictures" in " ".join(compared.notes)
     pointed = model.point(empty, "the boot")
     assert isinstance(pointed, Prediction)
     assert "nothing" in " ".join(pointed.notes)

@@ -35,6 +35,7 @@ POOL_AT_ONCE = 256
 """Pictures of a search that are read together: 212 MB of the paper's features."""
 
 NOTHING_SEEN = "The detector found nothing in the picture to point at; give boxes to choose from."
+UNSEEN = "The detector found nothing in {}, so the answer rests on the text more than on what is to be seen."
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +213,11 @@ def _notes(work: Work, one: Asked, ranked: Sequence[schema.Ranked]) -> list[str]
         notes.append(f"Words that the model never saw in training: {', '.join(unknown)}.")
     if not ranked:
         notes.append(NOTHING_SEEN)
+    elif one.spec.family in ("answers", "verification"):
+        empty = [not len(work.source.detected[pair.image].boxes_px) for pair in one.example.pairs]
+        if any(empty):
+            which = "the picture" if len(empty) == 1 else "either picture" if all(empty) else "one of the pictures"
+            notes.append(UNSEEN.format(which))
     return notes
 
 
