@@ -215,8 +215,9 @@ def test_no_other_module_opens_the_network() -> None:
         if opens.search(path.read_text())
     }
     ranks = "training/ranks.py"  # asks this machine for a free port, over which its own processes meet
-    hub = "hub.py"  # twelvefold.load with a name on a model hub, and push
-    assert found - {ranks, hub} == {"fetching/download.py"}
+    server = "serve.py"  # listens; it calls nobody
+    hub = {"hub.py", "serving/sharing.py"}  # twelvefold.load with a name on a model hub, and push
+    assert found - {ranks, server, *hub} == {"fetching/download.py"}
 
 
 def test_the_page_shows_commands_and_names_that_there_are() -> None:
