@@ -65,9 +65,7 @@ def samples() -> dict[str, dict[str, Any]]:
     return {one["name"]: one for one in json.loads(text)}
 
 
-@pytest.fixture(
-    scope="module"
-)  # not for the session: while Playwright runs, no test after it could start an event loop
+@pytest.fixture(scope="module")  # not the session: no test after it could start an event loop
 def browser() -> Iterator[Browser]:
     assert CHROMIUM is not None, LEFT_OUT
     with sync_playwright() as playwright:
