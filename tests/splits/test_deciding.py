@@ -112,6 +112,13 @@ def test_the_manifest_is_the_same_whatever_the_order_of_tasks_and_joins(
     assert manifest.text(decided(held, POLICIES["paper"], turned, tasks=tuple(order))) == one
 
 
+def test_of_two_reasons_the_same_is_given_whichever_key_each_names_first() -> None:
+    one, other = ImageKey("coco", "1"), ImageKey("coco", "2")
+    found = [Join(one, other, "ids", "b"), Join(other, one, "ids", "a")]
+    turned = [Join(join.other, join.one, join.evidence, join.why) for join in found]
+    assert Identity(found).why(one, other) == Identity(turned).why(one, other) == [Join(one, other, "ids", "a")]
+
+
 @settings(max_examples=40)
 @given(data, joins)
 def test_every_removed_example_has_a_reason_that_leads_to_a_protected_picture(held: Data, found: list[Join]) -> None:

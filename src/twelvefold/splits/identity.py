@@ -52,12 +52,17 @@ class Identity:
         waiting = deque([one])
         while other not in came:
             here = waiting.popleft()
-            for join in sorted(self._joins[here]):  # sorted: the order of joins can't matter
-                there = join.one if join.other == here else join.other
-                if there != one and there not in came:
-                    came[there] = Join(here, there, join.evidence, join.why)
-                    waiting.append(there)
+            # Sorted once turned: neither the order of joins nor which key a join names first can matter.
+            for step in sorted(_from(here, join) for join in self._joins[here]):
+                if step.other != one and step.other not in came:
+                    came[step.other] = step
+                    waiting.append(step.other)
         chain = [came[other]]
         while chain[-1].one != one:
             chain.append(came[chain[-1].one])
         return chain[::-1]
+
+
+def _from(here: ImageKey, join: Join) -> Join:
+    """A join turned so that it leads away from one of its keys."""
+    return Join(here, join.one if join.other == here else join.other, join.evidence, join.why)
