@@ -45,23 +45,18 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield one
 
 
-def search(server: Server, first: int, count: int = 24) -> httpx2.Response:
+def images(first: int, count: int) -> list[tuple[str, tuple[str, bytes]]]:
+    """A form's pictures, made before the clock of a test matters."""
+    return [("images", (f"{n}.png", picture(n))) for n in range(first, first + count)]
+
+
+def search(server: Server, pictures: list[tuple[str, tuple[str, bytes]]]) -> httpx2.Response:
     """A request that keeps the model busy for a while: pictures never seen before."""
-    files = [("images", (f"{n}.png", picture(n))) for n in range(first, first + count)]
-    return httpx2.post(
-        f"{server.address}/v1/find",
-        data={"text": "a dog"},
-        files=files,
-        headers=TOKEN,
-        timeout=PATIENCE,
-        trust_env=False,
-    )
+    return server.client.post("/v1/find", data={"text": "a dog"}, files=pictures, headers=TOKEN, timeout=PATIENCE)
 
 
-def look(server: Server, n: int) -> httpx2.Response:
-    return httpx2.post(
-        f"{server.address}/v1/pictures", files={"image": picture(n)}, headers=TOKEN, timeout=PATIENCE, trust_env=False
-    )
+def look(server: Server, file: bytes) -> httpx2.Response:
+    return server.client.post("/v1/pictures", files={"image": file}, headers=TOKEN, timeout=PATIENCE)
 
 
 def test_a_token_opens_what_is_protected(narrow: Server) -> None:
@@ -78,8 +73,9 @@ def test_a_token_opens_what_is_protected(narrow: Server) -> None:
 
 def test_overload_is_503_and_memory_stays_flat(narrow: Server) -> None:
     def wave(first: int) -> Counter[int]:
+        made = [picture(n) for n in range(first, first + 40)]
         with ThreadPoolExecutor(20) as clients:
-            answers = list(clients.map(lambda n: look(narrow, n), range(first, first + 40)))
+            answers = list(clients.map(lambda file: look(narrow, file), made))
         for one in answers:
             if one.status_code == 503:
                 assert int(one.headers["retry-after"]) >= 1
@@ -97,13 +93,13 @@ def test_overload_is_503_and_memory_stays_flat(narrow: Server) -> None:
     size, batches = (narrow.figure(f"twelvefold_batch_size_{part}", TOKEN) for part in ("sum", "count"))
     assert batches < size <= 2 * batches  # in twos, as set
     assert size == statuses[200]
-    assert look(narrow, 3000).status_code == 200
+    assert look(narrow, picture(3000)).status_code == 200
 
 
 def test_clients_that_leave_cost_nothing(narrow: Server) -> None:
     before = {name: narrow.figure(f"twelvefold_{name}", TOKEN) for name in ("abandoned_total", "batch_size_sum")}
     with ThreadPoolExecutor(1) as busy:
-        searching = busy.submit(search, narrow, 4000, 32)
+        searching = busy.submit(search, narrow, images(4000, 32))
         until(lambda: narrow.figure("twelvefold_batch_size_sum", TOKEN) > before["batch_size_sum"])
         host, port = narrow.address.removeprefix("http://").split(":")
         leaving = []
@@ -134,9 +130,11 @@ def test_no_picture_is_written_to_disk(narrow: Server) -> None:
 
 
 def test_a_server_that_is_stopped_answers_what_is_under_way(narrow: Server) -> None:
+    made = [images(100 * n, 32) for n in range(6)]
     with ThreadPoolExecutor(6) as clients:
-        asked = [clients.submit(search, narrow, 100 * n, 12) for n in range(6)]
-        until(lambda: narrow.figure("twelvefold_requests_in_flight", TOKEN) == 6)
+        asked = [clients.submit(search, narrow, pictures) for pictures in made]
+        flying = "twelvefold_requests_in_flight"
+        until(lambda: narrow.figure(flying, TOKEN) + sum(one.done() for one in asked) >= 6)  # all have arrived
         narrow.process.send_signal(signal.SIGTERM)
         assert sum(not one.done() for one in asked) >= 3
         assert [one.result().status_code for one in asked] == [200] * 6
