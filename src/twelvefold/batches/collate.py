@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from twelvefold import boxes, families
 from twelvefold.batches.regions import RegionSource, Rows
 from twelvefold.batches.text import CLS, PAD, SEP
-from twelvefold.schema import Batch, Example, HeadSpec, TaskSpec, TwelvefoldError
+from twelvefold.schema import Batch, Example, HeadSpec, ImageKey, Pair, TaskSpec, TwelvefoldError
 
 TokenIds = Sequence[int] | NDArray[np.int32]
 """One text's word pieces, uncut and without special pieces."""
@@ -51,6 +51,12 @@ def collate(
         target=None if target is None else torch.from_numpy(target),
         **{name: torch.from_numpy(array) for name, array in images.items()},
     )
+
+
+def pictures_alone(keys: Sequence[ImageKey], features: RegionSource, task: TaskSpec, head: HeadSpec) -> Batch:
+    """A batch of pictures without texts, an example each: what captions are searched in."""
+    examples = [Example(str(key), (Pair(key, ""),), None) for key in keys]
+    return collate(examples, [[] for _ in keys], features, task, head)
 
 
 def pad_tokens(token_ids: Sequence[TokenIds], max_tokens: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

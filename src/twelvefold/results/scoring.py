@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twelvefold import boxes, families
-from twelvefold.batches.collate import collate
+from twelvefold.batches.collate import pictures_alone
 from twelvefold.batches.tasks import TaskBatches, spread
 from twelvefold.families import answers, retrieval, verification
 from twelvefold.results.intervals import RESAMPLES, bootstrap95
 from twelvefold.results.predictions import Line
 from twelvefold.results.reliability import reliability
 from twelvefold.results.scores import KindScore, Reliability, TaskScore
-from twelvefold.schema import ONLY_ENTAILED, Batch, Example, Pair, Prediction, TargetBox, TaskSpec
+from twelvefold.schema import ONLY_ENTAILED, Batch, Example, Prediction, TargetBox, TaskSpec
 
 CAPTIONS_AT_ONCE = 4
 """Captions scored together against the whole pool; four keep 200 pictures at about a thousand rows."""
@@ -147,8 +147,7 @@ def _search(answerer: Answerer, data: TaskBatches, max_examples: int, pool: int,
     keys = keys[:pool] if pool else keys
     captions = np.flatnonzero(of_example < len(keys))
     chosen: list[int] = captions[spread(len(captions), max_examples)].tolist()
-    pictures = [Example(str(key), (Pair(key, ""),), None) for key in keys]
-    images = collate(pictures, [[] for _ in pictures], data.source, data.task, data.head)
+    images = pictures_alone(keys, data.source, data.task, data.head)
     outcome = Outcome(data.task, temperature=temperature)
     ranks: list[Tensor] = []
     names = [str(key) for key in keys]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from twelvefold import families, schema
-from twelvefold.batches.collate import collate
+from twelvefold.batches.collate import collate, pictures_alone
 from twelvefold.batches.regions import RegionSource
 from twelvefold.batches.text import Tokens
 from twelvefold.families import retrieval
@@ -178,9 +178,7 @@ def alignments(work: Work, captions: Sequence[Asked], pictures: Sequence[Picture
     """(captions, pictures): how well each text goes with each picture. Paper: Eq. 2."""
     spec = captions[0].spec
     texts = [Asked(one.request, spec, _of(one.request.pictures[0], one.request.text), one.ids) for one in captions]
-    images = collate(
-        [_of(picture, "") for picture in pictures], [[] for _ in pictures], work.source, spec, work.head(spec)
-    )
+    images = pictures_alone([key(picture) for picture in pictures], work.source, spec, work.head(spec))
     return work.network.alignments(work.batch(texts), on(work.device, images)).cpu()
 
 

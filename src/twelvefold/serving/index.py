@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, overload
 import torch
 from torch import Tensor
 
-from twelvefold.batches.collate import collate
+from twelvefold.batches.collate import pictures_alone
 from twelvefold.batches.regions import RegionSource
 from twelvefold.families import retrieval
 from twelvefold.model.model import ImageStream
@@ -217,9 +217,8 @@ class Index:
         if place in self._streams:
             return self._streams[place]
         keys = list(self._keys.values())[start : start + BLOCK]
-        examples = [Example(str(key), (Pair(key, ""),), None) for key in keys]
-        batch = on(work.device, collate(examples, [[] for _ in keys], work.source, spec, work.head(spec)))
-        stream = work.network.read_images(batch)
+        batch = pictures_alone(keys, work.source, spec, work.head(spec))
+        stream = work.network.read_images(on(work.device, batch))
         if sum(_bytes(kept.states) for kept in self._streams.values()) + _bytes(stream.states) <= self._kept_bytes:
             self._streams[place] = stream
         return stream

@@ -22,7 +22,7 @@ from twelvefold.model import tensor_files
 from twelvefold.pictures import RGB
 from twelvefold.schema import Regions, TwelvefoldError, closest
 from twelvefold.store.files import digest_file, digest_value
-from twelvefold.vision.region_detector import CPU, Looked, one_by_one
+from twelvefold.vision.region_detector import CPU, Looked, differences, one_by_one
 
 EPSILON = {
     "fasterrcnn_resnet50_fpn": 0.0,
@@ -33,7 +33,6 @@ EPSILON = {
 """The detectors by torchvision's names, and what each adds to its normalisation's variance with its COCO weights."""
 REGIONS = 100
 """torchvision's own limit of detections."""
-TOLD = 8
 
 
 class CocoDetector:
@@ -115,16 +114,7 @@ def model_of(name: str, tensors: Mapping[str, Tensor], where: str) -> Any:
             module.eps = EPSILON[name]
     wanted = model.state_dict()
     counters = {key for key in wanted if key.endswith("num_batches_tracked")}  # frozen normalisation keeps none
-    missing = [key for key in wanted if key not in tensors and key not in counters]
-    unknown = [f"{key}{closest(key, missing)}" for key in tensors if key not in wanted]
-    shapes = [
-        f"{key} {tuple(tensors[key].shape)} instead of {tuple(wanted[key].shape)}"
-        for key in wanted
-        if key in tensors and tensors[key].shape != wanted[key].shape
-    ]
-    told = (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
-    problems = [f"{len(names)} {what}: {', '.join(names[:TOLD])}" for what, names in told if names]
-    if problems:
+    if problems := differences(wanted, tensors, optional=counters):
         raise TwelvefoldError(f"{where} holds no weights of {name}: {'; '.join(problems)}")
     model.load_state_dict(dict(tensors), strict=False)
     return model

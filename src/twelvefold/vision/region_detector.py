@@ -5,15 +5,16 @@ An adapter needs to inherit nothing. Paper: section 3, "the set of image regions
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from twelvefold.pictures import RGB
-from twelvefold.schema import Regions, TwelvefoldError
+from twelvefold.schema import Regions, TwelvefoldError, closest
 from twelvefold.vision.pictures import to_rgb
 
 
@@ -45,6 +46,8 @@ class RegionDetector(Protocol):
 
 
 CPU = torch.device("cpu")
+TOLD = 8
+"""Tensors named of each kind of difference between a file and a network."""
 Looked = tuple[Regions, Regions]
 """Of one picture: the regions found, best first, and the regions at the given boxes, in their order."""
 
@@ -83,3 +86,17 @@ def _checked(boxes: NDArray[np.floating]) -> NDArray[np.float32]:
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
         raise TwelvefoldError(f"given boxes are (n, 4) finite numbers x1, y1, x2, y2, got {boxes.shape}: {boxes}")
     return boxes
+
+
+def differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], optional: Collection[str] = ()) -> list[str]:
+    """What keeps a file's tensors from being a network's: missing, unknown and mis-shaped ones, the first few by name.
+    ``optional``: may be missing."""
+    missing = [name for name in wanted if name not in found and name not in optional]
+    unknown = [f"{name}{closest(name, missing)}" for name in found if name not in wanted]
+    shapes = [
+        f"{name} {tuple(found[name].shape)} instead of {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in found and found[name].shape != wanted[name].shape
+    ]
+    parts = (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
+    return [f"{len(names)} {what}: {', '.join(names[:TOLD])}" for what, names in parts if names]

@@ -25,9 +25,9 @@ from torch.nn import functional
 from twelvefold import boxes as geometry
 from twelvefold.model import tensor_files
 from twelvefold.pictures import RGB
-from twelvefold.schema import Regions, TwelvefoldError, closest
+from twelvefold.schema import Regions, TwelvefoldError
 from twelvefold.store.files import digest_file, digest_value
-from twelvefold.vision.region_detector import CPU, Looked, one_by_one
+from twelvefold.vision.region_detector import CPU, Looked, differences, one_by_one
 from twelvefold.vision.selection import select
 from twelvefold.vision.x152_network import Sizes, X152Network, pool
 from twelvefold.vision.x152_pictures import prepared, scale_of, size_of
@@ -40,8 +40,6 @@ Fc6 = Literal["after_relu", "before_relu"]
 SET_ASIDE = ("roi_heads.mask.", "roi_heads.box.predictor.attr_", "roi_heads.box.predictor.cls_embed.")
 """Names of tensors that a file may hold beside the network's: heads for masks and attributes, which extraction leaves
 out."""
-TOLD = 8
-"""So many names of each kind stand in an error."""
 
 
 class X152:
@@ -159,7 +157,7 @@ def network_of(tensors: Mapping[str, Tensor], where: str, sizes: Sizes | None = 
         state.setdefault(f"rpn.anchor_generator.cell_anchors.{level}", base_anchors(stride, size))
     wanted = network.state_dict()
     state = {name: tensor for name, tensor in state.items() if name in wanted or not name.startswith(SET_ASIDE)}
-    problems = _differences(wanted, state)
+    problems = differences(wanted, state)
     if problems:
         raise TwelvefoldError(
             f"{where} is no file of the X-152 detector: {'; '.join(problems)}. Expected are maskrcnn-benchmark's "
@@ -191,15 +189,3 @@ def sizes_of(state: Mapping[str, Tensor]) -> Sizes:
         hidden=shown["hidden"][1],
         classes=shown["hidden"][0],
     )
-
-
-def _differences(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    missing = [name for name in wanted if name not in state]
-    unknown = [f"{name}{closest(name, missing)}" for name in state if name not in wanted]
-    shapes = [
-        f"{name} {tuple(state[name].shape)} instead of {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in state and state[name].shape != wanted[name].shape
-    ]
-    parts = (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
-    return [f"{len(names)} {what}: {', '.join(names[:TOLD])}" for what, names in parts if names]
