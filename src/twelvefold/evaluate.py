@@ -60,7 +60,6 @@ def evaluate(
     if recipe.pretraining is not None:
         raise TwelvefoldError(f"{run} was pretrained and has no tasks to score; what it learnt: {run}/pretraining.json")
     chosen = _chosen(recipe, tasks)
-    temperatures = card.read(folder).temperatures
     # Families that take longest start first, so that no process is left with one of them at the end.
     order = sorted(chosen, key=lambda spec: spec.family not in COSTLY)
     found = per_task(
@@ -71,14 +70,7 @@ def evaluate(
         },
         kind=TaskScore,
         folder=run / "scores" / split,
-        made_from=made_from(
-            prepared,
-            regions,
-            files.digest_file(folder / "model.safetensors"),
-            recipe.evaluation.max_examples,
-            recipe.evaluation.pool,
-            *([files.digest_value(temperatures)] if temperatures else []),
-        ),
+        made_from=_scores_made_from(folder, prepared, regions, recipe.evaluation),
         processes=processes,
         what=f"tasks scored on {split}",
     )
@@ -92,6 +84,19 @@ def evaluate(
     if not tasks:
         score_files.write(run / ("scores.json" if split == "test" else f"scores-{split}.json"), scores)
     return scores
+
+
+def _scores_made_from(checkpoint: Path, prepared: Path, regions: Path, limits: EvaluationChoice) -> str:
+    """What scores depend on: where nothing of it changed, a task is not scored again."""
+    temperatures = card.read(checkpoint).temperatures
+    return made_from(
+        prepared,
+        regions,
+        files.digest_file(checkpoint / "model.safetensors"),
+        limits.max_examples,
+        limits.pool,
+        *([files.digest_value(temperatures)] if temperatures else []),
+    )
 
 
 def score_one(

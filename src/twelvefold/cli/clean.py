@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from rich.table import Table
 
-from twelvefold.cli.output import Json, out_console, say
+from twelvefold.cli.output import SHOWN, Json, out_console, say, unreadable
 
 DataFolder = Annotated[Path, Parameter(help="A data folder; docs/design.md shows the layout.")]
 Tasks = Annotated[
@@ -22,9 +22,6 @@ Lists = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")
 Recipe = Annotated[str, Parameter(help="Take tasks and reader options from this recipe.")]
 Processes = Annotated[int, Parameter(help="Processes that share the reading.")]
 SkipBad = Annotated[bool, Parameter(help="Pass over malformed records instead of stopping at the first.", negative="")]
-
-SHOWN = 20
-"""Unreadable pictures and malformed records printed; the JSON has all."""
 
 app = App(name="clean")
 
@@ -81,9 +78,8 @@ def clean_run(
     )
     if not json:
         out_console.print(summary.table())
-    unread = [f"unreadable: {key}: {reason}" for key, reason in summary.unreadable.items()]
     text = f"{summary.manifest}\npolicy {summary.policy}, digest {summary.digest}"
-    say(summary, json, "\n".join([text, *summary.hidden, *unread[:SHOWN], *summary.problems[:SHOWN]]))
+    say(summary, json, "\n".join([text, *summary.hidden, *unreadable(summary.unreadable), *summary.problems[:SHOWN]]))
     return 1 if summary.unreadable or summary.problems else 0
 
 

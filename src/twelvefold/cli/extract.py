@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from twelvefold.cli.output import Json, say
+from twelvefold.cli.output import Json, say, unreadable
 
 
 def extract(
@@ -87,6 +87,5 @@ def extract(
     )
     rate = f", {summary.pictures_per_second:.3g} pictures/s" if summary.looked_at else ", already there"
     text = f"{out}: {summary.pictures:,} pictures, {summary.regions:,} regions, {summary.given_regions:,} given{rate}"
-    unreadable = [f"unreadable: {key}: {reason}" for key, reason in summary.unreadable.items()]
-    say(summary, json, "\n".join([text, *unreadable[:20]]))
+    say(summary, json, "\n".join([text, *unreadable(summary.unreadable)]))
     return 1 if summary.unreadable else 0

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from twelvefold.cli.output import Json, say
+from twelvefold.cli.output import SHOWN, Json, say
 from twelvefold.foreign.record import Boxes, Format
 
 if TYPE_CHECKING:
     from twelvefold.features import ImportSummary
 
-SHOWN = 20
-"""So many problems are shown to a person; JSON has all."""
 FORMAT = "What SOURCE is, where it can't be told."
 BOXES = "How SOURCE writes boxes, where it is not as its format has it."
 SIZES = "A table of picture sizes for VinVL's features, where none lies beside them."

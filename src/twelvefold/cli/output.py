@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -12,6 +13,15 @@ from rich.console import Console
 Json = Annotated[bool, Parameter(help="Print what came of it as JSON.", negative="")]
 
 out_console = Console()
+
+
+SHOWN = 20
+"""Lines of a long list that a person is shown; the JSON has all."""
+
+
+def unreadable(pictures: Mapping[Any, str]) -> list[str]:
+    """A line for each of the first pictures that could not be read, with the reason."""
+    return [f"unreadable: {key}: {reason}" for key, reason in pictures.items()][:SHOWN]
 
 
 def say(summary: Any, as_json: bool, text: str) -> None:

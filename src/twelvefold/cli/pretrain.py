@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from twelvefold.cli.output import Json, say
-from twelvefold.cli.runs import PREPARED, REGIONS, Initial, Prepared, RecipeName, Regions, Run, recipe_of
+from twelvefold.cli.runs import PREPARED, REGIONS, Initial, Prepared, RecipeName, Regions, Run, recipe_of, trained
 
 
 def pretrain(
@@ -84,6 +84,5 @@ def finetune(
     summary = work(
         start, task, out, prepared=prepared, regions=regions, recipe=chosen, epochs=epochs, lr_factor=lr_factor
     )
-    validated = "  ".join(f"{name} {100 * score:.1f}" for name, score in summary.scores.items())
-    say(summary, json, f"{summary.run}: {summary.iterations} iterations in {summary.seconds:.0f} s\n{validated}")
+    say(summary, json, trained(summary))
     return 0

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from rich.table import Table
 
-from twelvefold.cli.output import Json, out_console, say
+from twelvefold.cli.output import SHOWN, Json, out_console, say, unreadable
 from twelvefold.schema import Split, TwelvefoldError
 
 if TYPE_CHECKING:
     from twelvefold.training.recipe import Recipe
+    from twelvefold.training.runs import TrainSummary
 
 PREPARED, REGIONS = "What `twelvefold prepare` left", "What `twelvefold extract` left"
 Prepared = Annotated[Path | None, Parameter(help=f"{PREPARED}; RUN/prepared where left out.")]
@@ -131,8 +132,8 @@ def prepare(
     if not json:
         out_console.print(summary.table())
     cleaned = [f"cleaned by policy {summary.policy}, digest {summary.clean_digest}"] if summary.clean_digest else []
-    unread = [f"unreadable: {key}: {reason}" for key, reason in summary.unreadable.items()]
-    say(summary, json, "\n".join([*cleaned, *summary.hidden, *unread[:20], *summary.problems[:20]]))
+    lines = [*cleaned, *summary.hidden, *unreadable(summary.unreadable), *summary.problems[:SHOWN]]
+    say(summary, json, "\n".join(lines))
     return 1 if summary.problems or summary.unreadable else 0
 
 
@@ -163,8 +164,7 @@ def train(
     if chosen.pretraining is not None:
         raise TwelvefoldError(f"recipe {chosen.name} pretrains: use `twelvefold pretrain`")
     summary = work(chosen, prepared, regions, run, resume=resume)
-    validated = "  ".join(f"{name} {100 * score:.1f}" for name, score in summary.scores.items())
-    say(summary, json, f"{summary.run}: {summary.iterations} iterations in {summary.seconds:.0f} s\n{validated}")
+    say(summary, json, trained(summary))
     return 0
 
 
@@ -319,6 +319,12 @@ def recipes(name: str = "", *, whole: bool = False, json: Json = False) -> int:
         return 0
     say(recipe_of(name) if name else shipped(), json, "\n".join(shipped()))
     return 0
+
+
+def trained(summary: TrainSummary) -> str:
+    """How long a training took, and its latest validation scores in percent."""
+    validated = "  ".join(f"{name} {100 * score:.1f}" for name, score in summary.scores.items())
+    return f"{summary.run}: {summary.iterations} iterations in {summary.seconds:.0f} s\n{validated}"
 
 
 def recipe_of(name: str, initial: Path | None = None) -> Recipe:

@@ -8,14 +8,11 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from twelvefold.cli.output import Json, say
+from twelvefold.cli.output import SHOWN, Json, say
 from twelvefold.schema import TwelvefoldError
 
 Lists = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")]
 Off = Annotated[bool, Parameter(negative="")]
-
-SHOWN = 20
-"""Names printed of a long list; the JSON has all."""
 
 app = App(name="weights", help="Take over published weights, give ours back under official names.")
 

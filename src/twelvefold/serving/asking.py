@@ -80,6 +80,13 @@ def check_text(text: str, task: str) -> None:
         raise TwelvefoldError(f"a text has at most {MAX_CHARACTERS:,} characters, got {len(text):,}")
 
 
+def check_phrases(phrases: Iterable[str], caption: str) -> None:
+    """Raises: TwelvefoldError where one does not stand in the caption."""
+    for phrase in phrases:
+        if phrase.lower() not in caption.lower():
+            raise TwelvefoldError(f"the phrase {phrase[:100]!r} does not stand in the caption {caption[:200]!r}")
+
+
 def check_top(top: int) -> None:
     """Raises: TwelvefoldError where it is below 1."""
     if top < 1:

@@ -18,7 +18,7 @@ from twelvefold.model import Model
 from twelvefold.model.card import DetectorCard
 from twelvefold.schema import Box, Regions, TaskSpec, TwelvefoldError, closest
 from twelvefold.serving.answering import Asked, Work, answer, regions_of
-from twelvefold.serving.asking import Request, check, choose_task, dialogue_text, example
+from twelvefold.serving.asking import Request, check, check_phrases, choose_task, dialogue_text, example
 from twelvefold.serving.index import Index
 from twelvefold.serving.pictures import Picture, Source, picture
 from twelvefold.serving.prediction import Prediction
@@ -216,9 +216,7 @@ class Predictor(Shared):
         Raises:
             TwelvefoldError: a phrase does not stand in the caption.
         """
-        for phrase in phrases:
-            if phrase.lower() not in caption.lower():
-                raise TwelvefoldError(f"the phrase {phrase!r} does not stand in the caption {caption!r}")
+        check_phrases(phrases, caption)
         seen = picture(image)
         choose_task(task, "grounding", self._specs)
         return self.answer([Request(task, (seen,), phrase, top=top, explain=explain) for phrase in phrases])

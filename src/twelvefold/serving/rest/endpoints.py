@@ -9,7 +9,7 @@ import numpy as np
 from fastapi import APIRouter, Form
 
 from twelvefold.schema import Box, FamilyName, Regions
-from twelvefold.serving.asking import Request, choose_task, dialogue_text
+from twelvefold.serving.asking import Request, check_phrases, choose_task, dialogue_text
 from twelvefold.serving.pictures import Picture
 from twelvefold.serving.prediction import Prediction
 from twelvefold.serving.rest import schemas
@@ -172,9 +172,7 @@ def _phrases(values: Sequence[object], caption: str, most: int) -> list[str]:
         raise Refusal(422, "phrases: expected a JSON list of texts, at least one, none empty")
     if len(phrases) > most:
         raise Refusal(422, f"phrases: at most {most}, got {len(phrases)}")
-    for phrase in phrases:
-        if phrase.lower() not in caption.lower():
-            raise Refusal(422, f"phrases: {phrase[:100]!r} does not stand in the caption")
+    check_phrases(phrases, caption)
     return phrases
 
 
