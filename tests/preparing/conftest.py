@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from twelvefold.prepare import PrepareSummary, prepare
 from twelvefold.schema import ImageKey, Regions
 from twelvefold.store import files
+from twelvefold.store.prepared import Prepared
 from twelvefold.store.regions import ShardWriter, finish_store
 
 MODULE = """
@@ -35,6 +38,16 @@ def vocabulary(root, *, min_count, bad, colour="red"):
     return sorted({text for text in texts if texts.count(text) >= min_count})
 """
 ASKS, FINDS = "toys.asks", "toys.finds"
+Write = Callable[..., None]
+
+
+def run(data: Path, regions: Path | None, **options: Any) -> PrepareSummary:
+    chosen: dict[str, Any] = {"tasks": [ASKS, FINDS], "min_count": 1}
+    return prepare(data, regions, data.parent / "out", **chosen | options)
+
+
+def ids(data: Path, task: str, split: Any) -> list[str]:
+    return Prepared.open(data.parent / "out").table(task, split).ids()
 
 
 @pytest.fixture

@@ -7,28 +7,16 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from twelvefold.clean import clean
-from twelvefold.prepare import PrepareSummary, prepare
 from twelvefold.schema import TwelvefoldError
 from twelvefold.splits import manifest
 from twelvefold.store import files
 from twelvefold.store.prepared import MANIFEST, Prepared
 
-ASKS, FINDS = "toys.asks", "toys.finds"
-Write = Callable[..., None]
-
-
-def run(data: Path, regions: Path | None, **options: Any) -> PrepareSummary:
-    chosen: dict[str, Any] = {"tasks": [ASKS, FINDS], "min_count": 1}
-    return prepare(data, regions, data.parent / "out", **chosen | options)
-
-
-def ids(data: Path, task: str, split: Any) -> list[str]:
-    return Prepared.open(data.parent / "out").table(task, split).ids()
+from .conftest import ASKS, FINDS, Write, ids, run
 
 
 def test_test_photographs_of_every_task_leave_train_and_val_of_every_task(data: Path, regions: Path) -> None:

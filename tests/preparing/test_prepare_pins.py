@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from twelvefold.prepare import PrepareSummary, prepare
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.prepared import Prepared
 
-ASKS, FINDS = "toys.asks", "toys.finds"
-Write = Callable[..., None]
-
-
-def run(data: Path, regions: Path | None, **options: Any) -> PrepareSummary:
-    chosen: dict[str, Any] = {"tasks": [ASKS, FINDS], "min_count": 1}
-    return prepare(data, regions, data.parent / "out", **chosen | options)
-
-
-def ids(data: Path, task: str, split: Any) -> list[str]:
-    return Prepared.open(data.parent / "out").table(task, split).ids()
+from .conftest import ASKS, FINDS, Write, ids, run
 
 
 @pytest.mark.parametrize(
