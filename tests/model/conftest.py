@@ -16,6 +16,9 @@ from twelvefold.weights import ImportSummary, import_weights
 
 Tensors = dict[str, Tensor]
 Shapes = dict[str, tuple[int, ...]]
+Official = Callable[..., Tensors]
+Bring = Callable[..., ImportSummary]
+WORDS, DECODER = "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"
 
 PUBLISHED: dict[str, Any] = {
     "attention_probs_dropout_prob": 0.1,
@@ -155,9 +158,6 @@ def tensors(sizes: dict[str, Any], kind: str, answers: tuple[int, int]) -> Tenso
     return made
 
 
-Official = Callable[..., Tensors]
-
-
 @pytest.fixture(scope="session")
 def official_tensors() -> Official:
     """``official_tensors(kind)``: a small official model; ``published=True``: one of the published size."""
@@ -193,3 +193,7 @@ def bring(official_json: Path, tmp_path: Path) -> Callable[..., ImportSummary]:
         return import_weights(name, tmp_path / "model", config=official_json, **options)
 
     return make
+
+
+def same(one: Tensors, other: Tensors) -> bool:
+    return list(one) == list(other) and all(torch.equal(one[name], other[name]) for name in one)

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from twelvefold import cli
 from twelvefold.model import Model
 from twelvefold.schema import TwelvefoldError
-from twelvefold.weights import ImportSummary, export_weights, import_weights
+from twelvefold.weights import export_weights, import_weights
 
-Tensors = dict[str, Tensor]
-Official = Callable[..., Tensors]
-WORDS, DECODER = "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"
-
-
-Bring = Callable[..., ImportSummary]
-
-
-def same(one: Tensors, other: Tensors) -> bool:
-    return list(one) == list(other) and all(torch.equal(one[name], other[name]) for name in one)
+from .conftest import DECODER, WORDS, Bring, Official, same
 
 
 @pytest.mark.parametrize("kind", ["tokens", "no tokens", "pretraining"])
