@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import get_args
 
 import numpy as np
@@ -78,6 +79,19 @@ def test_locations_are_unit_corners_and_the_share_of_the_picture() -> None:
 
 def test_clipping_moves_corners_inside() -> None:
     assert boxes.clip([-1, -1, 300, 50], 200, 100).tolist() == [0, 0, 200, 50]
+
+
+@given(
+    st.lists(st.floats(-1e3, 1e3) | st.sampled_from([float("inf"), float("nan"), 1e308]), min_size=4, max_size=4),
+    st.integers(1, 900) | st.just(math.inf),
+    st.integers(1, 900) | st.just(math.inf),
+)
+def test_one_box_moved_inside_is_the_one_of_arrays(box: list[float], width: float, height: float) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        corners = boxes.xywh_to_xyxy(box)
+    cut = boxes.clip(corners, width, height)
+    usable = np.isfinite(corners).all() and cut[2] > cut[0] and cut[3] > cut[1]
+    assert boxes.inside(box, width, height) == (tuple(cut.tolist()) if usable else None)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from twelvefold import datasets, workers
+from twelvefold import datasets, garbage, workers
 from twelvefold.audit_report import Report, as_csv, compose
 from twelvefold.datasets import images
 from twelvefold.datasets.options import reader_options
@@ -204,6 +204,7 @@ class Read:
         return {f"{self.name}, {split}": reason for split, reason in self.absent.items()}
 
 
+@garbage.seldom()
 def read_task(data: Path, name: str, options: Mapping[str, Any], *, whole: bool, skip_bad: bool) -> Read:
     """The pictures and texts of every split of a task whose files are there; ``whole``: all must be.
 

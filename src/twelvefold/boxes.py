@@ -7,10 +7,13 @@ convention is a named argument of the one IoU (``official_files`` of the publish
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from twelvefold.schema import Box
 
 Floats = NDArray[np.float64]
 
@@ -79,6 +82,17 @@ def clip(boxes_px: ArrayLike, width: float, height: float) -> Floats:
     """(..., 4): corners moved inside a picture of ``width`` x ``height`` pixels."""
     b = np.asarray(boxes_px, dtype=np.float64)
     return np.clip(b, 0.0, np.array([width, height, width, height], dtype=np.float64))
+
+
+def inside(box_xywh: Sequence[float], width: float, height: float) -> Box | None:
+    """One x, y, width, height as corners inside a picture; None where they are no finite numbers or nothing is left.
+
+    What :func:`xywh_to_xyxy` and :func:`clip` give, for readers that meet a few boxes a record: several times as fast.
+    """
+    x, y, w, h = box_xywh
+    corners, ends = (x, y, x + w, y + h), (float(width), float(height))
+    x1, y1, x2, y2 = (min(max(0.0, side), end) for side, end in zip(corners, ends * 2, strict=True))
+    return (x1, y1, x2, y2) if x2 > x1 and y2 > y1 and all(map(isfinite, corners)) else None
 
 
 def locations(boxes_px: ArrayLike, width: ArrayLike, height: ArrayLike) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from twelvefold import garbage
 from twelvefold.datasets import NAMES, Dataset, identity, load
 from twelvefold.datasets.images import FOLDERS, image_files
 from twelvefold.datasets.options import reader_options
@@ -140,6 +141,7 @@ def _task(
     return TaskHealth("incomplete" if steps else "whole", splits, steps)
 
 
+@garbage.seldom()
 def _split(
     data: Path,
     name: str,

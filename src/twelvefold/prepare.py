@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 from rich.table import Table
 
-from twelvefold import datasets, workers
+from twelvefold import datasets, garbage, workers
 from twelvefold.batches.neighbours import NEIGHBOURS, nearest
 from twelvefold.batches.text import Tokens
 from twelvefold.datasets import answers
@@ -304,6 +304,7 @@ class _Work:
         return ExampleTable.open(self.ledger.folder / made.files["table"].file)
 
 
+@garbage.seldom()
 def make_table(job: Job) -> Made:
     """Read one split of one task, keep what may be kept, and write its table."""
     ledger, bad, tally = Ledger(job.out), BadRecords(skip=job.skip_bad), Tally()
@@ -343,6 +344,7 @@ def _run(jobs: Sequence[Job], processes: int) -> Iterator[tuple[str, Made]]:
             pool.shutdown(cancel_futures=True)
 
 
+@garbage.seldom()
 def _answers(owner: Asked, data: Path, min_count: int, skip_bad: bool) -> tuple[list[str], list[str]]:
     """The answer list of its owner, and the malformed records that were left out."""
     if owner.answers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -187,5 +188,5 @@ def test_examples_of_different_size_are_refused(source: RegionSource) -> None:
 
 
 def test_withheld_labels_give_no_target(source: RegionSource) -> None:
-    batch = collate([replace(question("a", "1"), label=None)], [[1]], source, VQA, VQA_HEAD)
+    batch = collate([msgspec.structs.replace(question("a", "1"), label=None)], [[1]], source, VQA, VQA_HEAD)
     assert batch.target is None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from msgspec.structs import replace
 
 from twelvefold.datasets import load
 from twelvefold.datasets.answers import normalise

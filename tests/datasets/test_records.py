@@ -43,6 +43,21 @@ def test_skipped_records_are_listed_and_counted_and_reading_goes_on(tmp_path: Pa
     assert pets.bad.counts == {("pets", "pets.json"): 2}
 
 
+def test_a_bad_record_in_a_list_inside_a_record_leaves_its_neighbours(tmp_path: Path) -> None:
+    inner = {
+        "good": b'[{"n": 1}, {"n": 2}]',
+        "one bad": b'[{"n": 1}, {"m": 2}, {"n": 3}]',
+        "no list": b'{"n": 1}',
+    }
+    pets, read = source(tmp_path / "pets.json", b"", skip=True), {}
+    for name, raw in inner.items():
+        read[name] = [(record, item.n) for record, item in pets.several(name, msgspec.Raw(raw), Item)]
+    assert read == {"good": [("good[0]", 1), ("good[1]", 2)], "one bad": [("one bad[0]", 1), ("one bad[2]", 3)]} | {
+        "no list": []
+    }
+    assert [refusal.record for refusal in pets.bad.listed] == ["one bad[1]", "no list"]
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [

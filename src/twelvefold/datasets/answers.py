@@ -20,7 +20,7 @@ from twelvefold.schema import SoftAnswers, TwelvefoldError
 MIN_COUNT = 9
 """An answer enters the list when it is the chosen one of at least so many questions (original project: 3129 stay)."""
 
-SIGNS = ';/[]"{}()=+\\_-><@`,?!'
+SIGNS = frozenset(';/[]"{}()=+\\_-><@`,?!')
 NUMBERS = {"none": "0", "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5"}
 NUMBERS |= {"six": "6", "seven": "7", "eight": "8", "nine": "9", "ten": "10"}
 ARTICLES = frozenset(("a", "an", "the"))
@@ -55,6 +55,8 @@ def _contractions() -> dict[str, str]:
 
 
 CONTRACTIONS = _contractions()
+WORDS = CONTRACTIONS | NUMBERS | dict.fromkeys(ARTICLES, "")
+"""What becomes of a word; no word is two of these."""
 
 
 @lru_cache(maxsize=1 << 16)
@@ -65,15 +67,13 @@ def normalise(answer: str) -> str:
     makes *every* sign vanish. Only the first 32 periods are looked at.
     """
     text = tidy(answer)
-    comma_in_number = COMMA_IN_NUMBER.search(text) is not None
     out = text
-    for sign in SIGNS:
-        if sign in text:  # few are: asking first halves the time
-            vanishes = comma_in_number or f"{sign} " in text or f" {sign}" in text
-            out = out.replace(sign, "" if vanishes else " ")
-    out = PERIOD.sub("", out, count=PERIODS_AT_MOST)
-    words = (NUMBERS.get(word, word) for word in out.lower().split())
-    return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in ARTICLES)
+    for sign in SIGNS.intersection(text):
+        vanishes = f"{sign} " in text or f" {sign}" in text or COMMA_IN_NUMBER.search(text)
+        out = out.replace(sign, "" if vanishes else " ")
+    if "." in out:
+        out = PERIOD.sub("", out, count=PERIODS_AT_MOST)
+    return " ".join([said for word in out.lower().split() if (said := WORDS.get(word, word))])
 
 
 def tidy(answer: str) -> str:

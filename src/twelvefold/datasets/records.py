@@ -100,6 +100,18 @@ class Source:
         """The records of a JSON object, undecoded, by their keys."""
         return self._whole(dict[str, msgspec.Raw])
 
+    def several(self, record: str, raw: msgspec.Raw, kind: type[T]) -> Iterator[tuple[str, T]]:
+        """The records of a list inside a record: decoded together, and one by one where one of them can't be used."""
+        values: Sequence[T | None]
+        try:
+            values = msgspec.json.decode(raw, type=list[kind])  # type: ignore[valid-type]  # a type known at run time
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raws = self.decode(record, raw, list[msgspec.Raw]) or []
+            values = [self.decode(f"{record}[{i}]", each, kind) for i, each in enumerate(raws)]
+        for i, value in enumerate(values):
+            if value is not None:
+                yield f"{record}[{i}]", value
+
     def lines(self, kind: type[T]) -> Iterator[tuple[str, T]]:
         """The records of JSON lines, plain or gzipped; blank lines are no records, and a file without any is cut."""
         empty = True

@@ -41,7 +41,7 @@ KINDS = frozenset(("what", "where", "when", "who", "why", "how"))
 
 
 class ImageQuestions(msgspec.Struct, gc=False):
-    qas: list[msgspec.Raw]
+    qas: msgspec.Raw
 
 
 class Question(msgspec.Struct, gc=False):
@@ -99,8 +99,5 @@ def _targets(source: Source, listed: list[str]) -> Iterator[Found]:
 
 def _questions(source: Source) -> Iterator[Found]:
     for outer, image in source.items("", ImageQuestions):
-        for i, raw in enumerate(image.qas):
-            record = f"{outer}.qas[{i}]"
-            question = source.decode(record, raw, Question)
-            if question is not None:
-                yield record, question, None
+        for record, question in source.several(f"{outer}.qas", image.qas, Question):
+            yield record, question, None

@@ -54,7 +54,7 @@ class Question(msgspec.Struct, gc=False):
 class Picture(msgspec.Struct, gc=False):
     image_id: int
     split: str
-    qa_pairs: list[msgspec.Raw]
+    qa_pairs: msgspec.Raw
 
 
 def files(root: Path, split: Split) -> list[Path]:
@@ -92,11 +92,8 @@ def _questions(source: Source, split: Split) -> Iterator[tuple[str, int, Questio
             continue
         if picture.split != split:
             continue
-        for i, raw in enumerate(picture.qa_pairs):
-            record = f"{outer}.qa_pairs[{i}]"
-            question = source.decode(record, raw, Question)
-            if question is not None:
-                yield record, picture.image_id, question
+        for record, question in source.several(f"{outer}.qa_pairs", picture.qa_pairs, Question):
+            yield record, picture.image_id, question
 
 
 def _candidates(question: Question) -> list[int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from twelvefold import datasets, workers
+from twelvefold import datasets, garbage, workers
 from twelvefold.datasets import images
 from twelvefold.datasets.records import BadRecords, Refusal
 from twelvefold.progress import track
@@ -127,6 +127,7 @@ def protected_tests(
         return Protected({(one.task, "test"): one.pictures for one in walk_all(walks)}, identity)
 
 
+@garbage.seldom()
 def walk(job: Walk) -> Walked:
     """Read one split and say which of its examples go."""
     dataset, seen, bad = datasets.load(job.name), Fingerprint(), BadRecords(skip=job.skip_bad)

@@ -40,7 +40,9 @@ class Fingerprint:
         self._count = self._ids = self._pictures = 0
 
     def add(self, example: Example) -> None:
-        names = "\n".join([example.id, *[str(pair.image) for pair in example.pairs]])
+        names = example.id
+        for pair in example.pairs:
+            names = f"{names}\n{pair.image.source}/{pair.image.id}"
         self._count += 1
         self._ids += files.digest_number(example.id.encode())
         self._pictures += files.digest_number(names.encode())
