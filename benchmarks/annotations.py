@@ -93,7 +93,9 @@ def main() -> None:
     for task in asked.tasks:
         folder = asked.folder / task
         if not folder.exists():
-            WRITERS[task](folder / "data", Words(seed=0), asked.share)
+            shutil.rmtree(asked.folder / "half", ignore_errors=True)  # of a run that was broken off
+            WRITERS[task](asked.folder / "half" / "data", Words(seed=0), asked.share)
+            (asked.folder / "half").rename(folder)
         shutil.rmtree(folder / "out", ignore_errors=True)
         size = sum(path.stat().st_size for path in (folder / "data").rglob("*") if path.is_file())
         alone = inside("plain", folder, task)
