@@ -309,7 +309,7 @@ def assemble(
     pieces = seen_pieces(tables) if choice.word_pieces == "seen" else ()
     saved = checkpoints.latest if state else None
     model, started = first_model(recipe, specs, pieces, prepared, regions, saved)
-    teach = lesson if recipe.pretraining is None else partial(masked_lesson, recipe.pretraining, pieces)
+    teach = lesson if recipe.pretraining is None else partial(masked_lesson, recipe.pretraining, model.known_pieces)
     tasks = {spec.name: teach(recipe, spec, scales[spec.name], prepared, regions) for spec in specs}
     epochs = {name: task.train.steps_per_epoch for name, task in tasks.items()}
     iterations = choice.iterations or longest(specs, epochs)

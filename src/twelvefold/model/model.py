@@ -74,6 +74,11 @@ class Model(nn.Module):
         self.word_score = Score(config, config.text_width) if config.word_score else None
         self._start()
 
+    @property
+    def known_pieces(self) -> Sequence[int]:
+        """The word pieces with a row of their own: ``word_pieces``, or the whole vocabulary where those are none."""
+        return self.word_pieces or range(self.config.vocabulary_size)
+
     def forward(self, batch: Batch) -> Tensor:
         """Logits, float32: answers and verification (B, A), retrieval (B, K), grounding (P, R).
 

@@ -121,8 +121,7 @@ def start(model: Model, folder: Path) -> Started:
 
 def _rows(model: Model, said: Description) -> dict[str, tuple[list[int], list[int]]]:
     """Tensors whose rows stand for something by name: which rows of ours are which rows of theirs."""
-    ours, theirs = (pieces or range(model.config.vocabulary_size) for pieces in (model.word_pieces, said.word_pieces))
-    words = _shared(ours, theirs)
+    words = _shared(model.known_pieces, said.word_pieces or range(model.config.vocabulary_size))
     rows = {WORDS: words, WORDS_BIAS: words, TASKS: _shared(model.task_tokens, said.task_tokens)}
     for other in said.heads:
         head = model.head_specs.get(other.name)

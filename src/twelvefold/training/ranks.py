@@ -95,13 +95,30 @@ def reduce_gradients(parameters: Sequence[nn.Parameter], totals: Tensor, ranks: 
 def joined(device: str = "auto") -> Iterator[Ranks]:
     """This process's place among those that torchrun, or :func:`companions`, started; alone where nobody did.
 
+    On a CPU it computes in one thread meanwhile, unless ``OMP_NUM_THREADS`` says how many: cores are shared out among
+    processes. Several threads add up biases' gradients in another order each time, so only a process of one thread
+    learns the same twice.
+
     Raises:
         TwelvefoldError: a GPU is asked for and there is none, or there are more processes here than GPUs.
     """
     count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     place = device_for(device, int(os.environ.get("LOCAL_RANK", "0")))
+    threads = torch.get_num_threads()
+    if place.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    try:
+        with _group(count, place):
+            yield Ranks(rank, count, place)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _group(count: int, place: torch.device) -> Iterator[None]:
+    """The group of all ranks, where there is more than one."""
     if count == 1:
-        yield Ranks(device=place)
+        yield
         return
     dist.init_process_group(
         "nccl" if place.type == "cuda" else "gloo",
@@ -109,7 +126,7 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
         device_id=place if place.type == "cuda" else None,
     )
     try:
-        yield Ranks(rank, count, place)
+        yield
     finally:
         dist.destroy_process_group()
 
@@ -127,19 +144,15 @@ def companions(count: int, command: Sequence[str]) -> Iterator[None]:
         yield
         return
     mine = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-    threads = os.environ.get("OMP_NUM_THREADS", "1")  # cores are shared out among processes, not threads
-    environment = (
-        os.environ | mine | {"OMP_NUM_THREADS": threads, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    )
+    environment = os.environ | mine | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     children = [
         subprocess.Popen(  # noqa: S603 (our own interpreter and module)
             [sys.executable, *command], env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
         )
         for rank in range(1, count)
     ]
-    before, threads_before = dict(os.environ), torch.get_num_threads()
+    before = dict(os.environ)
     os.environ.update(mine | {"RANK": "0", "LOCAL_RANK": "0"})
-    torch.set_num_threads(int(threads))
     try:
         yield
         _wait(children)
@@ -153,7 +166,6 @@ def companions(count: int, command: Sequence[str]) -> Iterator[None]:
                 child.wait()
         os.environ.clear()
         os.environ.update(before)
-        torch.set_num_threads(threads_before)
 
 
 def _wait(children: Sequence[subprocess.Popen[bytes]]) -> None:
