@@ -21,10 +21,11 @@ def prepare_recipe(
     clean: str = "",
     manifest: Path | None = None,
     clean_digest: str = "",
+    processes: int = 0,
 ) -> PrepareSummary:
     """``prepare`` with a recipe's tasks and values; a world's own reader options where the recipe sets none.
 
-    ``clean``, ``manifest`` and ``clean_digest`` go before the recipe's own where they are given.
+    ``clean``, ``manifest``, ``clean_digest`` and ``processes`` go before the recipe's own where they are given.
     """
     options = reader_options(data, recipe.tasks, {name: recipe.choice(name).options for name in recipe.tasks})
     limits = {name: limit for name in recipe.tasks if (limit := recipe.choice(name).max_examples) is not None}
@@ -42,5 +43,5 @@ def prepare_recipe(
         skip_bad=skip_bad or recipe.data.skip_bad,
         without_regions=without_regions or recipe.data.without_regions,
         negatives=NEIGHBOURS if recipe.pretraining is None else 0,  # any other picture's caption will do there
-        processes=recipe.training.processes,
+        processes=processes or recipe.training.processes,
     )

@@ -89,6 +89,7 @@ def prepare(
     clean_digest: str = "",
     skip_bad: bool = False,
     without_regions: bool = False,
+    processes: Processes = 2,
     json: Json = False,
 ) -> int:
     """Read the official files of a recipe's tasks, clean their splits, and write memory-mapped tables.
@@ -128,6 +129,7 @@ def prepare(
         clean=clean,
         manifest=manifest,
         clean_digest=clean_digest,
+        processes=processes,
     )
     if not json:
         out_console.print(summary.table())
