@@ -211,7 +211,8 @@ def evaluate(
     processes: Processes = 2,
     json: Json = False,
 ) -> int:
-    """Score a run's model on the test sets of its tasks, with 95 % intervals; predictions are kept.
+    """Score a run's model on the test sets of its tasks, with 95 % intervals and the points by which its confidence
+    misses its scores; predictions are kept.
 
     ```
     twelvefold evaluate runs/demo
@@ -233,10 +234,12 @@ def evaluate(
         run, prepared=prepared, regions=regions, checkpoint=checkpoint, split=split, tasks=tasks, processes=processes
     )
     if not json:
-        table = Table("task", "metric", "score", "95 % interval", "examples", title=f"{run}, {split}")
+        columns = ("task", "metric", "score", "95 % interval", "examples", "confidence off by")
+        table = Table(*columns, title=f"{run}, {split}")
         for name, task in scores.tasks.items():
             low, high = task.ci95
-            table.add_row(name, task.metric, f"{task.score:.1f}", f"{low:.1f} to {high:.1f}", f"{task.n:,}")
+            off = f"{task.reliability.error:.1f}" if task.reliability else ""
+            table.add_row(name, task.metric, f"{task.score:.1f}", f"{low:.1f} to {high:.1f}", f"{task.n:,}", off)
         out_console.print(table)
     say(scores, json, f"average {scores.average:.2f}")
     return 0
