@@ -17,6 +17,7 @@ from tokenizers import BertWordPieceTokenizer
 
 from twelvefold.batches.text import VOCABULARY
 from twelvefold.model import Model, card, origin, weights
+from twelvefold.model.starting import model_folder
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import files
 
@@ -75,11 +76,12 @@ class HubSummary:
 
 
 def write_hub_folder(model: Path, out: Path, *, name: str = "") -> HubSummary:
-    """Make a folder to upload of a model's folder. ``name``: ``user/name`` on the hub, for the card.
+    """Make a folder to upload of a model's folder, or a run's. ``name``: ``user/name`` on the hub, for the card.
 
     Raises:
         TwelvefoldError: ``model`` holds no model, or ``out`` something else than a hub folder.
     """
+    model = model_folder(model)
     said, came_from = weights.describe(model), origin.read(model)
     check_free(out)
     parameters = sum(parameter.numel() for parameter in Model.load(model).parameters())
@@ -124,7 +126,8 @@ def load(where: str | Path) -> Model:
 
 
 def folder_of(where: str | Path, **fetching: Any) -> Path:
-    """A model's folder as it is; or that of ``user/name`` on a hub, fetched where it isn't here yet.
+    """A model's folder as it is, of a run its latest checkpoint; or that of ``user/name`` on a hub, fetched where it
+    isn't here yet.
 
     ``fetching``: what ``huggingface_hub.snapshot_download`` takes (``revision``, ``token``, ``local_files_only`` ...).
 
@@ -133,7 +136,7 @@ def folder_of(where: str | Path, **fetching: Any) -> Path:
     """
     folder = Path(where)
     if folder.is_dir():
-        return folder
+        return model_folder(folder)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(where)) or str(where).startswith("."):
         raise TwelvefoldError(f"no folder {where}; give a model's folder, or a name on the hub such as user/name")
     return _fetched(str(where), fetching)

@@ -15,7 +15,6 @@ from typing import Literal
 
 import msgspec
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from twelvefold import datasets
@@ -260,9 +259,9 @@ def _write(
     summary: ImportSummary, description: weights.Description, ours: dict[str, Tensor], tensors: Mapping[str, Tensor]
 ) -> None:
     with files.atomic_folder(summary.folder) as folder:
-        save_file(ours, folder / weights.TENSORS)
+        tensor_files.write(folder / weights.TENSORS, ours)
         if summary.carried:
-            save_file({name: tensors[name].contiguous() for name in summary.carried}, folder / origin.CARRIED)
+            tensor_files.write(folder / origin.CARRIED, {name: tensors[name] for name in summary.carried})
         files.write_json(folder / weights.NAMES, msgspec.to_builtins(description))
         came_from = origin.Origin(
             file=summary.file,

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from twelvefold.model import official, origin, weights
+from twelvefold.model import official, origin, tensor_files, weights
 from twelvefold.model.official import DECODER, WORDS
+from twelvefold.model.starting import model_folder
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import files
 
@@ -33,16 +33,19 @@ class ExportSummary:
 
 
 def export_weights(folder: Path, file: Path) -> ExportSummary:
-    """Write a model under official names: safetensors where ``file`` ends so, else what ``torch.save`` writes.
+    """Write a model, or that of a run, under official names: safetensors where ``file`` ends so, else what
+    ``torch.save`` writes.
 
     Raises:
         TwelvefoldError: the folder holds no model, or one that the official network has no place for: each reason
             is listed.
     """
+    folder = model_folder(folder)
     said, came_from = weights.describe(folder), origin.read(folder)
     reasons = _reasons(said)
     if reasons:
-        raise TwelvefoldError(f"{folder} can't be an official model:\n  " + "\n  ".join(reasons))
+        listed = "\n  ".join(reasons)
+        raise TwelvefoldError(f"{folder} can't be an official model:\n  {listed}\na hub folder holds any model (--hub)")
     entries = dict(_official(folder, said, own=came_from is None))
     carried = dict(_tensors(folder / origin.CARRIED)) if (folder / origin.CARRIED).exists() else {}
     entries |= carried
@@ -74,7 +77,7 @@ def _save(file: Path, entries: dict[str, Tensor]) -> None:
         return
     if _tied(DECODER, entries):  # safetensors knows no ties: both names are written
         entries = entries | {DECODER: entries[DECODER].clone()}
-    files.write_bytes(file, save(entries))
+    tensor_files.write(file, entries)
 
 
 def _official(folder: Path, said: weights.Description, *, own: bool) -> Iterator[tuple[str, Tensor]]:

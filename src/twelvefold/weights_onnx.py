@@ -86,7 +86,7 @@ class _Task(nn.Module):
 
 
 def export_onnx(where: Path, task: str, file: Path) -> OnnxSummary:
-    """Write a task of the model in ``where`` (a model's folder, or a hub's) as an ONNX file, in float32.
+    """Write a task of the model in ``where`` (a model's folder, a run's, or a hub's) as an ONNX file, in float32.
 
     Raises:
         TwelvefoldError: the extra ``onnx`` is not installed; the model has no such task, or it reads two pictures;

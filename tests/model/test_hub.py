@@ -18,7 +18,7 @@ from torch import Tensor
 from twelvefold.batches.text import Tokens
 from twelvefold.hub import FILES, load, push, write_hub_folder
 from twelvefold.schema import TwelvefoldError
-from twelvefold.weights import import_weights
+from twelvefold.weights import export_weights, import_weights
 
 Official = Callable[..., dict[str, Tensor]]
 
@@ -46,6 +46,19 @@ def test_a_hub_folder_is_whole_and_loads_the_same_model(hub_folder: Path, tmp_pa
     assert 'twelvefold.load("me/mine")' in card
     assert "| SNLI-VE (`snli_ve`) | verification | `snli_ve` | 3 |" in card
     assert "| `retrieval` | one score |" in card
+
+
+def test_a_run_is_exported_and_loaded_as_its_latest_checkpoint(hub_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tmp_path / "model", run / "checkpoints" / "latest")
+    write_hub_folder(run, tmp_path / "again", name="me/mine")
+    export_weights(run, tmp_path / "official.bin")
+    assert (tmp_path / "again/model.safetensors").read_bytes() == (hub_folder / "model.safetensors").read_bytes()
+    back = torch.load(tmp_path / "official.bin")
+    first = torch.load(tmp_path / "o.bin")
+    assert back.keys() == first.keys()
+    assert all(torch.equal(back[name], first[name]) for name in back)
+    assert sorted(load(run).tasks) == sorted(load(hub_folder).tasks)
 
 
 def test_a_name_on_a_hub_is_found_among_what_was_fetched(hub_folder: Path, tmp_path: Path) -> None:

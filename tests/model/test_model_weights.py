@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from twelvefold.model import Model, preset
+from twelvefold.model import Model, preset, tensor_files
 from twelvefold.schema import Batch, HeadSpec, TaskSpec, TwelvefoldError
 
 TASKS = [
@@ -88,3 +90,29 @@ def test_broken_and_missing_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text("{")
     with pytest.raises(TwelvefoldError, match="doesn't describe a model"):
         Model.load(tmp_path)
+
+
+def test_weights_are_for_whoever_may_read_new_files(tmp_path: Path) -> None:
+    (tmp_path / "new").write_bytes(b"")
+    tensor_files.write(tmp_path / "x.safetensors", {"a": torch.ones(2)})
+    assert (tmp_path / "x.safetensors").stat().st_mode == (tmp_path / "new").stat().st_mode
+    assert torch.equal(tensor_files.read(tmp_path / "x.safetensors").tensors["a"], torch.ones(2))
+
+
+def test_a_disk_that_is_full_while_weights_are_written_is_named_and_leaves_the_old_ones(tmp_path: Path) -> None:
+    # A child with a small file limit: the kernel itself refuses the write, as a full disk does.
+    program = f"""
+import resource
+from pathlib import Path
+import torch
+from twelvefold.model import tensor_files
+path = Path({str(tmp_path / "x.safetensors")!r})
+tensor_files.write(path, {{"a": torch.ones(2)}})
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+tensor_files.write(path, {{"a": torch.ones(100_000)}})
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "TwelvefoldError: could not write" in done.stderr
+    assert "larger than allowed" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
+    assert torch.equal(tensor_files.read(tmp_path / "x.safetensors").tensors["a"], torch.ones(2))

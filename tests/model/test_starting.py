@@ -180,7 +180,7 @@ def test_a_run_is_its_latest_checkpoint_and_nothing_is_no_model(folder: Path, tm
     assert starting.model_folder(folder) == folder
     made(1).save(tmp_path / "run" / "checkpoints" / "latest")
     assert starting.model_folder(tmp_path / "run") == tmp_path / "run" / "checkpoints" / "latest"
-    with pytest.raises(TwelvefoldError, match=r"is no model to start from: it has neither model\.json nor"):
+    with pytest.raises(TwelvefoldError, match=r"holds no model: it has neither model\.json nor"):
         starting.model_folder(tmp_path / "nowhere")
 
 

@@ -64,6 +64,7 @@ checkpoint_every = 2
 evaluate_within = 3
 tensorboard = false
 device = "cpu"
+precision = "fp32"
 
 [every_task]
 batch_size = 8

@@ -67,8 +67,9 @@ def wait_for(run: Path, iteration: int, process: subprocess.Popen[bytes]) -> Non
 
 
 def still(toy: Toy, **training: bool | int | float | str) -> Recipe:
-    """The toy's recipe without dropout, whose random numbers depend on how a batch is cut."""
-    return Recipe.parse(toy.recipe(**training).to_toml().replace("dropout = 0.1", "dropout = 0.0"))
+    """The toy's recipe without dropout, whose random numbers depend on how a batch is cut, and with an epsilon that
+    rounding doesn't reach: keys' biases have no gradient, and Adam makes a step even of its rounding."""
+    return Recipe.parse(toy.recipe(**{"epsilon": 1e-4} | training).to_toml().replace("dropout = 0.1", "dropout = 0.0"))
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +98,8 @@ def test_it_learns_every_task(toy: Toy, tmp_path: Path) -> None:
 
 
 GOLDEN = {
-    1: {"vqav2": 3.13152, "flickr30k": 1.39199, "refcoco": 2.30987, "visual7w": 2.34042, "nlvr2": 1.64685},
-    6: {"vqav2": 2.90594, "flickr30k": 1.38309, "refcoco": 2.12461, "visual7w": 2.17336, "nlvr2": 0.646609},
+    1: {"vqav2": 3.13152, "flickr30k": 1.39192, "refcoco": 2.30929, "visual7w": 2.34078, "nlvr2": 1.48870},
+    6: {"vqav2": 2.96495, "flickr30k": 1.38422, "refcoco": 2.12715, "visual7w": 2.17550, "nlvr2": 0.704694},
 }
 """Losses of the toy's first and last iteration, recorded with torch 2.14. They move when batches, first weights, losses
 or the optimiser change; if that was the point, record them anew and say so."""
@@ -226,11 +227,9 @@ def test_accumulated_parts_make_the_update_of_the_whole_batch(toy: Toy, tmp_path
 
 
 def assert_close(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
-    """Equal but for rounding. A bias before a soft-max has no gradient, and Adam makes a step even of its rounding."""
+    """Equal but for rounding."""
     assert a.keys() == b.keys()
-    free = "heads.retrieval.last.bias"
-    far = [name for name in a if name != free and not torch.allclose(a[name], b[name], rtol=1e-3, atol=1e-5)]
-    assert not far
+    assert not [name for name in a if not torch.allclose(a[name], b[name], rtol=1e-3, atol=1e-5)]
 
 
 def test_a_curriculum_trains_its_group_alone_at_first_and_no_other_head(toy: Toy, tmp_path: Path) -> None:
@@ -290,6 +289,23 @@ def test_two_ranks_under_torchrun_give_the_same_run(toy: Toy, shared: Path, tmp_
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, *command, *folders], check=True, timeout=300, env=environment)
     assert same(weights(tmp_path), weights(shared))
+
+
+def test_no_thread_of_the_group_outlives_the_run(toy: Toy, tmp_path: Path) -> None:
+    """One that does may abort the process at its end: a new process, as imports before the group decide it."""
+    (tmp_path / "recipe.toml").write_text(still(toy, iterations=1, processes=2, evaluate_within=0).to_toml())
+    program = f"""
+from pathlib import Path
+from twelvefold.train import train
+from twelvefold.training.recipe import Recipe
+run = Path({str(tmp_path)!r})
+train(Recipe.load(run / "recipe.toml"), Path({str(toy.prepared)!r}), Path({str(toy.regions)!r}), run)
+print([(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()])
+"""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    assert "python" in done.stdout
+    assert "gloo" not in done.stdout
 
 
 def test_lost_companion_is_named_and_two_ranks_go_on_exactly(

@@ -98,7 +98,7 @@ def weights_export(
     Parameters
     ----------
     folder
-        Folder of the model.
+        Folder of the model, or of a run.
     file
         What to write: safetensors where it ends so, else as torch.save does.
     hub

@@ -50,7 +50,7 @@ def model_folder(where: Path) -> Path:
     for folder in (latest, where):
         if any((folder / name).exists() for name in (weights.NAMES, weights.HUB_NAMES)):
             return folder
-    raise TwelvefoldError(f"{where} is no model to start from: it has neither {weights.NAMES} nor checkpoints/latest")
+    raise TwelvefoldError(f"{where} holds no model: it has neither {weights.NAMES} nor checkpoints/latest")
 
 
 def config_from(said: Description) -> ModelConfig:

@@ -1,15 +1,17 @@
-"""Tensors by name out of a file that somebody else wrote, without running anything that it might hold.
+"""Tensors by name in a file: ours written, and anyone's read without running anything that it might hold.
 
-Read are safetensors, and what ``torch.save`` writes, old and new form: a mapping of names to tensors, alone or inside
-a training checkpoint. PyTorch's own ``weights_only`` loading comes first. A training checkpoint of the original
-project also holds objects of its classes, which that refuses; such a file is read once more behind an allow-list of
-our own: an object becomes an empty stand-in that has no behaviour, and anything that asks to call a function refuses
-the file by the function's name.
+Written are safetensors. Read are safetensors, and what ``torch.save`` writes, old and new form: a mapping of names to
+tensors, alone or inside a training checkpoint. PyTorch's own ``weights_only`` loading comes first. A training
+checkpoint of the original project also holds objects of its classes, which that refuses; such a file is read once more
+behind an allow-list of our own: an object becomes an empty stand-in that has no behaviour, and anything that asks to
+call a function refuses the file by the function's name.
 """
 
 from __future__ import annotations
 
+import os
 import pickle  # only behind find_class below
+import re
 import tarfile
 import zipfile
 from collections import OrderedDict
@@ -20,9 +22,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from twelvefold.schema import TwelvefoldError
+from twelvefold.store import files
 
 STATE_KEYS = ("model_state_dict", "state_dict", "model")
 """Under which training checkpoints keep the model's tensors; the first is the original project's."""
@@ -63,6 +67,22 @@ def _is_safetensors(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(9)
     return path.suffix == ".safetensors" or (len(head) == 9 and head[8:] == b"{")
+
+
+def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as safetensors, atomically and without a second copy of them in memory.
+
+    Raises:
+        TwelvefoldError: the disk is full, the folder can't be written, ...; ``path`` is then as it was before.
+    """
+    with files.atomic_path(path) as temporary:
+        try:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+        except SafetensorError as error:
+            number = re.search(r"\(os error (\d+)\)", str(error))  # its kind says nothing
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import msgspec
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
+from twelvefold.model import tensor_files
 from twelvefold.model.config import ModelConfig
 from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError
 from twelvefold.store import files
@@ -39,8 +40,7 @@ class Description(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 def write(folder: Path, description: Description, tensors: Mapping[str, Tensor]) -> None:
     """Write both files, each atomically, the names last."""
-    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    files.write_bytes(folder / TENSORS, data)
+    tensor_files.write(folder / TENSORS, tensors)
     files.write_json(folder / NAMES, msgspec.to_builtins(description))
 
 

@@ -38,7 +38,7 @@ def load(
     Raises:
         TwelvefoldError: no model is there, or its detector needs a weight file, or sees with other eyes.
     """
-    folder = SHIPPED if where is None else model_folder(where)
+    folder = SHIPPED if where is None else hub.folder_of(where)
     network = Model.load(folder)
     said = described(folder)
     place = device_for(device)
@@ -69,12 +69,6 @@ def load(
         temperatures=said.temperatures,
     )
     return Predictor(network, eyes, about, place)
-
-
-def model_folder(where: str | Path) -> Path:
-    """The folder that holds the model: of a run, its latest checkpoint."""
-    latest = Path(where) / "checkpoints" / "latest"
-    return latest if latest.is_dir() else hub.folder_of(where)
 
 
 def described(folder: Path) -> Card:

@@ -31,15 +31,29 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         TwelvefoldError: the disk is full, the folder can't be written, ...; ``path`` is then as it was before.
     """
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        yield file
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """An empty file for a library to write, which takes the place of ``path`` when the block ends without an error.
+
+    Who may read it is what the process says of new files, whatever the library thinks.
+
+    Raises:
+        TwelvefoldError: the disk is full, the folder can't be written, ...; ``path`` is then as it was before.
+    """
     path = Path(path)
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _beside(path)
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode
+        yield temporary
+        temporary.chmod(mode)
+        _flush(temporary)
         temporary.replace(path)
         _flush(path.parent)
     except OSError as error:

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from twelvefold.model import Model, card, weights
+from twelvefold.model import Model, card, tensor_files, weights
 from twelvefold.model.card import Card
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import files
@@ -48,10 +48,7 @@ class Checkpoints:
         with files.atomic_folder(self.latest) as folder:
             model.save(folder)
             card.write(folder, said)
-            save_file(
-                {name: value.contiguous() for name, value in optimisers.moments(model, optimiser).items()},
-                folder / "optimiser.safetensors",
-            )
+            tensor_files.write(folder / "optimiser.safetensors", optimisers.moments(model, optimiser))
             files.write_json(folder / "state.json", {"format": FORMAT, **state})
         if is_best:
             _link(self.latest, self.best)

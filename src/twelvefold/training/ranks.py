@@ -5,6 +5,7 @@ One process is the special case in which every function here does nothing. Rank 
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -116,10 +117,13 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
 
 @contextmanager
 def _group(count: int, place: torch.device) -> Iterator[None]:
-    """The group of all ranks, where there is more than one."""
+    """The group of all ranks, where there is more than one. When it ends, so do its threads."""
     if count == 1:
         yield
         return
+    # The first optimiser imports this module, whose functions keep the group of that moment as a default: a group kept
+    # so outlives its end, and its threads may abort the interpreter's (SIGABRT after a run that went well).
+    importlib.import_module("torch.distributed.nn.functional")
     dist.init_process_group(
         "nccl" if place.type == "cuda" else "gloo",
         timeout=PATIENCE,
