@@ -41,6 +41,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with a token and little room, which may hardly write files."""
     log = tmp_path_factory.mktemp("narrow") / "log"
     settings = {"token": "open sesame", "queue": 4, "batch": 2, "keep_bytes": 200_000, "time_limit": PATIENCE}
+    settings |= {"max_pictures": 200}  # a search of so many keeps any machine busy for a second or two
     with running(log, writes=False, **settings) as one:
         yield one
 
@@ -99,7 +100,7 @@ def test_overload_is_503_and_memory_stays_flat(narrow: Server) -> None:
 def test_clients_that_leave_cost_nothing(narrow: Server) -> None:
     before = {name: narrow.figure(f"twelvefold_{name}", TOKEN) for name in ("abandoned_total", "batch_size_sum")}
     with ThreadPoolExecutor(1) as busy:
-        searching = busy.submit(search, narrow, images(4000, 32))
+        searching = busy.submit(search, narrow, images(4000, 200))
         until(lambda: narrow.figure("twelvefold_batch_size_sum", TOKEN) > before["batch_size_sum"])
         host, port = narrow.address.removeprefix("http://").split(":")
         leaving = []
