@@ -59,10 +59,10 @@ def test_a_model_folder_a_run_and_a_hub_folder_answer_as_the_model_in_them(
     shutil.copytree(folder, run / "checkpoints" / "latest")
     hub.write_hub_folder(folder, tmp_path / "hub", name="me/mine")
     photo = samples()[0].path
-    wanted = shipped.ask(photo, "What is in the picture?").to_dict()  # type: ignore[union-attr]
+    wanted = shipped.ask(photo, "What is in the picture?").to_dict()
     for where in (folder, run, str(tmp_path / "hub")):
         loaded = twelvefold.load(where)
-        assert loaded.ask(photo, "What is in the picture?").to_dict() == wanted  # type: ignore[union-attr]
+        assert loaded.ask(photo, "What is in the picture?").to_dict() == wanted
         assert loaded.about.detector == shipped.about.detector
         assert loaded.about.temperatures == shipped.about.temperatures
 

@@ -20,7 +20,6 @@ from twelvefold.model import Model, preset
 from twelvefold.model.official import HEADS, TASK_ROWS
 from twelvefold.schema import Batch, HeadSpec, TwelvefoldError
 from twelvefold.serving.pictures import picture
-from twelvefold.serving.prediction import Prediction
 from twelvefold.serving.predictor import Predictor
 from twelvefold.vision.x152 import X152
 from twelvefold.vision.x152_network import Sizes, X152Network
@@ -67,22 +66,17 @@ def model(folder: Path) -> Predictor:
     return twelvefold.load(folder / "model", detector="x152", detector_weights=folder / "detectron_model.pth")
 
 
-def one(answered: Prediction | list[Prediction]) -> Prediction:
-    assert isinstance(answered, Prediction)
-    return answered
-
-
 def test_each_of_the_six_heads_answers_from_the_photograph(model: Predictor, folder: Path) -> None:
     a, b = folder / "a.png", folder / "b.png"
     for task, head in (("vqav2", "vqa"), ("vgqa", "vqa"), ("gqa", "gqa")):
-        assert {ranked.name for ranked in one(model.ask(a, QUESTION, task=task)).ranked} <= set(ANSWERS[head])
-    found = one(model.find("an umbrella", [a, b]))
-    compared = one(model.compare(a, b, "both pictures show an umbrella"))
-    entailed = one(model.entails(a, "it rains"))
+        assert {ranked.name for ranked in model.ask(a, QUESTION, task=task).ranked} <= set(ANSWERS[head])
+    found = model.find("an umbrella", [a, b])
+    compared = model.compare(a, b, "both pictures show an umbrella")
+    entailed = model.entails(a, "it rains")
     for prediction, count in ((found, 2), (compared, 2), (entailed, 3)):
         assert len(prediction.ranked) == count
         assert sum(ranked.probability for ranked in prediction.ranked) == pytest.approx(1, abs=1e-4)
-    pointed = {ranked.box_px for ranked in one(model.point(a, "the umbrella", top=REGIONS)).ranked}
+    pointed = {ranked.box_px for ranked in model.point(a, "the umbrella", top=REGIONS).ranked}
     (seen,) = model.see([picture(a)])
     detected = {tuple(box) for box in seen.boxes_px.tolist()}
     assert detected & pointed
@@ -109,7 +103,7 @@ def test_an_answers_probability_is_what_the_network_says_of_these_regions(model:
     )  # fmt: skip
     with torch.inference_mode():
         wanted = dict(zip(ANSWERS["vqa"], Model.load(folder / "model")(batch).sigmoid()[0].tolist(), strict=True))
-    answered = one(model.ask(folder / "a.png", QUESTION))
+    answered = model.ask(folder / "a.png", QUESTION)
     assert {ranked.name: ranked.probability for ranked in answered.ranked} == pytest.approx(wanted, abs=1e-3)
     assert max(wanted.values()) - min(wanted.values()) > 0.01
 

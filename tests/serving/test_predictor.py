@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_type
 
 import numpy as np
 import pytest
@@ -63,18 +63,15 @@ def test_what_ships_is_right_about_the_samples_that_ship(model: Predictor) -> No
 
 def test_one_gives_one_and_a_list_a_list_in_order(model: Predictor) -> None:
     room, beach = sample("room").path, sample("beach").path
-    one = model.ask(room, "What is this?")
-    assert isinstance(one, Prediction)
+    assert isinstance(assert_type(model.ask(room, "What is this?"), Prediction), Prediction)
     many = model.ask([room, beach], "What is this?")
-    assert isinstance(many, list)
-    assert [p.best.name for p in many] == [model.ask(p, "What is this?").best.name for p in (room, beach)]  # type: ignore[union-attr]
-    assert len(model.ask(room, ["What?", "Where?", "How many?"], top=2)) == 3  # type: ignore[arg-type]
+    assert isinstance(assert_type(many, list[Prediction]), list)
+    assert [p.best.name for p in many] == [model.ask(p, "What is this?").best.name for p in (room, beach)]
+    assert len(model.ask(room, ["What?", "Where?", "How many?"], top=2)) == 3
     assert model.ask([], []) == []
     found = model.find(["a boot", "a crab"], [room, beach])
-    assert isinstance(found, list)
     assert len(found[0].found) == 2
     pairs = model.compare([room, beach], [beach, room], "There is a boot.")
-    assert isinstance(pairs, list)
     assert pairs[0].pictures[0].digest == pairs[1].pictures[1].digest
 
 
@@ -82,8 +79,6 @@ def test_boxes_are_ranked_wherever_they_stand_in_the_list(model: Predictor) -> N
     name, one = next((n, s) for n, s in asked() if s.task == "visual7w")
     path, given = sample(name).path, list(one.boxes_px)
     there, back = model.choose(path, one.text, given), model.choose(path, one.text, given[::-1])
-    assert isinstance(there, Prediction)
-    assert isinstance(back, Prediction)
     assert [r.box_px for r in there.ranked] == [r.box_px for r in back.ranked]
     assert {r.box_px for r in there.ranked} == set(given)
 
@@ -159,8 +154,8 @@ def test_what_cannot_be_answered_is_refused_by_name(model: Predictor) -> None:
         (lambda: model.ask(room, "What?", top=0), "at least 1"),
         (lambda: model.ask([room, room], ["a", "b", "c"]), "one length"),
         (lambda: model.choose(room, "Which?", outside), "inside the picture"),
-        (lambda: model.choose(room, "Which?", [(1, 2, 3)]), "x1, y1, x2, y2"),  # type: ignore[arg-type]
-        (lambda: model.find("a boot", room), "list of pictures"),  # type: ignore[arg-type]
+        (lambda: model.choose(room, "Which?", [(1, 2, 3)]), "x1, y1, x2, y2"),  # type: ignore[list-item]
+        (lambda: model.find("a boot", room), "list of pictures"),  # type: ignore[call-overload]
         (lambda: model.find("a boot", []), "got none"),
         (lambda: model.guess(room, [("Is it?", "")]), "empty one"),
         (lambda: model.ground(room, "a boot", ["a cat"]), "does not stand"),
@@ -176,16 +171,12 @@ def test_where_nothing_is_seen_it_answers_and_points_at_nothing_but_says_so(mode
     empty = np.full((64, 64, 3), 255, np.uint8)
     assert len(model.see([picture(empty)])[0].boxes_px) == 0
     blind, seen = (model.ask(one, "What is this?") for one in (empty, sample("room").path))
-    assert isinstance(blind, Prediction)
-    assert isinstance(seen, Prediction)
     assert blind.best.name
     assert "found nothing in the picture" in " ".join(blind.notes)
     assert "found nothing" not in " ".join(seen.notes)
     compared = model.compare(sample("room").path, empty, "There is a boot in both pictures.")
-    assert isinstance(compared, Prediction)
     assert "in one of the pictures" in " ".join(compared.notes)
     pointed = model.point(empty, "the boot")
-    assert isinstance(pointed, Prediction)
     assert "nothing" in " ".join(pointed.notes)
     with pytest.raises(TwelvefoldError, match="gave no answer"):
         _ = pointed.best

@@ -61,7 +61,7 @@ def test_each_command_answers_what_its_method_answers(run: Any, model: Predictor
 
 def test_a_person_reads_chances_and_names_and_gets_a_drawing(run: Any, model: Predictor, tmp_path: Path) -> None:
     code, out, _ = run("ask", ROOM, "What is the color of the boot?", "--draw", tmp_path / "a.jpg")
-    best = model.ask(ROOM, "What is the color of the boot?").best  # type: ignore[union-attr]
+    best = model.ask(ROOM, "What is the color of the boot?").best
     assert code == 0
     assert out.splitlines()[0].split() == [f"{best.probability:.1%}", best.name]
     with Image.open(tmp_path / "a.jpg") as drawn:
@@ -97,7 +97,7 @@ def test_lines_of_all_tasks_are_answered_in_their_order(run: Any, model: Predict
     answers = [json.loads(line) for line in out.read_text().splitlines()]
     assert ["error" in one for one in answers] == [False, True, False, False, True, True, True]
     assert answers[0]["id"] == "a"
-    expected = model.compare(LEFT, RIGHT, "There are two cars.").best  # type: ignore[union-attr]
+    expected = model.compare(LEFT, RIGHT, "There are two cars.").best
     assert answers[0]["ranked"][0]["name"] == expected.name
     assert "did you mean 'vqav2'" in answers[1]["error"]
     assert len(answers[2]["ranked"]) == 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import torch
 
@@ -26,7 +26,13 @@ from twelvefold.serving.sharing import Shared
 from twelvefold.serving.sight import Sight
 from twelvefold.vision.region_detector import RegionDetector
 
+# A text is itself a sequence of texts: where both overloads of a method fit, the first is meant, one thing of each.
+# mypy: disable-error-code="overload-overlap"
+
+Sources = Source | Sequence[Source]
+Texts = str | Sequence[str]
 Boxes = Sequence[Box]
+Dialogue = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +93,18 @@ class Predictor(Shared):
         """What the detector finds in each picture, best first; kept for the next question about it."""
         return self._sight.see(pictures)
 
+    @overload
+    def ask(
+        self, image: Source, question: str, *, task: str = ..., top: int = ..., explain: bool = ...
+    ) -> Prediction: ...
+    @overload
+    def ask(
+        self, image: Sources, question: Texts, *, task: str = ..., top: int = ..., explain: bool = ...
+    ) -> list[Prediction]: ...
     def ask(
         self,
-        image: Source | Sequence[Source],
-        question: str | Sequence[str],
+        image: Sources,
+        question: Texts,
         *,
         task: str = "vqav2",
         top: int = 5,
@@ -103,9 +117,17 @@ class Predictor(Shared):
         choose_task(task, "answers", self._specs)
         return self._each(task, [image], question, top=top, explain=explain)
 
+    @overload
+    def find(
+        self, text: str, images: Sequence[Source], *, task: str = ..., top: int = ..., explain: bool = ...
+    ) -> Prediction: ...
+    @overload
+    def find(
+        self, text: Sequence[str], images: Sequence[Source], *, task: str = ..., top: int = ..., explain: bool = ...
+    ) -> list[Prediction]: ...
     def find(
         self,
-        text: str | Sequence[str],
+        text: Texts,
         images: Sequence[Source],
         *,
         task: str = "coco",
@@ -133,10 +155,18 @@ class Predictor(Shared):
         index.add(images, names=names)
         return index
 
+    @overload
+    def point(
+        self, image: Source, phrase: str, *, task: str = ..., top: int = ..., explain: bool = ...
+    ) -> Prediction: ...
+    @overload
+    def point(
+        self, image: Sources, phrase: Texts, *, task: str = ..., top: int = ..., explain: bool = ...
+    ) -> list[Prediction]: ...
     def point(
         self,
-        image: Source | Sequence[Source],
-        phrase: str | Sequence[str],
+        image: Sources,
+        phrase: Texts,
         *,
         task: str = "refcoco",
         top: int = 5,
@@ -146,10 +176,24 @@ class Predictor(Shared):
         choose_task(task, "grounding", self._specs)
         return self._each(task, [image], phrase, top=top, explain=explain)
 
+    @overload
+    def choose(
+        self, image: Source, question: str, boxes: Boxes | None = ..., *, top: int = ..., explain: bool = ...
+    ) -> Prediction: ...
+    @overload
     def choose(
         self,
-        image: Source | Sequence[Source],
-        question: str | Sequence[str],
+        image: Sources,
+        question: Texts,
+        boxes: Boxes | Sequence[Boxes] | None = ...,
+        *,
+        top: int = ...,
+        explain: bool = ...,
+    ) -> list[Prediction]: ...
+    def choose(
+        self,
+        image: Sources,
+        question: Texts,
         boxes: Boxes | Sequence[Boxes] | None = None,
         *,
         top: int = 5,
@@ -159,9 +203,23 @@ class Predictor(Shared):
         choose_task("visual7w", "grounding", self._specs)
         return self._each("visual7w", [image], question, boxes, top=top, explain=explain)
 
+    @overload
+    def guess(
+        self, image: Source, dialogue: str | Dialogue, boxes: Boxes | None = ..., *, top: int = ..., explain: bool = ...
+    ) -> Prediction: ...
+    @overload
     def guess(
         self,
-        image: Source | Sequence[Source],
+        image: Sources,
+        dialogue: str | Dialogue | Sequence[str | Dialogue],
+        boxes: Boxes | Sequence[Boxes] | None = ...,
+        *,
+        top: int = ...,
+        explain: bool = ...,
+    ) -> list[Prediction]: ...
+    def guess(
+        self,
+        image: Sources,
         dialogue: Any,
         boxes: Boxes | Sequence[Boxes] | None = None,
         *,
@@ -176,11 +234,19 @@ class Predictor(Shared):
         texts = [dialogue_text(one) for one in dialogue] if _are_dialogues(dialogue) else dialogue_text(dialogue)
         return self._each("guesswhat", [image], texts, boxes, top=top, explain=explain)
 
+    @overload
+    def compare(
+        self, image_a: Source, image_b: Source, statement: str, *, top: int = ..., explain: bool = ...
+    ) -> Prediction: ...
+    @overload
+    def compare(
+        self, image_a: Sources, image_b: Sources, statement: Texts, *, top: int = ..., explain: bool = ...
+    ) -> list[Prediction]: ...
     def compare(
         self,
-        image_a: Source | Sequence[Source],
-        image_b: Source | Sequence[Source],
-        statement: str | Sequence[str],
+        image_a: Sources,
+        image_b: Sources,
+        statement: Texts,
         *,
         top: int = 5,
         explain: bool = False,
@@ -189,10 +255,14 @@ class Predictor(Shared):
         choose_task("nlvr2", "verification", self._specs, pairs=2)
         return self._each("nlvr2", [image_a, image_b], statement, top=top, explain=explain)
 
+    @overload
+    def entails(self, image: Source, statement: str, *, top: int = ..., explain: bool = ...) -> Prediction: ...
+    @overload
+    def entails(self, image: Sources, statement: Texts, *, top: int = ..., explain: bool = ...) -> list[Prediction]: ...
     def entails(
         self,
-        image: Source | Sequence[Source],
-        statement: str | Sequence[str],
+        image: Sources,
+        statement: Texts,
         *,
         top: int = 5,
         explain: bool = False,

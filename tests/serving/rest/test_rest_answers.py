@@ -66,19 +66,19 @@ def test_boxes_are_chosen_among(server: Server, predictor: Predictor, jpegs: Jpe
     sample, which = first("visual7w")
     form = {"question": which.text, "boxes": json.dumps(which.boxes_px), "top": "100"}
     reply = server.client.post("/v1/choose", data=form, files={"image": jpegs[sample.name]}).json()
-    agree(reply, predictor.choose(jpegs[sample.name], which.text, which.boxes_px, top=100))  # type: ignore[arg-type]
+    agree(reply, predictor.choose(jpegs[sample.name], which.text, which.boxes_px, top=100))
     assert reply["candidates_px"] == [list(box) for box in which.boxes_px]
     sample, secret = first("guesswhat")
     form = {"dialogue": json.dumps(secret.dialogue), "boxes": json.dumps(secret.boxes_px), "top": "100"}
     reply = server.client.post("/v1/guess", data=form, files={"image": jpegs[sample.name]}).json()
-    agree(reply, predictor.guess(jpegs[sample.name], secret.dialogue, secret.boxes_px, top=100))  # type: ignore[arg-type]
+    agree(reply, predictor.guess(jpegs[sample.name], secret.dialogue, secret.boxes_px, top=100))
 
 
 def test_two_pictures_are_compared_in_their_order(server: Server, predictor: Predictor, jpegs: Jpegs) -> None:
     sample, asked = first("nlvr2")
     files = {"image_a": jpegs[sample.name], "image_b": jpegs[asked.other]}
     reply = server.client.post("/v1/compare", data={"statement": asked.text}, files=files).json()
-    agree(reply, predictor.compare(files["image_a"], files["image_b"], asked.text))  # type: ignore[arg-type]
+    agree(reply, predictor.compare(files["image_a"], files["image_b"], asked.text))
 
 
 def test_a_caption_finds_its_picture(server: Server, predictor: Predictor, jpegs: Jpegs) -> None:
@@ -87,7 +87,7 @@ def test_a_caption_finds_its_picture(server: Server, predictor: Predictor, jpegs
         files = [("images", (f"{name}.jpg", data)) for name, data in jpegs.items()]
         form = {"text": caption.text, "task": task, "top": "10"}
         reply = server.client.post("/v1/find", data=form, files=files).json()
-        agree(reply, predictor.find(caption.text, list(jpegs.values()), task=task, top=10))  # type: ignore[arg-type]
+        agree(reply, predictor.find(caption.text, list(jpegs.values()), task=task, top=10))
         assert list(jpegs)[int(reply["ranked"][0]["name"])] == sample.name
 
 
