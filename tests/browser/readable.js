@@ -32,7 +32,7 @@
     if (got < needed) problems.push(`contrast ${got.toFixed(2)} below ${needed}: ${told(element)}`)
   }
 
-  for (const element of document.querySelectorAll('#app *')) {
+  for (const element of document.querySelectorAll('body *')) {
     if (!visible(element) || element.closest('[aria-hidden="true"], :disabled')) continue
     if ([...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim())) judge(element, getComputedStyle(element))
     if (element.placeholder && !element.value) judge(element, getComputedStyle(element, '::placeholder'))
