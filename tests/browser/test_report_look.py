@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
-
 from tests.test_report import write_run
+
 from twelvefold.report import report
 
 
@@ -29,8 +29,9 @@ def test_nothing_sticks_out_and_all_can_be_read(
     width: int,
     dark: bool,
 ) -> None:
-    scheme = "dark" if dark else "light"
-    with browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme) as context:
+    with browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light"
+    ) as context:
         page = context.new_page()
         page.goto((run / "report.html").as_uri())
         shot(page, "report")

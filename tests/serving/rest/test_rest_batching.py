@@ -32,7 +32,7 @@ class Slow:
 
 
 def batcher(work: Slow, *, room: int = 10, most: int = 4) -> Batcher[int, int]:
-    return Batcher(work, Metrics(), room=room, most=most, linger=0.0)
+    return Batcher(work, Metrics(), room=room, most=most, linger=0.0, under_way=lambda: 0)
 
 
 async def begun(work: Slow) -> None:
@@ -53,6 +53,23 @@ def test_what_waits_is_answered_together_and_in_order() -> None:
         batches.close()
 
     asyncio.run(run())
+
+
+def test_one_that_is_alone_waits_for_nobody_and_one_that_is_not_does() -> None:
+    async def run(under_way: int) -> list[list[int]]:
+        work = Slow()
+        work.go.set()
+        batches = Batcher(work, Metrics(), room=10, most=2, linger=60.0, under_way=lambda: under_way)
+        answers = [asyncio.create_task(batches.answer(1, 30))]
+        if under_way == 1:
+            await begun(work)
+        answers.append(asyncio.create_task(batches.answer(2, 30)))
+        await asyncio.gather(*answers)
+        batches.close()
+        return work.batches
+
+    assert asyncio.run(run(1)) == [[1], [2]]
+    assert asyncio.run(run(2)) == [[1, 2]]
 
 
 def test_an_error_is_its_own_requests_and_the_thread_lives_on() -> None:

@@ -34,7 +34,8 @@ class Batcher(Generic[Asked, Answer]):
     """A bounded queue and the one thread that empties it.
 
     ``work`` answers a batch: it gives, for each thing asked, its answer or the error that it ends with. ``room``: most
-    that wait; ``most``: of a batch; ``linger``: seconds that a batch which isn't full waits for more.
+    that wait; ``most``: of a batch; ``linger``: seconds that a batch which isn't full waits for more, where more may
+    come: ``under_way`` says how many have and are not answered.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class Batcher(Generic[Asked, Answer]):
         room: int,
         most: int,
         linger: float,
+        under_way: Callable[[], int],
     ) -> None:
-        self._work, self._metrics, self._most, self._linger = work, metrics, most, linger
+        self._work, self._metrics, self._most = work, metrics, most
+        self._linger, self._under_way = linger, under_way
         self._waiting: queue.Queue[Job[Asked, Answer] | None] = queue.Queue(room + 1)  # the 1: for the end
         self._room = room
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
@@ -113,8 +116,9 @@ class Batcher(Generic[Asked, Answer]):
             jobs.append(first)
             if len(jobs) == self._most:
                 return jobs, True
+            patience = max(0.0, until - time.monotonic()) if self._under_way() > len(jobs) else 0.0
             try:
-                first = self._waiting.get(timeout=max(0.0, until - time.monotonic()))
+                first = self._waiting.get(timeout=patience)
             except queue.Empty:
                 return jobs, True
         return jobs, False

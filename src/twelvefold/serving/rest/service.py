@@ -74,6 +74,7 @@ class Service:
             room=settings.queue + settings.batch,
             most=settings.batch,
             linger=settings.batch_wait_ms / 1000,
+            under_way=lambda: self._places,
         )
 
     @property
