@@ -12,6 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -237,15 +238,33 @@ def _shape(job: Import) -> None:
 
 def _work(job: Import, source: Source) -> None:
     records = source.records(job.blocks[-1].after if job.blocks else "")
-    with counting(what=f"{job.name}, {source.unit}", total=source.total) as bar:
+    # A block is written while the next one is read: half of the time goes into either, and neither needs the other.
+    with (
+        counting(what=f"{job.name}, {source.unit}", total=source.total) as bar,
+        ThreadPoolExecutor(1, "shards") as behind,
+    ):
         bar.advance(sum(block.steps for block in job.blocks))
+        written: Future[None] | None = None
         while not (job.blocks and job.blocks[-1].last):
-            job.blocks.append(_block(job, islice(records, BLOCK), len(job.blocks)))
-            bar.advance(job.blocks[-1].steps)
+            note = job.notes / f"{len(job.blocks):06d}.json"
+            block, shard = _block(job, islice(records, BLOCK), len(job.blocks))
+            if written is not None:
+                written.result()
+            written = behind.submit(_leave, shard, block, note)
+            job.blocks.append(block)
+            bar.advance(block.steps)
+        if written is not None:
+            written.result()
 
 
-def _block(job: Import, records: Iterator[Record], number: int) -> Block:
-    """Read one block's records, write its shard, then the note that says it is done."""
+def _leave(shard: ExitStack, block: Block, note: Path) -> None:
+    """Write a block's shard, then the note that says it is done."""
+    shard.close()
+    write_json(note, msgspec.to_builtins(block))
+
+
+def _block(job: Import, records: Iterator[Record], number: int) -> tuple[Block, ExitStack]:
+    """Read one block's records. Its shard, where it has one, is written when the stack is closed."""
     block = Block(after=job.blocks[-1].after if job.blocks else "")
     with ExitStack() as stack:
         writer: ShardWriter | None = None
@@ -271,9 +290,8 @@ def _block(job: Import, records: Iterator[Record], number: int) -> Block:
             block.keys.append(str(key))
             block.regions += len(regions.boxes_px)
             block.noted += [Problem(record.where, note) for note in record.notes]
-    block.last = block.records < BLOCK
-    write_json(job.notes / f"{number:06d}.json", msgspec.to_builtins(block))
-    return block
+        block.last = block.records < BLOCK
+        return block, stack.pop_all()
 
 
 def _usable(job: Import, record: Record) -> tuple[ImageKey, Regions]:
