@@ -33,7 +33,7 @@ from twelvefold.store.regions import MANIFEST, SUFFIX, RegionStore, ShardWriter,
 T = TypeVar("T")
 
 BLOCK = 128
-"""Records in a block: 100 MB of the published float32 features, what a kill costs at most."""
+"""Records in a block: 100 MB of the published float32 features. A kill costs two: one being read, one being written."""
 NOTES = "imports"
 """The folder of notes beside the stores ``detected`` and ``given``."""
 UNFINISHED = "a feature import that was interrupted"
