@@ -5,7 +5,7 @@
 Six tasks, one for each head. A world's pictures get regions of 2,048 random numbers and 1,601 random probabilities,
 written as the original project writes them (LMDB), so that every file has its true shape; updates are few and batches
 small. What is learnt means nothing. Each command is shown with its seconds by the clock and of the processor, and the
-most memory that it held. FOLDER is left behind (some 20 GB).
+most memory that it held. FOLDER is left behind (some 13 GB).
 """
 
 from __future__ import annotations

@@ -246,11 +246,11 @@ def _work(job: Import, source: Source) -> None:
         bar.advance(sum(block.steps for block in job.blocks))
         written: Future[None] | None = None
         while not (job.blocks and job.blocks[-1].last):
-            note = job.notes / f"{len(job.blocks):06d}.json"
-            block, shard = _block(job, islice(records, BLOCK), len(job.blocks))
+            number = len(job.blocks)
+            block, shard = _block(job, islice(records, BLOCK), number)
             if written is not None:
                 written.result()
-            written = behind.submit(_leave, shard, block, note)
+            written = behind.submit(_leave, shard, block, job.notes / f"{number:06d}.json")
             job.blocks.append(block)
             bar.advance(block.steps)
         if written is not None:

@@ -17,7 +17,6 @@ from tokenizers import BertWordPieceTokenizer
 
 from twelvefold.batches.text import VOCABULARY
 from twelvefold.model import Model, card, origin, weights
-from twelvefold.model.starting import model_folder
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import files
 
@@ -81,7 +80,7 @@ def write_hub_folder(model: Path, out: Path, *, name: str = "") -> HubSummary:
     Raises:
         TwelvefoldError: ``model`` holds no model, or ``out`` something else than a hub folder.
     """
-    model = model_folder(model)
+    model = weights.folder_of(model)
     said, came_from = weights.describe(model), origin.read(model)
     check_free(out)
     parameters = sum(parameter.numel() for parameter in Model.load(model).parameters())
@@ -132,11 +131,11 @@ def folder_of(where: str | Path, **fetching: Any) -> Path:
     ``fetching``: what ``huggingface_hub.snapshot_download`` takes (``revision``, ``token``, ``local_files_only`` ...).
 
     Raises:
-        TwelvefoldError: there is no such folder, and nothing of that name on the hub.
+        TwelvefoldError: there is no such folder and nothing of that name on the hub, or the folder holds no model.
     """
     folder = Path(where)
     if folder.is_dir():
-        return model_folder(folder)
+        return weights.folder_of(folder)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(where)) or str(where).startswith("."):
         raise TwelvefoldError(f"no folder {where}; give a model's folder, or a name on the hub such as user/name")
     return _fetched(str(where), fetching)

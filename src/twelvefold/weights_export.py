@@ -15,7 +15,6 @@ from torch import Tensor
 
 from twelvefold.model import official, origin, tensor_files, weights
 from twelvefold.model.official import DECODER, WORDS
-from twelvefold.model.starting import model_folder
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import files
 
@@ -40,7 +39,7 @@ def export_weights(folder: Path, file: Path) -> ExportSummary:
         TwelvefoldError: the folder holds no model, or one that the official network has no place for: each reason
             is listed.
     """
-    folder = model_folder(folder)
+    folder = weights.folder_of(folder)
     said, came_from = weights.describe(folder), origin.read(folder)
     reasons = _reasons(said)
     if reasons:

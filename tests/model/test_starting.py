@@ -177,11 +177,11 @@ def test_one_task_of_a_published_model_answers_as_it_did(official_tensors: Offic
 
 
 def test_a_run_is_its_latest_checkpoint_and_nothing_is_no_model(folder: Path, tmp_path: Path) -> None:
-    assert starting.model_folder(folder) == folder
+    assert weights.folder_of(folder) == folder
     made(1).save(tmp_path / "run" / "checkpoints" / "latest")
-    assert starting.model_folder(tmp_path / "run") == tmp_path / "run" / "checkpoints" / "latest"
+    assert weights.folder_of(tmp_path / "run") == tmp_path / "run" / "checkpoints" / "latest"
     with pytest.raises(TwelvefoldError, match=r"holds no model: it has neither model\.json nor"):
-        starting.model_folder(tmp_path / "nowhere")
+        weights.folder_of(tmp_path / "nowhere")
 
 
 def test_sizes_come_from_the_model_to_start_from(folder: Path) -> None:

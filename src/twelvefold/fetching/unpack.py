@@ -89,6 +89,7 @@ def _opened(path: Path) -> Iterator[Archive]:
         else:
             with tarfile.open(path) as tar:
                 yield Archive(path, _tar_members(path, tar), tar)
+    # zipfile has NotImplementedError for a way of compressing that it doesn't know.
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
         raise TwelvefoldError(f"{path} is damaged or no archive: {error}") from error
 

@@ -40,19 +40,6 @@ class Started:
     left: list[str]
 
 
-def model_folder(where: Path) -> Path:
-    """The folder of a model: ``where`` itself, or the latest checkpoint of a run there.
-
-    Raises:
-        TwelvefoldError: it is neither.
-    """
-    latest = where / "checkpoints" / "latest"
-    for folder in (latest, where):
-        if any((folder / name).exists() for name in (weights.NAMES, weights.HUB_NAMES)):
-            return folder
-    raise TwelvefoldError(f"{where} holds no model: it has neither {weights.NAMES} nor checkpoints/latest")
-
-
 def config_from(said: Description) -> ModelConfig:
     """The configuration of a model that starts from another: without the heads of pretraining, and with a row for each
     task where the other had no tasks to have rows for (a pretrained model, a plain BERT)."""

@@ -44,6 +44,19 @@ def write(folder: Path, description: Description, tensors: Mapping[str, Tensor])
     files.write_json(folder / NAMES, msgspec.to_builtins(description))
 
 
+def folder_of(where: Path) -> Path:
+    """The folder of a model: ``where`` itself, or the latest checkpoint of a run there.
+
+    Raises:
+        TwelvefoldError: it is neither.
+    """
+    latest = where / "checkpoints" / "latest"
+    for folder in (latest, where):
+        if any((folder / name).exists() for name in (NAMES, HUB_NAMES)):
+            return folder
+    raise TwelvefoldError(f"{where} holds no model: it has neither {NAMES} nor checkpoints/latest")
+
+
 def describe(folder: Path) -> Description:
     """What ``model.json`` says.
 

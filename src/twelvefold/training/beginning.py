@@ -44,7 +44,7 @@ def first_model(
     if recipe.initial is None:
         config = recipe.model_config(feature_size=size, region_classes=kinds)
         return Model(config, tasks, heads, precision=precision, word_pieces=pieces), None
-    folder = saved or starting.model_folder(recipe.initial)
+    folder = saved or weights.folder_of(recipe.initial)
     said = weights.describe(folder)
     config = recipe.model_config(initial=starting.config_from(said), feature_size=size, region_classes=kinds)
     model = Model(config, tasks, starting.heads_from(heads, said), precision=precision, word_pieces=pieces)
