@@ -104,6 +104,19 @@ def test_a_flipped_byte_leaves_nothing_under_a_final_name(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+def test_a_way_of_compressing_that_is_not_known_is_refused_too(tmp_path: Path) -> None:
+    """The errors that ``zipfile`` has for it are no ``BadZipFile``."""
+    archive = zipped(tmp_path / "a", {"x": b"plain " * 1000})
+    data = bytearray(archive.read_bytes())
+    directory = data.index(b"PK\x01\x02")
+    for place in (8, directory + 10):  # the method, in the member's own head and in the list of members
+        data[place : place + 2] = (99).to_bytes(2, "little")
+    archive.write_bytes(data)
+    with pytest.raises(TwelvefoldError, match=r"damaged or no archive: .*compression"):
+        unpack_all(archive, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_member_that_is_missing_or_there_twice_is_named(tmp_path: Path) -> None:
     archive = zipped(tmp_path / "a", {"one/i.json": b"", "two/i.json": b"", "__MACOSX/one/refs.p": b"", "refs.p": b"!"})
     with pytest.raises(TwelvefoldError, match=r"expected lost\.json in it once, found 0; it holds one/i\.json"):
