@@ -46,8 +46,8 @@ def plain(folder: Path) -> None:
 
 def measure(folder: Path, task: str) -> None:
     """Prepare one dataset in this process and print what it took as JSON."""
-    from twelvefold.clean import clean
-    from twelvefold.prepare import prepare
+    from twelvefold.preparation.prepare import prepare
+    from twelvefold.splits.clean import clean
 
     lists = {}
     if task == "vgqa":  # which predicts from VQA's answer list; the published one has 3,129 answers

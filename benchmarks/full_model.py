@@ -21,7 +21,7 @@ from pathlib import Path
 import lmdb
 import numpy as np
 
-from twelvefold.store.regions import RegionStore
+from twelvefold.store.region_store import RegionStore
 
 FEATURES, KINDS = 2048, 1601
 TWELVEFOLD = [sys.executable, "-m", "twelvefold"]

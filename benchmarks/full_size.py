@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from twelvefold.batches.text import Tokens
+from twelvefold.data.tokenizer import Tokens
 
 Records = Iterator[Any]
 encode = msgspec.json.encode

@@ -19,25 +19,26 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from twelvefold.datasets.images import image_files
-from twelvefold.datasets.records import BadRecords
-from twelvefold.pictures import open_picture
+from twelvefold.datasets.reading.image_files import image_files
+from twelvefold.datasets.reading.records import BadRecords
+from twelvefold.duplicates.align_and_compare import compare, small
+from twelvefold.duplicates.evidence import gather
+from twelvefold.duplicates.hamming_search import Hashes, close_pairs, plan
+from twelvefold.duplicates.hashes import fingerprint
+from twelvefold.duplicates.image_groups import Identity
+from twelvefold.duplicates.near_duplicates import AGREEMENT, DIFFERENCE, RADIUS
+from twelvefold.images import open_picture
 from twelvefold.progress import track
 from twelvefold.schema import ImageKey
-from twelvefold.splits.comparing import compare, small
-from twelvefold.splits.evidence import gather
-from twelvefold.splits.hashes import fingerprint
-from twelvefold.splits.identity import Identity
-from twelvefold.splits.lookalikes import AGREEMENT, DIFFERENCE, RADIUS
-from twelvefold.splits.matching import Hashes, close_pairs, plan
 from twelvefold.world.draw import draw, jpeg_bytes
 from twelvefold.world.duplicates import HOWS, near_duplicate
+from twelvefold.world.perturb import CHANGES, vary
 from twelvefold.world.scene import Scene, make_scene
-from twelvefold.world.vary import CHANGES, vary
 
 Copy = Callable[[Image.Image], Image.Image]
 THRESHOLDS = (0.02, 0.04, 0.06, 0.08, 0.10, 0.12, 0.14, 0.16, 0.20, 0.25)
@@ -148,21 +149,21 @@ def report(arguments: argparse.Namespace) -> None:
     arguments.figure.write_text(_drawn(curves[name]))
 
 
-def _by_kind(rows: list[list]) -> dict[tuple[str, str], list[list]]:
+def _by_kind(rows: list[list[Any]]) -> dict[tuple[str, str], list[list[Any]]]:
     found = defaultdict(list)
     for row in rows:
         found[row[2], row[3]].append(row)
     return dict(sorted(found.items(), key=lambda item: item[0][0] != "planted"))
 
 
-def _share(rows: list[list], threshold: float) -> float:
+def _share(rows: list[list[Any]], threshold: float) -> float:
     """The share of pairs that are joined."""
     return float(
         np.mean([max(row[4], row[5]) <= RADIUS and row[6] <= threshold and row[7] >= AGREEMENT for row in rows])
     )
 
 
-def _line(rows: list[list], threshold: float) -> tuple[float, ...]:
+def _line(rows: list[list[Any]], threshold: float) -> tuple[float, ...]:
     """Recall of planted copies, that of the worst kind; the same of pictures with one thing changed; precision, as many
     being of one sort as of the other."""
     kinds = _by_kind(rows)
@@ -195,7 +196,7 @@ def _drawn(lines: list[tuple[float, ...]]) -> str:
 def world(arguments: argparse.Namespace) -> None:
     root, pictures = arguments.world, image_files(arguments.world)
     truth = json.loads((root / "truth" / "near_duplicates.json").read_text())
-    shown = {}
+    shown: dict[str, Any] = {}
     for line in (root / "truth" / "scenes.jsonl").read_text().splitlines():
         scene = json.loads(line)
         shown |= {key: (scene["background"], json.dumps(scene["things"])) for key in scene["keys"]}
@@ -217,7 +218,7 @@ def world(arguments: argparse.Namespace) -> None:
     print(f"joins that are wrong: {len(wrong)} of {len(found.joins):,}", wrong[:3])
 
 
-def _one_photograph(one: ImageKey, other: ImageKey, by_id: Identity, planted: set, shown: dict) -> bool:
+def _one_photograph(one: ImageKey, other: ImageKey, by_id: Identity, planted: set[Any], shown: dict[str, Any]) -> bool:
     """By the world's truth: one photograph by id, planted as a copy, or a scene that is drawn twice (NLVR2's pairs)."""
     same_scene = shown[str(one)] == shown[str(other)]
     return by_id.same(one, other) or frozenset((str(one), str(other))) in planted or same_scene

@@ -20,15 +20,15 @@ import torch
 
 import twelvefold
 from twelvefold import datasets
+from twelvefold.detectors.x152.detector import X152
+from twelvefold.detectors.x152.network import X152Network
 from twelvefold.model import Model, preset
-from twelvefold.model.official import HEADS, TASK_ROWS
 from twelvefold.schema import HeadSpec
-from twelvefold.serving.asking import Request
-from twelvefold.serving.pictures import Picture, picture
+from twelvefold.serving.images import Picture, picture
 from twelvefold.serving.predictor import Predictor
-from twelvefold.vision.x152 import X152
-from twelvefold.vision.x152_network import X152Network
-from twelvefold.weights import export_weights, import_weights
+from twelvefold.serving.request import Request
+from twelvefold.vilbert_mt.import_weights import export_weights, import_weights
+from twelvefold.vilbert_mt.parameter_names import HEADS, TASK_ROWS
 
 ANSWERS = {"vqa": 3129, "gqa": 1533}
 """Outputs of the published heads."""

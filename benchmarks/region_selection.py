@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms
 
-from twelvefold.vision.selection import OVERLAP, select
+from twelvefold.detectors.x152.per_class_nms import OVERLAP, select
 
 PROPOSALS, CLASSES, KEPT, REPEATS = 1000, 1601, 100, 5
 

@@ -16,13 +16,13 @@ from pathlib import Path
 import torch
 
 from twelvefold import families
-from twelvefold.batches.regions import RegionSource
-from twelvefold.batches.tasks import TaskBatches
-from twelvefold.batches.text import seen_pieces
+from twelvefold.batch import Batch
+from twelvefold.config.recipe import Recipe
+from twelvefold.data.region_inputs import RegionSource
+from twelvefold.data.task_loader import TaskBatches
+from twelvefold.data.tokenizer import seen_pieces
 from twelvefold.model import Model, preset
-from twelvefold.schema import Batch
 from twelvefold.store.prepared import Prepared
-from twelvefold.training.recipe import Recipe
 
 STEPS = 8
 """Timed steps of each task, after one that is not."""

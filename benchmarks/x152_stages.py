@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from twelvefold.pictures import open_picture
-from twelvefold.vision.selection import select
-from twelvefold.vision.x152_network import X152Network, pool
-from twelvefold.vision.x152_pictures import prepared, scale_of, size_of
-from twelvefold.vision.x152_proposals import propose
+from twelvefold.detectors.x152.images import prepared, scale_of, size_of
+from twelvefold.detectors.x152.network import X152Network, pool
+from twelvefold.detectors.x152.per_class_nms import select
+from twelvefold.detectors.x152.proposals import propose
+from twelvefold.images import open_picture
 
 
 @torch.inference_mode()

@@ -34,25 +34,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twelvefold import workers
-from twelvefold.datasets.options import reader_options
-from twelvefold.datasets.records import BadRecords
+from twelvefold.config.recipe import Recipe
+from twelvefold.datasets.reading.options import reader_options
+from twelvefold.datasets.reading.records import BadRecords
+from twelvefold.duplicates.evidence import Gathered
+from twelvefold.duplicates.image_groups import Identity
 from twelvefold.evaluate import evaluate
-from twelvefold.prepare_recipe import prepare_recipe
+from twelvefold.evaluation import predictions
+from twelvefold.preparation.from_recipe import prepare_recipe
 from twelvefold.progress import track
-from twelvefold.results import predictions
 from twelvefold.schema import ONLY_ENTAILED, ImageKey, TwelvefoldError
 from twelvefold.splits import manifest
-from twelvefold.splits.cleaning import OFF, POLICIES
-from twelvefold.splits.deciding import decide, evidence
-from twelvefold.splits.evidence import Gathered
-from twelvefold.splits.identity import Identity
+from twelvefold.splits.decide import decide, evidence
+from twelvefold.splits.id_lists import IdList
 from twelvefold.splits.manifest import Listed
-from twelvefold.splits.original_ids import IdList
-from twelvefold.store import files
+from twelvefold.splits.policy import OFF, POLICIES
+from twelvefold.store import atomic_files, worker_pool
 from twelvefold.store.prepared import Prepared
 from twelvefold.train import train
-from twelvefold.training.recipe import Recipe
 
 POLICY = POLICIES["paper"]
 FULL, CLEANED = "full", "cleaned"
@@ -149,7 +148,7 @@ class Task:
 
 def half(photograph: ImageKey) -> int:
     """Which half a photograph is in: a coin of its own name."""
-    return int(files.digest_bytes(str(photograph).encode()), 16) % 2
+    return int(atomic_files.digest_bytes(str(photograph).encode()), 16) % 2
 
 
 def figures(task: Scored, seen: set[ImageKey]) -> Task:
@@ -225,7 +224,7 @@ def prepare_all(
 
 def cleaned_of(recipe: Recipe, data: Path, found: Gathered, photographs: set[ImageKey], name: str) -> manifest.Manifest:
     """The manifest that removes these photographs alone."""
-    listed = Listed(name, "any", len(photographs), files.digest_value(sorted(map(str, photographs))))
+    listed = Listed(name, "any", len(photographs), atomic_files.digest_value(sorted(map(str, photographs))))
     chosen = {task: recipe.choice(task).options for task in recipe.tasks}
     options = reader_options(data, recipe.tasks, chosen)
     lists = [IdList(listed, frozenset(photographs))]
@@ -245,7 +244,7 @@ def one(recipe: Recipe, prepared: Path, regions: Path, run: Path) -> None:
 
 def train_all(recipe: Recipe, regions: Path, out: Path, splits: Sequence[str], seeds: int, processes: int) -> None:
     """A model on each splits for every seed."""
-    with workers.pool(processes) as pool:
+    with worker_pool.pool(processes) as pool:
         running = [
             pool.submit(one, msgspec.structs.replace(recipe, seed=seed), out / s, regions, run_folder(out, seed, s))
             for seed in range(seeds)
@@ -364,8 +363,8 @@ def main() -> None:
     how = f"python experiments/cleaning.py {given.run} {given.out} --recipe {given.recipe} --seeds {given.seeds}"
     how += f" --iterations {given.iterations}" if given.iterations else ""
     text = page(recipe, tasks, given.seeds, f"{how} --crossover" if given.crossover else how)
-    files.write_json(given.out / "cleaning.json", {name: one.json() for name, one in tasks.items()})
-    files.write_text(given.page or given.out / "cleaning.md", text)
+    atomic_files.write_json(given.out / "cleaning.json", {name: one.json() for name, one in tasks.items()})
+    atomic_files.write_text(given.page or given.out / "cleaning.md", text)
     print(text)
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import lmdb
 import numpy as np
 
-from twelvefold.features import import_features
+from twelvefold.features.import_features import import_features
 
 REGIONS, WIDTH = 100, 2048
 

@@ -32,23 +32,24 @@ import torch
 from torch import Tensor
 
 from twelvefold import families
-from twelvefold.batches.regions import RegionSource
-from twelvefold.batches.tasks import TaskBatches
+from twelvefold.batch import Batch
 from twelvefold.boxes import iou
-from twelvefold.datasets.images import image_files
-from twelvefold.evaluate import Placed
+from twelvefold.config.recipe import Recipe
+from twelvefold.data.region_inputs import RegionSource
+from twelvefold.data.task_loader import TaskBatches
+from twelvefold.datasets.reading.image_files import image_files
+from twelvefold.detectors.world_detector.detector import Detector, Seen
+from twelvefold.device import device_for
+from twelvefold.evaluation import predictions
+from twelvefold.evaluation import scores as score_files
+from twelvefold.evaluation.placed import Placed
+from twelvefold.evaluation.score import score_task, scored_places
+from twelvefold.evaluation.scores import Scores, TaskScore
+from twelvefold.images import open_picture
 from twelvefold.model import Model
-from twelvefold.pictures import open_picture
 from twelvefold.progress import track
-from twelvefold.results import predictions
-from twelvefold.results import scores as score_files
-from twelvefold.results.scores import Scores, TaskScore
-from twelvefold.results.scoring import score_task, scored_places
-from twelvefold.schema import Batch, ImageKey, Split
+from twelvefold.schema import ImageKey, Split
 from twelvefold.store.prepared import Prepared
-from twelvefold.training.ranks import device_for
-from twelvefold.training.recipe import Recipe
-from twelvefold.vision.detector import Detector, Seen
 
 POOL = 200
 """Pictures to choose from in retrieval: the same for all three splits."""

@@ -29,24 +29,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twelvefold import datasets, workers
-from twelvefold.batches.masked import MaskedBatches, Masking
-from twelvefold.batches.regions import RegionSource
-from twelvefold.batches.tasks import TaskBatches
+from twelvefold import datasets
+from twelvefold.config.recipe import PretrainingChoice, Recipe
+from twelvefold.data.masking import MaskedBatches, Masking
+from twelvefold.data.region_inputs import RegionSource
+from twelvefold.data.task_loader import TaskBatches
 from twelvefold.evaluate import evaluate
-from twelvefold.extract import extract
+from twelvefold.evaluation import predictions
+from twelvefold.features.extract import extract
 from twelvefold.model import Model
-from twelvefold.prepare_recipe import prepare_recipe
+from twelvefold.preparation.from_recipe import prepare_recipe
 from twelvefold.pretrain import pretrain
 from twelvefold.progress import track
-from twelvefold.results import predictions
 from twelvefold.schema import TwelvefoldError
-from twelvefold.store import files
+from twelvefold.store import atomic_files, worker_pool
 from twelvefold.store.prepared import Prepared
 from twelvefold.train import train
 from twelvefold.training.checkpoints import Checkpoints
-from twelvefold.training.lessons import TOLD, Exam, search, told_right
-from twelvefold.training.recipe import PretrainingChoice, Recipe
+from twelvefold.training.objectives import TOLD, Exam, search, told_right
 from twelvefold.world.write import world
 
 RECIPE = Path(__file__).with_suffix(".toml")
@@ -190,8 +190,8 @@ def learnt(job: Job) -> dict[str, float]:
     run = job.folder.with_name(f"{job.arm}-pretrained")
     path = run / "learnt.json"
     if not path.exists():
-        files.write_json(path, measure(job, Model.load(Checkpoints(run / "checkpoints").latest)))
-    found: dict[str, float] = files.read_json(path)
+        atomic_files.write_json(path, measure(job, Model.load(Checkpoints(run / "checkpoints").latest)))
+    found: dict[str, float] = atomic_files.read_json(path)
     return found
 
 
@@ -226,9 +226,9 @@ def report(found: Sequence[Job], out: Path) -> str:
     }
     averages = {arm: {seed: round(average(one), 2) for seed, one in own.items()} for arm, own in scored.items()}
     said = {"averages": averages, "measures": measures, "above": msgspec.to_builtins(above)}
-    files.write_json(out / "pretraining.json", said)
+    atomic_files.write_json(out / "pretraining.json", said)
     text = tables(scored, above, measures)
-    files.write_text(out / "pretraining.md", text)
+    atomic_files.write_text(out / "pretraining.md", text)
     return text
 
 
@@ -281,7 +281,7 @@ def main() -> None:
     all_jobs = jobs(given.run, given.out, given.seeds, given.arms, given.steps)
     if not given.report:
         prepare_all(given.run, given.out, given.processes)
-        with workers.pool(given.processes) as pool:
+        with worker_pool.pool(given.processes) as pool:
             running = [pool.submit(one, job) for job in all_jobs if not job.done()]
             for done in track(as_completed(running), what="models", total=len(running)):
                 done.result()

@@ -21,12 +21,12 @@ import msgspec
 import numpy as np
 import torch
 
-from twelvefold import workers
+from twelvefold.config.recipe import Recipe
 from twelvefold.evaluate import evaluate
-from twelvefold.prepare_recipe import prepare_recipe
+from twelvefold.preparation.from_recipe import prepare_recipe
 from twelvefold.progress import track
+from twelvefold.store import worker_pool
 from twelvefold.train import train
-from twelvefold.training.recipe import Recipe
 
 RECIPE = Path(__file__).with_suffix(".toml")
 
@@ -133,7 +133,7 @@ def main() -> None:
     recipe = Recipe.load(RECIPE)
     prepared, regions = given.out / "prepared", given.run / "regions"
     prepare_recipe(recipe, given.run / "world", regions, prepared)
-    with workers.pool(given.processes) as pool:
+    with worker_pool.pool(given.processes) as pool:
         dynamic, robin = compare(recipe, pool, prepared, regions, given.out, given.seeds)
     text = table(dynamic, robin)
     (given.out / "stop_and_go.md").write_text(text)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from twelvefold import cli
-from twelvefold.training.recipe import Recipe, shipped
+from twelvefold.config.recipe import Recipe, shipped
 
 COMMANDS = ("demo", "world", "extract", "prepare", "train", "evaluate", "blind", "report", "recipes")
 

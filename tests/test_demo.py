@@ -13,16 +13,17 @@ import torch
 from torch import Tensor
 
 from twelvefold import families
-from twelvefold.batches.regions import RegionSource
-from twelvefold.batches.tasks import TaskBatches
-from twelvefold.blind import Majority, blind, chance, solved_blind
+from twelvefold.batch import Batch
+from twelvefold.data.region_inputs import RegionSource
+from twelvefold.data.task_loader import TaskBatches
 from twelvefold.demo import STAGES
 from twelvefold.evaluate import evaluate
-from twelvefold.results import predictions
-from twelvefold.results import scores as score_files
-from twelvefold.results.scores import BlindScores, Scores
-from twelvefold.results.scoring import score_task, scored_places
-from twelvefold.schema import Batch, TwelvefoldError
+from twelvefold.evaluation import predictions
+from twelvefold.evaluation import scores as score_files
+from twelvefold.evaluation.baselines import Majority, blind, chance, solved_blind
+from twelvefold.evaluation.score import score_task, scored_places
+from twelvefold.evaluation.scores import BlindScores, Scores
+from twelvefold.schema import TwelvefoldError
 from twelvefold.store.prepared import Prepared
 
 TASKS = ("vqav2", "flickr30k", "refcoco", "nlvr2")

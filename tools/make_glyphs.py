@@ -16,13 +16,14 @@ import argparse
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import resvg_py
 from numpy.typing import NDArray
 from PIL import Image
 
-from twelvefold.world.kinds import KINDS
+from twelvefold.world.categories import KINDS
 
 SIDE = 128
 RASTER = 512
@@ -37,7 +38,7 @@ PER_STYLE = {"noto": {"fish": "tropical-fish"}}
 """Icon names where they differ from the kind's, and where only one style's drawing is a good one."""
 
 
-def render(icons: dict, name: str) -> Image.Image:
+def render(icons: dict[str, Any], name: str) -> Image.Image:
     """RGBA drawing, cropped to its ink."""
     icon = icons["icons"][icons.get("aliases", {}).get(name, {}).get("parent", name)]
     width = icon.get("width", icons.get("width", 16))

@@ -23,21 +23,12 @@ import msgspec
 from PIL import Image
 
 from twelvefold import datasets
-from twelvefold.datasets.images import image_files
-from twelvefold.datasets.options import reader_options
-from twelvefold.datasets.records import BadRecords
-from twelvefold.schema import (
-    Candidate,
-    ClassName,
-    Example,
-    ImageKey,
-    PositivePair,
-    SoftAnswers,
-    Split,
-    TargetBox,
-)
+from twelvefold.datasets.reading.image_files import image_files
+from twelvefold.datasets.reading.options import reader_options
+from twelvefold.datasets.reading.records import BadRecords
+from twelvefold.schema import Candidate, ClassName, Example, ImageKey, PositivePair, SoftAnswers, Split, TargetBox
 from twelvefold.serving.samples import LISTING, Sample, Suggestion
-from twelvefold.store import files
+from twelvefold.store import atomic_files
 
 OUT = Path(__file__).parent.parent / "src" / "twelvefold" / "serving" / "samples"
 KINDS = {("coco", "vg"): 5, ("flickr30k",): 3}
@@ -104,7 +95,7 @@ def keep(out: Path, name: str, path: Path, asks: list[Suggestion]) -> Sample:
             written = io.BytesIO()
             image.convert("RGB").save(written, "JPEG", quality=92)
             data = written.getvalue()
-    files.write_bytes(out / f"{name}.jpg", data)
+    atomic_files.write_bytes(out / f"{name}.jpg", data)
     return Sample(name=name, width=width, height=height, suggestions=tuple(asks))
 
 
@@ -143,7 +134,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     asked_for = parser.parse_args()
     made = make(asked_for.world, asked_for.out)
-    files.write_bytes(asked_for.out / LISTING, msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n")
+    atomic_files.write_bytes(asked_for.out / LISTING, msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n")
     for one in made:
         print(f"{one.name:12} {one.width} x {one.height}, {len(one.suggestions)} suggestions")
 

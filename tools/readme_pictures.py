@@ -18,10 +18,10 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 import twelvefold
-from twelvefold.serving.asking import Request
-from twelvefold.serving.pictures import picture
+from twelvefold.serving.images import picture
+from twelvefold.serving.request import Request
 from twelvefold.serving.samples import sample
-from twelvefold.store import files
+from twelvefold.store import atomic_files
 
 OUT = Path(__file__).parent.parent / "docs" / "pictures"
 PICTURE = "room"
@@ -34,7 +34,7 @@ COLOURS = 256
 def save(name: str, image: Image.Image, colours: int = COLOURS) -> None:
     written = io.BytesIO()
     image.convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(written, "PNG", optimize=True)
-    files.write_bytes(OUT / name, written.getvalue())
+    atomic_files.write_bytes(OUT / name, written.getvalue())
     print(f"{OUT / name}: {image.width} x {image.height}, {len(written.getvalue()) // 1000} kB")
 
 

@@ -17,14 +17,14 @@ import msgspec
 import torch
 from safetensors.torch import load_file, save
 
+from twelvefold.config.recipe import Recipe
 from twelvefold.evaluate import evaluate
-from twelvefold.model import card, weights
-from twelvefold.results import scores as score_files
-from twelvefold.results.scores import Scores
+from twelvefold.evaluation import scores as score_files
+from twelvefold.evaluation.scores import Scores
+from twelvefold.model import card, save_load
 from twelvefold.schema import TwelvefoldError
-from twelvefold.serving.loading import described
-from twelvefold.store import files
-from twelvefold.training.recipe import Recipe
+from twelvefold.serving.load import described
+from twelvefold.store import atomic_files
 
 OUT = Path(__file__).parent.parent / "src" / "twelvefold" / "serving" / "weights"
 MOST_MOVED = 0.2
@@ -36,11 +36,11 @@ def ship(run: Path, out: Path, name: str) -> None:
     latest = run / "checkpoints" / "latest"
     said, recipe = described(latest), Recipe.load(run / "recipe.toml")
     scores = score_files.read(run / "scores.json", Scores)
-    tensors = {key: tensor.half() for key, tensor in load_file(latest / weights.TENSORS).items()}
+    tensors = {key: tensor.half() for key, tensor in load_file(latest / save_load.TENSORS).items()}
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
         raise TwelvefoldError(f"{latest}: a weight is beyond half floats; this model can't ship in half precision")
-    files.write_bytes(out / weights.TENSORS, save(tensors))
-    shutil.copyfile(latest / weights.NAMES, out / weights.NAMES)
+    atomic_files.write_bytes(out / save_load.TENSORS, save(tensors))
+    shutil.copyfile(latest / save_load.NAMES, out / save_load.NAMES)
     world = recipe.world
     words = f"{world.images:,} drawn pictures of the embedded world (seed {world.seed})" if world else said.trained_on
     made = msgspec.structs.replace(

@@ -1,6 +1,7 @@
 """One vision-and-language model, many tasks: train it jointly on clean splits, evaluate it, use it.
 
-Every command of ``twelvefold --help`` is a function of the same name: ``twelvefold.prepare.prepare`` and so on.
+Every command of ``twelvefold --help`` is also a Python function of the same name, for example
+``twelvefold.train.train`` or ``twelvefold.preparation.prepare.prepare``.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from twelvefold.detectors.interface import RegionDetector
     from twelvefold.serving.predictor import Predictor
-    from twelvefold.vision.region_detector import RegionDetector
 
 
 def load(
@@ -23,9 +24,9 @@ def load(
 ) -> Predictor:
     """A model to ask about pictures: the one that ships, or a run's, a folder's, a hub's ``user/name``.
 
-    ``detector``: None takes the one that the model was trained with. :func:`twelvefold.serving.loading.load` says
+    ``detector``: None takes the one that the model was trained with. :func:`twelvefold.serving.load.load` says
     more.
     """
-    from twelvefold.serving.loading import load as read  # here, so that importing twelvefold stays light
+    from twelvefold.serving.load import load as read  # here, so that importing twelvefold stays light
 
     return read(where, detector=detector, detector_weights=detector_weights, any_detector=any_detector, device=device)

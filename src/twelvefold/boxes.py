@@ -17,6 +17,10 @@ from twelvefold.schema import Box
 
 Floats = NDArray[np.float64]
 
+VERSION = 1
+"""Version of what this module computes. Increase it when a change gives other results: files made from it are then
+made again."""
+
 Convention = Literal["continuous", "publishers", "original"]
 """How a corner box is measured.
 

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from twelvefold.blind import blind
-from twelvefold.calibrate import calibrate
+from twelvefold.config.recipe import Recipe
 from twelvefold.evaluate import evaluate
-from twelvefold.extract import extract
-from twelvefold.prepare_recipe import prepare_recipe
+from twelvefold.evaluation.baselines import blind
+from twelvefold.evaluation.calibrate import calibrate
+from twelvefold.features.extract import extract
+from twelvefold.preparation.from_recipe import prepare_recipe
 from twelvefold.progress import console
-from twelvefold.report import report
+from twelvefold.reporting.report import report
 from twelvefold.schema import TwelvefoldError
-from twelvefold.store import files
+from twelvefold.store import atomic_files
 from twelvefold.train import train
-from twelvefold.training.recipe import Recipe
 from twelvefold.world.write import world
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ class _Clock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.seconds: dict[str, float] = files.read_json(path) if path.exists() else {}
+        self.seconds: dict[str, float] = atomic_files.read_json(path) if path.exists() else {}
 
     def __call__(self, stage: str, work: Callable[[], T]) -> T:
         console.print(f"[bold]{stage}[/bold]")
@@ -91,5 +91,5 @@ class _Clock:
         result = work()
         if stage not in self.seconds:
             self.seconds[stage] = round(time.monotonic() - began, 1)
-            files.write_json(self.path, self.seconds)
+            atomic_files.write_json(self.path, self.seconds)
         return result

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from twelvefold import garbage
-from twelvefold.datasets import NAMES, Dataset, identity, load
-from twelvefold.datasets.images import FOLDERS, image_files
-from twelvefold.datasets.options import reader_options
-from twelvefold.datasets.published import PICTURES, PUBLISHED, agrees
-from twelvefold.datasets.records import BadRecords
+from twelvefold.datasets import NAMES, Dataset, load
+from twelvefold.datasets.reading import same_image_links
+from twelvefold.datasets.reading.cards import PICTURES, PUBLISHED, agrees
+from twelvefold.datasets.reading.image_files import FOLDERS, image_files
+from twelvefold.datasets.reading.options import reader_options
+from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.progress import track
 from twelvefold.schema import ImageKey, Split, TwelvefoldError
+from twelvefold.store import relaxed_gc
 
 State = Literal["whole", "incomplete", "missing"]
 SHOWN = 3
@@ -111,13 +112,13 @@ def _maps(data: Path) -> list[str]:
     """What is missing or malformed of the id maps, and what that hides."""
     bad = BadRecords(skip=True)
     try:
-        for _ in identity.joins(data, bad=bad):
+        for _ in same_image_links.joins(data, bad=bad):
             pass
     except TwelvefoldError as error:
         return [f"{error}; without this map cleaning takes a photograph in two datasets for two"]
     count = len(bad.listed)
     some = [f"{count:,} malformed record{'s' * (count > 1)} in an id map, such as {bad.listed[0]}"] if count else []
-    return [*identity.hidden(data), *some]
+    return [*same_image_links.hidden(data), *some]
 
 
 def _task(
@@ -141,7 +142,7 @@ def _task(
     return TaskHealth("incomplete" if steps else "whole", splits, steps)
 
 
-@garbage.seldom()
+@relaxed_gc.seldom()
 def _split(
     data: Path,
     name: str,

@@ -10,21 +10,21 @@ from pathlib import Path
 import torch
 
 from twelvefold import datasets
-from twelvefold.batches.regions import RegionSource
-from twelvefold.batches.tasks import TaskBatches
+from twelvefold.config.recipe import EvaluationChoice, Recipe
+from twelvefold.data.region_inputs import RegionSource
+from twelvefold.data.task_loader import TaskBatches
+from twelvefold.device import device_for
+from twelvefold.evaluation import predictions
+from twelvefold.evaluation import scores as score_files
+from twelvefold.evaluation.per_task import made_from, per_task
+from twelvefold.evaluation.placed import Placed
+from twelvefold.evaluation.score import score_task
+from twelvefold.evaluation.scores import Scores, TaskScore
 from twelvefold.model import Model, card
-from twelvefold.results import predictions
-from twelvefold.results import scores as score_files
-from twelvefold.results.per_task import made_from, per_task
-from twelvefold.results.scores import Scores, TaskScore
-from twelvefold.results.scoring import score_task
 from twelvefold.schema import Split, TaskSpec, TwelvefoldError, closest
-from twelvefold.store import files
+from twelvefold.store import atomic_files
 from twelvefold.store.prepared import Prepared
 from twelvefold.training.checkpoints import checkpoint_of
-from twelvefold.training.placed import Placed
-from twelvefold.training.ranks import device_for
-from twelvefold.training.recipe import EvaluationChoice, Recipe
 
 COSTLY = ("retrieval", "verification")
 """Families that take longest to score: a whole pool for every caption, two pictures for every statement."""
@@ -92,10 +92,10 @@ def _scores_made_from(checkpoint: Path, prepared: Path, regions: Path, limits: E
     return made_from(
         prepared,
         regions,
-        files.digest_file(checkpoint / "model.safetensors"),
+        atomic_files.digest_file(checkpoint / "model.safetensors"),
         limits.max_examples,
         limits.pool,
-        *([files.digest_value(temperatures)] if temperatures else []),
+        *([atomic_files.digest_value(temperatures)] if temperatures else []),
     )
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import msgspec
 
+from twelvefold.config.recipe import Recipe, TaskChoice
 from twelvefold.schema import TwelvefoldError, closest
 from twelvefold.train import train
-from twelvefold.training.recipe import Recipe, TaskChoice
-from twelvefold.training.runs import TrainSummary
+from twelvefold.training.run_folder import TrainSummary
 
 
 def finetune(

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import msgspec
 
+from twelvefold.config.recipe import Recipe
 from twelvefold.schema import TwelvefoldError
-from twelvefold.store import files
+from twelvefold.store import atomic_files
 from twelvefold.train import train
 from twelvefold.training.checkpoints import Checkpoints
-from twelvefold.training.recipe import Recipe
 
 SUMMARY = "pretraining.json"
 
@@ -62,5 +62,5 @@ def pretrain(recipe: Recipe, prepared: Path, regions: Path, run: Path, *, resume
     if os.environ.get("RANK", "0") != "0":
         return summary
     said = dataclasses.asdict(summary) | {"run": str(run), "checkpoint": str(summary.checkpoint)}
-    files.write_json(run / SUMMARY, said | {"pretraining": msgspec.to_builtins(recipe.pretraining)})
+    atomic_files.write_json(run / SUMMARY, said | {"pretraining": msgspec.to_builtins(recipe.pretraining)})
     return summary

@@ -25,27 +25,28 @@ import torch
 from torch import Tensor, nn
 
 from twelvefold import datasets
-from twelvefold.batches.regions import RegionSource
-from twelvefold.batches.text import seen_pieces
+from twelvefold.batch import Batch
+from twelvefold.config.recipe import Recipe, TrainingChoice
+from twelvefold.data.prefetch import ahead
+from twelvefold.data.region_inputs import RegionSource
+from twelvefold.data.tokenizer import seen_pieces
+from twelvefold.evaluation.machine import machine
 from twelvefold.model import Model
 from twelvefold.model.card import Card
-from twelvefold.model.starting import Started
-from twelvefold.results.machine import machine
-from twelvefold.schema import Batch, TaskSpec, TwelvefoldError
-from twelvefold.store import files
+from twelvefold.model.warm_start import Started
+from twelvefold.schema import TaskSpec, TwelvefoldError
+from twelvefold.store import atomic_files
 from twelvefold.store.prepared import Prepared
-from twelvefold.training import optimiser as optimisers
-from twelvefold.training.ahead import ahead, on
-from twelvefold.training.beginning import card_of, first_model
+from twelvefold.training import optimizer as optimisers
+from twelvefold.training.build_model import card_of, first_model
 from twelvefold.training.checkpoints import Checkpoints
-from twelvefold.training.events import EventLog, open_log
-from twelvefold.training.interrupts import Interrupted, Interrupts
-from twelvefold.training.lessons import Task, lesson, masked_lesson
-from twelvefold.training.live import Progress
-from twelvefold.training.order import RoundRobin, is_due, longest
-from twelvefold.training.ranks import Ranks, companions, joined, reduce_gradients
-from twelvefold.training.recipe import Recipe, TrainingChoice
-from twelvefold.training.runs import Counters, TrainSummary, begin, check_same_data, is_finished, summary
+from twelvefold.training.console import Progress
+from twelvefold.training.distributed import Ranks, companions, joined, reduce_gradients
+from twelvefold.training.event_log import EventLog, open_log
+from twelvefold.training.objectives import Task, lesson, masked_lesson
+from twelvefold.training.round_robin import RoundRobin, is_due, longest
+from twelvefold.training.run_folder import Counters, TrainSummary, begin, check_same_data, is_finished, summary
+from twelvefold.training.signals import Interrupted, Interrupts
 from twelvefold.training.stop_and_go import StopAndGo
 
 
@@ -87,7 +88,7 @@ def train(recipe: Recipe, prepared: Path, regions: Path, run: Path, *, resume: b
     checkpoints = Checkpoints(run / "checkpoints", keep=recipe.training.keep)
     with ExitStack() as stack:
         if os.environ.get("RANK", "0") == "0":
-            stack.enter_context(files.lock_folder(run))
+            stack.enter_context(atomic_files.lock_folder(run))
             begin(recipe, run, checkpoints, resume=resume)
         if is_finished(checkpoints):
             return summary(run, checkpoints)
@@ -161,7 +162,7 @@ def step(work: Run, task: Task, iteration: int) -> tuple[float, bool]:
     totals = torch.zeros(3, device=ranks.device)  # examples, sum of their losses, ranks that were asked to stop
     totals[2] = float(work.asked.to_stop)
     for part in next(work.batches[task.spec.name]):
-        batch = on(ranks.device, part)
+        batch = part.to(ranks.device)
         loss, logits = task.loss(work.model, batch)
         summed = loss * len(batch.example_ids)
         torch.autograd.backward(summed * task.scale)
@@ -203,7 +204,7 @@ def validate(work: Run, task: Task) -> tuple[float, int]:
     for exam in task.exams:
         totals = torch.zeros((len(exam.measures), 2), dtype=torch.float64, device=work.ranks.device)
         for batch in exam.batches(size, work.ranks.rank, work.ranks.count):
-            scores = exam.score(work.model, on(work.ranks.device, batch))
+            scores = exam.score(work.model, batch.to(work.ranks.device))
             totals += torch.stack([torch.stack([s.double().sum(), totals.new_tensor(len(s))]) for s in scores])
         measured |= dict(zip(exam.measures, work.ranks.add(totals).tolist(), strict=True))
     work.model.train()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
-from tests.test_report import write_run
+from tests.reporting.test_report import write_run
 
-from twelvefold.report import report
+from twelvefold.reporting.report import report
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twelvefold.datasets import answers
+from twelvefold.datasets.reading import answers
 from twelvefold.schema import TwelvefoldError
 
 

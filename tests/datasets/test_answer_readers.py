@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from twelvefold.datasets import gqa, vgqa, vqav2
-from twelvefold.datasets.records import BadRecordError, BadRecords
+from twelvefold.datasets.reading.records import BadRecordError, BadRecords
 from twelvefold.schema import ONLY_ENTAILED, ImageKey, SoftAnswers, TwelvefoldError
 
 BAD = BadRecords()

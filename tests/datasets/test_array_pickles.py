@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twelvefold.datasets.pickles import load_arrays
+from twelvefold.datasets.reading.safe_pickle import load_arrays
 from twelvefold.schema import TwelvefoldError
 
 SAMPLE = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.int64(7), "text": "é", "bytes": b"\x00\xff"}

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from twelvefold import datasets
+from twelvefold.config.recipe import Recipe
 from twelvefold.datasets import conceptual_captions as cc
-from twelvefold.datasets.records import BadRecordError, BadRecords
-from twelvefold.prepare_recipe import prepare_recipe
+from twelvefold.datasets.reading.records import BadRecordError, BadRecords
+from twelvefold.preparation.from_recipe import prepare_recipe
 from twelvefold.schema import Example, ImageKey, PositivePair, Regions, TwelvefoldError
 from twelvefold.store.prepared import Prepared
-from twelvefold.store.regions import ShardWriter, finish_store
-from twelvefold.training.recipe import Recipe
+from twelvefold.store.region_store import ShardWriter, finish_store
 
 ROWS = [
     ("a very typical bus station ", "http://lh6.ggpht.com/-IvRtNLNcG8o/TpFyrudaT6I/IMG_3155.JPG?imgmax=800"),

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pytest
 
 from twelvefold.datasets import NAMES, load
-from twelvefold.datasets.records import BadRecordError, BadRecords
+from twelvefold.datasets.reading.records import BadRecordError, BadRecords
 from twelvefold.schema import (
     Candidate,
     ClassName,

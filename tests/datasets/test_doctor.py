@@ -11,8 +11,8 @@ import pytest
 
 from twelvefold.cli import app
 from twelvefold.datasets import NAMES, load
-from twelvefold.datasets.published import PICTURES, PUBLISHED, agrees
-from twelvefold.datasets.records import BadRecords
+from twelvefold.datasets.reading.cards import PICTURES, PUBLISHED, agrees
+from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.doctor import doctor
 from twelvefold.schema import Split, TwelvefoldError
 

@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from twelvefold.datasets.pickles import load_plain
-from twelvefold.datasets.records import BadRecordError, BadRecords, Source, present, split_tail
+from twelvefold.datasets.reading.records import BadRecordError, BadRecords, Source, present, split_tail
+from twelvefold.datasets.reading.safe_pickle import load_plain
 from twelvefold.schema import TwelvefoldError
 
 

@@ -10,11 +10,11 @@ from typing import get_args
 
 import pytest
 
+from twelvefold.config.recipe import Recipe
 from twelvefold.datasets import check_options, load
-from twelvefold.datasets.images import image_files
-from twelvefold.datasets.records import BadRecords
+from twelvefold.datasets.reading.image_files import image_files
+from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.schema import ClassName, Example, FamilyName, ImageKey, TwelvefoldError
-from twelvefold.training.recipe import Recipe
 
 PAGE = Path(__file__).parents[2] / "docs" / "your-own-dataset.md"
 BLOCK = re.compile(r"^```\w+\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -9,14 +9,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from twelvefold.results import predictions
-from twelvefold.results.predictions import Line
+from twelvefold.config.recipe import Recipe
+from twelvefold.duplicates.image_groups import Identity
+from twelvefold.evaluation import predictions
+from twelvefold.evaluation.predictions import Line
 from twelvefold.schema import ONLY_ENTAILED, Example, ImageKey, Pair, PositivePair, TaskSpec, TwelvefoldError
-from twelvefold.splits.identity import Identity
-from twelvefold.store import files
+from twelvefold.store import atomic_files
+from twelvefold.store.example_table import write_table
 from twelvefold.store.prepared import MANIFEST, FileEntry, Manifest, Prepared
-from twelvefold.store.tables import write_table
-from twelvefold.training.recipe import Recipe
 
 NAME = "cleaning"
 PHOTOGRAPHS = [ImageKey("coco", str(n)) for n in range(200)]
@@ -89,7 +89,7 @@ def test_scores_are_read_from_prediction_files_and_must_be_of_the_same_examples(
     size = (tmp_path / "tables/finds-test.arrow").stat().st_size
     entry = FileEntry("tables/finds-test.arrow", size, 3, "d")
     written = Manifest(clean=True, regions="", tasks=[task], tables={"finds": {"test": entry}}, counts={})
-    files.write_json(tmp_path / MANIFEST, msgspec.to_builtins(written))
+    atomic_files.write_json(tmp_path / MANIFEST, msgspec.to_builtins(written))
 
     def predict(split: str, **scores: float) -> None:
         path = experiment.run_folder(tmp_path, 0, split) / "predictions" / "finds.jsonl"

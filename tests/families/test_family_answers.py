@@ -10,18 +10,9 @@ import torch
 from torch import Tensor
 
 from twelvefold import families
+from twelvefold.batch import Batch
 from twelvefold.families import answers
-from twelvefold.schema import (
-    Batch,
-    ClassName,
-    Example,
-    HeadSpec,
-    ImageKey,
-    Label,
-    Pair,
-    SoftAnswers,
-    TwelvefoldError,
-)
+from twelvefold.schema import ClassName, Example, HeadSpec, ImageKey, Label, Pair, SoftAnswers, TwelvefoldError
 
 HEAD = HeadSpec("vqa", "answers", ("yes", "no", "red"))
 BOXES, MASK = np.zeros((1, 1, 4)), np.zeros((1, 1), dtype=bool)

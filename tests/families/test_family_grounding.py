@@ -9,19 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from twelvefold.batch import Batch
 from twelvefold.families import grounding
-from twelvefold.schema import (
-    Batch,
-    Box,
-    Candidate,
-    Example,
-    HeadSpec,
-    ImageKey,
-    Label,
-    Pair,
-    TargetBox,
-    TwelvefoldError,
-)
+from twelvefold.schema import Box, Candidate, Example, HeadSpec, ImageKey, Label, Pair, TargetBox, TwelvefoldError
 
 HEAD = HeadSpec("grounding", "grounding")
 MEANT: Box = (0, 0, 10, 10)

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from twelvefold.batch import Batch
 from twelvefold.families import retrieval
-from twelvefold.schema import Batch, Example, HeadSpec, ImageKey, Pair, PositivePair
+from twelvefold.schema import Example, HeadSpec, ImageKey, Pair, PositivePair
 
 HEAD = HeadSpec("alignment", "retrieval", (), 4)
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from twelvefold.batch import Batch
 from twelvefold.families import verification
-from twelvefold.schema import Batch, ClassName, Example, HeadSpec, ImageKey, Pair, TwelvefoldError
+from twelvefold.schema import ClassName, Example, HeadSpec, ImageKey, Pair, TwelvefoldError
 
 HEAD = HeadSpec("snli_ve", "verification", ("contradiction", "neutral", "entailment"))
 BOXES, MASK = np.zeros((1, 1, 4)), np.zeros((1, 1), dtype=bool)

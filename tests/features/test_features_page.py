@@ -10,9 +10,9 @@ from typing import Any, get_args
 import pytest
 
 from twelvefold.cli import app
-from twelvefold.foreign.record import Boxes, Format
+from twelvefold.features.formats.record import Boxes, Format
 from twelvefold.schema import ImageKey
-from twelvefold.store.regions import RegionStore
+from twelvefold.store.region_store import RegionStore
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "features.md").read_text(encoding="utf-8")
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from twelvefold.batches.regions import RegionSource
-from twelvefold.features import import_features
+from twelvefold.data.region_inputs import RegionSource
+from twelvefold.features.import_features import import_features
 from twelvefold.schema import ImageKey, Pair, TwelvefoldError
-from twelvefold.store.regions import RegionStore
+from twelvefold.store.region_store import RegionStore
 
 
 def same(store: RegionStore, key: str, row: dict[str, Any], *, full: bool = True) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from twelvefold.batches.regions import RegionSource
+from twelvefold.data.region_inputs import RegionSource
 from twelvefold.datasets import load
-from twelvefold.datasets.records import BadRecords
-from twelvefold.features import import_features
+from twelvefold.datasets.reading.records import BadRecords
+from twelvefold.features.import_features import import_features
 from twelvefold.schema import TwelvefoldError
 
 XYWH = [[-1, -1, 61, 41], [100, 50, 30, 33], [100, 50, 31, 33], [300, 200, 77, 91]]

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from twelvefold.cli import app
-from twelvefold.features import import_features
-from twelvefold.foreign.lmdb_file import LmdbFile
-from twelvefold.foreign.record import Reading
+from twelvefold.features.formats.lmdb_file import LmdbFile
+from twelvefold.features.formats.record import Reading
+from twelvefold.features.import_features import import_features
 from twelvefold.schema import ImageKey, TwelvefoldError
-from twelvefold.store.regions import RegionStore
+from twelvefold.store.region_store import RegionStore
 
 
 class Runs:

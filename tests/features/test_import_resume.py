@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-import twelvefold.features
+import twelvefold.features.import_features
 from twelvefold.cli import app
-from twelvefold.features import import_features
-from twelvefold.foreign.opening import open_source
-from twelvefold.foreign.record import Reading
+from twelvefold.features.formats.open_source import open_source
+from twelvefold.features.formats.record import Reading
+from twelvefold.features.import_features import import_features
 from twelvefold.schema import ImageKey, TwelvefoldError
-from twelvefold.store.regions import RegionStore
+from twelvefold.store.region_store import RegionStore
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -29,7 +29,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(twelvefold.features, "BLOCK", 2)
+    monkeypatch.setattr(twelvefold.features.import_features, "BLOCK", 2)
 
 
 @pytest.fixture(params=["lmdb", "tsv", "npy"])
@@ -55,7 +55,7 @@ def test_a_stopped_import_goes_on_and_comes_out_the_same(
     seven: Path, tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = import_features(seven, tmp_path / "whole")
-    real, count = twelvefold.features._block, iter(range(after))
+    real, count = twelvefold.features.import_features._block, iter(range(after))
 
     def stops(*arguments: Any) -> Any:
         if next(count, None) is None:
@@ -63,7 +63,7 @@ def test_a_stopped_import_goes_on_and_comes_out_the_same(
         return real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(twelvefold.features, "_block", stops)
+        patch.setattr(twelvefold.features.import_features, "_block", stops)
         with pytest.raises(KeyboardInterrupt):
             import_features(seven, tmp_path / "parts")
     assert not (tmp_path / "parts" / "detected" / "store.json").exists()
@@ -143,9 +143,11 @@ def test_several_files_fill_one_store_whatever_their_order(foreign: Any, tmp_pat
 def test_one_import_at_a_time(foreign: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = foreign.write_lmdb(tmp_path / "first", {f"n{n}": foreign.picture(n) for n in range(5)})
     second = foreign.write_lmdb(tmp_path / "second", {"n9": foreign.picture(9)})
-    real, count = twelvefold.features._block, iter(range(1))
+    real, count = twelvefold.features.import_features._block, iter(range(1))
     with monkeypatch.context() as patch:
-        patch.setattr(twelvefold.features, "_block", lambda *a: real(*a) if next(count, 1) == 0 else 1 / 0)
+        patch.setattr(
+            twelvefold.features.import_features, "_block", lambda *a: real(*a) if next(count, 1) == 0 else 1 / 0
+        )
         with pytest.raises(ZeroDivisionError):
             import_features(first, tmp_path / "out")
     with pytest.raises(TwelvefoldError, match="interrupted: first"):

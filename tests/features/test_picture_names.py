@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from twelvefold.foreign.names import AmbiguousNameError, check_source, picture_key
-from twelvefold.foreign.record import RecordError
+from twelvefold.features.formats.image_names import AmbiguousNameError, check_source, picture_key
+from twelvefold.features.formats.record import RecordError
 from twelvefold.schema import TwelvefoldError
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from twelvefold.config.model import preset
 from twelvefold.model.attention import CoAttention, Layer, Look, Projections, attend, attend_openly
-from twelvefold.model.config import preset
 
 ROWS = torch.Generator().manual_seed(1)
 MASK = torch.tensor([[True, True, True, False, False], [True] * 5])

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twelvefold import families
+from twelvefold.batch import Batch
 from twelvefold.model import Model, ModelConfig, preset
-from twelvefold.schema import Batch, FamilyName, HeadSpec, TaskSpec, TwelvefoldError
+from twelvefold.schema import FamilyName, HeadSpec, TaskSpec, TwelvefoldError
 
 WORDS, FEATURES = 50, 12
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from twelvefold import families
+from twelvefold.batch import Batch
 from twelvefold.model import Model, preset
-from twelvefold.schema import Batch, HeadSpec, TaskSpec
+from twelvefold.schema import HeadSpec, TaskSpec
 
 KINDS, REGIONS, FEATURES = 12, 5, 24
 TASKS = [

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from twelvefold.batch import Batch, MaskedBatch
 from twelvefold.model import Model, preset
 from twelvefold.model.pretraining import PretrainingLogits, loss, rightness
-from twelvefold.schema import Batch, HeadSpec, MaskedBatch, TaskSpec, TwelvefoldError
+from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError
 
 P, L, R, D, C, V = 6, 5, 4, 8, 3, 40
 PIECES = (100, 0, 101, 102, 103, *range(1000, 1030))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from twelvefold import families
+from twelvefold.batch import Batch
 from twelvefold.model import Model, preset
-from twelvefold.schema import Batch, FamilyName, HeadSpec, TaskSpec
+from twelvefold.schema import FamilyName, HeadSpec, TaskSpec
 
 PUBLISHED = 268_028_859
 """Distinct parameters of the published multi-task model with task tokens."""

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from twelvefold.schema import Box, FamilyName, Ranked, TwelvefoldError
-from twelvefold.serving.attention import Attention, Block
-from twelvefold.serving.drawing import BEST, GIVEN, MOST, OTHER
-from twelvefold.serving.pictures import picture
-from twelvefold.serving.prediction import Prediction
+from twelvefold.serving.attention_weights import Attention, Block
+from twelvefold.serving.draw import BEST, GIVEN, MOST, OTHER
+from twelvefold.serving.images import picture
+from twelvefold.serving.result import Prediction
 
 BOXES: tuple[Box, ...] = ((100, 100, 200, 220), (300, 50, 380, 150), (20, 300, 90, 380))
 

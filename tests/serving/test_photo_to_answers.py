@@ -15,15 +15,16 @@ from PIL import Image
 
 import twelvefold
 from twelvefold import datasets
-from twelvefold.batches.text import Tokens
+from twelvefold.batch import Batch
+from twelvefold.data.tokenizer import Tokens
+from twelvefold.detectors.x152.detector import X152
+from twelvefold.detectors.x152.network import Sizes, X152Network
 from twelvefold.model import Model, preset
-from twelvefold.model.official import HEADS, TASK_ROWS
-from twelvefold.schema import Batch, HeadSpec, TwelvefoldError
-from twelvefold.serving.pictures import picture
+from twelvefold.schema import HeadSpec, TwelvefoldError
+from twelvefold.serving.images import picture
 from twelvefold.serving.predictor import Predictor
-from twelvefold.vision.x152 import X152
-from twelvefold.vision.x152_network import Sizes, X152Network
-from twelvefold.weights import export_weights, import_weights
+from twelvefold.vilbert_mt.import_weights import export_weights, import_weights
+from twelvefold.vilbert_mt.parameter_names import HEADS, TASK_ROWS
 
 ANSWERS = {"vqa": ("yes", "no", "two", "red"), "gqa": ("left", "right", "tree")}
 HEADS_OF = {"num_attention_heads": 4, "v_num_attention_heads": 2, "bi_num_attention_heads": 2}

@@ -15,10 +15,10 @@ from twelvefold import boxes
 from twelvefold.datasets import NAMES
 from twelvefold.datasets.guesswhat import dialogue
 from twelvefold.schema import TwelvefoldError
-from twelvefold.serving.asking import Request
-from twelvefold.serving.pictures import Picture, picture
-from twelvefold.serving.prediction import Prediction
+from twelvefold.serving.images import Picture, picture
 from twelvefold.serving.predictor import Predictor
+from twelvefold.serving.request import Request
+from twelvefold.serving.result import Prediction
 from twelvefold.serving.samples import Suggestion, sample, samples
 
 LEAST_RIGHT = 0.75

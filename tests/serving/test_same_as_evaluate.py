@@ -13,19 +13,19 @@ import pytest
 
 import twelvefold
 from twelvefold import datasets
-from twelvefold.batches.regions import RegionSource
-from twelvefold.batches.tasks import TaskBatches
-from twelvefold.batches.text import Tokens
-from twelvefold.extract import extract
-from twelvefold.results.scoring import FOUND, score_task
+from twelvefold.data.region_inputs import RegionSource
+from twelvefold.data.task_loader import TaskBatches
+from twelvefold.data.tokenizer import Tokens
+from twelvefold.evaluation.placed import Placed
+from twelvefold.evaluation.score import FOUND, score_task
+from twelvefold.features.extract import extract
+from twelvefold.features.image_list import photographs
 from twelvefold.schema import Example, ImageKey, Pair
-from twelvefold.serving.asking import Request, dialogue_text
-from twelvefold.serving.pictures import picture
+from twelvefold.serving.images import picture
 from twelvefold.serving.predictor import Predictor
+from twelvefold.serving.request import Request, dialogue_text
 from twelvefold.serving.samples import FOLDER, Suggestion, samples
-from twelvefold.store.tables import ExampleTable, write_table
-from twelvefold.training.placed import Placed
-from twelvefold.vision.shots import photographs
+from twelvefold.store.example_table import ExampleTable, write_table
 
 KEYS = {path.stem: key for key, path in photographs(FOLDER).items()}
 PICTURES = {one.name: picture(one.path) for one in samples()}

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from twelvefold.schema import Example, ImageKey, Pair, TwelvefoldError
 from twelvefold.splits import manifest
-from twelvefold.splits.cleaning import POLICIES
 from twelvefold.splits.manifest import Cleaned, Fingerprint, Listed, Manifest, Reason, Source, Step
+from twelvefold.splits.policy import POLICIES
 
 STEP = Step("coco/9", "vg/4", "ids", "coco_id in image_data.json")
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from twelvefold.schema import Example, ImageKey, Pair, PositivePair, TaskSpec, TwelvefoldError
-from twelvefold.store import files
+from twelvefold.store import atomic_files
+from twelvefold.store.example_table import write_table
 from twelvefold.store.prepared import MANIFEST, Counts, FileEntry, Manifest, Prepared
-from twelvefold.store.tables import write_table
 
 COCO = TaskSpec("coco", "COCO", "retrieval", "alignment", "R@1", 30, 128, 2e-5)
 VQA = TaskSpec("vqav2", "VQAv2", "answers", "vqa", "accuracy", 23, 128, 4e-5, vocabulary="vqav2")
@@ -28,10 +28,10 @@ def entry(folder: Path, file: str, count: int, digest: str) -> FileEntry:
 def folder(tmp_path: Path) -> Path:
     examples = [Example(str(n), (Pair(ImageKey("coco", str(n)), "a cat"),), PositivePair()) for n in range(3)]
     write_table(tmp_path / "tables/coco-train.arrow", examples, lambda texts: [[1]] * len(texts), digest="t1")
-    files.write_json(tmp_path / "vocabularies/vqav2.json", ["yes", "no"])
+    atomic_files.write_json(tmp_path / "vocabularies/vqav2.json", ["yes", "no"])
     buffer = io.BytesIO()
     np.save(buffer, np.array([[1, 2], [0, 2], [1, 0]], dtype=np.int32))
-    files.write_bytes(tmp_path / "negatives/coco.npy", buffer.getvalue())
+    atomic_files.write_bytes(tmp_path / "negatives/coco.npy", buffer.getvalue())
     manifest = Manifest(
         clean=True,
         regions="r",
@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
         vocabularies={"vqav2": entry(tmp_path, "vocabularies/vqav2.json", 2, "v1")},
         negatives={"coco": entry(tmp_path, "negatives/coco.npy", 3, "n1")},
     )
-    files.write_json(tmp_path / MANIFEST, msgspec.to_builtins(manifest))
+    atomic_files.write_json(tmp_path / MANIFEST, msgspec.to_builtins(manifest))
     return tmp_path
 
 
@@ -74,9 +74,9 @@ def test_heads_have_the_answers_or_the_classes(folder: Path) -> None:
 
 def test_the_digest_changes_with_any_source(folder: Path) -> None:
     before = Prepared.open(folder).digest
-    raw = files.read_json(folder / MANIFEST)
+    raw = atomic_files.read_json(folder / MANIFEST)
     raw["vocabularies"]["vqav2"]["digest"] = "v2"
-    files.write_json(folder / MANIFEST, raw)
+    atomic_files.write_json(folder / MANIFEST, raw)
     assert Prepared.open(folder).digest != before
 
 
@@ -109,9 +109,9 @@ def test_an_exchanged_table_of_the_same_length_is_named(folder: Path) -> None:
 def test_a_folder_that_is_not_prepared_is_named(tmp_path: Path) -> None:
     with pytest.raises(TwelvefoldError, match="is not prepared"):
         Prepared.open(tmp_path)
-    files.write_json(tmp_path / MANIFEST, {"format": "twelvefold prepared", "version": 99})
+    atomic_files.write_json(tmp_path / MANIFEST, {"format": "twelvefold prepared", "version": 99})
     with pytest.raises(TwelvefoldError, match="version 99"):
         Prepared.open(tmp_path)
-    files.write_json(tmp_path / MANIFEST, ["nothing"])
+    atomic_files.write_json(tmp_path / MANIFEST, ["nothing"])
     with pytest.raises(TwelvefoldError, match=r"no manifest of the kind 'twelvefold prepared'.*prepare` again"):
         Prepared.open(tmp_path)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from twelvefold import datasets
+from twelvefold.config.recipe import Recipe
 from twelvefold.schema import (
     Box,
     Candidate,
@@ -28,11 +29,10 @@ from twelvefold.schema import (
     Split,
     TargetBox,
 )
-from twelvefold.store import files
+from twelvefold.store import atomic_files
+from twelvefold.store.example_table import write_table
 from twelvefold.store.prepared import MANIFEST, FileEntry, Manifest
-from twelvefold.store.regions import ShardWriter, finish_store
-from twelvefold.store.tables import write_table
-from twelvefold.training.recipe import Recipe
+from twelvefold.store.region_store import ShardWriter, finish_store
 
 TASKS = ("vqav2", "flickr30k", "refcoco", "visual7w", "nlvr2")
 KINDS = ("ant", "bee", "cat", "dog", "elk", "fox")
@@ -131,7 +131,7 @@ def write_prepared(folder: Path, shown: list[np.ndarray], random: np.random.Gene
             file = f"tables/{task}-{split}.arrow"
             write_table(folder / file, examples(task, count), words, digest="toy")
             tables[task][split] = entry(file, count)
-    files.write_json(folder / "vocabularies/vqav2.json", list(KINDS))
+    atomic_files.write_json(folder / "vocabularies/vqav2.json", list(KINDS))
     manifest = Manifest(
         clean=True,
         regions="",
@@ -140,7 +140,7 @@ def write_prepared(folder: Path, shown: list[np.ndarray], random: np.random.Gene
         counts={},
         vocabularies={"vqav2": entry("vocabularies/vqav2.json", len(KINDS))},
     )
-    files.write_json(folder / MANIFEST, msgspec.to_builtins(manifest))
+    atomic_files.write_json(folder / MANIFEST, msgspec.to_builtins(manifest))
 
 
 def key(number: int) -> ImageKey:

@@ -10,14 +10,14 @@ import msgspec
 import pytest
 import torch
 
-from twelvefold.calibrate import calibrate
 from twelvefold.evaluate import evaluate
-from twelvefold.families.chances import chances, likeliest
+from twelvefold.evaluation import predictions
+from twelvefold.evaluation import scores as score_files
+from twelvefold.evaluation.calibrate import calibrate
+from twelvefold.evaluation.reliability import BINS, bins, expected_error, fitted_temperature, reliability
+from twelvefold.evaluation.scores import Scores
+from twelvefold.families.probabilities import chances, likeliest
 from twelvefold.model import card
-from twelvefold.results import predictions
-from twelvefold.results import scores as score_files
-from twelvefold.results.reliability import BINS, bins, expected_error, fitted_temperature, reliability
-from twelvefold.results.scores import Scores
 from twelvefold.schema import TwelvefoldError
 from twelvefold.train import train
 

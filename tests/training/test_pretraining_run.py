@@ -16,23 +16,24 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from twelvefold import datasets
-from twelvefold.batches.masked import MaskedBatches, Masking
-from twelvefold.batches.regions import RegionSource
-from twelvefold.batches.tasks import TaskBatches
+from twelvefold.batch import Batch
 from twelvefold.cli import main
+from twelvefold.config.recipe import PretrainingChoice, Recipe
+from twelvefold.data.masking import MaskedBatches, Masking
+from twelvefold.data.region_inputs import RegionSource
+from twelvefold.data.task_loader import TaskBatches
 from twelvefold.demo import demo
 from twelvefold.evaluate import evaluate
 from twelvefold.finetune import finetune, only
 from twelvefold.model import Model
 from twelvefold.model.pretraining import rightness
 from twelvefold.pretrain import pretrain
-from twelvefold.schema import Batch, TwelvefoldError
-from twelvefold.store import files
+from twelvefold.schema import TwelvefoldError
+from twelvefold.store import atomic_files
 from twelvefold.store.prepared import Prepared
 from twelvefold.train import train
-from twelvefold.training.events import read_events
-from twelvefold.training.lessons import search
-from twelvefold.training.recipe import PretrainingChoice, Recipe
+from twelvefold.training.event_log import read_events
+from twelvefold.training.objectives import search
 
 from .conftest import Toy
 
@@ -85,7 +86,7 @@ def test_it_learns_words_and_regions(toy: Toy, tmp_path: Path) -> None:
     told = rightness_on_training(toy, recipe, Model.load(summary.checkpoint))
     assert told[0] > 0.3  # of six words; a caption names the picture's things in the order of their places
     assert told[1] > 0.3  # of six kinds
-    assert files.read_json(tmp_path / "pretraining.json")["measures"]["flickr30k"] == measures
+    assert atomic_files.read_json(tmp_path / "pretraining.json")["measures"]["flickr30k"] == measures
     last = [event for event in events(tmp_path) if event["event"] == "eval"][-1]
     assert last["measures"] == measures
     assert last["score"] == pytest.approx(sum(measures[name] for name in ("words", "regions", "alignment")) / 3)

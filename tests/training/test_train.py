@@ -18,15 +18,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from twelvefold import train as loop
-from twelvefold.batches.tasks import TaskBatches
+from twelvefold.batch import Batch
+from twelvefold.config.recipe import Recipe
+from twelvefold.data.task_loader import TaskBatches
 from twelvefold.model import Model, card
 from twelvefold.model.card import Card, DetectorCard
-from twelvefold.schema import Batch, TwelvefoldError
+from twelvefold.schema import TwelvefoldError
 from twelvefold.train import train
 from twelvefold.training.checkpoints import Checkpoints
-from twelvefold.training.events import read_events
-from twelvefold.training.interrupts import Interrupted, Interrupts
-from twelvefold.training.recipe import Recipe
+from twelvefold.training.event_log import read_events
+from twelvefold.training.signals import Interrupted, Interrupts
 
 from .conftest import KINDS, TASKS, Toy
 
@@ -297,7 +298,7 @@ def test_no_thread_of_the_group_outlives_the_run(toy: Toy, tmp_path: Path) -> No
     program = f"""
 from pathlib import Path
 from twelvefold.train import train
-from twelvefold.training.recipe import Recipe
+from twelvefold.config.recipe import Recipe
 run = Path({str(tmp_path)!r})
 train(Recipe.load(run / "recipe.toml"), Path({str(toy.prepared)!r}), Path({str(toy.regions)!r}), run)
 print([(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()])

@@ -16,10 +16,10 @@ from PIL import Image
 
 from twelvefold.schema import Box, TwelvefoldError
 from twelvefold.world.backdrop import PLACES, backdrop, texture
+from twelvefold.world.categories import BACKGROUND, COLOURS, KINDS, Pattern
 from twelvefold.world.draw import draw, paint, pattern_mask, photograph
 from twelvefold.world.duplicates import HOWS, How, box_in_duplicate, near_duplicate
 from twelvefold.world.glyphs import use_drawings
-from twelvefold.world.kinds import BACKGROUND, COLOURS, KINDS, Pattern
 from twelvefold.world.scene import Scene, make_scene
 
 PROGRAM = """

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from twelvefold.datasets import load
-from twelvefold.datasets.images import image_files
-from twelvefold.datasets.records import BadRecords
+from twelvefold.datasets.reading.image_files import image_files
+from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.schema import ImageKey, Split
 from twelvefold.world.formats import LAYOUTS
 from twelvefold.world.formats.official import Layout, Sheet, write_official

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from twelvefold.schema import TwelvefoldError
-from twelvefold.world.kinds import BACKGROUND, COLOURS, DRAWINGS, KIND, KINDS, PATTERNS, SIZES
+from twelvefold.world.categories import BACKGROUND, COLOURS, DRAWINGS, KIND, KINDS, PATTERNS, SIZES
+from twelvefold.world.perturb import CHANGES, Change, vary, without
 from twelvefold.world.scene import LEAST_VISIBLE, SHAPES, Scene, Thing, clear_gap, make_scene
-from twelvefold.world.vary import CHANGES, Change, vary, without
 
 SCENES = [make_scene(3, index) for index in range(250)]
 CROWDS = [make_scene(3, index, crowded=True) for index in range(20)]

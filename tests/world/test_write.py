@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from twelvefold.datasets.images import image_files
+from twelvefold.datasets.reading.image_files import image_files
 from twelvefold.schema import ImageKey, TwelvefoldError
-from twelvefold.store.files import digest_file, lock_folder
+from twelvefold.store.atomic_files import digest_file, lock_folder
 from twelvefold.world import write
 from twelvefold.world.blocks import save_block
 from twelvefold.world.formats.official import Sheet

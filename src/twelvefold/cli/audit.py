@@ -13,8 +13,8 @@ from twelvefold.cli.output import Json, out_console, say
 from twelvefold.schema import Evidence, ImageKey
 
 if TYPE_CHECKING:
-    from twelvefold.audit import Material
-    from twelvefold.audit_report import Report
+    from twelvefold.leakage.audit import Material
+    from twelvefold.leakage.report import Report
 
 app = App(name="audit")
 
@@ -56,8 +56,8 @@ class Looked:
     "Processes that read tasks and compare pictures."
 
     def collect(self, data: Path | None) -> Material:
-        from twelvefold.audit import collect
-        from twelvefold.splits.own import from_flags
+        from twelvefold.leakage.audit import collect
+        from twelvefold.leakage.custom_sets import from_flags
 
         own = [*from_flags(self.own, "own"), *from_flags(self.pretraining, "pretraining")]
         return collect(
@@ -112,17 +112,17 @@ def audit(
     listing
         CSV file for every shared photograph, with both its names and the evidence.
     """
-    from twelvefold.audit import audit as work
-    from twelvefold.splits.overlap import LEARNT
-    from twelvefold.store import files
+    from twelvefold.leakage.audit import audit as work
+    from twelvefold.leakage.overlap import LEARNT
+    from twelvefold.store import atomic_files
 
     done = work(looked.collect(data), threshold=threshold, val=val)
     if csv is not None:
-        files.write_text(csv, done.report.csv())
+        atomic_files.write_text(csv, done.report.csv())
     if html is not None:
-        files.write_text(html, done.page())
+        atomic_files.write_text(html, done.page())
     if listing is not None:
-        files.write_text(listing, done.listing())
+        atomic_files.write_text(listing, done.listing())
     if not json:
         console = out_console if out_console.is_terminal else Console(width=WIDTH)
         for split, learnt in LEARNT.items():
@@ -153,7 +153,7 @@ def why(one: str, other: str, data: Data = None, *, looked: Looked = NOTHING, js
     other
         Another.
     """
-    from twelvefold.audit import why as work
+    from twelvefold.leakage.audit import why as work
 
     keys = ImageKey.parse(one), ImageKey.parse(other)
     found = work(looked.collect(data), *keys)

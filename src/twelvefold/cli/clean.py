@@ -62,7 +62,7 @@ def clean_run(
     ids
         Write plain lists of kept and removed ids too, task by task and split by split, into OUT/ids.
     """
-    from twelvefold.clean import clean
+    from twelvefold.splits.clean import clean
 
     named, options, recipe_policy = _asked(recipe, tasks)
     summary = clean(
@@ -107,7 +107,7 @@ def clean_compare(
     lists
         NumPy files of ids: whose they are is in their name, or before it.
     """
-    from twelvefold.clean import compare
+    from twelvefold.splits.clean import compare
 
     named, options, _ = _asked(recipe, tasks)
     found = compare(data, lists, tasks=named, options=options, skip_bad=skip_bad, processes=processes)
@@ -135,7 +135,7 @@ def _asked(name: str, tasks: tuple[str, ...]) -> tuple[tuple[str, ...], Mapping[
 
     if not name:
         return tasks or NAMES, {}, "paper"
-    from twelvefold.training.recipe import Recipe
+    from twelvefold.config.recipe import Recipe
 
     recipe = Recipe.load(name)
     options = {task: recipe.choice(task).options for task in recipe.tasks}

@@ -11,7 +11,7 @@ from rich.table import Table
 from twelvefold.cli.output import Json, out_console, say
 
 if TYPE_CHECKING:
-    from twelvefold.datasets.published import Published
+    from twelvefold.datasets.reading.cards import Published
     from twelvefold.doctor import Health
 
 DataFolder = Annotated[Path, Parameter(help="A data folder; docs/design.md shows the layout.")]
@@ -30,7 +30,7 @@ def datasets(name: str = "", *, json: Json = False) -> int:
     name
         One of the twelve, with every file.
     """
-    from twelvefold.datasets.published import PICTURES, PUBLISHED, published
+    from twelvefold.datasets.reading.cards import PICTURES, PUBLISHED, published
 
     if name:
         one = published(name)
@@ -92,7 +92,7 @@ def _table(health: Health) -> Table:
 
 
 def _page(name: str, one: Published) -> str:
-    from twelvefold.datasets.published import PICTURES
+    from twelvefold.datasets.reading.cards import PICTURES
 
     lines = [f"{one.title} ({name})", f"from       {one.home}", f"licence    {one.licence}"]
     for part in one.files:

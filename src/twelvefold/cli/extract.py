@@ -68,7 +68,7 @@ def extract(
     skip_bad
         Pass over malformed records of the tasks that give boxes.
     """
-    from twelvefold.extract import extract as work
+    from twelvefold.features.extract import extract as work
 
     summary = work(
         photos,

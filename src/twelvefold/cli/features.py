@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from twelvefold.cli.output import SHOWN, Json, say
-from twelvefold.foreign.record import Boxes, Format
+from twelvefold.features.formats.record import Boxes, Format
 
 if TYPE_CHECKING:
-    from twelvefold.features import ImportSummary
+    from twelvefold.features.import_features import ImportSummary
 
 FORMAT = "What SOURCE is, where it can't be told."
 BOXES = "How SOURCE writes boxes, where it is not as its format has it."
@@ -65,7 +65,7 @@ def features_import(
     resume
         `--no-resume` begins this file anew.
     """
-    from twelvefold.features import import_features
+    from twelvefold.features.import_features import import_features
 
     done = import_features(
         source_file,

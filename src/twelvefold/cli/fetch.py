@@ -13,7 +13,7 @@ from twelvefold.cli.output import Json, out_console, say
 from twelvefold.schema import TwelvefoldError
 
 if TYPE_CHECKING:
-    from twelvefold.fetching.catalogue import Catalogue
+    from twelvefold.download.catalog import Catalogue
 
 Off = Annotated[bool, Parameter(negative="")]
 
@@ -49,8 +49,8 @@ def fetch(
     verify
         Compare every byte of what was fetched with the checksums in DATA/fetched.json.
     """
-    from twelvefold import fetch as work
-    from twelvefold.fetching.catalogue import shipped
+    from twelvefold.download import fetch as work
+    from twelvefold.download.catalog import shipped
 
     if list_all:
         catalogue = shipped()

@@ -13,8 +13,8 @@ from twelvefold.cli.output import SHOWN, Json, out_console, say, unreadable
 from twelvefold.schema import Split, TwelvefoldError
 
 if TYPE_CHECKING:
-    from twelvefold.training.recipe import Recipe
-    from twelvefold.training.runs import TrainSummary
+    from twelvefold.config.recipe import Recipe
+    from twelvefold.training.run_folder import TrainSummary
 
 PREPARED, REGIONS = "What `twelvefold prepare` left", "What `twelvefold extract` left"
 Prepared = Annotated[Path | None, Parameter(help=f"{PREPARED}; RUN/prepared where left out.")]
@@ -117,7 +117,7 @@ def prepare(
     without_regions
         Leave out examples whose picture has no regions, instead of stopping.
     """
-    from twelvefold.prepare_recipe import prepare_recipe
+    from twelvefold.preparation.from_recipe import prepare_recipe
 
     summary = prepare_recipe(
         recipe_of(recipe),
@@ -192,7 +192,7 @@ def calibrate(
     checkpoint
         latest, best, or a kept one.
     """
-    from twelvefold.calibrate import calibrate as work
+    from twelvefold.evaluation.calibrate import calibrate as work
 
     found = work(run, prepared=prepared, regions=regions, checkpoint=checkpoint, processes=processes)
     lines = [f"{name}: temperature {one.temperature:.3f}, of {one.n:,} examples" for name, one in found.items()]
@@ -267,8 +267,8 @@ def blind(
     seed
         Of the blind models.
     """
-    from twelvefold.blind import blind as work
-    from twelvefold.blind import solved_blind
+    from twelvefold.evaluation.baselines import blind as work
+    from twelvefold.evaluation.baselines import solved_blind
 
     figures = work(run, prepared=prepared, regions=regions, seed=seed, processes=processes)
     if not json:
@@ -294,7 +294,7 @@ def report(run: Run, *, prepared: Prepared = None, images: Path | None = None, j
     images
         The data folder, for the examples' pictures; RUN/world where left out.
     """
-    from twelvefold.report import report as work
+    from twelvefold.reporting.report import report as work
 
     summary = work(run, prepared=prepared, images=images)
     say(summary, json, f"{summary.html}\n{summary.json}")
@@ -316,7 +316,7 @@ def recipes(name: str = "", *, whole: bool = False, json: Json = False) -> int:
     whole
         With all that it leaves out or takes from the recipe that it extends.
     """
-    from twelvefold.training.recipe_files import shipped, text_of
+    from twelvefold.config.loading import shipped, text_of
 
     if name and not json:
         recipe = recipe_of(name)  # refuses an unknown name, with the closest
@@ -334,7 +334,7 @@ def trained(summary: TrainSummary) -> str:
 
 def recipe_of(name: str, initial: Path | None = None) -> Recipe:
     """The recipe of that name, with other weights to start from where they are given."""
-    from twelvefold.training.recipe import Recipe
+    from twelvefold.config.recipe import Recipe
 
     recipe = Recipe.load(name)
     return recipe if initial is None else recipe.starting_from(initial)

@@ -14,7 +14,7 @@ from twelvefold.cli.output import Json, say
 from twelvefold.schema import TwelvefoldError
 
 if TYPE_CHECKING:
-    from twelvefold.serve import Serving
+    from twelvefold.server.serve import Serving
 
 
 def serve(
@@ -50,8 +50,8 @@ def serve(
     set
         Any setting, as NAME=VALUE; may be repeated.
     """
-    from twelvefold.serve import serve as work
-    from twelvefold.serving.rest.settings import gather
+    from twelvefold.server.serve import serve as work
+    from twelvefold.server.settings import gather
 
     flags: dict[str, object] = {}
     for one in set:

@@ -49,7 +49,7 @@ def submit(
     subset
         Leave predictions of other questions out, instead of refusing them.
     """
-    from twelvefold.submit import submit as work
+    from twelvefold.evaluation.submit import submit as work
 
     summary = work(run, task, out, part_name=split, data=data, form=form, box_form=boxes, subset=subset)
     lines = [

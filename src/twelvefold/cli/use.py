@@ -15,8 +15,8 @@ from twelvefold.cli.output import Json, say
 from twelvefold.schema import TwelvefoldError
 
 if TYPE_CHECKING:
-    from twelvefold.serving.prediction import Prediction
     from twelvefold.serving.predictor import Predictor
+    from twelvefold.serving.result import Prediction
 
 
 @Parameter(name="*")
@@ -186,7 +186,7 @@ def answer(lines: Path, *, out: Path | None = None, using: Using | None = None) 
         The file of answers; printed where left out.
     """
     from twelvefold.progress import track
-    from twelvefold.serving import lines as many
+    from twelvefold.serving import jsonl as many
 
     asked, how = many.read(lines), using or Using()
     answers = many.answer(how.load(), asked, lines.parent)
@@ -211,7 +211,7 @@ def add(folder: Path, photos: list[Path], *, using: Using | None = None) -> int:
     photos
         Pictures, or folders of them.
     """
-    from twelvefold.serving.index import Index
+    from twelvefold.serving.search_index import Index
 
     how = using or Using()
     model = how.load()
@@ -236,7 +236,7 @@ def search(folder: Path, text: str, *, task: str = "coco", using: Using | None =
     task
         coco or flickr30k.
     """
-    from twelvefold.serving.index import Index
+    from twelvefold.serving.search_index import Index
 
     how = using or Using()
     found = Index.load(folder, how.load()).search(text, how.top, task=task)
@@ -253,7 +253,7 @@ def remove(folder: Path, names: list[str], *, using: Using | None = None) -> int
     twelvefold index remove holiday.index holiday/blurred.jpg
     ```
     """
-    from twelvefold.serving.index import Index
+    from twelvefold.serving.search_index import Index
 
     how = using or Using()
     index = Index.load(folder, how.load())
@@ -268,7 +268,7 @@ def _each(how: Using, photo: Path, asked: Any) -> int:
     if not photo.is_dir():
         return _one(how, asked(how.load(), photo, how.top))
     from twelvefold.progress import track
-    from twelvefold.serving.pictures import picture
+    from twelvefold.serving.images import picture
 
     paths, model = _pictures([photo]), how.load()
 
@@ -298,7 +298,7 @@ def _save(prediction: Prediction, path: Path) -> None:
 
     from PIL import Image
 
-    from twelvefold.store import files
+    from twelvefold.store import atomic_files
 
     Image.init()
     kind = Image.EXTENSION.get(path.suffix.lower())
@@ -306,12 +306,12 @@ def _save(prediction: Prediction, path: Path) -> None:
         raise TwelvefoldError(f"--draw {path}: expected a picture's file like answer.png, got {path.suffix!r}")
     written = io.BytesIO()
     prediction.draw().save(written, kind)
-    files.write_bytes(path, written.getvalue())
+    atomic_files.write_bytes(path, written.getvalue())
 
 
 def _lines(answers: Iterator[dict[str, Any]], out: Path | None) -> int:
     """Write a line for each; 1 where any is an error."""
-    from twelvefold.store import files
+    from twelvefold.store import atomic_files
 
     wrong, kept = 0, []
     for one in answers:
@@ -323,7 +323,7 @@ def _lines(answers: Iterator[dict[str, Any]], out: Path | None) -> int:
         else:
             kept.append(line)
     if out is not None:
-        files.write_bytes(out, b"".join(kept))
+        atomic_files.write_bytes(out, b"".join(kept))
         say(None, False, f"{out}: {len(kept):,} answers, {wrong:,} of them errors")
     return 1 if wrong else 0
 
@@ -339,7 +339,7 @@ def _text(prediction: Prediction, *, best: bool = False) -> str:
 
 def _pictures(photos: Sequence[Path]) -> list[Path]:
     """The pictures named, and those of folders, by name."""
-    from twelvefold.datasets.images import SUFFIXES
+    from twelvefold.datasets.reading.image_files import SUFFIXES
 
     found: list[Path] = []
     for path in photos:

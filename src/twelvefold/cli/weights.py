@@ -56,7 +56,7 @@ def weights_import(
     seed
         Of the tensors that are drawn anew.
     """
-    from twelvefold.weights import import_weights
+    from twelvefold.vilbert_mt.import_weights import import_weights
 
     summary = import_weights(
         file,
@@ -106,8 +106,8 @@ def weights_export(
     name
         What it will be called there, for the card: user/name.
     """
-    from twelvefold.hub import write_hub_folder
-    from twelvefold.weights import export_weights
+    from twelvefold.export.hub import write_hub_folder
+    from twelvefold.vilbert_mt.import_weights import export_weights
 
     if hub is not None and file is None:
         made = write_hub_folder(folder, hub, name=name)
@@ -141,7 +141,7 @@ def weights_onnx(where: Path, *, task: str, out: Path, json: Json = False) -> in
     out
         The file.
     """
-    from twelvefold.weights_onnx import export_onnx
+    from twelvefold.export.onnx import export_onnx
 
     summary = export_onnx(where, task, out)
     lines = [
@@ -161,7 +161,7 @@ def weights_show(file: Path, *, json: Json = False) -> int:
     twelvefold weights show multi_task_model.bin
     ```
     """
-    from twelvefold.weights_show import show_weights
+    from twelvefold.vilbert_mt.inspect_weights import show_weights
 
     contents = show_weights(file)
     lines = [

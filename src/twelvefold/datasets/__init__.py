@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from twelvefold.schema import Example, Split, TaskSpec, TwelvefoldError, closest
 
 if TYPE_CHECKING:
-    from twelvefold.datasets.records import BadRecords
+    from twelvefold.datasets.reading.records import BadRecords
+
+VERSION = 1
+"""Version of what the readers of this package yield. Increase it when a change to a reader, or to `reading/`, gives
+other examples, image files or links: prepared files are then made again."""
 
 NAMES = (
     "vqav2",

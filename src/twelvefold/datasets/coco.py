@@ -4,7 +4,7 @@ Home: cocodataset.org, and Karpathy's split file. Licence: captions CC BY 4.0; p
 
 File, in ``coco/``: ``dataset_coco.json`` (Karpathy). With ``captions="official"`` the texts come from
 ``captions_{train,val}2014.json`` instead, and only the splits from Karpathy's file. Where Karpathy's is missing, the
-original project's JSON lines are read (:mod:`twelvefold.datasets.original`).
+original project's JSON lines are read (:mod:`twelvefold.datasets.reading.vilbert_mt_files`).
 
 Splits: train is Karpathy's train and restval: 566,747 captions of 113,287 pictures (487,600 after cleaning); val
 5,000 pictures; test the first 1,000 of its 5,000 (``pool=0``: all).
@@ -20,8 +20,8 @@ from typing import Literal, get_args
 
 import msgspec
 
-from twelvefold.datasets import original
-from twelvefold.datasets.records import BadRecords, Row, Source, checked, present
+from twelvefold.datasets.reading import vilbert_mt_files
+from twelvefold.datasets.reading.records import BadRecords, Row, Source, checked, present
 from twelvefold.schema import Example, ImageKey, Pair, PositivePair, Split, TaskSpec, TwelvefoldError
 
 TASK = TaskSpec(
@@ -73,7 +73,7 @@ def files(root: Path, split: Split, *, pool: int = POOL, captions: Texts = "karp
         wanted = f"pool >= 0 and captions one of {', '.join(get_args(Texts))}"
         raise TwelvefoldError(f"{TASK.name}: expected {wanted}, got {pool} and {captions!r}")
     folder = root / "coco"
-    names = [["dataset_coco.json", original.CAPTIONS[split]]]
+    names = [["dataset_coco.json", vilbert_mt_files.CAPTIONS[split]]]
     if captions == "official":
         names = [["dataset_coco.json"], ["captions_train2014.json"], ["captions_val2014.json"]]
     return present(TASK.name, [[folder / name for name in each] for each in names])
@@ -84,8 +84,8 @@ def read(
 ) -> Iterator[Example]:
     """One example per caption of a split, label PositivePair(0); ``pool`` test pictures, 0 for all."""
     karpathy, *official = (Source(TASK.name, path, bad) for path in files(root, split, pool=pool, captions=captions))
-    if karpathy.path.name == original.CAPTIONS[split]:
-        return checked(original.captions(karpathy, _key, pool if split == "test" else 0))
+    if karpathy.path.name == vilbert_mt_files.CAPTIONS[split]:
+        return checked(vilbert_mt_files.captions(karpathy, _key, pool if split == "test" else 0))
     texts = _official(official) if official else None
     return checked(_rows(karpathy, split, pool, texts))
 
@@ -108,7 +108,7 @@ def captioned(source: Source, record: str, image: ImageKey, sentences: list[Sent
         yield source, f"{record}.sentences[{i}]", Example(str(sentence.sentid), (pair,), PositivePair(0))
 
 
-def _key(picture: original.Captioned) -> ImageKey:
+def _key(picture: vilbert_mt_files.Captioned) -> ImageKey:
     return ImageKey("coco", str(picture.id))
 
 

@@ -27,7 +27,7 @@ from typing import Literal, get_args
 
 import xxhash
 
-from twelvefold.datasets.records import BadRecords, Row, Source, checked, present
+from twelvefold.datasets.reading.records import BadRecords, Row, Source, checked, present
 from twelvefold.schema import Example, ImageKey, Pair, PositivePair, Split, TaskSpec, TwelvefoldError
 
 TASK = TaskSpec(

@@ -5,7 +5,7 @@ Home: the GQA page of Stanford's vision group. Licence: CC BY 4.0.
 Files, in ``gqa/``: ``{train,val,testdev}_balanced_questions.json``, and for consistency
 ``testdev_all_questions.json``; each may be a folder of that stem holding several files. Where train or val is missing,
 the original project's ``cache/{trainval,train,val}_target.pkl`` are read, which say nothing of types and entailed
-questions (:mod:`twelvefold.datasets.original`).
+questions (:mod:`twelvefold.datasets.reading.vilbert_mt_files`).
 
 Splits: train and val together, sorted by question id as text, without the last 3,000: 1,072,062 (962,928 after
 cleaning); val is those 3,000; test is testdev: 12,578. The labels of ``test=test`` and ``test=challenge`` are
@@ -24,8 +24,8 @@ from typing import Literal
 
 import msgspec
 
-from twelvefold.datasets import answers, original
-from twelvefold.datasets.records import BadRecords, Row, Source, checked, present, split_tail
+from twelvefold.datasets.reading import answers, vilbert_mt_files
+from twelvefold.datasets.reading.records import BadRecords, Row, Source, checked, present, split_tail
 from twelvefold.schema import ONLY_ENTAILED, Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
 
 TASK = TaskSpec(
@@ -71,12 +71,12 @@ def files(
     wanted = [[folder / f"{stem}.json", folder / stem] for stem in stems]
     official = all(any(path.exists() for path in names) for names in wanted)
     if split != "test" and not official:
-        together, *apart = (original.target_file(folder, part) for part in ("trainval", *parts))
+        together, *apart = (vilbert_mt_files.target_file(folder, part) for part in ("trainval", *parts))
         each = [[*names, path] for names, path in zip(wanted, apart, strict=True)]
         wanted = [[together]] if together.exists() else each
     found = present(TASK.name, wanted)
     found = [file for path in found for file in (_in_folder(path) if path.is_dir() else [path])]
-    return original.with_answer_list(TASK.name, found)
+    return vilbert_mt_files.with_answer_list(TASK.name, found)
 
 
 def read(
@@ -110,7 +110,7 @@ def vocabulary(
     are read.
     """
     found = files(root, "train")
-    if listed := original.answer_list(found):
+    if listed := vilbert_mt_files.answer_list(found):
         return listed
     sources = [Source(TASK.name, path, bad) for path in found]
     decoded = (
@@ -124,8 +124,8 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def _rows(found: list[Path], split: Split, bad: BadRecords, minval: int, withheld: bool) -> Iterator[Row]:
-    ours = [path for path in found if path.name != original.ANSWERS and not _only_entailed(path)]
-    asked, listed = [Source(TASK.name, path, bad) for path in ours], original.answer_list(found)
+    ours = [path for path in found if path.name != vilbert_mt_files.ANSWERS and not _only_entailed(path)]
+    asked, listed = [Source(TASK.name, path, bad) for path in ours], vilbert_mt_files.answer_list(found)
     keyed = sorted((item for source in asked for item in _items(source, listed)), key=lambda item: item[0])
     if split != "test":
         keyed = list(split_tail(keyed, minval, "minval")[split == "val"])
@@ -146,10 +146,10 @@ def _rows(found: list[Path], split: Split, bad: BadRecords, minval: int, withhel
 def _items(source: Source, listed: list[str]) -> Iterator[tuple[str, msgspec.Raw | Row, Source]]:
     """The questions of a file by id; records stay undecoded until their turn: GQA's files are a gigabyte and mostly
     programs."""
-    if not original.are_targets(source.path):
+    if not vilbert_mt_files.are_targets(source.path):
         yield from ((id_, raw, source) for id_, raw in source.mapping().items())
         return
-    for record, target, label in original.targets(source, listed):
+    for record, target, label in vilbert_mt_files.targets(source, listed):
         id_, pair = str(target.question_id), Pair(_key(str(target.image_id)), target.question.strip())
         yield id_, (source, record, Example(id_, (pair,), label)), source
 

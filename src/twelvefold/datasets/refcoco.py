@@ -19,9 +19,9 @@ from pathlib import Path
 
 import msgspec
 
-from twelvefold.datasets.candidates import XYWH, inside
-from twelvefold.datasets.pickles import load_plain
-from twelvefold.datasets.records import BadRecords, Row, Source, checked, present
+from twelvefold.datasets.reading.candidates import XYWH, inside
+from twelvefold.datasets.reading.records import BadRecords, Row, Source, checked, present
+from twelvefold.datasets.reading.safe_pickle import load_plain
 from twelvefold.schema import Box, Example, ImageKey, Pair, Split, TargetBox, TaskSpec, TwelvefoldError
 
 TASK = TaskSpec(

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from twelvefold.datasets import refcoco
-from twelvefold.datasets.records import BadRecords
+from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.schema import Example, Split, TaskSpec
 
 TASK: TaskSpec = replace(refcoco.TASK, name="refcocog", title="RefCOCOg")

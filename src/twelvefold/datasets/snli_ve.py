@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from twelvefold.datasets.records import BadRecords, Row, Source, checked, present
+from twelvefold.datasets.reading.records import BadRecords, Row, Source, checked, present
 from twelvefold.schema import ClassName, Example, ImageKey, Pair, Split, TaskSpec
 
 TASK = TaskSpec(

@@ -3,7 +3,7 @@
 Home: the Visual Genome project. Licence: CC BY 4.0.
 
 File: ``vg/question_answers.json`` (version 1.2), or the original project's ``vg/cache/trainval_target.pkl``
-(:mod:`twelvefold.datasets.original`).
+(:mod:`twelvefold.datasets.reading.vilbert_mt_files`).
 
 Splits: sorted by ``qa_id``; test is the last 5,000 (the paper's "val", what it reports), val the 5,000 before
 them, train the rest. The paper trains on 1,440,069 (1,294,255 after cleaning), so on 5,000 more. Differs: the
@@ -19,8 +19,8 @@ from pathlib import Path
 
 import msgspec
 
-from twelvefold.datasets import answers, original
-from twelvefold.datasets.records import BadRecords, Row, Source, checked, present, split_tail
+from twelvefold.datasets.reading import answers, vilbert_mt_files
+from twelvefold.datasets.reading.records import BadRecords, Row, Source, checked, present, split_tail
 from twelvefold.schema import Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
 
 TASK = TaskSpec(
@@ -58,18 +58,18 @@ Found = tuple[str, Question, SoftAnswers | None]
 def files(root: Path, split: Split, *, tail: int = TAIL) -> list[Path]:
     """The one file, whatever the split; and the answer list of the original project's."""
     folder = root / "vg"
-    found = present(TASK.name, [[folder / "question_answers.json", original.target_file(folder, "trainval")]])
-    return original.with_answer_list(TASK.name, found)
+    found = present(TASK.name, [[folder / "question_answers.json", vilbert_mt_files.target_file(folder, "trainval")]])
+    return vilbert_mt_files.with_answer_list(TASK.name, found)
 
 
 def read(root: Path, split: Split, *, bad: BadRecords, tail: int = TAIL) -> Iterator[Example]:
     """The questions of a split by ascending ``qa_id``, label SoftAnswers with one answer, kind the first word."""
     found = files(root, split, tail=tail)
-    return checked(_rows(Source(TASK.name, found[0], bad), original.answer_list(found), split, tail))
+    return checked(_rows(Source(TASK.name, found[0], bad), vilbert_mt_files.answer_list(found), split, tail))
 
 
 def _rows(source: Source, listed: list[str], split: Split, tail: int) -> Iterator[Row]:
-    found = _targets(source, listed) if original.are_targets(source.path) else _questions(source)
+    found = _targets(source, listed) if vilbert_mt_files.are_targets(source.path) else _questions(source)
     questions = sorted(found, key=lambda item: item[1].qa_id)
     rest, test = split_tail(questions, tail, "tail")
     train, val = split_tail(rest, tail, "tail")
@@ -89,7 +89,7 @@ def _label(question: Question) -> SoftAnswers:
 
 
 def _targets(source: Source, listed: list[str]) -> Iterator[Found]:
-    for record, target, label in original.targets(source, listed):
+    for record, target, label in vilbert_mt_files.targets(source, listed):
         ids = str(target.question_id), str(target.image_id)
         if all(map(str.isdecimal, ids)):
             yield record, Question(int(ids[0]), int(ids[1]), target.question, ""), label

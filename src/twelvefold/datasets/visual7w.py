@@ -18,8 +18,8 @@ from pathlib import Path
 
 import msgspec
 
-from twelvefold.datasets.candidates import inside
-from twelvefold.datasets.records import BadRecords, Row, Source, checked, present
+from twelvefold.datasets.reading.candidates import inside
+from twelvefold.datasets.reading.records import BadRecords, Row, Source, checked, present
 from twelvefold.schema import Candidate, Example, ImageKey, Pair, Split, TaskSpec
 
 TASK = TaskSpec(

@@ -6,7 +6,7 @@ Files, in ``vqav2/``: ``v2_OpenEnded_mscoco_{train2014,val2014,test2015}_questio
 ``v2_mscoco_{train2014,val2014}_annotations.json``. The labels of test2015 are withheld by the publishers; where an
 annotations file for it is there all the same, it is read. Where those of train or val are missing, the original
 project's ``cache/{train,val}_target.pkl`` are read, which say nothing of answer types
-(:mod:`twelvefold.datasets.original`).
+(:mod:`twelvefold.datasets.reading.vilbert_mt_files`).
 
 Splits: train is train2014 and val2014 without the last 3,000 questions of val2014, sorted by id: 655,111 (542,104
 after cleaning); val is those 3,000 ("minval"); test is test2015: 447,793.
@@ -23,8 +23,8 @@ from pathlib import Path
 
 import msgspec
 
-from twelvefold.datasets import answers, original
-from twelvefold.datasets.records import BadRecords, Row, Source, checked, present, split_tail
+from twelvefold.datasets.reading import answers, vilbert_mt_files
+from twelvefold.datasets.reading.records import BadRecords, Row, Source, checked, present, split_tail
 from twelvefold.schema import Example, ImageKey, Pair, Split, TaskSpec
 
 TASK = TaskSpec(
@@ -77,7 +77,7 @@ def files(root: Path, split: Split, *, minval: int = MINVAL, test: str = "test20
             wanted.append([_annotations(root, part), _targets(root, part)])
         elif _annotations(root, part).exists():
             wanted.append([_annotations(root, part)])
-    return original.with_answer_list(TASK.name, present(TASK.name, wanted))
+    return vilbert_mt_files.with_answer_list(TASK.name, present(TASK.name, wanted))
 
 
 def read(
@@ -97,7 +97,7 @@ def vocabulary(
     answers are read, its own list is taken.
     """
     found = files(root, "train")
-    if listed := original.answer_list(found):
+    if listed := vilbert_mt_files.answer_list(found):
         return listed
     sources = [Source(TASK.name, path, bad) for path in found if path.stem.endswith("annotations")]
     chosen = (item.multiple_choice_answer for source in sources for _, item in source.items("annotations", Chosen))
@@ -113,7 +113,7 @@ def _annotations(root: Path, part: str) -> Path:
 
 
 def _targets(root: Path, part: str) -> Path:
-    return original.target_file(root / "vqav2", part.removesuffix("2014"))
+    return vilbert_mt_files.target_file(root / "vqav2", part.removesuffix("2014"))
 
 
 def _rows(root: Path, found: list[Path], split: Split, bad: BadRecords, minval: int) -> Iterator[Row]:
@@ -127,7 +127,7 @@ def _rows(root: Path, found: list[Path], split: Split, bad: BadRecords, minval: 
             questions = list(split_tail(questions, minval, "minval")[split == "val"])
         annotations = _annotations(root, part)
         if _targets(root, part) in found:
-            listed = original.answer_list(found)
+            listed = vilbert_mt_files.answer_list(found)
             yield from _targeted(source, questions, Source(TASK.name, _targets(root, part), bad), listed)
         elif annotations in found:
             yield from _answered(source, questions, Source(TASK.name, annotations, bad), raw=split == "train")
@@ -165,7 +165,7 @@ def _answered(source: Source, questions: list[tuple[str, Question]], annotated: 
 def _targeted(
     source: Source, questions: list[tuple[str, Question]], targets: Source, listed: list[str]
 ) -> Iterator[Row]:
-    labels = {str(target.question_id): label for _, target, label in original.targets(targets, listed)}
+    labels = {str(target.question_id): label for _, target, label in vilbert_mt_files.targets(targets, listed)}
     for record, question in questions:
         id_ = str(question.question_id)
         if id_ in labels:

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 from torch import Tensor
 
+from twelvefold.batch import Batch
 from twelvefold.families import answers, grounding, retrieval, verification
-from twelvefold.schema import Batch, Example, HeadSpec, Prediction, TwelvefoldError, closest
+from twelvefold.schema import Example, HeadSpec, Prediction, TwelvefoldError, closest
 
 
 class Family(Protocol):

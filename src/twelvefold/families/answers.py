@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from twelvefold.families.chances import likeliest
+from twelvefold.batch import Batch
 from twelvefold.families.labels import known, labels
-from twelvefold.schema import Batch, Example, HeadSpec, Prediction, Ranked, SoftAnswers
+from twelvefold.families.probabilities import likeliest
+from twelvefold.schema import Example, HeadSpec, Prediction, Ranked, SoftAnswers
 
 
 def target(

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twelvefold import boxes
-from twelvefold.families.chances import likeliest
+from twelvefold.batch import Batch
 from twelvefold.families.labels import known, labels
-from twelvefold.schema import Batch, Box, Candidate, Example, HeadSpec, Prediction, Ranked, TargetBox, TwelvefoldError
+from twelvefold.families.probabilities import likeliest
+from twelvefold.schema import Box, Candidate, Example, HeadSpec, Prediction, Ranked, TargetBox, TwelvefoldError
 
 KEEP = 0.5
 """Regions that overlap the meant box by less train towards 0. Source: the original project's targets."""

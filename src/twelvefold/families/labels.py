@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from twelvefold.schema import Batch, Example, HeadSpec, Label, TwelvefoldError
+from twelvefold.batch import Batch
+from twelvefold.schema import Example, HeadSpec, Label, TwelvefoldError
 
 L = TypeVar("L", bound=Label)
 

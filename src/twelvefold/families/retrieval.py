@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from twelvefold.families.chances import likeliest
+from twelvefold.batch import Batch
 from twelvefold.families.labels import known, labels
-from twelvefold.schema import Batch, Example, HeadSpec, PositivePair, Prediction, Ranked
+from twelvefold.families.probabilities import likeliest
+from twelvefold.schema import Example, HeadSpec, PositivePair, Prediction, Ranked
 
 
 def target(

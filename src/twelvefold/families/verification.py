@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from twelvefold.families.chances import likeliest
+from twelvefold.batch import Batch
 from twelvefold.families.labels import known, labels
-from twelvefold.schema import Batch, ClassName, Example, HeadSpec, Prediction, Ranked, TwelvefoldError, closest
+from twelvefold.families.probabilities import likeliest
+from twelvefold.schema import ClassName, Example, HeadSpec, Prediction, Ranked, TwelvefoldError, closest
 
 NONE = -1
 """The target where the annotators found no gold label."""

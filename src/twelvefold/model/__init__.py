@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twelvefold.model.config import ModelConfig, preset
+from twelvefold.config.model import ModelConfig, preset
 
 if TYPE_CHECKING:
     from twelvefold.model.model import Model

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from twelvefold.schema import TwelvefoldError
-from twelvefold.store import files
+from twelvefold.store import atomic_files
 
 CARD = "card.json"
 OWN = "world"
@@ -74,4 +74,4 @@ def read(folder: Path) -> Card:
 
 def write(folder: Path, card: Card) -> None:
     """Leave a card in a model's folder, atomically."""
-    files.write_json(folder / CARD, msgspec.to_builtins(card))
+    atomic_files.write_json(folder / CARD, msgspec.to_builtins(card))

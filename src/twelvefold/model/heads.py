@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twelvefold.model.config import ModelConfig
+from twelvefold.config.model import ModelConfig
 from twelvefold.schema import HeadSpec
 
 

@@ -12,13 +12,14 @@ from typing import Literal, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from twelvefold.model import weights
+from twelvefold.batch import Batch, TrunkOutput
+from twelvefold.config.model import ModelConfig
+from twelvefold.model import save_load
 from twelvefold.model.attention import Look
-from twelvefold.model.config import ModelConfig
 from twelvefold.model.heads import Score, head
 from twelvefold.model.pretraining import Pretraining, PretrainingLogits
 from twelvefold.model.trunk import Trunk
-from twelvefold.schema import Batch, HeadSpec, TaskSpec, TrunkOutput, TwelvefoldError, closest
+from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError, closest
 
 Precision = Literal["auto", "fp32", "bf16"]
 """Of the linear layers. ``auto``: bfloat16 where the machine multiplies it faster than float32. On a CPU that
@@ -181,9 +182,9 @@ class Model(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Leave ``model.safetensors`` and ``model.json`` in a folder; :meth:`load` makes the same model of them."""
-        weights.write(
+        save_load.write(
             folder,
-            weights.Description(
+            save_load.Description(
                 config=self.config,
                 tasks=list(self.tasks.values()),
                 heads=list(self.head_specs.values()),
@@ -200,7 +201,7 @@ class Model(nn.Module):
         Raises:
             TwelvefoldError: a file is missing or broken, or its tensors are not the model's, name by name.
         """
-        said = weights.describe(folder)
+        said = save_load.describe(folder)
         with torch.device("meta"):
             model = cls(
                 said.config,
@@ -210,7 +211,7 @@ class Model(nn.Module):
                 task_tokens=said.task_tokens,
                 word_pieces=said.word_pieces,
             )
-        tensors = weights.read(folder, model.state_dict())
+        tensors = save_load.read(folder, model.state_dict())
         model.load_state_dict(tensors, assign=True)
         return model.eval()
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from twelvefold.model.config import ModelConfig
+from twelvefold.batch import MaskedBatch, TrunkOutput
+from twelvefold.config.model import ModelConfig
 from twelvefold.model.heads import exactly
-from twelvefold.schema import MaskedBatch, TrunkOutput, TwelvefoldError
+from twelvefold.schema import TwelvefoldError
 
 
 @dataclass(slots=True, eq=False)

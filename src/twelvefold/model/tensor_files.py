@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from twelvefold.schema import TwelvefoldError
-from twelvefold.store import files
+from twelvefold.store import atomic_files
 
 STATE_KEYS = ("model_state_dict", "state_dict", "model")
 """Under which training checkpoints keep the model's tensors; the first is the original project's."""
@@ -75,7 +75,7 @@ def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         TwelvefoldError: the disk is full, the folder can't be written, ...; ``path`` is then as it was before.
     """
-    with files.atomic_path(path) as temporary:
+    with atomic_files.atomic_path(path) as temporary:
         try:
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
         except SafetensorError as error:

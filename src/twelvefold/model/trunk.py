@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from twelvefold.batch import Batch, TrunkOutput
+from twelvefold.config.model import ModelConfig
 from twelvefold.model.attention import CoAttention, Layer, Look
-from twelvefold.model.config import ModelConfig
-from twelvefold.schema import Batch, TrunkOutput, TwelvefoldError
+from twelvefold.schema import TwelvefoldError
 
 
 class TextEmbeddings(nn.Module):

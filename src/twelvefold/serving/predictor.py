@@ -12,19 +12,19 @@ from typing import Any, overload
 
 import torch
 
-from twelvefold.batches.regions import RegionSource
-from twelvefold.batches.text import Tokens
+from twelvefold.data.region_inputs import RegionSource
+from twelvefold.data.tokenizer import Tokens
+from twelvefold.detectors.interface import RegionDetector
 from twelvefold.model import Model
 from twelvefold.model.card import DetectorCard
 from twelvefold.schema import Box, Regions, TaskSpec, TwelvefoldError, closest
-from twelvefold.serving.answering import Asked, Work, answer, regions_of
-from twelvefold.serving.asking import Request, check, check_phrases, choose_task, dialogue_text, example
-from twelvefold.serving.index import Index
-from twelvefold.serving.pictures import Picture, Source, picture
-from twelvefold.serving.prediction import Prediction
-from twelvefold.serving.sharing import Shared
-from twelvefold.serving.sight import Sight
-from twelvefold.vision.region_detector import RegionDetector
+from twelvefold.serving.hub_mixin import Shared
+from twelvefold.serving.images import Picture, Source, picture
+from twelvefold.serving.inference import Asked, Work, answer, regions_of
+from twelvefold.serving.region_cache import Sight
+from twelvefold.serving.request import Request, check, check_phrases, choose_task, dialogue_text, example
+from twelvefold.serving.result import Prediction
+from twelvefold.serving.search_index import Index
 
 # A text is itself a sequence of texts: where both overloads of a method fit, the first is meant, one thing of each.
 # mypy: disable-error-code="overload-overlap"

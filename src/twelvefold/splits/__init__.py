@@ -1,1 +1,1 @@
-"""Which keys name one photograph, and the cleaning of the splits by it. Paper: section 2.2."""
+"""Clean splits: decide which examples to remove, record the decision, and apply it (paper, section 2.2)."""

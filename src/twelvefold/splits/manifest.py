@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from twelvefold.schema import Evidence, Example, Split, TwelvefoldError
-from twelvefold.splits.cleaning import Kind, Place, Policy
-from twelvefold.store import files
+from twelvefold.splits.policy import Kind, Place, Policy
+from twelvefold.store import atomic_files
 
 FORMAT, VERSION = "twelvefold clean", 1
 
@@ -44,8 +44,8 @@ class Fingerprint:
         for pair in example.pairs:
             names = f"{names}\n{pair.image.source}/{pair.image.id}"
         self._count += 1
-        self._ids += files.digest_number(example.id.encode())
-        self._pictures += files.digest_number(names.encode())
+        self._ids += atomic_files.digest_number(example.id.encode())
+        self._pictures += atomic_files.digest_number(names.encode())
 
     def source(self) -> Source:
         """What has been taken so far."""
@@ -129,7 +129,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             for task, own in self.splits.items()
         }
         chosen = [self.policy.protects, self.policy.evidence, [msgspec.to_builtins(one) for one in self.lists]]
-        return files.digest_value([VERSION, chosen, outcome])
+        return atomic_files.digest_value([VERSION, chosen, outcome])
 
     def split(self, task: str, split: Split) -> Cleaned:
         """What was decided for one split.
@@ -152,7 +152,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 def write(path: Path, manifest: Manifest) -> None:
     """Put the manifest at ``path``, atomically."""
-    files.write_text(path, text(manifest))
+    atomic_files.write_text(path, text(manifest))
 
 
 def text(manifest: Manifest) -> str:
@@ -166,7 +166,7 @@ def read(path: Path) -> Manifest:
     Raises:
         TwelvefoldError: there is none, it is another kind of file or version, or it was changed after it was written.
     """
-    raw = files.read_manifest(path, FORMAT, VERSION, again="make one with `twelvefold clean` or `prepare`")
+    raw = atomic_files.read_manifest(path, FORMAT, VERSION, again="make one with `twelvefold clean` or `prepare`")
     try:
         manifest = msgspec.convert(raw, Manifest)
     except msgspec.ValidationError as error:

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twelvefold.schema import HeadSpec, Split, TaskSpec, TwelvefoldError, closest
-from twelvefold.store import files
-from twelvefold.store.tables import ExampleTable
+from twelvefold.store import atomic_files
+from twelvefold.store.example_table import ExampleTable
 
 MANIFEST = "prepared.json"
 CLEANING = "clean.json"
@@ -95,7 +95,7 @@ class Prepared:
         folder = Path(folder)
         if not (folder / MANIFEST).exists():
             raise TwelvefoldError(f"{folder} is not prepared: it has no {MANIFEST}; run `twelvefold prepare` (again)")
-        raw = files.read_manifest(folder / MANIFEST, FORMAT, VERSION, again="run `twelvefold prepare` again")
+        raw = atomic_files.read_manifest(folder / MANIFEST, FORMAT, VERSION, again="run `twelvefold prepare` again")
         try:
             manifest = msgspec.convert(raw, Manifest)
         except msgspec.ValidationError as error:
@@ -111,7 +111,7 @@ class Prepared:
     @cached_property
     def digest(self) -> str:
         """Of everything that the folder was made from: the same data, options and code, the same digest."""
-        return files.digest_value(sorted([entry.file, entry.digest] for entry in self.manifest.entries()))
+        return atomic_files.digest_value(sorted([entry.file, entry.digest] for entry in self.manifest.entries()))
 
     def task(self, name: str) -> TaskSpec:
         """The task of that name.
@@ -155,7 +155,7 @@ class Prepared:
         entry = self.manifest.vocabularies.get(owner)
         if entry is None:
             raise TwelvefoldError(f"task {task!r} answers from the list of {owner!r}, which is not in {self.folder}")
-        return tuple(files.read_json(self.folder / entry.file))
+        return tuple(atomic_files.read_json(self.folder / entry.file))
 
     def head(self, task: str) -> HeadSpec:
         """The head of a task: outputs are its answers or classes."""

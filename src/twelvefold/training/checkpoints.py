@@ -17,11 +17,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from twelvefold.model import Model, card, tensor_files, weights
+from twelvefold.model import Model, card, save_load, tensor_files
 from twelvefold.model.card import Card
 from twelvefold.schema import TwelvefoldError
-from twelvefold.store import files
-from twelvefold.training import optimiser as optimisers
+from twelvefold.store import atomic_files
+from twelvefold.training import optimizer as optimisers
 
 FORMAT = 1
 """Version of ``state.json``."""
@@ -45,11 +45,11 @@ class Checkpoints:
         Raises:
             TwelvefoldError: the disk is full, ...; the checkpoint before is then whole.
         """
-        with files.atomic_folder(self.latest) as folder:
+        with atomic_files.atomic_folder(self.latest) as folder:
             model.save(folder)
             card.write(folder, said)
             tensor_files.write(folder / "optimiser.safetensors", optimisers.moments(model, optimiser))
-            files.write_json(folder / "state.json", {"format": FORMAT, **state})
+            atomic_files.write_json(folder / "state.json", {"format": FORMAT, **state})
         if is_best:
             _link(self.latest, self.best)
         if self.keep:
@@ -61,9 +61,9 @@ class Checkpoints:
     def tidy(self) -> None:
         """Mend what a killed process left half done; while nobody else writes here."""
         if self.folder.exists():
-            files.recover_folder(self.latest)
-            files.recover_folder(self.best)
-            files.remove_leftovers(self.folder)
+            atomic_files.recover_folder(self.latest)
+            atomic_files.recover_folder(self.best)
+            atomic_files.remove_leftovers(self.folder)
 
     def state(self) -> dict[str, Any] | None:
         """The counters of the latest checkpoint, None where there is none.
@@ -73,7 +73,7 @@ class Checkpoints:
         """
         if not self.latest.exists():
             return None
-        state: dict[str, Any] = files.read_json(self.latest / "state.json")
+        state: dict[str, Any] = atomic_files.read_json(self.latest / "state.json")
         if state.get("format") != FORMAT:
             raise TwelvefoldError(
                 f"{self.latest} has format {state.get('format')!r}, this version of twelvefold reads {FORMAT}; "
@@ -87,7 +87,7 @@ class Checkpoints:
         Raises:
             TwelvefoldError: a file is damaged, or of another model.
         """
-        model.load_state_dict(weights.read(self.latest, model.state_dict()))
+        model.load_state_dict(save_load.read(self.latest, model.state_dict()))
         path = self.latest / "optimiser.safetensors"
         try:
             saved = load_file(path)
@@ -113,7 +113,7 @@ def checkpoint_of(run: Path, name: str) -> Path:
 
 def _link(source: Path, target: Path) -> None:
     """``target`` becomes a folder with the same files as ``source``, which are never changed in place."""
-    with files.atomic_folder(target) as folder:
+    with atomic_files.atomic_folder(target) as folder:
         for file in source.iterdir():
             try:
                 os.link(file, folder / file.name)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from twelvefold.world.kinds import Rgb
+from twelvefold.world.categories import Rgb
 
 Gray = NDArray[np.uint8]
 

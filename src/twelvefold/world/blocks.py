@@ -8,12 +8,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Final
 
-from twelvefold.store.files import write_json
+from twelvefold.store.atomic_files import write_json
 from twelvefold.world.formats import LAYOUTS, ON_VG, WRITERS, nlvr2
 from twelvefold.world.formats.official import Layout, Sheet
 from twelvefold.world.formats.view import View, coco_file
+from twelvefold.world.image_variants import Shot, shoot, vg_copy
 from twelvefold.world.sources import SET_SIZE, Picture
-from twelvefold.world.twins import Shot, shoot, vg_copy
 
 SCENES: Final = Layout("truth/scenes.jsonl", "lines")
 """What every picture really shows. Only tests and audits read it; no reader and no model does."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from twelvefold.world.backdrop import SIDE, backdrop, noise_field
-from twelvefold.world.kinds import COLOURS, KIND, Pattern
+from twelvefold.world.categories import COLOURS, KIND, Pattern
 from twelvefold.world.scene import Scene, Thing
 
 Pixels = NDArray[np.uint8]

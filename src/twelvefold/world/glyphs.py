@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from twelvefold.schema import TwelvefoldError
-from twelvefold.world.kinds import DRAWINGS, KIND_INDEX, KINDS
+from twelvefold.world.categories import DRAWINGS, KIND_INDEX, KINDS
 
 SOLID = 128
 """Alpha from which a pixel belongs to a thing: half covered."""

@@ -14,8 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twelvefold.schema import Box, TwelvefoldError
+from twelvefold.world.categories import (
+    BACKGROUND,
+    COLOURS,
+    DRAWINGS,
+    KIND,
+    KINDS,
+    PATTERNS,
+    SIZES,
+    Pattern,
+    Relation,
+    Size,
+)
 from twelvefold.world.glyphs import Sprite, sprite
-from twelvefold.world.kinds import BACKGROUND, COLOURS, DRAWINGS, KIND, KINDS, PATTERNS, SIZES, Pattern, Relation, Size
 
 SHAPES: Final = ((288, 224), (224, 288), (256, 256))
 """Width, height: about 64,000 pixels each and multiples of 32, so that a detector needs no padding."""

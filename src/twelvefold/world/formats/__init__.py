@@ -8,7 +8,7 @@ from typing import Final
 from twelvefold.world.formats import captions, gqa, guesswhat, nlvr2, refer, snli_ve, vgqa, visual7w, vqav2
 from twelvefold.world.formats.official import Layout, Sheet
 from twelvefold.world.formats.view import View
-from twelvefold.world.words.annotations import ReferStyle
+from twelvefold.world.text.annotations import ReferStyle
 
 LAYOUTS: Final[tuple[Layout, ...]] = tuple(
     layout

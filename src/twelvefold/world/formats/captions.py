@@ -6,8 +6,8 @@ from typing import Final, Literal
 
 from twelvefold.world.formats.official import Layout, Sheet
 from twelvefold.world.formats.view import URL, View, coco_file, how_many
-from twelvefold.world.words.annotations import Caption
-from twelvefold.world.words.captions import captions
+from twelvefold.world.text.annotations import Caption
+from twelvefold.world.text.captions import captions
 
 KARPATHY_COCO, KARPATHY_FLICKR = "coco/dataset_coco.json", "flickr30k/dataset_flickr30k.json"
 LICENSES: Final = [{"url": URL, "id": 1, "name": "Apache License 2.0"}]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from twelvefold.world.categories import BACKGROUND
 from twelvefold.world.formats.official import Layout, Sheet
 from twelvefold.world.formats.view import View, how_many
-from twelvefold.world.kinds import BACKGROUND
-from twelvefold.world.words.annotations import GqaQuestion
-from twelvefold.world.words.gqa import gqa_questions
+from twelvefold.world.text.annotations import GqaQuestion
+from twelvefold.world.text.gqa import gqa_questions
 
 TRAIN, TESTED, TEST = 20, 10, 9
 _FILES: Final = {"train": "train", "val": "val", "minval": "val", "testdev": "testdev"}

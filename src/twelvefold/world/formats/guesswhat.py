@@ -7,7 +7,7 @@ from typing import Final
 from twelvefold.world.formats.captions import coco_image
 from twelvefold.world.formats.official import Layout, Sheet
 from twelvefold.world.formats.view import CATEGORIES, View, how_many, polygon
-from twelvefold.world.words.guesswhat import dialogues
+from twelvefold.world.text.guesswhat import dialogues
 
 LAYOUTS: Final = tuple(
     Layout(f"guesswhat/guesswhat.{split}.jsonl.gz", "lines.gz") for split in ("train", "valid", "test")

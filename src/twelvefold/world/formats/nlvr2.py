@@ -9,8 +9,8 @@ import numpy as np
 from twelvefold.world.formats.official import Layout, Sheet
 from twelvefold.world.formats.view import URL, View
 from twelvefold.world.sources import SET_SIZE, Picture
-from twelvefold.world.words.annotations import Statement
-from twelvefold.world.words.nlvr2 import statements
+from twelvefold.world.text.annotations import Statement
+from twelvefold.world.text.nlvr2 import statements
 
 LAYOUTS: Final = tuple(Layout(f"nlvr2/{split}.json", "lines") for split in ("train", "dev", "test1"))
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, Literal
 
-from twelvefold.store.files import atomic_file
+from twelvefold.store.atomic_files import atomic_file
 
 Form = Literal["list", "dict", "fields", "lines", "lines.gz", "pickle"]
 

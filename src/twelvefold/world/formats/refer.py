@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from twelvefold.world.categories import KIND
 from twelvefold.world.formats.captions import LICENSES, coco_image
 from twelvefold.world.formats.official import Layout, Sheet
 from twelvefold.world.formats.view import CATEGORIES, URL, View, how_many, polygon
-from twelvefold.world.kinds import KIND
-from twelvefold.world.words.annotations import ReferStyle
-from twelvefold.world.words.refer import references
+from twelvefold.world.text.annotations import ReferStyle
+from twelvefold.world.text.refer import references
 
 REFS: Final = {
     "refcoco": "refcoco/refs(unc).p", "refcoco+": "refcoco+/refs(unc).p", "refcocog": "refcocog/refs(umd).p",

@@ -7,7 +7,7 @@ from typing import Final
 from twelvefold.world.formats.captions import flickr_captions
 from twelvefold.world.formats.official import Layout, Sheet
 from twelvefold.world.formats.view import View, how_many
-from twelvefold.world.words.snli_ve import hypotheses
+from twelvefold.world.text.snli_ve import hypotheses
 
 LAYOUTS: Final = tuple(Layout(f"snli_ve/snli_ve_{split}.jsonl", "lines") for split in ("train", "dev", "test"))
 

@@ -9,8 +9,8 @@ from typing import Final
 
 from twelvefold.world.formats.official import Layout, Sheet
 from twelvefold.world.formats.view import URL, View, how_many
-from twelvefold.world.words.annotations import VgQuestion
-from twelvefold.world.words.vgqa import vg_questions
+from twelvefold.world.text.annotations import VgQuestion
+from twelvefold.world.text.vgqa import vg_questions
 
 QUESTIONS, IMAGES = "vg/question_answers.json", "vg/image_data.json"
 LAYOUTS: Final = (Layout(QUESTIONS, "list"), Layout(IMAGES, "list"))

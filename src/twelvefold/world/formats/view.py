@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from twelvefold.schema import Box
-from twelvefold.world.kinds import KINDS
+from twelvefold.world.categories import KINDS
 from twelvefold.world.scene import Scene
 from twelvefold.world.sources import TASKS, Picture
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from twelvefold.world.formats.official import Layout, Sheet
 from twelvefold.world.formats.view import View, how_many
-from twelvefold.world.words.which import which_questions
+from twelvefold.world.text.visual7w_questions import which_questions
 
 PATH: Final = "visual7w/dataset_v7w_pointing.json"
 LAYOUTS: Final = (Layout(PATH, "fields", {"dataset": "v7w_pointing"}, ("boxes", "images")),)

@@ -9,7 +9,7 @@ from typing import Final
 
 from twelvefold.world.formats.official import Layout, Sheet
 from twelvefold.world.formats.view import URL, View, how_many
-from twelvefold.world.words.vqa import vqa_questions
+from twelvefold.world.text.vqa import vqa_questions
 
 TRAIN, TESTED, TEST = 15, 8, 9
 

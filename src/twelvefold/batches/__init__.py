@@ -1,1 +1,0 @@
-"""From stored examples and regions to padded batches: text, regions, collation and the order of a task."""

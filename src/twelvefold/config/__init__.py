@@ -1,0 +1,1 @@
+"""Recipes and model configurations: typed, validated settings. Nothing here imports torch."""

@@ -1,0 +1,1 @@
+"""From region stores and example tables to batches: tokenization, collation, masking, prefetching."""

@@ -1,0 +1,1 @@
+"""Object detectors behind one interface: images in, regions with features out."""

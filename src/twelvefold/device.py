@@ -1,0 +1,28 @@
+"""Choose the device that a model computes on."""
+
+from __future__ import annotations
+
+import torch
+
+from twelvefold.schema import TwelvefoldError
+
+
+def device_for(wanted: str, local_rank: int = 0) -> torch.device:
+    """Return the device for ``wanted``: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
+
+    ``local_rank`` selects the GPU of this process on this machine.
+
+    Raises:
+        TwelvefoldError: a GPU is requested and torch sees none, or there are more processes than GPUs.
+    """
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise TwelvefoldError("device is 'cuda', but torch sees no GPU here; set [training] device to 'auto' or 'cpu'")
+    if local_rank >= torch.cuda.device_count():
+        raise TwelvefoldError(
+            f"process {local_rank} has no GPU of its own: there are {torch.cuda.device_count()}; "
+            "set [training] processes to that number"
+        )
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)

@@ -1,0 +1,1 @@
+"""Score predictions: metrics, intervals, calibration, baselines and submission files."""

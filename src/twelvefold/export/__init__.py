@@ -1,0 +1,1 @@
+"""Write a model for other programs: a folder for a model hub, or an ONNX file."""

@@ -1,0 +1,1 @@
+"""Turn official annotation files into example tables, vocabularies and hard negatives."""

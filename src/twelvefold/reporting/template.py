@@ -1,0 +1,22 @@
+"""The one way from a template to a page: escaped throughout, and a misspelt name is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def fill(name: str, filters: Mapping[str, Callable[..., Any]], **values: object) -> str:
+    """The template of that name with ``values``."""
+    environment = Environment(
+        loader=PackageLoader("twelvefold.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= filters
+    return environment.get_template(name).render(**values)

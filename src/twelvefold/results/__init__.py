@@ -1,1 +1,0 @@
-"""What an evaluation leaves behind: scores with intervals, predictions, figures and the pages of a report."""

@@ -1,0 +1,1 @@
+"""Read and write checkpoints of the original project (vilbert-multi-task)."""

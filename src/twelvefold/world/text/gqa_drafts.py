@@ -1,0 +1,81 @@
+"""A question of a GQA family before it has a place, and the two sorts that several families share. Paper: G1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from twelvefold.world.text import question_templates
+from twelvefold.world.text.description import Description, View
+from twelvefold.world.text.gqa_programs import RELATION_NAMES, Program
+from twelvefold.world.text.lexicon import pick, sentence
+from twelvefold.world.text.realize import say
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A question of a family; ``entails`` are places in the family. ``subject``: phrase and thing it points at."""
+
+    question: str
+    answer: str
+    full_answer: str
+    program: Program
+    types: tuple[str, str, str]
+    groups: tuple[str | None, str]
+    subject: tuple[tuple[str, int], ...]
+    entails: tuple[int, ...] = ()
+    balanced: bool = False
+
+
+Family = Callable[[View, np.random.Generator], list[Draft]]
+
+
+def exists(view: View, what: Description, rng: np.random.Generator) -> Draft:
+    """Is there such a thing: ``yes`` or ``no`` as the scene has it."""
+    found = question_templates.certain(view, what) or ()
+    program = Program(view)
+    program.add("exist", "?", program.subject(what))
+    one = say(what, rng, "a")
+    text = pick(
+        rng,
+        (f"is there {one}", f"do you see {one}", f"does the picture show {one}", f"can you see {one} in this photo"),
+    )
+    full = f"yes, there is {one}" if found else f"no, there is no {say(what, rng, '')}"
+    looks = any((what.colour, what.size, what.pattern))
+    kind = "existAttrC" if looks else "existRelS" if what.relation else "existC"
+    group = f"13-{what.kind or what.class_}_exist"
+    points = ((one, found[0]),) if len(found) == 1 else ()
+    return Draft(
+        sentence(text, "?"),
+        "yes" if found else "no",
+        sentence(full),
+        program,
+        ("verify", "obj", kind),
+        (None, group),
+        points,
+    )
+
+
+def related(
+    view: View,
+    first: Description,
+    relation: str,
+    second: Description,
+    things: tuple[int, ...],
+    answer: str,
+    rng: np.random.Generator,
+) -> Draft:
+    where = RELATION_NAMES.get(relation, relation)
+    the, that = say(first, rng), say(second, rng)
+    program = Program(view)
+    one, two = program.subject(first), program.subject(second)
+    program.add("verify rel", f"{second.kind or '_'},{where},o ({things[1]})", one, two)
+    text = pick(rng, (f"is {the} {where} {that}", f"is {the} {where} {that}", f"do you see {the} {where} {that}"))
+    full = f"yes, {the} is {where} {that}" if answer == "yes" else f"no, {the} is not {where} {that}"
+    points = ((the, things[0]), (that, things[1]))
+    group = f"16-{first.kind}_{where},{second.kind}"
+    return Draft(
+        sentence(text, "?"), answer, sentence(full), program, ("verify", "rel", "relVerify"), (None, group), points
+    )

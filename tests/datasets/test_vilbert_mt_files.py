@@ -1,0 +1,196 @@
+"""The original project's preprocessed files give the examples that the publishers' files of the same content give."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from msgspec.structs import replace
+
+from twelvefold.datasets import load
+from twelvefold.datasets.reading.answers import normalise
+from twelvefold.datasets.reading.records import BadRecords
+from twelvefold.schema import Example, Split, TwelvefoldError
+
+OPTIONS: dict[str, dict[str, Any]] = {"vqav2": {"minval": 2}, "gqa": {"minval": 1}, "vgqa": {"tail": 2}, "coco": {}}
+ANSWERS = ["net", "2", "3", "yes", "teddy bear", "a dog", "Two."]
+"""An answer list that has every answer of the folder's, and begins with one that is nobody's."""
+
+
+def examples(root: Path, task: str, split: Split, bad: BadRecords | None = None) -> list[Example]:
+    return list(load(task).read(root, split, bad=bad or BadRecords(), **OPTIONS.get(task, {})))
+
+
+def target(id_: Any, image: Any, scores: dict[str, float], **more: Any) -> dict[str, Any]:
+    labels = [ANSWERS.index(answer) for answer in scores]
+    return {"question_id": id_, "image_id": image, "labels": labels, "scores": list(scores.values()), **more}
+
+
+def vqav2(files: dict[str, Any]) -> dict[str, Any]:
+    made = {}
+    for part in ("train", "val"):
+        asked = files.pop(f"vqav2/v2_mscoco_{part}2014_annotations.json")["annotations"]
+        scores = {"Two.": 0.3, "2": 1.0, "3": 0.6, "a dog": 0.3} if part == "train" else {"2": 1.0, "3": 0.6}
+        made[f"vqav2/cache/{part}_target.pkl"] = [target(a["question_id"], a["image_id"], scores) for a in asked]
+    return made
+
+
+def vgqa(files: dict[str, Any]) -> dict[str, Any]:
+    asked = [qa for image in files.pop("vg/question_answers.json") for qa in image["qas"]]
+    return {
+        "vg/cache/trainval_target.pkl": [
+            target(qa["qa_id"], qa["image_id"], {normalise(qa["answer"]): 1.0}, question=qa["question"]) for qa in asked
+        ]
+    }
+
+
+def gqa(files: dict[str, Any]) -> dict[str, Any]:
+    made = {}
+    for part in ("train", "val"):
+        asked = files.pop(f"gqa/{part}_balanced_questions.json").items()
+        made[f"gqa/cache/{part}_target.pkl"] = [
+            target(id_, q["imageId"], {q["answer"]: 1.0}, question=q["question"]) for id_, q in asked
+        ]
+    return made
+
+
+def gqa_together(files: dict[str, Any]) -> dict[str, Any]:
+    return {"gqa/cache/trainval_target.pkl": [one for part in gqa(files).values() for one in part]}
+
+
+def captions(files: dict[str, Any], task: str, name: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    pictures = files.pop(f"{task}/dataset_{task}.json")["images"]
+    folds = {"train": ("train", "restval"), "val_set0": ("val",), "test_set0": ("test",)}
+    return {
+        f"{task}/all_data_final_{fold}_2014.jsonline": [
+            {**name(p), "sentences": [s["raw"] for s in p["sentences"]]} for p in pictures if p["split"] in splits
+        ]
+        for fold, splits in folds.items()
+    }
+
+
+def coco(files: dict[str, Any]) -> dict[str, Any]:
+    return captions(files, "coco", lambda p: {"id": p["cocoid"], "img_path": f"val2014/{p['filename']}"})
+
+
+def flickr30k(files: dict[str, Any]) -> dict[str, Any]:
+    return captions(files, "flickr30k", lambda p: {"id": p["imgid"], "img_path": p["filename"]})
+
+
+def written(root: Path, made: dict[str, Any]) -> Path:
+    for name, value in made.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = name.endswith(".jsonline")
+        path.write_bytes(b"\n".join(json.dumps(v).encode() for v in value) if lines else pickle.dumps(value, 2))
+        if path.parent.name == "cache":
+            (path.parent / "trainval_label2ans.pkl").write_bytes(pickle.dumps(ANSWERS, protocol=2))
+    return root
+
+
+def known(task: str, example: Example) -> Example:
+    """What the original's files can say: they have no ids of captions, no types and no entailed questions."""
+    if task in ("coco", "flickr30k"):
+        return replace(example, id="")
+    return replace(example, linked=(), kind=example.kind if task == "vgqa" else "")
+
+
+@pytest.mark.parametrize("made", [vqav2, vgqa, gqa, gqa_together, coco, flickr30k])
+def test_both_forms_of_the_same_content_are_the_same_examples(
+    made: Callable[[dict[str, Any]], dict[str, Any]], folder: Any, tmp_path: Path
+) -> None:
+    task = made.__name__.removesuffix("_together")
+    if task == "vqav2":  # where answers are compared normalised, the two agree on those that are so already
+        for annotation in folder.files["vqav2/v2_mscoco_val2014_annotations.json"]["annotations"]:
+            annotation["answers"][0]["answer"], annotation["answers"][-1]["answer"] = "2", ""
+    official = folder.write()
+    theirs = {split: [known(task, one) for one in examples(official, task, split)] for split in get_args(Split)}
+    folder.root = tmp_path / "original"
+    root = written(folder.root, made(folder.files))
+    folder.write()
+    splits: list[Split] = [split for split in get_args(Split) if examples(official, task, split)]
+    assert len(splits) == 3
+    for split in splits:
+        ours = [known(task, one) for one in examples(root, task, split)]
+        assert ours == theirs[split]
+        assert len({one.id for one in examples(root, task, split)}) == len(ours)
+    assert any("cache" in path.parts or path.suffix == ".jsonline" for path in load(task).files(root, "train"))
+
+
+@pytest.mark.parametrize("task", ["vqav2", "gqa"])
+def test_the_published_answer_list_is_taken_in_its_order(task: str, folder: Any) -> None:
+    module: Any = load(task)
+    written(folder.root, {"vqav2": vqav2, "gqa": gqa}[task](folder.files))
+    assert module.vocabulary(folder.write(), bad=BadRecords()) == ANSWERS
+
+
+def test_the_publishers_files_go_first(folder: Any) -> None:
+    official = folder.write()
+    before = {task: [p.name for p in load(task).files(official, "train", **o)] for task, o in OPTIONS.items()}
+    content = dict(folder.files)
+    for made in (vqav2, vgqa, gqa, gqa_together, coco):
+        written(official, made(dict(content)))
+    assert before == {task: [p.name for p in load(task).files(official, "train", **o)] for task, o in OPTIONS.items()}
+
+
+def test_what_the_tarball_lacks_is_said(folder: Any) -> None:
+    made = coco(folder.files)
+    del made["coco/all_data_final_val_set0_2014.jsonline"]
+    root = written(folder.write(), made)
+    assert examples(root, "coco", "train")
+    with pytest.raises(TwelvefoldError, match=r"dataset_coco\.json or .*all_data_final_val_set0_2014\.jsonline"):
+        examples(root, "coco", "val")
+    written(root, vgqa(folder.files))
+    (root / "vg" / "question_answers.json").unlink()
+    (root / "vg" / "cache" / "trainval_label2ans.pkl").unlink()
+    with pytest.raises(TwelvefoldError, match=r"expected the file .*trainval_label2ans\.pkl"):
+        examples(root, "vgqa", "train")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"labels": [len(ANSWERS)]}, r"expected places of 7 answers and a score each, got labels \[7\]"),
+        ({"labels": [-1]}, "expected places of 7 answers"),
+        ({"scores": []}, "a score each"),
+        ({"question_id": None}, r"Expected `int \| str`, got `null`"),
+        ({"question_id": "x"}, "expected numbers as question_id and image_id, got x and"),
+    ],
+)
+def test_a_bad_record_is_named_and_may_be_passed_over(folder: Any, change: dict[str, Any], reason: str) -> None:
+    made = vgqa(folder.files)
+    made["vg/cache/trainval_target.pkl"][0] |= change
+    root = written(folder.write(), made)
+    with pytest.raises(TwelvefoldError, match=rf"trainval_target\.pkl, \[0\]: .*{reason}"):
+        examples(root, "vgqa", "train")
+    bad = BadRecords(skip=True)
+    assert sum(len(examples(root, "vgqa", split, bad)) for split in get_args(Split)) == 6
+    assert len(bad.listed) == 3
+
+
+def test_a_question_without_a_target_is_named(folder: Any) -> None:
+    made = vqav2(folder.files)
+    made["vqav2/cache/train_target.pkl"].pop(0)
+    root = written(folder.write(), made)
+    with pytest.raises(TwelvefoldError, match=r"expected answers of question \d+ in .*train_target\.pkl, got none"):
+        examples(root, "vqav2", "train")
+
+
+def test_a_tampered_pickle_runs_nothing(folder: Any, tmp_path: Path) -> None:
+    root = written(folder.write(), gqa_together(folder.files))
+    (root / "gqa" / "train_balanced_questions.json").unlink()
+    mark, path = tmp_path / "ran", root / "gqa" / "cache" / "trainval_target.pkl"
+    path.write_bytes(b"cpathlib\nPath.touch\n(cpathlib\nPath\n(V%s\ntRtR." % str(mark).encode())
+    with pytest.raises(TwelvefoldError, match=r"trainval_target\.pkl is not loaded"):
+        examples(root, "gqa", "train")
+    assert not mark.exists()
+    path.write_bytes(pickle.dumps({"no": "list"}, protocol=2))
+    with pytest.raises(TwelvefoldError, match="expected a list of targets, got dict"):
+        examples(root, "gqa", "train")
+    path.write_bytes(pickle.dumps([1, 2], protocol=2)[:9])
+    with pytest.raises(TwelvefoldError, match="truncated"):
+        examples(root, "gqa", "train")

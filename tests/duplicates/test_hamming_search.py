@@ -1,0 +1,79 @@
+"""All close pairs are found, each once, and a crowd costs no more than it may."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twelvefold.duplicates import hamming_search
+from twelvefold.duplicates.hamming_search import Hashes, close_pairs, plan
+
+
+def hashes(seed: int, total: int, centres: int, flips: int) -> Hashes:
+    """Random hashes: each is one of ``centres`` with up to ``flips`` bits turned round."""
+    rng = np.random.default_rng(seed)
+    made = rng.integers(0, 2**64, centres, dtype=np.uint64)[rng.integers(0, centres, total)]
+    for _ in range(flips):
+        made ^= np.uint64(1) << rng.integers(0, 64, total).astype(np.uint64)
+    return made
+
+
+def all_with_all(first: Hashes, second: Hashes, radius: int) -> set[tuple[int, int]]:
+    return {
+        (i, j)
+        for i, j in combinations(range(len(first)), 2)
+        if max((int(h[i]) ^ int(h[j])).bit_count() for h in (first, second)) <= radius
+    }
+
+
+@pytest.mark.parametrize("chosen", [0, 1, 2])
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 1000), st.integers(0, 40), st.integers(1, 20), st.integers(0, 8), st.integers(0, 12))
+def test_the_pairs_are_those_of_comparing_all_with_all(
+    chosen: int, seed: int, total: int, centres: int, flips: int, radius: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hamming_search, "plan", lambda _total, radius: (radius + chosen, chosen))
+        first, second = hashes(seed, total, centres, flips), hashes(seed + 1, total, 2, flips)
+        matches = close_pairs(first, second, radius)
+    found = [tuple(pair) for pair in matches.pairs.tolist()]
+    assert sorted(found) == found
+    assert len(set(found)) == len(found)
+    assert set(found) == all_with_all(first, second, radius)
+    assert not len(matches.crowded)
+
+
+def test_the_plan_compares_few_with_all_and_many_in_tables() -> None:
+    assert plan(50, 10) == (10, 0)
+    blocks, chosen = plan(1_000_000, 10)
+    assert blocks - chosen == 10
+    assert chosen >= 2
+
+
+def test_a_crowd_is_cut_short_and_named_and_the_rest_stays_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hamming_search, "ALWAYS", 0)
+    monkeypatch.setattr(hamming_search, "plan", lambda _total, radius: (radius + 2, 2))
+    crowd, others = np.full(3000, 12345, dtype=np.uint64), hashes(3, 3000, 3000, 0)
+    first = np.concatenate([crowd, others, others ^ np.uint64(0b1011)])
+    matches = close_pairs(first, first, 5, per_row=20, most=30)
+    assert matches.crowded.tolist() == list(range(3000))
+    assert {(i, i + 3000) for i in range(3000, 6000)} <= {tuple(pair) for pair in matches.pairs.tolist()}
+    assert len(matches.pairs) < 3000 * 40
+
+
+def test_in_a_crowd_each_is_still_joined_to_those_that_are_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hamming_search, "ALWAYS", 0)
+    first = np.full(2000, 7, dtype=np.uint64)
+    different = np.random.default_rng(1).integers(0, 2**64, 1000, dtype=np.uint64)
+    second = np.repeat(different, 2)
+    found = {tuple(pair) for pair in close_pairs(first, second, 3, per_row=2, most=5).pairs.tolist()}
+    assert {(i, i + 1) for i in range(0, 2000, 2)} <= found
+
+
+def test_no_hashes_have_no_pairs() -> None:
+    none = np.zeros(0, dtype=np.uint64)
+    assert close_pairs(none, none, 10).pairs.shape == (0, 2)

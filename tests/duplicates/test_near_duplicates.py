@@ -1,0 +1,162 @@
+"""Copies are told from pictures in which one thing is another, and the order of anything doesn't matter."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from twelvefold.duplicates import near_duplicates as module
+from twelvefold.duplicates.align_and_compare import Likeness, compare, small
+from twelvefold.duplicates.hashes import fingerprints
+from twelvefold.duplicates.image_groups import Identity
+from twelvefold.duplicates.near_duplicates import AGREEMENT, DIFFERENCE, Compared, Looked, close, lookalikes
+from twelvefold.images import open_picture
+from twelvefold.schema import ImageKey, Join
+from twelvefold.world.draw import draw, jpeg_bytes, photograph
+from twelvefold.world.duplicates import HOWS, How, near_duplicate
+from twelvefold.world.perturb import CHANGES, Change, vary
+from twelvefold.world.scene import make_scene
+
+SEED, SCENES = 31, 6
+
+
+def opened(data: bytes) -> Image.Image:
+    return small(open_picture(data))
+
+
+def alike(seen: Likeness) -> bool:
+    return seen.difference <= DIFFERENCE and seen.agreement >= AGREEMENT
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_planted_copies_are_found(how: How) -> None:
+    for index in range(SCENES):
+        scene = make_scene(SEED, index)
+        copy = jpeg_bytes(near_duplicate(draw(scene), how), scene.light.quality)
+        assert alike(compare(opened(photograph(scene)), opened(copy))), index
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_same_scene_with_one_thing_changed_is_another_picture(change: Change) -> None:
+    for index in range(SCENES):
+        scene = make_scene(SEED, index)
+        variant = vary(scene, np.random.default_rng(index), change)
+        assert variant is None or not alike(compare(opened(photograph(scene)), opened(photograph(variant)))), index
+
+
+def test_what_compression_leaves_everywhere_does_not_hide_a_change() -> None:
+    for index in range(SCENES):
+        scene = make_scene(SEED, index)
+        variant = vary(scene, np.random.default_rng(index), "removed")
+        assert variant is not None
+        image = draw(variant)
+        poor = jpeg_bytes(image.crop((2, 2, image.width - 3, image.height - 1)), 40)
+        assert not alike(compare(opened(photograph(scene)), opened(poor))), index
+
+
+@pytest.mark.parametrize("cut", [(0.0, 0.0, 0.0, 0.04), (0.03, 0.01, 0.0, 0.0), (0.02, 0.02, 0.02, 0.02)])
+def test_a_copy_is_laid_where_it_was_cut_out_whichever_comes_first(cut: tuple[float, float, float, float]) -> None:
+    image = draw(make_scene(SEED, 1))
+    across, down = image.size
+    left, top, right, low = (round(share * side) for share, side in zip(cut, (across, down) * 2, strict=True))
+    copy = image.crop((left, top, across - right, down - low))
+    copy = copy.resize((copy.width * 3 // 4, copy.height * 3 // 4)).point(lambda level: level * 0.9)
+    seen = compare(small(np.asarray(image)), small(np.asarray(copy)))
+    assert alike(seen)
+    assert compare(small(np.asarray(copy)), small(np.asarray(image))) == seen
+
+
+def test_mirrored_grey_and_blank_pictures_are_not_taken_for_copies() -> None:
+    image = opened(photograph(make_scene(SEED, 2)))
+    assert not alike(compare(image, image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)))
+    assert not alike(compare(image, image.convert("L").convert("RGB")))
+    assert not alike(compare(image, Image.new("RGB", image.size, "gray")))
+    assert not alike(compare(image, image.resize((image.width, image.height // 2))))
+    for size in ((1, 1), (1, 300), (300, 300)):
+        compare(Image.new("RGB", size), Image.new("RGB", size, "white"))  # nothing to lay, and no error
+
+
+def album(folder: Path) -> dict[ImageKey, Path]:
+    """Two scenes, copies of both, one with a thing changed, and two pages of different grey."""
+    folder.mkdir()
+    scenes = [make_scene(SEED, index) for index in (3, 4)]
+    changed = vary(scenes[0], np.random.default_rng(1), "pattern")
+    assert changed is not None
+    pictures: dict[str, Image.Image] = {"a0": draw(scenes[0]), "b0": draw(scenes[1]), "c": draw(changed)}
+    pictures |= {f"a{i}": near_duplicate(pictures["a0"], how) for i, how in enumerate(HOWS[:2], start=1)}
+    pictures["b1"] = near_duplicate(pictures["b0"], "cropped")
+    pictures |= {name: Image.new("RGB", (90, 70), name) for name in ("gray", "white")}
+    for name, image in pictures.items():
+        image.save(folder / f"{name}.png")
+    return {ImageKey("x", name): folder / f"{name}.png" for name in pictures}
+
+
+def look(pictures: dict[ImageKey, Path], notes: Path, known: Identity | None = None, processes: int = 1) -> Looked:
+    prints = fingerprints(pictures, notes / "prints")
+    return lookalikes(prints, pictures, known or Identity(), notes / "compared", processes=processes)
+
+
+def groups(joins: list[Join], pictures: dict[ImageKey, Path]) -> dict[str, str]:
+    identity = Identity(joins)
+    return {key.id: identity.photograph(key).id for key in sorted(pictures)}
+
+
+def test_an_album_falls_into_its_photographs(tmp_path: Path) -> None:
+    pictures = album(tmp_path / "images")
+    found = look(pictures, tmp_path / "one")
+    expected = {"a0": "a0", "a1": "a0", "a2": "a0", "b0": "b0", "b1": "b0", "c": "c", "gray": "gray", "white": "white"}
+    assert groups(found.joins, pictures) == expected
+    assert all("look alike: hashes differ in" in join.why for join in found.joins)
+    assert "(blank, black ...): 2, the first being x/gray" in found.hidden[0]
+
+    turned = list(pictures.items())
+    Random(1).shuffle(turned)
+    assert look(dict(turned), tmp_path / "two", processes=2) == found
+
+
+def test_what_is_known_is_not_compared_again_nor_what_was_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = album(tmp_path / "images")
+    pairs: list[tuple[str, str]] = []
+    do = module._block
+
+    def noticed(work: Sequence[tuple[tuple[str, str], Path, Path]]) -> list[Compared]:
+        pairs.extend((one.stem, other.stem) for _, one, other in work)
+        return do(work)
+
+    monkeypatch.setattr(module, "_block", noticed)
+    known = Identity([Join(ImageKey("x", "a0"), ImageKey("x", "a1"), "ids", "a map")])
+    first = look(pictures, tmp_path, known)
+    assert ("a0", "a1") not in pairs
+    assert ("a0", "c") in pairs
+    count = len(pairs)
+    assert look(pictures, tmp_path, known) == first
+    assert len(pairs) == count
+    look(pictures, tmp_path)
+    assert pairs[count:] == [("a0", "a1")]
+
+
+def test_equal_pixels_are_compared_once_for_all(tmp_path: Path) -> None:
+    pictures = album(tmp_path / "images")
+    for number in range(20):
+        name = ImageKey("x", f"zz{number}")
+        pictures[name] = tmp_path / f"{number}.png"
+        Image.open(pictures[ImageKey("x", "b0")]).save(pictures[name], compress_level=number % 10)
+    candidates, crowded = close(list(fingerprints(pictures, tmp_path / "prints").values()))
+    assert not [pair for pair in candidates if "zz" in pair.one.key + pair.other.key]
+    assert crowded == []
+
+
+def test_a_photograph_of_the_world_survives_being_saved_often() -> None:
+    image = draw(make_scene(SEED, 5))
+    again = image
+    for quality in (80, 60, 70, 50):
+        again = Image.open(io.BytesIO(jpeg_bytes(again, quality)))
+    assert alike(compare(small(np.asarray(image)), small(np.asarray(again))))

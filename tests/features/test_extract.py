@@ -1,0 +1,208 @@
+"""Extraction: every picture once, what can't be read listed, and the same bytes however often it was killed."""
+
+import gzip
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from twelvefold.detectors.world_detector.detector import Detector
+from twelvefold.detectors.world_detector.fit_world import EVALUATION_SEED
+from twelvefold.features import extract as module
+from twelvefold.features.extract import ExtractSummary, extract
+from twelvefold.images import open_picture
+from twelvefold.schema import ImageKey, TwelvefoldError
+from twelvefold.store.atomic_files import read_json
+from twelvefold.store.region_store import RegionStore
+from twelvefold.world.draw import photograph
+from twelvefold.world.scene import Scene, make_scene
+
+SCENES = [make_scene(EVALUATION_SEED + 9, index) for index in range(5)]
+
+
+def coco(root: Path, number: int) -> Path:
+    return root / "images" / "coco" / "train2014" / f"COCO_train2014_{number:012d}.jpg"
+
+
+def game(number: int, scene: Scene) -> dict[str, object]:
+    boxes = [thing.box_px for thing in scene.things]
+    things = [{"id": i, "bbox": [b[0], b[1], b[2] - b[0], b[3] - b[1]]} for i, b in enumerate(boxes)]
+    picture = {"id": number, "width": scene.width, "height": scene.height}
+    turn = {"question": "is it red?", "answer": "No"}
+    return {"id": number, "object_id": 0, "objects": things, "qas": [turn], "status": "success", "image": picture}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five pictures of COCO, one of them in Visual Genome too, one of Visual Genome's cut short; boxes for three."""
+    root = tmp_path_factory.mktemp("data")
+    coco(root, 1).parent.mkdir(parents=True)
+    (root / "images" / "vg").mkdir()
+    for number, scene in enumerate(SCENES, start=1):
+        coco(root, number).write_bytes(photograph(scene))
+    shutil.copy(coco(root, 2), root / "images" / "vg" / "71.jpg")
+    (root / "images" / "vg" / "72.jpg").write_bytes(coco(root, 3).read_bytes()[:3000])
+    (root / "guesswhat").mkdir()
+    for split, games in {"train": [1], "valid": [2], "test": [3]}.items():
+        lines = "\n".join(json.dumps(game(number, SCENES[number - 1])) for number in games)
+        (root / "guesswhat" / f"guesswhat.{split}.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    return root
+
+
+@pytest.fixture(scope="module")
+def done(data: Path, tmp_path_factory: pytest.TempPathFactory) -> ExtractSummary:
+    """An extraction in one go, in blocks of two pictures."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "BLOCK", 2)
+        return extract(data, tmp_path_factory.mktemp("done") / "regions", processes=1)
+
+
+def content(summary: ExtractSummary) -> dict[str, bytes]:
+    """Every file of the two stores, by name."""
+    folders = (summary.detected, summary.given)
+    return {f"{folder.name}/{path.name}": path.read_bytes() for folder in folders for path in sorted(folder.iterdir())}
+
+
+def test_every_readable_picture_is_in_the_store(done: ExtractSummary, data: Path) -> None:
+    store = RegionStore.open(done.detected)
+    assert set(map(str, store.keys())) == {"vg/71", *(f"coco/{n}" for n in range(1, 6))}
+    assert store.verify() == []
+    assert done.pictures == 6
+    assert store.kinds == Detector.load().words.kinds
+    assert store.info["arithmetic"] == done.arithmetic
+    assert done.looked_at == 6  # a photograph under two keys is looked at once; the unreadable one was tried
+    for number, scene in enumerate(SCENES, start=1):
+        regions = store[ImageKey("coco", str(number))]
+        assert (regions.width, regions.height) == (scene.width, scene.height)
+        assert len(regions.boxes_px) > 0
+        alone = Detector.load().detect([open_picture(coco(data, number))])[0]
+        np.testing.assert_allclose(regions.features, alone.features, atol=2e-2)
+
+
+def test_given_boxes_keep_order_and_coordinates(done: ExtractSummary) -> None:
+    store = RegionStore.open(done.given)
+    assert set(map(str, store.keys())) == {"coco/1", "coco/2", "coco/3"}
+    for number in (1, 2, 3):
+        asked = np.array(sorted(thing.box_px for thing in SCENES[number - 1].things), np.float32)
+        np.testing.assert_array_equal(store[ImageKey("coco", str(number))].boxes_px, asked)
+    assert done.given_regions == sum(len(scene.things) for scene in SCENES[:3])
+
+
+def test_one_photograph_under_two_keys_is_looked_at_once(done: ExtractSummary) -> None:
+    store = RegionStore.open(done.detected)
+    np.testing.assert_array_equal(store[ImageKey("vg", "71")].features, store[ImageKey("coco", "2")].features)
+    assert ImageKey("vg", "71") not in RegionStore.open(done.given)
+
+
+def test_an_unreadable_picture_is_listed_with_its_reason(done: ExtractSummary) -> None:
+    listed = read_json(done.detected.parent / "unreadable.json")
+    assert list(listed) == ["vg/72"]
+    assert listed["vg/72"].startswith("images/vg/72.jpg: can't be decoded")
+    assert RegionStore.open(done.given).info["unreadable"] == listed == done.unreadable
+
+
+def test_killed_and_called_again_the_bytes_are_the_same(
+    done: ExtractSummary, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "regions"
+    dying = f"""
+import os, signal
+from pathlib import Path
+import twelvefold.features.extract as e
+e.BLOCK = 2
+write = e.write_json
+def dies(path, value):
+    if path.name == "000001.json":  # both shards of the second block are there, its mark is not
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(path, value)
+e.write_json = dies
+e.extract(Path({str(data)!r}), Path({str(out)!r}), processes=1)
+"""
+    killed = subprocess.run([sys.executable, "-c", dying], env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (out / "detected" / "store.json").exists()
+    (out / "detected" / ".000002.regions.abcd.tmp").write_bytes(b"half")  # as a kill in the midst of writing leaves it
+    monkeypatch.setattr(module, "BLOCK", 2)
+    summary = extract(data, out, processes=2)  # and the number of processes does not matter
+    assert summary.looked_at == 4
+    assert content(summary) == content(done)
+    again = extract(data, out, processes=1)
+    assert again.looked_at == 0
+    assert content(again) == content(done)
+
+
+def test_two_ranks_share_the_work_and_leave_the_same_bytes(
+    done: ExtractSummary, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BLOCK", 2)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "PATIENCE_SECONDS", 0.0)  # the other rank never comes
+        with pytest.raises(TwelvefoldError, match="1 of 3 blocks"):
+            extract(data, tmp_path / "regions", processes=1)
+    monkeypatch.setenv("RANK", "1")
+    assert extract(data, tmp_path / "regions", processes=1).looked_at == 2
+    assert not (tmp_path / "regions" / "detected" / "store.json").exists()  # rank 0 finishes, nobody else
+    monkeypatch.setenv("RANK", "0")
+    summary = extract(data, tmp_path / "regions", processes=1)
+    assert summary.looked_at == 0
+    assert content(summary) == content(done)
+    with pytest.raises(TwelvefoldError, match="begin anew"):
+        extract(data, tmp_path / "regions", processes=1, resume=False)
+
+
+def test_weights_exchanged_on_the_way_are_noticed(tmp_path: Path) -> None:
+    setting = module.Setting(tmp_path, tmp_path, None, 16, "float32", digest="of other weights")
+    with pytest.raises(TwelvefoldError, match="exchanged"):
+        setting.detector()
+
+
+def test_the_caller_keeps_its_threads(data: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        extract(data, tmp_path / "regions", processes=1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_malformed_record_of_given_boxes_is_named_or_passed_over(data: Path, tmp_path: Path) -> None:
+    here = tmp_path / "data"
+    shutil.copytree(data, here)
+    bad = json.dumps({**game(1, SCENES[0]), "object_id": 99}) + "\n" + json.dumps(game(1, SCENES[0]))
+    (here / "guesswhat" / "guesswhat.train.jsonl.gz").write_bytes(gzip.compress(bad.encode()))
+    with pytest.raises(TwelvefoldError, match="line 1"):
+        extract(here, tmp_path / "regions", processes=1)
+    assert extract(here, tmp_path / "regions", processes=1, skip_bad=True).given_regions > 0
+
+
+def test_regions_of_other_pictures_are_not_mixed_in(data: Path, done: ExtractSummary, tmp_path: Path) -> None:
+    here = tmp_path / "data"
+    shutil.copytree(data, here)
+    out = tmp_path / "regions"
+    extract(here, out, processes=1)
+    coco(here, 1).write_bytes(photograph(SCENES[4]))
+    with pytest.raises(TwelvefoldError, match="differs in: pictures"):
+        extract(here, out, processes=1)
+    with pytest.raises(TwelvefoldError, match="differs in: max_regions"):
+        extract(data, out, processes=1, max_regions=9)
+    anew = extract(here, out, processes=1, max_regions=9, resume=False)
+    store = RegionStore.open(anew.detected)
+    assert max(len(store[key].boxes_px) for key in store.keys()) <= 9  # noqa: SIM118 (a store is no dict)
+
+
+def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
+    (tmp_path / "images" / "coco").mkdir(parents=True)
+    with pytest.raises(TwelvefoldError, match="images"):
+        extract(tmp_path, tmp_path / "out", processes=1)
+    with pytest.raises(TwelvefoldError, match="at least one process"):
+        extract(tmp_path, tmp_path / "out", processes=0)

@@ -1,0 +1,246 @@
+"""Sets without a reader: every list format says the same, files are known by their paths, and what can't be meant is
+refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from twelvefold.leakage import custom_sets, read_lists
+from twelvefold.leakage.audit import Audit, audit, collect
+from twelvefold.schema import ImageKey, TwelvefoldError
+
+NAMES = ["7", "12", "345"]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def picture(path: str, colour: tuple[int, int, int]) -> None:
+    """A picture with some structure, so that looks can tell two colours apart."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    ramp = np.linspace(0, 1, 64)[:, None, None] * np.array(colour)[None, None, :] * np.ones((64, 64, 1))
+    ramp[10 : 10 + colour[0] % 40, 5:50] = 255 - np.array(colour)
+    Image.fromarray(ramp.astype(np.uint8)).save(path)
+
+
+def asked(**fields: object) -> custom_sets.Asked:
+    return custom_sets.Asked(**{"name": "cats", **fields})  # type: ignore[arg-type]
+
+
+def run(*sets: custom_sets.Asked, **options: object) -> Audit:
+    return audit(collect(own=sets, **options))  # type: ignore[arg-type]
+
+
+def test_every_format_of_list_says_the_same() -> None:
+    Path("a.txt").write_text("7\n\n 12 \n345\n")
+    Path("a.csv").write_text('image_id,caption\n7,"one, two"\n12,\n345,three\n')
+    Path("a.tsv").write_text("image_id\tcaption\n7\tone, two\n12\t\n345\tthree\n")
+    Path("a.json").write_text(json.dumps([7, 12, 345]))
+    Path("objects.json").write_text(json.dumps({"images": [{"id": int(n), "license": 1} for n in NAMES]}))
+    Path("a.jsonl").write_text("".join(json.dumps({"image_id": int(n), "caption": "x"}) + "\n" for n in NAMES))
+    np.save("a.npy", np.array([7, 12, 345]))
+    np.save("text.npy", np.array(NAMES))
+    for name in ("a.txt", "a.csv", "a.tsv", "a.json", "objects.json", "a.jsonl", "a.npy", "text.npy"):
+        assert [id_ for id_, _ in read_lists.entries(Path(name))] == NAMES, name
+    assert read_lists.entries(Path("a.csv"), column="image_id", text="caption") == [
+        ("7", "one, two"),
+        ("12", ""),
+        ("345", "three"),
+    ]
+    Path("bare.tsv").write_text("a caption\thttp://x.org/1.jpg\nanother\thttp://x.org/2.jpg\n")
+    assert read_lists.entries(Path("bare.tsv"), column=2, text=1)[1] == ("http://x.org/2.jpg", "another")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "column", "message"),
+    [
+        ("a.json", '[1, "2"]', "", "mixed type: record 0 is 1, record 1 is '2'"),
+        ("a.json", "[1, 2.0]", "", r"record 1: expected an id or a path, got 2\.0"),
+        ("a.json", "[true]", "", "expected an id or a path, got True"),
+        ("a.json", '[{"id": 1}, {"x": 1}]', "id", "record 1: expected an id or a path, got None"),
+        ("a.json", '[{"id": 1}, 2]', "id", "record 1: expected an id or a path, got None"),
+        ("a.json", "[1, 2", "", "truncated or not JSON"),
+        ("a.json", '{"pictures": []}', "", "a list under 'images'"),
+        ("a.json", "[1]", "image_id", "has no columns"),
+        ("a.jsonl", '{"image_id": 1}\n{"image_id": ', "", "truncated or not JSONL"),
+        ("a.csv", "image,name\n1,a\n", "imag", "no column 'imag'; it has image, name; did you mean 'image'"),
+        ("a.csv", "x,y\n1,a\n", "", "say which of them names the pictures"),
+        ("a.csv", "image_id,y\n1,a\n,b\n", "", "record 1: expected an id or a path in 'image_id', got nothing"),
+        ("a.csv", "image_id,y\n1,a\n2\n", "", "can't be read as CSV"),
+        ("a.parquet", "", "", "ends in one of .txt, .csv"),
+        ("a.npy", "no array", "", "no plain NumPy array"),
+    ],
+)
+def test_a_list_that_is_not_what_it_should_be_is_refused(name: str, content: str, column: str, message: str) -> None:
+    Path(name).write_text(content)
+    with pytest.raises(TwelvefoldError, match=message):
+        read_lists.entries(Path(name), column=column)
+
+
+def test_pickled_arrays_are_never_loaded() -> None:
+    np.save("a.npy", np.array([{"id": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(TwelvefoldError, match="Pickled objects are never loaded"):
+        read_lists.entries(Path("a.npy"))
+    np.save("b.npy", np.array([1.0, 2.0]))
+    with pytest.raises(TwelvefoldError, match="whole numbers or of text, got float64"):
+        read_lists.entries(Path("b.npy"))
+
+
+def test_two_folders_are_compared_by_what_their_files_hold() -> None:
+    picture("cats/train/1.png", (200, 10, 10))
+    picture("cats/train/2.png", (10, 200, 10))
+    picture("cats/test/1.png", (10, 10, 200))  # the name of another picture: says nothing
+    picture("cats/test/b.png", (10, 200, 10))  # another name for the same picture
+    Path("cats/test/readme.md").write_text("no picture")
+    found = run(asked(train="cats/train", test="cats/test"), kinds=["bytes"])
+    assert [(one.count, one.total) for one in found.report.findings] == [(1, 2)]
+    assert [(e.key, e.other, e.evidence) for e in found.report.findings[0].examples] == [
+        ("file/cats/test/b.png", "file/cats/train/2.png", "bytes")
+    ]
+    assert found.listing().splitlines()[1:] == ["cats,test,cats,file/cats/test/b.png,file/cats/train/2.png,bytes"]
+
+
+def test_listed_files_that_are_not_there_are_named_and_mere_names_are_names() -> None:
+    picture("pics/a.png", (200, 10, 10))
+    Path("pics/train.txt").write_text("a.png\ngone.png\n")
+    Path("pics/test.txt").write_text("a.png\n")
+    found = run(asked(train="pics/train.txt", test="pics/test.txt"), kinds=["bytes"])
+    assert list(found.report.unreadable) == ["file/pics/gone.png"]
+    assert found.report.findings[0].examples[0].key == "file/pics/a.png"
+    for split in ("train", "test"):
+        Path(f"{split}.txt").write_text("x.png\n" + split)
+    names = run(asked(train="train.txt", test="test.txt"), kinds=["bytes"])
+    assert names.report.unreadable == {}
+    assert names.report.findings[0].examples[0].key == "cats/x.png"
+    assert "its own" in names.report.hidden[0]
+    must = run(asked(train="train.txt", test="test.txt", pictures="pics"), kinds=["bytes"])
+    assert list(must.report.unreadable) == ["file/pics/x.png"]
+
+
+def test_a_broken_picture_is_listed_with_the_reason() -> None:
+    picture("cats/train/1.png", (200, 10, 10))
+    Path("cats/test").mkdir()
+    Path("cats/test/torn.png").write_bytes(Path("cats/train/1.png").read_bytes()[:100])
+    found = run(asked(train="cats/train", test="cats/test"), kinds=["bytes", "pixels", "looks"])
+    assert list(found.report.unreadable) == ["file/cats/test/torn.png"]
+    assert "truncated" in found.report.unreadable["file/cats/test/torn.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "key"),
+    [
+        ("COCO_val2014_000000000042.jpg", "coco", "coco/42"),
+        ("000000000042.jpg", "coco", "coco/42"),
+        ("42", "coco", "coco/42"),
+        ("2407890", "vg", "vg/2407890"),
+        ("v7w_2407890.jpg", "visual7w", "vg/2407890"),
+        ("n161313", "gqa", "gqa/n161313"),
+        ("2407890", "gqa", "vg/2407890"),
+        ("1000092795.jpg", "flickr30k", "flickr30k/1000092795"),
+        ("https://farm4.staticflickr.com/3153/2970773875_164f0c0b83_z.jpg", "url", "flickr30k/2970773875"),
+        ("http://www.example.org/a/b.jpg?x=1#top", "url", "url/example.org/a/b.jpg?x=1"),
+        ("https://example.org/a/b.jpg?x=1", "url", "url/example.org/a/b.jpg?x=1"),
+        ("007", "mine", "mine/007"),
+    ],
+)
+def test_ids_of_publishers_are_known_in_every_form(name: str, source: str, key: str) -> None:
+    assert custom_sets.key_of(name, source, Path("list.txt")) == ImageKey.parse(key)
+
+
+@pytest.mark.parametrize(("name", "source"), [("12.0", "coco"), ("cat", "vg"), ("12", "nlvr2"), ("x7", "flickr30k")])
+def test_an_id_that_a_publisher_never_gave_is_refused(name: str, source: str) -> None:
+    with pytest.raises(TwelvefoldError, match=rf"list.txt: '{name}' is no picture of {source}"):
+        custom_sets.key_of(name, source, Path("list.txt"))
+
+
+def test_pretraining_and_detector_sets_are_columns_alone() -> None:
+    Path("test.txt").write_text("1\n2\n3\n4\n")
+    Path("seen.txt").write_text("4\n9\n")
+    flags = [
+        *custom_sets.from_flags(["mine@coco:test=test.txt"], "own"),
+        *custom_sets.from_flags(["cc@coco=seen.txt"], "pretraining"),
+    ]
+    found = run(*flags, *custom_sets.from_flags(["boxes@coco=test.txt"], "detector"), kinds=["ids"])
+    assert [(c.row, c.column, c.count, c.total) for c in found.report.tests] == [
+        ("mine", "cc", 1, 4),
+        ("mine", "boxes", 4, 4),
+    ]
+    with pytest.raises(TwelvefoldError, match="pretraining set, so it has train alone"):
+        custom_sets.read(asked(kind="pretraining", train="seen.txt", test="test.txt"))
+
+
+def test_a_file_asks_for_sets_and_maps_beside_itself() -> None:
+    Path("deep").mkdir()
+    Path("deep/test.txt").write_text("a\nb\n")
+    Path("deep/train.csv").write_text("image_id,caption\n5,A cat.\n6,A dog.\n")
+    Path("deep/ids.csv").write_text("mine,theirs\nb,6\n")
+    Path("deep/sets.toml").write_text(
+        '[[collection]]\nname = "pets"\ntest = "test.txt"\n'
+        '[[collection]]\nname = "web"\ntrain = ["train.csv"]\nsource = "coco"\ntext = "caption"\n'
+        '[[map]]\nfile = "ids.csv"\ncolumns = ["mine", "theirs"]\nsources = ["pets", "coco"]\n'
+    )
+    found = audit(collect(collections=Path("deep/sets.toml"), kinds=["ids"]))
+    assert [(e.key, e.other) for e in found.report.findings[0].examples] == [("pets/b", "coco/6")]
+    assert [held.texts for held in found.report.sets] == [{"test": 0}, {"train": 2}]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[[colection]]\nname = "a"', "no field 'colection'; there are collection, map; did you mean 'collection'"),
+        ('[[collection]]\nname = "a"\ntests = "x"', "in collection a, no field 'tests'.*did you mean 'test'"),
+        ('[[collection]]\nname = "a"\nkind = "mine"\ntest = "x"', r"Invalid enum value 'mine' - at .*collection\[0\]"),
+        ('[[collection]]\nname = "a"', "collection 'a' has no pictures: give it train, val or test"),
+        ('[[collection]]\nname = "a"\ntest = "nowhere"', "got nothing there"),
+        ("collection = 3", "Expected `array`, got `int`"),
+        ("[[collection", "is not TOML"),
+        ("", "asks for nothing"),
+    ],
+)
+def test_a_typo_in_a_collections_file_is_named(text: str, message: str) -> None:
+    Path("sets.toml").write_text(text)
+    with pytest.raises(TwelvefoldError, match=message):
+        collect(collections=Path("sets.toml"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["cats=x"], "expected NAME:SPLIT=PATH"),
+        (["cats"], "expected NAME:SPLIT=PATH"),
+        (["cats:tst=x"], "did you mean 'test'"),
+        (["cats@coco:test=x", "cats@vg:train=x"], "cats has the ids of coco and of vg"),
+    ],
+)
+def test_a_flag_of_another_form_is_refused(flags: list[str], message: str) -> None:
+    with pytest.raises(TwelvefoldError, match=message):
+        custom_sets.from_flags(flags, "own")
+
+
+def test_ids_that_differ_by_zeros_alone_are_told() -> None:
+    Path("a.txt").write_text("007\n8\n")
+    Path("b.txt").write_text("7\n")
+    found = run(asked(test="a.txt", source="mine"), asked(name="dogs", train="b.txt", source="mine"))
+    assert found.report.leaks == []
+    assert found.report.hidden == ["ids of mine such as 007 and 7 count as different"]
+
+
+def test_sets_that_can_not_be_compared_are_refused() -> None:
+    Path("a.txt").write_text("1\n")
+    with pytest.raises(TwelvefoldError, match="expected a test set and somebody's train or val set"):
+        run(asked(test="a.txt"))
+    with pytest.raises(TwelvefoldError, match="two sets are called 'cats'"):
+        run(asked(test="a.txt", train="a.txt"), asked(train="a.txt"))
+    Path("empty.txt").write_text("\n")
+    with pytest.raises(TwelvefoldError, match="its train lists no picture"):
+        custom_sets.read(asked(train="empty.txt"))
+    Path("folder").mkdir()
+    with pytest.raises(TwelvefoldError, match="holds no picture"):
+        custom_sets.read(asked(train="folder"))

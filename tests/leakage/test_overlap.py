@@ -1,0 +1,114 @@
+"""The matrix counts photographs, whatever their names, says by which evidence, and agrees with counting by hand."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twelvefold.duplicates.image_groups import Identity
+from twelvefold.leakage.overlap import Cell, Collection, Overlap, Part
+from twelvefold.leakage.text_overlap import normalise
+from twelvefold.schema import Evidence, ImageKey, Join, Split
+
+KINDS: tuple[Evidence, ...] = get_args(Evidence)
+keys = st.builds(ImageKey, st.sampled_from(["coco", "vg"]), st.sampled_from("123456"))
+joins = st.lists(st.builds(Join, keys, keys, st.sampled_from(KINDS), st.just("a map")), max_size=8)
+pairs = st.lists(st.tuples(keys, st.sampled_from(["", "A cat?", "a  CAT", "a dog."])), max_size=6)
+splits = st.dictionaries(st.sampled_from(get_args(Split)), pairs)
+sets = st.lists(splits, max_size=4)
+
+
+def collection(name: str, **pictures: str) -> Collection:
+    """``train="coco/1 coco/2"``."""
+    parts = {split: Part.of((ImageKey.parse(key), "") for key in given.split()) for split, given in pictures.items()}
+    return Collection(name, "task", parts)  # type: ignore[arg-type]  # keywords are splits
+
+
+def cell(overlap: Overlap, row: str, column: str) -> Cell:
+    return next(cell for cell in overlap.tests if (cell.row, cell.column) == (row, column))
+
+
+def photographs(given: list[tuple[ImageKey, str]], identity: Identity) -> set[ImageKey]:
+    return {identity.photograph(key) for key, _ in given}
+
+
+@given(sets, joins)
+def test_every_cell_is_what_counting_photographs_by_hand_gives(
+    given_sets: list[dict[Split, list[tuple[ImageKey, str]]]], given_joins: list[Join]
+) -> None:
+    made = [
+        Collection(str(n), "own", {split: Part.of(pairs) for split, pairs in one.items()})
+        for n, one in enumerate(given_sets)
+    ]
+    overlap = Overlap(made, given_joins)
+    cells = {(c.row, c.column): c for c in overlap.tests}
+    for n, row in enumerate(given_sets):
+        for m, column in enumerate(given_sets):
+            tests, learnt = row.get("test", []), [*column.get("train", []), *column.get("val", [])]
+            if not tests or not learnt:
+                assert (str(n), str(m)) not in cells
+                continue
+            found = cells[str(n), str(m)]
+            so_far = 0
+            for level, evidence in enumerate(KINDS):
+                identity = Identity(join for join in given_joins if join.evidence in KINDS[: level + 1])
+                whole = Identity(given_joins)
+                known = photographs(learnt, identity)
+                hits = {whole.photograph(key) for key, _ in tests if identity.photograph(key) in known}
+                assert found.by_evidence.get(evidence, 0) == len(hits) - so_far
+                so_far = len(hits)
+            assert (found.count, found.total) == (so_far, len(photographs(tests, Identity(given_joins))))
+            for shared in overlap.shared(str(n), str(m)):
+                assert Identity(given_joins).same(shared.key, shared.other)
+                assert shared.key in {key for key, _ in tests}
+                assert shared.other in {key for key, _ in learnt}
+            assert len(overlap.shared(str(n), str(m))) == found.count
+
+
+@given(sets, joins)
+def test_texts_are_compared_by_their_words_and_with_their_photographs(
+    given_sets: list[dict[Split, list[tuple[ImageKey, str]]]], given_joins: list[Join]
+) -> None:
+    made = [
+        Collection(str(n), "own", {split: Part.of(pairs) for split, pairs in one.items()})
+        for n, one in enumerate(given_sets)
+    ]
+    identity = Identity(given_joins)
+    cells = Overlap(made, given_joins).texts
+    for c in cells:
+        row, column = given_sets[int(c.row)], given_sets[int(c.column)]
+        tests = {(identity.photograph(key), normalise(text)) for key, text in row.get("test", []) if text}
+        learnt = [(identity.photograph(k), normalise(t)) for s in ("train", "val") for k, t in column.get(s, []) if t]
+        assert c.total == len(tests)
+        assert c.reused == sum(text in {text for _, text in learnt} for _, text in tests)
+        assert c.same_picture == len(tests & set(learnt))
+
+
+def test_surer_evidence_takes_the_count_and_equal_names_are_ids() -> None:
+    made = [collection("a", test="coco/1 coco/2 coco/3"), collection("b", train="coco/1 vg/2 vg/3")]
+    found = [
+        Join(ImageKey("vg", "2"), ImageKey("coco", "2"), "ids", "a map"),
+        Join(ImageKey("vg", "2"), ImageKey("coco", "2"), "looks", "alike"),
+        Join(ImageKey("vg", "3"), ImageKey("coco", "3"), "looks", "alike"),
+    ]
+    assert cell(Overlap(made, found), "a", "b").by_evidence == {"ids": 2, "looks": 1}
+
+
+def test_a_test_set_in_its_own_train_set_is_on_the_diagonal() -> None:
+    overlap = Overlap([collection("a", test="coco/1 coco/2", train="coco/2 coco/5", val="coco/1")], [])
+    assert (cell(overlap, "a", "a").count, cell(overlap, "a", "a").percent) == (2, 100.0)
+    assert [c.count for c in overlap.vals] == [0]
+
+
+def test_a_photograph_with_two_names_in_a_test_set_counts_once() -> None:
+    made = [collection("a", test="coco/1 vg/1 coco/2"), collection("b", train="vg/1")]
+    found = cell(Overlap(made, [Join(ImageKey("vg", "1"), ImageKey("coco", "1"), "bytes", "equal")]), "a", "b")
+    assert (found.count, found.total) == (1, 2)
+
+
+def test_the_words_of_a_text_are_what_counts() -> None:
+    assert normalise("  Is the CAFÉ open?! ") == normalise("is the cafe\u0301 open")
+    assert normalise("a_b-c") == "a b c"
+    assert normalise("?!") == ""

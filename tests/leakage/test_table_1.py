@@ -1,0 +1,114 @@
+"""Table 1 of the paper: of id lists whose overlaps are the published ones, the audit prints the published numbers."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from twelvefold.leakage.audit import Audit, audit, collect
+
+ORDER = (
+    "vqav2", "vgqa", "gqa", "coco", "flickr30k", "refcoco", "refcoco+", "refcocog", "visual7w", "guesswhat",
+    "snli_ve", "nlvr2",
+)  # fmt: skip
+NONE = (0,) * 12
+TABLE_1 = {
+    "vqav2": NONE,
+    "vgqa": NONE,
+    "gqa": NONE,
+    "coco": (100, 43, 33, 0, 0, 0, 0, 0, 7, 46, 0, 0),
+    "flickr30k": (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 98, 0),
+    "refcoco": (100, 36, 27, 100, 0, 0, 0, 66, 8, 62, 0, 0),
+    "refcoco+": (100, 38, 27, 100, 0, 0, 0, 66, 8, 62, 0, 0),
+    "refcocog": (100, 41, 31, 100, 0, 53, 53, 0, 8, 63, 0, 0),
+    "visual7w": (50, 100, 79, 48, 0, 8, 8, 10, 0, 24, 0, 0),
+    "guesswhat": (100, 40, 31, 96, 0, 20, 20, 26, 7, 0, 0, 0),
+    "snli_ve": (0, 0, 0, 0, 94, 0, 0, 0, 0, 0, 0, 0),
+    "nlvr2": NONE,
+}
+"""Lu et al. 2020, "12-in-1", Table 1: percent of row-task test images in column-task train and val images."""
+
+SOURCE = {"flickr30k": "flickr30k", "snli_ve": "flickr30k", "vgqa": "vg", "gqa": "vg", "visual7w": "vg"} | {
+    "nlvr2": "nlvr2"
+}
+"""Whose ids each task's files have; COCO's where not said."""
+
+SIZE = 200
+"""Test photographs of each task: a percent is two of them."""
+
+
+def name(photograph: int, source: str) -> str:
+    """A photograph's id in a source, in the look it has there; half of Visual Genome's are COCO's."""
+    if source == "nlvr2":
+        return f"test1-{photograph}-0-img0"
+    return str({"coco": 1_000_000, "vg": 2_000_000, "flickr30k": 30_000_000}[source] + photograph)
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory) -> Audit:
+    """Lists of ids as text, NumPy, CSV and JSON by turns, and Visual Genome's own map for the photographs of both."""
+    root = tmp_path_factory.mktemp("table1")
+    train: defaultdict[str, list[int]] = defaultdict(list)
+    tests: dict[str, list[int]] = {}
+    for place, (row, percents) in enumerate(TABLE_1.items()):
+        tests[row] = list(range(place * SIZE, (place + 1) * SIZE))
+        for column, percent in zip(ORDER, percents, strict=True):
+            train[column] += tests[row][: percent * SIZE // 100]
+    sets = []
+    for place, task in enumerate(ORDER):
+        source = SOURCE.get(task, "coco")
+        train[task] += range(100_000 * (place + 1), 100_000 * (place + 1) + 300)
+        half = len(train[task]) // 2
+        given = {"train": train[task][:half], "val": train[task][half:], "test": tests[task]}
+        files = {
+            split: write(root / f"{task}-{split}", [name(p, source) for p in photographs], place)
+            for split, photographs in given.items()
+        }
+        sets.append({"name": task, "source": source, **files})
+    (root / "sets.json").write_text(json.dumps({"collection": sets}))
+    (root / "vg").mkdir()
+    shared = [{"image_id": int(name(p, "vg")), "coco_id": int(name(p, "coco"))} for p in range(12 * SIZE)]
+    (root / "vg" / "image_data.json").write_text(json.dumps(shared))
+    return audit(collect(root, collections=root / "sets.json", kinds=["ids"]))
+
+
+def write(path: Path, ids: list[str], place: int) -> str:
+    """The ids in one of the formats of lists; the file's name."""
+    if place % 4 == 0:
+        path.with_suffix(".txt").write_text("\n".join(ids))
+    elif place % 4 == 1:
+        np.save(path.with_suffix(".npy"), np.array(ids))
+    elif place % 4 == 2:
+        path.with_suffix(".csv").write_text("\n".join(["image_id,note", *(f'{id_},"a, b"' for id_ in ids)]))
+    else:
+        path.with_suffix(".json").write_text(json.dumps(ids if not ids[0].isdecimal() else [int(id_) for id_ in ids]))
+    return path.name + (".txt", ".npy", ".csv", ".json")[place % 4]
+
+
+def test_every_cell_has_the_published_percentage(audited: Audit) -> None:
+    found = {(c.row, c.column): c.percent for c in audited.report.tests}
+    assert found == {(row, column): TABLE_1[row][n] for row in TABLE_1 for n, column in enumerate(ORDER)}
+    assert audited.report.hidden == []
+
+
+def test_the_printed_table_has_the_published_numbers(audited: Audit) -> None:
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(audited.report.table())
+    lines = [line.split() for line in capture.get().splitlines()]
+    assert max(map(len, capture.get().splitlines())) <= 120
+    printed = {line[0]: line[2:] for line in lines if line and line[0] in TABLE_1}
+    heads = next(line for line in lines if line[:2] == ["test", "set"])
+    assert tuple(heads[3:]) == ORDER
+    assert printed == {row: [str(p) if p else "·" for p in percents] for row, percents in TABLE_1.items()}
+
+
+def test_photographs_are_recognised_across_sources_by_the_map(audited: Audit) -> None:
+    shared = audited.overlap.shared("coco", "vgqa")
+    assert {(pair.key.source, pair.other.source, pair.evidence) for pair in shared} == {("coco", "vg", "ids")}
+    assert len(shared) == 43 * SIZE // 100

@@ -1,0 +1,229 @@
+"""Prepare: reads once, cleans by photograph, counts everything that it leaves out, and makes nothing twice."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from twelvefold.schema import TwelvefoldError
+from twelvefold.splits import manifest
+from twelvefold.splits.clean import clean
+from twelvefold.store import atomic_files
+from twelvefold.store.prepared import MANIFEST, Prepared
+
+from .conftest import ASKS, FINDS, Write, ids, run
+
+
+def test_test_photographs_of_every_task_leave_train_and_val_of_every_task(data: Path, regions: Path) -> None:
+    summary = run(data, regions)
+    assert ids(data, "asks", "train") == ["a2", "a4"]  # coco/1 is vg/101, coco/8 is the second picture of a3
+    assert ids(data, "asks", "val") == ["b1"]
+    assert ids(data, "finds", "train") == ["d2", "d3", "d4", "d5", "d6", "d7"]
+    assert ids(data, "finds", "val") == ["e1", "e2"]
+    assert ids(data, "asks", "test") == ["c1"]
+    assert ids(data, "finds", "test") == ["f1", "f2"]
+    counts = summary.counts["asks"]["train"]
+    assert (counts.read, counts.removed, counts.kept) == (4, 2, 2)
+    assert [sentence for sentence in summary.hidden if "pictures" not in sentence] == []
+    decided = manifest.read(data.parent / "out" / "clean.json")
+    assert decided.split("asks", "train").removed == {"coco/1": ["a1"], "coco/8": ["a3"]}
+    assert decided.why("coco/1") == "coco/1 is in the test set of finds as vg/101 (coco_id in image_data.json)"
+    assert decided.why("coco/8") == "coco/8 is in the test set of finds"
+
+
+def test_equal_picture_files_are_one_photograph(data: Path, write: Write) -> None:
+    for folder, name, content in (
+        ("coco/train2014", "COCO_train2014_000000000002.jpg", b"same"),
+        ("flickr30k", "55.jpg", b"same"),
+        ("flickr30k", "56.jpg", b"none"),
+    ):
+        atomic_files.write_bytes(data / "images" / folder / name, content)
+    write(data, "asks", "test", {"c1": "flickr30k/55", "c2": "flickr30k/56"})
+    summary = run(data, None)
+    assert ids(data, "asks", "train") == ["a4"]
+    assert sorted(summary.unreadable) == ["coco/2", "flickr30k/55", "flickr30k/56"]  # no pictures, and listed so
+    assert str(data) not in (data.parent / "out" / "clean.json").read_text()
+
+
+def test_full_data_keeps_everything(data: Path, regions: Path) -> None:
+    summary = run(data, regions, clean="none")
+    assert ids(data, "asks", "train") == ["a1", "a2", "a3", "a4"]
+    assert not Prepared.open(data.parent / "out").manifest.clean
+    assert all(counts.removed == 0 for splits in summary.counts.values() for counts in splits.values())
+
+
+def test_a_second_call_makes_nothing_and_changes_no_file(data: Path, regions: Path) -> None:
+    first = run(data, regions)
+    assert len(first.made) == 9  # what cleaning decided, six tables, an answer list, hard negatives
+    out = data.parent / "out"
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    assert run(data, regions).made == ()
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_what_changes_is_made_again_and_nothing_else(data: Path, write: Write, regions: Path) -> None:
+    run(data, regions)
+    write(data, "finds", "val", {"e1": "coco/3"})
+    assert run(data, regions).made == ("cleaning", "finds-val")
+    assert run(data, regions, max_examples={ASKS: 1}).made == ("asks-train",)
+    assert ids(data, "asks", "train") == ["a2"]
+    blue = run(data, regions, max_examples={ASKS: 1}, reader_options={FINDS: {"colour": "blue"}})
+    assert set(blue.made) == {"cleaning", "finds-train", "finds-val", "finds-test", "finds-negatives"}
+    assert Prepared.open(data.parent / "out").table("finds", "test")[0].kind == "blue"
+    assert set(run(data, regions).made) >= {"cleaning", "finds-test"}
+    # A test set decides what every train and val keep; those that keep what they had are not made again.
+    write(data, "asks", "test", {"c1": "coco/4"})
+    changed = {"asks-test", "asks-train", "asks-val", "finds-train", "finds-negatives"}
+    assert set(run(data, regions).made) == {"cleaning", *changed}
+    assert ids(data, "asks", "train") == ["a2"]
+
+
+def test_what_a_kill_left_undone_is_made_and_the_rest_is_kept(data: Path, regions: Path) -> None:
+    run(data, regions)
+    out = data.parent / "out"
+    whole = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for name in (MANIFEST, "made/asks-val.json", "vocabularies/asks.json"):
+        (out / name).unlink()
+    (out / "tables" / ".asks-val.arrow.0123.tmp").write_bytes(b"half")
+    with pytest.raises(TwelvefoldError, match="not prepared"):
+        Prepared.open(out)
+    assert set(run(data, regions).made) == {"asks-val", "asks-vocabulary"}
+    assert {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()} == whole
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b'{"digest": 3}'])
+def test_a_note_that_cannot_be_read_says_nothing(data: Path, damage: bytes) -> None:
+    run(data, None)
+    (data.parent / "out" / "made" / "asks-val.json").write_bytes(damage)
+    assert run(data, None).made == ("asks-val",)
+
+
+def test_a_table_cut_short_is_made_again(data: Path) -> None:
+    run(data, None)
+    path = data.parent / "out" / "tables" / "finds-test.arrow"
+    path.write_bytes(path.read_bytes()[:-8])
+    assert run(data, None).made == ("finds-test",)
+
+
+def test_a_full_disk_is_named_and_what_was_whole_stays(
+    data: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(data, None)
+    write(data, "finds", "val", {"e1": "coco/3"})
+    with monkeypatch.context() as patch:
+
+        def full(_: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(TwelvefoldError, match=r"clean\.json.*disk is full"):
+            run(data, None)
+    assert not list((data.parent / "out").rglob("*.tmp"))
+    assert run(data, None).made == ("cleaning", "finds-val")
+
+
+def test_several_processes_make_the_same_folder(data: Path, regions: Path) -> None:
+    run(data, regions)
+    out = data.parent / "out"
+    whole = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    out.rename(data.parent / "first")
+    run(data, regions, processes=2)
+    assert {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()} == whole
+
+
+def test_hard_negatives_are_the_pictures_that_look_most_alike(data: Path, regions: Path) -> None:
+    run(data, regions, negatives=2)
+    prepared = Prepared.open(data.parent / "out")
+    keys, _ = prepared.table("finds", "train").images()
+    negatives = prepared.negatives("finds")
+    assert negatives is not None
+    assert negatives.shape == (6, 2)
+    named = {keys[n].id: {keys[m].id for m in row} for n, row in enumerate(negatives)}
+    assert named["2"] == {"3", "4"}  # a picture's feature is its number
+    assert named["5"] == {"4", "6"}
+    assert prepared.negatives("asks") is None
+
+
+def test_without_regions_there_are_no_negatives(data: Path) -> None:
+    run(data, None)
+    assert Prepared.open(data.parent / "out").negatives("finds") is None
+
+
+def test_pictures_without_regions_stop_or_are_counted(
+    data: Path, extracted: Callable[[Path, Sequence[str]], Path], tmp_path: Path
+) -> None:
+    some = extracted(tmp_path / "some", [f"coco/{n}" for n in (2, 3, 5, 6, 8, 9)] + ["vg/101"])
+    with pytest.raises(TwelvefoldError, match=r"asks-train: 1 of 4 examples .* 'a4' \(coco/4\)"):
+        run(data, some)
+    assert not (data.parent / "out" / "tables" / "asks-train.arrow").exists()
+    summary = run(data, some, without_regions=True)
+    assert summary.counts["asks"]["train"].without_regions == 1
+    assert ids(data, "asks", "train") == ["a2"]
+
+
+def test_malformed_records_stop_or_are_counted_and_listed(data: Path) -> None:
+    path = data / "asks" / "val.json"
+    path.write_text(json.dumps([*json.loads(path.read_text()), {"id": "bad", "broken": 1}]))
+    with pytest.raises(TwelvefoldError, match=r"asks: .*val\.json, bad: is broken"):
+        run(data, None)
+    summary = run(data, None, skip_bad=True)
+    assert summary.counts["asks"]["val"].malformed == 1
+    assert len(summary.problems) == 1
+    assert "bad: is broken" in summary.problems[0]
+    assert run(data, None, skip_bad=True).problems == summary.problems  # known without reading again
+    alone = clean(data, data.parent / "alone", tasks=[ASKS, FINDS], skip_bad=True)
+    assert alone.problems == summary.problems
+    assert alone.digest == summary.clean_digest
+
+
+def test_malformed_records_of_an_id_map_are_listed_too(data: Path) -> None:
+    path = data / "vg" / "image_data.json"
+    path.write_text(json.dumps([*json.loads(path.read_text()), {"image_id": "no number"}]))
+    with pytest.raises(TwelvefoldError, match=r"image_data\.json"):
+        run(data, None)
+    for _ in range(2):
+        (problem,) = run(data, None, skip_bad=True).problems
+        assert "no number" in problem
+
+
+def test_answer_lists_are_counted_or_given(data: Path, tmp_path: Path) -> None:
+    run(data, None, min_count=2)
+    assert Prepared.open(data.parent / "out").vocabulary("asks") == ("yes",)
+    with pytest.raises(TwelvefoldError, match="no answer occurs 5 times"):
+        run(data, None, min_count=5)
+    (tmp_path / "answers.json").write_text('["no", "yes", "maybe"]')
+    assert run(data, None, answer_lists={ASKS: tmp_path / "answers.json"}).made == ("asks-vocabulary",)
+    assert Prepared.open(data.parent / "out").head("asks").outputs == ("no", "yes", "maybe")
+
+
+def test_wrong_names_are_refused_before_anything_is_read(data: Path) -> None:
+    with pytest.raises(TwelvefoldError, match=r"'toys.ask', which is not asked for.*did you mean 'toys.asks'"):
+        run(data, None, max_examples={"toys.ask": 3})
+    with pytest.raises(TwelvefoldError, match=r"no option 'color'; it has colour; did you mean 'colour'"):
+        run(data, None, reader_options={ASKS: {"color": "red"}})
+    with pytest.raises(TwelvefoldError, match="more than once: asks"):
+        run(data, None, tasks=[ASKS, ASKS])
+    assert not (data.parent / "out").exists()
+
+
+def test_a_missing_source_file_is_named(data: Path) -> None:
+    (data / "finds" / "val.json").unlink()
+    with pytest.raises(TwelvefoldError, match=r"finds/val\.json"):
+        run(data, None)
+
+
+def test_a_folder_in_use_is_refused(data: Path) -> None:
+    with atomic_files.lock_folder(data.parent / "out"), pytest.raises(TwelvefoldError, match="another process"):
+        run(data, None)
+
+
+def test_the_summary_shows_counts_before_and_after(data: Path) -> None:
+    table = run(data, None).table()
+    cells = [list(column.cells) for column in table.columns]
+    assert cells[0] == ["asks", "finds"]
+    assert cells[1:4] == [["4", "7"], ["2", "1"], ["2", "6"]]

@@ -1,0 +1,131 @@
+"""An example table gives back every example exactly, at random, and refuses what is not a whole table."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twelvefold.schema import (
+    Candidate,
+    ClassName,
+    Example,
+    ImageKey,
+    Pair,
+    PositivePair,
+    SoftAnswers,
+    TargetBox,
+    TwelvefoldError,
+)
+from twelvefold.store import example_table
+from twelvefold.store.example_table import ExampleTable, write_table
+
+words = st.text(max_size=12)  # any Unicode but surrogates
+numbers = st.floats(-1e6, 1e6)
+boxes = st.tuples(numbers, numbers, numbers, numbers)
+keys = st.builds(ImageKey, st.sampled_from(["coco", "vg"]), st.text("abc123/-", min_size=1, max_size=8))
+pairs = st.builds(Pair, keys, words, st.lists(boxes, min_size=3, max_size=5).map(tuple))
+labels = st.one_of(
+    st.none(),
+    st.builds(SoftAnswers, st.dictionaries(words, st.floats(0, 1), max_size=4)),
+    st.builds(ClassName, words),
+    st.builds(PositivePair, st.integers(0, 3)),
+    st.builds(TargetBox, boxes),
+    st.builds(Candidate, st.integers(0, 2)),
+)
+examples = st.builds(
+    Example,
+    id=words,
+    pairs=st.lists(pairs, min_size=1, max_size=3).map(tuple),
+    label=labels,
+    kind=words,
+    group=words,
+    linked=st.lists(words, max_size=3).map(tuple),
+)
+
+
+def codes(texts: Sequence[str]) -> list[list[int]]:
+    return [[ord(letter) for letter in text] for text in texts]
+
+
+def example(number: int, image: str = "1") -> Example:
+    return Example(str(number), (Pair(ImageKey("coco", image), f"text {number}"),), ClassName("yes"))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(examples, max_size=8, unique_by=lambda e: e.id), st.integers(1, 4))
+def test_everything_comes_back_in_any_order(wanted: list[Example], rows: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(example_table, "BATCH_ROWS", rows)
+        path = Path(folder) / "t.arrow"
+        assert write_table(path, wanted, codes, digest="d") == len(wanted)
+        table = ExampleTable.open(path)
+        assert table.digest == "d"
+        assert list(table) == wanted
+        assert [table[i] for i in reversed(range(len(table)))] == wanted[::-1]
+        assert table.ids() == [e.id for e in wanted]
+        for i, put in enumerate(wanted):
+            assert [table.token_ids(i, k).tolist() for k in range(len(put.pairs))] == codes(
+                [pair.text for pair in put.pairs]
+            )
+        images, first = table.images()
+        assert [images[n] for n in first] == [e.pairs[0].image for e in wanted]
+        assert len(set(images)) == len(images)
+        assert table.pictures() == {pair.image for e in wanted for pair in e.pairs}
+
+
+def test_the_same_examples_make_the_same_bytes(tmp_path: Path) -> None:
+    for name in "ab":
+        write_table(tmp_path / name, [example(n) for n in range(5)], codes, digest="d")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_repeated_ids_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "vqav2-train.arrow"
+    with pytest.raises(TwelvefoldError, match="vqav2-train: example id '3' comes twice"):
+        write_table(path, [example(3), example(4), example(3)], codes, digest="d")
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_example_that_cannot_be_right_is_refused(tmp_path: Path) -> None:
+    box = (0.0, 0.0, 1.0, 1.0)
+    bad = Example("7", (Pair(ImageKey("vg", "1"), "which?", (box, box)),), Candidate(2))
+    with pytest.raises(TwelvefoldError, match="'7' means candidate 2 of 2 boxes"):
+        write_table(tmp_path / "t", [bad], codes, digest="d")
+    with pytest.raises(TwelvefoldError, match="'8' has no image"):
+        write_table(tmp_path / "t", [Example("8", (), None)], codes, digest="d")
+
+
+def test_a_missing_truncated_or_foreign_table_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.arrow"
+    with pytest.raises(TwelvefoldError, match=r"no example table .*t\.arrow"):
+        ExampleTable.open(path)
+    write_table(path, [example(n) for n in range(100)], codes, digest="d")
+    whole = path.read_bytes()
+    for part in (b"", whole[:100], whole[:-1]):
+        path.write_bytes(part)
+        with pytest.raises(TwelvefoldError, match=r"t\.arrow is no whole example table"):
+            ExampleTable.open(path)
+
+
+def test_a_place_outside_the_table_is_an_error(tmp_path: Path) -> None:
+    write_table(tmp_path / "t", [example(0)], codes, digest="d")
+    table = ExampleTable.open(tmp_path / "t")
+    for index in (1, -1):
+        with pytest.raises(IndexError, match="has 1 examples"):
+            table[index]
+    with pytest.raises(IndexError, match="no pair 1"):
+        table.token_ids(0, 1)
+
+
+def test_ids_are_views_of_the_map(tmp_path: Path) -> None:
+    write_table(tmp_path / "t", [example(0)], codes, digest="d")
+    ids = ExampleTable.open(tmp_path / "t").token_ids(0)
+    assert ids.dtype == np.int32
+    assert not ids.flags.owndata
+    assert not ids.flags.writeable

@@ -1,0 +1,123 @@
+"""Every container of official files is read, and nothing in a file is ever run."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.official_checkpoints import Bring, Official, same
+
+from twelvefold.schema import TwelvefoldError
+from twelvefold.vilbert_mt.import_weights import export_weights, import_weights
+
+
+@pytest.mark.parametrize("how", ["legacy", "module", "old names", "trunk only", "safetensors", "half"])
+def test_a_container_changes_nothing_inside(
+    how: str, official_tensors: Official, bring: Bring, official_json: Path, tmp_path: Path
+) -> None:
+    t = official_tensors("pretraining")
+    bring(t)
+    plain = load_file(tmp_path / "model/model.safetensors")
+    given, expected, options = t, t, {}
+    if how == "legacy":
+        options = {"legacy": True}
+    elif how == "module":
+        given = {f"module.{name}": tensor for name, tensor in t.items()}
+    elif how == "old names":
+        old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+        given = {next((name.replace(a, b) for a, b in old.items() if a in name), name): x for name, x in t.items()}
+        assert given.keys() != t.keys()
+    elif how == "trunk only":
+        expected = {name: tensor for name, tensor in t.items() if name.startswith("bert.")}
+        given = {name.removeprefix("bert."): tensor for name, tensor in expected.items()}
+        plain = {name: tensor for name, tensor in plain.items() if name.startswith("trunk.")}
+    elif how == "half":
+        given = expected = {name: tensor.half() for name, tensor in t.items()}
+        plain = {name: tensor.half().float() for name, tensor in plain.items()}
+    if how == "safetensors":
+        save_file({name: tensor.clone() for name, tensor in t.items()}, tmp_path / "o.safetensors")
+        import_weights(tmp_path / "o.safetensors", tmp_path / "model", config=official_json)
+        expected = dict(sorted(t.items()))
+    else:
+        bring(given, **options)
+    assert same(dict(sorted(load_file(tmp_path / "model/model.safetensors").items())), dict(sorted(plain.items())))
+    export_weights(tmp_path / "model", tmp_path / "back.bin")
+    back = torch.load(tmp_path / "back.bin")
+    assert same(dict(sorted(back.items())), dict(sorted(expected.items())))
+    assert [tensor.dtype for tensor in back.values()] == [tensor.dtype for tensor in expected.values()]
+
+
+class MultiTaskStopOnPlateau:  # pickled under the original's name, which is then nowhere to be found
+    def __init__(self) -> None:
+        self.best, self.history = 0.5, {"TASK1": [1.0, 2.0]}
+
+
+MultiTaskStopOnPlateau.__module__ = "vilbert.utils"
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_training_checkpoint_is_read_without_making_its_objects(
+    legacy: bool, official_tensors: Official, bring: Bring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    t = official_tensors()
+    module = type(os)("vilbert.utils")
+    module.MultiTaskStopOnPlateau = MultiTaskStopOnPlateau  # type: ignore[attr-defined]
+    with monkeypatch.context() as m:
+        m.setitem(sys.modules, "vilbert", type(os)("vilbert"))
+        m.setitem(sys.modules, "vilbert.utils", module)
+        controllers = {"TASK1": MultiTaskStopOnPlateau()}
+        value = {"model_state_dict": t, "optimizer_state_dict": {"lr": 1e-4}, "task_stop_controller": controllers}
+        torch.save(value, tmp_path / "ckpt.tar", _use_new_zipfile_serialization=not legacy)
+    done = import_weights(tmp_path / "ckpt.tar", tmp_path / "model", config=tmp_path / "official.json")
+    assert done.entries == len(t)
+    assert "objects of vilbert.utils.MultiTaskStopOnPlateau, not made" in done.set_aside
+    assert "optimizer_state_dict of the training checkpoint" in done.set_aside
+    export_weights(tmp_path / "model", tmp_path / "back.bin")
+    assert same(torch.load(tmp_path / "back.bin"), t)
+
+
+class Evil:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.path}",)
+
+
+def raw_object(path: Path) -> bytes:
+    """The call written by hand with the oldest opcode there is (INST), as no current pickler would."""
+    return b"(S'touch " + str(path).encode() + b"'\nios\nsystem\n."
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("where", ["flat", "wrapped", "hidden"])
+def test_a_file_that_asks_to_run_something_is_refused_and_runs_nothing(
+    where: str, legacy: bool, official_tensors: Official, bring: Bring, tmp_path: Path
+) -> None:
+    t, evil = official_tensors("pretraining"), Evil(tmp_path / "ran")
+    value = {
+        "flat": t | {"bert.extra": evil},
+        "wrapped": {"model_state_dict": t, "tb_logger": evil},
+        "hidden": {"model_state_dict": t, "task_stop_controller": {"TASK1": {"best": [evil]}}},
+    }[where]
+    with pytest.raises(TwelvefoldError, match=r"nothing in it was run.*asks to call (posix|nt)\.system"):
+        bring(value, legacy=legacy)
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "model").exists()
+    assert pickle.loads(pickle.dumps(evil)) == 0  # the trap works where somebody steps into it
+    assert (tmp_path / "ran").exists()
+
+
+def test_old_opcodes_run_nothing_either(official_json: Path, tmp_path: Path) -> None:
+    (tmp_path / "evil.bin").write_bytes(raw_object(tmp_path / "ran"))
+    with pytest.raises(TwelvefoldError, match=r"nothing in it was run.*asks to call os\.system"):
+        import_weights(tmp_path / "evil.bin", tmp_path / "model", config=official_json)
+    assert not (tmp_path / "ran").exists()

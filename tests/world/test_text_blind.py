@@ -1,0 +1,228 @@
+"""No label can be told from the words alone or the picture alone, answers are evenly spread, the language is rich.
+
+The blind reader is a naive Bayes classifier over words and pairs of words, trained on three quarters of the pictures
+and tested on the rest: real, if small. Its margin over chance is four standard errors. Who sees and doesn't read is
+the same classifier over all that a picture shows, said in words: sharper eyes than any detector's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from twelvefold.world.scene import Scene, make_scene
+from twelvefold.world.text.annotators import most_frequent, ten_answers
+from twelvefold.world.text.captions import captions
+from twelvefold.world.text.gqa import gqa_questions
+from twelvefold.world.text.guesswhat import dialogues
+from twelvefold.world.text.lexicon import plural_of, with_article, words_of
+from twelvefold.world.text.refer import references
+from twelvefold.world.text.snli_ve import LABELS, hypotheses
+from twelvefold.world.text.vgqa import vg_questions
+from twelvefold.world.text.visual7w_questions import which_questions
+from twelvefold.world.text.vqa import question_type, vqa_questions
+
+Row = tuple[str, str, str]
+"""Text, label, template."""
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    return [make_scene(72, index) for index in range(300)]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(4)
+
+
+def _features(text: str) -> set[str]:
+    words = ("^", *words_of(text))
+    return {*words, *(f"{a} {b}" for a, b in pairwise(words))}
+
+
+def blind_accuracy(train: Sequence[Row], test: Sequence[Row]) -> float:
+    """Accuracy of naive Bayes with add-one smoothing, on words alone."""
+    totals = Counter(label for _, label, _ in train)
+    seen: dict[str, Counter[str]] = {label: Counter() for label in totals}
+    for text, label, _ in train:
+        seen[label].update(_features(text))
+
+    def guess(text: str) -> str:
+        def likely(label: str) -> float:
+            known = (np.log((seen[label][f] + 1) / (totals[label] + 2)) for f in _features(text))
+            return float(np.log(totals[label]) + sum(known))
+
+        return max(sorted(totals), key=likely)
+
+    return sum(guess(text) == label for text, label, _ in test) / len(test)
+
+
+def _hold_to_chance(rows: list[list[Row]], least: int) -> None:
+    """Every template's two- and three-way labels stay at chance for the blind reader; ``rows`` per picture."""
+    cut = 3 * len(rows) // 4
+    by_template: dict[str, tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
+    for place, picture in enumerate(rows):
+        for row in picture:
+            by_template[row[2]][place >= cut].append(row)
+    judged = 0
+    for template, (train, test) in by_template.items():
+        labels = {label for _, label, _ in train}
+        if len(test) < 40 or not (labels == {"yes", "no"} or labels == set(LABELS)):
+            continue
+        chance = 1 / len(labels)
+        margin = 4 * (chance * (1 - chance) / len(test)) ** 0.5
+        assert blind_accuracy(train, test) < chance + margin, template
+        judged += 1
+    assert judged >= least
+
+
+def test_the_blind_reader_finds_a_leak_where_there_is_one() -> None:
+    leaky = [[(f"is it {'red' if i % 2 else 'blue'}", "yes" if i % 2 else "no", "leaky")] for i in range(400)]
+    with pytest.raises(AssertionError, match="leaky"):
+        _hold_to_chance(leaky, 1)
+
+
+def test_entailment_cannot_be_told_from_the_hypothesis(scenes: list[Scene], rng: np.random.Generator) -> None:
+    rows: list[list[Row]] = []
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for scene in scenes:
+        premises = captions(scene, rng, 1, "flickr")
+        found = hypotheses(scene, premises, rng, 6)
+        rows.append([(h.sentence, h.label, h.template) for h in found])
+        for h in found:
+            counts[h.template][h.label] += 1
+            assert h.premise == 0
+            assert Counter(h.annotator_labels).most_common(1)[0][0] == h.label
+    _hold_to_chance(rows, 5)
+    for template, labels in counts.items():
+        assert max(labels.values()) < 1.5 * min(labels[label] for label in LABELS), template
+
+
+def test_vqa_yes_and_no_cannot_be_told_from_the_question(scenes: list[Scene], rng: np.random.Generator) -> None:
+    asked = [[q for _ in range(3) for q in vqa_questions(s, rng, 8)] for s in scenes]
+    _hold_to_chance([[(q.question, q.truth, q.template) for q in picture] for picture in asked], 5)
+
+
+def test_gqa_yes_and_no_cannot_be_told_from_the_question(scenes: list[Scene], rng: np.random.Generator) -> None:
+    asked = [[q for _ in range(3) for q in gqa_questions(s, rng, 5) if q.is_balanced] for s in scenes]
+    _hold_to_chance([[(q.question, q.answer, q.detailed) for q in picture] for picture in asked], 5)
+
+
+def _seen(scene: Scene) -> str:
+    """All that a picture shows, as neighbouring words: what each thing is, and how many things there are."""
+    things = [
+        f"{t.kind} {t.colour} {t.kind} {t.size} {t.kind} {t.pattern} {t.relation and t.relation[0]}"
+        for t in scene.things
+    ]
+    counts = [f"{kind}s {n}" for kind, n in Counter(t.kind for t in scene.things).items()]
+    return " . ".join([scene.background, f"things {len(scene.things)}", *things, *counts])
+
+
+def test_yes_no_and_entailment_cannot_be_told_from_the_picture(scenes: list[Scene], rng: np.random.Generator) -> None:
+    entailed = [[h for _ in range(2) for h in hypotheses(s, captions(s, rng, 1, "flickr"), rng, 6)] for s in scenes]
+    asked = [[q for _ in range(3) for q in vqa_questions(s, rng, 8)] for s in scenes]
+    steps = [[q for _ in range(3) for q in gqa_questions(s, rng, 5) if q.is_balanced] for s in scenes]
+    _hold_to_chance(
+        [[(_seen(s), h.label, h.template) for h in own] for s, own in zip(scenes, entailed, strict=True)], 5
+    )
+    _hold_to_chance([[(_seen(s), q.truth, q.template) for q in own] for s, own in zip(scenes, asked, strict=True)], 5)
+    _hold_to_chance([[(_seen(s), q.answer, q.detailed) for q in own] for s, own in zip(scenes, steps, strict=True)], 5)
+
+
+def test_ten_people_answer_and_the_truth_is_the_most_frequent(scenes: list[Scene], rng: np.random.Generator) -> None:
+    full = agreeing = total = 0
+    for scene in scenes[:100]:
+        for question in vqa_questions(scene, rng, 5):
+            answers = [answer for answer, _ in question.answers]
+            assert len(answers) == 10
+            assert {confidence for _, confidence in question.answers} <= {"yes", "maybe", "no"}
+            assert question.multiple_choice_answer == question.truth == most_frequent(question.answers)
+            assert question.question.lower().startswith(question.question_type) or (
+                question.question_type == "none of the above"
+            )
+            assert re.fullmatch(r"[A-Z].*\?", question.question)
+            full += len(set(answers)) == 1
+            agreeing += answers.count(question.truth)
+            total += 1
+    assert 0.15 < full / total < 0.6
+    assert 7 < agreeing / total < 9.5
+
+
+@pytest.mark.parametrize("truth", ["yes", "0", "3", "gray", "ice cream", "night", "dotted", "medium", "left", "winter"])
+def test_every_sort_of_answer_gets_ten(truth: str, rng: np.random.Generator) -> None:
+    for _ in range(30):
+        answers = ten_answers(truth, rng)
+        assert len(answers) == 10
+        assert most_frequent(answers) == truth
+
+
+def test_answers_are_spread(scenes: list[Scene], rng: np.random.Generator) -> None:
+    answers: dict[str, Counter[str]] = defaultdict(Counter)
+    for scene in scenes:
+        for question in vqa_questions(scene, rng, 8):
+            answers[question.template][question.truth] += 1
+    assert len(answers["colour"]) == 11
+    assert max(answers["colour"].values()) < 0.18 * answers["colour"].total()
+    assert set(answers["count kind"]) == {"0", "1", "2", "3"}
+    assert max(answers["count kind"].values()) < 0.5 * answers["count kind"].total()
+    kinds = answers["kind"].total() + answers["neighbour"].total()
+    assert 0.05 < kinds / sum(counts.total() for counts in answers.values()) < 0.25
+
+
+def test_question_types_are_first_words() -> None:
+    assert question_type("What color is the dog?") == "what color is the"
+    assert question_type("How many dogs are there?") == "how many"
+    assert question_type("Would you say so?") == "none of the above"
+
+
+def test_the_language_is_rich(scenes: list[Scene], rng: np.random.Generator) -> None:
+    texts: list[str] = []
+    openings: set[str] = set()
+    for scene in scenes:
+        for question in vg_questions(scene, rng, 3):
+            texts += [question.question, question.answer]
+            openings.add(words_of(question.question)[0])
+            assert re.fullmatch(r"[A-Z].*\.", question.answer)
+        texts += [q.question for q in vqa_questions(scene, rng, 3)]
+        texts += [c.raw for style in ("coco", "flickr") for c in captions(scene, rng, 2, style)]
+        texts += [e.raw for r in references(scene, rng, 2, "refcocog") for e in r.expressions]
+        texts += [turn.question for game in dialogues(scene, rng, 1) for turn in game.turns]
+        texts += [question.question for question in which_questions(scene, rng, 1)]
+    assert {"what", "where", "when", "who", "why", "how"} <= openings
+    assert len({word for text in texts for word in words_of(text)}) > 400
+
+
+def test_five_captions_differ_from_each_other_and_from_other_pictures(
+    scenes: list[Scene], rng: np.random.Generator
+) -> None:
+    said = [{c.raw for c in captions(scene, rng, 5, "coco")} for scene in scenes]
+    assert all(len(five) == 5 for five in said)
+    everything = Counter(raw for five in said for raw in five)
+    assert sum(n for n in everything.values() if n > 1) < 0.05 * everything.total()
+    lengths = [len(words_of(raw)) for raw in everything]
+    assert np.std(lengths) > 3
+    assert 8 < np.mean(lengths) < 18
+
+
+def test_the_same_picture_and_stream_say_the_same(scenes: list[Scene]) -> None:
+    for make in (vqa_questions, gqa_questions, vg_questions, references, dialogues, which_questions, captions):
+        first, again = (make(scenes[3], np.random.default_rng(8)) for _ in range(2))
+        assert first == again
+        assert first != make(scenes[3], np.random.default_rng(9))
+
+
+def test_english_spelling() -> None:
+    assert [plural_of(w) for w in ("pony", "coach", "slice of pizza", "key")] == [
+        "ponies",
+        "coaches",
+        "slices of pizza",
+        "keys",
+    ]
+    assert with_article("orange cup") == "an orange cup"
+    assert with_article("unicycle") == "a unicycle"
