@@ -32,7 +32,7 @@ from twelvefold.duplicates.hamming_search import Hashes, close_pairs, plan
 from twelvefold.duplicates.hashes import fingerprint
 from twelvefold.duplicates.image_groups import Identity
 from twelvefold.duplicates.near_duplicates import AGREEMENT, DIFFERENCE, RADIUS
-from twelvefold.images import open_picture
+from twelvefold.images import open_image
 from twelvefold.progress import track
 from twelvefold.schema import ImageKey
 from twelvefold.world.draw import draw, jpeg_bytes
@@ -63,7 +63,7 @@ def lit(by: float) -> Copy:
 
 
 def saved(quality: int) -> Copy:
-    return lambda image: Image.fromarray(open_picture(jpeg_bytes(image, quality)))
+    return lambda image: Image.fromarray(open_image(jpeg_bytes(image, quality)))
 
 
 def chain(*steps: Copy) -> Copy:
@@ -115,10 +115,10 @@ def pairs(arguments: argparse.Namespace) -> None:
     for seed in arguments.seeds:
         for index in track(range(arguments.scenes), what=f"scenes of seed {seed}"):
             scene = make_scene(seed, index)
-            image = open_picture(jpeg_bytes(draw(scene), scene.light.quality))
+            image = open_image(jpeg_bytes(draw(scene), scene.light.quality))
             own = fingerprint(image)
             for group, kind, other in variants(scene, seed, index < arguments.odd):
-                picture = open_picture(jpeg_bytes(other, scene.light.quality))
+                picture = open_image(jpeg_bytes(other, scene.light.quality))
                 seen, its = compare(small(image), small(picture)), fingerprint(picture)
                 bits = [(own.waves ^ its.waves).bit_count(), (own.slopes ^ its.slopes).bit_count()]
                 rows.append([seed, index, group, kind, *bits, round(seen.difference, 4), round(seen.agreement, 4)])
@@ -214,7 +214,7 @@ def world(arguments: argparse.Namespace) -> None:
         sides = [[ImageKey.parse(key) for key in each[side]] for side in ("keys", "of")]
         whole[each["how"], all(known.same(a, b) for a in sides[0] for b in sides[1])] += 1
     print("planted, joined or not:", dict(sorted(whole.items())))
-    wrong = [join for join in found.joins if not _one_photograph(join.one, join.other, by_id, planted, shown)]
+    wrong = [join for join in found.joins if not _one_photograph(join.first, join.second, by_id, planted, shown)]
     print(f"joins that are wrong: {len(wrong)} of {len(found.joins):,}", wrong[:3])
 
 

@@ -20,7 +20,7 @@ from twelvefold.detectors.x152.images import prepared, scale_of, size_of
 from twelvefold.detectors.x152.network import X152Network, pool
 from twelvefold.detectors.x152.per_class_nms import select
 from twelvefold.detectors.x152.proposals import propose
-from twelvefold.images import open_picture
+from twelvefold.images import open_image
 
 
 @torch.inference_mode()
@@ -43,7 +43,7 @@ def main() -> None:
     network.fold()
     told("normalisation folded")
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
-    picture = open_picture(asked.photograph) if asked.photograph else noise
+    picture = open_image(asked.photograph) if asked.photograph else noise
     height, width = picture.shape[:2]
     tensor = prepared(picture)
     told(f"prepared, {tensor.shape[3]} x {tensor.shape[2]}")

@@ -43,7 +43,7 @@ from twelvefold.evaluate import evaluate
 from twelvefold.evaluation import predictions
 from twelvefold.preparation.from_recipe import prepare_recipe
 from twelvefold.progress import track
-from twelvefold.schema import ONLY_ENTAILED, ImageKey, TwelvefoldError
+from twelvefold.schema import CONSISTENCY_ONLY, ImageKey, TwelvefoldError
 from twelvefold.splits import manifest
 from twelvefold.splits.decide import decide, evidence
 from twelvefold.splits.id_lists import IdList
@@ -180,7 +180,7 @@ def read_task(out: Path, prepared: Prepared, task: str, names: Identity, splits:
     photographs = {
         example.id: frozenset(names.photograph(pair.image) for pair in example.pairs)
         for example in prepared.table(task, "test")
-        if example.kind != ONLY_ENTAILED
+        if example.question_type != CONSISTENCY_ONLY
     }
     found = {
         (split, seed): {

@@ -45,7 +45,7 @@ from twelvefold.evaluation import scores as score_files
 from twelvefold.evaluation.placed import Placed
 from twelvefold.evaluation.score import score_task, scored_places
 from twelvefold.evaluation.scores import Scores, TaskScore
-from twelvefold.images import open_picture
+from twelvefold.images import open_image
 from twelvefold.model import Model
 from twelvefold.progress import track
 from twelvefold.schema import ImageKey, Split
@@ -120,7 +120,7 @@ def seen_right(world: Path, wanted: set[ImageKey]) -> dict[ImageKey, bool]:
     right: dict[ImageKey, bool] = {}
     for start in track(range(0, len(keys), LOOK_AT), what="pictures looked at"):
         block = keys[start : start + LOOK_AT]
-        pictures = [open_picture(files[key]) for key in block]
+        pictures = [open_image(files[key]) for key in block]
         looks = detector.look(pictures, [np.zeros((0, 4), np.float32)] * len(block))
         right |= {k: all_right(scenes[k], seen, detector) for k, (seen, _) in zip(block, looks, strict=True)}
     return right

@@ -24,7 +24,7 @@ class Batch:
     """
 
     task: str
-    pairs: int
+    pairs_per_example: int
     example_ids: list[str]
     token_ids: Tensor
     token_mask: Tensor

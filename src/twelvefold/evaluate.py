@@ -21,7 +21,7 @@ from twelvefold.evaluation.placed import Placed
 from twelvefold.evaluation.score import score_task
 from twelvefold.evaluation.scores import Scores, TaskScore
 from twelvefold.model import Model, card
-from twelvefold.schema import Split, TaskSpec, TwelvefoldError, closest
+from twelvefold.schema import Split, TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.store import atomic_files
 from twelvefold.store.prepared import Prepared
 from twelvefold.training.checkpoints import checkpoint_of
@@ -132,5 +132,5 @@ def _chosen(recipe: Recipe, tasks: Sequence[str]) -> list[TaskSpec]:
     names = [spec.name for spec in specs]
     for name in tasks:
         if name not in names:
-            raise TwelvefoldError(f"the run has no task {name!r}; it has {', '.join(names)}{closest(name, names)}")
+            raise TwelvefoldError(f"the run has no task {name!r}; it has {', '.join(names)}{did_you_mean(name, names)}")
     return [spec for spec in specs if not tasks or spec.name in tasks]

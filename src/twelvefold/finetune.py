@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from twelvefold.config.recipe import Recipe, TaskChoice
-from twelvefold.schema import TwelvefoldError, closest
+from twelvefold.schema import TwelvefoldError, did_you_mean
 from twelvefold.train import train
 from twelvefold.training.run_folder import TrainSummary
 
@@ -41,7 +41,8 @@ def finetune(
         )
     if task not in chosen.tasks:
         raise TwelvefoldError(
-            f"recipe {chosen.name} has no task {task!r}{closest(task, chosen.tasks)}; it has {', '.join(chosen.tasks)}"
+            f"recipe {chosen.name} has no task {task!r}{did_you_mean(task, chosen.tasks)}; "
+            f"it has {', '.join(chosen.tasks)}"
         )
     alone = only(chosen, task, epochs=epochs, lr_factor=lr_factor).starting_from(start)
     return train(alone, prepared or start / "prepared", regions or start / "regions", out)

@@ -21,9 +21,9 @@ from twelvefold.schema import TwelvefoldError
 MAX_PIXELS = 80_000_000
 """Most pixels of a picture that is decoded: a 240 MB bitmap. Larger ones are taken for decompression bombs."""
 
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, TypeError)
+PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, TypeError)
 """What Pillow raises on broken files: its decoders the first four, its reader of EXIF the others."""
-TURNS = {
+EXIF_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -38,33 +38,33 @@ RGB = NDArray[np.uint8]
 """(H, W, 3), upright."""
 
 
-class PictureError(TwelvefoldError):
+class ImageError(TwelvefoldError):
     """A picture that can't be read: missing, truncated, too large, or no picture at all."""
 
 
-class TooManyPixelsError(PictureError):
+class TooManyPixelsError(ImageError):
     """A picture of more pixels than are decoded; nothing but its header was read."""
 
 
-def open_picture(source: Path | bytes, *, max_pixels: int | None = None, formats: tuple[str, ...] | None = None) -> RGB:
+def open_image(source: Path | bytes, *, max_pixels: int | None = None, formats: tuple[str, ...] | None = None) -> RGB:
     """The picture as (H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
 
     Grey, palette, transparent (laid on white), CMYK and 16-bit pictures are converted. ``max_pixels``: ``MAX_PIXELS``
     where left out. ``formats``: Pillow's names of those that are read; all that Pillow knows where left out.
 
-    Raises: PictureError, naming the file and the reason; TooManyPixelsError before anything is decoded.
+    Raises: ImageError, naming the file and the reason; TooManyPixelsError before anything is decoded.
     """
     with _opened(source, max_pixels, formats) as picture:
         picture.load()
-        return np.asarray(converted(upright(picture)))
+        return np.asarray(to_rgb_image(apply_exif_orientation(picture)))
 
 
-def picture_size(
+def image_size(
     source: Path | bytes, *, max_pixels: int | None = None, formats: tuple[str, ...] | None = None
 ) -> tuple[int, int]:
     """Width and height as the file's header has them, nothing decoded.
 
-    Raises: PictureError, as :func:`open_picture` does, where the header tells.
+    Raises: ImageError, as :func:`open_image` does, where the header tells.
     """
     with _opened(source, max_pixels, formats) as picture:
         return picture.size
@@ -72,7 +72,7 @@ def picture_size(
 
 @contextmanager
 def _opened(source: Path | bytes, max_pixels: int | None, formats: tuple[str, ...] | None) -> Iterator[Image.Image]:
-    """The picture, its header read; what goes wrong with it inside the block is a PictureError too."""
+    """The picture, its header read; what goes wrong with it inside the block is a ImageError too."""
     name = str(source) if isinstance(source, Path) else f"picture of {len(source)} bytes"
     most = MAX_PIXELS if max_pixels is None else max_pixels
     try:
@@ -87,26 +87,26 @@ def _opened(source: Path | bytes, max_pixels: int | None, formats: tuple[str, ..
                     raise TooManyPixelsError(f"{name}: {size} pixels are more than {most:,}; {advice}")
                 yield picture
     except FileNotFoundError as error:
-        raise PictureError(f"{name}: no such file") from error
+        raise ImageError(f"{name}: no such file") from error
     except UnidentifiedImageError as error:
         known = "that Pillow knows" if formats is None else f"among {', '.join(formats)}"
-        raise PictureError(f"{name}: not a picture in a format {known}") from error
+        raise ImageError(f"{name}: not a picture in a format {known}") from error
     except Image.DecompressionBombError as error:
         raise TooManyPixelsError(f"{name}: larger than any picture that is read ({error})") from error
-    except BROKEN as error:
-        raise PictureError(f"{name}: can't be decoded, truncated or damaged ({error})") from error
+    except PILLOW_ERRORS as error:
+        raise ImageError(f"{name}: can't be decoded, truncated or damaged ({error})") from error
 
 
-def upright(picture: Image.Image) -> Image.Image:
+def apply_exif_orientation(picture: Image.Image) -> Image.Image:
     """The picture turned as its EXIF orientation says.
 
     Not Pillow's ``exif_transpose``: it writes the whole EXIF anew, and so fails where any entry of it is damaged.
     """
-    turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    turn = EXIF_TRANSPOSES.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
     return picture if turn is None else picture.transpose(turn)
 
 
-def converted(picture: Image.Image) -> Image.Image:
+def to_rgb_image(picture: Image.Image) -> Image.Image:
     """RGB, whatever the mode: transparency on white, numbers of more than 8 bits brought to 8."""
     if picture.mode in ("I", "I;16", "I;16L", "I;16B", "F"):
         values = np.nan_to_num(np.asarray(picture, dtype=np.float64)).clip(0.0)

@@ -43,7 +43,7 @@ FamilyName = Literal["answers", "retrieval", "grounding", "verification"]
 
 Split = Literal["train", "val", "test"]
 
-ONLY_ENTAILED = "entailed"
+CONSISTENCY_ONLY = "entailed"
 """The ``kind`` of examples that count for consistency alone and not for a task's score (GQA's ``all`` questions)."""
 
 
@@ -51,7 +51,7 @@ class TwelvefoldError(Exception):
     """Something a person can mend: what failed, expected, got, where, what to do. Ends a command with code 2."""
 
 
-def closest(name: str, valid: Iterable[str]) -> str:
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """``; did you mean 'x'?`` where a valid name is close to a misspelt one, else nothing: the end of an error."""
     close = difflib.get_close_matches(name, list(valid), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
@@ -82,13 +82,13 @@ Evidence = Literal["ids", "bytes", "pixels", "looks", "features"]
 equal decoded pixels, pictures that look alike, features that lie close together."""
 
 
-class Join(NamedTuple):
+class SameImageLink(NamedTuple):
     """Two keys of one photograph: how that is known, and why, in words that end a sentence about them."""
 
-    one: ImageKey
-    other: ImageKey
+    first: ImageKey
+    second: ImageKey
     evidence: Evidence
-    why: str
+    reason: str
 
 
 class SoftAnswers(Struct, frozen=True, gc=False):
@@ -142,7 +142,7 @@ class Example(Struct, frozen=True, gc=False):
     id: str
     pairs: tuple[Pair, ...]
     label: Label | None
-    kind: str = ""
+    question_type: str = ""
     group: str = ""
     linked: tuple[str, ...] = ()
 
@@ -180,7 +180,7 @@ class TaskSpec:
     batch_size: int
     lr: float
     max_regions: int = 101
-    pairs: int = 1
+    pairs_per_example: int = 1
     epochs: int = 20
     vocabulary: str = ""
     classes: tuple[str, ...] = ()
@@ -195,9 +195,9 @@ class HeadSpec:
     """
 
     name: str
-    kind: FamilyName
+    family: FamilyName
     outputs: tuple[str, ...] = ()
-    pairs: int = 1
+    pairs_per_example: int = 1
     form: Literal["mlp", "linear"] = "mlp"
 
 

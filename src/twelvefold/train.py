@@ -200,7 +200,7 @@ def validate(work: Run, task: Task) -> tuple[float, int]:
     """
     work.model.eval()
     measured: dict[str, tuple[float, float]] = {}  # the sum of a measure, and of how many
-    size = max(1, work.recipe.evaluation.batch_size // task.spec.pairs)
+    size = max(1, work.recipe.evaluation.batch_size // task.spec.pairs_per_example)
     for exam in task.exams:
         totals = torch.zeros((len(exam.measures), 2), dtype=torch.float64, device=work.ranks.device)
         for batch in exam.batches(size, work.ranks.rank, work.ranks.count):

@@ -36,7 +36,9 @@ VQA = TaskSpec("vqav2", "VQAv2", "answers", "vqa", "accuracy", 8, 4, 4e-5, max_r
 VQA_HEAD = HeadSpec("vqa", "answers", ("yes", "no"))
 V7W = TaskSpec("visual7w", "Visual7W", "grounding", "regions", "accuracy", 8, 4, 2e-5, max_regions=6)
 V7W_HEAD = HeadSpec("regions", "grounding")
-NLVR = TaskSpec("nlvr2", "NLVR2", "verification", "nlvr2", "accuracy", 8, 4, 2e-5, pairs=2, classes=("False", "True"))
+NLVR = TaskSpec(
+    "nlvr2", "NLVR2", "verification", "nlvr2", "accuracy", 8, 4, 2e-5, pairs_per_example=2, classes=("False", "True")
+)
 NLVR_HEAD = HeadSpec("nlvr2", "verification", NLVR.classes, 2)
 
 
@@ -172,7 +174,7 @@ def test_two_pairs_stand_in_neighbouring_rows_and_each_picture_is_padded_alone(s
         Example("b", (Pair(key("3"), "y"), Pair(key("2"), "y")), ClassName("False")),
     ]
     batch = collate(examples, [[1], [1], [2, 3], [2, 3]], source, NLVR, NLVR_HEAD)
-    assert (batch.pairs, batch.example_ids) == (2, ["a", "b"])
+    assert (batch.pairs_per_example, batch.example_ids) == (2, ["a", "b"])
     assert batch.region_mask.sum(dim=1).tolist() == [5, 10, 10, 1]
     assert batch.target is not None
     assert batch.target.tolist() == [1, 0]

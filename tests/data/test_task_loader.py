@@ -166,7 +166,7 @@ def test_a_limit_spreads_over_the_table(snli: Make) -> None:
 
 def test_a_batch_of_places_is_as_the_table_has_it(coco: Make) -> None:
     batch = coco().batch([4, 0])
-    assert (batch.pairs, batch.example_ids) == (1, ["4", "0"])
+    assert (batch.pairs_per_example, batch.example_ids) == (1, ["4", "0"])
     assert batch.token_ids[:, 1:3].tolist() == [[1002, 1004], [1002, 1000]]
 
 
@@ -183,7 +183,7 @@ def test_a_choice_has_the_true_pair_first_and_three_wrong_ones(coco: Make) -> No
     places: Counter[tuple[int, int]] = Counter()
     for step in range(60):
         batch = data.train_batch(step)
-        assert batch.pairs == 4
+        assert batch.pairs_per_example == 4
         assert batch.target is not None
         assert batch.target.tolist() == [0] * 5
         for b, id_ in enumerate(batch.example_ids):

@@ -10,7 +10,7 @@ import pytest
 
 from twelvefold.datasets import gqa, vgqa, vqav2
 from twelvefold.datasets.reading.records import BadRecordError, BadRecords
-from twelvefold.schema import ONLY_ENTAILED, ImageKey, SoftAnswers, TwelvefoldError
+from twelvefold.schema import CONSISTENCY_ONLY, ImageKey, SoftAnswers, TwelvefoldError
 
 BAD = BadRecords()
 
@@ -38,7 +38,7 @@ def test_vqa_looks_raw_answers_up_in_train_and_official_ones_elsewhere(folder: A
     assert train.label == SoftAnswers({"Two.": 0.3, "2": 1.0, "3": 0.6, "a dog": 0.3})
     val = next(vqav2.read(root, "val", bad=BAD, minval=2))
     assert val.label == SoftAnswers({"2": 1.0, "3": 0.6, "dog": 0.3})
-    assert (val.kind, val.pairs[0].image) == ("number", ImageKey("coco", "43"))
+    assert (val.question_type, val.pairs[0].image) == ("number", ImageKey("coco", "43"))
     assert vqav2.vocabulary(root, min_count=9, bad=BAD) == ["2"]
 
 
@@ -73,7 +73,7 @@ def test_vqa_reads_what_a_shortened_sample_holds_and_names_what_it_lacks(folder:
         for name in ("question_type", "answer_type", "image_id", "multiple_choice_answer"):
             del annotation[name]
     root = folder.write()
-    assert next(vqav2.read(root, "train", bad=BAD, minval=2)).kind == ""
+    assert next(vqav2.read(root, "train", bad=BAD, minval=2)).question_type == ""
     with pytest.raises(BadRecordError, match="multiple_choice_answer"):
         vqav2.vocabulary(root, min_count=1, bad=BAD)
 
@@ -83,7 +83,7 @@ def test_gqa_folds_are_cut_off_the_sorted_text_ids_of_train_and_val(folder: Any)
     assert ids(gqa.read(root, "train", bad=BAD, minval=2)) == ["01", "02", "09"]
     assert ids(gqa.read(root, "val", bad=BAD, minval=2)) == ["10", "11"]
     first = next(gqa.read(root, "test", bad=BAD))
-    assert (first.id, first.kind, first.label) == ("07998", "verify", SoftAnswers({"yes": 1.0}))
+    assert (first.id, first.question_type, first.label) == ("07998", "verify", SoftAnswers({"yes": 1.0}))
     assert first.linked == ("07999", "08000")
     assert first.pairs[0].image == ImageKey("gqa", "n161313")
     assert next(gqa.read(root, "train", bad=BAD, minval=2)).pairs[0].image == ImageKey("vg", "2318324")
@@ -92,7 +92,7 @@ def test_gqa_folds_are_cut_off_the_sorted_text_ids_of_train_and_val(folder: Any)
 def test_gqa_consistency_adds_the_entailed_questions_that_are_missing(folder: Any) -> None:
     examples = list(gqa.read(folder.write(), "test", bad=BAD, consistency=True))
     assert ids(examples) == ["07998", "07999", "08000"]
-    assert (examples[2].kind, examples[2].linked) == (ONLY_ENTAILED, ())
+    assert (examples[2].question_type, examples[2].linked) == (CONSISTENCY_ONLY, ())
     assert sorted(p.name for p in gqa.files(folder.root, "test", consistency=True)) == [
         "testdev_all_questions.json",
         "testdev_balanced_questions.json",
@@ -136,14 +136,14 @@ def test_vg_holds_two_folds_out_by_qa_id(folder: Any) -> None:
     assert ids(vgqa.read(root, "test", bad=BAD, tail=2)) == ["987280", "987452"]
     example = next(vgqa.read(root, "train", bad=BAD, tail=2))
     assert example.label == SoftAnswers({"teddy bear": 1.0})
-    assert (example.kind, example.pairs[0].image) == ("what", ImageKey("vg", "5"))
+    assert (example.question_type, example.pairs[0].image) == ("what", ImageKey("vg", "5"))
 
 
 def test_vg_answers_of_nothing_but_articles_are_never_right_and_empty_ones_refused(folder: Any) -> None:
     qas = folder.files["vg/question_answers.json"][0]["qas"]
     qas[2].update(answer="The.", question="Is it red?")
     example = next(vgqa.read(folder.write(), "train", bad=BAD, tail=2))
-    assert (example.label, example.kind) == (SoftAnswers({}), "other")
+    assert (example.label, example.question_type) == (SoftAnswers({}), "other")
     qas[2]["answer"] = " "
     with pytest.raises(BadRecordError, match=r"\[0\]\.qas\[2\]: expected an answer"):
         list(vgqa.read(folder.write(), "train", bad=BAD, tail=2))

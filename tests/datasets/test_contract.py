@@ -115,8 +115,8 @@ def test_examples_are_whole(name: str, folder: Any) -> None:
         for example in examples:
             withheld = name == "vqav2" and split == "test"
             assert example.label is None if withheld else isinstance(example.label, LABELS[name])
-            assert len(example.pairs) == load(name).TASK.pairs
-            gave_up = name == "guesswhat" and example.kind == "incomplete"
+            assert len(example.pairs) == load(name).TASK.pairs_per_example
+            gave_up = name == "guesswhat" and example.question_type == "incomplete"
             assert all(bool(pair.text) != gave_up and pair.text == pair.text.strip() for pair in example.pairs)
             if isinstance(example.label, Candidate):
                 assert 0 <= example.label.index < len(example.pairs[0].candidates_px)

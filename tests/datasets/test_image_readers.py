@@ -79,7 +79,7 @@ def test_flickr_pictures_are_named_by_their_files(folder: Any) -> None:
 @pytest.mark.parametrize(("name", "kinds"), [("refcoco", "AB"), ("refcoco+", "AB"), ("refcocog", "")])
 def test_refer_test_is_every_split_of_that_name(folder: Any, name: str, kinds: str) -> None:
     examples = list(load(name).read(folder.write(), "test", bad=BAD))
-    assert [e.kind for e in examples] == ([f"test{k}" for k in kinds for _ in range(2)] or ["", ""])
+    assert [e.question_type for e in examples] == ([f"test{k}" for k in kinds for _ in range(2)] or ["", ""])
     assert examples[0].label == TargetBox((263.5, 216.0, 284.5, 231.25))
     assert [e.pairs[0].text for e in examples[:2]] == ["THE BOAT", "a café"]
     ref = 1 if kinds else 2
@@ -165,7 +165,7 @@ def test_guesswhat_flattens_the_dialogue_and_sorts_the_objects(folder: Any) -> N
         (100.5, 20.0, 240.75, 56.5),
         (0.0, 20.0, 140.25, 56.5),
     )
-    assert [(e.kind, e.pairs[0].text == "") for e in examples] == [("success", False), ("incomplete", True)]
+    assert [(e.question_type, e.pairs[0].text == "") for e in examples] == [("success", False), ("incomplete", True)]
 
 
 def _newer(game: dict[str, Any]) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def known(task: str, example: Example) -> Example:
     """What the original's files can say: they have no ids of captions, no types and no entailed questions."""
     if task in ("coco", "flickr30k"):
         return replace(example, id="")
-    return replace(example, linked=(), kind=example.kind if task == "vgqa" else "")
+    return replace(example, linked=(), kind=example.question_type if task == "vgqa" else "")
 
 
 @pytest.mark.parametrize("made", [vqav2, vgqa, gqa, gqa_together, coco, flickr30k])

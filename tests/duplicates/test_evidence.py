@@ -15,7 +15,7 @@ from twelvefold.duplicates import evidence, hashes
 from twelvefold.duplicates.evidence import KINDS, Gathered, equal_files, gather
 from twelvefold.duplicates.feature_similarity import close_features
 from twelvefold.duplicates.image_groups import Identity
-from twelvefold.schema import ImageKey, Join, Regions
+from twelvefold.schema import ImageKey, Regions, SameImageLink
 from twelvefold.store.atomic_files import write_json
 from twelvefold.store.region_store import RegionStore, ShardWriter, finish_store
 from twelvefold.world.draw import draw
@@ -55,7 +55,7 @@ def found(data: Path, **options: object) -> Gathered:
 
 def test_each_evidence_joins_what_surer_evidence_has_not(data: Path) -> None:
     joins = found(data).joins
-    assert [(str(j.one), str(j.other), j.evidence) for j in joins[:3]] == [
+    assert [(str(j.first), str(j.second), j.evidence) for j in joins[:3]] == [
         ("vg/1", "coco/2", "ids"),
         ("coco/2", "coco/3", "bytes"),
         ("coco/2", "coco/4", "pixels"),
@@ -81,7 +81,7 @@ def test_a_second_call_looks_at_no_picture_and_says_the_same(data: Path, monkeyp
     def never(*_: object, **__: object) -> None:
         raise AssertionError("looked again")
 
-    for module, name in ((hashes, "open_picture"), (evidence, "lookalikes"), (evidence, "equal_files")):
+    for module, name in ((hashes, "open_image"), (evidence, "lookalikes"), (evidence, "equal_files")):
         monkeypatch.setattr(module, name, never)
     assert found(data) == first
 
@@ -139,7 +139,7 @@ def test_close_features_join_on_request(data: Path, store: Callable[[dict[str, l
     }
     made = store(features)
     joins = [j for j in found(data, kinds=[*KINDS, "features"], store=made).joins if j.evidence == "features"]
-    assert joins == [Join(key("coco/9"), key("pets/c"), "features", "their features have a cosine of 1.0000")]
-    known = Identity([Join(key("coco/9"), key("pets/c"), "ids", "a map")])
+    assert joins == [SameImageLink(key("coco/9"), key("pets/c"), "features", "their features have a cosine of 1.0000")]
+    known = Identity([SameImageLink(key("coco/9"), key("pets/c"), "ids", "a map")])
     assert list(close_features(made, known)) == []
     assert len(list(close_features(made, Identity(), 0.6))) == 4

@@ -13,7 +13,7 @@ from PIL import Image
 
 from twelvefold.duplicates import hashes
 from twelvefold.duplicates.hashes import Fingerprint, fingerprint, fingerprints
-from twelvefold.images import RGB, open_picture
+from twelvefold.images import RGB, open_image
 from twelvefold.schema import ImageKey, TwelvefoldError
 
 Pictures = dict[ImageKey, Path]
@@ -31,7 +31,7 @@ def photo(seed: int = 0, width: int = 40, height: int = 30) -> Image.Image:
 def of(image: Image.Image, form: str = "PNG", **options: object) -> Fingerprint:
     out = io.BytesIO()
     image.save(out, form, **options)
-    return fingerprint(open_picture(out.getvalue()))
+    return fingerprint(open_image(out.getvalue()))
 
 
 def some(folder: Path, count: int) -> Pictures:
@@ -104,9 +104,9 @@ def test_a_second_call_opens_only_what_has_changed(tmp_path: Path, monkeypatch: 
 
     def noticed(path: Path) -> RGB:
         opened.append(path.stem)
-        return open_picture(path)
+        return open_image(path)
 
-    monkeypatch.setattr(hashes, "open_picture", noticed)
+    monkeypatch.setattr(hashes, "open_image", noticed)
     assert fingerprints(dict(reversed(pictures.items())), notes) == before
     assert opened == []
     assert len(fingerprints({key("new"): pictures[key("0")]}, notes)) == 1  # another call's pictures cost no notes

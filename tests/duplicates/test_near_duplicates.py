@@ -16,8 +16,8 @@ from twelvefold.duplicates.align_and_compare import Likeness, compare, small
 from twelvefold.duplicates.hashes import fingerprints
 from twelvefold.duplicates.image_groups import Identity
 from twelvefold.duplicates.near_duplicates import AGREEMENT, DIFFERENCE, Compared, Looked, close, lookalikes
-from twelvefold.images import open_picture
-from twelvefold.schema import ImageKey, Join
+from twelvefold.images import open_image
+from twelvefold.schema import ImageKey, SameImageLink
 from twelvefold.world.draw import draw, jpeg_bytes, photograph
 from twelvefold.world.duplicates import HOWS, How, near_duplicate
 from twelvefold.world.perturb import CHANGES, Change, vary
@@ -27,7 +27,7 @@ SEED, SCENES = 31, 6
 
 
 def opened(data: bytes) -> Image.Image:
-    return small(open_picture(data))
+    return small(open_image(data))
 
 
 def alike(seen: Likeness) -> bool:
@@ -102,7 +102,7 @@ def look(pictures: dict[ImageKey, Path], notes: Path, known: Identity | None = N
     return lookalikes(prints, pictures, known or Identity(), notes / "compared", processes=processes)
 
 
-def groups(joins: list[Join], pictures: dict[ImageKey, Path]) -> dict[str, str]:
+def groups(joins: list[SameImageLink], pictures: dict[ImageKey, Path]) -> dict[str, str]:
     identity = Identity(joins)
     return {key.id: identity.photograph(key).id for key in sorted(pictures)}
 
@@ -112,7 +112,7 @@ def test_an_album_falls_into_its_photographs(tmp_path: Path) -> None:
     found = look(pictures, tmp_path / "one")
     expected = {"a0": "a0", "a1": "a0", "a2": "a0", "b0": "b0", "b1": "b0", "c": "c", "gray": "gray", "white": "white"}
     assert groups(found.joins, pictures) == expected
-    assert all("look alike: hashes differ in" in join.why for join in found.joins)
+    assert all("look alike: hashes differ in" in join.reason for join in found.joins)
     assert "(blank, black ...): 2, the first being x/gray" in found.hidden[0]
 
     turned = list(pictures.items())
@@ -132,7 +132,7 @@ def test_what_is_known_is_not_compared_again_nor_what_was_compared(
         return do(work)
 
     monkeypatch.setattr(module, "_block", noticed)
-    known = Identity([Join(ImageKey("x", "a0"), ImageKey("x", "a1"), "ids", "a map")])
+    known = Identity([SameImageLink(ImageKey("x", "a0"), ImageKey("x", "a1"), "ids", "a map")])
     first = look(pictures, tmp_path, known)
     assert ("a0", "a1") not in pairs
     assert ("a0", "c") in pairs

@@ -13,7 +13,7 @@ from twelvefold.config.recipe import Recipe
 from twelvefold.duplicates.image_groups import Identity
 from twelvefold.evaluation import predictions
 from twelvefold.evaluation.predictions import Line
-from twelvefold.schema import ONLY_ENTAILED, Example, ImageKey, Pair, PositivePair, TaskSpec, TwelvefoldError
+from twelvefold.schema import CONSISTENCY_ONLY, Example, ImageKey, Pair, PositivePair, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.store.example_table import write_table
 from twelvefold.store.prepared import MANIFEST, FileEntry, Manifest, Prepared
@@ -83,7 +83,7 @@ def test_scores_are_read_from_prediction_files_and_must_be_of_the_same_examples(
     examples = [
         Example("b", (Pair(ImageKey("vg", "7"), "x"),), PositivePair()),
         Example("a", (Pair(ImageKey("coco", "2"), "x"),), PositivePair()),
-        Example("c", (Pair(ImageKey("coco", "2"), "x"),), PositivePair(), kind=ONLY_ENTAILED),
+        Example("c", (Pair(ImageKey("coco", "2"), "x"),), PositivePair(), question_type=CONSISTENCY_ONLY),
     ]
     write_table(tmp_path / "tables/finds-test.arrow", examples, lambda texts: [[1]] * len(texts), digest="d")
     size = (tmp_path / "tables/finds-test.arrow").stat().st_size

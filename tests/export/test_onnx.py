@@ -23,7 +23,7 @@ TASKS = [
     TaskSpec("vqav2", "VQA", "answers", "vqa", "accuracy", 20, 8, 1e-3),
     TaskSpec("coco", "COCO", "retrieval", "retrieval", "recall_at_1", 20, 8, 1e-3),
     TaskSpec("refcoco", "RefCOCO", "grounding", "grounding", "iou_at_0.5", 20, 8, 1e-3),
-    TaskSpec("nlvr2", "NLVR2", "verification", "nlvr2", "accuracy", 20, 8, 1e-3, pairs=2),
+    TaskSpec("nlvr2", "NLVR2", "verification", "nlvr2", "accuracy", 20, 8, 1e-3, pairs_per_example=2),
     TaskSpec("snli_ve", "SNLI-VE", "verification", "snli_ve", "accuracy", 20, 8, 1e-3),
 ]
 HEADS = [
@@ -56,7 +56,7 @@ def batch(task: str, lengths: list[int], counts: list[int]) -> Batch:
     region_mask = pad_sequence([torch.ones(n, dtype=torch.bool) for n in counts], batch_first=True)
     return Batch(
         task=task,
-        pairs=1,
+        pairs_per_example=1,
         example_ids=[str(n) for n in range(len(lengths))],
         token_ids=torch.randint(0, WORDS, token_mask.shape, generator=g),
         token_mask=token_mask,

@@ -17,7 +17,7 @@ from twelvefold.detectors.world_detector.detector import Detector
 from twelvefold.detectors.world_detector.fit_world import EVALUATION_SEED
 from twelvefold.features import extract as module
 from twelvefold.features.extract import ExtractSummary, extract
-from twelvefold.images import open_picture
+from twelvefold.images import open_image
 from twelvefold.schema import ImageKey, TwelvefoldError
 from twelvefold.store.atomic_files import read_json
 from twelvefold.store.region_store import RegionStore
@@ -82,7 +82,7 @@ def test_every_readable_picture_is_in_the_store(done: ExtractSummary, data: Path
         regions = store[ImageKey("coco", str(number))]
         assert (regions.width, regions.height) == (scene.width, scene.height)
         assert len(regions.boxes_px) > 0
-        alone = Detector.load().detect([open_picture(coco(data, number))])[0]
+        alone = Detector.load().detect([open_image(coco(data, number))])[0]
         np.testing.assert_allclose(regions.features, alone.features, atol=2e-2)
 
 

@@ -145,7 +145,7 @@ def test_why_tells_the_chain_and_who_holds_each_name(audited: Audit) -> None:
     pair = next(pair for pair in audited.overlap.shared("visual7w", "coco") if pair.key != pair.other)
     told = why(audited.material, pair.key, pair.other)
     assert told.same
-    assert [(step.one, step.other, step.evidence) for step in told.steps] == [(pair.key, pair.other, "ids")]
+    assert [(step.first, step.second, step.evidence) for step in told.steps] == [(pair.key, pair.other, "ids")]
     assert "visual7w test" in told.held[str(pair.key)]
     assert {"coco train", "coco val"} & set(told.held[str(pair.other)])
     assert "coco_id in image_data.json (ids)" in str(told)

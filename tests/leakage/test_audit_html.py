@@ -17,7 +17,7 @@ from twelvefold.duplicates.evidence import Gathered
 from twelvefold.leakage.audit import Audit, Material, audit
 from twelvefold.leakage.overlap import Collection, Part
 from twelvefold.reporting.percent import share
-from twelvefold.schema import ImageKey, Join
+from twelvefold.schema import ImageKey, SameImageLink
 
 
 def part(keys: str, text: str = "") -> Part:
@@ -37,7 +37,7 @@ def audited(tmp_path: Path) -> Audit:
         Collection("dogs & co", "own", {"train": part("coco/1 vg/3", "a b cat b")}),
         Collection("web", "pretraining", {"train": part("coco/77")}),
     ]
-    joins = [Join(ImageKey("vg", "3"), ImageKey("coco", "3"), "looks", "hashes <3> bits apart")]
+    joins = [SameImageLink(ImageKey("vg", "3"), ImageKey("coco", "3"), "looks", "hashes <3> bits apart")]
     found = Gathered(joins, {ImageKey("coco", "5"): "truncated"}, ["a map is missing"])
     return audit(Material(sets, ["ids", "looks"], found, pictures, {"gqa": "not there"}, []))
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from twelvefold.duplicates.image_groups import Identity
 from twelvefold.leakage.overlap import Cell, Collection, Overlap, Part
 from twelvefold.leakage.text_overlap import normalise
-from twelvefold.schema import Evidence, ImageKey, Join, Split
+from twelvefold.schema import Evidence, ImageKey, SameImageLink, Split
 
 KINDS: tuple[Evidence, ...] = get_args(Evidence)
 keys = st.builds(ImageKey, st.sampled_from(["coco", "vg"]), st.sampled_from("123456"))
-joins = st.lists(st.builds(Join, keys, keys, st.sampled_from(KINDS), st.just("a map")), max_size=8)
+joins = st.lists(st.builds(SameImageLink, keys, keys, st.sampled_from(KINDS), st.just("a map")), max_size=8)
 pairs = st.lists(st.tuples(keys, st.sampled_from(["", "A cat?", "a  CAT", "a dog."])), max_size=6)
 splits = st.dictionaries(st.sampled_from(get_args(Split)), pairs)
 sets = st.lists(splits, max_size=4)
@@ -36,7 +36,7 @@ def photographs(given: list[tuple[ImageKey, str]], identity: Identity) -> set[Im
 
 @given(sets, joins)
 def test_every_cell_is_what_counting_photographs_by_hand_gives(
-    given_sets: list[dict[Split, list[tuple[ImageKey, str]]]], given_joins: list[Join]
+    given_sets: list[dict[Split, list[tuple[ImageKey, str]]]], given_joins: list[SameImageLink]
 ) -> None:
     made = [
         Collection(str(n), "own", {split: Part.of(pairs) for split, pairs in one.items()})
@@ -69,7 +69,7 @@ def test_every_cell_is_what_counting_photographs_by_hand_gives(
 
 @given(sets, joins)
 def test_texts_are_compared_by_their_words_and_with_their_photographs(
-    given_sets: list[dict[Split, list[tuple[ImageKey, str]]]], given_joins: list[Join]
+    given_sets: list[dict[Split, list[tuple[ImageKey, str]]]], given_joins: list[SameImageLink]
 ) -> None:
     made = [
         Collection(str(n), "own", {split: Part.of(pairs) for split, pairs in one.items()})
@@ -89,9 +89,9 @@ def test_texts_are_compared_by_their_words_and_with_their_photographs(
 def test_surer_evidence_takes_the_count_and_equal_names_are_ids() -> None:
     made = [collection("a", test="coco/1 coco/2 coco/3"), collection("b", train="coco/1 vg/2 vg/3")]
     found = [
-        Join(ImageKey("vg", "2"), ImageKey("coco", "2"), "ids", "a map"),
-        Join(ImageKey("vg", "2"), ImageKey("coco", "2"), "looks", "alike"),
-        Join(ImageKey("vg", "3"), ImageKey("coco", "3"), "looks", "alike"),
+        SameImageLink(ImageKey("vg", "2"), ImageKey("coco", "2"), "ids", "a map"),
+        SameImageLink(ImageKey("vg", "2"), ImageKey("coco", "2"), "looks", "alike"),
+        SameImageLink(ImageKey("vg", "3"), ImageKey("coco", "3"), "looks", "alike"),
     ]
     assert cell(Overlap(made, found), "a", "b").by_evidence == {"ids": 2, "looks": 1}
 
@@ -104,7 +104,7 @@ def test_a_test_set_in_its_own_train_set_is_on_the_diagonal() -> None:
 
 def test_a_photograph_with_two_names_in_a_test_set_counts_once() -> None:
     made = [collection("a", test="coco/1 vg/1 coco/2"), collection("b", train="vg/1")]
-    found = cell(Overlap(made, [Join(ImageKey("vg", "1"), ImageKey("coco", "1"), "bytes", "equal")]), "a", "b")
+    found = cell(Overlap(made, [SameImageLink(ImageKey("vg", "1"), ImageKey("coco", "1"), "bytes", "equal")]), "a", "b")
     assert (found.count, found.total) == (1, 2)
 
 

@@ -18,7 +18,7 @@ WORDS, FEATURES = 50, 12
 
 
 def task(name: str, family: FamilyName, head: str, pairs: int = 1) -> TaskSpec:
-    return TaskSpec(name, name, family, head, "accuracy", 20, 64, 1e-3, pairs=pairs)
+    return TaskSpec(name, name, family, head, "accuracy", 20, 64, 1e-3, pairs_per_example=pairs)
 
 
 TASKS = [
@@ -55,7 +55,7 @@ def model(**changes: object) -> Model:
 
 def batch(name: str, size: int = 4, seed: int = 0) -> Batch:
     spec = next(t for t in TASKS if t.name == name)
-    g, p = torch.Generator().manual_seed(seed), size * spec.pairs
+    g, p = torch.Generator().manual_seed(seed), size * spec.pairs_per_example
     lengths, counts = torch.randint(2, 8, (p, 1), generator=g), torch.randint(2, 7, (p, 1), generator=g)
     region_mask = torch.arange(6) < counts
     candidates = region_mask.clone()
@@ -68,7 +68,7 @@ def batch(name: str, size: int = 4, seed: int = 0) -> Batch:
     }
     return Batch(
         name,
-        spec.pairs,
+        spec.pairs_per_example,
         [f"{name}-{i}" for i in range(size)],
         torch.randint(0, WORDS, (p, 7), generator=g),
         torch.arange(7) < lengths,
@@ -83,7 +83,7 @@ def batch(name: str, size: int = 4, seed: int = 0) -> Batch:
 
 def take(b: Batch, order: Tensor) -> Batch:
     """The examples of a batch in another order."""
-    rows = (order[:, None] * b.pairs + torch.arange(b.pairs)).reshape(-1)
+    rows = (order[:, None] * b.pairs_per_example + torch.arange(b.pairs_per_example)).reshape(-1)
     fields = {name: getattr(b, name)[rows] for name in TENSORS}
     return replace(b, **fields, target=None, example_ids=[b.example_ids[int(i)] for i in order])
 
@@ -163,7 +163,7 @@ def test_leaving_out_what_nobody_reads_is_exact(norm: str) -> None:
 
 def test_alignments_are_those_of_the_pairs() -> None:
     m, b = model(), batch("coco", size=2)
-    single = replace(b, pairs=1, example_ids=list("abcdefgh"))
+    single = replace(b, pairs_per_example=1, example_ids=list("abcdefgh"))
     captions, images = take(single, torch.tensor([0, 3])), take(single, torch.tensor([1, 2, 6]))
     sides = [(take(captions, torch.tensor([c])), take(images, torch.tensor([i]))) for c in range(2) for i in range(3)]
     pairs = [replace(c, **{n: getattr(i, n) for n in TENSORS if not n.startswith("token")}) for c, i in sides]

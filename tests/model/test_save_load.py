@@ -17,7 +17,18 @@ from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError
 
 TASKS = [
     TaskSpec("vqav2", "VQAv2", "answers", "vqa", "vqa accuracy", 23, 128, 4e-5),
-    TaskSpec("mine.too", "Mine", "verification", "mine.too", "accuracy", 20, 64, 2e-5, pairs=2, classes=("no", "yes")),
+    TaskSpec(
+        "mine.too",
+        "Mine",
+        "verification",
+        "mine.too",
+        "accuracy",
+        20,
+        64,
+        2e-5,
+        pairs_per_example=2,
+        classes=("no", "yes"),
+    ),
 ]
 HEADS = [HeadSpec("vqa", "answers", ("red", "zwei", "二")), HeadSpec("mine.too", "verification", ("no", "yes"), 2)]
 

@@ -26,7 +26,9 @@ MEMBERS: dict[str, tuple[FamilyName, str, int]] = {
     "nlvr2": ("verification", "nlvr2", 2),
     "snli_ve": ("verification", "snli_ve", 1),
 }
-TASKS = [TaskSpec(name, name, f, head, "", 23, 128, 4e-5, pairs=k) for name, (f, head, k) in MEMBERS.items()]
+TASKS = [
+    TaskSpec(name, name, f, head, "", 23, 128, 4e-5, pairs_per_example=k) for name, (f, head, k) in MEMBERS.items()
+]
 HEADS = [
     HeadSpec("vqa", "answers", tuple(map(str, range(3129)))),
     HeadSpec("gqa", "answers", tuple(map(str, range(1533)))),

@@ -110,7 +110,7 @@ def test_a_head_keeps_its_published_form(tmp_path: Path) -> None:
     wanted = [HeadSpec("snli_ve", "verification", ("no", "maybe", "yes")), HeadSpec("new", "grounding")]
     assert [head.form for head in warm_start.heads_from(wanted, said)] == ["linear", "mlp"]
     with pytest.raises(TwelvefoldError, match=r"head 'vqa' is of family verification with 2 pairs here, but of family"):
-        warm_start.heads_from([HeadSpec("vqa", "verification", pairs=2)], said)
+        warm_start.heads_from([HeadSpec("vqa", "verification", pairs_per_example=2)], said)
 
 
 def test_what_does_not_fit_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_one_task_of_a_published_model_answers_as_it_did(official_tensors: Offic
     sizes, random = whole.config, torch.Generator().manual_seed(0)
     batch = Batch(
         task="snli_ve",
-        pairs=1,
+        pairs_per_example=1,
         example_ids=["a", "b"],
         token_ids=torch.randint(0, sizes.vocabulary_size, (2, 5), generator=random),
         token_mask=torch.ones(2, 5, dtype=torch.bool),

@@ -74,7 +74,7 @@ def test_what_changes_is_made_again_and_nothing_else(data: Path, write: Write, r
     assert ids(data, "asks", "train") == ["a2"]
     blue = run(data, regions, max_examples={ASKS: 1}, reader_options={FINDS: {"colour": "blue"}})
     assert set(blue.made) == {"cleaning", "finds-train", "finds-val", "finds-test", "finds-negatives"}
-    assert Prepared.open(data.parent / "out").table("finds", "test")[0].kind == "blue"
+    assert Prepared.open(data.parent / "out").table("finds", "test")[0].question_type == "blue"
     assert set(run(data, regions).made) >= {"cleaning", "finds-test"}
     # A test set decides what every train and val keep; those that keep what they had are not made again.
     write(data, "asks", "test", {"c1": "coco/4"})

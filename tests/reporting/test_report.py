@@ -64,8 +64,8 @@ def example(task: TaskSpec, number: int) -> Example:
     if task.name == "guesswhat":
         text = "start is it red? answer no stop start is it big? answer yes stop"
     given = BOXES if isinstance(label[task.family], Candidate) else ()
-    pairs = tuple(Pair(key(1 + (number + k) % EXAMPLES), text, given) for k in range(task.pairs))
-    return Example(f"e{number}", pairs, label[task.family], kind="left" if number % 2 else "right")
+    pairs = tuple(Pair(key(1 + (number + k) % EXAMPLES), text, given) for k in range(task.pairs_per_example))
+    return Example(f"e{number}", pairs, label[task.family], question_type="left" if number % 2 else "right")
 
 
 def line(task: TaskSpec, number: int) -> Line:

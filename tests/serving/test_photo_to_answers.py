@@ -98,7 +98,8 @@ def test_an_answers_probability_is_what_the_network_says_of_these_regions(model:
     ids = torch.tensor([[101, *Tokens().ids(QUESTION), 102]])
     mask = torch.ones(1, len(rows), dtype=torch.bool)
     batch = Batch(
-        task="vqav2", pairs=1, example_ids=["0"], token_ids=ids, token_mask=torch.ones_like(ids, dtype=torch.bool),
+        task="vqav2", pairs_per_example=1, example_ids=["0"],
+        token_ids=ids, token_mask=torch.ones_like(ids, dtype=torch.bool),
         features=rows[None], boxes_px=torch.zeros(1, len(rows), 4), locations=places[None], region_mask=mask,
         candidate_mask=mask,
     )  # fmt: skip

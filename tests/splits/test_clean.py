@@ -19,7 +19,7 @@ from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.duplicates.image_groups import Identity
 from twelvefold.preparation.from_recipe import prepare_recipe
 from twelvefold.preparation.prepare import prepare
-from twelvefold.schema import ImageKey, Join, Split, TwelvefoldError
+from twelvefold.schema import ImageKey, SameImageLink, Split, TwelvefoldError
 from twelvefold.splits import decide, manifest
 from twelvefold.splits.clean import clean
 from twelvefold.splits.policy import POLICIES
@@ -74,7 +74,9 @@ def test_by_the_worlds_own_truth_every_leak_goes_and_nothing_else(data: Path, tm
     planted = json.loads((data / "truth" / "near_duplicates.json").read_text())
     groups = [*scenes, *(one["keys"] + one["of"] for one in planted if one["near_duplicate"])]
     truth = Identity(
-        Join(ImageKey.parse(keys[0]), ImageKey.parse(other), "looks", "") for keys in groups for other in keys[1:]
+        SameImageLink(ImageKey.parse(keys[0]), ImageKey.parse(other), "looks", "")
+        for keys in groups
+        for other in keys[1:]
     )
     made = manifest.read(clean(data, tmp_path, tasks=TASKS).manifest)
     tested = {truth.photograph(key) for key in pictures_under_test(data)}
@@ -150,7 +152,7 @@ def test_comparing_a_list_of_ours_finds_no_difference_and_another_does(
     joined = list(same_image_links.joins(data, bad=BadRecords()))
     names = Identity(joined)
     tested = {names.photograph(key) for key in pictures_under_test(data)}
-    every = {key for join in joined for key in (join.one, join.other)} | pictures_under_test(data)
+    every = {key for join in joined for key in (join.first, join.second)} | pictures_under_test(data)
     ids = sorted(int(key.id) for key in every if key.source == "coco" and names.photograph(key) in tested)
     np.save(tmp_path / "coco_test_ids.npy", np.array(ids))
     assert leave("clean", "compare", data, tmp_path / "coco_test_ids.npy", "--tasks", *TASKS, "--processes", "1") == 0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.duplicates.evidence import Gathered
 from twelvefold.duplicates.image_groups import Identity
-from twelvefold.schema import Example, ImageKey, Join, Pair, PositivePair, Split, TaskSpec
+from twelvefold.schema import Example, ImageKey, Pair, PositivePair, SameImageLink, Split, TaskSpec
 from twelvefold.splits import manifest
 from twelvefold.splits.decide import decide
 from twelvefold.splits.policy import POLICIES, Policy
@@ -27,7 +27,7 @@ HELD: dict[str, Mapping[Split, list[list[ImageKey]]]] = {}
 
 keys = st.builds(ImageKey, st.sampled_from(["coco", "vg"]), st.sampled_from("123456"))
 joins = st.lists(
-    st.builds(Join, keys, keys, st.sampled_from(["ids", "bytes"]), st.sampled_from(["a", "b"])), max_size=6
+    st.builds(SameImageLink, keys, keys, st.sampled_from(["ids", "bytes"]), st.sampled_from(["a", "b"])), max_size=6
 )
 examples = st.lists(st.lists(keys, min_size=1, max_size=2), max_size=5)
 data = st.fixed_dictionaries({task: st.fixed_dictionaries(dict.fromkeys(SPLITS, examples)) for task in TASKS})
@@ -58,7 +58,9 @@ def datasets_of_ones_own() -> Iterator[None]:
         yield
 
 
-def decided(held: Data, policy: Policy, found: list[Join], *, tasks: tuple[str, ...] = TASKS) -> manifest.Manifest:
+def decided(
+    held: Data, policy: Policy, found: list[SameImageLink], *, tasks: tuple[str, ...] = TASKS
+) -> manifest.Manifest:
     HELD.update(held)
     trusted = [join for join in found if join.evidence in policy.evidence]
     return decide(Path("nowhere"), {name: {} for name in tasks}, policy, Gathered(trusted), bad=BadRecords())
@@ -72,7 +74,7 @@ def stays(held: Data, made: manifest.Manifest, task: str, split: Split) -> list[
 @settings(max_examples=60)
 @given(data, joins, st.sampled_from(["paper", "strict", "ids"]))
 def test_no_protected_photograph_stays_under_any_name_and_nothing_else_goes(
-    held: Data, found: list[Join], name: str
+    held: Data, found: list[SameImageLink], name: str
 ) -> None:
     policy = POLICIES[name]
     made = decided(held, policy, found)
@@ -89,7 +91,7 @@ def test_no_protected_photograph_stays_under_any_name_and_nothing_else_goes(
 
 @settings(max_examples=40)
 @given(data, joins)
-def test_strict_removes_all_that_paper_does_and_paper_all_that_ids_does(held: Data, found: list[Join]) -> None:
+def test_strict_removes_all_that_paper_does_and_paper_all_that_ids_does(held: Data, found: list[SameImageLink]) -> None:
     removed = {
         name: {
             (task, split, id_)
@@ -105,23 +107,27 @@ def test_strict_removes_all_that_paper_does_and_paper_all_that_ids_does(held: Da
 @settings(max_examples=40)
 @given(data, joins, st.permutations(TASKS))
 def test_the_manifest_is_the_same_whatever_the_order_of_tasks_and_joins(
-    held: Data, found: list[Join], order: list[str]
+    held: Data, found: list[SameImageLink], order: list[str]
 ) -> None:
     one = manifest.text(decided(held, POLICIES["paper"], found))
-    turned = [Join(join.other, join.one, join.evidence, join.why) for join in reversed(found)]
+    turned = [SameImageLink(join.second, join.first, join.evidence, join.reason) for join in reversed(found)]
     assert manifest.text(decided(held, POLICIES["paper"], turned, tasks=tuple(order))) == one
 
 
 def test_of_two_reasons_the_same_is_given_whichever_key_each_names_first() -> None:
     one, other = ImageKey("coco", "1"), ImageKey("coco", "2")
-    found = [Join(one, other, "ids", "b"), Join(other, one, "ids", "a")]
-    turned = [Join(join.other, join.one, join.evidence, join.why) for join in found]
-    assert Identity(found).why(one, other) == Identity(turned).why(one, other) == [Join(one, other, "ids", "a")]
+    found = [SameImageLink(one, other, "ids", "b"), SameImageLink(other, one, "ids", "a")]
+    turned = [SameImageLink(join.second, join.first, join.evidence, join.reason) for join in found]
+    assert (
+        Identity(found).why(one, other) == Identity(turned).why(one, other) == [SameImageLink(one, other, "ids", "a")]
+    )
 
 
 @settings(max_examples=40)
 @given(data, joins)
-def test_every_removed_example_has_a_reason_that_leads_to_a_protected_picture(held: Data, found: list[Join]) -> None:
+def test_every_removed_example_has_a_reason_that_leads_to_a_protected_picture(
+    held: Data, found: list[SameImageLink]
+) -> None:
     made = decided(held, POLICIES["strict"], found)
     for task in TASKS:
         for split in SPLITS:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from twelvefold.duplicates.image_groups import Identity
-from twelvefold.schema import ImageKey, Join, TwelvefoldError
+from twelvefold.schema import ImageKey, SameImageLink, TwelvefoldError
 from twelvefold.splits.id_lists import compare, load
 from twelvefold.splits.policy import Protected
 
@@ -92,7 +92,7 @@ def test_comparing_counts_pictures_under_all_their_names(tmp_path: Path) -> None
         return [ImageKey("coco", str(number)) for number in numbers]
 
     vg = [ImageKey("vg", "41"), ImageKey("vg", "42")]
-    joins = [Join(vg[0], coco(1)[0], "ids", "a map")]  # vg/41 is coco/1
+    joins = [SameImageLink(vg[0], coco(1)[0], "ids", "a map")]  # vg/41 is coco/1
     protected = Protected({("refcoco", "test"): coco(2, 3), ("visual7w", "test"): vg}, Identity(joins))
     found = compare(load(saved(tmp_path, [3, 8, 10])), protected)
     assert (found.theirs, found.ours, found.both, found.only_theirs, found.only_ours) == (3, 3, 1, 2, 2)

@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 
 from twelvefold.duplicates.evidence import equal_files, noted_equal_files
 from twelvefold.duplicates.image_groups import Identity
-from twelvefold.schema import ImageKey, Join, TwelvefoldError
+from twelvefold.schema import ImageKey, SameImageLink, TwelvefoldError
 from twelvefold.splits.policy import Protected, policy
 
 keys = st.builds(ImageKey, st.sampled_from(["coco", "vg", "gqa"]), st.sampled_from("12345"))
-joins = st.lists(st.builds(Join, keys, keys, st.just("ids"), st.just("a map")), max_size=8)
+joins = st.lists(st.builds(SameImageLink, keys, keys, st.just("ids"), st.just("a map")), max_size=8)
 tests = st.dictionaries(st.sampled_from(["vqav2", "refcoco", "nlvr2"]), st.lists(keys, max_size=4))
 
 
-def reachable(start: ImageKey, pairs: list[Join]) -> set[ImageKey]:
+def reachable(start: ImageKey, pairs: list[SameImageLink]) -> set[ImageKey]:
     """All names of a photograph by walking the joins: slow, and plainly right."""
     found = {start}
     while True:
-        more = {j.other for j in pairs if j.one in found} | {j.one for j in pairs if j.other in found}
+        more = {j.second for j in pairs if j.first in found} | {j.first for j in pairs if j.second in found}
         if more <= found:
             return found
         found |= more
@@ -32,7 +32,7 @@ def reachable(start: ImageKey, pairs: list[Join]) -> set[ImageKey]:
 
 @given(joins, keys, keys)
 def test_two_keys_are_one_photograph_exactly_when_joins_connect_them(
-    pairs: list[Join], one: ImageKey, other: ImageKey
+    pairs: list[SameImageLink], one: ImageKey, other: ImageKey
 ) -> None:
     identity = Identity(pairs)
     assert identity.same(one, other) == (other in reachable(one, pairs))
@@ -40,20 +40,22 @@ def test_two_keys_are_one_photograph_exactly_when_joins_connect_them(
 
 
 @given(joins, keys, keys)
-def test_the_reason_is_a_shortest_chain_of_real_joins(pairs: list[Join], one: ImageKey, other: ImageKey) -> None:
+def test_the_reason_is_a_shortest_chain_of_real_joins(
+    pairs: list[SameImageLink], one: ImageKey, other: ImageKey
+) -> None:
     chain = Identity(pairs).why(one, other)
     assert bool(chain) == (one != other and other in reachable(one, pairs))
     if chain:
-        assert (chain[0].one, chain[-1].other) == (one, other)
-        assert all(before.other == after.one for before, after in pairwise(chain))
-        assert all({step.one, step.other} in [{j.one, j.other} for j in pairs] for step in chain)
-        shorter = [j for j in pairs if {j.one, j.other} == {one, other}]
+        assert (chain[0].first, chain[-1].second) == (one, other)
+        assert all(before.second == after.first for before, after in pairwise(chain))
+        assert all({step.first, step.second} in [{j.first, j.second} for j in pairs] for step in chain)
+        shorter = [j for j in pairs if {j.first, j.second} == {one, other}]
         assert not shorter or len(chain) == 1
 
 
 @given(joins, tests, keys)
 def test_a_name_is_protected_exactly_when_joins_lead_to_a_tested_picture(
-    pairs: list[Join], by_task: dict[str, list[ImageKey]], key: ImageKey
+    pairs: list[SameImageLink], by_task: dict[str, list[ImageKey]], key: ImageKey
 ) -> None:
     identity = Identity(pairs)
     protected = Protected({(task, "test"): own for task, own in by_task.items()}, identity)
@@ -68,9 +70,9 @@ def test_a_name_is_protected_exactly_when_joins_lead_to_a_tested_picture(
 
 @given(joins, tests, st.randoms())
 def test_the_order_of_joins_tasks_and_pictures_does_not_matter(
-    pairs: list[Join], by_task: dict[str, list[ImageKey]], random: Random
+    pairs: list[SameImageLink], by_task: dict[str, list[ImageKey]], random: Random
 ) -> None:
-    shuffled = [Join(b, a, evidence, why) for a, b, evidence, why in pairs]
+    shuffled = [SameImageLink(b, a, evidence, why) for a, b, evidence, why in pairs]
     random.shuffle(shuffled)
     first = Protected({(task, "test"): own for task, own in by_task.items()}, Identity(pairs))
     second = Protected({(task, "test"): own[::-1] for task, own in reversed(by_task.items())}, Identity(shuffled))
@@ -101,7 +103,7 @@ def test_the_note_of_equal_files_holds_until_a_file_changes(tmp_path: Path) -> N
         path.write_bytes(b"same")
     note = tmp_path / "made" / "note.json"
     joins = noted_equal_files(paths, note)
-    assert [(str(join.one), str(join.other)) for join in joins] == [("coco/1", "coco/2")]
+    assert [(str(join.first), str(join.second)) for join in joins] == [("coco/1", "coco/2")]
     written = note.stat().st_mtime_ns
     assert noted_equal_files(paths, note) == joins
     assert note.stat().st_mtime_ns == written

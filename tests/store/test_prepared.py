@@ -17,7 +17,9 @@ from twelvefold.store.prepared import MANIFEST, Counts, FileEntry, Manifest, Pre
 COCO = TaskSpec("coco", "COCO", "retrieval", "alignment", "R@1", 30, 128, 2e-5)
 VQA = TaskSpec("vqav2", "VQAv2", "answers", "vqa", "accuracy", 23, 128, 4e-5, vocabulary="vqav2")
 VG = TaskSpec("vgqa", "VG QA", "answers", "vqa", "accuracy", 26, 128, 4e-5, vocabulary="vqav2")
-NLVR = TaskSpec("nlvr2", "NLVR2", "verification", "nlvr2", "accuracy", 40, 64, 2e-5, pairs=2, classes=("False", "True"))
+NLVR = TaskSpec(
+    "nlvr2", "NLVR2", "verification", "nlvr2", "accuracy", 40, 64, 2e-5, pairs_per_example=2, classes=("False", "True")
+)
 
 
 def entry(folder: Path, file: str, count: int, digest: str) -> FileEntry:
@@ -68,7 +70,7 @@ def test_heads_have_the_answers_or_the_classes(folder: Path) -> None:
     prepared = Prepared.open(folder)
     assert prepared.head("vqav2") == prepared.head("vgqa")
     assert prepared.head("vqav2").outputs == ("yes", "no")
-    assert (prepared.head("nlvr2").outputs, prepared.head("nlvr2").pairs) == (("False", "True"), 2)
+    assert (prepared.head("nlvr2").outputs, prepared.head("nlvr2").pairs_per_example) == (("False", "True"), 2)
     assert prepared.head("coco").outputs == ()
 
 

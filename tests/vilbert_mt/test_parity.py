@@ -214,7 +214,7 @@ def test_every_task_head_says_what_the_original_says(kind: str, imported: Import
     assert set(m.tasks) == set(ROWS)
     for task, row in ROWS.items():
         spec = m.tasks[task]
-        b = batch(task, spec.pairs)
+        b = batch(task, spec.pairs_per_example)
         expected = original(double(t), small_sizes, b, row if kind == "tokens" else None).heads[spec.head]
         close(m(b), expected, b.region_mask if spec.family == "grounding" else None)
 

@@ -13,7 +13,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from twelvefold.schema import TwelvefoldError, closest
+from twelvefold.schema import TwelvefoldError, did_you_mean
 
 SHIPPED = "twelvefold.recipes"
 
@@ -59,7 +59,7 @@ def _read(source: str | Path, beside: Path, above: tuple[str, ...]) -> tuple[dic
         text, where, folder = text_of(str(source)), f"recipe {source}", Path()
     else:
         raise TwelvefoldError(
-            f"no recipe {str(source)!r}{closest(str(source), shipped())}; shipped: {', '.join(shipped())}; "
+            f"no recipe {str(source)!r}{did_you_mean(str(source), shipped())}; shipped: {', '.join(shipped())}; "
             "a file of your own ends in .toml"
         )
     if where in above:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from twelvefold.schema import TwelvefoldError, closest
+from twelvefold.schema import TwelvefoldError, did_you_mean
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -116,7 +116,7 @@ def preset(name: str, **changes: Any) -> ModelConfig:
         TwelvefoldError: no such preset, no such field, or a value that can't be.
     """
     if name not in PRESETS:
-        raise TwelvefoldError(f"no model preset {name!r}; there are {', '.join(PRESETS)}{closest(name, PRESETS)}")
+        raise TwelvefoldError(f"no model preset {name!r}; there are {', '.join(PRESETS)}{did_you_mean(name, PRESETS)}")
     return changed(ModelConfig(), **PRESETS[name] | changes)
 
 
@@ -142,4 +142,4 @@ def check_names(changes: Iterable[str]) -> None:
     fields = ModelConfig.__struct_fields__
     for field in changes:
         if field not in fields:
-            raise TwelvefoldError(f"a model has no {field!r}; it has {', '.join(fields)}{closest(field, fields)}")
+            raise TwelvefoldError(f"a model has no {field!r}; it has {', '.join(fields)}{did_you_mean(field, fields)}")

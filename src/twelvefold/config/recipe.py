@@ -20,7 +20,7 @@ import msgspec
 from twelvefold.config import loading
 from twelvefold.config.loading import shipped as shipped
 from twelvefold.config.model import ModelConfig, changed, check_names, preset
-from twelvefold.schema import TaskSpec, TwelvefoldError, closest
+from twelvefold.schema import TaskSpec, TwelvefoldError, did_you_mean
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 CountOrAll = Annotated[int, msgspec.Meta(ge=0)]
@@ -227,7 +227,7 @@ class Recipe(Strict, frozen=True, kw_only=True):
             if name not in self.tasks:
                 raise TwelvefoldError(
                     f"{where}: [per_task.{name}] sets numbers of a task that is not among tasks"
-                    f"{closest(name, self.tasks)}; it has {', '.join(self.tasks)}"
+                    f"{did_you_mean(name, self.tasks)}; it has {', '.join(self.tasks)}"
                 )
         for name in self.tasks:
             if self.tasks.count(name) > 1:
@@ -313,7 +313,7 @@ def _check(value: object, wanted: Any, where: str, path: tuple[str, ...]) -> Non
     for kind in kinds:
         if get_origin(kind) is Literal and isinstance(value, str) and value not in get_args(kind):
             raise TwelvefoldError(
-                f"{where}: {_place(path)} can't be {value!r}{closest(value, get_args(kind))}; "
+                f"{where}: {_place(path)} can't be {value!r}{did_you_mean(value, get_args(kind))}; "
                 f"choose one of {', '.join(get_args(kind))}"
             )
         if isinstance(value, Mapping) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
@@ -322,7 +322,7 @@ def _check(value: object, wanted: Any, where: str, path: tuple[str, ...]) -> Non
                 if name not in hints:
                     raise TwelvefoldError(
                         f"{where}: {_place((*path, name))} is not a name that a recipe knows"
-                        f"{closest(name, hints)}; here it knows {', '.join(hints)}"
+                        f"{did_you_mean(name, hints)}; here it knows {', '.join(hints)}"
                     )
                 _check(inner, hints[name], where, (*path, name))
         if isinstance(value, Mapping) and get_origin(kind) is dict:

@@ -45,7 +45,7 @@ def collate(
     target = families.of(task.family).target(examples, images["boxes_px"], images["candidate_mask"], head)
     return Batch(
         task=task.name,
-        pairs=per_example,
+        pairs_per_example=per_example,
         example_ids=[example.id for example in examples],
         token_ids=torch.from_numpy(ids),
         token_mask=torch.from_numpy(token_mask),
@@ -109,4 +109,4 @@ def _pairs_of_each(examples: Sequence[Example], task: TaskSpec) -> int:
     if len(counts) > 1:
         each = ", ".join(f"{id_!r} has {count}" for count, id_ in sorted(counts.items()))
         raise TwelvefoldError(f"task {task.name!r}: all examples of a batch need as many pairs as each other; {each}")
-    return next(iter(counts), task.pairs)
+    return next(iter(counts), task.pairs_per_example)

@@ -59,7 +59,7 @@ class FourWay:
             Pair(true.image, table[hard].pairs[0].text),
         )
         ids: list[TokenIds] = [table.token_ids(text) for text in (place, wrong, place, hard)]
-        return Example(example.id, pairs, PositivePair(0), example.kind), ids
+        return Example(example.id, pairs, PositivePair(0), example.question_type), ids
 
     def swapped(self, places: NDArray[np.int64], draws: NDArray[np.float64]) -> NDArray[np.int64]:
         """(n,) places of captions of other pictures than those of the captions at ``places``, each as likely as the

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from twelvefold.schema import Example, Split, TaskSpec, TwelvefoldError, closest
+from twelvefold.schema import Example, Split, TaskSpec, TwelvefoldError, did_you_mean
 
 if TYPE_CHECKING:
     from twelvefold.datasets.reading.records import BadRecords
@@ -69,7 +69,7 @@ def load(name: str) -> Dataset:
     if "." not in name:
         raise TwelvefoldError(
             f"no dataset {name!r}; there are {', '.join(NAMES)}, to pretrain on {', '.join(CAPTION_SETS)}, or your own "
-            f"as a dotted path such as 'my.pets'{closest(name, (*NAMES, *CAPTION_SETS))}"
+            f"as a dotted path such as 'my.pets'{did_you_mean(name, (*NAMES, *CAPTION_SETS))}"
         )
     return _own(name)
 
@@ -86,7 +86,7 @@ def check_options(dataset: Dataset, options: Mapping[str, Any]) -> None:
         if name not in known:
             raise TwelvefoldError(
                 f"{dataset.TASK.name}: its reader has no option {name!r}; it has {', '.join(known) or 'none'}"
-                f"{closest(name, known)}"
+                f"{did_you_mean(name, known)}"
             )
         default = known[name]
         fits = type(value) is type(default) or (type(default) is float and type(value) is int)

@@ -26,7 +26,7 @@ import msgspec
 
 from twelvefold.datasets.reading import answers, vilbert_mt_files
 from twelvefold.datasets.reading.records import BadRecords, Row, Source, checked, present, split_tail
-from twelvefold.schema import ONLY_ENTAILED, Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
+from twelvefold.schema import CONSISTENCY_ONLY, Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
 
 TASK = TaskSpec(
     name="gqa",
@@ -169,10 +169,18 @@ def _row(source: Source, id_: str, raw: msgspec.Raw, withheld: bool, *, only_ent
     label = SoftAnswers({question.answer: 1.0}) if question.answer and not withheld else None
     key = _key(str(question.imageId))
     if only_entailed:
-        return source, record, Example(id_, (Pair(key, question.question.strip()),), label, kind=ONLY_ENTAILED)
+        return (
+            source,
+            record,
+            Example(id_, (Pair(key, question.question.strip()),), label, question_type=CONSISTENCY_ONLY),
+        )
     kind = question.types.structural if question.types else ""
     linked = tuple(dict.fromkeys(other for other in question.entailed if other != id_))
-    return source, record, Example(id_, (Pair(key, question.question.strip()),), label, kind=kind, linked=linked)
+    return (
+        source,
+        record,
+        Example(id_, (Pair(key, question.question.strip()),), label, question_type=kind, linked=linked),
+    )
 
 
 def _only_entailed(path: Path) -> bool:

@@ -116,7 +116,7 @@ def _example(game: Game) -> tuple[Example | None, str]:
     if why:
         return None, why
     pair = Pair(ImageKey("coco", str(image)), text, candidates)
-    return Example(str(id_), (pair,), Candidate(ids.index(game.object_id)), kind=game.status), ""
+    return Example(str(id_), (pair,), Candidate(ids.index(game.object_id)), question_type=game.status), ""
 
 
 def _by_id(objects: list[Thing] | dict[str, Thing]) -> dict[int, XYWH]:

@@ -31,7 +31,7 @@ TASK = TaskSpec(
     max_tokens=40,
     batch_size=64,
     lr=2e-5,
-    pairs=2,
+    pairs_per_example=2,
     classes=("False", "True"),
 )
 

@@ -115,7 +115,7 @@ def _rows(refs: Source, instances: Source, split: Split) -> Iterator[Row]:
         for j, sentence in enumerate(ref.sentences):
             pair = Pair(ImageKey("coco", str(ref.image_id)), sentence.raw.strip())
             id_, kind = f"{ref.ref_id}-{sentence.sent_id}", ref.split if ref.split != split else ""
-            yield refs, f"{record}.sentences[{j}]", Example(id_, (pair,), TargetBox(box), kind=kind)
+            yield refs, f"{record}.sentences[{j}]", Example(id_, (pair,), TargetBox(box), question_type=kind)
 
 
 def _box(ref: Ref, known: Instances) -> tuple[Box | None, str]:

@@ -80,7 +80,7 @@ def _rows(source: Source, listed: list[str], split: Split, tail: int) -> Iterato
         first = question.question.split(maxsplit=1)[:1]
         kind = first[0].lower() if first and first[0].lower() in KINDS else "other"
         pair = Pair(ImageKey("vg", str(question.image_id)), question.question.strip())
-        yield source, record, Example(str(question.qa_id), (pair,), label or _label(question), kind=kind)
+        yield source, record, Example(str(question.qa_id), (pair,), label or _label(question), question_type=kind)
 
 
 def _label(question: Question) -> SoftAnswers:

@@ -159,7 +159,11 @@ def _answered(source: Source, questions: list[tuple[str, Question]], annotated: 
             given = [answer.answer for answer in annotation.answers]
             label = answers.soft_scores(given if raw else answers.compared(given))
             pair = _pair(question)
-            yield source, record, Example(str(question.question_id), (pair,), label, kind=annotation.answer_type)
+            yield (
+                source,
+                record,
+                Example(str(question.question_id), (pair,), label, question_type=annotation.answer_type),
+            )
 
 
 def _targeted(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from twelvefold.detectors.world_detector.images import to_rgb
 from twelvefold.images import RGB
-from twelvefold.schema import Regions, TwelvefoldError, closest
+from twelvefold.schema import Regions, TwelvefoldError, did_you_mean
 
 
 class RegionDetector(Protocol):
@@ -92,7 +92,7 @@ def differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], optio
     """What keeps a file's tensors from being a network's: missing, unknown and mis-shaped ones, the first few by name.
     ``optional``: may be missing."""
     missing = [name for name in wanted if name not in found and name not in optional]
-    unknown = [f"{name}{closest(name, missing)}" for name in found if name not in wanted]
+    unknown = [f"{name}{did_you_mean(name, missing)}" for name in found if name not in wanted]
     shapes = [
         f"{name} {tuple(found[name].shape)} instead of {tuple(wanted[name].shape)}"
         for name in wanted

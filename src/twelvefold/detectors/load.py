@@ -13,7 +13,7 @@ from twelvefold.detectors.interface import CPU, RegionDetector
 from twelvefold.detectors.torchvision_coco import EPSILON, CocoDetector
 from twelvefold.detectors.world_detector.detector import MAX_REGIONS, Arithmetic, Detector
 from twelvefold.detectors.x152.detector import REGIONS, X152, Fc6
-from twelvefold.schema import TwelvefoldError, closest
+from twelvefold.schema import TwelvefoldError, did_you_mean
 
 OWN = "world"
 """The package's detector, the only one that comes with weights."""
@@ -42,7 +42,7 @@ def load_detector(
     is made that the detector doesn't have.
     """
     if name not in NAMES:
-        raise TwelvefoldError(f"no detector {name!r}{closest(name, NAMES)}; there are {', '.join(NAMES)}")
+        raise TwelvefoldError(f"no detector {name!r}{did_you_mean(name, NAMES)}; there are {', '.join(NAMES)}")
     chosen = {"min_regions": min_regions, "confidence": confidence, "fc6": fc6}
     foreign = [choice for choice, value in chosen.items() if value is not None]
     if foreign and name != PAPER:

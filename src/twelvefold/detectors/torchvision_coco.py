@@ -21,7 +21,7 @@ from twelvefold import boxes as geometry
 from twelvefold.detectors.interface import CPU, Looked, differences, one_by_one
 from twelvefold.images import RGB
 from twelvefold.model import tensor_files
-from twelvefold.schema import Regions, TwelvefoldError, closest
+from twelvefold.schema import Regions, TwelvefoldError, did_you_mean
 from twelvefold.store.atomic_files import digest_file, digest_value
 
 EPSILON = {
@@ -60,7 +60,7 @@ class CocoDetector:
         Raises: TwelvefoldError where there is no such detector, or the file's tensors are not exactly its own.
         """
         if name not in EPSILON:
-            raise TwelvefoldError(f"no detector {name!r}{closest(name, EPSILON)}; there are {', '.join(EPSILON)}")
+            raise TwelvefoldError(f"no detector {name!r}{did_you_mean(name, EPSILON)}; there are {', '.join(EPSILON)}")
         model = model_of(name, tensor_files.read(Path(path)).tensors, str(path))
         return cls(name, model, max_regions=max_regions, digest=digest_file(Path(path)), device=device)
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from twelvefold.schema import TwelvefoldError, closest
+from twelvefold.schema import TwelvefoldError, did_you_mean
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,7 +64,7 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 one = hand[name]
                 raise TwelvefoldError(f"{name} must be got by hand: {one.how}; then put it at {one.to}")
             if name not in known:
-                near = closest(name, [*known, *hand])
+                near = did_you_mean(name, [*known, *hand])
                 raise TwelvefoldError(f"nothing called {name!r} to fetch{near}; `twelvefold fetch --list` has all")
         wanted = set(names)
         return [item for item in self.item if item.name in wanted or wanted & set(item.groups)]

@@ -24,7 +24,7 @@ from twelvefold.duplicates.hashes import Fingerprint, fingerprints, hashed_by
 from twelvefold.duplicates.image_groups import Identity
 from twelvefold.duplicates.near_duplicates import DIFFERENCE, Looked, compared_by, lookalikes
 from twelvefold.progress import track
-from twelvefold.schema import Evidence, ImageKey, Join, TwelvefoldError
+from twelvefold.schema import Evidence, ImageKey, SameImageLink, TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.store.region_store import RegionStore
 
@@ -44,7 +44,7 @@ class Gathered:
     """``joins`` in order of evidence; ``unreadable``: pictures that could not be compared, with the reason;
     ``hidden``: what could not be known, and what that hides, in sentences."""
 
-    joins: list[Join]
+    joins: list[SameImageLink]
     unreadable: dict[ImageKey, str] = field(default_factory=dict)
     hidden: list[str] = field(default_factory=list)
 
@@ -115,16 +115,16 @@ def _compare(
         found.hidden.extend(looked.hidden)
 
 
-def equal_pixels(prints: Mapping[ImageKey, Fingerprint], known: Identity) -> Iterator[Join]:
+def equal_pixels(prints: Mapping[ImageKey, Fingerprint], known: Identity) -> Iterator[SameImageLink]:
     """Joins between pictures of equal decoded pixels that ``known`` doesn't join already."""
     readable = sorted(key for key, seen in prints.items() if not seen.problem)
     for keys in _groups(readable, {key: prints[key].pixels for key in readable}):
         for key in keys[1:]:
             if not known.same(keys[0], key):
-                yield Join(keys[0], key, "pixels", "the decoded pixels are equal")
+                yield SameImageLink(keys[0], key, "pixels", "the decoded pixels are equal")
 
 
-def equal_files(images: Mapping[ImageKey, Path]) -> Iterator[Join]:
+def equal_files(images: Mapping[ImageKey, Path]) -> Iterator[SameImageLink]:
     """Joins between keys whose picture files hold the same bytes, empty files apart.
 
     Only files of a size that occurs twice are read, so a folder without repeats costs one look at its sizes.
@@ -137,10 +137,10 @@ def equal_files(images: Mapping[ImageKey, Path]) -> Iterator[Join]:
     digests = {key: atomic_files.digest_file(images[key]) for key in track(suspects, what="pictures of equal size")}
     for keys in _groups(digests, digests):
         for key in keys[1:]:
-            yield Join(keys[0], key, "bytes", "the files are equal")
+            yield SameImageLink(keys[0], key, "bytes", "the files are equal")
 
 
-def noted_equal_files(images: Mapping[ImageKey, Path], note: Path) -> list[Join]:
+def noted_equal_files(images: Mapping[ImageKey, Path], note: Path) -> list[SameImageLink]:
     """:func:`equal_files`, written down in ``note`` and taken from there while no file's size or time changes."""
     seen = [(str(key), info.st_size, info.st_mtime_ns) for key, path in images.items() for info in (path.stat(),)]
     return _noted(note, atomic_files.digest_value(seen), lambda: Looked(list(equal_files(images)), [])).joins

@@ -12,7 +12,7 @@ import numpy as np
 
 from twelvefold.data.negatives import nearest
 from twelvefold.duplicates.image_groups import Identity
-from twelvefold.schema import Join
+from twelvefold.schema import SameImageLink
 from twelvefold.store.region_store import RegionStore
 
 CLOSENESS = 0.998
@@ -22,7 +22,7 @@ NEIGHBOURS = 20
 """Pictures that each is compared with: its nearest."""
 
 
-def close_features(store: RegionStore, known: Identity, closeness: float = CLOSENESS) -> Iterator[Join]:
+def close_features(store: RegionStore, known: Identity, closeness: float = CLOSENESS) -> Iterator[SameImageLink]:
     """Joins between pictures of the store whose mean features have a cosine of at least ``closeness``, and that
     ``known`` doesn't join already. Pictures without regions are passed over."""
     present = sorted(store.keys())
@@ -36,4 +36,4 @@ def close_features(store: RegionStore, known: Identity, closeness: float = CLOSE
         one, other = sorted((present[row], present[others[row, place]]))
         mutual = row in others[others[row, place]]
         if (present[row] == one or not mutual) and not known.same(one, other):
-            yield Join(one, other, "features", f"their features have a cosine of {cosines[row, place]:.4f}")
+            yield SameImageLink(one, other, "features", f"their features have a cosine of {cosines[row, place]:.4f}")

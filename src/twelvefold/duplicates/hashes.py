@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from twelvefold.images import RGB, PictureError, open_picture
+from twelvefold.images import RGB, ImageError, open_image
 from twelvefold.schema import ImageKey
 from twelvefold.store import atomic_files
 from twelvefold.store.resumable import Notes, in_blocks
@@ -98,8 +98,8 @@ def _block(work: Sequence[tuple[Fingerprint, Path]]) -> list[Fingerprint]:
 
 def _seen(blank: Fingerprint, path: Path) -> Fingerprint:
     try:
-        picture = open_picture(path)
-    except PictureError as error:
+        picture = open_image(path)
+    except ImageError as error:
         return msgspec.structs.replace(blank, problem=str(error).removeprefix(f"{path}: "))
     return fingerprint(picture, blank.key, blank.size, blank.changed_ns)
 

@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Iterable
 
-from twelvefold.schema import ImageKey, Join
+from twelvefold.schema import ImageKey, SameImageLink
 
 
 class Identity:
     """The photographs behind keys, from joins in any order. A key in no join is a photograph of its own."""
 
-    def __init__(self, joins: Iterable[Join] = ()) -> None:
+    def __init__(self, joins: Iterable[SameImageLink] = ()) -> None:
         self._parent: dict[ImageKey, ImageKey] = {}
-        self._joins: defaultdict[ImageKey, list[Join]] = defaultdict(list)
+        self._joins: defaultdict[ImageKey, list[SameImageLink]] = defaultdict(list)
         for join in joins:
-            self._joins[join.one].append(join)
-            self._joins[join.other].append(join)
-            first, second = sorted((self.photograph(join.one), self.photograph(join.other)))
+            self._joins[join.first].append(join)
+            self._joins[join.second].append(join)
+            first, second = sorted((self.photograph(join.first), self.photograph(join.second)))
             self._parent[second] = first  # the least key leads, so the order of joins can't matter
 
     def joined(self) -> Iterable[ImageKey]:
@@ -41,28 +41,28 @@ class Identity:
         """Whether two keys name one photograph."""
         return self.photograph(one) == self.photograph(other)
 
-    def why(self, one: ImageKey, other: ImageKey) -> list[Join]:
+    def why(self, one: ImageKey, other: ImageKey) -> list[SameImageLink]:
         """The shortest chain of joins that leads from one key to the other, each turned to go that way.
 
         Empty where the two are one key, or not one photograph (ask :meth:`same`).
         """
         if one == other or not self.same(one, other):
             return []
-        came: dict[ImageKey, Join] = {}
+        came: dict[ImageKey, SameImageLink] = {}
         waiting = deque([one])
         while other not in came:
             here = waiting.popleft()
             # Sorted once turned: neither the order of joins nor which key a join names first can matter.
             for step in sorted(_from(here, join) for join in self._joins[here]):
-                if step.other != one and step.other not in came:
-                    came[step.other] = step
-                    waiting.append(step.other)
+                if step.second != one and step.second not in came:
+                    came[step.second] = step
+                    waiting.append(step.second)
         chain = [came[other]]
-        while chain[-1].one != one:
-            chain.append(came[chain[-1].one])
+        while chain[-1].first != one:
+            chain.append(came[chain[-1].first])
         return chain[::-1]
 
 
-def _from(here: ImageKey, join: Join) -> Join:
+def _from(here: ImageKey, join: SameImageLink) -> SameImageLink:
     """A join turned so that it leads away from one of its keys."""
-    return Join(here, join.one if join.other == here else join.other, join.evidence, join.why)
+    return SameImageLink(here, join.first if join.second == here else join.second, join.evidence, join.reason)

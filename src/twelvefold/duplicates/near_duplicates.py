@@ -20,8 +20,8 @@ from twelvefold.duplicates.align_and_compare import SHAPES, compare, small
 from twelvefold.duplicates.hamming_search import close_pairs
 from twelvefold.duplicates.hashes import Fingerprint
 from twelvefold.duplicates.image_groups import Identity
-from twelvefold.images import open_picture
-from twelvefold.schema import ImageKey, Join
+from twelvefold.images import open_image
+from twelvefold.schema import ImageKey, SameImageLink
 from twelvefold.store.resumable import Notes, in_blocks
 
 RADIUS = 10
@@ -64,7 +64,7 @@ class Candidate(NamedTuple):
 class Looked(NamedTuple):
     """``joins``: those found. ``hidden``: what could not be compared, in sentences."""
 
-    joins: list[Join]
+    joins: list[SameImageLink]
     hidden: list[str]
 
 
@@ -85,7 +85,7 @@ def lookalikes(
     candidates, crowded = close(readable, known)
     found = compared(candidates, {str(key): path for key, path in pictures.items()}, notes, processes=processes)
     joins = [
-        Join(ImageKey.parse(pair.one.key), ImageKey.parse(pair.other.key), "looks", why(pair, seen))
+        SameImageLink(ImageKey.parse(pair.one.key), ImageKey.parse(pair.other.key), "looks", why(pair, seen))
         for pair, seen in zip(candidates, found, strict=True)
         if alike(seen, difference)
     ]
@@ -172,4 +172,4 @@ def _block(work: Sequence[tuple[tuple[str, str], Path, Path]]) -> list[Compared]
 
 @lru_cache(maxsize=64)
 def _small(path: Path) -> Image.Image:
-    return small(open_picture(path))
+    return small(open_image(path))

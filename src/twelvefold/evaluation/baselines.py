@@ -76,7 +76,7 @@ class BlindNetwork(nn.Module):
 
     def __init__(self, task: TaskSpec, head: HeadSpec, feature_size: int, sight: Sight) -> None:
         super().__init__()
-        self.family, self.sight, self.pairs = task.family, sight, head.pairs
+        self.family, self.sight, self.pairs = task.family, sight, head.pairs_per_example
         if sight == "text":
             self.words = nn.EmbeddingBag(BUCKETS, WIDTH, mode="mean", padding_idx=0)
             self.slots = nn.Embedding(SLOTS, WIDTH)
@@ -84,7 +84,9 @@ class BlindNetwork(nn.Module):
             self.regions = nn.Sequential(nn.Linear(feature_size + 5, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH))
         width = WIDTH if sight == "text" or task.family == "grounding" else 2 * WIDTH
         outputs = max(1, len(head.outputs))
-        self.out = nn.Sequential(nn.Linear(width * head.pairs, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, outputs))
+        self.out = nn.Sequential(
+            nn.Linear(width * head.pairs_per_example, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, outputs)
+        )
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits of the family's shape, as the full model gives them."""
@@ -94,7 +96,7 @@ class BlindNetwork(nn.Module):
             return scores.squeeze(-1)
         seen = self._said(batch) if self.sight == "text" else self._looked(batch)
         logits: Tensor = self.out(seen.view(-1, self.pairs * seen.shape[-1]))
-        return logits.view(-1, batch.pairs) if self.family == "retrieval" else logits
+        return logits.view(-1, batch.pairs_per_example) if self.family == "retrieval" else logits
 
     def alignments(self, captions: Batch, images: Batch) -> Tensor:
         """Every caption against every picture: the same for all pictures (text) or for all captions (image)."""

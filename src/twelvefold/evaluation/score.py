@@ -25,7 +25,7 @@ from twelvefold.evaluation.predictions import Line
 from twelvefold.evaluation.reliability import reliability
 from twelvefold.evaluation.scores import KindScore, Reliability, TaskScore
 from twelvefold.families import answers, retrieval, verification
-from twelvefold.schema import ONLY_ENTAILED, Example, Prediction, TargetBox, TaskSpec
+from twelvefold.schema import CONSISTENCY_ONLY, Example, Prediction, TargetBox, TaskSpec
 
 CAPTIONS_AT_ONCE = 4
 """Captions scored together against the whole pool; four keep 200 pictures at about a thousand rows."""
@@ -92,7 +92,7 @@ class Outcome:
         )
 
     def _counted(self) -> list[int]:
-        return [i for i, line in enumerate(self.lines) if line.score is not None and self.kinds[i] != ONLY_ENTAILED]
+        return [i for i, line in enumerate(self.lines) if line.score is not None and self.kinds[i] != CONSISTENCY_ONLY]
 
 
 @torch.inference_mode()
@@ -130,7 +130,7 @@ def score_task(
 def scored_places(data: TaskBatches, max_examples: int) -> list[int]:
     """The places of the examples that count for the score, at most so many, spread evenly; 0: all of them."""
     count = len(data.table)
-    while count and data.table[count - 1].kind == ONLY_ENTAILED:  # they come last
+    while count and data.table[count - 1].question_type == CONSISTENCY_ONLY:  # they come last
         count -= 1
     places: list[int] = spread(count, max_examples).tolist()
     return places
@@ -175,7 +175,7 @@ def _note(
 ) -> None:
     for example, prediction, score, rank in zip(block, predictions, scores, ranks or [None] * len(block), strict=True):
         outcome.lines.append(Line.of(prediction, score, rank))
-        outcome.kinds.append(example.kind)
+        outcome.kinds.append(example.question_type)
         outcome.pictures.append(str(example.pairs[0].image))
 
 

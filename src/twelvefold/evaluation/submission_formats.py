@@ -22,7 +22,7 @@ from twelvefold.datasets.nlvr2 import TASK as NLVR2
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.datasets.snli_ve import TASK as SNLI_VE
 from twelvefold.evaluation.predictions import Line
-from twelvefold.schema import Box, Example, Split, TwelvefoldError, closest
+from twelvefold.schema import Box, Example, Split, TwelvefoldError, did_you_mean
 
 FormName = Literal["publishers", "original"]
 BoxForm = Literal["xywh", "xyxy"]
@@ -70,7 +70,7 @@ def part(task: str, name: str) -> tuple[Split, dict[str, str]]:
     """
     parts: dict[str, tuple[Split, dict[str, str]]] = {"test": ("test", {}), "val": ("val", {}), **PARTS.get(task, {})}
     if name not in parts:
-        raise TwelvefoldError(f"{task} has no part {name!r}; it has {', '.join(parts)}{closest(name, parts)}")
+        raise TwelvefoldError(f"{task} has no part {name!r}; it has {', '.join(parts)}{did_you_mean(name, parts)}")
     return parts[name]
 
 
@@ -89,7 +89,7 @@ def form_of(task: str, form: FormName, asked: Asked, box_form: BoxForm = "xywh")
         names = ORIGINAL if form == "original" else NAMES
         raise TwelvefoldError(
             f"task {task!r} has no {form} form of a submission{more}; these have one: {', '.join(names)}"
-            f"{closest(task, names)}"
+            f"{did_you_mean(task, names)}"
         )
     return made
 

@@ -20,7 +20,7 @@ from twelvefold.evaluation import predictions
 from twelvefold.evaluation.predictions import Line
 from twelvefold.evaluation.submission_formats import Asked, BoxForm, FormName, Row, encode, form_of, part
 from twelvefold.progress import track
-from twelvefold.schema import Example, Split, TwelvefoldError, closest
+from twelvefold.schema import Example, Split, TwelvefoldError, did_you_mean
 from twelvefold.store import atomic_files
 
 SHOWN = 5
@@ -83,7 +83,7 @@ def _module(recipe: Recipe, task: str) -> str:
     """The dataset (a name, or a dotted path) whose task is called so."""
     modules = {datasets.load(name).TASK.name: name for name in recipe.tasks}
     if task not in modules:
-        raise TwelvefoldError(f"the run has no task {task!r}; it has {', '.join(modules)}{closest(task, modules)}")
+        raise TwelvefoldError(f"the run has no task {task!r}; it has {', '.join(modules)}{did_you_mean(task, modules)}")
     return modules[task]
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from twelvefold.batch import Batch
 from twelvefold.export import hub
 from twelvefold.model import Model
-from twelvefold.schema import FamilyName, TaskSpec, TwelvefoldError, closest
+from twelvefold.schema import FamilyName, TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.store import atomic_files
 
 OPSET = 20
@@ -72,7 +72,7 @@ class _Task(nn.Module):
     ) -> Tensor:
         batch = Batch(
             task=self.task,
-            pairs=1,
+            pairs_per_example=1,
             example_ids=[],
             token_ids=token_ids,
             token_mask=token_mask,
@@ -118,7 +118,8 @@ def _spec(model: Model, task: str) -> TaskSpec:
     one_picture = [name for name, spec in model.tasks.items() if _reads_one_picture(model, spec)]
     if task not in model.tasks:
         raise TwelvefoldError(
-            f"the model has no task {task!r}{closest(task, one_picture)}; it has {', '.join(one_picture) or 'none'}"
+            f"the model has no task {task!r}{did_you_mean(task, one_picture)}; "
+            f"it has {', '.join(one_picture) or 'none'}"
         )
     if task not in one_picture:
         raise TwelvefoldError(f"task {task} reads two pictures; an ONNX file is for one: {', '.join(one_picture)}")
@@ -127,7 +128,7 @@ def _spec(model: Model, task: str) -> TaskSpec:
 
 def _reads_one_picture(model: Model, spec: TaskSpec) -> bool:
     """Retrieval learns from several pairs, but scores each alone."""
-    return spec.family == "retrieval" or model.head_specs[spec.head].pairs == 1
+    return spec.family == "retrieval" or model.head_specs[spec.head].pairs_per_example == 1
 
 
 def _exported(model: Model, spec: TaskSpec) -> Any:

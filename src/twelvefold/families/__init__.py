@@ -13,7 +13,7 @@ from torch import Tensor
 
 from twelvefold.batch import Batch
 from twelvefold.families import answers, grounding, retrieval, verification
-from twelvefold.schema import Example, HeadSpec, Prediction, TwelvefoldError, closest
+from twelvefold.schema import Example, HeadSpec, Prediction, TwelvefoldError, did_you_mean
 
 
 class Family(Protocol):
@@ -56,5 +56,5 @@ def of(name: str) -> Family:
     try:
         return FAMILIES[name]
     except KeyError:
-        known = f"there are {', '.join(FAMILIES)}{closest(name, FAMILIES)}"
+        known = f"there are {', '.join(FAMILIES)}{did_you_mean(name, FAMILIES)}"
         raise TwelvefoldError(f"no task family {name!r}; {known}") from None

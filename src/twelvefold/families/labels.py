@@ -27,7 +27,7 @@ def labels(examples: Sequence[Example], kind: type[L] | tuple[type[L], ...], hea
         if not isinstance(example.label, kind):
             got = "a withheld label among given ones" if example.label is None else type(example.label).__name__
             raise TwelvefoldError(
-                f"example {example.id!r}: head {head.name!r} ({head.kind}) learns from {names}, got {got}"
+                f"example {example.id!r}: head {head.name!r} ({head.family}) learns from {names}, got {got}"
             )
         found.append(example.label)
     return found

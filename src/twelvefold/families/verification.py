@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from twelvefold.batch import Batch
 from twelvefold.families.labels import known, labels
 from twelvefold.families.probabilities import likeliest
-from twelvefold.schema import ClassName, Example, HeadSpec, Prediction, Ranked, TwelvefoldError, closest
+from twelvefold.schema import ClassName, Example, HeadSpec, Prediction, Ranked, TwelvefoldError, did_you_mean
 
 NONE = -1
 """The target where the annotators found no gold label."""
@@ -35,7 +35,7 @@ def target(
         if label.name and label.name not in head.outputs:
             raise TwelvefoldError(
                 f"example {example.id!r}: class {label.name!r} is not one of head {head.name!r}: "
-                f"{', '.join(head.outputs)}{closest(label.name, head.outputs)}"
+                f"{', '.join(head.outputs)}{did_you_mean(label.name, head.outputs)}"
             )
     return np.array([head.outputs.index(x.name) if x.name else NONE for x in given], dtype=np.int64)
 

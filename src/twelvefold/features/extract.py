@@ -32,7 +32,7 @@ from twelvefold.detectors.world_detector.detector import MAX_REGIONS, Arithmetic
 from twelvefold.detectors.x152.detector import REGIONS, Fc6
 from twelvefold.device import device_for
 from twelvefold.features.image_list import Shot, Tasks, all_boxes, parts, plan
-from twelvefold.images import BROKEN, RGB, PictureError, open_picture
+from twelvefold.images import PILLOW_ERRORS, RGB, ImageError, open_image
 from twelvefold.progress import Counter, counting
 from twelvefold.schema import Regions, TwelvefoldError
 from twelvefold.store.atomic_files import digest_value, lock_folder, read_json, remove_leftovers, write_json
@@ -295,8 +295,8 @@ def extract_block(setting: Setting, detector: RegionDetector, number: int, shots
         readable: list[tuple[int, RGB]] = []
         for i in batch:
             try:
-                readable.append((i, open_picture(shots[i].path)))
-            except PictureError as error:
+                readable.append((i, open_image(shots[i].path)))
+            except ImageError as error:
                 reason = str(error).replace(f"{setting.root}{os.sep}", "")
                 unreadable.update({str(key): reason for key in shots[i].keys})
         if readable:
@@ -332,7 +332,7 @@ def _size_on_disk(path: Path, detector: RegionDetector) -> tuple[int, int]:
     try:
         with Image.open(path) as picture:
             return detector.working_size(*picture.size)
-    except (*BROKEN, Image.DecompressionBombError):
+    except (*PILLOW_ERRORS, Image.DecompressionBombError):
         return (0, 0)
 
 

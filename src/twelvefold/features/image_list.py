@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from twelvefold.datasets import NAMES
 from twelvefold.datasets.reading.image_files import given_boxes, image_files
 from twelvefold.datasets.reading.records import BadRecords
-from twelvefold.schema import ImageKey, Regions, TwelvefoldError, closest
+from twelvefold.schema import ImageKey, Regions, TwelvefoldError, did_you_mean
 from twelvefold.store.atomic_files import digest_file
 
 PHOTOGRAPHS = frozenset((".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"))
@@ -123,7 +123,7 @@ def boxes_of_file(path: Path, files: Files, root: Path) -> dict[ImageKey, Boxes]
     found: dict[ImageKey, Boxes] = {}
     for name, boxes in content.items():
         if name not in names:
-            raise TwelvefoldError(f"{path}: no picture {name!r} in {root}{closest(name, names)}")
+            raise TwelvefoldError(f"{path}: no picture {name!r} in {root}{did_you_mean(name, names)}")
         if names[name] in found:
             raise TwelvefoldError(f"{path}: the picture of {name!r} has boxes under another name too")
         found[names[name]] = _corners(boxes, f"{path}: {name}")

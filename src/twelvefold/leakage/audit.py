@@ -27,7 +27,7 @@ from twelvefold.leakage import custom_sets as own_sets
 from twelvefold.leakage.overlap import LEARNT, Collection, Overlap, Part
 from twelvefold.leakage.report import Report, as_csv, compose
 from twelvefold.progress import track
-from twelvefold.schema import Evidence, Example, ImageKey, Join, Split, TwelvefoldError, closest
+from twelvefold.schema import Evidence, Example, ImageKey, SameImageLink, Split, TwelvefoldError, did_you_mean
 from twelvefold.splits.policy import POLICIES
 from twelvefold.store import atomic_files, relaxed_gc, worker_pool
 from twelvefold.store.prepared import Prepared
@@ -82,13 +82,13 @@ class Why:
     one: ImageKey
     other: ImageKey
     same: bool
-    steps: list[Join]
+    steps: list[SameImageLink]
     held: dict[str, list[str]]
 
     def __str__(self) -> str:
         keys = {key: ", ".join(held) or "no set" for key, held in self.held.items()}
         verdict = "name one photograph" if self.same else "are not known to be one photograph"
-        steps = [f"  {step.one} = {step.other}: {step.why} ({step.evidence})" for step in self.steps]
+        steps = [f"  {step.first} = {step.second}: {step.reason} ({step.evidence})" for step in self.steps]
         return "\n".join([f"{self.one} and {self.other} {verdict}", *steps, *(f"{k}: {v}" for k, v in keys.items())])
 
 
@@ -116,13 +116,15 @@ def why(material: Material, one: ImageKey, other: ImageKey) -> Why:
         TwelvefoldError: no set holds a key, and no join names it.
     """
     identity = Identity(material.found.joins)
-    named = {key for join in material.found.joins for key in (join.one, join.other)}
+    named = {key for join in material.found.joins for key in (join.first, join.second)}
     steps = identity.why(one, other)
-    held = {str(key): _holders(material.collections, key) for key in (one, *(step.other for step in steps), other)}
+    held = {str(key): _holders(material.collections, key) for key in (one, *(step.second for step in steps), other)}
     for key in (one, other):
         if not held[str(key)] and key not in named:
             known = {str(k) for each in material.collections for part in each.parts.values() for k in part.images}
-            raise TwelvefoldError(f"no set holds {key}, and nothing names it{closest(str(key), sorted(known)[:5000])}")
+            raise TwelvefoldError(
+                f"no set holds {key}, and nothing names it{did_you_mean(str(key), sorted(known)[:5000])}"
+            )
     return Why(one, other, identity.same(one, other), steps, held)
 
 

@@ -36,7 +36,7 @@ import msgspec
 from twelvefold.datasets.reading.image_files import FOLDERS
 from twelvefold.leakage import read_lists
 from twelvefold.leakage.overlap import Collection, Kind, Part
-from twelvefold.schema import ImageKey, Join, Split, TwelvefoldError, closest
+from twelvefold.schema import ImageKey, SameImageLink, Split, TwelvefoldError, did_you_mean
 from twelvefold.store import atomic_files
 
 FILE = "file"
@@ -79,12 +79,12 @@ class IdMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     columns: tuple[str, str]
     sources: tuple[str, str]
 
-    def joins(self) -> Iterator[Join]:
+    def joins(self) -> Iterator[SameImageLink]:
         path = Path(self.file)
         why = f"{' and '.join(self.columns)} in {path.name}"
         for ids in read_lists.pairs(path, self.columns):
             one, other = (key_of(id_, source, path) for id_, source in zip(ids, self.sources, strict=True))
-            yield Join(one, other, "ids", why)
+            yield SameImageLink(one, other, "ids", why)
 
 
 class AskedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,7 +154,7 @@ def from_flags(flags: Iterable[str], kind: Kind) -> list[Asked]:
         name, source, split, path = match.groups()
         split = split or "train"
         if split not in _SPLITS:
-            raise TwelvefoldError(f"{flag!r}: expected a split of {', '.join(_SPLITS)}{closest(split, _SPLITS)}")
+            raise TwelvefoldError(f"{flag!r}: expected a split of {', '.join(_SPLITS)}{did_you_mean(split, _SPLITS)}")
         one = found.setdefault(name, {"name": name, "kind": kind, "source": source or ""})
         if source and one["source"] != source:
             raise TwelvefoldError(
@@ -272,5 +272,5 @@ def _known(path: Path, item: Mapping[str, Any], fields: Sequence[str], what: str
     for name in item:
         if name not in fields:
             raise TwelvefoldError(
-                f"{path}: {what}no field {name!r}; there are {', '.join(fields)}{closest(name, fields)}"
+                f"{path}: {what}no field {name!r}; there are {', '.join(fields)}{did_you_mean(name, fields)}"
             )

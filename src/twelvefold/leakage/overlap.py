@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from twelvefold.duplicates.image_groups import Identity
 from twelvefold.leakage.text_overlap import TextCell, Texts, normalise, text_reuse
-from twelvefold.schema import Evidence, ImageKey, Join, Split
+from twelvefold.schema import Evidence, ImageKey, SameImageLink, Split
 
 Kind = Literal["task", "own", "pretraining", "detector"]
 """One of the twelve or another with a reader, a dataset without one, and what networks had seen before."""
@@ -88,7 +88,7 @@ class Overlap:
     """Who learns from whose pictures. Rows and columns are in the order of the collections; a collection is a row
     where it has the split, and a column where it has something to learn from, its own included."""
 
-    def __init__(self, collections: Sequence[Collection], joins: Iterable[Join]) -> None:
+    def __init__(self, collections: Sequence[Collection], joins: Iterable[SameImageLink]) -> None:
         """``collections``: of different names. ``joins``: what ``splits.evidence.gather`` found."""
         self._collections = {each.name: each for each in collections}
         number: dict[ImageKey, int] = {}
@@ -184,7 +184,7 @@ class Overlap:
         return cells
 
 
-def _levels(keys: Sequence[ImageKey], joins: Sequence[Join]) -> dict[Evidence, Numbers]:
+def _levels(keys: Sequence[ImageKey], joins: Sequence[SameImageLink]) -> dict[Evidence, Numbers]:
     """By evidence, the surest first: (keys,) the number of the photograph that each key names, if joins by that
     evidence and by surer ones count and no others. ``ids`` is always there, the rest where it joins anything."""
     found: dict[Evidence, Numbers] = {}

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
-from twelvefold.schema import TwelvefoldError, closest
+from twelvefold.schema import TwelvefoldError, did_you_mean
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """Endings of files that are pictures. Others in a folder are passed over."""
@@ -162,7 +162,7 @@ def _column(path: Path, names: Sequence[str], column: Column) -> str:
     if column:
         if column not in names:
             raise TwelvefoldError(
-                f"{path} has no column {column!r}; it has {', '.join(names)}{closest(str(column), names)}"
+                f"{path} has no column {column!r}; it has {', '.join(names)}{did_you_mean(str(column), names)}"
             )
         return str(column)
     possible = [name for name in names if name in COLUMNS] if len(names) > 1 else list(names)

@@ -15,7 +15,7 @@ from twelvefold.duplicates.image_groups import Identity
 from twelvefold.leakage.overlap import LEARNT, Cell, Collection, Kind, Overlap
 from twelvefold.leakage.text_overlap import TextCell
 from twelvefold.reporting.percent import EVIDENCE, by_evidence, share
-from twelvefold.schema import Evidence, Join, Split
+from twelvefold.schema import Evidence, SameImageLink, Split
 
 EXAMPLES = 3
 """Photographs named with each finding."""
@@ -195,7 +195,7 @@ def _finding(overlap: Overlap, cell: Cell, learnt: Sequence[Split], text: TextCe
     )
 
 
-def _alike(overlap: Overlap, findings: Iterable[Finding], joins: Iterable[Join]) -> list[Alike]:
+def _alike(overlap: Overlap, findings: Iterable[Finding], joins: Iterable[SameImageLink]) -> list[Alike]:
     """Pairs that are joined by what they show, by turns from every finding, so that none fills the page."""
     by_show = {
         (cell.row, cell.column, cell.split)
@@ -213,7 +213,7 @@ def _alike(overlap: Overlap, findings: Iterable[Finding], joins: Iterable[Join])
         for one, pair in (queue[turn] for queue in queues if turn < len(queue)):
             names = frozenset((str(pair.key), str(pair.other)))
             if len(shown) < ALIKE and names not in shown:
-                steps = "; ".join(f"{join.why} ({join.evidence})" for join in identity.why(pair.key, pair.other))
+                steps = "; ".join(f"{join.reason} ({join.evidence})" for join in identity.why(pair.key, pair.other))
                 keys = str(pair.key), str(pair.other)
                 shown[names] = Alike(one.row, one.column, one.split, *keys, pair.evidence, steps)
     return list(shown.values())

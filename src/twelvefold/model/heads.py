@@ -63,13 +63,13 @@ class Score(nn.Module):
 
 def head(config: ModelConfig, spec: HeadSpec) -> Classifier | Linear | Score:
     """A head of the family's shape."""
-    if spec.kind == "grounding":
+    if spec.family == "grounding":
         return Score(config, config.image_width)
-    if spec.kind == "retrieval":
+    if spec.family == "retrieval":
         return Score(config, config.joint_width)
     if spec.form == "linear":
-        return Linear(config, spec.pairs, len(spec.outputs))
-    return Classifier(config, spec.pairs, len(spec.outputs))
+        return Linear(config, spec.pairs_per_example, len(spec.outputs))
+    return Classifier(config, spec.pairs_per_example, len(spec.outputs))
 
 
 def exactly(linear: nn.Linear, x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from twelvefold.model.attention import Look
 from twelvefold.model.heads import Score, head
 from twelvefold.model.pretraining import Pretraining, PretrainingLogits
 from twelvefold.model.trunk import Trunk
-from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError, closest
+from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError, did_you_mean
 
 Precision = Literal["auto", "fp32", "bf16"]
 """Of the linear layers. ``auto``: bfloat16 where the machine multiplies it faster than float32. On a CPU that
@@ -94,7 +94,7 @@ class Model(nn.Module):
             if task.family == "grounding":
                 logits: Tensor = module(self.trunk.regions(batch, row))
             elif task.family == "retrieval":
-                logits = module(self.trunk.fused(batch, row)).view(-1, batch.pairs)
+                logits = module(self.trunk.fused(batch, row)).view(-1, batch.pairs_per_example)
             else:
                 logits = module(self.trunk.fused(batch, row))
         return logits
@@ -142,7 +142,7 @@ class Model(nn.Module):
             output: TrunkOutput = self.trunk(batch, self._row(task), looks)
             states = output.regions if task.family == "grounding" else output.fused
             logits: Tensor = self.heads[_module_name(task.head)](states)
-        return (logits.view(-1, batch.pairs) if task.family == "retrieval" else logits), looks
+        return (logits.view(-1, batch.pairs_per_example) if task.family == "retrieval" else logits), looks
 
     def streams(self, batch: Batch) -> TrunkOutput:
         """Both streams of a batch, whole, with the pooled and fused vectors: what every head reads."""
@@ -262,7 +262,7 @@ class Model(nn.Module):
     def _task(self, name: str) -> TaskSpec:
         if name not in self.tasks:
             raise TwelvefoldError(
-                f"this model knows no task {name!r}; it knows {', '.join(self.tasks)}{closest(name, self.tasks)}"
+                f"this model knows no task {name!r}; it knows {', '.join(self.tasks)}{did_you_mean(name, self.tasks)}"
             )
         return self.tasks[name]
 
@@ -272,13 +272,14 @@ class Model(nn.Module):
             raise TwelvefoldError(
                 f"task {task.name!r} wants head {task.head!r}, but the model's are {', '.join(self.head_specs)}"
             )
-        if spec.kind != task.family:
+        if spec.family != task.family:
             raise TwelvefoldError(
-                f"task {task.name!r} is of family {task.family}, but its head {spec.name!r} of {spec.kind}"
+                f"task {task.name!r} is of family {task.family}, but its head {spec.name!r} of {spec.family}"
             )
-        if spec.kind in ("answers", "verification") and spec.pairs != task.pairs:
+        if spec.family in ("answers", "verification") and spec.pairs_per_example != task.pairs_per_example:
             raise TwelvefoldError(
-                f"task {task.name!r} has {task.pairs} pairs an example, but its head {spec.name!r} reads {spec.pairs}"
+                f"task {task.name!r} has {task.pairs_per_example} pairs per example, but its head "
+                f"{spec.name!r} reads {spec.pairs_per_example}"
             )
 
     def _rows(self) -> tuple[str, ...]:
@@ -309,7 +310,7 @@ class Model(nn.Module):
         starts = {"answers": config.answer_bias, "grounding": config.region_bias}
         for spec in self.head_specs.values():
             bias = self.get_parameter(f"{module_of(spec.name)}.last.bias")
-            nn.init.constant_(bias, starts.get(spec.kind, 0.0))
+            nn.init.constant_(bias, starts.get(spec.family, 0.0))
 
 
 def _is_quick_in_half(device: str) -> bool:

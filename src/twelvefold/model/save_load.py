@@ -17,9 +17,12 @@ from twelvefold.config.model import ModelConfig
 from twelvefold.model import tensor_files
 from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
+from twelvefold.store.older_formats import rename_keys
 
-FORMAT = 1
-"""Of ``model.json``; a file of another number was written by another version."""
+FORMAT = 2
+"""Version of ``model.json``."""
+KEYS_OF_FORMAT_1 = {"kind": "family", "pairs": "pairs_per_example"}
+"""Keys of ``model.json`` that had other names in format 1, which is still read."""
 
 NAMES = "model.json"
 HUB_NAMES = "config.json"
@@ -68,6 +71,8 @@ def describe(folder: Path) -> Description:
         path = folder / HUB_NAMES
     try:
         said = json.loads(path.read_bytes())
+        if isinstance(said, dict) and said.get("format") == 1:
+            said = rename_keys(said, KEYS_OF_FORMAT_1) | {"format": FORMAT}
         if isinstance(said, dict) and said.get("format") != FORMAT:
             raise TwelvefoldError(f"{path}: format {said.get('format')!r}, but this version reads {FORMAT}")
         return msgspec.convert(said, Description)

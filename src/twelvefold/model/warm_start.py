@@ -61,10 +61,11 @@ def heads_from(heads: Iterable[HeadSpec], said: Description) -> list[HeadSpec]:
         if other is None:
             found.append(head)
             continue
-        if (other.kind, other.pairs) != (head.kind, head.pairs):
+        if (other.family, other.pairs_per_example) != (head.family, head.pairs_per_example):
             raise TwelvefoldError(
-                f"head {head.name!r} is of family {head.kind} with {head.pairs} pairs here, but of family {other.kind} "
-                f"with {other.pairs} in the model to start from"
+                f"head {head.name!r} is of family {head.family} with {head.pairs_per_example} pairs here, "
+                f"but of family {other.family} "
+                f"with {other.pairs_per_example} in the model to start from"
             )
         found.append(dataclasses.replace(head, form=other.form))
     return found

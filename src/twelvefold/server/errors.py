@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from twelvefold.images import PictureError, TooManyPixelsError
+from twelvefold.images import ImageError, TooManyPixelsError
 from twelvefold.schema import TwelvefoldError
 
 WORDS = {
@@ -48,7 +48,7 @@ def full(what: str) -> Refusal:
 
 def refusal_of(error: TwelvefoldError) -> Refusal:
     """Bad input, by what is wrong with it: a picture of too many pixels, no picture, or another value."""
-    status = 413 if isinstance(error, TooManyPixelsError) else 415 if isinstance(error, PictureError) else 422
+    status = 413 if isinstance(error, TooManyPixelsError) else 415 if isinstance(error, ImageError) else 422
     return Refusal(status, str(error))
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from twelvefold.images import open_picture, picture_size
+from twelvefold.images import image_size, open_image
 from twelvefold.schema import Box, Regions
 from twelvefold.server.batching import Batcher, Job
 from twelvefold.server.errors import Refusal, full
@@ -116,9 +116,9 @@ class Service:
 
         Raises:
             Refusal: 503, there is no room now.
-            PictureError: it is no picture, or has too many pixels.
+            ImageError: it is no picture, or has too many pixels.
         """
-        width, height = picture_size(data, max_pixels=self.settings.max_pixels, formats=FORMATS)
+        width, height = image_size(data, max_pixels=self.settings.max_pixels, formats=FORMATS)
         with self.room.take(3 * width * height):
             yield
 
@@ -126,7 +126,7 @@ class Service:
         """The picture of a file's bytes, kept for later. Decoding has threads of its own, so that others needn't wait.
 
         Raises:
-            PictureError: it is damaged.
+            ImageError: it is damaged.
         """
         file = digest_bytes(data)
         there = self.kept.of_file(file)
@@ -218,4 +218,4 @@ def work(predictor: Predictor, jobs: Sequence[Job[Asked, Answered]]) -> Sequence
 
 
 def _decode(data: bytes, max_pixels: int) -> Picture:
-    return of_rgb(open_picture(data, max_pixels=max_pixels, formats=FORMATS))
+    return of_rgb(open_image(data, max_pixels=max_pixels, formats=FORMATS))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from twelvefold.schema import TwelvefoldError, closest
+from twelvefold.schema import TwelvefoldError, did_you_mean
 
 PREFIX = "TWELVEFOLD_SERVE_"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -86,7 +86,7 @@ def _settle(said: Mapping[str, Any], where: str, *, strict: bool) -> dict[str, A
     for name in said:
         if name not in names:
             known = ", ".join(names)
-            raise TwelvefoldError(f"{where}: no setting {name!r}; there are {known}{closest(name, names)}")
+            raise TwelvefoldError(f"{where}: no setting {name!r}; there are {known}{did_you_mean(name, names)}")
     if not strict and isinstance(said.get("hosts"), str):
         said = {**said, "hosts": [host.strip() for host in said["hosts"].split(",") if host.strip()]}
     try:

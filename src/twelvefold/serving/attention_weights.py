@@ -96,7 +96,7 @@ def attention_of(
     found: list[tuple[Attention, ...]] = []
     for i, places in enumerate(shown):
         pairs = []
-        for p, place in enumerate(places, i * batch.pairs):
+        for p, place in enumerate(places, i * batch.pairs_per_example):
             first, *others = tokens.pieces(batch.token_ids[p, : lengths[p]].tolist())
             words = [first, *own, *others][: looks[0].to_regions.shape[2]]  # a blind model reads fewer rows
             rows = min(counts[p], looks[0].to_regions.shape[3])

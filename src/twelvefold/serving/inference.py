@@ -118,7 +118,7 @@ def answer(work: Work, asked: Sequence[Asked]) -> list[Prediction]:
             answers.update(_search(work, asked, places))
             continue
         by_length = sorted(places, key=lambda i: len(asked[i].ids))  # texts of like length need the least padding
-        size = max(1, (EXPLAINED_AT_ONCE if explain else PAIRS_AT_ONCE) // spec.pairs)
+        size = max(1, (EXPLAINED_AT_ONCE if explain else PAIRS_AT_ONCE) // spec.pairs_per_example)
         for start in range(0, len(by_length), size):
             part = by_length[start : start + size]
             answers.update(zip(part, _decoded(work, [asked[i] for i in part], explain), strict=True))
@@ -131,7 +131,7 @@ def _decoded(work: Work, asked: Sequence[Asked], explain: bool) -> list[Answered
     attention: list[tuple[Attention, ...]] = [()] * len(asked)
     if explain:
         logits, looks = work.network.explained(batch)
-        attention = attention_of(work.network, work.tokens, batch, looks, [range(spec.pairs)] * len(asked))
+        attention = attention_of(work.network, work.tokens, batch, looks, [range(spec.pairs_per_example)] * len(asked))
     else:
         logits = work.network(batch)
     decoded = families.of(spec.family).decode(logits, batch, work.head(spec), top, work.temperature(spec))

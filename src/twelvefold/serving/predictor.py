@@ -17,7 +17,7 @@ from twelvefold.data.tokenizer import Tokens
 from twelvefold.detectors.interface import RegionDetector
 from twelvefold.model import Model
 from twelvefold.model.card import DetectorCard
-from twelvefold.schema import Box, Regions, TaskSpec, TwelvefoldError, closest
+from twelvefold.schema import Box, Regions, TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.serving.hub_mixin import Shared
 from twelvefold.serving.images import Picture, Source, picture
 from twelvefold.serving.inference import Asked, Work, answer, regions_of
@@ -302,7 +302,9 @@ class Predictor(Shared):
         """
         if name not in self.network.tasks:
             known = ", ".join(self.network.tasks) or "none"
-            raise TwelvefoldError(f"the model has no task {name!r}; it has {known}{closest(name, self.network.tasks)}")
+            raise TwelvefoldError(
+                f"the model has no task {name!r}; it has {known}{did_you_mean(name, self.network.tasks)}"
+            )
         return self.network.tasks[name]
 
     def _each(

@@ -12,7 +12,7 @@ import numpy as np
 
 from twelvefold import boxes
 from twelvefold.datasets.guesswhat import dialogue
-from twelvefold.schema import Box, Example, FamilyName, ImageKey, Pair, TaskSpec, TwelvefoldError, closest
+from twelvefold.schema import Box, Example, FamilyName, ImageKey, Pair, TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.serving.images import Picture
 
 GIVEN_CANDIDATES = ("visual7w", "guesswhat")
@@ -65,8 +65,11 @@ def check(request: Request, spec: TaskSpec) -> None:
     if spec.family == "retrieval":
         if not count:
             raise TwelvefoldError(f"task {spec.name!r} searches among pictures, got none")
-    elif count != spec.pairs:
-        raise TwelvefoldError(f"task {spec.name!r} looks at {spec.pairs} picture{'s'[: spec.pairs - 1]}, got {count}")
+    elif count != spec.pairs_per_example:
+        raise TwelvefoldError(
+            f"task {spec.name!r} looks at {spec.pairs_per_example} "
+            f"picture{'s'[: spec.pairs_per_example - 1]}, got {count}"
+        )
     check_top(request.top)
     if request.boxes_px and spec.family != "grounding":
         raise TwelvefoldError(f"task {spec.name!r} points at nothing, so it takes no boxes")
@@ -135,10 +138,10 @@ def choose_task(name: str, family: FamilyName, known: Iterable[TaskSpec], *, pai
     Raises:
         TwelvefoldError: the model has no such task.
     """
-    fitting = [s for s in known if s.family == family and (pairs is None or s.pairs == pairs)]
+    fitting = [s for s in known if s.family == family and (pairs is None or s.pairs_per_example == pairs)]
     for spec in fitting:
         if spec.name == name:
             return spec
     names = [spec.name for spec in fitting]
     there = f"for this it has {', '.join(names)}" if names else f"it has none of family {family}"
-    raise TwelvefoldError(f"the model has no task {name!r}; {there}{closest(name, names)}")
+    raise TwelvefoldError(f"the model has no task {name!r}; {there}{did_you_mean(name, names)}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from twelvefold.schema import Box, TwelvefoldError, closest
+from twelvefold.schema import Box, TwelvefoldError, did_you_mean
 
 FOLDER = Path(__file__).parent / "samples"
 LISTING = "samples.json"
@@ -57,5 +57,5 @@ def sample(name: str) -> Sample:
     """
     names = [one.name for one in samples()]
     if name not in names:
-        raise TwelvefoldError(f"no sample picture {name!r}; there are {', '.join(names)}{closest(name, names)}")
+        raise TwelvefoldError(f"no sample picture {name!r}; there are {', '.join(names)}{did_you_mean(name, names)}")
     return samples()[names.index(name)]

@@ -18,7 +18,7 @@ from twelvefold.data.region_inputs import RegionSource
 from twelvefold.families import retrieval
 from twelvefold.model.model import ImageStream
 from twelvefold.progress import counting
-from twelvefold.schema import Example, ImageKey, Pair, Ranked, Regions, TwelvefoldError, closest
+from twelvefold.schema import Example, ImageKey, Pair, Ranked, Regions, TwelvefoldError, did_you_mean
 from twelvefold.serving.images import Source, picture
 from twelvefold.serving.inference import Asked, Work
 from twelvefold.serving.request import Request, check_text, check_top, choose_task
@@ -92,7 +92,7 @@ class Index:
         gone = {names} if isinstance(names, str) else set(names)
         for name in sorted(gone):
             if name not in self._keys:
-                raise TwelvefoldError(f"the index has no picture {name!r}{closest(name, self._keys)}")
+                raise TwelvefoldError(f"the index has no picture {name!r}{did_you_mean(name, self._keys)}")
         kept = {name: key for name, key in self._keys.items() if name not in gone}
         regions = RegionsInMemory(self._regions.feature_size)
         for key in kept.values():

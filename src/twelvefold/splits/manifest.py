@@ -72,7 +72,7 @@ class Reason(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, place: Place) -> Reason:
-        steps = [Step(str(join.one), str(join.other), join.evidence, join.why) for join in place.chain]
+        steps = [Step(str(join.first), str(join.second), join.evidence, join.reason) for join in place.chain]
         return cls(*place.owner, str(place.key), steps)
 
     def __str__(self) -> str:

@@ -17,7 +17,7 @@ import msgspec
 
 from twelvefold.duplicates.evidence import KINDS
 from twelvefold.duplicates.image_groups import Identity
-from twelvefold.schema import Evidence, ImageKey, Join, Split, TwelvefoldError, closest
+from twelvefold.schema import Evidence, ImageKey, SameImageLink, Split, TwelvefoldError, did_you_mean
 
 ORDER: tuple[Split, ...] = ("test", "val", "train")
 """A protected split cleans those after it, so no two splits can take examples from each other."""
@@ -53,7 +53,7 @@ def policy(name: str) -> Policy:
     """
     if name not in POLICIES:
         raise TwelvefoldError(
-            f"no cleaning policy {name!r}{closest(name, [*POLICIES, OFF])}; there are {', '.join(POLICIES)}"
+            f"no cleaning policy {name!r}{did_you_mean(name, [*POLICIES, OFF])}; there are {', '.join(POLICIES)}"
         )
     return POLICIES[name]
 
@@ -69,7 +69,7 @@ class Place(NamedTuple):
 
     owner: Owner
     key: ImageKey
-    chain: list[Join]
+    chain: list[SameImageLink]
 
 
 class Protected:

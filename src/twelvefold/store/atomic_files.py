@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -115,10 +115,10 @@ def read_json(path: Path) -> Any:
         raise TwelvefoldError(f"{path} is not JSON: {error}; it was cut short or is not ours: make it anew") from error
 
 
-def read_manifest(path: Path, format: str, version: int, *, again: str) -> dict[str, Any]:
+def read_manifest(path: Path, format: str, version: int, *, again: str, older: Collection[int] = ()) -> dict[str, Any]:
     """The JSON object of a manifest of ours, which states its ``format`` and ``version``.
 
-    ``again``: how to make it anew, the end of an error.
+    ``again``: how to make it anew, the end of an error. ``older``: earlier versions that the caller translates.
 
     Raises:
         TwelvefoldError: there is none, it is another kind of file, or of another version.
@@ -126,7 +126,7 @@ def read_manifest(path: Path, format: str, version: int, *, again: str) -> dict[
     raw = read_json(path)
     if not isinstance(raw, dict) or raw.get("format") != format:
         raise TwelvefoldError(f"{path} is no manifest of the kind {format!r}: {again}")
-    if raw.get("version") != version:
+    if raw.get("version") not in (version, *older):
         raise TwelvefoldError(f"{path} is of version {raw.get('version')}, this program reads {version}: {again}")
     return raw
 

@@ -192,7 +192,7 @@ class _Block:
             id=self._id[row],
             pairs=tuple(self._pair(n) for n in range(self._pairs[row], self._pairs[row + 1])),
             label=self._label_of(row),
-            kind=self._kind[row],
+            question_type=self._kind[row],
             group=self._group[row],
             linked=tuple(self._linked[row]),
         )
@@ -292,7 +292,7 @@ def _columns(block: Sequence[Example], token_ids: list[list[int]]) -> list[pa.Ar
     ]
     return [
         pa.array([example.id for example in block], pa.string()),
-        pa.array([example.kind for example in block], pa.string()),
+        pa.array([example.question_type for example in block], pa.string()),
         pa.array([example.group for example in block], pa.string()),
         _lists([example.linked for example in block], pa.string()),
         pa.ListArray.from_arrays(

@@ -15,13 +15,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from twelvefold.schema import HeadSpec, Split, TaskSpec, TwelvefoldError, closest
+from twelvefold.schema import HeadSpec, Split, TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.store import atomic_files
 from twelvefold.store.example_table import ExampleTable
+from twelvefold.store.older_formats import rename_keys
 
 MANIFEST = "prepared.json"
 CLEANING = "clean.json"
-FORMAT, VERSION = "twelvefold prepared", 1
+FORMAT, VERSION = "twelvefold prepared", 2
+TASK_FIELDS_OF_VERSION_1 = {"pairs": "pairs_per_example"}
+"""Fields of a task that had other names in version 1."""
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
@@ -95,7 +98,10 @@ class Prepared:
         folder = Path(folder)
         if not (folder / MANIFEST).exists():
             raise TwelvefoldError(f"{folder} is not prepared: it has no {MANIFEST}; run `twelvefold prepare` (again)")
-        raw = atomic_files.read_manifest(folder / MANIFEST, FORMAT, VERSION, again="run `twelvefold prepare` again")
+        raw = atomic_files.read_manifest(
+            folder / MANIFEST, FORMAT, VERSION, again="run `twelvefold prepare` again", older=(1,)
+        )
+        raw["tasks"] = rename_keys(raw.get("tasks"), TASK_FIELDS_OF_VERSION_1)
         try:
             manifest = msgspec.convert(raw, Manifest)
         except msgspec.ValidationError as error:
@@ -160,7 +166,7 @@ class Prepared:
     def head(self, task: str) -> HeadSpec:
         """The head of a task: outputs are its answers or classes."""
         spec = self.task(task)
-        return HeadSpec(spec.head, spec.family, self.vocabulary(task) or spec.classes, spec.pairs)
+        return HeadSpec(spec.head, spec.family, self.vocabulary(task) or spec.classes, spec.pairs_per_example)
 
     def negatives(self, task: str) -> NDArray[np.int32] | None:
         """(N, k) int32, nearest first: for every picture n of ``table(task, "train").images()``, the places of
@@ -178,4 +184,4 @@ class Prepared:
 def choices(name: str, valid: Iterable[str]) -> str:
     """``; it has a, b, c; did you mean 'b'?``: the end of an error about a name."""
     names = list(valid)
-    return f"; it has {', '.join(names)}{closest(name, names)}"
+    return f"; it has {', '.join(names)}{did_you_mean(name, names)}"

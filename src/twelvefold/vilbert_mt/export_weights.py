@@ -122,9 +122,11 @@ def _reasons(said: save_load.Description) -> list[str]:
     theirs = {head.name: head for head in parameter_names.HEADS}
     for head in said.heads:
         known = theirs.get(head.name)
-        if known is None or known.kind != head.kind or known.pairs != head.pairs:
-            reasons.append(f"the official model has no head {head.name} ({head.kind}, {head.pairs} pairs)")
-        elif head.kind in ("answers", "verification") and known.form != head.form:
+        if known is None or known.kind != head.family or known.pairs != head.pairs_per_example:
+            reasons.append(
+                f"the official model has no head {head.name} ({head.family}, {head.pairs_per_example} pairs)"
+            )
+        elif head.family in ("answers", "verification") and known.form != head.form:
             reasons.append(f"the official head {head.name} is of form {known.form}, the model's {head.form}")
     numbered = [name for name in said.task_tokens if not name.startswith("row.")]
     reasons += [

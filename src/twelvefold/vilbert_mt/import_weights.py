@@ -20,7 +20,7 @@ from torch import Tensor
 from twelvefold import datasets
 from twelvefold.datasets.reading.answers import load_answers
 from twelvefold.model import Model, ModelConfig, provenance, save_load, tensor_files
-from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError, closest
+from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.store import atomic_files
 from twelvefold.vilbert_mt import parameter_names
 from twelvefold.vilbert_mt.export_weights import ExportSummary as ExportSummary
@@ -324,7 +324,7 @@ def _answer_lists(answers: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
     for task, path in answers.items():
         if task not in owners:
             raise TwelvefoldError(
-                f"no answer list is needed for {task!r}; give them for {', '.join(owners)}{closest(task, owners)}"
+                f"no answer list is needed for {task!r}; give them for {', '.join(owners)}{did_you_mean(task, owners)}"
             )
         given = tuple(load_answers(path))
         if lists.setdefault(owners[task], given) != given:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from twelvefold.schema import Split, TwelvefoldError, closest
+from twelvefold.schema import Split, TwelvefoldError, did_you_mean
 
 COCO_HOME = "COCO, cocodataset.org, Download"
 VG_HOME = "Visual Genome, homes.cs.washington.edu/~ranjay/visualgenome, Download"
@@ -184,7 +184,7 @@ def published(name: str) -> Published:
         TwelvefoldError: there is none of that name.
     """
     if name not in PUBLISHED:
-        raise TwelvefoldError(f"no dataset {name!r}; there are {', '.join(PUBLISHED)}{closest(name, PUBLISHED)}")
+        raise TwelvefoldError(f"no dataset {name!r}; there are {', '.join(PUBLISHED)}{did_you_mean(name, PUBLISHED)}")
     return PUBLISHED[name]
 
 

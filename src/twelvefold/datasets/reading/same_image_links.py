@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from twelvefold.datasets.reading.records import BadRecords, Source
-from twelvefold.schema import ImageKey, Join
+from twelvefold.schema import ImageKey, SameImageLink
 
 
 class VisualGenomePicture(msgspec.Struct, gc=False):
@@ -22,7 +22,7 @@ class VisualGenomePicture(msgspec.Struct, gc=False):
     flickr_id: int | None = None
 
 
-def joins(root: Path, *, bad: BadRecords) -> Iterator[Join]:
+def joins(root: Path, *, bad: BadRecords) -> Iterator[SameImageLink]:
     """The joins that the maps in a data folder state; a missing map states none (see :func:`hidden`).
 
     A key may name a picture that no task uses.
@@ -33,9 +33,9 @@ def joins(root: Path, *, bad: BadRecords) -> Iterator[Join]:
     for _, picture in Source("identity", path, bad).items("", VisualGenomePicture):
         key = ImageKey("vg", str(picture.image_id))
         if picture.coco_id is not None:
-            yield Join(key, ImageKey("coco", str(picture.coco_id)), "ids", f"coco_id in {path.name}")
+            yield SameImageLink(key, ImageKey("coco", str(picture.coco_id)), "ids", f"coco_id in {path.name}")
         if picture.flickr_id is not None:
-            yield Join(key, ImageKey("flickr30k", str(picture.flickr_id)), "ids", f"flickr_id in {path.name}")
+            yield SameImageLink(key, ImageKey("flickr30k", str(picture.flickr_id)), "ids", f"flickr_id in {path.name}")
 
 
 def files(root: Path) -> list[Path]:

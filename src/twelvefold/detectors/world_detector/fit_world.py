@@ -20,7 +20,7 @@ from twelvefold.detectors.world_detector.detector import Detector, Words
 from twelvefold.detectors.world_detector.images import to_tensor
 from twelvefold.detectors.world_detector.metrics import Measures, Truth, measure
 from twelvefold.detectors.world_detector.train import Lesson, Schedule, Student, fit
-from twelvefold.images import RGB, open_picture
+from twelvefold.images import RGB, open_image
 from twelvefold.progress import track
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.atomic_files import lock_folder
@@ -73,7 +73,7 @@ def evaluate_detector(
         scene = make_scene(EVALUATION_SEED + seed, index, crowded=crowded)
         truth = _truth(scene)
         truths.append(truth)
-        answers.extend(detector.look([open_picture(photograph(scene))], [truth.boxes_px]))
+        answers.extend(detector.look([open_image(photograph(scene))], [truth.boxes_px]))
     return measure(truths, answers, len(KINDS))
 
 
@@ -95,7 +95,7 @@ def _truth(scene: Scene) -> Truth:
 def _drawn(seed: int, index: int) -> tuple[RGB, Truth]:
     """A training picture, through JPEG as extraction will see them, and what is in it."""
     scene = make_scene(TRAINING_SEED + seed, index, crowded=index % CROWDED_EVERY == 0)
-    return open_picture(photograph(scene)), _truth(scene)
+    return open_image(photograph(scene)), _truth(scene)
 
 
 def _lessons(seed: int, batch: int, place: tuple[int, int], drawers: Executor | None) -> Iterator[Lesson]:

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from twelvefold.detectors.world_detector.network import STRIDE
-from twelvefold.images import RGB, PictureError, converted, upright
+from twelvefold.images import RGB, ImageError, apply_exif_orientation, to_rgb_image
 
 LONG_SIDE = 320
 """Pictures longer than this are made smaller: the world's are 224-288 pixels, and objects of a photograph that fill as
@@ -43,10 +43,10 @@ def to_tensor(pictures: list[RGB]) -> Tensor:
 def to_rgb(picture: RGB | Image.Image) -> RGB:
     """A picture that is open already, as (H, W, 3) uint8.
 
-    Raises: PictureError where an array has another shape or type, or no pixel.
+    Raises: ImageError where an array has another shape or type, or no pixel.
     """
     if isinstance(picture, Image.Image):
-        picture = np.asarray(converted(upright(picture)))
+        picture = np.asarray(to_rgb_image(apply_exif_orientation(picture)))
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-        raise PictureError(f"a picture is (H, W, 3) uint8, got {picture.shape} {picture.dtype}")
+        raise ImageError(f"a picture is (H, W, 3) uint8, got {picture.shape} {picture.dtype}")
     return picture

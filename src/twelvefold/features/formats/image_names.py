@@ -10,7 +10,7 @@ import re
 
 from twelvefold.datasets.reading.image_files import FOLDERS
 from twelvefold.features.formats.record import RecordError
-from twelvefold.schema import ImageKey, TwelvefoldError, closest
+from twelvefold.schema import ImageKey, TwelvefoldError, did_you_mean
 
 COCO_DIGITS = re.compile(r"0\d{11}")
 """COCO's file names since 2017: twelve digits, with leading zeros."""
@@ -28,7 +28,7 @@ def check_source(source: str) -> str:
     Raises:
         TwelvefoldError: it looks like a misspelt publisher's, or can't be part of a key.
     """
-    near = closest(source, FOLDERS)
+    near = did_you_mean(source, FOLDERS)
     if source and source not in FOLDERS and (near or not re.fullmatch(r"[\w.+-]+", source)):
         raise TwelvefoldError(
             f"no source {source!r}; there are {', '.join(FOLDERS)}, or a short name of your own{near}"

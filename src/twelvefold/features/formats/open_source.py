@@ -10,7 +10,7 @@ from twelvefold.features.formats.npy import NpyFolder, npy_files
 from twelvefold.features.formats.record import Format, Reading, Source
 from twelvefold.features.formats.tsv import COLUMNS, TsvFile, lines
 from twelvefold.features.formats.vinvl import VinvlFile
-from twelvefold.schema import TwelvefoldError, closest
+from twelvefold.schema import TwelvefoldError, did_you_mean
 
 
 def open_source(path: Path, form: Format, reading: Reading, sizes: Path | None = None) -> tuple[str, Source]:
@@ -22,7 +22,7 @@ def open_source(path: Path, form: Format, reading: Reading, sizes: Path | None =
     if form not in get_args(Format):
         raise TwelvefoldError(
             f"no format {form!r} of feature files; there are {', '.join(get_args(Format))}"
-            f"{closest(form, get_args(Format))}"
+            f"{did_you_mean(form, get_args(Format))}"
         )
     if not path.exists():
         raise TwelvefoldError(f"there is no feature file {path}")
