@@ -113,7 +113,7 @@ def variants(scene: Scene, seed: int, odd: bool) -> Iterator[tuple[str, str, Ima
 def pairs(arguments: argparse.Namespace) -> None:
     rows = []
     for seed in arguments.seeds:
-        for index in track(range(arguments.scenes), what=f"scenes of seed {seed}"):
+        for index in track(range(arguments.scenes), description=f"scenes of seed {seed}"):
             scene = make_scene(seed, index)
             image = open_image(jpeg_bytes(draw(scene), scene.light.quality))
             own = fingerprint(image)

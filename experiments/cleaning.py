@@ -250,7 +250,7 @@ def train_all(recipe: Recipe, regions: Path, out: Path, splits: Sequence[str], s
             for seed in range(seeds)
             for s in splits
         ]
-        for done in track(as_completed(running), what="models trained and scored", total=len(running)):
+        for done in track(as_completed(running), description="models trained and scored", total=len(running)):
             done.result()
 
 

@@ -39,7 +39,7 @@ from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
 from twelvefold.datasets.reading.image_files import image_files
 from twelvefold.detectors.world_detector.detector import Detector, Seen
-from twelvefold.device import device_for
+from twelvefold.device import select_device
 from twelvefold.evaluation import predictions
 from twelvefold.evaluation import scores as score_files
 from twelvefold.evaluation.placed import Placed
@@ -118,7 +118,7 @@ def seen_right(world: Path, wanted: set[ImageKey]) -> dict[ImageKey, bool]:
     scenes, files, detector = truths(world, wanted), image_files(world), Detector.load()
     keys = sorted(scenes)
     right: dict[ImageKey, bool] = {}
-    for start in track(range(0, len(keys), LOOK_AT), what="pictures looked at"):
+    for start in track(range(0, len(keys), LOOK_AT), description="pictures looked at"):
         block = keys[start : start + LOOK_AT]
         pictures = [open_image(files[key]) for key in block]
         looks = detector.look(pictures, [np.zeros((0, 4), np.float32)] * len(block))
@@ -157,7 +157,7 @@ def main() -> None:
     torch.set_num_threads(1)
     recipe, limit = Recipe.load(run / "recipe.toml"), Recipe.load(run / "recipe.toml").evaluation.max_examples
     scores = score_files.read(run / "scores.json", Scores)
-    model = Placed(Model.load(run / "checkpoints" / "latest"), device_for(recipe.training.device))
+    model = Placed(Model.load(run / "checkpoints" / "latest"), select_device(recipe.training.device))
     prepared, source = Prepared.open(run / "prepared"), RegionSource.open(run / "regions")
     tests = {name: TaskBatches.open(prepared, source, prepared.task(name), "test") for name in recipe.tasks}
     examples = {name: list(scored(run, data, limit)) for name, data in tests.items()}
@@ -166,7 +166,7 @@ def main() -> None:
         "| task | test | val | train | ceiling | seen right (n) | seen wrong (n) | last quarter | weakest kinds |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, data in track(tests.items(), what="tasks"):
+    for name, data in track(tests.items(), description="tasks"):
         figures = []
         for split in SPLITS:
             part = TaskBatches.open(prepared, source, prepared.task(name), split)

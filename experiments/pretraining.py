@@ -30,7 +30,7 @@ import torch
 from numpy.typing import NDArray
 
 from twelvefold import datasets
-from twelvefold.config.recipe import PretrainingChoice, Recipe
+from twelvefold.config.recipe import PretrainingConfig, Recipe
 from twelvefold.data.masking import MaskedBatches, Masking
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
@@ -101,7 +101,7 @@ def jobs(run: Path, out: Path, seeds: int, arms: Sequence[str], steps: int) -> l
     found = []
     for seed in range(seeds):
         for arm in (SCRATCH, *arms):
-            choice = msgspec.structs.replace(captions.pretraining or PretrainingChoice(), **ARMS.get(arm, {}))
+            choice = msgspec.structs.replace(captions.pretraining or PretrainingConfig(), **ARMS.get(arm, {}))
             own = msgspec.structs.replace(captions, seed=seed, pretraining=choice, training=quiet)
             found.append(Job(arm, seed, own, msgspec.structs.replace(tasks, seed=seed), run, out))
     return found
@@ -283,7 +283,7 @@ def main() -> None:
         prepare_all(given.run, given.out, given.processes)
         with worker_pool.pool(given.processes) as pool:
             running = [pool.submit(one, job) for job in all_jobs if not job.done()]
-            for done in track(as_completed(running), what="models", total=len(running)):
+            for done in track(as_completed(running), description="models", total=len(running)):
                 done.result()
     print(report(all_jobs, given.out))
 

@@ -77,12 +77,12 @@ def compare(
         own = seeded(recipe, seed, recipe.training.iterations, stop_and_go=True)
         dynamic[pool.submit(one, own, prepared, regions, out / f"seed-{seed}" / "stop-and-go")] = seed
     plain = {}
-    for done in track(as_completed(dynamic), what="stop-and-go", total=seeds):
+    for done in track(as_completed(dynamic), description="stop-and-go", total=seeds):
         iterations = round(sum(done.result().updates.values()) / len(recipe.tasks))
         seed = dynamic[done]
         own = seeded(recipe, seed, iterations, stop_and_go=False)
         plain[pool.submit(one, own, prepared, regions, out / f"seed-{seed}" / "round-robin")] = seed
-    robin = [done.result() for done in track(as_completed(plain), what="round robin", total=seeds)]
+    robin = [done.result() for done in track(as_completed(plain), description="round robin", total=seeds)]
     return ordered([done.result() for done in dynamic]), ordered(robin)
 
 

@@ -1,4 +1,4 @@
-"""Choose the device that a model computes on."""
+"""Select the device that a model computes on."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import torch
 from twelvefold.schema import TwelvefoldError
 
 
-def device_for(wanted: str, local_rank: int = 0) -> torch.device:
-    """Return the device for ``wanted``: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
+def select_device(name: str, local_rank: int = 0) -> torch.device:
+    """Return the device for ``name``: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
 
-    ``local_rank`` selects the GPU of this process on this machine.
+    ``local_rank`` selects this process's GPU on this machine.
 
     Raises:
         TwelvefoldError: a GPU is requested and torch sees none, or there are more processes than GPUs.
     """
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise TwelvefoldError("device is 'cuda', but torch sees no GPU here; set [training] device to 'auto' or 'cpu'")

@@ -85,7 +85,7 @@ def doctor(data: Path, *, tasks: Sequence[str] = ()) -> Health:
     expected = _expected(data)
     health = {
         name: _task(data, name, dataset, options[name], expected, pictures)
-        for name, dataset in track(list(datasets.items()), what="datasets read")
+        for name, dataset in track(list(datasets.items()), description="datasets read")
     }
     wanted = {source for name in datasets if name in PUBLISHED for source in PUBLISHED[name].pictures}
     return Health(data, health, (*(_maps(data) if "vg" in wanted else ()), *hidden))

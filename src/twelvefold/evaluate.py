@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 
 from twelvefold import datasets
-from twelvefold.config.recipe import EvaluationChoice, Recipe
+from twelvefold.config.recipe import EvaluationConfig, Recipe
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
-from twelvefold.device import device_for
+from twelvefold.device import select_device
 from twelvefold.evaluation import predictions
 from twelvefold.evaluation import scores as score_files
 from twelvefold.evaluation.per_task import made_from, per_task
@@ -86,7 +86,7 @@ def evaluate(
     return scores
 
 
-def _scores_made_from(checkpoint: Path, prepared: Path, regions: Path, limits: EvaluationChoice) -> str:
+def _scores_made_from(checkpoint: Path, prepared: Path, regions: Path, limits: EvaluationConfig) -> str:
     """What scores depend on: where nothing of it changed, a task is not scored again."""
     temperatures = card.read(checkpoint).temperatures
     return made_from(
@@ -106,12 +106,12 @@ def score_one(
     run: Path,
     name: str,
     split: Split,
-    limits: EvaluationChoice,
+    limits: EvaluationConfig,
     device: str = "auto",
 ) -> TaskScore:
     """Score one task and write its predictions; runs in a process of its own."""
     torch.set_num_threads(1)
-    model = Placed(Model.load(checkpoint), device_for(device))
+    model = Placed(Model.load(checkpoint), select_device(device))
     opened = Prepared.open(prepared)
     data = TaskBatches.open(opened, RegionSource.open(regions), model.model.tasks[name], split)
     outcome = score_task(

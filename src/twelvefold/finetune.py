@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from twelvefold.config.recipe import Recipe, TaskChoice
+from twelvefold.config.recipe import Recipe, TaskConfig
 from twelvefold.schema import TwelvefoldError, did_you_mean
 from twelvefold.train import train
 from twelvefold.training.run_folder import TrainSummary
@@ -50,7 +50,7 @@ def finetune(
 
 def only(recipe: Recipe, task: str, *, epochs: int | None = None, lr_factor: float | None = None) -> Recipe:
     """A recipe for one task of another: as many iterations as its epochs take, and nobody to stop and go for."""
-    own = recipe.per_task.get(task, TaskChoice())
+    own = recipe.per_task.get(task, TaskConfig())
     own = own if epochs is None else msgspec.structs.replace(own, epochs=epochs)
     training = msgspec.structs.replace(
         recipe.training,

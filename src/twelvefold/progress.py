@@ -1,4 +1,4 @@
-"""Progress bars with an estimate for everything that takes longer than a breath; silent where nobody looks."""
+"""Show progress bars on standard error; they are disabled when it is not a terminal."""
 
 from __future__ import annotations
 
@@ -23,8 +23,34 @@ T = TypeVar("T")
 console = Console(stderr=True)
 
 
-def bars() -> Progress:
-    """A rich Progress in the house's layout on standard error, disabled when that is not a terminal."""
+def track(items: Iterable[T], *, description: str, total: int | None = None) -> Iterator[T]:
+    """Yield ``items`` and advance a bar by one for each; ``total`` is needed when ``items`` has no length."""
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    with _progress() as progress:
+        yield from progress.track(items, total=total, description=description)
+
+
+@contextmanager
+def progress_bar(*, description: str, total: int | None) -> Iterator[ProgressBar]:
+    """Open a bar that the caller advances: ``with progress_bar(description="images", total=n) as bar``."""
+    with _progress() as progress:
+        yield ProgressBar(progress, progress.add_task(description, total=total))
+
+
+class ProgressBar:
+    """One bar that the caller advances."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+
+    def advance(self, by: int = 1) -> None:
+        """Move the bar on by ``by`` steps."""
+        self._progress.advance(self._task, by)
+
+
+def _progress() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -36,29 +62,3 @@ def bars() -> Progress:
         disable=not sys.stderr.isatty(),
         transient=False,
     )
-
-
-def track(items: Iterable[T], *, what: str, total: int | None = None) -> Iterator[T]:
-    """Yield ``items``, showing how far along they are. ``total`` where ``items`` has no length."""
-    if total is None and isinstance(items, Sized):
-        total = len(items)
-    with bars() as progress:
-        yield from progress.track(items, total=total, description=what)
-
-
-@contextmanager
-def counting(*, what: str, total: int | None) -> Iterator[Counter]:
-    """A bar to advance by hand: ``with counting(what="pictures", total=n) as bar: bar.advance(8)``."""
-    with bars() as progress:
-        yield Counter(progress, progress.add_task(what, total=total))
-
-
-class Counter:
-    """One bar that is advanced by hand."""
-
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress = progress
-        self._task = task
-
-    def advance(self, by: int = 1) -> None:
-        self._progress.advance(self._task, by)

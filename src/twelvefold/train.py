@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from twelvefold import datasets
 from twelvefold.batch import Batch
-from twelvefold.config.recipe import Recipe, TrainingChoice
+from twelvefold.config.recipe import Recipe, TrainingConfig
 from twelvefold.data.prefetch import ahead
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.tokenizer import seen_pieces
@@ -55,7 +55,7 @@ class Run:
     """Everything that the loop works with. ``card``: what checkpoints say of the model. ``started``: whose weights."""
 
     recipe: Recipe
-    choice: TrainingChoice
+    choice: TrainingConfig
     tasks: dict[str, Task]
     batches: dict[str, Iterator[list[Batch]]]
     iterations: int

@@ -18,7 +18,7 @@ from torch import Tensor
 from twelvefold import datasets
 from twelvefold.batch import Batch
 from twelvefold.cli import main
-from twelvefold.config.recipe import PretrainingChoice, Recipe
+from twelvefold.config.recipe import PretrainingConfig, Recipe
 from twelvefold.data.masking import MaskedBatches, Masking
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
@@ -41,13 +41,13 @@ SETS = ("flickr30k",)
 
 
 def captions(
-    toy: Toy, *, pretraining: PretrainingChoice | None = None, dropout: float = 0.1, **training: Any
+    toy: Toy, *, pretraining: PretrainingConfig | None = None, dropout: float = 0.1, **training: Any
 ) -> Recipe:
     """The toy's captions to pretrain on."""
     recipe = toy.recipe(word_pieces="seen", **training)
     model = recipe.model | {"dropout": dropout}
     return msgspec.structs.replace(
-        recipe, tasks=SETS, model=model, pretraining=pretraining or PretrainingChoice(pool=6, words=0.3, regions=0.3)
+        recipe, tasks=SETS, model=model, pretraining=pretraining or PretrainingConfig(pool=6, words=0.3, regions=0.3)
     )
 
 
@@ -93,7 +93,7 @@ def test_it_learns_words_and_regions(toy: Toy, tmp_path: Path) -> None:
 
 
 def test_a_model_of_all_word_pieces_pretrains_as_the_papers_does(toy: Toy, tmp_path: Path) -> None:
-    recipe = captions(toy, iterations=2, pretraining=PretrainingChoice(pool=6, words=0.9))  # so that some words change
+    recipe = captions(toy, iterations=2, pretraining=PretrainingConfig(pool=6, words=0.9))  # so that some words change
     all_pieces = msgspec.structs.replace(recipe.training, word_pieces="all")
     summary = pretrain(msgspec.structs.replace(recipe, training=all_pieces), toy.prepared, toy.regions, tmp_path)
     assert Model.load(summary.checkpoint).word_pieces == ()
@@ -147,7 +147,7 @@ def test_the_two_changes_are_told_apart_by_what_is_learnt_not_by_what_is_measure
     toy: Toy, whole: Path, tmp_path: Path
 ) -> None:
     for change in ({"hide_overlapping": False}, {"tell_of_swapped": True}):
-        choice = PretrainingChoice(pool=6, words=0.3, regions=0.3, **change)
+        choice = PretrainingConfig(pool=6, words=0.3, regions=0.3, **change)
         run = tmp_path / next(iter(change))
         pretrain(captions(toy, pretraining=choice, iterations=1, lr_factor=1e-9), toy.prepared, toy.regions, run)
     runs = (whole, *tmp_path.iterdir())

@@ -190,7 +190,7 @@ def answer(lines: Path, *, out: Path | None = None, using: Using | None = None) 
 
     asked, how = many.read(lines), using or Using()
     answers = many.answer(how.load(), asked, lines.parent)
-    return _lines(track(answers, what="answering", total=len(asked)), out)
+    return _lines(track(answers, description="answering", total=len(asked)), out)
 
 
 app = App(name="index", help="Keep pictures ready to be searched by text, again and again.")
@@ -273,7 +273,7 @@ def _each(how: Using, photo: Path, asked: Any) -> int:
     paths, model = _pictures([photo]), how.load()
 
     def answers() -> Iterator[dict[str, Any]]:
-        for path in track(paths, what="answering"):
+        for path in track(paths, description="answering"):
             said = {"file": str(path)}
             try:
                 prediction: Prediction = asked(model, picture(path), how.top)

@@ -33,14 +33,14 @@ class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A table of the file: no other names than its fields."""
 
 
-class WorldChoice(Strict, frozen=True, kw_only=True):
+class WorldConfig(Strict, frozen=True, kw_only=True):
     """The embedded world to build, where the recipe is not about data of your own."""
 
     images: Count = 2000
     seed: int = 0
 
 
-class DataChoice(Strict, frozen=True, kw_only=True):
+class DataConfig(Strict, frozen=True, kw_only=True):
     """What ``prepare`` makes of the official files."""
 
     clean: bool | Literal["paper", "strict", "ids", "lists", "none"] = "paper"
@@ -62,7 +62,7 @@ class DataChoice(Strict, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, "clean", "paper" if self.clean else "none")
 
 
-class ExtractChoice(Strict, frozen=True, kw_only=True):
+class ExtractConfig(Strict, frozen=True, kw_only=True):
     """How pictures become regions."""
 
     detector: str = ""
@@ -71,7 +71,7 @@ class ExtractChoice(Strict, frozen=True, kw_only=True):
     """Detected regions kept per picture, best first (IMG comes on top): enough for a world; the paper has 100."""
 
 
-class TaskChoice(Strict, frozen=True, kw_only=True):
+class TaskConfig(Strict, frozen=True, kw_only=True):
     """Numbers of one task that differ from the ones its dataset states (``TASK``, the supplement's values)."""
 
     batch_size: Count | None = None
@@ -85,7 +85,7 @@ class TaskChoice(Strict, frozen=True, kw_only=True):
     """Keyword arguments of the dataset's reader."""
 
 
-class PretrainingChoice(Strict, frozen=True, kw_only=True):
+class PretrainingConfig(Strict, frozen=True, kw_only=True):
     """What is hidden of captioned pictures, and told from the rest. Paper: section 3.1; the two changes that section
     4.1 measures are ``hide_overlapping`` and ``tell_of_swapped``, here as the paper has them."""
 
@@ -105,7 +105,7 @@ class PretrainingChoice(Strict, frozen=True, kw_only=True):
     """Pictures that captions are searched in at every validation, untrained for it (R@1, R@5, R@10); 0: all."""
 
 
-class TrainingChoice(Strict, frozen=True, kw_only=True):
+class TrainingConfig(Strict, frozen=True, kw_only=True):
     """How the one model learns the tasks together. Paper: section 3.3."""
 
     iterations: CountOrAll = 0
@@ -161,7 +161,7 @@ class TrainingChoice(Strict, frozen=True, kw_only=True):
     """Write TensorBoard files too, where TensorBoard is installed."""
 
 
-class EvaluationChoice(Strict, frozen=True, kw_only=True):
+class EvaluationConfig(Strict, frozen=True, kw_only=True):
     """How the test sets are scored."""
 
     max_examples: CountOrAll = 0
@@ -179,19 +179,19 @@ class Recipe(Strict, frozen=True, kw_only=True):
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     tasks: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
     seed: int = 0
-    world: WorldChoice | None = None
-    data: DataChoice = DataChoice()
-    extract: ExtractChoice = ExtractChoice()
+    world: WorldConfig | None = None
+    data: DataConfig = DataConfig()
+    extract: ExtractConfig = ExtractConfig()
     model: dict[str, bool | int | float | str] = {}
     """``preset`` names a size, or ``initial`` the folder of a model or a run, whose size and weights are taken; every
     other name is a field of ``ModelConfig`` that differs from it (``task_token``)."""
-    pretraining: PretrainingChoice | None = None
+    pretraining: PretrainingConfig | None = None
     """A recipe with this table pretrains on the captions of its tasks (`twelvefold pretrain`)."""
-    training: TrainingChoice = TrainingChoice()
-    every_task: TaskChoice = TaskChoice()
+    training: TrainingConfig = TrainingConfig()
+    every_task: TaskConfig = TaskConfig()
     """Numbers for all tasks; ``[tasks.<name>]`` of the file goes before them."""
-    per_task: dict[str, TaskChoice] = {}
-    evaluation: EvaluationChoice = EvaluationChoice()
+    per_task: dict[str, TaskConfig] = {}
+    evaluation: EvaluationConfig = EvaluationConfig()
 
     @staticmethod
     def load(source: str | Path) -> Recipe:
@@ -277,14 +277,14 @@ class Recipe(Strict, frozen=True, kw_only=True):
         except TwelvefoldError as error:
             raise TwelvefoldError(f"{where}: [model] {error}") from error
 
-    def choice(self, task: str) -> TaskChoice:
+    def choice(self, task: str) -> TaskConfig:
         """What the recipe sets for ``task``: its own table before ``[every_task]``; options are joined."""
-        own = self.per_task.get(task, TaskChoice())
+        own = self.per_task.get(task, TaskConfig())
         values = {
             name: getattr(own, name) if getattr(own, name) is not None else getattr(self.every_task, name)
-            for name in TaskChoice.__struct_fields__
+            for name in TaskConfig.__struct_fields__
         }
-        return TaskChoice(**values | {"options": self.every_task.options | own.options})
+        return TaskConfig(**values | {"options": self.every_task.options | own.options})
 
     def specs(self, state: Callable[[str], TaskSpec]) -> list[TaskSpec]:
         """The recipe's tasks in its order, with its numbers in place of the ones that ``state(name)`` gives."""

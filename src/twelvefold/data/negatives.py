@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from twelvefold.progress import counting
+from twelvefold.progress import progress_bar
 
 VERSION = 1
 """Version of what this module computes. Increase it when a change gives other results: files made from it are then
@@ -50,7 +50,7 @@ def nearest(
     centred = np.asarray(features - features.mean(axis=0), dtype=np.float32)  # near zero, squares lose less
     squares = np.einsum("nd,nd->n", centred, centred)
     cells, near = _index(centred, 1 if total <= exact_below else round(total**0.5))
-    with counting(what="hard negatives", total=total) as bar:
+    with progress_bar(description="hard negatives", total=total) as bar:
         for cell, members in enumerate(cells):
             others = _candidates(cells, near[cell], probes, count)
             for start in range(0, len(members), _ROWS):

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import httpx2
 import msgspec
 
-from twelvefold.progress import counting
+from twelvefold.progress import progress_bar
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
 
@@ -171,7 +171,10 @@ def _receive(wanted: Wanted, response: httpx2.Response, part: Path, start: int, 
     at = start
     megabytes = None if limit is None else limit // MB
     try:
-        with part.open("r+b" if start else "wb") as file, counting(what=f"{wanted.name}, MB", total=megabytes) as bar:
+        with (
+            part.open("r+b" if start else "wb") as file,
+            progress_bar(description=f"{wanted.name}, MB", total=megabytes) as bar,
+        ):
             file.seek(start)
             file.truncate()
             bar.advance(start // MB)

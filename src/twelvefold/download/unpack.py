@@ -72,7 +72,7 @@ def unpack_all(archive: Path, folder: Path) -> int:
         TwelvefoldError: as :func:`unpack_some`.
     """
     with _opened(archive) as opened, atomic_files.atomic_folder(folder) as fresh:
-        for member in track(opened.members, what=f"files of {archive.name}"):
+        for member in track(opened.members, description=f"files of {archive.name}"):
             out = fresh / member.name
             out.parent.mkdir(parents=True, exist_ok=True)
             with opened.open(member) as source, out.open("xb") as file:

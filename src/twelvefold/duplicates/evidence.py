@@ -134,7 +134,9 @@ def equal_files(images: Mapping[ImageKey, Path]) -> Iterator[SameImageLink]:
     """
     sizes = {key: size for key, path in images.items() if (size := path.stat().st_size)}
     suspects = [key for keys in _groups(sizes, sizes) for key in keys]
-    digests = {key: atomic_files.digest_file(images[key]) for key in track(suspects, what="pictures of equal size")}
+    digests = {
+        key: atomic_files.digest_file(images[key]) for key in track(suspects, description="pictures of equal size")
+    }
     for keys in _groups(digests, digests):
         for key in keys[1:]:
             yield SameImageLink(keys[0], key, "bytes", "the files are equal")

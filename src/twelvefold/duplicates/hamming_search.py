@@ -57,7 +57,7 @@ def close_pairs(hashes: Hashes, second: Hashes, radius: int, *, per_row: int = P
     even = total / 2 ** (BITS * chosen / max(blocks, 1))
     reach = max(per_row + int(2 * even), ALWAYS // max(total, 1))
     tables = list(combinations(range(blocks), chosen))
-    for table in track(tables, what="tables of hashes") if total > 50_000 else tables:
+    for table in track(tables, description="tables of hashes") if total > 50_000 else tables:
         order, ends = _sorted(hashes, second, [(cuts[b], cuts[b + 1]) for b in table])
         # A pair that agrees in more blocks than chosen meets in several tables; the first of them reports it.
         earlier = [masks[b] for b in range(max(table, default=0)) if b not in table]

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from twelvefold import datasets, families
 from twelvefold.batch import Batch
-from twelvefold.config.recipe import EvaluationChoice, Recipe
+from twelvefold.config.recipe import EvaluationConfig, Recipe
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
 from twelvefold.evaluation import scores as score_files
@@ -290,7 +290,7 @@ def blind(
     return scores
 
 
-def blind_one(prepared: Path, regions: Path, spec: TaskSpec, seed: int, limits: EvaluationChoice) -> BlindScore:
+def blind_one(prepared: Path, regions: Path, spec: TaskSpec, seed: int, limits: EvaluationConfig) -> BlindScore:
     """The figures of one task; runs in a process of its own."""
     torch.set_num_threads(1)
     return blind_task(

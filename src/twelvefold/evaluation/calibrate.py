@@ -15,10 +15,10 @@ from torch import Tensor
 
 from twelvefold import datasets
 from twelvefold.batch import Batch
-from twelvefold.config.recipe import EvaluationChoice, Recipe
+from twelvefold.config.recipe import EvaluationConfig, Recipe
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
-from twelvefold.device import device_for
+from twelvefold.device import select_device
 from twelvefold.evaluation.per_task import made_from, per_task
 from twelvefold.evaluation.placed import Placed
 from twelvefold.evaluation.reliability import fitted_temperature
@@ -107,7 +107,7 @@ class Heard:
 
 
 def fit_one(
-    checkpoint: Path, prepared: Path, regions: Path, name: str, limits: EvaluationChoice, device: str = "auto"
+    checkpoint: Path, prepared: Path, regions: Path, name: str, limits: EvaluationConfig, device: str = "auto"
 ) -> Fitted:
     """Fit one task's temperature on val; runs in a process of its own.
 
@@ -117,7 +117,7 @@ def fit_one(
     torch.set_num_threads(1)
     model, opened = Model.load(checkpoint), Prepared.open(prepared)
     spec = model.tasks[name]
-    heard = Heard(Placed(model, device_for(device)), spec.family)
+    heard = Heard(Placed(model, select_device(device)), spec.family)
     data = TaskBatches.open(opened, RegionSource.open(regions), spec, "val")
     most = CAPTIONS if spec.family == "retrieval" else EXAMPLES
     outcome = score_task(heard, data, max_examples=most, pool=limits.pool, batch_size=limits.batch_size)

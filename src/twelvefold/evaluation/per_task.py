@@ -11,7 +11,7 @@ import msgspec
 
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.evaluation import scores
-from twelvefold.progress import counting
+from twelvefold.progress import progress_bar
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files, worker_pool
 from twelvefold.store.prepared import Prepared
@@ -50,7 +50,7 @@ def per_task(
     """
     done = {name: kept for name in tasks if (kept := _kept(folder / f"{name}.json", kind, made_from)) is not None}
     missing = [name for name in tasks if name not in done]
-    with counting(what=what, total=len(tasks)) as bar:
+    with progress_bar(description=what, total=len(tasks)) as bar:
         bar.advance(len(done))
 
         def keep(name: str, result: T) -> None:

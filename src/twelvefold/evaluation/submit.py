@@ -111,7 +111,7 @@ def _said(path: Path, task: str, kept: int) -> dict[str, Line]:
         )
     said: dict[str, Line] = {}
     twice: list[str] = []
-    for line in track(predictions.read(path), what="predictions"):
+    for line in track(predictions.read(path), description="predictions"):
         if line.task != task:
             raise TwelvefoldError(f"{path}: expected predictions of {task}, got one of {line.task} ({line.id!r})")
         if line.id in said:
@@ -128,7 +128,7 @@ def _answered(
     """The rows of the file and how many say nothing; what is left of ``said`` was not asked."""
     total, rows, unanswered = len(said), [], 0
     missing: list[str] = []
-    for example in track(examples(), what="questions"):
+    for example in track(examples(), description="questions"):
         line = said.pop(example.id, None)
         if line is None:
             missing.append(example.id)

@@ -30,10 +30,10 @@ from twelvefold.detectors.interface import RegionDetector
 from twelvefold.detectors.load import OWN, load_detector
 from twelvefold.detectors.world_detector.detector import MAX_REGIONS, Arithmetic, best_arithmetic
 from twelvefold.detectors.x152.detector import REGIONS, Fc6
-from twelvefold.device import device_for
+from twelvefold.device import select_device
 from twelvefold.features.image_list import Shot, Tasks, all_boxes, parts, plan
 from twelvefold.images import PILLOW_ERRORS, RGB, ImageError, open_image
-from twelvefold.progress import Counter, counting
+from twelvefold.progress import ProgressBar, progress_bar
 from twelvefold.schema import Regions, TwelvefoldError
 from twelvefold.store.atomic_files import digest_value, lock_folder, read_json, remove_leftovers, write_json
 from twelvefold.store.region_store import MANIFEST, RegionStore, ShardWriter, finish_store, read_head
@@ -136,7 +136,7 @@ def extract(
     if processes < 1:
         raise TwelvefoldError(f"extraction needs at least one process, got processes={processes}")
     rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    where = device_for(device, int(os.environ.get("LOCAL_RANK", "0")))
+    where = select_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     arithmetic: Arithmetic = best_arithmetic() if detector == OWN and where.type == "cpu" else "float32"
     setting = Setting(
         Path(images),
@@ -228,7 +228,7 @@ def _work(
     setting: Setting, ready: RegionDetector, blocks: Sequence[Sequence[Shot]], todo: Sequence[int], processes: int
 ) -> None:
     """Do the blocks of ``todo``, in this process or in several."""
-    with counting(what="pictures looked at", total=sum(len(blocks[n]) for n in todo)) as bar:
+    with progress_bar(description="pictures looked at", total=sum(len(blocks[n]) for n in todo)) as bar:
         if processes == 1 or len(todo) < 2:
             with _one_thread():
                 for number in todo:
@@ -239,7 +239,7 @@ def _work(
 
 
 def _work_in_pool(
-    setting: Setting, blocks: Sequence[Sequence[Shot]], todo: Sequence[int], processes: int, bar: Counter
+    setting: Setting, blocks: Sequence[Sequence[Shot]], todo: Sequence[int], processes: int, bar: ProgressBar
 ) -> None:
     """Several processes, each with a detector of its own.
 

@@ -25,7 +25,7 @@ from twelvefold.features.formats.candidates import Candidates, candidates_of, di
 from twelvefold.features.formats.image_names import check_source, picture_key
 from twelvefold.features.formats.open_source import open_source
 from twelvefold.features.formats.record import Boxes, Format, Problem, Reading, Record, RecordError, Source
-from twelvefold.progress import counting
+from twelvefold.progress import progress_bar
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError
 from twelvefold.store.atomic_files import digest_value, lock_folder, read_json, remove_leftovers, write_json
 from twelvefold.store.region_store import MANIFEST, SUFFIX, RegionStore, ShardWriter, finish_store, read_head
@@ -240,7 +240,7 @@ def _work(job: Import, source: Source) -> None:
     records = source.records(job.blocks[-1].after if job.blocks else "")
     # A block is written while the next one is read: half of the time goes into either, and neither needs the other.
     with (
-        counting(what=f"{job.name}, {source.unit}", total=source.total) as bar,
+        progress_bar(description=f"{job.name}, {source.unit}", total=source.total) as bar,
         ThreadPoolExecutor(1, "shards") as behind,
     ):
         bar.advance(sum(block.steps for block in job.blocks))

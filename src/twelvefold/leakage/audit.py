@@ -157,7 +157,7 @@ def collect(
     if prepared is not None and data is None:
         raise TwelvefoldError(f"{prepared} holds tables alone: give the data folder too, for its id maps and pictures")
     listed = own_sets.AskedFile() if collections is None else own_sets.read_file(collections)
-    sets = [own_sets.read(one) for one in track([*own, *listed.collection], what="sets")]
+    sets = [own_sets.read(one) for one in track([*own, *listed.collection], description="sets")]
     if prepared is not None:
         opened = Prepared.open(prepared)
         kinds = _cleaned_by(opened) if kinds is None else kinds
@@ -243,16 +243,16 @@ def _tasks(
     chosen = reader_options(data, asked or datasets.NAMES, options)
     work = partial(read_task, data, whole=bool(asked), skip_bad=skip_bad)
     if processes == 1:
-        yield from (work(*one) for one in track(chosen.items(), what="tasks"))
+        yield from (work(*one) for one in track(chosen.items(), description="tasks"))
         return
     with worker_pool.pool(min(processes, len(chosen))) as pool:
-        yield from track(pool.map(work, chosen, chosen.values()), what="tasks", total=len(chosen))
+        yield from track(pool.map(work, chosen, chosen.values()), description="tasks", total=len(chosen))
 
 
 def _prepared(prepared: Prepared, asked: Sequence[str]) -> Iterator[Read]:
     """The tasks of a prepared folder."""
     tasks = [prepared.task(name) for name in asked] or prepared.tasks
-    for task in track(tasks, what="tables"):
+    for task in track(tasks, description="tables"):
         yield Read(task.name, {s: _part(prepared.table(task.name, s)) for s in prepared.splits(task.name)})
 
 

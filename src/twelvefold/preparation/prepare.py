@@ -333,13 +333,13 @@ def make_table(job: Job) -> Made:
 def _run(jobs: Sequence[Job], processes: int) -> Iterator[tuple[str, Made]]:
     """Make the tables, several at once where asked; the results don't depend on that."""
     if processes == 1 or len(jobs) < 2:
-        for job in track(jobs, what="tables"):
+        for job in track(jobs, description="tables"):
             yield job.name, make_table(job)
         return
     with worker_pool.pool(min(processes, len(jobs))) as pool:
         running = {pool.submit(make_table, job): job.name for job in jobs}
         try:
-            for done in track(as_completed(running), what="tables", total=len(jobs)):
+            for done in track(as_completed(running), description="tables", total=len(jobs)):
                 yield running[done], done.result()
         finally:
             pool.shutdown(cancel_futures=True)

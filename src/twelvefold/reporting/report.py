@@ -186,7 +186,7 @@ def choose_examples(found: Found, images: Path) -> tuple[dict[str, list[Shown] |
     seed = found.recipe.seed if found.recipe else 0
     chosen = {
         row.task.name: of_task(found.run, found.prepared, row.task, album, seed)
-        for row in track(found.rows, what="examples")
+        for row in track(found.rows, description="examples")
     }
     return chosen, "", pictures_missing
 

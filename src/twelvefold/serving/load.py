@@ -10,7 +10,7 @@ import torch
 from twelvefold.detectors.interface import RegionDetector
 from twelvefold.detectors.load import OWN, load_detector
 from twelvefold.detectors.world_detector.detector import best_arithmetic
-from twelvefold.device import device_for
+from twelvefold.device import select_device
 from twelvefold.export import hub
 from twelvefold.model import Model, card
 from twelvefold.model.card import Card, DetectorCard
@@ -41,7 +41,7 @@ def load(
     folder = SHIPPED if where is None else hub.folder_of(where)
     network = Model.load(folder)
     said = described(folder)
-    place = device_for(device)
+    place = select_device(device)
     eyes = _detector(detector, detector_weights, said.detector, place)
     if eyes.feature_size != network.config.feature_size:
         raise TwelvefoldError(

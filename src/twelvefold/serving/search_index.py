@@ -17,7 +17,7 @@ from twelvefold.data.collate import pictures_alone
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.families import retrieval
 from twelvefold.model.model import ImageStream
-from twelvefold.progress import counting
+from twelvefold.progress import progress_bar
 from twelvefold.schema import Example, ImageKey, Pair, Ranked, Regions, TwelvefoldError, did_you_mean
 from twelvefold.serving.images import Source, picture
 from twelvefold.serving.inference import Asked, Work
@@ -75,7 +75,7 @@ class Index:
         """
         named = self._named(images, names)
         found: dict[str, tuple[ImageKey, Regions]] = {}
-        with counting(what="looking at pictures", total=len(images)) as bar:
+        with progress_bar(description="looking at pictures", total=len(images)) as bar:
             for start in range(0, len(images), OPENED):
                 part = [picture(image) for image in images[start : start + OPENED]]
                 for name, one, regions in zip(named[start:], part, self._predictor.see(part), strict=False):

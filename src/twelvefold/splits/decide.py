@@ -163,7 +163,7 @@ def _walkers(processes: int, bad: BadRecords) -> Iterator[Callable[[Sequence[Wal
     def walk_all(walks: Sequence[Walk]) -> list[Walked]:
         what = f"{walks[0].split} sets read for cleaning" if walks else ""
         results = pool.map(walk, walks) if pool else map(walk, walks)
-        done = list(track(results, what=what, total=len(walks)))
+        done = list(track(results, description=what, total=len(walks)))
         bad.listed += [refusal for walked in done for refusal in walked.refused]
         return done
 

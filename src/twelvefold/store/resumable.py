@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
-from twelvefold.progress import counting
+from twelvefold.progress import progress_bar
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.store.worker_pool import pool
@@ -83,7 +83,7 @@ def in_blocks(
         TwelvefoldError: a worker process was killed; the blocks that are done are kept.
     """
     blocks = [todo[start : start + size] for start in range(0, len(todo), size)]
-    with counting(what=what, total=len(todo)) as bar:
+    with progress_bar(description=what, total=len(todo)) as bar:
         if processes == 1 or len(blocks) < 2:
             for block in blocks:
                 notes.add(do(block))

@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from twelvefold.device import device_for
+from twelvefold.device import select_device
 from twelvefold.schema import TwelvefoldError
 
 PATIENCE = timedelta(minutes=30)
@@ -105,7 +105,7 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
         TwelvefoldError: a GPU is asked for and there is none, or there are more processes here than GPUs.
     """
     count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    place = device_for(device, int(os.environ.get("LOCAL_RANK", "0")))
+    place = select_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     threads = torch.get_num_threads()
     if place.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from twelvefold import families
 from twelvefold.batch import Batch, MaskedBatch
-from twelvefold.config.recipe import PretrainingChoice, Recipe
+from twelvefold.config.recipe import PretrainingConfig, Recipe
 from twelvefold.data.masking import MaskedBatches, Masking
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches, spread
@@ -90,7 +90,7 @@ def lesson(recipe: Recipe, spec: TaskSpec, scale: float, prepared: Prepared, reg
 
 
 def masked_lesson(
-    choice: PretrainingChoice,
+    choice: PretrainingConfig,
     pieces: Sequence[int],
     recipe: Recipe,
     spec: TaskSpec,

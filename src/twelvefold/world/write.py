@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from twelvefold.progress import counting
+from twelvefold.progress import progress_bar
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.atomic_files import (
     atomic_folder,
@@ -146,7 +146,7 @@ def _make_blocks(building: Path, pictures: tuple[Picture, ...], seed: int, worke
     blocks = [pictures[start : start + BLOCK] for start in range(0, len(pictures), BLOCK)]
     folders = [building / _BLOCKS / f"{number:06d}" for number in range(len(blocks))]
     todo = [(folder, block) for folder, block in zip(folders, blocks, strict=True) if not folder.exists()]
-    with counting(what="pictures of the world", total=len(pictures)) as bar:
+    with progress_bar(description="pictures of the world", total=len(pictures)) as bar:
         bar.advance(len(pictures) - sum(len(block) for _, block in todo))
         for made in _run(todo, seed, workers):
             bar.advance(made)
@@ -172,7 +172,7 @@ def _finish(building: Path, pictures: tuple[Picture, ...], parameters: Mapping[s
     """Official files from the sheets, pictures to their places, and the state last."""
     folders = sorted((building / _BLOCKS).iterdir())
     sizes = {}
-    with counting(what="official files", total=len(_LAYOUTS)) as bar:
+    with progress_bar(description="official files", total=len(_LAYOUTS)) as bar:
         for layout in _LAYOUTS:
             sizes[layout.path] = write_official(building / layout.path, layout, folders)
             bar.advance()

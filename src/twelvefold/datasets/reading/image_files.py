@@ -95,7 +95,9 @@ def given_boxes(
     bad = BadRecords() if bad is None else bad
     union: dict[ImageKey, set[Box]] = {}
     for name, options in tasks.items():
-        for pair in track(_pairs_with_candidates(load(name), root, bad, options), what=f"candidate boxes of {name}"):
+        for pair in track(
+            _pairs_with_candidates(load(name), root, bad, options), description=f"candidate boxes of {name}"
+        ):
             union.setdefault(pair.image, set()).update(pair.candidates_px)
     rounded = {key: np.array(sorted(boxes), dtype=np.float32) for key, boxes in sorted(union.items())}
     return {key: np.unique(boxes, axis=0) for key, boxes in rounded.items()}

@@ -69,7 +69,7 @@ def evaluate_detector(
     """Measure a detector (None: the one that comes with the package) on drawn pictures that it never saw."""
     detector = Detector.load(weights, max_regions=36 if crowded else 16)
     truths, answers = [], []
-    for index in track(range(pictures), what="pictures measured"):
+    for index in track(range(pictures), description="pictures measured"):
         scene = make_scene(EVALUATION_SEED + seed, index, crowded=crowded)
         truth = _truth(scene)
         truths.append(truth)

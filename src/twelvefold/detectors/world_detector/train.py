@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from twelvefold.detectors.world_detector.detector import Words, best_arithmetic, precision, write_weights
 from twelvefold.detectors.world_detector.network import MAP_CHANNELS, Maps, Network
-from twelvefold.progress import counting
+from twelvefold.progress import progress_bar
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.atomic_files import write_bytes, write_text
 
@@ -275,7 +275,7 @@ def fit(student: Student, lessons: Lessons, out: Path) -> None:
     lines = log.read_text(encoding="utf-8").splitlines() if log.exists() and student.step else []
     sums: dict[str, float] = {}
     saved = began = time.monotonic()
-    with counting(what="pictures learnt", total=student.schedule.steps * student.schedule.batch) as bar:
+    with progress_bar(description="pictures learnt", total=student.schedule.steps * student.schedule.batch) as bar:
         bar.advance(student.step * student.schedule.batch)
         for lesson in lessons(student.place):
             if student.step >= student.schedule.steps:
