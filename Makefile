@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo inflation test check lint types lock clean
+.PHONY: demo inflation test test-fast check lint types lock clean
 
 .venv/.ready: requirements.lock pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv .venv
@@ -19,6 +19,9 @@ inflation: demo  ## what training on leaked test pictures feigns: four models on
 
 test: .venv/.ready  ## every test
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
+
+test-fast: .venv/.ready  ## the tests that take less than a second or two each
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m "not slow"
 
 lint: .venv/.ready
 	$(PY) -m ruff check .
