@@ -1,4 +1,4 @@
-"""A real HTTP server on this machine that misbehaves on demand."""
+"""A local HTTP server that can be told to misbehave."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from twelvefold.download import http
 
 @dataclass
 class Site:
-    """What the server holds and how it behaves: ``plan`` has a behaviour for each request in turn, then "well".
+    """The server's files and behavior. ``plan``: one behavior per request; after that, requests are served normally.
 
-    break:N after N bytes of the answer the line goes dead; status:N answers so; whole ignores Range; html sends a
-    page; more sends twice the bytes and says no length; short says no length and stops halfway; shift answers 206
-    from another place.
+    break:N closes the connection after N bytes; status:N answers with that status; whole ignores Range; html sends a
+    web page; more sends twice the bytes without Content-Length; short omits Content-Length and stops halfway; shift
+    answers 206 with a wrong offset. ``requests``: path and Range header of each request. ``num_sent``: body bytes.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
     plan: list[str] = field(default_factory=list)
     etag: str = '"one"'
-    asked: list[tuple[str, str]] = field(default_factory=list)
-    sent: int = 0
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    num_sent: int = 0
     address: str = ""
 
 
@@ -35,36 +35,36 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         site = self.site
-        asked = self.headers.get("Range", "")
-        site.asked.append((self.path, asked))
-        how, _, number = (site.plan.pop(0) if site.plan else "well").partition(":")
+        range_header = self.headers.get("Range", "")
+        site.requests.append((self.path, range_header))
+        behavior, _, number = (site.plan.pop(0) if site.plan else "").partition(":")
         self.close_connection = True
-        if how == "status":
+        if behavior == "status":
             self.answer(int(number), b"", {})
             return
         body = site.files.get(self.path)
         if body is None:
             self.answer(404, b"", {})
             return
-        if how == "html":
+        if behavior == "html":
             self.answer(200, b"<html>log in</html>", {"Content-Type": "text/html; charset=utf-8"})
             return
-        marks = {"ETag": site.etag} if site.etag else {}
+        headers = {"ETag": site.etag} if site.etag else {}
         start = 0
-        if asked and how != "whole" and self.headers.get("If-Range", site.etag) == site.etag:
-            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+        if range_header and behavior != "whole" and self.headers.get("If-Range", site.etag) == site.etag:
+            start = int(range_header.removeprefix("bytes=").removesuffix("-"))
             if start >= len(body):
                 self.answer(416, b"", {"Content-Range": f"bytes */{len(body)}"})
                 return
-            start = start + 3 if how == "shift" else start
-            marks["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-        if how in ("more", "short"):
+            start = start + 3 if behavior == "shift" else start
+            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+        if behavior in ("more", "short"):
             self.send_response(200)
             self.end_headers()
-            self.push(body * 2 if how == "more" else body[: len(body) // 2])
+            self.push(body * 2 if behavior == "more" else body[: len(body) // 2])
             return
-        cut = int(number) if how == "break" else None
-        self.answer(206 if "Content-Range" in marks else 200, body[start:], marks, cut)
+        cut = int(number) if behavior == "break" else None
+        self.answer(206 if "Content-Range" in headers else 200, body[start:], headers, cut)
 
     def answer(self, status: int, body: bytes, headers: dict[str, str], cut: int | None = None) -> None:
         self.send_response(status)
@@ -75,15 +75,15 @@ class Handler(BaseHTTPRequestHandler):
         self.push(body if cut is None else body[:cut])
 
     def push(self, body: bytes) -> None:
-        self.site.sent += len(body)
+        self.site.num_sent += len(body)
         try:
             self.wfile.write(body)
             self.wfile.flush()
-        except OSError:  # the client has had enough
+        except OSError:  # the client closed the connection
             self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Do not log requests."""
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr(http, "FIRST_PAUSE", 0.0)
     monkeypatch.delenv("TWELVEFOLD_MIRROR", raising=False)
     site = Site()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Own", (Handler,), {"site": site}))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("SiteHandler", (Handler,), {"site": site}))
     site.address = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -1,4 +1,4 @@
-"""``twelvefold fetch``: the one command that opens the network."""
+"""``twelvefold fetch``: the only command that uses the network."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from twelvefold.cli.output import Json, out_console, say
 from twelvefold.schema import TwelvefoldError
 
 if TYPE_CHECKING:
-    from twelvefold.download.catalog import Catalogue
+    from twelvefold.download.catalog import Catalog
 
-Off = Annotated[bool, Parameter(negative="")]
+Flag = Annotated[bool, Parameter(negative="")]
 
 
 def fetch(
@@ -23,10 +23,10 @@ def fetch(
     data: Path = Path("data"),
     mirror: str = "",
     list_all: Annotated[bool, Parameter(name="--list", negative="")] = False,
-    verify: Off = False,
+    verify: Flag = False,
     json: Json = False,
 ) -> int:
-    """Get published weights, features and annotation files; a download that was stopped goes on.
+    """Download published weights, features and annotation files. An interrupted download continues.
 
     ```
     twelvefold fetch --list
@@ -34,54 +34,57 @@ def fetch(
     twelvefold fetch vqav2 nlvr2 --data data/real --mirror /mnt/copies
     ```
 
-    No other command opens the network. Exit code 1 where --verify finds a file that was changed.
+    No other command uses the network. Exit code 1 if --verify finds a changed file.
 
     Parameters
     ----------
     names
-        Names or groups of `--list`.
+        Names or groups shown by `--list`.
     data
-        The data folder; every file goes where the readers look for it.
+        The data folder; each file is stored where the dataset readers expect it.
     mirror
-        A folder of copies or an address, in place of the publishers'; $TWELVEFOLD_MIRROR where left out.
+        A folder or URL to use instead of the publishers' servers. Default: $TWELVEFOLD_MIRROR.
     list_all
-        Say what there is: size, licence, place, and what must be asked for by hand.
+        List what can be fetched with size, license and path, and what must be requested by hand.
     verify
-        Compare every byte of what was fetched with the checksums in DATA/fetched.json.
+        Compare every byte of the fetched files with the checksums in DATA/fetched.json.
     """
-    from twelvefold.download import fetch as work
-    from twelvefold.download.catalog import shipped
+    from twelvefold.download import fetch as downloads
+    from twelvefold.download.catalog import load_catalog
 
     if list_all:
-        catalogue = shipped()
+        catalog = load_catalog()
         if not json:
-            out_console.print(_table(catalogue))
-        say(msgspec.to_builtins(catalogue), json, _by_hand(catalogue))
+            out_console.print(_table(catalog))
+        say(msgspec.to_builtins(catalog), json, _by_hand(catalog))
         return 0
     if verify:
-        problems = work.verify(data)
-        say(problems, json, "\n".join(problems) or "Everything is as it was fetched.")
+        problems = downloads.verify(data)
+        say(problems, json, "\n".join(problems) or "All fetched files are unchanged.")
         return 1 if problems else 0
     if not names:
-        raise TwelvefoldError("nothing named to fetch; `twelvefold fetch --list` says what there is")
-    summary = work.fetch(names, data, mirror=mirror)
+        raise TwelvefoldError("no name to fetch; `twelvefold fetch --list` shows all names")
+    summary = downloads.fetch(names, data, mirror=mirror)
     lines = [
         *(f"fetched {name}" for name in summary.fetched),
-        *(f"already there: {name}" for name in summary.there),
-        *(f"already there, not fetched by this program and so not checked: {name}" for name in summary.unchecked),
+        *(f"already there: {name}" for name in summary.present),
+        *(f"already there, but not fetched by this program and so not checked: {name}" for name in summary.unchecked),
     ]
     say(summary, json, "\n".join(lines))
     return 0
 
 
-def _table(catalogue: Catalogue) -> Table:
-    table = Table("name", "groups", "what", "bytes", "licence", "goes to")
-    for item in catalogue.item:
+def _table(catalog: Catalog) -> Table:
+    table = Table("name", "groups", "content", "bytes", "license", "path")
+    for item in catalog.items:
         size = f"{item.size:,}" if item.size else "not stated"
-        table.add_row(item.name, ", ".join(item.groups), item.what, size, item.licence, "\n".join(item.places))
+        table.add_row(item.name, ", ".join(item.groups), item.description, size, item.license, "\n".join(item.paths))
     return table
 
 
-def _by_hand(catalogue: Catalogue) -> str:
-    lines = [f"{one.name}: {one.what}. {one.how}. Put it at {one.to} ({one.licence})" for one in catalogue.by_hand]
+def _by_hand(catalog: Catalog) -> str:
+    lines = [
+        f"{item.name}: {item.description}. {item.instructions}. Put it at {item.path} ({item.license})"
+        for item in catalog.by_hand
+    ]
     return "\n".join(["By hand:", *lines])

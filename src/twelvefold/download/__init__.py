@@ -1,1 +1,1 @@
-"""Getting published files: with a model hub's names (``hub.py``), all of the program that opens the network."""
+"""Download published files. Only this package and the model hub (``export/hub.py``) use the network."""

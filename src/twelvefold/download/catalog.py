@@ -1,4 +1,4 @@
-"""What can be fetched and what must be asked for by hand: the plain table ``catalog.toml``, read and checked."""
+"""The catalog ``catalog.toml``: what ``twelvefold fetch`` can download, and what must be requested by hand."""
 
 from __future__ import annotations
 
@@ -11,17 +11,23 @@ import msgspec
 
 from twelvefold.schema import TwelvefoldError, did_you_mean
 
+KEYS = {"description": "what", "path": "to", "license": "licence", "instructions": "how", "items": "item"}
+"""Attribute -> key in ``catalog.toml`` and in the output of ``twelvefold fetch --list --json``."""
 
-class Item(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One address. Either ``to`` (a file, or with ``unpack`` a folder) or ``members`` says where its content goes."""
+
+class Item(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=KEYS):
+    """One URL. Its content is stored either at ``path`` (a file, or a folder with ``unpack``) or as ``members``.
+
+    ``members``: path below the data folder -> member of the archive.
+    """
 
     name: str
-    what: str
+    description: str
     url: str
-    licence: str
+    license: str
     named_in: str
     groups: tuple[str, ...] = ()
-    to: str = ""
+    path: str = ""
     unpack: Literal["", "all"] = ""
     members: dict[str, str] = {}
     size: int | None = None
@@ -29,76 +35,78 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     sha256: str = ""
 
     @property
-    def places(self) -> tuple[str, ...]:
-        """Where its content lies, below the data folder."""
-        return tuple(self.members) or (self.to,)
+    def paths(self) -> tuple[str, ...]:
+        """Paths of the stored files, below the data folder."""
+        return tuple(self.members) or (self.path,)
 
 
-class ByHand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What no program may get: how to ask for it, and where it then goes."""
+class ManualItem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=KEYS):
+    """A file that no program may download: how to request it, and where to put it."""
 
     name: str
-    what: str
-    how: str
-    to: str
-    licence: str
+    description: str
+    instructions: str
+    path: str
+    license: str
 
 
-class Catalogue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything, in the order of the table."""
+class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=KEYS):
+    """All items, in the order of the file."""
 
-    item: tuple[Item, ...]
-    by_hand: tuple[ByHand, ...] = ()
+    items: tuple[Item, ...]
+    by_hand: tuple[ManualItem, ...] = ()
 
-    def named(self, names: Iterable[str]) -> list[Item]:
-        """The items of these names and groups, each once.
+    def select(self, names: Iterable[str]) -> list[Item]:
+        """Return the items with these names or groups, without repetition.
 
         Raises:
-            TwelvefoldError: there is no such name, or it must be asked for by hand.
+            TwelvefoldError: an unknown name, or one that must be requested by hand.
         """
-        groups = {group for item in self.item for group in item.groups}
-        known = [*groups, *(item.name for item in self.item)]
-        hand = {one.name: one for one in self.by_hand}
+        groups = {group for item in self.items for group in item.groups}
+        known = [*groups, *(item.name for item in self.items)]
+        by_hand = {item.name: item for item in self.by_hand}
         for name in names:
-            if name in hand:
-                one = hand[name]
-                raise TwelvefoldError(f"{name} must be got by hand: {one.how}; then put it at {one.to}")
+            if name in by_hand:
+                manual = by_hand[name]
+                raise TwelvefoldError(
+                    f"{name} must be downloaded by hand: {manual.instructions}; then put it at {manual.path}"
+                )
             if name not in known:
-                near = did_you_mean(name, [*known, *hand])
-                raise TwelvefoldError(f"nothing called {name!r} to fetch{near}; `twelvefold fetch --list` has all")
+                suggestion = did_you_mean(name, [*known, *by_hand])
+                raise TwelvefoldError(f"nothing called {name!r} to fetch{suggestion}; see `twelvefold fetch --list`")
         wanted = set(names)
-        return [item for item in self.item if item.name in wanted or wanted & set(item.groups)]
+        return [item for item in self.items if item.name in wanted or wanted & set(item.groups)]
 
 
-def parse(text: str, where: str) -> Catalogue:
-    """A catalogue, checked.
+def parse_catalog(text: str, source: str) -> Catalog:
+    """Parse and check a catalog. ``source`` names it in error messages.
 
     Raises:
-        TwelvefoldError: a field is missing or unknown, a name comes twice, or a place leads out of the data folder.
+        TwelvefoldError: a missing or unknown field, a repeated name, or a path outside the data folder.
     """
     try:
-        catalogue = msgspec.toml.decode(text, type=Catalogue)
+        catalog = msgspec.toml.decode(text, type=Catalog)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise TwelvefoldError(f"{where}: {error}") from error
-    names = [item.name for item in catalogue.item] + [one.name for one in catalogue.by_hand]
-    for item in catalogue.item:
-        wrong = [place for place in item.places if not _inside(place)]
-        if wrong or bool(item.to) == bool(item.members):
+        raise TwelvefoldError(f"{source}: {error}") from error
+    names = [item.name for item in (*catalog.items, *catalog.by_hand)]
+    for item in catalog.items:
+        outside = [path for path in item.paths if not _is_inside(path)]
+        if outside or bool(item.path) == bool(item.members):
             raise TwelvefoldError(
-                f"{where}: {item.name}: expected either `to` or `members`, below the data folder, got "
-                f"{', '.join(wrong or item.places)}"
+                f"{source}: {item.name}: expected either `to` or `members`, below the data folder, got "
+                f"{', '.join(outside or item.paths)}"
             )
         if names.count(item.name) > 1:
-            raise TwelvefoldError(f"{where}: {item.name} comes twice")
-    return catalogue
+            raise TwelvefoldError(f"{source}: {item.name} is listed twice")
+    return catalog
 
 
-def shipped() -> Catalogue:
-    """The catalogue of the package."""
+def load_catalog() -> Catalog:
+    """Return the catalog of the package."""
     name = "catalog.toml"
-    return parse((resources.files("twelvefold.download") / name).read_text(encoding="utf-8"), name)
+    return parse_catalog((resources.files("twelvefold.download") / name).read_text(encoding="utf-8"), name)
 
 
-def _inside(place: str) -> bool:
-    path = PurePosixPath(place)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+def _is_inside(path: str) -> bool:
+    parts = PurePosixPath(path).parts
+    return bool(parts) and not PurePosixPath(path).is_absolute() and ".." not in parts

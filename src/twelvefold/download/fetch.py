@@ -1,7 +1,7 @@
-"""``twelvefold fetch``: published weights, features and annotations, from their publishers or from a mirror.
+"""``twelvefold fetch``: download published weights, features and annotations from their publishers or a mirror.
 
-What has come is written down in ``DATA/fetched.json``: bytes and sha256 of every download and of every file that was
-made of it. Where the publisher states no checksum, the first download is the one that later ones are held to.
+``DATA/fetched.json`` records the size and sha256 of every download and of every file extracted from it. If the
+publisher states no checksum, later downloads must match the first one.
 """
 
 from __future__ import annotations
@@ -13,157 +13,165 @@ from pathlib import Path
 
 import msgspec
 
-from twelvefold.download.catalog import Catalogue, Item, shipped
-from twelvefold.download.http import CHUNK, Got, Wanted, addresses, copy, download, forget
-from twelvefold.download.unpack import unpack_all, unpack_some
+from twelvefold.download.catalog import Catalog, Item, load_catalog
+from twelvefold.download.http import DownloadResult, ExpectedFile, copy_from_mirror, download, mirror_paths, remove_part
+from twelvefold.download.unpack import unpack_all, unpack_members
 from twelvefold.schema import TwelvefoldError
-from twelvefold.store import atomic_files as files
+from twelvefold.store import atomic_files
 
-PINS = "fetched.json"
+RECORDS = "fetched.json"
 PARTS = ".fetching"
-"""Where parts of files lie until they are whole."""
-MIRROR = "TWELVEFOLD_MIRROR"
-"""The environment variable that names a mirror for every call."""
+"""Folder of incomplete downloads, below the data folder."""
+MIRROR_VARIABLE = "TWELVEFOLD_MIRROR"
+"""Environment variable with the default mirror."""
 
 
-class Pinned(msgspec.Struct):
-    """One file: its bytes and checksum."""
+class FileRecord(msgspec.Struct):
+    """Size in bytes and sha256 of a file."""
 
     size: int
     sha256: str
 
 
-class Pin(msgspec.Struct):
-    """One download, and the files made of it by their places below the data folder."""
+class DownloadRecord(msgspec.Struct):
+    """A download, and the files extracted from it by their paths below the data folder."""
 
     url: str
     size: int
     sha256: str
-    files: dict[str, Pinned] = {}
+    files: dict[str, FileRecord] = {}
 
 
-class FetchSummary(msgspec.Struct):
-    """What became of each item: fetched now, there already, or there but not of ours and so not checked."""
+class FetchSummary(msgspec.Struct, rename={"present": "there"}):
+    """The items that were fetched now, were present, or were present but not fetched by us (and so not checked)."""
 
     data: Path
     fetched: list[str] = []
-    there: list[str] = []
+    present: list[str] = []
     unchecked: list[str] = []
 
 
-def fetch(names: Iterable[str], data: Path, *, mirror: str = "", catalogue: Catalogue | None = None) -> FetchSummary:
-    """Get items by name or group into ``data``. What is there already is not got again; a stopped call goes on.
+def fetch(names: Iterable[str], data: Path, *, mirror: str = "", catalog: Catalog | None = None) -> FetchSummary:
+    """Download items into a data folder. Items that are present are skipped; an interrupted download continues.
 
-    ``mirror``: a folder of copies or an address, instead of the publishers'; else ``$TWELVEFOLD_MIRROR``.
+    Args:
+        names: Names of items or groups of the catalog (``twelvefold fetch --list``).
+        data: The data folder; each file is stored where the dataset readers expect it.
+        mirror: A folder or URL to use instead of the publishers' servers. Default: ``$TWELVEFOLD_MIRROR``.
+        catalog: What can be fetched. Default: the catalog of the package.
 
     Raises:
-        TwelvefoldError: no such name, the file can't be got, or it isn't the one that is known.
+        TwelvefoldError: an unknown name, a file that cannot be downloaded, or one with a wrong size or checksum.
     """
-    items = (catalogue or shipped()).named(list(names))
-    mirror = mirror or os.environ.get(MIRROR, "")
+    items = (catalog or load_catalog()).select(list(names))
+    mirror = mirror or os.environ.get(MIRROR_VARIABLE, "")
     summary = FetchSummary(data)
-    with files.lock_folder(data / PARTS):
+    with atomic_files.lock_folder(data / PARTS):
         for item in items:
-            pins = read_pins(data)
-            pin = pins.get(item.name)
-            if all((data / place).exists() for place in item.places):
-                (summary.there if pin and _as_pinned(item, pin, data) else summary.unchecked).append(item.name)
+            records = read_records(data)
+            record = records.get(item.name)
+            if all((data / path).exists() for path in item.paths):
+                if record:
+                    _check_sizes(item, record, data)
+                (summary.present if record else summary.unchecked).append(item.name)
                 continue
-            pins[item.name] = _get(item, data, mirror, pin)
-            files.write_json(data / PINS, msgspec.to_builtins(pins))
+            records[item.name] = _fetch_item(item, data, mirror, record)
+            atomic_files.write_json(data / RECORDS, msgspec.to_builtins(records))
             summary.fetched.append(item.name)
     return summary
 
 
 def verify(data: Path) -> list[str]:
-    """Files that are not as they were when they were fetched, each with what differs; reads every byte.
+    """Return a message for each fetched file of a data folder that is missing or has changed. Reads every byte.
 
     Raises:
-        TwelvefoldError: nothing was ever fetched there.
+        TwelvefoldError: nothing was fetched into this folder.
     """
-    pins = read_pins(data)
-    if not pins:
-        raise TwelvefoldError(f"{data / PINS} lists nothing that was fetched; `twelvefold fetch NAME --data {data}`")
+    records = read_records(data)
+    if not records:
+        raise TwelvefoldError(f"{data / RECORDS} lists no fetched files; `twelvefold fetch NAME --data {data}`")
     problems = []
-    for pin in pins.values():
-        for place, known in pin.files.items():
-            path = data / place
-            if not path.exists():
-                problems.append(f"{place} is missing; fetch it again")
-            elif (now := pinned(path)) != known:
-                problems.append(f"{place} was changed: {now.size:,} bytes, sha256 {now.sha256}; was {known.sha256}")
+    for record in records.values():
+        for path, known in record.files.items():
+            if not (data / path).exists():
+                problems.append(f"{path} is missing; fetch it again")
+            elif (now := read_file_record(data / path)) != known:
+                problems.append(f"{path} was changed: {now.size:,} bytes, sha256 {now.sha256}; was {known.sha256}")
     return problems
 
 
-def read_pins(data: Path) -> dict[str, Pin]:
-    """What was fetched into a data folder, by name."""
-    path = data / PINS
+def read_records(data: Path) -> dict[str, DownloadRecord]:
+    """Return the downloads of a data folder by item name.
+
+    Raises:
+        TwelvefoldError: the file of records is not valid.
+    """
+    path = data / RECORDS
     if not path.exists():
         return {}
     try:
-        return msgspec.convert(files.read_json(path), dict[str, Pin])
+        return msgspec.convert(atomic_files.read_json(path), dict[str, DownloadRecord])
     except msgspec.ValidationError as error:
-        raise TwelvefoldError(f"{path} was changed by hand and can't be read: {error}; mend or remove it") from error
+        raise TwelvefoldError(f"{path} was edited and cannot be read: {error}; fix or remove it") from error
 
 
-def pinned(path: Path) -> Pinned:
-    """A file's bytes and sha256."""
-    digest = hashlib.sha256()
+def read_file_record(path: Path) -> FileRecord:
+    """Return size and sha256 of a file."""
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return Pinned(path.stat().st_size, digest.hexdigest())
+        return FileRecord(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def _get(item: Item, data: Path, mirror: str, pin: Pin | None) -> Pin:
-    """One item, whole and checked, at its places."""
+def _fetch_item(item: Item, data: Path, mirror: str, record: DownloadRecord | None) -> DownloadRecord:
+    """Download, check and store one item."""
     part = data / PARTS / item.name
-    wanted = Wanted(item.name, item.url, item.size, item.md5, item.sha256 or (pin.sha256 if pin else ""))
+    expected = ExpectedFile(item.name, item.url, item.size, item.md5, item.sha256 or (record.sha256 if record else ""))
     try:
-        got = _bring(wanted, mirror, part)
+        result = _download_to(part, expected, mirror)
     except TwelvefoldError as error:
-        if pin and "sha256" in str(error):
+        if record and "sha256" in str(error):
             raise TwelvefoldError(
-                f"{error}. That sum was pinned at the first download, in {data / PINS}: if the publisher's file is "
-                f"known to have changed, remove {item.name!r} there and fetch again"
+                f"{error}. That checksum was recorded at the first download, in {data / RECORDS}: if the publisher's "
+                f"file is known to have changed, remove {item.name!r} there and fetch again"
             ) from error
         raise
+    files: dict[str, FileRecord] = {}
     if item.unpack:
-        unpack_all(part, data / item.to)
-        forget(part)
-        return Pin(item.url, *got)
-    if item.members:
-        unpack_some(part, {data / place: member for place, member in item.members.items()})
-        made = {place: pinned(data / place) for place in item.members}
-        forget(part)
-        return Pin(item.url, *got, made)
-    files.put_in_place(part, data / item.to)
-    forget(part)
-    return Pin(item.url, *got, {item.to: Pinned(*got)})
+        unpack_all(part, data / item.path)
+    elif item.members:
+        unpack_members(part, {data / path: member for path, member in item.members.items()})
+        files = {path: read_file_record(data / path) for path in item.members}
+    else:
+        atomic_files.put_in_place(part, data / item.path)
+        files = {item.path: FileRecord(*result)}
+    remove_part(part)
+    return DownloadRecord(item.url, *result, files)
 
 
-def _bring(wanted: Wanted, mirror: str, part: Path) -> Got:
+def _download_to(part: Path, expected: ExpectedFile, mirror: str) -> DownloadResult:
     if not mirror:
-        return download(wanted, part)
+        return download(expected, part)
     if "://" in mirror:
-        path = next(addresses(wanted))
-        return download(wanted._replace(url=f"{mirror.rstrip('/')}/{path}"), part)
+        path = next(mirror_paths(expected))
+        return download(expected._replace(url=f"{mirror.rstrip('/')}/{path}"), part)
     folder = Path(mirror).expanduser()
     if not folder.is_dir():
-        raise TwelvefoldError(f"the mirror {mirror!r} is no folder, and no address (https://...)")
-    tried = [folder / path for path in addresses(wanted)]
-    for source in tried:
+        raise TwelvefoldError(f"the mirror {mirror!r} is not a folder, and not a URL (https://...)")
+    candidates = [folder / path for path in mirror_paths(expected)]
+    for source in candidates:
         if source.is_file():
-            return copy(wanted, source, part)
-    raise TwelvefoldError(f"{wanted.name}: the mirror has no {' and no '.join(map(str, tried))}")
+            return copy_from_mirror(expected, source, part)
+    raise TwelvefoldError(f"{expected.name}: the mirror has neither {' nor '.join(map(str, candidates))}")
 
 
-def _as_pinned(item: Item, pin: Pin, data: Path) -> bool:
-    """Whether the files are as long as when they were fetched; ``verify`` compares every byte."""
-    for place, known in pin.files.items():
-        if (size := (data / place).stat().st_size) != known.size:
+def _check_sizes(item: Item, record: DownloadRecord, data: Path) -> None:
+    """Check that the files have the sizes they had when fetched. ``verify`` compares every byte.
+
+    Raises:
+        TwelvefoldError: a file has a different size.
+    """
+    for path, known in record.files.items():
+        if (size := (data / path).stat().st_size) != known.size:
             raise TwelvefoldError(
-                f"{data / place} has {size:,} bytes, {known.size:,} were fetched: it was changed; remove it, and "
-                f"`twelvefold fetch {item.name}` gets it again"
+                f"{data / path} has {size:,} bytes, but {known.size:,} were fetched: it was changed; remove it, and "
+                f"`twelvefold fetch {item.name}` downloads it again"
             )
-    return True

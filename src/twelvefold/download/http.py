@@ -1,9 +1,8 @@
-"""One file over HTTP or from a folder of copies: resumed after a break, checked, never half under its final name.
+"""Download one file over HTTP, or copy it from a local mirror: resumed after a break, and checked before use.
 
-What has come so far lies in a part file with a note of what it is a part of. A server that knows ranges goes on from
-there; one that doesn't, or whose file has changed since, sends it from the start. Why not a download library: pooch
-doesn't resume, and ``huggingface_hub`` ends at 50 GB and speaks of its own hub, so this is its HTTP client (httpx2)
-with a ``Range``.
+The bytes received so far are kept in a part file, next to a JSON file that records what they belong to. A server that
+supports ranges continues from there; otherwise, or if its file has changed, the download restarts. No download library
+is used: pooch does not resume, and ``huggingface_hub`` stops at 50 GB and only knows its own hub.
 """
 
 from __future__ import annotations
@@ -22,20 +21,18 @@ from twelvefold.progress import progress_bar
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
 
-CHUNK = 1 << 20
 MB = 1_000_000
-TRIES = 5
-"""Breaks in a row without a byte gained before giving up. Ours."""
+MAX_FAILURES = 5
+"""Failures in a row without a new byte before the download gives up. Our choice."""
 FIRST_PAUSE = 1.0
-"""Seconds before the second try; twice as long before each further one. Ours."""
+"""Seconds before the first retry; doubled for each further one. Our choice."""
 TIMEOUT = httpx2.Timeout(30.0)
-"""Seconds of silence that count as a break. Ours: a slow server sends something in that time."""
-AGAIN = frozenset((408, 425, 429, 500, 502, 503, 504))
-"""Answers that another try may better."""
+"""Seconds without data after which a connection counts as broken. Our choice."""
+RETRYABLE_STATUS = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 
-class Wanted(NamedTuple):
-    """What is expected of a file; None and empty where the publisher states nothing."""
+class ExpectedFile(NamedTuple):
+    """What is known about a file; None or empty where the publisher states nothing."""
 
     name: str
     url: str
@@ -44,212 +41,218 @@ class Wanted(NamedTuple):
     sha256: str = ""
 
 
-class Got(NamedTuple):
-    """What came: bytes, and the checksum that is pinned."""
+class DownloadResult(NamedTuple):
+    """Number of bytes and checksum of a downloaded file."""
 
     size: int
     sha256: str
 
 
-class Note(msgspec.Struct):
-    """Beside a part file: of which file, of how many bytes, by the server's own mark (ETag or date)."""
+class PartialDownload(msgspec.Struct, rename={"validator": "mark"}):
+    """What a part file belongs to: URL, total size in bytes, and the server's validator (ETag or date)."""
 
     url: str
     total: int | None = None
-    mark: str = ""
+    validator: str = ""
 
 
-class BreakError(Exception):
-    """The connection or the server failed in a way that another try may better."""
+class RetryableError(Exception):
+    """A failure of the connection or the server that may not occur again."""
 
 
-def download(wanted: Wanted, part: Path) -> Got:
-    """Bring ``wanted.url`` to ``part``, going on where an earlier call was stopped, and check it.
+def download(expected: ExpectedFile, part: Path) -> DownloadResult:
+    """Download ``expected.url`` to ``part``, continuing an earlier attempt, and check the result.
 
     Raises:
-        TwelvefoldError: the server has no such file or sends another one, or it breaks off again and again; what
-            came stays in ``part`` to go on from, unless it is wrong.
+        TwelvefoldError: the server does not have the file or sends a different one, or the connection fails
+            repeatedly. A correct beginning stays in ``part``, so that the next call can continue.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
-    pause, failures, had = FIRST_PAUSE, 0, _size(part)
+    pause, failures, size_before = FIRST_PAUSE, 0, _size(part)
     with httpx2.Client(timeout=TIMEOUT, follow_redirects=True, headers={"Accept-Encoding": "identity"}) as client:
         while True:
             try:
-                _attempt(client, wanted, part)
-                return check(wanted, part)
+                _attempt(client, expected, part)
+                return check(expected, part)
             except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
-                raise TwelvefoldError(f"{wanted.name}: {wanted.url} is no address to fetch from: {error}") from error
-            except (httpx2.TransportError, BreakError) as error:
-                gained, had = _size(part) > had, _size(part)
+                raise TwelvefoldError(f"{expected.name}: {expected.url} is not a valid URL: {error}") from error
+            except (httpx2.TransportError, RetryableError) as error:
+                gained, size_before = _size(part) > size_before, _size(part)
                 failures = 1 if gained else failures + 1
-                if failures >= TRIES:
+                if failures >= MAX_FAILURES:
                     raise TwelvefoldError(
-                        f"{wanted.name}: {wanted.url} broke off {TRIES} times in a row at byte {had:,}: "
-                        f"{error or type(error).__name__}; what came is kept, the same command goes on from there"
+                        f"{expected.name}: {expected.url} failed {MAX_FAILURES} times in a row at byte "
+                        f"{size_before:,}: {error or type(error).__name__}; the part received so far is kept, and the "
+                        "same command continues from there"
                     ) from error
                 time.sleep(pause if not gained else FIRST_PAUSE)
                 pause = 2 * pause if not gained else FIRST_PAUSE
             except httpx2.HTTPError as error:
-                raise TwelvefoldError(f"{wanted.name}: {wanted.url}: {error}") from error
+                raise TwelvefoldError(f"{expected.name}: {expected.url}: {error}") from error
 
 
-def copy(wanted: Wanted, source: Path, part: Path) -> Got:
-    """The same from a folder of copies."""
-    part.parent.mkdir(parents=True, exist_ok=True)
-    _room(part, source.stat().st_size)
-    shutil.copyfile(source, part)
-    return check(wanted, part)
-
-
-def check(wanted: Wanted, part: Path) -> Got:
-    """Compare a whole part file with what is known of it; a wrong one is removed.
+def copy_from_mirror(expected: ExpectedFile, source: Path, part: Path) -> DownloadResult:
+    """Copy ``source``, a file of a local mirror, to ``part`` and check it.
 
     Raises:
-        TwelvefoldError: it has another size or checksum.
+        TwelvefoldError: the disk is full, or the file has a different size or checksum.
+    """
+    part.parent.mkdir(parents=True, exist_ok=True)
+    _require_disk_space(part, source.stat().st_size)
+    shutil.copyfile(source, part)
+    return check(expected, part)
+
+
+def check(expected: ExpectedFile, part: Path) -> DownloadResult:
+    """Compare a complete part file with what is known about it; remove it if it differs.
+
+    Raises:
+        TwelvefoldError: size or checksum differ.
     """
     size = _size(part)
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     with part.open("rb") as file:
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(atomic_files.CHUNK):
             md5.update(chunk)
             sha256.update(chunk)
-    pairs = (
-        ("bytes", wanted.size, size),
-        ("md5", wanted.md5, md5.hexdigest()),
-        ("sha256", wanted.sha256, sha256.hexdigest()),
+    comparisons = (
+        ("bytes", expected.size, size),
+        ("md5", expected.md5, md5.hexdigest()),
+        ("sha256", expected.sha256, sha256.hexdigest()),
     )
-    for what, expected, got in pairs:
-        if expected and expected != got:
-            forget(part)
+    for quantity, wanted, actual in comparisons:
+        if wanted and wanted != actual:
+            remove_part(part)
             raise TwelvefoldError(
-                f"{wanted.name}: {wanted.url}: expected {what} {expected}, got {got}: the file was changed, or a page "
-                "came in its place. It was not kept"
+                f"{expected.name}: {expected.url}: expected {quantity} {wanted}, got {actual}: the file was changed, "
+                "or the server sent an error page instead. The download was removed"
             )
-    return Got(size, sha256.hexdigest())
+    return DownloadResult(size, sha256.hexdigest())
 
 
-def forget(part: Path) -> None:
-    """Remove a part file and its note."""
+def remove_part(part: Path) -> None:
+    """Remove a part file and its JSON file."""
     part.unlink(missing_ok=True)
-    _note_path(part).unlink(missing_ok=True)
+    _state_path(part).unlink(missing_ok=True)
 
 
-def _attempt(client: httpx2.Client, wanted: Wanted, part: Path) -> None:
-    """One request: after it, the part is whole, or an error says why not."""
-    note = _read_note(part, wanted.url)
-    have = _size(part) if note else 0
+def mirror_paths(expected: ExpectedFile) -> Iterator[str]:
+    """Yield where a mirror may hold the file: host and path (the layout of ``wget -x``), then the bare file name."""
+    path = expected.url.partition("://")[2]
+    yield path
+    yield path.rpartition("/")[2]
+
+
+def _attempt(client: httpx2.Client, expected: ExpectedFile, part: Path) -> None:
+    """Send one request. If it returns, the part file is complete."""
+    state = _read_state(part, expected.url)
+    num_received = _size(part) if state else 0
     headers = {}
-    if have and note:
-        headers["Range"] = f"bytes={have}-"
-        if note.mark:
-            headers["If-Range"] = note.mark
-    with client.stream("GET", wanted.url, headers=headers) as response:
-        if response.status_code == 416 and note:
-            if note.total == have:
+    if num_received and state:
+        headers["Range"] = f"bytes={num_received}-"
+        if state.validator:
+            headers["If-Range"] = state.validator
+    with client.stream("GET", expected.url, headers=headers) as response:
+        if response.status_code == 416 and state:
+            if state.total == num_received:
                 return
-            forget(part)
-            raise BreakError("the server has no bytes after those that came; starting again")
-        _refuse(wanted, response)
-        start, total = _extent(response)
-        if start != have or (start and note and note.total not in (None, total)):
+            remove_part(part)
+            raise RetryableError("the server has no bytes after those received; restarting")
+        _check_response(expected, response)
+        start, total = _content_range(response)
+        if start != num_received or (start and state and state.total not in (None, total)):
             if response.status_code == 206:
-                forget(part)
-                raise BreakError("the server sent another part than asked for; starting again")
+                remove_part(part)
+                raise RetryableError("the server sent a different range than requested; restarting")
             start = 0
-        _expected(wanted, total)
-        note = Note(wanted.url, total, _mark(response))
-        atomic_files.write_bytes(_note_path(part), msgspec.json.encode(note))
-        _receive(wanted, response, part, start, total)
+        if total is not None and expected.size is not None and total != expected.size:
+            raise TwelvefoldError(
+                f"{expected.name}: {expected.url} offers {total:,} bytes, expected {expected.size:,}: the publisher's "
+                "file was changed, or the mirror has a different file. Nothing was downloaded"
+            )
+        state = PartialDownload(expected.url, total, _validator(response))
+        atomic_files.write_bytes(_state_path(part), msgspec.json.encode(state))
+        _write_body(expected, response, part, start, total)
     if total is not None and _size(part) < total:
-        raise BreakError(f"{_size(part):,} of {total:,} bytes came")
+        raise RetryableError(f"received {_size(part):,} of {total:,} bytes")
 
 
-def _receive(wanted: Wanted, response: httpx2.Response, part: Path, start: int, total: int | None) -> None:
-    limit = total if total is not None else wanted.size
+def _write_body(expected: ExpectedFile, response: httpx2.Response, part: Path, start: int, total: int | None) -> None:
+    limit = total if total is not None else expected.size
     if total is not None:
-        _room(part, total - start)
-    at = start
+        _require_disk_space(part, total - start)
+    position = start
     megabytes = None if limit is None else limit // MB
     try:
-        with (
-            part.open("r+b" if start else "wb") as file,
-            progress_bar(description=f"{wanted.name}, MB", total=megabytes) as bar,
-        ):
+        with part.open("r+b" if start else "wb") as file, progress_bar(description=f"{expected.name}, MB", total=megabytes) as bar:
             file.seek(start)
             file.truncate()
             bar.advance(start // MB)
-            for chunk in response.iter_raw():  # as it comes: what is gathered first is lost in a break
+            for chunk in response.iter_raw():  # unbuffered: a larger chunk would be lost when the connection breaks
                 file.write(chunk)
-                bar.advance((at + len(chunk)) // MB - at // MB)
-                at += len(chunk)
-                if limit is not None and at > limit:
+                bar.advance((position + len(chunk)) // MB - position // MB)
+                position += len(chunk)
+                if limit is not None and position > limit:
                     break
     except OSError as error:
-        raise TwelvefoldError(f"{wanted.name}: could not write {part}: {error.strerror or error}") from error
-    if limit is not None and at > limit:
-        forget(part)
+        raise TwelvefoldError(f"{expected.name}: could not write {part}: {error.strerror or error}") from error
+    if limit is not None and position > limit:
+        remove_part(part)
         raise TwelvefoldError(
-            f"{wanted.name}: {wanted.url}: expected {limit:,} bytes, but more came: not the same file. It was not kept"
+            f"{expected.name}: {expected.url}: expected {limit:,} bytes, but the server sent more: it is a different "
+            "file. The download was removed"
         )
 
 
-def _refuse(wanted: Wanted, response: httpx2.Response) -> None:
-    """Raise where the answer is no part of the file."""
+def _check_response(expected: ExpectedFile, response: httpx2.Response) -> None:
+    """Raise if the response is not (a part of) the file."""
     status = response.status_code
-    if status in AGAIN:
-        raise BreakError(f"the server answered {status} {response.reason_phrase}")
+    if status in RETRYABLE_STATUS:
+        raise RetryableError(f"the server answered {status} {response.reason_phrase}")
     if status not in (200, 206):
         raise TwelvefoldError(
-            f"{wanted.name}: {wanted.url} answered {status} {response.reason_phrase}: it has moved or must be asked "
-            "for; get it by hand and put it where `twelvefold fetch --list` says, or name a --mirror"
+            f"{expected.name}: {expected.url} answered {status} {response.reason_phrase}: the file has moved or needs "
+            "a login; download it by hand to the path that `twelvefold fetch --list` shows, or use --mirror"
         )
     if response.headers.get("content-type", "").startswith("text/html"):
         raise TwelvefoldError(
-            f"{wanted.name}: {wanted.url} sent a web page instead of the file (a login, or a notice): open it in a "
-            "browser, and put the file where `twelvefold fetch --list` says, or name a --mirror"
+            f"{expected.name}: {expected.url} sent a web page instead of the file (a login, or a notice): open it in "
+            "a browser, and put the file at the path that `twelvefold fetch --list` shows, or use --mirror"
         )
 
 
-def _expected(wanted: Wanted, total: int | None) -> None:
-    if total is not None and wanted.size is not None and total != wanted.size:
-        raise TwelvefoldError(
-            f"{wanted.name}: {wanted.url} offers {total:,} bytes, expected {wanted.size:,}: the publisher's file "
-            "was changed, or the mirror's is another one. Nothing was fetched"
-        )
-
-
-def _extent(response: httpx2.Response) -> tuple[int, int | None]:
-    """Where the answer's bytes begin, and how many the whole file has, if the server says."""
+def _content_range(response: httpx2.Response) -> tuple[int, int | None]:
+    """Return the offset of the response's first byte, and the size of the whole file if the server states it."""
     if response.status_code == 206:
         unit, _, rest = response.headers.get("content-range", "").partition(" ")
         span, _, total = rest.partition("/")
         start = span.partition("-")[0]
         if unit != "bytes" or not start.isdecimal():
-            raise BreakError(f"the server's Content-Range is {response.headers.get('content-range')!r}")
+            raise RetryableError(f"the server's Content-Range is {response.headers.get('content-range')!r}")
         return int(start), int(total) if total.isdecimal() else None
     length = response.headers.get("content-length", "")
     return 0, int(length) if length.isdecimal() else None
 
 
-def _mark(response: httpx2.Response) -> str:
-    """What If-Range may be asked with: a strong ETag, else the date of the last change."""
+def _validator(response: httpx2.Response) -> str:
+    """Return the value for If-Range: a strong ETag, otherwise the date of the last change."""
     etag: str = response.headers.get("etag", "")
     return etag if etag and not etag.startswith("W/") else str(response.headers.get("last-modified", ""))
 
 
-def _read_note(part: Path, url: str) -> Note | None:
-    """The note of a part file that is a part of ``url``; anything else is forgotten."""
+def _read_state(part: Path, url: str) -> PartialDownload | None:
+    """Return the state of a part file of ``url``; remove a part file of anything else."""
     try:
-        note = msgspec.json.decode(_note_path(part).read_bytes(), type=Note)
+        state = msgspec.json.decode(_state_path(part).read_bytes(), type=PartialDownload)
     except (OSError, msgspec.MsgspecError):
-        note = None
-    if note is None or note.url != url or not part.exists():
-        forget(part)
+        state = None
+    if state is None or state.url != url or not part.exists():
+        remove_part(part)
         return None
-    return note
+    return state
 
 
-def _note_path(part: Path) -> Path:
+def _state_path(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
@@ -257,16 +260,7 @@ def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _room(part: Path, needed: int) -> None:
+def _require_disk_space(part: Path, needed: int) -> None:
     free = shutil.disk_usage(part.parent).free
     if needed > free:
-        raise TwelvefoldError(
-            f"{part.parent}: {needed:,} bytes are to come and {free:,} are free: choose another folder"
-        )
-
-
-def addresses(wanted: Wanted) -> Iterator[str]:
-    """How a mirror may name the file: by host and path, as ``wget -x`` lays copies out, then by its name alone."""
-    path = wanted.url.partition("://")[2]
-    yield path
-    yield path.rpartition("/")[2]
+        raise TwelvefoldError(f"{part.parent}: {needed:,} bytes are needed and {free:,} are free: use another folder")

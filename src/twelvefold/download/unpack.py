@@ -1,6 +1,6 @@
-"""Archives from elsewhere, unpacked with care: no member outside the folder, no links, no devices, nothing half.
+"""Unpack downloaded archives safely: no member outside the folder, no links or devices, no partial files.
 
-Every member's name is looked at before the first is written, so an archive with one bad member leaves nothing.
+All member names are checked before the first member is written, so an archive with a bad member leaves nothing.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from twelvefold.progress import track
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
 
-SHOWN = 8
-"""Members named where one is looked for in vain."""
+MAX_LISTED = 8
+"""Members listed in the error message when an expected one is missing."""
 
 
 class Member(NamedTuple):
-    """A file in an archive. entry: how the archive itself finds it."""
+    """A file in an archive. ``entry`` is the archive library's own record of it."""
 
     name: str
     size: int
@@ -32,14 +32,14 @@ class Member(NamedTuple):
 
 
 class Archive(NamedTuple):
-    """An open archive, its members checked."""
+    """An open archive whose members have been checked."""
 
     path: Path
     members: list[Member]
     file: zipfile.ZipFile | tarfile.TarFile
 
     def open(self, member: Member) -> IO[bytes]:
-        """The bytes of a member."""
+        """Open a member for reading."""
         stream = (
             self.file.open(member.entry)
             if isinstance(self.file, zipfile.ZipFile) and isinstance(member.entry, zipfile.ZipInfo)
@@ -48,17 +48,17 @@ class Archive(NamedTuple):
             else None
         )
         if stream is None:
-            raise TwelvefoldError(f"{self.path}: {member.name} is no file")
+            raise TwelvefoldError(f"{self.path}: {member.name} is not a file")
         return stream
 
 
-def unpack_some(archive: Path, wanted: Mapping[Path, str]) -> None:
-    """Write the members ``wanted`` (by path, or by the end of one) to their files, each atomically.
+def unpack_members(archive: Path, wanted: Mapping[Path, str]) -> None:
+    """Extract some members, each written atomically. ``wanted``: file to write -> path of the member, or the end of it.
 
     Raises:
-        TwelvefoldError: the archive is damaged or has a member that may not be, or one wanted is not in it once.
+        TwelvefoldError: the archive is damaged or has an unsafe member, or a wanted member is not in it exactly once.
     """
-    with _opened(archive) as opened:
+    with _open_archive(archive) as opened:
         chosen = {path: _find(opened, name) for path, name in wanted.items()}
         for path, member in chosen.items():
             with opened.open(member) as source, atomic_files.atomic_file(path) as out:
@@ -66,14 +66,14 @@ def unpack_some(archive: Path, wanted: Mapping[Path, str]) -> None:
 
 
 def unpack_all(archive: Path, folder: Path) -> int:
-    """Write every member below ``folder``, which appears when all of them are there; gives how many.
+    """Extract all members below ``folder``, which appears once it is complete; return their number.
 
     Raises:
-        TwelvefoldError: as :func:`unpack_some`.
+        TwelvefoldError: the archive is damaged or has an unsafe member.
     """
-    with _opened(archive) as opened, atomic_files.atomic_folder(folder) as fresh:
+    with _open_archive(archive) as opened, atomic_files.atomic_folder(folder) as temporary:
         for member in track(opened.members, description=f"files of {archive.name}"):
-            out = fresh / member.name
+            out = temporary / member.name
             out.parent.mkdir(parents=True, exist_ok=True)
             with opened.open(member) as source, out.open("xb") as file:
                 shutil.copyfileobj(source, file, atomic_files.CHUNK)
@@ -81,7 +81,7 @@ def unpack_all(archive: Path, folder: Path) -> int:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Archive]:
+def _open_archive(path: Path) -> Iterator[Archive]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -89,9 +89,9 @@ def _opened(path: Path) -> Iterator[Archive]:
         else:
             with tarfile.open(path) as tar:
                 yield Archive(path, _tar_members(path, tar), tar)
-    # zipfile has NotImplementedError for a way of compressing that it doesn't know.
+    # zipfile raises NotImplementedError for an unknown compression method.
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
-        raise TwelvefoldError(f"{path} is damaged or no archive: {error}") from error
+        raise TwelvefoldError(f"{path} is damaged or not an archive: {error}") from error
 
 
 def _zip_members(path: Path, archive: zipfile.ZipFile) -> list[Member]:
@@ -99,8 +99,8 @@ def _zip_members(path: Path, archive: zipfile.ZipFile) -> list[Member]:
     for info in archive.infolist():
         mode = info.external_attr >> 16
         if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR) or info.flag_bits & 1:
-            raise TwelvefoldError(f"{path}: member {info.orig_filename!r} is a link, a device or locked; refused")
-        _check(path, info.orig_filename)
+            raise TwelvefoldError(f"{path}: member {info.orig_filename!r} is a link, a device or encrypted; refused")
+        _check_name(path, info.orig_filename)
         if not info.is_dir():
             members.append(Member(info.filename, info.file_size, info))
     return members
@@ -109,7 +109,7 @@ def _zip_members(path: Path, archive: zipfile.ZipFile) -> list[Member]:
 def _tar_members(path: Path, archive: tarfile.TarFile) -> list[Member]:
     members = []
     for info in archive:
-        _check(path, info.name)
+        _check_name(path, info.name)
         if not (info.isreg() or info.isdir()):
             raise TwelvefoldError(f"{path}: member {info.name!r} is a link or a device; refused")
         if info.isreg():
@@ -117,19 +117,19 @@ def _tar_members(path: Path, archive: tarfile.TarFile) -> list[Member]:
     return members
 
 
-def _check(path: Path, name: str) -> None:
-    """Refuse a name that could lead out of the folder on any system."""
+def _check_name(path: Path, name: str) -> None:
+    """Raise if a member's name could lead out of the folder, on any operating system."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or ":" in parts[0]:
         raise TwelvefoldError(f"{path}: member {name!r} leads out of its folder; the archive was not unpacked")
 
 
 def _find(archive: Archive, wanted: str) -> Member:
-    end = f"/{wanted}"
-    found = [m for m in archive.members if m.name == wanted or m.name.endswith(end)]
-    found = [m for m in found if not m.name.startswith("__MACOSX/")]
-    if len(found) != 1:
+    suffix = f"/{wanted}"
+    matches = [m for m in archive.members if m.name == wanted or m.name.endswith(suffix)]
+    matches = [m for m in matches if not m.name.startswith("__MACOSX/")]
+    if len(matches) != 1:
         names = [member.name for member in archive.members]
-        shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-        raise TwelvefoldError(f"{archive.path}: expected {wanted} in it once, found {len(found)}; it holds {shown}")
-    return found[0]
+        listed = ", ".join(names[:MAX_LISTED]) + (f" and {len(names) - MAX_LISTED} more" if names[MAX_LISTED:] else "")
+        raise TwelvefoldError(f"{archive.path}: expected {wanted} in it once, got {len(matches)}; it holds {listed}")
+    return matches[0]
