@@ -184,7 +184,10 @@ def _write_body(expected: ExpectedFile, response: httpx2.Response, part: Path, s
     position = start
     megabytes = None if limit is None else limit // MB
     try:
-        with part.open("r+b" if start else "wb") as file, progress_bar(description=f"{expected.name}, MB", total=megabytes) as bar:
+        with (
+            part.open("r+b" if start else "wb") as file,
+            progress_bar(description=f"{expected.name}, MB", total=megabytes) as bar,
+        ):
             file.seek(start)
             file.truncate()
             bar.advance(start // MB)
