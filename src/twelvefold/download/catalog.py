@@ -88,7 +88,7 @@ def parse_catalog(text: str, source: str) -> Catalog:
         catalog = msgspec.toml.decode(text, type=Catalog)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise TwelvefoldError(f"{source}: {error}") from error
-    names = [item.name for item in (*catalog.items, *catalog.by_hand)]
+    names = [item.name for item in catalog.items] + [item.name for item in catalog.by_hand]
     for item in catalog.items:
         outside = [path for path in item.paths if not _is_inside(path)]
         if outside or bool(item.path) == bool(item.members):
