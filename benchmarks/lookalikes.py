@@ -35,9 +35,9 @@ from twelvefold.duplicates.near_duplicates import AGREEMENT, DIFFERENCE, RADIUS
 from twelvefold.images import open_image
 from twelvefold.progress import track
 from twelvefold.schema import ImageKey
-from twelvefold.world.draw import draw, jpeg_bytes
-from twelvefold.world.duplicates import HOWS, near_duplicate
-from twelvefold.world.perturb import CHANGES, vary
+from twelvefold.world.draw import draw_scene, encode_jpeg
+from twelvefold.world.duplicates import TRANSFORMS, make_near_duplicate
+from twelvefold.world.perturb import CHANGES, perturb_scene
 from twelvefold.world.scene import Scene, make_scene
 
 Copy = Callable[[Image.Image], Image.Image]
@@ -63,7 +63,7 @@ def lit(by: float) -> Copy:
 
 
 def saved(quality: int) -> Copy:
-    return lambda image: Image.fromarray(open_image(jpeg_bytes(image, quality)))
+    return lambda image: Image.fromarray(open_image(encode_jpeg(image, quality)))
 
 
 def chain(*steps: Copy) -> Copy:
@@ -76,7 +76,7 @@ def chain(*steps: Copy) -> Copy:
 
 
 def marked(image: Image.Image) -> Image.Image:
-    return near_duplicate(image, "watermarked")
+    return make_near_duplicate(image, "watermarked")
 
 
 ODD: dict[str, Copy] = {
@@ -94,15 +94,19 @@ ODD: dict[str, Copy] = {
 }
 
 
+STREAM = {"color": 6, "pattern": 7, "category": 4, "size": 4, "removed": 7}
+"""Third word of the random seed of each change, fixed so that the published figures can be repeated."""
+
+
 def variants(scene: Scene, seed: int, odd: bool) -> Iterator[tuple[str, str, Image.Image]]:
     """Group, kind and picture of everything that a scene is compared with."""
-    image = draw(scene)
-    for how in HOWS:
-        yield "planted", how, near_duplicate(image, how)
+    image = draw_scene(scene)
+    for how in TRANSFORMS:
+        yield "planted", how, make_near_duplicate(image, how)
     for change in CHANGES:
-        variant = vary(scene, np.random.default_rng([seed, scene.index, len(change)]), change)
+        variant = perturb_scene(scene, np.random.default_rng([seed, scene.index, STREAM[change]]), change)
         if variant is not None:
-            other = draw(variant)
+            other = draw_scene(variant)
             yield "changed", change, other
             yield "changed copy", f"{change}, cropped 2 %, quality 55", saved(55)(cropped(0.02)(other))
     if odd:
@@ -115,10 +119,10 @@ def pairs(arguments: argparse.Namespace) -> None:
     for seed in arguments.seeds:
         for index in track(range(arguments.scenes), description=f"scenes of seed {seed}"):
             scene = make_scene(seed, index)
-            image = open_image(jpeg_bytes(draw(scene), scene.light.quality))
+            image = open_image(encode_jpeg(draw_scene(scene), scene.light.quality))
             own = fingerprint(image)
             for group, kind, other in variants(scene, seed, index < arguments.odd):
-                picture = open_image(jpeg_bytes(other, scene.light.quality))
+                picture = open_image(encode_jpeg(other, scene.light.quality))
                 seen, its = compare(small(image), small(picture)), fingerprint(picture)
                 bits = [(own.waves ^ its.waves).bit_count(), (own.slopes ^ its.slopes).bit_count()]
                 rows.append([seed, index, group, kind, *bits, round(seen.difference, 4), round(seen.agreement, 4)])

@@ -23,7 +23,7 @@ import resvg_py
 from numpy.typing import NDArray
 from PIL import Image
 
-from twelvefold.world.categories import KINDS
+from twelvefold.world.categories import CATEGORIES
 
 SIDE = 128
 RASTER = 512
@@ -78,10 +78,10 @@ def main() -> None:
     for package in args.packages:
         icons = json.loads((package / "icons.json").read_text())
         own = PER_STYLE.get(icons["prefix"], {})
-        names = [own.get(kind.name, ICONS.get(kind.name, kind.name)) for kind in KINDS]
+        names = [own.get(category.name, ICONS.get(category.name, category.name)) for category in CATEGORIES]
         drawings.append(np.stack([masks(render(icons, name)) for name in names]))
     arrays = np.stack(drawings, axis=1)
-    np.savez_compressed(args.out, masks=arrays, kinds=np.array([kind.name for kind in KINDS]))
+    np.savez_compressed(args.out, masks=arrays, kinds=np.array([category.name for category in CATEGORIES]))
     print(f"{args.out}: {arrays.shape}, {args.out.stat().st_size / 1e6:.2f} MB")
 
 

@@ -14,7 +14,7 @@ from twelvefold.detectors.world_detector.detector import SHIPPED, Detector, Word
 from twelvefold.detectors.world_detector.fit_world import EVALUATION_SEED, TRAINING_SEED, WORDS, evaluate_detector
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.atomic_files import read_json
-from twelvefold.world.draw import draw
+from twelvefold.world.draw import draw_scene
 from twelvefold.world.scene import make_scene
 
 Scenes = list[tuple[NDArray[np.uint8], NDArray[np.float32]]]
@@ -28,7 +28,7 @@ def detector() -> Detector:
 @pytest.fixture(scope="module")
 def scenes() -> Scenes:
     made = [make_scene(EVALUATION_SEED + 7, index) for index in range(6)]
-    return [(np.asarray(draw(s)), np.array([t.box_px for t in s.things], np.float32)) for s in made]
+    return [(np.asarray(draw_scene(s)), np.array([t.box_px for t in s.objects], np.float32)) for s in made]
 
 
 def test_the_shipped_detector_sees_unseen_pictures() -> None:

@@ -18,8 +18,8 @@ from twelvefold.duplicates.image_groups import Identity
 from twelvefold.schema import ImageKey, Regions, SameImageLink
 from twelvefold.store.atomic_files import write_json
 from twelvefold.store.region_store import RegionStore, ShardWriter, finish_store
-from twelvefold.world.draw import draw
-from twelvefold.world.duplicates import near_duplicate
+from twelvefold.world.draw import draw_scene
+from twelvefold.world.duplicates import make_near_duplicate
 from twelvefold.world.scene import make_scene
 
 
@@ -30,13 +30,13 @@ def key(name: str) -> ImageKey:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """One photograph under six keys and another under one: by an id map, bytes, pixels and looks."""
-    image, other = draw(make_scene(5, 1)), draw(make_scene(5, 2))
+    image, other = draw_scene(make_scene(5, 1)), draw_scene(make_scene(5, 2))
     folder = tmp_path / "data"
     (folder / "images").mkdir(parents=True)
     write_json(folder / "vg" / "image_data.json", [{"image_id": 1, "coco_id": 2, "flickr_id": None}])
     saved: dict[str, tuple[Image.Image, int]] = {
         "vg 1": (image, 6), "coco 2": (image, 5), "coco 3": (image, 5), "coco 4": (image, 9),
-        "pets a": (near_duplicate(image, "cropped"), 6), "pets b": (near_duplicate(image, "resized"), 6),
+        "pets a": (make_near_duplicate(image, "cropped"), 6), "pets b": (make_near_duplicate(image, "resized"), 6),
         "pets c": (other, 6),
     }  # fmt: skip
     for name, (shown, level) in saved.items():

@@ -18,9 +18,9 @@ from twelvefold.duplicates.image_groups import Identity
 from twelvefold.duplicates.near_duplicates import AGREEMENT, DIFFERENCE, Compared, Looked, close, lookalikes
 from twelvefold.images import open_image
 from twelvefold.schema import ImageKey, SameImageLink
-from twelvefold.world.draw import draw, jpeg_bytes, photograph
-from twelvefold.world.duplicates import HOWS, How, near_duplicate
-from twelvefold.world.perturb import CHANGES, Change, vary
+from twelvefold.world.draw import draw_jpeg, draw_scene, encode_jpeg
+from twelvefold.world.duplicates import TRANSFORMS, Transform, make_near_duplicate
+from twelvefold.world.perturb import CHANGES, Change, perturb_scene
 from twelvefold.world.scene import make_scene
 
 SEED, SCENES = 31, 6
@@ -34,35 +34,35 @@ def alike(seen: Likeness) -> bool:
     return seen.difference <= DIFFERENCE and seen.agreement >= AGREEMENT
 
 
-@pytest.mark.parametrize("how", HOWS)
-def test_planted_copies_are_found(how: How) -> None:
+@pytest.mark.parametrize("how", TRANSFORMS)
+def test_planted_copies_are_found(how: Transform) -> None:
     for index in range(SCENES):
         scene = make_scene(SEED, index)
-        copy = jpeg_bytes(near_duplicate(draw(scene), how), scene.light.quality)
-        assert alike(compare(opened(photograph(scene)), opened(copy))), index
+        copy = encode_jpeg(make_near_duplicate(draw_scene(scene), how), scene.light.quality)
+        assert alike(compare(opened(draw_jpeg(scene)), opened(copy))), index
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_same_scene_with_one_thing_changed_is_another_picture(change: Change) -> None:
     for index in range(SCENES):
         scene = make_scene(SEED, index)
-        variant = vary(scene, np.random.default_rng(index), change)
-        assert variant is None or not alike(compare(opened(photograph(scene)), opened(photograph(variant)))), index
+        variant = perturb_scene(scene, np.random.default_rng(index), change)
+        assert variant is None or not alike(compare(opened(draw_jpeg(scene)), opened(draw_jpeg(variant)))), index
 
 
 def test_what_compression_leaves_everywhere_does_not_hide_a_change() -> None:
     for index in range(SCENES):
         scene = make_scene(SEED, index)
-        variant = vary(scene, np.random.default_rng(index), "removed")
+        variant = perturb_scene(scene, np.random.default_rng(index), "removed")
         assert variant is not None
-        image = draw(variant)
-        poor = jpeg_bytes(image.crop((2, 2, image.width - 3, image.height - 1)), 40)
-        assert not alike(compare(opened(photograph(scene)), opened(poor))), index
+        image = draw_scene(variant)
+        poor = encode_jpeg(image.crop((2, 2, image.width - 3, image.height - 1)), 40)
+        assert not alike(compare(opened(draw_jpeg(scene)), opened(poor))), index
 
 
 @pytest.mark.parametrize("cut", [(0.0, 0.0, 0.0, 0.04), (0.03, 0.01, 0.0, 0.0), (0.02, 0.02, 0.02, 0.02)])
 def test_a_copy_is_laid_where_it_was_cut_out_whichever_comes_first(cut: tuple[float, float, float, float]) -> None:
-    image = draw(make_scene(SEED, 1))
+    image = draw_scene(make_scene(SEED, 1))
     across, down = image.size
     left, top, right, low = (round(share * side) for share, side in zip(cut, (across, down) * 2, strict=True))
     copy = image.crop((left, top, across - right, down - low))
@@ -73,7 +73,7 @@ def test_a_copy_is_laid_where_it_was_cut_out_whichever_comes_first(cut: tuple[fl
 
 
 def test_mirrored_grey_and_blank_pictures_are_not_taken_for_copies() -> None:
-    image = opened(photograph(make_scene(SEED, 2)))
+    image = opened(draw_jpeg(make_scene(SEED, 2)))
     assert not alike(compare(image, image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)))
     assert not alike(compare(image, image.convert("L").convert("RGB")))
     assert not alike(compare(image, Image.new("RGB", image.size, "gray")))
@@ -86,11 +86,15 @@ def album(folder: Path) -> dict[ImageKey, Path]:
     """Two scenes, copies of both, one with a thing changed, and two pages of different grey."""
     folder.mkdir()
     scenes = [make_scene(SEED, index) for index in (3, 4)]
-    changed = vary(scenes[0], np.random.default_rng(1), "pattern")
+    changed = perturb_scene(scenes[0], np.random.default_rng(1), "pattern")
     assert changed is not None
-    pictures: dict[str, Image.Image] = {"a0": draw(scenes[0]), "b0": draw(scenes[1]), "c": draw(changed)}
-    pictures |= {f"a{i}": near_duplicate(pictures["a0"], how) for i, how in enumerate(HOWS[:2], start=1)}
-    pictures["b1"] = near_duplicate(pictures["b0"], "cropped")
+    pictures: dict[str, Image.Image] = {
+        "a0": draw_scene(scenes[0]),
+        "b0": draw_scene(scenes[1]),
+        "c": draw_scene(changed),
+    }
+    pictures |= {f"a{i}": make_near_duplicate(pictures["a0"], how) for i, how in enumerate(TRANSFORMS[:2], start=1)}
+    pictures["b1"] = make_near_duplicate(pictures["b0"], "cropped")
     pictures |= {name: Image.new("RGB", (90, 70), name) for name in ("gray", "white")}
     for name, image in pictures.items():
         image.save(folder / f"{name}.png")
@@ -155,8 +159,8 @@ def test_equal_pixels_are_compared_once_for_all(tmp_path: Path) -> None:
 
 
 def test_a_photograph_of_the_world_survives_being_saved_often() -> None:
-    image = draw(make_scene(SEED, 5))
+    image = draw_scene(make_scene(SEED, 5))
     again = image
     for quality in (80, 60, 70, 50):
-        again = Image.open(io.BytesIO(jpeg_bytes(again, quality)))
+        again = Image.open(io.BytesIO(encode_jpeg(again, quality)))
     assert alike(compare(small(np.asarray(image)), small(np.asarray(again))))

@@ -21,7 +21,7 @@ from twelvefold.images import open_image
 from twelvefold.schema import ImageKey, TwelvefoldError
 from twelvefold.store.atomic_files import read_json
 from twelvefold.store.region_store import RegionStore
-from twelvefold.world.draw import photograph
+from twelvefold.world.draw import draw_jpeg
 from twelvefold.world.scene import Scene, make_scene
 
 SCENES = [make_scene(EVALUATION_SEED + 9, index) for index in range(5)]
@@ -32,7 +32,7 @@ def coco(root: Path, number: int) -> Path:
 
 
 def game(number: int, scene: Scene) -> dict[str, object]:
-    boxes = [thing.box_px for thing in scene.things]
+    boxes = [obj.box_px for obj in scene.objects]
     things = [{"id": i, "bbox": [b[0], b[1], b[2] - b[0], b[3] - b[1]]} for i, b in enumerate(boxes)]
     picture = {"id": number, "width": scene.width, "height": scene.height}
     turn = {"question": "is it red?", "answer": "No"}
@@ -46,7 +46,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     coco(root, 1).parent.mkdir(parents=True)
     (root / "images" / "vg").mkdir()
     for number, scene in enumerate(SCENES, start=1):
-        coco(root, number).write_bytes(photograph(scene))
+        coco(root, number).write_bytes(draw_jpeg(scene))
     shutil.copy(coco(root, 2), root / "images" / "vg" / "71.jpg")
     (root / "images" / "vg" / "72.jpg").write_bytes(coco(root, 3).read_bytes()[:3000])
     (root / "guesswhat").mkdir()
@@ -90,9 +90,9 @@ def test_given_boxes_keep_order_and_coordinates(done: ExtractSummary) -> None:
     store = RegionStore.open(done.given)
     assert set(map(str, store.keys())) == {"coco/1", "coco/2", "coco/3"}
     for number in (1, 2, 3):
-        asked = np.array(sorted(thing.box_px for thing in SCENES[number - 1].things), np.float32)
+        asked = np.array(sorted(obj.box_px for obj in SCENES[number - 1].objects), np.float32)
         np.testing.assert_array_equal(store[ImageKey("coco", str(number))].boxes_px, asked)
-    assert done.given_regions == sum(len(scene.things) for scene in SCENES[:3])
+    assert done.given_regions == sum(len(scene.objects) for scene in SCENES[:3])
 
 
 def test_one_photograph_under_two_keys_is_looked_at_once(done: ExtractSummary) -> None:
@@ -190,7 +190,7 @@ def test_regions_of_other_pictures_are_not_mixed_in(data: Path, done: ExtractSum
     shutil.copytree(data, here)
     out = tmp_path / "regions"
     extract(here, out, processes=1)
-    coco(here, 1).write_bytes(photograph(SCENES[4]))
+    coco(here, 1).write_bytes(draw_jpeg(SCENES[4]))
     with pytest.raises(TwelvefoldError, match="differs in: pictures"):
         extract(here, out, processes=1)
     with pytest.raises(TwelvefoldError, match="differs in: max_regions"):

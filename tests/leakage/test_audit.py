@@ -15,7 +15,7 @@ from twelvefold.leakage.audit import Audit, audit, collect, why
 from twelvefold.leakage.overlap import Cell
 from twelvefold.preparation.prepare import prepare
 from twelvefold.schema import ImageKey, TwelvefoldError
-from twelvefold.world.sources import overlap, plan
+from twelvefold.world.sources import overlap_percentages, plan_images
 from twelvefold.world.write import world
 
 IMAGES, SEED = 112, 5
@@ -53,7 +53,7 @@ def test_planted_overlaps_are_recovered_exactly(audited: Audit, audited_world: P
         for each in audited.material.collections
         for split, part in each.parts.items()
     }
-    planned = overlap(plan(IMAGES, SEED))
+    planned = overlap_percentages(plan_images(IMAGES, SEED))
     assert len(audited.report.tests) == 12 * 12
     equal = 0
     for found in audited.report.tests:

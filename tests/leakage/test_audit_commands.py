@@ -15,8 +15,8 @@ import pytest
 from twelvefold import cli
 from twelvefold.leakage.audit import audit, collect
 from twelvefold.preparation.prepare import prepare
-from twelvefold.world.draw import draw
-from twelvefold.world.duplicates import near_duplicate
+from twelvefold.world.draw import draw_scene
+from twelvefold.world.duplicates import make_near_duplicate
 from twelvefold.world.scene import make_scene
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
@@ -38,7 +38,7 @@ def leave(*arguments: str) -> int:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that docs/audit.md talks of: two sets of pictures, lists, a data folder, and its prepared tables."""
     monkeypatch.chdir(tmp_path)
-    scenes = [draw(make_scene(3, n)) for n in range(8)]
+    scenes = [draw_scene(make_scene(3, n)) for n in range(8)]
     for path, scene in {
         "cats/train/1.png": scenes[0],
         "cats/train/2.png": scenes[1],
@@ -47,7 +47,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "cats/test/3.png": scenes[1],
         "cats/test/4.png": scenes[4],
         "dogs/a.png": scenes[1],
-        "dogs/b.png": near_duplicate(scenes[4], "resized"),
+        "dogs/b.png": make_near_duplicate(scenes[4], "resized"),
         "dogs/c.png": scenes[5],
     }.items():
         Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -38,7 +38,7 @@ from twelvefold.store import atomic_files
 from twelvefold.store.example_table import write_table
 from twelvefold.store.prepared import MANIFEST, Counts, FileEntry, Manifest
 from twelvefold.training.event_log import EventLog
-from twelvefold.world.draw import photograph
+from twelvefold.world.draw import draw_jpeg
 from twelvefold.world.scene import make_scene
 
 TEXT = {"answers": "What is <b>it</b>?", "retrieval": "<script>alert(1)</script> & a cat"}
@@ -95,7 +95,7 @@ def write_run(run: Path) -> None:
     atomic_files.write_json(run / "prepared" / MANIFEST, msgspec.to_builtins(manifest))
     for number in range(1, EXAMPLES + 1):
         name = f"COCO_train2014_{number:012d}.jpg"
-        atomic_files.write_bytes(run / PICTURES / name, photograph(make_scene(0, number)))
+        atomic_files.write_bytes(run / PICTURES / name, draw_jpeg(make_scene(0, number)))
     atomic_files.write_text(run / "recipe.toml", 'name = "toy"\ntasks = ["vqav2"]\n')
     atomic_files.write_json(run / "stages.json", {"world": 1.0, "train": 120.0})
     kinds = {"left": KindScore(40.0, 3), "right": KindScore(60.0, 3)}

@@ -101,7 +101,7 @@ def jpegs() -> dict[str, bytes]:
 @pytest.fixture(scope="session")
 def photograph() -> Callable[[int], bytes]:
     """Pictures that no two tests share, so that none was seen before: the n-th."""
-    from twelvefold.world.draw import photograph as drawn
+    from twelvefold.world.draw import draw_jpeg
     from twelvefold.world.scene import make_scene
 
-    return lambda n: drawn(make_scene(4321, n))
+    return lambda n: draw_jpeg(make_scene(4321, n))

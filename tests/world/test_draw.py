@@ -16,24 +16,24 @@ from PIL import Image
 
 from twelvefold.schema import Box, TwelvefoldError
 from twelvefold.world.backdrop import PLACES, backdrop, texture
-from twelvefold.world.categories import BACKGROUND, COLOURS, KINDS, Pattern
-from twelvefold.world.draw import draw, paint, pattern_mask, photograph
-from twelvefold.world.duplicates import HOWS, How, box_in_duplicate, near_duplicate
+from twelvefold.world.categories import BACKGROUND_BY_NAME, CATEGORIES, COLORS, Pattern
+from twelvefold.world.draw import draw_jpeg, draw_object, draw_scene, pattern_mask
+from twelvefold.world.duplicates import TRANSFORMS, Transform, make_near_duplicate, transform_box
 from twelvefold.world.glyphs import use_drawings
 from twelvefold.world.scene import Scene, make_scene
 
 PROGRAM = """
 import hashlib
-from twelvefold.world.draw import photograph
+from twelvefold.world.draw import draw_jpeg
 from twelvefold.world.scene import make_scene
 for index in range(12):
-    print(hashlib.sha256(photograph(make_scene(2, index, crowded=index > 9))).hexdigest())
+    print(hashlib.sha256(draw_jpeg(make_scene(2, index, crowded=index > 9))).hexdigest())
 """
 
 
 def test_the_same_bytes_in_another_process_and_order() -> None:
     here = {
-        index: hashlib.sha256(photograph(make_scene(2, index, crowded=index > 9))).hexdigest()
+        index: hashlib.sha256(draw_jpeg(make_scene(2, index, crowded=index > 9))).hexdigest()
         for index in reversed(range(12))
     }
     run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
@@ -44,40 +44,40 @@ def test_the_same_bytes_in_another_process_and_order() -> None:
 @pytest.mark.parametrize("index", range(12))
 def test_boxes_are_tight_around_the_pixels_that_go_when_a_thing_goes(index: int) -> None:
     scene = make_scene(8, index, crowded=index > 9)
-    for i, thing in enumerate(scene.things):
+    for i, obj in enumerate(scene.objects):
         changed = np.zeros((scene.height, scene.width), bool)
         for ground in (30, 120, 220):
             with_it, without_it = (np.full((scene.height, scene.width, 3), ground, np.uint8) for _ in range(2))
-            for j, other in enumerate(scene.things):
-                paint(with_it, other)
+            for j, other in enumerate(scene.objects):
+                draw_object(with_it, other)
                 if j != i:
-                    paint(without_it, other)
+                    draw_object(without_it, other)
             changed |= np.abs(with_it.astype(int) - without_it).max(axis=2) > 24
         rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
         found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
-        assert np.abs(found - thing.box_px).max() <= 1, thing
+        assert np.abs(found - obj.box_px).max() <= 1, obj
 
 
-@pytest.mark.parametrize("colour", COLOURS)
-def test_a_plain_thing_has_its_colour(colour: str) -> None:
+@pytest.mark.parametrize("color", COLORS)
+def test_a_plain_thing_has_its_color(color: str) -> None:
     checked = 0
-    for thing in [thing for index in range(15) for thing in make_scene(6, index).things]:
+    for obj in [obj for index in range(15) for obj in make_scene(6, index).objects]:
         canvas = np.full((288, 288, 3), 90, np.uint8)
-        paint(canvas, replace(thing, colour=colour, pattern="plain"))
-        shape, x, y = thing.sprite, thing.pose.x, thing.pose.y
+        draw_object(canvas, replace(obj, color=color, pattern="plain"))
+        shape, x, y = obj.sprite, obj.pose.x, obj.pose.y
         own = (np.abs(shape.light.astype(int) - 128) < 3) & (shape.alpha == 255)
         if own.sum() < 12:
             continue  # thin and small: nothing of it is without shade
         checked += 1
         seen = np.median(canvas[y : y + shape.height, x : x + shape.width][own], axis=0)
-        distance = {name: float(np.abs(seen - rgb).sum()) for name, rgb in COLOURS.items()}
-        assert min(distance, key=lambda name: distance[name]) == colour
+        distance = {name: float(np.abs(seen - rgb).sum()) for name, rgb in COLORS.items()}
+        assert min(distance, key=lambda name: distance[name]) == color
     assert checked > 60
 
 
 @pytest.mark.parametrize("pattern", ["striped", "dotted", "checked"])
 @pytest.mark.parametrize("side", [30, 52, 90])
-def test_patterns_repeat_and_leave_the_first_colour_in_front(pattern: Pattern, side: int) -> None:
+def test_patterns_repeat_and_leave_the_first_color_in_front(pattern: Pattern, side: int) -> None:
     for seed in range(20):
         mask = pattern_mask(pattern, side, side, np.random.default_rng(seed))
         assert mask.shape == (side, side)
@@ -89,18 +89,18 @@ def test_patterns_repeat_and_leave_the_first_colour_in_front(pattern: Pattern, s
 
 def test_two_things_of_one_looks_are_not_copies() -> None:
     scene = make_scene(1, 0)
-    thing = replace(scene.things[0], pattern="dotted")
+    obj = replace(scene.objects[0], pattern="dotted")
     pictures = []
     for grain in (1, 2):
         canvas = np.zeros((288, 288, 3), np.uint8)
-        paint(canvas, replace(thing, pose=thing.pose._replace(grain=grain)))
+        draw_object(canvas, replace(obj, pose=obj.pose._replace(grain=grain)))
         pictures.append(canvas)
     assert (pictures[0] != pictures[1]).any()
 
 
 def _lit(scene: Scene, brightness: float = 1.0, noise: float = 0.0, blur: float = 0.0) -> NDArray[np.float64]:
     light = scene.light._replace(brightness=brightness, noise=noise, blur=blur)
-    return np.asarray(draw(replace(scene, light=light)), dtype=np.float64)
+    return np.asarray(draw_scene(replace(scene, light=light)), dtype=np.float64)
 
 
 def test_light_noise_and_blur_do_what_they_say() -> None:
@@ -114,16 +114,16 @@ def test_light_noise_and_blur_do_what_they_say() -> None:
 
 def test_a_photograph_is_a_jpeg_of_the_scenes_size() -> None:
     scene = make_scene(1, 4)
-    with Image.open(io.BytesIO(photograph(scene))) as image:
+    with Image.open(io.BytesIO(draw_jpeg(scene))) as image:
         assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (scene.width, scene.height))
-        assert np.abs(np.asarray(image, float) - np.asarray(draw(scene), float)).mean() < 6
+        assert np.abs(np.asarray(image, float) - np.asarray(draw_scene(scene), float)).mean() < 6
 
 
 def test_every_place_can_be_drawn_and_looks_like_no_other() -> None:
-    assert set(PLACES) == set(BACKGROUND)
+    assert set(PLACES) == set(BACKGROUND_BY_NAME)
     means = {}
     for place in PLACES:
-        horizon = 100 if BACKGROUND[place].horizon else 0
+        horizon = 100 if BACKGROUND_BY_NAME[place].horizon else 0
         picture = backdrop(place, 256, 256, horizon, np.random.default_rng(0))
         means[place] = np.concatenate([picture[:90].mean(axis=(0, 1)), picture[110:].mean(axis=(0, 1))])
         assert len(PLACES[place]) == (2 if horizon else 1)
@@ -132,42 +132,44 @@ def test_every_place_can_be_drawn_and_looks_like_no_other() -> None:
     assert all(50 < texture(zone.texture).mean() < 200 for zones in PLACES.values() for zone in zones)
 
 
-@pytest.mark.parametrize("how", HOWS)
-def test_a_near_duplicate_is_almost_the_picture_and_not_its_bytes(how: How) -> None:
-    image = draw(make_scene(1, 5))
-    copy = near_duplicate(image, how)
+@pytest.mark.parametrize("how", TRANSFORMS)
+def test_a_near_duplicate_is_almost_the_picture_and_not_its_bytes(how: Transform) -> None:
+    image = draw_scene(make_scene(1, 5))
+    copy = make_near_duplicate(image, how)
     assert copy.mode == "RGB"
     back = np.asarray(copy.resize(image.size), float)
     assert copy.size != image.size or (back != np.asarray(image)).any()
     small = [np.asarray(picture.resize((9, 8)).convert("L"), float) for picture in (image, copy)]
     assert np.corrcoef(small[0].ravel(), small[1].ravel())[0, 1] > 0.97
-    assert near_duplicate(image, how).tobytes() == copy.tobytes()
+    assert make_near_duplicate(image, how).tobytes() == copy.tobytes()
 
 
-@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("how", TRANSFORMS)
 @pytest.mark.parametrize("box", [(40.0, 56.0, 120.0, 96.0), (0.0, 0.0, 256.0, 224.0)])
-def test_boxes_follow_into_the_near_duplicate(how: How, box: Box) -> None:
+def test_boxes_follow_into_the_near_duplicate(how: Transform, box: Box) -> None:
     pixels = np.zeros((224, 256, 3), np.uint8)
     pixels[int(box[1]) : int(box[3]), int(box[0]) : int(box[2])] = 200
-    bright = np.asarray(near_duplicate(Image.fromarray(pixels), how).convert("L")) > 100
+    bright = np.asarray(make_near_duplicate(Image.fromarray(pixels), how).convert("L")) > 100
     rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
     found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
     if how == "watermarked" and box[2] < 250:
         found[2:] = [columns[columns < 200][-1] + 1, rows[rows < 200][-1] + 1]
-    assert np.abs(found - box_in_duplicate(box, 256, 224, how)).max() <= 1
+    assert np.abs(found - transform_box(box, 256, 224, how)).max() <= 1
 
 
 def test_other_drawings_change_the_pictures_until_they_are_put_back(tmp_path: Path) -> None:
-    before = photograph(make_scene(1, 6))
-    masks = np.zeros((len(KINDS), 1, 2, 128, 128), np.uint8)
+    before = draw_jpeg(make_scene(1, 6))
+    masks = np.zeros((len(CATEGORIES), 1, 2, 128, 128), np.uint8)
     masks[:, :, 0], masks[:, :, 1, 20:100, 10:118] = 128, 255
-    np.savez_compressed(tmp_path / "blocks.npz", masks=masks, kinds=np.array([kind.name for kind in KINDS]))
-    np.savez_compressed(tmp_path / "foreign.npz", masks=masks, kinds=np.array(["unicorn"] * len(KINDS)))
+    np.savez_compressed(
+        tmp_path / "blocks.npz", masks=masks, kinds=np.array([category.name for category in CATEGORIES])
+    )
+    np.savez_compressed(tmp_path / "foreign.npz", masks=masks, kinds=np.array(["unicorn"] * len(CATEGORIES)))
     try:
         use_drawings(tmp_path / "blocks.npz")
-        assert all(t.sprite.solid.mean() > 0.6 for t in make_scene(1, 6).things)
+        assert all(t.sprite.solid.mean() > 0.6 for t in make_scene(1, 6).objects)
         with pytest.raises(TwelvefoldError, match="make_glyphs"):
             use_drawings(tmp_path / "foreign.npz")
     finally:
         use_drawings(None)
-    assert photograph(make_scene(1, 6)) == before
+    assert draw_jpeg(make_scene(1, 6)) == before

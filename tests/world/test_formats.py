@@ -21,7 +21,7 @@ from twelvefold.datasets.reading.image_files import image_files
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.schema import ImageKey, Split
 from twelvefold.world.formats import LAYOUTS
-from twelvefold.world.formats.official import Layout, Sheet, write_official
+from twelvefold.world.formats.official import AnnotationShard, Layout, write_official
 from twelvefold.world.sources import TASKS
 
 HEAD = {"info": {}, "task_type": "", "data_type": "", "license": {"url": "", "name": ""}, "data_subtype": ""}
@@ -214,8 +214,8 @@ def _boxes(root: Path) -> Iterator[tuple[list[float], ImageKey]]:
             yield record["bbox"], ImageKey("coco", str(record["image_id"]))
     for split in ("train", "valid", "test"):
         for game in content(root / f"guesswhat/guesswhat.{split}.jsonl.gz"):
-            for thing in game["objects"]:
-                yield thing["bbox"], ImageKey("coco", str(game["image"]["id"]))
+            for obj in game["objects"]:
+                yield obj["bbox"], ImageKey("coco", str(game["image"]["id"]))
     which = content(root / "visual7w/dataset_v7w_pointing.json")
     boxes = {box["box_id"]: [box[k] for k in ("x", "y", "width", "height")] for box in which["boxes"]}
     assert len(boxes) == len(which["boxes"])
@@ -225,12 +225,12 @@ def _boxes(root: Path) -> Iterator[tuple[list[float], ImageKey]]:
                 yield boxes[id_], ImageKey("vg", str(image["image_id"]))
     for record in content(root / "vg/question_answers.json"):
         for qa in record["qas"]:
-            for thing in qa["a_objects"] + qa["q_objects"]:
-                yield [thing[k] for k in "xywh"], ImageKey("vg", str(qa["image_id"]))
+            for obj in qa["a_objects"] + qa["q_objects"]:
+                yield [obj[k] for k in "xywh"], ImageKey("vg", str(qa["image_id"]))
     for split in ("train", "val"):
         for id_, graph in content(root / f"gqa/{split}_sceneGraphs.json").items():
-            for thing in graph["objects"].values():
-                yield [thing[k] for k in "xywh"], ImageKey("vg", id_)
+            for obj in graph["objects"].values():
+                yield [obj[k] for k in "xywh"], ImageKey("vg", id_)
 
 
 def test_sources_that_share_a_picture_say_so(small_world: Path) -> None:
@@ -256,7 +256,7 @@ def test_a_thing_lies_at_the_same_spot_of_both_copies(small_world: Path) -> None
     for split in ("train", "valid", "test"):
         for game in content(small_world / f"guesswhat/guesswhat.{split}.jsonl.gz"):
             size = (game["image"]["width"], game["image"]["height"])
-            here.update({thing["id"]: (thing["bbox"], size) for thing in game["objects"]})
+            here.update({obj["id"]: (obj["bbox"], size) for obj in game["objects"]})
     which = content(small_world / "visual7w/dataset_v7w_pointing.json")
     boxes = {box["box_id"]: [box[k] for k in ("x", "y", "width", "height")] for box in which["boxes"]}
     scales = Counter[bool]()
@@ -273,12 +273,12 @@ def test_a_thing_lies_at_the_same_spot_of_both_copies(small_world: Path) -> None
 
 
 def test_pictures_of_nlvr2_are_png_by_name_and_mostly_jpeg_by_content(small_world: Path) -> None:
-    kinds: Counter[str | None] = Counter()
+    formats: Counter[str | None] = Counter()
     for path in (small_world / "images/nlvr2").iterdir():
         assert path.suffix == ".png"
         with Image.open(path) as image:
-            kinds[image.format] += 1
-    assert kinds["JPEG"] > kinds["PNG"] > 0
+            formats[image.format] += 1
+    assert formats["JPEG"] > formats["PNG"] > 0
 
 
 def test_gqa_programs_and_entailments_stay_inside_the_files(small_world: Path) -> None:
@@ -354,15 +354,15 @@ def test_sheets_string_together_whatever_the_blocks(tmp_path: Path) -> None:
     for name, cuts in {"one": [0, 6], "many": [0, 2, 2, 5, 6], "none": [0, 0]}.items():
         folders = []
         for number, (start, end) in enumerate(pairwise(cuts)):
-            sheet = Sheet(layouts)
+            shard = AnnotationShard(layouts)
             for record in records[start:end]:
                 for layout in layouts:
                     keyed = (str(record["id"]), record) if layout.form == "dict" else record
                     for part in layout.parts:
-                        sheet.add(layout.path, keyed, part)
+                        shard.add(layout.path, keyed, part)
             folders.append(tmp_path / name / str(number))
             folders[-1].mkdir(parents=True)
-            sheet.save(folders[-1])
+            shard.save(folders[-1])
         for layout in layouts:
             target = tmp_path / name / "out" / layout.path
             assert write_official(target, layout, folders) == len(target.read_bytes())

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from twelvefold.schema import TwelvefoldError
-from twelvefold.world.duplicates import HOWS
-from twelvefold.world.sources import TASKS, Picture, is_test, overlap, plan
+from twelvefold.world.duplicates import TRANSFORMS
+from twelvefold.world.sources import TASKS, PlannedImage, is_test, overlap_percentages, plan_images
 
 COLUMNS = (
     "vqav2", "vgqa", "gqa", "coco", "flickr30k", "refcoco", "refcoco+", "refcocog", "visual7w", "guesswhat",
@@ -31,13 +31,13 @@ TABLE_1 = {  # the paper's, typed out once more on purpose: the plan's own const
 
 
 @pytest.fixture(scope="module")
-def pictures() -> tuple[Picture, ...]:
-    return plan(2000, seed=5)
+def pictures() -> tuple[PlannedImage, ...]:
+    return plan_images(2000, seed=5)
 
 
 @pytest.mark.parametrize(("images", "seed"), [(2000, 5), (2000, 0), (4000, 1), (20_000, 2)])
 def test_overlap_is_that_of_table_1(images: int, seed: int) -> None:
-    found = overlap(plan(images, seed))
+    found = overlap_percentages(plan_images(images, seed))
     for row, shares in TABLE_1.items():
         for column, share in zip(COLUMNS, shares, strict=True):
             got = found[row][column]
@@ -45,14 +45,14 @@ def test_overlap_is_that_of_table_1(images: int, seed: int) -> None:
             assert abs(got - share) <= 5, f"{row} in {column}: {got}, the paper has {share}"
 
 
-def test_plan_follows_its_arguments_only(pictures: tuple[Picture, ...]) -> None:
-    assert plan(2000, seed=5) == pictures
-    assert plan(2000, seed=6) != pictures
+def test_plan_follows_its_arguments_only(pictures: tuple[PlannedImage, ...]) -> None:
+    assert plan_images(2000, seed=5) == pictures
+    assert plan_images(2000, seed=6) != pictures
 
 
 @pytest.mark.parametrize("images", [100, 101, 120, 150, 203])
 def test_small_worlds_have_every_split(images: int) -> None:
-    pictures = plan(images, seed=images)
+    pictures = plan_images(images, seed=images)
     assert [p.index for p in pictures] == list(range(images))
     for task in TASKS:
         splits = Counter(p.roles[task] for p in pictures if task in p.roles)
@@ -66,10 +66,10 @@ def test_small_worlds_have_every_split(images: int) -> None:
 @pytest.mark.parametrize(("images", "seed"), [(99, 0), (0, 0), (200, -1)])
 def test_a_world_too_small_is_refused(images: int, seed: int) -> None:
     with pytest.raises(TwelvefoldError, match="at least 100 images"):
-        plan(images, seed)
+        plan_images(images, seed)
 
 
-def test_every_picture_has_exactly_the_ids_of_its_sources(pictures: tuple[Picture, ...]) -> None:
+def test_every_picture_has_exactly_the_ids_of_its_sources(pictures: tuple[PlannedImage, ...]) -> None:
     for p in pictures:
         assert p.roles
         assert bool(p.coco) == bool(p.folder)
@@ -85,7 +85,7 @@ def test_every_picture_has_exactly_the_ids_of_its_sources(pictures: tuple[Pictur
     assert set(names.values()) == {1}
 
 
-def test_what_validates_comes_last_and_is_never_cleaned_away(pictures: tuple[Picture, ...]) -> None:
+def test_what_validates_comes_last_and_is_never_cleaned_away(pictures: tuple[PlannedImage, ...]) -> None:
     """The readers of VQA, VG QA and GQA take their val set from the tail of the question ids."""
     val2014 = [p for p in pictures if p.folder == "val2014"]
     minval = [p for p in val2014 if p.roles["vqav2"] == "minval"]
@@ -105,10 +105,10 @@ def _rank(task: str) -> str:
     return {"vgqa": "vg_rank", "gqa": "gqa_rank"}[task]
 
 
-def test_twins_show_another_pictures_scene_and_stand_in_train_sets_only(pictures: tuple[Picture, ...]) -> None:
+def test_twins_show_another_pictures_scene_and_stand_in_train_sets_only(pictures: tuple[PlannedImage, ...]) -> None:
     twins = [p for p in pictures if p.twin]
     assert Counter(p.twin == "changed" for p in twins) == {True: 20, False: 20}
-    assert {p.twin for p in twins} == {*HOWS, "changed"}
+    assert {p.twin for p in twins} == {*TRANSFORMS, "changed"}
     for twin in twins:
         original = pictures[twin.scene]
         assert twin.scene != twin.index
@@ -120,7 +120,7 @@ def test_twins_show_another_pictures_scene_and_stand_in_train_sets_only(pictures
     assert all(p.scene == p.index for p in pictures if not p.twin)
 
 
-def test_sets_of_nlvr2_lie_side_by_side(pictures: tuple[Picture, ...]) -> None:
+def test_sets_of_nlvr2_lie_side_by_side(pictures: tuple[PlannedImage, ...]) -> None:
     sets = [p for p in pictures if "nlvr2" in p.roles]
     assert [p.index for p in sets] == list(range(len(sets)))
     for start in range(0, len(sets), 8):
@@ -128,7 +128,7 @@ def test_sets_of_nlvr2_lie_side_by_side(pictures: tuple[Picture, ...]) -> None:
         assert len({(p.name, p.roles["nlvr2"]) for p in together}) == 1
 
 
-def test_cleaning_takes_a_bearable_share_of_the_pictures(pictures: tuple[Picture, ...]) -> None:
+def test_cleaning_takes_a_bearable_share_of_the_pictures(pictures: tuple[PlannedImage, ...]) -> None:
     """The paper loses about 11 % of the examples; here test sets are larger, and tested pictures train on fewer."""
     for task in TASKS:
         train = [p for p in pictures if task in p.roles and not is_test(p.roles[task])]

@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 
 from twelvefold.world.scene import Scene, make_scene
-from twelvefold.world.text.annotators import most_frequent, ten_answers
-from twelvefold.world.text.captions import captions
-from twelvefold.world.text.gqa import gqa_questions
-from twelvefold.world.text.guesswhat import dialogues
-from twelvefold.world.text.lexicon import plural_of, with_article, words_of
-from twelvefold.world.text.refer import references
-from twelvefold.world.text.snli_ve import LABELS, hypotheses
-from twelvefold.world.text.vgqa import vg_questions
-from twelvefold.world.text.visual7w_questions import which_questions
-from twelvefold.world.text.vqa import question_type, vqa_questions
+from twelvefold.world.text.annotators import most_frequent, sample_answers
+from twelvefold.world.text.captions import generate_captions
+from twelvefold.world.text.gqa import generate_gqa_questions
+from twelvefold.world.text.guesswhat import generate_dialogues
+from twelvefold.world.text.lexicon import add_article, pluralize, tokenize
+from twelvefold.world.text.refer import generate_references
+from twelvefold.world.text.snli_ve import LABELS, generate_hypotheses
+from twelvefold.world.text.vgqa import generate_vg_questions
+from twelvefold.world.text.visual7w_questions import generate_pointing_questions
+from twelvefold.world.text.vqa import generate_vqa_questions, question_type
 
 Row = tuple[str, str, str]
 """Text, label, template."""
@@ -42,7 +42,7 @@ def rng() -> np.random.Generator:
 
 
 def _features(text: str) -> set[str]:
-    words = ("^", *words_of(text))
+    words = ("^", *tokenize(text))
     return {*words, *(f"{a} {b}" for a, b in pairwise(words))}
 
 
@@ -92,8 +92,8 @@ def test_entailment_cannot_be_told_from_the_hypothesis(scenes: list[Scene], rng:
     rows: list[list[Row]] = []
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for scene in scenes:
-        premises = captions(scene, rng, 1, "flickr")
-        found = hypotheses(scene, premises, rng, 6)
+        premises = generate_captions(scene, rng, 1, "flickr")
+        found = generate_hypotheses(scene, premises, rng, 6)
         rows.append([(h.sentence, h.label, h.template) for h in found])
         for h in found:
             counts[h.template][h.label] += 1
@@ -105,29 +105,32 @@ def test_entailment_cannot_be_told_from_the_hypothesis(scenes: list[Scene], rng:
 
 
 def test_vqa_yes_and_no_cannot_be_told_from_the_question(scenes: list[Scene], rng: np.random.Generator) -> None:
-    asked = [[q for _ in range(3) for q in vqa_questions(s, rng, 8)] for s in scenes]
+    asked = [[q for _ in range(3) for q in generate_vqa_questions(s, rng, 8)] for s in scenes]
     _hold_to_chance([[(q.question, q.truth, q.template) for q in picture] for picture in asked], 5)
 
 
 def test_gqa_yes_and_no_cannot_be_told_from_the_question(scenes: list[Scene], rng: np.random.Generator) -> None:
-    asked = [[q for _ in range(3) for q in gqa_questions(s, rng, 5) if q.is_balanced] for s in scenes]
+    asked = [[q for _ in range(3) for q in generate_gqa_questions(s, rng, 5) if q.is_balanced] for s in scenes]
     _hold_to_chance([[(q.question, q.answer, q.detailed) for q in picture] for picture in asked], 5)
 
 
 def _seen(scene: Scene) -> str:
     """All that a picture shows, as neighbouring words: what each thing is, and how many things there are."""
-    things = [
-        f"{t.kind} {t.colour} {t.kind} {t.size} {t.kind} {t.pattern} {t.relation and t.relation[0]}"
-        for t in scene.things
+    objects = [
+        f"{t.category} {t.color} {t.category} {t.size} {t.category} {t.pattern} {t.relation and t.relation[0]}"
+        for t in scene.objects
     ]
-    counts = [f"{kind}s {n}" for kind, n in Counter(t.kind for t in scene.things).items()]
-    return " . ".join([scene.background, f"things {len(scene.things)}", *things, *counts])
+    counts = [f"{category}s {n}" for category, n in Counter(t.category for t in scene.objects).items()]
+    return " . ".join([scene.background, f"things {len(scene.objects)}", *objects, *counts])
 
 
 def test_yes_no_and_entailment_cannot_be_told_from_the_picture(scenes: list[Scene], rng: np.random.Generator) -> None:
-    entailed = [[h for _ in range(2) for h in hypotheses(s, captions(s, rng, 1, "flickr"), rng, 6)] for s in scenes]
-    asked = [[q for _ in range(3) for q in vqa_questions(s, rng, 8)] for s in scenes]
-    steps = [[q for _ in range(3) for q in gqa_questions(s, rng, 5) if q.is_balanced] for s in scenes]
+    entailed = [
+        [h for _ in range(2) for h in generate_hypotheses(s, generate_captions(s, rng, 1, "flickr"), rng, 6)]
+        for s in scenes
+    ]
+    asked = [[q for _ in range(3) for q in generate_vqa_questions(s, rng, 8)] for s in scenes]
+    steps = [[q for _ in range(3) for q in generate_gqa_questions(s, rng, 5) if q.is_balanced] for s in scenes]
     _hold_to_chance(
         [[(_seen(s), h.label, h.template) for h in own] for s, own in zip(scenes, entailed, strict=True)], 5
     )
@@ -138,7 +141,7 @@ def test_yes_no_and_entailment_cannot_be_told_from_the_picture(scenes: list[Scen
 def test_ten_people_answer_and_the_truth_is_the_most_frequent(scenes: list[Scene], rng: np.random.Generator) -> None:
     full = agreeing = total = 0
     for scene in scenes[:100]:
-        for question in vqa_questions(scene, rng, 5):
+        for question in generate_vqa_questions(scene, rng, 5):
             answers = [answer for answer, _ in question.answers]
             assert len(answers) == 10
             assert {confidence for _, confidence in question.answers} <= {"yes", "maybe", "no"}
@@ -157,7 +160,7 @@ def test_ten_people_answer_and_the_truth_is_the_most_frequent(scenes: list[Scene
 @pytest.mark.parametrize("truth", ["yes", "0", "3", "gray", "ice cream", "night", "dotted", "medium", "left", "winter"])
 def test_every_sort_of_answer_gets_ten(truth: str, rng: np.random.Generator) -> None:
     for _ in range(30):
-        answers = ten_answers(truth, rng)
+        answers = sample_answers(truth, rng)
         assert len(answers) == 10
         assert most_frequent(answers) == truth
 
@@ -165,14 +168,14 @@ def test_every_sort_of_answer_gets_ten(truth: str, rng: np.random.Generator) -> 
 def test_answers_are_spread(scenes: list[Scene], rng: np.random.Generator) -> None:
     answers: dict[str, Counter[str]] = defaultdict(Counter)
     for scene in scenes:
-        for question in vqa_questions(scene, rng, 8):
+        for question in generate_vqa_questions(scene, rng, 8):
             answers[question.template][question.truth] += 1
-    assert len(answers["colour"]) == 11
-    assert max(answers["colour"].values()) < 0.18 * answers["colour"].total()
-    assert set(answers["count kind"]) == {"0", "1", "2", "3"}
-    assert max(answers["count kind"].values()) < 0.5 * answers["count kind"].total()
-    kinds = answers["kind"].total() + answers["neighbour"].total()
-    assert 0.05 < kinds / sum(counts.total() for counts in answers.values()) < 0.25
+    assert len(answers["color"]) == 11
+    assert max(answers["color"].values()) < 0.18 * answers["color"].total()
+    assert set(answers["count category"]) == {"0", "1", "2", "3"}
+    assert max(answers["count category"].values()) < 0.5 * answers["count category"].total()
+    categories = answers["category"].total() + answers["neighbor"].total()
+    assert 0.05 < categories / sum(counts.total() for counts in answers.values()) < 0.25
 
 
 def test_question_types_are_first_words() -> None:
@@ -185,44 +188,52 @@ def test_the_language_is_rich(scenes: list[Scene], rng: np.random.Generator) -> 
     texts: list[str] = []
     openings: set[str] = set()
     for scene in scenes:
-        for question in vg_questions(scene, rng, 3):
+        for question in generate_vg_questions(scene, rng, 3):
             texts += [question.question, question.answer]
-            openings.add(words_of(question.question)[0])
+            openings.add(tokenize(question.question)[0])
             assert re.fullmatch(r"[A-Z].*\.", question.answer)
-        texts += [q.question for q in vqa_questions(scene, rng, 3)]
-        texts += [c.raw for style in ("coco", "flickr") for c in captions(scene, rng, 2, style)]
-        texts += [e.raw for r in references(scene, rng, 2, "refcocog") for e in r.expressions]
-        texts += [turn.question for game in dialogues(scene, rng, 1) for turn in game.turns]
-        texts += [question.question for question in which_questions(scene, rng, 1)]
+        texts += [q.question for q in generate_vqa_questions(scene, rng, 3)]
+        texts += [c.raw for style in ("coco", "flickr") for c in generate_captions(scene, rng, 2, style)]
+        texts += [e.raw for r in generate_references(scene, rng, 2, "refcocog") for e in r.expressions]
+        texts += [turn.question for game in generate_dialogues(scene, rng, 1) for turn in game.turns]
+        texts += [question.question for question in generate_pointing_questions(scene, rng, 1)]
     assert {"what", "where", "when", "who", "why", "how"} <= openings
-    assert len({word for text in texts for word in words_of(text)}) > 400
+    assert len({word for text in texts for word in tokenize(text)}) > 400
 
 
 def test_five_captions_differ_from_each_other_and_from_other_pictures(
     scenes: list[Scene], rng: np.random.Generator
 ) -> None:
-    said = [{c.raw for c in captions(scene, rng, 5, "coco")} for scene in scenes]
+    said = [{c.raw for c in generate_captions(scene, rng, 5, "coco")} for scene in scenes]
     assert all(len(five) == 5 for five in said)
     everything = Counter(raw for five in said for raw in five)
     assert sum(n for n in everything.values() if n > 1) < 0.05 * everything.total()
-    lengths = [len(words_of(raw)) for raw in everything]
+    lengths = [len(tokenize(raw)) for raw in everything]
     assert np.std(lengths) > 3
     assert 8 < np.mean(lengths) < 18
 
 
 def test_the_same_picture_and_stream_say_the_same(scenes: list[Scene]) -> None:
-    for make in (vqa_questions, gqa_questions, vg_questions, references, dialogues, which_questions, captions):
+    for make in (
+        generate_vqa_questions,
+        generate_gqa_questions,
+        generate_vg_questions,
+        generate_references,
+        generate_dialogues,
+        generate_pointing_questions,
+        generate_captions,
+    ):
         first, again = (make(scenes[3], np.random.default_rng(8)) for _ in range(2))
         assert first == again
         assert first != make(scenes[3], np.random.default_rng(9))
 
 
 def test_english_spelling() -> None:
-    assert [plural_of(w) for w in ("pony", "coach", "slice of pizza", "key")] == [
+    assert [pluralize(w) for w in ("pony", "coach", "slice of pizza", "key")] == [
         "ponies",
         "coaches",
         "slices of pizza",
         "keys",
     ]
-    assert with_article("orange cup") == "an orange cup"
-    assert with_article("unicycle") == "a unicycle"
+    assert add_article("orange cup") == "an orange cup"
+    assert add_article("unicycle") == "a unicycle"

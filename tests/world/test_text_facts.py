@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 from twelvefold.schema import TwelvefoldError
-from twelvefold.world.categories import COLOURS, PATTERNS
+from twelvefold.world.categories import COLORS, PATTERNS
 from twelvefold.world.scene import Scene, make_scene
 from twelvefold.world.text.annotations import Operation, ReferStyle
-from twelvefold.world.text.captions import captions
-from twelvefold.world.text.description import Description, View, denote
-from twelvefold.world.text.gqa import gqa_questions
+from twelvefold.world.text.captions import generate_captions
+from twelvefold.world.text.description import Description, SceneGraph, matching_objects
+from twelvefold.world.text.gqa import generate_gqa_questions
 from twelvefold.world.text.gqa_programs import ProgramError, run
-from twelvefold.world.text.guesswhat import MAX_TURNS, answer_to, dialogues
-from twelvefold.world.text.image_sets import picture_set
-from twelvefold.world.text.lexicon import COLOUR_WORDS, KIND_NOUNS, LOCATION_WORDS
-from twelvefold.world.text.nlvr2 import statements
-from twelvefold.world.text.refer import references
-from twelvefold.world.text.visual7w_questions import which_questions
+from twelvefold.world.text.guesswhat import MAX_TURNS, answer_question, generate_dialogues
+from twelvefold.world.text.image_sets import make_image_set
+from twelvefold.world.text.lexicon import CATEGORY_NOUNS, COLOR_WORDS, LOCATION_WORDS
+from twelvefold.world.text.nlvr2 import generate_statements
+from twelvefold.world.text.refer import generate_references
+from twelvefold.world.text.visual7w_questions import generate_pointing_questions
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +45,10 @@ def test_an_expression_denotes_its_thing_and_no_other(
 ) -> None:
     lengths = []
     for scene in scenes:
-        view = View(scene)
-        for reference in references(scene, rng, 2, style):
+        graph = SceneGraph(scene)
+        for reference in generate_references(scene, rng, 2, style):
             for expression in reference.expressions:
-                assert denote(view, expression.facts) == (reference.target,), expression.raw
+                assert matching_objects(graph, expression.facts) == (reference.target,), expression.raw
                 assert expression.sent == expression.sent.lower()
                 assert list(expression.tokens) == expression.sent.split()
                 lengths.append(len(expression.tokens))
@@ -58,32 +58,36 @@ def test_an_expression_denotes_its_thing_and_no_other(
 
 def test_refcoco_plus_never_says_where(scenes: list[Scene], rng: np.random.Generator) -> None:
     words = {
-        word for s in scenes for r in references(s, rng, 3, "refcoco+") for e in r.expressions for word in e.tokens
+        word
+        for s in scenes
+        for r in generate_references(s, rng, 3, "refcoco+")
+        for e in r.expressions
+        for word in e.tokens
     }
     assert len(words) > 60
     assert not words & LOCATION_WORDS
 
 
 def test_refcoco_often_says_where(scenes: list[Scene], rng: np.random.Generator) -> None:
-    said = [e for s in scenes for r in references(s, rng, 2, "refcoco") for e in r.expressions]
+    said = [e for s in scenes for r in generate_references(s, rng, 2, "refcoco") for e in r.expressions]
     assert 0.25 < sum(bool(set(e.tokens) & LOCATION_WORDS) for e in said) / len(said) < 0.9
 
 
 def test_a_description_that_fits_two_things_denotes_both() -> None:
-    scene = next(s for s in (make_scene(5, i) for i in range(50)) if len(View(s).by_kind) < len(s.things))
-    view = View(scene)
-    kind, twins = next((k, t) for k, t in view.by_kind.items() if len(t) > 1)
-    assert denote(view, Description(kind=kind)) == tuple(twins)
-    assert denote(view, Description(kind="no such kind")) == ()
+    scene = next(s for s in (make_scene(5, i) for i in range(50)) if len(SceneGraph(s).by_category) < len(s.objects))
+    graph = SceneGraph(scene)
+    category, twins = next((k, t) for k, t in graph.by_category.items() if len(t) > 1)
+    assert matching_objects(graph, Description(category=category)) == tuple(twins)
+    assert matching_objects(graph, Description(category="no such kind")) == ()
 
 
 def test_gqa_answers_come_out_of_their_programs(scenes: list[Scene], rng: np.random.Generator) -> None:
     questions = 0
     for scene in scenes:
-        view = View(scene)
-        family = gqa_questions(scene, rng, 4)
+        graph = SceneGraph(scene)
+        family = generate_gqa_questions(scene, rng, 4)
         for place, question in enumerate(family):
-            assert run(question.semantic, view) == question.answer, question.question
+            assert run(question.semantic, graph) == question.answer, question.question
             assert place in question.equivalent
             assert all(i < len(family) for i in (*question.entailed, *question.equivalent))
         questions += len(family)
@@ -92,32 +96,32 @@ def test_gqa_answers_come_out_of_their_programs(scenes: list[Scene], rng: np.ran
 
 def test_gqa_programs_name_the_things_that_they_find(scenes: list[Scene], rng: np.random.Generator) -> None:
     for scene in scenes[:40]:
-        for question in gqa_questions(scene, rng, 4):
+        for question in generate_gqa_questions(scene, rng, 4):
             for step in question.semantic:
                 if step.operation in ("select", "relate") and not step.argument.startswith("scene"):
                     ids = step.argument.rpartition("(")[2].rstrip(")")
                     name = step.argument.partition(" (")[0].split(",")[0]
-                    kinds = {scene.things[int(i)].kind for i in ids.split(",") if i != "-"}
-                    assert name not in KIND_NOUNS or kinds <= {name}
+                    categories = {scene.objects[int(i)].category for i in ids.split(",") if i != "-"}
+                    assert name not in CATEGORY_NOUNS or categories <= {name}
 
 
 def _changed(scene: Scene, rng: np.random.Generator) -> Scene:
-    """The scene with colours, patterns and kinds drawn anew for some of its things."""
-    things = list(scene.things)
-    for place, thing in enumerate(things):
+    """The scene with colors, patterns and kinds drawn anew for some of its things."""
+    objects = list(scene.objects)
+    for place, obj in enumerate(objects):
         if rng.random() < 0.3:
-            thing = dataclasses.replace(thing, colour=list(COLOURS)[rng.integers(len(COLOURS))])
+            obj = dataclasses.replace(obj, color=list(COLORS)[rng.integers(len(COLORS))])
         if rng.random() < 0.2:
-            thing = dataclasses.replace(thing, pattern=PATTERNS[rng.integers(len(PATTERNS))])
+            obj = dataclasses.replace(obj, pattern=PATTERNS[rng.integers(len(PATTERNS))])
         if rng.random() < 0.2:
-            thing = dataclasses.replace(thing, kind=scene.things[rng.integers(len(things))].kind)
-        things[place] = thing
-    return dataclasses.replace(scene, things=tuple(things))
+            obj = dataclasses.replace(obj, category=scene.objects[rng.integers(len(objects))].category)
+        objects[place] = obj
+    return dataclasses.replace(scene, objects=tuple(objects))
 
 
-def _answer(program: tuple[Operation, ...], view: View) -> str | None:
+def _answer(program: tuple[Operation, ...], graph: SceneGraph) -> str | None:
     try:
-        return run(program, view)
+        return run(program, graph)
     except ProgramError:
         return None
 
@@ -128,10 +132,10 @@ def test_what_an_answer_entails_is_true_in_every_world_where_it_is(
     """Changed pictures that give a question the same answer give every entailed question its answer too."""
     judged = 0
     for scene in scenes:
-        family = gqa_questions(scene, rng, 3)
+        family = generate_gqa_questions(scene, rng, 3)
         for _ in range(4):
-            view = View(_changed(scene, rng))
-            answers = [_answer(question.semantic, view) for question in family]
+            graph = SceneGraph(_changed(scene, rng))
+            answers = [_answer(question.semantic, graph) for question in family]
             for question, answer in zip(family, answers, strict=True):
                 for other in question.entailed if answer == question.answer else ():
                     assert answers[other] in (None, family[other].answer), (question, family[other])
@@ -140,12 +144,12 @@ def test_what_an_answer_entails_is_true_in_every_world_where_it_is(
 
 
 def test_a_program_about_nothing_is_refused(scenes: list[Scene]) -> None:
-    view = View(scenes[0])
-    gone = next(kind for kind in KIND_NOUNS if kind not in view.by_kind)
+    graph = SceneGraph(scenes[0])
+    gone = next(category for category in CATEGORY_NOUNS if category not in graph.by_category)
     with pytest.raises(ProgramError, match="speaks of one thing"):
-        run([Operation("select", f"{gone} (-)", ()), Operation("query", "color", (0,))], view)
+        run([Operation("select", f"{gone} (-)", ()), Operation("query", "color", (0,))], graph)
     with pytest.raises(TwelvefoldError, match="no operation"):
-        run([Operation("imagine", "dog (0)", ())], view)
+        run([Operation("imagine", "dog (0)", ())], graph)
 
 
 def test_players_answer_what_the_scene_says(
@@ -153,12 +157,12 @@ def test_players_answer_what_the_scene_says(
 ) -> None:
     statuses: Counter[str] = Counter()
     for scene in [*scenes, *crowded]:
-        view = View(scene)
-        for game in dialogues(scene, rng, 2):
-            left = set(range(view.count))
+        graph = SceneGraph(scene)
+        for game in generate_dialogues(scene, rng, 2):
+            left = set(range(graph.count))
             for turn in game.turns:
-                assert turn.answer == answer_to(view, turn.asked, game.target), turn.question
-                left = {i for i in left if answer_to(view, turn.asked, i) == turn.answer}
+                assert turn.answer == answer_question(graph, turn.asked, game.target), turn.question
+                left = {i for i in left if answer_question(graph, turn.asked, i) == turn.answer}
             assert game.target in left
             assert 2 <= len(game.turns) <= MAX_TURNS
             assert game.status == "success" or len(left) > 1 or game.status == "incomplete"
@@ -170,25 +174,25 @@ def test_players_answer_what_the_scene_says(
 def test_which_questions_have_one_right_box_in_any_slot(scenes: list[Scene], rng: np.random.Generator) -> None:
     slots: Counter[int] = Counter()
     for scene in scenes:
-        for question in which_questions(scene, rng, 3):
+        for question in generate_pointing_questions(scene, rng, 3):
             assert len(set(question.choices)) == 4
-            assert all(0 <= choice < len(scene.things) for choice in question.choices)
+            assert all(0 <= choice < len(scene.objects) for choice in question.choices)
             slots[question.answer] += 1
     assert min(slots.values()) > 0.17 * slots.total()
 
 
 def test_which_needs_four_things(scenes: list[Scene], rng: np.random.Generator) -> None:
     few = dataclasses.replace(
-        scenes[0], things=tuple(dataclasses.replace(t, relation=None) for t in scenes[0].things[:3])
+        scenes[0], objects=tuple(dataclasses.replace(t, relation=None) for t in scenes[0].objects[:3])
     )
-    assert which_questions(few, rng, 3) == ()
+    assert generate_pointing_questions(few, rng, 3) == ()
 
 
 def test_statements_split_their_set_in_halves_and_mostly_tell_twins_apart(rng: np.random.Generator) -> None:
     apart = total = 0
     for index in range(12):
-        pairs = picture_set(9, index)
-        for statement in statements(pairs, rng, 3):
+        pairs = make_image_set(9, index)
+        for statement in generate_statements(pairs, rng, 3):
             assert len(statement.labels) == len(pairs) == 4
             assert sum(statement.labels) == 2
             apart += statement.labels[0] != statement.labels[1]
@@ -199,37 +203,37 @@ def test_statements_split_their_set_in_halves_and_mostly_tell_twins_apart(rng: n
 
 def test_twin_pairs_share_one_picture_and_differ_little_in_the_other() -> None:
     for index in range(4):
-        for (left, right), (left_2, right_2) in (picture_set(2, index)[:2], picture_set(2, index)[2:]):
+        for (left, right), (left_2, right_2) in (make_image_set(2, index)[:2], make_image_set(2, index)[2:]):
             assert (left == left_2) != (right == right_2)
             one, two = (left, left_2) if left != left_2 else (right, right_2)
-            assert len(one.things) == len(two.things)
+            assert len(one.objects) == len(two.objects)
             assert one.background == two.background
-    assert picture_set(2, 1) == picture_set(2, 1)
+    assert make_image_set(2, 1) == make_image_set(2, 1)
 
 
 @pytest.mark.parametrize("bad", [(-1, 0), (0, -1)])
 def test_a_negative_seed_or_index_is_named(bad: tuple[int, int]) -> None:
     with pytest.raises(TwelvefoldError, match="at least 0"):
-        picture_set(*bad)
+        make_image_set(*bad)
 
 
 def test_statements_refuse_an_odd_number_of_pairs(scenes: list[Scene], rng: np.random.Generator) -> None:
     with pytest.raises(TwelvefoldError, match="even number"):
-        statements([(scenes[0], scenes[1])], rng)
+        generate_statements([(scenes[0], scenes[1])], rng)
 
 
 def test_captions_name_only_what_the_picture_shows(scenes: list[Scene], rng: np.random.Generator) -> None:
-    """No kind and no colour that the picture lacks, in either style."""
-    names = {noun: kind for kind, nouns in KIND_NOUNS.items() for pair in nouns for noun in pair}
-    grey = {word: colour for colour, words in COLOUR_WORDS.items() for word in words}
+    """No kind and no color that the picture lacks, in either style."""
+    names = {noun: category for category, nouns in CATEGORY_NOUNS.items() for pair in nouns for noun in pair}
+    grey = {word: color for color, words in COLOR_WORDS.items() for word in words}
     scenery = {"table", "paper", "carpet", "orange"}
     for scene in scenes:
-        kinds = {thing.kind for thing in scene.things}
-        colours = {thing.colour for thing in scene.things}
+        categories = {obj.category for obj in scene.objects}
+        colors = {obj.color for obj in scene.objects}
         for style in ("coco", "flickr"):
-            for caption in captions(scene, rng, 5, style):
+            for caption in generate_captions(scene, rng, 5, style):
                 for word in caption.tokens:
-                    assert word not in names or names[word] in kinds or word in scenery, caption.raw
-                    colour = grey.get(word, word)
-                    assert colour not in COLOURS or colour in colours, caption.raw
-                assert 1 <= len(caption.mentions) <= len(scene.things)
+                    assert word not in names or names[word] in categories or word in scenery, caption.raw
+                    color = grey.get(word, word)
+                    assert color not in COLORS or color in colors, caption.raw
+                assert 1 <= len(caption.mentions) <= len(scene.objects)

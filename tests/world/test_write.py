@@ -22,7 +22,7 @@ from twelvefold.schema import ImageKey, TwelvefoldError
 from twelvefold.store.atomic_files import digest_file, lock_folder
 from twelvefold.world import write
 from twelvefold.world.blocks import save_block
-from twelvefold.world.formats.official import Sheet
+from twelvefold.world.formats.official import AnnotationShard
 from twelvefold.world.write import world
 
 
@@ -162,9 +162,9 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def _wait_until(what: Any, seconds: float = 60) -> None:
+def _wait_until(is_done: Any, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
-    while not what():
+    while not is_done():
         assert time.monotonic() < end
         time.sleep(0.02)
 
@@ -172,10 +172,10 @@ def _wait_until(what: Any, seconds: float = 60) -> None:
 def test_a_full_disk_is_said_and_leaves_nothing(
     small_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(sheet: Sheet, folder: Path) -> None:
+    def full(shard: AnnotationShard, folder: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "sheet"))
 
-    monkeypatch.setattr(Sheet, "save", full)
+    monkeypatch.setattr(AnnotationShard, "save", full)
     with pytest.raises(TwelvefoldError, match="disk is full"):
         world(tmp_path / "w", **arguments(small_world), workers=1)
     assert not (tmp_path / "w").exists()

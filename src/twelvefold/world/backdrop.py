@@ -26,7 +26,7 @@ class Zone(NamedTuple):
     """A texture in one of some colours; ``contrast`` 1 takes texture level 0 to black and 255 to twice the colour."""
 
     texture: str
-    colours: tuple[Rgb, ...]
+    colors: tuple[Rgb, ...]
     contrast: float
 
 
@@ -72,9 +72,9 @@ def backdrop(place: str, width: int, height: int, horizon: int, rng: np.random.G
     rows = ((0, horizon), (horizon, height)) if len(zones) == 2 else ((0, height),)
     for zone, (top, bottom) in zip(zones, rows, strict=True):
         x, y = rng.integers(SIDE - width + 1), rng.integers(SIDE - (bottom - top) + 1)
-        colour = np.array(zone.colours[rng.integers(len(zone.colours))]) + rng.integers(-6, 7, 3)
+        color = np.array(zone.colors[rng.integers(len(zone.colors))]) + rng.integers(-6, 7, 3)
         levels = 1 + zone.contrast * (np.arange(256) - 128) / 128
-        table = np.clip(levels[:, None] * colour, 0, 255).astype(np.uint8)
+        table = np.clip(levels[:, None] * color, 0, 255).astype(np.uint8)
         np.take(table, texture(zone.texture)[y : y + bottom - top, x : x + width], axis=0, out=canvas[top:bottom])
     if len(zones) == 2 and place in ("room", "kitchen", "street"):
         # A skirting board or a kerb: the edge between wall and floor, where a wall has one.

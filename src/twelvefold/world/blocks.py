@@ -10,10 +10,10 @@ from typing import Final
 
 from twelvefold.store.atomic_files import write_json
 from twelvefold.world.formats import LAYOUTS, ON_VG, WRITERS, nlvr2
-from twelvefold.world.formats.official import Layout, Sheet
-from twelvefold.world.formats.view import View, coco_file
-from twelvefold.world.image_variants import Shot, shoot, vg_copy
-from twelvefold.world.sources import SET_SIZE, Picture
+from twelvefold.world.formats.official import AnnotationShard, Layout
+from twelvefold.world.formats.source_image import SourceImage, coco_file
+from twelvefold.world.image_variants import RenderedImage, render_image, vg_copy
+from twelvefold.world.sources import SET_SIZE, PlannedImage
 
 SCENES: Final = Layout("truth/scenes.jsonl", "lines")
 """What every picture really shows. Only tests and audits read it; no reader and no model does."""
@@ -22,31 +22,31 @@ TRUE_PNGS: Final = 4
 """One NLVR2 picture of four is a PNG; the others are JPEGs under a name in ``.png``, as many published ones are."""
 
 
-def save_block(pictures: tuple[Picture, ...], seed: int, folder: Path) -> None:
+def save_block(pictures: tuple[PlannedImage, ...], seed: int, folder: Path) -> None:
     """Fill ``folder`` with ``images/``, one sheet for each part of an official file, and ``examples.json``: the
     number of examples by task and split, in the readers' words."""
-    sheet, examples = Sheet((*LAYOUTS, SCENES)), Counter[str]()
-    waiting: list[View] = []
+    shard, examples = AnnotationShard((*LAYOUTS, SCENES)), Counter[str]()
+    waiting: list[SourceImage] = []
     for picture in pictures:
-        shot = shoot(picture, seed)
-        here, there = View(picture, shot.scene, seed), View(picture, shot.scene, seed)
+        rendered = render_image(picture, seed)
+        here, there = SourceImage(picture, rendered.scene, seed), SourceImage(picture, rendered.scene, seed)
         if picture.vg:
-            copy = vg_copy(shot, picture)
-            there = View(picture, copy.scene, seed)
+            copy = vg_copy(rendered, picture)
+            there = SourceImage(picture, copy.scene, seed)
             _save(folder, vg_path(picture), copy.jpeg())
-        for path, data in _own_files(picture, shot):
+        for path, data in _own_files(picture, rendered):
             _save(folder, path, data)
         for task in picture.roles:
             if task != "nlvr2":
-                made = WRITERS[task](there if task in ON_VG else here, sheet)
+                made = WRITERS[task](there if task in ON_VG else here, shard)
                 examples[f"{task} {reader_split(task, picture.roles[task])}"] += made
         if "nlvr2" in picture.roles:
             waiting.append(here)
             if len(waiting) == SET_SIZE:
-                examples[f"nlvr2 {reader_split('nlvr2', picture.roles['nlvr2'])}"] += nlvr2.write(waiting, sheet)
+                examples[f"nlvr2 {reader_split('nlvr2', picture.roles['nlvr2'])}"] += nlvr2.write(waiting, shard)
                 waiting = []
-        sheet.add(SCENES.path, _facts(here, there))
-    sheet.save(folder)
+        shard.add(SCENES.path, _facts(here, there))
+    shard.save(folder)
     write_json(folder / "examples.json", examples)
 
 
@@ -59,7 +59,7 @@ def reader_split(task: str, split: str) -> str:
     return "train"
 
 
-def image_keys(picture: Picture) -> list[str]:
+def image_keys(picture: PlannedImage) -> list[str]:
     """Every name of a picture, as ``ImageKey`` writes it: ``coco/391895``, ``vg/2318324``."""
     keys = [f"coco/{picture.coco}"] if picture.coco else []
     keys += [f"vg/{picture.vg}"] if picture.vg else []
@@ -70,25 +70,25 @@ def image_keys(picture: Picture) -> list[str]:
     return keys
 
 
-def vg_path(picture: Picture) -> str:
+def vg_path(picture: PlannedImage) -> str:
     return f"images/vg/{picture.vg_folder}/{picture.vg}.jpg"
 
 
-def _own_files(picture: Picture, shot: Shot) -> Iterator[tuple[str, bytes]]:
+def _own_files(picture: PlannedImage, rendered: RenderedImage) -> Iterator[tuple[str, bytes]]:
     """The picture's files outside Visual Genome: path and bytes."""
     if picture.coco:
-        yield f"images/coco/{picture.folder}/{coco_file(picture)}", shot.jpeg()
+        yield f"images/coco/{picture.folder}/{coco_file(picture)}", rendered.jpeg()
     elif "nlvr2" in picture.roles:
-        data = _png(shot) if picture.index % TRUE_PNGS == 0 else shot.jpeg()
+        data = _png(rendered) if picture.index % TRUE_PNGS == 0 else rendered.jpeg()
         yield f"images/nlvr2/{nlvr2.image_name(picture)}.png", data
     elif picture.name:
         source = "gqa" if "gqa" in picture.roles else "flickr30k"
-        yield f"images/{source}/{picture.name}.jpg", shot.jpeg()
+        yield f"images/{source}/{picture.name}.jpg", rendered.jpeg()
 
 
-def _png(shot: Shot) -> bytes:
+def _png(rendered: RenderedImage) -> bytes:
     out = BytesIO()
-    shot.image.save(out, "PNG", compress_level=3)
+    rendered.image.save(out, "PNG", compress_level=3)
     return out.getvalue()
 
 
@@ -98,7 +98,7 @@ def _save(folder: Path, path: str, data: bytes) -> None:
     target.write_bytes(data)  # inside an atomic folder: nobody sees it before all of it is there
 
 
-def _facts(here: View, there: View) -> dict[str, object]:
+def _facts(here: SourceImage, there: SourceImage) -> dict[str, object]:
     picture, scene = here.picture, here.scene
     return {
         "index": picture.index,
@@ -112,15 +112,15 @@ def _facts(here: View, there: View) -> dict[str, object]:
         "background": scene.background,
         "things": [
             {
-                "kind": thing.kind,
-                "colour": thing.colour,
-                "size": thing.size,
-                "pattern": thing.pattern,
-                "drawing": thing.drawing,
-                "box_px": [round(edge, 2) for edge in thing.box_px],
-                "visible": round(thing.visible, 3),
-                "relation": thing.relation,
+                "kind": obj.category,
+                "colour": obj.color,
+                "size": obj.size,
+                "pattern": obj.pattern,
+                "drawing": obj.drawing,
+                "box_px": [round(edge, 2) for edge in obj.box_px],
+                "visible": round(obj.visible, 3),
+                "relation": obj.relation,
             }
-            for thing in scene.things
+            for obj in scene.objects
         ],
     }

@@ -13,12 +13,12 @@ Pattern = Literal["plain", "striped", "dotted", "checked"]
 Relation = Literal["on", "under", "next to", "in front of"]
 Rgb = tuple[int, int, int]
 
-DRAWINGS: Final = 2
+NUM_DRAWINGS: Final = 2
 """Drawings of every kind: 0 is Noto Emoji's, 1 is Fluent Emoji's (see LICENSES.md)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class Category:
     """A kind of thing. ``synonyms`` name the very same kind; ``category`` names the wider class it belongs to.
 
     ``flies``: may hang in the air; the others stand with their feet on the ground.
@@ -26,7 +26,7 @@ class Kind:
 
     name: str
     plural: str
-    category: str
+    supercategory: str
     synonyms: tuple[str, ...] = ()
     flies: bool = False
 
@@ -51,14 +51,14 @@ class Background:
     horizon: bool
 
 
-def _kinds(category: str, *kinds: tuple[str, str, tuple[str, ...]] | tuple[str, str]) -> list[Kind]:
-    return [Kind(k[0], k[1], category, k[2] if len(k) > 2 else (), k[0] in _FLIES) for k in kinds]
+def _categories(supercategory: str, *categories: tuple[str, str, tuple[str, ...]] | tuple[str, str]) -> list[Category]:
+    return [Category(k[0], k[1], supercategory, k[2] if len(k) > 2 else (), k[0] in _FLIES) for k in categories]
 
 
 _FLIES = {"butterfly", "airplane", "rocket", "helicopter", "balloon", "star", "owl"}
 
-KINDS: Final[tuple[Kind, ...]] = (
-    *_kinds(
+CATEGORIES: Final[tuple[Category, ...]] = (
+    *_categories(
         "animal",
         ("cat", "cats", ("kitty",)),
         ("dog", "dogs", ("pup",)),
@@ -75,7 +75,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         ("pig", "pigs", ("piggy",)),
         ("fish", "fish"),
     ),
-    *_kinds(
+    *_categories(
         "vehicle",
         ("car", "cars", ("automobile",)),
         ("bus", "buses", ("coach",)),
@@ -87,7 +87,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         ("truck", "trucks", ("lorry",)),
         ("helicopter", "helicopters", ("chopper",)),
     ),
-    *_kinds(
+    *_categories(
         "household item",
         ("chair", "chairs", ("seat",)),
         ("bed", "beds"),
@@ -101,14 +101,14 @@ KINDS: Final[tuple[Kind, ...]] = (
         ("cup", "cups", ("mug",)),
         ("bucket", "buckets", ("pail",)),
     ),
-    *_kinds(
+    *_categories(
         "device",
         ("telephone", "telephones", ("phone",)),
         ("laptop", "laptops", ("notebook computer",)),
         ("television", "televisions", ("tv", "tv set")),
         ("camera", "cameras"),
     ),
-    *_kinds(
+    *_categories(
         "piece of clothing",
         ("hat", "hats", ("top hat",)),
         ("boot", "boots"),
@@ -117,14 +117,14 @@ KINDS: Final[tuple[Kind, ...]] = (
         ("backpack", "backpacks", ("rucksack",)),
         ("crown", "crowns"),
     ),
-    *_kinds(
+    *_categories(
         "toy",
         ("guitar", "guitars"),
         ("gift", "gifts", ("present",)),
         ("balloon", "balloons"),
         ("ball", "balls", ("soccer ball", "football")),
     ),
-    *_kinds(
+    *_categories(
         "food",
         ("apple", "apples"),
         ("banana", "bananas"),
@@ -134,21 +134,21 @@ KINDS: Final[tuple[Kind, ...]] = (
         ("ice cream", "ice creams", ("ice cream cone",)),
         ("pizza", "pizzas", ("slice of pizza",)),
     ),
-    *_kinds(
+    *_categories(
         "plant",
         ("tree", "trees"),
         ("flower", "flowers", ("tulip",)),
         ("cactus", "cactuses"),
     ),
-    *_kinds("building", ("house", "houses", ("cottage",))),
-    *_kinds("shape", ("star", "stars")),
+    *_categories("building", ("house", "houses", ("cottage",))),
+    *_categories("shape", ("star", "stars")),
 )
 
-KIND: Final[dict[str, Kind]] = {kind.name: kind for kind in KINDS}
-KIND_INDEX: Final[dict[str, int]] = {kind.name: index for index, kind in enumerate(KINDS)}
+CATEGORY_BY_NAME: Final[dict[str, Category]] = {category.name: category for category in CATEGORIES}
+CATEGORY_INDEX: Final[dict[str, int]] = {category.name: index for index, category in enumerate(CATEGORIES)}
 """The detector's class order and the order of the arrays in glyphs.npz."""
 
-COLOURS: Final[dict[str, Rgb]] = {
+COLORS: Final[dict[str, Rgb]] = {
     "red": (214, 38, 38),
     "orange": (244, 132, 24),
     "yellow": (246, 212, 40),
@@ -180,4 +180,4 @@ BACKGROUNDS: Final[tuple[Background, ...]] = (
     Background("carpet", "on a carpet", "carpet", ("on a rug", "on the carpet"), True, False),
 )
 
-BACKGROUND: Final[dict[str, Background]] = {place.name: place for place in BACKGROUNDS}
+BACKGROUND_BY_NAME: Final[dict[str, Background]] = {place.name: place for place in BACKGROUNDS}

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from twelvefold.world.backdrop import SIDE, backdrop, noise_field
-from twelvefold.world.categories import COLOURS, KIND, Pattern
-from twelvefold.world.scene import Scene, Thing
+from twelvefold.world.categories import CATEGORY_BY_NAME, COLORS, Pattern
+from twelvefold.world.scene import Scene, SceneObject
 
 Pixels = NDArray[np.uint8]
 
@@ -31,14 +31,14 @@ _SECOND: Final[dict[str, float]] = {
 stay short of each other."""
 
 
-def draw(scene: Scene) -> Image.Image:
+def draw_scene(scene: Scene) -> Image.Image:
     """The picture, RGB, of the scene's width and height: a function of the scene alone."""
     light = scene.light
     rng = np.random.Generator(np.random.PCG64(light.grain))
     canvas = backdrop(scene.background, scene.width, scene.height, scene.horizon, rng)
-    for thing in scene.things:
-        cast_shadow(canvas, thing, scene.horizon)
-        paint(canvas, thing)
+    for obj in scene.objects:
+        draw_shadow(canvas, obj, scene.horizon)
+        draw_object(canvas, obj)
     table = np.clip(np.arange(256) * light.brightness, 0, 255).round().astype(np.int16)
     levels = np.take(table, canvas)
     if light.noise:
@@ -49,39 +49,39 @@ def draw(scene: Scene) -> Image.Image:
     return picture.filter(ImageFilter.GaussianBlur(light.blur)) if light.blur else picture
 
 
-def jpeg_bytes(image: Image.Image, quality: int) -> bytes:
+def encode_jpeg(image: Image.Image, quality: int) -> bytes:
     """The picture as a JPEG file."""
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality)
     return out.getvalue()
 
 
-def photograph(scene: Scene) -> bytes:
+def draw_jpeg(scene: Scene) -> bytes:
     """The scene's picture as a JPEG file of the scene's own quality."""
-    return jpeg_bytes(draw(scene), scene.light.quality)
+    return encode_jpeg(draw_scene(scene), scene.light.quality)
 
 
-def paint(canvas: Pixels, thing: Thing) -> None:
+def draw_object(canvas: Pixels, obj: SceneObject) -> None:
     """Draw one thing onto the picture (H, W, 3) uint8, in place, over what is there."""
-    shape = thing.sprite
-    region = canvas[thing.pose.y : thing.pose.y + shape.height, thing.pose.x : thing.pose.x + shape.width]
-    rng = np.random.Generator(np.random.PCG64(thing.pose.grain))
-    main = _shaded(thing.colour, rng)
-    colour = _table(main)[shape.light]
-    if thing.pattern != "plain":
-        mask = pattern_mask(thing.pattern, shape.width, shape.height, rng)
-        colour += mask[:, :, None] * (_table(_second(thing.colour, main))[shape.light] - colour)
+    shape = obj.sprite
+    region = canvas[obj.pose.y : obj.pose.y + shape.height, obj.pose.x : obj.pose.x + shape.width]
+    rng = np.random.Generator(np.random.PCG64(obj.pose.grain))
+    main = _shaded(obj.color, rng)
+    color = _table(main)[shape.light]
+    if obj.pattern != "plain":
+        mask = pattern_mask(obj.pattern, shape.width, shape.height, rng)
+        color += mask[:, :, None] * (_table(_second(obj.color, main))[shape.light] - color)
     alpha = shape.alpha.astype(np.float32)[:, :, None] / 255
     cover = shape.cover.astype(np.float32)[:, :, None] / 255
-    line = np.float32(170.0) if thing.colour == "black" else main * np.float32(0.34)
-    region[:] = (region * (1 - cover) + colour * alpha + line * (cover - alpha) + 0.5).astype(np.uint8)
+    line = np.float32(170.0) if obj.color == "black" else main * np.float32(0.34)
+    region[:] = (region * (1 - cover) + color * alpha + line * (cover - alpha) + 0.5).astype(np.uint8)
 
 
-def cast_shadow(canvas: Pixels, thing: Thing, horizon: int) -> None:
+def draw_shadow(canvas: Pixels, obj: SceneObject, horizon: int) -> None:
     """Darken a soft ellipse at the thing's feet, in place; things in the air or on another thing cast none."""
-    if (KIND[thing.kind].flies and horizon) or (thing.relation is not None and thing.relation[0] == "on"):
+    if (CATEGORY_BY_NAME[obj.category].flies and horizon) or (obj.relation is not None and obj.relation[0] == "on"):
         return
-    x1, _, x2, y2 = (int(edge) for edge in thing.whole_px)
+    x1, _, x2, y2 = (int(edge) for edge in obj.whole_px)
     width, height = int((x2 - x1) * 1.1), max(6, int((x2 - x1) * 0.24))
     left, top = (x1 + x2 - width) // 2, y2 - height // 2 - 1
     x, y = max(left, 0), max(top, 0)
@@ -104,24 +104,24 @@ def _soft_ellipse() -> Image.Image:
     return image.filter(ImageFilter.GaussianBlur(6))
 
 
-def _shaded(colour: str, rng: np.random.Generator) -> NDArray[np.float32]:
+def _shaded(color: str, rng: np.random.Generator) -> NDArray[np.float32]:
     """(3,): the colour as this one thing has it; black, gray and white move together in all channels."""
     jitter = rng.integers(-10, 11, 3)
-    if colour in ("gray", "black", "white"):
+    if color in ("gray", "black", "white"):
         jitter = np.full(3, jitter[0] // 2)
-    return np.clip(np.array(COLOURS[colour]) + jitter, 0, 255).astype(np.float32)
+    return np.clip(np.array(COLORS[color]) + jitter, 0, 255).astype(np.float32)
 
 
-def _second(colour: str, main: NDArray[np.float32]) -> NDArray[np.float32]:
-    share = _SECOND[colour]
+def _second(color: str, main: NDArray[np.float32]) -> NDArray[np.float32]:
+    share = _SECOND[color]
     target = np.float32(255.0 if share > 0 else 0.0)
     return main + np.float32(abs(share)) * (target - main)
 
 
-def _table(colour: NDArray[np.float32]) -> NDArray[np.float32]:
+def _table(color: NDArray[np.float32]) -> NDArray[np.float32]:
     """(256, 3): the colour under light 0..255."""
     levels = np.arange(256, dtype=np.float32)[:, None]
-    shade = colour * (_SHADE + (1 - _SHADE) * np.minimum(levels, 128) / 128)
+    shade = color * (_SHADE + (1 - _SHADE) * np.minimum(levels, 128) / 128)
     shine = _SHINE * np.maximum(levels - 128, 0) / 127
     return np.asarray(shade + shine * (255 - shade), dtype=np.float32)
 

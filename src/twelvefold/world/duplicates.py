@@ -11,37 +11,37 @@ from typing import Final, Literal, get_args
 from PIL import Image, ImageDraw
 
 from twelvefold.schema import Box
-from twelvefold.world.draw import jpeg_bytes
+from twelvefold.world.draw import encode_jpeg
 
-How = Literal["resized", "re-encoded", "cropped", "watermarked", "brightened"]
-HOWS: Final[tuple[How, ...]] = get_args(How)
+Transform = Literal["resized", "re-encoded", "cropped", "watermarked", "brightened"]
+TRANSFORMS: Final[tuple[Transform, ...]] = get_args(Transform)
 
 _SCALE, _CROP, _GAIN, _QUALITY = 0.875, 0.02, 1.08, 55
 
 
-def near_duplicate(image: Image.Image, how: How) -> Image.Image:
+def make_near_duplicate(image: Image.Image, how: Transform) -> Image.Image:
     """A copy of an RGB picture: at 7/8 of its size, after a poor JPEG, without the outer 2 % of its sides, with a
     mark in a corner, or 8 % brighter."""
     if how == "resized":
         size = (round(image.width * _SCALE), round(image.height * _SCALE))
         return image.resize(size, Image.Resampling.LANCZOS)
     if how == "re-encoded":
-        return Image.open(io.BytesIO(jpeg_bytes(image, _QUALITY))).convert("RGB")
+        return Image.open(io.BytesIO(encode_jpeg(image, _QUALITY))).convert("RGB")
     if how == "cropped":
         x, y = _cut(image.width), _cut(image.height)
         return image.crop((x, y, image.width - x, image.height - y))
     if how == "brightened":
         return image.point(lambda level: level * _GAIN)
     marked = image.copy()
-    draw = ImageDraw.Draw(marked, "RGBA")
+    pen = ImageDraw.Draw(marked, "RGBA")
     right, bottom = image.width - 6, image.height - 6
-    draw.rounded_rectangle((right - 44, bottom - 14, right, bottom), 4, fill=(255, 255, 255, 110))
-    draw.ellipse((right - 41, bottom - 11, right - 33, bottom - 3), outline=(40, 40, 40, 150), width=2)
-    draw.line((right - 29, bottom - 7, right - 5, bottom - 7), fill=(40, 40, 40, 150), width=3)
+    pen.rounded_rectangle((right - 44, bottom - 14, right, bottom), 4, fill=(255, 255, 255, 110))
+    pen.ellipse((right - 41, bottom - 11, right - 33, bottom - 3), outline=(40, 40, 40, 150), width=2)
+    pen.line((right - 29, bottom - 7, right - 5, bottom - 7), fill=(40, 40, 40, 150), width=3)
     return marked
 
 
-def box_in_duplicate(box_px: Box, width: int, height: int, how: How) -> Box:
+def transform_box(box_px: Box, width: int, height: int, how: Transform) -> Box:
     """Where a box of the original, ``width`` x ``height`` pixels, lies in its copy."""
     if how == "resized":
         across, down = round(width * _SCALE) / width, round(height * _SCALE) / height

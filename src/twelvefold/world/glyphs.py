@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from twelvefold.schema import TwelvefoldError
-from twelvefold.world.categories import DRAWINGS, KIND_INDEX, KINDS
+from twelvefold.world.categories import CATEGORIES, CATEGORY_INDEX, NUM_DRAWINGS
 
 SOLID = 128
 """Alpha from which a pixel belongs to a thing: half covered."""
@@ -60,10 +60,10 @@ _own_masks: list[list[list[Image.Image]]] = []
 
 
 @lru_cache(maxsize=1024)
-def sprite(kind: str, drawing: int, long_px: int, angle: int, flip: bool) -> Sprite:
+def sprite(category: str, drawing: int, long_px: int, angle: int, flip: bool) -> Sprite:
     """A kind's drawing whose long side, once turned by ``angle`` degrees and outlined, is about ``long_px``."""
-    glyph = _glyphs()[KIND_INDEX[kind]][drawing % len(_glyphs()[0])]
-    scale = (long_px - 2) / _long_side(kind, drawing, angle)
+    glyph = _glyphs()[CATEGORY_INDEX[category]][drawing % len(_glyphs()[0])]
+    scale = (long_px - 2) / _long_side(category, drawing, angle)
     size = (max(3, round(glyph.width * scale)), max(3, round(glyph.height * scale)))
     image = glyph.resize(size, Image.Resampling.HAMMING)
     if angle:
@@ -87,9 +87,9 @@ def _grown(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 @cache
-def _long_side(kind: str, drawing: int, angle: int) -> float:
+def _long_side(category: str, drawing: int, angle: int) -> float:
     """Long side in pixels of the stored mask once turned: from the two ends of each of its rows."""
-    glyph = _glyphs()[KIND_INDEX[kind]][drawing % len(_glyphs()[0])]
+    glyph = _glyphs()[CATEGORY_INDEX[category]][drawing % len(_glyphs()[0])]
     solid = np.asarray(glyph.getchannel("A")) >= SOLID
     rows = np.flatnonzero(solid.any(axis=1))
     left = solid[rows].argmax(axis=1)
@@ -105,16 +105,16 @@ def _glyphs() -> list[list[Image.Image]]:
     if _own_masks:
         return _own_masks[0]
     glyphs = _load(files("twelvefold.world").joinpath("glyphs.npz").read_bytes())
-    if len(glyphs[0]) != DRAWINGS:
-        raise TwelvefoldError(f"glyphs.npz: expected {DRAWINGS} drawings of each kind, got {len(glyphs[0])}")
+    if len(glyphs[0]) != NUM_DRAWINGS:
+        raise TwelvefoldError(f"glyphs.npz: expected {NUM_DRAWINGS} drawings of each kind, got {len(glyphs[0])}")
     return glyphs
 
 
 def _load(data: bytes) -> list[list[Image.Image]]:
     """Light and alpha of every drawing by kind, cropped to the ink."""
     with np.load(BytesIO(data), allow_pickle=False) as arrays:
-        masks, kinds = arrays["masks"], arrays["kinds"].tolist()
-    if kinds != [kind.name for kind in KINDS]:
+        masks, categories = arrays["masks"], arrays["kinds"].tolist()
+    if categories != [category.name for category in CATEGORIES]:
         raise TwelvefoldError("the masks' kinds are not the world's, in its order: make them with tools/make_glyphs.py")
-    glyphs = [[Image.fromarray(np.moveaxis(drawing, 0, -1), "LA") for drawing in kind] for kind in masks]
-    return [[glyph.crop(glyph.getchannel("A").getbbox()) for glyph in kind] for kind in glyphs]
+    glyphs = [[Image.fromarray(np.moveaxis(drawing, 0, -1), "LA") for drawing in category] for category in masks]
+    return [[glyph.crop(glyph.getchannel("A").getbbox()) for glyph in category] for category in glyphs]

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from twelvefold.schema import Box, TwelvefoldError
 from twelvefold.world.categories import (
-    BACKGROUND,
-    COLOURS,
-    DRAWINGS,
-    KIND,
-    KINDS,
+    BACKGROUND_BY_NAME,
+    CATEGORIES,
+    CATEGORY_BY_NAME,
+    COLORS,
+    NUM_DRAWINGS,
     PATTERNS,
     SIZES,
     Pattern,
@@ -60,7 +60,7 @@ class Pose(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
+class SceneObject:
     """One thing in a picture.
 
     box_px: tight around the pixels that can be seen. whole_px: tight around the thing if nothing covered it.
@@ -68,8 +68,8 @@ class Thing:
     ("on", 2); ``under`` is the mirror of ``on``, the earlier thing then stands on this one.
     """
 
-    kind: str
-    colour: str
+    category: str
+    color: str
     size: Size
     pattern: Pattern
     drawing: int
@@ -81,13 +81,13 @@ class Thing:
 
     @property
     def sprite(self) -> Sprite:
-        return sprite(self.kind, self.drawing, self.pose.long_px, self.pose.angle, self.pose.flip)
+        return sprite(self.category, self.drawing, self.pose.long_px, self.pose.angle, self.pose.flip)
 
-    def same_looks(self, other: Thing) -> bool:
+    def same_looks(self, other: SceneObject) -> bool:
         """Whether words can't tell the two apart: the same kind, colour, size and pattern."""
-        return (self.kind, self.colour, self.size, self.pattern) == (
-            other.kind,
-            other.colour,
+        return (self.category, self.color, self.size, self.pattern) == (
+            other.category,
+            other.color,
             other.size,
             other.pattern,
         )
@@ -115,23 +115,23 @@ class Scene:
     background: str
     horizon: int
     light: Light
-    things: tuple[Thing, ...]
+    objects: tuple[SceneObject, ...]
 
 
 class _Plan(NamedTuple):
     """What a scene asks of its things: how many, and how likely each size is."""
 
-    things: int
+    objects: int
     sizes: tuple[float, float, float]
 
     @property
     def gap_px(self) -> int:
-        return clear_gap(self.things)
+        return clear_gap(self.objects)
 
 
-def clear_gap(things: int) -> int:
+def clear_gap(objects: int) -> int:
     """Pixels that things without a relation keep between them, in a scene of so many."""
-    return 12 if things < CROWD else 5
+    return 12 if objects < CROWD else 5
 
 
 def make_scene(seed: int, index: int, *, crowded: bool = False) -> Scene:
@@ -143,22 +143,22 @@ def make_scene(seed: int, index: int, *, crowded: bool = False) -> Scene:
         raise TwelvefoldError(f"a scene needs a seed and an index of at least 0, got {seed} and {index}")
     rng = np.random.Generator(np.random.PCG64([seed, CROWDED_STREAM if crowded else STREAM, index]))
     width, height = SHAPES[rng.integers(len(SHAPES))]
-    background = list(BACKGROUND)[rng.integers(len(BACKGROUND))]
+    background = list(BACKGROUND_BY_NAME)[rng.integers(len(BACKGROUND_BY_NAME))]
     low, high = (0.26, 0.32) if crowded else (0.30, 0.48)
-    horizon = round(height * rng.uniform(low, high)) if BACKGROUND[background].horizon else 0
+    horizon = round(height * rng.uniform(low, high)) if BACKGROUND_BY_NAME[background].horizon else 0
     if crowded:
         plan = _Plan(int(rng.integers(CROWD, 21)), (0.86, 0.12, 0.02))
     else:
         plan = _Plan(3 + int(rng.binomial(6, 0.5)), (0.38, 0.36, 0.26))
     scene = Scene(seed, index, width, height, background, horizon, _light(rng), ())
-    while len(scene.things) < plan.things:
+    while len(scene.objects) < plan.objects:
         scene = _add(scene, plan, rng) or _start_again(scene)
     return scene
 
 
 def _start_again(scene: Scene) -> Scene:
     """No room for the next thing: clear the picture; the random stream goes on, so the next try is another."""
-    return replace(scene, things=())
+    return replace(scene, objects=())
 
 
 def _light(rng: np.random.Generator) -> Light:
@@ -174,15 +174,15 @@ def _light(rng: np.random.Generator) -> Light:
 def _add(scene: Scene, plan: _Plan, rng: np.random.Generator) -> Scene | None:
     """The scene with one thing more, or None when a dozen tries found no room for one."""
     for attempt in range(12):
-        thing = _new_thing(scene, plan if attempt < 6 else plan._replace(sizes=(1.0, 0.0, 0.0)), rng)
-        if thing is None:
+        obj = _new_object(scene, plan if attempt < 6 else plan._replace(sizes=(1.0, 0.0, 0.0)), rng)
+        if obj is None:
             continue
         wanted: list[tuple[Relation, int] | None] = []
         if rng.random() < 0.55 and (base := _free_base(scene, rng)) is not None:
             # Another relation before none at all: a drawing is dear, a place is cheap.
             wanted += [(_RELATIONS[int(i)], base) for i in rng.permutation(len(_RELATIONS))]
         for relation in (*wanted, None):
-            related = replace(thing, relation=relation)
+            related = replace(obj, relation=relation)
             for x, y in _places(scene, related, rng, plan.gap_px):
                 if (grown := settle(scene, moved(related, x, y), plan.gap_px)) is not None:
                     return grown
@@ -191,16 +191,16 @@ def _add(scene: Scene, plan: _Plan, rng: np.random.Generator) -> Scene | None:
 
 def _free_base(scene: Scene, rng: np.random.Generator) -> int | None:
     """An earlier thing that is in no relation yet."""
-    taken = {thing.relation[1] for thing in scene.things if thing.relation}
-    free = [i for i, thing in enumerate(scene.things) if thing.relation is None and i not in taken]
+    taken = {obj.relation[1] for obj in scene.objects if obj.relation}
+    free = [i for i, obj in enumerate(scene.objects) if obj.relation is None and i not in taken]
     return free[rng.integers(len(free))] if free else None
 
 
-def _new_thing(scene: Scene, plan: _Plan, rng: np.random.Generator) -> Thing | None:
+def _new_object(scene: Scene, plan: _Plan, rng: np.random.Generator) -> SceneObject | None:
     """A thing with everything but its place and relation, or None where it came out at no true size."""
-    earlier = sorted({thing.kind for thing in scene.things})
+    earlier = sorted({obj.category for obj in scene.objects})
     repeats = bool(earlier) and rng.random() < 0.30
-    kind = earlier[rng.integers(len(earlier))] if repeats else KINDS[rng.integers(len(KINDS))].name
+    category = earlier[rng.integers(len(earlier))] if repeats else CATEGORIES[rng.integers(len(CATEGORIES))].name
     size = _SIZE_NAMES[int(rng.choice(3, p=plan.sizes))]
     pose = Pose(
         x=0,
@@ -210,47 +210,47 @@ def _new_thing(scene: Scene, plan: _Plan, rng: np.random.Generator) -> Thing | N
         flip=bool(rng.integers(2)),
         grain=int(rng.integers(2**31)),
     )
-    thing = Thing(
-        kind=kind,
-        colour=list(COLOURS)[rng.integers(len(COLOURS))],
+    obj = SceneObject(
+        category=category,
+        color=list(COLORS)[rng.integers(len(COLORS))],
         size=size,
         pattern="plain" if rng.random() < 0.5 else PATTERNS[1 + rng.integers(len(PATTERNS) - 1)],
-        drawing=int(rng.integers(DRAWINGS)),
+        drawing=int(rng.integers(NUM_DRAWINGS)),
         box_px=(0.0, 0.0, 0.0, 0.0),
         visible=1.0,
         relation=None,
         whole_px=(0.0, 0.0, 0.0, 0.0),
         pose=pose,
     )
-    return thing if size_is_true(thing) else None
+    return obj if size_is_true(obj) else None
 
 
-def size_is_true(thing: Thing) -> bool:
+def size_is_true(obj: SceneObject) -> bool:
     """Whether the long side of the drawing lies inside its size's range."""
-    low, high = SIZES[thing.size]
-    return low <= max(thing.sprite.width, thing.sprite.height) <= high
+    low, high = SIZES[obj.size]
+    return low <= max(obj.sprite.width, obj.sprite.height) <= high
 
 
-def moved(thing: Thing, x: int, y: int) -> Thing:
+def moved(obj: SceneObject, x: int, y: int) -> SceneObject:
     """The thing, uncovered, with the corner of its whole box at x, y."""
-    box = (float(x), float(y), float(x + thing.sprite.width), float(y + thing.sprite.height))
-    return replace(thing, pose=thing.pose._replace(x=x, y=y), box_px=box, whole_px=box, visible=1.0)
+    box = (float(x), float(y), float(x + obj.sprite.width), float(y + obj.sprite.height))
+    return replace(obj, pose=obj.pose._replace(x=x, y=y), box_px=box, whole_px=box, visible=1.0)
 
 
-def _places(scene: Scene, thing: Thing, rng: np.random.Generator, gap_px: int) -> NDArray[np.int64]:
+def _places(scene: Scene, obj: SceneObject, rng: np.random.Generator, gap_px: int) -> NDArray[np.int64]:
     """(N, 2) x, y: corners that fit the frame, the ground and the relation, in random order."""
-    width, height = thing.sprite.width, thing.sprite.height
-    tries = 40 if thing.relation is None else 3
-    if thing.relation is None:
+    width, height = obj.sprite.width, obj.sprite.height
+    tries = 40 if obj.relation is None else 3
+    if obj.relation is None:
         low, high = _MARGIN, scene.height - _MARGIN - height
-        if not KIND[thing.kind].flies:
+        if not CATEGORY_BY_NAME[obj.category].flies:
             low = max(low, scene.horizon + 6 - height)
         xs = rng.integers(_MARGIN, max(_MARGIN + 1, scene.width - _MARGIN - width + 1), tries)
         ys = rng.integers(low, max(low + 1, high + 1), tries)
         places = np.stack([xs, ys], axis=1)
         return places[_clear(scene, places, width, height, gap_px)][:1]
-    relation, base = thing.relation
-    left, top, right, bottom = (int(edge) for edge in scene.things[base].whole_px)
+    relation, base = obj.relation
+    left, top, right, bottom = (int(edge) for edge in scene.objects[base].whole_px)
     middle = (left + right - width) // 2
     if relation == "next to":
         gaps, sides = rng.integers(2, 6, tries), rng.integers(2, size=tries)
@@ -270,7 +270,7 @@ def _places(scene: Scene, thing: Thing, rng: np.random.Generator, gap_px: int) -
 
 def _clear(scene: Scene, places: NDArray[np.int64], width: int, height: int, gap_px: int) -> NDArray[np.bool_]:
     """(N,): whether a box of that size at each place keeps ``gap_px`` from every thing of the scene."""
-    others = np.array([thing.whole_px for thing in scene.things], dtype=np.float64).reshape(-1, 4)
+    others = np.array([obj.whole_px for obj in scene.objects], dtype=np.float64).reshape(-1, 4)
     left, top = places[:, :1], places[:, 1:]
     apart = np.maximum(
         np.maximum(others[:, 0] - (left + width), left - others[:, 2]),
@@ -279,33 +279,33 @@ def _clear(scene: Scene, places: NDArray[np.int64], width: int, height: int, gap
     return np.asarray((apart >= gap_px).all(axis=1))
 
 
-def settle(scene: Scene, thing: Thing, gap_px: int) -> Scene | None:
+def settle(scene: Scene, obj: SceneObject, gap_px: int) -> Scene | None:
     """The scene with ``thing`` as its nearest, what it covers accounted for; None where the rules refuse it.
 
     The rules: inside the frame; standing on the ground, unless it flies or stands on something; ``gap_px`` away
     from all but the thing it relates to; that one still 68 % visible; ``in front of`` covers 5 % at least.
     """
-    left, top, right, bottom = thing.whole_px
+    left, top, right, bottom = obj.whole_px
     inside = left >= _MARGIN and top >= _MARGIN
     inside &= right <= scene.width - _MARGIN and bottom <= scene.height - _MARGIN
-    flies = KIND[thing.kind].flies or (thing.relation is not None and thing.relation[0] == "on")
-    base = thing.relation[1] if thing.relation else None
-    others = replace(scene, things=tuple(t for i, t in enumerate(scene.things) if i != base))
-    place = np.array([[thing.pose.x, thing.pose.y]])
+    flies = CATEGORY_BY_NAME[obj.category].flies or (obj.relation is not None and obj.relation[0] == "on")
+    base = obj.relation[1] if obj.relation else None
+    others = replace(scene, objects=tuple(t for i, t in enumerate(scene.objects) if i != base))
+    place = np.array([[obj.pose.x, obj.pose.y]])
     if not inside or (not flies and bottom < scene.horizon + 6):
         return None
-    if not _clear(others, place, thing.sprite.width, thing.sprite.height, gap_px)[0]:
+    if not _clear(others, place, obj.sprite.width, obj.sprite.height, gap_px)[0]:
         return None
-    things = list(scene.things)
-    if thing.relation is not None and base is not None:
-        under = covered(things[base], thing)
-        if under is None or (thing.relation[0] == "in front of" and under.visible > 0.95):
+    objects = list(scene.objects)
+    if obj.relation is not None and base is not None:
+        under = covered(objects[base], obj)
+        if under is None or (obj.relation[0] == "in front of" and under.visible > 0.95):
             return None
-        things[base] = under
-    return replace(scene, things=(*things, thing))
+        objects[base] = under
+    return replace(scene, objects=(*objects, obj))
 
 
-def covered(base: Thing, nearer: Thing) -> Thing | None:
+def covered(base: SceneObject, nearer: SceneObject) -> SceneObject | None:
     """``base`` with what can be seen of it behind ``nearer``; None when that is too little."""
     left, top = nearer.pose.x - base.pose.x, nearer.pose.y - base.pose.y
     seen = base.sprite.solid.copy()

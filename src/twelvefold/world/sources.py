@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twelvefold.schema import TwelvefoldError
-from twelvefold.world.duplicates import HOWS, How
+from twelvefold.world.duplicates import TRANSFORMS, Transform
 
 TASKS: Final = (
     "vqav2", "gqa", "vgqa", "coco", "flickr30k", "refcoco", "refcoco+", "refcocog", "visual7w", "guesswhat",
@@ -76,7 +76,7 @@ CROWDED: Final = 0.12
 TWINS: Final = 0.01
 """Share of pictures that are near-duplicates of another one, and as many with one thing changed."""
 
-Twin = How | Literal["", "changed"]
+Twin = Transform | Literal["", "changed"]
 
 _STREAM = 301
 Mask = NDArray[np.bool_]
@@ -85,7 +85,7 @@ Roles = dict[str, NDArray[np.str_]]
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class PlannedImage:
     """One picture of the plan and everything that numbers its annotations.
 
     index: its place in the plan. scene, crowded: which scene it shows (NLVR2's come in sets). twin: how it differs
@@ -111,7 +111,7 @@ class Picture:
     gqa_rank: int
 
 
-def plan(images: int, seed: int) -> tuple[Picture, ...]:
+def plan_images(images: int, seed: int) -> tuple[PlannedImage, ...]:
     """The plan of a world of ``images`` pictures: the same for the same arguments, drawn from nothing else.
 
     Raises:
@@ -140,7 +140,7 @@ def is_test(split: str) -> bool:
     return split.startswith("test")
 
 
-def overlap(pictures: tuple[Picture, ...]) -> dict[str, dict[str, float]]:
+def overlap_percentages(pictures: tuple[PlannedImage, ...]) -> dict[str, dict[str, float]]:
     """Percentage of the row task's test pictures that are in the column task's train and val sets (Table 1)."""
     tests = {task: {p.index for p in pictures if is_test(p.roles.get(task, ""))} for task in TASKS}
     trains = {task: {p.index for p in pictures if task in p.roles and p.index not in tests[task]} for task in TASKS}
@@ -273,7 +273,7 @@ def _count(share: float, images: int) -> int:
     return max(2, round(share * images))
 
 
-def _pictures(roles: Roles, groups: dict[str, Places], rng: np.random.Generator) -> tuple[Picture, ...]:
+def _pictures(roles: Roles, groups: dict[str, Places], rng: np.random.Generator) -> tuple[PlannedImage, ...]:
     images = len(roles["coco"])
     tested = np.any([np.char.startswith(column, "test") for column in roles.values()], axis=0)
     keeps = np.any([np.isin(column, ("val", "valid", "dev", "minval")) for column in roles.values()], axis=0)
@@ -283,7 +283,7 @@ def _pictures(roles: Roles, groups: dict[str, Places], rng: np.random.Generator)
     folders = {int(i): source for source in ("train2014", "val2014", "test2015") for i in groups[source]}
     vg_rank, gqa_rank = _ranks(roles["vgqa"], rng), _ranks(roles["gqa"], rng)
     return tuple(
-        Picture(
+        PlannedImage(
             index=i,
             scene=int(scenes[i]),
             crowded=bool(crowded[scenes[i]]),
@@ -312,7 +312,7 @@ def _twins(
     images = len(tested)
     scenes = np.arange(images)
     twins: dict[int, Twin] = {}
-    count = max(len(HOWS), round(TWINS * images))
+    count = max(len(TRANSFORMS), round(TWINS * images))
     one_by_one = np.arange(len(groups["nlvr2"]), images)
     slots = rng.permutation(one_by_one[~spoken_for[one_by_one]])[: 2 * count]
     half_tested = rng.permutation(one_by_one[tested[one_by_one]])[:count]
@@ -321,7 +321,7 @@ def _twins(
     originals = rng.permutation(np.concatenate([half_tested, plain]))
     for number, (slot, original) in enumerate(zip(slots.tolist(), originals.tolist(), strict=True)):
         scenes[slot] = original
-        twins[slot] = HOWS[number % len(HOWS)] if number < count else "changed"
+        twins[slot] = TRANSFORMS[number % len(TRANSFORMS)] if number < count else "changed"
     return scenes, twins
 
 

@@ -31,7 +31,7 @@ from twelvefold.store.worker_pool import pool
 from twelvefold.world.blocks import SCENES, image_keys, save_block
 from twelvefold.world.formats import LAYOUTS
 from twelvefold.world.formats.official import write_official
-from twelvefold.world.sources import SET_SIZE, TASKS, Picture, plan
+from twelvefold.world.sources import SET_SIZE, TASKS, PlannedImage, plan_images
 
 VERSION: Final = 1
 """Version of the worlds that this package draws. Increase it when a change under ``world/`` writes other bytes."""
@@ -73,7 +73,7 @@ def world(out: Path, *, images: int, seed: int = 0, workers: int | None = None) 
     """
     started = time.monotonic()
     out = Path(out).absolute()
-    pictures = plan(images, seed)
+    pictures = plan_images(images, seed)
     parameters = {"images": images, "seed": seed, "generator": VERSION, **_versions()}
     made = not _is_there(out, parameters)
     if made:
@@ -142,7 +142,7 @@ def _start_over_if_other(building: Path, parameters: Mapping[str, object]) -> No
     write_json(known, wanted)
 
 
-def _make_blocks(building: Path, pictures: tuple[Picture, ...], seed: int, workers: int) -> None:
+def _make_blocks(building: Path, pictures: tuple[PlannedImage, ...], seed: int, workers: int) -> None:
     blocks = [pictures[start : start + BLOCK] for start in range(0, len(pictures), BLOCK)]
     folders = [building / _BLOCKS / f"{number:06d}" for number in range(len(blocks))]
     todo = [(folder, block) for folder, block in zip(folders, blocks, strict=True) if not folder.exists()]
@@ -152,7 +152,7 @@ def _make_blocks(building: Path, pictures: tuple[Picture, ...], seed: int, worke
             bar.advance(made)
 
 
-def _run(todo: list[tuple[Path, tuple[Picture, ...]]], seed: int, workers: int) -> Iterator[int]:
+def _run(todo: list[tuple[Path, tuple[PlannedImage, ...]]], seed: int, workers: int) -> Iterator[int]:
     make = partial(_make_block, seed=seed)
     if workers == 1 or len(todo) < 2:
         yield from map(make, todo)
@@ -161,14 +161,14 @@ def _run(todo: list[tuple[Path, tuple[Picture, ...]]], seed: int, workers: int) 
         yield from running.map(make, todo)
 
 
-def _make_block(block: tuple[Path, tuple[Picture, ...]], *, seed: int) -> int:
+def _make_block(block: tuple[Path, tuple[PlannedImage, ...]], *, seed: int) -> int:
     folder, pictures = block
     with atomic_folder(folder) as unfinished:
         save_block(pictures, seed, unfinished)
     return len(pictures)
 
 
-def _finish(building: Path, pictures: tuple[Picture, ...], parameters: Mapping[str, object]) -> None:
+def _finish(building: Path, pictures: tuple[PlannedImage, ...], parameters: Mapping[str, object]) -> None:
     """Official files from the sheets, pictures to their places, and the state last."""
     folders = sorted((building / _BLOCKS).iterdir())
     sizes = {}
@@ -200,7 +200,7 @@ def _move_images(block: Path, building: Path) -> None:
             source.replace(target)
 
 
-def _twins(pictures: tuple[Picture, ...]) -> list[dict[str, object]]:
+def _twins(pictures: tuple[PlannedImage, ...]) -> list[dict[str, object]]:
     """Which picture shows another one's scene, and whether they are one photograph to a person."""
     return [
         {

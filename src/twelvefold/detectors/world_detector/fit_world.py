@@ -25,8 +25,8 @@ from twelvefold.progress import track
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.atomic_files import lock_folder
 from twelvefold.store.worker_pool import pool
-from twelvefold.world.categories import COLOURS, KINDS, PATTERNS, SIZES
-from twelvefold.world.draw import photograph
+from twelvefold.world.categories import CATEGORIES, COLORS, PATTERNS, SIZES
+from twelvefold.world.draw import draw_jpeg
 from twelvefold.world.scene import Scene, make_scene
 
 TRAINING_SEED = 10_000_000
@@ -38,7 +38,7 @@ WINDOW = 96
 CROWDED_EVERY = 5
 """One training picture in five is crowded: GuessWhat's pictures hold up to 20 things."""
 
-WORDS = Words(tuple(kind.name for kind in KINDS), tuple(COLOURS), tuple(SIZES), PATTERNS)
+WORDS = Words(tuple(category.name for category in CATEGORIES), tuple(COLORS), tuple(SIZES), PATTERNS)
 
 
 def train_detector(
@@ -73,20 +73,20 @@ def evaluate_detector(
         scene = make_scene(EVALUATION_SEED + seed, index, crowded=crowded)
         truth = _truth(scene)
         truths.append(truth)
-        answers.extend(detector.look([open_image(photograph(scene))], [truth.boxes_px]))
-    return measure(truths, answers, len(KINDS))
+        answers.extend(detector.look([open_image(draw_jpeg(scene))], [truth.boxes_px]))
+    return measure(truths, answers, len(CATEGORIES))
 
 
 def _truth(scene: Scene) -> Truth:
     """What is in the scene, in the detector's words."""
 
     def places(name: str, words: tuple[str, ...]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        return np.array([words.index(getattr(thing, name)) for thing in scene.things], np.int64)
+        return np.array([words.index(getattr(obj, name)) for obj in scene.objects], np.int64)
 
     return Truth(
-        boxes_px=np.array([thing.box_px for thing in scene.things], np.float32).reshape(-1, 4),
-        kind=places("kind", WORDS.kinds),
-        colour=places("colour", WORDS.colours),
+        boxes_px=np.array([obj.box_px for obj in scene.objects], np.float32).reshape(-1, 4),
+        kind=places("category", WORDS.kinds),
+        colour=places("color", WORDS.colours),
         size=places("size", WORDS.sizes),
         pattern=places("pattern", WORDS.patterns),
     )
@@ -95,7 +95,7 @@ def _truth(scene: Scene) -> Truth:
 def _drawn(seed: int, index: int) -> tuple[RGB, Truth]:
     """A training picture, through JPEG as extraction will see them, and what is in it."""
     scene = make_scene(TRAINING_SEED + seed, index, crowded=index % CROWDED_EVERY == 0)
-    return open_image(photograph(scene)), _truth(scene)
+    return open_image(draw_jpeg(scene)), _truth(scene)
 
 
 def _lessons(seed: int, batch: int, place: tuple[int, int], drawers: Executor | None) -> Iterator[Lesson]:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from twelvefold.world.formats import captions, gqa, guesswhat, nlvr2, refer, snli_ve, vgqa, visual7w, vqav2
-from twelvefold.world.formats.official import Layout, Sheet
-from twelvefold.world.formats.view import View
+from twelvefold.world.formats.official import AnnotationShard, Layout
+from twelvefold.world.formats.source_image import SourceImage
 from twelvefold.world.text.annotations import ReferStyle
 
 LAYOUTS: Final[tuple[Layout, ...]] = tuple(
@@ -17,11 +17,11 @@ LAYOUTS: Final[tuple[Layout, ...]] = tuple(
 )
 
 
-def _refer(task: ReferStyle) -> Callable[[View, Sheet], int]:
-    return lambda view, sheet: refer.write(view, task, sheet)
+def _refer(task: ReferStyle) -> Callable[[SourceImage, AnnotationShard], int]:
+    return lambda source, shard: refer.write(source, task, shard)
 
 
-WRITERS: Final[dict[str, Callable[[View, Sheet], int]]] = {
+WRITERS: Final[dict[str, Callable[[SourceImage, AnnotationShard], int]]] = {
     "vqav2": vqav2.write,
     "gqa": gqa.write,
     "vgqa": vgqa.write,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from twelvefold.world.formats.official import Layout, Sheet
-from twelvefold.world.formats.view import URL, View, coco_file, how_many
+from twelvefold.world.formats.official import AnnotationShard, Layout
+from twelvefold.world.formats.source_image import URL, SourceImage, coco_file, how_many
 from twelvefold.world.text.annotations import Caption
-from twelvefold.world.text.captions import captions
+from twelvefold.world.text.captions import generate_captions
 
 KARPATHY_COCO, KARPATHY_FLICKR = "coco/dataset_coco.json", "flickr30k/dataset_flickr30k.json"
 LICENSES: Final = [{"url": URL, "id": 1, "name": "Apache License 2.0"}]
@@ -30,9 +30,9 @@ FEW, MANY = 5, 7
 """COCO has five captions of most pictures and six or seven of some; Flickr30k has five of each."""
 
 
-def coco_image(view: View) -> dict[str, object]:
+def coco_image(source: SourceImage) -> dict[str, object]:
     """A picture's entry in COCO's lists of images."""
-    picture, scene = view.picture, view.scene
+    picture, scene = source.picture, source.scene
     return {
         "license": 1,
         "file_name": coco_file(picture),
@@ -45,47 +45,47 @@ def coco_image(view: View) -> dict[str, object]:
     }
 
 
-def write_coco(view: View, sheet: Sheet) -> int:
+def write_coco(source: SourceImage, shard: AnnotationShard) -> int:
     """One picture's captions in both files; how many."""
-    most = FEW + view.picture.index % (MANY - FEW + 1)
-    count = how_many(view, "coco", train=most, tested=FEW, test=FEW, val=FEW)
-    said = captions(view.scene, view.rng("coco"), count, style="coco")
-    picture = view.picture
+    most = FEW + source.picture.index % (MANY - FEW + 1)
+    count = how_many(source, "coco", train=most, tested=FEW, test=FEW, val=FEW)
+    said = generate_captions(source.scene, source.rng("coco"), count, style="coco")
+    picture = source.picture
     ids = [picture.index * (MANY + 1) + number + 1 for number in range(len(said))]
-    sheet.add(
+    shard.add(
         KARPATHY_COCO,
-        {"filepath": picture.folder, "cocoid": picture.coco, **_karpathy(view, "coco", said, ids)},
+        {"filepath": picture.folder, "cocoid": picture.coco, **_karpathy(source, "coco", said, ids)},
         "images",
     )
     path = f"coco/captions_{picture.folder}.json"
-    sheet.add(path, coco_image(view), "images")
+    shard.add(path, coco_image(source), "images")
     for id_, caption in zip(ids, said, strict=True):
-        sheet.add(path, {"image_id": picture.coco, "id": id_, "caption": caption.raw}, "annotations")
+        shard.add(path, {"image_id": picture.coco, "id": id_, "caption": caption.raw}, "annotations")
     return len(said)
 
 
-def flickr_captions(view: View) -> tuple[Caption, ...]:
+def flickr_captions(source: SourceImage) -> tuple[Caption, ...]:
     """The five captions of a Flickr30k picture: SNLI-VE's premises are the same."""
-    return captions(view.scene, view.rng("flickr30k"), FEW, style="flickr")
+    return generate_captions(source.scene, source.rng("flickr30k"), FEW, style="flickr")
 
 
-def write_flickr(view: View, sheet: Sheet) -> int:
+def write_flickr(source: SourceImage, shard: AnnotationShard) -> int:
     """One picture's captions; how many."""
-    said = flickr_captions(view)
-    ids = [view.picture.index * FEW + number for number in range(len(said))]
-    sheet.add(KARPATHY_FLICKR, _karpathy(view, "flickr30k", said, ids), "images")
+    said = flickr_captions(source)
+    ids = [source.picture.index * FEW + number for number in range(len(said))]
+    shard.add(KARPATHY_FLICKR, _karpathy(source, "flickr30k", said, ids), "images")
     return len(said)
 
 
 def _karpathy(
-    view: View, task: Literal["coco", "flickr30k"], said: tuple[Caption, ...], ids: list[int]
+    source: SourceImage, task: Literal["coco", "flickr30k"], said: tuple[Caption, ...], ids: list[int]
 ) -> dict[str, object]:
-    picture = view.picture
+    picture = source.picture
     return {
         "sentids": ids,
         "filename": coco_file(picture) if task == "coco" else f"{picture.name}.jpg",
         "imgid": picture.index,
-        "split": view.split(task),
+        "split": source.split(task),
         "sentences": [
             {"tokens": list(caption.tokens), "raw": caption.raw, "imgid": picture.index, "sentid": id_}
             for id_, caption in zip(ids, said, strict=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from twelvefold.world.categories import BACKGROUND
-from twelvefold.world.formats.official import Layout, Sheet
-from twelvefold.world.formats.view import View, how_many
+from twelvefold.world.categories import BACKGROUND_BY_NAME
+from twelvefold.world.formats.official import AnnotationShard, Layout
+from twelvefold.world.formats.source_image import SourceImage, how_many
 from twelvefold.world.text.annotations import GqaQuestion
-from twelvefold.world.text.gqa import gqa_questions
+from twelvefold.world.text.gqa import generate_gqa_questions
 
 TRAIN, TESTED, TEST = 20, 10, 9
 _FILES: Final = {"train": "train", "val": "val", "minval": "val", "testdev": "testdev"}
@@ -19,20 +19,20 @@ LAYOUTS: Final = (
 )  # fmt: skip
 
 
-def write(view: View, sheet: Sheet) -> int:
+def write(source: SourceImage, shard: AnnotationShard) -> int:
     """The questions of one picture, and its scene graph; how many of the balanced questions."""
-    split = _FILES[view.split("gqa")]
-    count = how_many(view, "gqa", train=TRAIN, tested=TESTED, test=TEST)
-    questions = gqa_questions(view.scene, view.rng("gqa"), count)
-    image_id = view.picture.name or str(view.picture.vg)
-    ids = [f"{view.picture.gqa_rank * 100 + number + 1:08d}" for number in range(len(questions))]
+    split = _FILES[source.split("gqa")]
+    count = how_many(source, "gqa", train=TRAIN, tested=TESTED, test=TEST)
+    questions = generate_gqa_questions(source.scene, source.rng("gqa"), count)
+    image_id = source.picture.name or str(source.picture.vg)
+    ids = [f"{source.picture.gqa_rank * 100 + number + 1:08d}" for number in range(len(questions))]
     for id_, q in zip(ids, questions, strict=True):
         record = (id_, _question(q, id_, ids, image_id))
-        sheet.add(f"gqa/{split}_all_questions.json", record)
+        shard.add(f"gqa/{split}_all_questions.json", record)
         if q.is_balanced:
-            sheet.add(f"gqa/{split}_balanced_questions.json", record)
+            shard.add(f"gqa/{split}_balanced_questions.json", record)
     if split != "testdev":
-        sheet.add(f"gqa/{split}_sceneGraphs.json", (image_id, _scene_graph(view)))
+        shard.add(f"gqa/{split}_sceneGraphs.json", (image_id, _scene_graph(source)))
     return sum(q.is_balanced for q in questions)
 
 
@@ -60,17 +60,17 @@ def _question(q: GqaQuestion, id_: str, ids: list[str], image_id: str) -> dict[s
     }
 
 
-def _scene_graph(view: View) -> dict[str, object]:
+def _scene_graph(source: SourceImage) -> dict[str, object]:
     """Objects by id, the place in the scene: what the questions' programs and pointers name them by."""
     objects = {}
-    for place, thing in enumerate(view.scene.things):
-        x, y, width, height = view.whole_xywh(place)
-        relations = [] if thing.relation is None else [{"name": thing.relation[0], "object": str(thing.relation[1])}]
-        attributes = [thing.colour, thing.size] + ([thing.pattern] if thing.pattern != "plain" else [])
+    for place, obj in enumerate(source.scene.objects):
+        x, y, width, height = source.whole_xywh(place)
+        relations = [] if obj.relation is None else [{"name": obj.relation[0], "object": str(obj.relation[1])}]
+        attributes = [obj.color, obj.size] + ([obj.pattern] if obj.pattern != "plain" else [])
         objects[str(place)] = {
-            "name": thing.kind, "x": x, "y": y, "w": width, "h": height,
+            "name": obj.category, "x": x, "y": y, "w": width, "h": height,
             "attributes": attributes, "relations": relations,
         }  # fmt: skip
-    scene = view.scene
-    location = BACKGROUND[scene.background].noun
+    scene = source.scene
+    location = BACKGROUND_BY_NAME[scene.background].noun
     return {"width": scene.width, "height": scene.height, "location": location, "objects": objects}

@@ -35,7 +35,7 @@ class Layout:
     parts: tuple[str, ...] = ("",)
 
 
-class Sheet:
+class AnnotationShard:
     """The records of a block of pictures, each under its file's path and part, as bytes of the file to be."""
 
     def __init__(self, layouts: Iterable[Layout]) -> None:
@@ -103,17 +103,17 @@ def _string_together(file: IO[bytes] | gzip.GzipFile, layout: Layout, folders: l
 
 def _write_sheets(file: IO[bytes] | gzip.GzipFile, layout: Layout, part: str, folders: list[Path]) -> None:
     joint = b""
-    for sheet in _sheets(layout, part, folders):
+    for shard in _sheets(layout, part, folders):
         file.write(joint)
-        file.write(sheet)
+        file.write(shard)
         joint = _JOINT[layout.form]
 
 
 def _sheets(layout: Layout, part: str, folders: list[Path]) -> Iterator[bytes]:
     for folder in folders:
-        sheet = folder / _sheet_name(layout.path, part)
-        if sheet.exists():
-            yield sheet.read_bytes()
+        shard = folder / _sheet_name(layout.path, part)
+        if shard.exists():
+            yield shard.read_bytes()
 
 
 def _sheet_name(path: str, part: str) -> str:

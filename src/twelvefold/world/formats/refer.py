@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from twelvefold.world.categories import KIND
+from twelvefold.world.categories import CATEGORY_BY_NAME
 from twelvefold.world.formats.captions import LICENSES, coco_image
-from twelvefold.world.formats.official import Layout, Sheet
-from twelvefold.world.formats.view import CATEGORIES, URL, View, how_many, polygon
+from twelvefold.world.formats.official import AnnotationShard, Layout
+from twelvefold.world.formats.source_image import CATEGORY_IDS, URL, SourceImage, how_many, polygon
 from twelvefold.world.text.annotations import ReferStyle
-from twelvefold.world.text.refer import references
+from twelvefold.world.text.refer import generate_references
 
 REFS: Final = {
     "refcoco": "refcoco/refs(unc).p", "refcoco+": "refcoco+/refs(unc).p", "refcocog": "refcocog/refs(umd).p",
@@ -20,7 +20,10 @@ _HEAD: Final = {
         "version": "1.0", "year": 2014, "contributor": "twelvefold", "date_created": "2015-01-27 09:11:52",
     },
     "licenses": LICENSES,
-    "categories": [{"supercategory": KIND[name].category, "id": id_, "name": name} for name, id_ in CATEGORIES.items()],
+    "categories": [
+        {"supercategory": CATEGORY_BY_NAME[name].supercategory, "id": id_, "name": name}
+        for name, id_ in CATEGORY_IDS.items()
+    ],
 }  # fmt: skip
 LAYOUTS: Final = (
     *(Layout(path, "pickle") for path in REFS.values()),
@@ -34,14 +37,14 @@ _DENSITY: Final = {
 }
 """Things referred to in a picture; each has a few expressions."""
 
-_MOST_THINGS, _MOST_SENTENCES = 32, 256
+MAX_OBJECTS, _MOST_SENTENCES = 32, 256
 
 
-def write(view: View, task: ReferStyle, sheet: Sheet) -> int:
+def write(source: SourceImage, task: ReferStyle, shard: AnnotationShard) -> int:
     """One picture's references and all its instances; how many expressions."""
-    things = how_many(view, task, **_DENSITY[task])
-    refs = references(view.scene, view.rng(task), things, style=task)
-    index = view.picture.index
+    objects = how_many(source, task, **_DENSITY[task])
+    refs = generate_references(source.scene, source.rng(task), objects, style=task)
+    index = source.picture.index
     sentence = index * _MOST_SENTENCES
     for number, ref in enumerate(refs):
         sentences = [
@@ -49,34 +52,34 @@ def write(view: View, task: ReferStyle, sheet: Sheet) -> int:
             for place, e in enumerate(ref.expressions)
         ]
         sentence += len(sentences)
-        ann_id = view.thing_id(ref.target)
+        ann_id = source.object_id(ref.target)
         record = {
             "sent_ids": [s["sent_id"] for s in sentences],
             # Not the picture's name: the publishers' ends in the annotation's number.
-            "file_name": f"COCO_{view.picture.folder}_{view.picture.coco:012d}_{ann_id}.jpg",
+            "file_name": f"COCO_{source.picture.folder}_{source.picture.coco:012d}_{ann_id}.jpg",
             "ann_id": ann_id,
-            "ref_id": index * _MOST_THINGS + number,
-            "image_id": view.picture.coco,
-            "split": view.split(task),
+            "ref_id": index * MAX_OBJECTS + number,
+            "image_id": source.picture.coco,
+            "split": source.split(task),
             "sentences": sentences,
-            "category_id": CATEGORIES[view.scene.things[ref.target].kind],
+            "category_id": CATEGORY_IDS[source.scene.objects[ref.target].category],
         }
-        sheet.add(REFS[task], record)
-    _write_instances(view, f"{task}/instances.json", sheet)
+        shard.add(REFS[task], record)
+    _write_instances(source, f"{task}/instances.json", shard)
     return sentence - index * _MOST_SENTENCES
 
 
-def _write_instances(view: View, path: str, sheet: Sheet) -> None:
-    sheet.add(path, coco_image(view), "images")
-    for place, thing in enumerate(view.scene.things):
-        bbox = view.xywh(place)
+def _write_instances(source: SourceImage, path: str, shard: AnnotationShard) -> None:
+    shard.add(path, coco_image(source), "images")
+    for place, obj in enumerate(source.scene.objects):
+        bbox = source.xywh(place)
         annotation = {
-            "segmentation": [polygon(thing.box_px)],
+            "segmentation": [polygon(obj.box_px)],
             "area": round(bbox[2] * bbox[3], 4),
             "iscrowd": 0,
-            "image_id": view.picture.coco,
+            "image_id": source.picture.coco,
             "bbox": bbox,
-            "category_id": CATEGORIES[thing.kind],
-            "id": view.thing_id(place),
+            "category_id": CATEGORY_IDS[obj.category],
+            "id": source.object_id(place),
         }
-        sheet.add(path, annotation, "annotations")
+        shard.add(path, annotation, "annotations")

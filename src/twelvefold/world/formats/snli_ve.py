@@ -5,25 +5,25 @@ from __future__ import annotations
 from typing import Final
 
 from twelvefold.world.formats.captions import flickr_captions
-from twelvefold.world.formats.official import Layout, Sheet
-from twelvefold.world.formats.view import View, how_many
-from twelvefold.world.text.snli_ve import hypotheses
+from twelvefold.world.formats.official import AnnotationShard, Layout
+from twelvefold.world.formats.source_image import SourceImage, how_many
+from twelvefold.world.text.snli_ve import generate_hypotheses
 
 LAYOUTS: Final = tuple(Layout(f"snli_ve/snli_ve_{split}.jsonl", "lines") for split in ("train", "dev", "test"))
 
 TRAIN, TESTED, TEST, VAL = 16, 7, 13, 13
 
 
-def write(view: View, sheet: Sheet) -> int:
+def write(source: SourceImage, shard: AnnotationShard) -> int:
     """One picture's hypotheses; how many."""
-    count = how_many(view, "snli_ve", train=TRAIN, tested=TESTED, test=TEST, val=VAL)
-    premises = flickr_captions(view)
-    said = hypotheses(view.scene, premises, view.rng("snli_ve"), count)
+    count = how_many(source, "snli_ve", train=TRAIN, tested=TESTED, test=TEST, val=VAL)
+    premises = flickr_captions(source)
+    said = generate_hypotheses(source.scene, premises, source.rng("snli_ve"), count)
     for number, h in enumerate(said):
         premise = premises[h.premise].raw.strip()
-        caption_id = f"{view.picture.name}.jpg#{h.premise}"
+        caption_id = f"{source.picture.name}.jpg#{h.premise}"
         record = {
-            "Flikr30kID": f"{view.picture.name}.jpg",  # so spelled by the publishers
+            "Flikr30kID": f"{source.picture.name}.jpg",  # so spelled by the publishers
             "annotator_labels": list(h.annotator_labels),
             "captionID": caption_id,
             "gold_label": h.label,
@@ -35,7 +35,7 @@ def write(view: View, sheet: Sheet) -> int:
             "sentence2_binary_parse": _binary(h.sentence),
             "sentence2_parse": f"(ROOT (S {_leaves(h.sentence)}))",
         }
-        sheet.add(f"snli_ve/snli_ve_{view.split('snli_ve')}.jsonl", record)
+        shard.add(f"snli_ve/snli_ve_{source.split('snli_ve')}.jsonl", record)
     return len(said)
 
 

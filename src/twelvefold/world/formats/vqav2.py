@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from twelvefold.world.formats.official import Layout, Sheet
-from twelvefold.world.formats.view import URL, View, how_many
-from twelvefold.world.text.vqa import vqa_questions
+from twelvefold.world.formats.official import AnnotationShard, Layout
+from twelvefold.world.formats.source_image import URL, SourceImage, how_many
+from twelvefold.world.text.vqa import generate_vqa_questions
 
 TRAIN, TESTED, TEST = 15, 8, 9
 
@@ -43,17 +43,17 @@ LAYOUTS: Final = (
 )
 
 
-def write(view: View, sheet: Sheet) -> int:
+def write(source: SourceImage, shard: AnnotationShard) -> int:
     """The questions of one picture; how many."""
-    coco, folder = view.picture.coco, view.picture.folder
-    count = how_many(view, "vqav2", train=TRAIN, tested=TESTED, test=TEST)
-    questions = vqa_questions(view.scene, view.rng("vqav2"), count)
+    coco, folder = source.picture.coco, source.picture.folder
+    count = how_many(source, "vqav2", train=TRAIN, tested=TESTED, test=TEST)
+    questions = generate_vqa_questions(source.scene, source.rng("vqav2"), count)
     for number, q in enumerate(questions):
         id_ = coco * 1000 + number
         asked = {"image_id": coco, "question": q.question, "question_id": id_}
-        sheet.add(_questions(folder), asked, "questions")
-        if folder == "test2015" and view.picture.index % 4 == 0:  # test-dev is a quarter of test
-            sheet.add(_questions("test-dev2015"), asked, "questions")
+        shard.add(_questions(folder), asked, "questions")
+        if folder == "test2015" and source.picture.index % 4 == 0:  # test-dev is a quarter of test
+            shard.add(_questions("test-dev2015"), asked, "questions")
         answers = [
             {"answer": answer, "answer_confidence": confidence, "answer_id": place}
             for place, (answer, confidence) in enumerate(q.answers, start=1)
@@ -66,5 +66,5 @@ def write(view: View, sheet: Sheet) -> int:
             "answer_type": q.answer_type,
             "question_id": id_,
         }
-        sheet.add(_annotations(folder), annotation, "annotations")
+        shard.add(_annotations(folder), annotation, "annotations")
     return len(questions)

@@ -130,7 +130,7 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
-class WhichQuestion:
+class PointingQuestion:
     """A Visual7W pointing question: four things, of which ``choices[answer]`` is meant."""
 
     question: str

@@ -10,8 +10,16 @@ from typing import Final, Literal
 
 import numpy as np
 
-from twelvefold.world.categories import BACKGROUND, COLOURS, KINDS
-from twelvefold.world.text.lexicon import COLOUR_WORDS, KIND_NOUNS, PATTERN_WORDS, SIZE_WORDS, chance, pick, shuffled
+from twelvefold.world.categories import BACKGROUND_BY_NAME, CATEGORIES, COLORS
+from twelvefold.world.text.lexicon import (
+    CATEGORY_NOUNS,
+    COLOR_WORDS,
+    PATTERN_WORDS,
+    SIZE_WORDS,
+    bernoulli,
+    choice,
+    shuffled,
+)
 
 ANNOTATORS: Final = 10
 AGREEING: Final = (10, 10, 10, 9, 9, 9, 8, 8, 7, 7, 6, 5)
@@ -19,7 +27,7 @@ AGREEING: Final = (10, 10, 10, 9, 9, 9, 8, 8, 7, 7, 6, 5)
 MOST_ALIKE: Final = 3
 """At most this many of the others agree with one another, so that the truth stays the most frequent answer."""
 
-NEAR_COLOURS: Final[dict[str, tuple[str, ...]]] = {
+SIMILAR_COLORS: Final[dict[str, tuple[str, ...]]] = {
     "red": ("orange", "maroon", "dark red"),
     "orange": ("red", "yellow", "light orange"),
     "yellow": ("gold", "orange", "light yellow"),
@@ -63,18 +71,18 @@ def answer_type(answer: str) -> Literal["yes/no", "number", "other"]:
     return "yes/no" if answer in ("yes", "no") else "number" if answer.isdigit() else "other"
 
 
-def ten_answers(truth: str, rng: np.random.Generator) -> tuple[tuple[str, str], ...]:
+def sample_answers(truth: str, rng: np.random.Generator) -> tuple[tuple[str, str], ...]:
     """Ten (answer, confidence) pairs in a drawn order; the truth, in its usual spelling, is the most frequent."""
-    agreeing = pick(rng, AGREEING)
+    agreeing = choice(rng, AGREEING)
     others: list[str] = []
     near = _near(truth)
     while len(others) < ANNOTATORS - agreeing:
-        answer = _typo(truth, rng) if chance(rng, 0.06) else pick(rng, near)
+        answer = _typo(truth, rng) if bernoulli(rng, 0.06) else choice(rng, near)
         if answer != truth and others.count(answer) < MOST_ALIKE:
             others.append(answer)
-    certain = "yes" if chance(rng, 0.7) else "maybe"
-    pairs = [(truth, certain if chance(rng, 0.85) else "maybe") for _ in range(agreeing)]
-    pairs += [(answer, pick(rng, ("yes", "maybe", "maybe", "no"))) for answer in others]
+    certain_matches = "yes" if bernoulli(rng, 0.7) else "maybe"
+    pairs = [(truth, certain_matches if bernoulli(rng, 0.85) else "maybe") for _ in range(agreeing)]
+    pairs += [(answer, choice(rng, ("yes", "maybe", "maybe", "no"))) for answer in others]
     return tuple(shuffled(rng, pairs))
 
 
@@ -90,14 +98,14 @@ def _near(truth: str) -> tuple[str, ...]:
         return (other, other, "maybe", "i think so" if truth == "yes" else "not really", "unsure")
     if truth.isdigit():
         return (str(int(truth) + 1), str(max(0, int(truth) - 1)), str(int(truth) + 2), "many", "several")
-    if truth in COLOURS:
-        return (*COLOUR_WORDS.get(truth, ()), *NEAR_COLOURS[truth])
-    if truth in KIND_NOUNS:
-        here = next(k.category for k in KINDS if k.name == truth)
-        rivals = [k.name for k in KINDS if k.category == here and k.name != truth]
-        names = [name for name, _ in KIND_NOUNS[truth] if name != truth]
+    if truth in COLORS:
+        return (*COLOR_WORDS.get(truth, ()), *SIMILAR_COLORS[truth])
+    if truth in CATEGORY_NOUNS:
+        here = next(k.supercategory for k in CATEGORIES if k.name == truth)
+        rivals = [k.name for k in CATEGORIES if k.supercategory == here and k.name != truth]
+        names = [name for name, _ in CATEGORY_NOUNS[truth] if name != truth]
         return (*names, *names, *names, *rivals[:4], here, "toy")
-    if truth in BACKGROUND:
+    if truth in BACKGROUND_BY_NAME:
         return PLACE_ANSWERS[truth]
     for table in (PATTERN_WORDS, SIZE_WORDS):
         if truth in table:
@@ -108,4 +116,6 @@ def _near(truth: str) -> tuple[str, ...]:
 def _typo(word: str, rng: np.random.Generator) -> str:
     """The word with two neighbouring letters swapped, or one letter too many or too few."""
     at = int(rng.random() * max(1, len(word) - 1))
-    return pick(rng, (word[:at] + word[at + 1 : at + 2] + word[at] + word[at + 2 :], word[:at] + word[at] + word[at:]))
+    return choice(
+        rng, (word[:at] + word[at + 1 : at + 2] + word[at] + word[at + 2 :], word[:at] + word[at] + word[at:])
+    )

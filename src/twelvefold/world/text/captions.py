@@ -12,12 +12,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from twelvefold.world.categories import BACKGROUND, KIND
+from twelvefold.world.categories import BACKGROUND_BY_NAME, CATEGORY_BY_NAME
 from twelvefold.world.scene import Scene
 from twelvefold.world.text.annotations import Caption, CaptionStyle
-from twelvefold.world.text.description import Description, View, holds
-from twelvefold.world.text.lexicon import CLASSES, NUMBERS, RELATION_WORDS, chance, pick, sentence, words_of
-from twelvefold.world.text.realize import say
+from twelvefold.world.text.description import Description, SceneGraph, holds
+from twelvefold.world.text.lexicon import CLASSES, NUMBERS, RELATION_WORDS, bernoulli, choice, sentence, tokenize
+from twelvefold.world.text.realize import realize
 
 MENTIONS: Final[dict[CaptionStyle, tuple[int, ...]]] = {
     "coco": (1, 2, 2, 2, 3, 3, 4),
@@ -35,129 +35,129 @@ class _Part(NamedTuple):
 
     text: str
     plural: bool
-    things: tuple[int, ...]
+    objects: tuple[int, ...]
 
 
-def captions(
+def generate_captions(
     scene: Scene, rng: np.random.Generator, count: int = 5, style: CaptionStyle = "coco"
 ) -> tuple[Caption, ...]:
     """``count`` different captions of the picture."""
-    view = View(scene)
+    graph = SceneGraph(scene)
     found: dict[str, Caption] = {}
     while len(found) < count:
-        caption = _caption(view, style, rng)
+        caption = _caption(graph, style, rng)
         found.setdefault(caption.raw, caption)
     return tuple(found.values())
 
 
-def _caption(view: View, style: CaptionStyle, rng: np.random.Generator) -> Caption:
-    parts = _parts(view, pick(rng, MENTIONS[style]), style, rng)
-    where = _place(view, rng) if chance(rng, 0.72) else ""
-    text = _terse(parts, where, rng) if style == "coco" and chance(rng, 0.6) else _whole(parts, where, rng)
-    raw = sentence(text, pick(rng, (".", ".", ".", " .", "")) if style == "coco" else pick(rng, (".", ".", " .")))
-    return Caption(raw, words_of(raw), tuple(dict.fromkeys(i for part in parts for i in part.things)))
+def _caption(graph: SceneGraph, style: CaptionStyle, rng: np.random.Generator) -> Caption:
+    parts = _parts(graph, choice(rng, MENTIONS[style]), style, rng)
+    where = _place(graph, rng) if bernoulli(rng, 0.72) else ""
+    text = _terse(parts, where, rng) if style == "coco" and bernoulli(rng, 0.6) else _whole(parts, where, rng)
+    raw = sentence(text, choice(rng, (".", ".", ".", " .", "")) if style == "coco" else choice(rng, (".", ".", " .")))
+    return Caption(raw, tokenize(raw), tuple(dict.fromkeys(i for part in parts for i in part.objects)))
 
 
-def _place(view: View, rng: np.random.Generator) -> str:
-    place = BACKGROUND[view.scene.background]
-    return pick(rng, (place.phrase, place.phrase, *place.words))
+def _place(graph: SceneGraph, rng: np.random.Generator) -> str:
+    place = BACKGROUND_BY_NAME[graph.scene.background]
+    return choice(rng, (place.phrase, place.phrase, *place.words))
 
 
-def _salient(view: View, rng: np.random.Generator) -> list[int]:
+def _salient(graph: SceneGraph, rng: np.random.Generator) -> list[int]:
     """Things, the one a person would mention first in front: large or related ones, with some chance in it."""
     weights = [
-        view.area[i] ** 0.5 * (1.3 if i in view.partners else 1.0) * (0.5 + rng.random()) for i in range(view.count)
+        graph.area[i] ** 0.5 * (1.3 if i in graph.partners else 1.0) * (0.5 + rng.random()) for i in range(graph.count)
     ]
-    return sorted(range(view.count), key=weights.__getitem__, reverse=True)
+    return sorted(range(graph.count), key=weights.__getitem__, reverse=True)
 
 
-def _parts(view: View, wanted: int, style: CaptionStyle, rng: np.random.Generator) -> list[_Part]:
+def _parts(graph: SceneGraph, wanted: int, style: CaptionStyle, rng: np.random.Generator) -> list[_Part]:
     parts: list[_Part] = []
     seen: set[int] = set()
-    order = _salient(view, rng)
+    order = _salient(graph, rng)
     for index in order:
         if index in seen:
             continue
         room = wanted - len(seen)
         if room < 1:
             break
-        same = view.by_kind[view.things[index].kind]
-        partner = view.partner(index)
-        if len(same) > 1 and not seen & set(same) and chance(rng, 0.45):
-            part = _several(view, same, rng)
-        elif room > 1 and partner is not None and partner[1] not in seen and chance(rng, 0.8):
-            part = _pair(view, index, partner[0], partner[1], style, rng)
+        same = graph.by_category[graph.objects[index].category]
+        partner = graph.partner(index)
+        if len(same) > 1 and not seen & set(same) and bernoulli(rng, 0.45):
+            part = _several(graph, same, rng)
+        elif room > 1 and partner is not None and partner[1] not in seen and bernoulli(rng, 0.8):
+            part = _pair(graph, index, partner[0], partner[1], style, rng)
         else:
             other = next((i for i in order if i not in seen and i != index), None)
-            side = _side(view, index, other) if other is not None and room > 1 and chance(rng, 0.35) else ""
+            side = _side(graph, index, other) if other is not None and room > 1 and bernoulli(rng, 0.35) else ""
             if side and other is not None:
-                part = _pair(view, index, side, other, style, rng)
+                part = _pair(graph, index, side, other, style, rng)
             else:
-                part = _Part(_thing(view, index, rng), False, (index,))
+                part = _Part(_object(graph, index, rng), False, (index,))
         parts.append(part)
-        seen.update(part.things)
+        seen.update(part.objects)
     return parts
 
 
-def _side(view: View, a: int, b: int) -> str:
-    return next((name for name in ("left of", "right of") if holds(view, name, a, b)), "")
+def _side(graph: SceneGraph, a: int, b: int) -> str:
+    return next((name for name in ("left of", "right of") if holds(graph, name, a, b)), "")
 
 
-def _looks(view: View, index: int, rng: np.random.Generator) -> Description:
+def _looks(graph: SceneGraph, index: int, rng: np.random.Generator) -> Description:
     """What a person says of a thing's looks: often its colour, a pattern where there is one, seldom the size."""
-    thing = view.things[index]
-    what = Description(kind=thing.kind)
-    if thing.kind in CLASSES["animal"].members and chance(rng, 0.06):
-        what = Description(class_="animal")
-    if chance(rng, 0.72):
-        what = replace(what, colour=thing.colour)
-    if thing.pattern != "plain" and chance(rng, 0.45):
-        what = replace(what, pattern=thing.pattern)
-    if thing.size != "medium" and chance(rng, 0.3):
-        what = replace(what, size=thing.size)
-    return what
+    obj = graph.objects[index]
+    description = Description(category=obj.category)
+    if obj.category in CLASSES["animal"].members and bernoulli(rng, 0.06):
+        description = Description(class_="animal")
+    if bernoulli(rng, 0.72):
+        description = replace(description, color=obj.color)
+    if obj.pattern != "plain" and bernoulli(rng, 0.45):
+        description = replace(description, pattern=obj.pattern)
+    if obj.size != "medium" and bernoulli(rng, 0.3):
+        description = replace(description, size=obj.size)
+    return description
 
 
-def _thing(view: View, index: int, rng: np.random.Generator, article: str = "a") -> str:
-    return say(_looks(view, index, rng), rng, article)
+def _object(graph: SceneGraph, index: int, rng: np.random.Generator, article: str = "a") -> str:
+    return realize(_looks(graph, index, rng), rng, article)
 
 
-def _several(view: View, same: list[int], rng: np.random.Generator) -> _Part:
+def _several(graph: SceneGraph, same: list[int], rng: np.random.Generator) -> _Part:
     """All things of one kind at once: ``two red dogs`` where all of them are red, else ``two dogs``."""
-    what = Description(kind=view.things[same[0]].kind)
-    colours = {view.things[i].colour for i in same}
-    if len(colours) == 1:
-        what = replace(what, colour=colours.pop())
+    description = Description(category=graph.objects[same[0]].category)
+    colors = {graph.objects[i].color for i in same}
+    if len(colors) == 1:
+        description = replace(description, color=colors.pop())
     number = (
         NUMBERS[len(same)]
-        if chance(rng, 0.8)
-        else pick(rng, ("a pair of", "a couple of") if len(same) == 2 else ("a group of", "several"))
+        if bernoulli(rng, 0.8)
+        else choice(rng, ("a pair of", "a couple of") if len(same) == 2 else ("a group of", "several"))
     )
     tail = ""
-    if len(same) == 2 and what.colour == "" and chance(rng, 0.6):
-        first, second = (view.things[i].colour for i in same)
+    if len(same) == 2 and description.color == "" and bernoulli(rng, 0.6):
+        first, second = (graph.objects[i].color for i in same)
         tail = f", one {first} and one {second}"
-    return _Part(f"{number} {say(what, rng, '', plural=True)}{tail}", True, tuple(same))
+    return _Part(f"{number} {realize(description, rng, '', plural=True)}{tail}", True, tuple(same))
 
 
-def _pair(view: View, a: int, name: str, b: int, style: CaptionStyle, rng: np.random.Generator) -> _Part:
-    does = _does(view, a, rng) + " " if chance(rng, 0.6 if style == "flickr" else 0.35) else ""
-    link = pick(rng, RELATION_WORDS[name])
-    same_kind = view.things[a].kind == view.things[b].kind and chance(rng, 0.7)
-    other = _another(view, b, rng) if same_kind else _thing(view, b, rng)
-    return _Part(f"{_thing(view, a, rng)} {does}{link} {other}", False, (a, b))
+def _pair(graph: SceneGraph, a: int, name: str, b: int, style: CaptionStyle, rng: np.random.Generator) -> _Part:
+    does = _does(graph, a, rng) + " " if bernoulli(rng, 0.6 if style == "flickr" else 0.35) else ""
+    link = choice(rng, RELATION_WORDS[name])
+    same_category = graph.objects[a].category == graph.objects[b].category and bernoulli(rng, 0.7)
+    other = _another(graph, b, rng) if same_category else _object(graph, b, rng)
+    return _Part(f"{_object(graph, a, rng)} {does}{link} {other}", False, (a, b))
 
 
-def _another(view: View, index: int, rng: np.random.Generator) -> str:
-    colour = view.things[index].colour
-    return pick(
-        rng, (f"a {colour} one" if colour != "orange" else "an orange one", "another " + _thing(view, index, rng, ""))
+def _another(graph: SceneGraph, index: int, rng: np.random.Generator) -> str:
+    color = graph.objects[index].color
+    return choice(
+        rng, (f"a {color} one" if color != "orange" else "an orange one", "another " + _object(graph, index, rng, ""))
     )
 
 
-def _does(view: View, index: int, rng: np.random.Generator) -> str:
-    category = KIND[view.things[index].kind].category
-    return pick(rng, {"animal": ANIMAL_DOES, "vehicle": VEHICLE_DOES}.get(category, THING_DOES))
+def _does(graph: SceneGraph, index: int, rng: np.random.Generator) -> str:
+    supercategory = CATEGORY_BY_NAME[graph.objects[index].category].supercategory
+    return choice(rng, {"animal": ANIMAL_DOES, "vehicle": VEHICLE_DOES}.get(supercategory, THING_DOES))
 
 
 def _joined(parts: list[_Part], rng: np.random.Generator) -> str:
@@ -165,14 +165,14 @@ def _joined(parts: list[_Part], rng: np.random.Generator) -> str:
     if len(texts) == 1:
         return texts[0]
     if len(texts) == 2:
-        link = pick(rng, (" and ", " and ", " with ", ", and ", " as well as ", " along with "))
+        link = choice(rng, (" and ", " and ", " with ", ", and ", " as well as ", " along with "))
         return texts[0] + ("," + link.lstrip(",") if ", one " in texts[0] else link) + texts[1]
-    return ", ".join(texts[:-1]) + pick(rng, (" and ", ", and ", " and also ")) + texts[-1]
+    return ", ".join(texts[:-1]) + choice(rng, (" and ", ", and ", " and also ")) + texts[-1]
 
 
 def _terse(parts: list[_Part], where: str, rng: np.random.Generator) -> str:
     text = _joined(parts, rng)
-    frame = pick(
+    frame = choice(
         rng,
         (
             "{}",
@@ -192,16 +192,16 @@ def _whole(parts: list[_Part], where: str, rng: np.random.Generator) -> str:
     """A sentence with a verb: ``In a kitchen, a red cup is standing on a chair.``"""
     text, first = _joined(parts, rng), parts[0]
     several = first.plural or len(parts) > 1
-    if where and chance(rng, 0.3):
+    if where and bernoulli(rng, 0.3):
         verb = "there are" if several and first.plural else "there is"
-        return pick(rng, (f"{where}, {verb} {text}", f"{where} {verb} {text}", f"{where} you can see {text}"))
-    if len(parts) == 1 and len(first.things) == 1:
-        return f"{text} is {pick(rng, ('standing', 'shown', 'seen', 'placed'))} {where or 'here'}"
+        return choice(rng, (f"{where}, {verb} {text}", f"{where} {verb} {text}", f"{where} you can see {text}"))
+    if len(parts) == 1 and len(first.objects) == 1:
+        return f"{text} is {choice(rng, ('standing', 'shown', 'seen', 'placed'))} {where or 'here'}"
     if several:
-        verb = pick(rng, ("are", "can be seen", "are shown", "are together"))
+        verb = choice(rng, ("are", "can be seen", "are shown", "are together"))
         return (
             f"{text} {verb} {where}"
             if where
-            else f"{text} {pick(rng, ('can be seen', 'are in the picture', 'are shown here'))}"
+            else f"{text} {choice(rng, ('can be seen', 'are in the picture', 'are shown here'))}"
         )
     return f"{text} {where}".rstrip()

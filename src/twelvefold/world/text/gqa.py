@@ -14,21 +14,21 @@ import numpy as np
 
 from twelvefold.world.scene import Scene
 from twelvefold.world.text.annotations import GqaQuestion
-from twelvefold.world.text.description import View
+from twelvefold.world.text.description import SceneGraph
 from twelvefold.world.text.gqa_drafts import Draft, Family
-from twelvefold.world.text.gqa_one import attribute_family, exist_family, kind_family, place_family, position_family
+from twelvefold.world.text.gqa_one import attribute_family, category_family, exist_family, place_family, position_family
 from twelvefold.world.text.gqa_programs import written
-from twelvefold.world.text.gqa_two import compare_family, logical_family, neighbour_family, relation_family
-from twelvefold.world.text.lexicon import pick, words_of
+from twelvefold.world.text.gqa_two import compare_family, logical_family, neighbor_family, relation_family
+from twelvefold.world.text.lexicon import choice, tokenize
 
 
-def gqa_questions(scene: Scene, rng: np.random.Generator, count: int = 3) -> tuple[GqaQuestion, ...]:
+def generate_gqa_questions(scene: Scene, rng: np.random.Generator, count: int = 3) -> tuple[GqaQuestion, ...]:
     """At most ``count`` families of questions, each with one balanced question and one to five others."""
-    view = View(scene)
+    graph = SceneGraph(scene)
     drafts: list[Draft] = []
     families = 0
     for _ in range(5 * count):
-        family = pick(rng, FAMILIES)(view, rng)
+        family = choice(rng, FAMILIES)(graph, rng)
         known = {draft.question for draft in drafts}
         if not family or any(draft.question in known for draft in family):
             continue
@@ -65,13 +65,13 @@ def _finished(drafts: list[Draft], place: int) -> GqaQuestion:
 
 def _pointers(text: str, subjects: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
     """Word spans of the phrases: ``3:5`` for words 3 and 4, ``3`` for one word."""
-    words, found = words_of(text), []
-    for phrase, thing in subjects:
-        wanted = words_of(phrase)
+    words, found = tokenize(text), []
+    for phrase, obj in subjects:
+        wanted = tokenize(phrase)
         for start in range(len(words) - len(wanted) + 1):
             if words[start : start + len(wanted)] == wanted:
                 end = start + len(wanted)
-                found.append((str(start) if end == start + 1 else f"{start}:{end}", thing))
+                found.append((str(start) if end == start + 1 else f"{start}:{end}", obj))
                 break
     return tuple(found)
 
@@ -79,12 +79,12 @@ def _pointers(text: str, subjects: tuple[tuple[str, int], ...]) -> tuple[tuple[s
 FAMILIES: Final[tuple[Family, ...]] = (
     *(attribute_family,) * 6,
     *(relation_family,) * 4,
-    *(neighbour_family,) * 2,
+    *(neighbor_family,) * 2,
     *(exist_family,) * 3,
     *(logical_family,) * 2,
     *(compare_family,) * 3,
     *(place_family,) * 1,
     *(position_family,) * 2,
-    *(kind_family,) * 2,
+    *(category_family,) * 2,
 )
 """How often each is tried; kinds as answers stay a moderate share, for they are the slowest to learn."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from twelvefold.world.text import question_templates
-from twelvefold.world.text.description import Description, View
+from twelvefold.world.text.description import Description, SceneGraph
 from twelvefold.world.text.gqa_programs import RELATION_NAMES, Program
-from twelvefold.world.text.lexicon import pick, sentence
-from twelvefold.world.text.realize import say
+from twelvefold.world.text.lexicon import choice, sentence
+from twelvefold.world.text.realize import realize
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,53 +29,53 @@ class Draft:
     balanced: bool = False
 
 
-Family = Callable[[View, np.random.Generator], list[Draft]]
+Family = Callable[[SceneGraph, np.random.Generator], list[Draft]]
 
 
-def exists(view: View, what: Description, rng: np.random.Generator) -> Draft:
+def exists(graph: SceneGraph, description: Description, rng: np.random.Generator) -> Draft:
     """Is there such a thing: ``yes`` or ``no`` as the scene has it."""
-    found = question_templates.certain(view, what) or ()
-    program = Program(view)
-    program.add("exist", "?", program.subject(what))
-    one = say(what, rng, "a")
-    text = pick(
+    found = question_templates.certain_matches(graph, description) or ()
+    program = Program(graph)
+    program.add("exist", "?", program.subject(description))
+    one = realize(description, rng, "a")
+    text = choice(
         rng,
         (f"is there {one}", f"do you see {one}", f"does the picture show {one}", f"can you see {one} in this photo"),
     )
-    full = f"yes, there is {one}" if found else f"no, there is no {say(what, rng, '')}"
-    looks = any((what.colour, what.size, what.pattern))
-    kind = "existAttrC" if looks else "existRelS" if what.relation else "existC"
-    group = f"13-{what.kind or what.class_}_exist"
+    full = f"yes, there is {one}" if found else f"no, there is no {realize(description, rng, '')}"
+    looks = any((description.color, description.size, description.pattern))
+    category = "existAttrC" if looks else "existRelS" if description.relation else "existC"
+    group = f"13-{description.category or description.class_}_exist"
     points = ((one, found[0]),) if len(found) == 1 else ()
     return Draft(
         sentence(text, "?"),
         "yes" if found else "no",
         sentence(full),
         program,
-        ("verify", "obj", kind),
+        ("verify", "obj", category),
         (None, group),
         points,
     )
 
 
 def related(
-    view: View,
+    graph: SceneGraph,
     first: Description,
     relation: str,
     second: Description,
-    things: tuple[int, ...],
+    objects: tuple[int, ...],
     answer: str,
     rng: np.random.Generator,
 ) -> Draft:
     where = RELATION_NAMES.get(relation, relation)
-    the, that = say(first, rng), say(second, rng)
-    program = Program(view)
+    the, that = realize(first, rng), realize(second, rng)
+    program = Program(graph)
     one, two = program.subject(first), program.subject(second)
-    program.add("verify rel", f"{second.kind or '_'},{where},o ({things[1]})", one, two)
-    text = pick(rng, (f"is {the} {where} {that}", f"is {the} {where} {that}", f"do you see {the} {where} {that}"))
+    program.add("verify rel", f"{second.category or '_'},{where},o ({objects[1]})", one, two)
+    text = choice(rng, (f"is {the} {where} {that}", f"is {the} {where} {that}", f"do you see {the} {where} {that}"))
     full = f"yes, {the} is {where} {that}" if answer == "yes" else f"no, {the} is not {where} {that}"
-    points = ((the, things[0]), (that, things[1]))
-    group = f"16-{first.kind}_{where},{second.kind}"
+    points = ((the, objects[0]), (that, objects[1]))
+    group = f"16-{first.category}_{where},{second.category}"
     return Draft(
         sentence(text, "?"), answer, sentence(full), program, ("verify", "rel", "relVerify"), (None, group), points
     )

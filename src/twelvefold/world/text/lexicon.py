@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from twelvefold.world.categories import KINDS
+from twelvefold.world.categories import CATEGORIES
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ def _names(words: str) -> frozenset[str]:
     return frozenset(words.replace("ice cream", "ice_cream").replace("_", " ").split())
 
 
-COLOUR_WORDS: Final[dict[str, tuple[str, ...]]] = {
+COLOR_WORDS: Final[dict[str, tuple[str, ...]]] = {
     "gray": ("gray", "gray", "grey"),
     "purple": ("purple", "purple", "purple", "violet"),
 }
@@ -86,31 +86,35 @@ class NounClass:
     unsure: frozenset[str] = frozenset()
 
 
-def _category(name: str) -> frozenset[str]:
-    return frozenset(kind.name for kind in KINDS if kind.category == name)
+def _in_supercategory(name: str) -> frozenset[str]:
+    return frozenset(category.name for category in CATEGORIES if category.supercategory == name)
 
 
 CLASSES: Final[dict[str, NounClass]] = {
     c.name: c
     for c in (
         NounClass(
-            "animal", (("animal", "animals"), ("animal", "animals"), ("creature", "creatures")), _category("animal")
+            "animal",
+            (("animal", "animals"), ("animal", "animals"), ("creature", "creatures")),
+            _in_supercategory("animal"),
         ),
-        NounClass("vehicle", (("vehicle", "vehicles"),), _category("vehicle")),
+        NounClass("vehicle", (("vehicle", "vehicles"),), _in_supercategory("vehicle")),
         NounClass(
             "clothing",
             (("piece of clothing", "pieces of clothing"), ("item of clothing", "items of clothing")),
-            _category("piece of clothing") - {"backpack", "crown"},
+            _in_supercategory("piece of clothing") - {"backpack", "crown"},
             frozenset({"backpack", "crown"}),
         ),
-        NounClass("food", (("food item", "food items"), ("piece of food", "pieces of food")), _category("food")),
+        NounClass(
+            "food", (("food item", "food items"), ("piece of food", "pieces of food")), _in_supercategory("food")
+        ),
         NounClass(
             "device",
             (("device", "devices"), ("electronic device", "electronic devices")),
-            _category("device"),
+            _in_supercategory("device"),
             frozenset({"clock"}),
         ),
-        NounClass("plant", (("plant", "plants"),), _category("plant"), frozenset({"mushroom"})),
+        NounClass("plant", (("plant", "plants"),), _in_supercategory("plant"), frozenset({"mushroom"})),
     )
 }
 ANY_NOUNS: Final = (("thing", "things"), ("object", "objects"), ("item", "items"), ("thing", "things"))
@@ -232,22 +236,22 @@ ABILITIES: Final[dict[str, Ability]] = {
 }
 
 
-def plural_of(word: str) -> str:
+def pluralize(word: str) -> str:
     """The plural of a noun as English spells it: ``ponies``, ``coaches``, ``slices of pizza``."""
     if " of " in word:
         head, _, tail = word.partition(" of ")
-        return f"{plural_of(head)} of {tail}"
+        return f"{pluralize(head)} of {tail}"
     if word.endswith("y") and word[-2] not in "aeiou":
         return word[:-1] + "ies"
     return word + ("es" if word.endswith(("s", "x", "ch", "sh")) else "s")
 
 
-KIND_NOUNS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
+CATEGORY_NOUNS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
     k.name: (
         *(((k.name, k.plural),) * (2 if k.synonyms else 1)),
-        *((word, plural_of(word)) for word in k.synonyms),
+        *((word, pluralize(word)) for word in k.synonyms),
     )
-    for k in KINDS
+    for k in CATEGORIES
 }
 """Singular and plural of every name of a kind; the usual name is drawn more often than each other one."""
 
@@ -255,7 +259,7 @@ NUMBERS: Final = ("zero", "one", "two", "three", "four", "five", "six", "seven",
 ORDINALS: Final = ("first", "second", "third", "fourth", "fifth")
 
 
-def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
+def choice(rng: np.random.Generator, options: Sequence[T]) -> T:
     """One of the options, each equally likely."""
     return options[int(rng.random() * len(options))]
 
@@ -269,12 +273,12 @@ def shuffled(rng: np.random.Generator, options: Sequence[T]) -> list[T]:
     return order
 
 
-def chance(rng: np.random.Generator, share: float) -> bool:
+def bernoulli(rng: np.random.Generator, share: float) -> bool:
     """True in ``share`` of the draws."""
     return bool(rng.random() < share)
 
 
-def with_article(phrase: str) -> str:
+def add_article(phrase: str) -> str:
     """``a`` or ``an`` before a phrase, as it is said: ``an orange cup``, ``a unicycle``."""
     return ("an " if phrase[0] in "aeiou" and not phrase.startswith(("uni", "one")) else "a ") + phrase
 
@@ -284,6 +288,6 @@ def sentence(text: str, end: str = ".") -> str:
     return text[0].upper() + text[1:] + end
 
 
-def words_of(text: str) -> tuple[str, ...]:
+def tokenize(text: str) -> tuple[str, ...]:
     """Lower-case words without punctuation, as RefCOCO's and Karpathy's tokens are."""
     return tuple("".join(c if c.isalnum() or c in " '-" else "" for c in text.lower()).split())

@@ -15,10 +15,10 @@ import numpy as np
 from twelvefold.schema import TwelvefoldError
 from twelvefold.world.scene import Scene
 from twelvefold.world.text.annotations import Statement
-from twelvefold.world.text.description import Description, View
-from twelvefold.world.text.lexicon import CLASSES, NUMBERS, chance, pick, sentence, shuffled
-from twelvefold.world.text.question_templates import certain
-from twelvefold.world.text.realize import say
+from twelvefold.world.text.description import Description, SceneGraph
+from twelvefold.world.text.lexicon import CLASSES, NUMBERS, bernoulli, choice, sentence, shuffled
+from twelvefold.world.text.question_templates import certain_matches
+from twelvefold.world.text.realize import realize
 
 Counts = tuple[int, int]
 """How many things a noun names in the left and in the right picture."""
@@ -128,14 +128,16 @@ TEMPLATES: Final[dict[str, _Template]] = {
 }
 
 
-def statements(pairs: Sequence[tuple[Scene, Scene]], rng: np.random.Generator, count: int = 2) -> tuple[Statement, ...]:
+def generate_statements(
+    pairs: Sequence[tuple[Scene, Scene]], rng: np.random.Generator, count: int = 2
+) -> tuple[Statement, ...]:
     """At most ``count`` sentences, of different templates while there are enough, each judged on every pair.
 
     Raises: TwelvefoldError for an odd number of pairs, of which no sentence could be true of half.
     """
     if not pairs or len(pairs) % 2:
         raise TwelvefoldError(f"statements split an even number of picture pairs in two halves, got {len(pairs)}")
-    views = {id(scene): View(scene) for pair in pairs for scene in pair}
+    views = {id(scene): SceneGraph(scene) for pair in pairs for scene in pair}
     looked = [(views[id(left)], views[id(right)]) for left, right in pairs]
     nouns = _counted(looked)
     splits = {name: _splitting(template, nouns, len(pairs)) for name, template in TEMPLATES.items()}
@@ -144,26 +146,26 @@ def statements(pairs: Sequence[tuple[Scene, Scene]], rng: np.random.Generator, c
         for name in shuffled(rng, tuple(TEMPLATES)):
             split = [s for s in splits[name] if _tells_twins_apart(s[2]) is twins]
             if split and len(found) < count and all(s.template != name for s in found):
-                what, number, labels = pick(rng, split)
-                said = _worded(TEMPLATES[name], what, number, rng)
-                found.append(Statement(said, labels, name, number, _noun_class(what)))
+                description, number, labels = choice(rng, split)
+                said = _worded(TEMPLATES[name], description, number, rng)
+                found.append(Statement(said, labels, name, number, _noun_class(description)))
     return tuple(found)
 
 
-def _counted(looked: Sequence[tuple[View, View]]) -> list[tuple[Description, list[Counts]]]:
+def _counted(looked: Sequence[tuple[SceneGraph, SceneGraph]]) -> list[tuple[Description, list[Counts]]]:
     """Nouns that occur in the set, with their counts in each pair; nouns open to argument are left out."""
-    things = [thing for pair in looked for view in pair for thing in view.things]
-    kinds = sorted({thing.kind for thing in things})
-    nouns = [Description(kind=kind) for kind in kinds]
-    nouns += [Description(kind=k, colour=c) for k, c in sorted({(t.kind, t.colour) for t in things})]
+    objects = [obj for pair in looked for graph in pair for obj in graph.objects]
+    categories = sorted({obj.category for obj in objects})
+    nouns = [Description(category=category) for category in categories]
+    nouns += [Description(category=k, color=c) for k, c in sorted({(t.category, t.color) for t in objects})]
     nouns += [Description(class_=name) for name in CLASSES]
-    nouns += [Description(colour=c) for c in sorted({thing.colour for thing in things})]
+    nouns += [Description(color=c) for c in sorted({obj.color for obj in objects})]
     found = []
-    for what in nouns:
-        counts = [(certain(left, what), certain(right, what)) for left, right in looked]
+    for description in nouns:
+        counts = [(certain_matches(left, description), certain_matches(right, description)) for left, right in looked]
         known = [(len(left), len(right)) for left, right in counts if left is not None and right is not None]
         if len(known) == len(looked) and len(set(known)) > 1:
-            found.append((what, known))
+            found.append((description, known))
     return found
 
 
@@ -172,11 +174,11 @@ def _splitting(
 ) -> list[tuple[Description, int, tuple[bool, ...]]]:
     """Noun and number with which the template is true of exactly half the pairs."""
     found = []
-    for what, counts in nouns:
+    for description, counts in nouns:
         for number in template.numbers:
             labels = tuple(template.holds(left, right, number) for left, right in counts)
             if 2 * sum(labels) == pairs:
-                found.append((what, number, labels))
+                found.append((description, number, labels))
     return found
 
 
@@ -184,20 +186,22 @@ def _tells_twins_apart(labels: tuple[bool, ...]) -> bool:
     return all(a != b for a, b in zip(labels[::2], labels[1::2], strict=True))
 
 
-def _noun_class(what: Description) -> str:
+def _noun_class(description: Description) -> str:
     """What sort of noun it is: labels are balanced for each template, number and sort."""
     return " ".join(
-        name for name, said in (("kind", what.kind), ("class", what.class_), ("colour", what.colour)) if said
+        name
+        for name, said in (("kind", description.category), ("class", description.class_), ("colour", description.color))
+        if said
     )
 
 
-def _worded(template: _Template, what: Description, number: int, rng: np.random.Generator) -> str:
+def _worded(template: _Template, description: Description, number: int, rng: np.random.Generator) -> str:
     words = {
-        "a": say(what, rng, "a"),
-        "one": say(what, rng, ""),
-        "many": say(what, rng, "", plural=True),
-        "these": say(what, rng, "", plural=number != 1),
-        "n": NUMBERS[number] if chance(rng, 0.85) else str(number),
+        "a": realize(description, rng, "a"),
+        "one": realize(description, rng, ""),
+        "many": realize(description, rng, "", plural=True),
+        "these": realize(description, rng, "", plural=number != 1),
+        "n": NUMBERS[number] if bernoulli(rng, 0.85) else str(number),
         "are": "is" if number == 1 else "are",
     }
-    return sentence(pick(rng, template.ways).format(**words), pick(rng, (".", ".", ".", "")))
+    return sentence(choice(rng, template.ways).format(**words), choice(rng, (".", ".", ".", "")))

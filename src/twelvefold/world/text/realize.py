@@ -14,18 +14,18 @@ from twelvefold.world.text.description import Description
 from twelvefold.world.text.lexicon import (
     ABILITIES,
     ANY_NOUNS,
+    CATEGORY_NOUNS,
     CLASSES,
-    COLOUR_WORDS,
-    KIND_NOUNS,
+    COLOR_WORDS,
     ORDINALS,
     PATTERN_TAILS,
     PATTERN_WORDS,
     PLACE_WORDS,
     RELATION_WORDS,
     SIZE_WORDS,
-    chance,
-    pick,
-    with_article,
+    add_article,
+    bernoulli,
+    choice,
 )
 
 _ORDER_FRONT: Final[dict[str, tuple[str, ...]]] = {
@@ -42,27 +42,29 @@ _ORDER_BACK: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
-def colour(name: str, rng: np.random.Generator) -> str:
-    return pick(rng, COLOUR_WORDS[name]) if name in COLOUR_WORDS else name
+def realize_color(name: str, rng: np.random.Generator) -> str:
+    return choice(rng, COLOR_WORDS[name]) if name in COLOR_WORDS else name
 
 
-def say_value(name: str, value: str, rng: np.random.Generator) -> str:
+def realize_attribute(name: str, value: str, rng: np.random.Generator) -> str:
     """A colour, pattern or size as it is said after ``is``."""
-    if name == "colour":
-        return colour(value, rng)
-    return pick(rng, (PATTERN_WORDS if name == "pattern" else SIZE_WORDS)[value])
+    if name == "color":
+        return realize_color(value, rng)
+    return choice(rng, (PATTERN_WORDS if name == "pattern" else SIZE_WORDS)[value])
 
 
-def noun(what: Description, rng: np.random.Generator, *, plural: bool = False, plain_words: bool = False) -> str:
+def realize_noun(
+    description: Description, rng: np.random.Generator, *, plural: bool = False, plain_words: bool = False
+) -> str:
     """The noun of a description. ``plain_words``: the usual name only, no synonym."""
-    if what.kind:
-        names = KIND_NOUNS[what.kind]
-        return (names[0] if plain_words else pick(rng, names))[plural]
-    return pick(rng, CLASSES[what.class_].nouns if what.class_ else ANY_NOUNS)[plural]
+    if description.category:
+        names = CATEGORY_NOUNS[description.category]
+        return (names[0] if plain_words else choice(rng, names))[plural]
+    return choice(rng, CLASSES[description.class_].nouns if description.class_ else ANY_NOUNS)[plural]
 
 
-def say(
-    what: Description,
+def realize(
+    description: Description,
     rng: np.random.Generator,
     article: str = "the",
     *,
@@ -72,27 +74,27 @@ def say(
     """The description as a noun phrase, with ``the``, ``a`` or no article ("")."""
     front: list[str] = []
     back: list[str] = []
-    if what.order is not None:
-        _say_order(what.order, rng, front, back)
-    if what.size:
-        front.append(pick(rng, SIZE_WORDS[what.size]))
-    if what.pattern:
-        if chance(rng, 0.3):
-            back.append(PATTERN_TAILS[what.pattern])
+    if description.order is not None:
+        _say_order(description.order, rng, front, back)
+    if description.size:
+        front.append(choice(rng, SIZE_WORDS[description.size]))
+    if description.pattern:
+        if bernoulli(rng, 0.3):
+            back.append(PATTERN_TAILS[description.pattern])
         else:
-            front.append(pick(rng, PATTERN_WORDS[what.pattern]))
-    if what.colour:
-        front.append(colour(what.colour, rng))
-    if what.ability:
-        back.append("that " + pick(rng, ABILITIES[what.ability].can))
-    if what.place:
-        back.append(_say_place(what.place, rng))
-    if what.relation is not None:
-        name, other = what.relation
-        joint = "that is " if chance(rng, 0.25) else ""
-        back.append(f"{joint}{pick(rng, RELATION_WORDS[name])} {say(other, rng, plain_words=plain_words)}")
-    phrase = " ".join([*front, noun(what, rng, plural=plural, plain_words=plain_words), *back])
-    return with_article(phrase) if article == "a" else f"{article} {phrase}" if article else phrase
+            front.append(choice(rng, PATTERN_WORDS[description.pattern]))
+    if description.color:
+        front.append(realize_color(description.color, rng))
+    if description.ability:
+        back.append("that " + choice(rng, ABILITIES[description.ability].can))
+    if description.place:
+        back.append(_say_place(description.place, rng))
+    if description.relation is not None:
+        name, other = description.relation
+        joint = "that is " if bernoulli(rng, 0.25) else ""
+        back.append(f"{joint}{choice(rng, RELATION_WORDS[name])} {realize(other, rng, plain_words=plain_words)}")
+    phrase = " ".join([*front, realize_noun(description, rng, plural=plural, plain_words=plain_words), *back])
+    return add_article(phrase) if article == "a" else f"{article} {phrase}" if article else phrase
 
 
 def _say_order(order: tuple[str, int], rng: np.random.Generator, front: list[str], back: list[str]) -> None:
@@ -100,13 +102,13 @@ def _say_order(order: tuple[str, int], rng: np.random.Generator, front: list[str
     if rank:
         front.append(ORDINALS[rank])
         back.append(f"from the {axis}")
-    elif axis in _ORDER_BACK and chance(rng, 0.4):
-        back.append(pick(rng, _ORDER_BACK[axis]))
+    elif axis in _ORDER_BACK and bernoulli(rng, 0.4):
+        back.append(choice(rng, _ORDER_BACK[axis]))
     else:
-        front.append(pick(rng, _ORDER_FRONT[axis]))
+        front.append(choice(rng, _ORDER_FRONT[axis]))
 
 
 def _say_place(place: str, rng: np.random.Generator) -> str:
     if place in PLACE_WORDS:
-        return pick(rng, PLACE_WORDS[place])
-    return pick(rng, (f"in the {place} corner", f"at the {place}", f"in the {place}"))
+        return choice(rng, PLACE_WORDS[place])
+    return choice(rng, (f"in the {place} corner", f"at the {place}", f"in the {place}"))

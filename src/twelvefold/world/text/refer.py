@@ -14,22 +14,30 @@ import numpy as np
 
 from twelvefold.world.scene import Scene
 from twelvefold.world.text.annotations import Expression, Reference, ReferStyle
-from twelvefold.world.text.description import MIRROR, Description, View, denote, identify, placed, related
+from twelvefold.world.text.description import (
+    MIRROR,
+    Description,
+    SceneGraph,
+    describe_uniquely,
+    matching_objects,
+    related,
+    with_positions,
+)
 from twelvefold.world.text.lexicon import (
     ABILITIES,
-    COLOUR_WORDS,
-    KIND_NOUNS,
+    CATEGORY_NOUNS,
+    COLOR_WORDS,
     LOCATION_WORDS,
     PATTERN_TAILS,
     PATTERN_WORDS,
     RELATION_WORDS,
     SIZE_WORDS,
-    chance,
-    pick,
+    bernoulli,
+    choice,
     shuffled,
-    words_of,
+    tokenize,
 )
-from twelvefold.world.text.realize import say
+from twelvefold.world.text.realize import realize
 
 SENTENCES: Final[dict[ReferStyle, tuple[int, ...]]] = {
     "refcoco": (2, 3, 3, 3, 4),
@@ -52,16 +60,16 @@ CORNER_SHORT: Final = ("{1} {0}", "{0} {1}", "{0} {1} corner", "{0} in {1} corne
 MIDDLE_SHORT: Final = ("middle {}", "{} in middle", "center {}", "{} in the center", "{} dead center")
 
 
-def references(
+def generate_references(
     scene: Scene, rng: np.random.Generator, count: int = 2, style: ReferStyle = "refcoco"
 ) -> tuple[Reference, ...]:
     """At most ``count`` things of the picture, each with the different expressions that people gave for it."""
-    view = View(scene)
+    graph = SceneGraph(scene)
     found = []
-    for target in _targets(view, rng):
+    for target in _targets(graph, rng):
         said: dict[str, Expression] = {}
-        for _ in range(pick(rng, SENTENCES[style])):
-            expression = _expression(view, target, style, rng)
+        for _ in range(choice(rng, SENTENCES[style])):
+            expression = _expression(graph, target, style, rng)
             if expression is not None:
                 said.setdefault(expression.sent, expression)
         if said:
@@ -71,106 +79,122 @@ def references(
     return tuple(found)
 
 
-def _targets(view: View, rng: np.random.Generator) -> list[int]:
+def _targets(graph: SceneGraph, rng: np.random.Generator) -> list[int]:
     """Things in a drawn order, those with a rival of their own kind rather first, as in RefCOCO."""
-    order = shuffled(rng, range(view.count))
-    if chance(rng, 0.7):
-        order.sort(key=lambda i: len(view.by_kind[view.things[i].kind]) == 1)
+    order = shuffled(rng, range(graph.count))
+    if bernoulli(rng, 0.7):
+        order.sort(key=lambda i: len(graph.by_category[graph.objects[i].category]) == 1)
     return order
 
 
-def _expression(view: View, target: int, style: ReferStyle, rng: np.random.Generator) -> Expression | None:
-    without = ("kind",) if chance(rng, 0.15) else ()
+def _expression(graph: SceneGraph, target: int, style: ReferStyle, rng: np.random.Generator) -> Expression | None:
+    without = ("category",) if bernoulli(rng, 0.15) else ()
     places, relations = style == "refcoco", style != "refcoco+"
     redundant = {"refcoco": 0.3, "refcoco+": 0.35, "refcocog": 0.6}[style]
-    what = _by_place(view, target, rng) if places and chance(rng, 0.45) else None
-    if what is None:
-        what = identify(view, target, rng, without=without, places=places, relations=relations, redundant=redundant)
-    if what is None and style == "refcocog":
-        what = identify(view, target, rng, places=True, relations=True)
-    if what is None:
+    description = _by_place(graph, target, rng) if places and bernoulli(rng, 0.45) else None
+    if description is None:
+        description = describe_uniquely(
+            graph, target, rng, without=without, places=places, relations=relations, redundant=redundant
+        )
+    if description is None and style == "refcocog":
+        description = describe_uniquely(graph, target, rng, places=True, relations=True)
+    if description is None:
         return None
     if style == "refcocog":
-        what = _longer(view, target, what, rng)
-        raw = _long(what, rng)
+        description = _longer(graph, target, description, rng)
+        raw = _long(description, rng)
     else:
-        raw = _short(what, rng, looks_only=style == "refcoco+")
-    sent = " ".join(words_of(raw))
-    return Expression(raw, sent, tuple(sent.split()), what)
+        raw = _short(description, rng, looks_only=style == "refcoco+")
+    sent = " ".join(tokenize(raw))
+    return Expression(raw, sent, tuple(sent.split()), description)
 
 
-def _by_place(view: View, target: int, rng: np.random.Generator) -> Description | None:
+def _by_place(graph: SceneGraph, target: int, rng: np.random.Generator) -> Description | None:
     """A place or an order that singles the thing out, among its own kind or sometimes among everything."""
-    base = Description() if chance(rng, 0.2) else Description(kind=view.things[target].kind)
-    return next((what for what in placed(view, target, base, rng) if denote(view, what) == (target,)), None)
+    base = Description() if bernoulli(rng, 0.2) else Description(category=graph.objects[target].category)
+    return next(
+        (
+            description
+            for description in with_positions(graph, target, base, rng)
+            if matching_objects(graph, description) == (target,)
+        ),
+        None,
+    )
 
 
-def _longer(view: View, target: int, what: Description, rng: np.random.Generator) -> Description:
+def _longer(graph: SceneGraph, target: int, description: Description, rng: np.random.Generator) -> Description:
     """RefCOCOg's speakers say more than is needed: a fact too many, a relation to another thing."""
-    free = [name for name in ("colour", "pattern", "size") if not getattr(what, name)]
-    if free and chance(rng, 0.5):
-        name = pick(rng, free)
-        what = replace(what, **{name: getattr(view.things[target], name)})
-    if what.relation is not None or chance(rng, 0.2):
-        return what
-    for longer in related(view, target, what, rng):
-        if denote(view, longer) == (target,):
+    free = [name for name in ("color", "pattern", "size") if not getattr(description, name)]
+    if free and bernoulli(rng, 0.5):
+        name = choice(rng, free)
+        description = replace(description, **{name: getattr(graph.objects[target], name)})
+    if description.relation is not None or bernoulli(rng, 0.2):
+        return description
+    for longer in related(graph, target, description, rng):
+        if matching_objects(graph, longer) == (target,):
             return longer
-    return what
+    return description
 
 
-def _short(what: Description, rng: np.random.Generator, *, looks_only: bool) -> str:
+def _short(description: Description, rng: np.random.Generator, *, looks_only: bool) -> str:
     """As typed in a hurry: few articles, place first or last, sometimes capitals or a blank too many."""
     front: list[str] = []
     back: list[str] = []
-    if what.size:
-        front.append(pick(rng, SIZE_WORDS[what.size]))
-    if what.pattern and chance(rng, 0.25):
-        back.append(PATTERN_TAILS[what.pattern])
-    elif what.pattern:
-        front.append(pick(rng, PATTERN_WORDS[what.pattern]))
-    if what.colour:
-        front.append(pick(rng, COLOUR_WORDS.get(what.colour, (what.colour,))))
-    if chance(rng, 0.15):
+    if description.size:
+        front.append(choice(rng, SIZE_WORDS[description.size]))
+    if description.pattern and bernoulli(rng, 0.25):
+        back.append(PATTERN_TAILS[description.pattern])
+    elif description.pattern:
+        front.append(choice(rng, PATTERN_WORDS[description.pattern]))
+    if description.color:
+        front.append(choice(rng, COLOR_WORDS.get(description.color, (description.color,))))
+    if bernoulli(rng, 0.15):
         front = shuffled(rng, front)
-    if what.ability:
-        back.append("that " + pick(rng, ABILITIES[what.ability].can))
-    if what.relation is not None:
-        name, other = what.relation
-        back.append(f"{pick(rng, RELATION_WORDS[name])} {say(other, rng, 'the' if chance(rng, 0.5) else '')}")
-    text = " ".join([*front, _short_noun(what, rng, looks_only=looks_only), *back])
-    if what.order is not None:
-        axis, rank = what.order
-        text = pick(rng, SECOND_SHORT).format(text, axis) if rank else pick(rng, ORDER_SHORT[axis]).format(text)
-    if what.place == "middle":
-        text = pick(rng, MIDDLE_SHORT).format(text)
-    elif what.place:
-        text = pick(rng, CORNER_SHORT if " " in what.place else PLACE_SHORT).format(text, what.place)
-    if chance(rng, 0.2):
+    if description.ability:
+        back.append("that " + choice(rng, ABILITIES[description.ability].can))
+    if description.relation is not None:
+        name, other = description.relation
+        back.append(f"{choice(rng, RELATION_WORDS[name])} {realize(other, rng, 'the' if bernoulli(rng, 0.5) else '')}")
+    text = " ".join([*front, _short_noun(description, rng, looks_only=looks_only), *back])
+    if description.order is not None:
+        axis, rank = description.order
+        text = choice(rng, SECOND_SHORT).format(text, axis) if rank else choice(rng, ORDER_SHORT[axis]).format(text)
+    if description.place == "middle":
+        text = choice(rng, MIDDLE_SHORT).format(text)
+    elif description.place:
+        text = choice(rng, CORNER_SHORT if " " in description.place else PLACE_SHORT).format(text, description.place)
+    if bernoulli(rng, 0.2):
         text = "the " + text
-    return text.upper() if chance(rng, 0.02) else text + " " if chance(rng, 0.02) else text
+    return text.upper() if bernoulli(rng, 0.02) else text + " " if bernoulli(rng, 0.02) else text
 
 
-def _short_noun(what: Description, rng: np.random.Generator, *, looks_only: bool) -> str:
-    if not what.kind:
-        return pick(rng, ("thing", "one", "object", "item"))
-    names = [name for name, _ in KIND_NOUNS[what.kind] if not (looks_only and LOCATION_WORDS & set(name.split()))]
-    return pick(rng, names)
+def _short_noun(description: Description, rng: np.random.Generator, *, looks_only: bool) -> str:
+    if not description.category:
+        return choice(rng, ("thing", "one", "object", "item"))
+    names = [
+        name
+        for name, _ in CATEGORY_NOUNS[description.category]
+        if not (looks_only and LOCATION_WORDS & set(name.split()))
+    ]
+    return choice(rng, names)
 
 
-def _long(what: Description, rng: np.random.Generator) -> str:
+def _long(description: Description, rng: np.random.Generator) -> str:
     """Whole phrases and sentences, as RefCOCOg's writers made them."""
-    if what.relation is None or chance(rng, 0.3):
-        the = say(what, rng, pick(rng, ("the", "the", "a")))
-        tail = pick(rng, ("", "", "", " in the picture", " that you can see here", " shown in the photo"))
-        return pick(rng, (f"{the}{tail}", f"{the}{tail}.", f"{the}{tail}"))
-    name, other = what.relation
-    alone = replace(what, relation=None)
-    the, that = say(alone, rng, pick(rng, ("the", "a", "the"))), say(other, rng, pick(rng, ("the", "the", "a")))
-    where = pick(rng, RELATION_WORDS[name])
-    seen = pick(rng, ("standing", "placed", "sitting", "located", "which is", "that is", "that can be seen", "shown"))
+    if description.relation is None or bernoulli(rng, 0.3):
+        the = realize(description, rng, choice(rng, ("the", "the", "a")))
+        tail = choice(rng, ("", "", "", " in the picture", " that you can see here", " shown in the photo"))
+        return choice(rng, (f"{the}{tail}", f"{the}{tail}.", f"{the}{tail}"))
+    name, other = description.relation
+    alone = replace(description, relation=None)
+    the, that = (
+        realize(alone, rng, choice(rng, ("the", "a", "the"))),
+        realize(other, rng, choice(rng, ("the", "the", "a"))),
+    )
+    where = choice(rng, RELATION_WORDS[name])
+    seen = choice(rng, ("standing", "placed", "sitting", "located", "which is", "that is", "that can be seen", "shown"))
     ways = [f"{the} {seen} {where} {that}", f"{the} {seen} {where} {that}", f"{the} is {where} {that}"]
     if name in ("on", "under", "in front of", "behind", "next to"):
-        ways.append(f"{the} that has {that} {pick(rng, RELATION_WORDS[MIRROR[name]])} it")
-    text = pick(rng, ways)
-    return text + pick(rng, (".", "", ""))
+        ways.append(f"{the} that has {that} {choice(rng, RELATION_WORDS[MIRROR[name]])} it")
+    text = choice(rng, ways)
+    return text + choice(rng, (".", "", ""))

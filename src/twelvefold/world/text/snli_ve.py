@@ -20,12 +20,20 @@ from typing import Final, Literal
 
 import numpy as np
 
-from twelvefold.world.categories import KINDS
+from twelvefold.world.categories import CATEGORIES
 from twelvefold.world.scene import Scene
 from twelvefold.world.text.annotations import Caption, Hypothesis
-from twelvefold.world.text.description import MIRROR, TIMES_LARGER, Description, View, holds
-from twelvefold.world.text.lexicon import PATTERN_WORDS, RELATION_WORDS, SIZE_WORDS, chance, pick, sentence, shuffled
-from twelvefold.world.text.realize import colour, say
+from twelvefold.world.text.description import MIRROR, TIMES_LARGER, Description, SceneGraph, holds
+from twelvefold.world.text.lexicon import (
+    PATTERN_WORDS,
+    RELATION_WORDS,
+    SIZE_WORDS,
+    bernoulli,
+    choice,
+    sentence,
+    shuffled,
+)
+from twelvefold.world.text.realize import realize, realize_color
 
 Label = Literal["entailment", "neutral", "contradiction"]
 LABELS: Final[tuple[Label, ...]] = ("entailment", "neutral", "contradiction")
@@ -35,16 +43,16 @@ VOTES: Final = (1, 1, 1, 3, 5)
 """How many annotators judged a pair: most pairs in the official files hold one vote, some up to five."""
 
 
-def hypotheses(
+def generate_hypotheses(
     scene: Scene, premises: Sequence[Caption], rng: np.random.Generator, count: int = 3
 ) -> tuple[Hypothesis, ...]:
     """At most ``count`` different hypotheses about the picture, each under a drawn premise."""
-    view = View(scene)
+    graph = SceneGraph(scene)
     found: dict[str, Hypothesis] = {}
     for _ in range(6 * count):
-        template = pick(rng, tuple(TEMPLATES))
-        label = pick(rng, LABELS)
-        text = TEMPLATES[template](view, label, rng)
+        template = choice(rng, tuple(TEMPLATES))
+        label = choice(rng, LABELS)
+        text = TEMPLATES[template](graph, label, rng)
         if text is not None:
             said = sentence(text)
             votes = _votes(label, rng)
@@ -57,43 +65,43 @@ def hypotheses(
 
 def _votes(label: Label, rng: np.random.Generator) -> tuple[str, ...]:
     """Annotators' votes, the writer's first; the label keeps a clear majority."""
-    number = pick(rng, VOTES)
-    wrong = sum(chance(rng, 0.12) for _ in range(number - 1))
-    others = [pick(rng, [name for name in LABELS if name != label]) for _ in range(min(wrong, (number - 1) // 2))]
+    number = choice(rng, VOTES)
+    wrong = sum(bernoulli(rng, 0.12) for _ in range(number - 1))
+    others = [choice(rng, [name for name in LABELS if name != label]) for _ in range(min(wrong, (number - 1) // 2))]
     return (label, *shuffled(rng, [*others, *[label] * (number - 1 - len(others))]))
 
 
-def _lone(view: View) -> list[str]:
+def _lone(graph: SceneGraph) -> list[str]:
     """Kinds of which the picture shows exactly one."""
-    return [kind for kind, things in view.by_kind.items() if len(things) == 1]
+    return [category for category, objects in graph.by_category.items() if len(objects) == 1]
 
 
-def _absent(view: View, rng: np.random.Generator) -> str:
+def _absent(graph: SceneGraph, rng: np.random.Generator) -> str:
     """A kind that the picture does not show."""
     while True:
-        kind = pick(rng, KINDS).name
-        if kind not in view.by_kind:
-            return kind
+        category = choice(rng, CATEGORIES).name
+        if category not in graph.by_category:
+            return category
 
 
-def _owned(what: Description, rng: np.random.Generator) -> str:
-    return say(what, rng, pick(rng, OWNERS))
+def _owned(description: Description, rng: np.random.Generator) -> str:
+    return realize(description, rng, choice(rng, OWNERS))
 
 
-def _attribute(name: str) -> Callable[[View, Label, np.random.Generator], str | None]:
+def _attribute(name: str) -> Callable[[SceneGraph, Label, np.random.Generator], str | None]:
     """A claim about one thing's colour, pattern or size. Two things of the picture lend the two values."""
 
-    def make(view: View, label: Label, rng: np.random.Generator) -> str | None:
-        lone = _lone(view)
+    def make(graph: SceneGraph, label: Label, rng: np.random.Generator) -> str | None:
+        lone = _lone(graph)
         if len(lone) < 2:
             return None
         first, second = shuffled(rng, lone)[:2]
-        values = [getattr(view.things[view.by_kind[kind][0]], name) for kind in (first, second)]
+        values = [getattr(graph.objects[graph.by_category[category][0]], name) for category in (first, second)]
         if values[0] == values[1]:
             return None
         value = values[1] if label == "contradiction" else values[0]
-        subject = _absent(view, rng) if label == "neutral" else first
-        return _claim(name, Description(kind=subject), value, rng)
+        subject = _absent(graph, rng) if label == "neutral" else first
+        return _claim(name, Description(category=subject), value, rng)
 
     return make
 
@@ -101,8 +109,8 @@ def _attribute(name: str) -> Callable[[View, Label, np.random.Generator], str | 
 def _claim(name: str, subject: Description, value: str, rng: np.random.Generator) -> str:
     the = _owned(subject, rng)
     ways: tuple[str, ...]
-    if name == "colour":
-        word = colour(value, rng)
+    if name == "color":
+        word = realize_color(value, rng)
         ways = (
             f"{the} is {word}",
             f"{the} is {word}",
@@ -110,56 +118,57 @@ def _claim(name: str, subject: Description, value: str, rng: np.random.Generator
             f"the color of {the} is {word}",
         )
     elif name == "pattern":
-        word = pick(rng, PATTERN_WORDS[value])
+        word = choice(rng, PATTERN_WORDS[value])
         ways = (
             f"{the} is {word}",
             f"{the} looks {word}",
             f"{the} has a {word} pattern" if value != "plain" else f"{the} is plain",
         )
     else:
-        word = pick(rng, SIZE_WORDS[value])
+        word = choice(rng, SIZE_WORDS[value])
         ways = (f"{the} is {word}", f"{the} is rather {word}", f"{the} looks {word}")
-    return pick(rng, ways)
+    return choice(rng, ways)
 
 
-def _side(view: View, label: Label, rng: np.random.Generator) -> str | None:
+def _side(graph: SceneGraph, label: Label, rng: np.random.Generator) -> str | None:
     """One thing is to the left (right) of another."""
-    lone = _lone(view)
+    lone = _lone(graph)
     if len(lone) < 2:
         return None
     first, second = shuffled(rng, lone)[:2]
-    name = pick(rng, ("left of", "right of"))
-    truth = holds(view, name, view.by_kind[first][0], view.by_kind[second][0])
+    name = choice(rng, ("left of", "right of"))
+    truth = holds(graph, name, graph.by_category[first][0], graph.by_category[second][0])
     if truth is None:
         return None
     if label != "neutral" and truth is (label == "contradiction"):
         name = MIRROR[name]
-    return _relation(view, label, first, name, second, rng)
+    return _relation(graph, label, first, name, second, rng)
 
 
-def _touch(view: View, label: Label, rng: np.random.Generator) -> str | None:
+def _touch(graph: SceneGraph, label: Label, rng: np.random.Generator) -> str | None:
     """One thing is on, under, next to, in front of or behind another. The claim joins the words of two true ones:
     the relation of one linked pair and the things of another, when it has to be wrong."""
     pairs = [
         (a, b, name)
-        for (a, b), name in view.linked.items()
-        if len(view.by_kind[view.things[a].kind]) == 1 and len(view.by_kind[view.things[b].kind]) == 1
+        for (a, b), name in graph.linked.items()
+        if len(graph.by_category[graph.objects[a].category]) == 1
+        and len(graph.by_category[graph.objects[b].category]) == 1
     ]
     names = {name for _, _, name in pairs}
     if len(names) < 2:
         return None
-    a, b, name = pick(rng, pairs)
+    a, b, name = choice(rng, pairs)
     if label == "contradiction":
-        a, b, _ = pick(rng, [pair for pair in pairs if pair[2] != name])
-    return _relation(view, label, view.things[a].kind, name, view.things[b].kind, rng)
+        a, b, _ = choice(rng, [pair for pair in pairs if pair[2] != name])
+    return _relation(graph, label, graph.objects[a].category, name, graph.objects[b].category, rng)
 
 
-def _relation(view: View, label: Label, first: str, name: str, second: str, rng: np.random.Generator) -> str:
+def _relation(graph: SceneGraph, label: Label, first: str, name: str, second: str, rng: np.random.Generator) -> str:
     if label == "neutral":
-        first, second = (_absent(view, rng), second) if chance(rng, 0.5) else (first, _absent(view, rng))
-    the, that = _owned(Description(kind=first), rng), _owned(Description(kind=second), rng)
-    where = pick(rng, RELATION_WORDS[name])
-    return pick(
+        first, second = (_absent(graph, rng), second) if bernoulli(rng, 0.5) else (first, _absent(graph, rng))
+    the, that = _owned(Description(category=first), rng), _owned(Description(category=second), rng)
+    where = choice(rng, RELATION_WORDS[name])
+    return choice(
         rng,
         (
             f"{the} is {where} {that}",
@@ -170,26 +179,26 @@ def _relation(view: View, label: Label, first: str, name: str, second: str, rng:
     )
 
 
-def _larger(view: View, label: Label, rng: np.random.Generator) -> str | None:
+def _larger(graph: SceneGraph, label: Label, rng: np.random.Generator) -> str | None:
     """One thing is larger (smaller) than another."""
-    lone = _lone(view)
+    lone = _lone(graph)
     if len(lone) < 2:
         return None
     first, second = shuffled(rng, lone)[:2]
-    one, two = (view.area[view.by_kind[kind][0]] for kind in (first, second))
+    one, two = (graph.area[graph.by_category[category][0]] for category in (first, second))
     if max(one, two) < TIMES_LARGER * min(one, two):
         return None
     larger = (one > two) is (label != "contradiction")
     words = ("bigger", "larger") if larger else ("smaller",)
     if label == "neutral":
-        first, second = (_absent(view, rng), second) if chance(rng, 0.5) else (first, _absent(view, rng))
-    the, that = _owned(Description(kind=first), rng), _owned(Description(kind=second), rng)
-    measure = pick(rng, words)
-    return pick(rng, (f"{the} is {measure} than {that}", f"{the} looks {measure} than {that}"))
+        first, second = (_absent(graph, rng), second) if bernoulli(rng, 0.5) else (first, _absent(graph, rng))
+    the, that = _owned(Description(category=first), rng), _owned(Description(category=second), rng)
+    measure = choice(rng, words)
+    return choice(rng, (f"{the} is {measure} than {that}", f"{the} looks {measure} than {that}"))
 
 
-TEMPLATES: Final[dict[str, Callable[[View, Label, np.random.Generator], str | None]]] = {
-    "colour": _attribute("colour"),
+TEMPLATES: Final[dict[str, Callable[[SceneGraph, Label, np.random.Generator], str | None]]] = {
+    "color": _attribute("color"),
     "pattern": _attribute("pattern"),
     "size": _attribute("size"),
     "side": _side,

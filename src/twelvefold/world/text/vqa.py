@@ -9,15 +9,15 @@ from typing import Final
 
 import numpy as np
 
-from twelvefold.world.categories import BACKGROUND
+from twelvefold.world.categories import BACKGROUND_BY_NAME
 from twelvefold.world.scene import Scene
 from twelvefold.world.text import question_templates
 from twelvefold.world.text.annotations import VqaQuestion
-from twelvefold.world.text.annotators import answer_type, most_frequent, ten_answers
-from twelvefold.world.text.description import View
-from twelvefold.world.text.lexicon import NUMBERS, PATTERN_ANSWERS, RELATION_WORDS, chance, pick, sentence
-from twelvefold.world.text.question_templates import Ask, Asker
-from twelvefold.world.text.realize import say, say_value
+from twelvefold.world.text.annotators import answer_type, most_frequent, sample_answers
+from twelvefold.world.text.description import SceneGraph
+from twelvefold.world.text.lexicon import NUMBERS, PATTERN_ANSWERS, RELATION_WORDS, bernoulli, choice, sentence
+from twelvefold.world.text.question_templates import FrameSampler, QuestionFrame
+from twelvefold.world.text.realize import realize, realize_attribute
 
 QUESTION_TYPES: Final = sorted(
     [
@@ -47,33 +47,33 @@ QUESTION_TYPES: Final = sorted(
 MEASURES: Final = {"large": ("bigger", "larger"), "small": ("smaller",)}
 
 
-def vqa_questions(scene: Scene, rng: np.random.Generator, count: int = 5) -> tuple[VqaQuestion, ...]:
+def generate_vqa_questions(scene: Scene, rng: np.random.Generator, count: int = 5) -> tuple[VqaQuestion, ...]:
     """At most ``count`` different questions about the picture, each with its ten answers."""
-    view = View(scene)
+    graph = SceneGraph(scene)
     found: dict[str, VqaQuestion] = {}
     for _ in range(4 * count):
-        asker, word = pick(rng, TEMPLATES)
-        ask = asker(view, rng)
-        if ask is None:
+        sampler, word = choice(rng, TEMPLATES)
+        frame = sampler(graph, rng)
+        if frame is None:
             continue
-        text = sentence(_politely(word(ask, rng), rng), "?")
+        text = sentence(_politely(word(frame, rng), rng), "?")
         if text not in found:
-            found[text] = _answered(text, ask, rng)
+            found[text] = _answered(text, frame, rng)
         if len(found) == count:
             break
     return tuple(found.values())
 
 
-def _answered(text: str, ask: Ask, rng: np.random.Generator) -> VqaQuestion:
-    truth = str(NUMBERS.index(ask.answer)) if ask.answer in NUMBERS else ask.answer
-    answers = ten_answers(truth, rng)
+def _answered(text: str, frame: QuestionFrame, rng: np.random.Generator) -> VqaQuestion:
+    truth = str(NUMBERS.index(frame.answer)) if frame.answer in NUMBERS else frame.answer
+    answers = sample_answers(truth, rng)
     return VqaQuestion(
         question=text,
         question_type=question_type(text),
         answer_type=answer_type(truth),
         answers=answers,
         multiple_choice_answer=most_frequent(answers),
-        template=ask.template,
+        template=frame.template,
         truth=truth,
     )
 
@@ -86,16 +86,16 @@ def question_type(question: str) -> str:
 
 def _politely(text: str, rng: np.random.Generator) -> str:
     """Now and then a person says more than the question."""
-    if not chance(rng, 0.06):
+    if not bernoulli(rng, 0.06):
         return text
-    lead = pick(rng, ("in this picture, ", "in the photo, ", "looking at the image, ", "here, "))
+    lead = choice(rng, ("in this picture, ", "in the photo, ", "looking at the image, ", "here, "))
     return lead + text
 
 
-def _attribute(name: str, ask: Ask, rng: np.random.Generator) -> str:
-    the = say(ask.subject, rng)
-    if name == "colour":
-        return pick(
+def _attribute(name: str, frame: QuestionFrame, rng: np.random.Generator) -> str:
+    the = realize(frame.subject, rng)
+    if name == "color":
+        return choice(
             rng,
             (
                 f"what color is {the}",
@@ -107,7 +107,7 @@ def _attribute(name: str, ask: Ask, rng: np.random.Generator) -> str:
             ),
         )
     if name == "pattern":
-        return pick(
+        return choice(
             rng,
             (
                 f"what pattern does {the} have",
@@ -116,46 +116,48 @@ def _attribute(name: str, ask: Ask, rng: np.random.Generator) -> str:
                 f"what kind of pattern is on {the}",
             ),
         )
-    return pick(rng, (f"what size is {the}", f"how big is {the}", f"what is the size of {the}", f"how large is {the}"))
+    return choice(
+        rng, (f"what size is {the}", f"how big is {the}", f"what is the size of {the}", f"how large is {the}")
+    )
 
 
-def _decoration(view: View, rng: np.random.Generator) -> Ask | None:
+def _decoration(graph: SceneGraph, rng: np.random.Generator) -> QuestionFrame | None:
     """Stripes, dots or checks: the pattern of a thing that has one."""
-    ask = question_templates.attribute(view, rng, "pattern")
-    if ask is None or ask.answer == "plain":
+    frame = question_templates.attribute(graph, rng, "pattern")
+    if frame is None or frame.answer == "plain":
         return None
-    return replace(ask, template="decoration", answer=PATTERN_ANSWERS[ask.answer])
+    return replace(frame, template="decoration", answer=PATTERN_ANSWERS[frame.answer])
 
 
-def _decorated(ask: Ask, rng: np.random.Generator) -> str:
-    the = say(ask.subject, rng)
-    return pick(
+def _decorated(frame: QuestionFrame, rng: np.random.Generator) -> str:
+    the = realize(frame.subject, rng)
+    return choice(
         rng, (f"what decorates {the}", f"are there stripes, dots or checks on {the}", f"what is painted on {the}")
     )
 
 
-def _when(ask: Ask, rng: np.random.Generator) -> str:
-    return pick(rng, ("when was this picture taken", "what time is it", "when is this"))
+def _when(frame: QuestionFrame, rng: np.random.Generator) -> str:
+    return choice(rng, ("when was this picture taken", "what time is it", "when is this"))
 
 
-def _check(name: str, ask: Ask, rng: np.random.Generator) -> str:
-    the = say(ask.subject, rng)
-    value = say_value(name, ask.detail, rng)
-    return pick(
+def _check(name: str, frame: QuestionFrame, rng: np.random.Generator) -> str:
+    the = realize(frame.subject, rng)
+    value = realize_attribute(name, frame.detail, rng)
+    return choice(
         rng,
         (f"is {the} {value}", f"is {the} {value}", f"does {the} look {value}", f"would you say {the} is {value}"),
     )
 
 
-def _choice(name: str, ask: Ask, rng: np.random.Generator) -> str:
-    first, second = ask.detail.split("|")
-    the = say(ask.subject, rng)
-    return pick(rng, (f"is {the} {first} or {second}", f"which is it, is {the} {first} or {second}"))
+def _choice(name: str, frame: QuestionFrame, rng: np.random.Generator) -> str:
+    first, second = frame.detail.split("|")
+    the = realize(frame.subject, rng)
+    return choice(rng, (f"is {the} {first} or {second}", f"which is it, is {the} {first} or {second}"))
 
 
-def _count(ask: Ask, rng: np.random.Generator) -> str:
-    these = say(ask.subject, rng, "", plural=True)
-    return pick(
+def _count(frame: QuestionFrame, rng: np.random.Generator) -> str:
+    these = realize(frame.subject, rng, "", plural=True)
+    return choice(
         rng,
         (
             f"how many {these} are there",
@@ -168,9 +170,9 @@ def _count(ask: Ask, rng: np.random.Generator) -> str:
     )
 
 
-def _existence(ask: Ask, rng: np.random.Generator) -> str:
-    one = say(ask.subject, rng, "a")
-    return pick(
+def _existence(frame: QuestionFrame, rng: np.random.Generator) -> str:
+    one = realize(frame.subject, rng, "a")
+    return choice(
         rng,
         (
             f"is there {one}",
@@ -178,23 +180,23 @@ def _existence(ask: Ask, rng: np.random.Generator) -> str:
             f"do you see {one}",
             f"can you see {one} here",
             f"does this picture show {one}",
-            f"are there any {say(ask.subject, rng, '', plural=True)}",
+            f"are there any {realize(frame.subject, rng, '', plural=True)}",
         ),
     )
 
 
-def _relation(ask: Ask, rng: np.random.Generator) -> str:
-    where = pick(rng, RELATION_WORDS[ask.detail])
-    first, second = say(ask.subject, rng), say(ask.other, rng)
-    return pick(
+def _relation(frame: QuestionFrame, rng: np.random.Generator) -> str:
+    where = choice(rng, RELATION_WORDS[frame.detail])
+    first, second = realize(frame.subject, rng), realize(frame.other, rng)
+    return choice(
         rng, (f"is {first} {where} {second}", f"is {first} {where} {second}", f"does {first} appear {where} {second}")
     )
 
 
-def _neighbour(ask: Ask, rng: np.random.Generator) -> str:
-    where = pick(rng, RELATION_WORDS[ask.detail])
-    the = say(ask.subject, rng)
-    return pick(
+def _neighbor(frame: QuestionFrame, rng: np.random.Generator) -> str:
+    where = choice(rng, RELATION_WORDS[frame.detail])
+    the = realize(frame.subject, rng)
+    return choice(
         rng,
         (
             f"what is {where} {the}",
@@ -206,35 +208,35 @@ def _neighbour(ask: Ask, rng: np.random.Generator) -> str:
     )
 
 
-def _comparison(ask: Ask, rng: np.random.Generator) -> str:
-    measure = pick(rng, MEASURES[ask.detail])
-    first, second = say(ask.subject, rng), say(ask.other, rng)
-    return pick(rng, (f"is {first} {measure} than {second}", f"does {first} look {measure} than {second}"))
+def _comparison(frame: QuestionFrame, rng: np.random.Generator) -> str:
+    measure = choice(rng, MEASURES[frame.detail])
+    first, second = realize(frame.subject, rng), realize(frame.other, rng)
+    return choice(rng, (f"is {first} {measure} than {second}", f"does {first} look {measure} than {second}"))
 
 
-def _sameness(ask: Ask, rng: np.random.Generator) -> str:
-    what = {"colour": "color", "pattern": "pattern", "size": "size"}[ask.detail]
-    first, second = say(ask.subject, rng), say(ask.other, rng)
-    return pick(
+def _sameness(frame: QuestionFrame, rng: np.random.Generator) -> str:
+    attribute = frame.detail
+    first, second = realize(frame.subject, rng), realize(frame.other, rng)
+    return choice(
         rng,
         (
-            f"are {first} and {second} the same {what}",
-            f"do {first} and {second} have the same {what}",
-            f"is {first} the same {what} as {second}",
+            f"are {first} and {second} the same {attribute}",
+            f"do {first} and {second} have the same {attribute}",
+            f"is {first} the same {attribute} as {second}",
         ),
     )
 
 
-def _kind(ask: Ask, rng: np.random.Generator) -> str:
-    the = say(ask.subject, rng)
-    return pick(
+def _category(frame: QuestionFrame, rng: np.random.Generator) -> str:
+    the = realize(frame.subject, rng)
+    return choice(
         rng, (f"what is {the}", f"what is {the} called", f"what do you call {the}", f"what kind of object is {the}")
     )
 
 
-def _side(ask: Ask, rng: np.random.Generator) -> str:
-    the = say(ask.subject, rng)
-    return pick(
+def _side(frame: QuestionFrame, rng: np.random.Generator) -> str:
+    the = realize(frame.subject, rng)
+    return choice(
         rng,
         (
             f"is {the} on the left or on the right",
@@ -244,8 +246,8 @@ def _side(ask: Ask, rng: np.random.Generator) -> str:
     )
 
 
-def _place(ask: Ask, rng: np.random.Generator) -> str:
-    return pick(
+def _place(frame: QuestionFrame, rng: np.random.Generator) -> str:
+    return choice(
         rng,
         (
             "where is this",
@@ -258,38 +260,38 @@ def _place(ask: Ask, rng: np.random.Generator) -> str:
     )
 
 
-def _place_check(ask: Ask, rng: np.random.Generator) -> str:
-    where = BACKGROUND[ask.detail].phrase
-    return pick(rng, (f"was this picture taken {where}", f"are these things {where}", f"was this photo made {where}"))
+def _place_check(frame: QuestionFrame, rng: np.random.Generator) -> str:
+    where = BACKGROUND_BY_NAME[frame.detail].phrase
+    return choice(rng, (f"was this picture taken {where}", f"are these things {where}", f"was this photo made {where}"))
 
 
-def _indoors(ask: Ask, rng: np.random.Generator) -> str:
-    return pick(
+def _indoors(frame: QuestionFrame, rng: np.random.Generator) -> str:
+    return choice(
         rng, ("is this indoors or outdoors", "was this taken indoors or outdoors", "is the scene outdoors or indoors")
     )
 
 
-Worder = Callable[[Ask, np.random.Generator], str]
+Worder = Callable[[QuestionFrame, np.random.Generator], str]
 
 
-def _named(name: str, asker: Callable[[View, np.random.Generator, str], Ask | None]) -> Asker:
-    return lambda view, rng: asker(view, rng, name)
+def _named(name: str, sampler: Callable[[SceneGraph, np.random.Generator, str], QuestionFrame | None]) -> FrameSampler:
+    return lambda graph, rng: sampler(graph, rng, name)
 
 
-TEMPLATES: Final[tuple[tuple[Asker, Worder], ...]] = (
-    *((_named("colour", question_templates.attribute), partial(_attribute, "colour")),) * 4,
+TEMPLATES: Final[tuple[tuple[FrameSampler, Worder], ...]] = (
+    *((_named("color", question_templates.attribute), partial(_attribute, "color")),) * 4,
     (_named("pattern", question_templates.attribute), partial(_attribute, "pattern")),
     (_named("size", question_templates.attribute), partial(_attribute, "size")),
     *(
         (_named(name, question_templates.attribute_check), partial(_check, name))
-        for name in ("colour", "colour", "pattern", "size")
+        for name in ("color", "color", "pattern", "size")
     ),
-    *((_named(name, question_templates.attribute_choice), partial(_choice, name)) for name in ("colour", "size")),
+    *((_named(name, question_templates.attribute_choice), partial(_choice, name)) for name in ("color", "size")),
     *((question_templates.count, _count),) * 9,
     *((question_templates.existence, _existence),) * 4,
     *((question_templates.relation_check, _relation),) * 4,
-    *((question_templates.neighbour, _neighbour),) * 2,
-    *((question_templates.kind_of, _kind),) * 2,
+    *((question_templates.neighbor, _neighbor),) * 2,
+    *((question_templates.query_category, _category),) * 2,
     (question_templates.comparison, _comparison),
     *((question_templates.sameness, _sameness),) * 2,
     (question_templates.side, _side),
