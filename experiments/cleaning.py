@@ -40,7 +40,7 @@ from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.duplicates.evidence import Gathered
 from twelvefold.duplicates.image_groups import Identity
 from twelvefold.evaluate import evaluate
-from twelvefold.evaluation import predictions
+from twelvefold.evaluation.predictions import read_predictions
 from twelvefold.preparation.from_recipe import prepare_recipe
 from twelvefold.progress import track
 from twelvefold.schema import CONSISTENCY_ONLY, ImageKey, TwelvefoldError
@@ -185,7 +185,7 @@ def read_task(out: Path, prepared: Prepared, task: str, names: Identity, splits:
     found = {
         (split, seed): {
             line.id: line.score
-            for line in predictions.read(run_folder(out, seed, split) / "predictions" / f"{task}.jsonl")
+            for line in read_predictions(run_folder(out, seed, split) / "predictions" / f"{task}.jsonl")
             if line.score is not None and line.id in photographs
         }
         for split in splits

@@ -40,11 +40,9 @@ from twelvefold.data.task_loader import TaskBatches
 from twelvefold.datasets.reading.image_files import image_files
 from twelvefold.detectors.world_detector.detector import Detector, Seen
 from twelvefold.device import select_device
-from twelvefold.evaluation import predictions
-from twelvefold.evaluation import scores as score_files
-from twelvefold.evaluation.placed import Placed
-from twelvefold.evaluation.score import score_task, scored_places
-from twelvefold.evaluation.scores import Scores, TaskScore
+from twelvefold.evaluation.predictions import read_predictions
+from twelvefold.evaluation.score import score_task, scored_indices
+from twelvefold.evaluation.scores import Scores, TaskScore, read_scores
 from twelvefold.images import open_image
 from twelvefold.model import Model
 from twelvefold.progress import track
@@ -79,7 +77,7 @@ def ceiling(data: TaskBatches, max_examples: int) -> float:
     """Percent that an answerer who knows the labels gets; all of retrieval, as every caption has its picture."""
     if data.task.family == "retrieval":
         return 100.0
-    places, family = scored_places(data, max_examples), families.of(data.task.family)
+    places, family = scored_indices(data, max_examples), families.of(data.task.family)
     batches = (data.batch(places[start : start + BATCH]) for start in range(0, len(places), BATCH))
     return 100 * float(torch.cat([family.score(knowing(data, batch), batch) for batch in batches]).mean())
 
@@ -128,8 +126,8 @@ def seen_right(world: Path, wanted: set[ImageKey]) -> dict[ImageKey, bool]:
 
 def scored(run: Path, data: TaskBatches, max_examples: int) -> Iterator[tuple[Sequence[ImageKey], float]]:
     """The pictures and the score of every test example that counts."""
-    score = {line.id: line.score for line in predictions.read(run / "predictions" / f"{data.task.name}.jsonl")}
-    for place in scored_places(data, max_examples):
+    score = {line.id: line.score for line in read_predictions(run / "predictions" / f"{data.task.name}.jsonl")}
+    for place in scored_indices(data, max_examples):
         example = data.table[place]
         if (given := score.get(example.id)) is not None:
             yield [pair.image for pair in example.pairs], given
@@ -144,7 +142,7 @@ def still_rising(run: Path, task: str, iterations: int) -> float:
 
 
 def weakest(score: TaskScore, count: int = 3) -> str:
-    kinds = sorted((k.score, name) for name, k in score.by_kind.items() if k.n >= LEAST)
+    kinds = sorted((k.score, name) for name, k in score.by_question_type.items() if k.n >= LEAST)
     return ", ".join(f"{name} {value:.0f}" for value, name in kinds[:count])
 
 
@@ -156,8 +154,9 @@ def main() -> None:
     run = given.run
     torch.set_num_threads(1)
     recipe, limit = Recipe.load(run / "recipe.toml"), Recipe.load(run / "recipe.toml").evaluation.max_examples
-    scores = score_files.read(run / "scores.json", Scores)
-    model = Placed(Model.load(run / "checkpoints" / "latest"), select_device(recipe.training.device))
+    scores = read_scores(run / "scores.json", Scores)
+    device = select_device(recipe.training.device)
+    model = Model.load(run / "checkpoints" / "latest").to(device)
     prepared, source = Prepared.open(run / "prepared"), RegionSource.open(run / "regions")
     tests = {name: TaskBatches.open(prepared, source, prepared.task(name), "test") for name in recipe.tasks}
     examples = {name: list(scored(run, data, limit)) for name, data in tests.items()}
@@ -170,8 +169,8 @@ def main() -> None:
         figures = []
         for split in SPLITS:
             part = TaskBatches.open(prepared, source, prepared.task(name), split)
-            right_there = score_task(model, part, max_examples=given.examples, pool=POOL).right
-            figures.append(f"{100 * right_there.mean():.1f}")
+            result = score_task(model, part, max_examples=given.examples, pool=POOL, device=device)
+            figures.append(f"{100 * result.example_scores.mean():.1f}")
         known = [(all(right[key] for key in keys), score) for keys, score in examples[name] if set(keys) <= set(right)]
         cells = []
         for wanted in (True, False):

@@ -35,7 +35,7 @@ from twelvefold.data.masking import MaskedBatches, Masking
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
 from twelvefold.evaluate import evaluate
-from twelvefold.evaluation import predictions
+from twelvefold.evaluation.predictions import predictions_path, read_predictions
 from twelvefold.features.extract import extract
 from twelvefold.model import Model
 from twelvefold.preparation.from_recipe import prepare_recipe
@@ -135,7 +135,7 @@ def scores_of(job: Job) -> Scores:
     """The scores in 0..1 of a model's test examples by task and id."""
     found = {}
     for task in job.tasks.tasks:
-        lines = predictions.read(predictions.file_of(job.folder, task, "test"))
+        lines = read_predictions(predictions_path(job.folder, task, "test"))
         found[task] = {line.id: line.score for line in lines if line.score is not None}
     return found
 

@@ -11,7 +11,7 @@ import pytest
 from twelvefold import cli
 from twelvefold.config.recipe import Recipe, shipped
 
-COMMANDS = ("demo", "world", "extract", "prepare", "train", "evaluate", "blind", "report", "recipes")
+COMMANDS = ("demo", "world", "extract", "prepare", "train", "evaluate", "baselines", "report", "recipes")
 
 
 def leave(*arguments: str) -> int:
@@ -30,6 +30,11 @@ def test_the_programs_help_lists_every_command(capsys: pytest.CaptureFixture[str
     assert leave("--help") == 0
     shown = capsys.readouterr().out
     assert [command for command in (*COMMANDS, "detector") if command not in shown] == []
+
+
+def test_blind_is_another_name_of_baselines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("blind", "--help") == 0
+    assert "Score the baselines of every task" in capsys.readouterr().out
 
 
 def test_a_misspelt_command_gets_the_closest_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The whole job on a tiny world, as a user runs it: every stage real, once for this file."""
+"""The demo on a tiny world, run as a user runs it, once for this file."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
 from twelvefold.demo import STAGES
 from twelvefold.evaluate import evaluate
-from twelvefold.evaluation import predictions
-from twelvefold.evaluation import scores as score_files
-from twelvefold.evaluation.baselines import Majority, blind, chance, solved_blind
-from twelvefold.evaluation.score import score_task, scored_places
-from twelvefold.evaluation.scores import BlindScores, Scores
+from twelvefold.evaluation.baselines import MajorityBaseline, baselines, chance_score, compare_with_baselines
+from twelvefold.evaluation.predictions import read_predictions
+from twelvefold.evaluation.score import score_task, scored_indices
+from twelvefold.evaluation.scores import Baselines, Scores, TaskBaselines, read_scores
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.prepared import Prepared
 
 TASKS = ("vqav2", "flickr30k", "refcoco", "nlvr2")
-"""Those of the recipe ``smoke``: one of every family."""
+"""The tasks of recipe ``smoke``: one of every family."""
 
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -51,7 +50,7 @@ def data(run: Path) -> Callable[[str], TaskBatches]:
     return lambda task: TaskBatches.open(prepared, source, prepared.task(task), "test")
 
 
-def test_it_ends_with_a_report_and_scores_of_every_task(run: Path) -> None:
+def test_the_demo_writes_a_report_with_scores_of_every_task(run: Path) -> None:
     report = json.loads((run / "report.json").read_text())
     assert set(report["tasks"]) == set(TASKS)
     for task in report["tasks"].values():
@@ -61,87 +60,89 @@ def test_it_ends_with_a_report_and_scores_of_every_task(run: Path) -> None:
     assert (run / "report.html").stat().st_size > 10_000
 
 
-def test_a_second_call_does_nothing_again(run: Path) -> None:
+def test_a_second_call_changes_no_file(run: Path) -> None:
     kept = ["world/world.json", "regions/detected/store.json", "prepared/prepared.json", "events.jsonl", STAGES]
     before = {name: (run / name).stat().st_mtime_ns for name in kept}
     assert command("demo", run, "--recipe", "smoke").returncode == 0
     assert {name: (run / name).stat().st_mtime_ns for name in kept} == before
 
 
-def test_predictions_lie_there_for_every_test_example_of_every_task(run: Path) -> None:
-    scores = score_files.read(run / "scores.json", Scores)
+def test_every_test_example_of_every_task_has_a_prediction(run: Path) -> None:
+    scores = read_scores(run / "scores.json", Scores)
     for task in TASKS:
-        lines = list(predictions.read(run / "predictions" / f"{task}.jsonl"))
-        assert len({line.id for line in lines}) == len(lines) == scores.tasks[task].n
-        mean = sum(line.score or 0.0 for line in lines) / len(lines)
+        records = list(read_predictions(run / "predictions" / f"{task}.jsonl"))
+        assert len({record.id for record in records}) == len(records) == scores.tasks[task].n
+        mean = sum(record.score or 0.0 for record in records) / len(records)
         assert 100 * mean == pytest.approx(scores.tasks[task].score, abs=0.006)
 
 
-class Knowing:
-    """Answers from the labels themselves: the score code must give it everything, and its opposite nothing."""
+class OracleModel:
+    """Answer from the labels (sign 1) or against them (sign -1)."""
 
-    def __init__(self, task: TaskBatches, sign: float) -> None:
-        self.family, self.sign, self.task = task.task.family, sign, task
+    def __init__(self, data: TaskBatches, sign: float) -> None:
+        self.family, self.sign, self.data = data.task.family, sign, data
 
     def __call__(self, batch: Batch) -> Tensor:
         assert batch.target is not None
         if self.family == "grounding":
             return self.sign * batch.target[..., 1]
         if self.family == "verification":
-            return self.sign * torch.nn.functional.one_hot(batch.target, len(self.task.head.outputs)).float()
+            return self.sign * torch.nn.functional.one_hot(batch.target, len(self.data.head.outputs)).float()
         return self.sign * batch.target
 
     def alignments(self, captions: Batch, images: Batch) -> Tensor:
-        table = self.task.table
-        place = {table[i].id: str(table[i].pairs[0].image) for i in range(len(table))}
+        table = self.data.table
+        true_image = {table[i].id: str(table[i].pairs[0].image) for i in range(len(table))}
         rows = [
-            [self.sign * float(place[caption] == image) for image in images.example_ids]
+            [self.sign * float(true_image[caption] == image) for image in images.example_ids]
             for caption in captions.example_ids
         ]
         return torch.tensor(rows)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_who_knows_the_labels_gets_all_that_can_be_had_and_who_denies_them_nothing(
+def test_an_oracle_scores_the_ceiling_and_its_opposite_almost_nothing(
     data: Callable[[str], TaskBatches], task: str
 ) -> None:
     batches = data(task)
-    best = score_task(Knowing(batches, 1.0), batches).right
-    worst = score_task(Knowing(batches, -1.0), batches).right
-    ceiling = 1.0 if task in ("flickr30k", "nlvr2") else 0.5  # a region may be missed, an answer be too rare
+    best = score_task(OracleModel(batches, 1.0), batches).example_scores
+    worst = score_task(OracleModel(batches, -1.0), batches).example_scores
+    ceiling = 1.0 if task in ("flickr30k", "nlvr2") else 0.5  # a region may be missed, an answer too rare
     assert best.mean() >= ceiling
     assert worst.mean() < 0.1
 
 
-def test_an_answerer_that_scores_all_pictures_alike_finds_none(data: Callable[[str], TaskBatches]) -> None:
+def test_equal_scores_for_all_images_count_as_wrong(data: Callable[[str], TaskBatches]) -> None:
     batches = data("flickr30k")
-    alike = Knowing(batches, 0.0)
-    assert score_task(alike, batches).right.sum() == 0
+    constant = OracleModel(batches, 0.0)
+    assert score_task(constant, batches).example_scores.sum() == 0
 
 
-def test_limits_take_examples_from_all_over_the_table(data: Callable[[str], TaskBatches]) -> None:
+def test_limited_examples_are_spread_over_the_table(data: Callable[[str], TaskBatches]) -> None:
     batches = data("vqav2")
-    places = scored_places(batches, 5)
-    assert len(places) == 5
-    assert (places[0], places[-1]) == (0, len(batches.table) - 1)
+    indices = scored_indices(batches, 5)
+    assert len(indices) == 5
+    assert (indices[0], indices[-1]) == (0, len(batches.table) - 1)
 
 
-def test_chance_of_a_pair_statement_is_one_half_and_of_a_pool_one_in_it(data: Callable[[str], TaskBatches]) -> None:
-    assert chance(data("nlvr2"), [], 0) == 0.5
-    pictures = len(data("flickr30k").table.images()[0])
-    assert chance(data("flickr30k"), [], 0) == pytest.approx(1 / pictures)
-    assert chance(data("flickr30k"), [], 4) == 0.25
+def test_chance_is_one_half_for_two_classes_and_one_over_the_pool_size_for_retrieval(
+    data: Callable[[str], TaskBatches],
+) -> None:
+    assert chance_score(data("nlvr2"), [], 0) == 0.5
+    num_images = len(data("flickr30k").table.images()[0])
+    assert chance_score(data("flickr30k"), [], 0) == pytest.approx(1 / num_images)
+    assert chance_score(data("flickr30k"), [], 4) == 0.25
 
 
-def test_majority_says_the_commonest_training_answer(run: Path, data: Callable[[str], TaskBatches]) -> None:
+def test_majority_predicts_the_most_frequent_training_answer(run: Path, data: Callable[[str], TaskBatches]) -> None:
     prepared = Prepared.open(run / "prepared")
     train = TaskBatches.open(prepared, RegionSource.open(run / "regions"), prepared.task("vqav2"), "train")
     batch = next(data("vqav2").eval_batches(8))
-    said = families.of("answers").decode(Majority(train)(batch), batch, train.head)
-    assert {prediction.best.name for prediction in said} <= {"yes", "no"}
+    predictions = families.of("answers").decode(MajorityBaseline(train)(batch), batch, train.head)
+    assert {prediction.best.name for prediction in predictions} <= {"yes", "no"}
 
 
-def test_evaluating_again_scores_only_what_is_missing(run: Path) -> None:
+def test_a_second_evaluation_scores_only_missing_tasks(run: Path) -> None:
     kept = run / "scores" / "test"
     (kept / "nlvr2.json").unlink()
     before = {path.name: path.stat().st_mtime_ns for path in kept.iterdir()}
@@ -151,7 +152,7 @@ def test_evaluating_again_scores_only_what_is_missing(run: Path) -> None:
     assert (kept / "nlvr2.json").exists()
 
 
-def test_some_tasks_or_another_split_leave_the_test_scores_as_they_are(run: Path) -> None:
+def test_scoring_some_tasks_or_another_split_keeps_the_test_scores(run: Path) -> None:
     kept = {path: path.read_bytes() for path in [run / "scores.json", *(run / "predictions").iterdir()]}
     assert set(evaluate(run, tasks=["nlvr2"], processes=1).tasks) == {"nlvr2"}
     validated = evaluate(run, split="val", tasks=["refcoco"], processes=1)
@@ -160,14 +161,14 @@ def test_some_tasks_or_another_split_leave_the_test_scores_as_they_are(run: Path
     assert {path: path.read_bytes() for path in kept} == kept
 
 
-def test_a_score_no_better_than_a_blind_one_is_said(run: Path) -> None:
-    figures = blind(run, processes=1)
-    sentences = solved_blind(run, figures)
-    scores = score_files.read(run / "scores.json", Scores)
-    weak = [name for name in TASKS if scores.tasks[name].ci95[0] <= figures.tasks[name].best]
+def test_scores_that_do_not_beat_the_baselines_are_reported(run: Path) -> None:
+    results = baselines(run, processes=1)
+    sentences = compare_with_baselines(run, results)
+    scores = read_scores(run / "scores.json", Scores)
+    weak = [name for name in TASKS if scores.tasks[name].ci95[0] <= results.tasks[name].best]
     assert [sentence.split(":")[0] for sentence in sentences] == weak
-    generous = BlindScores({name: score_files.BlindScore(0, 0, 0, -1, 1) for name in TASKS}, 0.0)
-    assert all("begins at 0.0" in sentence for sentence in solved_blind(run, generous))
+    low = Baselines({name: TaskBaselines(0, 0, 0, -1, 1) for name in TASKS}, 0.0)
+    assert all("begins at 0.0" in sentence for sentence in compare_with_baselines(run, low))
 
 
 def test_unknown_task_and_missing_checkpoint_are_named(run: Path, tmp_path: Path) -> None:

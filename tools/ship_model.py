@@ -19,8 +19,7 @@ from safetensors.torch import load_file, save
 
 from twelvefold.config.recipe import Recipe
 from twelvefold.evaluate import evaluate
-from twelvefold.evaluation import scores as score_files
-from twelvefold.evaluation.scores import Scores
+from twelvefold.evaluation.scores import Scores, read_scores
 from twelvefold.model import card, save_load
 from twelvefold.schema import TwelvefoldError
 from twelvefold.serving.load import described
@@ -35,7 +34,7 @@ def ship(run: Path, out: Path, name: str) -> None:
     """Leave the run's latest model in ``out``, in half precision, with its card."""
     latest = run / "checkpoints" / "latest"
     said, recipe = described(latest), Recipe.load(run / "recipe.toml")
-    scores = score_files.read(run / "scores.json", Scores)
+    scores = read_scores(run / "scores.json", Scores)
     tensors = {key: tensor.half() for key, tensor in load_file(latest / save_load.TENSORS).items()}
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
         raise TwelvefoldError(f"{latest}: a weight is beyond half floats; this model can't ship in half precision")
@@ -54,7 +53,7 @@ def check(run: Path, out: Path, folder: Path) -> float:
     shutil.copytree(out, folder / "checkpoints" / "latest", dirs_exist_ok=True)
     shutil.copyfile(run / "recipe.toml", folder / "recipe.toml")
     after = evaluate(folder, prepared=run / "prepared", regions=run / "regions", processes=1)
-    before = score_files.read(run / "scores.json", Scores)
+    before = read_scores(run / "scores.json", Scores)
     for task, one in after.tasks.items():
         print(f"{task:10} {before.tasks[task].score:6.2f} -> {one.score:6.2f}")
     print(f"average    {before.average:6.2f} -> {after.average:6.2f}")

@@ -1,4 +1,4 @@
-"""The whole job in one call: a world, its regions, tables, one model on twelve tasks, scores, report."""
+"""Run the whole job in one call: a world, its regions, tables, one model on twelve tasks, scores, and a report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from twelvefold.config.recipe import Recipe
 from twelvefold.evaluate import evaluate
-from twelvefold.evaluation.baselines import blind
+from twelvefold.evaluation.baselines import baselines
 from twelvefold.evaluation.calibrate import calibrate
 from twelvefold.features.extract import extract
 from twelvefold.preparation.from_recipe import prepare_recipe
@@ -24,12 +24,12 @@ from twelvefold.world.write import world
 T = TypeVar("T")
 
 STAGES = "stages.json"
-"""Seconds of each stage's first, whole call; a later call that finds the stage done does not change them."""
+"""Seconds of each stage when it was first completed; a later call that finds the stage done does not change them."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoSummary:
-    """Where the report lies, and test scores in percent. ``seconds``: by stage."""
+    """Files of the report, test scores in percent, and seconds by stage."""
 
     html: Path
     json: Path
@@ -39,47 +39,51 @@ class DemoSummary:
 
 
 def demo(out: Path, *, recipe: Recipe) -> DemoSummary:
-    """Build the recipe's world in ``out``, look at it, train, evaluate, and write a report. Done stages are kept.
+    """Write the recipe's world, extract regions, prepare, train, calibrate, evaluate, and report.
+
+    Completed stages are kept, so a stopped demo resumes.
+
+    Args:
+        out: Folder of the run; the world, regions and tables are written there too.
+        recipe: A recipe with a ``[world]`` table.
 
     Raises:
-        TwelvefoldError: the recipe has no [world] table or pretrains, or a stage failed; it says which and why.
+        TwelvefoldError: the recipe has no ``[world]`` table or is a pretraining recipe, or a stage failed.
     """
     if recipe.world is None:
         raise TwelvefoldError(
-            f"recipe {recipe.name!r} has no [world] table; for data of your own run "
-            "extract, prepare, train, evaluate, blind and report one after the other"
+            f"recipe {recipe.name!r} has no [world] table; for your own data run "
+            "extract, prepare, train, evaluate, baselines and report one after the other"
         )
     if recipe.pretraining is not None:
-        raise TwelvefoldError(f"recipe {recipe.name!r} pretrains, and a demo trains tasks: see docs/pretraining.md")
-    made, regions, prepared = out / "world", out / "regions", out / "prepared"
-    choice, workers = recipe.world, recipe.training.processes
-    clock = _Clock(out / STAGES)
-    clock("world", lambda: world(made, images=choice.images, seed=choice.seed))
-    weights = Path(recipe.extract.detector) if recipe.extract.detector else None
-    clock(
+        raise TwelvefoldError(f"recipe {recipe.name!r} pretrains, but a demo trains tasks: see docs/pretraining.md")
+    data, regions, prepared = out / "world", out / "regions", out / "prepared"
+    choice, processes = recipe.world, recipe.training.processes
+    run_stage = _StageTimer(out / STAGES)
+    run_stage("world", lambda: world(data, images=choice.images, seed=choice.seed))
+    run_stage(
         "extract",
         lambda: extract(
-            made,
+            data,
             regions,
-            processes=workers,
-            weights=weights,
+            processes=processes,
+            weights=Path(recipe.extract.detector) if recipe.extract.detector else None,
             tasks={name: recipe.choice(name).options for name in recipe.tasks},
             max_regions=recipe.extract.max_regions,
         ),
     )
-    clock("prepare", lambda: prepare_recipe(recipe, made, regions, prepared))
-    clock("train", lambda: train(recipe, prepared, regions, out))
-    clock("calibrate", lambda: calibrate(out, processes=workers))
-    scores = clock("evaluate", lambda: evaluate(out, processes=workers))
-    clock("blind", lambda: blind(out, processes=workers))
-    pages = clock("report", lambda: report(out))
-    return DemoSummary(
-        pages.html, pages.json, scores.average, {name: s.score for name, s in scores.tasks.items()}, clock.seconds
-    )
+    run_stage("prepare", lambda: prepare_recipe(recipe, data, regions, prepared))
+    run_stage("train", lambda: train(recipe, prepared, regions, out))
+    run_stage("calibrate", lambda: calibrate(out, processes=processes))
+    scores = run_stage("evaluate", lambda: evaluate(out, processes=processes))
+    run_stage("blind", lambda: baselines(out, processes=processes))
+    summary = run_stage("report", lambda: report(out))
+    test_scores = {name: task.score for name, task in scores.tasks.items()}
+    return DemoSummary(summary.html, summary.json, scores.average, test_scores, run_stage.seconds)
 
 
-class _Clock:
-    """Runs stages one after the other, saying which; keeps how long each took when it was first done."""
+class _StageTimer:
+    """Run stages, print their names, and store how long each took when it was first completed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -87,9 +91,9 @@ class _Clock:
 
     def __call__(self, stage: str, work: Callable[[], T]) -> T:
         console.print(f"[bold]{stage}[/bold]")
-        began = time.monotonic()
+        started = time.monotonic()
         result = work()
         if stage not in self.seconds:
-            self.seconds[stage] = round(time.monotonic() - began, 1)
+            self.seconds[stage] = round(time.monotonic() - started, 1)
             atomic_files.write_json(self.path, self.seconds)
         return result

@@ -30,7 +30,7 @@ from twelvefold.config.recipe import Recipe, TrainingConfig
 from twelvefold.data.prefetch import ahead
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.tokenizer import seen_pieces
-from twelvefold.evaluation.machine import machine
+from twelvefold.evaluation.machine import describe_machine
 from twelvefold.model import Model
 from twelvefold.model.card import Card
 from twelvefold.model.warm_start import Started
@@ -365,7 +365,7 @@ def announce(work: Run) -> None:
         epoch_iterations={name: task.train.steps_per_epoch for name, task in work.tasks.items()},
         processes=ranks.count,
         device=str(ranks.device),
-        machine=machine(),
+        machine=describe_machine(),
         versions={"python": platform.python_version(), "torch": torch.__version__},
         seconds=round(counters.seconds, 3),
         **({"initial": dataclasses.asdict(work.started)} if work.started else {}),

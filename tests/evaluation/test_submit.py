@@ -1,4 +1,4 @@
-"""Submission files, read back by small plain scorers that know nothing of ours, and held against what was predicted."""
+"""Independent scorers read the submission files and find the scores of the predictions."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from typing import Any
 import pytest
 
 from twelvefold import cli, datasets
-from twelvefold.evaluation import predictions
+from twelvefold.evaluation.predictions import predictions_path, read_predictions, write_predictions
 from twelvefold.evaluation.submit import submit
 from twelvefold.schema import Candidate, Example, TwelvefoldError
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "submissions.md"
-Read = Callable[..., list[Example]]
+ReadExamples = Callable[..., list[Example]]
 
 
-def share_right(run: Path, task: str) -> float:
-    scores = [line.score for line in predictions.read(predictions.file_of(run, task, "test"))]
+def mean_score(run: Path, task: str) -> float:
+    scores = [record.score for record in read_predictions(predictions_path(run, task, "test"))]
     return sum(score or 0.0 for score in scores) / len(scores)
 
 
-def written(run: Path, data: Path, task: str, tmp_path: Path, **options: Any) -> str:
+def submit_text(run: Path, data: Path, task: str, tmp_path: Path, **options: Any) -> str:
     out = tmp_path / "out" / task
     assert submit(run, task, out, data=data, **options).questions > 0
     assert list(out.parent.iterdir()) == [out]
     return out.read_text()
 
 
-# What each scorer reads and demands, written from its description; the world has the official files' layouts.
+# Each scorer follows its published description. The world's files have the layout of the official files.
 
 
-def share(right: Iterable[bool]) -> float:
-    each = list(right)
-    return sum(each) / len(each)
+def mean(hits: Iterable[bool]) -> float:
+    values = list(hits)
+    return sum(values) / len(values)
 
 
 def vqa_scorer(text: str, data: Path) -> float:
@@ -46,25 +46,25 @@ def vqa_scorer(text: str, data: Path) -> float:
     official = json.loads((data / "vqav2" / "v2_mscoco_test2015_annotations.json").read_text())["annotations"]
     assert set(answers) == {a["question_id"] for a in official}
     most = [max((b := [x["answer"] for x in a["answers"]]), key=b.count) == answers[a["question_id"]] for a in official]
-    return share(most)
+    return mean(most)
 
 
 def gqa_scorer(text: str, data: Path) -> float:
-    said = {p["questionId"]: p["prediction"] for p in json.loads(text)}
+    answers = {p["questionId"]: p["prediction"] for p in json.loads(text)}
     questions = json.loads((data / "gqa" / "testdev_balanced_questions.json").read_text())
-    missing = [q for q in questions if q not in said]
+    missing = [q for q in questions if q not in answers]
     assert missing == []
-    return share(said[q] == record["answer"] for q, record in questions.items())
+    return mean(answers[q] == record["answer"] for q, record in questions.items())
 
 
 def nlvr2_scorer(text: str, data: Path) -> float:
-    said = {}
+    answers = {}
     for line in text.splitlines():
         identifier, word = line.strip().split(",")
-        said[identifier] = word
-    labelled = [json.loads(line) for line in (data / "nlvr2" / "test1.json").read_text().splitlines()]
-    assert set(said) == {e["identifier"] for e in labelled}
-    return share(said[e["identifier"]].lower() == e["label"].lower() for e in labelled)
+        answers[identifier] = word
+    labeled = [json.loads(line) for line in (data / "nlvr2" / "test1.json").read_text().splitlines()]
+    assert set(answers) == {e["identifier"] for e in labeled}
+    return mean(answers[e["identifier"]].lower() == e["label"].lower() for e in labeled)
 
 
 def visual7w_scorer(text: str, data: Path) -> float:
@@ -74,22 +74,22 @@ def visual7w_scorer(text: str, data: Path) -> float:
     assert sorted(entry["qa_id"] for entry in results) == sorted(pairs)
     assert all(entry["question"].strip() == pairs[entry["qa_id"]]["question"].strip() for entry in results)
     right = [str(e["candidates"][:1][0]["answer"]) == str(pairs[e["qa_id"]]["answer"]) for e in results]
-    return share(right)
+    return mean(right)
 
 
 def guesswhat_scorer(text: str, data: Path) -> float:
     with gzip.open(data / "guesswhat" / "guesswhat.test.jsonl.gz") as lines:
         games = {(g := json.loads(line))["id"]: g["object_id"] for line in lines}
-    said = {r["id"]: r["object_id"] for r in json.loads(text)}
-    assert said.keys() == games.keys()
-    return share(said[i] == games[i] for i in games)
+    answers = {r["id"]: r["object_id"] for r in json.loads(text)}
+    assert answers.keys() == games.keys()
+    return mean(answers[i] == games[i] for i in games)
 
 
 def snli_ve_scorer(text: str, data: Path) -> float:
-    said = {r["pairID"]: r["prediction"] for r in map(json.loads, text.splitlines())}
+    answers = {r["pairID"]: r["prediction"] for r in map(json.loads, text.splitlines())}
     gold = [json.loads(line) for line in (data / "snli_ve" / "snli_ve_test.jsonl").read_text().splitlines()]
-    assert said.keys() == {g["pairID"] for g in gold}
-    return share(said[g["pairID"]] == g["gold_label"] for g in gold)
+    assert answers.keys() == {g["pairID"] for g in gold}
+    return mean(answers[g["pairID"]] == g["gold_label"] for g in gold)
 
 
 def refer_scorer(text: str, data: Path) -> float:
@@ -104,7 +104,7 @@ def refer_scorer(text: str, data: Path) -> float:
         hits.append(overlap(entry["pred_box"], boxes[ref["ann_id"]]) >= 0.5)
     sentences = sum(len(r["sentences"]) for r in refs.values() if "test" in r["split"])
     assert len(hits) == sentences
-    return share(hits)
+    return mean(hits)
 
 
 def overlap(a: list[float], b: list[float]) -> float:
@@ -126,52 +126,52 @@ SCORERS: dict[str, Callable[[str, Path], float]] = {
 
 
 @pytest.mark.parametrize("task", SCORERS)
-def test_a_scorer_reads_the_file_and_finds_our_score(run: Path, data: Path, tmp_path: Path, task: str) -> None:
-    text = written(run, data, task, tmp_path, **({"subset": True} if task == "gqa" else {}))
-    if task == "gqa":  # entailed questions are answered too, but the plain scorer asks only the balanced ones
-        asked = json.loads((data / "gqa" / "testdev_balanced_questions.json").read_text())
-        lines = [x for x in predictions.read(predictions.file_of(run, task, "test")) if x.id in asked]
-        expected = sum(line.score or 0.0 for line in lines) / len(lines)
+def test_a_scorer_finds_our_score_in_the_file(run: Path, data: Path, tmp_path: Path, task: str) -> None:
+    text = submit_text(run, data, task, tmp_path, **({"subset": True} if task == "gqa" else {}))
+    if task == "gqa":  # entailed questions have predictions too, but this scorer reads the balanced ones only
+        questions = json.loads((data / "gqa" / "testdev_balanced_questions.json").read_text())
+        records = [x for x in read_predictions(predictions_path(run, task, "test")) if x.id in questions]
+        expected = sum(record.score or 0.0 for record in records) / len(records)
     else:
-        expected = share_right(run, task)
+        expected = mean_score(run, task)
     assert SCORERS[task](text, data) == pytest.approx(expected)
 
 
-def test_vqa_answers_every_question_by_its_number(run: Path, data: Path, tmp_path: Path) -> None:
-    assert vqa_scorer(written(run, data, "vqav2", tmp_path), data) > 0.5
+def test_the_vqa_file_answers_every_question_id(run: Path, data: Path, tmp_path: Path) -> None:
+    assert vqa_scorer(submit_text(run, data, "vqav2", tmp_path), data) > 0.5
     official = json.loads((data / "vqav2" / "v2_OpenEnded_mscoco_test2015_questions.json").read_text())["questions"]
-    asked = {question["question_id"] for question in official}
-    assert {row["question_id"] for row in json.loads((tmp_path / "out" / "vqav2").read_text())} == asked
+    questions = {question["question_id"] for question in official}
+    assert {row["question_id"] for row in json.loads((tmp_path / "out" / "vqav2").read_text())} == questions
 
 
 def test_gqa_ids_keep_their_leading_zeros(run: Path, data: Path, tmp_path: Path) -> None:
-    ids = {row["questionId"] for row in json.loads(written(run, data, "gqa", tmp_path))}
+    ids = {row["questionId"] for row in json.loads(submit_text(run, data, "gqa", tmp_path))}
     assert any(id_.startswith("0") for id_ in ids)
     assert ids >= set(json.loads((data / "gqa" / "testdev_balanced_questions.json").read_text()))
 
 
 @pytest.mark.parametrize("task", ["coco", "flickr30k"])
-def test_captions_carry_the_rank_that_recall_is_made_of(
-    examples: Read, run: Path, data: Path, tmp_path: Path, task: str
+def test_retrieval_rows_have_the_rank_that_recall_needs(
+    examples: ReadExamples, run: Path, data: Path, tmp_path: Path, task: str
 ) -> None:
-    rows = [json.loads(line) for line in written(run, data, task, tmp_path).splitlines()]
-    assert sum(row["rank"] < 1 for row in rows) / len(rows) == pytest.approx(share_right(run, task))
+    rows = [json.loads(line) for line in submit_text(run, data, task, tmp_path).splitlines()]
+    assert sum(row["rank"] < 1 for row in rows) / len(rows) == pytest.approx(mean_score(run, task))
     assert [str(row["caption"]) for row in rows] == [example.id for example in examples(data, task)]
 
 
-def test_the_original_projects_retrieval_file_names_places_in_the_pool(
-    examples: Read, run: Path, data: Path, tmp_path: Path
+def test_the_vilbert_mt_retrieval_file_holds_pool_indices(
+    examples: ReadExamples, run: Path, data: Path, tmp_path: Path
 ) -> None:
-    rows = json.loads(written(run, data, "flickr30k", tmp_path, form="original"))
+    rows = json.loads(submit_text(run, data, "flickr30k", tmp_path, form="vilbert_mt"))
     pool = list(dict.fromkeys(str(e.pairs[0].image) for e in examples(data, "flickr30k")))
     assert [pool[row[0]] for row in rows] == [str(e.pairs[0].image) for e in examples(data, "flickr30k")]
 
 
 @pytest.mark.parametrize("task", ["visual7w", "guesswhat"])
-def test_the_original_projects_pointing_file_names_slots(
-    examples: Read, run: Path, data: Path, tmp_path: Path, task: str
+def test_the_vilbert_mt_pointing_file_holds_candidate_indices(
+    examples: ReadExamples, run: Path, data: Path, tmp_path: Path, task: str
 ) -> None:
-    rows = json.loads(written(run, data, task, tmp_path, form="original"))
+    rows = json.loads(submit_text(run, data, task, tmp_path, form="vilbert_mt"))
     for i, (row, example) in enumerate(zip(rows, examples(data, task), strict=True)):
         assert isinstance(example.label, Candidate)
         assert row["id"] == int(example.pairs[0].image.id)
@@ -179,62 +179,68 @@ def test_the_original_projects_pointing_file_names_slots(
         assert same == (i % 3 > 0)
 
 
-def test_boxes_come_as_two_corners_on_request(run: Path, data: Path, tmp_path: Path) -> None:
-    sides = [row["pred_box"] for row in json.loads(written(run, data, "refcoco", tmp_path))]
-    corners = [r["pred_box"] for r in json.loads(written(run, data, "refcoco", tmp_path, box_form="xyxy"))]
+def test_boxes_can_be_written_as_two_corners(run: Path, data: Path, tmp_path: Path) -> None:
+    sides = [row["pred_box"] for row in json.loads(submit_text(run, data, "refcoco", tmp_path))]
+    corners = [r["pred_box"] for r in json.loads(submit_text(run, data, "refcoco", tmp_path, box_format="xyxy"))]
     assert [[x, y, x + w, y + h] for x, y, w, h in sides] == [pytest.approx(box) for box in corners]
 
 
-def test_the_command_says_what_it_wrote(own: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = own / "nlvr2.csv"
-    with pytest.raises(SystemExit) as left:
-        cli.main(["submit", str(own), "--task", "nlvr2", "--data", str(data), "--out", str(out), "--json"])
-    assert left.value.code == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["questions"] == len(out.read_text().splitlines())
+def test_the_command_prints_what_it_wrote(run_copy: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run_copy / "nlvr2.csv"
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["submit", str(run_copy), "--task", "nlvr2", "--data", str(data), "--out", str(out), "--json"])
+    assert exit_.value.code == 0
+    assert json.loads(capsys.readouterr().out)["questions"] == len(out.read_text().splitlines())
 
 
-def test_gqas_submission_part_is_the_all_file_without_answers(run: Path, data: Path, tmp_path: Path) -> None:
-    asked = json.loads((data / "gqa" / "testdev_balanced_questions.json").read_text())
-    folder, own = tmp_path / "data", tmp_path / "run"
-    (folder / "gqa" / "submission_all_questions").mkdir(parents=True)
-    for place in (0, 1):  # the publishers cut large files into a folder of parts
-        some = {q: {"question": r["question"], "imageId": r["imageId"]} for q, r in list(asked.items())[place::2]}
-        (folder / "gqa" / "submission_all_questions" / f"questions_{place}.json").write_text(json.dumps(some))
-    own.mkdir()
-    (own / "recipe.toml").write_bytes((run / "recipe.toml").read_bytes())
-    said = [x for x in predictions.read(predictions.file_of(run, "gqa", "test")) if x.id in asked]
-    predictions.write(predictions.file_of(own, "gqa", "test"), said)
-    out = tmp_path / "gqa.json"
-    assert submit(own, "gqa", out, data=folder, part_name="submission").questions == len(asked)
-    assert {row["questionId"] for row in json.loads(out.read_text())} == set(asked)
+def test_the_former_name_of_the_vilbert_mt_format_still_works(run_copy: Path, data: Path) -> None:
+    words = ["submit", str(run_copy), "--task", "visual7w", "--data", str(data), "--form"]
+    for form in ("original", "vilbert_mt"):
+        with pytest.raises(SystemExit) as exit_:
+            cli.main([*words, form, "--out", str(run_copy / form)])
+        assert exit_.value.code == 0
+    assert (run_copy / "original").read_bytes() == (run_copy / "vilbert_mt").read_bytes()
 
 
-def test_vqas_test_dev_is_a_part_of_what_was_predicted(run: Path, data: Path, tmp_path: Path) -> None:
+def test_the_gqa_submission_part_reads_the_file_of_all_questions(run_copy: Path, run: Path, data: Path) -> None:
+    questions = json.loads((data / "gqa" / "testdev_balanced_questions.json").read_text())
+    folder = run_copy / "data" / "gqa" / "submission_all_questions"
+    folder.mkdir(parents=True)
+    unlabeled = [(q, {"question": r["question"], "imageId": r["imageId"]}) for q, r in questions.items()]
+    for part in (0, 1):  # the publishers split large files into a folder of parts
+        (folder / f"questions_{part}.json").write_text(json.dumps(dict(unlabeled[part::2])))
+    records = [x for x in read_predictions(predictions_path(run, "gqa", "test")) if x.id in questions]
+    write_predictions(predictions_path(run_copy, "gqa", "test"), records)
+    out = run_copy / "gqa.json"
+    assert submit(run_copy, "gqa", out, data=run_copy / "data", part="submission").questions == len(questions)
+    assert {row["questionId"] for row in json.loads(out.read_text())} == set(questions)
+
+
+def test_vqa_test_dev_is_a_part_of_the_predictions(run: Path, data: Path, tmp_path: Path) -> None:
     official = json.loads((data / "vqav2" / "v2_OpenEnded_mscoco_test2015_questions.json").read_text())
     official["questions"] = official["questions"][:7]
     (tmp_path / "vqav2").mkdir()
     (tmp_path / "vqav2" / "v2_OpenEnded_mscoco_test-dev2015_questions.json").write_text(json.dumps(official))
     out = tmp_path / "vqa.json"
     with pytest.raises(TwelvefoldError, match="--subset"):
-        submit(run, "vqav2", out, data=tmp_path, part_name="test-dev")
-    summary = submit(run, "vqav2", out, data=tmp_path, part_name="test-dev", subset=True)
-    assert summary.left_out == sum(1 for _ in predictions.read(predictions.file_of(run, "vqav2", "test"))) - 7
+        submit(run, "vqav2", out, data=tmp_path, part="test-dev")
+    summary = submit(run, "vqav2", out, data=tmp_path, part="test-dev", subset=True)
+    assert summary.left_out == sum(1 for _ in read_predictions(predictions_path(run, "vqav2", "test"))) - 7
     assert [r["question_id"] for r in json.loads(out.read_text())] == sorted(
         question["question_id"] for question in official["questions"]
     )
 
 
-def test_the_page_shows_the_commands_and_rows_as_they_are(run: Path, data: Path, tmp_path: Path) -> None:
+def test_the_page_shows_valid_commands_and_the_real_rows(run: Path, data: Path, tmp_path: Path) -> None:
     page = PAGE.read_text()
     for line in re.findall(r"^    twelvefold (submit .*)$", page, re.MULTILINE):
         cli.app.parse_args(line.split(), exit_on_error=False, print_error=False)
-    shown: dict[str, str] = {}
+    rows: dict[str, str] = {}
     for tasks, row in re.findall(r"^\| ([a-z0-9_+, ]+) \| [^|]+ \| `([^`]+)`", page, re.MULTILINE):
-        shown.update(dict.fromkeys(tasks.split(", "), row))
-    assert set(shown) == set(datasets.NAMES)
-    for task, row in shown.items():
-        first = written(run, data, task, tmp_path).strip("[\n").split("\n")[0].rstrip(",")
+        rows.update(dict.fromkeys(tasks.split(", "), row))
+    assert set(rows) == set(datasets.NAMES)
+    for task, row in rows.items():
+        first = submit_text(run, data, task, tmp_path).strip("[\n").split("\n")[0].rstrip(",")
         (tmp_path / "out" / task).unlink()
         keys = re.compile(r'"(\w+)":')
         assert keys.findall(row) == keys.findall(first), task

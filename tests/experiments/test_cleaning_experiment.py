@@ -11,8 +11,7 @@ import pytest
 
 from twelvefold.config.recipe import Recipe
 from twelvefold.duplicates.image_groups import Identity
-from twelvefold.evaluation import predictions
-from twelvefold.evaluation.predictions import Line
+from twelvefold.evaluation.predictions import PredictionRecord, write_predictions
 from twelvefold.schema import CONSISTENCY_ONLY, Example, ImageKey, Pair, PositivePair, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.store.example_table import write_table
@@ -93,7 +92,7 @@ def test_scores_are_read_from_prediction_files_and_must_be_of_the_same_examples(
 
     def predict(split: str, **scores: float) -> None:
         path = experiment.run_folder(tmp_path, 0, split) / "predictions" / "finds.jsonl"
-        predictions.write(path, [Line(id_, "finds", score, ()) for id_, score in scores.items()])
+        write_predictions(path, [PredictionRecord(id_, "finds", score, ()) for id_, score in scores.items()])
 
     predict("full", b=1.0, a=0.0, c=1.0)
     predict("cleaned", a=0.25, c=0.0, b=0.5)

@@ -13,10 +13,18 @@ import msgspec
 import pytest
 
 from twelvefold import datasets
-from twelvefold.evaluation import predictions
-from twelvefold.evaluation import scores as score_files
-from twelvefold.evaluation.predictions import Line
-from twelvefold.evaluation.scores import Bin, BlindScore, BlindScores, KindScore, Reliability, Scores, TaskScore
+from twelvefold.evaluation.predictions import PredictionRecord, read_predictions, write_predictions
+from twelvefold.evaluation.scores import (
+    Baselines,
+    CalibrationBin,
+    QuestionTypeScore,
+    Reliability,
+    Scores,
+    TaskBaselines,
+    TaskScore,
+    read_scores,
+    write_scores,
+)
 from twelvefold.reporting.paper import ALL_TASKS
 from twelvefold.reporting.report import report
 from twelvefold.schema import (
@@ -45,7 +53,9 @@ TEXT = {"answers": "What is <b>it</b>?", "retrieval": "<script>alert(1)</script>
 BOXES: tuple[Box, ...] = ((10, 20, 60, 80), (70, 20, 120, 90))
 EXAMPLES = 6
 PICTURES = "world/images/coco/train2014"
-SURE = Reliability(1.75, 3.25, 12.5, (Bin(0.25, 0.2, 3), Bin(0.75, 0.8, 3)), (Bin(0.9, 0.5, 6),))
+SURE = Reliability(
+    1.75, 3.25, 12.5, (CalibrationBin(0.25, 0.2, 3), CalibrationBin(0.75, 0.8, 3)), (CalibrationBin(0.9, 0.5, 6),)
+)
 VOID = ("meta", "img", "path", "rect", "use", "circle", "col")
 
 
@@ -68,7 +78,7 @@ def example(task: TaskSpec, number: int) -> Example:
     return Example(f"e{number}", pairs, label[task.family], question_type="left" if number % 2 else "right")
 
 
-def line(task: TaskSpec, number: int) -> Line:
+def line(task: TaskSpec, number: int) -> PredictionRecord:
     """Even ones are right."""
     is_right = number % 2 == 0
     first = number if is_right else number + 1
@@ -78,7 +88,7 @@ def line(task: TaskSpec, number: int) -> Line:
         "grounding": (Ranked(0.9, box_px=BOXES[0] if is_right else BOXES[1]),),
         "verification": (Ranked(0.8, task.classes[not is_right] if task.classes else ""),),
     }
-    return Line(f"e{number}", task.name, float(is_right), ranked[task.family])
+    return PredictionRecord(f"e{number}", task.name, float(is_right), ranked[task.family])
 
 
 def write_run(run: Path) -> None:
@@ -89,7 +99,7 @@ def write_run(run: Path) -> None:
         write_table(path, [example(task, n) for n in range(EXAMPLES)], lambda texts: [[1]] * len(texts), digest="d")
         size = path.stat().st_size
         entries[task.name] = {"test": FileEntry(f"tables/{path.name}", size, EXAMPLES, "d")}
-        predictions.write(run / "predictions" / f"{task.name}.jsonl", [line(task, n) for n in range(EXAMPLES)])
+        write_predictions(run / "predictions" / f"{task.name}.jsonl", [line(task, n) for n in range(EXAMPLES)])
     counts = {"train": Counts(read=1234, removed=234, kept=1000, malformed=3), "test": Counts(read=6, kept=6)}
     manifest = Manifest(clean=True, regions="r", tasks=specs, tables=entries, counts=dict.fromkeys(entries, counts))
     atomic_files.write_json(run / "prepared" / MANIFEST, msgspec.to_builtins(manifest))
@@ -98,14 +108,14 @@ def write_run(run: Path) -> None:
         atomic_files.write_bytes(run / PICTURES / name, draw_jpeg(make_scene(0, number)))
     atomic_files.write_text(run / "recipe.toml", 'name = "toy"\ntasks = ["vqav2"]\n')
     atomic_files.write_json(run / "stages.json", {"world": 1.0, "train": 120.0})
-    kinds = {"left": KindScore(40.0, 3), "right": KindScore(60.0, 3)}
+    kinds = {"left": QuestionTypeScore(40.0, 3), "right": QuestionTypeScore(60.0, 3)}
     tasks = {
         task.name: TaskScore(task.metric, "test", 60.0 + n, 6, (55.0 + n, 65.0 + n), kinds, {"consistency": 9.5}, SURE)
         for n, task in enumerate(specs)
     }
-    score_files.write(run / "scores.json", Scores(tasks, "latest", 3.0, 1.5))
-    blind = {name: BlindScore(chance=10.0, majority=20.0, blind_text=30.0, blind_image=25.0, n=6) for name in tasks}
-    score_files.write(run / "blind.json", BlindScores(blind, 2.0))
+    write_scores(run / "scores.json", Scores(tasks, "latest", 3.0, 1.5))
+    blind = {name: TaskBaselines(chance=10.0, majority=20.0, text_only=30.0, image_only=25.0, n=6) for name in tasks}
+    write_scores(run / "blind.json", Baselines(blind, 2.0))
     with EventLog(run / "events.jsonl") as log:
         said = {"processes": 2, "device": "cpu", "versions": {"torch": "2"}, "machine": "a box"}
         log.write("start", 0, tasks=list(tasks), iterations=4, epoch_iterations={}, **said)
@@ -289,9 +299,9 @@ def test_a_wrong_search_shows_the_right_picture_too(html: str) -> None:
 def test_a_task_is_marked_unless_its_whole_interval_lies_above_every_blind_figure(
     run: Path, text_only: float, is_clear: bool
 ) -> None:
-    blind = score_files.read(run / "blind.json", BlindScores)
-    worse = msgspec.structs.replace(blind.tasks["gqa"], blind_text=text_only)
-    score_files.write(run / "blind.json", BlindScores(blind.tasks | {"gqa": worse}, 2.0))
+    blind = read_scores(run / "blind.json", Baselines)
+    worse = msgspec.structs.replace(blind.tasks["gqa"], text_only=text_only)
+    write_scores(run / "blind.json", Baselines(blind.tasks | {"gqa": worse}, 2.0))
     summary = report(run)
     html = (run / "report.html").read_text(encoding="utf-8")
     assert summary.unclear == (() if is_clear else ("gqa",))
@@ -316,7 +326,7 @@ def tear(run: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (remove("blind.json"), "have not been scored: twelvefold blind does it."),
+        (remove("blind.json"), "have not been scored: twelvefold baselines does it."),
         (remove("events.jsonl"), "There is no event log of the training"),
         (remove("prepared"), "The prepared data are not at hand, so no examples can be shown."),
         (remove("world"), "holds no pictures, so the examples come without them."),
@@ -363,7 +373,7 @@ def test_without_scores_one_is_told_what_to_run(run: Path) -> None:
 
 def test_predictions_of_other_data_are_refused(run: Path) -> None:
     path = run / "predictions" / "nlvr2.jsonl"
-    predictions.write(path, [msgspec.structs.replace(one, id=f"x{one.id}") for one in predictions.read(path)])
+    write_predictions(path, [msgspec.structs.replace(one, id=f"x{one.id}") for one in read_predictions(path)])
     with pytest.raises(TwelvefoldError, match=r"nlvr2\.jsonl speaks of example 'xe\d', .* other\s+prepared data"):
         report(run)
 

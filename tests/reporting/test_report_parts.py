@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from twelvefold.evaluation.predictions import Line
+from twelvefold.evaluation.predictions import PredictionRecord
 from twelvefold.reporting import curves, examples, html, thumbnails
 from twelvefold.reporting.curves import Span
 from twelvefold.schema import ImageKey, Ranked
@@ -69,8 +69,8 @@ def test_nothing_begun_gives_nothing() -> None:
     assert curves.course([START]) is None
 
 
-def lines(n: int) -> list[Line]:
-    return [Line(str(i), "gqa", float(i % 3 == 0), (Ranked(1.0, "x"),)) for i in range(n)]
+def lines(n: int) -> list[PredictionRecord]:
+    return [PredictionRecord(str(i), "gqa", float(i % 3 == 0), (Ranked(1.0, "x"),)) for i in range(n)]
 
 
 def test_examples_are_drawn_by_lot_whatever_the_order() -> None:
@@ -86,7 +86,7 @@ def test_examples_show_different_pictures_where_they_can() -> None:
 
 
 def test_fewer_examples_than_wanted_are_all_shown_and_withheld_ones_are_not() -> None:
-    withheld = Line("w", "gqa", None, ())
+    withheld = PredictionRecord("w", "gqa", None, ())
     assert [one.id for one in examples.choose([*lines(2), withheld], str, seed=0)] == ["0", "1"]
 
 

@@ -16,8 +16,8 @@ from twelvefold import datasets
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
 from twelvefold.data.tokenizer import Tokens
-from twelvefold.evaluation.placed import Placed
-from twelvefold.evaluation.score import FOUND, score_task
+from twelvefold.evaluation.predictions import MAX_RANKED_IMAGES
+from twelvefold.evaluation.score import score_task
 from twelvefold.features.extract import extract
 from twelvefold.features.image_list import photographs
 from twelvefold.schema import Example, ImageKey, Pair
@@ -70,10 +70,11 @@ def test_an_answer_is_what_evaluation_says(task: str, model: Predictor, source: 
     table = ExampleTable.open(tmp_path / "table.arrow")
     data = TaskBatches(table, source, spec, model.network.head_specs[spec.head])
     temperature = model.about.temperatures[task]
-    lines = score_task(Placed(model.network, model.device), data, batch_size=4, temperature=temperature).lines
+    result = score_task(model.network, data, batch_size=4, temperature=temperature, device=model.device)
+    lines = result.records
     pool = [str(key) for key in table.images()[0]]
     search = spec.family == "retrieval"
-    told = model.answer([request(task, one, pool if search else [], FOUND) for one in examples])
+    told = model.answer([request(task, one, pool if search else [], MAX_RANKED_IMAGES) for one in examples])
     assert len(told) == len(lines) > 0
     for line, prediction in zip(lines, told, strict=True):
         ranked = prediction.ranked[: len(line.ranked)]  # evaluation keeps five answers, and more of a search

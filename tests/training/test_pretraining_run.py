@@ -277,7 +277,7 @@ def test_what_cannot_be_is_refused(toy: Toy, whole: Path, many: Path, tmp_path: 
         finetune(whole / "checkpoints/latest", "vqav2", tmp_path / "a", prepared=toy.prepared, regions=toy.regions)
     with pytest.raises(TwelvefoldError, match=r"recipe toy trains tasks: use `twelvefold train`"):
         pretrain(toy.recipe(), toy.prepared, toy.regions, tmp_path / "a")
-    with pytest.raises(TwelvefoldError, match=r"was pretrained and has no tasks to score"):
+    with pytest.raises(TwelvefoldError, match=r"is a pretraining run and has no tasks to score"):
         evaluate(whole, prepared=toy.prepared, regions=toy.regions)
     no_captions = msgspec.structs.replace(captions(toy), tasks=("nlvr2",))
     with pytest.raises(TwelvefoldError, match=r"'nlvr2' has no captions \(its family is verification\)"):

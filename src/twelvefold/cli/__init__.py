@@ -45,7 +45,7 @@ for command in (
     pretrain.finetune,
     runs.calibrate,
     runs.evaluate,
-    runs.blind,
+    runs.baselines,
     runs.report,
     runs.recipes,
     submit.submit,
@@ -70,6 +70,7 @@ for command in (
     detector.app,
 ):
     app.command(command)
+app.command(runs.baselines, name="blind", show=False)  # the command's former name
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""``twelvefold demo``, and its stages one by one: world, prepare, train, evaluate, blind, report; recipes."""
+"""The commands ``demo`` and its stages (``world``, ``prepare``, ``train``, ...), and ``recipes``."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ Regions = Annotated[Path | None, Parameter(help=f"{REGIONS}; RUN/regions where l
 
 
 def demo(out: Path = Path("runs/demo"), *, recipe: RecipeName = "demo", json: Json = False) -> int:
-    """Do the whole job once: world, pictures to regions, tables, training, test scores, blind baselines, report.
+    """Run the whole job: world, regions, tables, training, test scores, baselines, report.
 
-    Every stage that is done already is not done again, so a stopped demo goes on.
+    Completed stages are kept, so a stopped demo resumes.
 
     ```
     twelvefold demo
@@ -179,24 +179,24 @@ def calibrate(
     processes: Processes = 2,
     json: Json = False,
 ) -> int:
-    """Fit, on val, what makes a model's probabilities mean what they say; kept in the checkpoint's card.
+    """Fit a temperature for each task on val, so that probabilities match scores; store them in the card.
 
     ```
     twelvefold calibrate runs/mine
     ```
 
-    No score changes. `twelvefold evaluate` then says by how much confidence and score still differ.
+    No score changes. `twelvefold evaluate` then reports the remaining difference between confidence and score.
 
     Parameters
     ----------
     checkpoint
-        latest, best, or a kept one.
+        latest, best, or the name of a kept checkpoint.
     """
     from twelvefold.evaluation.calibrate import calibrate as work
 
-    found = work(run, prepared=prepared, regions=regions, checkpoint=checkpoint, processes=processes)
-    lines = [f"{name}: temperature {one.temperature:.3f}, of {one.n:,} examples" for name, one in found.items()]
-    say(found, json, "\n".join(lines))
+    fitted = work(run, prepared=prepared, regions=regions, checkpoint=checkpoint, processes=processes)
+    lines = [f"{name}: temperature {task.temperature:.3f}, from {task.n:,} examples" for name, task in fitted.items()]
+    say(fitted, json, "\n".join(lines))
     return 0
 
 
@@ -211,22 +211,23 @@ def evaluate(
     processes: Processes = 2,
     json: Json = False,
 ) -> int:
-    """Score a run's model on the test sets of its tasks, with 95 % intervals and the points by which its confidence
-    misses its scores; predictions are kept.
+    """Score a run's model on the test sets of its tasks, with 95 % intervals and calibration errors.
 
     ```
     twelvefold evaluate runs/demo
     twelvefold evaluate runs/demo --tasks gqa --tasks nlvr2 --json
     ```
 
+    Predictions are kept in RUN/predictions.
+
     Parameters
     ----------
     checkpoint
-        latest, best, or a kept one.
+        latest, best, or the name of a kept checkpoint.
     split
-        test, or val.
+        Split to score.
     tasks
-        Some of the tasks.
+        Tasks to score; all by default.
     """
     from twelvefold.evaluate import evaluate as work
 
@@ -234,18 +235,18 @@ def evaluate(
         run, prepared=prepared, regions=regions, checkpoint=checkpoint, split=split, tasks=tasks, processes=processes
     )
     if not json:
-        columns = ("task", "metric", "score", "95 % interval", "examples", "confidence off by")
+        columns = ("task", "metric", "score", "95 % interval", "examples", "calibration error")
         table = Table(*columns, title=f"{run}, {split}")
         for name, task in scores.tasks.items():
             low, high = task.ci95
-            off = f"{task.reliability.error:.1f}" if task.reliability else ""
-            table.add_row(name, task.metric, f"{task.score:.1f}", f"{low:.1f} to {high:.1f}", f"{task.n:,}", off)
+            error = f"{task.reliability.error:.1f}" if task.reliability else ""
+            table.add_row(name, task.metric, f"{task.score:.1f}", f"{low:.1f} to {high:.1f}", f"{task.n:,}", error)
         out_console.print(table)
     say(scores, json, f"average {scores.average:.2f}")
     return 0
 
 
-def blind(
+def baselines(
     run: Run,
     *,
     prepared: Prepared = None,
@@ -254,36 +255,36 @@ def blind(
     processes: Processes = 2,
     json: Json = False,
 ) -> int:
-    """Find what the tasks give away without sight or without reading: chance, majority, two blind models.
+    """Score the baselines of every task: chance, majority, a text-only and an image-only network.
 
     ```
-    twelvefold blind runs/demo
+    twelvefold baselines runs/demo
     ```
 
-    Exit code 1 where a test score's interval (from `twelvefold evaluate`) does not lie above all of them.
+    Exit code 1 if the interval of a test score (from `twelvefold evaluate`) does not lie above all baselines.
 
     Parameters
     ----------
     seed
-        Of the blind models.
+        Seed of the two networks.
     """
-    from twelvefold.evaluation.baselines import blind as work
-    from twelvefold.evaluation.baselines import solved_blind
+    from twelvefold.evaluation.baselines import baselines as work
+    from twelvefold.evaluation.baselines import compare_with_baselines
 
-    figures = work(run, prepared=prepared, regions=regions, seed=seed, processes=processes)
+    results = work(run, prepared=prepared, regions=regions, seed=seed, processes=processes)
     if not json:
         table = Table("task", "chance", "majority", "text only", "image only")
-        for name, task in figures.tasks.items():
-            cells = (task.chance, task.majority, task.blind_text, task.blind_image)
-            table.add_row(name, *(f"{figure:.1f}" for figure in cells))
+        for name, task in results.tasks.items():
+            cells = (task.chance, task.majority, task.text_only, task.image_only)
+            table.add_row(name, *(f"{score:.1f}" for score in cells))
         out_console.print(table)
-    problems = solved_blind(run, figures)
-    say(figures, json, "\n".join(problems))
+    problems = compare_with_baselines(run, results)
+    say(results, json, "\n".join(problems))
     return 1 if problems else 0
 
 
 def report(run: Run, *, prepared: Prepared = None, images: Path | None = None, json: Json = False) -> int:
-    """Write report.html, one file to read, and report.json from what a run left.
+    """Write report.html (a self-contained page) and report.json from the files of a run.
 
     ```
     twelvefold report runs/demo
@@ -292,7 +293,7 @@ def report(run: Run, *, prepared: Prepared = None, images: Path | None = None, j
     Parameters
     ----------
     images
-        The data folder, for the examples' pictures; RUN/world where left out.
+        Data folder with the images of the examples; RUN/world by default.
     """
     from twelvefold.reporting.report import report as work
 

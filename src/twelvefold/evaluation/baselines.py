@@ -1,17 +1,17 @@
-"""What a task gives away to somebody who sees only half of it: chance, the majority, and two blind models.
+"""Baselines of every task: chance, majority, and a small network for each modality.
 
-A task that can be solved from its text alone, or from its picture alone, measures habit and not sight. For every
-task four figures are found on the very examples that the model is scored on, by the very same code:
+A task that can be solved from its text alone or from its image alone does not measure vision and language. Four
+baselines are scored on the examples and by the code of the model's score:
 
-============== ================================================================================================
-``chance``     the expected score of a uniform guess
-``majority``   the commonest training answer or class; the commonest place among given boxes; the first region
-``blind_text`` a network that reads the words (and pairs of neighbouring words) and no picture
-``blind_image`` a network that sees regions and their places and no text
-============== ================================================================================================
+=============== ===============================================================================================
+``chance``      expected score of a uniform guess
+``majority``    the most frequent training answer, class or candidate index; else the first region
+``text_only``   a network that reads words and word pairs
+``image_only``  a network that reads region features and locations
+=============== ===============================================================================================
 
-The two networks are small on purpose, a few seconds each. The whole network with one side hidden is a recipe's
-``[model] sees = "text"`` or ``"image"``: the stricter and slower way to ask the same.
+The two networks train in a few seconds each. Training the whole model without one modality is stricter and slower: a
+recipe's ``[model] sees = "text"`` or ``"image"``.
 """
 
 from __future__ import annotations
@@ -28,168 +28,166 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from twelvefold import datasets, families
+from twelvefold import families
 from twelvefold.batch import Batch
-from twelvefold.config.recipe import EvaluationConfig, Recipe
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
-from twelvefold.evaluation import scores as score_files
-from twelvefold.evaluation.per_task import made_from, per_task
-from twelvefold.evaluation.score import Answerer, score_task, scored_places
-from twelvefold.evaluation.scores import BlindScore, BlindScores, Scores
+from twelvefold.evaluation.per_task import run_per_task
+from twelvefold.evaluation.run_inputs import RunInputs
+from twelvefold.evaluation.score import ScoredModel, score_task, scored_indices
+from twelvefold.evaluation.scores import Baselines, Scores, TaskBaselines, read_scores, write_scores
 from twelvefold.families import grounding
 from twelvefold.schema import Candidate, ClassName, HeadSpec, SoftAnswers, TaskSpec
 from twelvefold.store.prepared import Prepared
 
-Sight = Literal["text", "image"]
+Modality = Literal["text", "image"]
 
 VERSION = 2
-"""Raise it when a change here changes figures."""
+"""Raise it when a change here changes scores."""
 
-WIDTH = 128
-BUCKETS = 1 << 14
-"""Rows of the word table: single pieces and hashed pairs of neighbours share them."""
+HIDDEN_SIZE = 128
+WORD_BUCKETS = 1 << 14
+"""Rows of the word embedding, shared by word pieces and hashed pairs of adjacent word pieces."""
 
-SLOTS = 64
-"""Places of a row among the rows; later ones share the last."""
+MAX_CANDIDATES = 64
+"""Rows of the embedding of candidate indices; later candidates share the last row."""
 
-STEPS = 400
-PATIENCE_STEPS = 80
-"""Steps between two looks at the validation split; the best look is kept, so that a small task can't overfit."""
+TRAIN_STEPS = 400
+EVAL_INTERVAL = 80
+"""Training steps between validations; the best weights are kept, so that a small task does not overfit."""
 
-VALIDATION = 1000
-"""Validation examples behind each look."""
+VALIDATION_EXAMPLES = 1000
 
-LR: dict[Sight, float] = {"text": 1e-2, "image": 3e-3}
-"""Chosen on validation splits of the demo's world: with 300 steps at 3e-3 text-only answers lay 2 to 7 points lower."""
+LR: dict[Modality, float] = {"text": 1e-2, "image": 3e-3}
+"""Chosen on validation splits of the demo's world: with 300 steps at 3e-3 text-only answers had 2 to 7 points less."""
 
-BATCH = 128
+BATCH_SIZE = 128
 
 
-class BlindNetwork(nn.Module):
-    """Logits of one task from its text alone or from its pictures alone.
+class SingleModalityNetwork(nn.Module):
+    """Logits of one task from its text alone or from its images alone.
 
-    ``text``: mean of word and word-pair vectors; for pointing, joined with the place of each row in the list, all
-    that is left of a candidate whose box and look are hidden. ``image``: each region's feature and location
-    through an MLP; mean and maximum over regions where one vector is wanted.
+    Text: mean of word and word-pair embeddings; for grounding, multiplied by the embedding of each candidate's index,
+    which is all that remains of a candidate without box and features. Image: an MLP of each region's feature and
+    location; mean and maximum over regions where one vector per image is needed.
     """
 
-    def __init__(self, task: TaskSpec, head: HeadSpec, feature_size: int, sight: Sight) -> None:
+    def __init__(self, task: TaskSpec, head: HeadSpec, feature_size: int, modality: Modality) -> None:
         super().__init__()
-        self.family, self.sight, self.pairs = task.family, sight, head.pairs_per_example
-        if sight == "text":
-            self.words = nn.EmbeddingBag(BUCKETS, WIDTH, mode="mean", padding_idx=0)
-            self.slots = nn.Embedding(SLOTS, WIDTH)
+        self.family, self.modality, self.pairs_per_example = task.family, modality, head.pairs_per_example
+        if modality == "text":
+            self.words = nn.EmbeddingBag(WORD_BUCKETS, HIDDEN_SIZE, mode="mean", padding_idx=0)
+            self.candidates = nn.Embedding(MAX_CANDIDATES, HIDDEN_SIZE)
         else:
-            self.regions = nn.Sequential(nn.Linear(feature_size + 5, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH))
-        width = WIDTH if sight == "text" or task.family == "grounding" else 2 * WIDTH
-        outputs = max(1, len(head.outputs))
-        self.out = nn.Sequential(
-            nn.Linear(width * head.pairs_per_example, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, outputs)
+            self.regions = nn.Sequential(
+                nn.Linear(feature_size + 5, HIDDEN_SIZE), nn.GELU(), nn.Linear(HIDDEN_SIZE, HIDDEN_SIZE)
+            )
+        width = HIDDEN_SIZE if modality == "text" or task.family == "grounding" else 2 * HIDDEN_SIZE
+        self.head = nn.Sequential(
+            nn.Linear(width * head.pairs_per_example, 2 * HIDDEN_SIZE),
+            nn.GELU(),
+            nn.Linear(2 * HIDDEN_SIZE, max(1, len(head.outputs))),
         )
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits of the family's shape, as the full model gives them."""
+        """Return logits of the family's shape."""
         if self.family == "grounding":
-            rows = self._rows(batch) if self.sight == "image" else self._said(batch)[:, None] * self._slots(batch)
-            scores: Tensor = self.out(rows)
+            rows = self._regions(batch) if self.modality == "image" else self._text(batch)[:, None] * self._slots(batch)
+            scores: Tensor = self.head(rows)  # (P, R, 1)
             return scores.squeeze(-1)
-        seen = self._said(batch) if self.sight == "text" else self._looked(batch)
-        logits: Tensor = self.out(seen.view(-1, self.pairs * seen.shape[-1]))
+        pooled = self._text(batch) if self.modality == "text" else self._image(batch)
+        logits: Tensor = self.head(pooled.view(-1, self.pairs_per_example * pooled.shape[-1]))
         return logits.view(-1, batch.pairs_per_example) if self.family == "retrieval" else logits
 
     def alignments(self, captions: Batch, images: Batch) -> Tensor:
-        """Every caption against every picture: the same for all pictures (text) or for all captions (image)."""
-        if self.sight == "text":
-            each: Tensor = self.out(self._said(captions))
-            return each.expand(-1, len(images.features))
-        each = self.out(self._looked(images))
-        return each.view(1, -1).expand(len(captions.token_ids), -1)
+        """Return (N, M) scores of all pairs: equal for all images (text) or for all captions (image)."""
+        if self.modality == "text":
+            scores: Tensor = self.head(self._text(captions))
+            return scores.expand(-1, len(images.features))
+        scores = self.head(self._image(images))
+        return scores.view(1, -1).expand(len(captions.token_ids), -1)
 
-    def _said(self, batch: Batch) -> Tensor:
+    def _text(self, batch: Batch) -> Tensor:
         ids = batch.token_ids
-        pairs = (ids[:, :-1] * 40_503 + ids[:, 1:] * 2_654_435) % (BUCKETS - 1) + 1
-        both = batch.token_mask[:, :-1] & batch.token_mask[:, 1:]
-        single = (ids % (BUCKETS - 1) + 1) * batch.token_mask
-        vectors: Tensor = self.words(torch.cat([single, pairs * both], dim=1))
+        pairs = (ids[:, :-1] * 40_503 + ids[:, 1:] * 2_654_435) % (WORD_BUCKETS - 1) + 1
+        pair_mask = batch.token_mask[:, :-1] & batch.token_mask[:, 1:]
+        words = (ids % (WORD_BUCKETS - 1) + 1) * batch.token_mask
+        vectors: Tensor = self.words(torch.cat([words, pairs * pair_mask], dim=1))
         return vectors
 
     def _slots(self, batch: Batch) -> Tensor:
-        place = (batch.candidate_mask.cumsum(dim=1) - 1).clamp(0, SLOTS - 1)
-        vectors: Tensor = self.slots(place)
+        indices = (batch.candidate_mask.cumsum(dim=1) - 1).clamp(0, MAX_CANDIDATES - 1)
+        vectors: Tensor = self.candidates(indices)
         return vectors
 
-    def _rows(self, batch: Batch) -> Tensor:
+    def _regions(self, batch: Batch) -> Tensor:
         vectors: Tensor = self.regions(torch.cat([batch.features, batch.locations], dim=-1))
         return vectors
 
-    def _looked(self, batch: Batch) -> Tensor:
-        rows, mask = self._rows(batch), batch.region_mask[..., None]
+    def _image(self, batch: Batch) -> Tensor:
+        rows, mask = self._regions(batch), batch.region_mask[..., None]
         mean = (rows * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
         return torch.cat([mean, rows.masked_fill(~mask, -1e4).amax(dim=1)], dim=-1)
 
 
 @dataclasses.dataclass(slots=True)
-class Learner:
-    """A blind network while it is learnt. ``kept``: the weights that did best on the validation split so far."""
+class _Training:
+    """A network in training. ``best_weights``: those with the best validation score so far."""
 
-    network: BlindNetwork
-    optimiser: torch.optim.Optimizer
-    best: float
-    kept: Mapping[str, Tensor]
+    network: SingleModalityNetwork
+    optimizer: torch.optim.Optimizer
+    best_score: float
+    best_weights: Mapping[str, Tensor]
 
 
-def fit(
-    task: TaskSpec, sights: Sequence[Sight], train: TaskBatches, val: TaskBatches, *, seed: int = 0
-) -> dict[Sight, BlindNetwork]:
-    """Train a blind network for each of ``sights`` on the same batches of a task's training split.
-
-    Each ends with the weights that did best on the validation split.
-    """
+def train_networks(
+    task: TaskSpec, modalities: Sequence[Modality], train: TaskBatches, val: TaskBatches, *, seed: int = 0
+) -> dict[Modality, SingleModalityNetwork]:
+    """Train a network for each modality on the same batches; return those with the best validation score."""
     family = families.of(task.family)
-    looks = list(val.eval_batches(BATCH))
-    learners = {sight: _learner(task, sight, train, seed) for sight in sights}
-    for step in range(STEPS):
+    val_batches = list(val.eval_batches(BATCH_SIZE))
+    trainings = {modality: _start_training(task, modality, train, seed) for modality in modalities}
+    for step in range(TRAIN_STEPS):
         batch = train.train_batch(step)
-        for sight, learner in learners.items():
-            for group in learner.optimiser.param_groups:
-                group["lr"] = LR[sight] * (1 - step / STEPS)
-            learner.optimiser.zero_grad()
-            torch.autograd.backward(family.loss(learner.network(batch), batch))
-            learner.optimiser.step()
-            if (step + 1) % PATIENCE_STEPS == 0:
-                found = _mean_score(learner.network, val.task, looks)
-                if found > learner.best:
-                    learner.best, learner.kept = found, copy.deepcopy(learner.network.state_dict())
-    for learner in learners.values():
-        learner.network.load_state_dict(learner.kept)
-    return {sight: learner.network for sight, learner in learners.items()}
+        for modality, training in trainings.items():
+            for group in training.optimizer.param_groups:
+                group["lr"] = LR[modality] * (1 - step / TRAIN_STEPS)
+            training.optimizer.zero_grad()
+            torch.autograd.backward(family.loss(training.network(batch), batch))
+            training.optimizer.step()
+            if (step + 1) % EVAL_INTERVAL == 0:
+                score = _mean_score(training.network, val.task, val_batches)
+                if score > training.best_score:
+                    training.best_score = score
+                    training.best_weights = copy.deepcopy(training.network.state_dict())
+    for training in trainings.values():
+        training.network.load_state_dict(training.best_weights)
+    return {modality: training.network for modality, training in trainings.items()}
 
 
-def _learner(task: TaskSpec, sight: Sight, train: TaskBatches, seed: int) -> Learner:
+def _start_training(task: TaskSpec, modality: Modality, train: TaskBatches, seed: int) -> _Training:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = BlindNetwork(task, train.head, train.source.feature_size, sight)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=LR[sight], weight_decay=0.01, fused=True)
-    return Learner(network, optimiser, -1.0, copy.deepcopy(network.state_dict()))
+        network = SingleModalityNetwork(task, train.head, train.source.feature_size, modality)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=LR[modality], weight_decay=0.01, fused=True)
+    return _Training(network, optimizer, -1.0, copy.deepcopy(network.state_dict()))
 
 
 @torch.inference_mode()
-def _mean_score(network: BlindNetwork, task: TaskSpec, looks: Sequence[Batch]) -> float:
+def _mean_score(network: SingleModalityNetwork, task: TaskSpec, batches: Sequence[Batch]) -> float:
     family = families.of(task.family)
-    given = [family.score(network(batch), batch) for batch in looks]
-    return float(torch.cat(given).mean())
+    return float(torch.cat([family.score(network(batch), batch) for batch in batches]).mean())
 
 
-class Majority:
-    """Always the commonest training label: answer, class, or place among the given boxes (else the first region).
+class MajorityBaseline:
+    """Always predict the most frequent training label: answer, class or candidate index; else the first region.
 
-    For retrieval always the same picture.
+    For retrieval, always the first image.
     """
 
     def __init__(self, train: TaskBatches) -> None:
         self.head, self.family = train.head, train.task.family
-        outputs = {name: place for place, name in enumerate(self.head.outputs)}
+        outputs = {name: index for index, name in enumerate(self.head.outputs)}
         votes: defaultdict[int, float] = defaultdict(float)
         for example in train.table:
             label = example.label
@@ -200,15 +198,15 @@ class Majority:
                 votes[outputs.get(label.name, -1)] += 1
             elif isinstance(label, Candidate):
                 votes[label.index] += 1
-        votes.pop(-1, None)  # outside the vocabulary: nobody can say it
-        self.commonest = max(votes, key=votes.__getitem__, default=0)
+        votes.pop(-1, None)  # answers outside the vocabulary
+        self.most_frequent = max(votes, key=votes.__getitem__, default=0)
 
     def __call__(self, batch: Batch) -> Tensor:
         if self.family == "grounding":
-            place = batch.candidate_mask.cumsum(dim=1) - 1
-            return (place == self.commonest).float()
+            indices = batch.candidate_mask.cumsum(dim=1) - 1
+            return (indices == self.most_frequent).float()
         logits = torch.zeros(len(batch.example_ids), max(1, len(self.head.outputs)))
-        logits[:, self.commonest] = 1.0
+        logits[:, self.most_frequent] = 1.0
         return logits
 
     def alignments(self, captions: Batch, images: Batch) -> Tensor:
@@ -217,103 +215,98 @@ class Majority:
         return scores
 
 
-def chance(test: TaskBatches, places: Sequence[int], pool: int) -> float:
-    """The expected score, 0..1, of a guess that is equally likely to fall on every output, candidate or picture."""
+def chance_score(test: TaskBatches, indices: Sequence[int], pool: int) -> float:
+    """Return the expected score, in 0..1, of a uniform guess over all outputs, candidates or images of the pool."""
     family = test.task.family
     if family == "retrieval":
         return 1 / (pool or len(test.table.images()[0]))
     if family == "verification":
         return 1 / len(test.head.outputs)
-    worth: list[float] = []
-    for start in range(0, len(places), BATCH):
-        batch = test.batch(places[start : start + BATCH])
+    expected: list[float] = []
+    for start in range(0, len(indices), BATCH_SIZE):
+        batch = test.batch(indices[start : start + BATCH_SIZE])
         if batch.target is None:
             continue
         if family == "answers":
-            worth += batch.target.mean(dim=1).tolist()
+            expected += batch.target.mean(dim=1).tolist()
         else:
             hits = (batch.target[..., 1] >= grounding.KEEP) & batch.candidate_mask
-            worth += (hits.sum(dim=1) / batch.candidate_mask.sum(dim=1).clamp(min=1)).tolist()
-    return float(np.mean(worth)) if worth else float("nan")
+            expected += (hits.sum(dim=1) / batch.candidate_mask.sum(dim=1).clamp(min=1)).tolist()
+    return float(np.mean(expected)) if expected else float("nan")
 
 
-def blind_task(
-    prepared: Prepared, source: RegionSource, task: TaskSpec, *, seed: int = 0, max_examples: int = 0, pool: int = 0
-) -> BlindScore:
-    """The four figures of one task, on the test examples that ``evaluate`` scores with the same limits."""
-    spec = dataclasses.replace(task, batch_size=BATCH // max(1, 4 * (task.family == "retrieval")))
-    train = TaskBatches.open(prepared, source, spec, "train", seed=seed)
-    val = TaskBatches.open(prepared, source, spec, "val", limit=VALIDATION)
-    test = TaskBatches.open(prepared, source, spec, "test")
+def score_task_baselines(inputs: RunInputs, task: TaskSpec, seed: int) -> TaskBaselines:
+    """Score the baselines of one task on the test examples that ``evaluate`` scores. Runs in a process of its own."""
+    torch.set_num_threads(1)
+    prepared, source = Prepared.open(inputs.prepared), RegionSource.open(inputs.regions)
+    limits = inputs.recipe.evaluation
+    task = dataclasses.replace(task, batch_size=BATCH_SIZE // max(1, 4 * (task.family == "retrieval")))
+    train = TaskBatches.open(prepared, source, task, "train", seed=seed)
+    val = TaskBatches.open(prepared, source, task, "val", limit=VALIDATION_EXAMPLES)
+    test = TaskBatches.open(prepared, source, task, "test")
 
-    def scored(answerer: Answerer) -> float:
-        right = score_task(answerer, test, max_examples=max_examples, pool=pool).right
-        return round(100 * float(right.mean()), 2) if len(right) else float("nan")
+    def score(model: ScoredModel) -> float:
+        scores = score_task(model, test, max_examples=limits.max_examples, pool=limits.pool).example_scores
+        return round(100 * float(scores.mean()), 2) if len(scores) else float("nan")
 
-    places = scored_places(test, max_examples)
-    guess = 100 * chance(test, places, pool)
-    majority = scored(Majority(train))
-    # One caption gives every picture of a pool the same score when no picture is seen: that is a guess.
-    sights: tuple[Sight, ...] = ("image",) if task.family == "retrieval" else ("text", "image")
-    networks = fit(spec, sights, train, val, seed=seed)
-    text = scored(networks["text"]) if "text" in networks else guess
-    return BlindScore(round(guess, 2), majority, round(text, 2), scored(networks["image"]), len(places))
+    indices = scored_indices(test, limits.max_examples)
+    chance = 100 * chance_score(test, indices, limits.pool)
+    majority = score(MajorityBaseline(train))
+    # Without the image, a caption has the same score with every image of the pool: that is chance.
+    modalities: tuple[Modality, ...] = ("image",) if task.family == "retrieval" else ("text", "image")
+    networks = train_networks(task, modalities, train, val, seed=seed)
+    text_only = score(networks["text"]) if "text" in networks else chance
+    return TaskBaselines(round(chance, 2), majority, round(text_only, 2), score(networks["image"]), len(indices))
 
 
-def blind(
+def baselines(
     run: Path, *, prepared: Path | None = None, regions: Path | None = None, seed: int = 0, processes: int = 2
-) -> BlindScores:
-    """Find what every task of a run gives away, and leave it in ``blind.json``.
+) -> Baselines:
+    """Score the baselines of every task of a run and write them to ``blind.json``.
 
-    Needs the run's recipe and data only, not its model. A task whose figures are there already, from the same data
-    and limits, is not done again.
+    Needs the run's recipe and data, but not its model. Baselines that were scored before with the same data and
+    limits are kept.
+
+    Args:
+        run: Folder of the run.
+        prepared: Folder that ``prepare`` wrote; ``RUN/prepared`` by default.
+        regions: Folder that ``extract`` wrote; ``RUN/regions`` by default.
+        seed: Seed of the weights and batches of the text-only and image-only networks.
+        processes: Number of tasks scored at the same time.
 
     Raises:
         TwelvefoldError: the run, its prepared folder or its regions are missing.
     """
     started = time.monotonic()
-    prepared, regions = prepared or run / "prepared", regions or run / "regions"
-    recipe = Recipe.load(run / "recipe.toml")
-    limits = recipe.evaluation
-    specs = recipe.specs(lambda name: datasets.load(name).TASK)
-    found = per_task(
-        blind_one,
-        {spec.name: (prepared, regions, spec, seed, limits) for spec in specs},
-        kind=BlindScore,
+    inputs = RunInputs.open(run, prepared=prepared, regions=regions)
+    limits = inputs.recipe.evaluation
+    tasks = run_per_task(
+        score_task_baselines,
+        {task.name: (inputs, task, seed) for task in inputs.tasks()},
+        type_=TaskBaselines,
         folder=run / "scores" / "blind",
-        made_from=made_from(prepared, regions, limits.max_examples, limits.pool, seed, VERSION),
+        inputs_digest=inputs.digest(limits.max_examples, limits.pool, seed, VERSION),
         processes=processes,
-        what="tasks tried blind",
+        description="baselines",
     )
-    scores = BlindScores(found, round(time.monotonic() - started, 1))
-    score_files.write(run / "blind.json", scores)
-    return scores
+    result = Baselines(tasks, round(time.monotonic() - started, 1))
+    write_scores(run / "blind.json", result)
+    return result
 
 
-def blind_one(prepared: Path, regions: Path, spec: TaskSpec, seed: int, limits: EvaluationConfig) -> BlindScore:
-    """The figures of one task; runs in a process of its own."""
-    torch.set_num_threads(1)
-    return blind_task(
-        Prepared.open(prepared),
-        RegionSource.open(regions),
-        spec,
-        seed=seed,
-        max_examples=limits.max_examples,
-        pool=limits.pool,
-    )
+def compare_with_baselines(run: Path, results: Baselines) -> list[str]:
+    """Return a sentence for every task whose 95 % interval does not lie above all baselines.
 
-
-def solved_blind(run: Path, figures: BlindScores) -> list[str]:
-    """A sentence for every task whose test score is not surely above every blind figure; none before ``evaluate``."""
+    The list is empty if the run has no ``scores.json``.
+    """
     path = run / "scores.json"
     if not path.exists():
         return []
     sentences = []
-    for name, score in score_files.read(path, Scores).tasks.items():
-        least = score.ci95[0]
-        if name in figures.tasks and not least > figures.tasks[name].best:
+    for name, score in read_scores(path, Scores).tasks.items():
+        low = score.ci95[0]
+        if name in results.tasks and not low > results.tasks[name].best:
             sentences.append(
-                f"{name}: the score's interval begins at {least:.1f}, the best blind figure is "
-                f"{figures.tasks[name].best:.1f}"
+                f"{name}: the 95 % interval begins at {low:.1f}; the best baseline has {results.tasks[name].best:.1f}"
             )
     return sentences

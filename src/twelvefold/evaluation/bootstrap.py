@@ -1,4 +1,4 @@
-"""How sure a mean score is: bootstrap intervals that resample pictures, because questions share them."""
+"""Bootstrap confidence intervals of a mean score, resampled by image because questions share images."""
 
 from __future__ import annotations
 
@@ -8,37 +8,31 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 2_000
-"""Enough for the second digit of a percentage to hold still between seeds."""
+"""Enough to keep the second digit of a percentage the same from seed to seed."""
 
-_RESAMPLED_AT_ONCE = 4_000_000  # draws held in memory together
+_MAX_INDICES_IN_MEMORY = 4_000_000
 
 
 def bootstrap95(
     values: ArrayLike, clusters: Sequence[str], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
-    """The central 95 % of the mean of ``values`` (n,) when whole clusters are drawn again with replacement.
+    """Return the central 95 % interval of the mean of ``values`` (n,) under resampling of whole clusters.
 
-    ``clusters`` names what each value hangs on, usually its picture: several questions on one picture are right
-    or wrong together, so resampling questions alone would call a score surer than it is. An empty or constant
-    list gives an interval of no width. Percentile bootstrap.
+    ``clusters`` names the cluster of each value, usually its image. Questions about one image tend to be right or
+    wrong together; resampling questions instead would make the interval too narrow. Percentile bootstrap. The result
+    is NaN for no values, and has no width for constant ones.
     """
     values = np.asarray(values, dtype=np.float64)
     if values.size == 0:
         return (float("nan"), float("nan"))
-    sums, counts = _per_cluster(values, clusters)
+    _, cluster_ids = np.unique(np.asarray(clusters), return_inverse=True)
+    sums = np.bincount(cluster_ids, weights=values).astype(np.float64)
+    counts = np.bincount(cluster_ids).astype(np.float64)
     rng = np.random.default_rng(seed)
     means: list[NDArray[np.float64]] = []
-    at_once = max(1, _RESAMPLED_AT_ONCE // len(sums))
-    for start in range(0, resamples, at_once):
-        drawn = rng.integers(len(sums), size=(min(at_once, resamples - start), len(sums)))
-        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+    block = max(1, _MAX_INDICES_IN_MEMORY // len(sums))
+    for start in range(0, resamples, block):
+        indices = rng.integers(len(sums), size=(min(block, resamples - start), len(sums)))
+        means.append(sums[indices].sum(axis=1) / counts[indices].sum(axis=1))
     low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
     return (float(low), float(high))
-
-
-def _per_cluster(
-    values: NDArray[np.float64], clusters: Sequence[str]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    _, place = np.unique(np.asarray(clusters), return_inverse=True)
-    sums = np.bincount(place, weights=values).astype(np.float64)
-    return sums, np.bincount(place).astype(np.float64)

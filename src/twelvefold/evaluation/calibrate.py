@@ -1,8 +1,8 @@
-"""Make a model's probabilities mean what they say: one temperature for each task, fitted on val, kept in its card.
+"""Fit one temperature for each task on val and store it in the checkpoint's card.
 
-Scores don't change by it, nor the order of answers: only how sure the model says it is. A search is calibrated over
-the pool of pictures in which evaluation searches, as ``decode_pool`` shows it. Paper: not in it;
-``evaluation/reliability.py`` says what is fitted.
+A temperature makes probabilities match scores; no score and no ranking changes. Retrieval is calibrated over the pool
+of images that evaluation searches, as ``decode_pool`` shows it. Not in the paper; ``evaluation/reliability.py`` says
+what is fitted.
 """
 
 from __future__ import annotations
@@ -13,33 +13,25 @@ import msgspec
 import torch
 from torch import Tensor
 
-from twelvefold import datasets
 from twelvefold.batch import Batch
-from twelvefold.config.recipe import EvaluationConfig, Recipe
-from twelvefold.data.region_inputs import RegionSource
-from twelvefold.data.task_loader import TaskBatches
-from twelvefold.device import select_device
-from twelvefold.evaluation.per_task import made_from, per_task
-from twelvefold.evaluation.placed import Placed
-from twelvefold.evaluation.reliability import fitted_temperature
-from twelvefold.evaluation.score import score_task
+from twelvefold.evaluation.per_task import run_per_task
+from twelvefold.evaluation.reliability import fit_temperature
+from twelvefold.evaluation.run_inputs import RunInputs
+from twelvefold.evaluation.score import ScoredModel, score_task
 from twelvefold.families.grounding import among_candidates
-from twelvefold.model import Model, card
+from twelvefold.model import card
 from twelvefold.schema import FamilyName, TwelvefoldError
-from twelvefold.store import atomic_files
-from twelvefold.store.prepared import Prepared
-from twelvefold.training.checkpoints import checkpoint_of
 
-EXAMPLES = 1000
-"""Examples that a temperature is fitted on, spread over val: one number needs no more."""
-CAPTIONS = 200
-"""Captions where each is searched for in a whole pool of pictures."""
+MAX_EXAMPLES = 1000
+"""Examples that a temperature is fitted on, evenly spaced over val: enough for one number."""
+MAX_CAPTIONS = 200
+"""The same for retrieval, where each caption is compared with a whole pool of images."""
 VERSION = 1
-"""Of how temperatures are fitted: another one fits again."""
+"""Version of the fit: a new version fits again."""
 
 
-class Fitted(msgspec.Struct, frozen=True):
-    """A task's temperature and on how many validation examples it was fitted."""
+class FittedTemperature(msgspec.Struct, frozen=True):
+    """A task's temperature, and the number of validation examples behind it."""
 
     temperature: float
     n: int
@@ -52,81 +44,85 @@ def calibrate(
     regions: Path | None = None,
     checkpoint: str = "latest",
     processes: int = 2,
-) -> dict[str, Fitted]:
-    """Fit a temperature for each task of a run's model and leave them in the checkpoint's card.
+) -> dict[str, FittedTemperature]:
+    """Fit a temperature for each task of a run's model and store them in the checkpoint's card.
 
-    Whatever is decoded with this checkpoint from then on (``evaluate``, ``load``) uses them. A checkpoint written
-    later has none. Tasks that were fitted with the same weights and data are not fitted again.
+    ``evaluate`` and ``load`` then use them. Later checkpoints have none. Temperatures that were fitted with the same
+    weights and data are kept.
+
+    Args:
+        run: Folder of the run.
+        prepared: Folder that ``prepare`` wrote; ``RUN/prepared`` by default.
+        regions: Folder that ``extract`` wrote; ``RUN/regions`` by default.
+        checkpoint: ``latest``, ``best``, or the name of a kept checkpoint.
+        processes: Number of tasks fitted at the same time.
 
     Raises:
-        TwelvefoldError: no such run or checkpoint, a task has no validation examples, the run was pretrained.
+        TwelvefoldError: the run or checkpoint is missing, a task has no validation examples, or the run is a
+            pretraining run.
     """
-    prepared, regions = prepared or run / "prepared", regions or run / "regions"
-    folder = checkpoint_of(run, checkpoint)
-    recipe = Recipe.load(run / "recipe.toml")
-    if recipe.pretraining is not None:
-        raise TwelvefoldError(f"{run} was pretrained and has no tasks whose answers could be calibrated")
-    specs = recipe.specs(lambda name: datasets.load(name).TASK)
-    found = per_task(
-        fit_one,
-        {
-            spec.name: (folder, prepared, regions, spec.name, recipe.evaluation, recipe.training.device)
-            for spec in specs
-        },
-        kind=Fitted,
+    inputs = RunInputs.open(run, prepared=prepared, regions=regions, checkpoint=checkpoint)
+    fitted = run_per_task(
+        fit_task_temperature,
+        {task.name: (inputs, task.name) for task in inputs.tasks()},
+        type_=FittedTemperature,
         folder=run / "calibration",
-        made_from=made_from(
-            prepared, regions, atomic_files.digest_file(folder / "model.safetensors"), recipe.evaluation.pool, VERSION
-        ),
+        inputs_digest=inputs.digest(inputs.weights_digest(), inputs.recipe.evaluation.pool, VERSION),
         processes=processes,
-        what="tasks calibrated",
+        description="tasks calibrated",
     )
-    temperatures = {name: fitted.temperature for name, fitted in found.items()}
-    said = card.read(folder)
-    if said.temperatures != temperatures:
-        card.write(folder, msgspec.structs.replace(said, temperatures=temperatures))
-    return found
+    temperatures = {name: result.temperature for name, result in fitted.items()}
+    old_card = card.read(inputs.checkpoint)
+    if old_card.temperatures != temperatures:
+        card.write(inputs.checkpoint, msgspec.structs.replace(old_card, temperatures=temperatures))
+    return fitted
 
 
-class Heard:
-    """A model that keeps the logits of every example it was asked about, in the order of the asking."""
+class LogitRecorder:
+    """A model that records the logits of every example, in order; rows that are no candidate have minus infinity."""
 
-    def __init__(self, model: Placed, family: FamilyName) -> None:
+    def __init__(self, model: ScoredModel, family: FamilyName) -> None:
         self.model, self.family = model, family
         self.rows: list[Tensor] = []
 
     def __call__(self, batch: Batch) -> Tensor:
         logits = self.model(batch)
-        self.rows += (among_candidates(logits, batch) if self.family == "grounding" else logits).float().unbind()
+        valid = among_candidates(logits, batch) if self.family == "grounding" else logits
+        self.rows += valid.float().cpu().unbind()
         return logits
 
     def alignments(self, captions: Batch, images: Batch) -> Tensor:
         logits = self.model.alignments(captions, images)
-        self.rows += logits.float().unbind()
+        self.rows += logits.float().cpu().unbind()
         return logits
 
 
-def fit_one(
-    checkpoint: Path, prepared: Path, regions: Path, name: str, limits: EvaluationConfig, device: str = "auto"
-) -> Fitted:
-    """Fit one task's temperature on val; runs in a process of its own.
+def fit_task_temperature(inputs: RunInputs, name: str) -> FittedTemperature:
+    """Fit one task's temperature on val. Runs in a process of its own.
 
     Raises:
-        TwelvefoldError: there are no validation examples whose labels are known.
+        TwelvefoldError: no validation example has a label.
     """
     torch.set_num_threads(1)
-    model, opened = Model.load(checkpoint), Prepared.open(prepared)
-    spec = model.tasks[name]
-    heard = Heard(Placed(model, select_device(device)), spec.family)
-    data = TaskBatches.open(opened, RegionSource.open(regions), spec, "val")
-    most = CAPTIONS if spec.family == "retrieval" else EXAMPLES
-    outcome = score_task(heard, data, max_examples=most, pool=limits.pool, batch_size=limits.batch_size)
+    model, device = inputs.load_model()
+    task = model.tasks[name]
+    recorder = LogitRecorder(model, task.family)
+    limits = inputs.recipe.evaluation
+    result = score_task(
+        recorder,
+        inputs.batches(task, "val"),
+        max_examples=MAX_CAPTIONS if task.family == "retrieval" else MAX_EXAMPLES,
+        pool=limits.pool,
+        batch_size=limits.batch_size,
+        device=device,
+    )
     rows, scores = [], []
-    for row, line in zip(heard.rows, outcome.lines, strict=True):
-        if line.score is not None and bool(row.isfinite().any()):
+    for row, record in zip(recorder.rows, result.records, strict=True):
+        if record.score is not None and bool(row.isfinite().any()):
             rows.append(row)
-            scores.append(line.score)
+            scores.append(record.score)
     if not rows:
-        raise TwelvefoldError(f"task {name} has no labelled validation examples to calibrate by: prepare more data")
+        raise TwelvefoldError(f"task {name} has no labeled validation examples to calibrate on; prepare more data")
     logits = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=float("-inf"))
-    return Fitted(fitted_temperature(logits, torch.tensor(scores), own=spec.family == "answers"), len(rows))
+    temperature = fit_temperature(logits, torch.tensor(scores), independent=task.family == "answers")
+    return FittedTemperature(temperature, len(rows))

@@ -1,4 +1,4 @@
-"""On what a thing was run, in words."""
+"""Describe the machine that a run used."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import platform
 from pathlib import Path
 
 
-def machine() -> str:
-    """Processor, cores that may be used, memory and system: ``Xeon E5, 2 cores, 7.8 GB of memory, Linux``."""
+def describe_machine() -> str:
+    """Return processor, usable cores, memory and system: ``Xeon E5, 2 cores, 8 GB of memory, Linux``."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return f"{_processor()}, {cores} core{'s' if cores > 1 else ''}, {memory:.0f} GB of memory, {platform.system()}"
 
 
 def _processor() -> str:
-    """The processor's name where Linux tells it, else its kind."""
+    """Return the processor's name as Linux states it, or its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Work that falls apart into tasks: some at a time, each task's result kept, so that a killed command goes on."""
+"""Run work task by task in several processes; store each result, so that a killed command resumes."""
 
 from __future__ import annotations
 
@@ -9,71 +9,67 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from twelvefold.data.region_inputs import RegionSource
-from twelvefold.evaluation import scores
+from twelvefold.evaluation.scores import read_scores, write_scores
 from twelvefold.progress import progress_bar
 from twelvefold.schema import TwelvefoldError
-from twelvefold.store import atomic_files, worker_pool
-from twelvefold.store.prepared import Prepared
+from twelvefold.store import worker_pool
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-class Kept(msgspec.Struct, Generic[T], frozen=True):
-    """A task's result and the digest of all that it was made from."""
+class StoredResult(msgspec.Struct, Generic[T], frozen=True):
+    """A task's result and the digest of its inputs."""
 
-    made_from: str
+    inputs_digest: str = msgspec.field(name="made_from")
     result: T
 
 
-def made_from(prepared: Path, regions: Path, *others: str | int) -> str:
-    """A digest of all that tasks' figures depend on: tables, regions, and ``others`` such as a model and limits."""
-    return atomic_files.digest_value(
-        [Prepared.open(prepared).digest, RegionSource.open(regions).detected.digest, *others]
-    )
-
-
-def per_task(
+def run_per_task(
     work: Callable[..., T],
     tasks: Mapping[str, Sequence[Any]],
     *,
-    kind: type[T],
+    type_: type[T],
     folder: Path,
-    made_from: str,
+    inputs_digest: str,
     processes: int,
-    what: str,
+    description: str,
 ) -> dict[str, T]:
-    """``work(*arguments)`` for every task, in ``tasks``' order; results kept as ``folder/<task>.json``.
+    """Return ``work(*arguments)`` for every task, in the order of ``tasks``.
 
-    A result that is there already and was made from the same things is not made again. ``work`` and its arguments
-    go to other processes, so they must pickle; it sets its own number of threads.
+    Results are stored as ``folder/<task>.json``; a stored result with the same ``inputs_digest`` is reused. ``work``
+    and its arguments are pickled for other processes; ``work`` sets its own number of threads. ``description`` is the
+    label of the progress bar.
     """
-    done = {name: kept for name in tasks if (kept := _kept(folder / f"{name}.json", kind, made_from)) is not None}
-    missing = [name for name in tasks if name not in done]
-    with progress_bar(description=what, total=len(tasks)) as bar:
-        bar.advance(len(done))
+    results = {
+        name: stored
+        for name in tasks
+        if (stored := _read_stored(folder / f"{name}.json", type_, inputs_digest)) is not None
+    }
+    missing = [name for name in tasks if name not in results]
+    with progress_bar(description=description, total=len(tasks)) as bar:
+        bar.advance(len(results))
 
-        def keep(name: str, result: T) -> None:
-            scores.write(folder / f"{name}.json", Kept(made_from, result))
-            done[name] = result
+        def store(name: str, result: T) -> None:
+            write_scores(folder / f"{name}.json", StoredResult(inputs_digest, result))
+            results[name] = result
             bar.advance()
 
         if processes == 1 or len(missing) <= 1:
             for name in missing:
-                keep(name, work(*tasks[name]))
+                store(name, work(*tasks[name]))
         else:
             with worker_pool.pool(processes) as pool:
                 running = {pool.submit(work, *tasks[name]): name for name in missing}
                 for future in as_completed(running):
-                    keep(running[future], future.result())
-    return {name: done[name] for name in tasks}
+                    store(running[future], future.result())
+    return {name: results[name] for name in tasks}
 
 
-def _kept(path: Path, kind: type[T], made_from: str) -> T | None:
+def _read_stored(path: Path, type_: type[T], inputs_digest: str) -> T | None:
     if not path.exists():
         return None
     try:
-        kept = scores.read(path, Kept[kind])  # type: ignore[valid-type]
+        stored = read_scores(path, StoredResult[type_])  # type: ignore[valid-type]
     except TwelvefoldError:
-        return None  # of an older version, or not ours: made again
-    return kept.result if kept.made_from == made_from else None
+        return None  # written by another version: computed again
+    return stored.result if stored.inputs_digest == inputs_digest else None

@@ -1,4 +1,4 @@
-"""One line per example and task: what was said, how sure, and how right it was."""
+"""Read and write ``predictions/<task>.jsonl``: one record for each example, with its ranked answers and its score."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import msgspec
 from twelvefold.schema import Prediction, Ranked, Split, TwelvefoldError
 from twelvefold.store import atomic_files
 
+MAX_RANKED_IMAGES = 20
+"""Images kept for a caption, best first. Source: the result files of vilbert-multi-task."""
 
-class Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A prediction with its score in 0..1 (None where labels are withheld).
 
-    ``rank``: of a caption's own picture in the whole pool, 0 is best; None where nothing is searched for.
+class PredictionRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A prediction and its score.
+
+    score: in 0..1; None if the label is withheld. ranked: answers, best first. rank: position of the true image in
+    the whole retrieval pool, 0 is best; None for tasks without a pool.
     """
 
     id: str
@@ -24,24 +28,28 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     rank: int | None = None
 
     @classmethod
-    def of(cls, prediction: Prediction, score: float | None, rank: int | None = None) -> Line:
+    def from_prediction(cls, prediction: Prediction, score: float | None, rank: int | None = None) -> PredictionRecord:
         return cls(prediction.example_id, prediction.task, score, prediction.ranked, rank)
 
 
-def file_of(run: Path, task: str, split: Split) -> Path:
-    """Where an evaluation leaves a task's predictions: ``predictions/``, or ``predictions-val/`` for val."""
+def predictions_path(run: Path, task: str, split: Split) -> Path:
+    """Return the file of a task's predictions: in ``predictions/`` for test, ``predictions-val/`` for val."""
     return run / ("predictions" if split == "test" else f"predictions-{split}") / f"{task}.jsonl"
 
 
-def write(path: Path, lines: Iterable[Line]) -> None:
-    """JSON lines, atomically: a killed evaluation leaves the old file or the new one, never half of one."""
+def write_predictions(path: Path, records: Iterable[PredictionRecord]) -> None:
+    """Write records as JSON lines, atomically."""
     encoder = msgspec.json.Encoder()
-    atomic_files.write_bytes(path, b"".join(encoder.encode(line) + b"\n" for line in lines))
+    atomic_files.write_bytes(path, b"".join(encoder.encode(record) + b"\n" for record in records))
 
 
-def read(path: Path) -> Iterator[Line]:
-    """Every line of a prediction file. Raises TwelvefoldError naming file and line where one is malformed."""
-    decoder = msgspec.json.Decoder(Line)
+def read_predictions(path: Path) -> Iterator[PredictionRecord]:
+    """Yield the records of a prediction file.
+
+    Raises:
+        TwelvefoldError: a line is malformed; the message names file and line.
+    """
+    decoder = msgspec.json.Decoder(PredictionRecord)
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:

@@ -1,7 +1,7 @@
-"""Score anything that can answer on a task's examples: the trained model, a blind one, one of your own.
+"""Score a model on a task's examples: a trained model, a baseline, or one of your own.
 
-The families say what is right (``families``); this module only walks over the examples, so every answerer is
-judged by the same code on the same examples.
+The families define what a right answer is (``families``). This module only iterates over the examples, so all models
+are scored by the same code on the same examples.
 """
 
 from __future__ import annotations
@@ -21,193 +21,206 @@ from twelvefold.batch import Batch
 from twelvefold.data.collate import pictures_alone
 from twelvefold.data.task_loader import TaskBatches, spread
 from twelvefold.evaluation.bootstrap import RESAMPLES, bootstrap95
-from twelvefold.evaluation.predictions import Line
-from twelvefold.evaluation.reliability import reliability
-from twelvefold.evaluation.scores import KindScore, Reliability, TaskScore
+from twelvefold.evaluation.predictions import MAX_RANKED_IMAGES, PredictionRecord
+from twelvefold.evaluation.reliability import measure_reliability
+from twelvefold.evaluation.scores import QuestionTypeScore, Reliability, TaskScore
 from twelvefold.families import answers, retrieval, verification
 from twelvefold.schema import CONSISTENCY_ONLY, Example, Prediction, TargetBox, TaskSpec
 
-CAPTIONS_AT_ONCE = 4
-"""Captions scored together against the whole pool; four keep 200 pictures at about a thousand rows."""
+CPU = torch.device("cpu")
 
-FOUND = 20
-"""Pictures kept for a caption, best first. Source: the original project's result files."""
+CAPTION_BATCH_SIZE = 4
+"""Captions scored together against the whole pool: 4 captions and 200 images are about a thousand rows."""
 
 
-class Answerer(Protocol):
-    """What can be scored: logits for a batch, and for retrieval tasks every caption against every picture."""
+class ScoredModel(Protocol):
+    """What :func:`score_task` scores."""
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Logits of the batch's task, of its family's shape."""
+        """Return the logits of the batch's task, in the shape of its family."""
 
     def alignments(self, captions: Batch, images: Batch) -> Tensor:
-        """(N, M): how well each caption of one batch goes with each picture of the other."""
+        """Return the (N, M) scores of every caption with every image. Called for retrieval tasks only."""
 
 
 @dataclass(slots=True)
-class Outcome:
-    """What an answerer said of a task's examples and how right it was, example by example, in one order.
-    ``raw``: how sure of the best answer without the temperature; 0 where there is none."""
+class TaskResult:
+    """Predictions and scores of a task, example by example; all lists have the same order.
+
+    raw_confidences: probability of the best answer without the temperature; 0 if there is no answer.
+    """
 
     task: TaskSpec
-    lines: list[Line] = field(default_factory=list)
-    kinds: list[str] = field(default_factory=list)
-    pictures: list[str] = field(default_factory=list)
-    also: dict[str, float] = field(default_factory=dict)
+    records: list[PredictionRecord] = field(default_factory=list)
+    question_types: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    extra_metrics: dict[str, float] = field(default_factory=dict)
     temperature: float = 1.0
-    raw: list[float] = field(default_factory=list)
+    raw_confidences: list[float] = field(default_factory=list)
 
     @property
-    def right(self) -> NDArray[np.float64]:
-        """(n,) in 0..1: the examples that count, so none whose label is withheld or that only consistency needs."""
-        return np.array([self.lines[i].score for i in self._counted()], dtype=np.float64)
+    def example_scores(self) -> NDArray[np.float64]:
+        """Return (n,) scores in 0..1, without withheld labels and without examples that only consistency uses."""
+        return np.array([self.records[i].score for i in self._scored_indices()], dtype=np.float64)
 
     def task_score(self, split: str, *, resamples: int = RESAMPLES) -> TaskScore:
-        """The mean score in percent, with its interval and the score of every kind of example."""
-        known, right = self._counted(), self.right
-        low, high = bootstrap95(right, [self.pictures[i] for i in known], resamples=resamples)
-        by_kind: dict[str, list[float]] = defaultdict(list)
-        for i, score in zip(known, right, strict=True):
-            by_kind[self.kinds[i]].append(float(score))
+        """Return the mean score in percent, its interval, and the score of every question type."""
+        indices, scores = self._scored_indices(), self.example_scores
+        low, high = bootstrap95(scores, [self.images[i] for i in indices], resamples=resamples)
+        by_type: dict[str, list[float]] = defaultdict(list)
+        for i, score in zip(indices, scores, strict=True):
+            by_type[self.question_types[i]].append(float(score))
         return TaskScore(
             metric=self.task.metric,
             split=split,
-            score=_percent(right.mean()) if len(right) else float("nan"),
-            n=len(right),
+            score=_percent(scores.mean()) if len(scores) else float("nan"),
+            n=len(scores),
             ci95=(_percent(low), _percent(high)),
-            by_kind={kind: KindScore(_percent(np.mean(s)), len(s)) for kind, s in sorted(by_kind.items()) if kind},
-            also={name: _percent(value) for name, value in self.also.items()},
+            by_question_type={
+                name: QuestionTypeScore(_percent(np.mean(s)), len(s)) for name, s in sorted(by_type.items()) if name
+            },
+            extra_metrics={name: _percent(value) for name, value in self.extra_metrics.items()},
             reliability=self._reliability(),
         )
 
+    def append(
+        self,
+        examples: Sequence[Example],
+        predictions: Sequence[Prediction],
+        raw: Sequence[Prediction],
+        scores: Sequence[float | None],
+        ranks: Sequence[int | None],
+    ) -> None:
+        """Add the predictions of a batch. ``raw``: the predictions without the temperature."""
+        for example, prediction, score, rank in zip(examples, predictions, scores, ranks, strict=True):
+            self.records.append(PredictionRecord.from_prediction(prediction, score, rank))
+            self.question_types.append(example.question_type)
+            self.images.append(str(example.pairs[0].image))
+        self.raw_confidences += [p.best.probability if p.ranked else 0.0 for p in raw]
+
     def _reliability(self) -> Reliability | None:
-        answered = [i for i in self._counted() if self.lines[i].ranked]
+        answered = [i for i in self._scored_indices() if self.records[i].ranked]
         if not answered:
             return None
-        return reliability(
+        return measure_reliability(
             self.temperature,
-            [self.lines[i].ranked[0].probability for i in answered],
-            [self.raw[i] for i in answered],
-            [self.lines[i].score or 0.0 for i in answered],
+            [self.records[i].ranked[0].probability for i in answered],
+            [self.raw_confidences[i] for i in answered],
+            [self.records[i].score or 0.0 for i in answered],
         )
 
-    def _counted(self) -> list[int]:
-        return [i for i, line in enumerate(self.lines) if line.score is not None and self.kinds[i] != CONSISTENCY_ONLY]
+    def _scored_indices(self) -> list[int]:
+        return [
+            i
+            for i, record in enumerate(self.records)
+            if record.score is not None and self.question_types[i] != CONSISTENCY_ONLY
+        ]
 
 
 @torch.inference_mode()
 def score_task(
-    answerer: Answerer,
+    model: ScoredModel,
     data: TaskBatches,
     *,
     max_examples: int = 0,
     pool: int = 0,
     batch_size: int = 128,
     temperature: float = 1.0,
-) -> Outcome:
-    """Score ``answerer`` on the table behind ``data``.
+    device: torch.device = CPU,
+) -> TaskResult:
+    """Score ``model`` on the table behind ``data``.
 
-    ``max_examples``: so many of them, spread evenly over the table; 0: all. ``pool``: pictures that a caption is
-    searched in (retrieval); 0: every picture of the table. ``temperature``: moves probabilities, no score.
+    Args:
+        model: Called with batches on ``device``.
+        data: The task's examples.
+        max_examples: Number of examples, evenly spaced over the table; 0 means all.
+        pool: Number of images that a caption is searched in (retrieval); 0 means every image of the table.
+        batch_size: Examples in a batch; retrieval has ``CAPTION_BATCH_SIZE``.
+        temperature: Divides the logits before the probabilities; changes no score.
+        device: Device of the model.
     """
+    result = TaskResult(data.task, temperature=temperature)
     if data.task.family == "retrieval":
-        return _search(answerer, data, max_examples, pool, temperature)
-    outcome = Outcome(data.task, temperature=temperature)
+        _score_retrieval(result, model, data, max_examples, pool, device)
+        return result
     family = families.of(data.task.family)
     examples: list[Example] = []
-    counted = scored_places(data, max_examples)
-    only_entailed = [] if max_examples else range(len(counted), len(data.table))
-    for block, batch in _batches(data, [*counted, *only_entailed], batch_size):
-        logits = answerer(batch)
+    indices = scored_indices(data, max_examples)
+    consistency_only = [] if max_examples else range(len(indices), len(data.table))
+    for block, batch in _batches(data, [*indices, *consistency_only], batch_size):
+        logits = model(batch.to(device)).cpu()
         scores = [None] * len(block) if batch.target is None else family.score(logits, batch).tolist()
-        _note(outcome, block, family.decode(logits, batch, data.head, temperature=temperature), scores)
-        outcome.raw += map(_sureness, family.decode(logits, batch, data.head, top=1))
+        predictions = family.decode(logits, batch, data.head, temperature=temperature)
+        result.append(block, predictions, family.decode(logits, batch, data.head, top=1), scores, [None] * len(block))
         examples += block
-    outcome.also = _further(outcome, examples)
-    return outcome
+    result.extra_metrics = _extra_metrics(result, examples)
+    return result
 
 
-def scored_places(data: TaskBatches, max_examples: int) -> list[int]:
-    """The places of the examples that count for the score, at most so many, spread evenly; 0: all of them."""
+def scored_indices(data: TaskBatches, max_examples: int) -> list[int]:
+    """Return the indices of the examples that count for the score: ``max_examples``, evenly spaced; 0 means all."""
     count = len(data.table)
     while count and data.table[count - 1].question_type == CONSISTENCY_ONLY:  # they come last
         count -= 1
-    places: list[int] = spread(count, max_examples).tolist()
-    return places
+    indices: list[int] = spread(count, max_examples).tolist()
+    return indices
 
 
-def _batches(data: TaskBatches, places: Sequence[int], size: int) -> Iterator[tuple[list[Example], Batch]]:
-    for start in range(0, len(places), size):
-        chosen = places[start : start + size]
-        yield [data.table[i] for i in chosen], data.batch(chosen)
+def _batches(data: TaskBatches, indices: Sequence[int], size: int) -> Iterator[tuple[list[Example], Batch]]:
+    for start in range(0, len(indices), size):
+        block = indices[start : start + size]
+        yield [data.table[i] for i in block], data.batch(block)
 
 
-def _search(answerer: Answerer, data: TaskBatches, max_examples: int, pool: int, temperature: float) -> Outcome:
-    """Rank the whole pool for every caption. Paper: R@1 over 1,000 pictures (Table 2)."""
-    keys, of_example = data.table.images()
-    keys = keys[:pool] if pool else keys
-    captions = np.flatnonzero(of_example < len(keys))
-    chosen: list[int] = captions[spread(len(captions), max_examples)].tolist()
-    images = pictures_alone(keys, data.source, data.task, data.head)
-    outcome = Outcome(data.task, temperature=temperature)
-    ranks: list[Tensor] = []
-    names = [str(key) for key in keys]
-    for block, batch in _batches(data, chosen, CAPTIONS_AT_ONCE):
-        scores = answerer.alignments(batch, images).float()
-        true = torch.tensor([int(of_example[i]) for i in chosen[len(outcome.lines) : len(outcome.lines) + len(block)]])
-        rank = retrieval.ranks(scores.cpu(), true)
-        ids, task = batch.example_ids, data.task.name
-        predictions = retrieval.decode_pool(scores, ids, names, task, FOUND, temperature)
-        outcome.raw += map(_sureness, retrieval.decode_pool(scores, ids, names, task, top=1))
-        _note(outcome, block, predictions, (rank == 0).float().tolist(), rank.tolist())
-        ranks.append(rank)
-    everything = torch.cat(ranks)
-    outcome.also = {f"recall_at_{k}": retrieval.recall_at(everything, k) for k in (5, 10)}
-    return outcome
-
-
-def _note(
-    outcome: Outcome,
-    block: Sequence[Example],
-    predictions: Sequence[Prediction],
-    scores: Sequence[float | None],
-    ranks: Sequence[int | None] = (),
+def _score_retrieval(
+    result: TaskResult, model: ScoredModel, data: TaskBatches, max_examples: int, pool: int, device: torch.device
 ) -> None:
-    for example, prediction, score, rank in zip(block, predictions, scores, ranks or [None] * len(block), strict=True):
-        outcome.lines.append(Line.of(prediction, score, rank))
-        outcome.kinds.append(example.question_type)
-        outcome.pictures.append(str(example.pairs[0].image))
+    """Rank the whole pool for every caption. Paper: R@1 over 1,000 images (Table 2)."""
+    keys, image_of_example = data.table.images()
+    keys = keys[:pool] if pool else keys
+    captions = np.flatnonzero(image_of_example < len(keys))
+    indices: list[int] = captions[spread(len(captions), max_examples)].tolist()
+    images = pictures_alone(keys, data.source, data.task, data.head).to(device)
+    names = [str(key) for key in keys]
+    true_images = torch.split(torch.from_numpy(image_of_example[indices].astype(np.int64)), CAPTION_BATCH_SIZE)
+    all_ranks: list[Tensor] = []
+    for (block, batch), true in zip(_batches(data, indices, CAPTION_BATCH_SIZE), true_images, strict=True):
+        scores = model.alignments(batch.to(device), images).float().cpu()
+        ranks = retrieval.ranks(scores, true)
+        ids, task = batch.example_ids, data.task.name
+        predictions = retrieval.decode_pool(scores, ids, names, task, MAX_RANKED_IMAGES, result.temperature)
+        raw = retrieval.decode_pool(scores, ids, names, task, top=1)
+        result.append(block, predictions, raw, (ranks == 0).float().tolist(), ranks.tolist())
+        all_ranks.append(ranks)
+    joined = torch.cat(all_ranks)
+    result.extra_metrics = {f"recall_at_{k}": retrieval.recall_at(joined, k) for k in (5, 10)}
 
 
-def _further(outcome: Outcome, examples: Sequence[Example]) -> dict[str, float]:
-    """Figures beside the score: consistency where examples hang together, the original project's overlap rule."""
-    right = {line.id: line.score for line in outcome.lines if line.score is not None}
-    also: dict[str, float] = {}
-    entailed = answers.consistency(right, {e.id: e.linked for e in examples}).scores
+def _extra_metrics(result: TaskResult, examples: Sequence[Example]) -> dict[str, float]:
+    """Return consistency where examples are linked or grouped, and hits by the IoU rule of vilbert-multi-task."""
+    scores = {record.id: record.score for record in result.records if record.score is not None}
+    metrics: dict[str, float] = {}
+    entailed = answers.consistency(scores, {e.id: e.linked for e in examples}).scores
     if entailed:
-        also["consistency"] = float(np.mean(list(entailed.values())))
+        metrics["consistency"] = float(np.mean(list(entailed.values())))
     group = {e.id: e.group for e in examples if e.group}
-    together = verification.consistency({id_: score for id_, score in right.items() if id_ in group}, group)
-    if together:
-        also["consistency"] = float(np.mean(list(together.values())))
+    by_group = verification.consistency({id_: score for id_, score in scores.items() if id_ in group}, group)
+    if by_group:
+        metrics["consistency"] = float(np.mean(list(by_group.values())))
     hits = [
-        _original_hit(line, example.label)
-        for line, example in zip(outcome.lines, examples, strict=True)
+        _is_vilbert_mt_hit(record, example.label)
+        for record, example in zip(result.records, examples, strict=True)
         if isinstance(example.label, TargetBox)
     ]
     if hits:
-        also["iou_above_0.5_original"] = float(np.mean(hits))
-    return also
+        metrics["iou_above_0.5_original"] = float(np.mean(hits))
+    return metrics
 
 
-def _original_hit(line: Line, label: TargetBox) -> bool:
-    if not line.ranked or line.ranked[0].box_px is None:
+def _is_vilbert_mt_hit(record: PredictionRecord, label: TargetBox) -> bool:
+    if not record.ranked or record.ranked[0].box_px is None:
         return False
-    return bool(boxes.is_hit(boxes.iou([line.ranked[0].box_px], [label.box_px], "original")[0, 0], "original"))
-
-
-def _sureness(prediction: Prediction) -> float:
-    return prediction.best.probability if prediction.ranked else 0.0
+    return bool(boxes.is_hit(boxes.iou([record.ranked[0].box_px], [label.box_px], "original")[0, 0], "original"))
 
 
 def _percent(share: float | np.floating) -> float:

@@ -1,4 +1,4 @@
-"""The figures of an evaluation, as they lie in ``scores.json``, ``blind.json`` and ``report.json``: percentages."""
+"""Scores as ``scores.json``, ``blind.json`` and ``report.json`` hold them. All scores are percentages."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from twelvefold.store import atomic_files
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-class KindScore(msgspec.Struct, frozen=True):
-    """The score of one kind of example (a question type, ``testA``): percent, and how many there were."""
+class QuestionTypeScore(msgspec.Struct, frozen=True):
+    """Mean score of the examples of one question type (or part of a split, such as ``testA``), and their number."""
 
     score: float
     n: int
 
 
-class Bin(msgspec.Struct, frozen=True):
-    """Answers of like confidence: means of confidence and score, in 0..1, and how many answers."""
+class CalibrationBin(msgspec.Struct, frozen=True):
+    """Mean confidence and mean score, both in 0..1, of ``n`` answers with similar confidence."""
 
     confidence: float
     score: float
@@ -29,32 +29,38 @@ class Bin(msgspec.Struct, frozen=True):
 
 
 class Reliability(msgspec.Struct, frozen=True):
-    """temperature: 1 where none was fitted. error, error_raw: expected calibration error in points, with the
-    temperature and without. bins, bins_raw: what these are made of, least confident first."""
+    """How well confidences match scores.
+
+    temperature: 1 if none was fitted. error, error_raw: expected calibration error in points, with the temperature
+    and without it. bins, bins_raw: the bins behind both errors, least confident first.
+    """
 
     temperature: float
     error: float
     error_raw: float
-    bins: tuple[Bin, ...]
-    bins_raw: tuple[Bin, ...]
+    bins: tuple[CalibrationBin, ...]
+    bins_raw: tuple[CalibrationBin, ...]
 
 
 class TaskScore(msgspec.Struct, frozen=True):
-    """One task's score on one split. ``ci95``: bootstrap over pictures. ``also``: further figures by name, in percent
-    (recall_at_5, consistency, the original project's convention). ``reliability``: of its probabilities."""
+    """Score of one task on one split.
+
+    ci95: bootstrap interval, resampled by image. extra_metrics: other metrics by name, in percent (recall_at_5,
+    consistency, the IoU rule of vilbert-multi-task).
+    """
 
     metric: str
     split: str
     score: float
     n: int
     ci95: tuple[float, float]
-    by_kind: dict[str, KindScore] = {}
-    also: dict[str, float] = {}
+    by_question_type: dict[str, QuestionTypeScore] = msgspec.field(default_factory=dict, name="by_kind")
+    extra_metrics: dict[str, float] = msgspec.field(default_factory=dict, name="also")
     reliability: Reliability | None = None
 
 
 class Scores(msgspec.Struct, frozen=True):
-    """Scores of one model on several tasks, with what it cost to get them."""
+    """Scores of one model on several tasks, and the time and memory of the evaluation."""
 
     tasks: dict[str, TaskScore]
     checkpoint: str
@@ -63,43 +69,49 @@ class Scores(msgspec.Struct, frozen=True):
 
     @property
     def average(self) -> float:
-        """The mean over tasks, each task counting once (the paper's last column)."""
+        """Return the mean over tasks, each with equal weight (the last column of the paper's Table 2)."""
         return sum(t.score for t in self.tasks.values()) / len(self.tasks)
 
 
-class BlindScore(msgspec.Struct, frozen=True):
-    """What a task gives away: percent, on the same examples and by the same code as the model's score.
+class TaskBaselines(msgspec.Struct, frozen=True):
+    """Baseline scores of a task in percent, on the examples and with the code of the model's score.
 
-    ``chance``: expected score of a uniform guess. ``majority``: the commonest training answer, class or slot.
-    ``blind_text``, ``blind_image``: a model trained with the other side hidden.
+    chance: expected score of a uniform guess. majority: the most frequent training answer, class or candidate.
+    text_only, image_only: a small network that reads one modality.
     """
 
     chance: float
     majority: float
-    blind_text: float
-    blind_image: float
+    text_only: float = msgspec.field(name="blind_text")
+    image_only: float = msgspec.field(name="blind_image")
     n: int
 
     @property
     def best(self) -> float:
-        return max(self.chance, self.majority, self.blind_text, self.blind_image)
+        return max(self.chance, self.majority, self.text_only, self.image_only)
 
 
-class BlindScores(msgspec.Struct, frozen=True):
-    tasks: dict[str, BlindScore]
+class Baselines(msgspec.Struct, frozen=True):
+    """``blind.json``: the baselines of all tasks, and the seconds that they took."""
+
+    tasks: dict[str, TaskBaselines]
     seconds: float
 
 
-def write(path: Path, scores: msgspec.Struct) -> None:
-    """Write scores as indented JSON, atomically."""
+def write_scores(path: Path, scores: msgspec.Struct) -> None:
+    """Write a struct of this module as indented JSON, atomically."""
     atomic_files.write_bytes(path, msgspec.json.format(msgspec.json.encode(scores), indent=1))
 
 
-def read(path: Path, kind: type[T]) -> T:
-    """Read what ``write`` wrote. Raises TwelvefoldError naming the file where it is missing or not such a file."""
+def read_scores(path: Path, type_: type[T]) -> T:
+    """Read what :func:`write_scores` wrote.
+
+    Raises:
+        TwelvefoldError: the file is missing, or holds something else.
+    """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return msgspec.json.decode(path.read_bytes(), type=type_)
     except FileNotFoundError as error:
-        raise TwelvefoldError(f"{path} is not there: run the command that makes it first") from error
+        raise TwelvefoldError(f"{path} is missing: run the command that writes it first") from error
     except msgspec.DecodeError as error:
-        raise TwelvefoldError(f"{path} does not hold {kind.__name__}: {error}") from error
+        raise TwelvefoldError(f"{path} does not hold {type_.__name__}: {error}") from error

@@ -1,9 +1,8 @@
-"""Predictions as servers and publishers' scorers read them: one form for each of the twelve. Paper: section 4, Table 2.
+"""Formats of submission files: one for each of the twelve tasks. Paper: section 4, Table 2.
 
-What is known of every form, and what is not, stands in ``docs/submissions.md``. VQA, GQA, NLVR2 and Visual7W have a
-server or a scorer of their own; the refer toolkit's users score boxes by sentence; SNLI-VE, GuessWhat and retrieval
-have no official file, so the form is ours. ``original`` is what the original project's code writes, where it differs
-and can be told from predictions.
+``docs/submissions.md`` says what is known of every format. VQA, GQA, NLVR2 and Visual7W have a server or an official
+scorer; RefCOCO scripts score boxes by sentence; SNLI-VE, GuessWhat and retrieval have no official format, so theirs is
+our own. ``vilbert_mt`` is what vilbert-multi-task writes, where it differs and can be derived from predictions.
 """
 
 from __future__ import annotations
@@ -21,36 +20,37 @@ from twelvefold.datasets import NAMES, guesswhat, visual7w
 from twelvefold.datasets.nlvr2 import TASK as NLVR2
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.datasets.snli_ve import TASK as SNLI_VE
-from twelvefold.evaluation.predictions import Line
+from twelvefold.evaluation.predictions import MAX_RANKED_IMAGES, PredictionRecord
 from twelvefold.schema import Box, Example, Split, TwelvefoldError, did_you_mean
 
-FormName = Literal["publishers", "original"]
-BoxForm = Literal["xywh", "xyxy"]
-ORIGINAL = ("vqav2", "gqa", "vgqa", "coco", "flickr30k", "visual7w", "guesswhat")
-"""Tasks whose original form can be told from predictions."""
-FOUND = 20
-"""Pictures listed for a caption. Source: the original project's result files."""
-NOWHERE: Box = (0.0, 0.0, 0.0, 0.0)
-"""The box of an expression in whose picture nothing was detected: it overlaps nothing."""
+FormatName = Literal["publishers", "vilbert_mt"]
+BoxFormat = Literal["xywh", "xyxy"]
+VILBERT_MT_TASKS: tuple[str, ...] = ("vqav2", "gqa", "vgqa", "coco", "flickr30k", "visual7w", "guesswhat")
+"""Tasks whose vilbert_mt format can be derived from predictions."""
+EMPTY_BOX: Box = (0.0, 0.0, 0.0, 0.0)
+"""The box of an expression in whose image nothing was detected; it overlaps nothing."""
 
-Row = Callable[[Example, Line], Any]
-"""What stands in the file for one question: a JSON value, or a line of text."""
+MakeRow = Callable[[Example, PredictionRecord], Any]
+"""Makes one question's entry of the file: a JSON value, or a line of text."""
 
 
-class Form(NamedTuple):
-    """How a task's file is built. kind: a JSON list, JSON lines or CSV without a head. kept: of a ranking."""
+class FileFormat(NamedTuple):
+    """Format of a task's file: a JSON list, JSON lines or CSV without a header.
 
-    kind: Literal["json", "jsonl", "csv"]
-    row: Row
-    kept: int = 1
+    max_ranked: number of ranked answers that a row needs.
+    """
+
+    container: Literal["json", "jsonl", "csv"]
+    make_row: MakeRow
+    max_ranked: int = 1
 
 
-class Asked(NamedTuple):
-    """Whose questions are answered: what a form may have to look up in the official files."""
+class OfficialQuestions(NamedTuple):
+    """The official files whose questions are answered. ``examples`` reads them."""
 
     data: Path
     split: Split
-    bad: BadRecords
+    bad_records: BadRecords
     examples: Callable[[], Iterator[Example]]
 
 
@@ -59,11 +59,11 @@ PARTS: dict[str, dict[str, tuple[Split, dict[str, str]]]] = {
     "gqa": {"testdev": ("test", {"test": "testdev"}), "submission": ("test", {"test": "submission"})},
     "nlvr2": {"test1": ("test", {"test": "test1"}), "test2": ("test", {"test": "test2"})},
 }
-"""Publishers' names of parts of a test split: our split, and the reader's options that choose the part."""
+"""Official names of parts of a test split: our split, and the reader options that select the part."""
 
 
-def part(task: str, name: str) -> tuple[Split, dict[str, str]]:
-    """Our split and the reader's options of a part: ``test``, ``val``, or a publisher's name for one.
+def find_part(task: str, name: str) -> tuple[Split, dict[str, str]]:
+    """Return our split and the reader options of ``test``, ``val``, or an official part.
 
     Raises:
         TwelvefoldError: the task has no such part.
@@ -74,67 +74,66 @@ def part(task: str, name: str) -> tuple[Split, dict[str, str]]:
     return parts[name]
 
 
-def form_of(task: str, form: FormName, asked: Asked, box_form: BoxForm = "xywh") -> Form:
-    """The form of a task's file.
+def file_format(
+    task: str, name: FormatName, questions: OfficialQuestions, box_format: BoxFormat = "xywh"
+) -> FileFormat:
+    """Return the format of a task's file.
 
     Raises:
-        TwelvefoldError: there is none for this task, or it can't be told from predictions.
+        TwelvefoldError: the task has no such format, or it cannot be derived from predictions.
     """
-    if form == "original":
-        made = _original(task, asked)
+    tasks = VILBERT_MT_TASKS if name == "vilbert_mt" else NAMES
+    if name == "vilbert_mt":
+        result = _vilbert_mt_format(task, questions)
     else:
-        made = _publishers(task, asked, box_form)
-    if made is None:
-        more = " that can be told from predictions" if form == "original" else ""
-        names = ORIGINAL if form == "original" else NAMES
+        result = _publishers_format(task, questions, box_format)
+    if result is None:
         raise TwelvefoldError(
-            f"task {task!r} has no {form} form of a submission{more}; these have one: {', '.join(names)}"
-            f"{did_you_mean(task, names)}"
+            f"task {task!r} has no submission format {name!r} that can be derived from predictions; tasks that have "
+            f"one: {', '.join(tasks)}{did_you_mean(task, tasks)}"
         )
-    return made
+    return result
 
 
-def _publishers(task: str, asked: Asked, box_form: BoxForm) -> Form | None:
+def _publishers_format(task: str, questions: OfficialQuestions, box_format: BoxFormat) -> FileFormat | None:
     match task:
         case "vqav2" | "vgqa":
-            return Form("json", _vqa)
+            return FileFormat("json", _vqa_row)
         case "gqa":
-            return Form("json", _gqa)
+            return FileFormat("json", _gqa_row)
         case "refcoco" | "refcoco+" | "refcocog":
-            return Form("json", partial(_box, box_form))
+            return FileFormat("json", partial(_box_row, box_format))
         case "visual7w":
-            return Form("json", partial(_visual7w, _candidate_ids(visual7w, asked)))
+            return FileFormat("json", partial(_visual7w_row, _candidate_ids(visual7w, questions)))
         case "guesswhat":
-            return Form("json", partial(_guesswhat, _candidate_ids(guesswhat, asked)))
+            return FileFormat("json", partial(_guesswhat_row, _candidate_ids(guesswhat, questions)))
         case "nlvr2":
-            return Form("csv", _nlvr2)
+            return FileFormat("csv", _nlvr2_row)
         case "snli_ve":
-            return Form("jsonl", _snli_ve)
+            return FileFormat("jsonl", _snli_ve_row)
         case "coco" | "flickr30k":
-            return Form("jsonl", _found, FOUND)
+            return FileFormat("jsonl", _retrieval_row, MAX_RANKED_IMAGES)
     return None
 
 
-def _original(task: str, asked: Asked) -> Form | None:
+def _vilbert_mt_format(task: str, questions: OfficialQuestions) -> FileFormat | None:
     match task:
-        case "vqav2" | "vgqa":
-            return Form("json", _vqa)
-        case "gqa":
-            return Form("json", _gqa)
+        case "vqav2" | "vgqa" | "gqa":
+            return _publishers_format(task, questions, "xywh")
         case "visual7w" | "guesswhat":
-            return Form("json", _slot)
+            return FileFormat("json", _candidate_row)
         case "coco" | "flickr30k":
-            return Form("json", partial(_positions, _places(asked)), FOUND)
+            return FileFormat("json", partial(_pool_row, _pool_indices(questions)), MAX_RANKED_IMAGES)
     return None
 
 
-def encode(kind: str, rows: Iterable[Any]) -> Iterable[bytes]:
-    """The pieces of a file that holds ``rows``."""
-    if kind == "csv":
+def encode_rows(container: str, rows: Iterable[Any]) -> Iterable[bytes]:
+    """Yield the bytes of a file that holds ``rows``."""
+    if container == "csv":
         yield from (f"{row}\n".encode() for row in rows)
         return
     encoder = msgspec.json.Encoder()
-    if kind == "jsonl":
+    if container == "jsonl":
         yield from (encoder.encode(row) + b"\n" for row in rows)
         return
     yield b"["
@@ -143,98 +142,99 @@ def encode(kind: str, rows: Iterable[Any]) -> Iterable[bytes]:
     yield b"\n]\n"
 
 
-def _vqa(example: Example, line: Line) -> dict[str, Any]:
-    return {"question_id": int(example.id), "answer": line.ranked[0].name}
+def _vqa_row(example: Example, record: PredictionRecord) -> dict[str, Any]:
+    return {"question_id": int(example.id), "answer": record.ranked[0].name}
 
 
-def _gqa(example: Example, line: Line) -> dict[str, Any]:
-    return {"questionId": example.id, "prediction": line.ranked[0].name}
+def _gqa_row(example: Example, record: PredictionRecord) -> dict[str, Any]:
+    return {"questionId": example.id, "prediction": record.ranked[0].name}
 
 
-def _nlvr2(example: Example, line: Line) -> str:
-    # The scorer cuts every line at commas and knows no quotes.
+def _nlvr2_row(example: Example, record: PredictionRecord) -> str:
+    # The official scorer splits every line at commas and ignores quotes.
     if "," in example.id:
-        raise TwelvefoldError(f"nlvr2: the identifier {example.id!r} has a comma, which the scorer can't read")
-    return f"{example.id},{_class(line, NLVR2.classes)}"
+        raise TwelvefoldError(f"nlvr2: the identifier {example.id!r} has a comma, which the official scorer can't read")
+    return f"{example.id},{_class_name(record, NLVR2.classes)}"
 
 
-def _snli_ve(example: Example, line: Line) -> dict[str, str]:
-    return {"pairID": example.id, "prediction": _class(line, SNLI_VE.classes)}
+def _snli_ve_row(example: Example, record: PredictionRecord) -> dict[str, str]:
+    return {"pairID": example.id, "prediction": _class_name(record, SNLI_VE.classes)}
 
 
-def _class(line: Line, classes: tuple[str, ...]) -> str:
-    name = line.ranked[0].name
+def _class_name(record: PredictionRecord, classes: tuple[str, ...]) -> str:
+    name = record.ranked[0].name
     if name not in classes:
-        wanted = ", ".join(classes)
-        raise TwelvefoldError(f"{line.task}: question {line.id!r} is answered {name!r}; expected one of {wanted}")
+        raise TwelvefoldError(
+            f"{record.task}: question {record.id!r} is answered {name!r}; expected one of {', '.join(classes)}"
+        )
     return name
 
 
-def _box(form: BoxForm, example: Example, line: Line) -> dict[str, Any]:
-    corners = line.ranked[0].box_px if line.ranked else NOWHERE
+def _box_row(box_format: BoxFormat, example: Example, record: PredictionRecord) -> dict[str, Any]:
+    corners = record.ranked[0].box_px if record.ranked else EMPTY_BOX
     if corners is None:
-        raise TwelvefoldError(f"{line.task}: question {line.id!r} is answered by {line.ranked[0].name!r}, not by a box")
+        raise TwelvefoldError(
+            f"{record.task}: question {record.id!r} is answered by {record.ranked[0].name!r}; expected a box"
+        )
     ref, _, sentence = example.id.partition("-")
     image = int(example.pairs[0].image.id)
-    box = boxes.xyxy_to_xywh(corners).tolist() if form == "xywh" else list(corners)
+    box = boxes.xyxy_to_xywh(corners).tolist() if box_format == "xywh" else list(corners)
     return {"ref_id": int(ref), "sent_id": int(sentence), "image_id": image, "pred_box": box}
 
 
-def _visual7w(ids: Mapping[str, list[int]], example: Example, line: Line) -> dict[str, Any]:
-    answer = {"answer": ids[example.id][_place(example, line)]}
+def _visual7w_row(ids: Mapping[str, list[int]], example: Example, record: PredictionRecord) -> dict[str, Any]:
+    answer = {"answer": ids[example.id][_candidate_index(example, record)]}
     return {"qa_id": int(example.id), "question": example.pairs[0].text, "candidates": [answer]}
 
 
-def _guesswhat(ids: Mapping[str, list[int]], example: Example, line: Line) -> dict[str, Any]:
-    return {"id": int(example.id), "object_id": ids[example.id][_place(example, line)]}
+def _guesswhat_row(ids: Mapping[str, list[int]], example: Example, record: PredictionRecord) -> dict[str, Any]:
+    return {"id": int(example.id), "object_id": ids[example.id][_candidate_index(example, record)]}
 
 
-def _slot(example: Example, line: Line) -> dict[str, Any]:
-    return {"id": int(example.pairs[0].image.id), "target": _place(example, line)}
+def _candidate_row(example: Example, record: PredictionRecord) -> dict[str, Any]:
+    return {"id": int(example.pairs[0].image.id), "target": _candidate_index(example, record)}
 
 
-def _place(example: Example, line: Line) -> int:
-    """Which of the example's candidates was chosen; the first of several with the same box."""
-    chosen = line.ranked[0].box_px if line.ranked else None
-    given = np.array(example.pairs[0].candidates_px, dtype=np.float32)  # a batch holds boxes in this type
-    same = (given == np.array(chosen or NOWHERE, dtype=np.float32)).all(axis=1)
-    if chosen is None or not same.any():
+def _candidate_index(example: Example, record: PredictionRecord) -> int:
+    """Return the index of the chosen candidate; the first of several candidates with the same box."""
+    box = record.ranked[0].box_px if record.ranked else None
+    candidates = np.array(example.pairs[0].candidates_px, dtype=np.float32)  # a batch holds boxes as float32
+    is_chosen = (candidates == np.array(box or EMPTY_BOX, dtype=np.float32)).all(axis=1)
+    if box is None or not is_chosen.any():
         raise TwelvefoldError(
-            f"{line.task}: question {line.id!r} is answered by the box {chosen}, which is none of its candidates "
-            f"{given.tolist()}; the predictions were made from other data: prepare and evaluate again"
+            f"{record.task}: question {record.id!r} is answered by the box {box}, which is none of its candidates "
+            f"{candidates.tolist()}; the predictions were made from other data: prepare and evaluate again"
         )
-    return int(same.argmax())
+    return int(is_chosen.argmax())
 
 
-def _candidate_ids(module: Any, asked: Asked) -> dict[str, list[int]]:
-    return dict(module.candidate_ids(asked.data, asked.split, bad=asked.bad))
+def _candidate_ids(dataset: Any, questions: OfficialQuestions) -> dict[str, list[int]]:
+    return dict(dataset.candidate_ids(questions.data, questions.split, bad=questions.bad_records))
 
 
-def _found(example: Example, line: Line) -> dict[str, Any]:
+def _retrieval_row(example: Example, record: PredictionRecord) -> dict[str, Any]:
     caption = int(example.id) if example.id.isdecimal() else example.id
-    return {"caption": caption, "rank": _rank(line), "images": [ranked.name for ranked in line.ranked]}
+    return {"caption": caption, "rank": _rank(record), "images": [ranked.name for ranked in record.ranked]}
 
 
-def _rank(line: Line) -> int:
-    if line.rank is None:
+def _rank(record: PredictionRecord) -> int:
+    if record.rank is None:
         raise TwelvefoldError(
-            f"{line.task}: caption {line.id!r} has no rank and but a few pictures: an older version wrote these "
-            f"predictions; remove the run's scores/*/{line.task}.json and evaluate again"
+            f"{record.task}: caption {record.id!r} has no rank and only a few images: an older version wrote these "
+            f"predictions; remove the run's scores/*/{record.task}.json and evaluate again"
         )
-    return line.rank
+    return record.rank
 
 
-def _positions(places: Mapping[str, int], example: Example, line: Line) -> list[int]:
-    _rank(line)
-    unknown = [ranked.name for ranked in line.ranked if ranked.name not in places]
+def _pool_row(pool: Mapping[str, int], example: Example, record: PredictionRecord) -> list[int]:
+    _rank(record)
+    unknown = [ranked.name for ranked in record.ranked if ranked.name not in pool]
     if unknown:
-        raise TwelvefoldError(
-            f"{line.task}: caption {line.id!r} found {unknown[0]!r}, which is no picture of this split"
-        )
-    return [places[ranked.name] for ranked in line.ranked]
+        raise TwelvefoldError(f"{record.task}: caption {record.id!r} ranks {unknown[0]!r}, no image of this split")
+    return [pool[ranked.name] for ranked in record.ranked]
 
 
-def _places(asked: Asked) -> dict[str, int]:
-    """The pool's pictures by their place: the split's, in the order of their first captions."""
-    keys = dict.fromkeys(str(example.pairs[0].image) for example in asked.examples())
-    return {key: place for place, key in enumerate(keys)}
+def _pool_indices(questions: OfficialQuestions) -> dict[str, int]:
+    """Return the index of every image in the pool: the split's images, in the order of their first captions."""
+    keys = dict.fromkeys(str(example.pairs[0].image) for example in questions.examples())
+    return {key: index for index, key in enumerate(keys)}

@@ -1,11 +1,11 @@
-"""``twelvefold submit``: predictions of a run as a server or a publisher's scorer wants them. Paper: section 4.
+"""``twelvefold submit``: write a run's predictions in the format of a server or an official scorer. Paper: section 4.
 
-Nothing is written unless every question of the official file is answered exactly once and no other is.
+Nothing is written unless every question of the official file has exactly one prediction and no prediction is left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,30 @@ from twelvefold import datasets
 from twelvefold.config.recipe import Recipe
 from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.records import BadRecords
-from twelvefold.evaluation import predictions
-from twelvefold.evaluation.predictions import Line
-from twelvefold.evaluation.submission_formats import Asked, BoxForm, FormName, Row, encode, form_of, part
+from twelvefold.evaluation.predictions import PredictionRecord, predictions_path, read_predictions
+from twelvefold.evaluation.submission_formats import (
+    BoxFormat,
+    FormatName,
+    MakeRow,
+    OfficialQuestions,
+    encode_rows,
+    file_format,
+    find_part,
+)
 from twelvefold.progress import track
-from twelvefold.schema import Example, Split, TwelvefoldError, did_you_mean
+from twelvefold.schema import Example, TwelvefoldError, did_you_mean
 from twelvefold.store import atomic_files
 
-SHOWN = 5
-"""Ids named of those that are missing or unknown."""
+MAX_LISTED_IDS = 5
+"""Ids listed of the questions that are missing or unknown."""
 
 
 class SubmitSummary(msgspec.Struct, frozen=True):
-    """What was written. left_out: predictions of other questions (``subset``). unanswered: expressions in whose
-    picture nothing was detected. malformed: records of the official file that could not be read."""
+    """What was written.
+
+    left_out: predictions of other questions (``subset``). unanswered: expressions in whose image nothing was
+    detected. malformed: records of the official file that could not be read.
+    """
 
     file: Path
     task: str
@@ -46,48 +56,57 @@ def submit(
     task: str,
     out: Path,
     *,
-    part_name: str = "test",
+    part: str = "test",
     data: Path | None = None,
-    form: FormName = "publishers",
-    box_form: BoxForm = "xywh",
+    form: FormatName = "publishers",
+    box_format: BoxFormat = "xywh",
     subset: bool = False,
 ) -> SubmitSummary:
-    """Write the run's predictions of a task to ``out``, in the order of the official file.
+    """Write a task's predictions to a submission file, in the order of the official file.
 
-    ``part_name``: test, val, or a publisher's name (``submissions.PARTS``). ``data``: the folder of official files;
-    ``RUN/world`` where left out. ``subset``: leave predictions of other questions out instead of refusing them
-    (VQA's test-dev is a part of test2015).
+    Args:
+        run: Folder of the run; ``evaluate`` wrote its predictions.
+        task: Name of the task.
+        out: File to write; an older file is replaced.
+        part: ``test``, ``val``, or an official part: vqav2 test-dev, test2015; gqa testdev, submission; nlvr2 test1,
+            test2.
+        data: Folder of the official files; ``RUN/world`` by default.
+        form: Format of the file: that of the publishers, or that of vilbert-multi-task.
+        box_format: Boxes of RefCOCO, RefCOCO+ and RefCOCOg as x, y, width, height, or as two corners.
+        subset: Leave out predictions of other questions instead of refusing them (VQA's test-dev is a part of
+            test2015).
 
     Raises:
-        TwelvefoldError: no such task, part or form; no predictions; or a question is answered never, twice, by
-            something that can't be, or is not asked.
+        TwelvefoldError: the run has no such task, part or format, or no predictions; or a question has no prediction,
+            two predictions, or an impossible one, or a prediction has no question.
     """
     recipe = Recipe.load(run / "recipe.toml")
-    module = _module(recipe, task)
-    split, chosen = part(task, part_name)
-    folder = _data(run, data)
-    options = reader_options(folder, [module], {module: recipe.choice(module).options})[module] | chosen
-    datasets.check_options(datasets.load(module), options)
+    name = _dataset_name(recipe, task)
+    split, part_options = find_part(task, part)
+    folder = _data_folder(run, data)
+    options = reader_options(folder, [name], {name: recipe.choice(name).options})[name] | part_options
+    dataset = datasets.load(name)
+    datasets.check_options(dataset, options)
     bad = BadRecords(skip=recipe.data.skip_bad)
-    examples = partial(_questions, module, folder, split, bad, options)
-    shape = form_of(task, form, Asked(folder, split, bad, examples), box_form)
-    said = _said(predictions.file_of(run, task, split), task, shape.kept)
-    bad.listed.clear()  # looking up may have read the file before
-    rows, unanswered = _answered(examples, said, shape.row, f"{task} {part_name}", subset)
+    examples = partial(dataset.read, folder, split, bad=bad, **options)
+    format_ = file_format(task, form, OfficialQuestions(folder, split, bad, examples), box_format)
+    records = _read_records(predictions_path(run, task, split), task, format_.max_ranked)
+    bad.listed.clear()  # finding the format may have read the file before
+    rows, unanswered = _make_rows(examples, records, format_.make_row, f"{task} {part}", subset)
     with atomic_files.atomic_file(out) as file:
-        file.writelines(encode(shape.kind, rows))
-    return SubmitSummary(out, task, part_name, form, len(rows), len(said), unanswered, len(bad.listed))
+        file.writelines(encode_rows(format_.container, rows))
+    return SubmitSummary(out, task, part, form, len(rows), len(records), unanswered, len(bad.listed))
 
 
-def _module(recipe: Recipe, task: str) -> str:
-    """The dataset (a name, or a dotted path) whose task is called so."""
-    modules = {datasets.load(name).TASK.name: name for name in recipe.tasks}
-    if task not in modules:
-        raise TwelvefoldError(f"the run has no task {task!r}; it has {', '.join(modules)}{did_you_mean(task, modules)}")
-    return modules[task]
+def _dataset_name(recipe: Recipe, task: str) -> str:
+    """Return the name (or dotted path) of the dataset that defines ``task``."""
+    names = {datasets.load(name).TASK.name: name for name in recipe.tasks}
+    if task not in names:
+        raise TwelvefoldError(f"the run has no task {task!r}; it has {', '.join(names)}{did_you_mean(task, names)}")
+    return names[task]
 
 
-def _data(run: Path, data: Path | None) -> Path:
+def _data_folder(run: Path, data: Path | None) -> Path:
     folder = data or run / "world"
     if not folder.is_dir():
         raise TwelvefoldError(
@@ -97,64 +116,63 @@ def _data(run: Path, data: Path | None) -> Path:
     return folder
 
 
-def _questions(module: str, data: Path, split: Split, bad: BadRecords, options: Mapping[str, Any]) -> Iterator[Example]:
-    return datasets.load(module).read(data, split, bad=bad, **options)
-
-
-def _said(path: Path, task: str, kept: int) -> dict[str, Line]:
-    """Every line of a prediction file by its id, as much of its ranking as the form needs."""
+def _read_records(path: Path, task: str, max_ranked: int) -> dict[str, PredictionRecord]:
+    """Return a task's records by id, with at most ``max_ranked`` answers each."""
     if not path.exists():
-        there = sorted(file.stem for file in path.parent.glob("*.jsonl"))
+        others = ", ".join(sorted(file.stem for file in path.parent.glob("*.jsonl"))) or "none"
         raise TwelvefoldError(
-            f"no predictions {path}; {'there are those of ' + ', '.join(there) if there else 'there are none'}: "
-            "run `twelvefold evaluate` first"
+            f"no predictions {path}; tasks with predictions: {others}. Run `twelvefold evaluate` first"
         )
-    said: dict[str, Line] = {}
-    twice: list[str] = []
-    for line in track(predictions.read(path), description="predictions"):
-        if line.task != task:
-            raise TwelvefoldError(f"{path}: expected predictions of {task}, got one of {line.task} ({line.id!r})")
-        if line.id in said:
-            twice.append(line.id)
-        said[line.id] = msgspec.structs.replace(line, ranked=line.ranked[:kept])
-    if twice:
-        raise TwelvefoldError(f"{path}: {_named(twice)} predicted more than once; evaluate again")
-    return said
+    records: dict[str, PredictionRecord] = {}
+    repeated: list[str] = []
+    for record in track(read_predictions(path), description="predictions"):
+        if record.task != task:
+            raise TwelvefoldError(f"{path}: expected predictions of {task}, got one of {record.task} ({record.id!r})")
+        if record.id in records:
+            repeated.append(record.id)
+        records[record.id] = msgspec.structs.replace(record, ranked=record.ranked[:max_ranked])
+    if repeated:
+        raise TwelvefoldError(f"{path}: {_list_questions(repeated)} predicted more than once; evaluate again")
+    return records
 
 
-def _answered(
-    examples: Callable[[], Iterator[Example]], said: dict[str, Line], row: Row, what: str, subset: bool
+def _make_rows(
+    examples: Callable[[], Iterator[Example]],
+    records: dict[str, PredictionRecord],
+    make_row: MakeRow,
+    what: str,
+    subset: bool,
 ) -> tuple[list[Any], int]:
-    """The rows of the file and how many say nothing; what is left of ``said`` was not asked."""
-    total, rows, unanswered = len(said), [], 0
+    """Return the rows of the file and how many have no answer; remove the used records from ``records``."""
+    total, rows, unanswered = len(records), [], 0
     missing: list[str] = []
     for example in track(examples(), description="questions"):
-        line = said.pop(example.id, None)
-        if line is None:
+        record = records.pop(example.id, None)
+        if record is None:
             missing.append(example.id)
             continue
-        unanswered += not line.ranked
-        rows.append(row(example, line))
-    problems = [f"{_named(missing)} of {len(missing) + len(rows):,} not answered"] if missing else []
-    if said and not subset:
-        problems.append(f"{_named(list(said))} of {total:,} predictions not asked there")
+        unanswered += not record.ranked
+        rows.append(make_row(example, record))
+    problems = [f"{_list_questions(missing)} of {len(missing) + len(rows):,} have no prediction"] if missing else []
+    if records and not subset:
+        problems.append(f"{_list_questions(list(records))} of {total:,} predictions are not in the official file")
     if problems:
-        raise TwelvefoldError(f"{what}: {'; '.join(problems)}. {_advice(rows, missing, subset)} Nothing was written")
+        raise TwelvefoldError(f"{what}: {'; '.join(problems)}. {_advice(rows, missing)} Nothing was written")
     return rows, unanswered
 
 
-def _advice(rows: list[Any], missing: list[str], subset: bool) -> str:
+def _advice(rows: list[Any], missing: list[str]) -> str:
     if not rows:
         return "The predictions are of other questions: another split, or other data (--data)."
     if missing:
         return (
-            "The recipe limits what is evaluated ([evaluation] max_examples, pool), `prepare` left pictures without "
-            "regions out, or the tables hold another part (the reader's option test): mend it and evaluate again."
+            "The recipe limits what is evaluated ([evaluation] max_examples, pool), `prepare` left out images without "
+            "regions, or the tables hold another part (the reader's option test): fix it and evaluate again."
         )
-    return "To send a part of what was predicted, use --subset."
+    return "To submit a subset of the predictions, use --subset."
 
 
-def _named(ids: list[str]) -> str:
-    """``3 questions (1, 2, 3)``: how many, and the first few."""
-    more = ", ..." if len(ids) > SHOWN else ""
-    return f"{len(ids):,} question{'s' if len(ids) != 1 else ''} ({', '.join(ids[:SHOWN])}{more})"
+def _list_questions(ids: list[str]) -> str:
+    """Return their number and the first ids: ``3 questions (1, 2, 3)``."""
+    more = ", ..." if len(ids) > MAX_LISTED_IDS else ""
+    return f"{len(ids):,} question{'s' if len(ids) != 1 else ''} ({', '.join(ids[:MAX_LISTED_IDS])}{more})"

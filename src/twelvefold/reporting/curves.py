@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twelvefold.evaluation.scores import Bin
+from twelvefold.evaluation.scores import CalibrationBin
 
 POINTS = 100
 """Points kept of a curve, and marks of a timeline: more can't be told apart on a page."""
@@ -168,7 +168,7 @@ def _curve(points: Sequence[tuple[float, float]], iterations: int, top: float) -
     return Curve(path if len(places) > 1 else path + "h0", places[-1], top)
 
 
-def reliability_path(bins: Sequence[Bin]) -> str:
+def reliability_path(bins: Sequence[CalibrationBin]) -> str:
     """Bins as a line in a plot of score over confidence, both from 0 to 1."""
     path = "M" + "L".join(f"{100 * one.confidence:.4g} {100 - 100 * one.score:.4g}" for one in bins)
     return path if len(bins) > 1 else path + "h0"

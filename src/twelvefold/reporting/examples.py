@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import xxhash
 
 from twelvefold import boxes
-from twelvefold.evaluation.predictions import Line
+from twelvefold.evaluation.predictions import PredictionRecord
 from twelvefold.reporting.thumbnails import Album, Drawn, Picture
 from twelvefold.schema import (
     Box,
@@ -71,16 +71,18 @@ class Shown:
     truth: str
 
 
-def choose(lines: Iterable[Line], picture_of: Callable[[str], str], *, seed: int, each: int = EACH) -> list[Line]:
+def choose(
+    lines: Iterable[PredictionRecord], picture_of: Callable[[str], str], *, seed: int, each: int = EACH
+) -> list[PredictionRecord]:
     """At most ``each`` right ones, then as many wrong ones: a draw that depends on the seed and the ids alone,
     not on the order of ``lines``, and prefers pictures that it has not shown. ``picture_of``: an example's first
     picture by its id. Examples whose label is withheld are left out."""
 
-    def lot(line: Line) -> tuple[int, str]:
+    def lot(line: PredictionRecord) -> tuple[int, str]:
         return xxhash.xxh3_64_intdigest(f"{seed}/{line.task}/{line.id}".encode()), line.id
 
     scored = [line for line in lines if line.score is not None]
-    chosen: list[Line] = []
+    chosen: list[PredictionRecord] = []
     seen: Counter[str] = Counter()
     for wanted in (True, False):
         drawn = heapq.nsmallest(each * LOTS, (line for line in scored if is_right(line) == wanted), key=lot)
@@ -92,12 +94,12 @@ def choose(lines: Iterable[Line], picture_of: Callable[[str], str], *, seed: int
     return chosen
 
 
-def is_right(line: Line) -> bool:
+def is_right(line: PredictionRecord) -> bool:
     """Whether a scored example counts as right."""
     return (line.score or 0.0) >= RIGHT
 
 
-def show(task: TaskSpec, line: Line, example: Example, album: Album) -> Shown:
+def show(task: TaskSpec, line: PredictionRecord, example: Example, album: Album) -> Shown:
     """An example with its pictures, what the model said of it and what was meant."""
     turns, text = _spoken(example.pairs[0].text)
     if task.family == "grounding":
@@ -113,7 +115,7 @@ def show(task: TaskSpec, line: Line, example: Example, album: Album) -> Shown:
 Parts = tuple[list[Picture], list[Said], str]
 
 
-def _answered(line: Line, example: Example, album: Album) -> Parts:
+def _answered(line: PredictionRecord, example: Example, album: Album) -> Parts:
     sides = ("left", "right") if len(example.pairs) == 2 else ("",) * len(example.pairs)
     pictures = [
         album.show(pair.image, f"Picture {pair.image}{side and f' ({side})'}", caption=side)
@@ -134,7 +136,7 @@ def _true_answer(example: Example) -> str:
             return "the annotators found none"
 
 
-def _pointing(line: Line, example: Example, album: Album) -> Parts:
+def _pointing(line: PredictionRecord, example: Example, album: Album) -> Parts:
     pair = example.pairs[0]
     chosen = line.ranked[0] if line.ranked else None
     meant = _meant(example)
@@ -170,7 +172,7 @@ def _place(box_px: Box) -> str:
     return f"box from ({x1}, {y1}) to ({x2}, {y2})"
 
 
-def _found(line: Line, example: Example, album: Album) -> Parts:
+def _found(line: PredictionRecord, example: Example, album: Album) -> Parts:
     place = example.label.index if isinstance(example.label, PositivePair) else 0
     true = example.pairs[place].image
     found = [ImageKey.parse(ranked.name) for ranked in line.ranked[:BEST]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from twelvefold.evaluation.scores import KindScore
+from twelvefold.evaluation.scores import QuestionTypeScore
 from twelvefold.reporting import paper
 from twelvefold.reporting.curves import Course, reliability_path
 from twelvefold.reporting.examples import Shown
@@ -94,9 +94,9 @@ def share(part: int, whole: int) -> str:
     return f"{part:,} ({100.0 * part / whole:.1f} %)" if part and whole else "–"
 
 
-def kinds(row: Row) -> list[tuple[str, KindScore]]:
+def kinds(row: Row) -> list[tuple[str, QuestionTypeScore]]:
     """The commonest kinds of question of a task, weakest first."""
-    commonest = sorted(row.found.by_kind.items(), key=lambda item: (-item[1].n, item[0]))[:KINDS]
+    commonest = sorted(row.found.by_question_type.items(), key=lambda item: (-item[1].n, item[0]))[:KINDS]
     return sorted(commonest, key=lambda item: (item[1].score, item[0]))
 
 

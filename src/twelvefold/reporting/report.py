@@ -19,10 +19,9 @@ import msgspec
 from twelvefold import datasets
 from twelvefold.config.recipe import Recipe
 from twelvefold.datasets.reading.image_files import image_files
-from twelvefold.evaluation import predictions
-from twelvefold.evaluation import scores as score_files
-from twelvefold.evaluation.machine import machine
-from twelvefold.evaluation.scores import BlindScores, Scores
+from twelvefold.evaluation.machine import describe_machine
+from twelvefold.evaluation.predictions import read_predictions
+from twelvefold.evaluation.scores import Baselines, Scores, read_scores
 from twelvefold.progress import track
 from twelvefold.reporting import curves, paper, table
 from twelvefold.reporting import examples as shown_examples
@@ -55,7 +54,7 @@ class Found:
 
     run: Path
     scores: Scores
-    blind: BlindScores | None
+    blind: Baselines | None
     course: curves.Course | None
     recipe: Recipe | None
     recipe_text: str
@@ -107,11 +106,11 @@ def gather(run: Path, prepared: Path) -> Found:
         raise TwelvefoldError(
             f"{run} has no scores to report: {path} is missing. Run `twelvefold evaluate {run}` first"
         )
-    scores = score_files.read(path, Scores)
+    scores = read_scores(path, Scores)
     if not scores.tasks:
         raise TwelvefoldError(f"{path} holds the score of no task; run `twelvefold evaluate {run}` again")
     blind, events, recipe = run / "blind.json", run / "events.jsonl", run / "recipe.toml"
-    given = score_files.read(blind, BlindScores) if blind.exists() else None
+    given = read_scores(blind, Baselines) if blind.exists() else None
     opened = Prepared.open(prepared) if prepared.is_dir() else None
     return Found(
         run=run,
@@ -209,7 +208,7 @@ def of_task(run: Path, prepared: Prepared, task: TaskSpec, album: Album, seed: i
             )
         return data[places[id_]]
 
-    lines = shown_examples.choose(predictions.read(path), lambda id_: str(example(id_).pairs[0].image), seed=seed)
+    lines = shown_examples.choose(read_predictions(path), lambda id_: str(example(id_).pairs[0].image), seed=seed)
     return [shown_examples.show(task, line, example(line.id), album) for line in lines]
 
 
@@ -276,7 +275,7 @@ def facts(found: Found) -> list[tuple[str, str]]:
         said.append(("Blind models", page.duration(found.blind.seconds)))
     said.append(("Peak memory", f"{found.peak_memory_gb:.1f} GB"))
     trained_on = course.started.get("machine") if course else None
-    said.append(("Machine", str(trained_on)) if trained_on else ("Report made on", machine()))
+    said.append(("Machine", str(trained_on)) if trained_on else ("Report made on", describe_machine()))
     return said
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from twelvefold.evaluation.scores import BlindScore, BlindScores, Scores, TaskScore
+from twelvefold.evaluation.scores import Baselines, Scores, TaskBaselines, TaskScore
 from twelvefold.reporting.paper import ALL_TASKS, GROUPS, Reported
 from twelvefold.schema import TaskSpec
 
@@ -20,7 +20,7 @@ class Row:
 
     task: TaskSpec
     found: TaskScore
-    blind: BlindScore | None
+    blind: TaskBaselines | None
     paper: Reported | None
 
     @property
@@ -46,19 +46,19 @@ class Row:
             "ci95": list(found.ci95),
             "chance": blind and blind.chance,
             "majority": blind and blind.majority,
-            "blind_text": blind and blind.blind_text,
-            "blind_image": blind and blind.blind_image,
+            "blind_text": blind and blind.text_only,
+            "blind_image": blind and blind.image_only,
             "gap_to_best_blind": None if self.gap is None else round(self.gap, 2),
             "above_every_blind": self.is_clear,
             "paper": self.paper and self.paper.score,
             "paper_split": self.paper and self.paper.split,
-            "by_kind": msgspec.to_builtins(found.by_kind),
-            "also": found.also,
+            "by_kind": msgspec.to_builtins(found.by_question_type),
+            "also": found.extra_metrics,
             "reliability": msgspec.to_builtins(found.reliability),
         }
 
 
-def rows(scores: Scores, blind: BlindScores | None, specs: Mapping[str, TaskSpec]) -> list[Row]:
+def rows(scores: Scores, blind: Baselines | None, specs: Mapping[str, TaskSpec]) -> list[Row]:
     """A row for every scored task, group by group, in the order of ``specs`` within each."""
     order = list(GROUPS)
     names = sorted((name for name in specs if name in scores.tasks), key=lambda name: order.index(specs[name].family))

@@ -1,0 +1,74 @@
+"""Open what evaluation reads: a run's recipe, prepared data, regions and checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from twelvefold import datasets
+from twelvefold.config.recipe import Recipe
+from twelvefold.data.region_inputs import RegionSource
+from twelvefold.data.task_loader import TaskBatches
+from twelvefold.device import select_device
+from twelvefold.model import Model, save_load
+from twelvefold.schema import Split, TaskSpec, TwelvefoldError
+from twelvefold.store import atomic_files
+from twelvefold.store.prepared import Prepared
+from twelvefold.training.checkpoints import checkpoint_of
+
+
+@dataclass(frozen=True, slots=True)
+class RunInputs:
+    """Recipe, data and model of a run. It is sent to worker processes, which open the files themselves.
+
+    run, prepared, regions, checkpoint: folders.
+    """
+
+    run: Path
+    recipe: Recipe
+    prepared: Path
+    regions: Path
+    checkpoint: Path
+
+    @classmethod
+    def open(
+        cls, run: Path, *, prepared: Path | None, regions: Path | None, checkpoint: str | None = None
+    ) -> RunInputs:
+        """Read the recipe and find the folders; ``prepared`` and ``regions`` are in the run by default.
+
+        ``checkpoint``: name of the checkpoint; None if no model is needed.
+
+        Raises:
+            TwelvefoldError: the recipe or the checkpoint is missing, or the checkpoint has no tasks.
+        """
+        folder = run / "checkpoints" / "latest" if checkpoint is None else checkpoint_of(run, checkpoint)
+        recipe = Recipe.load(run / "recipe.toml")
+        if recipe.pretraining is not None and checkpoint is not None:
+            raise TwelvefoldError(
+                f"{run} is a pretraining run and has no tasks to score; its results are in {run}/pretraining.json"
+            )
+        return cls(run, recipe, prepared or run / "prepared", regions or run / "regions", folder)
+
+    def tasks(self) -> list[TaskSpec]:
+        """Return the recipe's tasks with the recipe's limits and batch sizes."""
+        return self.recipe.specs(lambda name: datasets.load(name).TASK)
+
+    def digest(self, *others: str | int) -> str:
+        """Return a digest of tables, regions and ``others``, such as weights and limits."""
+        tables, regions = Prepared.open(self.prepared).digest, RegionSource.open(self.regions).detected.digest
+        return atomic_files.digest_value([tables, regions, *others])
+
+    def weights_digest(self) -> str:
+        """Return the digest of the checkpoint's weights."""
+        return atomic_files.digest_file(self.checkpoint / save_load.TENSORS)
+
+    def load_model(self) -> tuple[Model, torch.device]:
+        """Load the checkpoint to the recipe's device; return model and device."""
+        device = select_device(self.recipe.training.device)
+        return Model.load(self.checkpoint).to(device), device
+
+    def batches(self, task: TaskSpec, split: Split) -> TaskBatches:
+        """Return the batches of a task's split."""
+        return TaskBatches.open(Prepared.open(self.prepared), RegionSource.open(self.regions), task, split)
