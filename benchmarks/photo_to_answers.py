@@ -24,7 +24,7 @@ from twelvefold.detectors.x152.detector import X152
 from twelvefold.detectors.x152.network import X152Network
 from twelvefold.model import Model, preset
 from twelvefold.schema import HeadSpec
-from twelvefold.serving.images import Picture, picture
+from twelvefold.serving.images import InputImage, load_image
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.request import Request
 from twelvefold.vilbert_mt.import_weights import export_weights, import_weights
@@ -72,12 +72,12 @@ def random_detector(folder: Path) -> Path:
     return folder / "detectron_model.pth"
 
 
-def photographs(given: list[Path]) -> list[Picture]:
+def photographs(given: list[Path]) -> list[InputImage]:
     if given:
-        return [picture(path) for path in given]
+        return [load_image(path) for path in given]
     from sklearn.datasets import load_sample_image
 
-    return [picture(load_sample_image(name)) for name in ("china.jpg", "flower.jpg")]
+    return [load_image(load_sample_image(name)) for name in ("china.jpg", "flower.jpg")]
 
 
 def main() -> None:
@@ -105,11 +105,11 @@ def main() -> None:
     print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GB at most")
 
 
-def answer(model: Predictor, pictures: list[Picture], clock: Clock) -> None:
+def answer(model: Predictor, pictures: list[InputImage], clock: Clock) -> None:
     """One question to each head; the regions of a picture are kept from the first time that it is seen."""
     first, other = pictures[0], pictures[-1]
     for seen in pictures:
-        (regions,) = model.see([seen])
+        (regions,) = model.detect([seen])
         clock.told(f"detector, {seen.width} x {seen.height}", f"{len(regions.boxes_px)} regions")
     asked = {
         "vqa": Request("vqav2", (first,), "what is in the picture?"),

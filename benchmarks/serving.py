@@ -30,7 +30,7 @@ import httpx2
 import numpy as np
 from PIL import Image
 
-from twelvefold.serving.samples import samples
+from twelvefold.serving.samples import load_samples
 
 FIELDS = {"vqav2": ("ask", "question"), "refcoco": ("point", "phrase"), "snli_ve": ("entails", "statement")}
 STAGES = ("decode", "queue", "detect", "answer")
@@ -76,7 +76,7 @@ def running(model: str, *settings: str) -> Iterator[str]:
 
 def followups() -> Iterator[Question]:
     """Questions about the samples, one after the other, for ever: their pictures are known after the first round."""
-    asked = [(one, ask) for one in samples() for ask in one.suggestions if ask.task in FIELDS]
+    asked = [(one, ask) for one in load_samples() for ask in one.suggestions if ask.task in FIELDS]
     for sample, ask in itertools.cycle(asked):
         path, name = FIELDS[ask.task]
         yield path, {name: ask.text, "picture": sample.name}, {}
@@ -84,7 +84,7 @@ def followups() -> Iterator[Question]:
 
 def new_pictures(first: int = 0) -> Iterator[Question]:
     """Questions about pictures that were never seen, for ever."""
-    opened = [Image.open(one.path).convert("RGB") for one in samples()]
+    opened = [Image.open(one.path).convert("RGB") for one in load_samples()]
     for n in itertools.count(first):
         image = opened[n % len(opened)].copy()
         image.paste(tuple(np.random.default_rng(n).integers(0, 256, 3).tolist()), (0, 0, 16, 16))

@@ -27,7 +27,7 @@ from twelvefold.datasets.reading.image_files import image_files
 from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.schema import Candidate, ClassName, Example, ImageKey, PositivePair, SoftAnswers, Split, TargetBox
-from twelvefold.serving.samples import LISTING, Sample, Suggestion
+from twelvefold.serving.samples import LIST_FILE, Sample, Suggestion
 from twelvefold.store import atomic_files
 
 OUT = Path(__file__).parent.parent / "src" / "twelvefold" / "serving" / "samples"
@@ -134,7 +134,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     asked_for = parser.parse_args()
     made = make(asked_for.world, asked_for.out)
-    atomic_files.write_bytes(asked_for.out / LISTING, msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n")
+    atomic_files.write_bytes(
+        asked_for.out / LIST_FILE, msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n"
+    )
     for one in made:
         print(f"{one.name:12} {one.width} x {one.height}, {len(one.suggestions)} suggestions")
 

@@ -18,9 +18,9 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 import twelvefold
-from twelvefold.serving.images import picture
+from twelvefold.serving.images import load_image
 from twelvefold.serving.request import Request
-from twelvefold.serving.samples import sample
+from twelvefold.serving.samples import find_sample
 from twelvefold.store import atomic_files
 
 OUT = Path(__file__).parent.parent / "docs" / "pictures"
@@ -40,7 +40,7 @@ def save(name: str, image: Image.Image, colours: int = COLOURS) -> None:
 
 def answers() -> None:
     """A box and an answer, on the picture."""
-    shown = (picture(sample(PICTURE).path),)
+    shown = (load_image(find_sample(PICTURE).path),)
     requests = [Request("refcoco", shown, PHRASE), Request("vqav2", shown, QUESTION)]
     pointed, answered = twelvefold.load().answer(requests)
     save("point.png", pointed.draw())

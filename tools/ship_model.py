@@ -22,7 +22,7 @@ from twelvefold.evaluate import evaluate
 from twelvefold.evaluation.scores import Scores, read_scores
 from twelvefold.model import card, save_load
 from twelvefold.schema import TwelvefoldError
-from twelvefold.serving.load import described
+from twelvefold.serving.load import read_card
 from twelvefold.store import atomic_files
 
 OUT = Path(__file__).parent.parent / "src" / "twelvefold" / "serving" / "weights"
@@ -33,7 +33,7 @@ MOST_MOVED = 0.2
 def ship(run: Path, out: Path, name: str) -> None:
     """Leave the run's latest model in ``out``, in half precision, with its card."""
     latest = run / "checkpoints" / "latest"
-    said, recipe = described(latest), Recipe.load(run / "recipe.toml")
+    said, recipe = read_card(latest), Recipe.load(run / "recipe.toml")
     scores = read_scores(run / "scores.json", Scores)
     tensors = {key: tensor.half() for key, tensor in load_file(latest / save_load.TENSORS).items()}
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):

@@ -59,7 +59,7 @@ def address() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def samples() -> dict[str, dict[str, Any]]:
+def load_samples() -> dict[str, dict[str, Any]]:
     """What ``samples.json`` says of each picture that ships."""
     text = (ROOT / "src" / "twelvefold" / "serving" / "samples" / "samples.json").read_text()
     return {one["name"]: one for one in json.loads(text)}

@@ -17,7 +17,7 @@ from PIL import Image
 from playwright.sync_api import FilePayload, Page, Route, expect
 from sklearn.datasets import load_sample_images
 
-from twelvefold.serving.samples import sample
+from twelvefold.serving.samples import find_sample
 
 Open = Callable[..., Page]
 Shot = Callable[..., Path]
@@ -62,7 +62,7 @@ def rubbish() -> dict[str, bytes]:
 
 
 def add(page: Page, files: dict[str, bytes]) -> None:
-    page.get_by_label("Picture files").set_input_files(
+    page.get_by_label("InputImage files").set_input_files(
         [FilePayload(name=name, mimeType="image/png", buffer=data) for name, data in files.items()]
     )
 
@@ -277,7 +277,7 @@ def test_nothing_sticks_out_and_all_can_be_read(
 
 def test_a_question_copied_as_curl_or_python_gives_the_same_answer(open_page: Open, tmp_path: Path) -> None:
     page = open_page()
-    (tmp_path / "paper.jpg").write_bytes(sample("paper").path.read_bytes())
+    (tmp_path / "paper.jpg").write_bytes(find_sample("paper").path.read_bytes())
     page.get_by_role("tab", name="Dialogue").click()
     for text in ("Isn't it a vehicle?", 'Is it "the hammer", or $HOME?'):
         ask(page, text)

@@ -17,7 +17,7 @@ from typing import IO, Any
 import httpx2
 import pytest
 
-from twelvefold.serving.samples import samples
+from twelvefold.serving.samples import load_samples
 
 START_SECONDS = 120
 """A machine that is busy with other tests takes its time to import PyTorch."""
@@ -95,7 +95,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def jpegs() -> dict[str, bytes]:
     """The samples' files, by name."""
-    return {one.name: one.path.read_bytes() for one in samples()}
+    return {one.name: one.path.read_bytes() for one in load_samples()}
 
 
 @pytest.fixture(scope="session")

@@ -128,9 +128,9 @@ def test_closing_answers_what_waits_and_takes_no_more() -> None:
 def test_the_longest_unused_picture_is_forgotten_first() -> None:
     from PIL import Image
 
-    from twelvefold.serving.images import picture
+    from twelvefold.serving.images import load_image
 
-    pictures = [picture(Image.new("RGB", (10, 10), (n, 0, 0))) for n in range(4)]  # 300 bytes each
+    pictures = [load_image(Image.new("RGB", (10, 10), (n, 0, 0))) for n in range(4)]  # 300 bytes each
     kept = KeptPictures(900, Metrics())
     for n in range(3):
         kept.keep(pictures[n], f"file {n}")
@@ -140,5 +140,5 @@ def test_the_longest_unused_picture_is_forgotten_first() -> None:
     assert kept.of_file("file 1") is None
     with pytest.raises(Refusal):
         kept.find(pictures[1].digest)
-    same = picture(Image.new("RGB", (10, 10), (0, 0, 0)))
+    same = load_image(Image.new("RGB", (10, 10), (0, 0, 0)))
     assert kept.keep(same, "another file") is pictures[0]

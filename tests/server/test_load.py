@@ -21,7 +21,7 @@ TOKEN = {"Authorization": "Bearer open sesame"}
 PATIENCE = 120.0
 
 
-def picture(n: int) -> bytes:
+def load_image(n: int) -> bytes:
     """A picture like no other, small and quickly made."""
     pixels = np.random.default_rng(n).integers(0, 256, (48, 64, 3), np.uint8)
     file = io.BytesIO()
@@ -48,7 +48,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def images(first: int, count: int) -> list[tuple[str, tuple[str, bytes]]]:
     """A form's pictures, made before the clock of a test matters."""
-    return [("images", (f"{n}.png", picture(n))) for n in range(first, first + count)]
+    return [("images", (f"{n}.png", load_image(n))) for n in range(first, first + count)]
 
 
 def search(server: Server, pictures: list[tuple[str, tuple[str, bytes]]]) -> httpx2.Response:
@@ -74,7 +74,7 @@ def test_a_token_opens_what_is_protected(narrow: Server) -> None:
 
 def test_overload_is_503_and_memory_stays_flat(narrow: Server) -> None:
     def wave(first: int) -> Counter[int]:
-        made = [picture(n) for n in range(first, first + 40)]
+        made = [load_image(n) for n in range(first, first + 40)]
         with ThreadPoolExecutor(20) as clients:
             answers = list(clients.map(lambda file: look(narrow, file), made))
         for one in answers:
@@ -94,7 +94,7 @@ def test_overload_is_503_and_memory_stays_flat(narrow: Server) -> None:
     size, batches = (narrow.figure(f"twelvefold_batch_size_{part}", TOKEN) for part in ("sum", "count"))
     assert batches < size <= 2 * batches  # in twos, as set
     assert size == statuses[200]
-    assert look(narrow, picture(3000)).status_code == 200
+    assert look(narrow, load_image(3000)).status_code == 200
 
 
 def test_clients_that_leave_cost_nothing(narrow: Server) -> None:
@@ -106,7 +106,7 @@ def test_clients_that_leave_cost_nothing(narrow: Server) -> None:
         leaving = []
         for n in range(3):
             body = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
-            body += picture(5000 + n) + b"\r\n--x--\r\n"
+            body += load_image(5000 + n) + b"\r\n--x--\r\n"
             head = f"POST /v1/pictures HTTP/1.1\r\nHost: {host}\r\nAuthorization: {TOKEN['Authorization']}\r\n"
             head += f"X-Request-ID: left-{n}\r\nContent-Type: multipart/form-data; boundary=x\r\n"
             client = socket.create_connection((host, int(port)))

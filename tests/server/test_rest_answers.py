@@ -13,11 +13,11 @@ import twelvefold
 from twelvefold.schema import TwelvefoldError
 from twelvefold.server.batching import Job
 from twelvefold.server.service import Answered, Asked, work
-from twelvefold.serving.images import picture
+from twelvefold.serving.images import load_image
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.request import Request
 from twelvefold.serving.result import Prediction
-from twelvefold.serving.samples import Sample, Suggestion, samples
+from twelvefold.serving.samples import Sample, Suggestion, load_samples
 
 from .conftest import Server
 
@@ -30,7 +30,7 @@ def predictor() -> Predictor:
 
 
 def first(task: str) -> tuple[Sample, Suggestion]:
-    return next((sample, one) for sample in samples() for one in sample.suggestions if one.task == task)
+    return next((sample, one) for sample in load_samples() for one in sample.suggestions if one.task == task)
 
 
 def agree(reply: Any, prediction: Prediction) -> None:
@@ -180,7 +180,7 @@ def test_the_references_examples_work(server: Server) -> None:
 
 
 def test_a_request_that_fails_spoils_no_other(predictor: Predictor, jpegs: Jpegs) -> None:
-    shown = picture(jpegs["snow"])
+    shown = load_image(jpegs["snow"])
     asked = [
         Request("snli_ve", (shown,), "It is cold."),
         Request("vqa", (shown,), "Is it?"),

@@ -1,4 +1,4 @@
-"""``twelvefold.load``: what is there is loaded with the eyes that it was trained with; what isn't is said plainly."""
+"""``twelvefold.load``: a model is loaded with the detector used in training; what is missing is named."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from twelvefold.model import Model, card
 from twelvefold.schema import TwelvefoldError
 from twelvefold.serving.load import SHIPPED
 from twelvefold.serving.predictor import Predictor
-from twelvefold.serving.samples import samples
+from twelvefold.serving.samples import load_samples
 
 
-class Eyes:
-    """Another detector: of any digest and feature size."""
+class OtherDetector:
+    """A detector that differs from the one used in training."""
 
     digest, kinds, batch = "other", ("thing",), 1
 
@@ -27,8 +27,8 @@ class Eyes:
         self.feature_size = feature_size
 
 
-def eyes(feature_size: int) -> RegionDetector:
-    return Eyes(feature_size)  # type: ignore[return-value]  # loading never looks through them
+def other_detector(feature_size: int) -> RegionDetector:
+    return OtherDetector(feature_size)  # type: ignore[return-value]  # loading never runs it
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +38,11 @@ def shipped() -> Predictor:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The shipped model in a folder of its own."""
+    """A copy of the shipped model."""
     return shutil.copytree(SHIPPED, tmp_path / "mine")
 
 
-def test_the_model_that_ships_says_what_it_is(shipped: Predictor) -> None:
+def test_the_shipped_model_has_complete_info(shipped: Predictor) -> None:
     about = shipped.about
     assert about.name == "world-small"
     assert "drawn pictures of the embedded world (seed 1)" in about.trained_on
@@ -52,60 +52,58 @@ def test_the_model_that_ships_says_what_it_is(shipped: Predictor) -> None:
     assert about.detector.digest == card.read(SHIPPED).detector.digest  # type: ignore[union-attr]
 
 
-def test_a_model_folder_a_run_and_a_hub_folder_answer_as_the_model_in_them(
-    shipped: Predictor, folder: Path, tmp_path: Path
-) -> None:
+def test_model_run_and_hub_folders_give_the_same_answers(shipped: Predictor, folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(folder, run / "checkpoints" / "latest")
     hub.write_hub_folder(folder, tmp_path / "hub", name="me/mine")
-    photo = samples()[0].path
-    wanted = shipped.ask(photo, "What is in the picture?").to_dict()
-    for where in (folder, run, str(tmp_path / "hub")):
-        loaded = twelvefold.load(where)
-        assert loaded.ask(photo, "What is in the picture?").to_dict() == wanted
+    photo = load_samples()[0].path
+    expected = shipped.ask(photo, "What is in the picture?").to_dict()
+    for folder_ in (folder, run, str(tmp_path / "hub")):
+        loaded = twelvefold.load(folder_)
+        assert loaded.ask(photo, "What is in the picture?").to_dict() == expected
         assert loaded.about.detector == shipped.about.detector
         assert loaded.about.temperatures == shipped.about.temperatures
 
 
-def test_temperatures_of_the_card_move_probabilities_and_not_answers(folder: Path) -> None:
-    photo = samples()[0].path
-    said = []
+def test_temperatures_change_probabilities_but_not_the_ranking(folder: Path) -> None:
+    photo = load_samples()[0].path
+    predictions = []
     for temperature in (0.5, 4.0):
         temperatures = dict.fromkeys(("vqav2", "refcoco", "coco"), temperature)
         card.write(folder, msgspec.structs.replace(card.read(folder), temperatures=temperatures))
         model = twelvefold.load(folder)
-        pool = [sample.path for sample in samples()[:4]]
+        pool = [sample.path for sample in load_samples()[:4]]
         answers = [
             model.ask(photo, "What is in the picture?"),
             model.point(photo, "the thing on the left"),
             model.find("a picture of a beach", pool),
         ]
-        said.append(answers)
-    for sharp, soft in zip(*said, strict=True):
+        predictions.append(answers)
+    for sharp, soft in zip(*predictions, strict=True):
         assert [(r.name, r.box_px) for r in sharp.ranked] == [(r.name, r.box_px) for r in soft.ranked]
         assert sharp.best.probability != pytest.approx(soft.best.probability, abs=1e-4)
 
 
-def test_another_detector_is_refused_with_advice_unless_told_to_go_on(folder: Path) -> None:
+def test_another_detector_is_refused_unless_any_detector_is_set(folder: Path) -> None:
     size = Model.load(folder).config.feature_size
-    with pytest.raises(TwelvefoldError, match=r"another detector .*'world': detector_weights=FILE; any_detector=True"):
-        twelvefold.load(folder, detector=eyes(size))
-    assert twelvefold.load(folder, detector=eyes(size), any_detector=True).about.detector.digest == "other"
+    with pytest.raises(TwelvefoldError, match=r"detector differs .*'world': detector_weights=FILE; any_detector=True"):
+        twelvefold.load(folder, detector=other_detector(size))
+    assert twelvefold.load(folder, detector=other_detector(size), any_detector=True).about.detector.digest == "other"
 
 
-def test_a_detector_of_another_feature_size_is_refused_whatever_is_told(folder: Path) -> None:
+def test_a_detector_with_another_feature_size_is_always_refused(folder: Path) -> None:
     with pytest.raises(TwelvefoldError, match=r"features of 256 numbers, but the detector gives 3"):
-        twelvefold.load(folder, detector=eyes(3), any_detector=True)
+        twelvefold.load(folder, detector=other_detector(3), any_detector=True)
 
 
-def test_a_model_that_names_no_detector_takes_the_packages_own(folder: Path, shipped: Predictor) -> None:
+def test_a_model_without_a_card_uses_the_packages_detector(folder: Path, shipped: Predictor) -> None:
     (folder / card.CARD).unlink()
     loaded = twelvefold.load(folder)
     assert loaded.about.detector.digest == shipped.about.detector.digest
     assert (loaded.about.trained_on, loaded.about.temperatures) == ("", {})
 
 
-def test_what_is_missing_or_broken_is_named(folder: Path, tmp_path: Path) -> None:
+def test_missing_and_damaged_files_are_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(TwelvefoldError, match="nowhere"):
         twelvefold.load(tmp_path / "nowhere")
     with pytest.raises(TwelvefoldError, match=r"no detector 'wrld'; did you mean 'world'"):

@@ -1,4 +1,4 @@
-"""From a photograph through the paper's detector and an official file to answers of all six heads, at a small size.
+"""From an image through the paper's detector and an official weight file to answers of all six heads, at a small size.
 
 ``benchmarks/photo_to_answers.py`` does the same at full size.
 """
@@ -21,7 +21,7 @@ from twelvefold.detectors.x152.detector import X152
 from twelvefold.detectors.x152.network import Sizes, X152Network
 from twelvefold.model import Model, preset
 from twelvefold.schema import HeadSpec, TwelvefoldError
-from twelvefold.serving.images import picture
+from twelvefold.serving.images import load_image
 from twelvefold.serving.predictor import Predictor
 from twelvefold.vilbert_mt.import_weights import export_weights, import_weights
 from twelvefold.vilbert_mt.parameter_names import HEADS, TASK_ROWS
@@ -34,7 +34,7 @@ REGIONS = 100
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two photographs, the detector's file, and the folder of an imported official file."""
+    """Two images, the detector's weight file, and the folder of an imported official weight file."""
     folder = tmp_path_factory.mktemp("published")
     torch.manual_seed(0)
     sizes = Sizes(blocks=(1, 1, 1, 1), stem=8, groups=4, group_width=2, pyramid=8, hidden=16, classes=21)
@@ -67,7 +67,7 @@ def model(folder: Path) -> Predictor:
     return twelvefold.load(folder / "model", detector="x152", detector_weights=folder / "detectron_model.pth")
 
 
-def test_each_of_the_six_heads_answers_from_the_photograph(model: Predictor, folder: Path) -> None:
+def test_each_of_the_six_heads_answers(model: Predictor, folder: Path) -> None:
     a, b = folder / "a.png", folder / "b.png"
     for task, head in (("vqav2", "vqa"), ("vgqa", "vqa"), ("gqa", "gqa")):
         assert {ranked.name for ranked in model.ask(a, QUESTION, task=task).ranked} <= set(ANSWERS[head])
@@ -78,40 +78,40 @@ def test_each_of_the_six_heads_answers_from_the_photograph(model: Predictor, fol
         assert len(prediction.ranked) == count
         assert sum(ranked.probability for ranked in prediction.ranked) == pytest.approx(1, abs=1e-4)
     pointed = {ranked.box_px for ranked in model.point(a, "the umbrella", top=REGIONS).ranked}
-    (seen,) = model.see([picture(a)])
-    detected = {tuple(box) for box in seen.boxes_px.tolist()}
+    (regions,) = model.detect([load_image(a)])
+    detected = {tuple(box) for box in regions.boxes_px.tolist()}
     assert detected & pointed
-    assert len(pointed - detected) <= 1  # the whole picture may be meant too
+    assert len(pointed - detected) <= 1  # the whole image is a candidate too
     assert model.about.detector.name == "x152"
 
 
-def test_an_answers_probability_is_what_the_network_says_of_these_regions(model: Predictor, folder: Path) -> None:
-    """The way from pixels to the network's input written out by hand."""
-    photo = np.asarray(Image.open(folder / "a.png"))
-    ((regions, _),) = X152.load(folder / "detectron_model.pth").detect_with([photo], [np.zeros((0, 4))])
+def test_answer_probabilities_match_a_forward_pass_on_the_same_regions(model: Predictor, folder: Path) -> None:
+    """The network's input is computed from the pixels step by step here."""
+    pixels = np.asarray(Image.open(folder / "a.png"))
+    ((regions, _),) = X152.load(folder / "detectron_model.pth").detect_with([pixels], [np.zeros((0, 4))])
     features = torch.from_numpy(regions.features).half().float()
     boxes = torch.from_numpy(regions.boxes_px)
     unit = boxes / torch.tensor([80.0, 60.0, 80.0, 60.0])
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / (80 * 60)
-    places = torch.cat([torch.tensor([[0.0, 0, 1, 1, 1]]), torch.cat([unit, area[:, None]], 1)])
+    locations = torch.cat([torch.tensor([[0.0, 0, 1, 1, 1]]), torch.cat([unit, area[:, None]], 1)])
     rows = torch.cat([features.mean(0, keepdim=True), features])
     ids = torch.tensor([[101, *Tokens().ids(QUESTION), 102]])
     mask = torch.ones(1, len(rows), dtype=torch.bool)
     batch = Batch(
         task="vqav2", pairs_per_example=1, example_ids=["0"],
         token_ids=ids, token_mask=torch.ones_like(ids, dtype=torch.bool),
-        features=rows[None], boxes_px=torch.zeros(1, len(rows), 4), locations=places[None], region_mask=mask,
+        features=rows[None], boxes_px=torch.zeros(1, len(rows), 4), locations=locations[None], region_mask=mask,
         candidate_mask=mask,
     )  # fmt: skip
     with torch.inference_mode():
-        wanted = dict(zip(ANSWERS["vqa"], Model.load(folder / "model")(batch).sigmoid()[0].tolist(), strict=True))
+        expected = dict(zip(ANSWERS["vqa"], Model.load(folder / "model")(batch).sigmoid()[0].tolist(), strict=True))
     answered = model.ask(folder / "a.png", QUESTION)
-    assert {ranked.name: ranked.probability for ranked in answered.ranked} == pytest.approx(wanted, abs=1e-3)
-    assert max(wanted.values()) - min(wanted.values()) > 0.01
+    assert {ranked.name: ranked.probability for ranked in answered.ranked} == pytest.approx(expected, abs=1e-3)
+    assert max(expected.values()) - min(expected.values()) > 0.01
 
 
-def test_a_detector_may_be_given_ready_and_must_be_named(folder: Path) -> None:
-    eyes = X152.load(folder / "detectron_model.pth")
-    assert twelvefold.load(folder / "model", detector=eyes).about.detector.name == "X152"
+def test_a_detector_object_can_be_passed_and_is_needed_without_a_card(folder: Path) -> None:
+    detector = X152.load(folder / "detectron_model.pth")
+    assert twelvefold.load(folder / "model", detector=detector).about.detector.name == "X152"
     with pytest.raises(TwelvefoldError, match="features of 16 numbers, but the detector gives 256; name the detector"):
         twelvefold.load(folder / "model")

@@ -1,4 +1,4 @@
-"""``twelvefold ask`` and its sisters say what the Predictor says, to people and to programs."""
+"""``twelvefold ask`` and the commands like it print what the Predictor returns."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from PIL import Image
 import twelvefold
 from twelvefold.cli import main
 from twelvefold.serving.predictor import Predictor
-from twelvefold.serving.samples import sample
+from twelvefold.serving.samples import find_sample
 
-ROOM, LEFT, RIGHT = (str(sample(name).path) for name in ("room", "left", "right"))
+ROOM, LEFT, RIGHT = (str(find_sample(name).path) for name in ("room", "left", "right"))
 BOXES = [[10.0, 10.0, 60.0, 60.0], [100.0, 100.0, 150.0, 160.0]]
 
 
@@ -25,25 +25,25 @@ def model() -> Predictor:
 
 
 @pytest.fixture(autouse=True)
-def one_model(model: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every command loads the model anew; here they share one."""
+def shared_model(model: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make all commands share one loaded model."""
     monkeypatch.setattr(twelvefold, "load", lambda *_, **__: model)
 
 
 @pytest.fixture
 def run(capfdbinary: pytest.CaptureFixture[bytes]) -> Any:
     def command(*arguments: str | Path) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            main([str(one) for one in arguments])
-        said = capfdbinary.readouterr()
-        return int(left.value.code or 0), said.out.decode(), said.err.decode()
+        with pytest.raises(SystemExit) as exit_info:
+            main([str(argument) for argument in arguments])
+        captured = capfdbinary.readouterr()
+        return int(exit_info.value.code or 0), captured.out.decode(), captured.err.decode()
 
     return command
 
 
-def test_each_command_answers_what_its_method_answers(run: Any, model: Predictor) -> None:
+def test_each_command_prints_what_its_method_returns(run: Any, model: Predictor) -> None:
     boxes, turns = [tuple(box) for box in BOXES], [("Is it a boot?", "Yes")]
-    asked: list[tuple[list[str], Any]] = [
+    cases: list[tuple[list[str], Any]] = [
         (["ask", ROOM, "What is this?", "--task", "gqa"], model.ask(ROOM, "What is this?", task="gqa")),
         (["point", ROOM, "the boot", "--top", "2"], model.point(ROOM, "the boot", top=2)),
         (["entails", ROOM, "A boot is green."], model.entails(ROOM, "A boot is green.")),
@@ -52,14 +52,14 @@ def test_each_command_answers_what_its_method_answers(run: Any, model: Predictor
         (["guess", ROOM, json.dumps(turns)], model.guess(ROOM, turns)),
         (["find", "a boot", ROOM, LEFT], model.find("a boot", [ROOM, LEFT])),
     ]
-    for arguments, prediction in asked:
+    for arguments, prediction in cases:
         code, out, _ = run(*arguments, "--json")
         assert (code, json.loads(out)) == (0, json.loads(json.dumps(prediction.to_dict())))
     code, out, _ = run("ground", ROOM, "a boot and a mushroom", "a boot", "a mushroom", "--json")
-    assert [one["text"] for one in json.loads(out)] == ["a boot", "a mushroom"]
+    assert [answer["text"] for answer in json.loads(out)] == ["a boot", "a mushroom"]
 
 
-def test_a_person_reads_chances_and_names_and_gets_a_drawing(run: Any, model: Predictor, tmp_path: Path) -> None:
+def test_without_json_it_prints_probabilities_and_names_and_draws(run: Any, model: Predictor, tmp_path: Path) -> None:
     code, out, _ = run("ask", ROOM, "What is the color of the boot?", "--draw", tmp_path / "a.jpg")
     best = model.ask(ROOM, "What is the color of the boot?").best
     assert code == 0
@@ -69,10 +69,10 @@ def test_a_person_reads_chances_and_names_and_gets_a_drawing(run: Any, model: Pr
     assert "room.jpg" in run("find", "a boot", ROOM, LEFT)[1]
 
 
-def test_a_folder_is_answered_line_by_line_and_what_is_no_picture_is_said(run: Any, tmp_path: Path) -> None:
+def test_a_folder_gives_one_line_per_image_and_an_error_for_each_broken_file(run: Any, tmp_path: Path) -> None:
     for path in (ROOM, LEFT):
         shutil.copy(path, tmp_path)
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "broken.jpg").write_bytes(b"not an image")
     code, out, _ = run("ask", tmp_path, "Is there a boot?", "--draw", tmp_path / "drawn")
     lines = [json.loads(line) for line in out.splitlines()]
     assert code == 1
@@ -81,8 +81,8 @@ def test_a_folder_is_answered_line_by_line_and_what_is_no_picture_is_said(run: A
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["left.png", "room.png"]
 
 
-def test_lines_of_all_tasks_are_answered_in_their_order(run: Any, model: Predictor, tmp_path: Path) -> None:
-    asked = [
+def test_a_request_file_is_answered_in_order(run: Any, model: Predictor, tmp_path: Path) -> None:
+    requests = [
         {"task": "nlvr2", "images": [LEFT, RIGHT], "text": "There are two cars.", "id": "a"},
         {"task": "vqav3", "images": [ROOM], "text": "What?"},
         {"task": "vqav2", "images": ["room.jpg"], "text": "What is this?", "top": 1},
@@ -92,10 +92,10 @@ def test_lines_of_all_tasks_are_answered_in_their_order(run: Any, model: Predict
     ]
     shutil.copy(ROOM, tmp_path)
     file, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    file.write_text("\n\n".join(json.dumps(line) for line in asked) + "\n{")
+    file.write_text("\n\n".join(json.dumps(line) for line in requests) + "\n{")
     assert run("answer", file, "--out", out)[0] == 1
     answers = [json.loads(line) for line in out.read_text().splitlines()]
-    assert ["error" in one for one in answers] == [False, True, False, False, True, True, True]
+    assert ["error" in answer for answer in answers] == [False, True, False, False, True, True, True]
     assert answers[0]["id"] == "a"
     expected = model.compare(LEFT, RIGHT, "There are two cars.").best
     assert answers[0]["ranked"][0]["name"] == expected.name
@@ -103,12 +103,12 @@ def test_lines_of_all_tasks_are_answered_in_their_order(run: Any, model: Predict
     assert len(answers[2]["ranked"]) == 1
     assert answers[3]["candidates_px"] == BOXES
     assert "line 12" in answers[6]["error"]
-    file.write_text(json.dumps(asked[0]))
-    code, said, _ = run("answer", file)
-    assert (code, json.loads(said)["id"]) == (0, "a")
+    file.write_text(json.dumps(requests[0]))
+    code, printed, _ = run("answer", file)
+    assert (code, json.loads(printed)["id"]) == (0, "a")
 
 
-def test_an_index_grows_is_searched_and_shrinks(run: Any, tmp_path: Path) -> None:
+def test_index_commands_add_search_and_remove(run: Any, tmp_path: Path) -> None:
     folder = tmp_path / "index"
     assert json.loads(run("index", "add", folder, ROOM, LEFT, "--json")[1]) == {"added": 2, "pictures": 2}
     assert json.loads(run("index", "add", folder, ROOM, RIGHT, "--json")[1]) == {"added": 1, "pictures": 3}
@@ -117,11 +117,11 @@ def test_an_index_grows_is_searched_and_shrinks(run: Any, tmp_path: Path) -> Non
     assert len(json.loads(out)) == 2
     assert run("index", "remove", folder, RIGHT)[0] == 0
     code, _, err = run("index", "remove", folder, RIGHT)
-    assert (code, "no picture" in err) == (2, True)
+    assert (code, "no image" in err) == (2, True)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["ask", "none.jpg", "What?"], "none.jpg"),
         (["ask", ROOM, " "], "needs a text"),
@@ -130,17 +130,17 @@ def test_an_index_grows_is_searched_and_shrinks(run: Any, tmp_path: Path) -> Non
         (["ask", "https://example.org/a.jpg", "What?"], "address"),
         (["point", ROOM, "boot", "--top", "0"], "at least 1"),
         (["choose", ROOM, "Which?", "--boxes", "[1]"], "expected JSON like"),
-        (["choose", ROOM, "Which?", "--boxes", "[[900, 900, 950, 950]]"], "inside the picture"),
+        (["choose", ROOM, "Which?", "--boxes", "[[900, 900, 950, 950]]"], "inside the image"),
         (["guess", ROOM, "a boot"], "expected JSON like"),
-        (["ground", ROOM, "a boot", "a mushroom"], "does not stand in the caption"),
-        (["find", "a boot", "."], "no picture"),
+        (["ground", ROOM, "a boot", "a mushroom"], "is not part of the caption"),
+        (["find", "a boot", "."], "no image"),
         (["answer", "none.jsonl"], "none.jsonl"),
         (["index", "search", "none", "a boot"], "none"),
     ],
 )
-def test_bad_input_ends_with_code_2_and_says_what(
-    run: Any, arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_invalid_input_exits_with_code_2_and_a_message(
+    run: Any, arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code, _, err = run(*arguments)
-    assert (code, said in err) == (2, True), err
+    assert (code, message in err) == (2, True), err

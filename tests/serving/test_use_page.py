@@ -1,4 +1,4 @@
-"""Every block of docs/use.md runs as it is written there."""
+"""Every code block of docs/use.md runs as written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from twelvefold import cli
-from twelvefold.serving.samples import samples
+from twelvefold.serving.samples import load_samples
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "use.md").read_text(encoding="utf-8")
 
@@ -26,36 +26,36 @@ def blocks(language: str) -> list[str]:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("holiday").mkdir()
-    for one in samples():
-        shutil.copy(one.path, tmp_path)
+    for sample in load_samples():
+        shutil.copy(sample.path, tmp_path)
     shutil.copy("room.jpg", "holiday")
     shutil.copy("beach.jpg", "holiday")
     return tmp_path
 
 
-def test_the_pages_python_runs_as_written(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_blocks_run(capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {}
     for block in blocks("python"):
         exec(block, names)
     assert capsys.readouterr().out.split()[0] == "green"
-    for file in ("answer.png", "looked.png", "one.png"):
+    for file in ("answer.png", "attention.png", "head.png"):
         with Image.open(file) as drawn:
             assert drawn.width > 300
     assert names["index"].names == ["room.jpg", "beach.jpg", "right.jpg"]
 
 
-def test_the_pages_commands_run_as_written(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_the_commands_run(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     [lines] = blocks("json")
     Path("questions.jsonl").write_text(lines)
     commands = [line for block in blocks("sh") for line in block.splitlines()]
     assert len(commands) >= 12
     for command in commands:
-        with pytest.raises(SystemExit) as left:
+        with pytest.raises(SystemExit) as exit_info:
             cli.main(shlex.split(command)[1:])
-        assert not left.value.code, command
+        assert not exit_info.value.code, command
         assert capfdbinary.readouterr().out, command
     answers = [json.loads(line) for line in Path("answers.jsonl").read_text().splitlines()]
-    assert [one["task"] for one in answers] == ["vqav2", "nlvr2", "guesswhat"]
+    assert [answer["task"] for answer in answers] == ["vqav2", "nlvr2", "guesswhat"]
     assert answers[0]["id"] == 7
     assert answers[2]["attention"]
     assert len(list(Path("drawn").iterdir())) == 2

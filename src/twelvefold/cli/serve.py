@@ -1,4 +1,4 @@
-"""``twelvefold serve``: the page and the REST interface."""
+"""``twelvefold serve``: the web page and the REST API."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def serve(
     set: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     json: Json = False,
 ) -> int:
-    """Serve a model: a page to ask it in a browser, and a REST interface (its reference is at /docs).
+    """Serve a model: a web page at / and a REST API with its reference at /docs.
 
     ```
     twelvefold serve
@@ -35,41 +35,42 @@ def serve(
     curl -F image=@photo.jpg -F question="What color is the dog?" http://127.0.0.1:8000/v1/ask
     ```
 
-    Stops at Ctrl+C or SIGTERM, once it has answered what is under way. docs/serving.md lists every setting.
+    Ctrl+C or SIGTERM stops the server after it has answered the requests in progress. docs/serving.md lists all
+    settings.
 
     Parameters
     ----------
     model
-        A run, a model's folder, or user/name of a hub; the small model that ships with the package where left out.
+        Folder of a run or a model, or user/name on a hub. Default: the small model that ships with the package.
     host
-        Address to listen at; 127.0.0.1, which only this machine reaches, where left out.
+        Address to listen at. Default: 127.0.0.1, which only this machine can reach.
     port
-        Port to listen at; 8000 where left out, 0 takes any that is free.
+        Port to listen at; 0 takes any free port. Default: 8000.
     config
-        A TOML file of settings. Environment variables TWELVEFOLD_SERVE_... outweigh it, flags outweigh both.
+        TOML file of settings. Environment variables TWELVEFOLD_SERVE_... override it, and flags override both.
     set
-        Any setting, as NAME=VALUE; may be repeated.
+        Any setting as NAME=VALUE; may be repeated.
     """
-    from twelvefold.server.serve import serve as work
+    from twelvefold.server.serve import serve as run_server
     from twelvefold.server.settings import gather
 
     flags: dict[str, object] = {}
-    for one in set:
-        name, equals, value = one.partition("=")
+    for assignment in set:
+        name, equals, value = assignment.partition("=")
         if not equals:
-            raise TwelvefoldError(f"--set takes NAME=VALUE, got {one!r}")
+            raise TwelvefoldError(f"--set takes NAME=VALUE, got {assignment!r}")
         flags[name.replace("-", "_")] = value
-    named = {"model": model, "host": host, "port": port}
-    flags |= {name: value for name, value in named.items() if value is not None}
+    options = {"model": model, "host": host, "port": port}
+    flags |= {name: value for name, value in options.items() if value is not None}
 
     def announce(serving: Serving) -> None:
         about = serving.about
-        said = {"address": serving.address, **msgspec.to_builtins(about)}
-        tasks = f"{about.parameters:,} parameters, {len(about.tasks)} tasks"
-        learnt = f", trained on {about.trained_on}" if about.trained_on else ""
-        lines = [f"{about.name}: {tasks}{learnt}", f"{serving.address}  (reference: {serving.address}/docs)"]
-        say(said, json, "\n".join([*lines, "Ctrl+C stops it."]))
-        sys.stdout.flush()  # a program that started this one waits for the address
+        result = {"address": serving.address, **msgspec.to_builtins(about)}
+        size = f"{about.parameters:,} parameters, {len(about.tasks)} tasks"
+        data = f", trained on {about.trained_on}" if about.trained_on else ""
+        lines = [f"{about.name}: {size}{data}", f"{serving.address}  (reference: {serving.address}/docs)"]
+        say(result, json, "\n".join([*lines, "Press Ctrl+C to stop."]))
+        sys.stdout.flush()  # a program that started the server waits for the address
 
-    work(gather(config, os.environ, flags), announce)
+    run_server(gather(config, os.environ, flags), announce)
     return 0

@@ -1,4 +1,4 @@
-"""``twelvefold ask`` and its sisters: the model used from the command line, on a picture, a folder, or line by line."""
+"""``twelvefold ask`` and the other commands that use a model: on an image, a folder, or a file of requests."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Using:
-    """What every question takes."""
+class ModelOptions:
+    """Options of all commands that use a model."""
 
     model: str | None = None
-    "A run, a model's folder, or user/name of a hub; the small model that ships where left out."
+    "Folder of a run or a model, or user/name on a hub. Default: the small model that ships with the package."
     detector_weights: Path | None = None
-    "The detector's weight file, where the model's detector has none of its own."
+    "Weight file of the model's detector, for detectors that do not ship with the package."
     top: int = 5
-    "So many answers, best first."
+    "Number of answers, best first."
     draw: Path | None = None
-    "Leave the answer drawn over the picture there (PNG, JPEG ...); a folder, where a folder is asked."
+    "File for a drawing of the answer (PNG, JPEG ...); a folder of drawings if the image is a folder."
     json: Json = False
-    "Print the answer as JSON; of a folder that is what is printed anyway, a line for each picture."
+    "Print the answer as JSON. A folder always gives JSON, a line for each image."
 
     def load(self) -> Predictor:
         import twelvefold
@@ -41,8 +41,8 @@ class Using:
         return twelvefold.load(self.model, detector_weights=self.detector_weights)
 
 
-def ask(photo: Path, question: str, *, task: str = "vqav2", using: Using | None = None) -> int:
-    """Answer a question about a picture, or about every picture of a folder.
+def ask(image: Path, question: str, *, task: str = "vqav2", using: ModelOptions | None = None) -> int:
+    """Answer a question about an image, or about every image of a folder.
 
     ```
     twelvefold ask photo.jpg "What color is the dog?" --draw answer.png
@@ -52,13 +52,15 @@ def ask(photo: Path, question: str, *, task: str = "vqav2", using: Using | None 
     Parameters
     ----------
     task
-        Whose list of answers: vqav2, gqa or vgqa.
+        Task whose answer list is used: vqav2, gqa or vgqa.
     """
-    return _each(using or Using(), photo, lambda model, one, top: model.ask(one, question, task=task, top=top))
+    return _answer_each(
+        using or ModelOptions(), image, lambda model, img, top: model.ask(img, question, task=task, top=top)
+    )
 
 
-def point(photo: Path, phrase: str, *, task: str = "refcoco", using: Using | None = None) -> int:
-    """Point at what a phrase means, in a picture or in every picture of a folder.
+def point(image: Path, phrase: str, *, task: str = "refcoco", using: ModelOptions | None = None) -> int:
+    """Point at what a phrase describes, in an image or in every image of a folder.
 
     ```
     twelvefold point photo.jpg "the left dog" --draw answer.png
@@ -67,23 +69,25 @@ def point(photo: Path, phrase: str, *, task: str = "refcoco", using: Using | Non
     Parameters
     ----------
     task
-        refcoco, refcoco+ or refcocog.
+        Task: refcoco, refcoco+ or refcocog.
     """
-    return _each(using or Using(), photo, lambda model, one, top: model.point(one, phrase, task=task, top=top))
+    return _answer_each(
+        using or ModelOptions(), image, lambda model, img, top: model.point(img, phrase, task=task, top=top)
+    )
 
 
-def entails(photo: Path, statement: str, *, using: Using | None = None) -> int:
-    """Say whether a picture entails a statement, contradicts it, or leaves it open.
+def entails(image: Path, statement: str, *, using: ModelOptions | None = None) -> int:
+    """Decide whether an image entails a statement, contradicts it, or neither.
 
     ```
     twelvefold entails photo.jpg "Two dogs are outside."
     ```
     """
-    return _each(using or Using(), photo, lambda model, one, top: model.entails(one, statement, top=top))
+    return _answer_each(using or ModelOptions(), image, lambda model, img, top: model.entails(img, statement, top=top))
 
 
-def choose(photo: Path, question: str, *, boxes: str = "", using: Using | None = None) -> int:
-    """Answer a "which" question by one of some boxes, or of what is detected.
+def choose(image: Path, question: str, *, boxes: str = "", using: ModelOptions | None = None) -> int:
+    """Answer a "which" question with one of the boxes, by default the detected regions.
 
     ```
     twelvefold choose photo.jpg "Which is the spoon?" --boxes "[[10, 10, 80, 90], [100, 20, 150, 80]]"
@@ -92,14 +96,16 @@ def choose(photo: Path, question: str, *, boxes: str = "", using: Using | None =
     Parameters
     ----------
     boxes
-        JSON list of boxes x1, y1, x2, y2 in pixels.
+        JSON list of candidate boxes x1, y1, x2, y2 in pixels. Default: the detected regions.
     """
-    given = _json(boxes, list[tuple[float, float, float, float]], "--boxes", "[[x1, y1, x2, y2], ...]")
-    return _each(using or Using(), photo, lambda model, one, top: model.choose(one, question, given, top=top))
+    candidates = _parse_json(boxes, list[tuple[float, float, float, float]], "--boxes", "[[x1, y1, x2, y2], ...]")
+    return _answer_each(
+        using or ModelOptions(), image, lambda model, img, top: model.choose(img, question, candidates, top=top)
+    )
 
 
-def guess(photo: Path, dialogue: str, *, boxes: str = "", using: Using | None = None) -> int:
-    """Guess the thing that a dialogue is about, among some boxes, or what is detected.
+def guess(image: Path, dialogue: str, *, boxes: str = "", using: ModelOptions | None = None) -> int:
+    """Guess the object that a dialogue is about, among boxes or the detected regions.
 
     ```
     twelvefold guess photo.jpg '[["Is it a dog?", "Yes"], ["The left one?", "No"]]' --draw answer.png
@@ -108,28 +114,32 @@ def guess(photo: Path, dialogue: str, *, boxes: str = "", using: Using | None = 
     Parameters
     ----------
     dialogue
-        JSON list of questions with their answers.
+        JSON list of [question, answer] pairs.
     boxes
-        JSON list of boxes x1, y1, x2, y2 in pixels.
+        JSON list of candidate boxes x1, y1, x2, y2 in pixels. Default: the detected regions.
     """
-    turns = _json(dialogue, list[tuple[str, str]], "the dialogue", '[["question", "answer"], ...]')
-    given = _json(boxes, list[tuple[float, float, float, float]], "--boxes", "[[x1, y1, x2, y2], ...]")
-    return _each(using or Using(), photo, lambda model, one, top: model.guess(one, turns or "", given, top=top))
+    turns = _parse_json(dialogue, list[tuple[str, str]], "the dialogue", '[["question", "answer"], ...]')
+    candidates = _parse_json(boxes, list[tuple[float, float, float, float]], "--boxes", "[[x1, y1, x2, y2], ...]")
+    return _answer_each(
+        using or ModelOptions(), image, lambda model, img, top: model.guess(img, turns or "", candidates, top=top)
+    )
 
 
-def compare(left: Path, right: Path, statement: str, *, using: Using | None = None) -> int:
-    """Say whether a statement is true of two pictures.
+def compare(left: Path, right: Path, statement: str, *, using: ModelOptions | None = None) -> int:
+    """Decide whether a statement is true of two images.
 
     ```
-    twelvefold compare left.jpg right.jpg "Both pictures show a dog."
+    twelvefold compare left.jpg right.jpg "Both images show a dog."
     ```
     """
-    how = using or Using()
-    return _one(how, how.load().compare(left, right, statement, top=how.top))
+    options = using or ModelOptions()
+    return _show(options, options.load().compare(left, right, statement, top=options.top))
 
 
-def ground(photo: Path, caption: str, phrases: list[str], *, task: str = "refcoco", using: Using | None = None) -> int:
-    """A box for each phrase of a caption.
+def ground(
+    image: Path, caption: str, phrases: list[str], *, task: str = "refcoco", using: ModelOptions | None = None
+) -> int:
+    """Find a box for each phrase of a caption.
 
     ```
     twelvefold ground photo.jpg "a dog beside a red car" "a dog" "a red car" --json
@@ -138,18 +148,19 @@ def ground(photo: Path, caption: str, phrases: list[str], *, task: str = "refcoc
     Parameters
     ----------
     task
-        refcoco, refcoco+ or refcocog.
+        Task: refcoco, refcoco+ or refcocog.
     """
-    how = using or Using()
-    if how.draw is not None:
-        raise TwelvefoldError("ground draws nothing, as each phrase has boxes of its own; draw with `twelvefold point`")
-    found = how.load().ground(photo, caption, phrases, task=task, top=how.top)
-    say([one.to_dict() for one in found], how.json, "\n".join(_text(one, best=True) for one in found))
+    options = using or ModelOptions()
+    if options.draw is not None:
+        raise TwelvefoldError("ground has no --draw, as each phrase has its own boxes; use `twelvefold point`")
+    predictions = options.load().ground(image, caption, phrases, task=task, top=options.top)
+    text = "\n".join(_text(prediction, best_only=True) for prediction in predictions)
+    say([prediction.to_dict() for prediction in predictions], options.json, text)
     return 0
 
 
-def find(text: str, photos: list[Path], *, task: str = "coco", using: Using | None = None) -> int:
-    """Rank pictures by how well a text describes them.
+def find(text: str, images: list[Path], *, task: str = "coco", using: ModelOptions | None = None) -> int:
+    """Rank images by how well a text describes them.
 
     ```
     twelvefold find "two dogs on a beach" holiday/*.jpg
@@ -158,47 +169,47 @@ def find(text: str, photos: list[Path], *, task: str = "coco", using: Using | No
 
     Parameters
     ----------
-    photos
-        Pictures, or folders of them. To search the same ones often, keep an index: `twelvefold index`.
+    images
+        Images, or folders of images. To search the same images often, make an index: `twelvefold index`.
     task
-        coco or flickr30k.
+        Task: coco or flickr30k.
     """
-    how = using or Using()
-    return _one(how, how.load().find(text, _pictures(photos), task=task, top=how.top))
+    options = using or ModelOptions()
+    return _show(options, options.load().find(text, _image_files(images), task=task, top=options.top))
 
 
-def answer(lines: Path, *, out: Path | None = None, using: Using | None = None) -> int:
-    """Answer many questions of any tasks: a line of JSON for each, in and out, in one order.
+def answer(lines: Path, *, out: Path | None = None, using: ModelOptions | None = None) -> int:
+    """Answer a file of requests to any tasks: a line of JSON for each request and for each answer, in the same order.
 
     ```
     twelvefold answer questions.jsonl --out answers.jsonl
     ```
 
     A line: {"task": "vqav2", "images": ["photo.jpg"], "text": "What color is the dog?", "id": 7}; also "dialogue",
-    "boxes", "top", "explain". Files are relative to the lines' folder. Exit code 1 where a line has no answer but an
-    "error".
+    "boxes", "top", "explain". Image files are relative to the folder of the request file. An invalid request gives a
+    line with an "error", and the exit code is 1.
 
     Parameters
     ----------
     lines
-        The file of questions.
+        File of requests.
     out
-        The file of answers; printed where left out.
+        File of answers. Default: print them.
     """
     from twelvefold.progress import track
-    from twelvefold.serving import jsonl as many
+    from twelvefold.serving.jsonl import answer_lines, read_requests
 
-    asked, how = many.read(lines), using or Using()
-    answers = many.answer(how.load(), asked, lines.parent)
-    return _lines(track(answers, description="answering", total=len(asked)), out)
+    requests = read_requests(lines)
+    answers = answer_lines((using or ModelOptions()).load(), requests, lines.parent)
+    return _write_lines(track(answers, description="answering", total=len(requests)), out)
 
 
-app = App(name="index", help="Keep pictures ready to be searched by text, again and again.")
+app = App(name="index", help="Make an index of images and search it by text.")
 
 
 @app.command
-def add(folder: Path, photos: list[Path], *, using: Using | None = None) -> int:
-    """Add pictures to an index, which is made where there is none.
+def add(folder: Path, images: list[Path], *, using: ModelOptions | None = None) -> int:
+    """Add images to an index; make it if it does not exist.
 
     ```
     twelvefold index add holiday.index holiday
@@ -207,25 +218,25 @@ def add(folder: Path, photos: list[Path], *, using: Using | None = None) -> int:
     Parameters
     ----------
     folder
-        Of the index.
-    photos
-        Pictures, or folders of them.
+        Folder of the index.
+    images
+        Images, or folders of images.
     """
-    from twelvefold.serving.search_index import Index
+    from twelvefold.serving.search_index import SearchIndex
 
-    how = using or Using()
-    model = how.load()
-    index = Index.load(folder, model) if folder.exists() else model.index()
-    new = [path for path in _pictures(photos) if str(path) not in index]
+    options = using or ModelOptions()
+    model = options.load()
+    index = SearchIndex.load(folder, model) if folder.exists() else SearchIndex(model)
+    new = [path for path in _image_files(images) if str(path) not in index]
     index.add(new)
     index.save(folder)
-    say({"added": len(new), "pictures": len(index)}, how.json, f"{folder}: {len(index):,} pictures, {len(new):,} new")
+    say({"added": len(new), "pictures": len(index)}, options.json, f"{folder}: {len(index):,} images, {len(new):,} new")
     return 0
 
 
 @app.command
-def search(folder: Path, text: str, *, task: str = "coco", using: Using | None = None) -> int:
-    """Rank an index's pictures by how well a text describes them.
+def search(folder: Path, text: str, *, task: str = "coco", using: ModelOptions | None = None) -> int:
+    """Rank the images of an index by how well a text describes them.
 
     ```
     twelvefold index search holiday.index "two dogs on a beach" --top 3
@@ -234,66 +245,66 @@ def search(folder: Path, text: str, *, task: str = "coco", using: Using | None =
     Parameters
     ----------
     task
-        coco or flickr30k.
+        Task: coco or flickr30k.
     """
-    from twelvefold.serving.search_index import Index
+    from twelvefold.serving.search_index import SearchIndex
 
-    how = using or Using()
-    found = Index.load(folder, how.load()).search(text, how.top, task=task)
-    ranked = [{"probability": one.probability, "name": one.name} for one in found]
-    say(ranked, how.json, "\n".join(f"{one.probability:7.1%}  {one.name}" for one in found))
+    options = using or ModelOptions()
+    ranked = SearchIndex.load(folder, options.load()).search(text, options.top, task=task)
+    result = [{"probability": rank.probability, "name": rank.name} for rank in ranked]
+    say(result, options.json, "\n".join(f"{rank.probability:7.1%}  {rank.name}" for rank in ranked))
     return 0
 
 
 @app.command
-def remove(folder: Path, names: list[str], *, using: Using | None = None) -> int:
-    """Take pictures out of an index, by name.
+def remove(folder: Path, names: list[str], *, using: ModelOptions | None = None) -> int:
+    """Remove images from an index by name.
 
     ```
     twelvefold index remove holiday.index holiday/blurred.jpg
     ```
     """
-    from twelvefold.serving.search_index import Index
+    from twelvefold.serving.search_index import SearchIndex
 
-    how = using or Using()
-    index = Index.load(folder, how.load())
+    options = using or ModelOptions()
+    index = SearchIndex.load(folder, options.load())
     index.remove(names)
     index.save(folder)
-    say({"removed": len(names), "pictures": len(index)}, how.json, f"{folder}: {len(index):,} pictures")
+    say({"removed": len(names), "pictures": len(index)}, options.json, f"{folder}: {len(index):,} images")
     return 0
 
 
-def _each(how: Using, photo: Path, asked: Any) -> int:
-    """Ask about one picture, or a folder's one after the other."""
-    if not photo.is_dir():
-        return _one(how, asked(how.load(), photo, how.top))
+def _answer_each(options: ModelOptions, image: Path, call: Any) -> int:
+    """Answer about one image, or about each image of a folder."""
+    if not image.is_dir():
+        return _show(options, call(options.load(), image, options.top))
     from twelvefold.progress import track
-    from twelvefold.serving.images import picture
+    from twelvefold.serving.images import load_image
 
-    paths, model = _pictures([photo]), how.load()
+    paths, model = _image_files([image]), options.load()
 
     def answers() -> Iterator[dict[str, Any]]:
         for path in track(paths, description="answering"):
-            said = {"file": str(path)}
+            file = {"file": str(path)}
             try:
-                prediction: Prediction = asked(model, picture(path), how.top)
-                if how.draw is not None:
-                    _save(prediction, how.draw / f"{path.relative_to(photo).with_suffix('')}.png")
-                yield said | prediction.to_dict()
+                prediction: Prediction = call(model, load_image(path), options.top)
+                if options.draw is not None:
+                    _save_drawing(prediction, options.draw / f"{path.relative_to(image).with_suffix('')}.png")
+                yield file | prediction.to_dict()
             except TwelvefoldError as error:
-                yield said | {"error": str(error)}
+                yield file | {"error": str(error)}
 
-    return _lines(answers(), None)
+    return _write_lines(answers(), None)
 
 
-def _one(how: Using, prediction: Any) -> int:
-    if how.draw is not None:
-        _save(prediction, how.draw)
-    say(prediction.to_dict(), how.json, _text(prediction))
+def _show(options: ModelOptions, prediction: Any) -> int:
+    if options.draw is not None:
+        _save_drawing(prediction, options.draw)
+    say(prediction.to_dict(), options.json, _text(prediction))
     return 0
 
 
-def _save(prediction: Prediction, path: Path) -> None:
+def _save_drawing(prediction: Prediction, path: Path) -> None:
     import io
 
     from PIL import Image
@@ -301,60 +312,60 @@ def _save(prediction: Prediction, path: Path) -> None:
     from twelvefold.store import atomic_files
 
     Image.init()
-    kind = Image.EXTENSION.get(path.suffix.lower())
-    if kind not in Image.SAVE:
-        raise TwelvefoldError(f"--draw {path}: expected a picture's file like answer.png, got {path.suffix!r}")
-    written = io.BytesIO()
-    prediction.draw().save(written, kind)
-    atomic_files.write_bytes(path, written.getvalue())
+    image_format = Image.EXTENSION.get(path.suffix.lower())
+    if image_format not in Image.SAVE:
+        raise TwelvefoldError(f"--draw {path}: expected an image file like answer.png, got {path.suffix!r}")
+    file = io.BytesIO()
+    prediction.draw().save(file, image_format)
+    atomic_files.write_bytes(path, file.getvalue())
 
 
-def _lines(answers: Iterator[dict[str, Any]], out: Path | None) -> int:
-    """Write a line for each; 1 where any is an error."""
+def _write_lines(answers: Iterator[dict[str, Any]], out: Path | None) -> int:
+    """Print the answers as lines of JSON, or write them to a file; return 1 if any is an error."""
     from twelvefold.store import atomic_files
 
-    wrong, kept = 0, []
-    for one in answers:
-        wrong += "error" in one
-        line = msgspec.json.encode(one) + b"\n"
+    num_errors, lines = 0, []
+    for answer in answers:
+        num_errors += "error" in answer
+        line = msgspec.json.encode(answer) + b"\n"
         if out is None:
             sys.stdout.buffer.write(line)
             sys.stdout.buffer.flush()
         else:
-            kept.append(line)
+            lines.append(line)
     if out is not None:
-        atomic_files.write_bytes(out, b"".join(kept))
-        say(None, False, f"{out}: {len(kept):,} answers, {wrong:,} of them errors")
-    return 1 if wrong else 0
+        atomic_files.write_bytes(out, b"".join(lines))
+        say(None, False, f"{out}: {len(lines):,} answers, {num_errors:,} of them errors")
+    return 1 if num_errors else 0
 
 
-def _text(prediction: Prediction, *, best: bool = False) -> str:
-    lines = [f"{prediction.text}"] if best else []
-    for one in prediction.ranked[: 1 if best else None]:
-        box = "" if one.box_px is None else "[" + ", ".join(f"{side:.0f}" for side in one.box_px) + "]"
-        name = prediction.pictures[int(one.name)].name if prediction.family == "retrieval" else one.name or box
-        lines.append(f"{one.probability:7.1%}  {name}")
+def _text(prediction: Prediction, *, best_only: bool = False) -> str:
+    lines = [f"{prediction.text}"] if best_only else []
+    for rank in prediction.ranked[: 1 if best_only else None]:
+        box = "" if rank.box_px is None else "[" + ", ".join(f"{side:.0f}" for side in rank.box_px) + "]"
+        name = prediction.images[int(rank.name)].name if prediction.family == "retrieval" else rank.name or box
+        lines.append(f"{rank.probability:7.1%}  {name}")
     return "\n".join([*lines, *prediction.notes])
 
 
-def _pictures(photos: Sequence[Path]) -> list[Path]:
-    """The pictures named, and those of folders, by name."""
+def _image_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the files among the paths, and the image files in the folders among them, sorted by name."""
     from twelvefold.datasets.reading.image_files import SUFFIXES
 
-    found: list[Path] = []
-    for path in photos:
+    files: list[Path] = []
+    for path in paths:
         inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
         if not inside:
-            raise TwelvefoldError(f"no picture ({', '.join(sorted(SUFFIXES))}) lies in {path}")
-        found.extend(inside)
-    return found
+            raise TwelvefoldError(f"no image ({', '.join(sorted(SUFFIXES))}) in the folder {path}")
+        files.extend(inside)
+    return files
 
 
-def _json(text: str, kind: Any, what: str, form: str) -> Any:
-    """What a JSON argument says; None where it is empty."""
+def _parse_json(text: str, expected_type: Any, argument: str, example: str) -> Any:
+    """Return the value of a JSON argument; None if it is empty."""
     if not text:
         return None
     try:
-        return msgspec.json.decode(text, type=kind)
+        return msgspec.json.decode(text, type=expected_type)
     except msgspec.MsgspecError as error:
-        raise TwelvefoldError(f"{what}: expected JSON like {form}, got {text[:80]!r} ({error})") from error
+        raise TwelvefoldError(f"{argument}: expected JSON like {example}, got {text[:80]!r} ({error})") from error

@@ -21,7 +21,7 @@ from twelvefold.server.middleware import Frame
 from twelvefold.server.service import Service
 from twelvefold.server.settings import Settings
 from twelvefold.serving.predictor import Predictor
-from twelvefold.serving.samples import samples
+from twelvefold.serving.samples import load_samples
 
 ABOUT = """One vision-and-language model, many tasks. Send a picture and a text as a form; get ranked answers, each with
 a probability and, where the task points at things, a box in pixels of the picture. Nothing that a client names is ever
@@ -63,5 +63,5 @@ def create_app(predictor: Predictor, settings: Settings) -> FastAPI:
     app.add_middleware(Limits, settings=settings, metrics=metrics, room=room)
     app.add_middleware(Frame, metrics=metrics)  # added last, so the outermost
     described = app.openapi()  # made once; the application keeps it
-    add_examples(described, samples())
+    add_examples(described, load_samples())
     return app

@@ -13,8 +13,8 @@ from twelvefold.server import schemas
 from twelvefold.server.errors import WORDS, Refusal
 from twelvefold.server.forms import Boxes, Call, Given, How, ManyPictures, OnePicture, Text, TwoPictures, Use, Wanted
 from twelvefold.server.service import Answered, json_list
-from twelvefold.serving.images import Picture
-from twelvefold.serving.request import Request, check_phrases, choose_task, dialogue_text
+from twelvefold.serving.images import InputImage
+from twelvefold.serving.request import Request, check_phrases, dialogue_text, find_task
 from twelvefold.serving.result import Prediction
 
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -35,7 +35,7 @@ async def pictures(call: Use, given: OnePicture) -> schemas.Seen:
     return schemas.Seen(
         **_picture(picture).model_dump(),
         request_id=call.request_id,
-        regions=_regions(regions, call.service.predictor.kinds),
+        regions=_regions(regions, call.service.predictor.categories),
         seconds=given.seconds + answered.detect,
     )
 
@@ -112,7 +112,7 @@ async def ground(
     """A box for each phrase of a caption. Tasks: `refcoco`, `refcoco+`, `refcocog`."""
     call.service.text("caption", caption)
     wanted = _phrases(json_list("phrases", phrases), caption, call.service.settings.max_phrases)
-    choose_task(task, "grounding", call.service.predictor.network.tasks.values())
+    find_task(task, "grounding", call.service.predictor.network.tasks.values())
     asked = [Request(task, given.pictures, phrase, top=how.top, explain=how.explain) for phrase in wanted]
     answered = await call.service.ask(given.pictures, asked)
     call.said |= {"task": task, "phrases": len(wanted)}
@@ -138,7 +138,7 @@ async def _answer(
     call: Call, task: str, family: FamilyName, given: Given, text: str, how: How, boxes: tuple[Box, ...] = ()
 ) -> schemas.Answer:
     pairs = None if family == "retrieval" else len(given.pictures)
-    choose_task(task, family, call.service.predictor.network.tasks.values(), pairs=pairs)
+    find_task(task, family, call.service.predictor.network.tasks.values(), num_images=pairs)
     request = Request(task, given.pictures, text, boxes, how.top, how.explain)
     answered = await call.service.ask(given.pictures, [request])
     [prediction] = answered.predictions
@@ -174,7 +174,7 @@ def _attention(prediction: Prediction) -> list[schemas.AttentionOut] | None:
     return maps and [schemas.AttentionOut(**one) for one in maps]
 
 
-def _picture(picture: Picture) -> schemas.PictureOut:
+def _picture(picture: InputImage) -> schemas.PictureOut:
     return schemas.PictureOut(picture=picture.digest, width=picture.width, height=picture.height)
 
 

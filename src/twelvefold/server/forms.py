@@ -13,7 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from twelvefold.server.errors import Refusal
 from twelvefold.server.service import Service
-from twelvefold.serving.images import Picture
+from twelvefold.serving.images import InputImage
 
 MOST_RANKED = 100
 """Most answers that one request gets: a page of them."""
@@ -39,7 +39,7 @@ class Call:
 class Given:
     """The pictures of a request, and how long opening them took."""
 
-    pictures: tuple[Picture, ...]
+    pictures: tuple[InputImage, ...]
     seconds: float
 
 

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from twelvefold.server.errors import Refusal
 from twelvefold.server.metrics import Metrics
-from twelvefold.serving.images import Picture
+from twelvefold.serving.images import InputImage
 
 FILES = 10_000
 """Files whose pictures' digests are remembered: about 3 MB."""
@@ -17,17 +17,17 @@ class KeptPictures:
 
     def __init__(self, most_bytes: int, metrics: Metrics) -> None:
         self._most = most_bytes
-        self._kept: OrderedDict[str, Picture] = OrderedDict()
+        self._kept: OrderedDict[str, InputImage] = OrderedDict()
         self._digests: OrderedDict[str, str] = OrderedDict()  # of files, and of the pictures in them
         self._bytes = 0
         self._metrics = metrics
 
-    def of_file(self, file: str) -> Picture | None:
+    def of_file(self, file: str) -> InputImage | None:
         """The picture that a file of this digest held, where it is still kept: it needn't be decoded again."""
         digest = self._digests.get(file, "")
         return self.find(digest) if digest in self._kept else None
 
-    def keep(self, picture: Picture, file: str) -> Picture:
+    def keep(self, picture: InputImage, file: str) -> InputImage:
         """Remember a picture, and the digest of its file; one that was there already is given back in its place."""
         self._digests[file] = picture.digest
         if len(self._digests) > FILES:
@@ -43,7 +43,7 @@ class KeptPictures:
         self._metrics.kept_bytes.set(self._bytes)
         return there
 
-    def find(self, digest: str) -> Picture:
+    def find(self, digest: str) -> InputImage:
         """The picture of that digest.
 
         Raises:

@@ -43,7 +43,7 @@ async def model(service: Use) -> schemas.ModelOut:
 
 
 @about.get("/samples")
-async def samples() -> list[schemas.SampleOut]:
+async def load_samples() -> list[schemas.SampleOut]:
     """Pictures to try, with things to ask about each."""
     return [
         schemas.SampleOut(
@@ -53,12 +53,12 @@ async def samples() -> list[schemas.SampleOut]:
             url=f"v1/samples/{one.name}",
             suggestions=[schemas.SuggestionOut(**msgspec.structs.asdict(suggestion)) for suggestion in one.suggestions],
         )
-        for one in shipped.samples()
+        for one in shipped.load_samples()
     ]
 
 
 @about.get("/samples/{name}", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}})
-async def sample(service: Use, name: str) -> Response:
+async def find_sample(service: Use, name: str) -> Response:
     """A sample, as JPEG."""
     if name not in service.jpegs:
         raise Refusal(404, f"no sample {name[:100]!r}; /v1/samples lists them")

@@ -13,7 +13,7 @@ from twelvefold.schema import TwelvefoldError
 
 if TYPE_CHECKING:
     from twelvefold.server.settings import Settings
-    from twelvefold.serving.predictor import About
+    from twelvefold.serving.model_info import ModelInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Serving:
     """What is served, and where."""
 
     address: str
-    about: About
+    about: ModelInfo
 
 
 def serve(settings: Settings, announce: Callable[[Serving], None]) -> None:

@@ -21,11 +21,11 @@ from twelvefold.server.limits import Room
 from twelvefold.server.memory import KeptPictures
 from twelvefold.server.metrics import Metrics
 from twelvefold.server.settings import Settings
-from twelvefold.serving.images import Picture, of_rgb, picture
+from twelvefold.serving.images import InputImage, image_from_rgb, load_image
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.request import Request
 from twelvefold.serving.result import Prediction
-from twelvefold.serving.samples import samples
+from twelvefold.serving.samples import load_samples
 from twelvefold.store.atomic_files import digest_bytes
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -37,7 +37,7 @@ so seldom tested, and EPS starts another program."""
 class Asked:
     """One client's question: its pictures, looked at first, and what is asked of them (nothing: only look)."""
 
-    pictures: tuple[Picture, ...]
+    pictures: tuple[InputImage, ...]
     requests: tuple[Request, ...] = ()
 
 
@@ -64,7 +64,7 @@ class Service:
         room: Room,
     ) -> None:
         self.predictor, self.settings, self.metrics, self.room = predictor, settings, metrics, room
-        self.jpegs = {one.name: one.path.read_bytes() for one in samples()}
+        self.jpegs = {one.name: one.path.read_bytes() for one in load_samples()}
         self.kept = KeptPictures(settings.keep_bytes, metrics)
         self._places = 0
         self._decoders = ThreadPoolExecutor(settings.decoders, "decode")
@@ -85,9 +85,11 @@ class Service:
     def warm(self) -> None:
         """Answer a question once, so that the first client needn't wait for what is made on first use."""
         tasks = self.predictor.network.tasks
-        asked = ((one, first) for one in samples() for first in one.suggestions if first.task in tasks and first.text)
+        asked = (
+            (one, first) for one in load_samples() for first in one.suggestions if first.task in tasks and first.text
+        )
         for sample, suggestion in itertools.islice(asked, 1):
-            shown = picture(self.jpegs[sample.name])
+            shown = load_image(self.jpegs[sample.name])
             self.predictor.answer([Request(suggestion.task, (shown,), suggestion.text)])
 
     def close(self) -> None:
@@ -122,7 +124,7 @@ class Service:
         with self.room.take(3 * width * height):
             yield
 
-    async def decode(self, data: bytes) -> Picture:
+    async def decode(self, data: bytes) -> InputImage:
         """The picture of a file's bytes, kept for later. Decoding has threads of its own, so that others needn't wait.
 
         Raises:
@@ -140,7 +142,7 @@ class Service:
         self.metrics.pictures.labels("new").inc()
         return self.kept.keep(new, file)
 
-    async def again(self, name: str) -> Picture:
+    async def again(self, name: str) -> InputImage:
         """A picture that was sent before, by its digest, or a sample, by its name.
 
         Raises:
@@ -152,7 +154,7 @@ class Service:
         self.metrics.pictures.labels("kept").inc()
         return found
 
-    async def ask(self, pictures: Sequence[Picture], requests: Sequence[Request] = ()) -> Answered:
+    async def ask(self, pictures: Sequence[InputImage], requests: Sequence[Request] = ()) -> Answered:
         """The model's answer, as soon as there is a place for it in a batch.
 
         Raises:
@@ -199,7 +201,7 @@ def work(predictor: Predictor, jobs: Sequence[Job[Asked, Answered]]) -> Sequence
     pictures = {picture.digest: picture for job in jobs for picture in job.asked.pictures}
     requests = [request for job in jobs for request in job.asked.requests]
     try:
-        seen = dict(zip(pictures, predictor.see(list(pictures.values())), strict=True))
+        seen = dict(zip(pictures, predictor.detect(list(pictures.values())), strict=True))
         looked = time.monotonic()
         predictions = iter(predictor.answer(requests) if requests else [])
         answered = time.monotonic()
@@ -217,5 +219,5 @@ def work(predictor: Predictor, jobs: Sequence[Job[Asked, Answered]]) -> Sequence
     ]
 
 
-def _decode(data: bytes, max_pixels: int) -> Picture:
-    return of_rgb(open_image(data, max_pixels=max_pixels, formats=FORMATS))
+def _decode(data: bytes, max_pixels: int) -> InputImage:
+    return image_from_rgb(open_image(data, max_pixels=max_pixels, formats=FORMATS))

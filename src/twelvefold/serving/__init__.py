@@ -1,5 +1,6 @@
-"""One trained model, used: a photograph and a question in, ranked answers with boxes and probabilities out.
+"""Use a trained model: an image and a text in, ranked answers with boxes and probabilities out.
 
-What a person asks becomes the same examples, batches and decoded predictions as in training and evaluation; this
-room only finds regions, words requests, and shows what came of them. Paper: section 4.5, Fig. 3 (one model, all tasks).
+Requests become the same batches, and are decoded by the same functions, as in training and evaluation. This package
+adds what a person needs: opening images, running the detector, checking requests, and drawing answers.
+Paper: section 4.5, Fig. 3 (one model, all tasks).
 """

@@ -1,6 +1,6 @@
-"""A prediction as a picture: boxes with their chances, answers in a band below, where the model looked. Paper: Fig. 3.
+"""Draw a prediction: boxes with probabilities on the image, answers below it, attention as light. Paper: Fig. 3.
 
-Sizes follow the picture drawn, so that the text can be read on a thumbnail and on a poster.
+Letters and lines scale with the drawing, so that they are readable on small and on large images.
 """
 
 from __future__ import annotations
@@ -8,247 +8,264 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from twelvefold.schema import Box, Ranked, TwelvefoldError
+from twelvefold.serving.attention_weights import Attention
+from twelvefold.serving.images import InputImage
 
-if TYPE_CHECKING:
-    from twelvefold.serving.attention_weights import Attention
-    from twelvefold.serving.images import Picture
-    from twelvefold.serving.result import Prediction
+AttentionSelection = bool | int | tuple[int, int | None] | tuple[int, int | None, int | str | None]
+"""Which weights to draw: True (last block, mean over heads and words), a block, (block, head) or (block, head, word);
+None stands for all heads or words."""
 
-Look = bool | int | tuple[int, int | None] | tuple[int, int | None, int | str | None]
-"""What of the attention to lay over the picture: True (the last block, mean of its heads), a block, (block, head) or
-(block, head, word); None for all heads or words."""
+MIN_SIDE, MAX_SIDE = 480, 1600
+"""Pixels of a drawing's longer side: smaller letters are coarse, and larger drawings do not fit a screen."""
+MAX_RANKED = 4
+"""Images of a search that are drawn, and answers listed below a question."""
+MIN_PROBABILITY = 0.01
+"""Boxes with a smaller probability are not drawn: 100 of them would hide the image."""
+MIN_BRIGHTNESS = 0.3
+"""Brightness of a region without attention."""
 
-LEAST, MOST = 480, 1600
-"""Pixels of the longer side of a drawing: below, letters are coarse; above, nothing is gained on a screen."""
-ROW = 4
-"""Pictures of a search beside each other, and answers below a question."""
-SEEN = 0.01
-"""A box less likely than this is not drawn: 100 of them would hide the picture."""
-DARK = 0.3
-"""How bright the picture stays where nothing was looked at."""
-
-INK, SOFT, PAPER, TRACK = (24, 28, 34), (98, 106, 117), (255, 255, 255), (232, 235, 239)
-BEST, OTHER, GIVEN = (217, 72, 15), (28, 100, 189), (120, 126, 134)
-"""Colours that people who see no red or green tell apart, on light and dark pictures (lines have a white rim)."""
+TEXT_COLOR, MUTED_COLOR, BACKGROUND, BAR_COLOR = (24, 28, 34), (98, 106, 117), (255, 255, 255), (232, 235, 239)
+BEST_COLOR, OTHER_COLOR, CANDIDATE_COLOR = (217, 72, 15), (28, 100, 189), (120, 126, 134)
+"""Distinguishable with color blindness, on light and dark images (lines have a white rim)."""
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
+class Drawable(Protocol):
+    """What :func:`draw_prediction` reads of a ``Prediction``."""
+
+    @property
+    def ranked(self) -> tuple[Ranked, ...]: ...
+    @property
+    def images(self) -> tuple[InputImage, ...]: ...
+    @property
+    def found(self) -> tuple[InputImage, ...]: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def candidates_px(self) -> tuple[Box, ...]: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+    @property
+    def attention(self) -> tuple[Attention, ...]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A picture to draw: what is drawn over it, and how large. ``said``: a line below it."""
+    """One image of a drawing: its scale, a line of text below it, a frame if ``best``, and its attention."""
 
-    picture: Picture
+    image: InputImage
     scale: float
-    said: str = ""
-    framed: bool = False
+    label: str = ""
+    best: bool = False
     attention: Attention | None = None
 
     @property
     def size(self) -> tuple[int, int]:
-        return max(1, round(self.picture.width * self.scale)), max(1, round(self.picture.height * self.scale))
+        return max(1, round(self.image.width * self.scale)), max(1, round(self.image.height * self.scale))
 
 
-def draw(prediction: Prediction, attention: Look | None = None) -> Image.Image:
-    """The prediction over its pictures: an RGB picture, its longer side 480 to 1,600 pixels and the band below.
+def draw_prediction(prediction: Drawable, attention: AttentionSelection | None = None) -> Image.Image:
+    """Return an RGB drawing, its longer side 480 to 1,600 pixels plus the text below.
 
-    It is wider where the pictures are too narrow for the text.
+    It is wider than the images if they are too narrow for the text.
 
     Raises:
-        TwelvefoldError: attention was not asked for with ``explain=True``, or there is no such block, head or word.
+        TwelvefoldError: the prediction has no attention weights, or there is no such block, head or word.
     """
-    if attention is not None and attention is not False and not prediction.attention:
-        raise TwelvefoldError("this prediction keeps no attention; ask again with explain=True")
-    tiles = _tiles(prediction, attention is not None and attention is not False)
-    unit = _unit(tiles)
+    if attention is False:
+        attention = None
+    if attention is not None and not prediction.attention:
+        raise TwelvefoldError("this prediction has no attention weights; repeat the request with explain=True")
+    tiles = _make_tiles(prediction, attention is not None)
+    unit = _text_height(tiles)
     gap = unit // 2 if len(tiles) > 1 else 0
-    drawn = [_tile(prediction, tile, attention, unit) for tile in tiles]
-    beside = sum(one.width for one in drawn) + gap * (len(drawn) - 1)
-    width = max(beside, 20 * unit)  # room for an answer and its bar below a tall, narrow picture
-    height = max(one.height for one in drawn)
-    band = _band(prediction, width, unit)
-    whole = Image.new("RGB", (width, height + band.height), PAPER)
-    left = (width - beside) // 2
-    for one in drawn:
-        whole.paste(one, (left, (height - one.height) // 2))
-        left += one.width + gap
-    whole.paste(band, (0, height))
-    return whole
+    drawn = [_draw_tile(prediction, tile, attention, unit) for tile in tiles]
+    row_width = sum(tile.width for tile in drawn) + gap * (len(drawn) - 1)
+    width = max(row_width, 20 * unit)  # room for an answer and its bar below a tall, narrow image
+    height = max(tile.height for tile in drawn)
+    text = _draw_text(prediction, width, unit)
+    canvas = Image.new("RGB", (width, height + text.height), BACKGROUND)
+    left = (width - row_width) // 2
+    for tile in drawn:
+        canvas.paste(tile, (left, (height - tile.height) // 2))
+        left += tile.width + gap
+    canvas.paste(text, (0, height))
+    return canvas
 
 
-def _tiles(prediction: Prediction, explained: bool) -> list[Tile]:
-    """The pictures to show, at one height where there are several."""
-    maps = {one.picture: one for one in prediction.attention} if explained else {}
-    places = list(range(len(prediction.pictures)))
-    said = [""] * len(places)
-    if prediction.family == "retrieval":
-        best = prediction.ranked[:ROW]
-        places, said = [int(one.name) for one in best], [_percent(one.probability) for one in best]
-    pictures = [prediction.pictures[place] for place in places]
-    tall = max(picture.height for picture in pictures)
-    equal = [tall / picture.height for picture in pictures]
-    longer = max(tall, sum(picture.width * scale for picture, scale in zip(pictures, equal, strict=True)))
-    to_size = min(max(longer, LEAST * (1 if len(pictures) == 1 else 1.5)), MOST) / longer
+def _make_tiles(prediction: Drawable, explain: bool) -> list[Tile]:
+    """Return the images to draw, scaled to one height."""
+    attention = {each.image_index: each for each in prediction.attention} if explain else {}
+    indices, labels = list(range(len(prediction.images))), [""] * len(prediction.images)
+    if prediction.found:
+        best = prediction.ranked[:MAX_RANKED]
+        indices, labels = [int(rank.name) for rank in best], [_percent(rank.probability) for rank in best]
+    images = [prediction.images[index] for index in indices]
+    height = max(image.height for image in images)
+    to_height = [height / image.height for image in images]
+    longer = max(height, sum(image.width * scale for image, scale in zip(images, to_height, strict=True)))
+    to_size = min(max(longer, MIN_SIDE * (1 if len(images) == 1 else 1.5)), MAX_SIDE) / longer
     return [
-        Tile(picture, scale * to_size, line, bool(line) and i == 0, maps.get(place))
-        for i, (picture, scale, line, place) in enumerate(zip(pictures, equal, said, places, strict=True))
+        Tile(image, scale * to_size, label, bool(label) and i == 0, attention.get(index))
+        for i, (image, scale, label, index) in enumerate(zip(images, to_height, labels, indices, strict=True))
     ]
 
 
-def _unit(tiles: Sequence[Tile]) -> int:
-    """The height of letters: a 28th of the drawing, between what can be read and what looks loud."""
+def _text_height(tiles: Sequence[Tile]) -> int:
+    """Return the height of letters in pixels: a 28th of the drawing, at least 14 and at most 40."""
     width, height = sum(tile.size[0] for tile in tiles), max(tile.size[1] for tile in tiles)
     return int(min(max(max(width, height) / 28, 14), 40))
 
 
-def _tile(prediction: Prediction, tile: Tile, look: Look | None, unit: int) -> Image.Image:
-    image = Image.fromarray(tile.picture.rgb).resize(tile.size, Image.Resampling.LANCZOS)
-    if tile.attention is not None and look is not None:
-        image = _glowing(image, tile.attention, look, tile.scale)
-    if prediction.family == "grounding":
-        _boxes(image, prediction, tile.scale, unit)
-    if not tile.said:
+def _draw_tile(prediction: Drawable, tile: Tile, selection: AttentionSelection | None, unit: int) -> Image.Image:
+    image = Image.fromarray(tile.image.rgb).resize(tile.size, Image.Resampling.LANCZOS)
+    if tile.attention is not None and selection is not None:
+        image = _draw_attention(image, tile.attention, selection, tile.scale)
+    _draw_boxes(image, prediction, tile.scale, unit)
+    if not tile.label:
         return image
-    line = Image.new("RGB", (image.width, image.height + 2 * unit), PAPER)
-    line.paste(image, (0, 0))
-    pen = ImageDraw.Draw(line)
-    if tile.framed:
-        pen.rectangle((0, 0, image.width - 1, image.height - 1), outline=BEST, width=max(2, unit // 5))
-    colour = BEST if tile.framed else SOFT
-    pen.text((image.width / 2, image.height + unit), tile.said, fill=colour, font=_font(unit), anchor="mm")
-    return line
+    labeled = Image.new("RGB", (image.width, image.height + 2 * unit), BACKGROUND)
+    labeled.paste(image, (0, 0))
+    pen = ImageDraw.Draw(labeled)
+    if tile.best:
+        pen.rectangle((0, 0, image.width - 1, image.height - 1), outline=BEST_COLOR, width=max(2, unit // 5))
+    color = BEST_COLOR if tile.best else MUTED_COLOR
+    pen.text((image.width / 2, image.height + unit), tile.label, fill=color, font=_font(unit), anchor="mm")
+    return labeled
 
 
-def _boxes(image: Image.Image, prediction: Prediction, scale: float, unit: int) -> None:
-    """Candidates that were given, then boxes with a chance, the best last and strongest."""
+def _draw_boxes(image: Image.Image, prediction: Drawable, scale: float, unit: int) -> None:
+    """Draw the candidates, then the likely boxes in reverse order, so that the best one is on top."""
     thin = max(1, unit // 10)
-    told = {one.box_px for one in prediction.ranked if one.probability >= SEEN}
+    likely = {rank.box_px for rank in prediction.ranked if rank.probability >= MIN_PROBABILITY}
     for box in prediction.candidates_px:
-        if box not in told:
-            _outline(image, box, scale, GIVEN, thin)
-    for place, one in reversed(list(enumerate(prediction.ranked))):
-        if one.box_px is not None and (place == 0 or one.probability >= SEEN):
-            colour, width = (BEST, 2 * thin + 1) if place == 0 else (OTHER, thin + 1)
-            outer = _outline(image, one.box_px, scale, colour, width)
-            _tag(image, outer, _percent(one.probability), colour, unit if place == 0 else round(0.8 * unit))
+        if box not in likely:
+            _draw_outline(image, box, scale, CANDIDATE_COLOR, thin)
+    for index, rank in reversed(list(enumerate(prediction.ranked))):
+        if rank.box_px is not None and (index == 0 or rank.probability >= MIN_PROBABILITY):
+            color, width = (BEST_COLOR, 2 * thin + 1) if index == 0 else (OTHER_COLOR, thin + 1)
+            corners = _draw_outline(image, rank.box_px, scale, color, width)
+            _draw_tag(image, corners, _percent(rank.probability), color, unit if index == 0 else round(0.8 * unit))
 
 
-def _outline(
-    image: Image.Image, box: Box, scale: float, colour: tuple[int, int, int], width: int
+def _draw_outline(
+    image: Image.Image, box: Box, scale: float, color: tuple[int, int, int], width: int
 ) -> tuple[int, int, int, int]:
-    """Draw a box with a white rim, so that it is seen on any ground. Gives its corners in the drawing."""
+    """Draw a box with a white rim, visible on any background, and return its corners in the drawing."""
     x1, y1, x2, y2 = (round(side * scale) for side in box)
     x1, y1 = min(max(x1, 0), image.width - 2), min(max(y1, 0), image.height - 2)
     x2, y2 = max(min(x2, image.width - 1), x1 + 1), max(min(y2, image.height - 1), y1 + 1)
     pen = ImageDraw.Draw(image)
     rim = 1 + width // 4
-    around = (max(0, x1 - rim), max(0, y1 - rim), min(image.width - 1, x2 + rim), min(image.height - 1, y2 + rim))
-    pen.rectangle(around, outline=PAPER, width=width + 2 * rim)
-    pen.rectangle((x1, y1, x2, y2), outline=colour, width=width)
+    outer = (max(0, x1 - rim), max(0, y1 - rim), min(image.width - 1, x2 + rim), min(image.height - 1, y2 + rim))
+    pen.rectangle(outer, outline=BACKGROUND, width=width + 2 * rim)
+    pen.rectangle((x1, y1, x2, y2), outline=color, width=width)
     return x1, y1, x2, y2
 
 
-def _tag(
-    image: Image.Image, box: tuple[int, int, int, int], text: str, colour: tuple[int, int, int], size: int
+def _draw_tag(
+    image: Image.Image, box: tuple[int, int, int, int], text: str, color: tuple[int, int, int], size: int
 ) -> None:
-    """A small flag with the chance: above the box, below where there is no room, inside where there is none either."""
+    """Draw a tag with the probability above the box, or below it, or inside it, wherever there is room first."""
     font, pad = _font(size), max(2, size // 4)
-    wide, tall = round(_width(text, font)) + 2 * pad, round(1.15 * size) + pad
+    width, height = round(_text_width(text, font)) + 2 * pad, round(1.15 * size) + pad
     x1, y1, _, y2 = box
-    left = min(x1, max(0, image.width - wide))
-    top = y1 - tall if y1 >= tall else y2 if y2 + tall <= image.height else y1
+    left = min(x1, max(0, image.width - width))
+    top = y1 - height if y1 >= height else y2 if y2 + height <= image.height else y1
     pen = ImageDraw.Draw(image)
-    pen.rounded_rectangle((left, top, left + wide, top + tall), radius=pad, fill=colour)
-    pen.text((left + wide / 2, top + tall / 2), text, fill=PAPER, font=font, anchor="mm")
+    pen.rounded_rectangle((left, top, left + width, top + height), radius=pad, fill=color)
+    pen.text((left + width / 2, top + height / 2), text, fill=BACKGROUND, font=font, anchor="mm")
 
 
-def _glowing(image: Image.Image, attention: Attention, look: Look, scale: float) -> Image.Image:
-    """The picture dark but where it was looked at: the region most looked at is as bright as it was."""
-    shares = attention.regions(*_which(look))
-    boxes = attention.boxes_px[1:]  # the first is the whole picture
-    most = max(float(shares[1:].max(initial=0.0)), 1e-9)
+def _draw_attention(
+    image: Image.Image, attention: Attention, selection: AttentionSelection, scale: float
+) -> Image.Image:
+    """Darken the image except for the regions with attention; the region with the largest weight stays as it is."""
+    weights = attention.region_weights(*_block_head_word(selection))
+    boxes = attention.boxes_px[1:]  # the first is the whole image
+    largest = max(float(weights[1:].max(initial=0.0)), 1e-9)
     light = np.zeros((image.height, image.width), dtype=np.float32)
-    for (x1, y1, x2, y2), share in zip(boxes, shares[1:].tolist(), strict=True):
+    for (x1, y1, x2, y2), weight in zip(boxes, weights[1:].tolist(), strict=True):
         rows, columns = slice(int(y1 * scale), int(y2 * scale) + 1), slice(int(x1 * scale), int(x2 * scale) + 1)
-        light[rows, columns] = np.maximum(light[rows, columns], share / most)
-    soft = Image.fromarray((255 * light).astype(np.uint8)).filter(ImageFilter.GaussianBlur(max(image.size) / 200))
-    bright = DARK + (1 - DARK) * np.asarray(soft, dtype=np.float32)[..., None] / 255
-    return Image.fromarray((np.asarray(image) * bright).astype(np.uint8))
+        light[rows, columns] = np.maximum(light[rows, columns], weight / largest)
+    smooth = Image.fromarray((255 * light).astype(np.uint8)).filter(ImageFilter.GaussianBlur(max(image.size) / 200))
+    brightness = MIN_BRIGHTNESS + (1 - MIN_BRIGHTNESS) * np.asarray(smooth, dtype=np.float32)[..., None] / 255
+    return Image.fromarray((np.asarray(image) * brightness).astype(np.uint8))
 
 
-def _which(look: Look) -> tuple[int, int | None, int | str | None]:
-    """Block, head and word."""
-    if look is True:
+def _block_head_word(selection: AttentionSelection) -> tuple[int, int | None, int | str | None]:
+    if selection is True:
         return -1, None, None
-    if isinstance(look, tuple):
-        block, head, word = (*look, None, None)[:3]
+    if isinstance(selection, tuple):
+        block, head, word = (*selection, None, None)[:3]
         return int(block or 0), None if head is None else int(head), word
-    return int(look), None, None
+    return int(selection), None, None
 
 
-def _band(prediction: Prediction, width: int, unit: int) -> Image.Image:
-    """What was asked and what is answered, below the pictures."""
+def _draw_text(prediction: Drawable, width: int, unit: int) -> Image.Image:
+    """Draw the request's text, the answers that are texts, and the notes."""
     pad, small = round(0.8 * unit), round(0.85 * unit)
-    lines = _wrapped(prediction.text, _font(unit), width - 2 * pad)
-    notes = [line for note in prediction.notes for line in _wrapped(note, _font(small), width - 2 * pad)]
-    ranked = prediction.ranked[:ROW] if prediction.family in ("answers", "verification") else ()
-    step, row = round(1.4 * unit), round(1.7 * unit)
-    band = Image.new("RGB", (width, 2 * pad + step * (len(lines) + len(notes)) + row * len(ranked)), PAPER)
-    pen, top = ImageDraw.Draw(band), pad
+    lines = _wrap(prediction.text, _font(unit), width - 2 * pad)
+    notes = [line for note in prediction.notes for line in _wrap(note, _font(small), width - 2 * pad)]
+    answers = [] if prediction.found else [rank for rank in prediction.ranked[:MAX_RANKED] if rank.box_px is None]
+    line_height, row_height = round(1.4 * unit), round(1.7 * unit)
+    height = 2 * pad + line_height * (len(lines) + len(notes)) + row_height * len(answers)
+    canvas = Image.new("RGB", (width, height), BACKGROUND)
+    pen, top = ImageDraw.Draw(canvas), pad
     for line in lines:
-        pen.text((pad, top + step / 2), line, fill=INK, font=_font(unit), anchor="lm")
-        top += step
-    for place, one in enumerate(ranked):
-        _answer(pen, one, place, (pad, top, width - pad, top + row), unit)
-        top += row
+        pen.text((pad, top + line_height / 2), line, fill=TEXT_COLOR, font=_font(unit), anchor="lm")
+        top += line_height
+    for index, rank in enumerate(answers):
+        _draw_answer(pen, rank, index, (pad, top, width - pad, top + row_height), unit)
+        top += row_height
     for line in notes:
-        pen.text((pad, top + step / 2), line, fill=SOFT, font=_font(small), anchor="lm")
-        top += step
-    return band
+        pen.text((pad, top + line_height / 2), line, fill=MUTED_COLOR, font=_font(small), anchor="lm")
+        top += line_height
+    return canvas
 
 
-def _answer(pen: ImageDraw.ImageDraw, one: Ranked, place: int, box: tuple[int, int, int, int], unit: int) -> None:
-    """A line of the band: the answer, a bar as long as its chance, the chance."""
+def _draw_answer(pen: ImageDraw.ImageDraw, rank: Ranked, index: int, box: tuple[int, int, int, int], unit: int) -> None:
+    """Draw an answer, a bar as long as its probability, and the probability."""
     left, top, right, bottom = box
-    colour, middle = (BEST if place == 0 else SOFT), (top + bottom) / 2
+    color, middle = (BEST_COLOR if index == 0 else MUTED_COLOR), (top + bottom) / 2
     font = _font(unit)
-    percent = _width("100 %", font)
-    start, end = left + 0.45 * (right - left), right - percent - unit / 2
-    pen.text((left, middle), _cut(one.name, font, start - left - unit / 2), fill=colour, font=font, anchor="lm")
+    start, end = left + 0.45 * (right - left), right - _text_width("100 %", font) - unit / 2
+    pen.text((left, middle), _shorten(rank.name, font, start - left - unit / 2), fill=color, font=font, anchor="lm")
     half = unit / 4
-    pen.rounded_rectangle((start, middle - half, end, middle + half), radius=half, fill=TRACK)
-    if (length := one.probability * (end - start)) >= 2 * half:
-        pen.rounded_rectangle((start, middle - half, start + length, middle + half), radius=half, fill=colour)
-    pen.text((right, middle), _percent(one.probability), fill=colour, font=font, anchor="rm")
+    pen.rounded_rectangle((start, middle - half, end, middle + half), radius=half, fill=BAR_COLOR)
+    if (length := rank.probability * (end - start)) >= 2 * half:
+        pen.rounded_rectangle((start, middle - half, start + length, middle + half), radius=half, fill=color)
+    pen.text((right, middle), _percent(rank.probability), fill=color, font=font, anchor="rm")
 
 
-def _wrapped(text: str, font: Font, width: float) -> list[str]:
-    """The text in lines that fit; a word that fits in none is cut."""
+def _wrap(text: str, font: Font, width: float) -> list[str]:
+    """Split the text into lines of at most ``width`` pixels; shorten a word that is longer."""
     lines: list[str] = []
     for word in text.split():
-        if lines and _width(f"{lines[-1]} {word}", font) <= width:
+        if lines and _text_width(f"{lines[-1]} {word}", font) <= width:
             lines[-1] += f" {word}"
         else:
-            lines.append(_cut(word, font, width))
+            lines.append(_shorten(word, font, width))
     return lines
 
 
-def _cut(text: str, font: Font, width: float) -> str:
-    if _width(text, font) <= width:
+def _shorten(text: str, font: Font, width: float) -> str:
+    if _text_width(text, font) <= width:
         return text
-    while text and _width(f"{text}…", font) > width:
+    while text and _text_width(f"{text}…", font) > width:
         text = text[:-1]
     return f"{text}…"
 
 
-def _percent(share: float) -> str:
-    return "< 1 %" if share < SEEN else f"{100 * min(share, 1.0):.0f} %"
+def _percent(probability: float) -> str:
+    return "< 1 %" if probability < MIN_PROBABILITY else f"{100 * min(probability, 1.0):.0f} %"
 
 
 @cache
@@ -256,5 +273,5 @@ def _font(size: int) -> Font:
     return ImageFont.load_default(size)
 
 
-def _width(text: str, font: Font) -> float:
+def _text_width(text: str, font: Font) -> float:
     return float(font.getlength(text))

@@ -1,82 +1,51 @@
-"""A predictor as model hubs know it: ``save_pretrained``, ``from_pretrained``, ``push_to_hub``, by the hub's own mixin.
+"""``save_pretrained``, ``push_to_hub`` and ``from_pretrained`` of huggingface_hub for a predictor.
 
-What is written is the folder of :func:`twelvefold.export.hub.write_hub_folder`, which :func:`twelvefold.load` reads.
+The saved folder is the one of :func:`twelvefold.export.hub.write_hub_folder`, which :func:`twelvefold.load` reads.
 """
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 from huggingface_hub import ModelHubMixin
 
 from twelvefold.export import hub
 from twelvefold.model import Model, card
 from twelvefold.model.card import Card
-from twelvefold.schema import TwelvefoldError
-
-if TYPE_CHECKING:
-    from twelvefold.serving.predictor import About
+from twelvefold.serving.model_info import ModelInfo
 
 
-class Shared(ModelHubMixin, library_name="twelvefold"):
-    """What a predictor takes from the hub.
+class HubMixin(ModelHubMixin, library_name="twelvefold"):
+    """Save a predictor as a hub folder and upload it.
 
-    ``save_pretrained(folder)`` leaves network, configuration, tokenizer and cards there; ``push_to_hub("user/name")``
-    uploads the same as whoever is logged in; ``from_pretrained(folder or "user/name", detector=...)`` loads it, with
-    the options of :func:`twelvefold.load`. The detector's weights are not part of it.
+    ``save_pretrained(folder)`` writes weights, configuration, tokenizer and cards; ``push_to_hub("user/name")`` uploads
+    them. The detector's weights are not included. Subclasses implement ``_from_pretrained``.
     """
 
     network: Model
-    about: About
+    about: ModelInfo
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
-        """Leave a hub folder; ``options`` as in ``huggingface_hub.ModelHubMixin``.
+        """Write a hub folder; ``options`` as in ``huggingface_hub.ModelHubMixin``.
 
-        Raises: TwelvefoldError where the folder holds something else; nothing is touched then.
+        Raises:
+            TwelvefoldError: the folder contains other files; nothing is written then.
         """
         hub.check_free(Path(save_directory))
         return super().save_pretrained(save_directory, **options)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         about = self.about
-        said = Card(
+        model_card = Card(
             name=about.name,
             trained_on=about.trained_on,
             detector=about.detector,
             scores=dict(about.scores),
             temperatures=dict(about.temperatures),
         )
-        with tempfile.TemporaryDirectory() as made:
-            self.network.save(Path(made))
-            card.write(Path(made), said)
-            hub.write_hub_folder(Path(made), save_directory, name=about.name)
-
-    @classmethod
-    def _from_pretrained(
-        cls,
-        *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
-        **options: Any,
-    ) -> Self:
-        """Raises: TwelvefoldError where there is no such model, or its detector is missing."""
-        from twelvefold.serving.load import load
-
-        where = hub.folder_of(
-            model_id,
-            revision=revision,
-            cache_dir=cache_dir,
-            force_download=force_download,
-            local_files_only=local_files_only,
-            token=token,
-        )
-        loaded = load(where, **options)
-        if not isinstance(loaded, cls):
-            raise TwelvefoldError(f"{model_id} loads as a {type(loaded).__name__}, asked for is a {cls.__name__}")
-        return loaded
+        with tempfile.TemporaryDirectory() as folder:
+            self.network.save(Path(folder))
+            card.write(Path(folder), model_card)
+            hub.write_hub_folder(Path(folder), save_directory, name=about.name)

@@ -1,4 +1,4 @@
-"""Pictures as people have them: a path, bytes, a PIL picture or an array, never an address on the network."""
+"""Input images: a path, the bytes of a file, a PIL image or an array. Addresses on the network are refused."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ from twelvefold.images import (
 )
 from twelvefold.store.atomic_files import digest_bytes
 
-ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/|data:")
-"""How addresses begin (``Path`` leaves one slash of two); a drive letter is one letter."""
+URL_START = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/|data:")
+"""The start of a URL. ``Path`` merges the two slashes into one; a drive letter is a single letter, so it never fits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
-    """An open picture: ``rgb`` (height, width, 3) uint8, upright. ``digest`` is of its pixels, so that the same
-    photograph from a file and from an array is one. ``name``: the file it came from, empty where there was none."""
+class InputImage:
+    """An opened image.
+
+    rgb: (height, width, 3) uint8, after EXIF orientation. digest: of the pixels, so the same image from a file and from
+    an array has the same digest. name: the name of its file, empty if there is none.
+    """
 
     rgb: RGB = field(repr=False)
     width: int
@@ -39,67 +42,69 @@ class Picture:
     name: str = ""
 
 
-Source = Picture | str | PathLike[str] | bytes | Image.Image | NDArray[Any]
-"""What :func:`picture` opens."""
+ImageSource = InputImage | str | PathLike[str] | bytes | Image.Image | NDArray[Any]
+"""What :func:`load_image` opens."""
 
 
-def picture(source: Source) -> Picture:
-    """The picture of a path, the bytes of a file, a PIL picture or an array.
+def load_image(source: ImageSource) -> InputImage:
+    """Open a path, the bytes of a file, a PIL image or an array.
 
-    Arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or floats from 0 to 1; the fourth channel is opacity.
+    Arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or floats in 0..1; the fourth channel is opacity.
 
     Raises:
-        ImageError: an address, no such file, no picture in it, or an array of another shape or type.
+        ImageError: a URL, a missing file, bytes that are no image, or an array of another shape or dtype.
     """
-    if isinstance(source, Picture):
+    if isinstance(source, InputImage):
         return source
-    if isinstance(source, (str, PathLike)) and ADDRESS.match(str(source)):
-        raise ImageError(f"{str(source)[:80]} is an address; pictures are never fetched: save it, and give the file")
+    if isinstance(source, (str, PathLike)) and URL_START.match(str(source)):
+        raise ImageError(
+            f"{str(source)[:80]} is an address, and images are never downloaded: save it and give its path"
+        )
     if isinstance(source, (str, PathLike)):
         path = Path(source)
-        return of_rgb(open_image(path), path.name)
+        return image_from_rgb(open_image(path), path.name)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return of_rgb(open_image(bytes(source)))
+        return image_from_rgb(open_image(bytes(source)))
     if isinstance(source, Image.Image):
-        return of_rgb(_from_pil(source))
+        return image_from_rgb(_rgb_from_pil(source))
     if isinstance(source, np.ndarray):
-        return of_rgb(_from_array(source))
-    raise ImageError(f"a picture is a path, bytes, a PIL picture or a numpy array, got {type(source).__name__}")
+        return image_from_rgb(_rgb_from_array(source))
+    raise ImageError(f"an image is a path, bytes, a PIL image or a numpy array, got {type(source).__name__}")
 
 
-def of_rgb(rgb: RGB, name: str = "") -> Picture:
-    """The picture of pixels that are upright RGB already, as ``open_image`` gives them."""
+def image_from_rgb(rgb: RGB, name: str = "") -> InputImage:
+    """Wrap pixels that are upright RGB already, as ``open_image`` returns them."""
     rgb = np.ascontiguousarray(rgb)
     height, width = rgb.shape[:2]
-    shown = digest_bytes(rgb.data.cast("B"))  # no copy: a photograph has tens of megabytes
-    return Picture(rgb, width, height, digest_bytes(f"{width}x{height}:{shown}".encode()), name)
+    pixels = digest_bytes(rgb.data.cast("B"))  # without a copy: a photograph has tens of megabytes
+    return InputImage(rgb, width, height, digest_bytes(f"{width}x{height}:{pixels}".encode()), name)
 
 
-def _from_pil(image: Image.Image) -> RGB:
+def _rgb_from_pil(image: Image.Image) -> RGB:
     if not image.width or not image.height:
-        raise ImageError(f"a picture needs a pixel at least, got {image.width} x {image.height}")
+        raise ImageError(f"an image needs at least one pixel, got {image.width} x {image.height}")
     if image.width * image.height > MAX_PIXELS:
         size = f"{image.width} x {image.height}"
-        raise ImageError(f"{size} pixels are more than {MAX_PIXELS:,}; make the picture smaller")
+        raise ImageError(f"an image has at most {MAX_PIXELS:,} pixels, got {size}; scale it down")
     try:
         return np.asarray(to_rgb_image(apply_exif_orientation(image)))
     except PILLOW_ERRORS as error:
-        raise ImageError(f"the PIL picture can't be decoded: {error}") from error
+        raise ImageError(f"cannot decode the PIL image: {error}") from error
 
 
-def _from_array(array: NDArray[Any]) -> RGB:
+def _rgb_from_array(array: NDArray[Any]) -> RGB:
     shape = array.shape
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in shape:
         advice = "; channels come last" if array.ndim == 3 and shape[0] in (1, 3, 4) else ""
-        raise ImageError(f"an array of a picture is (H, W), (H, W, 3) or (H, W, 4), got {shape}{advice}")
+        raise ImageError(f"an image array is (H, W), (H, W, 3) or (H, W, 4), got {shape}{advice}")
     if np.issubdtype(array.dtype, np.floating):
-        least, most = float(array.min()), float(array.max())
-        if not (least >= 0.0 and most <= 1.0):
-            raise ImageError(f"floats of a picture go from 0 to 1, got {least:g} to {most:g}; give uint8 for 0 to 255")
+        low, high = float(array.min()), float(array.max())
+        if not (low >= 0.0 and high <= 1.0):
+            raise ImageError(f"floats of an image are from 0 to 1, got {low:g} to {high:g}; use uint8 for 0 to 255")
         array = np.rint(array * 255.0).astype(np.uint8)
     if array.dtype != np.uint8:
-        raise ImageError(f"an array of a picture is uint8, or floats from 0 to 1, got {array.dtype}")
+        raise ImageError(f"an image array is uint8, or floats from 0 to 1, got {array.dtype}")
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[array.shape[2]]
-    return _from_pil(Image.fromarray(np.ascontiguousarray(array.squeeze(2) if mode == "L" else array), mode))
+    return _rgb_from_pil(Image.fromarray(np.ascontiguousarray(array.squeeze(2) if mode == "L" else array), mode))

@@ -1,4 +1,4 @@
-"""From checked requests to predictions: the collation, network and decoding of training and evaluation, in batches.
+"""From checked requests to answers: batches, forward passes and decoding as in training and evaluation.
 
 Paper: section 3.2, Eqs. 1-4.
 """
@@ -20,37 +20,37 @@ from twelvefold.data.tokenizer import Tokens
 from twelvefold.families import retrieval
 from twelvefold.model import Model
 from twelvefold.schema import Box, Example, Pair, Regions, TaskSpec
-from twelvefold.serving.attention_weights import Attention, attention_of
-from twelvefold.serving.images import Picture
-from twelvefold.serving.region_cache import Sight
-from twelvefold.serving.request import GIVEN_CANDIDATES, Request, candidates, key
+from twelvefold.serving.attention_weights import Attention, collect_attention
+from twelvefold.serving.images import InputImage
+from twelvefold.serving.region_cache import RegionCache
+from twelvefold.serving.request import GIVEN_CANDIDATES, Request, clip_boxes, image_key
 from twelvefold.serving.result import Prediction
 from twelvefold.store.regions_in_memory import RegionsInMemory
 
-PAIRS_AT_ONCE = 64
-"""Image-text pairs of a batch: with the paper's 101 regions of 2,048 numbers, 53 MB of features."""
-EXPLAINED_AT_ONCE = 8
-"""Pairs of a batch whose attention is kept: 95 MB for the paper's model, the longest text and 120 regions."""
-POOL_AT_ONCE = 256
-"""Pictures of a search that are read together: 212 MB of the paper's features."""
+BATCH_PAIRS = 64
+"""Image-text pairs of a batch: 53 MB of features with the paper's 101 regions of 2,048 numbers."""
+EXPLAIN_BATCH_PAIRS = 8
+"""Pairs of a batch that returns attention: 95 MB for the paper's model, the longest text and 120 regions."""
+SEARCH_BATCH_IMAGES = 256
+"""Images of a search that are read together: 212 MB of the paper's features."""
 
-NOTHING_SEEN = "The detector found nothing in the picture to point at; give boxes to choose from."
-UNSEEN = "The detector found nothing in {}, so the answer rests on the text more than on what is to be seen."
+NO_CANDIDATES_NOTE = "The detector found nothing in the image to point at; give boxes to choose from."
+NO_REGIONS_NOTE = "The detector found nothing in {}, so the answer depends mostly on the text."
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request with all that is known before the network runs. ``ids``: the text's word pieces, uncut."""
+class PreparedRequest:
+    """A request with its task and example. token_ids: the text's word pieces, not truncated."""
 
     request: Request
     spec: TaskSpec
     example: Example
-    ids: list[int]
+    token_ids: list[int]
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What a batch of requests is answered from."""
+class InferenceContext:
+    """What a batch of requests is answered with."""
 
     network: Model
     device: torch.device
@@ -62,182 +62,197 @@ class Work:
         return self.network.head_specs[spec.head]
 
     def temperature(self, spec: TaskSpec) -> float:
-        """What the task's logits are divided by; 1 where it was not fitted."""
+        """Return the number by which the task's logits are divided; 1 if none was fitted."""
         return self.temperatures.get(spec.name, 1.0)
 
-    def batch(self, asked: Sequence[Asked]) -> Batch:
-        """The requests of one task as a batch, where the network computes."""
-        ids = [one.ids for one in asked for _ in one.example.pairs]
-        spec = asked[0].spec
-        batch = collate([one.example for one in asked], ids, self.source, spec, self.head(spec))
+    def make_batch(self, prepared: Sequence[PreparedRequest]) -> Batch:
+        """Collate requests of one task into a batch on the network's device."""
+        token_ids = [item.token_ids for item in prepared for _ in item.example.pairs]
+        spec = prepared[0].spec
+        batch = collate([item.example for item in prepared], token_ids, self.source, spec, self.head(spec))
         return batch.to(self.device)
 
 
-def regions_of(requests: Sequence[Request], sight: Sight) -> tuple[RegionSource, list[tuple[Box, ...]]]:
-    """Every picture's regions, and each request's candidate boxes (empty where it points at what was detected)."""
-    pictures = {picture.digest: picture for request in requests for picture in request.pictures}
-    boxes = [candidates(request) for request in requests]
-    asked: dict[str, tuple[Picture, list[Box]]] = {}
-    for request, given in zip(requests, boxes, strict=True):
-        if given:
-            asked.setdefault(request.pictures[0].digest, (request.pictures[0], []))[1].extend(given)
-    looked_at = sight.look_at(asked)
-    seen = dict(zip(pictures, sight.see(list(pictures.values())), strict=True))
-    size = sight.detector.feature_size
-    detected, known = RegionsInMemory(size), RegionsInMemory(size)
-    for digest, picture in pictures.items():
-        detected.add(key(picture), seen[digest])
-    for i, request in enumerate(requests):
-        picture = request.pictures[0]
-        regions = looked_at.get(picture.digest)
-        if request.task in GIVEN_CANDIDATES and not boxes[i]:
-            boxes[i] = box_tuples(seen[picture.digest])
-            regions = seen[picture.digest] if regions is None else together(regions, seen[picture.digest])
-        if regions is not None and (request.task in GIVEN_CANDIDATES or boxes[i]):
-            known.add(key(picture), together(known[key(picture)], regions) if key(picture) in known else regions)
-    return RegionSource(detected, known), boxes
-
-
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """What came of one request. ``attention``: where it asked for it."""
+class Answers:
+    """The ranked answers to one request, and its attention if requested."""
 
     ranked: tuple[schema.Ranked, ...]
     attention: tuple[Attention, ...] = ()
 
 
-def answer(work: Work, asked: Sequence[Asked]) -> list[Prediction]:
-    """What the network says of each request, in their order; requests of one task are read together."""
-    answers: dict[int, Answered] = {}
-    alike: dict[tuple[str, bool], list[int]] = {}
-    for i, one in enumerate(asked):
-        alike.setdefault((one.spec.name, one.request.explain), []).append(i)
-    for (_, explain), places in alike.items():
-        spec = asked[places[0]].spec
+def collect_regions(requests: Sequence[Request], cache: RegionCache) -> tuple[RegionSource, list[tuple[Box, ...]]]:
+    """Return the regions of every image, and the candidate boxes of each request.
+
+    The candidates are empty if the task points at the detected regions.
+    """
+    images = {image.digest: image for request in requests for image in request.images}
+    candidates = [clip_boxes(request) for request in requests]
+    boxes_px: dict[str, tuple[InputImage, list[Box]]] = {}
+    for request, boxes in zip(requests, candidates, strict=True):
+        if boxes:
+            boxes_px.setdefault(request.images[0].digest, (request.images[0], []))[1].extend(boxes)
+    at_boxes = cache.extract_boxes(boxes_px)
+    detected = dict(zip(images, cache.detect(list(images.values())), strict=True))
+    feature_size = cache.detector.feature_size
+    detected_store, candidate_store = RegionsInMemory(feature_size), RegionsInMemory(feature_size)
+    for digest, image in images.items():
+        detected_store.add(image_key(image), detected[digest])
+    for i, request in enumerate(requests):
+        image = request.images[0]
+        key, regions = image_key(image), at_boxes.get(image.digest)
+        if request.task in GIVEN_CANDIDATES and not candidates[i]:
+            candidates[i] = box_tuples(detected[image.digest])
+            regions = detected[image.digest] if regions is None else concat_regions(regions, detected[image.digest])
+        if regions is not None and (request.task in GIVEN_CANDIDATES or candidates[i]):
+            if key in candidate_store:
+                regions = concat_regions(candidate_store[key], regions)
+            candidate_store.add(key, regions)
+    return RegionSource(detected_store, candidate_store), candidates
+
+
+def answer_requests(context: InferenceContext, prepared: Sequence[PreparedRequest]) -> list[Prediction]:
+    """Answer every request, in order. Requests of one task share batches."""
+    answers: dict[int, Answers] = {}
+    groups: dict[tuple[str, bool], list[int]] = {}
+    for i, item in enumerate(prepared):
+        groups.setdefault((item.spec.name, item.request.explain), []).append(i)
+    for (_, explain), indices in groups.items():
+        spec = prepared[indices[0]].spec
         if spec.family == "retrieval":
-            answers.update(_search(work, asked, places))
+            answers.update(_answer_searches(context, prepared, indices))
             continue
-        by_length = sorted(places, key=lambda i: len(asked[i].ids))  # texts of like length need the least padding
-        size = max(1, (EXPLAINED_AT_ONCE if explain else PAIRS_AT_ONCE) // spec.pairs_per_example)
+        by_length = sorted(indices, key=lambda i: len(prepared[i].token_ids))  # similar lengths need little padding
+        size = max(1, (EXPLAIN_BATCH_PAIRS if explain else BATCH_PAIRS) // spec.pairs_per_example)
         for start in range(0, len(by_length), size):
             part = by_length[start : start + size]
-            answers.update(zip(part, _decoded(work, [asked[i] for i in part], explain), strict=True))
-    return [_prediction(work, one, answers[i]) for i, one in enumerate(asked)]
+            answers.update(zip(part, _answer_batch(context, [prepared[i] for i in part], explain), strict=True))
+    return [_make_prediction(context, item, answers[i]) for i, item in enumerate(prepared)]
 
 
-def _decoded(work: Work, asked: Sequence[Asked], explain: bool) -> list[Answered]:
-    spec, batch = asked[0].spec, work.batch(asked)
-    top = max(one.request.top for one in asked)
-    attention: list[tuple[Attention, ...]] = [()] * len(asked)
+def _answer_batch(context: InferenceContext, prepared: Sequence[PreparedRequest], explain: bool) -> list[Answers]:
+    """Run one forward pass over requests of one task and decode it."""
+    spec, batch = prepared[0].spec, context.make_batch(prepared)
+    top = max(item.request.top for item in prepared)
+    attention: list[tuple[Attention, ...]] = [()] * len(prepared)
     if explain:
-        logits, looks = work.network.explained(batch)
-        attention = attention_of(work.network, work.tokens, batch, looks, [range(spec.pairs_per_example)] * len(asked))
+        logits, weights = context.network.explained(batch)
+        image_indices = [range(spec.pairs_per_example)] * len(prepared)
+        attention = collect_attention(context.network, context.tokens, batch, weights, image_indices)
     else:
-        logits = work.network(batch)
-    decoded = families.of(spec.family).decode(logits, batch, work.head(spec), top, work.temperature(spec))
-    return [Answered(said.ranked, where) for said, where in zip(decoded, attention, strict=True)]
+        logits = context.network(batch)
+    decoded = families.of(spec.family).decode(logits, batch, context.head(spec), top, context.temperature(spec))
+    return [Answers(each.ranked, maps) for each, maps in zip(decoded, attention, strict=True)]
 
 
-def _search(work: Work, asked: Sequence[Asked], places: Sequence[int]) -> dict[int, Answered]:
-    """Captions of one task; those that search the same pictures share the reading of them."""
+def _answer_searches(
+    context: InferenceContext, prepared: Sequence[PreparedRequest], indices: Sequence[int]
+) -> dict[int, Answers]:
+    """Answer searches of one task; searches of the same images share the image stream."""
     pools: dict[tuple[str, ...], list[int]] = {}
-    for i in places:
-        pools.setdefault(tuple(picture.digest for picture in asked[i].request.pictures), []).append(i)
-    found: dict[int, Answered] = {}
-    for same in pools.values():
-        pictures = asked[same[0]].request.pictures
-        captions = [asked[i] for i in same]
+    for i in indices:
+        pools.setdefault(tuple(image.digest for image in prepared[i].request.images), []).append(i)
+    answers: dict[int, Answers] = {}
+    for members in pools.values():
+        captions = [prepared[i] for i in members]
+        images, spec = captions[0].request.images, captions[0].spec
+        blocks = range(0, len(images), SEARCH_BATCH_IMAGES)
         scores = torch.cat(
-            [
-                alignments(work, captions, pictures[start : start + POOL_AT_ONCE])
-                for start in range(0, len(pictures), POOL_AT_ONCE)
-            ],
-            dim=1,
+            [score_pairs(context, captions, images[start : start + SEARCH_BATCH_IMAGES]) for start in blocks], dim=1
         )
-        names = [str(place) for place in range(len(pictures))]
-        top = max(one.request.top for one in captions)
-        ids = [one.example.id for one in captions]
-        spec = captions[0].spec
-        ranked = retrieval.decode_pool(scores, ids, names, spec.name, top, work.temperature(spec))
-        attention = [_best_pair(work, one, said.ranked) for one, said in zip(captions, ranked, strict=True)]
-        found.update({i: Answered(r.ranked, a) for i, r, a in zip(same, ranked, attention, strict=True)})
-    return found
+        names = [str(index) for index in range(len(images))]
+        top = max(item.request.top for item in captions)
+        ids = [item.example.id for item in captions]
+        decoded = retrieval.decode_pool(scores, ids, names, spec.name, top, context.temperature(spec))
+        for i, item, each in zip(members, captions, decoded, strict=True):
+            answers[i] = Answers(each.ranked, _explain_best_image(context, item, each.ranked))
+    return answers
 
 
-def _best_pair(work: Work, one: Asked, ranked: Sequence[schema.Ranked]) -> tuple[Attention, ...]:
-    """Of a search: where a caption and the picture that was found looked at each other, if that is asked for."""
-    if not one.request.explain:
+def _explain_best_image(
+    context: InferenceContext, item: PreparedRequest, ranked: Sequence[schema.Ranked]
+) -> tuple[Attention, ...]:
+    """Return the attention between a caption and the best image of its search, if the request asks for it."""
+    if not item.request.explain:
         return ()
     best = int(ranked[0].name)
-    batch = work.batch([Asked(one.request, one.spec, _of(one.request.pictures[best], one.request.text), one.ids)])
-    [attention] = attention_of(work.network, work.tokens, batch, work.network.explained(batch)[1], [[best]])
+    example = _pair_example(item.request.images[best], item.request.text)
+    batch = context.make_batch([PreparedRequest(item.request, item.spec, example, item.token_ids)])
+    weights = context.network.explained(batch)[1]
+    [attention] = collect_attention(context.network, context.tokens, batch, weights, [[best]])
     return attention
 
 
-def alignments(work: Work, captions: Sequence[Asked], pictures: Sequence[Picture]) -> Tensor:
-    """(captions, pictures): how well each text goes with each picture. Paper: Eq. 2."""
+def score_pairs(context: InferenceContext, captions: Sequence[PreparedRequest], images: Sequence[InputImage]) -> Tensor:
+    """Return (captions, images) alignment scores. Paper: Eq. 2."""
     spec = captions[0].spec
-    texts = [Asked(one.request, spec, _of(one.request.pictures[0], one.request.text), one.ids) for one in captions]
-    images = pictures_alone([key(picture) for picture in pictures], work.source, spec, work.head(spec))
-    return work.network.alignments(work.batch(texts), images.to(work.device)).cpu()
+    texts = [
+        PreparedRequest(c.request, spec, _pair_example(c.request.images[0], c.request.text), c.token_ids)
+        for c in captions
+    ]
+    image_batch = pictures_alone([image_key(image) for image in images], context.source, spec, context.head(spec))
+    return context.network.alignments(context.make_batch(texts), image_batch.to(context.device)).cpu()
 
 
-def _of(picture: Picture, text: str) -> Example:
-    return Example(picture.digest, (Pair(key(picture), text),), None)
+def _pair_example(image: InputImage, text: str) -> Example:
+    return Example(image.digest, (Pair(image_key(image), text),), None)
 
 
-def _prediction(work: Work, one: Asked, said: Answered) -> Prediction:
-    request, spec = one.request, one.spec
+def _make_prediction(context: InferenceContext, item: PreparedRequest, answers: Answers) -> Prediction:
+    request, spec = item.request, item.spec
     return Prediction(
         task=spec.name,
         family=spec.family,
-        ranked=said.ranked[: request.top],
-        pictures=request.pictures,
+        ranked=answers.ranked[: request.top],
+        images=request.images,
         text=request.text.strip(),
-        candidates_px=one.example.pairs[0].candidates_px if request.boxes_px else (),
-        notes=tuple(_notes(work, one, said.ranked)),
-        attention=said.attention,
+        candidates_px=item.example.pairs[0].candidates_px if request.boxes_px else (),
+        notes=tuple(_make_notes(context, item, answers.ranked)),
+        attention=answers.attention,
     )
 
 
-def _notes(work: Work, one: Asked, ranked: Sequence[schema.Ranked]) -> list[str]:
+def _make_notes(context: InferenceContext, item: PreparedRequest, ranked: Sequence[schema.Ranked]) -> list[str]:
     notes = []
-    room = one.spec.max_tokens - 2
-    if len(one.ids) > room:
-        read = work.tokens.text(one.ids[:room])
-        notes.append(f"The text is longer than this task reads; it was cut after: {read[-60:]!r}.")
-    unknown = unknown_words(one.request.text, work.network.word_pieces, work.tokens)
+    max_pieces = item.spec.max_tokens - 2  # without [CLS] and [SEP]
+    if len(item.token_ids) > max_pieces:
+        kept = context.tokens.text(item.token_ids[:max_pieces])
+        notes.append(f"The text is longer than the task's limit; it was cut after: {kept[-60:]!r}.")
+    unknown = unknown_words(item.request.text, context.network.word_pieces, context.tokens)
     if unknown:
-        notes.append(f"Words that the model never saw in training: {', '.join(unknown)}.")
+        notes.append(f"Words that were not in the model's training data: {', '.join(unknown)}.")
     if not ranked:
-        notes.append(NOTHING_SEEN)
-    elif one.spec.family in ("answers", "verification"):
-        empty = [not len(work.source.detected[pair.image].boxes_px) for pair in one.example.pairs]
+        notes.append(NO_CANDIDATES_NOTE)
+    elif item.spec.family in ("answers", "verification"):
+        empty = [not len(context.source.detected[pair.image].boxes_px) for pair in item.example.pairs]
         if any(empty):
-            which = "the picture" if len(empty) == 1 else "either picture" if all(empty) else "one of the pictures"
-            notes.append(UNSEEN.format(which))
+            images = "the image" if len(empty) == 1 else "both images" if all(empty) else "one of the images"
+            notes.append(NO_REGIONS_NOTE.format(images))
     return notes
 
 
-def unknown_words(text: str, known: Sequence[int], tokens: Tokens) -> list[str]:
-    """The words of a text of which a piece has no row of its own in the model, once each, in their order."""
-    if not known:  # every piece has a row
+def unknown_words(text: str, known_ids: Sequence[int], tokens: Tokens) -> list[str]:
+    """Return the distinct words with a word piece that has no embedding in the model, in their order.
+
+    ``known_ids``: the word pieces with an embedding; empty means all.
+    """
+    if not known_ids:
         return []
-    rows = set(known)
+    known = set(known_ids)
     words = list(dict.fromkeys(word.strip(".,;:!?\"'()").lower() for word in text.split()))
-    return [word for word, ids in zip(words, tokens.many(words), strict=True) if any(id_ not in rows for id_ in ids)]
+    return [word for word, ids in zip(words, tokens.many(words), strict=True) if any(id_ not in known for id_ in ids)]
 
 
-def together(one: Regions, other: Regions) -> Regions:
-    """Both pictures' regions, one after the other; of one picture, without class probabilities."""
+def concat_regions(first: Regions, second: Regions) -> Regions:
+    """Concatenate two sets of regions of one image, without class probabilities."""
     return Regions(
-        np.concatenate([one.boxes_px, other.boxes_px]),
-        np.concatenate([one.features, other.features]),
-        one.width,
-        one.height,
+        np.concatenate([first.boxes_px, second.boxes_px]),
+        np.concatenate([first.features, second.features]),
+        first.width,
+        first.height,
     )
 
 
 def box_tuples(regions: Regions) -> tuple[Box, ...]:
-    """The boxes as plain numbers."""
+    """Return the boxes as tuples of floats."""
     return tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in regions.boxes_px.tolist())

@@ -1,27 +1,26 @@
-"""Many questions at once: lines of JSON in, a line of answers out for each, in their order. Paper: section 2.1."""
+"""Answer a file of requests: one JSON object a line, with a line of answers for each, in order. Paper: section 2.1."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from twelvefold.schema import Box, TwelvefoldError
-from twelvefold.serving.images import picture
-from twelvefold.serving.request import Request, candidates, check, dialogue_text
-
-if TYPE_CHECKING:
-    from twelvefold.serving.predictor import Predictor
-
-AT_ONCE = 64
-"""Lines answered together: a batch of the network's (``answering.PAIRS_AT_ONCE``)."""
+from twelvefold.serving.images import load_image
+from twelvefold.serving.inference import BATCH_PAIRS
+from twelvefold.serving.predictor import Predictor
+from twelvefold.serving.request import Request, check_request, clip_boxes, dialogue_text
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A question. ``images``: files, relative to the lines' own folder: one, two of ``nlvr2``, or those to search.
-    ``text`` or ``dialogue``. ``boxes``: candidates to point at. ``id``: anything that names it, given back."""
+class RequestLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One request.
+
+    images: files, relative to the folder of the request file: one, two for ``nlvr2``, or those to search. text or
+    dialogue: the question. boxes: candidate boxes. id: any JSON value, returned with the answers.
+    """
 
     task: str
     images: tuple[str, ...]
@@ -33,54 +32,56 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     id: Any = None
 
 
-def read(file: Path) -> list[Line | TwelvefoldError]:
-    """Every line of a file that isn't blank, or what is wrong with it.
+def read_requests(file: Path) -> list[RequestLine | TwelvefoldError]:
+    """Return every line of a file that is not blank, or the error of a line that cannot be parsed.
 
     Raises:
-        TwelvefoldError: the file can't be read.
+        TwelvefoldError: the file cannot be read.
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise TwelvefoldError(f"can't read {file}: {error}") from error
-    found: list[Line | TwelvefoldError] = []
+        raise TwelvefoldError(f"cannot read {file}: {error}") from error
+    parsed: list[RequestLine | TwelvefoldError] = []
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                found.append(msgspec.json.decode(line, type=Line))
+                parsed.append(msgspec.json.decode(line, type=RequestLine))
             except msgspec.MsgspecError as error:
-                found.append(TwelvefoldError(f"{file}, line {number}: {error}"))
-    return found
+                parsed.append(TwelvefoldError(f"{file}, line {number}: {error}"))
+    return parsed
 
 
-def answer(model: Predictor, lines: Sequence[Line | TwelvefoldError], folder: Path) -> Iterator[dict[str, Any]]:
-    """For each line its answers as ``Prediction.to_dict``, or ``error``, with its ``id`` where it has one.
+def answer_lines(
+    model: Predictor, lines: Sequence[RequestLine | TwelvefoldError], folder: Path
+) -> Iterator[dict[str, Any]]:
+    """Yield for each line the answers as ``Prediction.to_dict``, or ``error``, with the line's ``id`` if it has one.
 
-    ``folder``: what the files of pictures are relative to.
+    ``folder``: image files are relative to it.
     """
-    for start in range(0, len(lines), AT_ONCE):
-        some = lines[start : start + AT_ONCE]
-        requests = [_request(model, line, folder) for line in some]
-        answers = iter(model.answer([one for one in requests if isinstance(one, Request)]))
-        for line, request in zip(some, requests, strict=True):
-            said = {"id": line.id} if isinstance(line, Line) and line.id is not None else {}
+    for start in range(0, len(lines), BATCH_PAIRS):
+        block = lines[start : start + BATCH_PAIRS]
+        requests = [_make_request(model, line, folder) for line in block]
+        answers = iter(model.answer([request for request in requests if isinstance(request, Request)]))
+        for line, request in zip(block, requests, strict=True):
+            id_ = {"id": line.id} if isinstance(line, RequestLine) and line.id is not None else {}
             if isinstance(request, Request):
-                yield said | next(answers).to_dict()
+                yield id_ | next(answers).to_dict()
             else:
-                yield said | {"error": str(request)}
+                yield id_ | {"error": str(request)}
 
 
-def _request(model: Predictor, line: Line | TwelvefoldError, folder: Path) -> Request | TwelvefoldError:
-    """The line as a request that can be answered, or what is wrong with it."""
+def _make_request(model: Predictor, line: RequestLine | TwelvefoldError, folder: Path) -> Request | TwelvefoldError:
+    """Return a valid request, or the error of the line."""
     if isinstance(line, TwelvefoldError):
         return line
     try:
-        spec = model.spec(line.task)
-        pictures = tuple(picture(folder / name) for name in line.images)
+        spec = model.task_spec(line.task)
+        images = tuple(load_image(folder / name) for name in line.images)
         text = dialogue_text(line.dialogue) if line.dialogue else line.text
-        request = Request(line.task, pictures, text, line.boxes, line.top, line.explain)
-        check(request, spec)
-        candidates(request)
+        request = Request(line.task, images, text, line.boxes, line.top, line.explain)
+        check_request(request, spec)
+        clip_boxes(request)
     except TwelvefoldError as error:
         return error
     return request

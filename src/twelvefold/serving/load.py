@@ -1,8 +1,10 @@
-"""``twelvefold.load``: from a name or a folder to a model that answers, with the detector that it was trained with."""
+"""``twelvefold.load``: open a model by name or folder, together with the detector that it was trained with."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Self
 
 import msgspec
 import torch
@@ -15,92 +17,149 @@ from twelvefold.export import hub
 from twelvefold.model import Model, card
 from twelvefold.model.card import Card, DetectorCard
 from twelvefold.schema import TwelvefoldError
-from twelvefold.serving.predictor import About, Predictor
+from twelvefold.serving.hub_mixin import HubMixin
+from twelvefold.serving.images import ImageSource
+from twelvefold.serving.model_info import ModelInfo
+from twelvefold.serving.predictor import Predictor
+from twelvefold.serving.search_index import SearchIndex
 from twelvefold.store.region_store import RegionStore
 
 SHIPPED = Path(__file__).parent / "weights"
-"""The small model that comes with the package: its card says what it learnt."""
+"""The small model that ships with the package; its card says what it was trained on."""
+
+
+class PretrainedPredictor(Predictor, HubMixin):
+    """A predictor that :func:`load` returns: it can be saved, uploaded, and indexes images for search."""
+
+    def index(self, images: Sequence[ImageSource] = (), *, names: Sequence[str] | None = None) -> SearchIndex:
+        """Return ``SearchIndex(self, images, names=names)``: images to search by text many times.
+
+        Raises:
+            TwelvefoldError: a name is missing or used twice, or an image cannot be opened.
+        """
+        return SearchIndex(self, images, names=names)
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        **options: Any,
+    ) -> Self:
+        """Load a folder or ``user/name``; ``options`` as in :func:`load`.
+
+        Raises:
+            TwelvefoldError: there is no such model, or its detector is missing.
+        """
+        folder = hub.folder_of(
+            model_id,
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+        )
+        predictor = load(folder, **options)
+        if not isinstance(predictor, cls):
+            raise TwelvefoldError(f"{model_id} loads as a {type(predictor).__name__}, not as a {cls.__name__}")
+        return predictor
 
 
 def load(
-    where: str | Path | None = None,
+    name_or_path: str | Path | None = None,
     *,
     detector: str | RegionDetector | None = None,
     detector_weights: Path | None = None,
     any_detector: bool = False,
     device: str = "auto",
-) -> Predictor:
-    """A model to ask: the one that ships with the package, or that of a run, a model's or hub folder, or user/name.
+) -> PretrainedPredictor:
+    """Load a model with its detector.
 
-    ``detector``: None takes the one that the model was trained with; another by name ("world", "x152" ..., with its
-    file in ``detector_weights``), or one of your own. ``any_detector``: go on although it is another than that.
+    Args:
+        name_or_path: the folder of a run (its latest checkpoint), of a model or of a hub, or ``user/name`` on a hub.
+            None loads the small model that ships with the package.
+        detector: a detector or its name ("world", "x152" ...). None loads the one that the model was trained with.
+        detector_weights: the detector's weight file, for detectors that do not ship with the package.
+        any_detector: accept a detector that differs from the one used in training.
+        device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        TwelvefoldError: no model is there, or its detector needs a weight file, or sees with other eyes.
+        TwelvefoldError: there is no such model, the detector needs a weight file, or the detector differs from the one
+            used in training.
     """
-    folder = SHIPPED if where is None else hub.folder_of(where)
+    folder = SHIPPED if name_or_path is None else hub.folder_of(name_or_path)
     network = Model.load(folder)
-    said = described(folder)
-    place = select_device(device)
-    eyes = _detector(detector, detector_weights, said.detector, place)
-    if eyes.feature_size != network.config.feature_size:
-        raise TwelvefoldError(
-            f"the model reads features of {network.config.feature_size} numbers, but the detector gives "
-            f"{eyes.feature_size}{_advice(said.detector)}"
-        )
-    if said.detector is not None and said.detector.digest != eyes.digest and not any_detector:
-        raise TwelvefoldError(
-            f"the model was trained with the regions of another detector (digest {said.detector.digest}, this one has "
-            f"{eyes.digest}), and would see nothing it knows{_advice(said.detector)}; any_detector=True goes on"
-        )
-    used = DetectorCard(
-        name=_name(detector, said.detector, eyes),
-        digest=eyes.digest,
-        feature_size=eyes.feature_size,
-        max_regions=said.detector.max_regions if said.detector else None,
-    )
-    about = About(
-        name=said.name or (folder.name if where is None else str(where)),
+    model_card = read_card(folder)
+    torch_device = select_device(device)
+    region_detector = _load_detector(detector, detector_weights, model_card.detector, torch_device)
+    _check_detector(region_detector, network, model_card.detector, any_detector=any_detector)
+    info = ModelInfo(
+        name=model_card.name or (folder.name if name_or_path is None else str(name_or_path)),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         tasks=tuple(network.tasks),
-        trained_on=said.trained_on,
-        detector=used,
-        scores=said.scores,
-        temperatures=said.temperatures,
+        trained_on=model_card.trained_on,
+        detector=DetectorCard(
+            name=_detector_name(detector, model_card.detector, region_detector),
+            digest=region_detector.digest,
+            feature_size=region_detector.feature_size,
+            max_regions=model_card.detector.max_regions if model_card.detector else None,
+        ),
+        scores=model_card.scores,
+        temperatures=model_card.temperatures,
     )
-    return Predictor(network, eyes, about, place)
+    return PretrainedPredictor(network, region_detector, info, torch_device)
 
 
-def described(folder: Path) -> Card:
-    """The card of a model's folder. A checkpoint made before there were cards: what its run's regions tell."""
-    said = card.read(folder)
+def read_card(folder: Path) -> Card:
+    """Read the card of a model's folder; a checkpoint without one gets the detector from its run's region store."""
+    model_card = card.read(folder)
     regions = folder.parent.parent / "regions" / "detected"
-    if said.detector is None and folder.parent.name == "checkpoints" and regions.is_dir():
+    if model_card.detector is None and folder.parent.name == "checkpoints" and regions.is_dir():
         store = RegionStore.open(regions)
-        return msgspec.structs.replace(said, detector=DetectorCard.of(store.info, store.feature_size))
-    return said
+        return msgspec.structs.replace(model_card, detector=DetectorCard.of(store.info, store.feature_size))
+    return model_card
 
 
-def _detector(
-    wanted: str | RegionDetector | None, weights: Path | None, trained_with: DetectorCard | None, device: torch.device
+def _load_detector(
+    detector: str | RegionDetector | None, weights: Path | None, trained_with: DetectorCard | None, device: torch.device
 ) -> RegionDetector:
-    if wanted is not None and not isinstance(wanted, str):
-        return wanted
-    name = wanted or (trained_with.name if trained_with else OWN)
-    most = trained_with.max_regions if trained_with and trained_with.name == name else None
-    return load_detector(name, weights, max_regions=most, arithmetic=best_arithmetic(), device=device)
+    if detector is not None and not isinstance(detector, str):
+        return detector
+    name = detector or (trained_with.name if trained_with else OWN)
+    max_regions = trained_with.max_regions if trained_with and trained_with.name == name else None
+    return load_detector(name, weights, max_regions=max_regions, arithmetic=best_arithmetic(), device=device)
 
 
-def _name(wanted: str | RegionDetector | None, trained_with: DetectorCard | None, eyes: RegionDetector) -> str:
-    """What the detector is called: by whom it was asked for, by the card that knows it, or by its own class."""
-    if isinstance(wanted, str):
-        return wanted
-    if trained_with is not None and trained_with.digest == eyes.digest:
-        return trained_with.name
-    return OWN if wanted is None else type(wanted).__name__
-
-
-def _advice(trained_with: DetectorCard | None) -> str:
+def _check_detector(
+    detector: RegionDetector, network: Model, trained_with: DetectorCard | None, *, any_detector: bool
+) -> None:
     if trained_with is None:
-        return "; name the detector that its training used, with its weights: detector='x152', detector_weights=FILE"
-    return f"; give the weights of its detector {trained_with.name!r}: detector_weights=FILE"
+        advice = "; name the detector used in training, with its weights: detector='x152', detector_weights=FILE"
+    else:
+        advice = f"; give the weights of its detector {trained_with.name!r}: detector_weights=FILE"
+    if detector.feature_size != network.config.feature_size:
+        raise TwelvefoldError(
+            f"the model reads features of {network.config.feature_size} numbers, but the detector gives "
+            f"{detector.feature_size}{advice}"
+        )
+    if trained_with is not None and trained_with.digest != detector.digest and not any_detector:
+        raise TwelvefoldError(
+            f"the detector differs from the one used in training (expected digest {trained_with.digest}, got "
+            f"{detector.digest}), so its features mean something else{advice}; any_detector=True allows it"
+        )
+
+
+def _detector_name(
+    requested: str | RegionDetector | None, trained_with: DetectorCard | None, detector: RegionDetector
+) -> str:
+    """Return the requested name, the name in the card if the digests agree, or the detector's class name."""
+    if isinstance(requested, str):
+        return requested
+    if trained_with is not None and trained_with.digest == detector.digest:
+        return trained_with.name
+    return OWN if requested is None else type(requested).__name__

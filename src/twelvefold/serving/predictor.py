@@ -1,13 +1,12 @@
-"""The model as people use it: ``twelvefold.load()`` gives one of these. Paper: section 4.5, Fig. 3.
+"""Ask a model: ``twelvefold.load()`` returns a :class:`Predictor`. Paper: section 4.5, Fig. 3.
 
-Every method takes one thing or a list of things, and gives one prediction or a list of them; :meth:`Predictor.answer`
-is the one way through that they all take, and that REST takes.
+Every method takes one input or a list of them and returns one prediction or a list. They all call
+:meth:`Predictor.answer`, as the REST server does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
 import torch
@@ -16,52 +15,42 @@ from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.tokenizer import Tokens
 from twelvefold.detectors.interface import RegionDetector
 from twelvefold.model import Model
-from twelvefold.model.card import DetectorCard
 from twelvefold.schema import Box, Regions, TaskSpec, TwelvefoldError, did_you_mean
-from twelvefold.serving.hub_mixin import Shared
-from twelvefold.serving.images import Picture, Source, picture
-from twelvefold.serving.inference import Asked, Work, answer, regions_of
-from twelvefold.serving.region_cache import Sight
-from twelvefold.serving.request import Request, check, check_phrases, choose_task, dialogue_text, example
+from twelvefold.serving.images import ImageSource, InputImage, load_image
+from twelvefold.serving.inference import InferenceContext, PreparedRequest, answer_requests, collect_regions
+from twelvefold.serving.model_info import ModelInfo
+from twelvefold.serving.region_cache import RegionCache
+from twelvefold.serving.request import (
+    Request,
+    check_phrases,
+    check_request,
+    dialogue_text,
+    find_task,
+    make_example,
+)
 from twelvefold.serving.result import Prediction
-from twelvefold.serving.search_index import Index
 
-# A text is itself a sequence of texts: where both overloads of a method fit, the first is meant, one thing of each.
+# A text is itself a sequence of texts. Where both overloads of a method fit, the first one is meant: single inputs.
 # mypy: disable-error-code="overload-overlap"
 
-Sources = Source | Sequence[Source]
+ImageSources = ImageSource | Sequence[ImageSource]
 Texts = str | Sequence[str]
 Boxes = Sequence[Box]
 Dialogue = Sequence[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class About:
-    """Which model this is. ``scores``: of test, percent, by task; empty where unknown. ``trained_on``: in words.
-    ``temperatures``: what a task's logits are divided by so that probabilities mean what they say; 1 where none is
-    named."""
+class Predictor:
+    """A model with the detector whose regions it was trained on. Several threads may use it at once.
 
-    name: str
-    parameters: int
-    tasks: tuple[str, ...]
-    trained_on: str
-    detector: DetectorCard
-    scores: Mapping[str, float]
-    temperatures: Mapping[str, float]
-
-
-class Predictor(Shared):
-    """A network and the detector whose regions it learnt to read. Several threads may ask at once.
-
-    network: the model. about: what is known of it. kinds: names of what the detector tells apart.
+    network: the model. about: what is known about it. categories: names of the detector's classes.
     """
 
-    def __init__(self, network: Model, detector: RegionDetector, about: About, device: torch.device) -> None:
+    def __init__(self, network: Model, detector: RegionDetector, about: ModelInfo, device: torch.device) -> None:
         self.network = network.to(device).eval()
         self.about = about
         self.device = device
-        self.kinds = detector.kinds
-        self._sight = Sight(detector)
+        self.categories = detector.kinds
+        self._regions = RegionCache(detector)
         self._tokens = Tokens()
 
     def __repr__(self) -> str:
@@ -69,41 +58,41 @@ class Predictor(Shared):
 
     @torch.inference_mode()
     def answer(self, requests: Sequence[Request]) -> list[Prediction]:
-        """What the model says of each request, in their order, of whatever tasks they are.
+        """Answer requests to any tasks, in order.
 
         Raises:
-            TwelvefoldError: the model has no such task, or a request can't be answered; nothing is then.
+            TwelvefoldError: the model has no such task, or a request is invalid; no request is answered then.
         """
-        specs = [self.spec(request.task) for request in requests]
+        specs = [self.task_spec(request.task) for request in requests]
         for request, spec in zip(requests, specs, strict=True):
-            check(request, spec)
-        source, boxes = regions_of(requests, self._sight)
-        ids = self._tokens.many([request.text.strip() for request in requests])
-        asked = [
-            Asked(request, spec, example(request, given, str(i)), pieces)
-            for i, (request, spec, given, pieces) in enumerate(zip(requests, specs, boxes, ids, strict=True))
+            check_request(request, spec)
+        source, candidates = collect_regions(requests, self._regions)
+        token_ids = self._tokens.many([request.text.strip() for request in requests])
+        prepared = [
+            PreparedRequest(request, spec, make_example(request, boxes, str(i)), ids)
+            for i, (request, spec, boxes, ids) in enumerate(zip(requests, specs, candidates, token_ids, strict=True))
         ]
-        return answer(self.work(source), asked)
+        return answer_requests(self.make_context(source), prepared)
 
-    def work(self, source: RegionSource) -> Work:
-        """What batches are answered from, with such regions."""
-        return Work(self.network, self.device, self._tokens, self.about.temperatures, source)
+    def make_context(self, source: RegionSource) -> InferenceContext:
+        """Return the network and all else that inference on these regions needs."""
+        return InferenceContext(self.network, self.device, self._tokens, self.about.temperatures, source)
 
-    def see(self, pictures: Sequence[Picture]) -> list[Regions]:
-        """What the detector finds in each picture, best first; kept for the next question about it."""
-        return self._sight.see(pictures)
+    def detect(self, images: Sequence[InputImage]) -> list[Regions]:
+        """Return the detected regions of each image, best first; they are cached for the next request."""
+        return self._regions.detect(images)
 
     @overload
     def ask(
-        self, image: Source, question: str, *, task: str = ..., top: int = ..., explain: bool = ...
+        self, image: ImageSource, question: str, *, task: str = ..., top: int = ..., explain: bool = ...
     ) -> Prediction: ...
     @overload
     def ask(
-        self, image: Sources, question: Texts, *, task: str = ..., top: int = ..., explain: bool = ...
+        self, image: ImageSources, question: Texts, *, task: str = ..., top: int = ..., explain: bool = ...
     ) -> list[Prediction]: ...
     def ask(
         self,
-        image: Sources,
+        image: ImageSources,
         question: Texts,
         *,
         task: str = "vqav2",
@@ -112,78 +101,75 @@ class Predictor(Shared):
     ) -> Prediction | list[Prediction]:
         """Answer a question from the task's list of answers. Tasks: vqav2, gqa, vgqa.
 
-        An answer's probability is its own: it is how likely this answer is right, and they need not sum to one.
+        Each answer has an independent probability of being correct; they need not sum to one.
         """
-        choose_task(task, "answers", self._specs)
-        return self._each(task, [image], question, top=top, explain=explain)
+        find_task(task, "answers", self._specs)
+        return self._answer_each(task, [image], question, top=top, explain=explain)
 
     @overload
     def find(
-        self, text: str, images: Sequence[Source], *, task: str = ..., top: int = ..., explain: bool = ...
+        self, text: str, images: Sequence[ImageSource], *, task: str = ..., top: int = ..., explain: bool = ...
     ) -> Prediction: ...
     @overload
     def find(
-        self, text: Sequence[str], images: Sequence[Source], *, task: str = ..., top: int = ..., explain: bool = ...
+        self,
+        text: Sequence[str],
+        images: Sequence[ImageSource],
+        *,
+        task: str = ...,
+        top: int = ...,
+        explain: bool = ...,
     ) -> list[Prediction]: ...
     def find(
         self,
         text: Texts,
-        images: Sequence[Source],
+        images: Sequence[ImageSource],
         *,
         task: str = "coco",
         top: int = 5,
         explain: bool = False,
     ) -> Prediction | list[Prediction]:
-        """Rank pictures by how well a text describes them; ``found`` has them, best first. Tasks: coco, flickr30k.
+        """Rank images by how well a text describes them; ``found`` has them, best first. Tasks: coco, flickr30k.
 
-        Probabilities are over these pictures: one of them is taken to be meant.
+        Probabilities sum to one over these images.
         """
-        choose_task(task, "retrieval", self._specs)
-        if not _is_many(images):
-            raise TwelvefoldError(f"a search is among a list of pictures, got {type(images).__name__}")
-        pool = tuple(picture(image) for image in images)
+        find_task(task, "retrieval", self._specs)
+        if not _is_list(images):
+            raise TwelvefoldError(f"a search needs a list of images, got {type(images).__name__}")
+        pool = tuple(load_image(image) for image in images)
         texts = [text] if isinstance(text, str) else list(text)
-        found = self.answer([Request(task, pool, one, top=top, explain=explain) for one in texts])
-        return found[0] if isinstance(text, str) else found
-
-    def index(self, images: Sequence[Source] = (), *, names: Sequence[str] | None = None) -> Index:
-        """Pictures to search by text again and again, each looked at once. ``names``: a path is its own.
-
-        Raises: TwelvefoldError where a name is missing or taken, or a picture can't be opened.
-        """
-        index = Index(self)
-        index.add(images, names=names)
-        return index
+        predictions = self.answer([Request(task, pool, caption, top=top, explain=explain) for caption in texts])
+        return predictions[0] if isinstance(text, str) else predictions
 
     @overload
     def point(
-        self, image: Source, phrase: str, *, task: str = ..., top: int = ..., explain: bool = ...
+        self, image: ImageSource, phrase: str, *, task: str = ..., top: int = ..., explain: bool = ...
     ) -> Prediction: ...
     @overload
     def point(
-        self, image: Sources, phrase: Texts, *, task: str = ..., top: int = ..., explain: bool = ...
+        self, image: ImageSources, phrase: Texts, *, task: str = ..., top: int = ..., explain: bool = ...
     ) -> list[Prediction]: ...
     def point(
         self,
-        image: Sources,
+        image: ImageSources,
         phrase: Texts,
         *,
         task: str = "refcoco",
         top: int = 5,
         explain: bool = False,
     ) -> Prediction | list[Prediction]:
-        """Point at the detected region that a phrase means. Tasks: refcoco, refcoco+, refcocog."""
-        choose_task(task, "grounding", self._specs)
-        return self._each(task, [image], phrase, top=top, explain=explain)
+        """Point at the detected region that a phrase describes. Tasks: refcoco, refcoco+, refcocog."""
+        find_task(task, "grounding", self._specs)
+        return self._answer_each(task, [image], phrase, top=top, explain=explain)
 
     @overload
     def choose(
-        self, image: Source, question: str, boxes: Boxes | None = ..., *, top: int = ..., explain: bool = ...
+        self, image: ImageSource, question: str, boxes: Boxes | None = ..., *, top: int = ..., explain: bool = ...
     ) -> Prediction: ...
     @overload
     def choose(
         self,
-        image: Sources,
+        image: ImageSources,
         question: Texts,
         boxes: Boxes | Sequence[Boxes] | None = ...,
         *,
@@ -192,25 +178,31 @@ class Predictor(Shared):
     ) -> list[Prediction]: ...
     def choose(
         self,
-        image: Sources,
+        image: ImageSources,
         question: Texts,
         boxes: Boxes | Sequence[Boxes] | None = None,
         *,
         top: int = 5,
         explain: bool = False,
     ) -> Prediction | list[Prediction]:
-        """Answer a "which" question by one of the boxes; by a detected region where none are given. Task: visual7w."""
-        choose_task("visual7w", "grounding", self._specs)
-        return self._each("visual7w", [image], question, boxes, top=top, explain=explain)
+        """Answer a "which" question with one of the boxes, by default the detected regions. Task: visual7w."""
+        find_task("visual7w", "grounding", self._specs)
+        return self._answer_each("visual7w", [image], question, boxes, top=top, explain=explain)
 
     @overload
     def guess(
-        self, image: Source, dialogue: str | Dialogue, boxes: Boxes | None = ..., *, top: int = ..., explain: bool = ...
+        self,
+        image: ImageSource,
+        dialogue: str | Dialogue,
+        boxes: Boxes | None = ...,
+        *,
+        top: int = ...,
+        explain: bool = ...,
     ) -> Prediction: ...
     @overload
     def guess(
         self,
-        image: Sources,
+        image: ImageSources,
         dialogue: str | Dialogue | Sequence[str | Dialogue],
         boxes: Boxes | Sequence[Boxes] | None = ...,
         *,
@@ -219,61 +211,63 @@ class Predictor(Shared):
     ) -> list[Prediction]: ...
     def guess(
         self,
-        image: Sources,
+        image: ImageSources,
         dialogue: Any,
         boxes: Boxes | Sequence[Boxes] | None = None,
         *,
         top: int = 5,
         explain: bool = False,
     ) -> Prediction | list[Prediction]:
-        """Guess the thing that a dialogue is about, among boxes or what was detected. Task: guesswhat.
+        """Guess the object that a dialogue is about, among boxes or the detected regions. Task: guesswhat.
 
         ``dialogue``: (question, answer) pairs, or a text; or a list of such dialogues.
         """
-        choose_task("guesswhat", "grounding", self._specs)
-        texts = [dialogue_text(one) for one in dialogue] if _are_dialogues(dialogue) else dialogue_text(dialogue)
-        return self._each("guesswhat", [image], texts, boxes, top=top, explain=explain)
+        find_task("guesswhat", "grounding", self._specs)
+        texts = [dialogue_text(each) for each in dialogue] if _are_dialogues(dialogue) else dialogue_text(dialogue)
+        return self._answer_each("guesswhat", [image], texts, boxes, top=top, explain=explain)
 
     @overload
     def compare(
-        self, image_a: Source, image_b: Source, statement: str, *, top: int = ..., explain: bool = ...
+        self, image_a: ImageSource, image_b: ImageSource, statement: str, *, top: int = ..., explain: bool = ...
     ) -> Prediction: ...
     @overload
     def compare(
-        self, image_a: Sources, image_b: Sources, statement: Texts, *, top: int = ..., explain: bool = ...
+        self, image_a: ImageSources, image_b: ImageSources, statement: Texts, *, top: int = ..., explain: bool = ...
     ) -> list[Prediction]: ...
     def compare(
         self,
-        image_a: Sources,
-        image_b: Sources,
+        image_a: ImageSources,
+        image_b: ImageSources,
         statement: Texts,
         *,
         top: int = 5,
         explain: bool = False,
     ) -> Prediction | list[Prediction]:
-        """Say whether a statement is true of two pictures, the left and the right one. Task: nlvr2."""
-        choose_task("nlvr2", "verification", self._specs, pairs=2)
-        return self._each("nlvr2", [image_a, image_b], statement, top=top, explain=explain)
+        """Decide whether a statement is true of two images, the left and the right one. Task: nlvr2."""
+        find_task("nlvr2", "verification", self._specs, num_images=2)
+        return self._answer_each("nlvr2", [image_a, image_b], statement, top=top, explain=explain)
 
     @overload
-    def entails(self, image: Source, statement: str, *, top: int = ..., explain: bool = ...) -> Prediction: ...
+    def entails(self, image: ImageSource, statement: str, *, top: int = ..., explain: bool = ...) -> Prediction: ...
     @overload
-    def entails(self, image: Sources, statement: Texts, *, top: int = ..., explain: bool = ...) -> list[Prediction]: ...
+    def entails(
+        self, image: ImageSources, statement: Texts, *, top: int = ..., explain: bool = ...
+    ) -> list[Prediction]: ...
     def entails(
         self,
-        image: Sources,
+        image: ImageSources,
         statement: Texts,
         *,
         top: int = 5,
         explain: bool = False,
     ) -> Prediction | list[Prediction]:
-        """Say whether a picture entails a statement, contradicts it, or leaves it open. Task: snli_ve."""
-        choose_task("snli_ve", "verification", self._specs)
-        return self._each("snli_ve", [image], statement, top=top, explain=explain)
+        """Decide whether an image entails a statement, contradicts it, or neither. Task: snli_ve."""
+        find_task("snli_ve", "verification", self._specs)
+        return self._answer_each("snli_ve", [image], statement, top=top, explain=explain)
 
     def ground(
         self,
-        image: Source,
+        image: ImageSource,
         caption: str,
         phrases: Sequence[str],
         *,
@@ -281,24 +275,25 @@ class Predictor(Shared):
         top: int = 5,
         explain: bool = False,
     ) -> list[Prediction]:
-        """A box for each phrase of a caption, in their order. Tasks: refcoco, refcoco+, refcocog.
+        """Return a prediction with boxes for each phrase of a caption. Tasks: refcoco, refcoco+, refcocog.
 
         Raises:
-            TwelvefoldError: a phrase does not stand in the caption.
+            TwelvefoldError: a phrase is not part of the caption.
         """
         check_phrases(phrases, caption)
-        seen = picture(image)
-        choose_task(task, "grounding", self._specs)
-        return self.answer([Request(task, (seen,), phrase, top=top, explain=explain) for phrase in phrases])
+        find_task(task, "grounding", self._specs)
+        opened = (load_image(image),)
+        return self.answer([Request(task, opened, phrase, top=top, explain=explain) for phrase in phrases])
 
     @property
     def _specs(self) -> Iterable[TaskSpec]:
         return self.network.tasks.values()
 
-    def spec(self, name: str) -> TaskSpec:
-        """The task of that name.
+    def task_spec(self, name: str) -> TaskSpec:
+        """Return the task of that name.
 
-        Raises: TwelvefoldError where the model has none.
+        Raises:
+            TwelvefoldError: the model has no such task.
         """
         if name not in self.network.tasks:
             known = ", ".join(self.network.tasks) or "none"
@@ -307,41 +302,41 @@ class Predictor(Shared):
             )
         return self.network.tasks[name]
 
-    def _each(
+    def _answer_each(
         self, task: str, images: Sequence[Any], text: Any, boxes: Any = None, *, top: int, explain: bool
     ) -> Prediction | list[Prediction]:
-        """One request, or as many as the lists are long; what is no list goes with each of them."""
-        lengths = {len(value) for value in [*images, text] if _is_many(value)}
+        """Answer one request, or one for each element of the lists; a single value goes with every element."""
+        lengths = {len(value) for value in [*images, text] if _is_list(value)}
         if len(lengths) > 1:
-            raise TwelvefoldError(f"lists that go together are of one length, got {sorted(lengths)}")
+            raise TwelvefoldError(f"all lists must have the same length, got {sorted(lengths)}")
         count = lengths.pop() if lengths else None
-        opened = [_repeated(_opened(value), count) for value in images]
-        texts = _repeated(text, count)
-        given = [boxes or ()] if count is None else [()] * count if boxes is None else list(boxes)
-        if len(given) != len(texts):
-            raise TwelvefoldError(f"{len(texts)} questions came with {len(given)} lists of boxes; give one for each")
-        answers = self.answer(
+        opened = [_repeat(_load_images(value), count) for value in images]
+        texts = _repeat(text, count)
+        box_lists = [boxes or ()] if count is None else [()] * count if boxes is None else list(boxes)
+        if len(box_lists) != len(texts):
+            raise TwelvefoldError(f"{len(texts)} questions need {len(texts)} lists of boxes, got {len(box_lists)}")
+        predictions = self.answer(
             [
-                Request(task, tuple(pictures), one, tuple(mine), top, explain)
-                for *pictures, one, mine in zip(*opened, texts, given, strict=True)
+                Request(task, tuple(request_images), request_text, tuple(request_boxes), top, explain)
+                for *request_images, request_text, request_boxes in zip(*opened, texts, box_lists, strict=True)
             ]
         )
-        return answers[0] if count is None else answers
+        return predictions[0] if count is None else predictions
 
 
-def _is_many(value: object) -> bool:
+def _is_list(value: object) -> bool:
     return isinstance(value, (list, tuple))
 
 
 def _are_dialogues(value: Any) -> bool:
-    """Whether these are several dialogues: texts, or lists of turns, where a turn is a pair of texts."""
-    return _is_many(value) and all(isinstance(one, str) or all(_is_many(turn) for turn in one) for one in value)
+    """Return whether these are several dialogues: texts, or lists of turns, where a turn is a pair of texts."""
+    return _is_list(value) and all(isinstance(each, str) or all(_is_list(turn) for turn in each) for each in value)
 
 
-def _opened(image: Any) -> Picture | list[Picture]:
-    return [picture(one) for one in image] if _is_many(image) else picture(image)
+def _load_images(image: Any) -> InputImage | list[InputImage]:
+    return [load_image(each) for each in image] if _is_list(image) else load_image(image)
 
 
-def _repeated(value: Any, count: int | None) -> list[Any]:
-    """A list as it is; anything else so many times, once where there is no list at all."""
-    return list(value) if _is_many(value) else [value] * (1 if count is None else count)
+def _repeat(value: Any, count: int | None) -> list[Any]:
+    """Return a list unchanged, and any other value ``count`` times (once if None)."""
+    return list(value) if _is_list(value) else [value] * (1 if count is None else count)

@@ -1,4 +1,4 @@
-"""The detector's side of serving: each picture is looked at once and its regions kept for the next question.
+"""Run the detector once per image and keep its regions for the next request about the same image.
 
 Paper: section 3.1, "the set of image regions {v_1, ..., v_T}".
 """
@@ -13,73 +13,73 @@ import numpy as np
 
 from twelvefold.detectors.interface import NO_BOXES, RegionDetector
 from twelvefold.schema import Box, Regions
-from twelvefold.serving.images import Picture
-from twelvefold.serving.request import key
+from twelvefold.serving.images import InputImage
+from twelvefold.serving.request import image_key
 from twelvefold.store.regions_in_memory import as_stored
 
-KEPT_BYTES = 256 * 2**20
-"""Most memory that kept regions take: 12,000 pictures of the package's detector, 180 of the paper's (measured)."""
+MAX_BYTES = 256 * 2**20
+"""Memory for cached regions: 12,000 images of the package's detector, or 180 of the paper's (measured)."""
 
 
-class Sight:
-    """A detector that remembers what it saw, by the digest of the picture; several threads may share it."""
+class RegionCache:
+    """A detector with a cache of its regions, keyed by the digest of the image. Safe to share between threads."""
 
-    def __init__(self, detector: RegionDetector, *, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, detector: RegionDetector, *, max_bytes: int = MAX_BYTES) -> None:
         self.detector = detector
-        self._kept_bytes = kept_bytes
-        self._bytes = 0
-        self._kept: OrderedDict[str, Regions] = OrderedDict()
+        self._max_bytes = max_bytes
+        self._num_bytes = 0
+        self._cache: OrderedDict[str, Regions] = OrderedDict()
         self._lock = Lock()
 
-    def see(self, pictures: Sequence[Picture]) -> list[Regions]:
-        """Each picture's regions, best first, features in half precision, in the order of the pictures."""
-        known = {p.digest: kept for p in pictures if (kept := self._find(p.digest)) is not None}
-        new = {p.digest: p for p in pictures if p.digest not in known}
+    def detect(self, images: Sequence[InputImage]) -> list[Regions]:
+        """Return the regions of each image, best first, features in half precision."""
+        regions_of = {image.digest: cached for image in images if (cached := self._get(image.digest)) is not None}
+        new = {image.digest: image for image in images if image.digest not in regions_of}
         for batch in self._batches(list(new.values())):
-            found = self.detector.detect_with([picture.rgb for picture in batch], [NO_BOXES] * len(batch))
-            for picture, (regions, _) in zip(batch, found, strict=True):
-                known[picture.digest] = self._keep(picture, regions)
-        return [known[picture.digest] for picture in pictures]
+            results = self.detector.detect_with([image.rgb for image in batch], [NO_BOXES] * len(batch))
+            for image, (detected, _) in zip(batch, results, strict=True):
+                regions_of[image.digest] = self._put(image, detected)
+        return [regions_of[image.digest] for image in images]
 
-    def look_at(self, asked: Mapping[str, tuple[Picture, Sequence[Box]]]) -> dict[str, Regions]:
-        """The regions at given boxes, by the picture's digest; what is detected on the way is kept too."""
-        pictures = {digest: picture for digest, (picture, _) in asked.items()}
-        answers: dict[str, Regions] = {}
-        for batch in self._batches(list(pictures.values())):
-            boxes = [np.array(asked[picture.digest][1], dtype=np.float32) for picture in batch]
-            found = self.detector.detect_with([picture.rgb for picture in batch], boxes)
-            for picture, (detected, given) in zip(batch, found, strict=True):
-                self._keep(picture, detected)
-                answers[picture.digest] = as_stored(key(picture), given, self.detector.feature_size)
-        return answers
+    def extract_boxes(self, boxes_px: Mapping[str, tuple[InputImage, Sequence[Box]]]) -> dict[str, Regions]:
+        """Return the regions at the given boxes, by image digest. The same pass caches what is detected."""
+        images = [image for image, _ in boxes_px.values()]
+        regions_at_boxes: dict[str, Regions] = {}
+        for batch in self._batches(images):
+            boxes = [np.array(boxes_px[image.digest][1], dtype=np.float32) for image in batch]
+            results = self.detector.detect_with([image.rgb for image in batch], boxes)
+            for image, (detected, at_boxes) in zip(batch, results, strict=True):
+                self._put(image, detected)
+                regions_at_boxes[image.digest] = as_stored(image_key(image), at_boxes, self.detector.feature_size)
+        return regions_at_boxes
 
-    def _batches(self, pictures: Sequence[Picture]) -> list[list[Picture]]:
-        """Pictures that share a working size, a pass of the detector at a time."""
-        by_size: dict[tuple[int, int], list[Picture]] = {}
-        for picture in pictures:
-            by_size.setdefault(self.detector.working_size(picture.width, picture.height), []).append(picture)
+    def _batches(self, images: Sequence[InputImage]) -> list[list[InputImage]]:
+        """Group images by working size, then split each group into batches of the detector's size."""
+        by_size: dict[tuple[int, int], list[InputImage]] = {}
+        for image in images:
+            by_size.setdefault(self.detector.working_size(image.width, image.height), []).append(image)
         size = self.detector.batch
-        return [alike[i : i + size] for alike in by_size.values() for i in range(0, len(alike), size)]
+        return [group[i : i + size] for group in by_size.values() for i in range(0, len(group), size)]
 
-    def _find(self, digest: str) -> Regions | None:
+    def _get(self, digest: str) -> Regions | None:
         with self._lock:
-            if digest in self._kept:
-                self._kept.move_to_end(digest)
-            return self._kept.get(digest)
+            if digest in self._cache:
+                self._cache.move_to_end(digest)
+            return self._cache.get(digest)
 
-    def _keep(self, picture: Picture, regions: Regions) -> Regions:
-        """Remember, and forget what was longest unused where it grows too much."""
-        stored = as_stored(key(picture), regions, self.detector.feature_size)
+    def _put(self, image: InputImage, regions: Regions) -> Regions:
+        """Cache the regions and evict the least recently used ones beyond the byte limit."""
+        stored = as_stored(image_key(image), regions, self.detector.feature_size)
         with self._lock:
-            if picture.digest in self._kept:  # two threads looked at once: the first one's stays, so answers agree
-                return self._kept[picture.digest]
-            self._kept[picture.digest] = stored
-            self._bytes += _size(stored)
-            while self._bytes > self._kept_bytes and len(self._kept) > 1:
-                self._bytes -= _size(self._kept.popitem(last=False)[1])
+            if image.digest in self._cache:  # another thread was first: keep its regions, so that answers agree
+                return self._cache[image.digest]
+            self._cache[image.digest] = stored
+            self._num_bytes += _num_bytes(stored)
+            while self._num_bytes > self._max_bytes and len(self._cache) > 1:
+                self._num_bytes -= _num_bytes(self._cache.popitem(last=False)[1])
         return stored
 
 
-def _size(regions: Regions) -> int:
+def _num_bytes(regions: Regions) -> int:
     probabilities = 0 if regions.class_probs is None else regions.class_probs.nbytes
     return regions.features.nbytes + regions.boxes_px.nbytes + probabilities

@@ -1,4 +1,4 @@
-"""What the model says, with the picture it says it of: to read, to draw, to keep as JSON. Paper: Fig. 3."""
+"""The result of a request: ranked answers together with the images and the text. Paper: Fig. 3."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from PIL import Image
 
 from twelvefold.schema import Box, FamilyName, Ranked, TwelvefoldError
 from twelvefold.serving.attention_weights import Attention
-from twelvefold.serving.draw import Look, draw
-from twelvefold.serving.images import Picture
+from twelvefold.serving.draw import AttentionSelection, draw_prediction
+from twelvefold.serving.images import InputImage
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Prediction:
-    """``ranked``: answers or classes by name, boxes in pixels, or pictures by their place in ``pictures`` ("0" is the
-    first), the likeliest first. ``candidates_px``: the boxes that were pointed among. ``notes``: what one should know
-    of this answer, in sentences: words the model never saw, a text that was cut, nothing to point at. ``attention``:
-    where asked, one for each picture of the task; of a search, that of the best picture."""
+    """The answers to one request.
+
+    ranked: most likely first; answers and classes by name, boxes in pixels, images of a search by their index in
+    ``images`` ("0" is the first). candidates_px: the candidate boxes of the request. notes: sentences that qualify the
+    answer: unknown words, a text that was cut, no candidates. attention: if requested, one for each image of the task;
+    for a search, that of the best image.
+    """
 
     task: str
     family: FamilyName
     ranked: tuple[Ranked, ...]
-    pictures: tuple[Picture, ...]
+    images: tuple[InputImage, ...]
     text: str
     candidates_px: tuple[Box, ...] = ()
     notes: tuple[str, ...] = ()
@@ -34,64 +37,69 @@ class Prediction:
 
     @property
     def best(self) -> Ranked:
-        """The likeliest.
+        """Return the most likely answer.
 
         Raises:
-            TwelvefoldError: there was nothing to point at.
+            TwelvefoldError: there were no candidates, so there is no answer.
         """
         if not self.ranked:
             raise TwelvefoldError(f"task {self.task!r} gave no answer: {' '.join(self.notes)}")
         return self.ranked[0]
 
     @property
-    def found(self) -> tuple[Picture, ...]:
-        """Of a search: the pictures, best first."""
-        return tuple(self.pictures[int(one.name)] for one in self.ranked) if self.family == "retrieval" else ()
+    def found(self) -> tuple[InputImage, ...]:
+        """Return the images of a search, best first; empty for other tasks."""
+        return tuple(self.images[int(rank.name)] for rank in self.ranked) if self.family == "retrieval" else ()
 
-    def draw(self, attention: Look | None = None) -> Image.Image:
-        """The pictures with boxes and chances over them and the answer below, RGB.
+    @property
+    def pictures(self) -> tuple[InputImage, ...]:
+        """Return ``images``, by its earlier name, which ``to_dict`` keeps."""
+        return self.images
 
-        ``attention``: where it looked, as light over the picture: True, a block, (block, head) or (block, head, word).
+    def draw(self, attention: AttentionSelection | None = None) -> Image.Image:
+        """Draw the images with boxes and probabilities on them and the answers below, as an RGB image.
+
+        ``attention``: light up the regions by their attention weight: True, a block, (block, head) or
+        (block, head, word).
 
         Raises:
-            TwelvefoldError: attention was not asked for with ``explain=True``, or there is no such block, head, word.
+            TwelvefoldError: the request was made without ``explain=True``, or there is no such block, head or word.
         """
-        return draw(self, attention)
+        return draw_prediction(self, attention)
 
     def _repr_png_(self) -> bytes:
-        """What notebooks show."""
-        written = io.BytesIO()
-        self.draw().save(written, "PNG")
-        return written.getvalue()
+        file = io.BytesIO()
+        self.draw().save(file, "PNG")
+        return file.getvalue()
 
     def _repr_html_(self) -> str:
-        """What notebooks show first: the drawing, no wider than the page."""
+        """Return the drawing for a notebook, no wider than the page. Notebooks prefer this over the PNG."""
         data = base64.b64encode(self._repr_png_()).decode()
         return f'<img style="max-width:100%" alt="{html.escape(repr(self))}" src="data:image/png;base64,{data}">'
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists, texts and numbers, as REST and the command line give them."""
+        """Return plain lists, texts and numbers, as REST and the command line print them."""
         return {
             "task": self.task,
             "family": self.family,
             "text": self.text,
             "ranked": [
-                {"probability": one.probability, "name": one.name, "box_px": one.box_px and list(one.box_px)}
-                for one in self.ranked
+                {"probability": rank.probability, "name": rank.name, "box_px": rank.box_px and list(rank.box_px)}
+                for rank in self.ranked
             ],
             "pictures": [
-                {"picture": one.digest, "name": one.name, "width": one.width, "height": one.height}
-                for one in self.pictures
+                {"picture": image.digest, "name": image.name, "width": image.width, "height": image.height}
+                for image in self.images
             ],
             "candidates_px": [list(box) for box in self.candidates_px],
             "notes": list(self.notes),
-            "attention": [one.to_dict() for one in self.attention] or None,
+            "attention": [attention.to_dict() for attention in self.attention] or None,
         }
 
     def __repr__(self) -> str:
-        said = ", ".join(f"{one.name or _rounded(one.box_px)} {one.probability:.2f}" for one in self.ranked)
-        return f"{self.text!r} ({self.task}): {said or 'no answer'}"
+        answers = ", ".join(f"{rank.name or _box_text(rank.box_px)} {rank.probability:.2f}" for rank in self.ranked)
+        return f"{self.text!r} ({self.task}): {answers or 'no answer'}"
 
 
-def _rounded(box: Box | None) -> str:
+def _box_text(box: Box | None) -> str:
     return "" if box is None else "[" + " ".join(f"{side:.0f}" for side in box) + "]"

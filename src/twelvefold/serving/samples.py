@@ -1,6 +1,6 @@
-"""A few pictures that ship, with what to ask about them and the right answers: for the page, the docs and tests.
+"""Sample images that ship with the package, with questions and their correct answers: for the page, docs and tests.
 
-They are of a world of a seed that no model of ours was trained on; ``tools/make_samples.py`` makes them.
+They come from a world of a seed that the shipped model was not trained on; ``tools/make_samples.py`` makes them.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ import msgspec
 from twelvefold.schema import Box, TwelvefoldError, did_you_mean
 
 FOLDER = Path(__file__).parent / "samples"
-LISTING = "samples.json"
+LIST_FILE = "samples.json"
 
 
 class Suggestion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something to ask of a task. ``dialogue`` instead of ``text``: GuessWhat's turns. ``answer``: the likeliest among
-    annotators, the class, or for a caption the sample's own name. ``box_px``: the box meant; ``boxes_px``: the
-    candidates where the task gives them. ``other``: the sample that is the right picture of a pair."""
+    """A question to a task with its correct answer.
+
+    dialogue: GuessWhat's turns, instead of ``text``. answer: the annotators' most frequent answer, the class, or for a
+    caption the sample's name. box_px: the correct box. boxes_px: the candidates, for tasks that list them. other: for
+    two images, the name of the right one.
+    """
 
     task: str
     text: str = ""
@@ -31,7 +34,7 @@ class Suggestion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """A picture of the package: a JPEG file, its size in pixels, and what to ask about it."""
+    """A JPEG image of the package, its size in pixels, and questions about it."""
 
     name: str
     width: int
@@ -44,18 +47,18 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @cache
-def samples() -> tuple[Sample, ...]:
-    """All that ship, in the order in which to show them."""
-    return msgspec.json.decode((FOLDER / LISTING).read_bytes(), type=tuple[Sample, ...])
+def load_samples() -> tuple[Sample, ...]:
+    """Return all samples, in the order in which the page lists them."""
+    return msgspec.json.decode((FOLDER / LIST_FILE).read_bytes(), type=tuple[Sample, ...])
 
 
-def sample(name: str) -> Sample:
-    """The sample of that name.
+def find_sample(name: str) -> Sample:
+    """Return the sample of that name.
 
     Raises:
         TwelvefoldError: there is none.
     """
-    names = [one.name for one in samples()]
-    if name not in names:
-        raise TwelvefoldError(f"no sample picture {name!r}; there are {', '.join(names)}{did_you_mean(name, names)}")
-    return samples()[names.index(name)]
+    samples = {sample.name: sample for sample in load_samples()}
+    if name not in samples:
+        raise TwelvefoldError(f"no sample image {name!r}; there are {', '.join(samples)}{did_you_mean(name, samples)}")
+    return samples[name]
