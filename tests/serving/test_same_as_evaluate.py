@@ -76,7 +76,9 @@ def test_serving_predicts_what_evaluation_predicts(
     lines = result.records
     pool = [str(key) for key in table.images()[0]]
     search = spec.family == "retrieval"
-    predictions = model.answer([make_request(task, each, pool if search else [], MAX_RANKED_IMAGES) for each in examples])
+    predictions = model.answer(
+        [make_request(task, each, pool if search else [], MAX_RANKED_IMAGES) for each in examples]
+    )
     assert len(predictions) == len(lines) > 0
     for line, prediction in zip(lines, predictions, strict=True):
         ranked = prediction.ranked[: len(line.ranked)]  # evaluation keeps five answers, and more of a search
