@@ -38,7 +38,7 @@ from twelvefold.config.recipe import Recipe
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
 from twelvefold.datasets.reading.image_files import image_files
-from twelvefold.detectors.world_detector.detector import Detector, Seen
+from twelvefold.detectors.world_detector.detector import DetectedRegions, WorldDetector
 from twelvefold.device import select_device
 from twelvefold.evaluation.predictions import read_predictions
 from twelvefold.evaluation.score import score_task, scored_indices
@@ -92,19 +92,19 @@ def truths(world: Path, wanted: set[ImageKey]) -> dict[ImageKey, dict[str, Any]]
     return found
 
 
-def all_right(scene: Mapping[str, Any], seen: Seen, detector: Detector) -> bool:
+def all_right(scene: Mapping[str, Any], seen: DetectedRegions, detector: WorldDetector) -> bool:
     """Whether every thing of a picture has a region with its kind, colour, pattern and size."""
-    regions, words = seen.regions, detector.words
+    regions, labels = seen.regions, detector.labels
     if regions.class_probs is None:
         raise ValueError("the detector gave no kinds")
     scale = np.array([regions.width / scene["width"], regions.height / scene["height"]] * 2)
     kinds = regions.class_probs.argmax(axis=1)
     for thing in scene["things"]:
         told = (
-            (kinds == words.kinds.index(thing["kind"]))
-            & (seen.colour == words.colours.index(thing["colour"]))
-            & (seen.size == words.sizes.index(thing["size"]))
-            & (seen.pattern == words.patterns.index(thing["pattern"]))
+            (kinds == labels.categories.index(thing["kind"]))
+            & (seen.color == labels.colors.index(thing["colour"]))
+            & (seen.size == labels.sizes.index(thing["size"]))
+            & (seen.pattern == labels.patterns.index(thing["pattern"]))
         )
         if not (told & (iou(regions.boxes_px, [np.array(thing["box_px"]) * scale])[:, 0] >= OVERLAP)).any():
             return False
@@ -113,13 +113,13 @@ def all_right(scene: Mapping[str, Any], seen: Seen, detector: Detector) -> bool:
 
 def seen_right(world: Path, wanted: set[ImageKey]) -> dict[ImageKey, bool]:
     """Of every picture whether the detector reads all of it right."""
-    scenes, files, detector = truths(world, wanted), image_files(world), Detector.load()
+    scenes, files, detector = truths(world, wanted), image_files(world), WorldDetector.load()
     keys = sorted(scenes)
     right: dict[ImageKey, bool] = {}
     for start in track(range(0, len(keys), LOOK_AT), description="pictures looked at"):
         block = keys[start : start + LOOK_AT]
         pictures = [open_image(files[key]) for key in block]
-        looks = detector.look(pictures, [np.zeros((0, 4), np.float32)] * len(block))
+        looks = detector.detect_with_attributes(pictures, [np.zeros((0, 4), np.float32)] * len(block))
         right |= {k: all_right(scenes[k], seen, detector) for k, (seen, _) in zip(block, looks, strict=True)}
     return right
 

@@ -5,13 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from twelvefold import images
-from twelvefold.detectors.world_detector.images import to_rgb, to_tensor, working_size
-from twelvefold.images import ImageError, open_image
+from twelvefold.images import ImageError, open_image, to_rgb_array
 
 RED = (200, 30, 40)
 
@@ -124,26 +121,8 @@ def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch)
         open_image(huge)
 
 
-@given(st.integers(1, 5000), st.integers(1, 5000))
-def test_working_sizes_fit_the_network(width: int, height: int) -> None:
-    w, h = working_size(width, height)
-    assert w % 32 == 0
-    assert h % 32 == 0
-    assert min(w, h) >= 32
-    assert 64 <= max(w, h) <= 320
-
-
-@pytest.mark.parametrize("size", [(288, 224), (224, 288), (256, 256)])
-def test_the_worlds_pictures_are_not_resampled(size: tuple[int, int]) -> None:
-    assert working_size(*size) == size
-    picture = np.random.default_rng(1).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
-    tensor = to_tensor([picture])
-    assert tensor.shape == (1, 3, size[1], size[0])
-    np.testing.assert_allclose(tensor[0].permute(1, 2, 0).numpy() * 64 + 127.5, picture, atol=1e-3)
-
-
 def test_arrays_of_another_kind_are_refused() -> None:
     for shape in ((4, 4), (0, 4, 3), (4, 4, 4)):
         with pytest.raises(ImageError, match="uint8"):
-            to_rgb(np.zeros(shape, np.uint8))
-    assert to_rgb(Image.new("L", (3, 2))).shape == (2, 3, 3)
+            to_rgb_array(np.zeros(shape, np.uint8))
+    assert to_rgb_array(Image.new("L", (3, 2))).shape == (2, 3, 3)

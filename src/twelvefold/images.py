@@ -118,3 +118,16 @@ def to_rgb_image(picture: Image.Image) -> Image.Image:
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
     return picture.convert("RGB")
+
+
+def to_rgb_array(image: RGB | Image.Image) -> RGB:
+    """Return an opened image as (H, W, 3) uint8.
+
+    Raises:
+        ImageError: an array with another shape or dtype, or without pixels.
+    """
+    if isinstance(image, Image.Image):
+        image = np.asarray(to_rgb_image(apply_exif_orientation(image)))
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ImageError(f"expected an image (H, W, 3) uint8, got {image.shape} {image.dtype}")
+    return image

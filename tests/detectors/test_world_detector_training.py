@@ -1,4 +1,4 @@
-"""Training the detector: what it learns from, that it learns, and that an interruption changes nothing."""
+"""Training the detector: its batches, that the loss decreases, and that an interruption changes nothing."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from twelvefold.detectors.world_detector import fit_world as module
-from twelvefold.detectors.world_detector.fit_world import TRAINING_SEED, WORDS, train_detector
-from twelvefold.detectors.world_detector.train import Lesson, Schedule, Student, fit, jittered, losses
+from twelvefold.detectors.world_detector import train_on_world as module
+from twelvefold.detectors.world_detector.train import (
+    DetectorBatch,
+    DetectorSchedule,
+    DetectorTrainState,
+    compute_losses,
+    fit,
+    jitter_boxes,
+)
+from twelvefold.detectors.world_detector.train_on_world import LABELS, TRAINING_SEED, train_detector
 from twelvefold.schema import TwelvefoldError
 from twelvefold.world.scene import make_scene
 
@@ -20,48 +27,50 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WINDOW", 8)
 
 
-def lessons(place: tuple[int, int] = (0, 0), seed: int = 0) -> Iterator[Lesson]:
-    return module._lessons(seed, 2, place, None)
+def stream_batches(position: tuple[int, int] = (0, 0), seed: int = 0) -> Iterator[DetectorBatch]:
+    return module._stream_batches(seed, 2, position, None)
 
 
-def test_a_lesson_tells_what_is_in_its_pictures() -> None:
-    lesson = next(lessons())
-    assert lesson.pictures.shape[:2] == (2, 3)
+def test_a_batch_has_the_objects_of_its_images() -> None:
+    batch = next(stream_batches())
+    assert batch.images.shape[:2] == (2, 3)
     shapes = {(s.height, s.width): s for s in (make_scene(TRAINING_SEED, i, crowded=i % 5 == 0) for i in range(8))}
-    assert tuple(lesson.pictures.shape[2:]) in shapes
-    for target in lesson.targets:
-        assert target["boxes"].shape == (len(target["kind"]), 4)
+    assert tuple(batch.images.shape[2:]) in shapes
+    for target in batch.targets:
+        assert target["boxes"].shape == (len(target["category"]), 4)
         assert (target["boxes"][:, 2:] > target["boxes"][:, :2]).all()
-        assert target["kind"].max() < len(WORDS.kinds)
-        assert target["pattern"].max() < len(WORDS.patterns)
+        assert target["category"].max() < len(LABELS.categories)
+        assert target["pattern"].max() < len(LABELS.patterns)
 
 
-def test_lessons_go_on_from_any_place() -> None:
-    stream = lessons()
+def test_batches_continue_from_any_position() -> None:
+    stream = stream_batches()
     first = [next(stream) for _ in range(6)]
     for number in (0, 2, 4):
-        following = next(lessons(first[number].place))
-        assert following.place == first[number + 1].place
-        torch.testing.assert_close(following.pictures, first[number + 1].pictures, rtol=0, atol=0)
+        following = next(stream_batches(first[number].position))
+        assert following.position == first[number + 1].position
+        torch.testing.assert_close(following.images, first[number + 1].images, rtol=0, atol=0)
 
 
-def test_pictures_drawn_ahead_are_the_same_pictures() -> None:
+def test_images_drawn_ahead_are_the_same() -> None:
     with ThreadPoolExecutor(2) as pool:
-        ahead = [module._lessons(0, 2, (0, 0), pool), lessons()]
+        ahead = [module._stream_batches(0, 2, (0, 0), pool), stream_batches()]
         for _ in range(4):
-            one, other = (next(stream) for stream in ahead)
-            assert one.place == other.place
-            torch.testing.assert_close(one.pictures, other.pictures, rtol=0, atol=0)
+            first, second = (next(stream) for stream in ahead)
+            assert first.position == second.position
+            torch.testing.assert_close(first.images, second.images, rtol=0, atol=0)
 
 
-def test_other_seeds_teach_other_pictures() -> None:
-    assert not torch.equal(next(lessons()).pictures[0, :, :32, :32], next(lessons(seed=1)).pictures[0, :, :32, :32])
+def test_another_seed_gives_other_images() -> None:
+    assert not torch.equal(
+        next(stream_batches()).images[0, :, :32, :32], next(stream_batches(seed=1)).images[0, :, :32, :32]
+    )
 
 
 def test_jittered_boxes_stay_near_and_inside() -> None:
     torch.manual_seed(0)
     boxes = torch.tensor([[0.0, 0.0, 40.0, 40.0], [200.0, 100.0, 288.0, 224.0]])
-    copies = jittered(boxes, (224, 288))
+    copies = jitter_boxes(boxes, (224, 288))
     assert len(copies) == 3
     for copy in copies:
         assert (copy >= 0).all()
@@ -70,27 +79,29 @@ def test_jittered_boxes_stay_near_and_inside() -> None:
         assert not torch.equal(copy, boxes)
 
 
-def test_every_loss_is_finite_also_without_a_thing() -> None:
-    student = Student(WORDS, Schedule(pictures=8, batch=2), seed=0)
-    lesson = next(lessons())
-    for target in lesson.targets:
+def test_every_loss_is_finite_without_objects() -> None:
+    state = DetectorTrainState(LABELS, DetectorSchedule(num_images=8, batch_size=2), seed=0)
+    batch = next(stream_batches())
+    for target in batch.targets:
         for name in target:
             target[name] = target[name][:0]
-    parts = losses(student.network.train(), student.helper, lesson)
+    parts = compute_losses(state.network.train(), state.auxiliary_head, batch)
     assert all(torch.isfinite(loss) for loss in parts.values())
-    assert {parts[name].item() for name in ("kind", "colour", "size", "pattern", "helper", "coarse_kind")} == {0.0}
+    assert {
+        parts[name].item() for name in ("category", "color", "size", "pattern", "auxiliary", "coarse_category")
+    } == {0.0}
     assert parts["background"].item() > 0
 
 
-def test_a_few_steps_on_one_lesson_lower_its_loss() -> None:
-    student = Student(WORDS, Schedule(pictures=1000, batch=2, warm_up_steps=1, lr=1e-3), seed=0)
-    lesson = next(lessons())
-    totals = [student.learn(lesson)["total"] for _ in range(8)]
+def test_a_few_steps_on_a_batch_decrease_its_loss() -> None:
+    state = DetectorTrainState(LABELS, DetectorSchedule(num_images=1000, batch_size=2, warmup_steps=1, lr=1e-3), seed=0)
+    batch = next(stream_batches())
+    totals = [state.train_step(batch)["total"] for _ in range(8)]
     assert totals[-1] < 0.8 * totals[0]
 
 
-def test_the_schedule_follows_pictures() -> None:
-    schedule = Schedule(pictures=8000, batch=8, lr=1.0, warm_up_steps=100)
+def test_the_learning_rate_depends_on_the_number_of_images() -> None:
+    schedule = DetectorSchedule(num_images=8000, batch_size=8, lr=1.0, warmup_steps=100)
     assert schedule.steps == 1000
     rates = [schedule.lr_at(step) for step in range(1000)]
     assert rates[0] == pytest.approx(0.01)
@@ -100,42 +111,42 @@ def test_the_schedule_follows_pictures() -> None:
 
 
 def test_interrupted_training_ends_with_the_same_weights(tmp_path: Path) -> None:
-    schedule = Schedule(pictures=10, batch=2, checkpoint_seconds=0.0)
+    schedule = DetectorSchedule(num_images=10, batch_size=2, checkpoint_seconds=0.0)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    fit(Student(WORDS, schedule, seed=3), lessons, whole)
+    fit(DetectorTrainState(LABELS, schedule, seed=3), stream_batches, whole)
 
-    def cut(place: tuple[int, int]) -> Iterator[Lesson]:
-        for number, lesson in enumerate(lessons(place)):
+    def interrupted(position: tuple[int, int]) -> Iterator[DetectorBatch]:
+        for number, batch in enumerate(stream_batches(position)):
             if number == 3:
                 raise KeyboardInterrupt
-            yield lesson
+            yield batch
 
     with pytest.raises(KeyboardInterrupt):
-        fit(Student(WORDS, schedule, seed=3), cut, parts)
-    fit(Student(WORDS, schedule, seed=3), lessons, parts)
+        fit(DetectorTrainState(LABELS, schedule, seed=3), interrupted, parts)
+    fit(DetectorTrainState(LABELS, schedule, seed=3), stream_batches, parts)
     assert (whole / "detector.safetensors").read_bytes() == (parts / "detector.safetensors").read_bytes()
     with pytest.raises(TwelvefoldError, match="was made with"):
-        fit(Student(WORDS, schedule, seed=4), lessons, parts)
+        fit(DetectorTrainState(LABELS, schedule, seed=4), stream_batches, parts)
 
 
-def test_the_length_may_change_until_the_learning_rate_falls(tmp_path: Path) -> None:
-    short, long = Schedule(pictures=4, batch=2), Schedule(pictures=8, batch=2)
-    early = Student(WORDS, short, seed=0)
-    early.learn(next(lessons()))
+def test_the_length_may_change_until_the_learning_rate_decreases(tmp_path: Path) -> None:
+    short, long = DetectorSchedule(num_images=4, batch_size=2), DetectorSchedule(num_images=8, batch_size=2)
+    early = DetectorTrainState(LABELS, short, seed=0)
+    early.train_step(next(stream_batches()))
     early.save(tmp_path)
-    assert Student(WORDS, long, seed=0).restore(tmp_path)
-    early.learn(next(lessons()))
+    assert DetectorTrainState(LABELS, long, seed=0).restore(tmp_path)
+    early.train_step(next(stream_batches()))
     early.save(tmp_path)
-    with pytest.raises(TwelvefoldError, match="keep the length"):
-        Student(WORDS, long, seed=0).restore(tmp_path)
+    with pytest.raises(TwelvefoldError, match="Keep the length"):
+        DetectorTrainState(LABELS, long, seed=0).restore(tmp_path)
 
 
-def test_the_command_leaves_weights_and_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_writes_weights_and_returns_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluate = module.evaluate_detector
     monkeypatch.setattr(module, "evaluate_detector", lambda weights: evaluate(weights, pictures=2))
-    scores = train_detector(tmp_path, pictures=4, batch=2)
-    assert scores.pictures == 2
-    assert 0 <= scores.recall <= 1
+    metrics = train_detector(tmp_path, pictures=4, batch=2)
+    assert metrics.images == 2
+    assert 0 <= metrics.recall <= 1
     assert (tmp_path / "detector.safetensors").exists()
-    with pytest.raises(TwelvefoldError, match="batches of 2"):
+    with pytest.raises(TwelvefoldError, match="batches of at least 2"):
         train_detector(tmp_path, pictures=4, batch=1)

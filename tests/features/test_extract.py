@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from twelvefold.detectors.world_detector.detector import Detector
-from twelvefold.detectors.world_detector.fit_world import EVALUATION_SEED
+from twelvefold.detectors.world_detector.detector import WorldDetector
+from twelvefold.detectors.world_detector.train_on_world import EVALUATION_SEED
 from twelvefold.features import extract as module
 from twelvefold.features.extract import ExtractSummary, extract
 from twelvefold.images import open_image
@@ -75,14 +75,14 @@ def test_every_readable_picture_is_in_the_store(done: ExtractSummary, data: Path
     assert set(map(str, store.keys())) == {"vg/71", *(f"coco/{n}" for n in range(1, 6))}
     assert store.verify() == []
     assert done.pictures == 6
-    assert store.kinds == Detector.load().words.kinds
+    assert store.kinds == WorldDetector.load().labels.categories
     assert store.info["arithmetic"] == done.arithmetic
     assert done.looked_at == 6  # a photograph under two keys is looked at once; the unreadable one was tried
     for number, scene in enumerate(SCENES, start=1):
         regions = store[ImageKey("coco", str(number))]
         assert (regions.width, regions.height) == (scene.width, scene.height)
         assert len(regions.boxes_px) > 0
-        alone = Detector.load().detect([open_image(coco(data, number))])[0]
+        alone = WorldDetector.load().detect([open_image(coco(data, number))])[0]
         np.testing.assert_allclose(regions.features, alone.features, atol=2e-2)
 
 

@@ -21,7 +21,7 @@ from twelvefold.serving.samples import load_samples
 class OtherDetector:
     """A detector that differs from the one used in training."""
 
-    digest, kinds, batch = "other", ("thing",), 1
+    digest, categories, batch_size = "other", ("thing",), 1
 
     def __init__(self, feature_size: int) -> None:
         self.feature_size = feature_size

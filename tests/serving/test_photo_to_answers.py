@@ -18,7 +18,7 @@ from twelvefold import datasets
 from twelvefold.batch import Batch
 from twelvefold.data.tokenizer import Tokens
 from twelvefold.detectors.x152.detector import X152
-from twelvefold.detectors.x152.network import Sizes, X152Network
+from twelvefold.detectors.x152.network import X152Config, X152Network
 from twelvefold.model import Model, preset
 from twelvefold.schema import HeadSpec, TwelvefoldError
 from twelvefold.serving.images import load_image
@@ -37,8 +37,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two images, the detector's weight file, and the folder of an imported official weight file."""
     folder = tmp_path_factory.mktemp("published")
     torch.manual_seed(0)
-    sizes = Sizes(blocks=(1, 1, 1, 1), stem=8, groups=4, group_width=2, pyramid=8, hidden=16, classes=21)
-    torch.save({"model": X152Network(sizes).state_dict()}, folder / "detectron_model.pth")
+    config = X152Config(
+        blocks=(1, 1, 1, 1), stem_channels=8, groups=4, group_width=2, fpn_channels=8, hidden_size=16, num_classes=21
+    )
+    torch.save({"model": X152Network(config).state_dict()}, folder / "detectron_model.pth")
     heads = [
         HeadSpec(h.name, h.kind, ANSWERS.get(h.name, h.outputs), h.pairs, h.form if h.kind == "verification" else "mlp")
         for h in HEADS
@@ -88,7 +90,7 @@ def test_each_of_the_six_heads_answers(model: Predictor, folder: Path) -> None:
 def test_answer_probabilities_match_a_forward_pass_on_the_same_regions(model: Predictor, folder: Path) -> None:
     """The network's input is computed from the pixels step by step here."""
     pixels = np.asarray(Image.open(folder / "a.png"))
-    ((regions, _),) = X152.load(folder / "detectron_model.pth").detect_with([pixels], [np.zeros((0, 4))])
+    ((regions, _),) = X152.load(folder / "detectron_model.pth").extract_regions([pixels], [np.zeros((0, 4))])
     features = torch.from_numpy(regions.features).half().float()
     boxes = torch.from_numpy(regions.boxes_px)
     unit = boxes / torch.tensor([80.0, 60.0, 80.0, 60.0])

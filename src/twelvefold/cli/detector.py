@@ -31,9 +31,9 @@ def detector_train(out: Path, *, pictures: int = 30_000, seed: int = 0, workers:
     workers
         Processes that draw ahead; 0: draw between steps.
     """
-    from twelvefold.detectors.world_detector.fit_world import as_json, train_detector
+    from twelvefold.detectors.world_detector.train_on_world import metrics_to_json, train_detector
 
-    measures = as_json(train_detector(out, pictures=pictures, seed=seed, workers=workers))
+    measures = metrics_to_json(train_detector(out, pictures=pictures, seed=seed, workers=workers))
     say(measures, json, _lines(measures))
     return 0
 
@@ -57,9 +57,9 @@ def detector_evaluate(
     crowded
         Pictures of 10 to 20 things instead of 3 to 9.
     """
-    from twelvefold.detectors.world_detector.fit_world import as_json, evaluate_detector
+    from twelvefold.detectors.world_detector.train_on_world import evaluate_detector, metrics_to_json
 
-    measures = as_json(evaluate_detector(weights, pictures=pictures, crowded=crowded))
+    measures = metrics_to_json(evaluate_detector(weights, pictures=pictures, crowded=crowded))
     say(measures, json, _lines(measures))
     return 0
 

@@ -1,6 +1,6 @@
-"""What ``extract`` asks of a detector, whosever it is: regions of pictures, and features at given boxes.
+"""The interface of a region detector, and the checks that all detectors share.
 
-An adapter needs to inherit nothing. Paper: section 3, "the set of image regions {v_1, ..., v_T}".
+Paper: section 3, "the set of image regions {v_1, ..., v_T}".
 """
 
 from __future__ import annotations
@@ -13,73 +13,74 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twelvefold.detectors.world_detector.images import to_rgb
-from twelvefold.images import RGB
+from twelvefold.images import RGB, to_rgb_array
 from twelvefold.schema import Regions, TwelvefoldError, did_you_mean
+
+CPU = torch.device("cpu")
+MAX_NAMED = 8
+"""Tensors named in an error for each kind of difference between a file and a network."""
+NO_BOXES: NDArray[np.float32] = np.zeros((0, 4), np.float32)
+RegionPair = tuple[Regions, Regions]
+"""Of one image: the detected regions, best first, and the regions at the given boxes, in their order."""
 
 
 class RegionDetector(Protocol):
-    """A detector with its weights. It holds no state between calls.
+    """A detector with its weights. Calls do not change its state; an implementation need not inherit from this class.
 
-    digest: of weights and settings: two detectors of one digest see the same. kinds: names of the columns of
-    ``class_probs``. feature_size: numbers in a feature. batch: most pictures of a call.
+    digest: of weights and settings; detectors with equal digests return equal regions. categories: names of the
+    columns of ``class_probs``. feature_size: length of a region's feature. batch_size: most images in one call.
     """
 
     @property
     def digest(self) -> str: ...
     @property
-    def kinds(self) -> tuple[str, ...]: ...
+    def categories(self) -> tuple[str, ...]: ...
     @property
     def feature_size(self) -> int: ...
     @property
-    def batch(self) -> int: ...
+    def batch_size(self) -> int: ...
 
-    def working_size(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height in which a picture of this size is seen; a call's pictures share one."""
+    def input_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return width and height to which an image is resized; the images of one call share them."""
         ...
 
-    def detect_with(
+    def extract_regions(
         self, images: Sequence[RGB], given_boxes_px: Sequence[NDArray[np.floating]]
-    ) -> list[tuple[Regions, Regions]]:
-        """Of each picture: the regions found, best first, and the regions at the given boxes (n, 4), in their order."""
+    ) -> list[RegionPair]:
+        """Return the detected regions and the regions at the given boxes (n, 4) xyxy of each image.
+
+        Detected regions are sorted, best first; given boxes keep their order and coordinates.
+        """
         ...
-
-
-CPU = torch.device("cpu")
-TOLD = 8
-"""Tensors named of each kind of difference between a file and a network."""
-Looked = tuple[Regions, Regions]
-"""Of one picture: the regions found, best first, and the regions at the given boxes, in their order."""
 
 
 @torch.inference_mode()
-def one_by_one(
-    look: Callable[[RGB, NDArray[np.float32]], Looked],
+def extract_per_image(
+    extract: Callable[[RGB, NDArray[np.float32]], RegionPair],
     images: Sequence[RGB],
     given_boxes_px: Sequence[NDArray[np.floating]],
-) -> list[Looked]:
-    """``detect_with`` of a detector that sees pictures one at a time: ``look`` is what it does with each.
+) -> list[RegionPair]:
+    """Implement ``extract_regions`` for a detector that processes one image at a time.
 
-    Raises: TwelvefoldError where a picture or a box is none (:func:`checked_boxes`).
+    Raises:
+        TwelvefoldError: an image or a list of boxes is not valid.
     """
-    given = checked_boxes(given_boxes_px, len(images))
-    return [look(to_rgb(image), boxes) for image, boxes in zip(images, given, strict=True)]
+    boxes_per_image = validate_boxes(given_boxes_px, len(images))
+    return [extract(to_rgb_array(image), boxes) for image, boxes in zip(images, boxes_per_image, strict=True)]
 
 
-NO_BOXES: NDArray[np.float32] = np.zeros((0, 4), np.float32)
+def validate_boxes(boxes_px: Sequence[NDArray[np.floating]], num_images: int) -> list[NDArray[np.float32]]:
+    """Return the given boxes of each image as (n, 4) float32.
 
-
-def checked_boxes(given: Sequence[NDArray[np.floating]], pictures: int) -> list[NDArray[np.float32]]:
-    """Given boxes of so many pictures, each (n, 4) float32.
-
-    Raises: TwelvefoldError where a number is not finite, the shape is another, or a picture has no list.
+    Raises:
+        TwelvefoldError: a wrong number of lists, a wrong shape, or a number that is not finite.
     """
-    if len(given) != pictures:
-        raise TwelvefoldError(f"{pictures} pictures came with {len(given)} lists of given boxes")
-    return [_checked(boxes) for boxes in given]
+    if len(boxes_px) != num_images:
+        raise TwelvefoldError(f"expected a list of boxes for each of {num_images} images, got {len(boxes_px)} lists")
+    return [_validate(boxes) for boxes in boxes_px]
 
 
-def _checked(boxes: NDArray[np.floating]) -> NDArray[np.float32]:
+def _validate(boxes: NDArray[np.floating]) -> NDArray[np.float32]:
     boxes = np.ascontiguousarray(boxes, np.float32)
     if boxes.size == 0:
         return NO_BOXES
@@ -88,15 +89,16 @@ def _checked(boxes: NDArray[np.floating]) -> NDArray[np.float32]:
     return boxes
 
 
-def differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], optional: Collection[str] = ()) -> list[str]:
-    """What keeps a file's tensors from being a network's: missing, unknown and mis-shaped ones, the first few by name.
-    ``optional``: may be missing."""
-    missing = [name for name in wanted if name not in found and name not in optional]
-    unknown = [f"{name}{did_you_mean(name, missing)}" for name in found if name not in wanted]
+def state_dict_differences(
+    expected: Mapping[str, Tensor], actual: Mapping[str, Tensor], optional: Collection[str] = ()
+) -> list[str]:
+    """Describe missing, unknown and mis-shaped tensors, naming the first few; names in ``optional`` may be missing."""
+    missing = [name for name in expected if name not in actual and name not in optional]
+    unknown = [f"{name}{did_you_mean(name, missing)}" for name in actual if name not in expected]
     shapes = [
-        f"{name} {tuple(found[name].shape)} instead of {tuple(wanted[name].shape)}"
-        for name in wanted
-        if name in found and found[name].shape != wanted[name].shape
+        f"{name} {tuple(actual[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in expected
+        if name in actual and actual[name].shape != expected[name].shape
     ]
     parts = (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
-    return [f"{len(names)} {what}: {', '.join(names[:TOLD])}" for what, names in parts if names]
+    return [f"{len(names)} {problem}: {', '.join(names[:MAX_NAMED])}" for problem, names in parts if names]

@@ -1,7 +1,4 @@
-"""Detectors by name: the package's own, the paper's, and torchvision's.
-
-Paper: section 3, image regions.
-"""
+"""Load a detector by name: the package's own, the paper's, or one of torchvision's. Paper: section 3, image regions."""
 
 from __future__ import annotations
 
@@ -10,15 +7,17 @@ from pathlib import Path
 import torch
 
 from twelvefold.detectors.interface import CPU, RegionDetector
-from twelvefold.detectors.torchvision_coco import EPSILON, CocoDetector
-from twelvefold.detectors.world_detector.detector import MAX_REGIONS, Arithmetic, Detector
-from twelvefold.detectors.x152.detector import REGIONS, X152, Fc6
+from twelvefold.detectors.torchvision_coco import BATCH_NORM_EPS, CocoDetector
+from twelvefold.detectors.world_detector import detector as world_detector
+from twelvefold.detectors.world_detector.detector import ComputeDtype, WorldDetector
+from twelvefold.detectors.x152 import detector as x152_detector
+from twelvefold.detectors.x152.detector import X152, Fc6
 from twelvefold.schema import TwelvefoldError, did_you_mean
 
-OWN = "world"
-"""The package's detector, the only one that comes with weights."""
+WORLD = "world"
+"""The package's own detector, the only one whose weights are included."""
 PAPER = "x152"
-NAMES = (OWN, PAPER, *EPSILON)
+DETECTORS = (WORLD, PAPER, *BATCH_NORM_EPS)
 
 
 def load_detector(
@@ -29,35 +28,36 @@ def load_detector(
     min_regions: int | None = None,
     confidence: float | None = None,
     fc6: Fc6 | None = None,
-    arithmetic: Arithmetic = "float32",
+    dtype: ComputeDtype = "float32",
     device: torch.device = CPU,
 ) -> RegionDetector:
-    """The detector called ``name`` with the weights in a file. ``max_regions``: None takes the detector's own number.
+    """Load the detector ``name`` with the weights in a file.
 
-    ``min_regions``, ``confidence`` and ``fc6`` are options of the paper's detector
-    (:class:`twelvefold.detectors.x152.detector.X152`); None takes its defaults.
-    ``arithmetic`` is the package's own detector's, on a CPU; all else computes in float32.
+    ``max_regions``: None means the detector's default. ``min_regions``, ``confidence`` and ``fc6`` are options of the
+    paper's detector (:class:`twelvefold.detectors.x152.detector.X152`); None means its default. ``dtype`` applies
+    to the package's own detector on a CPU; everything else computes in float32.
 
-    Raises: TwelvefoldError where the name or the file is none, a detector that needs a file comes without, or a choice
-    is made that the detector doesn't have.
+    Raises:
+        TwelvefoldError: an unknown name, a missing or unsuitable weight file, or an option the detector does not have.
     """
-    if name not in NAMES:
-        raise TwelvefoldError(f"no detector {name!r}{did_you_mean(name, NAMES)}; there are {', '.join(NAMES)}")
-    chosen = {"min_regions": min_regions, "confidence": confidence, "fc6": fc6}
-    foreign = [choice for choice, value in chosen.items() if value is not None]
-    if foreign and name != PAPER:
-        raise TwelvefoldError(f"{' and '.join(foreign)} can be chosen of the detector {PAPER} alone, not of {name}")
-    if name == OWN:
-        used = arithmetic if device.type == "cpu" else "float32"
-        return Detector.load(weights, max_regions=max_regions or MAX_REGIONS, arithmetic=used, device=device)
+    if name not in DETECTORS:
+        raise TwelvefoldError(f"no detector {name!r}{did_you_mean(name, DETECTORS)}; there are {', '.join(DETECTORS)}")
+    options = {"min_regions": min_regions, "confidence": confidence, "fc6": fc6}
+    chosen = [option for option, value in options.items() if value is not None]
+    if chosen and name != PAPER:
+        raise TwelvefoldError(f"{' and '.join(chosen)}: only the detector {PAPER} has such options, not {name}")
+    if name == WORLD:
+        used = dtype if device.type == "cpu" else "float32"
+        limit = max_regions or world_detector.MAX_REGIONS
+        return WorldDetector.load(weights, max_regions=limit, dtype=used, device=device)
     if weights is None:
         raise TwelvefoldError(f"the detector {name} needs its weight file: --weights FILE (see docs/detector.md)")
-    most = REGIONS if max_regions is None else max_regions  # torchvision's own number is the same
+    limit = x152_detector.MAX_REGIONS if max_regions is None else max_regions  # torchvision's default is the same
     if name != PAPER:
-        return CocoDetector.load(name, weights, max_regions=most, device=device)
+        return CocoDetector.load(name, weights, max_regions=limit, device=device)
     return X152.load(
         weights,
-        max_regions=most,
+        max_regions=limit,
         min_regions=min_regions,
         confidence=confidence or 0.0,
         fc6=fc6 or "after_relu",

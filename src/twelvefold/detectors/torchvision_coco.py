@@ -1,7 +1,7 @@
-"""torchvision's two-stage detectors with the COCO weights that its authors publish, from a file on disk.
+"""torchvision's two-stage detectors with its published COCO weights, read from a file on disk.
 
-Nothing is downloaded: the file is the one that torchvision itself would fetch. Features are the box head's 1,024
-numbers at the boxes found; class probabilities have torchvision's 91 columns. Paper: section 3, image regions; the
+Nothing is downloaded: the file is the one that torchvision itself would download. Features are the 1,024 outputs of the
+box head at the detected boxes; class probabilities have torchvision's 91 columns. Paper: section 3, image regions; the
 paper's own detector is :mod:`twelvefold.detectors.x152.detector`.
 """
 
@@ -17,104 +17,109 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 
-from twelvefold import boxes as geometry
-from twelvefold.detectors.interface import CPU, Looked, differences, one_by_one
+from twelvefold import boxes as box_geometry
+from twelvefold.detectors.interface import CPU, RegionPair, extract_per_image, state_dict_differences
 from twelvefold.images import RGB
 from twelvefold.model import tensor_files
 from twelvefold.schema import Regions, TwelvefoldError, did_you_mean
 from twelvefold.store.atomic_files import digest_file, digest_value
 
-EPSILON = {
+BATCH_NORM_EPS = {
     "fasterrcnn_resnet50_fpn": 0.0,
     "fasterrcnn_resnet50_fpn_v2": 1e-5,
     "fasterrcnn_mobilenet_v3_large_fpn": 1e-5,
     "fasterrcnn_mobilenet_v3_large_320_fpn": 1e-5,
 }
-"""The detectors by torchvision's names, and what each adds to its normalisation's variance with its COCO weights."""
-REGIONS = 100
+"""The supported detectors by torchvision's names, with the batch norm epsilon of their COCO weights."""
+MAX_REGIONS = 100
 """torchvision's own limit of detections."""
 
 
 class CocoDetector:
-    """One of ``EPSILON``'s detectors with its weights."""
+    """One of torchvision's detectors with COCO weights."""
 
-    batch = 1
+    batch_size = 1
 
     def __init__(
-        self, name: str, model: Any, *, max_regions: int = REGIONS, digest: str = "", device: torch.device = CPU
+        self, name: str, model: Any, *, max_regions: int = MAX_REGIONS, digest: str = "", device: torch.device = CPU
     ) -> None:
-        """Raises: TwelvefoldError where ``max_regions`` is out of range."""
+        """Raises: TwelvefoldError if ``max_regions`` is out of range."""
         if not 1 <= max_regions <= 1000:
-            raise TwelvefoldError(f"expected 1 to 1000 regions of a picture, got max_regions={max_regions}")
+            raise TwelvefoldError(f"expected 1 to 1000 regions per image, got max_regions={max_regions}")
         model.roi_heads.detections_per_img = max_regions
         self._model = model.eval().requires_grad_(False).to(device)
         self._device = device
         self.digest = digest_value([name, digest, max_regions])
-        self.kinds = tuple(get_model_weights(name).DEFAULT.meta["categories"])
+        self.categories = tuple(get_model_weights(name).DEFAULT.meta["categories"])
         self.feature_size = int(model.roi_heads.box_predictor.cls_score.in_features)
 
     @classmethod
-    def load(cls, name: str, path: Path, *, max_regions: int = REGIONS, device: torch.device = CPU) -> CocoDetector:
-        """The detector ``name`` with the weights in ``path``.
+    def load(cls, name: str, path: Path, *, max_regions: int = MAX_REGIONS, device: torch.device = CPU) -> CocoDetector:
+        """Load the detector ``name`` with the weights in ``path``.
 
-        Raises: TwelvefoldError where there is no such detector, or the file's tensors are not exactly its own.
+        Raises:
+            TwelvefoldError: an unknown name, or the file's tensors do not match the network.
         """
-        if name not in EPSILON:
-            raise TwelvefoldError(f"no detector {name!r}{did_you_mean(name, EPSILON)}; there are {', '.join(EPSILON)}")
-        model = model_of(name, tensor_files.read(Path(path)).tensors, str(path))
+        if name not in BATCH_NORM_EPS:
+            names = ", ".join(BATCH_NORM_EPS)
+            raise TwelvefoldError(f"no detector {name!r}{did_you_mean(name, BATCH_NORM_EPS)}; there are {names}")
+        model = build_model(name, tensor_files.read(Path(path)).tensors, str(path))
         return cls(name, model, max_regions=max_regions, digest=digest_file(Path(path)), device=device)
 
-    def working_size(self, width: int, height: int) -> tuple[int, int]:
-        """Pictures are seen one by one, each in a size that the network chooses."""
+    def input_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the image's own size: the network resizes each image itself."""
         return width, height
 
-    def detect_with(self, images: Sequence[RGB], given_boxes_px: Sequence[NDArray[np.floating]]) -> list[Looked]:
-        """Of each picture: the regions found, best first, and the regions at the given boxes, in their order.
+    def extract_regions(
+        self, images: Sequence[RGB], given_boxes_px: Sequence[NDArray[np.floating]]
+    ) -> list[RegionPair]:
+        """Return the detected regions, best first, and the regions at the given boxes of each image.
 
-        features (N, 1024), class_probs (N, 91) float32. Given boxes keep their coordinates.
+        features (N, 1024), class_probs (N, 91) float32. Given boxes keep their order and coordinates.
         """
-        return one_by_one(self._look, images, given_boxes_px)
+        return extract_per_image(self._extract, images, given_boxes_px)
 
-    def _look(self, picture: RGB, given: NDArray[np.float32]) -> Looked:
-        height, width = picture.shape[:2]
-        tensor = torch.from_numpy(np.ascontiguousarray(picture)).to(self._device).permute(2, 0, 1).float() / 255.0
-        sized, _ = self._model.transform([tensor])
-        maps = self._model.backbone(sized.tensors)
-        proposals, _ = self._model.rpn(sized, maps)
-        detections, _ = self._model.roi_heads(maps, proposals, sized.image_sizes)
-        high, wide = sized.image_sizes[0]
-        ratio = tensor.new_tensor([wide / width, high / height] * 2)
-        found = detections[0]["boxes"]
-        asked = torch.cat([found, torch.from_numpy(given).to(self._device) * ratio])
-        features, probabilities = self._describe(maps, asked, sized.image_sizes)
-        middle = len(found)
-        boxes = geometry.clip((found / ratio).cpu().numpy(), width, height).astype(np.float32)
+    def _extract(self, image: RGB, given_boxes: NDArray[np.float32]) -> RegionPair:
+        height, width = image.shape[:2]
+        tensor = torch.from_numpy(np.ascontiguousarray(image)).to(self._device).permute(2, 0, 1).float() / 255.0
+        inputs, _ = self._model.transform([tensor])
+        feature_maps = self._model.backbone(inputs.tensors)
+        proposals, _ = self._model.rpn(inputs, feature_maps)
+        detections, _ = self._model.roi_heads(feature_maps, proposals, inputs.image_sizes)
+        input_height, input_width = inputs.image_sizes[0]
+        ratio = tensor.new_tensor([input_width / width, input_height / height] * 2)
+        detected = detections[0]["boxes"]
+        boxes = torch.cat([detected, torch.from_numpy(given_boxes).to(self._device) * ratio])
+        features, probabilities = self._describe_boxes(feature_maps, boxes, inputs.image_sizes)
+        num_detected = len(detected)
+        detected_px = box_geometry.clip((detected / ratio).cpu().numpy(), width, height).astype(np.float32)
         return (
-            Regions(boxes, features[:middle], width, height, probabilities[:middle]),
-            Regions(given, features[middle:], width, height, probabilities[middle:]),
+            Regions(detected_px, features[:num_detected], width, height, probabilities[:num_detected]),
+            Regions(given_boxes, features[num_detected:], width, height, probabilities[num_detected:]),
         )
 
-    def _describe(
-        self, maps: Mapping[str, Tensor], boxes: Tensor, sizes: list[tuple[int, int]]
+    def _describe_boxes(
+        self, feature_maps: Mapping[str, Tensor], boxes: Tensor, sizes: list[tuple[int, int]]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Features and class probabilities at boxes, in pixels of the network's picture."""
+        """Return features and class probabilities at boxes, in pixels of the resized image."""
         heads = self._model.roi_heads
-        features = heads.box_head(heads.box_roi_pool(maps, [boxes], sizes))
+        features = heads.box_head(heads.box_roi_pool(feature_maps, [boxes], sizes))
         return features.cpu().numpy(), heads.box_predictor(features)[0].softmax(-1).cpu().numpy()
 
 
-def model_of(name: str, tensors: Mapping[str, Tensor], where: str) -> Any:
-    """torchvision's model with these tensors, every one accounted for.
+def build_model(name: str, tensors: Mapping[str, Tensor], source: str) -> Any:
+    """Build torchvision's model with these tensors. ``source`` names their file in error messages.
 
-    Raises: TwelvefoldError that lists missing, unknown and mis-shaped tensors by name.
+    Raises:
+        TwelvefoldError: names missing, unknown and mis-shaped tensors.
     """
     model = get_model(name, weights=None, weights_backbone=None)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.eps = EPSILON[name]
-    wanted = model.state_dict()
-    counters = {key for key in wanted if key.endswith("num_batches_tracked")}  # frozen normalisation keeps none
-    if problems := differences(wanted, tensors, optional=counters):
-        raise TwelvefoldError(f"{where} holds no weights of {name}: {'; '.join(problems)}")
+            module.eps = BATCH_NORM_EPS[name]
+    expected = model.state_dict()
+    counters = {key for key in expected if key.endswith("num_batches_tracked")}  # absent: batch norm was frozen
+    if problems := state_dict_differences(expected, tensors, optional=counters):
+        raise TwelvefoldError(f"{source} does not hold weights of {name}: {'; '.join(problems)}")
     model.load_state_dict(dict(tensors), strict=False)
     return model

@@ -27,9 +27,10 @@ from PIL import Image
 
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.detectors.interface import RegionDetector
-from twelvefold.detectors.load import OWN, load_detector
-from twelvefold.detectors.world_detector.detector import MAX_REGIONS, Arithmetic, best_arithmetic
-from twelvefold.detectors.x152.detector import REGIONS, Fc6
+from twelvefold.detectors.load import WORLD, load_detector
+from twelvefold.detectors.world_detector.detector import MAX_REGIONS, ComputeDtype, fastest_cpu_dtype
+from twelvefold.detectors.x152.detector import MAX_REGIONS as X152_MAX_REGIONS
+from twelvefold.detectors.x152.detector import Fc6
 from twelvefold.device import select_device
 from twelvefold.features.image_list import Shot, Tasks, all_boxes, parts, plan
 from twelvefold.images import PILLOW_ERRORS, RGB, ImageError, open_image
@@ -74,9 +75,9 @@ class Setting:
     out: Path
     weights: Path | None
     max_regions: int | None
-    arithmetic: Arithmetic
+    arithmetic: ComputeDtype
     digest: str = ""
-    name: str = OWN
+    name: str = WORLD
     min_regions: int | None = None
     confidence: float | None = None
     fc6: Fc6 | None = None
@@ -94,7 +95,7 @@ class Setting:
             min_regions=self.min_regions,
             confidence=self.confidence,
             fc6=self.fc6,
-            arithmetic=self.arithmetic,
+            dtype=self.arithmetic,
             device=torch.device(self.device),
         )
         if self.digest not in ("", loaded.digest):
@@ -107,7 +108,7 @@ def extract(
     out: Path,
     *,
     processes: int = 2,
-    detector: str = OWN,
+    detector: str = WORLD,
     weights: Path | None = None,
     tasks: Tasks | None = None,
     boxes: Path | None = None,
@@ -137,7 +138,7 @@ def extract(
         raise TwelvefoldError(f"extraction needs at least one process, got processes={processes}")
     rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     where = select_device(device, int(os.environ.get("LOCAL_RANK", "0")))
-    arithmetic: Arithmetic = best_arithmetic() if detector == OWN and where.type == "cpu" else "float32"
+    arithmetic: ComputeDtype = fastest_cpu_dtype() if detector == WORLD and where.type == "cpu" else "float32"
     setting = Setting(
         Path(images),
         Path(out),
@@ -163,7 +164,7 @@ def extract(
         looked_at = sum(len(blocks[n]) for n in todo)
         if rank == 0:
             _wait_for_others(setting.out, len(blocks))
-            return _finish(setting, ready.kinds, about, len(blocks), looked_at, began)
+            return _finish(setting, ready.categories, about, len(blocks), looked_at, began)
     took = time.monotonic() - began
     return ExtractSummary(
         setting.out / "detected", setting.out / "given", 0, 0, 0, {}, looked_at, took, about["arithmetic"]
@@ -174,9 +175,9 @@ def _about(setting: Setting, ready: RegionDetector, shots: Sequence[Shot]) -> di
     """What the regions depend on: kept in the stores, and compared before an extraction goes on."""
     pictures = [[shot.digest, *(str(key) for key in shot.keys)] for shot in shots]
     boxes = [[None if b is None else b.tolist() for b in shot.asked] for shot in shots]
-    default = MAX_REGIONS if setting.name == OWN else REGIONS
+    default = MAX_REGIONS if setting.name == WORLD else X152_MAX_REGIONS
     said = {  # what is not as it always was: stores of before stay the same
-        "detector_name": None if setting.name == OWN else setting.name,
+        "detector_name": None if setting.name == WORLD else setting.name,
         "min_regions": setting.min_regions,
         "confidence": setting.confidence,
         "fc6": setting.fc6,
@@ -187,7 +188,7 @@ def _about(setting: Setting, ready: RegionDetector, shots: Sequence[Shot]) -> di
         "detector": setting.digest,
         "arithmetic": setting.arithmetic,
         "max_regions": default if setting.max_regions is None else setting.max_regions,
-        "batch": ready.batch,
+        "batch": ready.batch_size,
         "block": BLOCK,
         "pictures": digest_value(pictures),
         "given_boxes": digest_value(boxes),
@@ -301,9 +302,9 @@ def extract_block(setting: Setting, detector: RegionDetector, number: int, shots
                 unreadable.update({str(key): reason for key in shots[i].keys})
         if readable:
             asked = [all_boxes(shots[i]) for i, _ in readable]
-            answers = detector.detect_with([picture for _, picture in readable], asked)
+            answers = detector.extract_regions([picture for _, picture in readable], asked)
             seen.update({i: pair for (i, _), pair in zip(readable, answers, strict=True)})
-    kinds = len(detector.kinds)
+    kinds = len(detector.categories)
     writers = [
         ShardWriter(setting.out / store / _shard(number), feature_size=detector.feature_size, kinds=kinds)
         for store in STORES
@@ -323,15 +324,15 @@ def _batches(shots: Sequence[Shot], detector: RegionDetector) -> Iterator[list[i
     for i, shot in enumerate(shots):
         by_size.setdefault(_size_on_disk(shot.path, detector), []).append(i)
     for _, places in sorted(by_size.items()):
-        for start in range(0, len(places), detector.batch):
-            yield places[start : start + detector.batch]
+        for start in range(0, len(places), detector.batch_size):
+            yield places[start : start + detector.batch_size]
 
 
 def _size_on_disk(path: Path, detector: RegionDetector) -> tuple[int, int]:
     """The working size that the file's header promises; (0, 0) where it can't be read, to be found out later."""
     try:
         with Image.open(path) as picture:
-            return detector.working_size(*picture.size)
+            return detector.input_size(*picture.size)
     except (*PILLOW_ERRORS, Image.DecompressionBombError):
         return (0, 0)
 

@@ -10,8 +10,8 @@ import msgspec
 import torch
 
 from twelvefold.detectors.interface import RegionDetector
-from twelvefold.detectors.load import OWN, load_detector
-from twelvefold.detectors.world_detector.detector import best_arithmetic
+from twelvefold.detectors.load import WORLD, load_detector
+from twelvefold.detectors.world_detector.detector import fastest_cpu_dtype
 from twelvefold.device import select_device
 from twelvefold.export import hub
 from twelvefold.model import Model, card
@@ -130,9 +130,9 @@ def _load_detector(
 ) -> RegionDetector:
     if detector is not None and not isinstance(detector, str):
         return detector
-    name = detector or (trained_with.name if trained_with else OWN)
+    name = detector or (trained_with.name if trained_with else WORLD)
     max_regions = trained_with.max_regions if trained_with and trained_with.name == name else None
-    return load_detector(name, weights, max_regions=max_regions, arithmetic=best_arithmetic(), device=device)
+    return load_detector(name, weights, max_regions=max_regions, dtype=fastest_cpu_dtype(), device=device)
 
 
 def _check_detector(
@@ -162,4 +162,4 @@ def _detector_name(
         return requested
     if trained_with is not None and trained_with.digest == detector.digest:
         return trained_with.name
-    return OWN if requested is None else type(requested).__name__
+    return WORLD if requested is None else type(requested).__name__

@@ -49,7 +49,7 @@ class Predictor:
         self.network = network.to(device).eval()
         self.about = about
         self.device = device
-        self.categories = detector.kinds
+        self.categories = detector.categories
         self._regions = RegionCache(detector)
         self._tokens = Tokens()
 

@@ -36,7 +36,7 @@ class RegionCache:
         regions_of = {image.digest: cached for image in images if (cached := self._get(image.digest)) is not None}
         new = {image.digest: image for image in images if image.digest not in regions_of}
         for batch in self._batches(list(new.values())):
-            results = self.detector.detect_with([image.rgb for image in batch], [NO_BOXES] * len(batch))
+            results = self.detector.extract_regions([image.rgb for image in batch], [NO_BOXES] * len(batch))
             for image, (detected, _) in zip(batch, results, strict=True):
                 regions_of[image.digest] = self._put(image, detected)
         return [regions_of[image.digest] for image in images]
@@ -47,7 +47,7 @@ class RegionCache:
         regions_at_boxes: dict[str, Regions] = {}
         for batch in self._batches(images):
             boxes = [np.array(boxes_px[image.digest][1], dtype=np.float32) for image in batch]
-            results = self.detector.detect_with([image.rgb for image in batch], boxes)
+            results = self.detector.extract_regions([image.rgb for image in batch], boxes)
             for image, (detected, at_boxes) in zip(batch, results, strict=True):
                 self._put(image, detected)
                 regions_at_boxes[image.digest] = as_stored(image_key(image), at_boxes, self.detector.feature_size)
@@ -57,8 +57,8 @@ class RegionCache:
         """Group images by working size, then split each group into batches of the detector's size."""
         by_size: dict[tuple[int, int], list[InputImage]] = {}
         for image in images:
-            by_size.setdefault(self.detector.working_size(image.width, image.height), []).append(image)
-        size = self.detector.batch
+            by_size.setdefault(self.detector.input_size(image.width, image.height), []).append(image)
+        size = self.detector.batch_size
         return [group[i : i + size] for group in by_size.values() for i in range(0, len(group), size)]
 
     def _get(self, digest: str) -> Regions | None:

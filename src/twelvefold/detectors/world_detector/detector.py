@@ -1,4 +1,4 @@
-"""The detector as others use it: pictures in, ``Regions`` out, features of given boxes from the same pass.
+"""The package's own detector: images in, ``Regions`` out, with features of given boxes from the same forward pass.
 
 Paper: section 3, "the set of image regions {v_1, ..., v_T}".
 """
@@ -9,7 +9,7 @@ import json
 import struct
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -23,91 +23,97 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from twelvefold import boxes as box_geometry
-from twelvefold.detectors.interface import CPU, NO_BOXES, checked_boxes
-from twelvefold.detectors.world_detector.images import to_rgb, to_tensor, working_size
-from twelvefold.detectors.world_detector.network import FEATURE_SIZE, Described, Maps, Network
-from twelvefold.images import RGB
+from twelvefold.detectors.interface import CPU, NO_BOXES, RegionPair, state_dict_differences, validate_boxes
+from twelvefold.detectors.world_detector.images import input_size, to_tensor
+from twelvefold.detectors.world_detector.network import FEATURE_SIZE, RegionOutputs, WorldNetwork
+from twelvefold.images import RGB, to_rgb_array
 from twelvefold.schema import Regions, TwelvefoldError
 from twelvefold.store.atomic_files import digest_bytes, write_bytes
 
-SHIPPED = Path(__file__).parent / "weights" / "detector.safetensors"
+SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "detector.safetensors"
 FORMAT = "twelvefold-detector-1"
 MAX_REGIONS = 16
-"""Regions kept of a picture. With 3-9 objects, 36 find nothing that 16 do not."""
+"""Regions kept per image. With 3-9 objects per image, 36 regions do not find more objects than 16."""
 
-Arithmetic = Literal["float32", "bfloat16"]
-
-
-def best_arithmetic() -> Arithmetic:
-    """bfloat16 where this processor multiplies in it (1.3 to 1.7 times as fast), else float32."""
-    can = torch.cpu.get_capabilities()
-    return "bfloat16" if can.get("avx512_bf16") or can.get("amx_bf16") else "float32"
+ComputeDtype = Literal["float32", "bfloat16"]
 
 
-def precision(arithmetic: Arithmetic, device: str = "cpu") -> AbstractContextManager[object]:
-    """The context in which a network computes with this arithmetic."""
-    return torch.autocast(device, torch.bfloat16) if arithmetic == "bfloat16" else nullcontext()
+def fastest_cpu_dtype() -> ComputeDtype:
+    """Return bfloat16 if this CPU has instructions for it (1.3 to 1.7 times as fast), else float32."""
+    capabilities = torch.cpu.get_capabilities()
+    return "bfloat16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "float32"
+
+
+def autocast_context(dtype: ComputeDtype, device: str = "cpu") -> AbstractContextManager[object]:
+    """Return the context in which a network computes in ``dtype``."""
+    return torch.autocast(device, torch.bfloat16) if dtype == "bfloat16" else nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """What the detector can say of a region, in the order of its outputs."""
+class LabelSpace:
+    """Names of the detector's outputs, in their order."""
 
-    kinds: tuple[str, ...]
-    colours: tuple[str, ...]
+    categories: tuple[str, ...]
+    colors: tuple[str, ...]
     sizes: tuple[str, ...]
     patterns: tuple[str, ...]
 
-    def network(self) -> Network:
-        """An untrained network that says these words."""
-        return Network(
-            kinds=len(self.kinds), colours=len(self.colours), sizes=len(self.sizes), patterns=len(self.patterns)
+    def build_network(self) -> WorldNetwork:
+        """Return an untrained network with these outputs."""
+        return WorldNetwork(
+            num_categories=len(self.categories),
+            num_colors=len(self.colors),
+            num_sizes=len(self.sizes),
+            num_patterns=len(self.patterns),
         )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """Regions of one picture and what is said of each: how sure the detector is that something is there (1 for a
-    given box), and the places of its colour, size and pattern in ``Words``; all (N,)."""
+class DetectedRegions:
+    """Regions of one image with scores and attributes, all (N,).
+
+    scores: objectness, 1 for a given box. color, size, pattern: indices into the ``LabelSpace``.
+    """
 
     regions: Regions
     scores: NDArray[np.float32]
-    colour: NDArray[np.int64]
+    color: NDArray[np.int64]
     size: NDArray[np.int64]
     pattern: NDArray[np.int64]
 
 
-class Detector:
-    """A trained network, ready to look at pictures. It holds no state between calls.
+class WorldDetector:
+    """A trained network, ready to detect. Calls do not change its state.
 
-    ``batch``: pictures in a pass, the fastest on a CPU (33 to 54 a second at 8, fewer at 1 and at 32).
+    ``batch_size``: the fastest on a CPU (33 to 54 images per second at 8, fewer at 1 and at 32).
 
-    One call is one batch for each working size among its pictures; features depend on the make-up of a batch by about
-    1e-6, so a store that must come out the same byte for byte fixes its batches.
+    A call runs one batch for each input size among its images. Features depend on the composition of a batch by about
+    1e-6, so a store that must be reproducible byte for byte fixes its batches.
     """
 
-    batch = 8
+    batch_size = 8
 
     def __init__(
         self,
-        network: Network,
-        words: Words,
+        network: WorldNetwork,
+        labels: LabelSpace,
         *,
         max_regions: int = MAX_REGIONS,
-        arithmetic: Arithmetic | None = None,
+        dtype: ComputeDtype | None = None,
         digest: str = "",
         device: torch.device = CPU,
     ) -> None:
+        """``dtype``: None means the fastest on this CPU. Raises: TwelvefoldError if ``max_regions`` is out of range."""
         if not 1 <= max_regions <= 36:
-            raise TwelvefoldError(f"a detector keeps 1 to 36 regions of a picture, got max_regions={max_regions}")
-        self.words = words
+            raise TwelvefoldError(f"expected 1 to 36 regions per image, got max_regions={max_regions}")
+        self.labels = labels
         self.max_regions = max_regions
-        self.arithmetic: Arithmetic = arithmetic or best_arithmetic()
+        self.dtype: ComputeDtype = dtype or fastest_cpu_dtype()
         self.digest = digest
-        self.kinds = words.kinds
+        self.categories = labels.categories
         self.feature_size = FEATURE_SIZE
         self._network = network.eval().to(memory_format=torch.channels_last)
-        self._network.fold()
+        self._network.fuse_batch_norm()
         self._network.to(device)
         self._device = device
 
@@ -117,153 +123,160 @@ class Detector:
         path: Path | None = None,
         *,
         max_regions: int = MAX_REGIONS,
-        arithmetic: Arithmetic | None = None,
+        dtype: ComputeDtype | None = None,
         device: torch.device = CPU,
-    ) -> Detector:
-        """A detector from a weight file; None takes the one that comes with the package.
+    ) -> WorldDetector:
+        """Load a detector from a weight file; None means the one that is part of the package.
 
-        Raises: TwelvefoldError where the file is missing, damaged or not a detector of ours.
+        Raises:
+            TwelvefoldError: the file is missing, damaged, or not a weight file of this network.
         """
-        data, words = read_weights(path or SHIPPED)
-        network = words.network()
+        path = path or SHIPPED_WEIGHTS
+        data, labels = read_weights(path)
+        network = labels.build_network()
         state = {name: tensor.float() for name, tensor in load_tensors(data).items()}
-        try:
-            missing, strange = network.load_state_dict(state, strict=False)
-        except RuntimeError as error:  # a tensor of another shape
-            raise TwelvefoldError(f"{path} is of another network than this version's: {error}") from error
-        missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-        if missing or strange:
-            raise TwelvefoldError(f"{path} lacks {missing[:3]} and has {strange[:3]} too many, among others")
-        digest = digest_bytes(data)
-        return cls(network, words, max_regions=max_regions, arithmetic=arithmetic, digest=digest, device=device)
+        counters = {name for name in network.state_dict() if name.endswith("num_batches_tracked")}
+        if problems := state_dict_differences(network.state_dict(), state, optional=counters):
+            raise TwelvefoldError(f"{path} is not a weight file of this version's network: {'; '.join(problems)}")
+        network.load_state_dict(state, strict=False)
+        return cls(network, labels, max_regions=max_regions, dtype=dtype, digest=digest_bytes(data), device=device)
 
-    def working_size(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height in which the network sees a picture of this size."""
-        return working_size(width, height)
+    def input_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return width and height to which an image of this size is resized."""
+        return input_size(width, height)
 
     def detect(self, images: Sequence[RGB | Image.Image]) -> list[Regions]:
-        """The regions of each picture, best first, at most ``max_regions``, none where nothing is found."""
-        return [found for found, _ in self.detect_with(images, [NO_BOXES] * len(images))]
+        """Return the regions of each image, best first: 0 to ``max_regions``."""
+        return [detected for detected, _ in self.extract_regions(images, [NO_BOXES] * len(images))]
 
-    def detect_with(
+    def extract_regions(
         self, images: Sequence[RGB | Image.Image], given_boxes_px: Sequence[NDArray[np.floating]]
-    ) -> list[tuple[Regions, Regions]]:
-        """Of each picture: the regions found, and the regions at the given boxes (n, 4), in their order, from one pass.
+    ) -> list[RegionPair]:
+        """Return the detected regions, best first, and the regions at the given boxes (n, 4) of each image.
 
-        Given boxes keep their coordinates; their features are taken inside the picture, from at least one pixel.
+        Given boxes keep their order and coordinates; features are computed from the part inside the image, which is
+        at least one pixel wide and high.
         """
-        return [(found.regions, given.regions) for found, given in self.look(images, given_boxes_px)]
+        outputs = self.detect_with_attributes(images, given_boxes_px)
+        return [(detected.regions, given.regions) for detected, given in outputs]
 
     @torch.inference_mode()
-    def look(
+    def detect_with_attributes(
         self, images: Sequence[RGB | Image.Image], given_boxes_px: Sequence[NDArray[np.floating]]
-    ) -> list[tuple[Seen, Seen]]:
-        """As ``detect_with``, with scores and attributes."""
-        pictures = [to_rgb(image) for image in images]
-        given = checked_boxes(given_boxes_px, len(pictures))
-        answers: list[tuple[Seen, Seen] | None] = [None] * len(pictures)
+    ) -> list[tuple[DetectedRegions, DetectedRegions]]:
+        """Like ``extract_regions``, with scores and attributes."""
+        arrays = [to_rgb_array(image) for image in images]
+        given_boxes = validate_boxes(given_boxes_px, len(arrays))
+        outputs: dict[int, tuple[DetectedRegions, DetectedRegions]] = {}
         by_size: dict[tuple[int, int], list[int]] = {}
-        for i, picture in enumerate(pictures):
-            by_size.setdefault(working_size(picture.shape[1], picture.shape[0]), []).append(i)
-        for size, places in by_size.items():
-            seen = self._look_at_one_size([pictures[i] for i in places], [given[i] for i in places], size)
-            for i, pair in zip(places, seen, strict=True):
-                answers[i] = pair
-        return [pair for pair in answers if pair is not None]
+        for i, image in enumerate(arrays):
+            by_size.setdefault(input_size(image.shape[1], image.shape[0]), []).append(i)
+        for size, indices in by_size.items():
+            batch = self._detect_batch([arrays[i] for i in indices], [given_boxes[i] for i in indices], size)
+            outputs |= zip(indices, batch, strict=True)
+        return [outputs[i] for i in range(len(arrays))]
 
-    def _look_at_one_size(
-        self, pictures: list[RGB], given: list[NDArray[np.float32]], size: tuple[int, int]
-    ) -> list[tuple[Seen, Seen]]:
-        """One pass over pictures that share a working size."""
-        factors = [_factors(picture, size) for picture in pictures]
-        with precision(self.arithmetic, self._device.type):
-            maps: Maps = self._network.backbone(to_tensor(pictures).to(self._device))
-            found, scores = self._network.find(maps, self.max_regions)
-            inside = [torch.from_numpy(_inside(b, p) * f) for b, p, f in zip(given, pictures, factors, strict=True)]
-            asked = [boxes.to(self._device) for boxes in inside]
-            told = self._network.describe(maps, [torch.cat(pair) for pair in zip(found, asked, strict=True)]).cpu()
-        answers, start = [], 0
-        for picture, boxes, score, mine, factor in zip(pictures, found, scores, given, factors, strict=True):
-            middle, end = start + len(boxes), start + len(boxes) + len(mine)
-            height, width = picture.shape[:2]
-            in_picture = box_geometry.clip(boxes.cpu().numpy() / factor, width, height).astype(np.float32)
-            ones = np.ones(len(mine), np.float32)
-            answers.append(
+    def _detect_batch(
+        self, images: list[RGB], given_boxes: list[NDArray[np.float32]], size: tuple[int, int]
+    ) -> list[tuple[DetectedRegions, DetectedRegions]]:
+        """Run one forward pass over images that share an input size."""
+        factors = [_box_factors(image, size) for image in images]
+        with autocast_context(self.dtype, self._device.type):
+            maps = self._network.backbone(to_tensor(images).to(self._device))
+            detected, scores = self._network.detect(maps, self.max_regions)
+            given = [
+                torch.from_numpy(_clip_for_pooling(boxes, image) * factor).to(self._device)
+                for boxes, image, factor in zip(given_boxes, images, factors, strict=True)
+            ]
+            boxes_per_image = [torch.cat(pair) for pair in zip(detected, given, strict=True)]
+            outputs = self._network.describe(maps, boxes_per_image).cpu()
+        results, start = [], 0
+        for image, boxes, score, own, factor in zip(images, detected, scores, given_boxes, factors, strict=True):
+            middle, end = start + len(boxes), start + len(boxes) + len(own)
+            height, width = image.shape[:2]
+            boxes_px = box_geometry.clip(boxes.cpu().numpy() / factor, width, height).astype(np.float32)
+            ones = np.ones(len(own), np.float32)
+            results.append(
                 (
-                    _seen(told, slice(start, middle), in_picture, score.cpu().numpy(), width, height),
-                    _seen(told, slice(middle, end), mine, ones, width, height),
+                    _rows(outputs, slice(start, middle), boxes_px, score.cpu().numpy(), width, height),
+                    _rows(outputs, slice(middle, end), own, ones, width, height),
                 )
             )
             start = end
-        return answers
+        return results
 
 
-def _seen(
-    told: Described,
+def _rows(
+    outputs: RegionOutputs,
     rows: slice,
     boxes: NDArray[np.float32],
     scores: NDArray[np.float32],
     width: int,
     height: int,
-) -> Seen:
-    """One picture's rows of a batch, as plain arrays of their own."""
+) -> DetectedRegions:
+    """Copy some rows of a batch's outputs, which belong to one image."""
     regions = Regions(
         boxes_px=boxes,
-        features=told.features[rows].numpy().copy(),
+        features=outputs.features[rows].numpy().copy(),
         width=width,
         height=height,
-        class_probs=told.kind[rows].softmax(-1).numpy(),
+        class_probs=outputs.category[rows].softmax(-1).numpy(),
     )
-    colour, size, pattern = (x[rows].argmax(-1).numpy() for x in (told.colour, told.size, told.pattern))
-    return Seen(regions, scores, colour, size, pattern)
+    color, size, pattern = (x[rows].argmax(-1).numpy() for x in (outputs.color, outputs.size, outputs.pattern))
+    return DetectedRegions(regions, scores, color, size, pattern)
 
 
-def _factors(picture: RGB, size: tuple[int, int]) -> NDArray[np.float32]:
-    """What x1, y1, x2, y2 of the original picture are multiplied with to lie in its working size."""
-    x, y = size[0] / picture.shape[1], size[1] / picture.shape[0]
+def _box_factors(image: RGB, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the factors (4,) that scale boxes of the original image to its input size."""
+    x, y = size[0] / image.shape[1], size[1] / image.shape[0]
     return np.array([x, y, x, y], np.float32)
 
 
-def _inside(boxes: NDArray[np.float32], picture: RGB) -> NDArray[np.float32]:
-    """Boxes as they are pooled: clipped to the picture, at least one pixel wide and high."""
-    height, width = picture.shape[:2]
+def _clip_for_pooling(boxes: NDArray[np.float32], image: RGB) -> NDArray[np.float32]:
+    """Clip boxes to the image and make them at least one pixel wide and high."""
+    height, width = image.shape[:2]
     clipped = box_geometry.clip(boxes, width, height)
     clipped[:, :2] = np.minimum(clipped[:, :2], np.array([width, height]) - 1.0)
     clipped[:, 2:] = np.maximum(clipped[:, 2:], clipped[:, :2] + 1.0)
     return clipped.astype(np.float32)
 
 
-def write_weights(path: Path, state: dict[str, Tensor], words: Words) -> None:
-    """Leave a weight file in half precision. Counters of the normalisation are not kept: nothing reads them."""
+def write_weights(path: Path, state: dict[str, Tensor], labels: LabelSpace) -> None:
+    """Write a weight file in half precision, without batch norm's step counters, which inference does not use."""
     half = {
         name: tensor.detach().half().contiguous().cpu()
         for name, tensor in state.items()
         if not name.endswith("num_batches_tracked")
     }
-    about = {
+    metadata = {
         "format": FORMAT,
-        **asdict(words),
-    }  # under one key: the order of several is random, and so would be the bytes
-    write_bytes(path, save_tensors(half, {"twelvefold": json.dumps(about)}))
+        "kinds": labels.categories,
+        "colours": labels.colors,
+        "sizes": labels.sizes,
+        "patterns": labels.patterns,
+    }
+    # safetensors writes several metadata keys in random order: a single key keeps the file's bytes reproducible.
+    write_bytes(path, save_tensors(half, {"twelvefold": json.dumps(metadata)}))
 
 
-def read_weights(path: Path) -> tuple[bytes, Words]:
-    """The bytes of a weight file and the words it knows.
+def read_weights(path: Path) -> tuple[bytes, LabelSpace]:
+    """Return the bytes of a weight file and the names of its outputs.
 
-    Raises: TwelvefoldError where the file is missing, damaged or not a detector of ours.
+    Raises:
+        TwelvefoldError: the file is missing, damaged, or not a weight file of this detector.
     """
-    advice = "; give a file that `twelvefold detector train` wrote, or leave it out to use the package's own"
+    advice = "; use a file written by `twelvefold detector train`, or leave it out to use the package's own"
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise TwelvefoldError(f"can't read the detector's weights {path}: {error.strerror}{advice}") from error
+        raise TwelvefoldError(f"cannot read the detector's weights {path}: {error.strerror}{advice}") from error
     try:
-        length = struct.unpack("<Q", data[:8])[0]  # the safetensors format: header length, header, numbers
+        length = struct.unpack("<Q", data[:8])[0]  # the safetensors format: header length, header, tensors
         header = json.loads(data[8 : 8 + length])
         load_tensors(data)
-        about = json.loads(header.get("__metadata__", {}).get("twelvefold", "{}"))
+        metadata = json.loads(header.get("__metadata__", {}).get("twelvefold", "{}"))
     except (struct.error, ValueError, AttributeError, SafetensorError) as error:
-        raise TwelvefoldError(f"{path} is damaged or no safetensors file: {error}{advice}") from error
-    if about.get("format") != FORMAT:
-        raise TwelvefoldError(f"{path} has format {about.get('format')!r}, expected {FORMAT!r}{advice}")
-    return data, Words(*(tuple(about[field.name]) for field in fields(Words)))
+        raise TwelvefoldError(f"{path} is damaged or not a safetensors file: {error}{advice}") from error
+    if metadata.get("format") != FORMAT:
+        raise TwelvefoldError(f"{path} has format {metadata.get('format')!r}, expected {FORMAT!r}{advice}")
+    return data, LabelSpace(*(tuple(metadata[key]) for key in ("kinds", "colours", "sizes", "patterns")))

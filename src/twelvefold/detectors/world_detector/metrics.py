@@ -1,127 +1,140 @@
-"""How good a detector is: recall, mean average precision, and how often kind and attributes are right."""
+"""Evaluate a detector: recall, mean average precision, and accuracy of categories and attributes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from twelvefold.boxes import iou
-from twelvefold.detectors.world_detector.detector import Seen
+from twelvefold.detectors.world_detector.detector import DetectedRegions
 
-OVERLAP = 0.5
-"""From which a box counts as found (Pascal VOC)."""
+IOU_THRESHOLD = 0.5
+"""IoU from which a box counts as detected (Pascal VOC)."""
+JSON_NAMES = {
+    "images": "pictures",
+    "objects": "things",
+    **{f"{boxes}_category": f"{boxes}_kind" for boxes in ("found", "given")},
+    **{f"{boxes}_color": f"{boxes}_colour" for boxes in ("found", "given")},
+}
+"""Attribute of ``DetectionMetrics`` -> key in the JSON of ``twelvefold detector``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
-    """What is in a picture: boxes (n, 4), and kind, colour, size, pattern (n,) as places in the detector's words."""
+class GroundTruth:
+    """Objects of an image: boxes (n, 4), and label indices (n,) of category, color, size and pattern."""
 
     boxes_px: NDArray[np.float32]
-    kind: NDArray[np.int64]
-    colour: NDArray[np.int64]
+    category: NDArray[np.int64]
+    color: NDArray[np.int64]
     size: NDArray[np.int64]
     pattern: NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Measures:
-    """All in 0..1. ``found_*``: of things matched by a detected region, the share with this word right. ``given_*``: of
-    all things, at their true boxes. ``regions``: detected regions a picture, on average."""
+class DetectionMetrics(msgspec.Struct, frozen=True, kw_only=True, rename=JSON_NAMES):
+    """Metrics, 0 to 1 except for the three counts.
 
-    pictures: int
-    things: int
+    regions: detected regions per image, on average. found_*: accuracy on objects matched by a detected region.
+    given_*: accuracy on all objects, at their true boxes.
+    """
+
+    images: int
+    objects: int
     regions: float
     recall: float
     map50: float
-    found_kind: float
-    found_colour: float
+    found_category: float
+    found_color: float
     found_size: float
     found_pattern: float
-    given_kind: float
-    given_colour: float
+    given_category: float
+    given_color: float
     given_size: float
     given_pattern: float
 
 
-def measure(truths: Sequence[Truth], answers: Sequence[tuple[Seen, Seen]], kinds: int) -> Measures:
-    """``answers``: of each picture, what was detected and what was said at the true boxes, in their order."""
+def compute_metrics(
+    truths: Sequence[GroundTruth],
+    outputs: Sequence[tuple[DetectedRegions, DetectedRegions]],
+    num_categories: int,
+) -> DetectionMetrics:
+    """Compare the detected regions, and the regions at the true boxes in their order, with the truth of each image."""
     found: dict[str, list[NDArray[np.bool_]]] = {}
     given: dict[str, list[NDArray[np.bool_]]] = {}
-    hits, things = 0, 0
-    for truth, (seen, told) in zip(truths, answers, strict=True):
-        overlap = iou(truth.boxes_px, seen.regions.boxes_px)
-        best = overlap.argmax(axis=1) if overlap.shape[1] else np.zeros(len(truth.kind), np.int64)
-        hit = overlap.max(axis=1, initial=0.0) >= OVERLAP
-        hits, things = hits + int(hit.sum()), things + len(hit)
-        said, at_truth = _words(seen), _words(told)
-        for name in ("kind", "colour", "size", "pattern"):
+    num_hits, num_objects = 0, 0
+    for truth, (detected, at_truth) in zip(truths, outputs, strict=True):
+        overlap = iou(truth.boxes_px, detected.regions.boxes_px)
+        best = overlap.argmax(axis=1) if overlap.shape[1] else np.zeros(len(truth.category), np.int64)
+        hit = overlap.max(axis=1, initial=0.0) >= IOU_THRESHOLD
+        num_hits, num_objects = num_hits + int(hit.sum()), num_objects + len(hit)
+        found_labels, given_labels = _labels(detected), _labels(at_truth)
+        for name in ("category", "color", "size", "pattern"):
             true = getattr(truth, name)
-            found.setdefault(name, []).append(said[name][best[hit]] == true[hit])
-            given.setdefault(name, []).append(at_truth[name] == true)
-    regions = float(np.mean([len(seen.scores) for seen, _ in answers])) if answers else 0.0
-    return Measures(
-        pictures=len(truths),
-        things=things,
-        regions=regions,
-        recall=hits / max(1, things),
-        map50=average_precision(truths, [seen for seen, _ in answers], kinds),
-        **{f"found_{name}": _mean(right) for name, right in found.items()},
-        **{f"given_{name}": _mean(right) for name, right in given.items()},
+            found.setdefault(name, []).append(found_labels[name][best[hit]] == true[hit])
+            given.setdefault(name, []).append(given_labels[name] == true)
+    return DetectionMetrics(
+        images=len(truths),
+        objects=num_objects,
+        regions=float(np.mean([len(detected.scores) for detected, _ in outputs])) if outputs else 0.0,
+        recall=num_hits / max(1, num_objects),
+        map50=average_precision(truths, [detected for detected, _ in outputs], num_categories),
+        **{f"found_{name}": _mean(correct) for name, correct in found.items()},
+        **{f"given_{name}": _mean(correct) for name, correct in given.items()},
     )
 
 
-def average_precision(truths: Sequence[Truth], seen: Sequence[Seen], kinds: int) -> float:
-    """Mean, over the kinds that occur, of the area under precision and recall (VOC, all points).
+def average_precision(truths: Sequence[GroundTruth], detected: Sequence[DetectedRegions], num_categories: int) -> float:
+    """Return the mean over the categories that occur of the area under the precision-recall curve (VOC, all points).
 
-    A true box is found once. A region stands for every kind, with its score times the kind's probability.
+    A true box counts once. A region is ranked in every category, by its score times the category's probability.
     """
-    picture = np.concatenate([np.full(len(s.scores), i) for i, s in enumerate(seen)]) if seen else np.zeros(0)
+    image_of = np.concatenate([np.full(len(d.scores), i) for i, d in enumerate(detected)]) if detected else np.zeros(0)
     areas = []
-    for kind in range(kinds):
-        true = [t.boxes_px[t.kind == kind] for t in truths]
-        total = sum(len(t) for t in true)
-        if not total:
+    for category in range(num_categories):
+        true = [t.boxes_px[t.category == category] for t in truths]
+        num_true = sum(len(t) for t in true)
+        if not num_true:
             continue
-        overlaps = [iou(t, s.regions.boxes_px) for t, s in zip(true, seen, strict=True)]
+        overlaps = [iou(t, d.regions.boxes_px) for t, d in zip(true, detected, strict=True)]
         column = np.concatenate([np.arange(o.shape[1]) for o in overlaps])
-        score = np.concatenate([s.scores * _probabilities(s)[:, kind] for s in seen])
-        taken = [np.zeros(len(t), np.bool_) for t in true]
-        right = np.zeros(len(score), np.bool_)
+        score = np.concatenate([d.scores * _probabilities(d)[:, category] for d in detected])
+        matched = [np.zeros(len(t), np.bool_) for t in true]
+        correct = np.zeros(len(score), np.bool_)
         order = np.argsort(-score, kind="stable")
-        order = order[score[order] > 0.01]  # what is surely another kind moves the area by less than it costs
-        for place, at in enumerate(order):
-            i = int(picture[at])
-            overlap = overlaps[i][:, column[at]]
-            if len(overlap) and overlap.max() >= OVERLAP and not taken[i][overlap.argmax()]:
-                taken[i][overlap.argmax()] = True
-                right[place] = True
-        areas.append(_area(right[: len(order)], total))
+        order = order[score[order] > 0.01]  # the rest changes the area by less than its computation is worth
+        for rank, row in enumerate(order):
+            i = int(image_of[row])
+            overlap = overlaps[i][:, column[row]]
+            if len(overlap) and overlap.max() >= IOU_THRESHOLD and not matched[i][overlap.argmax()]:
+                matched[i][overlap.argmax()] = True
+                correct[rank] = True
+        areas.append(_area(correct[: len(order)], num_true))
     return float(np.mean(areas)) if areas else 0.0
 
 
-def _area(right: NDArray[np.bool_], total: int) -> float:
-    """Area under the curve of precision over recall, precision made falling."""
-    hits = np.cumsum(right)
-    precision = hits / np.arange(1, len(right) + 1)
-    falling = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(falling[right].sum() / total)
+def _area(correct: NDArray[np.bool_], num_true: int) -> float:
+    """Return the area under precision over recall, with precision made monotonically decreasing."""
+    hits = np.cumsum(correct)
+    precision = hits / np.arange(1, len(correct) + 1)
+    decreasing = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(decreasing[correct].sum() / num_true)
 
 
-def _words(seen: Seen) -> dict[str, NDArray[np.int64]]:
-    kind = _probabilities(seen).argmax(axis=1)
-    return {"kind": kind, "colour": seen.colour, "size": seen.size, "pattern": seen.pattern}
+def _labels(detected: DetectedRegions) -> dict[str, NDArray[np.int64]]:
+    category = _probabilities(detected).argmax(axis=1)
+    return {"category": category, "color": detected.color, "size": detected.size, "pattern": detected.pattern}
 
 
-def _probabilities(seen: Seen) -> NDArray[np.floating]:
-    probabilities = seen.regions.class_probs
+def _probabilities(detected: DetectedRegions) -> NDArray[np.floating]:
+    probabilities = detected.regions.class_probs
     if probabilities is None:
-        raise ValueError("regions without class probabilities can't be measured")
+        raise ValueError("regions without class probabilities cannot be evaluated")
     return probabilities
 
 
-def _mean(right: list[NDArray[np.bool_]]) -> float:
-    flat = np.concatenate(right) if right else np.zeros(0, np.bool_)
+def _mean(correct: list[NDArray[np.bool_]]) -> float:
+    flat = np.concatenate(correct) if correct else np.zeros(0, np.bool_)
     return float(flat.mean()) if len(flat) else 0.0

@@ -1,13 +1,12 @@
-"""The paper's own detector: ``detectron_model.pth`` in, regions as its extraction scripts made them out.
+"""The paper's detector: reads ``detectron_model.pth`` and returns regions as its extraction scripts do.
 
-Regions are the proposals themselves, features are ``fc6`` (2048 numbers), class probabilities have 1601
-columns with the background first. Given boxes take the proposals' place, as in the script for annotated boxes. Paper:
-section 3.1.
+Regions are the proposals themselves, features are ``fc6`` (2048 numbers), class probabilities have 1601 columns with
+the background first. Given boxes replace the proposals, as in the script for annotated boxes. Paper: section 3.1.
 
-Differs: pictures are seen one by one, so that padding to a batch's largest picture changes nothing; whatever can't be
-read is named instead of dropping its whole chunk. Unsure, as no published file was at hand: whether ``fc6`` was kept
-before or after its ReLU. After, says what others do with the files (they apply ``fc7`` to them directly), and so it is
-here unless ``fc6="before_relu"`` says otherwise.
+Differs: images are processed one at a time, so padding to a batch's largest image has no effect; an unreadable image is
+reported instead of skipping its whole chunk. Unsure: whether the published features are ``fc6`` before or after its
+ReLU, because no published file was available. Other projects apply ``fc7`` to them directly, which suggests after the
+ReLU; that is the default here, and ``fc6="before_relu"`` is the alternative.
 """
 
 from __future__ import annotations
@@ -22,82 +21,86 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from twelvefold import boxes as geometry
-from twelvefold.detectors.interface import CPU, Looked, differences, one_by_one
-from twelvefold.detectors.x152.images import prepared, scale_of, size_of
-from twelvefold.detectors.x152.network import Sizes, X152Network, pool
-from twelvefold.detectors.x152.per_class_nms import select
-from twelvefold.detectors.x152.proposals import AFTER_NMS, SIZES, STRIDES, base_anchors, propose
+from twelvefold import boxes as box_geometry
+from twelvefold.detectors.interface import CPU, RegionPair, extract_per_image, state_dict_differences
+from twelvefold.detectors.x152.images import preprocess, resize_scale, resized_size
+from twelvefold.detectors.x152.network import X152Config, X152Network, pool_regions
+from twelvefold.detectors.x152.per_class_nms import per_class_nms
+from twelvefold.detectors.x152.proposals import ANCHOR_SIZES, POST_NMS_TOP_N, STRIDES, cell_anchors, propose
 from twelvefold.images import RGB
 from twelvefold.model import tensor_files
 from twelvefold.schema import Regions, TwelvefoldError
 from twelvefold.store.atomic_files import digest_file, digest_value
 
-REGIONS = 100
-"""Kept of a picture in the original."""
+MAX_REGIONS = 100
+"""Regions per image in the original."""
 Fc6 = Literal["after_relu", "before_relu"]
-"""Which numbers of ``fc6`` are features."""
-SET_ASIDE = ("roi_heads.mask.", "roi_heads.box.predictor.attr_", "roi_heads.box.predictor.cls_embed.")
-"""Names of tensors that a file may hold beside the network's: heads for masks and attributes, which extraction leaves
-out."""
+"""Whether features are the outputs of ``fc6`` after or before its ReLU."""
+IGNORED_PREFIXES = ("roi_heads.mask.", "roi_heads.box.predictor.attr_", "roi_heads.box.predictor.cls_embed.")
+"""Tensors that a file may hold besides the network's: heads for masks and attributes, which extraction does not use."""
 
 
 class X152:
     """The network with its weights."""
 
-    batch = 1
+    batch_size = 1
 
     def __init__(
         self,
         network: X152Network,
         *,
-        max_regions: int = REGIONS,
+        max_regions: int = MAX_REGIONS,
         min_regions: int | None = None,
         confidence: float = 0.0,
         fc6: Fc6 = "after_relu",
         digest: str = "",
         device: torch.device = CPU,
     ) -> None:
-        """``min_regions``: so many at least, where fewer are surer than ``confidence`` (None: always ``max_regions``,
-        as in the original; bottom-up attention's files have 10 to 100). ``fc6``: which of its numbers are features.
+        """Prepare the network for inference.
 
-        Raises: TwelvefoldError where these numbers make no sense.
+        ``min_regions``: number of regions kept if fewer have a class probability above ``confidence``. None: always
+        ``max_regions``, as in the original; the files of bottom-up attention have 10 to 100. ``fc6``: which outputs
+        are the features.
+
+        Raises:
+            TwelvefoldError: one of these numbers is out of range.
         """
-        least = max_regions if min_regions is None else min_regions
-        if not 1 <= least <= max_regions <= AFTER_NMS or not 0.0 <= confidence < 1.0:
+        minimum = max_regions if min_regions is None else min_regions
+        if not 1 <= minimum <= max_regions <= POST_NMS_TOP_N or not 0.0 <= confidence < 1.0:
             raise TwelvefoldError(
-                f"expected 1 <= min_regions <= max_regions <= {AFTER_NMS} and 0 <= confidence < 1, "
+                f"expected 1 <= min_regions <= max_regions <= {POST_NMS_TOP_N} and 0 <= confidence < 1, "
                 f"got {min_regions}, {max_regions} and {confidence}"
             )
         self._network = network.eval().requires_grad_(False)
-        self._network.fold()
+        self._network.fuse_batch_norm()
         self._network.to(device)
         self._device, self._fc6 = device, fc6
-        self._most, self._least, self._confidence = max_regions, least, confidence
-        default: list[str] = [] if fc6 == "after_relu" else [fc6]
-        self.digest = digest_value(["x152", digest, max_regions, least, confidence, *default])
-        score = network.get_submodule("roi_heads.box.predictor.cls_score")
-        self.feature_size, classes = int(score.in_features), int(score.out_features)  # type: ignore[arg-type]
-        self.kinds = tuple(f"class {column}" for column in range(classes))
+        self._max_regions, self._min_regions, self._confidence = max_regions, minimum, confidence
+        changed: list[str] = [] if fc6 == "after_relu" else [fc6]
+        self.digest = digest_value(["x152", digest, max_regions, minimum, confidence, *changed])
+        classifier = network.get_submodule("roi_heads.box.predictor.cls_score")
+        self.feature_size, num_classes = int(classifier.in_features), int(classifier.out_features)  # type: ignore[arg-type]
+        self.categories = tuple(f"class {column}" for column in range(num_classes))
 
     @classmethod
     def load(
         cls,
         path: Path,
         *,
-        sizes: Sizes | None = None,
-        max_regions: int = REGIONS,
+        config: X152Config | None = None,
+        max_regions: int = MAX_REGIONS,
         min_regions: int | None = None,
         confidence: float = 0.0,
         fc6: Fc6 = "after_relu",
         device: torch.device = CPU,
     ) -> X152:
-        """The detector of a weight file in maskrcnn-benchmark's names. ``sizes``: None, as its tensors say.
+        """Load a weight file with the tensor names of maskrcnn-benchmark. ``config``: None infers it from the tensors.
 
-        Raises: TwelvefoldError where the file can't be read, or its tensors are not exactly the network's.
+        Raises:
+            TwelvefoldError: the file cannot be read, or its tensors do not match the network.
         """
         tensors = tensor_files.read(Path(path)).tensors
-        network = network_of(tensors, str(path), sizes)
+        network = build_network(tensors, str(path), config)
         return cls(
             network,
             max_regions=max_regions,
@@ -108,84 +111,97 @@ class X152:
             device=device,
         )
 
-    def working_size(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height of the network's picture, without padding."""
-        return size_of(width, height)
+    def input_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return width and height to which an image is resized, without padding."""
+        return resized_size(width, height)
 
-    def detect_with(self, images: Sequence[RGB], given_boxes_px: Sequence[NDArray[np.floating]]) -> list[Looked]:
-        """Of each picture: its regions, the most confident first, and the regions at the given boxes, in their order.
+    def extract_regions(
+        self, images: Sequence[RGB], given_boxes_px: Sequence[NDArray[np.floating]]
+    ) -> list[RegionPair]:
+        """Return the detected regions, most confident first, and the regions at the given boxes of each image.
 
-        features (N, 2048), class_probs (N, 1601) float32. Given boxes keep their coordinates.
+        features (N, 2048), class_probs (N, 1601) float32. Given boxes keep their order and coordinates.
         """
-        return one_by_one(self._look, images, given_boxes_px)
+        return extract_per_image(self._extract, images, given_boxes_px)
 
-    def _look(self, picture: RGB, given: NDArray[np.float32]) -> Looked:
-        height, width = picture.shape[:2]
-        wide, high = size_of(width, height)
-        maps = self._network.maps(prepared(picture, self._device))
-        proposals, _ = propose(self._network.rpn["head"](maps), self._network.anchors, wide, high)
-        ratio = proposals.new_tensor([wide / width, high / height] * 2)
-        asked = torch.from_numpy(given).to(self._device) * ratio
-        fc6, logits = self._network.roi_heads["box"](pool(maps, torch.cat([proposals, asked])))
+    def _extract(self, image: RGB, given_boxes: NDArray[np.float32]) -> RegionPair:
+        height, width = image.shape[:2]
+        input_width, input_height = resized_size(width, height)
+        maps = self._network.feature_maps(preprocess(image, self._device))
+        proposals, _ = propose(self._network.rpn["head"](maps), self._network.anchors, input_width, input_height)
+        ratio = proposals.new_tensor([input_width / width, input_height / height] * 2)
+        given = torch.from_numpy(given_boxes).to(self._device) * ratio
+        fc6, logits = self._network.roi_heads["box"](pool_regions(maps, torch.cat([proposals, given])))
         features = functional.relu(fc6) if self._fc6 == "after_relu" else fc6
         probabilities = logits.softmax(-1)
         count = len(proposals)
-        boxes = proposals / scale_of(width, height)
-        rows, _ = select(boxes, probabilities[:count], most=self._most, least=self._least, confidence=self._confidence)
+        boxes = proposals / resize_scale(width, height)
+        rows, _ = per_class_nms(
+            boxes,
+            probabilities[:count],
+            max_regions=self._max_regions,
+            min_regions=self._min_regions,
+            confidence=self._confidence,
+        )
         kept = torch.from_numpy(rows).to(self._device)
-        inside = geometry.clip(boxes[kept].cpu().numpy(), width, height).astype(np.float32)
-        found = _regions(inside, features[kept], probabilities[kept], width, height)
-        return found, _regions(given, features[count:], probabilities[count:], width, height)
+        boxes_px = box_geometry.clip(boxes[kept].cpu().numpy(), width, height).astype(np.float32)
+        detected = _to_regions(boxes_px, features[kept], probabilities[kept], width, height)
+        return detected, _to_regions(given_boxes, features[count:], probabilities[count:], width, height)
 
 
-def _regions(boxes: NDArray[np.float32], features: Tensor, probabilities: Tensor, width: int, height: int) -> Regions:
+def _to_regions(
+    boxes: NDArray[np.float32], features: Tensor, probabilities: Tensor, width: int, height: int
+) -> Regions:
     return Regions(boxes, features.cpu().numpy().copy(), width, height, probabilities.cpu().numpy().copy())
 
 
-def network_of(tensors: Mapping[str, Tensor], where: str, sizes: Sizes | None = None) -> X152Network:
-    """A network with these tensors, every one accounted for.
+def build_network(tensors: Mapping[str, Tensor], source: str, config: X152Config | None = None) -> X152Network:
+    """Build the network with these tensors. ``source`` names their file in error messages.
 
-    Anchors are taken from the file where it has them, else computed. Heads that extraction leaves out (masks,
-    attributes) may be there.
+    Anchors are taken from the file if it has them, else computed. Heads that extraction does not use (masks,
+    attributes) are ignored.
 
-    Raises: TwelvefoldError that lists missing, unknown and mis-shaped tensors by name.
+    Raises:
+        TwelvefoldError: names missing, unknown and mis-shaped tensors.
     """
     state = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     with torch.device("meta"):
-        network = X152Network(sizes or sizes_of(state))
-    for level, (stride, size) in enumerate(zip(STRIDES, SIZES, strict=True)):
-        state.setdefault(f"rpn.anchor_generator.cell_anchors.{level}", base_anchors(stride, size))
-    wanted = network.state_dict()
-    state = {name: tensor for name, tensor in state.items() if name in wanted or not name.startswith(SET_ASIDE)}
-    problems = differences(wanted, state)
+        network = X152Network(config or infer_config(state))
+    for level, (stride, size) in enumerate(zip(STRIDES, ANCHOR_SIZES, strict=True)):
+        state.setdefault(f"rpn.anchor_generator.cell_anchors.{level}", cell_anchors(stride, size))
+    expected = network.state_dict()
+    state = {
+        name: tensor for name, tensor in state.items() if name in expected or not name.startswith(IGNORED_PREFIXES)
+    }
+    problems = state_dict_differences(expected, state)
     if problems:
         raise TwelvefoldError(
-            f"{where} is no file of the X-152 detector: {'; '.join(problems)}. Expected are maskrcnn-benchmark's "
-            "names, as in detectron_model.pth"
+            f"{source} is not a file of the X-152 detector: {'; '.join(problems)}. Expected are the tensor names of "
+            "maskrcnn-benchmark, as in detectron_model.pth"
         )
     network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
     return network
 
 
-def sizes_of(state: Mapping[str, Tensor]) -> Sizes:
-    """The widths and depths that a file's tensors show; the published network's where they show none."""
+def infer_config(state: Mapping[str, Tensor]) -> X152Config:
+    """Infer widths and depths from a file's tensors; return the published network's if they do not determine them."""
     blocks = {tuple(name.split(".")[2:4]) for name in state if name.startswith("backbone.body.layer")}
     depths = [sum(stage == f"layer{n}" for stage, _ in blocks) for n in range(1, 5)]
     probes = {
         "stem": "backbone.body.stem.conv1.weight",
         "grouped": "backbone.body.layer1.0.conv2.weight",
-        "pyramid": "rpn.head.conv.weight",
-        "hidden": "roi_heads.box.predictor.cls_score.weight",
+        "fpn": "rpn.head.conv.weight",
+        "classifier": "roi_heads.box.predictor.cls_score.weight",
     }
-    shown = {what: state[name].shape for what, name in probes.items() if name in state and state[name].ndim > 1}
-    if len(shown) < len(probes) or not all(depths) or not shown["grouped"][1]:
-        return Sizes()
-    return Sizes(
+    shapes = {part: state[name].shape for part, name in probes.items() if name in state and state[name].ndim > 1}
+    if len(shapes) < len(probes) or not all(depths) or not shapes["grouped"][1]:
+        return X152Config()
+    return X152Config(
         blocks=(depths[0], depths[1], depths[2], depths[3]),
-        stem=shown["stem"][0],
-        groups=shown["grouped"][0] // shown["grouped"][1],
-        group_width=shown["grouped"][1],
-        pyramid=shown["pyramid"][0],
-        hidden=shown["hidden"][1],
-        classes=shown["hidden"][0],
+        stem_channels=shapes["stem"][0],
+        groups=shapes["grouped"][0] // shapes["grouped"][1],
+        group_width=shapes["grouped"][1],
+        fpn_channels=shapes["fpn"][0],
+        hidden_size=shapes["classifier"][1],
+        num_classes=shapes["classifier"][0],
     )

@@ -1,7 +1,7 @@
-"""Photographs as the published detector takes them: BGR less its means, 800 pixels high or wide, sides padded to 32.
+"""Preprocess images for the published detector: BGR minus the channel means, resized to 800 pixels, padded to 32.
 
-Paper: section 3.1; the numbers are the original extraction script's. It resizes with OpenCV's bilinear sampling on
-float32, without smoothing; this does the same arithmetic on two axes in turn.
+Paper: section 3.1; the numbers are those of the original extraction script. The script resizes with OpenCV's bilinear
+sampling on float32, without antialiasing; this module does the same arithmetic one axis at a time.
 """
 
 from __future__ import annotations
@@ -16,44 +16,45 @@ from twelvefold.images import RGB
 
 MEANS_BGR = (102.9801, 115.9465, 122.7717)
 SHORT_SIDE, LONG_SIDE = 800, 1333
-"""The shorter side becomes 800, unless the longer would then exceed 1333: then that becomes 1333."""
-MULTIPLE = 32
-"""Pixels of the deepest map's cell that the pyramid needs whole."""
+"""The shorter side becomes 800, unless the longer side would exceed 1333; then the longer side becomes 1333."""
+SIZE_DIVISOR = 32
+"""Sides are padded to a multiple of the stride of the deepest map."""
 
 
-def scale_of(width: int, height: int) -> float:
-    """What the sides of a picture are multiplied with."""
+def resize_scale(width: int, height: int) -> float:
+    """Return the factor by which the sides of an image are multiplied."""
     short, long = min(width, height), max(width, height)
     scale = SHORT_SIDE / short
     return LONG_SIDE / long if np.round(scale * long) > LONG_SIDE else scale
 
 
-def size_of(width: int, height: int) -> tuple[int, int]:
-    """Width and height in which the detector sees a picture of this size, without padding."""
-    scale = scale_of(width, height)
+def resized_size(width: int, height: int) -> tuple[int, int]:
+    """Return width and height of the resized image, without padding."""
+    scale = resize_scale(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def prepared(picture: RGB, device: torch.device | None = None) -> Tensor:
-    """(1, 3, H, W) float32, BGR, of a (h, w, 3) picture; H and W are multiples of 32, zeros right and below.
+def preprocess(image: RGB, device: torch.device | None = None) -> Tensor:
+    """Return (1, 3, H, W) float32 BGR for an image (h, w, 3), zero-padded at the right and bottom to multiples of 32.
 
-    Computed on ``device``; None: on the CPU.
+    Computed on ``device``; None means the CPU.
     """
-    height, width = picture.shape[:2]
-    scale, (wide, high) = scale_of(width, height), size_of(width, height)
-    pixels = torch.from_numpy(np.ascontiguousarray(picture[:, :, ::-1])).to(device).float()
+    height, width = image.shape[:2]
+    scale, (new_width, new_height) = resize_scale(width, height), resized_size(width, height)
+    pixels = torch.from_numpy(np.ascontiguousarray(image[:, :, ::-1])).to(device).float()
     pixels -= pixels.new_tensor(MEANS_BGR)
-    sized = _resampled(_resampled(pixels, 0, high, scale), 1, wide, scale).permute(2, 0, 1)[None]
-    return functional.pad(sized, (0, -wide % MULTIPLE, 0, -high % MULTIPLE))
+    resized = _resample(_resample(pixels, 0, new_height, scale), 1, new_width, scale)
+    resized = resized.permute(2, 0, 1)[None]  # (1, 3, new_height, new_width)
+    return functional.pad(resized, (0, -new_width % SIZE_DIVISOR, 0, -new_height % SIZE_DIVISOR))
 
 
-def _resampled(pixels: Tensor, axis: int, size: int, scale: float) -> Tensor:
-    """One axis of ``pixels`` resampled linearly: sample i lies at (i + 0.5) / scale - 0.5, held inside the picture."""
+def _resample(pixels: Tensor, axis: int, size: int, scale: float) -> Tensor:
+    """Resample one axis linearly: sample i is at (i + 0.5) / scale - 0.5, clamped to the image."""
     last = pixels.shape[axis] - 1
-    at: NDArray[np.float64] = np.clip((np.arange(size) + 0.5) / scale - 0.5, 0.0, last)
-    low = np.floor(at).astype(np.int64)
+    position: NDArray[np.float64] = np.clip((np.arange(size) + 0.5) / scale - 0.5, 0.0, last)
+    low = np.floor(position).astype(np.int64)
     high = np.minimum(low + 1, last)
     shape = [-1 if i == axis else 1 for i in range(pixels.ndim)]
-    weight = torch.from_numpy((at - low).astype(np.float32)).reshape(shape).to(pixels.device)
+    weight = torch.from_numpy((position - low).astype(np.float32)).reshape(shape).to(pixels.device)
     before, after = (torch.from_numpy(rows).to(pixels.device) for rows in (low, high))
     return torch.lerp(pixels.index_select(axis, before), pixels.index_select(axis, after), weight)

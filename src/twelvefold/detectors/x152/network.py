@@ -1,10 +1,10 @@
-"""The published detector's network, Faster R-CNN on X-152-32x8d-FPN, out of torchvision's blocks.
+"""The published detector's network, Faster R-CNN with an X-152-32x8d-FPN backbone, built from torchvision's blocks.
 
-Modules and tensors carry the names of maskrcnn-benchmark, with which it was trained, so ``detectron_model.pth`` loads
-by name. Paper: section 3.1, "Faster R-CNN with ResNeXt-152 backbone".
+Modules have the names of maskrcnn-benchmark, with which it was trained, so ``detectron_model.pth`` loads by name.
+Paper: section 3.1, "Faster R-CNN with ResNeXt-152 backbone".
 
-Differs: nothing is compiled. The frozen normalisation is folded into the convolutions once the weights are there.
-Box regression of the second stage (``bbox_pred``) is loaded and never run: regions are the proposals themselves.
+Differs: nothing is compiled. Frozen batch norm is merged into the convolutions after loading. The box regression of the
+second stage (``bbox_pred``) is loaded but not used: regions are the proposals themselves.
 """
 
 from __future__ import annotations
@@ -20,163 +20,164 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models.resnet import Bottleneck
 from torchvision.ops import FrozenBatchNorm2d, roi_align
 
-from twelvefold.detectors.x152.proposals import RATIOS, SIZES, STRIDES, base_anchors
+from twelvefold.detectors.x152.proposals import ANCHOR_SIZES, ASPECT_RATIOS, STRIDES, cell_anchors
 
 POOLED = 7
-"""Cells of a pooled region along each side."""
+"""Cells along each side of a pooled region."""
 POOL_LEVELS = 4
-"""Regions are pooled from the maps of strides 4 to 32."""
-SAMPLES = 2
-"""Points of a pooled cell along each side."""
+"""Regions are pooled from the maps with strides 4 to 32."""
+SAMPLING_RATIO = 2
+"""Sampling points along each side of a pooled cell."""
 CANONICAL_PX, CANONICAL_LEVEL = 224, 4
 """A region of 224 x 224 is pooled from level 4 (stride 16)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
-    """Widths and depths. The values here are the published network's; tests use narrow ones."""
+class X152Config:
+    """Widths and depths. The defaults are the published network's; tests use smaller ones."""
 
     blocks: tuple[int, int, int, int] = (3, 8, 36, 3)
-    stem: int = 64
+    stem_channels: int = 64
     groups: int = 32
     group_width: int = 8
-    pyramid: int = 512
-    hidden: int = 2048
-    classes: int = 1601
+    fpn_channels: int = 512
+    hidden_size: int = 2048
+    num_classes: int = 1601
 
 
 class Stem(nn.Module):
-    """(B, 3, H, W) -> (B, stem, H / 4, W / 4)."""
+    """(B, 3, H, W) -> (B, stem_channels, H / 4, W / 4)."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
-        self.bn1: nn.Module = frozen(width)
+        self.conv1 = nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False)
+        self.bn1: nn.Module = frozen_batch_norm(channels)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return functional.max_pool2d(functional.relu_(self.bn1(self.conv1(pictures))), 3, stride=2, padding=1)
+    def forward(self, images: Tensor) -> Tensor:
+        return functional.max_pool2d(functional.relu_(self.bn1(self.conv1(images))), 3, stride=2, padding=1)
 
 
-def frozen(width: int) -> FrozenBatchNorm2d:
-    """Normalisation with fixed statistics; maskrcnn-benchmark adds nothing to the variance."""
-    return FrozenBatchNorm2d(width, eps=0.0)
+def frozen_batch_norm(channels: int) -> FrozenBatchNorm2d:
+    """Return batch norm with fixed statistics and, as in maskrcnn-benchmark, an epsilon of 0."""
+    return FrozenBatchNorm2d(channels, eps=0.0)
 
 
 class Body(nn.Module):
-    """Stem and four stages of residual blocks: maps of strides 4, 8, 16 and 32, of 4, 8, 16 and 32 times ``stem``."""
+    """Stem and four stages of residual blocks: maps of strides 4, 8, 16, 32 with that many times ``stem_channels``."""
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, config: X152Config) -> None:
         super().__init__()
-        self.stem = Stem(sizes.stem)
+        self.stem = Stem(config.stem_channels)
         block = partial(
             Bottleneck,
-            groups=sizes.groups,
-            base_width=sizes.group_width * 64 // sizes.stem,
-            norm_layer=frozen,
+            groups=config.groups,
+            base_width=config.group_width * 64 // config.stem_channels,
+            norm_layer=frozen_batch_norm,
         )
-        width = sizes.stem
-        for stage, depth in enumerate(sizes.blocks):
-            planes, stride = sizes.stem << stage, 1 if stage == 0 else 2
-            out = planes * Bottleneck.expansion
-            short = nn.Sequential(nn.Conv2d(width, out, 1, stride, bias=False), frozen(out))
-            first = block(width, planes, stride, short)
-            rest = [block(out, planes) for _ in range(depth - 1)]
+        in_channels = config.stem_channels
+        for stage, depth in enumerate(config.blocks):
+            planes, stride = config.stem_channels << stage, 1 if stage == 0 else 2
+            out_channels = planes * Bottleneck.expansion
+            convolution = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+            shortcut = nn.Sequential(convolution, frozen_batch_norm(out_channels))
+            first = block(in_channels, planes, stride, shortcut)
+            rest = [block(out_channels, planes) for _ in range(depth - 1)]
             self.add_module(f"layer{stage + 1}", nn.Sequential(first, *rest))
-            width = out
+            in_channels = out_channels
 
-    def forward(self, pictures: Tensor) -> list[Tensor]:
-        maps, x = [], self.stem(pictures)
+    def forward(self, images: Tensor) -> list[Tensor]:
+        maps, x = [], self.stem(images)
         for stage in range(1, 5):
             x = self.get_submodule(f"layer{stage}")(x)
             maps.append(x)
         return maps
 
 
-class Pyramid(nn.Module):
-    """Five maps of one width, strides 4 to 64, from the body's four."""
+class FeaturePyramid(nn.Module):
+    """Five maps with ``fpn_channels`` channels and strides 4 to 64, from the four maps of the body."""
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, config: X152Config) -> None:
         super().__init__()
         for level in range(1, 5):
-            inside = (sizes.stem << (level - 1)) * Bottleneck.expansion
-            self.add_module(f"fpn_inner{level}", nn.Conv2d(inside, sizes.pyramid, 1))
-            self.add_module(f"fpn_layer{level}", nn.Conv2d(sizes.pyramid, sizes.pyramid, 3, padding=1))
+            channels = (config.stem_channels << (level - 1)) * Bottleneck.expansion
+            self.add_module(f"fpn_inner{level}", nn.Conv2d(channels, config.fpn_channels, 1))
+            self.add_module(f"fpn_layer{level}", nn.Conv2d(config.fpn_channels, config.fpn_channels, 3, padding=1))
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        made: list[Tensor] = []
-        above: Tensor | None = None
+        outputs: list[Tensor] = []
+        top: Tensor | None = None
         for level in range(4, 0, -1):
-            here = self.get_submodule(f"fpn_inner{level}")(maps[level - 1])
-            above = here if above is None else here + functional.interpolate(above, scale_factor=2, mode="nearest")
-            made.insert(0, self.get_submodule(f"fpn_layer{level}")(above))
-        return [*made, functional.max_pool2d(made[-1], 1, stride=2)]
+            lateral = self.get_submodule(f"fpn_inner{level}")(maps[level - 1])
+            top = lateral if top is None else lateral + functional.interpolate(top, scale_factor=2, mode="nearest")
+            outputs.insert(0, self.get_submodule(f"fpn_layer{level}")(top))
+        return [*outputs, functional.max_pool2d(outputs[-1], 1, stride=2)]
 
 
-class ProposalHead(nn.Module):
-    """Of each map: how likely a thing is at each anchor (B, 3, H, W), and its shifts (B, 12, H, W)."""
+class X152ProposalHead(nn.Module):
+    """Objectness logits (B, 3, H, W) and box deltas (B, 12, H, W) of the anchors of each map."""
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, config: X152Config) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(sizes.pyramid, sizes.pyramid, 3, padding=1)
-        self.cls_logits = nn.Conv2d(sizes.pyramid, len(RATIOS), 1)
-        self.bbox_pred = nn.Conv2d(sizes.pyramid, 4 * len(RATIOS), 1)
+        self.conv = nn.Conv2d(config.fpn_channels, config.fpn_channels, 3, padding=1)
+        self.cls_logits = nn.Conv2d(config.fpn_channels, len(ASPECT_RATIOS), 1)
+        self.bbox_pred = nn.Conv2d(config.fpn_channels, 4 * len(ASPECT_RATIOS), 1)
 
     def forward(self, maps: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        hidden = [functional.relu_(self.conv(one)) for one in maps]
-        return [(self.cls_logits(one), self.bbox_pred(one)) for one in hidden]
+        hidden = [functional.relu_(self.conv(level)) for level in maps]
+        return [(self.cls_logits(level), self.bbox_pred(level)) for level in hidden]
 
 
 class BoxHead(nn.Module):
-    """Pooled regions (N, pyramid, 7, 7) -> ``fc6`` (N, hidden) before its ReLU, and class logits (N, C)."""
+    """Pooled regions (N, fpn_channels, 7, 7) -> ``fc6`` (N, hidden_size) before its ReLU, and class logits (N, C)."""
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, config: X152Config) -> None:
         super().__init__()
         self.feature_extractor = nn.ModuleDict(
             {
-                "fc6": nn.Linear(sizes.pyramid * POOLED * POOLED, sizes.hidden),
-                "fc7": nn.Linear(sizes.hidden, sizes.hidden),
+                "fc6": nn.Linear(config.fpn_channels * POOLED * POOLED, config.hidden_size),
+                "fc7": nn.Linear(config.hidden_size, config.hidden_size),
             }
         )
         self.predictor = nn.ModuleDict(
             {
-                "cls_score": nn.Linear(sizes.hidden, sizes.classes),
-                "bbox_pred": nn.Linear(sizes.hidden, 4 * sizes.classes),
+                "cls_score": nn.Linear(config.hidden_size, config.num_classes),
+                "bbox_pred": nn.Linear(config.hidden_size, 4 * config.num_classes),
             }
         )
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        fc6: Tensor = self.feature_extractor["fc6"](pooled.flatten(1))
+        fc6: Tensor = self.feature_extractor["fc6"](pooled.flatten(1))  # (N, hidden_size)
         fc7 = functional.relu(self.feature_extractor["fc7"](functional.relu(fc6)))
         return fc6, self.predictor["cls_score"](fc7)
 
 
 class X152Network(nn.Module):
-    """All parts under maskrcnn-benchmark's names; :mod:`twelvefold.detectors.x152.detector` runs them in turn."""
+    """All parts, with maskrcnn-benchmark's names; :mod:`twelvefold.detectors.x152.detector` calls them in turn."""
 
-    def __init__(self, sizes: Sizes | None = None) -> None:
+    def __init__(self, config: X152Config | None = None) -> None:
         super().__init__()
-        sizes = sizes or Sizes()
-        self.backbone = nn.ModuleDict({"body": Body(sizes), "fpn": Pyramid(sizes)})
+        config = config or X152Config()
+        self.backbone = nn.ModuleDict({"body": Body(config), "fpn": FeaturePyramid(config)})
         anchors = nn.Module()
         cells = nn.Module()
-        for level, (stride, size) in enumerate(zip(STRIDES, SIZES, strict=True)):
-            cells.register_buffer(str(level), base_anchors(stride, size))
+        for level, (stride, size) in enumerate(zip(STRIDES, ANCHOR_SIZES, strict=True)):
+            cells.register_buffer(str(level), cell_anchors(stride, size))
         anchors.add_module("cell_anchors", cells)
-        self.rpn = nn.ModuleDict({"anchor_generator": anchors, "head": ProposalHead(sizes)})
-        self.roi_heads = nn.ModuleDict({"box": BoxHead(sizes)})
+        self.rpn = nn.ModuleDict({"anchor_generator": anchors, "head": X152ProposalHead(config)})
+        self.roi_heads = nn.ModuleDict({"box": BoxHead(config)})
 
     @property
     def anchors(self) -> list[Tensor]:
-        """(3, 4) of each level, around the first cell."""
+        """Return the anchors (3, 4) of each level at the first cell."""
         return list(self.get_submodule("rpn.anchor_generator.cell_anchors").buffers())
 
-    def maps(self, pictures: Tensor) -> list[Tensor]:
-        """(B, 3, H, W), sides multiples of 32 -> five maps."""
-        made: list[Tensor] = self.backbone["fpn"](self.backbone["body"](pictures))
-        return made
+    def feature_maps(self, images: Tensor) -> list[Tensor]:
+        """Return five maps of images (B, 3, H, W) whose sides are multiples of 32."""
+        maps: list[Tensor] = self.backbone["fpn"](self.backbone["body"](images))
+        return maps
 
-    def fold(self) -> None:
-        """Put each frozen normalisation into its convolution, for good: the same function, one pass less."""
+    def fuse_batch_norm(self) -> None:
+        """Merge each frozen batch norm into its convolution: the same function with fewer operations."""
         for module in list(self.modules()):
             parts = dict(module.named_children())
             pairs = [(f"conv{i}", f"bn{i}") for i in (1, 2, 3)] + [("0", "1")]
@@ -189,11 +190,11 @@ class X152Network(nn.Module):
                     setattr(module, norm_name, nn.Identity())
 
 
-def pool(maps: Sequence[Tensor], boxes: Tensor) -> Tensor:
-    """Regions (N, 4), in pixels of the network's picture, of one picture's maps -> (N, pyramid, 7, 7).
+def pool_regions(maps: Sequence[Tensor], boxes: Tensor) -> Tensor:
+    """Pool regions (N, 4), in pixels of the resized image, from the maps of one image -> (N, fpn_channels, 7, 7).
 
-    Each is taken from one level, by its size with both edges counted, as in maskrcnn-benchmark (torchvision's own
-    pooler measures sizes without).
+    The level of a region depends on its size with both edges counted, as in maskrcnn-benchmark (torchvision's own
+    pooler does not count them).
     """
     sides = (boxes[:, 2:] - boxes[:, :2] + 1.0).clamp(min=1e-6)
     level = torch.floor(CANONICAL_LEVEL + torch.log2(sides.prod(1).sqrt() / CANONICAL_PX + 1e-6))
@@ -202,6 +203,6 @@ def pool(maps: Sequence[Tensor], boxes: Tensor) -> Tensor:
     for i in range(POOL_LEVELS):
         rows = torch.nonzero(level == i).flatten()
         pooled[rows] = roi_align(
-            maps[i], [boxes[rows]], POOLED, spatial_scale=1.0 / STRIDES[i], sampling_ratio=SAMPLES, aligned=False
+            maps[i], [boxes[rows]], POOLED, spatial_scale=1.0 / STRIDES[i], sampling_ratio=SAMPLING_RATIO, aligned=False
         )
     return pooled
