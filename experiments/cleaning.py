@@ -244,7 +244,7 @@ def one(recipe: Recipe, prepared: Path, regions: Path, run: Path) -> None:
 
 def train_all(recipe: Recipe, regions: Path, out: Path, splits: Sequence[str], seeds: int, processes: int) -> None:
     """A model on each splits for every seed."""
-    with worker_pool.pool(processes) as pool:
+    with worker_pool.create_pool(processes) as pool:
         running = [
             pool.submit(one, msgspec.structs.replace(recipe, seed=seed), out / s, regions, run_folder(out, seed, s))
             for seed in range(seeds)

@@ -199,7 +199,7 @@ def learnt(job: Job) -> dict[str, float]:
 def measure(job: Job, model: Model) -> dict[str, float]:
     prepared, regions = Prepared.open(job.out / "captions"), RegionSource.open(job.out / "regions")
     found: dict[str, list[float]] = {}
-    for spec in job.captions.specs(lambda name: datasets.load(name).TASK):
+    for spec in job.captions.specs(lambda name: datasets.load_dataset(name).TASK):
         captions = TaskBatches.open(prepared, regions, spec, "test")
         masked = MaskedBatches(captions, model.known_pieces, Masking())
         for exam in (Exam(TOLD, masked.eval_batches, told_right), search(captions, POOL)):
@@ -281,7 +281,7 @@ def main() -> None:
     all_jobs = jobs(given.run, given.out, given.seeds, given.arms, given.steps)
     if not given.report:
         prepare_all(given.run, given.out, given.processes)
-        with worker_pool.pool(given.processes) as pool:
+        with worker_pool.create_pool(given.processes) as pool:
             running = [pool.submit(one, job) for job in all_jobs if not job.done()]
             for done in track(as_completed(running), description="models", total=len(running)):
                 done.result()

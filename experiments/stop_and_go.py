@@ -133,7 +133,7 @@ def main() -> None:
     recipe = Recipe.load(RECIPE)
     prepared, regions = given.out / "prepared", given.run / "regions"
     prepare_recipe(recipe, given.run / "world", regions, prepared)
-    with worker_pool.pool(given.processes) as pool:
+    with worker_pool.create_pool(given.processes) as pool:
         dynamic, robin = compare(recipe, pool, prepared, regions, given.out, given.seeds)
     text = table(dynamic, robin)
     (given.out / "stop_and_go.md").write_text(text)

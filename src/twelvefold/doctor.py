@@ -1,7 +1,7 @@
-"""``twelvefold doctor``: what of the twelve datasets is there, what is missing or malformed, and what to do next.
+"""Check a data folder: which of the datasets are present, what is missing or malformed, and what to do next.
 
-Everything is read as training would read it, by the datasets' own readers, passing over bad records and listing them.
-What is found is compared with the number of examples that the publishers' files hold (or a world's own, in a world).
+Every split is read with the reader that training uses; bad records are listed and skipped. The number of examples is
+compared with that of the publisher's full files, or in a world with the world's own.
 """
 
 from __future__ import annotations
@@ -12,200 +12,197 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from twelvefold.datasets import NAMES, Dataset, load
+import msgspec
+
+from twelvefold.datasets import Dataset, load_dataset, task_names
 from twelvefold.datasets.reading import same_image_links
-from twelvefold.datasets.reading.cards import PICTURES, PUBLISHED, agrees
-from twelvefold.datasets.reading.image_files import FOLDERS, image_files
+from twelvefold.datasets.reading.cards import IMAGE_SOURCES, dataset_cards
+from twelvefold.datasets.reading.image_files import image_files
 from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.progress import track
 from twelvefold.schema import ImageKey, Split, TwelvefoldError
-from twelvefold.store import relaxed_gc
+from twelvefold.store.relaxed_gc import relaxed_gc
 
 State = Literal["whole", "incomplete", "missing"]
-SHOWN = 3
-"""So many malformed records and missing pictures are shown of each split."""
+MAX_SHOWN = 3
+"""Malformed records and missing images that are listed for each split."""
 
 
-@dataclass(frozen=True, slots=True)
-class SplitHealth:
-    """One split of a task. files: that it is read from. examples: that could be read. expected: None if nobody knows.
+class SplitCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """The result for one split.
 
-    missing: why it can't be read at all, or nothing. malformed: records left out, ``bad`` the first of them.
-    pictures: that its examples want; pictures_missing of those, ``lost`` the first.
+    ``files``: the files that it is read from. ``examples``: the number that could be read. ``expected``: the number in
+    the full files, None if unknown. ``error``: why the split cannot be read, or empty. ``num_malformed``: rejected
+    records. ``num_images``: images that the examples use; ``num_images_missing`` of them have no file.
     """
 
     files: tuple[str, ...]
     examples: int
     expected: int | None
-    missing: str
-    malformed: int
-    bad: tuple[str, ...]
-    pictures: int
-    pictures_missing: int
-    lost: tuple[str, ...]
+    error: str = msgspec.field(name="missing")
+    num_malformed: int = msgspec.field(name="malformed")
+    first_malformed: tuple[str, ...] = msgspec.field(name="bad")
+    num_images: int = msgspec.field(name="pictures")
+    num_images_missing: int = msgspec.field(name="pictures_missing")
+    first_missing_images: tuple[str, ...] = msgspec.field(name="lost")
     count_is_right: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TaskHealth:
-    """One task. next: what to do, in order; empty where all is well."""
+class TaskCheck(msgspec.Struct, frozen=True):
+    """The result for one task. ``next``: what to do, in order; empty if nothing is wrong."""
 
     state: State
-    splits: Mapping[Split, SplitHealth]
+    splits: Mapping[Split, SplitCheck]
     next: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
-    """What a data folder is good for. hidden: what stays hidden for want of a map or of pictures."""
+class DataCheck(msgspec.Struct, frozen=True):
+    """The result for a data folder. ``limitations``: what cleaning cannot know without an id map or images."""
 
     data: Path
-    tasks: Mapping[str, TaskHealth]
-    hidden: tuple[str, ...]
+    tasks: Mapping[str, TaskCheck]
+    limitations: tuple[str, ...] = msgspec.field(name="hidden")
 
     @property
-    def well(self) -> bool:
-        """Whether every task that was asked about is whole and no map is missing."""
-        return not self.hidden and all(task.state == "whole" for task in self.tasks.values())
+    def is_complete(self) -> bool:
+        """Whether every checked task is whole and nothing limits cleaning."""
+        return not self.limitations and all(task.state == "whole" for task in self.tasks.values())
 
 
-def doctor(data: Path, *, tasks: Sequence[str] = ()) -> Health:
-    """Read every split of ``tasks`` (all twelve if none) in the data folder, and say what is there.
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A data folder. ``world_examples``: examples by task and split if it is a world, else None. ``images``: the
+    images that have a file, or None if that is unknown."""
+
+    data: Path
+    world_examples: Mapping[str, Mapping[str, int]] | None
+    images: set[ImageKey] | None
+
+
+def doctor(data: Path, *, tasks: Sequence[str] = ()) -> DataCheck:
+    """Read every split of the tasks in a data folder and report what is present, missing or malformed.
+
+    Args:
+        data: The data folder.
+        tasks: Names of tasks, or dotted paths of your own datasets; all built-in tasks if empty.
 
     Raises:
         TwelvefoldError: there is no such folder or task.
     """
     data = Path(data)
     if not data.is_dir():
-        raise TwelvefoldError(f"there is no data folder {data}; docs/design.md shows how one is laid out")
-    datasets = {name: load(name) for name in tasks or NAMES}
-    pictures, hidden = _pictures(data)
+        raise TwelvefoldError(f"there is no data folder {data}; docs/design.md describes its layout")
+    datasets = {name: load_dataset(name) for name in tasks or task_names()}
+    images, limitations = _find_images(data)
     options = reader_options(data, datasets)
-    expected = _expected(data)
-    health = {
-        name: _task(data, name, dataset, options[name], expected, pictures)
+    folder = _Folder(data, _world_examples(data), images)
+    checks = {
+        name: _check_task(folder, name, dataset, options[name])
         for name, dataset in track(list(datasets.items()), description="datasets read")
     }
-    wanted = {source for name in datasets if name in PUBLISHED for source in PUBLISHED[name].pictures}
-    return Health(data, health, (*(_maps(data) if "vg" in wanted else ()), *hidden))
+    cards = dataset_cards()
+    sources = {source for name in datasets if name in cards for source in cards[name].image_sources}
+    return DataCheck(data, checks, (*(_map_limitations(data) if "vg" in sources else ()), *limitations))
 
 
-def _expected(data: Path) -> Mapping[str, Mapping[str, int]] | None:
-    """A world's own counts, or None for the publishers'."""
-    about = data / "world.json"
-    return json.loads(about.read_text(encoding="utf-8"))["examples"] if about.exists() else None
+def _world_examples(data: Path) -> Mapping[str, Mapping[str, int]] | None:
+    path = data / "world.json"
+    return json.loads(path.read_text(encoding="utf-8"))["examples"] if path.exists() else None
 
 
-def _pictures(data: Path) -> tuple[set[ImageKey] | None, list[str]]:
-    """Every picture that is there, or None and what that hides."""
+def _find_images(data: Path) -> tuple[set[ImageKey] | None, list[str]]:
+    """Return the images that have a file, or None and what is not possible without them."""
     try:
         return set(image_files(data)), []
     except TwelvefoldError as error:
         return None, [
-            f"{error}; without pictures nothing can be extracted (features can be imported instead: "
-            "twelvefold features import), and cleaning can't compare pictures"
+            f"{error}; without images no features can be extracted (they can be imported instead: "
+            "twelvefold features import), and cleaning cannot compare images"
         ]
 
 
-def _maps(data: Path) -> list[str]:
-    """What is missing or malformed of the id maps, and what that hides."""
+def _map_limitations(data: Path) -> list[str]:
+    """Return what is missing or malformed in the id maps, and what cleaning cannot know because of it."""
     bad = BadRecords(skip=True)
     try:
-        for _ in same_image_links.joins(data, bad=bad):
+        for _ in same_image_links.read_links(data, bad=bad):
             pass
     except TwelvefoldError as error:
-        return [f"{error}; without this map cleaning takes a photograph in two datasets for two"]
-    count = len(bad.listed)
-    some = [f"{count:,} malformed record{'s' * (count > 1)} in an id map, such as {bad.listed[0]}"] if count else []
-    return [*same_image_links.hidden(data), *some]
+        return [f"{error}; without this map cleaning counts an image that two datasets share as two images"]
+    count = len(bad.rejected)
+    missing = same_image_links.limitations(data)
+    if not count:
+        return missing
+    return [*missing, f"{count:,} malformed record{'s' * (count > 1)} in an id map, such as {bad.rejected[0]}"]
 
 
-def _task(
-    data: Path,
-    name: str,
-    dataset: Dataset,
-    options: Mapping[str, Any],
-    expected: Mapping[str, Mapping[str, int]] | None,
-    pictures: set[ImageKey] | None,
-) -> TaskHealth:
-    splits = {}
-    for split in get_args(Split):
-        known = expected.get(name, {}).get(split) if expected is not None else None
-        if expected is None and name in PUBLISHED:
-            known = PUBLISHED[name].examples[split]
-        splits[split] = _split(data, name, dataset, split, options, known, expected is None, pictures)
-    unread = [health for health in splits.values() if health.missing]
-    steps = tuple(dict.fromkeys(_steps(name, splits)))
-    if len(unread) == len(splits) and not any(health.files for health in unread):
-        return TaskHealth("missing", splits, steps)
-    return TaskHealth("incomplete" if steps else "whole", splits, steps)
+def _check_task(folder: _Folder, name: str, dataset: Dataset, options: Mapping[str, Any]) -> TaskCheck:
+    splits = {split: _check_split(folder, name, dataset, split, options) for split in get_args(Split)}
+    steps = tuple(dict.fromkeys(_next_steps(name, splits)))
+    if all(check.error and not check.files for check in splits.values()):
+        return TaskCheck("missing", splits, steps)
+    return TaskCheck("incomplete" if steps else "whole", splits, steps)
 
 
-@relaxed_gc.seldom()
-def _split(
-    data: Path,
-    name: str,
-    dataset: Dataset,
-    split: Split,
-    options: Mapping[str, Any],
-    expected: int | None,
-    official: bool,
-    pictures: set[ImageKey] | None,
-) -> SplitHealth:
+@relaxed_gc()
+def _check_split(folder: _Folder, name: str, dataset: Dataset, split: Split, options: Mapping[str, Any]) -> SplitCheck:
     """Read one split to its end, or as far as its files allow."""
-    bad, wanted = BadRecords(skip=True), set[ImageKey]()
-    found: list[Path] = []
-    examples, missing = 0, ""
+    bad, used_images = BadRecords(skip=True), set[ImageKey]()
+    paths: list[Path] = []
+    num_examples, problem = 0, ""
     try:
-        found = dataset.files(data, split, **options)
-        for example in dataset.read(data, split, bad=bad, **options):
-            examples += 1
-            wanted.update(pair.image for pair in example.pairs)
+        paths = dataset.files(folder.data, split, **options)
+        for example in dataset.read(folder.data, split, bad=bad, **options):
+            num_examples += 1
+            used_images.update(pair.image for pair in example.pairs)
     except (TwelvefoldError, OSError) as error:
-        missing = str(error)
-    lost = sorted(wanted - pictures) if pictures is not None else []
-    right = expected is None or (agrees(name, split, examples) if official else examples == expected)
-    return SplitHealth(
-        files=tuple(path.relative_to(data).as_posix() for path in found),
-        examples=examples,
+        problem = str(error)
+    missing_images = sorted(used_images - folder.images) if folder.images is not None else []
+    card = dataset_cards().get(name)
+    if folder.world_examples is not None:
+        expected = folder.world_examples.get(name, {}).get(split)
+        count_is_right = expected in (None, num_examples)
+    else:
+        expected = card.examples[split] if card else None
+        count_is_right = card is None or card.matches(split, num_examples)
+    return SplitCheck(
+        files=tuple(path.relative_to(folder.data).as_posix() for path in paths),
+        examples=num_examples,
         expected=expected,
-        missing=missing,
-        malformed=len(bad.listed),
-        bad=tuple(str(refusal) for refusal in bad.listed[:SHOWN]),
-        pictures=len(wanted),
-        pictures_missing=len(lost),
-        lost=tuple(str(key) for key in lost[:SHOWN]),
-        count_is_right=right,
+        error=problem,
+        num_malformed=len(bad.rejected),
+        first_malformed=tuple(str(rejection) for rejection in bad.rejected[:MAX_SHOWN]),
+        num_images=len(used_images),
+        num_images_missing=len(missing_images),
+        first_missing_images=tuple(str(key) for key in missing_images[:MAX_SHOWN]),
+        count_is_right=count_is_right,
     )
 
 
-def _steps(name: str, splits: Mapping[Split, SplitHealth]) -> Iterable[str]:
-    """What to do, the first thing first."""
-    home = PUBLISHED[name].home if name in PUBLISHED else "its publisher"
-    for split, health in splits.items():
-        if health.missing and health.files:
-            yield f"{split} can't be read: {health.missing}; a damaged file comes again from {home}"
-        elif health.missing:
-            yield f"{split}: {health.missing}; it comes from {home} (twelvefold datasets {name})"
-        if health.malformed:
+def _next_steps(name: str, splits: Mapping[Split, SplitCheck]) -> Iterable[str]:
+    """Yield what to do for one task, the most important step of each split first."""
+    card = dataset_cards().get(name)
+    publisher = card.publisher if card else "its publisher"
+    for split, check in splits.items():
+        if check.error and check.files:
+            yield f"{split} cannot be read: {check.error}; get a damaged file again from {publisher}"
+        elif check.error:
+            yield f"{split}: {check.error}; get it from {publisher} (twelvefold datasets {name})"
+        if check.num_malformed:
             yield (
-                f"{split}: {health.malformed:,} malformed record{'s' * (health.malformed > 1)}, such as "
-                f"{health.bad[0]}; mend them, or prepare with --skip-bad"
+                f"{split}: {check.num_malformed:,} malformed record{'s' * (check.num_malformed > 1)}, such as "
+                f"{check.first_malformed[0]}; correct them, or prepare with --skip-bad"
             )
-        if not health.missing and not health.count_is_right:
+        if not check.error and not check.count_is_right:
             yield (
-                f"{split}: {health.examples:,} examples, where the full files give {health.expected:,}: a sample, "
-                "another release, or cut short"
+                f"{split}: {check.examples:,} examples, but the full files hold {check.expected:,}: the files are a "
+                "sample, another release, or truncated"
             )
-        if health.pictures_missing:
-            where = {PICTURES[_folder(key)].folder for key in health.lost if _folder(key) in PICTURES}
+        if check.num_images_missing:
+            sources = {ImageKey.parse(key).source for key in check.first_missing_images}
+            folders = sorted(IMAGE_SOURCES[source].folder for source in sources if source in IMAGE_SOURCES)
             yield (
-                f"{split}: {health.pictures_missing:,} of {health.pictures:,} pictures are not under images/, such as "
-                f"{', '.join(health.lost)}; they belong into {' or '.join(sorted(where)) or 'images/<source>'}"
+                f"{split}: {check.num_images_missing:,} of {check.num_images:,} images are not under images/, such as "
+                f"{', '.join(check.first_missing_images)}; put them into {' or '.join(folders) or 'images/<source>'}"
             )
-
-
-def _folder(key: str) -> str:
-    source = ImageKey.parse(key).source
-    return source if source in FOLDERS else ""

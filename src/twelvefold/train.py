@@ -84,7 +84,7 @@ def train(recipe: Recipe, prepared: Path, regions: Path, run: Path, *, resume: b
         Interrupted: SIGINT or SIGTERM came; the checkpoint is saved.
         TwelvefoldError: ``run`` holds another run, the data are not the recipe's, a loss isn't finite, ...
     """
-    specs = recipe.specs(lambda name: datasets.load(name).TASK)
+    specs = recipe.specs(lambda name: datasets.load_dataset(name).TASK)
     checkpoints = Checkpoints(run / "checkpoints", keep=recipe.training.keep)
     with ExitStack() as stack:
         if os.environ.get("RANK", "0") == "0":

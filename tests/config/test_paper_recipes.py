@@ -39,7 +39,7 @@ GROUPS = {
 
 
 def stated(recipe: Recipe) -> list[TaskSpec]:
-    return recipe.specs(lambda name: datasets.load(name).TASK)
+    return recipe.specs(lambda name: datasets.load_dataset(name).TASK)
 
 
 @pytest.mark.parametrize("name", PAPER)

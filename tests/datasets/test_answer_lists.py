@@ -1,6 +1,6 @@
-"""Answers as the official evaluator compares them, and lists of them.
+"""Normalized answers, soft scores and answer lists.
 
-Expected values were worked out by hand from the evaluator's published rules, quirks included.
+Expected values were derived by hand from the evaluator's published rules, including its quirks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from twelvefold.schema import TwelvefoldError
 
 
 @pytest.mark.parametrize(
-    ("raw", "clean"),
+    ("raw", "normalized"),
     [
         ("A teddy bear.", "teddy bear"),
         ("The  Two\n dogs", "2 dogs"),
@@ -28,10 +28,10 @@ from twelvefold.schema import TwelvefoldError
         ("black/white", "black white"),
         ("black / white", "black white"),
         ("t-shirt", "t shirt"),
-        ("well-known - yes", "wellknown yes"),  # a lone sign beside a blank makes all of its kind vanish
-        ("well-known - e/f", "wellknown e f"),  # ... and leaves other kinds alone
+        ("well-known - yes", "wellknown yes"),  # one sign next to a space removes all signs of its kind
+        ("well-known - e/f", "wellknown e f"),  # ... and keeps other kinds
         ("1,000", "1000"),
-        ("1,000-2,000 a/b", "10002000 ab"),  # a comma inside a number makes every sign vanish
+        ("1,000-2,000 a/b", "10002000 ab"),  # a comma inside a number removes every sign
         ("red,blue", "red blue"),
         ("3.5", "3.5"),
         ("mr. t.", "mr t"),
@@ -50,80 +50,80 @@ from twelvefold.schema import TwelvefoldError
         ("it's", "it's"),
     ],
 )
-def test_normaliser(raw: str, clean: str) -> None:
-    assert answers.normalise(raw) == clean
+def test_answers_are_normalized_as_by_the_official_evaluator(raw: str, normalized: str) -> None:
+    assert answers.normalize_answer(raw) == normalized
 
 
-def test_only_the_first_32_periods_go() -> None:
-    assert answers.normalise("x." * 40) == "x" * 32 + "x." * 8
+def test_only_the_first_32_periods_are_removed() -> None:
+    assert answers.normalize_answer("x." * 40) == "x" * 32 + "x." * 8
 
 
-def test_contractions_hold_no_word_of_their_own() -> None:
+def test_no_contraction_is_also_a_word_without_apostrophe() -> None:
     words = {"shed", "wed", "were", "well", "hell", "ill", "id", "its", "shell", "cant've", "wholl've"}
     assert not words & answers.CONTRACTIONS.keys()
     assert len(answers.CONTRACTIONS) == 116
 
 
-def official(given_answers: Sequence[str], prediction: str) -> float:
-    """The evaluator's loop, one annotator left out at a time."""
+def official_score(answer_texts: Sequence[str], prediction: str) -> float:
+    """Compute the evaluator's loop, which leaves out one annotator at a time."""
     total = 0.0
-    for i in range(len(given_answers)):
-        others = [answer for j, answer in enumerate(given_answers) if j != i]
+    for i in range(len(answer_texts)):
+        others = [answer for j, answer in enumerate(answer_texts) if j != i]
         total += min(1.0, others.count(prediction) / 3)
-    return total / len(given_answers)
+    return total / len(answer_texts)
 
 
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=12))
-def test_soft_scores_are_the_leave_one_out_average(given_answers: list[str]) -> None:
-    scores = answers.soft_scores(given_answers).scores
-    assert set(scores) == set(given_answers)
+def test_soft_scores_are_the_leave_one_out_average(answer_texts: list[str]) -> None:
+    scores = answers.soft_scores(answer_texts).scores
+    assert set(scores) == set(answer_texts)
     for answer, score in scores.items():
-        assert score == pytest.approx(official(given_answers, answer), abs=1e-12)
+        assert score == pytest.approx(official_score(answer_texts, answer), abs=1e-12)
 
 
 @pytest.mark.parametrize(("c", "score"), [(1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)])
 def test_with_ten_annotators_the_rule_is_0_3_for_each(c: int, score: float) -> None:
-    given_answers = ["boat"] * c + [f"other {i}" for i in range(10 - c)]
-    assert answers.soft_scores(given_answers).scores["boat"] == pytest.approx(score)
+    answer_texts = ["boat"] * c + [f"other {i}" for i in range(10 - c)]
+    assert answers.soft_scores(answer_texts).scores["boat"] == pytest.approx(score)
 
 
-def test_a_lone_annotator_scores_nothing_and_an_empty_answer_is_none() -> None:
+def test_a_single_annotator_scores_0_and_an_empty_answer_has_no_score() -> None:
     assert answers.soft_scores(["boat"]).scores == {"boat": 0.0}
     assert set(answers.soft_scores(["", "boat", ""]).scores) == {"boat"}
 
 
-def test_where_all_agree_nothing_is_cleaned() -> None:
-    assert answers.compared([" Red.\n"] * 10) == ["Red."] * 10
-    assert answers.compared(["Red."] * 9 + ["a red"]) == ["red"] * 10
+def test_answers_that_all_agree_are_not_normalized() -> None:
+    assert answers.normalize_answers([" Red.\n"] * 10) == ["Red."] * 10
+    assert answers.normalize_answers(["Red."] * 9 + ["a red"]) == ["red"] * 10
 
 
-def test_frequent_answers_come_in_a_settled_order() -> None:
-    given_answers = ["b", "c", "a", "c", "b", "a", "c", "rare", "", "", ""]
-    assert answers.frequent(given_answers, 2) == ["c", "a", "b"]
-    assert answers.frequent(reversed(given_answers), 2) == ["c", "a", "b"]
+def test_frequent_answers_do_not_depend_on_the_input_order() -> None:
+    answer_texts = ["b", "c", "a", "c", "b", "a", "c", "rare", "", "", ""]
+    assert answers.frequent_answers(answer_texts, 2) == ["c", "a", "b"]
+    assert answers.frequent_answers(reversed(answer_texts), 2) == ["c", "a", "b"]
     with pytest.raises(TwelvefoldError, match="'c', occurs 3 times"):
-        answers.frequent(given_answers, 4)
+        answers.frequent_answers(answer_texts, 4)
 
 
 @pytest.mark.parametrize("value", [["yes", "no"], {"no": 1, "yes": 0}])
 @pytest.mark.parametrize("protocol", [None, 0, 2, 4])
-def test_a_given_list_or_its_inverse_is_loaded(tmp_path: Path, value: Any, protocol: int | None) -> None:
+def test_an_answer_list_or_its_inverse_is_loaded(tmp_path: Path, value: Any, protocol: int | None) -> None:
     path = tmp_path / ("answers.json" if protocol is None else "trainval_label2ans.pkl")
     path.write_bytes(json.dumps(value).encode() if protocol is None else pickle.dumps(value, protocol))
-    assert answers.load_answers(path) == ["yes", "no"]
+    assert answers.load_answer_list(path) == ["yes", "no"]
 
 
 @pytest.mark.parametrize("value", [[], ["yes", "yes"], {"yes": 0, "no": 2}, {"yes": 0, "no": 0}, "yes", [1], {}])
-def test_what_is_no_answer_list_is_refused_by_name(tmp_path: Path, value: Any) -> None:
+def test_a_file_that_is_not_an_answer_list_is_rejected(tmp_path: Path, value: Any) -> None:
     path = tmp_path / "answers.json"
     path.write_text(json.dumps(value))
     with pytest.raises(TwelvefoldError, match=r"answers\.json"):
-        answers.load_answers(path)
+        answers.load_answer_list(path)
 
 
-def test_a_missing_or_cut_answer_list_is_named(tmp_path: Path) -> None:
+def test_a_missing_or_truncated_answer_list_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(TwelvefoldError, match="no answer list"):
-        answers.load_answers(tmp_path / "answers.json")
+        answers.load_answer_list(tmp_path / "answers.json")
     (tmp_path / "answers.json").write_text('["yes", "n')
     with pytest.raises(TwelvefoldError, match="truncated"):
-        answers.load_answers(tmp_path / "answers.json")
+        answers.load_answer_list(tmp_path / "answers.json")

@@ -1,4 +1,4 @@
-"""VQAv2, GQA and VG QA: which questions are in which split, and what their answers are worth."""
+"""VQAv2, GQA and VG QA: the questions of each split, and the scores of their answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def ids(examples: Any) -> list[str]:
     return [example.id for example in examples]
 
 
-def test_vqa_train_is_both_files_but_the_end_of_sorted_val(folder: Any) -> None:
+def test_vqa_train_is_both_files_without_the_end_of_sorted_val(folder: Any) -> None:
     root = folder.write()
     assert ids(vqav2.read(root, "train", bad=BAD, minval=2)) == [
         *("9000", "9001", "10000", "10001"),
@@ -28,11 +28,11 @@ def test_vqa_train_is_both_files_but_the_end_of_sorted_val(folder: Any) -> None:
     assert ids(vqav2.read(root, "val", bad=BAD, minval=2)) == ["43001", "44000"]
     assert ids(vqav2.read(root, "test", bad=BAD, minval=2)) == ["1000", "1001"]
     assert ids(vqav2.read(root, "val", bad=BAD, minval=0)) == []
-    with pytest.raises(TwelvefoldError, match="minval=3000 can't be held out of 5 questions"):
+    with pytest.raises(TwelvefoldError, match="minval=3000 cannot be held out of 5 questions"):
         list(vqav2.read(root, "val", bad=BAD))
 
 
-def test_vqa_looks_raw_answers_up_in_train_and_official_ones_elsewhere(folder: Any) -> None:
+def test_vqa_answers_are_raw_in_train_and_normalized_elsewhere(folder: Any) -> None:
     root = folder.write()
     train = next(vqav2.read(root, "train", bad=BAD, minval=2))
     assert train.label == SoftAnswers({"Two.": 0.3, "2": 1.0, "3": 0.6, "a dog": 0.3})
@@ -42,7 +42,7 @@ def test_vqa_looks_raw_answers_up_in_train_and_official_ones_elsewhere(folder: A
     assert vqav2.vocabulary(root, min_count=9, bad=BAD) == ["2"]
 
 
-def test_vqa_labels_of_test_are_withheld_unless_they_are_there(folder: Any) -> None:
+def test_vqa_test_labels_are_none_unless_there_is_an_annotations_file(folder: Any) -> None:
     assert all(e.label is None for e in vqav2.read(folder.write(), "test", bad=BAD))
     template = folder.files["vqav2/v2_mscoco_val2014_annotations.json"]
     annotations = [{**template["annotations"][0], "question_id": i, "image_id": 1} for i in (1000, 1001)]
@@ -51,24 +51,24 @@ def test_vqa_labels_of_test_are_withheld_unless_they_are_there(folder: Any) -> N
 
 
 @pytest.mark.parametrize(
-    ("change", "why"),
+    ("change", "error"),
     [
         (lambda a: a.pop(0), "expected an annotation of question 9000, got none"),
-        (lambda a: a[0].update(image_id=99), "expected image 9 as the question, got 99"),
+        (lambda a: a[0].update(image_id=99), "expected image 9, the question's, got 99"),
         (lambda a: a[0].update(answers=[]), "expected the annotators' answers, got none"),
         (lambda a: a[0].pop("answers"), "missing required field `answers`"),
         (lambda a: a[0].pop("question_id"), "missing required field `question_id`"),
     ],
 )
-def test_vqa_annotations_that_dont_fit_are_refused(folder: Any, change: Any, why: str) -> None:
+def test_vqa_invalid_annotations_are_rejected(folder: Any, change: Any, error: str) -> None:
     change(folder.files["vqav2/v2_mscoco_train2014_annotations.json"]["annotations"])
-    with pytest.raises(BadRecordError, match=why):
+    with pytest.raises(BadRecordError, match=error):
         list(vqav2.read(folder.write(), "train", bad=BAD, minval=2))
     bad = BadRecords(skip=True)
     assert len(list(vqav2.read(folder.root, "train", bad=bad, minval=2))) == 6
 
 
-def test_vqa_reads_what_a_shortened_sample_holds_and_names_what_it_lacks(folder: Any) -> None:
+def test_vqa_reads_annotations_without_optional_fields(folder: Any) -> None:
     for annotation in folder.files["vqav2/v2_mscoco_train2014_annotations.json"]["annotations"]:
         for name in ("question_type", "answer_type", "image_id", "multiple_choice_answer"):
             del annotation[name]
@@ -78,7 +78,7 @@ def test_vqa_reads_what_a_shortened_sample_holds_and_names_what_it_lacks(folder:
         vqav2.vocabulary(root, min_count=1, bad=BAD)
 
 
-def test_gqa_folds_are_cut_off_the_sorted_text_ids_of_train_and_val(folder: Any) -> None:
+def test_gqa_val_is_the_end_of_train_and_val_sorted_by_id_as_text(folder: Any) -> None:
     root = folder.write()
     assert ids(gqa.read(root, "train", bad=BAD, minval=2)) == ["01", "02", "09"]
     assert ids(gqa.read(root, "val", bad=BAD, minval=2)) == ["10", "11"]
@@ -89,7 +89,7 @@ def test_gqa_folds_are_cut_off_the_sorted_text_ids_of_train_and_val(folder: Any)
     assert next(gqa.read(root, "train", bad=BAD, minval=2)).pairs[0].image == ImageKey("vg", "2318324")
 
 
-def test_gqa_consistency_adds_the_entailed_questions_that_are_missing(folder: Any) -> None:
+def test_gqa_consistency_appends_the_missing_entailed_questions(folder: Any) -> None:
     examples = list(gqa.read(folder.write(), "test", bad=BAD, consistency=True))
     assert ids(examples) == ["07998", "07999", "08000"]
     assert (examples[2].question_type, examples[2].linked) == (CONSISTENCY_ONLY, ())
@@ -99,7 +99,7 @@ def test_gqa_consistency_adds_the_entailed_questions_that_are_missing(folder: An
     ]
 
 
-def test_gqa_reads_a_folder_of_files_as_one(folder: Any) -> None:
+def test_gqa_reads_a_folder_of_files_like_one_file(folder: Any) -> None:
     whole = folder.files.pop("gqa/testdev_balanced_questions.json")
     for i, (id_, question) in enumerate(whole.items()):
         folder.files[f"gqa/testdev_balanced_questions/testdev_balanced_questions_{i}.json"] = {id_: question}
@@ -111,7 +111,7 @@ def test_gqa_reads_a_folder_of_files_as_one(folder: Any) -> None:
         gqa.files(root, "test")
 
 
-def test_gqa_a_missing_answer_is_a_bad_record_but_where_answers_are_withheld(folder: Any) -> None:
+def test_gqa_a_missing_answer_is_a_bad_record_except_in_unlabeled_parts(folder: Any) -> None:
     questions = folder.files["gqa/testdev_balanced_questions.json"]
     for question in questions.values():
         del question["answer"]
@@ -122,14 +122,14 @@ def test_gqa_a_missing_answer_is_a_bad_record_but_where_answers_are_withheld(fol
     assert [e.label for e in gqa.read(root, "test", bad=BAD, test="challenge")] == [None, None]
 
 
-def test_gqa_answers_are_counted_as_they_are_over_train_and_val(folder: Any) -> None:
+def test_gqa_vocabulary_counts_unmodified_answers_of_train_and_val(folder: Any) -> None:
     folder.files["gqa/val_balanced_questions.json"]["09"]["answer"] = "The boat"
     assert gqa.vocabulary(folder.write(), min_count=1, bad=BAD) == ["yes", "The boat"]
     with pytest.raises(TwelvefoldError, match="'yes', occurs 4 times"):
         gqa.vocabulary(folder.root, min_count=5, bad=BAD)
 
 
-def test_vg_holds_two_folds_out_by_qa_id(folder: Any) -> None:
+def test_vg_holds_out_val_and_test_by_qa_id(folder: Any) -> None:
     root = folder.write()
     assert ids(vgqa.read(root, "train", bad=BAD, tail=2)) == ["12", "13", "14"]
     assert ids(vgqa.read(root, "val", bad=BAD, tail=2)) == ["966490", "987278"]
@@ -139,7 +139,7 @@ def test_vg_holds_two_folds_out_by_qa_id(folder: Any) -> None:
     assert (example.question_type, example.pairs[0].image) == ("what", ImageKey("vg", "5"))
 
 
-def test_vg_answers_of_nothing_but_articles_are_never_right_and_empty_ones_refused(folder: Any) -> None:
+def test_vg_answers_of_articles_only_have_no_label_and_empty_answers_are_rejected(folder: Any) -> None:
     qas = folder.files["vg/question_answers.json"][0]["qas"]
     qas[2].update(answer="The.", question="Is it red?")
     example = next(vgqa.read(folder.write(), "train", bad=BAD, tail=2))
@@ -149,17 +149,17 @@ def test_vg_answers_of_nothing_but_articles_are_never_right_and_empty_ones_refus
         list(vgqa.read(folder.write(), "train", bad=BAD, tail=2))
 
 
-def test_vg_one_malformed_question_is_refused_by_name_and_its_picture_keeps_the_others(folder: Any) -> None:
+def test_vg_a_malformed_question_is_rejected_and_the_others_of_its_image_are_kept(folder: Any) -> None:
     whole = ids(vgqa.read(folder.write(), "train", bad=BAD, tail=2))
     del folder.files["vg/question_answers.json"][0]["qas"][2]["question"]
     bad = BadRecords(skip=True)
     left = ids(vgqa.read(folder.write(), "train", bad=bad, tail=2))
-    assert [refusal.record for refusal in bad.listed] == ["[0].qas[2]"]
+    assert [rejection.record for rejection in bad.rejected] == ["[0].qas[2]"]
     assert len(left) == len(whole) - 1
     assert set(left) < set(whole)
 
 
-def test_vqa_file_names_are_the_publishers(folder: Any) -> None:
+def test_vqa_files_have_the_publishers_names(folder: Any) -> None:
     names = [p.name for p in vqav2.files(folder.write(), "train")]
     assert names == [
         "v2_OpenEnded_mscoco_train2014_questions.json",

@@ -1,4 +1,4 @@
-"""Conceptual Captions: Google's rows and the original project's lists, dead addresses, malformed rows, keys."""
+"""Conceptual Captions: Google's rows and the original project's lists, missing images, malformed rows, keys."""
 
 from __future__ import annotations
 
@@ -33,95 +33,93 @@ def write(root: Path, lines: list[str], name: str = "Train_GCC-training.tsv") ->
 
 
 def rows() -> list[str]:
-    return [f"{caption}\t{address}" for caption, address in ROWS]
+    return [f"{caption}\t{url}" for caption, url in ROWS]
 
 
 def read(root: Path, *, skip: bool = False, **options: str) -> tuple[list[Example], list[str]]:
     bad = BadRecords(skip=skip)
-    dataset = datasets.load("conceptual_captions")
-    return list(dataset.read(root, "train", bad=bad, **options)), [str(refusal) for refusal in bad.listed]
+    dataset = datasets.load_dataset("conceptual_captions")
+    return list(dataset.read(root, "train", bad=bad, **options)), [str(rejection) for rejection in bad.rejected]
 
 
-def test_googles_rows_become_captions_keyed_by_the_crc_of_their_address(tmp_path: Path) -> None:
+def test_googles_rows_are_keyed_by_the_crc_of_their_url(tmp_path: Path) -> None:
     write(tmp_path, rows())
-    found, _ = read(tmp_path)
-    assert [e.id for e in found] == ["1", "2", "3"]
-    assert [e.pairs[0].text for e in found] == [caption.strip() for caption, _ in ROWS]
-    assert found[0].pairs[0].image == ImageKey("conceptual_captions", str(zlib.crc32(ROWS[0][1].encode())))
-    assert all(e.label == PositivePair(0) for e in found)
+    examples, _ = read(tmp_path)
+    assert [e.id for e in examples] == ["1", "2", "3"]
+    assert [e.pairs[0].text for e in examples] == [caption.strip() for caption, _ in ROWS]
+    assert examples[0].pairs[0].image == ImageKey("conceptual_captions", str(zlib.crc32(ROWS[0][1].encode())))
+    assert all(e.label == PositivePair(0) for e in examples)
     assert cc.crc32("123456789") == "3421780262"  # the check value that the standard gives, unsigned
     keys = [e.pairs[0].image.id for e in read(tmp_path, key="xxh3")[0]]
     assert [len(key) for key in keys] == [16, 16, 16]
     assert len({*keys}) == 3
 
 
-def test_both_files_have_their_split_and_test_has_none(tmp_path: Path) -> None:
+def test_train_and_val_have_a_file_and_test_has_none(tmp_path: Path) -> None:
     write(tmp_path, rows()[:1])
     write(tmp_path, rows(), "Validation_GCC-1.1.0-Validation.tsv")
-    dataset = datasets.load("conceptual_captions")
+    dataset = datasets.load_dataset("conceptual_captions")
     counts = [len(list(dataset.read(tmp_path, split, bad=BadRecords()))) for split in ("train", "val", "test")]
     assert counts == [1, 3, 0]
     assert dataset.files(tmp_path, "test") == []
 
 
-def test_the_original_projects_lists_name_their_pictures(tmp_path: Path) -> None:
+def test_the_original_projects_lists_name_their_images(tmp_path: Path) -> None:
     path = write(tmp_path, [], "caption_train.json")
     path.write_text(json.dumps({"3421780262": "a dog ", "17": "a cat", " ": "nobody's", "18": 5}))
-    found, refused = read(tmp_path, skip=True)
-    assert [(e.pairs[0].image.id, e.pairs[0].text) for e in found] == [("3421780262", "a dog"), ("17", "a cat")]
-    assert len(refused) == 2
-    assert "expected the name of a picture" in refused[0]
-    assert "['18']" in refused[1]
+    examples, rejections = read(tmp_path, skip=True)
+    assert [(e.pairs[0].image.id, e.pairs[0].text) for e in examples] == [("3421780262", "a dog"), ("17", "a cat")]
+    assert len(rejections) == 2
+    assert "expected the name of an image" in rejections[0]
+    assert "['18']" in rejections[1]
 
 
 @pytest.mark.parametrize(
-    ("line", "why"),
+    ("line", "error"),
     [
-        ("a caption alone", "expected a caption, a TAB and an address"),
-        ("a caption\t", "expected a caption, a TAB and an address"),
-        ("a\tb\thttp://x", "expected a caption, a TAB and an address"),
+        ("a caption alone", "expected a caption, a TAB and a URL"),
+        ("a caption\t", "expected a caption, a TAB and a URL"),
+        ("a\tb\thttp://x", "expected a caption, a TAB and a URL"),
         ("\thttp://x", "expected a text, got an empty one"),
-        ("", "expected a caption, a TAB and an address"),
+        ("", "expected a caption, a TAB and a URL"),
     ],
 )
-def test_a_malformed_row_is_named_and_may_be_skipped(tmp_path: Path, line: str, why: str) -> None:
+def test_a_malformed_row_is_rejected_and_can_be_skipped(tmp_path: Path, line: str, error: str) -> None:
     write(tmp_path, [rows()[0], line, rows()[1]])
-    with pytest.raises(BadRecordError, match=f"Train_GCC-training.tsv, line 2: {why}"):
+    with pytest.raises(BadRecordError, match=f"Train_GCC-training.tsv, line 2: {error}"):
         read(tmp_path)
-    found, refused = read(tmp_path, skip=True)
-    assert [e.id for e in found] == ["1", "3"]
-    assert len(refused) == 1
+    examples, rejections = read(tmp_path, skip=True)
+    assert [e.id for e in examples] == ["1", "3"]
+    assert len(rejections) == 1
 
 
-def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
+def test_bytes_that_are_not_utf8_are_rejected(tmp_path: Path) -> None:
     path = write(tmp_path, rows())
     path.write_bytes(path.read_bytes().replace(b"sierra", b"\xff\xfe"))
     with pytest.raises(BadRecordError, match="line 2: expected UTF-8"):
         read(tmp_path)
 
 
-def test_empty_and_missing_files_and_wrong_options_are_refused(tmp_path: Path) -> None:
+def test_empty_and_missing_files_and_invalid_options_are_rejected(tmp_path: Path) -> None:
     write(tmp_path, []).write_bytes(b"")
-    with pytest.raises(TwelvefoldError, match="is empty; expected a caption and an address"):
+    with pytest.raises(TwelvefoldError, match="is empty; expected a caption and a URL"):
         read(tmp_path)
     with pytest.raises(TwelvefoldError, match=r"Validation_GCC.* or .*caption_val\.json, but .* holds Train_GCC"):
-        datasets.load("conceptual_captions").files(tmp_path, "val")
+        datasets.load_dataset("conceptual_captions").files(tmp_path, "val")
     with pytest.raises(TwelvefoldError, match="expected key one of crc32, xxh3, got 'md5'"):
         read(tmp_path, key="md5")
     with pytest.raises(TwelvefoldError, match="did you mean 'conceptual_captions'"):
-        datasets.load("conceptual_caption")
+        datasets.load_dataset("conceptual_caption")
 
 
-def test_dead_addresses_are_counted_and_left_out(tmp_path: Path) -> None:
-    """By the paper's recipe; nothing is made that pretraining doesn't read."""
+def test_examples_without_regions_are_counted_and_left_out(tmp_path: Path) -> None:
+    """With the paper's recipe; no negatives are written, because pretraining does not read them."""
     write(tmp_path, rows())
     write(tmp_path, rows(), "Validation_GCC-1.1.0-Validation.tsv")
     with ShardWriter(tmp_path / "regions/detected/a", feature_size=4, kinds=2) as shard:
-        for _, address in ROWS[:2]:
+        for _, url in ROWS[:2]:
             boxes, features = np.array([[0, 0, 9, 9]], dtype=np.float32), np.ones((1, 4), dtype=np.float32)
-            shard.add(
-                ImageKey("conceptual_captions", cc.crc32(address)), Regions(boxes, features, 10, 10, features[:, :2])
-            )
+            shard.add(ImageKey("conceptual_captions", cc.crc32(url)), Regions(boxes, features, 10, 10, features[:, :2]))
     finish_store(tmp_path / "regions/detected", ["a"], info={}, kinds=("one", "two"))
     summary = prepare_recipe(Recipe.load("paper/pretraining"), tmp_path, tmp_path / "regions", tmp_path / "out")
     counts = summary.counts["conceptual_captions"]

@@ -1,4 +1,4 @@
-"""Loading a dataset's module: the twelve by name, a user's own by its dotted path."""
+"""Built-in datasets are found by listing their folder and loaded by name; your own by a dotted path."""
 
 from __future__ import annotations
 
@@ -10,42 +10,61 @@ from typing import Any
 
 import pytest
 
-from twelvefold.datasets import check_options, load
+from twelvefold import datasets
+from twelvefold.datasets import caption_set_names, check_options, load_dataset, task_names
 from twelvefold.schema import TwelvefoldError
 
 
-def test_an_unknown_name_gets_the_closest() -> None:
+def test_built_in_datasets_are_the_modules_of_the_folder_in_their_stated_order() -> None:
+    table_2 = "vqav2 gqa vgqa coco flickr30k refcoco refcoco+ refcocog visual7w guesswhat nlvr2 snli_ve"
+    assert task_names() == tuple(table_2.split())
+    assert caption_set_names() == ("conceptual_captions",)
+    modules = {path.stem for path in Path(datasets.__file__).parent.glob("*.py")} - {"__init__"}
+    assert {name.replace("+", "_plus") for name in (*task_names(), *caption_set_names())} == modules
+
+
+def test_the_error_for_an_unknown_name_suggests_the_closest() -> None:
     with pytest.raises(TwelvefoldError, match=r"did you mean 'refcoco\+'"):
-        load("refcoco++")
+        load_dataset("refcoco++")
 
 
-def test_loading_one_imports_no_other_and_never_torch() -> None:
+def test_loading_a_dataset_imports_no_other_dataset_and_never_torch() -> None:
     code = (
-        "import sys; from twelvefold.datasets import load; load('nlvr2');"
+        "import sys; from twelvefold.datasets import load_dataset; load_dataset('nlvr2');"
         "print(sorted(m for m in sys.modules if m.startswith('twelvefold.datasets.') or m == 'torch'))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.strip() == str([f"twelvefold.datasets.{m}" for m in ("nlvr2", "reading", "reading.records")])
+    assert out.strip() == str(
+        [f"twelvefold.datasets.{m}" for m in ("nlvr2", "reading", "reading.cards", "reading.records")]
+    )
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "why"),
+    ("name", "options", "error"),
     [
         ("vqav2", {"minvall": 5}, "no option 'minvall'; it has minval, test; did you mean 'minval'?"),
         ("nlvr2", {"bad": 5}, "no option 'bad'"),
         ("snli_ve", {"test": "x"}, "it has none"),
-        ("vgqa", {"tail": "5"}, "option tail takes int values, got '5'"),
-        ("gqa", {"consistency": 1}, "option consistency takes bool values, got 1"),
+        ("vgqa", {"tail": "5"}, "reader option tail: expected int, got '5'"),
+        ("vqav2", {"minval": True}, "reader option minval: expected int, got True"),
+        (
+            "gqa",
+            {"test": "dev"},
+            "reader option test: expected one of 'testdev', 'test', 'challenge', 'submission', got",
+        ),
+        ("gqa", {"consistency": 1}, "reader option consistency: expected bool, got 1"),
     ],
 )
-def test_an_option_that_a_reader_doesnt_have_is_refused(name: str, options: dict[str, Any], why: str) -> None:
-    with pytest.raises(TwelvefoldError, match=f"^{name}: .*{re.escape(why)}"):
-        check_options(load(name), options)
+def test_an_unknown_option_or_a_value_of_the_wrong_type_is_rejected(
+    name: str, options: dict[str, Any], error: str
+) -> None:
+    with pytest.raises(TwelvefoldError, match=f"^{name}: .*{re.escape(error)}"):
+        check_options(load_dataset(name), options)
 
 
 @pytest.mark.parametrize(("name", "options"), [("vqav2", {"minval": 5, "test": "test-dev2015"}), ("snli_ve", {})])
-def test_its_own_options_pass(name: str, options: dict[str, Any]) -> None:
-    check_options(load(name), options)
+def test_valid_options_are_accepted(name: str, options: dict[str, Any]) -> None:
+    check_options(load_dataset(name), options)
 
 
 def _module(folder: Path, name: str, text: str) -> str:
@@ -56,31 +75,31 @@ def _module(folder: Path, name: str, text: str) -> str:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     return tmp_path
 
 
-def test_a_module_of_ones_own_that_lacks_something_is_told_so(here: Path) -> None:
-    name = _module(here, "half", "TASK = 1\ndef files(): ...\n")
-    with pytest.raises(TwelvefoldError, match=r"half_package\.data .* lacks read"):
-        load(name)
+def test_a_custom_module_that_misses_a_name_is_rejected(folder: Path) -> None:
+    name = _module(folder, "half", "TASK = 1\ndef files(): ...\n")
+    with pytest.raises(TwelvefoldError, match=r"half_package\.data .* does not define read"):
+        load_dataset(name)
 
 
-def test_a_module_of_ones_own_may_not_take_a_name_of_the_twelve(here: Path) -> None:
-    name = _module(here, "twin", "from twelvefold.datasets.nlvr2 import TASK, files, read\n")
-    with pytest.raises(TwelvefoldError, match="one of ours; choose another"):
-        load(name)
+def test_a_custom_module_may_not_have_the_name_of_a_built_in_task(folder: Path) -> None:
+    name = _module(folder, "twin", "from twelvefold.datasets.nlvr2 import TASK, files, read\n")
+    with pytest.raises(TwelvefoldError, match="the name of a built-in task; choose another"):
+        load_dataset(name)
 
 
-def test_a_module_that_is_not_there_is_told_where_it_was_looked_for(here: Path) -> None:
-    with pytest.raises(TwelvefoldError, match="nowhere") as error:
-        load("nowhere.pets")
-    assert str(here) in str(error.value)
+def test_the_error_for_a_missing_module_names_the_searched_folder(folder: Path) -> None:
+    with pytest.raises(TwelvefoldError, match="nowhere") as raised:
+        load_dataset("nowhere.pets")
+    assert str(folder) in str(raised.value)
 
 
-def test_a_module_whose_own_import_fails_says_so_itself(here: Path) -> None:
-    name = _module(here, "broken", "import no_such_library\n")
+def test_a_failing_import_inside_a_custom_module_is_raised_unchanged(folder: Path) -> None:
+    name = _module(folder, "broken", "import no_such_library\n")
     with pytest.raises(ModuleNotFoundError, match="no_such_library"):
-        load(name)
+        load_dataset(name)

@@ -1,4 +1,4 @@
-"""``twelvefold datasets`` lists what the readers ask for; ``twelvefold doctor`` finds what is wrong and no more."""
+"""``twelvefold datasets`` lists the files that readers need; ``twelvefold doctor`` finds what is wrong."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, get_args
 import pytest
 
 from twelvefold.cli import app
-from twelvefold.datasets import NAMES, load
-from twelvefold.datasets.reading.cards import PICTURES, PUBLISHED, agrees
+from twelvefold.datasets import load_dataset, task_names
+from twelvefold.datasets.reading.cards import IMAGE_SOURCES, dataset_cards
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.doctor import doctor
 from twelvefold.schema import Split, TwelvefoldError
@@ -19,16 +19,16 @@ from twelvefold.schema import Split, TwelvefoldError
 TAILS = {"vqav2": {"minval": 1}, "gqa": {"minval": 1}, "vgqa": {"tail": 1}}
 
 
-def small_world(folder: Any, pictures: bool = True) -> Path:
-    """The hand-written data folder, with the tails and counts that a world states, and a picture of each key."""
+def small_world(folder: Any, images: bool = True) -> Path:
+    """Write the sample data folder as a world: with reader options, example counts, and an image file for each key."""
     root: Path = folder.write()
     examples: dict[str, dict[str, int]] = {}
-    for name in NAMES:
+    for name in task_names():
         examples[name] = {}
         for split in get_args(Split):
-            found = list(load(name).read(root, split, bad=BadRecords(), **TAILS.get(name, {})))
+            found = list(load_dataset(name).read(root, split, bad=BadRecords(), **TAILS.get(name, {})))
             examples[name][split] = len(found)
-            for key in {pair.image for example in found for pair in example.pairs} if pictures else ():
+            for key in {pair.image for example in found for pair in example.pairs} if images else ():
                 coco = f"coco/val2014/COCO_val2014_{int(key.id):012}" if key.source == "coco" else ""
                 path = root / "images" / f"{coco or key}.jpg"
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,57 +37,59 @@ def small_world(folder: Any, pictures: bool = True) -> Path:
     return root
 
 
-def test_the_twelve_are_listed_with_every_file_that_their_readers_read(folder: Any) -> None:
-    assert tuple(PUBLISHED) == NAMES
+def test_cards_list_every_file_that_the_readers_read(folder: Any) -> None:
+    assert tuple(dataset_cards()) == task_names()
     root = folder.write()
-    for name, one in PUBLISHED.items():
-        listed = {part.path for part in one.files if "optional" not in part.holds and "cleaning" not in part.holds}
-        read = {p for split in get_args(Split) for p in load(name).files(root, split, **TAILS.get(name, {}))}
-        if name == "vqav2":  # the hand-written folder has answers of the test questions, as a world does
+    for name, card in dataset_cards().items():
+        required = {
+            file.path for file in card.files if "optional" not in file.content and "cleaning" not in file.content
+        }
+        read = {p for split in get_args(Split) for p in load_dataset(name).files(root, split, **TAILS.get(name, {}))}
+        if name == "vqav2":  # the sample folder has answers of the test questions, as a world has
             read = {path for path in read if "test2015_annotations" not in path.name}
-        assert {path.relative_to(root).as_posix() for path in read} == listed
-        assert one.title == load(name).TASK.title
-        assert set(one.pictures) <= set(PICTURES)
-        assert one.home
-        assert one.licence
+        assert {path.relative_to(root).as_posix() for path in read} == required
+        assert card.title == load_dataset(name).TASK.title
+        assert set(card.image_sources) <= set(IMAGE_SOURCES)
+        assert card.publisher
+        assert card.license
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_counts_are_those_of_the_readers_own_pages(name: str) -> None:
-    page = load(name).__doc__ or ""
-    said = {int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\d{3}", page)}
-    counted = PUBLISHED[name].examples
+@pytest.mark.parametrize("name", task_names())
+def test_card_counts_equal_the_counts_in_the_module_docstrings(name: str) -> None:
+    page = load_dataset(name).__doc__ or ""
+    stated = {int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\d{3}", page)}
+    card = dataset_cards()[name]
     if name == "vgqa":
-        assert 1_440_069 in said
-        assert agrees("vgqa", "train", 1_440_069 - 5_000)
+        assert 1_440_069 in stated
+        assert card.matches("train", 1_440_069 - 5_000)
         return
-    assert counted["train"] in said
-    assert not agrees(name, "train", counted["train"] - 1)
+    assert card.examples["train"] in stated
+    assert not card.matches("train", card.examples["train"] - 1)
 
 
-def test_a_whole_folder_is_well(folder: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_complete_folder_passes(folder: Any, capsys: pytest.CaptureFixture[str]) -> None:
     root = small_world(folder)
-    health = doctor(root)
-    assert health.well, [task.next for task in health.tasks.values()]
-    assert [task.state for task in health.tasks.values()] == ["whole"] * 12
+    check = doctor(root)
+    assert check.is_complete, [task.next for task in check.tasks.values()]
+    assert [task.state for task in check.tasks.values()] == ["whole"] * 12
     assert app(f"doctor {root} --json", result_action="return_value") == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["tasks"]["nlvr2"]["splits"]["train"]["examples"] > 0
+    output = json.loads(capsys.readouterr().out)
+    assert output["tasks"]["nlvr2"]["splits"]["train"]["examples"] > 0
 
 
-def test_a_missing_file_is_named_with_its_publisher(folder: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_file_is_reported_with_its_publisher(folder: Any, capsys: pytest.CaptureFixture[str]) -> None:
     root = small_world(folder)
     (root / "snli_ve" / "snli_ve_dev.jsonl").unlink()
     for path in (root / "nlvr2").iterdir():
         path.unlink()
-    health = doctor(root)
-    assert (health.tasks["snli_ve"].state, health.tasks["nlvr2"].state) == ("incomplete", "missing")
-    [step] = health.tasks["snli_ve"].next
+    check = doctor(root)
+    assert (check.tasks["snli_ve"].state, check.tasks["nlvr2"].state) == ("incomplete", "missing")
+    [step] = check.tasks["snli_ve"].next
     assert step.startswith("val: ")
     assert "snli_ve_dev.jsonl" in step
     assert "SNLI-VE" in step
-    assert len(health.tasks["nlvr2"].next) == 3
-    assert {name for name, task in health.tasks.items() if task.next} == {"snli_ve", "nlvr2"}
+    assert len(check.tasks["nlvr2"].next) == 3
+    assert {name for name, task in check.tasks.items() if task.next} == {"snli_ve", "nlvr2"}
     assert app(f"doctor {root}", result_action="return_value") == 1
     assert "snli_ve, val: " in capsys.readouterr().out
     assert app(f"doctor {root} --tasks vqav2 gqa", result_action="return_value") == 0
@@ -98,70 +100,70 @@ def test_malformed_records_are_counted_and_the_first_are_shown(folder: Any) -> N
     path = root / "nlvr2" / "train.json"
     path.write_bytes(b'{"nonsense": 1}\n' * 5 + path.read_bytes())
     split = doctor(root, tasks=["nlvr2"]).tasks["nlvr2"].splits["train"]
-    assert split.malformed == 5
-    assert len(split.bad) == 3
-    assert "line 1" in split.bad[0]
+    assert split.num_malformed == 5
+    assert len(split.first_malformed) == 3
+    assert "line 1" in split.first_malformed[0]
     assert split.count_is_right
     assert "5 malformed records" in doctor(root, tasks=["nlvr2"]).tasks["nlvr2"].next[0]
 
 
-def test_a_damaged_file_and_a_short_one(folder: Any) -> None:
+def test_a_truncated_file_and_missing_examples_are_reported(folder: Any) -> None:
     root = small_world(folder)
     questions = root / "vg" / "question_answers.json"
     questions.write_bytes(questions.read_bytes()[:-20])
     lines = (root / "snli_ve" / "snli_ve_train.jsonl").read_bytes().splitlines(keepends=True)
     (root / "snli_ve" / "snli_ve_train.jsonl").write_bytes(b"".join(lines[:-1]))
-    health = doctor(root, tasks=["vgqa", "snli_ve"])
-    assert "truncated" in health.tasks["vgqa"].next[0]
-    assert f"{len(lines) - 1} examples, where the full files give {len(lines)}" in health.tasks["snli_ve"].next[0]
-    assert not health.well
+    check = doctor(root, tasks=["vgqa", "snli_ve"])
+    assert "truncated" in check.tasks["vgqa"].next[0]
+    assert f"{len(lines) - 1} examples, but the full files hold {len(lines)}" in check.tasks["snli_ve"].next[0]
+    assert not check.is_complete
 
 
-def test_pictures_and_maps_that_are_missing(folder: Any) -> None:
+def test_missing_images_and_id_maps_are_reported(folder: Any) -> None:
     root = small_world(folder)
     lost = next((root / "images" / "vg").iterdir())
     lost.unlink()
     (root / "vg" / "image_data.json").unlink()
-    health = doctor(root)
-    found = [split for task in health.tasks.values() for split in task.splits.values() if split.pictures_missing]
+    check = doctor(root)
+    found = [split for task in check.tasks.values() for split in task.splits.values() if split.num_images_missing]
     assert found
-    assert {name for split in found for name in split.lost} == {f"vg/{lost.stem}"}
-    assert any("image_data.json is missing" in hint for hint in health.hidden)
-    assert not health.well
-    assert doctor(root, tasks=["nlvr2"]).well
+    assert {name for split in found for name in split.first_missing_images} == {f"vg/{lost.stem}"}
+    assert any("image_data.json is missing" in hint for hint in check.limitations)
+    assert not check.is_complete
+    assert doctor(root, tasks=["nlvr2"]).is_complete
 
 
 @pytest.mark.parametrize(
     ("text", "why"), [('[{"image_id": 1}, {"coco_id": 3}]', "1 malformed record.*image_data.json"), ("[{", "truncated")]
 )
-def test_a_malformed_map(folder: Any, text: str, why: str) -> None:
+def test_a_malformed_id_map_is_reported(folder: Any, text: str, why: str) -> None:
     root = small_world(folder)
     (root / "vg" / "image_data.json").write_text(text)
-    [hint] = doctor(root, tasks=["vgqa"]).hidden
+    [hint] = doctor(root, tasks=["vgqa"]).limitations
     assert re.search(why, hint)
 
 
-def test_a_picture_with_a_name_of_another_kind(folder: Any) -> None:
+def test_an_image_with_an_unexpected_file_name_is_reported(folder: Any) -> None:
     root = small_world(folder)
     (root / "images" / "coco" / "val2014" / "holiday.jpg").touch()
-    [hint] = doctor(root, tasks=["coco"]).hidden
+    [hint] = doctor(root, tasks=["coco"]).limitations
     assert "holiday.jpg" in hint
 
 
-def test_no_pictures_at_all(folder: Any) -> None:
-    health = doctor(small_world(folder, pictures=False), tasks=["coco"])
-    assert any("features can be imported instead" in hint for hint in health.hidden)
-    assert health.tasks["coco"].splits["train"].pictures_missing == 0
+def test_a_folder_without_images_is_reported_once(folder: Any) -> None:
+    check = doctor(small_world(folder, images=False), tasks=["coco"])
+    assert any("they can be imported instead" in hint for hint in check.limitations)
+    assert check.tasks["coco"].splits["train"].num_images_missing == 0
 
 
-def test_a_sample_of_the_real_files_is_no_full_set(folder: Any) -> None:
+def test_a_sample_of_the_real_files_is_not_complete(folder: Any) -> None:
     root = small_world(folder)
     (root / "world.json").unlink()
     steps = doctor(root, tasks=["nlvr2"]).tasks["nlvr2"].next
-    assert "where the full files give 86,373" in steps[0]
+    assert "but the full files hold 86,373" in steps[0]
 
 
-def test_bad_input_is_said(tmp_path: Path) -> None:
+def test_an_unknown_folder_or_task_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(TwelvefoldError, match="there is no data folder"):
         doctor(tmp_path / "nowhere")
     with pytest.raises(TwelvefoldError, match="did you mean 'nlvr2'"):
@@ -170,18 +172,18 @@ def test_bad_input_is_said(tmp_path: Path) -> None:
         app("datasets vqa2", result_action="return_value")
 
 
-def test_datasets_says_what_and_where(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_datasets_command_prints_cards(capsys: pytest.CaptureFixture[str]) -> None:
     assert app("datasets --json", result_action="return_value") == 0
-    said = json.loads(capsys.readouterr().out)
-    assert list(said["datasets"]) == list(NAMES)
-    assert said["datasets"]["nlvr2"]["files"][0]["path"] == "nlvr2/train.json"
+    output = json.loads(capsys.readouterr().out)
+    assert list(output["datasets"]) == list(task_names())
+    assert output["datasets"]["nlvr2"]["files"][0]["path"] == "nlvr2/train.json"
     assert app("datasets flickr30k", result_action="return_value") == 0
     text = capsys.readouterr().out
-    for word in ("flickr30k/dataset_flickr30k.json", "must be asked for", "licence", "145,000"):
+    for word in ("flickr30k/dataset_flickr30k.json", "request them", "license", "145,000"):
         assert word in text
 
 
-def test_the_page_s_commands_do_what_it_says(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_of_the_page_succeed(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
     root = small_world(folder)
     (root / "data").mkdir()

@@ -1,4 +1,4 @@
-"""Pictures by key, candidate boxes by picture, and which keys are one photograph."""
+"""Image files by key, candidate boxes by image, and links between keys of the same image."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from twelvefold.datasets import load
+from twelvefold.datasets import load_dataset
 from twelvefold.datasets.reading import same_image_links
-from twelvefold.datasets.reading.image_files import given_boxes, image_files
+from twelvefold.datasets.reading.image_files import candidate_boxes, image_files
 from twelvefold.datasets.reading.records import BadRecordError, BadRecords
 from twelvefold.schema import ImageKey, TwelvefoldError
 
-PICTURES = {
+IMAGES = {
     "coco/train2014/COCO_train2014_000000000009.jpg": "coco/9",
     "coco/test2015/COCO_test2015_000000581929.jpg": "coco/581929",
     "vg/VG_100K/2318324.jpg": "vg/2318324",
@@ -37,20 +37,20 @@ def _touch(root: Path, *names: str) -> None:
         path.touch()
 
 
-def test_every_picture_has_its_publishers_key(tmp_path: Path) -> None:
-    _touch(tmp_path, *PICTURES, "coco/train2014/Thumbs.db", "vg/readme.txt", "flickr30k/._1000092795.jpg")
+def test_every_image_file_has_its_publishers_key(tmp_path: Path) -> None:
+    _touch(tmp_path, *IMAGES, "coco/train2014/Thumbs.db", "vg/readme.txt", "flickr30k/._1000092795.jpg")
     found = image_files(tmp_path)
     assert {str(key): str(path.relative_to(tmp_path / "images")) for key, path in found.items()} == {
-        key: name for name, key in PICTURES.items()
+        key: name for name, key in IMAGES.items()
     }
 
 
-def test_of_two_files_of_one_key_the_first_folder_counts(tmp_path: Path) -> None:
+def test_of_two_files_with_the_same_key_the_first_is_used(tmp_path: Path) -> None:
     _touch(tmp_path, "gqa/7.jpg", "vg/VG_100K_2/7.jpg", "vg/VG_100K/7.jpg")
     assert image_files(tmp_path) == {ImageKey("vg", "7"): tmp_path / "images/vg/VG_100K/7.jpg"}
 
 
-def test_a_foreign_picture_and_no_pictures_are_named(tmp_path: Path) -> None:
+def test_an_unexpected_file_name_or_no_image_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TwelvefoldError, match=r"images/coco.*images/nlvr2"):
         image_files(tmp_path)
     _touch(tmp_path, "flickr30k/holiday.jpg")
@@ -58,16 +58,16 @@ def test_a_foreign_picture_and_no_pictures_are_named(tmp_path: Path) -> None:
         image_files(tmp_path)
 
 
-def test_given_boxes_are_the_union_of_a_pictures_candidates(folder: Any) -> None:
+def test_candidate_boxes_are_the_union_over_all_examples_of_an_image(folder: Any) -> None:
     games = folder.files["guesswhat/guesswhat.valid.jsonl.gz"]
     games[0]["objects"][0].update(bbox=[3.3, 4.0, 5.0, 6.0])
     root = folder.write()
-    boxes = given_boxes(root, {"vqav2": {}, "refcoco": {}, "guesswhat": {}, "visual7w": {}})
+    boxes = candidate_boxes(root, {"vqav2": {}, "refcoco": {}, "guesswhat": {}, "visual7w": {}})
     assert sorted(map(str, boxes)) == ["coco/175527", "vg/2318324", "vg/2318325", "vg/2318326"]
     assert boxes[ImageKey("coco", "175527")].shape == (4, 4)
     for name in ("guesswhat", "visual7w"):
         for split in ("train", "val", "test"):
-            for example in load(name).read(root, split, bad=BadRecords()):
+            for example in load_dataset(name).read(root, split, bad=BadRecords()):
                 for pair in example.pairs:
                     known = boxes[pair.image]
                     assert known.dtype == np.float32
@@ -75,39 +75,39 @@ def test_given_boxes_are_the_union_of_a_pictures_candidates(folder: Any) -> None
                         assert (known == box).all(axis=1).sum() == 1
 
 
-def test_given_boxes_read_only_tasks_that_point(folder: Any) -> None:
+def test_candidate_boxes_are_read_from_grounding_tasks_only(folder: Any) -> None:
     del folder.files["vg/question_answers.json"]
-    assert given_boxes(folder.write(), {"vgqa": {}}) == {}
+    assert candidate_boxes(folder.write(), {"vgqa": {}}) == {}
     with pytest.raises(TwelvefoldError, match=r"guesswhat\.train"):
-        given_boxes(folder.root / "elsewhere", {"guesswhat": {}})
+        candidate_boxes(folder.root / "elsewhere", {"guesswhat": {}})
 
 
-def test_given_boxes_skip_bad_records_only_when_told_to(folder: Any) -> None:
+def test_candidate_boxes_skip_bad_records_only_on_request(folder: Any) -> None:
     folder.files["guesswhat/guesswhat.train.jsonl.gz"][0]["object_id"] = 1
     root = folder.write()
     with pytest.raises(BadRecordError):
-        given_boxes(root, {"guesswhat": {}})
+        candidate_boxes(root, {"guesswhat": {}})
     bad = BadRecords(skip=True)
-    assert len(given_boxes(root, {"guesswhat": {}}, bad=bad)) == 1
-    assert len(bad.listed) == 1
+    assert len(candidate_boxes(root, {"guesswhat": {}}, bad=bad)) == 1
+    assert len(bad.rejected) == 1
 
 
-def test_joins_are_what_visual_genomes_map_says(folder: Any) -> None:
+def test_links_are_those_of_visual_genomes_id_map(folder: Any) -> None:
     root = folder.write()
     vg = ImageKey("vg", "2318324")
-    assert [join[:2] for join in same_image_links.joins(root, bad=BadRecords())] == [
+    assert [link[:2] for link in same_image_links.read_links(root, bad=BadRecords())] == [
         (vg, ImageKey("coco", "157190")),
         (vg, ImageKey("flickr30k", "2171007168")),
     ]
-    assert same_image_links.hidden(root) == []
-    assert [path.name for path in same_image_links.files(root)] == ["image_data.json"]
+    assert same_image_links.limitations(root) == []
+    assert [path.name for path in same_image_links.map_files(root)] == ["image_data.json"]
 
 
-def test_a_missing_map_joins_nothing_and_says_what_that_hides(folder: Any) -> None:
+def test_a_missing_id_map_gives_no_links_and_a_limitation(folder: Any) -> None:
     del folder.files["vg/image_data.json"]
     root = folder.write()
-    assert list(same_image_links.joins(root, bad=BadRecords())) == []
-    assert same_image_links.files(root) == []
-    (sentence,) = same_image_links.hidden(root)
+    assert list(same_image_links.read_links(root, bad=BadRecords())) == []
+    assert same_image_links.map_files(root) == []
+    (sentence,) = same_image_links.limitations(root)
     assert "image_data.json is missing" in sentence
-    assert "cleaning misses" in sentence
+    assert "cleaning does not find" in sentence

@@ -1,4 +1,4 @@
-"""Captions, expressions, pointing, dialogues, statements and hypotheses: what their readers make of true variants."""
+"""Readers of captions, expressions, pointing, dialogues, statements and hypotheses, with variants of their formats."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from twelvefold.datasets import coco, flickr30k, guesswhat, load, nlvr2, refcoco, snli_ve, visual7w
+from twelvefold.datasets import coco, flickr30k, guesswhat, load_dataset, nlvr2, refcoco, snli_ve, visual7w
 from twelvefold.datasets.reading.records import BadRecordError, BadRecords
 from twelvefold.schema import Candidate, ClassName, ImageKey, TargetBox, TwelvefoldError
 
 BAD = BadRecords()
 
 
-def test_coco_train_holds_restval_and_test_a_pool(folder: Any) -> None:
+def test_coco_train_includes_restval_and_test_is_a_pool(folder: Any) -> None:
     root = folder.write()
     train = list(coco.read(root, "train", bad=BAD))
     assert [(e.id, e.pairs[0].image.id) for e in train] == [("0", "7"), ("1", "7"), ("10", "8"), ("11", "8")]
@@ -31,7 +31,7 @@ def _official(folder: Any) -> dict[str, Any]:
     return official
 
 
-def test_coco_official_captions_take_karpathys_splits(folder: Any) -> None:
+def test_coco_official_captions_use_karpathys_splits(folder: Any) -> None:
     _official(folder)
     examples = list(coco.read(folder.write(), "val", bad=BAD, captions="official"))
     assert [(e.id, e.pairs[0].text) for e in examples] == [
@@ -40,7 +40,7 @@ def test_coco_official_captions_take_karpathys_splits(folder: Any) -> None:
     ]
 
 
-def test_coco_captions_of_an_unlisted_image_are_refused_and_a_result_file_by_name(folder: Any) -> None:
+def test_coco_captions_of_an_unlisted_image_and_result_files_are_rejected(folder: Any) -> None:
     official = _official(folder)
     official["images"].pop()
     with pytest.raises(BadRecordError, match=r"annotations\[8\]: expected an image that the file lists, got 11"):
@@ -52,37 +52,37 @@ def test_coco_captions_of_an_unlisted_image_are_refused_and_a_result_file_by_nam
 
 
 @pytest.mark.parametrize("options", [{"pool": -1}, {"captions": "offical"}])
-def test_coco_options_without_such_a_value_are_refused(folder: Any, options: dict[str, Any]) -> None:
+def test_coco_invalid_options_are_rejected(folder: Any, options: dict[str, Any]) -> None:
     with pytest.raises(TwelvefoldError, match="captions one of karpathy, official, got"):
         coco.read(folder.write(), "test", bad=BAD, **options)
 
 
 @pytest.mark.parametrize(
-    ("change", "why"),
+    ("change", "error"),
     [
         ({"split": "extra"}, "expected one of the splits train, restval, val, test, got 'extra'"),
         ({"sentences": []}, "expected captions, got none"),
         ({"cocoid": None}, "cocoid"),
     ],
 )
-def test_coco_pictures_that_dont_fit_are_refused(folder: Any, change: dict[str, Any], why: str) -> None:
+def test_coco_invalid_images_are_rejected(folder: Any, change: dict[str, Any], error: str) -> None:
     folder.files["coco/dataset_coco.json"]["images"][0].update(change)
-    with pytest.raises(BadRecordError, match=rf"images\[0\]: .*{why}"):
+    with pytest.raises(BadRecordError, match=rf"images\[0\]: .*{error}"):
         list(coco.read(folder.write(), "train", bad=BAD))
 
 
-def test_flickr_pictures_are_named_by_their_files(folder: Any) -> None:
+def test_flickr_images_are_named_by_their_files(folder: Any) -> None:
     images = {e.pairs[0].image for e in flickr30k.read(folder.write(), "test", bad=BAD)}
     assert images == {ImageKey("flickr30k", "100003"), ImageKey("flickr30k", "100004")}
 
 
-@pytest.mark.parametrize(("name", "kinds"), [("refcoco", "AB"), ("refcoco+", "AB"), ("refcocog", "")])
-def test_refer_test_is_every_split_of_that_name(folder: Any, name: str, kinds: str) -> None:
-    examples = list(load(name).read(folder.write(), "test", bad=BAD))
-    assert [e.question_type for e in examples] == ([f"test{k}" for k in kinds for _ in range(2)] or ["", ""])
+@pytest.mark.parametrize(("name", "parts"), [("refcoco", "AB"), ("refcoco+", "AB"), ("refcocog", "")])
+def test_refer_test_includes_test_a_and_test_b(folder: Any, name: str, parts: str) -> None:
+    examples = list(load_dataset(name).read(folder.write(), "test", bad=BAD))
+    assert [e.question_type for e in examples] == ([f"test{k}" for k in parts for _ in range(2)] or ["", ""])
     assert examples[0].label == TargetBox((263.5, 216.0, 284.5, 231.25))
     assert [e.pairs[0].text for e in examples[:2]] == ["THE BOAT", "a café"]
-    ref = 1 if kinds else 2
+    ref = 1 if parts else 2
     assert examples[0].id == f"{ref}-{2 * ref}"
     assert examples[0].pairs[0].image == ImageKey("coco", str(581857 + ref))
 
@@ -96,27 +96,27 @@ def test_refer_pickles_of_both_python_2_protocols(folder: Any, python2: Any, pro
 
 
 @pytest.mark.parametrize(
-    ("change", "why"),
+    ("change", "error"),
     [
         (lambda f: f["annotations"].pop(0), "expected annotation 1719310 in instances.json, got none"),
         (lambda f: f["images"].pop(0), "expected image 581857 in instances.json, got none"),
         (lambda f: f["annotations"][0].update(image_id=581858), "on image 581857, got image 581858"),
-        (lambda f: f["annotations"][0].update(bbox=[700.0, 20.0, 30.0, 40.0]), r"inside the picture \(640 x 424\)"),
+        (lambda f: f["annotations"][0].update(bbox=[700.0, 20.0, 30.0, 40.0]), r"inside the image \(640 x 424\)"),
         (lambda f: f["annotations"][0].update(bbox=[10.0, 20.0, 0.0, 40.0]), "a box of finite numbers with an area"),
     ],
 )
-def test_refer_boxes_that_dont_fit_are_refused(folder: Any, change: Any, why: str) -> None:
+def test_refer_invalid_boxes_are_rejected(folder: Any, change: Any, error: str) -> None:
     change(folder.files["refcoco/instances.json"])
-    with pytest.raises(BadRecordError, match=rf"refs\(unc\)\.p, \[0\] \(ref_id 0\): .*{why}"):
+    with pytest.raises(BadRecordError, match=rf"refs\(unc\)\.p, \[0\] \(ref_id 0\): .*{error}"):
         list(refcoco.read(folder.write(), "train", bad=BAD))
 
 
-def test_refer_keeps_a_box_that_passes_the_edge_as_annotated(folder: Any) -> None:
+def test_refer_keeps_a_box_that_exceeds_the_image_as_annotated(folder: Any) -> None:
     folder.files["refcoco/instances.json"]["annotations"][0]["bbox"] = [600.0, 20.0, 40.25, 30.0]
     assert next(refcoco.read(folder.write(), "train", bad=BAD)).label == TargetBox((600.0, 20.0, 640.25, 50.0))
 
 
-def test_visual7w_candidates_come_by_box_id_and_are_cut_at_the_upper_left(folder: Any) -> None:
+def test_visual7w_candidates_are_sorted_by_box_id_and_clipped_at_0(folder: Any) -> None:
     example = next(visual7w.read(folder.write(), "train", bad=BAD))
     assert example.label == Candidate(2)
     corners = [list(box) for box in example.pairs[0].candidates_px]
@@ -124,30 +124,30 @@ def test_visual7w_candidates_come_by_box_id_and_are_cut_at_the_upper_left(folder
     assert (example.id, example.pairs[0].image) == ("400", ImageKey("vg", "2318324"))
 
 
-def test_visual7w_reads_the_name_that_the_toolkit_uses(folder: Any) -> None:
+def test_visual7w_reads_the_toolkits_file_name(folder: Any) -> None:
     expected = list(visual7w.read(folder.write(), "test", bad=BAD))
     (folder.root / "visual7w/dataset_v7w_pointing.json").rename(folder.root / "visual7w/dataset.json")
     assert list(visual7w.read(folder.root, "test", bad=BAD)) == expected
 
 
 @pytest.mark.parametrize(
-    ("change", "why"),
+    ("change", "error"),
     [
-        (lambda f: f["boxes"][0].update(x=-21), "an area inside the picture"),
-        (lambda f: f["boxes"][0].update(height=0), "an area inside the picture"),
+        (lambda f: f["boxes"][0].update(x=-21), "an area inside the image"),
+        (lambda f: f["boxes"][0].update(height=0), "an area inside the image"),
         (lambda f: f["boxes"][0].update(x=1e308, width=1e308), "finite numbers"),
         (lambda f: f["boxes"].pop(0), "expected boxes that the file lists, got box_id 100"),
         (lambda f: f["images"][0]["qa_pairs"][0].update(answer=107), "expected an answer and other boxes"),
         (lambda f: f["images"][0]["qa_pairs"][0].update(image_id=1), "expected image 2318324"),
     ],
 )
-def test_visual7w_candidates_that_dont_fit_are_refused(folder: Any, change: Any, why: str) -> None:
+def test_visual7w_invalid_candidates_are_rejected(folder: Any, change: Any, error: str) -> None:
     change(folder.files["visual7w/dataset_v7w_pointing.json"])
-    with pytest.raises(BadRecordError, match=rf"images\[0\]\.qa_pairs\[0\] \(qa_id 400\): .*{why}"):
+    with pytest.raises(BadRecordError, match=rf"images\[0\]\.qa_pairs\[0\] \(qa_id 400\): .*{error}"):
         list(visual7w.read(folder.write(), "train", bad=BAD))
 
 
-def test_a_split_that_nobody_knows_is_refused(folder: Any) -> None:
+def test_an_unknown_split_is_rejected(folder: Any) -> None:
     folder.files["visual7w/dataset_v7w_pointing.json"]["images"][1]["split"] = "dev"
     folder.files["refcoco/refs(unc).p"][1]["split"] = "testC"
     folder.write()
@@ -160,7 +160,7 @@ def test_guesswhat_flattens_the_dialogue_and_sorts_the_objects(folder: Any) -> N
     examples = list(guesswhat.read(folder.write(), "train", bad=BAD))
     assert examples[0].pairs[0].text == "start is it a boat? answer No stop start red? answer Yes stop"
     assert examples[0].label == Candidate(1)
-    assert examples[0].pairs[0].candidates_px == (  # by ascending id, cut at x = 340
+    assert examples[0].pairs[0].candidates_px == (  # by ascending id, clipped at x = 340
         (201.0, 20.0, 340.0, 56.5),
         (100.5, 20.0, 240.75, 56.5),
         (0.0, 20.0, 140.25, 56.5),
@@ -168,12 +168,12 @@ def test_guesswhat_flattens_the_dialogue_and_sorts_the_objects(folder: Any) -> N
     assert [(e.question_type, e.pairs[0].text == "") for e in examples] == [("success", False), ("incomplete", True)]
 
 
-def _newer(game: dict[str, Any]) -> dict[str, Any]:
-    """The layout of the authors' newer code."""
+def _newer_layout(game: dict[str, Any]) -> dict[str, Any]:
+    """Return a game in the layout of the authors' newer code."""
     picture = {k: v for k, v in game["image"].items() if k != "id"}
-    things = {str(o["id"]): {k: v for k, v in o.items() if k != "id"} for o in game["objects"]}
+    objects = {str(o["id"]): {k: v for k, v in o.items() if k != "id"} for o in game["objects"]}
     turns = [{"q": turn["question"], "a": turn["answer"]} for turn in game["qas"]]
-    return {"dialogue_id": game["id"], "picture": picture, "picture_id": game["image"]["id"], "objects": things} | {
+    return {"dialogue_id": game["id"], "picture": picture, "picture_id": game["image"]["id"], "objects": objects} | {
         "qas": turns,
         "object_id": game["object_id"],
         "status": game["status"],
@@ -184,17 +184,17 @@ def test_guesswhat_reads_both_layouts_and_plain_files(folder: Any) -> None:
     expected = list(guesswhat.read(folder.write(), "test", bad=BAD))
     games = folder.files.pop("guesswhat/guesswhat.test.jsonl.gz")
     (folder.root / "guesswhat/guesswhat.test.jsonl.gz").unlink()
-    folder.files["guesswhat/guesswhat.test.jsonl"] = [_newer(game) for game in games]
+    folder.files["guesswhat/guesswhat.test.jsonl"] = [_newer_layout(game) for game in games]
     assert list(guesswhat.read(folder.write(), "test", bad=BAD)) == expected
 
 
 @pytest.mark.parametrize(
-    ("change", "why"),
+    ("change", "error"),
     [
         (lambda g: g.update(object_id=1), r"object_id to be one of the objects \[180746, 180747, 180748\], got 1"),
         (lambda g: g["objects"].append(dict(g["objects"][0])), "expected 4 objects with an id each, got 3 ids"),
         (lambda g: g["objects"][2].pop("id"), "expected 3 objects with an id each, got 2 ids"),
-        (lambda g: g["objects"][0].update(bbox=[340.0, 1.0, 5.0, 5.0]), r"inside the picture \(340 x 426\)"),
+        (lambda g: g["objects"][0].update(bbox=[340.0, 1.0, 5.0, 5.0]), r"inside the image \(340 x 426\)"),
         (lambda g: g["objects"][0].update(bbox=[1.0, 1.0, 5.0, -5.0]), "with an area"),
         (lambda g: g["objects"][0].update(bbox=[float("nan"), 1.0, 5.0, 5.0]), "JSON is malformed"),
         (lambda g: g["objects"][0].update(bbox=[1e308, 1.0, 1e308, 5.0]), "finite numbers"),
@@ -203,13 +203,13 @@ def test_guesswhat_reads_both_layouts_and_plain_files(folder: Any) -> None:
         (lambda g: g["image"].pop("id"), r"image\.id or picture_id"),
     ],
 )
-def test_guesswhat_games_that_dont_fit_are_refused(folder: Any, change: Any, why: str) -> None:
+def test_guesswhat_invalid_games_are_rejected(folder: Any, change: Any, error: str) -> None:
     change(folder.files["guesswhat/guesswhat.train.jsonl.gz"][0])
-    with pytest.raises(BadRecordError, match=rf"line 1: .*{why}"):
+    with pytest.raises(BadRecordError, match=rf"line 1: .*{error}"):
         list(guesswhat.read(folder.write(), "train", bad=BAD))
 
 
-def test_nlvr2_pictures_are_left_and_right_and_the_sentence_a_group(folder: Any) -> None:
+def test_nlvr2_pairs_are_left_and_right_images_grouped_by_sentence(folder: Any) -> None:
     first, second = nlvr2.read(folder.write(), "test", bad=BAD)
     assert [pair.image for pair in first.pairs] == [
         ImageKey("nlvr2", "test1-0-1-img0"),
@@ -219,7 +219,7 @@ def test_nlvr2_pictures_are_left_and_right_and_the_sentence_a_group(folder: Any)
     assert [e.label for e in (first, second)] == [ClassName("False"), ClassName("True")]
 
 
-def test_nlvr2_test_has_an_older_name_and_a_younger_sister(folder: Any) -> None:
+def test_nlvr2_test_file_may_have_its_older_name_or_be_test2(folder: Any) -> None:
     root = folder.write()
     expected = list(nlvr2.read(root, "test", bad=BAD))
     (root / "nlvr2/test1.json").rename(root / "nlvr2/test.json")
@@ -229,15 +229,15 @@ def test_nlvr2_test_has_an_older_name_and_a_younger_sister(folder: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "why"), [({"identifier": "train-1-0"}, "got 'train-1-0'"), ({"label": "true"}, "got 'true'")]
+    ("change", "error"), [({"identifier": "train-1-0"}, "got 'train-1-0'"), ({"label": "true"}, "got 'true'")]
 )
-def test_nlvr2_statements_that_dont_fit_are_refused(folder: Any, change: dict[str, str], why: str) -> None:
+def test_nlvr2_invalid_statements_are_rejected(folder: Any, change: dict[str, str], error: str) -> None:
     folder.files["nlvr2/train.json"][0].update(change)
-    with pytest.raises(BadRecordError, match=f"line 1: expected .*{why}"):
+    with pytest.raises(BadRecordError, match=f"line 1: expected .*{error}"):
         list(nlvr2.read(folder.write(), "train", bad=BAD))
 
 
-def test_snli_ve_reads_every_spelling_of_the_picture_and_no_gold_label(folder: Any) -> None:
+def test_snli_ve_reads_every_spelling_of_the_image_field_and_a_missing_gold_label(folder: Any) -> None:
     folder.files["snli_ve/snli_ve_test.jsonl"][0]["gold_label"] = "-"
     root = folder.write()
     train, dev, test = (list(snli_ve.read(root, s, bad=BAD)) for s in ("train", "val", "test"))
@@ -248,9 +248,9 @@ def test_snli_ve_reads_every_spelling_of_the_picture_and_no_gold_label(folder: A
 
 
 @pytest.mark.parametrize(
-    ("change", "why"), [({"gold_label": "maybe"}, "got 'maybe'"), ({"Flikr30kID": ""}, "Flickr30K_ID, got none")]
+    ("change", "error"), [({"gold_label": "maybe"}, "got 'maybe'"), ({"Flikr30kID": ""}, "Flickr30K_ID, got none")]
 )
-def test_snli_ve_hypotheses_that_dont_fit_are_refused(folder: Any, change: dict[str, str], why: str) -> None:
+def test_snli_ve_invalid_hypotheses_are_rejected(folder: Any, change: dict[str, str], error: str) -> None:
     folder.files["snli_ve/snli_ve_train.jsonl"][0].update(change)
-    with pytest.raises(BadRecordError, match=f"line 1: expected .*{why}"):
+    with pytest.raises(BadRecordError, match=f"line 1: expected .*{error}"):
         list(snli_ve.read(folder.write(), "train", bad=BAD))

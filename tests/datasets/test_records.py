@@ -1,4 +1,4 @@
-"""Reading record by record: what is read, what is refused and how it is named, and pickles that may not be trusted."""
+"""Reading record by record: valid and rejected records, damaged files, and pickles from untrusted sources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from twelvefold.datasets.reading.records import BadRecordError, BadRecords, Source, present, split_tail
+from twelvefold.datasets.reading.records import BadRecordError, BadRecords, RecordReader, require_files, split_tail
 from twelvefold.datasets.reading.safe_pickle import load_plain
 from twelvefold.schema import TwelvefoldError
 
@@ -23,95 +23,95 @@ class Item(msgspec.Struct):
     name: str = ""
 
 
-def source(path: Path, data: bytes, *, skip: bool = False) -> Source:
+def make_reader(path: Path, data: bytes, *, skip: bool = False) -> RecordReader:
     path.write_bytes(data)
-    return Source("pets", path, BadRecords(skip=skip))
+    return RecordReader("pets", path, BadRecords(skip=skip))
 
 
-def test_a_refusal_names_task_file_record_what_was_expected_and_what_was_there(tmp_path: Path) -> None:
-    pets = source(tmp_path / "pets.json", b'{"pets": [{"n": 1}, {"n": "two"}]}')
-    with pytest.raises(BadRecordError) as error:
+def test_the_error_for_a_bad_record_names_task_file_record_expectation_and_content(tmp_path: Path) -> None:
+    pets = make_reader(tmp_path / "pets.json", b'{"pets": [{"n": 1}, {"n": "two"}]}')
+    with pytest.raises(BadRecordError) as raised:
         list(pets.items("pets", Item))
     for part in ("pets: ", str(pets.path), "pets[1]", "`int`", "`str`", '{"n": "two"}'):
-        assert part in str(error.value)
+        assert part in str(raised.value)
 
 
-def test_skipped_records_are_listed_and_counted_and_reading_goes_on(tmp_path: Path) -> None:
-    pets = source(tmp_path / "pets.json", b'[{"n": 1}, {"n": 2, "name": "\xff"}, {"n": 3}, {"m": 4}]', skip=True)
+def test_skipped_records_are_listed_and_counted_and_reading_continues(tmp_path: Path) -> None:
+    pets = make_reader(tmp_path / "pets.json", b'[{"n": 1}, {"n": 2, "name": "\xff"}, {"n": 3}, {"m": 4}]', skip=True)
     assert [item.n for _, item in pets.items("", Item)] == [1, 3]
-    assert [refusal.record for refusal in pets.bad.listed] == ["[1]", "[3]"]
+    assert [rejection.record for rejection in pets.bad.rejected] == ["[1]", "[3]"]
     assert pets.bad.counts == {("pets", "pets.json"): 2}
 
 
-def test_a_bad_record_in_a_list_inside_a_record_leaves_its_neighbours(tmp_path: Path) -> None:
+def test_a_bad_record_in_a_nested_list_does_not_affect_the_others(tmp_path: Path) -> None:
     inner = {
         "good": b'[{"n": 1}, {"n": 2}]',
         "one bad": b'[{"n": 1}, {"m": 2}, {"n": 3}]',
         "no list": b'{"n": 1}',
     }
-    pets, read = source(tmp_path / "pets.json", b"", skip=True), {}
+    pets, read = make_reader(tmp_path / "pets.json", b"", skip=True), {}
     for name, raw in inner.items():
-        read[name] = [(record, item.n) for record, item in pets.several(name, msgspec.Raw(raw), Item)]
+        read[name] = [(record, item.n) for record, item in pets.nested_items(name, msgspec.Raw(raw), Item)]
     assert read == {"good": [("good[0]", 1), ("good[1]", 2)], "one bad": [("one bad[0]", 1), ("one bad[2]", 3)]} | {
         "no list": []
     }
-    assert [refusal.record for refusal in pets.bad.listed] == ["one bad[1]", "no list"]
+    assert [rejection.record for rejection in pets.bad.rejected] == ["one bad[1]", "no list"]
 
 
 @pytest.mark.parametrize(
-    ("data", "why"),
+    ("data", "error"),
     [
         (b'{"pets": [{"n": 1}', "truncated or not JSON"),
         (b"", "truncated or not JSON"),
         (b"\x1f\x8b binary", "truncated or not JSON"),
         (b'{"other": []}', "expected an object with 'pets', got other"),
-        (b'{"pets": {"n": 1}}', "a list under 'pets'"),
+        (b'{"pets": {"n": 1}}', "a list at 'pets'"),
         (b"[]", "an object"),
     ],
 )
-def test_a_file_that_is_no_such_file_always_stops_the_reading(tmp_path: Path, data: bytes, why: str) -> None:
-    pets = source(tmp_path / "pets.json", data, skip=True)
-    with pytest.raises(TwelvefoldError, match=why) as error:
+def test_a_damaged_file_is_always_an_error(tmp_path: Path, data: bytes, error: str) -> None:
+    pets = make_reader(tmp_path / "pets.json", data, skip=True)
+    with pytest.raises(TwelvefoldError, match=error) as raised:
         list(pets.items("pets", Item))
-    assert str(pets.path) in str(error.value)
+    assert str(pets.path) in str(raised.value)
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_json_lines_plain_or_gzipped(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+def test_json_lines_are_read_plain_or_gzipped(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     name = "pets.jsonl" if pack is bytes else "pets.jsonl.gz"
-    pets = source(tmp_path / name, pack(b'{"n": 1}\n\nnonsense\n{"n": NaN}\n{"n": 4}'), skip=True)
+    pets = make_reader(tmp_path / name, pack(b'{"n": 1}\n\nnonsense\n{"n": NaN}\n{"n": 4}'), skip=True)
     assert [(record, item.n) for record, item in pets.lines(Item)] == [("line 1", 1), ("line 5", 4)]
-    assert [refusal.record for refusal in pets.bad.listed] == ["line 3", "line 4"]
+    assert [rejection.record for rejection in pets.bad.rejected] == ["line 3", "line 4"]
 
 
 @pytest.mark.parametrize(
     "damage", [lambda d: d[:-12], lambda d: b"no gzip at all", lambda d: d[:40] + b"xxxx" + d[44:]]
 )
-def test_a_damaged_gzip_file_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_gzip_file_is_an_error(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     lines = b"".join(b'{"n": %d}\n' % (i * i * i) for i in range(500))
-    pets = source(tmp_path / "pets.jsonl.gz", damage(gzip.compress(lines)))
+    pets = make_reader(tmp_path / "pets.jsonl.gz", damage(gzip.compress(lines)))
     with pytest.raises(TwelvefoldError, match=r"pets\.jsonl\.gz"):
         list(pets.lines(Item))
 
 
-def test_the_first_name_that_is_there_counts_and_a_missing_one_lists_all_names(tmp_path: Path) -> None:
+def test_the_first_existing_name_is_used_and_the_error_for_a_missing_file_lists_all_names(tmp_path: Path) -> None:
     new, old = tmp_path / "new.json", tmp_path / "old.json"
     old.touch()
-    assert present("pets", [[new, old]]) == [old]
+    assert require_files("pets", [[new, old]]) == [old]
     new.touch()
-    assert present("pets", [[new, old]]) == [new]
+    assert require_files("pets", [[new, old]]) == [new]
     with pytest.raises(TwelvefoldError, match=r"third\.json or .*fourth\.json.* holds new\.json, old\.json"):
-        present("pets", [[new], [tmp_path / "third.json", tmp_path / "fourth.json"]])
+        require_files("pets", [[new], [tmp_path / "third.json", tmp_path / "fourth.json"]])
     with pytest.raises(TwelvefoldError, match="there is no folder"):
-        present("pets", [[tmp_path / "nowhere" / "pets.json"]])
+        require_files("pets", [[tmp_path / "nowhere" / "pets.json"]])
 
 
-def test_a_tail_is_cut_off_also_when_it_is_nothing_or_all() -> None:
+def test_a_tail_may_be_empty_or_everything() -> None:
     assert split_tail([1, 2, 3], 2, "tail") == ([1], [2, 3])
     assert split_tail([1, 2, 3], 0, "tail") == ([1, 2, 3], [])
     assert split_tail([1, 2, 3], 3, "tail") == ([], [1, 2, 3])
     for tail in (4, -1):
-        with pytest.raises(TwelvefoldError, match=f"tail={tail} can't be held out of 3 questions"):
+        with pytest.raises(TwelvefoldError, match=f"tail={tail} cannot be held out of 3 questions"):
             split_tail([1, 2, 3], tail, "tail")
 
 
@@ -119,7 +119,7 @@ PLAIN = [{"split": "train", "raw": "the lady", "ids": [1, 2**30, -7], "empty": [
 
 
 @pytest.mark.parametrize("protocol", [0, 2])
-def test_python_2_pickles_give_their_plain_data(
+def test_python_2_pickles_of_plain_data_are_read(
     tmp_path: Path, python2: Callable[[Any, int], bytes], protocol: int
 ) -> None:
     path = tmp_path / "refs.p"
@@ -128,7 +128,7 @@ def test_python_2_pickles_give_their_plain_data(
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_python_3_pickles_give_their_plain_data_bytes_too(tmp_path: Path, protocol: int) -> None:
+def test_python_3_pickles_of_plain_data_and_bytes_are_read(tmp_path: Path, protocol: int) -> None:
     path = tmp_path / "refs.p"
     path.write_bytes(pickle.dumps([*PLAIN, b"bytes \xff", 1.5, None, True, ("a", 2**70)], protocol))
     if protocol < 2:  # bytes of protocol 0 and 1 are made by _codecs.encode as well
@@ -139,7 +139,7 @@ def test_python_3_pickles_give_their_plain_data_bytes_too(tmp_path: Path, protoc
 @pytest.mark.parametrize(
     ("text", "decoded"), [("café".encode(), "café"), ("café".encode("latin1"), "café"), (b"plain", "plain")]
 )
-def test_byte_strings_are_utf8_or_else_latin1(
+def test_byte_strings_are_decoded_as_utf8_or_latin1(
     tmp_path: Path, python2: Callable[[Any, int], bytes], text: bytes, decoded: str
 ) -> None:
     path = tmp_path / "refs.p"
@@ -153,21 +153,21 @@ class Attack:
 
 
 @pytest.mark.parametrize(
-    ("value", "asked"),
+    ("value", "name"),
     [(Attack(), "mkdir"), (np.float64(1.0), r"numpy\..*scalar"), ({1, 2}, "set"), (Path("x"), "Path")],
 )
-def test_a_pickle_that_asks_for_anything_else_is_refused_unrun(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: object, asked: str
+def test_a_pickle_that_needs_another_global_name_is_rejected_and_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: object, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "refs.p"
     path.write_bytes(pickle.dumps([value], 2))
-    with pytest.raises(TwelvefoldError, match=rf"refs\.p is not loaded: .*{asked}"):
+    with pytest.raises(TwelvefoldError, match=rf"refs\.p was not loaded: .*{name}"):
         load_plain(path)
     assert not (tmp_path / "attacked").exists()
 
 
-def test_the_one_allowed_name_does_nothing_but_latin1(tmp_path: Path) -> None:
+def test_the_allowed_encode_function_accepts_latin1_only(tmp_path: Path) -> None:
     path = tmp_path / "refs.p"
     path.write_bytes(b"\x80\x02c_codecs\nencode\nX\x02\x00\x00\x00hiX\x04\x00\x00\x00zlib\x86R.")
     with pytest.raises(TwelvefoldError, match="'zlib'"):
@@ -175,7 +175,7 @@ def test_the_one_allowed_name_does_nothing_but_latin1(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"no pickle", b"\x80\x02](U", b"\x80\x02}(U\x01a", b"\x80\x63."])
-def test_what_is_no_whole_pickle_is_named(tmp_path: Path, data: bytes) -> None:
+def test_a_damaged_pickle_is_an_error(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "refs.p"
     path.write_bytes(data)
     with pytest.raises(TwelvefoldError, match=r"refs\.p"):

@@ -1,4 +1,4 @@
-"""The original project's preprocessed files give the examples that the publishers' files of the same content give."""
+"""The original project's preprocessed files give the same examples as the publishers' files of the same content."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any, get_args
 import pytest
 from msgspec.structs import replace
 
-from twelvefold.datasets import load
-from twelvefold.datasets.reading.answers import normalise
+from twelvefold.datasets import load_dataset
+from twelvefold.datasets.reading.answers import normalize_answer
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.schema import Example, Split, TwelvefoldError
 
 OPTIONS: dict[str, dict[str, Any]] = {"vqav2": {"minval": 2}, "gqa": {"minval": 1}, "vgqa": {"tail": 2}, "coco": {}}
 ANSWERS = ["net", "2", "3", "yes", "teddy bear", "a dog", "Two."]
-"""An answer list that has every answer of the folder's, and begins with one that is nobody's."""
+"""An answer list with every answer of the sample folder, and an unused answer first."""
 
 
 def examples(root: Path, task: str, split: Split, bad: BadRecords | None = None) -> list[Example]:
-    return list(load(task).read(root, split, bad=bad or BadRecords(), **OPTIONS.get(task, {})))
+    return list(load_dataset(task).read(root, split, bad=bad or BadRecords(), **OPTIONS.get(task, {})))
 
 
 def target(id_: Any, image: Any, scores: dict[str, float], **more: Any) -> dict[str, Any]:
@@ -31,35 +31,38 @@ def target(id_: Any, image: Any, scores: dict[str, float], **more: Any) -> dict[
 
 
 def vqav2(files: dict[str, Any]) -> dict[str, Any]:
-    made = {}
+    converted = {}
     for part in ("train", "val"):
-        asked = files.pop(f"vqav2/v2_mscoco_{part}2014_annotations.json")["annotations"]
+        questions = files.pop(f"vqav2/v2_mscoco_{part}2014_annotations.json")["annotations"]
         scores = {"Two.": 0.3, "2": 1.0, "3": 0.6, "a dog": 0.3} if part == "train" else {"2": 1.0, "3": 0.6}
-        made[f"vqav2/cache/{part}_target.pkl"] = [target(a["question_id"], a["image_id"], scores) for a in asked]
-    return made
+        converted[f"vqav2/cache/{part}_target.pkl"] = [
+            target(q["question_id"], q["image_id"], scores) for q in questions
+        ]
+    return converted
 
 
 def vgqa(files: dict[str, Any]) -> dict[str, Any]:
-    asked = [qa for image in files.pop("vg/question_answers.json") for qa in image["qas"]]
+    questions = [qa for image in files.pop("vg/question_answers.json") for qa in image["qas"]]
     return {
         "vg/cache/trainval_target.pkl": [
-            target(qa["qa_id"], qa["image_id"], {normalise(qa["answer"]): 1.0}, question=qa["question"]) for qa in asked
+            target(qa["qa_id"], qa["image_id"], {normalize_answer(qa["answer"]): 1.0}, question=qa["question"])
+            for qa in questions
         ]
     }
 
 
 def gqa(files: dict[str, Any]) -> dict[str, Any]:
-    made = {}
+    converted = {}
     for part in ("train", "val"):
-        asked = files.pop(f"gqa/{part}_balanced_questions.json").items()
-        made[f"gqa/cache/{part}_target.pkl"] = [
-            target(id_, q["imageId"], {q["answer"]: 1.0}, question=q["question"]) for id_, q in asked
+        questions = files.pop(f"gqa/{part}_balanced_questions.json").items()
+        converted[f"gqa/cache/{part}_target.pkl"] = [
+            target(id_, q["imageId"], {q["answer"]: 1.0}, question=q["question"]) for id_, q in questions
         ]
-    return made
+    return converted
 
 
 def gqa_together(files: dict[str, Any]) -> dict[str, Any]:
-    return {"gqa/cache/trainval_target.pkl": [one for part in gqa(files).values() for one in part]}
+    return {"gqa/cache/trainval_target.pkl": [record for part in gqa(files).values() for record in part]}
 
 
 def captions(files: dict[str, Any], task: str, name: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
@@ -81,8 +84,8 @@ def flickr30k(files: dict[str, Any]) -> dict[str, Any]:
     return captions(files, "flickr30k", lambda p: {"id": p["imgid"], "img_path": p["filename"]})
 
 
-def written(root: Path, made: dict[str, Any]) -> Path:
-    for name, value in made.items():
+def write_files(root: Path, converted: dict[str, Any]) -> Path:
+    for name, value in converted.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = name.endswith(".jsonline")
@@ -92,59 +95,63 @@ def written(root: Path, made: dict[str, Any]) -> Path:
     return root
 
 
-def known(task: str, example: Example) -> Example:
-    """What the original's files can say: they have no ids of captions, no types and no entailed questions."""
+def comparable(task: str, example: Example) -> Example:
+    """Drop what the original's files do not hold: caption ids, question types and entailed questions."""
     if task in ("coco", "flickr30k"):
         return replace(example, id="")
-    return replace(example, linked=(), kind=example.question_type if task == "vgqa" else "")
+    return replace(example, linked=(), question_type=example.question_type if task == "vgqa" else "")
 
 
-@pytest.mark.parametrize("made", [vqav2, vgqa, gqa, gqa_together, coco, flickr30k])
-def test_both_forms_of_the_same_content_are_the_same_examples(
-    made: Callable[[dict[str, Any]], dict[str, Any]], folder: Any, tmp_path: Path
+@pytest.mark.parametrize("convert", [vqav2, vgqa, gqa, gqa_together, coco, flickr30k])
+def test_both_forms_of_the_same_content_give_the_same_examples(
+    convert: Callable[[dict[str, Any]], dict[str, Any]], folder: Any, tmp_path: Path
 ) -> None:
-    task = made.__name__.removesuffix("_together")
-    if task == "vqav2":  # where answers are compared normalised, the two agree on those that are so already
+    task = convert.__name__.removesuffix("_together")
+    if task == "vqav2":  # in val only answers that normalization does not change are the same
         for annotation in folder.files["vqav2/v2_mscoco_val2014_annotations.json"]["annotations"]:
             annotation["answers"][0]["answer"], annotation["answers"][-1]["answer"] = "2", ""
     official = folder.write()
-    theirs = {split: [known(task, one) for one in examples(official, task, split)] for split in get_args(Split)}
+    theirs = {
+        split: [comparable(task, example) for example in examples(official, task, split)] for split in get_args(Split)
+    }
     folder.root = tmp_path / "original"
-    root = written(folder.root, made(folder.files))
+    root = write_files(folder.root, convert(folder.files))
     folder.write()
     splits: list[Split] = [split for split in get_args(Split) if examples(official, task, split)]
     assert len(splits) == 3
     for split in splits:
-        ours = [known(task, one) for one in examples(root, task, split)]
+        ours = [comparable(task, example) for example in examples(root, task, split)]
         assert ours == theirs[split]
-        assert len({one.id for one in examples(root, task, split)}) == len(ours)
-    assert any("cache" in path.parts or path.suffix == ".jsonline" for path in load(task).files(root, "train"))
+        assert len({example.id for example in examples(root, task, split)}) == len(ours)
+    assert any("cache" in path.parts or path.suffix == ".jsonline" for path in load_dataset(task).files(root, "train"))
 
 
 @pytest.mark.parametrize("task", ["vqav2", "gqa"])
-def test_the_published_answer_list_is_taken_in_its_order(task: str, folder: Any) -> None:
-    module: Any = load(task)
-    written(folder.root, {"vqav2": vqav2, "gqa": gqa}[task](folder.files))
+def test_the_published_answer_list_is_used_in_its_order(task: str, folder: Any) -> None:
+    module: Any = load_dataset(task)
+    write_files(folder.root, {"vqav2": vqav2, "gqa": gqa}[task](folder.files))
     assert module.vocabulary(folder.write(), bad=BadRecords()) == ANSWERS
 
 
-def test_the_publishers_files_go_first(folder: Any) -> None:
+def test_the_publishers_files_are_preferred(folder: Any) -> None:
     official = folder.write()
-    before = {task: [p.name for p in load(task).files(official, "train", **o)] for task, o in OPTIONS.items()}
+    before = {task: [p.name for p in load_dataset(task).files(official, "train", **o)] for task, o in OPTIONS.items()}
     content = dict(folder.files)
-    for made in (vqav2, vgqa, gqa, gqa_together, coco):
-        written(official, made(dict(content)))
-    assert before == {task: [p.name for p in load(task).files(official, "train", **o)] for task, o in OPTIONS.items()}
+    for convert in (vqav2, vgqa, gqa, gqa_together, coco):
+        write_files(official, convert(dict(content)))
+    assert before == {
+        task: [p.name for p in load_dataset(task).files(official, "train", **o)] for task, o in OPTIONS.items()
+    }
 
 
-def test_what_the_tarball_lacks_is_said(folder: Any) -> None:
-    made = coco(folder.files)
-    del made["coco/all_data_final_val_set0_2014.jsonline"]
-    root = written(folder.write(), made)
+def test_the_error_names_a_file_that_the_tarball_lacks(folder: Any) -> None:
+    converted = coco(folder.files)
+    del converted["coco/all_data_final_val_set0_2014.jsonline"]
+    root = write_files(folder.write(), converted)
     assert examples(root, "coco", "train")
     with pytest.raises(TwelvefoldError, match=r"dataset_coco\.json or .*all_data_final_val_set0_2014\.jsonline"):
         examples(root, "coco", "val")
-    written(root, vgqa(folder.files))
+    write_files(root, vgqa(folder.files))
     (root / "vg" / "question_answers.json").unlink()
     (root / "vg" / "cache" / "trainval_label2ans.pkl").unlink()
     with pytest.raises(TwelvefoldError, match=r"expected the file .*trainval_label2ans\.pkl"):
@@ -154,38 +161,38 @@ def test_what_the_tarball_lacks_is_said(folder: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"labels": [len(ANSWERS)]}, r"expected places of 7 answers and a score each, got labels \[7\]"),
-        ({"labels": [-1]}, "expected places of 7 answers"),
-        ({"scores": []}, "a score each"),
+        ({"labels": [len(ANSWERS)]}, r"expected indices below 7 and as many scores, got labels \[7\]"),
+        ({"labels": [-1]}, "expected indices below 7"),
+        ({"scores": []}, "as many scores"),
         ({"question_id": None}, r"Expected `int \| str`, got `null`"),
         ({"question_id": "x"}, "expected numbers as question_id and image_id, got x and"),
     ],
 )
-def test_a_bad_record_is_named_and_may_be_passed_over(folder: Any, change: dict[str, Any], reason: str) -> None:
-    made = vgqa(folder.files)
-    made["vg/cache/trainval_target.pkl"][0] |= change
-    root = written(folder.write(), made)
+def test_a_bad_record_is_rejected_and_can_be_skipped(folder: Any, change: dict[str, Any], reason: str) -> None:
+    converted = vgqa(folder.files)
+    converted["vg/cache/trainval_target.pkl"][0] |= change
+    root = write_files(folder.write(), converted)
     with pytest.raises(TwelvefoldError, match=rf"trainval_target\.pkl, \[0\]: .*{reason}"):
         examples(root, "vgqa", "train")
     bad = BadRecords(skip=True)
     assert sum(len(examples(root, "vgqa", split, bad)) for split in get_args(Split)) == 6
-    assert len(bad.listed) == 3
+    assert len(bad.rejected) == 3
 
 
-def test_a_question_without_a_target_is_named(folder: Any) -> None:
-    made = vqav2(folder.files)
-    made["vqav2/cache/train_target.pkl"].pop(0)
-    root = written(folder.write(), made)
+def test_a_question_without_a_target_is_rejected(folder: Any) -> None:
+    converted = vqav2(folder.files)
+    converted["vqav2/cache/train_target.pkl"].pop(0)
+    root = write_files(folder.write(), converted)
     with pytest.raises(TwelvefoldError, match=r"expected answers of question \d+ in .*train_target\.pkl, got none"):
         examples(root, "vqav2", "train")
 
 
 def test_a_tampered_pickle_runs_nothing(folder: Any, tmp_path: Path) -> None:
-    root = written(folder.write(), gqa_together(folder.files))
+    root = write_files(folder.write(), gqa_together(folder.files))
     (root / "gqa" / "train_balanced_questions.json").unlink()
     mark, path = tmp_path / "ran", root / "gqa" / "cache" / "trainval_target.pkl"
     path.write_bytes(b"cpathlib\nPath.touch\n(cpathlib\nPath\n(V%s\ntRtR." % str(mark).encode())
-    with pytest.raises(TwelvefoldError, match=r"trainval_target\.pkl is not loaded"):
+    with pytest.raises(TwelvefoldError, match=r"trainval_target\.pkl was not loaded"):
         examples(root, "gqa", "train")
     assert not mark.exists()
     path.write_bytes(pickle.dumps({"no": "list"}, protocol=2))

@@ -1,4 +1,4 @@
-"""The page docs/your-own-dataset.md does what it says: its blocks are written to disk, loaded, read and tested."""
+"""The code blocks of docs/your-own-dataset.md work: they are written to disk, loaded, read and tested."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 
 from twelvefold.config.recipe import Recipe
-from twelvefold.datasets import check_options, load
+from twelvefold.datasets import check_options, load_dataset
 from twelvefold.datasets.reading.image_files import image_files
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.schema import ClassName, Example, FamilyName, ImageKey, TwelvefoldError
@@ -21,8 +21,8 @@ BLOCK = re.compile(r"^```\w+\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that holds every file of the page, and is the current one."""
+def page_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write every file of the page to a folder and make it the current one."""
     blocks = BLOCK.findall(PAGE.read_text())
     assert len(blocks) == PAGE.read_text().count("```") // 2
     for name, text in blocks:
@@ -37,35 +37,39 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _read(root: Path, **options: int) -> list[Example]:
-    return list(load("mine.pets").read(root, "train", bad=BadRecords(), **options))
+    return list(load_dataset("mine.pets").read(root, "train", bad=BadRecords(), **options))
 
 
-def test_the_pages_own_test_passes(place: Path) -> None:
+def test_the_test_of_the_page_passes(page_folder: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_pets.py"]
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=page_folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "5 passed" in done.stdout
 
 
-def test_the_pages_recipe_names_the_module_and_its_options(place: Path) -> None:
-    recipe = Recipe.load(place / "pets.toml")
+def test_the_recipe_of_the_page_loads_with_its_reader_options(page_folder: Path) -> None:
+    recipe = Recipe.load(page_folder / "pets.toml")
     assert recipe.tasks == ("snli_ve", "mine.pets")
     choice = recipe.choice("mine.pets")
-    pets = load(recipe.tasks[1])
+    pets = load_dataset(recipe.tasks[1])
     check_options(pets, choice.options)
-    assert [e.id for e in pets.read(place / "data", "train", bad=BadRecords(), **choice.options)] == ["p1", "p2", "p3"]
-    assert [e.id for e in _read(place / "data", shortest=5)] == ["p1", "p2"]
+    assert [e.id for e in pets.read(page_folder / "data", "train", bad=BadRecords(), **choice.options)] == [
+        "p1",
+        "p2",
+        "p3",
+    ]
+    assert [e.id for e in _read(page_folder / "data", shortest=5)] == ["p1", "p2"]
     with pytest.raises(TwelvefoldError, match="did you mean 'shortest'"):
         check_options(pets, {"shortesd": 3})
 
 
-def test_the_pages_examples_and_pictures_have_the_keys_it_says(place: Path) -> None:
-    example = _read(place / "data")[2]
+def test_examples_and_image_files_have_the_keys_that_the_page_states(page_folder: Path) -> None:
+    example = _read(page_folder / "data")[2]
     assert (example.pairs[0].image, example.label) == (ImageKey("pets", "tom"), ClassName("false"))
-    picture = place / "data/images/pets/tom.jpg"
+    picture = page_folder / "data/images/pets/tom.jpg"
     picture.parent.mkdir(parents=True)
     picture.touch()
-    assert image_files(place / "data") == {ImageKey("pets", "tom"): picture}
+    assert image_files(page_folder / "data") == {ImageKey("pets", "tom"): picture}
 
 
 def test_the_page_names_every_family() -> None:

@@ -33,7 +33,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("submit") / "run"
     folder.mkdir()
     (folder / "recipe.toml").write_text(Recipe.load("demo").to_toml())
-    for task in datasets.NAMES:
+    for task in datasets.task_names():
         records = [predict(task, example, right=i % 3 > 0) for i, example in enumerate(read_examples(data, task))]
         write_predictions(predictions_path(folder, task, "test"), records)
     return folder
@@ -41,7 +41,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def read_examples(data: Path, task: str, **options: Any) -> list[Example]:
     all_options = reader_options(data, [task], {task: Recipe.load("demo").choice(task).options})[task] | options
-    return list(datasets.load(task).read(data, "test", bad=BadRecords(), **all_options))
+    return list(datasets.load_dataset(task).read(data, "test", bad=BadRecords(), **all_options))
 
 
 def predict(task: str, example: Example, *, right: bool) -> PredictionRecord:
@@ -50,7 +50,7 @@ def predict(task: str, example: Example, *, right: bool) -> PredictionRecord:
     if isinstance(label, SoftAnswers):
         best = Ranked(0.9, name=max(label.scores, key=label.scores.__getitem__, default="") if right else "no such")
     elif isinstance(label, ClassName):
-        names = datasets.load(task).TASK.classes
+        names = datasets.load_dataset(task).TASK.classes
         best = Ranked(0.9, name=label.name if right else next(n for n in names if n != label.name))
     elif isinstance(label, TargetBox):
         best = Ranked(0.9, box_px=label.box_px if right else WRONG_BOX)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from twelvefold.data.region_inputs import RegionSource
-from twelvefold.datasets import load
+from twelvefold.datasets import load_dataset
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.features.import_features import import_features
 from twelvefold.schema import TwelvefoldError
@@ -48,7 +48,7 @@ def test_each_candidate_finds_its_features(foreign: Any, tmp_path: Path, data: P
     assert import_features(path, tmp_path / "out", given=True, match=data).refused == ()
     found = foreign.write_lmdb(tmp_path / "found", {"v7w_5": foreign.picture(2, width=16)})
     import_features(found, tmp_path / "out")
-    [example] = load("visual7w").read(data, "train", bad=BadRecords())
+    [example] = load_dataset("visual7w").read(data, "train", bad=BadRecords())
     rows = RegionSource.open(tmp_path / "out").rows(example.pairs[0], 101)
     assert (rows.detected, rows.given) == (5, 4)
     np.testing.assert_array_equal(rows.features[2][:, 0], [0, 1, 2, 3])

@@ -74,7 +74,7 @@ def test_every_shared_photograph_is_one_picture_under_both_names(audited: Audit,
 
 @pytest.mark.parametrize("policy", ["paper", "strict", "none"])
 def test_after_cleaning_nothing_is_left(audited: Audit, audited_world: Path, tmp_path: Path, policy: str) -> None:
-    options = reader_options(audited_world, datasets.NAMES)
+    options = reader_options(audited_world, datasets.task_names())
     prepare(audited_world, None, tmp_path / "out", clean=policy, min_count=1, reader_options=options)
     after = audit(collect(audited_world, prepared=tmp_path / "out"))
     assert bool(after.report.leaks) == (policy == "none")

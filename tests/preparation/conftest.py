@@ -23,14 +23,14 @@ TASK = TaskSpec({name!r}, {name!r}, {family!r}, {name!r}, "accuracy", 12, 4, 1e-
 def files(root, split, *, colour="red"):
     return [root / "{name}" / (split + ".json")]
 def read(root, split, *, bad, colour="red"):
-    from twelvefold.datasets.reading.records import Refusal
+    from twelvefold.datasets.reading.records import Rejection
     for record in json.loads(files(root, split)[0].read_text()):
         if "broken" in record:
-            bad.add(Refusal({name!r}, files(root, split)[0], record["id"], "is broken"))
+            bad.add(Rejection({name!r}, files(root, split)[0], record["id"], "is broken"))
             continue
         pairs = tuple(Pair(ImageKey.parse(image), record["text"]) for image in record["images"])
         label = {{"answers": SoftAnswers({{record["text"]: 1.0}}), "retrieval": PositivePair(0)}}[{family!r}]
-        yield Example(record["id"], pairs, label, kind=colour)
+        yield Example(record["id"], pairs, label, question_type=colour)
 """
 VOCABULARY = """
 def vocabulary(root, *, min_count, bad, colour="red"):

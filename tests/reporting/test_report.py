@@ -92,7 +92,7 @@ def line(task: TaskSpec, number: int) -> PredictionRecord:
 
 
 def write_run(run: Path) -> None:
-    specs = [datasets.load(name).TASK for name in datasets.NAMES]
+    specs = [datasets.load_dataset(name).TASK for name in datasets.task_names()]
     entries: dict[str, dict[str, FileEntry]] = {}
     for task in specs:
         path = run / "prepared" / "tables" / f"{task.name}-test.arrow"
@@ -195,7 +195,7 @@ def cells(html: str, task: str) -> dict[str, str]:
 
 def test_page_and_json_give_every_task_the_same_figures(made: Path, html: str) -> None:
     tasks = atomic_files.read_json(made / "report.json")["tasks"]
-    assert list(tasks) == list(datasets.NAMES)
+    assert list(tasks) == list(datasets.task_names())
     for name, said in tasks.items():
         shown = cells(html, name)
         assert shown["Score"] == f"{said['score']:.1f}"
@@ -219,7 +219,7 @@ def test_json_has_what_programs_expect(made: Path) -> None:
 
 def test_confidence_is_shown_before_and_after(made: Path, page: Elements) -> None:
     plots = [attributes for name, attributes, _ in page.all if attributes.get("class") == "confidence-plot"]
-    assert len(plots) == len(datasets.NAMES)
+    assert len(plots) == len(datasets.task_names())
     assert plots[0]["aria-label"] == "VQAv2: expected calibration error 3.2 points, 12.5 without a temperature"
     lines = [attributes["d"] for name, attributes, _ in page.all if name == "path" and "class" in attributes]
     assert "M25 80L75 20" in lines
@@ -266,8 +266,8 @@ def test_text_of_the_data_is_shown_and_not_obeyed(html: str, page: Elements) -> 
 
 
 def test_every_task_shows_two_right_and_two_wrong_ones(html: str) -> None:
-    for name in datasets.NAMES:
-        title = datasets.load(name).TASK.title
+    for name in datasets.task_names():
+        title = datasets.load_dataset(name).TASK.title
         group = html.split(f'aria-label="Examples of {title}"')[1].split('aria-label="Examples of')[0]
         assert (group.count("✓ right</p>"), group.count("✗ wrong</p>")) == (2, 2), name
 

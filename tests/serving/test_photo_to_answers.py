@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "joint_heads": 2, "text_inner": 32, "image_inner": 16, "head_inner": 40, "text_layers": 1, "blocks": 1,
         "region_classes": 21, "word_score": True, "init_scale": 0.3,
     }  # fmt: skip
-    tasks = [datasets.load(name).TASK for name in datasets.NAMES]
+    tasks = [datasets.load_dataset(name).TASK for name in datasets.task_names()]
     Model(preset("vilbert_base", **widths), tasks, heads, task_tokens=TASK_ROWS).save(folder / "made")
     export_weights(folder / "made", folder / "multi_task_model.bin")
     (folder / "official.json").write_text(json.dumps(HEADS_OF))

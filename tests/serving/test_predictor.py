@@ -12,8 +12,8 @@ from PIL import Image
 
 import twelvefold
 from twelvefold import boxes
-from twelvefold.datasets import NAMES
-from twelvefold.datasets.guesswhat import dialogue
+from twelvefold.datasets import task_names
+from twelvefold.datasets.guesswhat import format_dialogue
 from twelvefold.schema import TwelvefoldError
 from twelvefold.serving.images import InputImage, load_image
 from twelvefold.serving.predictor import Predictor
@@ -35,7 +35,7 @@ def all_suggestions() -> list[tuple[str, Suggestion]]:
 
 
 def text_of(suggestion: Suggestion) -> str:
-    return (dialogue(list(suggestion.dialogue)) or "") if suggestion.dialogue else suggestion.text
+    return (format_dialogue(list(suggestion.dialogue)) or "") if suggestion.dialogue else suggestion.text
 
 
 def images_of(name: str, suggestion: Suggestion) -> tuple[InputImage, ...]:
@@ -89,7 +89,7 @@ def test_the_ranking_of_boxes_does_not_depend_on_their_order(model: Predictor) -
 
 
 def test_explain_keeps_the_answers_and_adds_normalized_weights(model: Predictor) -> None:
-    questions = [next((n, s) for n, s in all_suggestions() if s.task == task) for task in NAMES]
+    questions = [next((n, s) for n, s in all_suggestions() if s.task == task) for task in task_names()]
     plain = model.answer([make_request(n, s) for n, s in questions])
     explained = model.answer([make_request(n, s, explain=True) for n, s in questions])
     for without, prediction in zip(plain, explained, strict=True):

@@ -47,7 +47,7 @@ def pictures_under_test(data: Path) -> set[ImageKey]:
     return {
         pair.image
         for task in TASKS
-        for example in datasets.load(task).read(data, "test", bad=BadRecords(), **options[task])
+        for example in datasets.load_dataset(task).read(data, "test", bad=BadRecords(), **options[task])
         for pair in example.pairs
     }
 
@@ -85,7 +85,7 @@ def test_by_the_worlds_own_truth_every_leak_goes_and_nothing_else(data: Path, tm
     for task in TASKS:
         for split in ("train", "val"):
             gone = made.split(task, split).ids()
-            for example in datasets.load(task).read(data, split, bad=BadRecords(), **options[task]):
+            for example in datasets.load_dataset(task).read(data, split, bad=BadRecords(), **options[task]):
                 leaked = any(truth.photograph(pair.image) in tested for pair in example.pairs)
                 assert (example.id in gone) == leaked
                 leaks += leaked
@@ -126,7 +126,7 @@ def test_cleaning_twice_says_the_same_and_prints_the_counts(
 
 def test_the_originals_lists_protect_alone_or_besides(data: Path, tmp_path: Path) -> None:
     options = reader_options(data, TASKS)
-    trained = list(datasets.load("vqav2").read(data, "train", bad=BadRecords(), **options["vqav2"]))
+    trained = list(datasets.load_dataset("vqav2").read(data, "train", bad=BadRecords(), **options["vqav2"]))
     picture = trained[0].pairs[0].image
     np.save(tmp_path / "coco_test_ids.npy", np.array([int(picture.id)]))
     listed = tmp_path / "coco_test_ids.npy"
@@ -149,7 +149,7 @@ def test_the_originals_lists_protect_alone_or_besides(data: Path, tmp_path: Path
 def test_comparing_a_list_of_ours_finds_no_difference_and_another_does(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    joined = list(same_image_links.joins(data, bad=BadRecords()))
+    joined = list(same_image_links.read_links(data, bad=BadRecords()))
     names = Identity(joined)
     tested = {names.photograph(key) for key in pictures_under_test(data)}
     every = {key for join in joined for key in (join.first, join.second)} | pictures_under_test(data)

@@ -43,7 +43,7 @@ examples = st.builds(
     id=words,
     pairs=st.lists(pairs, min_size=1, max_size=3).map(tuple),
     label=labels,
-    kind=words,
+    question_type=words,
     group=words,
     linked=st.lists(words, max_size=3).map(tuple),
 )

@@ -7,13 +7,13 @@ import sys
 import time
 from pathlib import Path
 
-from twelvefold.store.worker_pool import pool
+from twelvefold.store.worker_pool import create_pool
 
 PARENT = """
 import os, sys, time
-from twelvefold.store.worker_pool import pool
+from twelvefold.store.worker_pool import create_pool
 if __name__ == "__main__":
-    workers = pool(1)
+    workers = create_pool(1)
     print(workers.submit(os.getpid).result(), flush=True)
     time.sleep(60)
 """
@@ -47,5 +47,5 @@ def test_a_worker_goes_with_its_killed_parent(tmp_path: Path) -> None:
 
 
 def test_each_worker_begins_with_what_it_is_told() -> None:
-    with pool(1, os.chdir, "/") as workers:
+    with create_pool(1, os.chdir, "/") as workers:
         assert workers.submit(os.getcwd).result() == "/"

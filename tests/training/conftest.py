@@ -135,7 +135,7 @@ def write_prepared(folder: Path, shown: list[np.ndarray], random: np.random.Gene
     manifest = Manifest(
         clean=True,
         regions="",
-        tasks=[datasets.load(task).TASK for task in TASKS],
+        tasks=[datasets.load_dataset(task).TASK for task in TASKS],
         tables=tables,
         counts={},
         vocabularies={"vqav2": entry("vocabularies/vqav2.json", len(KINDS))},

@@ -103,7 +103,7 @@ def test_a_model_of_all_word_pieces_pretrains_as_the_papers_does(toy: Toy, tmp_p
 def rightness_on_training(toy: Toy, recipe: Recipe, model: Model) -> list[float]:
     """Shares of words and regions that a model tells right in batches that it has learnt from."""
     prepared, regions = Prepared.open(toy.prepared), RegionSource.open(toy.regions)
-    (spec,) = recipe.specs(lambda name: datasets.load(name).TASK)
+    (spec,) = recipe.specs(lambda name: datasets.load_dataset(name).TASK)
     batches = MaskedBatches.open(prepared, regions, spec, model.known_pieces, Masking(0.3, 0.3))
     found: list[list[Tensor]] = [[], []]
     with torch.inference_mode():

@@ -265,11 +265,11 @@ def test_an_answer_list_of_another_length_is_refused(
 
 
 def test_a_model_of_our_own_that_the_official_network_has_no_place_for_is_refused(tmp_path: Path) -> None:
-    from twelvefold.datasets import load
+    from twelvefold.datasets import load_dataset
     from twelvefold.model import preset
     from twelvefold.schema import HeadSpec
 
-    tasks = [load("snli_ve").TASK, load("coco").TASK]
+    tasks = [load_dataset("snli_ve").TASK, load_dataset("coco").TASK]
     heads = [HeadSpec("snli_ve", "verification", tasks[0].classes), HeadSpec("retrieval", "retrieval")]
     Model(preset("small", vocabulary_size=30), tasks, heads).save(tmp_path / "own")
     with pytest.raises(TwelvefoldError, match=r"(?s)norms before.*head snli_ve is of form linear, the model's mlp"):

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from twelvefold.datasets import load
+from twelvefold.datasets import load_dataset
 from twelvefold.datasets.reading.image_files import image_files
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.schema import ImageKey, Split
@@ -174,7 +174,7 @@ def test_readers_find_what_the_world_says_it_wrote(small_world: Path, task: str)
 
 def _read(root: Path, task: str, split: Split) -> Iterable[Any]:
     options = content(root / "world.json")["reader_options"].get(task, {})
-    return load(task).read(root, split, bad=BadRecords(), **options)  # a bad record raises
+    return load_dataset(task).read(root, split, bad=BadRecords(), **options)  # a bad record raises
 
 
 def test_val_and_test_of_the_tail_readers_share_no_picture_with_train(small_world: Path) -> None:

@@ -131,10 +131,10 @@ def clean_compare(
 
 def _asked(name: str, tasks: tuple[str, ...]) -> tuple[tuple[str, ...], Mapping[str, Mapping[str, Any]], str]:
     """The tasks, their reader options and the policy, by a recipe where one is named."""
-    from twelvefold.datasets import NAMES
+    from twelvefold.datasets import task_names
 
     if not name:
-        return tasks or NAMES, {}, "paper"
+        return tasks or task_names(), {}, "paper"
     from twelvefold.config.recipe import Recipe
 
     recipe = Recipe.load(name)

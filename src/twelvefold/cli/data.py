@@ -1,24 +1,25 @@
-"""``twelvefold datasets`` and ``twelvefold doctor``: what belongs into a data folder, and what is there."""
+"""``twelvefold datasets`` and ``twelvefold doctor``: which files a data folder needs, and what is wrong with one."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 from cyclopts import Parameter
 from rich.table import Table
 
 from twelvefold.cli.output import Json, out_console, say
 
 if TYPE_CHECKING:
-    from twelvefold.datasets.reading.cards import Published
-    from twelvefold.doctor import Health
+    from twelvefold.datasets.reading.cards import DatasetCard
+    from twelvefold.doctor import DataCheck
 
 DataFolder = Annotated[Path, Parameter(help="A data folder; docs/design.md shows the layout.")]
 
 
 def datasets(name: str = "", *, json: Json = False) -> int:
-    """List the twelve datasets: what files, where from, where to put them, licences, how many examples.
+    """List the built-in datasets: their files, publishers, licenses and numbers of examples.
 
     ```
     twelvefold datasets
@@ -28,23 +29,23 @@ def datasets(name: str = "", *, json: Json = False) -> int:
     Parameters
     ----------
     name
-        One of the twelve, with every file.
+        One dataset, to list each of its files.
     """
-    from twelvefold.datasets.reading.cards import PICTURES, PUBLISHED, published
+    from twelvefold.datasets.reading.cards import IMAGE_SOURCES, dataset_card, dataset_cards
 
     if name:
-        one = published(name)
-        value = {"name": name, **one._asdict(), "pictures": {source: PICTURES[source] for source in one.pictures}}
-        say(_plain(value), json, _page(name, one))
+        card = dataset_card(name)
+        sources = {source: IMAGE_SOURCES[source] for source in card.image_sources}
+        say({"name": name, **msgspec.to_builtins(card), "pictures": sources}, json, _page(name, card))
         return 0
+    cards = dataset_cards()
     if not json:
-        table = Table("name", "dataset", "train", "val", "test", "pictures", "from")
-        for key, one in PUBLISHED.items():
-            table.add_row(key, one.title, *(f"{n:,}" for n in one.examples.values()), ", ".join(one.pictures), one.home)
+        table = Table("name", "dataset", "train", "val", "test", "images", "from")
+        for key, card in cards.items():
+            counts = (f"{n:,}" for n in card.examples.values())
+            table.add_row(key, card.title, *counts, ", ".join(card.image_sources), card.publisher)
         out_console.print(table)
-    everything = {key: _plain(one._asdict()) for key, one in PUBLISHED.items()}
-    pictures = {key: _plain(one) for key, one in PICTURES.items()}
-    say({"datasets": everything, "pictures": pictures}, json, "twelvefold datasets NAME lists every file of one")
+    say({"datasets": cards, "pictures": IMAGE_SOURCES}, json, "twelvefold datasets NAME lists every file of a dataset")
     return 0
 
 
@@ -54,63 +55,54 @@ def doctor(
     tasks: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = (),
     json: Json = False,
 ) -> int:
-    """Say of each dataset what is in a data folder, what is missing or malformed, and what to do next.
+    """Report for each dataset what is in a data folder, what is missing or malformed, and what to do next.
 
     ```
     twelvefold doctor data/real
     twelvefold doctor data/real --tasks vqav2 gqa
     ```
 
-    Exit code 1 where something is missing or wrong.
+    Exit code 1 if something is missing or wrong.
 
     Parameters
     ----------
     tasks
-        Some of the tasks, or datasets of your own; all twelve if none.
+        Names of tasks, or dotted paths of your own datasets; all built-in tasks if left out.
     """
-    from twelvefold.doctor import doctor as work
+    from twelvefold.doctor import doctor as check_data
 
-    health = work(data, tasks=tasks)
+    check = check_data(data, tasks=tasks)
     if not json:
-        out_console.print(_table(health))
-    steps = [f"{name}, {step}" for name, task in health.tasks.items() for step in task.next]
-    say(health, json, "\n".join([*steps, *health.hidden]) or "All is well.")
-    return 0 if health.well else 1
+        out_console.print(_table(check))
+    steps = [f"{name}, {step}" for name, task in check.tasks.items() for step in task.next]
+    say(check, json, "\n".join([*steps, *check.limitations]) or "All is well.")
+    return 0 if check.is_complete else 1
 
 
-def _table(health: Health) -> Table:
-    table = Table("task", "state", "train", "val", "test", "malformed", "pictures missing", title=str(health.data))
-    for name, task in health.tasks.items():
-        cells = [
+def _table(check: DataCheck) -> Table:
+    table = Table("task", "state", "train", "val", "test", "malformed", "images missing", title=str(check.data))
+    for name, task in check.tasks.items():
+        counts = [
             f"{split.examples:,}" + ("" if split.count_is_right else f" of {split.expected:,}")
             for split in task.splits.values()
         ]
-        malformed = sum(split.malformed for split in task.splits.values())
-        lost = sum(split.pictures_missing for split in task.splits.values())
-        table.add_row(name, task.state, *cells, f"{malformed:,}", f"{lost:,}")
+        malformed = sum(split.num_malformed for split in task.splits.values())
+        missing = sum(split.num_images_missing for split in task.splits.values())
+        table.add_row(name, task.state, *counts, f"{malformed:,}", f"{missing:,}")
     return table
 
 
-def _page(name: str, one: Published) -> str:
-    from twelvefold.datasets.reading.cards import PICTURES
+def _page(name: str, card: DatasetCard) -> str:
+    from twelvefold.datasets.reading.cards import IMAGE_SOURCES
 
-    lines = [f"{one.title} ({name})", f"from       {one.home}", f"licence    {one.licence}"]
-    for part in one.files:
-        more = [f"size {part.size}" if part.size else "", f"md5 {part.md5}" if part.md5 else ""]
-        lines.append(f"file       {part.path}: {', '.join([part.holds, *filter(None, more)])}")
-    for source in one.pictures:
-        pictures = PICTURES[source]
-        size = f", {pictures.size}" if pictures.size else ""
-        lines.append(f"pictures   {pictures.folder}: from {pictures.home}{size}; {pictures.licence}")
-    if one.by_hand:
-        lines.append(f"by hand    {one.by_hand} must be asked for")
-    return "\n".join([*lines, "examples   " + ", ".join(f"{split} {n:,}" for split, n in one.examples.items())])
-
-
-def _plain(value: object) -> object:
-    """Named tuples as JSON objects."""
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+    lines = [f"{card.title} ({name})", f"from       {card.publisher}", f"license    {card.license}"]
+    for file in card.files:
+        details = [f"size {file.size}" if file.size else "", f"md5 {file.md5}" if file.md5 else ""]
+        lines.append(f"file       {file.path}: {', '.join([file.content, *filter(None, details)])}")
+    for key in card.image_sources:
+        source = IMAGE_SOURCES[key]
+        size = f", {source.size}" if source.size else ""
+        lines.append(f"images     {source.folder}: from {source.publisher}{size}; {source.license}")
+    if card.on_request:
+        lines.append(f"by hand    {card.on_request}: request them from the publisher")
+    return "\n".join([*lines, "examples   " + ", ".join(f"{split} {n:,}" for split, n in card.examples.items())])

@@ -1,16 +1,23 @@
-"""The twelve datasets, one module each: module name = task name (``refcoco_plus`` for ``refcoco+``).
+"""The built-in datasets, one module each. Paper: section 2.1.
 
-:func:`load` imports the one that is asked for, or a user's own module by its dotted path. Paper: section 2.1.
+A module reads one dataset's official files. Its file name is the dataset's name; ``refcoco_plus.py`` is ``refcoco+``.
+:func:`load_dataset` imports the module of one dataset, built-in or your own. Nothing is registered: the built-in names
+are the modules in this folder. Each states its position in one constant, which is read without importing the module:
+``TASK_ORDER`` for a task, ``CAPTION_SET_ORDER`` for captions that are used for pretraining only.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args, get_origin, get_type_hints
+
+import msgspec
 
 from twelvefold.schema import Example, Split, TaskSpec, TwelvefoldError, did_you_mean
 
@@ -21,100 +28,124 @@ VERSION = 1
 """Version of what the readers of this package yield. Increase it when a change to a reader, or to `reading/`, gives
 other examples, image files or links: prepared files are then made again."""
 
-NAMES = (
-    "vqav2",
-    "gqa",
-    "vgqa",
-    "coco",
-    "flickr30k",
-    "refcoco",
-    "refcoco+",
-    "refcocog",
-    "visual7w",
-    "guesswhat",
-    "nlvr2",
-    "snli_ve",
-)
-"""The twelve tasks in the order of the paper's Table 2."""
-CAPTION_SETS = ("conceptual_captions",)
-"""What is pretrained on besides, and is no task of the twelve. Paper: section 3.1."""
-
 
 class Dataset(Protocol):
-    """What a dataset's module offers; owners of an answer list offer ``vocabulary`` as well."""
+    """The names that a dataset's module defines. A built-in task also has ``CARD``, its ``DatasetCard``."""
 
     TASK: TaskSpec
 
     def files(self, root: Path, split: Split, **options: Any) -> list[Path]:
-        """Every source file that this split reads.
+        """Return every source file that this split is read from.
 
         Raises:
-            TwelvefoldError: one is missing.
+            TwelvefoldError: a file is missing.
         """
 
     def read(self, root: Path, split: Split, *, bad: BadRecords, **options: Any) -> Iterator[Example]:
-        """The examples of a split, always in the same order."""
+        """Yield the examples of a split, always in the same order."""
 
 
-def load(name: str) -> Dataset:
-    """The module of one of the twelve by its name, or of a user's own dataset by its dotted path (``my.pets``).
+def task_names() -> tuple[str, ...]:
+    """Return the names of the built-in tasks, in the order of the paper's Table 2."""
+    return _names("TASK_ORDER")
 
-    A dotted path is looked up where Python looks, then in the current folder.
+
+def caption_set_names() -> tuple[str, ...]:
+    """Return the names of the built-in datasets for pretraining. Paper: section 3.1."""
+    return _names("CAPTION_SET_ORDER")
+
+
+def is_built_in(name: str) -> bool:
+    """Return whether ``name`` is a built-in dataset."""
+    return name in task_names() or name in caption_set_names()
+
+
+def load_dataset(name: str) -> Dataset:
+    """Import and return the module of a built-in dataset, or of your own by its dotted path (``my.pets``).
+
+    A dotted path is looked up in Python's own search path, then in the current folder.
 
     Raises:
-        TwelvefoldError: there is no such dataset or module, or the module lacks TASK, files or read.
+        TwelvefoldError: there is no such dataset or module, or the module lacks ``TASK``, ``files`` or ``read``.
     """
-    if name in (*NAMES, *CAPTION_SETS):
+    if is_built_in(name):
         return cast(Dataset, importlib.import_module(f"{__name__}.{name.replace('+', '_plus')}"))
     if "." not in name:
+        tasks, captions = task_names(), caption_set_names()
         raise TwelvefoldError(
-            f"no dataset {name!r}; there are {', '.join(NAMES)}, to pretrain on {', '.join(CAPTION_SETS)}, or your own "
-            f"as a dotted path such as 'my.pets'{did_you_mean(name, (*NAMES, *CAPTION_SETS))}"
+            f"no dataset {name!r}; expected one of {', '.join(tasks)}, for pretraining {', '.join(captions)}, or your "
+            f"own as a dotted path such as 'my.pets'{did_you_mean(name, (*tasks, *captions))}"
         )
-    return _own(name)
+    return _load_custom(name)
 
 
 def check_options(dataset: Dataset, options: Mapping[str, Any]) -> None:
-    """Refuse an option that the dataset's reader doesn't have, or of another type than its default.
+    """Check the names and the types of reader options against the signature of the dataset's ``read``.
 
     Raises:
-        TwelvefoldError: names the option, the closest one, and all there are.
+        TwelvefoldError: the reader has no such option (names the closest), or the value has another type than the
+            option's annotation, or than its default where there is no annotation.
     """
-    parameters = inspect.signature(dataset.read).parameters
-    known = {name: p.default for name, p in parameters.items() if name not in ("root", "split", "bad")}
+    parameters = list(inspect.signature(dataset.read).parameters.values())[2:]  # after root and split
+    known = {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD and p.name != "bad"}
+    try:
+        annotations = get_type_hints(dataset.read)
+    except NameError:  # an annotation that is imported for type checkers only
+        annotations = {}
+    task = dataset.TASK.name
     for name, value in options.items():
         if name not in known:
             raise TwelvefoldError(
-                f"{dataset.TASK.name}: its reader has no option {name!r}; it has {', '.join(known) or 'none'}"
+                f"{task}: its reader has no option {name!r}; it has {', '.join(known) or 'none'}"
                 f"{did_you_mean(name, known)}"
             )
         default = known[name]
-        fits = type(value) is type(default) or (type(default) is float and type(value) is int)
-        if not fits and default not in (None, inspect.Parameter.empty):
+        unknown_type = default is None or default is inspect.Parameter.empty
+        expected = annotations.get(name, Any if unknown_type else type(default))
+        try:
+            msgspec.convert(value, expected)
+        except msgspec.ValidationError:
             raise TwelvefoldError(
-                f"{dataset.TASK.name}: option {name} takes {type(default).__name__} values, got {value!r}"
-            )
+                f"{task}: reader option {name}: expected {_type_name(expected)}, got {value!r}"
+            ) from None
 
 
-def _own(name: str) -> Dataset:
-    here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
-        sys.path.append(here)  # as `python -m` would: a command installed as a script leaves it out
+def _type_name(expected: Any) -> str:
+    if get_origin(expected) is Literal:
+        return f"one of {', '.join(map(repr, get_args(expected)))}"
+    return expected.__name__ if isinstance(expected, type) else str(expected)
+
+
+@cache
+def _names(constant: str) -> tuple[str, ...]:
+    """Return the names of the modules that define ``constant``, in ascending order of its value."""
+    orders: dict[str, int] = {}
+    for path in Path(__file__).parent.glob("*.py"):
+        for statement in ast.parse(path.read_bytes()).body:
+            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == constant:
+                orders[path.stem.replace("_plus", "+")] = ast.literal_eval(statement.value)
+    return tuple(sorted(orders, key=lambda name: (orders[name], name)))
+
+
+def _load_custom(name: str) -> Dataset:
+    folder = str(Path.cwd())
+    if folder not in sys.path and "" not in sys.path:
+        sys.path.append(folder)  # `python -m` does the same; a command installed as a script does not
     importlib.invalidate_caches()
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
-            raise  # the module is there, but something that it imports is not: its own traceback says which
+            raise  # the module exists, but something that it imports does not: the traceback names it
         raise TwelvefoldError(
-            f"no module {name!r} for a dataset of your own: {error}. Python looked in the current folder {here} and "
-            f"in its own path; name the module from there, or set PYTHONPATH"
+            f"no module {name!r} for a dataset of your own: {error}. Python looked in the current folder {folder} and "
+            f"in its search path; name the module relative to one of these, or set PYTHONPATH"
         ) from None
-    lacking = [part for part in ("TASK", "files", "read") if not hasattr(module, part)]
-    if lacking:
-        raise TwelvefoldError(f"the dataset module {name} ({module.__file__}) lacks {', '.join(lacking)}")
+    missing = [part for part in ("TASK", "files", "read") if not hasattr(module, part)]
+    if missing:
+        raise TwelvefoldError(f"the dataset module {name} ({module.__file__}) does not define {', '.join(missing)}")
     if not isinstance(module.TASK, TaskSpec):
-        raise TwelvefoldError(f"{name}.TASK is a TaskSpec, got {type(module.TASK).__name__}")
-    if module.TASK.name in (*NAMES, *CAPTION_SETS):
-        raise TwelvefoldError(f"{name}.TASK.name is {module.TASK.name!r}, which is one of ours; choose another")
+        raise TwelvefoldError(f"{name}.TASK: expected a TaskSpec, got {type(module.TASK).__name__}")
+    if is_built_in(module.TASK.name):
+        raise TwelvefoldError(f"{name}.TASK.name is {module.TASK.name!r}, the name of a built-in task; choose another")
     return cast(Dataset, module)

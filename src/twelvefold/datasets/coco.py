@@ -1,15 +1,17 @@
-"""COCO captions for image retrieval: five captions a picture, Karpathy's splits. Paper: group G2, section 2.1.
+"""COCO captions for image retrieval: five captions per image, Karpathy's splits. Paper: group G2, section 2.1.
 
-Home: cocodataset.org, and Karpathy's split file. Licence: captions CC BY 4.0; pictures under Flickr's terms.
+Publisher: cocodataset.org, and Andrej Karpathy for the splits. License: captions CC BY 4.0; images under Flickr's
+terms.
 
-File, in ``coco/``: ``dataset_coco.json`` (Karpathy). With ``captions="official"`` the texts come from
-``captions_{train,val}2014.json`` instead, and only the splits from Karpathy's file. Where Karpathy's is missing, the
+File, in ``coco/``: ``dataset_coco.json`` (Karpathy). With ``captions="official"`` the texts are read from
+``captions_{train,val}2014.json`` instead, and only the splits from Karpathy's file. If Karpathy's file is missing, the
 original project's JSON lines are read (:mod:`twelvefold.datasets.reading.vilbert_mt_files`).
 
-Splits: train is Karpathy's train and restval: 566,747 captions of 113,287 pictures (487,600 after cleaning); val
-5,000 pictures; test the first 1,000 of its 5,000 (``pool=0``: all).
+Splits: train is Karpathy's train and restval, 566,747 captions of 113,287 images (487,600 after cleaning); val has
+5,000 images; test has the first 1,000 of Karpathy's 5,000 test images (``pool=0``: all 5,000).
 
-One example per caption, in the file's order; its picture is the positive pair. Texts lose the blanks at their ends.
+One example per caption, in the order of the file, with the captioned image as its positive pair. Captions are stripped
+of white space at both ends.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ from typing import Literal, get_args
 import msgspec
 
 from twelvefold.datasets.reading import vilbert_mt_files
-from twelvefold.datasets.reading.records import BadRecords, Row, Source, checked, present
+from twelvefold.datasets.reading.cards import CC_BY, KARPATHY_SOURCE, CardFile, DatasetCard
+from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.schema import Example, ImageKey, Pair, PositivePair, Split, TaskSpec, TwelvefoldError
 
+TASK_ORDER = 4
 TASK = TaskSpec(
     name="coco",
     title="COCO retrieval",
@@ -34,11 +38,20 @@ TASK = TaskSpec(
     batch_size=128,
     lr=2e-5,
 )
+CARD = DatasetCard(
+    title=TASK.title,
+    publisher=KARPATHY_SOURCE,
+    license=f"captions {CC_BY}",
+    files=(CardFile("coco/dataset_coco.json", "captions and splits"),),
+    image_sources=("coco",),
+    examples={"train": 566_747, "val": 25_010, "test": 5_000},
+    approximate_splits=("val", "test"),  # a few images have six or seven captions
+)
 POOL = 1000
-"""Test pictures (paper: the 1K pool; that it is the first thousand is inferred from the original's "set0")."""
-KARPATHY: dict[str, Split] = {"train": "train", "restval": "train", "val": "val", "test": "test"}
+"""Test images (paper: the 1K pool; that it is the first thousand is inferred from the original's "set0")."""
+KARPATHY_SPLITS: dict[str, Split] = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 
-Texts = Literal["karpathy", "official"]
+CaptionSource = Literal["karpathy", "official"]
 
 
 class Sentence(msgspec.Struct, gc=False):
@@ -46,14 +59,14 @@ class Sentence(msgspec.Struct, gc=False):
     sentid: int
 
 
-class Picture(msgspec.Struct, gc=False):
+class CaptionedImage(msgspec.Struct, gc=False):
     split: str
     filename: str
     sentences: list[Sentence]
     cocoid: int | None = None
 
 
-class OfficialPicture(msgspec.Struct, gc=False):
+class OfficialImage(msgspec.Struct, gc=False):
     id: int
 
 
@@ -63,85 +76,89 @@ class OfficialCaption(msgspec.Struct, gc=False):
     caption: str
 
 
-def files(root: Path, split: Split, *, pool: int = POOL, captions: Texts = "karpathy") -> list[Path]:
-    """Karpathy's file, and both official ones where the texts come from there; or the original project's of the split.
+def files(root: Path, split: Split, *, pool: int = POOL, captions: CaptionSource = "karpathy") -> list[Path]:
+    """Return Karpathy's file, followed by both official files if the captions are read from those.
 
     Raises:
-        TwelvefoldError: a file is missing, or an option has no such value.
+        TwelvefoldError: a file is missing, or an option has an invalid value.
     """
-    if pool < 0 or captions not in get_args(Texts):
-        wanted = f"pool >= 0 and captions one of {', '.join(get_args(Texts))}"
-        raise TwelvefoldError(f"{TASK.name}: expected {wanted}, got {pool} and {captions!r}")
+    if pool < 0 or captions not in get_args(CaptionSource):
+        expected = f"pool >= 0 and captions one of {', '.join(get_args(CaptionSource))}"
+        raise TwelvefoldError(f"{TASK.name}: expected {expected}, got {pool} and {captions!r}")
     folder = root / "coco"
     names = [["dataset_coco.json", vilbert_mt_files.CAPTIONS[split]]]
     if captions == "official":
         names = [["dataset_coco.json"], ["captions_train2014.json"], ["captions_val2014.json"]]
-    return present(TASK.name, [[folder / name for name in each] for each in names])
+    return require_files(TASK.name, [[folder / name for name in each] for each in names])
 
 
 def read(
-    root: Path, split: Split, *, bad: BadRecords, pool: int = POOL, captions: Texts = "karpathy"
+    root: Path, split: Split, *, bad: BadRecords, pool: int = POOL, captions: CaptionSource = "karpathy"
 ) -> Iterator[Example]:
-    """One example per caption of a split, label PositivePair(0); ``pool`` test pictures, 0 for all."""
-    karpathy, *official = (Source(TASK.name, path, bad) for path in files(root, split, pool=pool, captions=captions))
+    """Yield one example per caption of a split, with label ``PositivePair(0)``.
+
+    ``pool``: number of test images, 0 for all. ``captions``: the file that the texts are read from.
+    """
+    paths = files(root, split, pool=pool, captions=captions)
+    karpathy, *official = (RecordReader(TASK.name, path, bad) for path in paths)
     if karpathy.path.name == vilbert_mt_files.CAPTIONS[split]:
-        return checked(vilbert_mt_files.captions(karpathy, _key, pool if split == "test" else 0))
-    texts = _official(official) if official else None
-    return checked(_rows(karpathy, split, pool, texts))
+        return validated(vilbert_mt_files.read_captions(karpathy, _image_key, pool if split == "test" else 0))
+    texts = _official_captions(official) if official else None
+    return validated(_rows(karpathy, split, pool, texts))
 
 
-def pictures(source: Source, split: Split) -> Iterator[tuple[str, Picture]]:
-    """The pictures of a split in a file of Karpathy's, in its order."""
-    for record, picture in source.items("images", Picture):
-        if picture.split not in KARPATHY:
-            source.refuse(record, f"expected one of the splits {', '.join(KARPATHY)}, got {picture.split!r}")
-        elif not picture.sentences:
-            source.refuse(record, "expected captions, got none")
-        elif KARPATHY[picture.split] == split:
-            yield record, picture
+def read_images(reader: RecordReader, split: Split) -> Iterator[tuple[str, CaptionedImage]]:
+    """Yield the images of a split of one of Karpathy's files, in the order of the file."""
+    for record, image in reader.items("images", CaptionedImage):
+        if image.split not in KARPATHY_SPLITS:
+            reader.reject(record, f"expected one of the splits {', '.join(KARPATHY_SPLITS)}, got {image.split!r}")
+        elif not image.sentences:
+            reader.reject(record, "expected captions, got none")
+        elif KARPATHY_SPLITS[image.split] == split:
+            yield record, image
 
 
-def captioned(source: Source, record: str, image: ImageKey, sentences: list[Sentence]) -> Iterator[Row]:
-    """One row per caption of a picture."""
+def caption_rows(reader: RecordReader, record: str, key: ImageKey, sentences: list[Sentence]) -> Iterator[Row]:
+    """Yield one row per caption of an image."""
     for i, sentence in enumerate(sentences):
-        pair = Pair(image, sentence.raw.strip())
-        yield source, f"{record}.sentences[{i}]", Example(str(sentence.sentid), (pair,), PositivePair(0))
+        pair = Pair(key, sentence.raw.strip())
+        yield reader, f"{record}.sentences[{i}]", Example(str(sentence.sentid), (pair,), PositivePair(0))
 
 
-def _key(picture: vilbert_mt_files.Captioned) -> ImageKey:
-    return ImageKey("coco", str(picture.id))
+def _image_key(image: vilbert_mt_files.CaptionedImage) -> ImageKey:
+    return ImageKey("coco", str(image.id))
 
 
-def _rows(source: Source, split: Split, pool: int, texts: dict[int, list[Sentence]] | None) -> Iterator[Row]:
-    taken = 0
-    for record, picture in pictures(source, split):
-        if picture.cocoid is None:
-            source.refuse(record, "expected a COCO picture with a cocoid, got none")
+def _rows(reader: RecordReader, split: Split, pool: int, texts: dict[int, list[Sentence]] | None) -> Iterator[Row]:
+    num_images = 0
+    for record, image in read_images(reader, split):
+        if image.cocoid is None:
+            reader.reject(record, "expected a COCO image with a cocoid, got none")
             continue
-        sentences = picture.sentences if texts is None else texts.get(picture.cocoid, [])
+        sentences = image.sentences if texts is None else texts.get(image.cocoid, [])
         if not sentences:
-            source.refuse(record, f"expected official captions of image {picture.cocoid}, got none")
+            reader.reject(record, f"expected official captions of image {image.cocoid}, got none")
             continue
-        taken += 1
-        if split == "test" and 0 < pool < taken:
+        num_images += 1
+        if split == "test" and 0 < pool < num_images:
             return
-        yield from captioned(source, record, ImageKey("coco", str(picture.cocoid)), sentences)
+        yield from caption_rows(reader, record, ImageKey("coco", str(image.cocoid)), sentences)
 
 
-def _official(sources: list[Source]) -> dict[int, list[Sentence]]:
-    """Captions by image of the official annotation files, which look much like a captioner's result file."""
+def _official_captions(readers: list[RecordReader]) -> dict[int, list[Sentence]]:
+    """Return the captions of the official files by image id."""
     texts: dict[int, list[Sentence]] = {}
-    for source in sources:
-        with source.path.open("rb") as stream:
+    for reader in readers:
+        with reader.path.open("rb") as stream:
             if stream.read(64).lstrip().startswith(b"["):
                 raise TwelvefoldError(
-                    f"{TASK.name}: {source.path}: expected the official annotations (an object with images and "
-                    f"annotations), got a list: a captioner's result file (image_id, caption)?"
+                    f"{TASK.name}: {reader.path}: expected the official annotations (an object with images and "
+                    f"annotations), got a list: is it a captioner's result file (image_id, caption)?"
                 )
-        known = {picture.id for _, picture in source.items("images", OfficialPicture)}
-        for record, caption in source.items("annotations", OfficialCaption):
-            if caption.image_id not in known:
-                source.refuse(record, f"expected an image that the file lists, got {caption.image_id}")
+        image_ids = {image.id for _, image in reader.items("images", OfficialImage)}
+        for record, caption in reader.items("annotations", OfficialCaption):
+            if caption.image_id not in image_ids:
+                reader.reject(record, f"expected an image that the file lists, got {caption.image_id}")
             else:
                 texts.setdefault(caption.image_id, []).append(Sentence(caption.caption, caption.id))
     return texts

@@ -1,21 +1,22 @@
-"""Conceptual Captions, to pretrain on: a caption and the web address of its picture. Paper: section 3.1, 4 ("3.3 M").
+"""Conceptual Captions, for pretraining: captions with the URLs of their images. Paper: sections 3.1 and 4 ("3.3 M").
 
-Home: Google's page "Conceptual Captions". Licence: captions free for any use; pictures belong to their publishers,
-and many addresses are dead: examples without regions are left out and counted (``without_regions``).
+Publisher: Google, page "Conceptual Captions". License: captions free for any use; images belong to their publishers.
+Many URLs no longer work: examples without regions are left out and counted (``without_regions``).
 
-Files, in ``conceptual_captions/``: Google's ``Train_GCC-training.tsv`` (3,318,333 rows, caption TAB address, no
-header) and ``Validation_GCC-1.1.0-Validation.tsv`` (15,840), or the original project's ``caption_train.json`` and
-``caption_val.json``, which name each caption's picture.
+Files, in ``conceptual_captions/``: Google's ``Train_GCC-training.tsv`` (3,318,333 rows, caption TAB URL, no header) and
+``Validation_GCC-1.1.0-Validation.tsv`` (15,840), or the original project's ``caption_train.json`` and
+``caption_val.json``, which map image names to captions.
 
-Splits: train and val as Google's; no test.
+Splits: train and val as published; there is no test split.
 
-A picture is ``conceptual_captions/<n>``, n being what names its features: of the JSON's pictures their name, of an
-address the unsigned CRC-32 that the older ViLBERT project used. Of 3.3 M addresses some 2,500 share theirs with
-another, by the birthday sum, and one caption in 2,500 may then lie with another's picture; ``key="xxh3"``, 16
-hexadecimal digits that no two share, is for regions of your own, made of files so named.
+The image key is ``conceptual_captions/<n>``, where n is the name under which the image's features are stored: the
+image's name in the JSON files, or a hash of the URL. ``key="crc32"`` is the unsigned CRC-32, as in the older ViLBERT
+project. Among 3.3 M URLs about 2,500 collide (birthday bound), so about one caption in 2,500 may be paired with another
+image. ``key="xxh3"``, 16 hexadecimal digits without collisions, is for features that you extract yourself from image
+files with such names.
 
-One example per row, in the file's order, with the row's number as its id; its picture is the positive pair. Texts
-lose the blanks at their ends.
+One example per row, in the order of the file, with the row number as its id and the image as its positive pair.
+Captions are stripped of white space at both ends.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from typing import Literal, get_args
 
 import xxhash
 
-from twelvefold.datasets.reading.records import BadRecords, Row, Source, checked, present
+from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.schema import Example, ImageKey, Pair, PositivePair, Split, TaskSpec, TwelvefoldError
 
+CAPTION_SET_ORDER = 1
 TASK = TaskSpec(
     name="conceptual_captions",
     title="Conceptual Captions",
@@ -42,78 +44,76 @@ TASK = TaskSpec(
     max_regions=37,
     epochs=10,
 )
-"""Numbers: of the original's pretraining program (36 regions and IMG)."""
-NAMES: dict[Split, tuple[str, str]] = {
+"""Values of the original pretraining program (36 regions and the IMG row)."""
+FILES: dict[Split, tuple[str, str]] = {
     "train": ("Train_GCC-training.tsv", "caption_train.json"),
     "val": ("Validation_GCC-1.1.0-Validation.tsv", "caption_val.json"),
 }
 
-Key = Literal["crc32", "xxh3"]
+KeyHash = Literal["crc32", "xxh3"]
 
 
-def crc32(address: str) -> str:
-    """The unsigned CRC-32 of an address, as decimal digits."""
-    return str(zlib.crc32(address.encode()))
+def crc32(url: str) -> str:
+    """Return the unsigned CRC-32 of a URL, as decimal digits."""
+    return str(zlib.crc32(url.encode()))
 
 
-def xxh3(address: str) -> str:
-    """The 64-bit XXH3 of an address, as 16 hexadecimal digits."""
-    return xxhash.xxh3_64_hexdigest(address.encode())
+def xxh3(url: str) -> str:
+    """Return the 64-bit XXH3 hash of a URL, as 16 hexadecimal digits."""
+    return xxhash.xxh3_64_hexdigest(url.encode())
 
 
-KEYS: dict[Key, Callable[[str], str]] = {"crc32": crc32, "xxh3": xxh3}
+HASHES: dict[KeyHash, Callable[[str], str]] = {"crc32": crc32, "xxh3": xxh3}
 
 
-def files(root: Path, split: Split, *, key: Key = "crc32") -> list[Path]:
-    """The split's file, none for test.
+def files(root: Path, split: Split, *, key: KeyHash = "crc32") -> list[Path]:
+    """Return the file of a split; none for test.
 
     Raises:
-        TwelvefoldError: it is missing, or ``key`` has no such value.
+        TwelvefoldError: the file is missing, or ``key`` has an invalid value.
     """
-    if key not in get_args(Key):
-        raise TwelvefoldError(f"{TASK.name}: expected key one of {', '.join(get_args(Key))}, got {key!r}")
+    if key not in get_args(KeyHash):
+        raise TwelvefoldError(f"{TASK.name}: expected key one of {', '.join(get_args(KeyHash))}, got {key!r}")
     folder = root / "conceptual_captions"
-    return present(TASK.name, [[folder / name for name in NAMES[split]]] if split in NAMES else [])
+    return require_files(TASK.name, [[folder / name for name in FILES[split]]] if split in FILES else [])
 
 
-def read(root: Path, split: Split, *, bad: BadRecords, key: Key = "crc32") -> Iterator[Example]:
-    """One example per caption of a split, label PositivePair(0)."""
+def read(root: Path, split: Split, *, bad: BadRecords, key: KeyHash = "crc32") -> Iterator[Example]:
+    """Yield one example per caption of a split, with label ``PositivePair(0)``. ``key``: the hash of the URLs."""
     for path in files(root, split, key=key):
-        source = Source(TASK.name, path, bad)
-        yield from checked(_listed(source) if path.suffix == ".json" else _rows(source, KEYS[key]))
+        reader = RecordReader(TASK.name, path, bad)
+        yield from validated(_json_rows(reader) if path.suffix == ".json" else _tsv_rows(reader, HASHES[key]))
 
 
-def _rows(source: Source, key: Callable[[str], str]) -> Iterator[Row]:
-    """Google's rows. A caption has no TAB, nor has an address."""
+def _tsv_rows(reader: RecordReader, url_hash: Callable[[str], str]) -> Iterator[Row]:
     number = 0
-    with source.path.open("rb") as stream:
+    with reader.path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             record = f"line {number}"
             try:
                 parts = line.decode().rstrip("\r\n").split("\t")
             except UnicodeDecodeError as error:
-                source.refuse(record, f"expected UTF-8: {error}")
+                reader.reject(record, f"expected UTF-8: {error}")
                 continue
             if len(parts) != 2 or not parts[1].strip():
-                source.refuse(record, f"expected a caption, a TAB and an address, got {line[:160]!r}")
+                reader.reject(record, f"expected a caption, a TAB and a URL, got {line[:160]!r}")
                 continue
-            yield source, record, _example(str(number), parts[0], key(parts[1].strip()))
+            yield reader, record, _example(str(number), parts[0], url_hash(parts[1].strip()))
     if not number:
-        raise TwelvefoldError(f"{TASK.name}: {source.path} is empty; expected a caption and an address on each line")
+        raise TwelvefoldError(f"{TASK.name}: {reader.path} is empty; expected a caption and a URL on each line")
 
 
-def _listed(source: Source) -> Iterator[Row]:
-    """The original project's captions by the names of their pictures."""
-    for name, raw in source.mapping().items():
-        caption = source.decode(f"[{name!r}]", raw, str)
+def _json_rows(reader: RecordReader) -> Iterator[Row]:
+    for name, raw in reader.mapping().items():
+        caption = reader.decode(f"[{name!r}]", raw, str)
         if caption is None:
             continue
         if not name.strip():
-            source.refuse(f"[{name!r}]", "expected the name of a picture, got an empty one")
+            reader.reject(f"[{name!r}]", "expected the name of an image, got an empty one")
         else:
-            yield source, f"[{name!r}]", _example(name, caption, name)
+            yield reader, f"[{name!r}]", _example(name, caption, name)
 
 
-def _example(id_: str, caption: str, picture: str) -> Example:
-    pair = Pair(ImageKey(TASK.name, picture), caption.strip())
+def _example(id_: str, caption: str, image: str) -> Example:
+    pair = Pair(ImageKey(TASK.name, image), caption.strip())
     return Example(id_, (pair,), PositivePair(0))

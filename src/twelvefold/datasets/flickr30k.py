@@ -1,14 +1,15 @@
-"""Flickr30k captions for image retrieval: five captions a picture, Karpathy's splits. Paper: group G2, section 2.1.
+"""Flickr30k captions for image retrieval: five captions per image, Karpathy's splits. Paper: group G2, section 2.1.
 
-Home: the Flickr30k page of the University of Illinois, and Karpathy's split file. Licence: captions for research;
-pictures under Flickr's terms.
+Publisher: the University of Illinois, and Andrej Karpathy for the splits. License: captions for research; images under
+Flickr's terms.
 
-File: ``flickr30k/dataset_flickr30k.json`` (Karpathy), whose pictures have a file name and no other id.
-Where it is missing, the original project's JSON lines are read (:mod:`twelvefold.datasets.reading.vilbert_mt_files`).
+File: ``flickr30k/dataset_flickr30k.json`` (Karpathy), whose images are identified by their file names only. If it is
+missing, the original project's JSON lines are read (:mod:`twelvefold.datasets.reading.vilbert_mt_files`).
 
-Splits: train 145,000 captions of 29,000 pictures (140,485 after cleaning), val 1,014 pictures, test 1,000.
+Splits: train has 145,000 captions of 29,000 images (140,485 after cleaning), val 1,014 images, test 1,000 images.
 
-One example per caption, in the file's order; its picture is the positive pair. Texts lose the blanks at their ends.
+One example per caption, in the order of the file, with the captioned image as its positive pair. Captions are stripped
+of white space at both ends.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from twelvefold.datasets.coco import captioned, pictures
+from twelvefold.datasets.coco import caption_rows, read_images
 from twelvefold.datasets.reading import vilbert_mt_files
-from twelvefold.datasets.reading.records import BadRecords, Row, Source, checked, present
+from twelvefold.datasets.reading.cards import KARPATHY_SOURCE, CardFile, DatasetCard
+from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.schema import Example, ImageKey, Split, TaskSpec
 
+TASK_ORDER = 5
 TASK = TaskSpec(
     name="flickr30k",
     title="Flickr30k retrieval",
@@ -31,26 +34,37 @@ TASK = TaskSpec(
     batch_size=128,
     lr=2e-5,
 )
+CARD = DatasetCard(
+    title=TASK.title,
+    publisher=KARPATHY_SOURCE,
+    license="for research",
+    files=(CardFile("flickr30k/dataset_flickr30k.json", "captions and splits"),),
+    image_sources=("flickr30k",),
+    examples={"train": 145_000, "val": 5_070, "test": 5_000},
+    on_request="the pictures",
+)
 
 
 def files(root: Path, split: Split) -> list[Path]:
-    """Karpathy's file, whatever the split; or the original project's of the split."""
+    """Return Karpathy's file, which holds all splits, or the original project's file of the split."""
     folder = root / "flickr30k"
-    return present(TASK.name, [[folder / "dataset_flickr30k.json", folder / vilbert_mt_files.CAPTIONS[split]]])
+    return require_files(TASK.name, [[folder / "dataset_flickr30k.json", folder / vilbert_mt_files.CAPTIONS[split]]])
 
 
 def read(root: Path, split: Split, *, bad: BadRecords) -> Iterator[Example]:
-    """One example per caption of a split, label PositivePair(0)."""
-    source = Source(TASK.name, files(root, split)[0], bad)
-    by_original = source.path.name == vilbert_mt_files.CAPTIONS[split]
-    return checked(vilbert_mt_files.captions(source, _key) if by_original else _rows(source, split))
+    """Yield one example per caption of a split, with label ``PositivePair(0)``."""
+    reader = RecordReader(TASK.name, files(root, split)[0], bad)
+    if reader.path.name == vilbert_mt_files.CAPTIONS[split]:
+        return validated(vilbert_mt_files.read_captions(reader, _image_key))
+    return validated(_rows(reader, split))
 
 
-def _key(picture: vilbert_mt_files.Captioned) -> ImageKey:
-    return ImageKey("flickr30k", Path(picture.img_path).name.partition(".")[0])  # as the original: its id says else
+def _image_key(image: vilbert_mt_files.CaptionedImage) -> ImageKey:
+    # From the file name, as in the original code: the ``id`` field holds another number.
+    return ImageKey("flickr30k", Path(image.img_path).name.partition(".")[0])
 
 
-def _rows(source: Source, split: Split) -> Iterator[Row]:
-    for record, picture in pictures(source, split):
-        image = ImageKey("flickr30k", picture.filename.removesuffix(".jpg"))
-        yield from captioned(source, record, image, picture.sentences)
+def _rows(reader: RecordReader, split: Split) -> Iterator[Row]:
+    for record, image in read_images(reader, split):
+        key = ImageKey("flickr30k", image.filename.removesuffix(".jpg"))
+        yield from caption_rows(reader, record, key, image.sentences)

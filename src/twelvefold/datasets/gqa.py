@@ -1,19 +1,20 @@
-"""GQA: compositional questions about Visual Genome pictures, with programs. Paper: group G1, section 2.1.
+"""GQA: compositional questions about Visual Genome images, with programs. Paper: group G1, section 2.1.
 
-Home: the GQA page of Stanford's vision group. Licence: CC BY 4.0.
+Publisher: Stanford's vision group, GQA page. License: CC BY 4.0.
 
 Files, in ``gqa/``: ``{train,val,testdev}_balanced_questions.json``, and for consistency
-``testdev_all_questions.json``; each may be a folder of that stem holding several files. Where train or val is missing,
-the original project's ``cache/{trainval,train,val}_target.pkl`` are read, which say nothing of types and entailed
+``testdev_all_questions.json``; each may be a folder of that stem with several files. If train or val is missing, the
+original project's ``cache/{trainval,train,val}_target.pkl`` are read, which hold neither question types nor entailed
 questions (:mod:`twelvefold.datasets.reading.vilbert_mt_files`).
 
 Splits: train and val together, sorted by question id as text, without the last 3,000: 1,072,062 (962,928 after
-cleaning); val is those 3,000; test is testdev: 12,578. The labels of ``test=test`` and ``test=challenge`` are
-withheld; ``test=submission`` reads ``submission_all_questions.json``, every question that the server wants answered.
+cleaning); val is those 3,000; test is testdev: 12,578. The labels of ``test="test"`` and ``test="challenge"`` are not
+published; ``test="submission"`` reads ``submission_all_questions.json``, all questions that the evaluation server
+expects.
 
-Entailed questions are mostly absent from the balanced files. With ``consistency=True`` those that the test
-questions entail are read from the ``all`` file and follow, as kind ``entailed``: they count for consistency and
-for nothing else. Training and validation never see them. A question that entails itself is not listed.
+Most entailed questions are absent from the balanced files. With ``consistency=True`` the questions that test questions
+entail are read from the ``all`` file and appended, with the question type ``entailed``: they count for the consistency
+metric only. They are never read for training and validation. A question that entails itself is not listed as entailed.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from typing import Literal
 import msgspec
 
 from twelvefold.datasets.reading import answers, vilbert_mt_files
-from twelvefold.datasets.reading.records import BadRecords, Row, Source, checked, present, split_tail
+from twelvefold.datasets.reading.cards import CC_BY, VG_ID_MAP, CardFile, DatasetCard
+from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, split_tail, validated
 from twelvefold.schema import CONSISTENCY_ONLY, Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
 
+TASK_ORDER = 2
 TASK = TaskSpec(
     name="gqa",
     title="GQA",
@@ -39,9 +42,21 @@ TASK = TaskSpec(
     lr=4e-5,
     vocabulary="gqa",
 )
+CARD = DatasetCard(
+    title=TASK.title,
+    publisher="GQA, cs.stanford.edu/people/dorarad/gqa, Download",
+    license=CC_BY,
+    files=(
+        *(CardFile(f"gqa/{p}_balanced_questions.json", "questions and answers") for p in ("train", "val", "testdev")),
+        CardFile("gqa/testdev_all_questions.json", "entailed questions, for consistency alone (optional)"),
+        VG_ID_MAP,
+    ),
+    image_sources=("vg", "gqa"),
+    examples={"train": 1_072_062, "val": 3_000, "test": 12_578},
+)
 MINVAL = 3000
 """Questions held out for validation (original project)."""
-Part = Literal["testdev", "test", "challenge", "submission"]
+TestPart = Literal["testdev", "test", "challenge", "submission"]
 
 
 class Types(msgspec.Struct, gc=False):
@@ -50,7 +65,7 @@ class Types(msgspec.Struct, gc=False):
 
 class Question(msgspec.Struct, gc=False):
     question: str
-    imageId: str | int  # noqa: N815 - the publishers' name
+    imageId: str | int  # noqa: N815 - the publisher's name
     answer: str | None = None
     entailed: list[str] = []
     types: Types | None = None
@@ -61,22 +76,22 @@ class Answered(msgspec.Struct, gc=False):
 
 
 def files(
-    root: Path, split: Split, *, minval: int = MINVAL, test: Part = "testdev", consistency: bool = False
+    root: Path, split: Split, *, minval: int = MINVAL, test: TestPart = "testdev", consistency: bool = False
 ) -> list[Path]:
-    """The question files of a split, a folder's in order of name."""
+    """Return the question files of a split; the files of a folder in alphabetical order."""
     parts = [test] if split == "test" else ["train", "val"]
     stems = [f"{part}_balanced_questions" for part in parts if part != "submission"]
     stems += [f"{part}_all_questions" for part in parts if part == "submission" or (consistency and split == "test")]
     folder = root / "gqa"
-    wanted = [[folder / f"{stem}.json", folder / stem] for stem in stems]
-    official = all(any(path.exists() for path in names) for names in wanted)
-    if split != "test" and not official:
-        together, *apart = (vilbert_mt_files.target_file(folder, part) for part in ("trainval", *parts))
-        each = [[*names, path] for names, path in zip(wanted, apart, strict=True)]
-        wanted = [[together]] if together.exists() else each
-    found = present(TASK.name, wanted)
-    found = [file for path in found for file in (_in_folder(path) if path.is_dir() else [path])]
-    return vilbert_mt_files.with_answer_list(TASK.name, found)
+    names = [[folder / f"{stem}.json", folder / stem] for stem in stems]
+    has_official_files = all(any(path.exists() for path in alternatives) for alternatives in names)
+    if split != "test" and not has_official_files:
+        combined, *separate = (vilbert_mt_files.target_file(folder, part) for part in ("trainval", *parts))
+        with_targets = [[*alternatives, path] for alternatives, path in zip(names, separate, strict=True)]
+        names = [[combined]] if combined.exists() else with_targets
+    paths = require_files(TASK.name, names)
+    paths = [file for path in paths for file in (_files_in_folder(path) if path.is_dir() else [path])]
+    return vilbert_mt_files.add_answer_list(TASK.name, paths)
 
 
 def read(
@@ -85,13 +100,17 @@ def read(
     *,
     bad: BadRecords,
     minval: int = MINVAL,
-    test: Part = "testdev",
+    test: TestPart = "testdev",
     consistency: bool = False,
 ) -> Iterator[Example]:
-    """The questions of a split by id, label SoftAnswers with one answer, kind the structural type."""
-    found = files(root, split, minval=minval, test=test, consistency=consistency)
-    withheld = split == "test" and test != "testdev"
-    return checked(_rows(found, split, bad, minval, withheld))
+    """Yield the questions of a split in ascending order of id.
+
+    The label is ``SoftAnswers`` with one answer, the question type is the structural type. ``minval``: number of
+    validation questions. ``test``: the part that is the test split. ``consistency``: append the entailed questions.
+    """
+    paths = files(root, split, minval=minval, test=test, consistency=consistency)
+    is_unlabeled = split == "test" and test != "testdev"
+    return validated(_rows(paths, split, bad, minval, is_unlabeled))
 
 
 def vocabulary(
@@ -100,90 +119,87 @@ def vocabulary(
     min_count: int = answers.MIN_COUNT,
     bad: BadRecords,
     minval: int = MINVAL,
-    test: Part = "testdev",
+    test: TestPart = "testdev",
     consistency: bool = False,
 ) -> list[str]:
-    """The answer list: answers of train and val, as they are, that occur ``min_count`` times.
+    """Return the answer list: unmodified answers of train and val that occur at least ``min_count`` times.
 
-    ``minval``, ``test`` and ``consistency`` change nothing. Differs: how the original project came to its 1,533
-    answers is not known; its own list can be given instead (``answers.load_answers``), and is taken where its answers
-    are read.
+    ``minval``, ``test`` and ``consistency`` have no effect. Differs: how the original project chose its 1,533 answers
+    is not known. Its own list can be passed instead (``answers.load_answer_list``), and is used where the original
+    project's answers are read.
     """
-    found = files(root, "train")
-    if listed := vilbert_mt_files.answer_list(found):
-        return listed
-    sources = [Source(TASK.name, path, bad) for path in found]
+    paths = files(root, "train")
+    if answer_list := vilbert_mt_files.read_answer_list(paths):
+        return answer_list
+    readers = [RecordReader(TASK.name, path, bad) for path in paths]
     decoded = (
-        source.decode(f"question {id_}", raw, Answered) for source in sources for id_, raw in source.mapping().items()
+        reader.decode(f"question {id_}", raw, Answered) for reader in readers for id_, raw in reader.mapping().items()
     )
-    return answers.frequent((item.answer for item in decoded if item is not None), min_count)
+    return answers.frequent_answers((item.answer for item in decoded if item is not None), min_count)
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    return present(TASK.name, [[path] for path in sorted(folder.glob("*.json"))] or [[folder / "*.json"]])
+def _files_in_folder(folder: Path) -> list[Path]:
+    return require_files(TASK.name, [[path] for path in sorted(folder.glob("*.json"))] or [[folder / "*.json"]])
 
 
-def _rows(found: list[Path], split: Split, bad: BadRecords, minval: int, withheld: bool) -> Iterator[Row]:
-    ours = [path for path in found if path.name != vilbert_mt_files.ANSWERS and not _only_entailed(path)]
-    asked, listed = [Source(TASK.name, path, bad) for path in ours], vilbert_mt_files.answer_list(found)
-    keyed = sorted((item for source in asked for item in _items(source, listed)), key=lambda item: item[0])
+def _rows(paths: list[Path], split: Split, bad: BadRecords, minval: int, is_unlabeled: bool) -> Iterator[Row]:
+    answer_list = vilbert_mt_files.read_answer_list(paths)
+    question_paths = [path for path in paths if path.name != vilbert_mt_files.ANSWERS and not _is_entailed_file(path)]
+    readers = [RecordReader(TASK.name, path, bad) for path in question_paths]
+    questions = sorted((item for reader in readers for item in _items(reader, answer_list)), key=lambda item: item[0])
     if split != "test":
-        keyed = list(split_tail(keyed, minval, "minval")[split == "val"])
+        questions = list(split_tail(questions, minval, "minval")[split == "val"])
     missing: set[str] = set()
-    for id_, raw, source in keyed:
-        row = _row(source, id_, raw, withheld) if isinstance(raw, msgspec.Raw) else raw
+    for id_, raw, reader in questions:
+        row = _row(reader, id_, raw, is_unlabeled) if isinstance(raw, msgspec.Raw) else raw
         if row is not None:
             missing.update(row[2].linked)
             yield row
-    missing.difference_update(id_ for id_, _, _ in keyed)
-    for path in filter(_only_entailed, found):
-        source = Source(TASK.name, path, bad)
-        for id_, raw in source.mapping().items():
-            if id_ in missing and (row := _row(source, id_, raw, withheld, only_entailed=True)):
+    missing.difference_update(id_ for id_, _, _ in questions)
+    for path in filter(_is_entailed_file, paths):
+        reader = RecordReader(TASK.name, path, bad)
+        for id_, raw in reader.mapping().items():
+            if id_ in missing and (row := _row(reader, id_, raw, is_unlabeled, is_entailed=True)):
                 yield row
 
 
-def _items(source: Source, listed: list[str]) -> Iterator[tuple[str, msgspec.Raw | Row, Source]]:
-    """The questions of a file by id; records stay undecoded until their turn: GQA's files are a gigabyte and mostly
-    programs."""
-    if not vilbert_mt_files.are_targets(source.path):
-        yield from ((id_, raw, source) for id_, raw in source.mapping().items())
+def _items(reader: RecordReader, answer_list: list[str]) -> Iterator[tuple[str, msgspec.Raw | Row, RecordReader]]:
+    """Yield the questions of a file with their ids.
+
+    Records of the official files stay undecoded until their turn: the files are a gigabyte, most of it programs.
+    """
+    if not vilbert_mt_files.is_target_file(reader.path):
+        yield from ((id_, raw, reader) for id_, raw in reader.mapping().items())
         return
-    for record, target, label in vilbert_mt_files.targets(source, listed):
-        id_, pair = str(target.question_id), Pair(_key(str(target.image_id)), target.question.strip())
-        yield id_, (source, record, Example(id_, (pair,), label)), source
+    for record, target, label in vilbert_mt_files.read_targets(reader, answer_list):
+        id_, pair = str(target.question_id), Pair(_image_key(str(target.image_id)), target.question.strip())
+        yield id_, (reader, record, Example(id_, (pair,), label)), reader
 
 
-def _key(image: str) -> ImageKey:
-    return ImageKey("vg" if image.isdecimal() else "gqa", image)  # train and val are Visual Genome's pictures
+def _image_key(image_id: str) -> ImageKey:
+    return ImageKey("vg" if image_id.isdecimal() else "gqa", image_id)  # train and val use Visual Genome's images
 
 
-def _row(source: Source, id_: str, raw: msgspec.Raw, withheld: bool, *, only_entailed: bool = False) -> Row | None:
+def _row(
+    reader: RecordReader, id_: str, raw: msgspec.Raw, is_unlabeled: bool, *, is_entailed: bool = False
+) -> Row | None:
     record = f"question {id_}"
-    question = source.decode(record, raw, Question)
+    question = reader.decode(record, raw, Question)
     if question is None:
         return None
-    if not question.answer and not withheld:
-        source.refuse(record, "expected an answer, got none")
+    if not question.answer and not is_unlabeled:
+        reader.reject(record, "expected an answer, got none")
         return None
-    label = SoftAnswers({question.answer: 1.0}) if question.answer and not withheld else None
-    key = _key(str(question.imageId))
-    if only_entailed:
-        return (
-            source,
-            record,
-            Example(id_, (Pair(key, question.question.strip()),), label, question_type=CONSISTENCY_ONLY),
-        )
-    kind = question.types.structural if question.types else ""
+    label = SoftAnswers({question.answer: 1.0}) if question.answer and not is_unlabeled else None
+    pairs = (Pair(_image_key(str(question.imageId)), question.question.strip()),)
+    if is_entailed:
+        return reader, record, Example(id_, pairs, label, question_type=CONSISTENCY_ONLY)
+    structural_type = question.types.structural if question.types else ""
     linked = tuple(dict.fromkeys(other for other in question.entailed if other != id_))
-    return (
-        source,
-        record,
-        Example(id_, (Pair(key, question.question.strip()),), label, question_type=kind, linked=linked),
-    )
+    return reader, record, Example(id_, pairs, label, question_type=structural_type, linked=linked)
 
 
-def _only_entailed(path: Path) -> bool:
-    """Whether a file is read for the questions that others entail: it has all questions, and others are asked."""
+def _is_entailed_file(path: Path) -> bool:
+    """Return whether a file of all questions is read only for the questions that other questions entail."""
     names = (path.stem, path.parent.name)
     return any("_all_questions" in name and not name.startswith("submission") for name in names)

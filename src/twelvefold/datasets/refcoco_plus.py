@@ -1,11 +1,11 @@
-"""RefCOCO+: as RefCOCO, but place words were forbidden, so looks must tell. Paper: group G3, section 2.1.
+"""RefCOCO+: like RefCOCO, but location words were not allowed, so appearance decides. Paper: group G3, section 2.1.
 
-Home: the refer toolkit (UNC). Licence: annotations as the toolkit's; the pictures are COCO's.
+Publisher: the refer toolkit (UNC). License: annotations as the toolkit's; the images are COCO's.
 
 Files, in ``refcoco+/``: ``refs(unc).p`` and ``instances.json``.
 
-Splits: train 120,191 sentences (95,852 after cleaning), val 10,758, test 10,615: testA (people) 5,726 and testB
-(other things) 4,889, told apart by ``kind``. Everything else as in :mod:`twelvefold.datasets.refcoco`.
+Splits: train 120,191 sentences (95,852 after cleaning), val 10,758, test 10,615: testA (people) 5,726 and testB (other
+objects) 4,889, which ``question_type`` distinguishes. Otherwise as :mod:`twelvefold.datasets.refcoco`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from twelvefold.datasets import refcoco
+from twelvefold.datasets.reading.cards import refer_card
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.schema import Example, Split, TaskSpec
 
+TASK_ORDER = 7
 TASK: TaskSpec = replace(refcoco.TASK, name="refcoco+", title="RefCOCO+")
+CARD = refer_card(TASK.name, TASK.title, "unc", {"train": 120_191, "val": 10_758, "test": 10_615})
 
 
 def files(root: Path, split: Split) -> list[Path]:
-    """The pickle of refs and the boxes, whatever the split."""
+    """Return the pickle of refs and the file of boxes; both hold all splits."""
     return refcoco.refer_files(TASK, root, "unc")
 
 
 def read(root: Path, split: Split, *, bad: BadRecords) -> Iterator[Example]:
-    """One example per sentence of a split, label TargetBox, kind ``testA`` or ``testB`` in test."""
+    """Yield one example per sentence of a split: label ``TargetBox``, question type ``testA`` or ``testB`` in test."""
     return refcoco.refer_examples(TASK, files(root, split), split, bad)

@@ -1,11 +1,11 @@
-"""RefCOCOg: long expressions, written at leisure. Paper: group G3, section 2.1.
+"""RefCOCOg: long referring expressions, written without time pressure. Paper: group G3, section 2.1.
 
-Home: the refer toolkit (UMD's splits). Licence: annotations as the toolkit's; the pictures are COCO's.
+Publisher: the refer toolkit (UMD's splits). License: annotations as the toolkit's; the images are COCO's.
 
-Files, in ``refcocog/``: ``refs(umd).p`` and ``instances.json``. The older ``refs(google).p`` has no test pictures
-of its own and is not read.
+Files, in ``refcocog/``: ``refs(umd).p`` and ``instances.json``. The older ``refs(google).p`` has no test images of its
+own and is not read.
 
-Splits: train 80,512 sentences (65,514 after cleaning), val 4,896, test 9,602. Everything else as in
+Splits: train 80,512 sentences (65,514 after cleaning), val 4,896, test 9,602. Otherwise as
 :mod:`twelvefold.datasets.refcoco`.
 """
 
@@ -16,17 +16,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from twelvefold.datasets import refcoco
+from twelvefold.datasets.reading.cards import refer_card
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.schema import Example, Split, TaskSpec
 
+TASK_ORDER = 8
 TASK: TaskSpec = replace(refcoco.TASK, name="refcocog", title="RefCOCOg")
+CARD = refer_card(TASK.name, TASK.title, "umd", {"train": 80_512, "val": 4_896, "test": 9_602})
 
 
 def files(root: Path, split: Split) -> list[Path]:
-    """The pickle of refs and the boxes, whatever the split."""
+    """Return the pickle of refs and the file of boxes; both hold all splits."""
     return refcoco.refer_files(TASK, root, "umd")
 
 
 def read(root: Path, split: Split, *, bad: BadRecords) -> Iterator[Example]:
-    """One example per sentence of a split, label TargetBox."""
+    """Yield one example per sentence of a split, with label ``TargetBox``."""
     return refcoco.refer_examples(TASK, files(root, split), split, bad)

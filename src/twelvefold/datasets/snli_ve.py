@@ -1,14 +1,14 @@
-"""SNLI-VE: does a picture entail a sentence, contradict it, or neither? Paper: group G4, section 2.1.
+"""SNLI-VE: does an image entail a sentence, contradict it, or neither? Paper: group G4, section 2.1.
 
-Home: the SNLI-VE repository. Licence: annotations as SNLI's, CC BY-SA 4.0; the pictures are Flickr30k's.
+Publisher: the SNLI-VE repository. License: annotations CC BY-SA 4.0, as SNLI's; the images are Flickr30k's.
 
-Files, in ``snli_ve/``: ``snli_ve_{train,dev,test}.jsonl``. The picture is spelled ``Flikr30kID``, ``Flickr30kID`` or
-``Flickr30K_ID``, with or without ``.jpg``.
+Files, in ``snli_ve/``: ``snli_ve_{train,dev,test}.jsonl``. The image's field is called ``Flikr30kID``, ``Flickr30kID``
+or ``Flickr30K_ID``, with or without ``.jpg`` in its value.
 
 Splits: train 529,527 (512,396 after cleaning), val (dev) 17,858, test 17,901.
 
-Only the hypothesis is read: the picture is the premise. A gold label ``-`` (the annotators didn't agree; official
-files hold none, relatives do) becomes the empty class name, which is never right.
+Only the hypothesis is read; the image is the premise. A gold label ``-`` (no agreement among the annotators; absent
+from the official files, present in related ones) becomes the empty class name, which no prediction matches.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from pathlib import Path
 
 import msgspec
 
-from twelvefold.datasets.reading.records import BadRecords, Row, Source, checked, present
+from twelvefold.datasets.reading.cards import CardFile, DatasetCard
+from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.schema import ClassName, Example, ImageKey, Pair, Split, TaskSpec
 
+TASK_ORDER = 12
 TASK = TaskSpec(
     name="snli_ve",
     title="SNLI-VE",
@@ -32,7 +34,18 @@ TASK = TaskSpec(
     lr=2e-5,
     classes=("contradiction", "neutral", "entailment"),
 )
-NO_GOLD = "-"
+CARD = DatasetCard(
+    title=TASK.title,
+    publisher="SNLI-VE, github.com/necla-ml/SNLI-VE, Data",
+    license="CC BY-SA 4.0, as SNLI's",
+    files=tuple(
+        CardFile(f"snli_ve/snli_ve_{part}.jsonl", "hypotheses and labels") for part in ("train", "dev", "test")
+    ),
+    image_sources=("flickr30k",),
+    examples={"train": 529_527, "val": 17_858, "test": 17_901},
+    on_request="the pictures",
+)
+NO_GOLD_LABEL = "-"
 FILES = {"train": "train", "val": "dev", "test": "test"}
 
 
@@ -46,24 +59,24 @@ class Hypothesis(msgspec.Struct, gc=False):
 
 
 def files(root: Path, split: Split) -> list[Path]:
-    """The file of a split."""
-    return present(TASK.name, [[root / "snli_ve" / f"snli_ve_{FILES[split]}.jsonl"]])
+    """Return the file of a split."""
+    return require_files(TASK.name, [[root / "snli_ve" / f"snli_ve_{FILES[split]}.jsonl"]])
 
 
 def read(root: Path, split: Split, *, bad: BadRecords) -> Iterator[Example]:
-    """The hypotheses of a split in the file's order, label ClassName."""
-    return checked(_rows(Source(TASK.name, files(root, split)[0], bad)))
+    """Yield the hypotheses of a split in the order of the file, with label ``ClassName``."""
+    return validated(_rows(RecordReader(TASK.name, files(root, split)[0], bad)))
 
 
-def _rows(source: Source) -> Iterator[Row]:
-    for record, item in source.lines(Hypothesis):
-        image = item.flikr or item.flickr or item.flickr_later
+def _rows(reader: RecordReader) -> Iterator[Row]:
+    for record, hypothesis in reader.lines(Hypothesis):
+        image = hypothesis.flikr or hypothesis.flickr or hypothesis.flickr_later
         if not image:
-            source.refuse(record, "expected a picture as Flikr30kID, Flickr30kID or Flickr30K_ID, got none")
-        elif item.gold_label not in (*TASK.classes, NO_GOLD):
-            wanted = ", ".join(TASK.classes)
-            source.refuse(record, f"expected a gold_label {wanted} or {NO_GOLD}, got {item.gold_label!r}")
+            reader.reject(record, "expected an image as Flikr30kID, Flickr30kID or Flickr30K_ID, got none")
+        elif hypothesis.gold_label not in (*TASK.classes, NO_GOLD_LABEL):
+            expected = ", ".join(TASK.classes)
+            reader.reject(record, f"expected a gold_label {expected} or {NO_GOLD_LABEL}, got {hypothesis.gold_label!r}")
         else:
-            pair = Pair(ImageKey("flickr30k", image.removesuffix(".jpg")), item.sentence2.strip())
-            label = ClassName("" if item.gold_label == NO_GOLD else item.gold_label)
-            yield source, record, Example(item.pair_id, (pair,), label)
+            pair = Pair(ImageKey("flickr30k", image.removesuffix(".jpg")), hypothesis.sentence2.strip())
+            label = ClassName("" if hypothesis.gold_label == NO_GOLD_LABEL else hypothesis.gold_label)
+            yield reader, record, Example(hypothesis.pair_id, (pair,), label)

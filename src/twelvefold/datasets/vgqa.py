@@ -1,15 +1,16 @@
-"""Visual Genome QA: free questions about pictures, one answer each. Paper: group G1, section 2.1.
+"""Visual Genome QA: open questions about images, one answer each. Paper: group G1, section 2.1.
 
-Home: the Visual Genome project. Licence: CC BY 4.0.
+Publisher: the Visual Genome project. License: CC BY 4.0.
 
 File: ``vg/question_answers.json`` (version 1.2), or the original project's ``vg/cache/trainval_target.pkl``
 (:mod:`twelvefold.datasets.reading.vilbert_mt_files`).
 
-Splits: sorted by ``qa_id``; test is the last 5,000 (the paper's "val", what it reports), val the 5,000 before
-them, train the rest. The paper trains on 1,440,069 (1,294,255 after cleaning), so on 5,000 more. Differs: the
-original project watches the same 5,000 that it reports.
+Splits: sorted by ``qa_id``; test is the last 5,000 (the paper's "val", for which it reports results), val the 5,000
+before them, train the rest. The paper trains on 1,440,069 (1,294,255 after cleaning), which is 5,000 more. Differs: the
+original project validates on the same 5,000 questions for which it reports results.
 
-Answers are normalised as VQA's, whose answer list and head this task shares; one outside the list is never right.
+Answers are normalized as VQA's, whose answer list and head this task shares; an answer outside the list is never
+predicted.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from pathlib import Path
 import msgspec
 
 from twelvefold.datasets.reading import answers, vilbert_mt_files
-from twelvefold.datasets.reading.records import BadRecords, Row, Source, checked, present, split_tail
+from twelvefold.datasets.reading.cards import CC_BY, VG_ID_MAP, VG_SOURCE, CardFile, DatasetCard
+from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, split_tail, validated
 from twelvefold.schema import Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
 
+TASK_ORDER = 3
 TASK = TaskSpec(
     name="vgqa",
     title="VG QA",
@@ -34,13 +37,22 @@ TASK = TaskSpec(
     lr=4e-5,
     vocabulary="vqav2",
 )
+CARD = DatasetCard(
+    title=TASK.title,
+    publisher=VG_SOURCE,
+    license=CC_BY,
+    files=(CardFile("vg/question_answers.json", "questions and answers, version 1.2"), VG_ID_MAP),
+    image_sources=("vg",),
+    examples={"train": 1_435_322, "val": 5_000, "test": 5_000},
+    approximate_splits=("train",),  # releases differ by some hundreds; the paper's 1,440,069 include our val split
+)
 TAIL = 5000
-"""Questions in each held-out fold (original project: the last 5,000)."""
-KINDS = frozenset(("what", "where", "when", "who", "why", "how"))
-"""Visual Genome's own six question types: the first word."""
+"""Questions in each held-out split (original project: the last 5,000)."""
+QUESTION_TYPES = frozenset(("what", "where", "when", "who", "why", "how"))
+"""Visual Genome's six question types: the first word of the question."""
 
 
-class ImageQuestions(msgspec.Struct, gc=False):
+class ImageRecord(msgspec.Struct, gc=False):
     qas: msgspec.Raw
 
 
@@ -51,53 +63,61 @@ class Question(msgspec.Struct, gc=False):
     answer: str
 
 
-Found = tuple[str, Question, SoftAnswers | None]
-"""The place of a record, its question, and the label where the file has it ready."""
+LabeledQuestion = tuple[str, Question, SoftAnswers | None]
+"""The record name, the question, and its label if the file states one."""
 
 
 def files(root: Path, split: Split, *, tail: int = TAIL) -> list[Path]:
-    """The one file, whatever the split; and the answer list of the original project's."""
+    """Return the file, which holds all splits; for the original project's file also its answer list."""
     folder = root / "vg"
-    found = present(TASK.name, [[folder / "question_answers.json", vilbert_mt_files.target_file(folder, "trainval")]])
-    return vilbert_mt_files.with_answer_list(TASK.name, found)
+    names = [folder / "question_answers.json", vilbert_mt_files.target_file(folder, "trainval")]
+    return vilbert_mt_files.add_answer_list(TASK.name, require_files(TASK.name, [names]))
 
 
 def read(root: Path, split: Split, *, bad: BadRecords, tail: int = TAIL) -> Iterator[Example]:
-    """The questions of a split by ascending ``qa_id``, label SoftAnswers with one answer, kind the first word."""
-    found = files(root, split, tail=tail)
-    return checked(_rows(Source(TASK.name, found[0], bad), vilbert_mt_files.answer_list(found), split, tail))
+    """Yield the questions of a split in ascending order of ``qa_id``.
+
+    The label is ``SoftAnswers`` with one answer, the question type is the first word. ``tail``: number of questions in
+    each of val and test.
+    """
+    paths = files(root, split, tail=tail)
+    answer_list = vilbert_mt_files.read_answer_list(paths)
+    return validated(_rows(RecordReader(TASK.name, paths[0], bad), answer_list, split, tail))
 
 
-def _rows(source: Source, listed: list[str], split: Split, tail: int) -> Iterator[Row]:
-    found = _targets(source, listed) if vilbert_mt_files.are_targets(source.path) else _questions(source)
-    questions = sorted(found, key=lambda item: item[1].qa_id)
-    rest, test = split_tail(questions, tail, "tail")
+def _rows(reader: RecordReader, answer_list: list[str], split: Split, tail: int) -> Iterator[Row]:
+    if vilbert_mt_files.is_target_file(reader.path):
+        questions = _target_questions(reader, answer_list)
+    else:
+        questions = _official_questions(reader)
+    rest, test = split_tail(sorted(questions, key=lambda item: item[1].qa_id), tail, "tail")
     train, val = split_tail(rest, tail, "tail")
     for record, question, label in {"train": train, "val": val, "test": test}[split]:
         if label is None and not question.answer.strip():
-            source.refuse(record, "expected an answer, got an empty one")
+            reader.reject(record, "expected an answer, got an empty one")
             continue
-        first = question.question.split(maxsplit=1)[:1]
-        kind = first[0].lower() if first and first[0].lower() in KINDS else "other"
+        first_word = question.question.split(maxsplit=1)[:1]
+        question_type = first_word[0].lower() if first_word and first_word[0].lower() in QUESTION_TYPES else "other"
         pair = Pair(ImageKey("vg", str(question.image_id)), question.question.strip())
-        yield source, record, Example(str(question.qa_id), (pair,), label or _label(question), question_type=kind)
+        label = label or _label(question)
+        yield reader, record, Example(str(question.qa_id), (pair,), label, question_type=question_type)
 
 
 def _label(question: Question) -> SoftAnswers:
-    answer = answers.normalise(question.answer)
-    return SoftAnswers({answer: 1.0} if answer else {})  # "The." is an answer, but of articles and signs only
+    answer = answers.normalize_answer(question.answer)
+    return SoftAnswers({answer: 1.0} if answer else {})  # an answer of articles and punctuation only, such as "The."
 
 
-def _targets(source: Source, listed: list[str]) -> Iterator[Found]:
-    for record, target, label in vilbert_mt_files.targets(source, listed):
+def _target_questions(reader: RecordReader, answer_list: list[str]) -> Iterator[LabeledQuestion]:
+    for record, target, label in vilbert_mt_files.read_targets(reader, answer_list):
         ids = str(target.question_id), str(target.image_id)
         if all(map(str.isdecimal, ids)):
             yield record, Question(int(ids[0]), int(ids[1]), target.question, ""), label
         else:
-            source.refuse(record, f"expected numbers as question_id and image_id, got {' and '.join(ids)}")
+            reader.reject(record, f"expected numbers as question_id and image_id, got {' and '.join(ids)}")
 
 
-def _questions(source: Source) -> Iterator[Found]:
-    for outer, image in source.items("", ImageQuestions):
-        for record, question in source.several(f"{outer}.qas", image.qas, Question):
+def _official_questions(reader: RecordReader) -> Iterator[LabeledQuestion]:
+    for image_record, image in reader.items("", ImageRecord):
+        for record, question in reader.nested_items(f"{image_record}.qas", image.qas, Question):
             yield record, question, None

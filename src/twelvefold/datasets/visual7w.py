@@ -1,14 +1,14 @@
 """Visual7W pointing: "which" questions answered by one of four boxes. Paper: group G3, section 2.1.
 
-Home: the Visual7W page of Stanford's vision group. Licence: MIT; the pictures are Visual Genome's.
+Publisher: Stanford's vision group, Visual7W page. License: MIT; the images are Visual Genome's.
 
-File, in ``visual7w/``: ``dataset_v7w_pointing.json``, which the toolkit reads as ``dataset.json``.
+File, in ``visual7w/``: ``dataset_v7w_pointing.json``; ``dataset.json``, the toolkit's name for it, is read too.
 
-Splits: the pictures' own: train 93,813 (93,813 after cleaning), val 36,990, test 57,265.
+Splits: as stated for each image: train 93,813 (93,813 after cleaning), val 36,990, test 57,265.
 
-The candidates are the answer's box and its three rivals by ascending box id, so the right one has no fixed place.
-Boxes that begin at -1 are cut to the picture; the file doesn't tell how large a picture is, so its right and lower
-edges are left to whoever sees it.
+The candidates are the answer's box and its three distractors in ascending order of box id, so the position of the
+answer carries no information. Boxes that begin at -1 are clipped at 0. The file does not state image sizes, so the
+right and lower edges are clipped later, where the image size is known.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from pathlib import Path
 
 import msgspec
 
-from twelvefold.datasets.reading.candidates import inside
-from twelvefold.datasets.reading.records import BadRecords, Row, Source, checked, present
+from twelvefold.datasets.reading.candidates import clip_candidates
+from twelvefold.datasets.reading.cards import VG_ID_MAP, CardFile, DatasetCard
+from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.schema import Candidate, Example, ImageKey, Pair, Split, TaskSpec
 
+TASK_ORDER = 9
 TASK = TaskSpec(
     name="visual7w",
     title="Visual7W",
@@ -31,6 +33,17 @@ TASK = TaskSpec(
     max_tokens=20,
     batch_size=256,
     lr=2e-5,
+)
+CARD = DatasetCard(
+    title=TASK.title,
+    publisher="Visual7W, ai.stanford.edu/~yukez/visual7w, pointing questions",
+    license="MIT",
+    files=(
+        CardFile("visual7w/dataset_v7w_pointing.json", "questions and boxes; dataset.json is read too"),
+        VG_ID_MAP,
+    ),
+    image_sources=("vg",),
+    examples={"train": 93_813, "val": 36_990, "test": 57_265},
 )
 SPLITS = ("train", "val", "test")
 
@@ -51,67 +64,67 @@ class Question(msgspec.Struct, gc=False):
     multiple_choices: list[int]
 
 
-class Picture(msgspec.Struct, gc=False):
+class ImageRecord(msgspec.Struct, gc=False):
     image_id: int
     split: str
     qa_pairs: msgspec.Raw
 
 
 def files(root: Path, split: Split) -> list[Path]:
-    """The one file, whatever the split."""
+    """Return the file, which holds all splits."""
     folder = root / "visual7w"
-    return present(TASK.name, [[folder / "dataset_v7w_pointing.json", folder / "dataset.json"]])
+    return require_files(TASK.name, [[folder / "dataset_v7w_pointing.json", folder / "dataset.json"]])
 
 
 def read(root: Path, split: Split, *, bad: BadRecords) -> Iterator[Example]:
-    """The questions of a split in the file's order, four candidates each, label Candidate."""
-    return checked(_rows(Source(TASK.name, files(root, split)[0], bad), split))
+    """Yield the questions of a split in the order of the file: four candidates each, label ``Candidate``."""
+    return validated(_rows(RecordReader(TASK.name, files(root, split)[0], bad), split))
 
 
 def candidate_ids(root: Path, split: Split, *, bad: BadRecords) -> Iterator[tuple[str, list[int]]]:
-    """For every question its id and the box ids of its candidates, in their order: the way back into the file."""
-    source = Source(TASK.name, files(root, split)[0], bad)
-    return ((str(question.qa_id), _candidates(question)) for _, _, question in _questions(source, split))
+    """Yield the example id of each question and the file's box ids of its candidates, in the candidates' order."""
+    reader = RecordReader(TASK.name, files(root, split)[0], bad)
+    return ((str(question.qa_id), _box_ids(question)) for _, _, question in _questions(reader, split))
 
 
-def _rows(source: Source, split: Split) -> Iterator[Row]:
-    boxes = {box.box_id: box for _, box in source.items("boxes", BoxRecord)}
-    for record, image, question in _questions(source, split):
-        example, why = _example(question, image, boxes)
+def _rows(reader: RecordReader, split: Split) -> Iterator[Row]:
+    boxes = {box.box_id: box for _, box in reader.items("boxes", BoxRecord)}
+    for record, image_id, question in _questions(reader, split):
+        example, problem = _example(question, image_id, boxes)
         if example is None:
-            source.refuse(f"{record} (qa_id {question.qa_id})", why)
+            reader.reject(f"{record} (qa_id {question.qa_id})", problem)
         else:
-            yield source, record, example
+            yield reader, record, example
 
 
-def _questions(source: Source, split: Split) -> Iterator[tuple[str, int, Question]]:
-    """Every question of a split with the place of its record and the picture under which it stands."""
-    for outer, picture in source.items("images", Picture):
-        if picture.split not in SPLITS:
-            source.refuse(outer, f"expected one of the splits {', '.join(SPLITS)}, got {picture.split!r}")
+def _questions(reader: RecordReader, split: Split) -> Iterator[tuple[str, int, Question]]:
+    """Yield the record name, the id of the enclosing image, and the question, for each question of a split."""
+    for image_record, image in reader.items("images", ImageRecord):
+        if image.split not in SPLITS:
+            reader.reject(image_record, f"expected one of the splits {', '.join(SPLITS)}, got {image.split!r}")
             continue
-        if picture.split != split:
+        if image.split != split:
             continue
-        for record, question in source.several(f"{outer}.qa_pairs", picture.qa_pairs, Question):
-            yield record, picture.image_id, question
+        for record, question in reader.nested_items(f"{image_record}.qa_pairs", image.qa_pairs, Question):
+            yield record, image.image_id, question
 
 
-def _candidates(question: Question) -> list[int]:
+def _box_ids(question: Question) -> list[int]:
     return sorted({question.answer, *question.multiple_choices})
 
 
-def _example(question: Question, image: int, boxes: dict[int, BoxRecord]) -> tuple[Example | None, str]:
-    """A question with its candidates, or why it has none that can be used."""
-    ids = _candidates(question)
+def _example(question: Question, image_id: int, boxes: dict[int, BoxRecord]) -> tuple[Example | None, str]:
+    """Return a question with its candidates, or None and the reason why it is not valid."""
+    ids = _box_ids(question)
     if len(ids) != 1 + len(question.multiple_choices) or len(ids) < 2:
         return None, f"expected an answer and other boxes, got {question.answer} and {question.multiple_choices}"
-    if question.image_id != image:
-        return None, f"expected image {image}, whose question this is, got {question.image_id}"
+    if question.image_id != image_id:
+        return None, f"expected image {image_id}, which lists this question, got {question.image_id}"
     unknown = [id_ for id_ in ids if id_ not in boxes]
     if unknown:
         return None, f"expected boxes that the file lists, got box_id {unknown[0]}"
-    candidates, why = inside([(b.x, b.y, b.width, b.height) for b in map(boxes.__getitem__, ids)])
-    if why:
-        return None, why
-    pair = Pair(ImageKey("vg", str(image)), question.question.strip(), candidates)
+    candidates, problem = clip_candidates([(b.x, b.y, b.width, b.height) for b in map(boxes.__getitem__, ids)])
+    if problem:
+        return None, problem
+    pair = Pair(ImageKey("vg", str(image_id)), question.question.strip(), candidates)
     return Example(str(question.qa_id), (pair,), Candidate(ids.index(question.answer))), ""

@@ -1,19 +1,19 @@
-"""VQA v2: open questions about COCO pictures, ten annotators' answers each. Paper: group G1, section 2.1.
+"""VQA v2: open questions about COCO images, with ten annotators' answers each. Paper: group G1, section 2.1.
 
-Home: visualqa.org. Licence: annotations CC BY 4.0; the pictures are COCO's.
+Publisher: visualqa.org. License: annotations CC BY 4.0; the images are COCO's.
 
 Files, in ``vqav2/``: ``v2_OpenEnded_mscoco_{train2014,val2014,test2015}_questions.json`` and
-``v2_mscoco_{train2014,val2014}_annotations.json``. The labels of test2015 are withheld by the publishers; where an
-annotations file for it is there all the same, it is read. Where those of train or val are missing, the original
-project's ``cache/{train,val}_target.pkl`` are read, which say nothing of answer types
+``v2_mscoco_{train2014,val2014}_annotations.json``. The labels of test2015 are not published; if an annotations file of
+test2015 is present, it is read. If the annotations of train or val are missing, the original project's
+``cache/{train,val}_target.pkl`` are read, which hold no answer types
 (:mod:`twelvefold.datasets.reading.vilbert_mt_files`).
 
-Splits: train is train2014 and val2014 without the last 3,000 questions of val2014, sorted by id: 655,111 (542,104
-after cleaning); val is those 3,000 ("minval"); test is test2015: 447,793.
+Splits: train is train2014 and val2014 without the last 3,000 questions of val2014 sorted by id: 655,111 (542,104 after
+cleaning); val is those 3,000 ("minval"); test is test2015: 447,793.
 
-Answers: in ``train`` the ten raw answers are looked up in the answer list as they are, as the original project
-does; in ``val`` and ``test`` they are compared as the official evaluator compares them. An annotator's answer may be
-empty: it is worth nothing. A question without answers is a bad record.
+Answers: in ``train`` the ten raw answers are looked up in the answer list without normalization, as in the original
+project; in ``val`` and ``test`` they are normalized as the official evaluator does. An empty answer scores nothing. A
+question without answers is a bad record.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from pathlib import Path
 import msgspec
 
 from twelvefold.datasets.reading import answers, vilbert_mt_files
-from twelvefold.datasets.reading.records import BadRecords, Row, Source, checked, present, split_tail
+from twelvefold.datasets.reading.cards import CC_BY, CardFile, DatasetCard
+from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, split_tail, validated
 from twelvefold.schema import Example, ImageKey, Pair, Split, TaskSpec
 
+TASK_ORDER = 1
 TASK = TaskSpec(
     name="vqav2",
     title="VQAv2",
@@ -38,8 +40,20 @@ TASK = TaskSpec(
     lr=4e-5,
     vocabulary="vqav2",
 )
+CARD = DatasetCard(
+    title=TASK.title,
+    publisher="VQA, visualqa.org, Download, version 2",
+    license=CC_BY,
+    files=(
+        *(CardFile(f"vqav2/v2_OpenEnded_mscoco_{p}_questions.json", "questions") for p in ("train2014", "val2014")),
+        CardFile("vqav2/v2_OpenEnded_mscoco_test2015_questions.json", "questions; answers are withheld"),
+        *(CardFile(f"vqav2/v2_mscoco_{p}_annotations.json", "ten answers each") for p in ("train2014", "val2014")),
+    ),
+    image_sources=("coco",),
+    examples={"train": 655_111, "val": 3_000, "test": 447_793},
+)
 MINVAL = 3000
-"""Questions held out of val2014 for validation (original project)."""
+"""Questions of val2014 held out for validation (original project)."""
 
 
 class Question(msgspec.Struct, gc=False):
@@ -68,114 +82,121 @@ class QuestionId(msgspec.Struct, gc=False):
 
 
 def files(root: Path, split: Split, *, minval: int = MINVAL, test: str = "test2015") -> list[Path]:
-    """The question and annotation files of a split; ``test`` may be ``test-dev2015``."""
+    """Return the question and annotation files of a split. ``test`` may be ``test-dev2015``."""
     parts = {"train": ["train2014", "val2014"], "val": ["val2014"], "test": [test]}[split]
-    wanted: list[list[Path]] = []
+    names: list[list[Path]] = []
     for part in parts:
-        wanted.append([_questions(root, part)])
+        names.append([_question_file(root, part)])
         if split != "test":
-            wanted.append([_annotations(root, part), _targets(root, part)])
-        elif _annotations(root, part).exists():
-            wanted.append([_annotations(root, part)])
-    return vilbert_mt_files.with_answer_list(TASK.name, present(TASK.name, wanted))
+            names.append([_annotation_file(root, part), _target_file(root, part)])
+        elif _annotation_file(root, part).exists():
+            names.append([_annotation_file(root, part)])
+    return vilbert_mt_files.add_answer_list(TASK.name, require_files(TASK.name, names))
 
 
 def read(
     root: Path, split: Split, *, bad: BadRecords, minval: int = MINVAL, test: str = "test2015"
 ) -> Iterator[Example]:
-    """The questions of a split by ascending id, label SoftAnswers (None where withheld), kind the answer type."""
-    found = files(root, split, minval=minval, test=test)
-    return checked(_rows(root, found, split, bad, minval))
+    """Yield the questions of a split in ascending order of id.
+
+    The label is ``SoftAnswers``, or None where no answers are published; the question type is the answer type.
+    ``minval``: number of validation questions. ``test``: the part that is the test split.
+    """
+    return validated(_rows(root, files(root, split, minval=minval, test=test), split, bad, minval))
 
 
 def vocabulary(
     root: Path, *, min_count: int = answers.MIN_COUNT, bad: BadRecords, minval: int = MINVAL, test: str = "test2015"
 ) -> list[str]:
-    """The answer list: normalised chosen answers of train2014 and val2014 that occur ``min_count`` times.
+    """Return the answer list: normalized chosen answers of train2014 and val2014 that occur ``min_count`` times.
 
-    ``minval`` and ``test`` change nothing: every question of both files counts, as in the original project. Where its
-    answers are read, its own list is taken.
+    ``minval`` and ``test`` have no effect: every question of both files counts, as in the original project. Where the
+    original project's answers are read, its own list is used.
     """
-    found = files(root, "train")
-    if listed := vilbert_mt_files.answer_list(found):
-        return listed
-    sources = [Source(TASK.name, path, bad) for path in found if path.stem.endswith("annotations")]
-    chosen = (item.multiple_choice_answer for source in sources for _, item in source.items("annotations", Chosen))
-    return answers.frequent(map(answers.normalise, chosen), min_count)
+    paths = files(root, "train")
+    if answer_list := vilbert_mt_files.read_answer_list(paths):
+        return answer_list
+    readers = [RecordReader(TASK.name, path, bad) for path in paths if path.stem.endswith("annotations")]
+    chosen = (item.multiple_choice_answer for reader in readers for _, item in reader.items("annotations", Chosen))
+    return answers.frequent_answers(map(answers.normalize_answer, chosen), min_count)
 
 
-def _questions(root: Path, part: str) -> Path:
+def _question_file(root: Path, part: str) -> Path:
     return root / "vqav2" / f"v2_OpenEnded_mscoco_{part}_questions.json"
 
 
-def _annotations(root: Path, part: str) -> Path:
+def _annotation_file(root: Path, part: str) -> Path:
     return root / "vqav2" / f"v2_mscoco_{part}_annotations.json"
 
 
-def _targets(root: Path, part: str) -> Path:
+def _target_file(root: Path, part: str) -> Path:
     return vilbert_mt_files.target_file(root / "vqav2", part.removesuffix("2014"))
 
 
-def _rows(root: Path, found: list[Path], split: Split, bad: BadRecords, minval: int) -> Iterator[Row]:
-    for path in found:
+def _rows(root: Path, paths: list[Path], split: Split, bad: BadRecords, minval: int) -> Iterator[Row]:
+    for path in paths:
         if not path.stem.endswith("_questions"):
             continue
         part = path.stem.split("_")[-2]
-        source = Source(TASK.name, path, bad)
-        questions = sorted(source.items("questions", Question), key=lambda item: item[1].question_id)
+        reader = RecordReader(TASK.name, path, bad)
+        questions = sorted(reader.items("questions", Question), key=lambda item: item[1].question_id)
         if part == "val2014":
             questions = list(split_tail(questions, minval, "minval")[split == "val"])
-        annotations = _annotations(root, part)
-        if _targets(root, part) in found:
-            listed = vilbert_mt_files.answer_list(found)
-            yield from _targeted(source, questions, Source(TASK.name, _targets(root, part), bad), listed)
-        elif annotations in found:
-            yield from _answered(source, questions, Source(TASK.name, annotations, bad), raw=split == "train")
+        annotation_file, target_file = _annotation_file(root, part), _target_file(root, part)
+        if target_file in paths:
+            answer_list = vilbert_mt_files.read_answer_list(paths)
+            yield from _target_rows(reader, questions, RecordReader(TASK.name, target_file, bad), answer_list)
+        elif annotation_file in paths:
+            annotations = RecordReader(TASK.name, annotation_file, bad)
+            yield from _annotated_rows(reader, questions, annotations, normalize=split != "train")
         else:
             for record, question in questions:
-                yield source, record, Example(str(question.question_id), (_pair(question),), None)
+                yield reader, record, Example(str(question.question_id), (_pair(question),), None)
 
 
-def _answered(source: Source, questions: list[tuple[str, Question]], annotated: Source, *, raw: bool) -> Iterator[Row]:
-    # Annotations stay undecoded until their question comes: the whole of VQA costs its bytes and an index.
-    places: dict[int, tuple[str, msgspec.Raw]] = {}
-    for record, undecoded in annotated.raw_items("annotations"):
-        key = annotated.decode(record, undecoded, QuestionId)
+def _annotated_rows(
+    reader: RecordReader, questions: list[tuple[str, Question]], annotations: RecordReader, *, normalize: bool
+) -> Iterator[Row]:
+    # Annotations stay undecoded until their question's turn, so memory holds the file's bytes and an index.
+    undecoded: dict[int, tuple[str, msgspec.Raw]] = {}
+    for record, raw in annotations.raw_items("annotations"):
+        key = annotations.decode(record, raw, QuestionId)
         if key is not None:
-            places[key.question_id] = record, undecoded
+            undecoded[key.question_id] = record, raw
     for record, question in questions:
-        if question.question_id not in places:
-            source.refuse(record, f"expected an annotation of question {question.question_id}, got none")
+        if question.question_id not in undecoded:
+            reader.reject(record, f"expected an annotation of question {question.question_id}, got none")
             continue
-        place, undecoded = places[question.question_id]
-        annotation = annotated.decode(place, undecoded, Annotation)
+        annotation_record, raw = undecoded[question.question_id]
+        annotation = annotations.decode(annotation_record, raw, Annotation)
         if annotation is None:
             continue
         if annotation.image_id not in (None, question.image_id):
-            annotated.refuse(place, f"expected image {question.image_id} as the question, got {annotation.image_id}")
-        elif not annotation.answers:
-            annotated.refuse(place, "expected the annotators' answers, got none")
-        else:
-            given = [answer.answer for answer in annotation.answers]
-            label = answers.soft_scores(given if raw else answers.compared(given))
-            pair = _pair(question)
-            yield (
-                source,
-                record,
-                Example(str(question.question_id), (pair,), label, question_type=annotation.answer_type),
+            annotations.reject(
+                annotation_record,
+                f"expected image {question.image_id}, the question's, got {annotation.image_id}",
             )
+        elif not annotation.answers:
+            annotations.reject(annotation_record, "expected the annotators' answers, got none")
+        else:
+            texts = [answer.answer for answer in annotation.answers]
+            label = answers.soft_scores(answers.normalize_answers(texts) if normalize else texts)
+            id_, pairs = str(question.question_id), (_pair(question),)
+            yield reader, record, Example(id_, pairs, label, question_type=annotation.answer_type)
 
 
-def _targeted(
-    source: Source, questions: list[tuple[str, Question]], targets: Source, listed: list[str]
+def _target_rows(
+    reader: RecordReader, questions: list[tuple[str, Question]], targets: RecordReader, answer_list: list[str]
 ) -> Iterator[Row]:
-    labels = {str(target.question_id): label for _, target, label in vilbert_mt_files.targets(targets, listed)}
+    labels = {
+        str(target.question_id): label for _, target, label in vilbert_mt_files.read_targets(targets, answer_list)
+    }
     for record, question in questions:
         id_ = str(question.question_id)
         if id_ in labels:
-            yield source, record, Example(id_, (_pair(question),), labels[id_])
+            yield reader, record, Example(id_, (_pair(question),), labels[id_])
         else:
-            source.refuse(record, f"expected answers of question {id_} in {targets.path}, got none")
+            reader.reject(record, f"expected answers of question {id_} in {targets.path}, got none")
 
 
 def _pair(question: Question) -> Pair:

@@ -70,9 +70,9 @@ def gather(
     Raises:
         TwelvefoldError: an id map is broken, or notes are damaged.
     """
-    found = Gathered([], hidden=same_image_links.hidden(root) if "ids" in kinds else [])
+    found = Gathered([], hidden=same_image_links.limitations(root) if "ids" in kinds else [])
     if "ids" in kinds:
-        found.joins.extend(same_image_links.joins(root, bad=bad))
+        found.joins.extend(same_image_links.read_links(root, bad=bad))
     there = {key: path for key, path in pictures.items() if os.access(path, os.R_OK)}
     found.unreadable.update((key, "no such file, or one that may not be read") for key in pictures if key not in there)
     if "bytes" in kinds and there:

@@ -58,7 +58,7 @@ def run_per_task(
             for name in missing:
                 store(name, work(*tasks[name]))
         else:
-            with worker_pool.pool(processes) as pool:
+            with worker_pool.create_pool(processes) as pool:
                 running = {pool.submit(work, *tasks[name]): name for name in missing}
                 for future in as_completed(running):
                     store(running[future], future.result())

@@ -53,7 +53,7 @@ class RunInputs:
 
     def tasks(self) -> list[TaskSpec]:
         """Return the recipe's tasks with the recipe's limits and batch sizes."""
-        return self.recipe.specs(lambda name: datasets.load(name).TASK)
+        return self.recipe.specs(lambda name: datasets.load_dataset(name).TASK)
 
     def digest(self, *others: str | int) -> str:
         """Return a digest of tables, regions and ``others``, such as weights and limits."""

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from twelvefold import boxes
-from twelvefold.datasets import NAMES, guesswhat, visual7w
+from twelvefold.datasets import task_names, guesswhat, visual7w
 from twelvefold.datasets.nlvr2 import TASK as NLVR2
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.datasets.snli_ve import TASK as SNLI_VE
@@ -82,7 +82,7 @@ def file_format(
     Raises:
         TwelvefoldError: the task has no such format, or it cannot be derived from predictions.
     """
-    tasks = VILBERT_MT_TASKS if name == "vilbert_mt" else NAMES
+    tasks = VILBERT_MT_TASKS if name == "vilbert_mt" else task_names()
     if name == "vilbert_mt":
         result = _vilbert_mt_format(task, questions)
     else:

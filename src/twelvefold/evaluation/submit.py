@@ -85,22 +85,22 @@ def submit(
     split, part_options = find_part(task, part)
     folder = _data_folder(run, data)
     options = reader_options(folder, [name], {name: recipe.choice(name).options})[name] | part_options
-    dataset = datasets.load(name)
+    dataset = datasets.load_dataset(name)
     datasets.check_options(dataset, options)
     bad = BadRecords(skip=recipe.data.skip_bad)
     examples = partial(dataset.read, folder, split, bad=bad, **options)
     format_ = file_format(task, form, OfficialQuestions(folder, split, bad, examples), box_format)
     records = _read_records(predictions_path(run, task, split), task, format_.max_ranked)
-    bad.listed.clear()  # finding the format may have read the file before
+    bad.rejected.clear()  # finding the format may have read the file before
     rows, unanswered = _make_rows(examples, records, format_.make_row, f"{task} {part}", subset)
     with atomic_files.atomic_file(out) as file:
         file.writelines(encode_rows(format_.container, rows))
-    return SubmitSummary(out, task, part, form, len(rows), len(records), unanswered, len(bad.listed))
+    return SubmitSummary(out, task, part, form, len(rows), len(records), unanswered, len(bad.rejected))
 
 
 def _dataset_name(recipe: Recipe, task: str) -> str:
     """Return the name (or dotted path) of the dataset that defines ``task``."""
-    names = {datasets.load(name).TASK.name: name for name in recipe.tasks}
+    names = {datasets.load_dataset(name).TASK.name: name for name in recipe.tasks}
     if task not in names:
         raise TwelvefoldError(f"the run has no task {task!r}; it has {', '.join(names)}{did_you_mean(task, names)}")
     return names[task]

@@ -38,7 +38,7 @@ from twelvefold.progress import ProgressBar, progress_bar
 from twelvefold.schema import Regions, TwelvefoldError
 from twelvefold.store.atomic_files import digest_value, lock_folder, read_json, remove_leftovers, write_json
 from twelvefold.store.region_store import MANIFEST, RegionStore, ShardWriter, finish_store, read_head
-from twelvefold.store.worker_pool import pool
+from twelvefold.store.worker_pool import create_pool
 
 BLOCK = 256
 """Pictures in a block: two to ten seconds of work, what a kill costs at most."""
@@ -246,7 +246,7 @@ def _work_in_pool(
 
     Raises: TwelvefoldError where one of them was killed.
     """
-    workers = pool(processes, _begin, setting)
+    workers = create_pool(processes, _begin, setting)
     try:
         tasks = {workers.submit(_block_of_mine, number, blocks[number]): number for number in todo}
         for task in as_completed(tasks):

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twelvefold.datasets import NAMES
-from twelvefold.datasets.reading.image_files import given_boxes, image_files
+from twelvefold.datasets import task_names
+from twelvefold.datasets.reading.image_files import candidate_boxes, image_files
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError, did_you_mean
 from twelvefold.store.atomic_files import digest_file
@@ -64,8 +64,8 @@ def plan(
     elif plain:
         asked = {}
     else:
-        there: Tasks = {name: {} for name in NAMES if (root / name).is_dir()}
-        asked = given_boxes(root, there if tasks is None else tasks, bad=bad)
+        there: Tasks = {name: {} for name in task_names() if (root / name).is_dir()}
+        asked = candidate_boxes(root, there if tasks is None else tasks, bad=bad)
     same: dict[str, list[ImageKey]] = {}
     for key in sorted(files):
         same.setdefault(digest_file(files[key]), []).append(key)

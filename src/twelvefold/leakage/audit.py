@@ -29,9 +29,10 @@ from twelvefold.leakage.report import Report, as_csv, compose
 from twelvefold.progress import track
 from twelvefold.schema import Evidence, Example, ImageKey, SameImageLink, Split, TwelvefoldError, did_you_mean
 from twelvefold.splits.policy import POLICIES
-from twelvefold.store import atomic_files, relaxed_gc, worker_pool
+from twelvefold.store import atomic_files, worker_pool
 from twelvefold.store.prepared import Prepared
 from twelvefold.store.region_store import RegionStore
+from twelvefold.store.relaxed_gc import relaxed_gc
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -185,7 +186,7 @@ def collect(
     gathered.unreadable.update({key: reason for each in sets for key, reason in each.missing.items()})
     if "ids" in kinds:
         gathered.joins.extend(join for each in listed.map for join in each.joins())
-    problems = [*(problem for one in tables for problem in one.problems), *map(str, bad.listed)]
+    problems = [*(problem for one in tables for problem in one.problems), *map(str, bad.rejected)]
     return Material(found, list(kinds), gathered, pictures, left_out, problems)
 
 
@@ -206,14 +207,14 @@ class Read:
         return {f"{self.name}, {split}": reason for split, reason in self.absent.items()}
 
 
-@relaxed_gc.seldom()
+@relaxed_gc()
 def read_task(data: Path, name: str, options: Mapping[str, Any], *, whole: bool, skip_bad: bool) -> Read:
     """The pictures and texts of every split of a task whose files are there; ``whole``: all must be.
 
     Raises:
         TwelvefoldError: no such task or option, a file is broken, a record is malformed and may not be skipped.
     """
-    dataset, bad = datasets.load(name), BadRecords(skip=skip_bad)
+    dataset, bad = datasets.load_dataset(name), BadRecords(skip=skip_bad)
     datasets.check_options(dataset, options)
     found = Read(dataset.TASK.name)
     for split in SPLITS:
@@ -225,7 +226,7 @@ def read_task(data: Path, name: str, options: Mapping[str, Any], *, whole: bool,
             found.absent[split] = str(error)
             continue
         found.parts[split] = _part(dataset.read(data, split, bad=bad, **options))
-    found.problems.extend(map(str, bad.listed))
+    found.problems.extend(map(str, bad.rejected))
     return found
 
 
@@ -240,12 +241,12 @@ def _tasks(
     """The tasks of a data folder, several at once where asked; the results don't depend on that."""
     if not data.is_dir():
         raise TwelvefoldError(f"expected a data folder, got {data}, which is no folder")
-    chosen = reader_options(data, asked or datasets.NAMES, options)
+    chosen = reader_options(data, asked or datasets.task_names(), options)
     work = partial(read_task, data, whole=bool(asked), skip_bad=skip_bad)
     if processes == 1:
         yield from (work(*one) for one in track(chosen.items(), description="tasks"))
         return
-    with worker_pool.pool(min(processes, len(chosen))) as pool:
+    with worker_pool.create_pool(min(processes, len(chosen))) as pool:
         yield from track(pool.map(work, chosen, chosen.values()), description="tasks", total=len(chosen))
 
 

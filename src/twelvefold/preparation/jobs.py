@@ -53,7 +53,7 @@ def all_asked(
     lists: Mapping[str, Path],
 ) -> list[Asked]:
     """The tasks with what was chosen for them, after checking every name."""
-    owners = [datasets.load(name).TASK.vocabulary for name in tasks]
+    owners = [datasets.load_dataset(name).TASK.vocabulary for name in tasks]
     for name in [*options, *limits, *lists]:
         if name not in tasks and not (name in lists and name in owners):
             raise TwelvefoldError(f"choices are made for task {name!r}, which is not asked for{choices(name, tasks)}")
@@ -65,7 +65,7 @@ def all_asked(
 
 
 def _ask(name: str, options: Mapping[str, Any], limit: int = 0, listed: Path | None = None) -> Asked:
-    module = datasets.load(name)
+    module = datasets.load_dataset(name)
     parameters = inspect.signature(module.read).parameters.values()
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "bad"]
     for option in options:
@@ -84,7 +84,7 @@ def owner_of(one: Asked, asked: Sequence[Asked], lists: Mapping[str, Path]) -> A
 def sources(one: Asked, data: Path, split: Split) -> list[object]:
     """Digests of the files that a split is read from, the versions of the code that reads them, and the digest of a
     user's own reader."""
-    module = datasets.load(one.name)
+    module = datasets.load_dataset(one.name)
     digests = []
     for path in module.files(data, split, **one.options):
         try:
@@ -92,7 +92,7 @@ def sources(one: Asked, data: Path, split: Split) -> list[object]:
         except OSError as error:
             raise TwelvefoldError(f"{one.name}, {split}: can't read {path}: {error.strerror}") from error
         digests.append((path.name, _digest(path, info.st_size, info.st_mtime_ns)))
-    own = [] if one.name in datasets.NAMES else [atomic_files.digest_file(Path(inspect.getfile(module.read)))]
+    own = [] if one.name in datasets.task_names() else [atomic_files.digest_file(Path(inspect.getfile(module.read)))]
     return [list(TABLE_VERSIONS), own, digests]
 
 

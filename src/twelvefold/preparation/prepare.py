@@ -32,11 +32,12 @@ from twelvefold.schema import Split, TwelvefoldError
 from twelvefold.splits import decide, manifest
 from twelvefold.splits import policy as cleaning
 from twelvefold.splits.filter import Tally, keep
-from twelvefold.store import atomic_files, relaxed_gc, worker_pool
+from twelvefold.store import atomic_files, worker_pool
 from twelvefold.store.example_table import VERSION as TABLES_VERSION
 from twelvefold.store.example_table import ExampleTable, write_table
 from twelvefold.store.prepared import CLEANING, MANIFEST, SPLITS, Counts, FileEntry, Manifest
 from twelvefold.store.region_store import RegionStore
+from twelvefold.store.relaxed_gc import relaxed_gc
 from twelvefold.store.step_cache import Ledger, Made
 
 
@@ -90,7 +91,7 @@ def prepare(
     regions: Path | None,
     out: Path,
     *,
-    tasks: Sequence[str] = datasets.NAMES,
+    tasks: Sequence[str] = (),
     clean: str | bool = "paper",
     clean_manifest: Path | None = None,
     clean_digest: str = "",
@@ -273,7 +274,7 @@ class _Work:
             vocabularies=self._all("vocabulary"),
             negatives=self._all("negatives"),
             problems=[
-                *map(str, self.bad_joins.listed),
+                *map(str, self.bad_joins.rejected),
                 *(problem for made in self.made.values() for problem in made.problems),
             ],
         )
@@ -305,11 +306,11 @@ class _Work:
         return ExampleTable.open(self.ledger.folder / made.files["table"].file)
 
 
-@relaxed_gc.seldom()
+@relaxed_gc()
 def make_table(job: Job) -> Made:
     """Read one split of one task, keep what may be kept, and write its table."""
     ledger, bad, tally = Ledger(job.out), BadRecords(skip=job.skip_bad), Tally()
-    examples = datasets.load(job.asked.name).read(job.data, job.split, bad=bad, **job.asked.options)
+    examples = datasets.load_dataset(job.asked.name).read(job.data, job.split, bad=bad, **job.asked.options)
     if job.cleaned is not None:
         examples = manifest.matching(examples, job.cleaned, f"{job.asked.task.name}, {job.split}")
     removed = job.cleaned.ids() if job.cleaned else frozenset[str]()
@@ -321,13 +322,13 @@ def make_table(job: Job) -> Made:
     entries = {"table": ledger.entry(path, tally.kept, job.digest)}
     counts = Counts(
         read=tally.read,
-        malformed=len(bad.listed),
+        malformed=len(bad.rejected),
         removed=tally.removed,
         without_regions=len(tally.lacking),
         beyond_limit=tally.beyond_limit,
         kept=tally.kept,
     )
-    return ledger.note(job.name, Made(job.digest, entries, counts, [str(refusal) for refusal in bad.listed]))
+    return ledger.note(job.name, Made(job.digest, entries, counts, [str(refusal) for refusal in bad.rejected]))
 
 
 def _run(jobs: Sequence[Job], processes: int) -> Iterator[tuple[str, Made]]:
@@ -336,7 +337,7 @@ def _run(jobs: Sequence[Job], processes: int) -> Iterator[tuple[str, Made]]:
         for job in track(jobs, description="tables"):
             yield job.name, make_table(job)
         return
-    with worker_pool.pool(min(processes, len(jobs))) as pool:
+    with worker_pool.create_pool(min(processes, len(jobs))) as pool:
         running = {pool.submit(make_table, job): job.name for job in jobs}
         try:
             for done in track(as_completed(running), description="tables", total=len(jobs)):
@@ -345,12 +346,12 @@ def _run(jobs: Sequence[Job], processes: int) -> Iterator[tuple[str, Made]]:
             pool.shutdown(cancel_futures=True)
 
 
-@relaxed_gc.seldom()
+@relaxed_gc()
 def _answers(owner: Asked, data: Path, min_count: int, skip_bad: bool) -> tuple[list[str], list[str]]:
     """The answer list of its owner, and the malformed records that were left out."""
     if owner.answers:
-        return answers.load_answers(owner.answers), []
-    module: Any = datasets.load(owner.name)
+        return answers.load_answer_list(owner.answers), []
+    module: Any = datasets.load_dataset(owner.name)
     if not hasattr(module, "vocabulary"):
         raise TwelvefoldError(f"{owner.name} has an answer list, so its module needs a function vocabulary, or a list")
     bad = BadRecords(skip=skip_bad)
@@ -359,7 +360,7 @@ def _answers(owner: Asked, data: Path, min_count: int, skip_bad: bool) -> tuple[
         raise TwelvefoldError(
             f"{owner.name}: no answer occurs {min_count} times, so none could be learnt; lower min_count"
         )
-    return found, [f"answer list: {refusal}" for refusal in bad.listed]
+    return found, [f"answer list: {refusal}" for refusal in bad.rejected]
 
 
 @cache

@@ -146,9 +146,9 @@ def specs(scores: Scores, prepared: Prepared | None) -> dict[str, TaskSpec]:
         TwelvefoldError: nothing says what a task is.
     """
     known = {spec.name: spec for spec in prepared.tasks} if prepared else {}
-    order = [name for name in datasets.NAMES if name in scores.tasks]
-    order += [name for name in scores.tasks if name not in datasets.NAMES]
-    return {name: known[name] if name in known else datasets.load(name).TASK for name in order}
+    order = [name for name in datasets.task_names() if name in scores.tasks]
+    order += [name for name in scores.tasks if name not in datasets.task_names()]
+    return {name: known[name] if name in known else datasets.load_dataset(name).TASK for name in order}
 
 
 def compose(found: Found, images: Path) -> page.View:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twelvefold import boxes
-from twelvefold.datasets.guesswhat import dialogue
+from twelvefold.datasets.guesswhat import format_dialogue
 from twelvefold.schema import Box, Example, FamilyName, ImageKey, Pair, TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.serving.images import InputImage
 
@@ -52,7 +52,7 @@ def dialogue_text(turns: str | Iterable[Sequence[str]]) -> str:
     pairs = [tuple(turn) for turn in turns]
     if not pairs or not all(len(turn) == 2 and all(isinstance(text, str) for text in turn) for turn in pairs):
         raise TwelvefoldError(f"a dialogue is a list of (question, answer) texts, at least one, got {pairs!r}"[:300])
-    text = dialogue([(turn[0], turn[1]) for turn in pairs])
+    text = format_dialogue([(turn[0], turn[1]) for turn in pairs])
     if text is None:
         raise TwelvefoldError("every turn of a dialogue needs a question and an answer, got an empty one")
     return text

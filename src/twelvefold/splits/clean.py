@@ -66,7 +66,7 @@ def clean(
     out: Path,
     *,
     policy: str = "paper",
-    tasks: Sequence[str] = datasets.NAMES,
+    tasks: Sequence[str] = (),
     options: Mapping[str, Mapping[str, Any]] | None = None,
     protect: Sequence[str | Path] = (),
     ids: bool = False,
@@ -104,7 +104,7 @@ def clean(
         ids=folder,
         hidden=tuple(decided.hidden),
         unreadable=decided.unreadable,
-        problems=tuple(map(str, bad.listed)),
+        problems=tuple(map(str, bad.rejected)),
     )
 
 
@@ -112,7 +112,7 @@ def compare(
     data: Path,
     lists: Sequence[str | Path],
     *,
-    tasks: Sequence[str] = datasets.NAMES,
+    tasks: Sequence[str] = (),
     options: Mapping[str, Mapping[str, Any]] | None = None,
     skip_bad: bool = False,
     processes: int = 1,
@@ -124,7 +124,7 @@ def compare(
     """
     data, loaded, bad = Path(data), [id_lists.load(file) for file in lists], BadRecords(skip=skip_bad)
     asked = asked_options(data, tasks, options)
-    found = Identity(same_image_links.joins(data, bad=bad))
+    found = Identity(same_image_links.read_links(data, bad=bad))
     protected = decide.protected_tests(data, asked, found, bad=bad, processes=processes)
     return [id_lists.compare(one, protected) for one in loaded]
 
@@ -135,10 +135,11 @@ def asked_options(
     """The tasks with the options of their readers, after checking every name."""
     if not data.is_dir():
         raise TwelvefoldError(f"{data} is no data folder: expected the official files in it, as docs/design.md shows")
+    tasks = tasks or datasets.task_names()
     for name in options or {}:
         if name not in tasks:
             raise TwelvefoldError(f"options are given for task {name!r}, which is not asked for{choices(name, tasks)}")
-    modules = {name: datasets.load(name) for name in tasks}
+    modules = {name: datasets.load_dataset(name) for name in tasks}
     names = [module.TASK.name for module in modules.values()]
     if twice := sorted({name for name in [*tasks, *names] if tasks.count(name) > 1 or names.count(name) > 1}):
         raise TwelvefoldError(f"tasks are asked for more than once: {', '.join(twice)}")

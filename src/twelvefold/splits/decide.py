@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from twelvefold import datasets
 from twelvefold.datasets.reading import image_files
-from twelvefold.datasets.reading.records import BadRecords, Refusal
+from twelvefold.datasets.reading.records import BadRecords, Rejection
 from twelvefold.duplicates.evidence import Gathered, gather
 from twelvefold.duplicates.image_groups import Identity
 from twelvefold.progress import track
@@ -22,14 +22,15 @@ from twelvefold.schema import ImageKey, Split
 from twelvefold.splits.id_lists import IdList
 from twelvefold.splits.manifest import Cleaned, Fingerprint, Manifest, Reason
 from twelvefold.splits.policy import ORDER, Owner, Policy, Protected
-from twelvefold.store import atomic_files, relaxed_gc, worker_pool
+from twelvefold.store import atomic_files, worker_pool
+from twelvefold.store.relaxed_gc import relaxed_gc
 
 VERSION = 1
 """Version of what this module computes. Increase it when a change gives other results: files made from it are then
 made again."""
 
 Options = Mapping[str, Mapping[str, Any]]
-"""By task as ``datasets.load`` takes it: keyword arguments of its reader. Its keys are the tasks."""
+"""By task as ``datasets.load_dataset`` takes it: keyword arguments of its reader. Its keys are the tasks."""
 
 
 WHAT = {False: "kept", True: "removed"}
@@ -58,7 +59,7 @@ class Walked:
     task: str
     cleaned: Cleaned
     pictures: set[ImageKey]
-    refused: list[Refusal]
+    refused: list[Rejection]
 
 
 def evidence(data: Path, policy: Policy, *, notes: Path, bad: BadRecords, processes: int = 1) -> Gathered:
@@ -131,10 +132,10 @@ def protected_tests(
         return Protected({(one.task, "test"): one.pictures for one in walk_all(walks)}, identity)
 
 
-@relaxed_gc.seldom()
+@relaxed_gc()
 def walk(job: Walk) -> Walked:
     """Read one split and say which of its examples go."""
-    dataset, seen, bad = datasets.load(job.name), Fingerprint(), BadRecords(skip=job.skip_bad)
+    dataset, seen, bad = datasets.load_dataset(job.name), Fingerprint(), BadRecords(skip=job.skip_bad)
     removed, pictures = dict[str, list[str]](), set[ImageKey]()
     with ExitStack() as stack:
         name, lines = f"{dataset.TASK.name}-{job.split}", dict[bool, IO[bytes]]()
@@ -152,19 +153,19 @@ def walk(job: Walk) -> Walked:
     source = seen.source()
     kept = source.examples - sum(map(len, removed.values()))
     by_picture = {picture: sorted(removed[picture]) for picture in sorted(removed)}
-    return Walked(dataset.TASK.name, Cleaned(source, kept, by_picture), pictures, bad.listed)
+    return Walked(dataset.TASK.name, Cleaned(source, kept, by_picture), pictures, bad.rejected)
 
 
 @contextmanager
 def _walkers(processes: int, bad: BadRecords) -> Iterator[Callable[[Sequence[Walk]], list[Walked]]]:
     """What walks many splits, in processes that stay for the next ones; ``bad`` gets the records they passed over."""
-    pool = worker_pool.pool(processes) if processes > 1 else None
+    pool = worker_pool.create_pool(processes) if processes > 1 else None
 
     def walk_all(walks: Sequence[Walk]) -> list[Walked]:
         what = f"{walks[0].split} sets read for cleaning" if walks else ""
         results = pool.map(walk, walks) if pool else map(walk, walks)
         done = list(track(results, description=what, total=len(walks)))
-        bad.listed += [refusal for walked in done for refusal in walked.refused]
+        bad.rejected += [refusal for walked in done for refusal in walked.refused]
         return done
 
     try:

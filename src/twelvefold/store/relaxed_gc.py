@@ -1,8 +1,8 @@
-"""How often Python looks for garbage that refers to itself.
+"""Run Python's cyclic garbage collector less often.
 
-Reading makes millions of small objects that stay for a while and refer to nothing that refers back. Python's collector
-looks at all of them again and again, and finds nothing: with its own settings that is two thirds of the time that
-Visual Genome's questions take to become tables.
+Reading a dataset creates millions of small objects that live for a while and are never part of a reference cycle. The
+collector examines all of them again and again and frees nothing: with default thresholds it takes two thirds of the
+time in which Visual Genome's questions become tables.
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SELDOM = (100_000, 50, 100)
-"""Thresholds of ``gc.set_threshold``: all objects are looked at after 500 million new ones, instead of 70,000."""
+THRESHOLDS = (100_000, 50, 100)
+"""Arguments of ``gc.set_threshold``: all objects are examined after 500 million new ones, instead of 70,000."""
 
 
 @contextmanager
-def seldom() -> Iterator[None]:
-    """Look for it seldom, in a ``with`` block or a decorated function; what nobody refers to still goes at once."""
+def relaxed_gc() -> Iterator[None]:
+    """Raise the collector's thresholds in a ``with`` block or a decorated function.
+
+    Reference counting still frees other objects immediately.
+    """
     before = gc.get_threshold()
-    gc.set_threshold(*SELDOM)
+    gc.set_threshold(*THRESHOLDS)
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ import msgspec
 from twelvefold.progress import progress_bar
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
-from twelvefold.store.worker_pool import pool
+from twelvefold.store.worker_pool import create_pool
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 Work = TypeVar("Work", contravariant=True)
@@ -89,7 +89,7 @@ def in_blocks(
                 notes.add(do(block))
                 bar.advance(len(block))
             return
-        workers = pool(min(processes, len(blocks)))
+        workers = create_pool(min(processes, len(blocks)))
         try:
             tasks = {workers.submit(do, block): len(block) for block in blocks}
             for task in as_completed(tasks):

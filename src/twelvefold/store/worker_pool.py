@@ -1,4 +1,4 @@
-"""Worker processes that go when their parent goes, however it ends."""
+"""Create worker processes that end when their parent process ends, even if it is killed."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from multiprocessing.connection import wait
 from typing import Any
 
 
-def pool(count: int, begin: Callable[..., None] | None = None, *arguments: Any) -> ProcessPoolExecutor:
-    """A pool of ``count`` fresh processes; each calls ``begin(*arguments)`` first.
+def create_pool(
+    num_processes: int, initializer: Callable[..., None] | None = None, *arguments: Any
+) -> ProcessPoolExecutor:
+    """Return a pool of new processes, each of which first calls ``initializer(*arguments)``.
 
-    Spawned, not forked: a fork of a process that has used torch may hang.
+    Processes are spawned, not forked: a fork of a process that has used torch may hang.
     """
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(count, context, initializer=_begin, initargs=(begin, arguments))
+    return ProcessPoolExecutor(num_processes, context, initializer=_initialize, initargs=(initializer, arguments))
 
 
-def _begin(begin: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+def _initialize(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        # A worker whose parent was killed would wait for work for ever.
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    if begin is not None:
-        begin(*arguments)
+        # Without this, a worker whose parent was killed would wait for work forever.
+        threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
+    if initializer is not None:
+        initializer(*arguments)
 
 
-def _end_with(sentinel: int) -> None:
+def _exit_with(sentinel: int) -> None:
     wait([sentinel])
     os._exit(1)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from twelvefold import datasets
-from twelvefold.datasets.reading.answers import load_answers
+from twelvefold.datasets.reading.answers import load_answer_list
 from twelvefold.model import Model, ModelConfig, provenance, save_load, tensor_files
 from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.store import atomic_files
@@ -128,7 +128,11 @@ def import_weights(
     sizes, more = config_of(tensors, said, plain_bert=bert)
     notes += more
     heads, named = _heads(tensors, answers or {}, pad=pad_answers)
-    tasks = [spec for name in datasets.NAMES if (spec := datasets.load(name).TASK).head in {h.name for h in heads}]
+    tasks = [
+        spec
+        for name in datasets.task_names()
+        if (spec := datasets.load_dataset(name).TASK).head in {h.name for h in heads}
+    ]
     rows = _rows(tensors, guesswhat_row)
     plan = _plan(sizes, tasks, heads, rows, tensors)
     lacking = [name for name in plan.missing if not bert or name.startswith(TEXT_STREAM)]
@@ -319,14 +323,18 @@ def _heads(
 
 def _answer_lists(answers: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
     """Answer lists by head. Two tasks of one head have one list."""
-    owners = {name: spec.head for name in datasets.NAMES if (spec := datasets.load(name).TASK).family == "answers"}
+    owners = {
+        name: spec.head
+        for name in datasets.task_names()
+        if (spec := datasets.load_dataset(name).TASK).family == "answers"
+    }
     lists: dict[str, tuple[str, ...]] = {}
     for task, path in answers.items():
         if task not in owners:
             raise TwelvefoldError(
                 f"no answer list is needed for {task!r}; give them for {', '.join(owners)}{did_you_mean(task, owners)}"
             )
-        given = tuple(load_answers(path))
+        given = tuple(load_answer_list(path))
         if lists.setdefault(owners[task], given) != given:
             raise TwelvefoldError(f"{path}: not the list given for the other task that shares the head {owners[task]}")
     return lists

@@ -27,7 +27,7 @@ from twelvefold.store.atomic_files import (
     remove_leftovers,
     write_json,
 )
-from twelvefold.store.worker_pool import pool
+from twelvefold.store.worker_pool import create_pool
 from twelvefold.world.blocks import SCENES, image_keys, save_block
 from twelvefold.world.formats import LAYOUTS
 from twelvefold.world.formats.official import write_official
@@ -157,7 +157,7 @@ def _run(todo: list[tuple[Path, tuple[PlannedImage, ...]]], seed: int, workers: 
     if workers == 1 or len(todo) < 2:
         yield from map(make, todo)
         return
-    with pool(min(workers, len(todo))) as running:
+    with create_pool(min(workers, len(todo))) as running:
         yield from running.map(make, todo)
 
 

@@ -1,1 +1,1 @@
-"""Shared parts of the dataset readers: records, answers, safe pickles, image files, dataset cards."""
+"""Shared parts of the dataset readers: record readers, answers, safe unpickling, image files, dataset cards."""

@@ -1,7 +1,7 @@
-"""Answers as VQA's official evaluator compares them: the normaliser, soft scores and answer lists.
+"""Answers as VQA's official evaluator compares them: normalization, soft scores and answer lists.
 
-Paper: section 3.2 (VQA heads, 3129 answers). The quirks of the evaluator are kept, since published numbers hold
-them; each is said where it is.
+Paper: section 3.2 (VQA heads, 3129 answers). The evaluator's quirks are reproduced, because published scores include
+them; each is noted where it occurs.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from twelvefold.datasets.reading.safe_pickle import load_plain
 from twelvefold.schema import SoftAnswers, TwelvefoldError
 
 MIN_COUNT = 9
-"""An answer enters the list when it is the chosen one of at least so many questions (original project: 3129 stay)."""
+"""Questions whose chosen answer an answer must be to enter the list (original project: 3129 answers result)."""
 
-SIGNS = frozenset(';/[]"{}()=+\\_-><@`,?!')
+PUNCTUATION = frozenset(';/[]"{}()=+\\_-><@`,?!')
 NUMBERS = {"none": "0", "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5"}
 NUMBERS |= {"six": "6", "seven": "7", "eight": "8", "nine": "9", "ten": "10"}
 ARTICLES = frozenset(("a", "an", "the"))
-# A period goes unless a digit follows. The evaluator's pattern means to look behind as well, but is misspelt.
+# A period is removed unless a digit follows. The evaluator's pattern should also look behind, but is misspelled.
 PERIOD = re.compile(r"\.(?!\d)")
-PERIODS_AT_MOST = 32  # the evaluator hands re.UNICODE (32) to the argument that counts
+MAX_PERIODS = 32  # the evaluator passes re.UNICODE (32) as the argument `count`
 COMMA_IN_NUMBER = re.compile(r"\d,\d")
 
-# The evaluator's table, without its keys that hold a capital: those never match, as the text is lower-case by then.
+# The evaluator's table, without its keys that have a capital letter: they never match lower-case text.
 _PLAIN = """
 ain't aren't can't could've couldn't didn't doesn't don't hadn't hasn't haven't he'd he's how'd how'll how's isn't it'd
 it'll ma'am mightn't might've mustn't must've needn't not've o'clock oughtn't shan't should've shouldn't somebody'll
@@ -45,56 +45,57 @@ you'd
 
 def _contractions() -> dict[str, str]:
     table = {word.replace("'", ""): word for word in _PLAIN.split()}
-    for word in _WITH_HAVE.split():  # couldnt've and couldn'tve: one of two apostrophes forgotten
+    for word in _WITH_HAVE.split():  # couldnt've and couldn'tve: one of two apostrophes is missing
         table[f"{word.replace(chr(39), '')}'ve"] = f"{word}'ve"
         table[f"{word}ve"] = f"{word}'ve"
     table |= dict.fromkeys(("yall'd've", "y'alld've", "y'all'dve"), "y'all'd've")
     table |= dict.fromkeys(("yall'll", "y'allll"), "y'all'll")
     table |= dict.fromkeys(("ow's'at", "'ows'at", "'ow'sat"), "'ow's'at")
-    return table | {"let's": "let's", "she's": "she's", "somebody'd": "somebodyd"}  # the last: a slip of the table
+    return table | {"let's": "let's", "she's": "she's", "somebody'd": "somebodyd"}  # the last is an error of the table
 
 
 CONTRACTIONS = _contractions()
-WORDS = CONTRACTIONS | NUMBERS | dict.fromkeys(ARTICLES, "")
-"""What becomes of a word; no word is two of these."""
+REPLACEMENTS = CONTRACTIONS | NUMBERS | dict.fromkeys(ARTICLES, "")
+"""The replacement of each word that is not kept as it is."""
 
 
 @lru_cache(maxsize=1 << 16)
-def normalise(answer: str) -> str:
-    """An answer as the official evaluator compares it: signs, number words, articles and contractions dealt with.
+def normalize_answer(answer: str) -> str:
+    """Return an answer as the official evaluator compares it: punctuation, number words, articles, contractions.
 
-    Each sign becomes a blank, or vanishes when a blank stands beside one of its kind; a comma inside a number
-    makes *every* sign vanish. Only the first 32 periods are looked at.
+    Each sign becomes a space, or is removed if one of its kind has a space next to it. A comma inside a
+    number causes *all* signs to be removed. Only the first 32 periods are considered.
     """
-    text = tidy(answer)
-    out = text
-    for sign in SIGNS.intersection(text):
-        vanishes = f"{sign} " in text or f" {sign}" in text or COMMA_IN_NUMBER.search(text)
-        out = out.replace(sign, "" if vanishes else " ")
-    if "." in out:
-        out = PERIOD.sub("", out, count=PERIODS_AT_MOST)
-    return " ".join([said for word in out.lower().split() if (said := WORDS.get(word, word))])
+    text = strip_answer(answer)
+    normalized = text
+    for character in PUNCTUATION.intersection(text):
+        remove = f"{character} " in text or f" {character}" in text or COMMA_IN_NUMBER.search(text)
+        normalized = normalized.replace(character, "" if remove else " ")
+    if "." in normalized:
+        normalized = PERIOD.sub("", normalized, count=MAX_PERIODS)
+    words = (REPLACEMENTS.get(word, word) for word in normalized.lower().split())
+    return " ".join([word for word in words if word])
 
 
-def tidy(answer: str) -> str:
-    """Line ends and tabs as blanks, none at the ends: all that the evaluator does where ten answers agree."""
+def strip_answer(answer: str) -> str:
+    """Replace line ends and tabs by spaces and strip both ends: all that is done to ten answers that agree."""
     return answer.replace("\n", " ").replace("\t", " ").strip()
 
 
-def compared(answers: Sequence[str]) -> list[str]:
-    """The annotators' answers as the evaluator compares them: normalised only where they aren't all the same."""
-    tidied = [tidy(answer) for answer in answers]
-    return tidied if len(set(tidied)) == 1 else [normalise(answer) for answer in answers]
+def normalize_answers(answers: Sequence[str]) -> list[str]:
+    """Return the annotators' answers as the evaluator compares them: normalized only if they are not all equal."""
+    stripped = [strip_answer(answer) for answer in answers]
+    return stripped if len(set(stripped)) == 1 else [normalize_answer(answer) for answer in answers]
 
 
 def soft_scores(answers: Sequence[str]) -> SoftAnswers:
-    """The score of every answer given, by the leave-one-out rule: with ten annotators min(1, 0.3 c).
+    """Return the score of every answer by the leave-one-out rule; with ten annotators min(1, 0.3 c).
 
-    An answer that c of n annotators gave scores the mean, over the n ways to leave one annotator out, of
-    min(1, matches / 3); alone, an annotator therefore scores 0.
+    An answer that c of n annotators gave scores the mean, over the n ways to leave out one annotator, of
+    min(1, matches / 3). An answer of a single annotator out of one scores 0.
     """
     n = len(answers)
-    # Counting ten short strings over and over takes two thirds of the time of a Counter.
+    # list.count on ten short strings takes a third of the time of a Counter.
     return SoftAnswers({answer: _score(answers.count(answer), n) for answer in dict.fromkeys(answers) if answer})
 
 
@@ -103,28 +104,29 @@ def _score(c: int, n: int) -> float:
     return (c * min(3, c - 1) + (n - c) * min(3, c)) / (3 * n)
 
 
-def frequent(answers: Iterable[str] | Mapping[str, int], min_count: int) -> list[str]:
-    """The answers given at least ``min_count`` times, most frequent first, ties in alphabetical order.
+def frequent_answers(answers: Iterable[str] | Mapping[str, int], min_count: int) -> list[str]:
+    """Return the answers that occur at least ``min_count`` times, most frequent first, ties in alphabetical order.
 
     Raises:
-        TwelvefoldError: none is left.
+        TwelvefoldError: no answer is frequent enough.
     """
     counts = Counter(answers)
     counts.pop("", None)
-    kept = sorted((answer for answer, n in counts.items() if n >= min_count), key=lambda a: (-counts[a], a))
-    if not kept:
-        most = counts.most_common(1)
-        best = f"the most frequent, {most[0][0]!r}, occurs {most[0][1]} times" if most else "there are no answers"
-        raise TwelvefoldError(f"no answer occurs {min_count} times or more: {best}; lower min_count")
-    return kept
+    frequent = sorted((answer for answer, n in counts.items() if n >= min_count), key=lambda a: (-counts[a], a))
+    if not frequent:
+        top = counts.most_common(1)
+        reason = f"the most frequent, {top[0][0]!r}, occurs {top[0][1]} times" if top else "there are no answers"
+        raise TwelvefoldError(f"no answer occurs {min_count} times or more: {reason}; lower min_count")
+    return frequent
 
 
-def load_answers(path: Path) -> list[str]:
-    """A given answer list in head order: a JSON list, or the original project's pickle; either may be the inverse
-    mapping from answer to its place.
+def load_answer_list(path: Path) -> list[str]:
+    """Read an answer list in head order: a JSON list, or the original project's pickle.
+
+    Either may instead hold the inverse mapping, from each answer to its index.
 
     Raises:
-        TwelvefoldError: the file is something else, an answer occurs twice, or a place is missing.
+        TwelvefoldError: the file holds something else, an answer occurs twice, or an index is missing.
     """
     try:
         value = msgspec.json.decode(path.read_bytes()) if path.suffix == ".json" else load_plain(path)
@@ -136,9 +138,9 @@ def load_answers(path: Path) -> list[str]:
         value = sorted(value, key=value.__getitem__)
     if not isinstance(value, list) or not value or not all(isinstance(answer, str) for answer in value):
         raise TwelvefoldError(
-            f"{path}: expected a list of answers, or a mapping from each answer to its place 0, 1, ... in the list"
+            f"{path}: expected a list of answers, or a mapping from each answer to its index 0, 1, ..."
         )
-    twice = [answer for answer, n in Counter(value).items() if n > 1]
-    if twice:
-        raise TwelvefoldError(f"{path}: the answer {twice[0]!r} is in the list more than once")
+    repeated = [answer for answer, n in Counter(value).items() if n > 1]
+    if repeated:
+        raise TwelvefoldError(f"{path}: the answer {repeated[0]!r} is in the list more than once")
     return value

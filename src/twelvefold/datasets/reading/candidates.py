@@ -1,7 +1,7 @@
-"""Candidate boxes as the publishers write them (x, y, width, height), made fit for pooling features from them.
+"""Convert the publishers' candidate boxes (x, y, width, height) to corner boxes that features can be pooled from.
 
-Some true boxes begin one pixel outside the picture (Visual7W), some end a fraction of one outside (COCO): they are
-moved inside. A box of which nothing is left is no candidate.
+Some published boxes begin one pixel outside the image (Visual7W), some end a fraction of a pixel outside (COCO): they
+are clipped to the image. A box with no area inside the image is not a valid candidate.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from twelvefold.schema import Box
 XYWH = tuple[float, float, float, float]
 
 
-def inside(boxes_xywh: Sequence[XYWH], width: float = inf, height: float = inf) -> tuple[tuple[Box, ...], str]:
-    """Corner boxes cut to the picture, and why one of them cannot be used (empty where all can).
+def clip_candidates(boxes_xywh: Sequence[XYWH], width: float = inf, height: float = inf) -> tuple[tuple[Box, ...], str]:
+    """Return corner boxes clipped to the image, or no boxes and the reason why one of them is not valid.
 
-    ``width`` and ``height`` are left out where the file does not tell them: then only the upper left is cut.
+    ``width`` and ``height`` of the image in pixels; where the file does not state them, boxes are clipped at 0 only.
     """
     if not boxes_xywh:
         return (), "expected boxes, got none"
-    found = [boxes.inside(box, width, height) for box in boxes_xywh]
-    candidates = tuple(box for box in found if box is not None)
-    if len(candidates) < len(found):
-        picture = f"the picture ({width:g} x {height:g})" if isfinite(width) else "the picture"
-        return (), f"expected a box of finite numbers with an area inside {picture}, got x, y, width, height = " + (
-            f"{list(boxes_xywh[found.index(None)])}"
+    clipped = [boxes.inside(box, width, height) for box in boxes_xywh]
+    candidates = tuple(box for box in clipped if box is not None)
+    if len(candidates) < len(clipped):
+        image = f"the image ({width:g} x {height:g})" if isfinite(width) else "the image"
+        return (), f"expected a box of finite numbers with an area inside {image}, got x, y, width, height = " + (
+            f"{list(boxes_xywh[clipped.index(None)])}"
         )
     return candidates, ""

@@ -1,4 +1,4 @@
-"""The options of readers: a recipe's or a caller's own, and before them those that a world states for itself."""
+"""Reader options: those of a recipe or a caller, on top of those that an embedded world states for itself."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 
 def reader_options(
-    data: Path, tasks: Iterable[str], chosen: Mapping[str, Mapping[str, Any]] | None = None
+    data: Path, tasks: Iterable[str], options: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """For every task the keyword arguments of its reader: what was ``chosen``, else what the data folder states.
+    """Return the keyword arguments of each task's reader: the data folder's own, overridden by ``options``.
 
-    A world is smaller than the real data and says in ``world.json`` how long its held-out tails are; real data say
-    nothing.
+    A world is smaller than the real data; its ``world.json`` states the sizes of its held-out splits. Real data has no
+    such file.
     """
-    about = data / "world.json"
-    stated = json.loads(about.read_text(encoding="utf-8"))["reader_options"] if about.exists() else {}
-    return {name: {**stated.get(name, {}), **(chosen or {}).get(name, {})} for name in tasks}
+    path = data / "world.json"
+    defaults = json.loads(path.read_text(encoding="utf-8"))["reader_options"] if path.exists() else {}
+    return {name: {**defaults.get(name, {}), **(options or {}).get(name, {})} for name in tasks}

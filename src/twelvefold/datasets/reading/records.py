@@ -1,8 +1,8 @@
-"""Reading the publishers' files record by record, so that a bad record is named and can be passed over.
+"""Read the publishers' files record by record, so that a bad record is named and can be skipped.
 
-A reader opens a :class:`Source` for each official file, takes its records one by one, and hands every example it
-makes to :func:`checked`. A record that cannot be used is refused by name: task, file, record, what was expected
-and what was there. A file that cannot be used (missing, truncated, not JSON) always stops the reading.
+A dataset's reader opens a :class:`RecordReader` for each official file, converts its records to examples, and passes
+these through :func:`validated`. A record that cannot be used is rejected with its task, file, record name, and what was
+expected and found. A file that cannot be used (missing, truncated, not JSON) always raises an error.
 """
 
 from __future__ import annotations
@@ -21,194 +21,203 @@ from twelvefold.schema import Example, TwelvefoldError
 
 T = TypeVar("T")
 
-SHOWN = 160
-"""So much of a record is shown when it is refused."""
+MAX_SHOWN = 160
+"""Characters of a rejected record that its error shows."""
 
 
-class Refusal(NamedTuple):
-    """A record that could not be used: of which task, in which file, which one, and why."""
+class Rejection(NamedTuple):
+    """A record that could not be used, and why."""
 
     task: str
     file: Path
     record: str
-    why: str
+    reason: str
 
     def __str__(self) -> str:
-        return f"{self.task}: {self.file}, {self.record}: {self.why}"
+        return f"{self.task}: {self.file}, {self.record}: {self.reason}"
 
 
 class BadRecordError(TwelvefoldError):
-    """The first record that could not be used, where none may be skipped."""
+    """A record that could not be used, where bad records may not be skipped."""
 
 
 @dataclass(slots=True)
 class BadRecords:
-    """What becomes of records that cannot be used: an error at the first, or with ``skip`` a list of them all."""
+    """What to do with records that cannot be used: raise at the first, or with ``skip`` collect them in
+    ``rejected``."""
 
     skip: bool = False
-    listed: list[Refusal] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
 
-    def add(self, refusal: Refusal) -> None:
+    def add(self, rejection: Rejection) -> None:
         """Note a record that is left out.
 
         Raises:
             BadRecordError: records may not be skipped.
         """
         if not self.skip:
-            raise BadRecordError(f"{refusal}. Mend the record, or go on without such records with --skip-bad.")
-        self.listed.append(refusal)
+            raise BadRecordError(f"{rejection}. Correct the record, or leave such records out with --skip-bad.")
+        self.rejected.append(rejection)
 
     @property
     def counts(self) -> Counter[tuple[str, str]]:
-        """How many were left out of each (task, file name)."""
-        return Counter((refusal.task, refusal.file.name) for refusal in self.listed)
+        """Number of rejected records by (task, file name)."""
+        return Counter((rejection.task, rejection.file.name) for rejection in self.rejected)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """One official file, read for one task."""
+class RecordReader:
+    """Reads the records of one official file for one task; bad records go to ``bad``."""
 
     task: str
     path: Path
     bad: BadRecords
 
-    def refuse(self, record: str, why: str) -> None:
+    def reject(self, record: str, reason: str) -> None:
         """Leave a record out by name (see :meth:`BadRecords.add`)."""
-        self.bad.add(Refusal(self.task, self.path, record, why))
+        self.bad.add(Rejection(self.task, self.path, record, reason))
 
-    def items(self, name: str, kind: type[T]) -> Iterator[tuple[str, T]]:
-        """The records of a JSON list under ``name`` of the outer object (``""``: the list is the file)."""
+    def items(self, name: str, record_type: type[T]) -> Iterator[tuple[str, T]]:
+        """Yield the records of the JSON list at key ``name`` of the file's object, with their record names.
+
+        ``name=""``: the file itself is the list.
+        """
         for record, raw in self.raw_items(name):
-            value = self.decode(record, raw, kind)
+            value = self.decode(record, raw, record_type)
             if value is not None:
                 yield record, value
 
     def raw_items(self, name: str) -> Iterator[tuple[str, msgspec.Raw]]:
-        """As :meth:`items`, each record undecoded: a big file costs its bytes and little more."""
+        """Yield as :meth:`items` does, without decoding: memory holds the file's bytes and an index of records."""
         if name:
-            outer = self._whole(dict[str, msgspec.Raw])
+            outer = self._decode_file(dict[str, msgspec.Raw])
             if name not in outer:
-                found = ", ".join(outer) or "nothing"
-                raise TwelvefoldError(f"{self.task}: {self.path}: expected an object with {name!r}, got {found}")
-            records = self._typed(outer[name], list[msgspec.Raw], f"a list under {name!r}")
+                keys = ", ".join(outer) or "nothing"
+                raise TwelvefoldError(f"{self.task}: {self.path}: expected an object with {name!r}, got {keys}")
+            records = self._decode_outer(outer[name], list[msgspec.Raw], f"a list at {name!r}")
         else:
-            records = self._whole(list[msgspec.Raw])
+            records = self._decode_file(list[msgspec.Raw])
         for i, raw in enumerate(records):
             yield f"{name}[{i}]", raw
 
     def mapping(self) -> dict[str, msgspec.Raw]:
-        """The records of a JSON object, undecoded, by their keys."""
-        return self._whole(dict[str, msgspec.Raw])
+        """Return the undecoded values of the file's JSON object by key."""
+        return self._decode_file(dict[str, msgspec.Raw])
 
-    def several(self, record: str, raw: msgspec.Raw, kind: type[T]) -> Iterator[tuple[str, T]]:
-        """The records of a list inside a record: decoded together, and one by one where one of them can't be used."""
+    def nested_items(self, record: str, raw: msgspec.Raw, record_type: type[T]) -> Iterator[tuple[str, T]]:
+        """Yield the records of a list inside a record.
+
+        They are decoded together, which is fast, or one by one if one of them is bad.
+        """
         values: Sequence[T | None]
         try:
-            values = msgspec.json.decode(raw, type=list[kind])  # type: ignore[valid-type]  # a type known at run time
+            values = msgspec.json.decode(raw, type=list[record_type])  # type: ignore[valid-type]
         except (msgspec.MsgspecError, UnicodeDecodeError):
             raws = self.decode(record, raw, list[msgspec.Raw]) or []
-            values = [self.decode(f"{record}[{i}]", each, kind) for i, each in enumerate(raws)]
+            values = [self.decode(f"{record}[{i}]", each, record_type) for i, each in enumerate(raws)]
         for i, value in enumerate(values):
             if value is not None:
                 yield f"{record}[{i}]", value
 
-    def lines(self, kind: type[T]) -> Iterator[tuple[str, T]]:
-        """The records of JSON lines, plain or gzipped; blank lines are no records, and a file without any is cut."""
-        empty = True
+    def lines(self, record_type: type[T]) -> Iterator[tuple[str, T]]:
+        """Yield the records of JSON lines, plain or gzipped. Blank lines are ignored; a file without records is an
+        error."""
+        is_empty = True
         try:
             with gzip.open(self.path) if self.path.suffix == ".gz" else self.path.open("rb") as stream:
                 for number, line in enumerate(stream, 1):
                     if line.isspace():
                         continue
-                    empty = False
-                    value = self.decode(f"line {number}", line, kind)
+                    is_empty = False
+                    value = self.decode(f"line {number}", line, record_type)
                     if value is not None:
                         yield f"line {number}", value
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise TwelvefoldError(f"{self.task}: {self.path} is truncated or no gzip file: {error}") from None
-        if empty:
+            raise TwelvefoldError(f"{self.task}: {self.path} is truncated or not a gzip file: {error}") from None
+        if is_empty:
             raise TwelvefoldError(f"{self.task}: {self.path} is empty; expected a record on each line")
 
-    def decode(self, record: str, raw: bytes | msgspec.Raw, kind: type[T]) -> T | None:
-        """One record in its type, or None when it was refused and may be skipped."""
+    def decode(self, record: str, raw: bytes | msgspec.Raw, record_type: type[T]) -> T | None:
+        """Return one JSON record in its type, or None if it was rejected."""
         try:
-            return msgspec.json.decode(raw, type=kind)
+            return msgspec.json.decode(raw, type=record_type)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            self.refuse(record, f"{error}; got {bytes(raw)[:SHOWN].decode(errors='replace').strip()}")
+            self.reject(record, f"{error}; got {bytes(raw)[:MAX_SHOWN].decode(errors='replace').strip()}")
             return None
 
-    def convert(self, record: str, value: object, kind: type[T]) -> T | None:
-        """As :meth:`decode`, of plain Python data (an unpickled record)."""
+    def convert(self, record: str, value: object, record_type: type[T]) -> T | None:
+        """Return one record of plain Python data (unpickled) in its type, or None if it was rejected."""
         try:
-            return msgspec.convert(value, kind)
+            return msgspec.convert(value, record_type)
         except msgspec.ValidationError as error:
-            self.refuse(record, f"{error}; got {str(value)[:SHOWN]}")
+            self.reject(record, f"{error}; got {str(value)[:MAX_SHOWN]}")
             return None
 
-    def _whole(self, kind: type[T]) -> T:
-        return self._typed(self.path.read_bytes(), kind, "a list" if kind == list[msgspec.Raw] else "an object")
+    def _decode_file(self, outer_type: type[T]) -> T:
+        description = "a list" if outer_type == list[msgspec.Raw] else "an object"
+        return self._decode_outer(self.path.read_bytes(), outer_type, description)
 
-    def _typed(self, data: bytes | msgspec.Raw, kind: type[T], wanted: str) -> T:
+    def _decode_outer(self, data: bytes | msgspec.Raw, outer_type: type[T], description: str) -> T:
         try:
-            return msgspec.json.decode(data, type=kind)
+            return msgspec.json.decode(data, type=outer_type)
         except msgspec.ValidationError as error:
-            raise TwelvefoldError(f"{self.task}: {self.path}: expected {wanted} of records: {error}") from None
+            raise TwelvefoldError(f"{self.task}: {self.path}: expected {description} of records: {error}") from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise TwelvefoldError(f"{self.task}: {self.path} is truncated or not JSON: {error}") from None
 
 
-Row = tuple[Source, str, Example]
-"""An example with the place it came from: file and record."""
+Row = tuple[RecordReader, str, Example]
+"""An example with the reader and the name of the record that it comes from."""
 
 
-def checked(rows: Iterable[Row], *, may_be_silent: bool = False) -> Iterator[Example]:
-    """The examples whose id is new and whose texts say something; the rest are refused by name.
+def validated(rows: Iterable[Row], *, allow_empty_text: bool = False) -> Iterator[Example]:
+    """Yield the examples with a new id and non-empty texts; reject the others.
 
-    ``may_be_silent``: a text may be empty (a GuessWhat game that was given up before the first question).
+    ``allow_empty_text``: accept empty texts (a GuessWhat game that was abandoned before the first question).
     """
-    seen: set[str] = set()
-    for source, record, example in rows:
-        if example.id in seen:
-            source.refuse(record, f"expected an id that is new, got {example.id!r} again")
-        elif not may_be_silent and not all(pair.text.strip() for pair in example.pairs):
-            source.refuse(record, "expected a text, got an empty one")
+    ids: set[str] = set()
+    for reader, record, example in rows:
+        if example.id in ids:
+            reader.reject(record, f"expected an id that is new, got {example.id!r} again")
+        elif not allow_empty_text and not all(pair.text.strip() for pair in example.pairs):
+            reader.reject(record, "expected a text, got an empty one")
         else:
-            seen.add(example.id)
+            ids.add(example.id)
             yield example
 
 
-def present(task: str, wanted: Sequence[Sequence[Path]]) -> list[Path]:
-    """For each official file the first of its accepted names that is there.
+def require_files(task: str, names: Sequence[Sequence[Path]]) -> list[Path]:
+    """Return, for each file, the first of its accepted names that exists.
 
     Raises:
-        TwelvefoldError: some file is missing under all its names; lists what is there beside it.
+        TwelvefoldError: a file exists under none of its names; lists what its folder holds.
     """
-    found: list[Path] = []
-    for names in wanted:
-        there = [path for path in names if path.exists()]
-        if not there:
-            raise TwelvefoldError(_missing(task, names))
-        found.append(there[0])
-    return found
+    paths: list[Path] = []
+    for alternatives in names:
+        existing = [path for path in alternatives if path.exists()]
+        if not existing:
+            raise TwelvefoldError(_missing_file_error(task, alternatives))
+        paths.append(existing[0])
+    return paths
 
 
-def _missing(task: str, names: Sequence[Path]) -> str:
-    folder = names[0].parent
-    wanted = " or ".join(dict.fromkeys(str(path) for path in names))
+def _missing_file_error(task: str, alternatives: Sequence[Path]) -> str:
+    folder = alternatives[0].parent
+    expected = " or ".join(dict.fromkeys(str(path) for path in alternatives))
     if not folder.is_dir():
-        return f"{task}: expected the file {wanted}, but there is no folder {folder}"
-    there = sorted(path.name for path in folder.iterdir())
-    shown = ", ".join(there[:20]) + (f" and {len(there) - 20} more" if len(there) > 20 else "")
-    return f"{task}: expected the file {wanted}, but {folder} holds {shown or 'nothing'}"
+        return f"{task}: expected the file {expected}, but there is no folder {folder}"
+    names = sorted(path.name for path in folder.iterdir())
+    content = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    return f"{task}: expected the file {expected}, but {folder} holds {content or 'nothing'}"
 
 
 def split_tail(items: Sequence[T], tail: int, option: str) -> tuple[Sequence[T], Sequence[T]]:
-    """``items`` without their last ``tail``, and those: a fold held out at the end of a sorted list.
+    """Split a sorted list into all but its last ``tail`` items, and these items: a held-out split.
 
     Raises:
-        TwelvefoldError: there are fewer; ``option`` is what the caller's user set too high.
+        TwelvefoldError: there are fewer items; ``option`` is the reader option that is set too high.
     """
     if not 0 <= tail <= len(items):
-        raise TwelvefoldError(f"{option}={tail} can't be held out of {len(items)} questions; set {option} lower")
+        raise TwelvefoldError(f"{option}={tail} cannot be held out of {len(items)} questions; set {option} lower")
     cut = len(items) - tail
     return items[:cut], items[cut:]

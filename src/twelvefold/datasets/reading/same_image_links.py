@@ -1,8 +1,8 @@
-"""Which keys name one photograph, by the publishers' own id maps. Paper: section 2.2.
+"""Read the publishers' id maps, which state that two keys name the same image. Paper: section 2.2.
 
-COCO's numbers are shared by VQAv2, COCO captions, RefCOCO/+/g and GuessWhat, Visual Genome's by VG QA, Visual7W and
-GQA's train and val, Flickr30k's by SNLI-VE: those are one key already. What remains is that half of Visual Genome's
-pictures are COCO's, and that some may be Flickr30k's, whose file names are Flickr's photo ids.
+Many datasets share keys: COCO's ids are used by VQAv2, COCO captions, RefCOCO/+/g and GuessWhat; Visual Genome's by VG
+QA, Visual7W and GQA's train and val; Flickr30k's by SNLI-VE. In addition, half of Visual Genome's images are COCO's,
+and some may be Flickr30k's, whose file names are Flickr's photo ids.
 """
 
 from __future__ import annotations
@@ -12,48 +12,48 @@ from pathlib import Path
 
 import msgspec
 
-from twelvefold.datasets.reading.records import BadRecords, Source
+from twelvefold.datasets.reading.records import BadRecords, RecordReader
 from twelvefold.schema import ImageKey, SameImageLink
 
 
-class VisualGenomePicture(msgspec.Struct, gc=False):
+class VisualGenomeImage(msgspec.Struct, gc=False):
     image_id: int
     coco_id: int | None = None
     flickr_id: int | None = None
 
 
-def joins(root: Path, *, bad: BadRecords) -> Iterator[SameImageLink]:
-    """The joins that the maps in a data folder state; a missing map states none (see :func:`hidden`).
+def read_links(root: Path, *, bad: BadRecords) -> Iterator[SameImageLink]:
+    """Yield the links that the id maps of a data folder state; none for a missing map (see :func:`limitations`).
 
-    A key may name a picture that no task uses.
+    A key may name an image that no task uses.
     """
-    path = _visual_genome(root)
+    path = _visual_genome_map(root)
     if not path.exists():
         return
-    for _, picture in Source("identity", path, bad).items("", VisualGenomePicture):
-        key = ImageKey("vg", str(picture.image_id))
-        if picture.coco_id is not None:
-            yield SameImageLink(key, ImageKey("coco", str(picture.coco_id)), "ids", f"coco_id in {path.name}")
-        if picture.flickr_id is not None:
-            yield SameImageLink(key, ImageKey("flickr30k", str(picture.flickr_id)), "ids", f"flickr_id in {path.name}")
+    for _, image in RecordReader("identity", path, bad).items("", VisualGenomeImage):
+        key = ImageKey("vg", str(image.image_id))
+        if image.coco_id is not None:
+            yield SameImageLink(key, ImageKey("coco", str(image.coco_id)), "ids", f"coco_id in {path.name}")
+        if image.flickr_id is not None:
+            yield SameImageLink(key, ImageKey("flickr30k", str(image.flickr_id)), "ids", f"flickr_id in {path.name}")
 
 
-def files(root: Path) -> list[Path]:
-    """The maps that are there, and that :func:`joins` reads."""
-    return [path for path in (_visual_genome(root),) if path.exists()]
+def map_files(root: Path) -> list[Path]:
+    """Return the id maps that exist, and that :func:`read_links` reads."""
+    return [path for path in (_visual_genome_map(root),) if path.exists()]
 
 
-def hidden(root: Path) -> list[str]:
-    """What stays hidden for want of a map: one plain sentence for each that is missing."""
-    path = _visual_genome(root)
+def limitations(root: Path) -> list[str]:
+    """Return one sentence for each missing id map: what cleaning cannot know without it."""
+    path = _visual_genome_map(root)
     if path.exists():
         return []
     return [
-        f"{path} is missing: a photograph that Visual Genome (VG QA, Visual7W, GQA) shares with COCO or Flickr30k "
-        f"counts as two, so cleaning misses the COCO tasks' test pictures in Visual Genome's training questions, and "
-        f"the other way round, unless the pictures themselves are compared"
+        f"{path} is missing: an image that Visual Genome (VG QA, Visual7W, GQA) shares with COCO or Flickr30k counts "
+        "as two images, so cleaning does not find the COCO tasks' test images in Visual Genome's training questions, "
+        "nor the reverse, unless the image files are compared"
     ]
 
 
-def _visual_genome(root: Path) -> Path:
+def _visual_genome_map(root: Path) -> Path:
     return root / "vg" / "image_data.json"

@@ -1,13 +1,13 @@
-"""The original project's preprocessed files, where people hold those and not the publishers'.
+"""Read the original project's preprocessed files, for users who have those instead of the publishers' files.
 
-Its tarball has answers as pickles of places in an answer list (``cache/<split>_target.pkl`` beside
-``cache/trainval_label2ans.pkl``: VQA, Visual Genome, GQA) and retrieval's captions as JSON lines
-(``all_data_final_<split>_2014.jsonline``: COCO, Flickr30k). A reader takes them where the publishers' file is missing;
-the file's name decides. Everything else of the tarball is as the publishers have it.
+The original tarball holds answers as pickles of indices into an answer list (``cache/<split>_target.pkl`` next to
+``cache/trainval_label2ans.pkl``: VQA, Visual Genome, GQA) and retrieval captions as JSON lines
+(``all_data_final_<split>_2014.jsonline``: COCO, Flickr30k). A reader uses them if the publisher's file is missing. The
+other files of the tarball are the publishers'.
 
-Differs: an answer outside the list has no place there and is lost; captions have no ids of their own, so theirs are
-``<picture>-<place>``. The original's caches of word pieces (``VQA_trainval_23_cleaned.pkl``) are not read: they hold
-cut ids instead of texts, and say nothing of what they were made from. Paper: section 3.2.
+Differs: an answer outside the answer list has no index and is lost; captions have no ids, so ours are
+``<image>-<caption index>``. The original's caches of word pieces (``VQA_trainval_23_cleaned.pkl``) are not read: they
+hold truncated token ids instead of texts and do not state their sources. Paper: section 3.2.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 
 import msgspec
 
-from twelvefold.datasets.reading.answers import load_answers
-from twelvefold.datasets.reading.records import Row, Source, present
+from twelvefold.datasets.reading.answers import load_answer_list
+from twelvefold.datasets.reading.records import RecordReader, Row, require_files
 from twelvefold.datasets.reading.safe_pickle import load_plain
 from twelvefold.schema import Example, ImageKey, Pair, PositivePair, SoftAnswers, Split, TwelvefoldError
 
@@ -27,15 +27,16 @@ CAPTIONS: dict[Split, str] = {
     "val": "all_data_final_val_set0_2014.jsonline",
     "test": "all_data_final_test_set0_2014.jsonline",
 }
-"""Retrieval's files. The tarball has none for val, as the original watched test; other projects' copies have one."""
+"""Retrieval's files. The tarball has none for val, as the original validated on test; other projects' copies have
+it."""
 
 
 ANSWERS = "trainval_label2ans.pkl"
-"""The answer list beside pickles of answers, in the order of the published heads."""
+"""The answer list next to pickles of answers, in the order of the published heads."""
 
 
 class Target(msgspec.Struct, gc=False):
-    """A question's answers as places in the answer list. VQA's have no question beside them."""
+    """A question's answers. ``labels``: indices into the answer list. VQA's targets hold no question text."""
 
     question_id: int | str
     image_id: int | str
@@ -44,68 +45,70 @@ class Target(msgspec.Struct, gc=False):
     question: str = ""
 
 
-class Captioned(msgspec.Struct, gc=False):
+class CaptionedImage(msgspec.Struct, gc=False):
     img_path: str
     sentences: list[str]
     id: int | str = ""
 
 
 def target_file(folder: Path, part: str) -> Path:
-    """Where the answers of a part (``train``, ``val``, ``trainval``) lie in a dataset's folder."""
+    """Return the path of the answers of a part (``train``, ``val``, ``trainval``) in a dataset's folder."""
     return folder / "cache" / f"{part}_target.pkl"
 
 
-def are_targets(path: Path) -> bool:
-    """Whether a reader's file is one of the original's pickles of answers."""
+def is_target_file(path: Path) -> bool:
+    """Return whether ``path`` is one of the original project's pickles of answers."""
     return path.name.endswith("_target.pkl")
 
 
-def with_answer_list(task: str, found: list[Path]) -> list[Path]:
-    """``found``, and the answer list that lies beside pickles of answers, where there are some.
+def add_answer_list(task: str, paths: list[Path]) -> list[Path]:
+    """Return ``paths``, plus the path of the answer list if ``paths`` holds pickles of answers.
 
     Raises:
-        TwelvefoldError: it is missing.
+        TwelvefoldError: the answer list is missing.
     """
-    beside = [path.parent / ANSWERS for path in found if are_targets(path)]
-    return found + present(task, [beside[:1]]) if beside else found
+    lists = [path.parent / ANSWERS for path in paths if is_target_file(path)]
+    return paths + require_files(task, [lists[:1]]) if lists else paths
 
 
-def answer_list(found: Sequence[Path]) -> list[str]:
-    """The answers in the order of the published heads, of files that :func:`with_answer_list` found; else none."""
-    return [answer for path in found if path.name == ANSWERS for answer in load_answers(path)]
+def read_answer_list(paths: Sequence[Path]) -> list[str]:
+    """Return the answer list among ``paths``, in the order of the published heads; empty if there is none."""
+    return [answer for path in paths if path.name == ANSWERS for answer in load_answer_list(path)]
 
 
-def targets(source: Source, answers: Sequence[str]) -> Iterator[tuple[str, Target, SoftAnswers]]:
-    """The records of a pickle of answers, each with its place in the file and with its answers by name.
+def read_targets(reader: RecordReader, answers: Sequence[str]) -> Iterator[tuple[str, Target, SoftAnswers]]:
+    """Yield the records of a pickle of answers: record name, target, and its answers by name.
 
     Raises:
-        TwelvefoldError: the file is truncated, no such list, or asks for anything but plain data.
+        TwelvefoldError: the file is truncated, holds no list of targets, or needs anything but plain data.
     """
-    values = load_plain(source.path)
+    values = load_plain(reader.path)
     if not isinstance(values, list):
-        raise TwelvefoldError(f"{source.task}: {source.path}: expected a list of targets, got {type(values).__name__}")
+        raise TwelvefoldError(f"{reader.task}: {reader.path}: expected a list of targets, got {type(values).__name__}")
     for i, value in enumerate(values):
-        target = source.convert(f"[{i}]", value, Target)
+        target = reader.convert(f"[{i}]", value, Target)
         if target is None:
             continue
-        beyond = [label for label in target.labels if not 0 <= label < len(answers)]
-        if beyond or len(target.labels) != len(target.scores):
-            wanted = f"places of {len(answers):,} answers and a score each"
-            source.refuse(f"[{i}]", f"expected {wanted}, got labels {target.labels} and scores {target.scores}")
+        is_out_of_range = any(not 0 <= label < len(answers) for label in target.labels)
+        if is_out_of_range or len(target.labels) != len(target.scores):
+            expected = f"indices below {len(answers):,} and as many scores"
+            reader.reject(f"[{i}]", f"expected {expected}, got labels {target.labels} and scores {target.scores}")
         else:
             scores = {answers[n]: score for n, score in zip(target.labels, target.scores, strict=True)}
             yield f"[{i}]", target, SoftAnswers(scores)
 
 
-def captions(source: Source, image: Callable[[Captioned], ImageKey], pool: int = 0) -> Iterator[Row]:
-    """A row for each caption of a file of JSON lines; ``image`` says whose it is, ``pool`` how many pictures, 0 all."""
-    for n, (record, picture) in enumerate(source.lines(Captioned)):
-        if 0 < pool <= n:
+def read_captions(
+    reader: RecordReader, image_key: Callable[[CaptionedImage], ImageKey], max_images: int = 0
+) -> Iterator[Row]:
+    """Yield a row per caption of a file of JSON lines. ``max_images``: images to read, 0 for all."""
+    for n, (record, image) in enumerate(reader.lines(CaptionedImage)):
+        if 0 < max_images <= n:
             return
-        key = image(picture)
-        if not key.id or not picture.sentences:
-            source.refuse(record, f"expected a picture and captions, got {picture.img_path!r} and {picture.sentences}")
+        key = image_key(image)
+        if not key.id or not image.sentences:
+            reader.reject(record, f"expected an image and captions, got {image.img_path!r} and {image.sentences}")
             continue
-        for k, sentence in enumerate(picture.sentences):
+        for k, sentence in enumerate(image.sentences):
             example = Example(f"{key.id}-{k}", (Pair(key, sentence.strip()),), PositivePair(0))
-            yield source, f"{record}.sentences[{k}]", example
+            yield reader, f"{record}.sentences[{k}]", example

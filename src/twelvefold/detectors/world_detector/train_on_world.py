@@ -24,7 +24,7 @@ from twelvefold.images import RGB, open_image
 from twelvefold.progress import track
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.atomic_files import lock_folder
-from twelvefold.store.worker_pool import pool
+from twelvefold.store.worker_pool import create_pool
 from twelvefold.world.categories import CATEGORIES, COLORS, PATTERNS, SIZES
 from twelvefold.world.draw import draw_jpeg
 from twelvefold.world.scene import Scene, make_scene
@@ -67,7 +67,7 @@ def train_detector(
         )
     with ExitStack() as stack:
         stack.enter_context(lock_folder(out))
-        executor = stack.enter_context(pool(workers)) if workers else None
+        executor = stack.enter_context(create_pool(workers)) if workers else None
         state = DetectorTrainState(LABELS, DetectorSchedule(num_images=pictures, batch_size=batch, lr=lr), seed)
         fit(state, lambda position: _stream_batches(seed, batch, position, executor), out)
     return evaluate_detector(out / "detector.safetensors")

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from twelvefold.datasets import NAMES
-from twelvefold.datasets.reading.image_files import given_boxes
+from twelvefold.datasets import task_names
+from twelvefold.datasets.reading.image_files import candidate_boxes
 from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError
@@ -32,8 +32,8 @@ def candidates_of(data: Path) -> Candidates:
     Raises:
         TwelvefoldError: none of them gives any.
     """
-    there = [name for name in NAMES if (data / name).is_dir()]
-    found = given_boxes(data, reader_options(data, there), bad=BadRecords(skip=True))
+    there = [name for name in task_names() if (data / name).is_dir()]
+    found = candidate_boxes(data, reader_options(data, there), bad=BadRecords(skip=True))
     if not found:
         raise TwelvefoldError(f"no task under {data} gives candidate boxes; Visual7W and GuessWhat?! do")
     return found
