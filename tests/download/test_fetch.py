@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from twelvefold import cli
-from twelvefold.datasets.reading.cards import PUBLISHED
+from twelvefold.datasets.reading.cards import dataset_cards
 from twelvefold.download.catalog import Catalog, load_catalog, parse_catalog
 from twelvefold.download.fetch import PARTS, RECORDS, fetch, read_records, verify
 from twelvefold.schema import TwelvefoldError
@@ -180,7 +180,7 @@ def test_an_invalid_catalog_is_refused(change: dict[str, str], message: str) -> 
 def test_the_catalog_covers_every_official_file() -> None:
     paths = {path for item in load_catalog().items for path in item.paths}
     by_hand = {item.path.partition("/")[0] for item in load_catalog().by_hand}
-    for name, published in PUBLISHED.items():
+    for name, published in dataset_cards().items():
         missing = {part.path for part in published.files} - paths
         assert {path.partition("/")[0] for path in missing} <= by_hand, name
     assert {"multi_task_model", "pretrained_model", "detectron_model"} <= {item.name for item in load_catalog().items}

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from twelvefold import boxes
-from twelvefold.datasets import task_names, guesswhat, visual7w
+from twelvefold.datasets import guesswhat, task_names, visual7w
 from twelvefold.datasets.nlvr2 import TASK as NLVR2
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.datasets.snli_ve import TASK as SNLI_VE
