@@ -16,7 +16,7 @@ from PIL import Image
 from twelvefold.duplicates.evidence import Gathered
 from twelvefold.leakage.audit import Audit, Material, audit
 from twelvefold.leakage.overlap import Collection, Part
-from twelvefold.reporting.percent import share
+from twelvefold.reporting.percent import format_percent
 from twelvefold.schema import ImageKey, SameImageLink
 
 
@@ -90,7 +90,7 @@ def test_page_csv_and_json_agree_in_every_cell(audited: Audit) -> None:
         assert (int(line["shared"]), int(line["photographs"])) == (cell["count"], cell["total"])
         assert float(line["percent"]) == pytest.approx(cell["percent"], abs=1e-4)
         assert {k: int(line[f"by_{k}"]) for k in cell["by_evidence"]} == cell["by_evidence"]
-        wanted = [share(cell["count"], cell["total"])]
+        wanted = [format_percent(cell["count"], cell["total"])]
         assert shown[at] == ([*wanted, str(cell["count"]), sentences[at]] if cell["count"] else wanted)
     assert {at: cell[0] for at, cell in shown.items()} == {
         ("cats", "cats"): "·",
@@ -114,7 +114,7 @@ def test_pictures_that_look_alike_stand_side_by_side(audited: Audit) -> None:
     assert all(str(image["src"]).startswith("data:image/jpeg;base64,") for image in images)
     assert "coco/3: cats, test" in audited.page()
     gone = replace(audited, material=replace(audited.material, pictures={}))
-    assert "The picture coco/3 is not in the data folder." in gone.page()
+    assert "The image coco/3 is not in the data folder." in gone.page()
 
 
 def test_the_page_needs_nothing_from_outside_and_escapes_what_it_is_given(audited: Audit) -> None:
@@ -154,4 +154,4 @@ def test_without_leaks_the_page_says_so() -> None:
     [(0, 9, "·"), (1, 1000, "<1"), (5, 1000, "<1"), (6, 1000, "1"), (43, 100, "43"), (999, 1000, ">99"), (7, 7, "100")],
 )
 def test_a_share_never_hides_a_few(count: int, whole: int, said: str) -> None:
-    assert share(count, whole) == said
+    assert format_percent(count, whole) == said

@@ -1,4 +1,4 @@
-"""The report of a run: what page and JSON say agrees, nothing comes from outside, and what is missing is said."""
+"""The report of a run: page and JSON agree, the page needs no network, and missing parts are named."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from twelvefold.evaluation.scores import (
     read_scores,
     write_scores,
 )
-from twelvefold.reporting.paper import ALL_TASKS
+from twelvefold.reporting.paper import PAPER_SCORES
 from twelvefold.reporting.report import report
 from twelvefold.schema import (
     Box,
@@ -52,18 +52,18 @@ from twelvefold.world.scene import make_scene
 TEXT = {"answers": "What is <b>it</b>?", "retrieval": "<script>alert(1)</script> & a cat"}
 BOXES: tuple[Box, ...] = ((10, 20, 60, 80), (70, 20, 120, 90))
 EXAMPLES = 6
-PICTURES = "world/images/coco/train2014"
-SURE = Reliability(
+IMAGES = "world/images/coco/train2014"
+RELIABILITY = Reliability(
     1.75, 3.25, 12.5, (CalibrationBin(0.25, 0.2, 3), CalibrationBin(0.75, 0.8, 3)), (CalibrationBin(0.9, 0.5, 6),)
 )
-VOID = ("meta", "img", "path", "rect", "use", "circle", "col")
+VOID_TAGS = ("meta", "img", "path", "rect", "use", "circle", "col")
 
 
 def key(number: int) -> ImageKey:
     return ImageKey("coco", str(number))
 
 
-def example(task: TaskSpec, number: int) -> Example:
+def make_example(task: TaskSpec, number: int) -> Example:
     label: dict[str, Label] = {
         "answers": SoftAnswers({"cat": 1.0, "dog": 0.3}),
         "retrieval": PositivePair(),
@@ -73,13 +73,13 @@ def example(task: TaskSpec, number: int) -> Example:
     text = TEXT.get(task.family, "the left one")
     if task.name == "guesswhat":
         text = "start is it red? answer no stop start is it big? answer yes stop"
-    given = BOXES if isinstance(label[task.family], Candidate) else ()
-    pairs = tuple(Pair(key(1 + (number + k) % EXAMPLES), text, given) for k in range(task.pairs_per_example))
+    candidates = BOXES if isinstance(label[task.family], Candidate) else ()
+    pairs = tuple(Pair(key(1 + (number + k) % EXAMPLES), text, candidates) for k in range(task.pairs_per_example))
     return Example(f"e{number}", pairs, label[task.family], question_type="left" if number % 2 else "right")
 
 
-def line(task: TaskSpec, number: int) -> PredictionRecord:
-    """Even ones are right."""
+def make_record(task: TaskSpec, number: int) -> PredictionRecord:
+    """Return a right record for even numbers, a wrong one for odd numbers."""
     is_right = number % 2 == 0
     first = number if is_right else number + 1
     ranked: dict[str, tuple[Ranked, ...]] = {
@@ -96,29 +96,35 @@ def write_run(run: Path) -> None:
     entries: dict[str, dict[str, FileEntry]] = {}
     for task in specs:
         path = run / "prepared" / "tables" / f"{task.name}-test.arrow"
-        write_table(path, [example(task, n) for n in range(EXAMPLES)], lambda texts: [[1]] * len(texts), digest="d")
+        write_table(
+            path, [make_example(task, n) for n in range(EXAMPLES)], lambda texts: [[1]] * len(texts), digest="d"
+        )
         size = path.stat().st_size
         entries[task.name] = {"test": FileEntry(f"tables/{path.name}", size, EXAMPLES, "d")}
-        write_predictions(run / "predictions" / f"{task.name}.jsonl", [line(task, n) for n in range(EXAMPLES)])
+        write_predictions(run / "predictions" / f"{task.name}.jsonl", [make_record(task, n) for n in range(EXAMPLES)])
     counts = {"train": Counts(read=1234, removed=234, kept=1000, malformed=3), "test": Counts(read=6, kept=6)}
     manifest = Manifest(clean=True, regions="r", tasks=specs, tables=entries, counts=dict.fromkeys(entries, counts))
     atomic_files.write_json(run / "prepared" / MANIFEST, msgspec.to_builtins(manifest))
     for number in range(1, EXAMPLES + 1):
         name = f"COCO_train2014_{number:012d}.jpg"
-        atomic_files.write_bytes(run / PICTURES / name, draw_jpeg(make_scene(0, number)))
+        atomic_files.write_bytes(run / IMAGES / name, draw_jpeg(make_scene(0, number)))
     atomic_files.write_text(run / "recipe.toml", 'name = "toy"\ntasks = ["vqav2"]\n')
     atomic_files.write_json(run / "stages.json", {"world": 1.0, "train": 120.0})
-    kinds = {"left": QuestionTypeScore(40.0, 3), "right": QuestionTypeScore(60.0, 3)}
+    by_type = {"left": QuestionTypeScore(40.0, 3), "right": QuestionTypeScore(60.0, 3)}
     tasks = {
-        task.name: TaskScore(task.metric, "test", 60.0 + n, 6, (55.0 + n, 65.0 + n), kinds, {"consistency": 9.5}, SURE)
+        task.name: TaskScore(
+            task.metric, "test", 60.0 + n, 6, (55.0 + n, 65.0 + n), by_type, {"consistency": 9.5}, RELIABILITY
+        )
         for n, task in enumerate(specs)
     }
     write_scores(run / "scores.json", Scores(tasks, "latest", 3.0, 1.5))
-    blind = {name: TaskBaselines(chance=10.0, majority=20.0, text_only=30.0, image_only=25.0, n=6) for name in tasks}
-    write_scores(run / "blind.json", Baselines(blind, 2.0))
+    baselines = {
+        name: TaskBaselines(chance=10.0, majority=20.0, text_only=30.0, image_only=25.0, n=6) for name in tasks
+    }
+    write_scores(run / "blind.json", Baselines(baselines, 2.0))
     with EventLog(run / "events.jsonl") as log:
-        said = {"processes": 2, "device": "cpu", "versions": {"torch": "2"}, "machine": "a box"}
-        log.write("start", 0, tasks=list(tasks), iterations=4, epoch_iterations={}, **said)
+        fields = {"processes": 2, "device": "cpu", "versions": {"torch": "2"}, "machine": "a box"}
+        log.write("start", 0, tasks=list(tasks), iterations=4, epoch_iterations={}, **fields)
         for i in range(1, 5):
             log.write("step", i, losses=dict.fromkeys(tasks, 4.0 / i), lr=1e-3, seconds=i)
         log.write("eval", 2, task="gqa", score=0.5, best=0.5, examples=9, seconds=2)
@@ -127,7 +133,7 @@ def write_run(run: Path) -> None:
 
 
 class Elements(HTMLParser):
-    """The elements of a page, each with its attributes and all the text inside; complains of tags that don't match."""
+    """The elements of a page with their attributes and text; checks that tags are closed."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -139,7 +145,7 @@ class Elements(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.all.append((tag, {name: value or "" for name, value in attrs}, []))
-        if tag not in VOID:
+        if tag not in VOID_TAGS:
             self._open.append(self.all[-1])
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -152,31 +158,31 @@ class Elements(HTMLParser):
         for _, _, text in self._open:
             text.append(data)
 
-    def find(self, tag: str, **wanted: str) -> list[tuple[dict[str, str], str]]:
+    def find(self, tag: str, **classes: str) -> list[tuple[dict[str, str], str]]:
         return [
             (attributes, " ".join("".join(text).split()))
             for name, attributes, text in self.all
-            if name == tag and all(value in attributes.get(key, "").split() for key, value in wanted.items())
+            if name == tag and all(value in attributes.get(key, "").split() for key, value in classes.items())
         ]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("made") / "toy"
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("reported") / "toy"
     write_run(run)
     report(run)
     return run
 
 
 @pytest.fixture
-def run(made: Path, tmp_path: Path) -> Path:
-    """A copy to spoil."""
-    return Path(shutil.copytree(made, tmp_path / "toy"))
+def run(reported: Path, tmp_path: Path) -> Path:
+    """Return a copy that a test may change."""
+    return Path(shutil.copytree(reported, tmp_path / "toy"))
 
 
 @pytest.fixture(scope="module")
-def html(made: Path) -> str:
-    return (made / "report.html").read_text(encoding="utf-8")
+def html(reported: Path) -> str:
+    return (reported / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -185,58 +191,61 @@ def page(html: str) -> Elements:
 
 
 def cells(html: str, task: str) -> dict[str, str]:
-    """A task's row of the table by the names that its cells carry, and ``name`` for its head."""
+    """Return the cells of a task's row by their labels, and the row's header as ``name``."""
     row = re.search(rf'<tr [^>]*id="score-{re.escape(task)}".*?</tr>', html, re.DOTALL)
     assert row
     inside = Elements(row[0])
-    found = {a["data-label"]: text for a, text in inside.find("td") if "data-label" in a}
-    return found | {"name": inside.find("th")[0][1]}
+    by_label = {a["data-label"]: text for a, text in inside.find("td") if "data-label" in a}
+    return by_label | {"name": inside.find("th")[0][1]}
 
 
-def test_page_and_json_give_every_task_the_same_figures(made: Path, html: str) -> None:
-    tasks = atomic_files.read_json(made / "report.json")["tasks"]
+def test_page_and_json_have_the_same_scores(reported: Path, html: str) -> None:
+    tasks = atomic_files.read_json(reported / "report.json")["tasks"]
     assert list(tasks) == list(datasets.task_names())
-    for name, said in tasks.items():
+    for name, entry in tasks.items():
         shown = cells(html, name)
-        assert shown["Score"] == f"{said['score']:.1f}"
-        assert shown["95 %"] == "–".join(f"{side:.1f}" for side in said["ci95"])
-        assert (shown["Chance"], shown["Majority"]) == (f"{said['chance']:.1f}", f"{said['majority']:.1f}")
-        assert (shown["Text only"], shown["Image only"]) == (f"{said['blind_text']:.1f}", f"{said['blind_image']:.1f}")
-        assert shown["Gap"] == f"+{said['score'] - 30.0:.1f}"
-        assert shown["Paper*"] == f"{ALL_TASKS[name].score:.1f}"
+        assert shown["Score"] == f"{entry['score']:.1f}"
+        assert shown["95 %"] == "–".join(f"{side:.1f}" for side in entry["ci95"])
+        assert (shown["Chance"], shown["Majority"]) == (f"{entry['chance']:.1f}", f"{entry['majority']:.1f}")
+        assert (shown["Text only"], shown["Image only"]) == (
+            f"{entry['blind_text']:.1f}",
+            f"{entry['blind_image']:.1f}",
+        )
+        assert shown["Gap"] == f"+{entry['score'] - 30.0:.1f}"
+        assert shown["Paper*"] == f"{PAPER_SCORES[name].score:.1f}"
 
 
-def test_json_has_what_programs_expect(made: Path) -> None:
-    said = atomic_files.read_json(made / "report.json")
+def test_json_has_the_documented_keys(reported: Path) -> None:
+    entry = atomic_files.read_json(reported / "report.json")
     keys = {"metric", "split", "score", "n", "ci95", "chance", "majority", "blind_text", "blind_image"}
-    assert all(keys | {"paper", "by_kind", "also"} <= set(task) for task in said["tasks"].values())
-    assert said["average"] == pytest.approx(65.5)
-    assert said["seconds"] == 121.0
-    assert said["peak_memory_gb"] == 2.25
-    assert said["training"]["stops"]["gqa"] == 1
-    assert said["tasks"]["gqa"]["by_kind"]["left"] == {"score": 40.0, "n": 3}
+    assert all(keys | {"paper", "by_kind", "also"} <= set(task) for task in entry["tasks"].values())
+    assert entry["average"] == pytest.approx(65.5)
+    assert entry["seconds"] == 121.0
+    assert entry["peak_memory_gb"] == 2.25
+    assert entry["training"]["stops"]["gqa"] == 1
+    assert entry["tasks"]["gqa"]["by_kind"]["left"] == {"score": 40.0, "n": 3}
 
 
-def test_confidence_is_shown_before_and_after(made: Path, page: Elements) -> None:
+def test_confidence_is_plotted_with_and_without_temperatures(reported: Path, page: Elements) -> None:
     plots = [attributes for name, attributes, _ in page.all if attributes.get("class") == "confidence-plot"]
     assert len(plots) == len(datasets.task_names())
     assert plots[0]["aria-label"] == "VQAv2: expected calibration error 3.2 points, 12.5 without a temperature"
     lines = [attributes["d"] for name, attributes, _ in page.all if name == "path" and "class" in attributes]
     assert "M25 80L75 20" in lines
     assert "M90 50h0" in lines
-    said = atomic_files.read_json(made / "report.json")["tasks"]["gqa"]["reliability"]
-    assert (said["temperature"], said["error"], said["error_raw"]) == (1.75, 3.25, 12.5)
+    entry = atomic_files.read_json(reported / "report.json")["tasks"]["gqa"]["reliability"]
+    assert (entry["temperature"], entry["error"], entry["error_raw"]) == (1.75, 3.25, 12.5)
 
 
-def unsure(run: Path) -> None:
-    """Scores as they were before confidence was measured."""
+def remove_reliability(run: Path) -> None:
+    """Rewrite the scores as a version without reliability wrote them."""
     old = atomic_files.read_json(run / "scores.json")
     for task in old["tasks"].values():
         del task["reliability"]
     atomic_files.write_json(run / "scores.json", old)
 
 
-def test_the_page_needs_nothing_from_outside(html: str, page: Elements) -> None:
+def test_the_page_needs_no_network(html: str, page: Elements) -> None:
     assert "://" not in html
     assert not re.search(r"url\(|@import|<script|<link|<iframe", html)
     assert all(a["src"].startswith("data:image/") for _, a, _ in page.all if "src" in a)
@@ -244,20 +253,20 @@ def test_the_page_needs_nothing_from_outside(html: str, page: Elements) -> None:
     assert len(html) < 4_000_000
 
 
-def test_links_lead_to_something(page: Elements) -> None:
+def test_links_have_targets(page: Elements) -> None:
     ids = [a["id"] for _, a, _ in page.all if "id" in a]
     assert len(ids) == len(set(ids))
     assert {a["href"][1:] for _, a, _ in page.all if "href" in a} <= set(ids)
 
 
-def test_pictures_and_plots_say_in_words_what_they_show(page: Elements) -> None:
-    pictures = page.find("img")
-    assert len(pictures) > 4 * 12
-    assert all(a["alt"].startswith("Picture coco/") for a, _ in pictures)
+def test_images_and_plots_have_descriptions(page: Elements) -> None:
+    images = page.find("img")
+    assert len(images) > 4 * 12
+    assert all(a["alt"].startswith("Image coco/") for a, _ in images)
     assert all(a.get("aria-label") for a, _ in page.find("svg", role="img"))
 
 
-def test_text_of_the_data_is_shown_and_not_obeyed(html: str, page: Elements) -> None:
+def test_text_of_the_data_is_escaped(html: str, page: Elements) -> None:
     assert "<script>alert" not in html
     assert "<b>it" not in html
     shown = [text for _, text in page.find("p", **{"class": "text"})]
@@ -265,14 +274,14 @@ def test_text_of_the_data_is_shown_and_not_obeyed(html: str, page: Elements) -> 
     assert sum(TEXT["retrieval"] in text for text in shown) == 2 * 4
 
 
-def test_every_task_shows_two_right_and_two_wrong_ones(html: str) -> None:
+def test_every_task_has_two_right_and_two_wrong_examples(html: str) -> None:
     for name in datasets.task_names():
         title = datasets.load_dataset(name).TASK.title
         group = html.split(f'aria-label="Examples of {title}"')[1].split('aria-label="Examples of')[0]
         assert (group.count("✓ right</p>"), group.count("✗ wrong</p>")) == (2, 2), name
 
 
-def test_boxes_stand_where_they_are(html: str) -> None:
+def test_boxes_are_drawn_at_their_coordinates(html: str) -> None:
     group = html.split('aria-label="Examples of RefCOCO"')[1].split('aria-label="Examples of')[0]
     drawn = {
         role: set(re.findall(rf'x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)" class="{role}"', group))
@@ -282,32 +291,32 @@ def test_boxes_stand_where_they_are(html: str) -> None:
     assert drawn == {"truth": {left}, "model": {left, right}}
 
 
-def test_dialogues_come_turn_by_turn(page: Elements) -> None:
+def test_dialogues_are_split_into_turns(page: Elements) -> None:
     assert len([text for _, text in page.find("dl", **{"class": "turns"}) if "start" not in text]) == 4
 
 
-def test_a_wrong_search_shows_the_right_picture_too(html: str) -> None:
+def test_a_wrong_retrieval_shows_the_true_image_too(html: str) -> None:
     group = html.split('aria-label="Examples of COCO retrieval"')[1].split('aria-label="Examples of')[0]
-    assert group.count('class="picture true"') == 4
-    assert group.count("number 1 of the model&#39;s list") == 2
-    assert group.count("the right one <") == 2
+    assert group.count('class="image true"') == 4
+    assert group.count("<dd>rank 1</dd>") == 2
+    assert group.count("the true image <") == 2
 
 
 @pytest.mark.parametrize(
-    ("text_only", "is_clear"), [(55.0, True), (55.01, True), (56.0, False), (60.0, False)], ids=str
+    ("text_only", "beats_baselines"), [(55.0, True), (55.01, True), (56.0, False), (60.0, False)], ids=str
 )
-def test_a_task_is_marked_unless_its_whole_interval_lies_above_every_blind_figure(
-    run: Path, text_only: float, is_clear: bool
+def test_a_task_is_marked_unless_its_interval_lies_above_all_baselines(
+    run: Path, text_only: float, beats_baselines: bool
 ) -> None:
-    blind = read_scores(run / "blind.json", Baselines)
-    worse = msgspec.structs.replace(blind.tasks["gqa"], text_only=text_only)
-    write_scores(run / "blind.json", Baselines(blind.tasks | {"gqa": worse}, 2.0))
+    baselines = read_scores(run / "blind.json", Baselines)
+    changed = msgspec.structs.replace(baselines.tasks["gqa"], text_only=text_only)
+    write_scores(run / "blind.json", Baselines(baselines.tasks | {"gqa": changed}, 2.0))
     summary = report(run)
     html = (run / "report.html").read_text(encoding="utf-8")
-    assert summary.unclear == (() if is_clear else ("gqa",))
-    assert ("not clear of blind" in cells(html, "gqa")["name"]) is not is_clear
-    assert html.count("not clear of blind") == (not is_clear)
-    assert atomic_files.read_json(run / "report.json")["tasks"]["gqa"]["above_every_blind"] is is_clear
+    assert summary.unclear == (() if beats_baselines else ("gqa",))
+    assert ("not above baselines" in cells(html, "gqa")["name"]) is not beats_baselines
+    assert html.count("not above baselines") == (not beats_baselines)
+    assert atomic_files.read_json(run / "report.json")["tasks"]["gqa"]["above_every_blind"] is beats_baselines
 
 
 def remove(*names: str) -> Callable[[Path], None]:
@@ -319,28 +328,24 @@ def remove(*names: str) -> Callable[[Path], None]:
     return work
 
 
-def tear(run: Path) -> None:
-    (run / f"{PICTURES}/COCO_train2014_000000000002.jpg").write_bytes(b"no picture")
-
-
 @pytest.mark.parametrize(
-    ("spoil", "sentence"),
+    ("damage", "sentence"),
     [
-        (remove("blind.json"), "have not been scored: twelvefold baselines does it."),
-        (remove("events.jsonl"), "There is no event log of the training"),
-        (remove("prepared"), "The prepared data are not at hand, so no examples can be shown."),
-        (remove("world"), "holds no pictures, so the examples come without them."),
-        (remove(f"{PICTURES}/COCO_train2014_000000000001.jpg"), "The picture coco/1 is not in the data folder."),
-        (remove("predictions/gqa.jsonl"), "No predictions of this task were kept."),
-        (remove("recipe.toml"), "holds no recipe.toml"),
-        (unsure, "confidence can be believed was not measured when this run was evaluated."),
+        (remove("blind.json"), "The baselines have not been scored: run twelvefold baselines."),
+        (remove("events.jsonl"), "has no event log of training"),
+        (remove("prepared"), "There is no prepared data, so no examples can be shown."),
+        (remove("world"), "has no images, so the examples are shown without them."),
+        (remove(f"{IMAGES}/COCO_train2014_000000000001.jpg"), "The image coco/1 is not in the data folder."),
+        (remove("predictions/gqa.jsonl"), "The run has no predictions of this task."),
+        (remove("recipe.toml"), "has no recipe.toml"),
+        (remove_reliability, "Confidence was not measured when this run was evaluated."),
         (
             remove("stages.json", "blind.json", "events.jsonl", "prepared", "world", "recipe.toml"),
             "12 tasks, one model",
         ),
         (
-            lambda run: (run / "world/images/coco/train2014/COCO_train2014_000000000002.jpg").write_bytes(b"no"),
-            "be read",
+            lambda run: (run / f"{IMAGES}/COCO_train2014_000000000002.jpg").write_bytes(b"no image"),
+            "The image coco/2 can't be read",
         ),
     ],
     ids=[
@@ -356,8 +361,8 @@ def tear(run: Path) -> None:
         "torn",
     ],
 )
-def test_what_is_missing_is_said_and_the_rest_is_there(run: Path, spoil: Callable[[Path], Any], sentence: str) -> None:
-    spoil(run)
+def test_missing_parts_are_named_and_the_rest_is_shown(run: Path, damage: Callable[[Path], Any], sentence: str) -> None:
+    damage(run)
     report(run)
     html = (run / "report.html").read_text(encoding="utf-8")
     text = " ".join("".join(t) for name, _, t in Elements(html).all if name == "body").split()
@@ -365,7 +370,7 @@ def test_what_is_missing_is_said_and_the_rest_is_there(run: Path, spoil: Callabl
     assert cells(html, "gqa")["Score"] == "61.0"
 
 
-def test_without_scores_one_is_told_what_to_run(run: Path) -> None:
+def test_without_scores_the_error_names_the_command(run: Path) -> None:
     (run / "scores.json").unlink()
     with pytest.raises(TwelvefoldError, match="twelvefold evaluate"):
         report(run)
@@ -373,8 +378,8 @@ def test_without_scores_one_is_told_what_to_run(run: Path) -> None:
 
 def test_predictions_of_other_data_are_refused(run: Path) -> None:
     path = run / "predictions" / "nlvr2.jsonl"
-    write_predictions(path, [msgspec.structs.replace(one, id=f"x{one.id}") for one in read_predictions(path)])
-    with pytest.raises(TwelvefoldError, match=r"nlvr2\.jsonl speaks of example 'xe\d', .* other\s+prepared data"):
+    write_predictions(path, [msgspec.structs.replace(r, id=f"x{r.id}") for r in read_predictions(path)])
+    with pytest.raises(TwelvefoldError, match=r"nlvr2\.jsonl has example 'xe\d', .* other\s+prepared data"):
         report(run)
 
 
@@ -384,7 +389,7 @@ def test_a_second_report_has_the_same_bytes(run: Path) -> None:
     assert [(run / name).read_bytes() for name in ("report.html", "report.json")] == before
 
 
-def test_folders_elsewhere_are_used(run: Path, tmp_path: Path) -> None:
+def test_folders_outside_the_run_are_used(run: Path, tmp_path: Path) -> None:
     before = (run / "report.html").read_bytes()
     (run / "prepared").rename(tmp_path / "p")
     (run / "world").rename(tmp_path / "w")

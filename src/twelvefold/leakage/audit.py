@@ -62,9 +62,9 @@ class Audit:
     def page(self) -> str:
         """A page of HTML to read, the pictures that look alike in it."""
         from twelvefold.leakage.html import render  # here, as only who wants a page should wait for templates
-        from twelvefold.reporting.thumbnails import Album
+        from twelvefold.reporting.thumbnails import Thumbnails
 
-        return render(msgspec.to_builtins(self.report), Album(self.material.pictures))
+        return render(msgspec.to_builtins(self.report), Thumbnails(self.material.pictures))
 
     def listing(self) -> str:
         """Every shared photograph, one a line, as CSV: what to take out of a train set, or what to test on instead."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from twelvefold.reporting.percent import share
-from twelvefold.reporting.template import fill
-from twelvefold.reporting.thumbnails import Album, Picture
+from twelvefold.reporting.percent import format_percent
+from twelvefold.reporting.template import render_template
+from twelvefold.reporting.thumbnails import Thumbnail, Thumbnails
 from twelvefold.schema import ImageKey
 
 COLUMNS: Mapping[str, str] = {
@@ -43,7 +43,7 @@ class Shade:
     @classmethod
     def of(cls, row: str, column: str, part: int, whole: int, count: str, sentence: str) -> Shade:
         heat = FAINTEST + (100.0 - FAINTEST) * part / whole if part else 0.0
-        return cls(share(part, whole), count, round(heat, 1), sentence, row == column)
+        return cls(format_percent(part, whole), count, round(heat, 1), sentence, row == column)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +58,16 @@ class HeatMap:
 class AlikePair:
     """Two pictures of one photograph, and where each is."""
 
-    row: Picture
-    column: Picture
+    row: Thumbnail
+    column: Thumbnail
     why: str
 
 
-def render(report: Mapping[str, Any], album: Album) -> str:
-    """The page as HTML. ``report``: what the audit writes as JSON; ``album``: the pictures, by key."""
+def render(report: Mapping[str, Any], thumbnails: Thumbnails) -> str:
+    """The page as HTML. ``report``: what the audit writes as JSON; ``thumbnails``: the pictures, by key."""
     sentences = {(one["row"], one["column"], one["split"]): one["sentence"] for one in report["findings"]}
     kinds = {held["name"]: held["kind"] for held in report["sets"]}
-    return fill(
+    return render_template(
         "audit.html.jinja",
         {"count": lambda number: f"{number:,}"},
         report=report,
@@ -77,7 +77,7 @@ def render(report: Mapping[str, Any], album: Album) -> str:
         tests=_pictured(report["tests"], kinds, sentences),
         vals=_pictured(report["vals"], kinds, sentences),
         texts=_texts(report["texts"], kinds),
-        alike=[_alike(pair, album) for pair in report["alike"]],
+        alike=[_alike(pair, thumbnails) for pair in report["alike"]],
         kinds=COLUMNS,
     )
 
@@ -101,7 +101,7 @@ def _texts(cells: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> Heat
             f"{reused:,} of {total:,} test texts of {cell['row']} are among {where}, "
             f"{same:,} of them with the same photograph"
         )
-        count = f"{share(reused, total)} %" if reused else ""
+        count = f"{format_percent(reused, total)} %" if reused else ""
         return Shade.of(cell["row"], cell["column"], same, total, count, sentence if reused else "")
 
     return _map(cells, kinds, [shade(cell) for cell in cells])
@@ -117,11 +117,11 @@ def _map(cells: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], shades: S
     )
 
 
-def _alike(pair: Mapping[str, Any], album: Album) -> AlikePair:
+def _alike(pair: Mapping[str, Any], thumbnails: Thumbnails) -> AlikePair:
     learnt = "train or val" if pair["split"] == "test" else "train"
     key, other = (ImageKey.parse(pair[name]) for name in ("key", "other"))
     return AlikePair(
-        album.show(key, f"{key}, of {pair['row']}", caption=f"{key}: {pair['row']}, {pair['split']}"),
-        album.show(other, f"{other}, of {pair['column']}", caption=f"{other}: {pair['column']}, {learnt}"),
+        thumbnails.make(key, f"{key}, of {pair['row']}", caption=f"{key}: {pair['row']}, {pair['split']}"),
+        thumbnails.make(other, f"{other}, of {pair['column']}", caption=f"{other}: {pair['column']}, {learnt}"),
         pair["why"],
     )

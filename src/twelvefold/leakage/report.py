@@ -14,7 +14,7 @@ from twelvefold.duplicates.evidence import Gathered
 from twelvefold.duplicates.image_groups import Identity
 from twelvefold.leakage.overlap import LEARNT, Cell, Collection, Kind, Overlap
 from twelvefold.leakage.text_overlap import TextCell
-from twelvefold.reporting.percent import EVIDENCE, by_evidence, share
+from twelvefold.reporting.percent import EVIDENCE, format_evidence, format_percent
 from twelvefold.schema import Evidence, SameImageLink, Split
 
 EXAMPLES = 3
@@ -107,7 +107,7 @@ class Report:
             table.add_column(column, justify="right", overflow="fold", min_width=4)
         for row in dict.fromkeys(row for row, _ in cells):
             mine = [cells[row, column] for column in columns]
-            table.add_row(row, f"{mine[0].total:,}", *(share(cell.count, cell.total) for cell in mine))
+            table.add_row(row, f"{mine[0].total:,}", *(format_percent(cell.count, cell.total) for cell in mine))
         return table
 
     def csv(self) -> str:
@@ -180,9 +180,10 @@ def _held(overlap: Overlap, each: Collection) -> Held:
 def _finding(overlap: Overlap, cell: Cell, learnt: Sequence[Split], text: TextCell | None, is_leak: bool) -> Finding:
     sets = f"{' and '.join(learnt)} set{'s' if len(learnt) > 1 else ''}"
     sentence = (
-        f"{cell.count:,} of {cell.total:,} {cell.split} photographs of {cell.row} ({share(cell.count, cell.total)} %) "
+        f"{cell.count:,} of {cell.total:,} {cell.split} photographs of {cell.row} "
+        f"({format_percent(cell.count, cell.total)} %) "
         f"are in {f'its own {sets}' if cell.row == cell.column else f'the {sets} of {cell.column}'}: "
-        f"{by_evidence(cell.by_evidence)}"
+        f"{format_evidence(cell.by_evidence)}"
     )
     if cell.split == "test" and text is not None and text.same_picture:
         sentence += f"; {text.same_picture:,} of {text.total:,} texts are learnt there with the same photograph"

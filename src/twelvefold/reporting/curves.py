@@ -1,6 +1,6 @@
-"""From the events of a run to lines that a page can draw: who went and who stood still, losses, scores over time.
+"""Turn the events of a run into plots: active spans, validation scores and losses of every task.
 
-All coordinates are percentages of a plot's width and height, y downwards as in SVG. Paper: Fig. 2 left, Fig. 4.
+Coordinates are percentages of a plot's width and height, y downwards as in SVG. Paper: Fig. 2 left, Fig. 4.
 """
 
 from __future__ import annotations
@@ -14,165 +14,173 @@ from numpy.typing import NDArray
 
 from twelvefold.evaluation.scores import CalibrationBin
 
-POINTS = 100
-"""Points kept of a curve, and marks of a timeline: more can't be told apart on a page."""
+MAX_POINTS = 100
+"""Points of a curve and dots of a timeline; a page has no room to tell more apart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of a task's way: from ``start`` to ``end``, in percent of the run."""
+    """A part of the run, from ``start`` to ``end`` in percent, in which a task is active or stopped."""
 
     start: float
     end: float
-    goes: bool
+    is_active: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
-    """A line to draw. ``path``: SVG path data; ``last`` its last point; ``top``: the value at the upper edge."""
+class PlotLine:
+    """A line to draw. ``path``: SVG path data. ``last``: the last point (x, y)."""
 
     path: str
     last: tuple[float, float]
-    top: float
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
-    """One task over the run. ``steps``: updates it made. ``latest``, ``best``: validation scores in percent,
-    None before the first. ``stops``: how often it was stopped."""
+class TaskCurve:
+    """One task over the run. ``validated_at``: in percent of the run. Scores are percentages; None without any."""
 
-    task: str
     spans: list[Span]
-    marks: list[float]
-    steps: int
-    stops: int
-    scores: Curve | None
-    losses: Curve | None
+    validated_at: list[float]
+    num_updates: int
+    num_stops: int
+    scores: PlotLine | None
+    losses: PlotLine | None
     first_loss: float | None
     last_loss: float | None
-    latest: float | None
-    best: float | None
+    latest_score: float | None
+    best_score: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """How training went. ``iterations`` were made of ``planned``; ``resumed``: where, in percent of the run;
-    ``started``: the fields of the ``start`` event; ``ended``: those of ``done``, empty before."""
+class TrainingCurves:
+    """Training of all tasks.
+
+    resumed_at: in percent of the run. start_event: fields of the ``start`` event. done_event: fields of the ``done``
+    event; empty if training is not finished.
+    """
 
     iterations: int
-    planned: int
+    planned_iterations: int
     seconds: float
-    lanes: dict[str, Lane]
-    resumed: list[float]
-    started: Mapping[str, Any]
-    ended: Mapping[str, Any]
+    tasks: dict[str, TaskCurve]
+    resumed_at: list[float]
+    start_event: Mapping[str, Any]
+    done_event: Mapping[str, Any]
 
     @property
     def has_stops(self) -> bool:
-        return any(lane.stops for lane in self.lanes.values())
+        return any(task.num_stops for task in self.tasks.values())
 
 
 @dataclass(slots=True)
-class _Notes:
-    """What the log says of one task: (iteration, value) pairs."""
+class _TaskEvents:
+    """Events of one task as (iteration, value) pairs; ``turns``: whether the task is active from then on."""
 
     losses: list[tuple[int, float]] = field(default_factory=list)
-    evaluations: list[tuple[int, float]] = field(default_factory=list)
+    scores: list[tuple[int, float]] = field(default_factory=list)
     turns: list[tuple[int, bool]] = field(default_factory=list)
 
 
-def course(events: Iterable[Mapping[str, Any]]) -> Course | None:
-    """The way of a run, or None where nothing has begun."""
-    notes: dict[str, _Notes] = {}
-    started: Mapping[str, Any] = {}
-    ended: Mapping[str, Any] = {}
+def make_curves(events: Iterable[Mapping[str, Any]]) -> TrainingCurves | None:
+    """Return the curves of a run; None if it has no iteration yet."""
+    tasks: dict[str, _TaskEvents] = {}
+    start_event: Mapping[str, Any] = {}
+    done_event: Mapping[str, Any] = {}
     resumed: list[int] = []
     iterations, seconds = 0, 0.0
     for event in events:
-        what, at = event["event"], int(event["iteration"])
-        iterations, seconds = max(iterations, at), max(seconds, float(event.get("seconds", 0.0)))
-        if what in ("start", "resume"):
-            started = started or event
-            notes = notes or {name: _Notes() for name in event["tasks"]}
-            if what == "resume":
-                resumed.append(at)
-        elif what == "step":
-            for name, loss in event["losses"].items():
-                notes[name].losses.append((at, float(loss)))
-        elif what == "eval":
-            notes[event["task"]].evaluations.append((at, 100.0 * float(event["score"])))
-        elif what in ("stop", "go"):
-            notes[event["task"]].turns.append((at, what == "go"))
-        elif what == "done":
-            ended = event
-    if not started or not iterations:
+        name, iteration = event["event"], int(event["iteration"])
+        iterations, seconds = max(iterations, iteration), max(seconds, float(event.get("seconds", 0.0)))
+        if name in ("start", "resume"):
+            start_event = start_event or event
+            tasks = tasks or {task: _TaskEvents() for task in event["tasks"]}
+            if name == "resume":
+                resumed.append(iteration)
+        elif name == "step":
+            for task, loss in event["losses"].items():
+                tasks[task].losses.append((iteration, float(loss)))
+        elif name == "eval":
+            tasks[event["task"]].scores.append((iteration, 100.0 * float(event["score"])))
+        elif name in ("stop", "go"):
+            tasks[event["task"]].turns.append((iteration, name == "go"))
+        elif name == "done":
+            done_event = event
+    if not start_event or not iterations:
         return None
-    lanes = {name: _lane(name, note, iterations) for name, note in notes.items()}
-    places = [_share(at, iterations) for at in resumed]
-    return Course(iterations, int(started["iterations"]), seconds, lanes, places, started, ended)
+    return TrainingCurves(
+        iterations=iterations,
+        planned_iterations=int(start_event["iterations"]),
+        seconds=seconds,
+        tasks={task: _task_curve(task_events, iterations) for task, task_events in tasks.items()},
+        resumed_at=[_percent(iteration, iterations) for iteration in resumed],
+        start_event=start_event,
+        done_event=done_event,
+    )
 
 
-def _lane(task: str, note: _Notes, iterations: int) -> Lane:
-    scores = [score for _, score in note.evaluations]
-    losses = _binned(note.losses)
-    return Lane(
-        task=task,
-        spans=_spans(note.turns, iterations),
-        marks=[_share(at, iterations) for at, _ in _thinned(note.evaluations)],
-        steps=len(note.losses),
-        stops=sum(not goes for _, goes in note.turns),
-        scores=_curve(_thinned(note.evaluations), iterations, 100.0),
-        losses=_curve(losses, iterations, max((loss for _, loss in losses), default=0.0)),
+def _task_curve(events: _TaskEvents, iterations: int) -> TaskCurve:
+    all_scores = [score for _, score in events.scores]
+    scores, losses = _thin_out(events.scores), _average(events.losses)
+    return TaskCurve(
+        spans=_spans(events.turns, iterations),
+        validated_at=[_percent(iteration, iterations) for iteration, _ in scores],
+        num_updates=len(events.losses),
+        num_stops=sum(not is_active for _, is_active in events.turns),
+        scores=_plot_line(scores, iterations, 100.0),
+        losses=_plot_line(losses, iterations, max((loss for _, loss in losses), default=0.0)),
         first_loss=losses[0][1] if losses else None,
         last_loss=losses[-1][1] if losses else None,
-        latest=scores[-1] if scores else None,
-        best=max(scores, default=None),
+        latest_score=all_scores[-1] if all_scores else None,
+        best_score=max(all_scores, default=None),
     )
 
 
 def _spans(turns: Sequence[tuple[int, bool]], iterations: int) -> list[Span]:
-    """Every task begins by going; a decision of iteration i holds from its end on."""
+    """Return alternating spans; a task starts active, and a decision holds from the end of its iteration on."""
     spans: list[Span] = []
-    start, goes = 0, True
-    for at, now_goes in [*turns, (iterations, None)]:
-        if now_goes == goes:
+    start, is_active = 0, True
+    for end, next_active in [*turns, (iterations, None)]:
+        if next_active == is_active:
             continue
-        if at > start:
-            spans.append(Span(_share(start, iterations), _share(at, iterations), goes))
-        start, goes = at, bool(now_goes)
+        if end > start:
+            spans.append(Span(_percent(start, iterations), _percent(end, iterations), is_active))
+        start, is_active = end, bool(next_active)
     return spans
 
 
-def _binned(values: Sequence[tuple[int, float]]) -> list[tuple[float, float]]:
-    """Means of consecutive values, at most ``POINTS`` of them: a loss jumps from batch to batch."""
+def _average(values: Sequence[tuple[int, float]]) -> list[tuple[float, float]]:
+    """Return means of at most ``MAX_POINTS`` blocks of consecutive values, because losses are noisy."""
     if not values:
         return []
-    parts: list[NDArray[np.float64]] = np.array_split(np.array(values, dtype=np.float64), min(POINTS, len(values)))
-    means = [part.mean(axis=0) for part in parts]
-    return [(float(at), float(value)) for at, value in means]
+    blocks: list[NDArray[np.float64]] = np.array_split(np.array(values, dtype=np.float64), min(MAX_POINTS, len(values)))
+    means = [block.mean(axis=0) for block in blocks]
+    return [(float(iteration), float(value)) for iteration, value in means]
 
 
-def _thinned(values: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """At most ``POINTS`` of the values, evenly apart, first and last among them."""
-    if len(values) <= POINTS:
+def _thin_out(values: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Return at most ``MAX_POINTS`` evenly spaced values, with the first and the last."""
+    if len(values) <= MAX_POINTS:
         return list(values)
-    return [values[int(i)] for i in np.linspace(0, len(values) - 1, POINTS).round()]
+    return [values[int(i)] for i in np.linspace(0, len(values) - 1, MAX_POINTS).round()]
 
 
-def _curve(points: Sequence[tuple[float, float]], iterations: int, top: float) -> Curve | None:
-    """Points as an SVG path in a plot from 0 to ``iterations`` and from 0 to ``top``; None without points."""
+def _plot_line(points: Sequence[tuple[float, float]], iterations: int, top: float) -> PlotLine | None:
+    """Return a line in a plot of x from 0 to ``iterations`` and y from 0 to ``top``; None without points."""
     if not points or top <= 0.0:
         return None
-    places = [(_share(at, iterations), round(100.0 - 100.0 * value / top, 2)) for at, value in points]
-    path = "M" + "L".join(f"{x:g} {y:g}" for x, y in places)
-    return Curve(path if len(places) > 1 else path + "h0", places[-1], top)
+    line = [(_percent(iteration, iterations), round(100.0 - 100.0 * value / top, 2)) for iteration, value in points]
+    return PlotLine(_svg_path(f"{x:g} {y:g}" for x, y in line), line[-1])
 
 
 def reliability_path(bins: Sequence[CalibrationBin]) -> str:
-    """Bins as a line in a plot of score over confidence, both from 0 to 1."""
-    path = "M" + "L".join(f"{100 * one.confidence:.4g} {100 - 100 * one.score:.4g}" for one in bins)
-    return path if len(bins) > 1 else path + "h0"
+    """Return SVG path data in a plot of score over confidence, both from 0 to 1."""
+    return _svg_path(f"{100 * b.confidence:.4g} {100 - 100 * b.score:.4g}" for b in bins)
 
 
-def _share(at: float, iterations: int) -> float:
-    return round(100.0 * at / iterations, 2)
+def _svg_path(points: Iterable[str]) -> str:
+    path = "M" + "L".join(points)
+    return path if "L" in path else path + "h0"  # a single point is drawn as a dot
+
+
+def _percent(iteration: float, iterations: int) -> float:
+    return round(100.0 * iteration / iterations, 2)

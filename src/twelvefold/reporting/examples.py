@@ -1,4 +1,4 @@
-"""Examples of what the model says, right and wrong ones, chosen by lot. Paper: Fig. 3."""
+"""Select right and wrong examples at random and describe what the model answered. Paper: Fig. 3."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import xxhash
 
 from twelvefold import boxes
-from twelvefold.evaluation.predictions import PredictionRecord
-from twelvefold.reporting.thumbnails import Album, Drawn, Picture
+from twelvefold.evaluation.predictions import PredictionRecord, predictions_path, read_predictions
+from twelvefold.reporting.thumbnails import BoxOverlay, Thumbnail, Thumbnails
 from twelvefold.schema import (
     Box,
     Candidate,
@@ -24,21 +25,23 @@ from twelvefold.schema import (
     SoftAnswers,
     TargetBox,
     TaskSpec,
+    TwelvefoldError,
 )
+from twelvefold.store.prepared import Prepared
 
-EACH = 2
-"""Right ones and wrong ones per task."""
+PER_TASK = 2
+"""Right examples, and wrong examples, of each task."""
 
-RIGHT = 0.5
-"""A score from which an example counts as right: half of VQA's annotators' worth; other tasks know 0 and 1 only."""
+RIGHT_SCORE = 0.5
+"""Lowest score of a right example: half of VQA's soft score; other tasks have scores 0 and 1 only."""
 
-BEST = 3
-"""Answers or pictures shown, best first."""
+MAX_ANSWERS = 3
+"""Answers or images of an example, best first."""
 
-LOTS = 10
-"""So many times the examples shown are drawn, to have different pictures among them."""
+OVERSAMPLING = 10
+"""Examples drawn for each selected one, so that the selection can prefer different images."""
 
-_TURN = re.compile(r"start (.*?) answer (.*?) stop")
+_DIALOGUE_TURN = re.compile(r"start (.*?) answer (.*?) stop")
 
 _PROMPTS: dict[FamilyName, str] = {
     "answers": "Question",
@@ -49,7 +52,7 @@ _PROMPTS: dict[FamilyName, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ReportAnswer:
     """One answer of the model with its probability in percent."""
 
     name: str
@@ -57,8 +60,8 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """An example on the page. ``turns``: a dialogue's questions and answers, then ``text`` is empty."""
+class ReportExample:
+    """An example on the page. ``turns``: questions and answers of a dialogue, then ``text`` is empty."""
 
     id: str
     is_right: bool
@@ -66,98 +69,139 @@ class Shown:
     prompt: str
     text: str
     turns: list[tuple[str, str]]
-    pictures: list[Picture]
-    said: list[Said]
+    images: list[Thumbnail]
+    answers: list[ReportAnswer]
     truth: str
 
 
-def choose(
-    lines: Iterable[PredictionRecord], picture_of: Callable[[str], str], *, seed: int, each: int = EACH
+def task_examples(
+    run: Path, prepared: Prepared, task: TaskSpec, thumbnails: Thumbnails, seed: int
+) -> list[ReportExample] | str:
+    """Return a task's examples, right ones first; or a sentence that says why there are none.
+
+    Raises:
+        TwelvefoldError: the predictions are of other data.
+    """
+    path = predictions_path(run, task.name, "test")
+    if not path.exists():
+        return "The run has no predictions of this task."
+    if "test" not in prepared.splits(task.name):
+        return "The prepared data have no test examples of this task."
+    table = prepared.table(task.name, "test")
+    indices = {id_: index for index, id_ in enumerate(table.ids())}
+
+    def example(id_: str) -> Example:
+        if id_ not in indices:
+            raise TwelvefoldError(
+                f"{path} has example {id_!r}, which is not in {table.path}: the predictions were made from other "
+                f"prepared data. Run `twelvefold evaluate {run}` again, or name the folder they were made from"
+            )
+        return table[indices[id_]]
+
+    records = select_records(read_predictions(path), lambda id_: str(example(id_).pairs[0].image), seed=seed)
+    return [make_example(task, record, example(record.id), thumbnails) for record in records]
+
+
+def select_records(
+    records: Iterable[PredictionRecord], image_of: Callable[[str], str], *, seed: int, per_task: int = PER_TASK
 ) -> list[PredictionRecord]:
-    """At most ``each`` right ones, then as many wrong ones: a draw that depends on the seed and the ids alone,
-    not on the order of ``lines``, and prefers pictures that it has not shown. ``picture_of``: an example's first
-    picture by its id. Examples whose label is withheld are left out."""
+    """Select at most ``per_task`` right records, then as many wrong ones, at random.
 
-    def lot(line: PredictionRecord) -> tuple[int, str]:
-        return xxhash.xxh3_64_intdigest(f"{seed}/{line.task}/{line.id}".encode()), line.id
+    The selection depends on the seed and the ids, not on the order of ``records``, and prefers images that are not
+    selected yet. ``image_of`` returns the first image of an example by its id. Records without a score are left out.
+    """
 
-    scored = [line for line in lines if line.score is not None]
-    chosen: list[PredictionRecord] = []
-    seen: Counter[str] = Counter()
-    for wanted in (True, False):
-        drawn = heapq.nsmallest(each * LOTS, (line for line in scored if is_right(line) == wanted), key=lot)
-        for _ in range(min(each, len(drawn))):
-            best = min(drawn, key=lambda line: seen[picture_of(line.id)])  # the first drawn of the least seen
-            drawn.remove(best)
-            chosen.append(best)
-            seen[picture_of(best.id)] += 1
-    return chosen
+    def draw(record: PredictionRecord) -> tuple[int, str]:
+        return xxhash.xxh3_64_intdigest(f"{seed}/{record.task}/{record.id}".encode()), record.id
 
-
-def is_right(line: PredictionRecord) -> bool:
-    """Whether a scored example counts as right."""
-    return (line.score or 0.0) >= RIGHT
+    scored = [record for record in records if record.score is not None]
+    selected: list[PredictionRecord] = []
+    times_shown: Counter[str] = Counter()
+    for right in (True, False):
+        drawn = heapq.nsmallest(per_task * OVERSAMPLING, (r for r in scored if is_right(r) == right), key=draw)
+        for _ in range(min(per_task, len(drawn))):
+            record = min(drawn, key=lambda r: times_shown[image_of(r.id)])  # the first of the least shown
+            drawn.remove(record)
+            selected.append(record)
+            times_shown[image_of(record.id)] += 1
+    return selected
 
 
-def show(task: TaskSpec, line: PredictionRecord, example: Example, album: Album) -> Shown:
-    """An example with its pictures, what the model said of it and what was meant."""
-    turns, text = _spoken(example.pairs[0].text)
+def is_right(record: PredictionRecord) -> bool:
+    """Return whether a scored example counts as right."""
+    return (record.score or 0.0) >= RIGHT_SCORE
+
+
+def make_example(task: TaskSpec, record: PredictionRecord, example: Example, thumbnails: Thumbnails) -> ReportExample:
+    """Describe an example: its images, the model's answers and the truth."""
+    text = example.pairs[0].text
+    turns = _DIALOGUE_TURN.findall(text)  # GuessWhat's form of a dialogue
     if task.family == "grounding":
-        pictures, said, truth = _pointing(line, example, album)
+        images, answers, truth = _describe_grounding(record, example, thumbnails)
     elif task.family == "retrieval":
-        pictures, said, truth = _found(line, example, album)
+        images, answers, truth = _describe_retrieval(record, example, thumbnails)
     else:
-        pictures, said, truth = _answered(line, example, album)
+        images, answers, truth = _describe_classes(record, example, thumbnails)
     prompt = "Dialogue" if turns else "Question" if text.endswith("?") else _PROMPTS[task.family]
-    return Shown(line.id, is_right(line), line.score or 0.0, prompt, text, turns, pictures, said, truth)
+    return ReportExample(
+        id=record.id,
+        is_right=is_right(record),
+        score=record.score or 0.0,
+        prompt=prompt,
+        text="" if turns else text,
+        turns=turns,
+        images=images,
+        answers=answers,
+        truth=truth,
+    )
 
 
-Parts = tuple[list[Picture], list[Said], str]
+Parts = tuple[list[Thumbnail], list[ReportAnswer], str]
 
 
-def _answered(line: PredictionRecord, example: Example, album: Album) -> Parts:
+def _describe_classes(record: PredictionRecord, example: Example, thumbnails: Thumbnails) -> Parts:
     sides = ("left", "right") if len(example.pairs) == 2 else ("",) * len(example.pairs)
-    pictures = [
-        album.show(pair.image, f"Picture {pair.image}{side and f' ({side})'}", caption=side)
+    images = [
+        thumbnails.make(pair.image, f"Image {pair.image}{side and f' ({side})'}", caption=side)
         for pair, side in zip(example.pairs, sides, strict=True)
     ]
-    said = [Said(ranked.name, 100.0 * ranked.probability) for ranked in line.ranked[:BEST]]
-    return pictures, said, _true_answer(example)
+    answers = [ReportAnswer(ranked.name, 100.0 * ranked.probability) for ranked in record.ranked[:MAX_ANSWERS]]
+    return images, answers, _true_answer(example)
 
 
 def _true_answer(example: Example) -> str:
     match example.label:
         case SoftAnswers(scores) if scores:
-            best = sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:BEST]
+            best = sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:MAX_ANSWERS]
             return ", ".join(answer if score >= 1.0 else f"{answer} ({score:.1f})" for answer, score in best)
         case ClassName(name) if name:
             return name
         case _:
-            return "the annotators found none"
+            return "no agreement among the annotators"
 
 
-def _pointing(line: PredictionRecord, example: Example, album: Album) -> Parts:
+def _describe_grounding(record: PredictionRecord, example: Example, thumbnails: Thumbnails) -> Parts:
     pair = example.pairs[0]
-    chosen = line.ranked[0] if line.ranked else None
-    meant = _meant(example)
-    drawn = [Drawn.of(box, "candidate") for box in pair.candidates_px]
-    said: list[Said] = []
-    alt, truth = f"Picture {pair.image}", "not known"
-    if meant is not None:
-        drawn.append(Drawn.of(meant, "truth"))
-        alt += f"; meant is the {_place(meant)}"
+    best = record.ranked[0] if record.ranked else None
+    true_box = _true_box(example)
+    overlays = [BoxOverlay.from_box(box, "candidate") for box in pair.candidates_px]
+    answers: list[ReportAnswer] = []
+    alt, truth = f"Image {pair.image}", "unknown"
+    if true_box is not None:
+        overlays.append(BoxOverlay.from_box(true_box, "truth"))
+        alt += f"; the true box is the {_format_box(true_box)}"
         truth = f"the dashed box, one of {len(pair.candidates_px)}" if pair.candidates_px else "the dashed box"
-    if chosen is not None and chosen.box_px is not None:
-        drawn.append(Drawn.of(chosen.box_px, "model"))
-        alt += f"; the model chose the {_place(chosen.box_px)}"
-        said.append(Said("the solid box", 100.0 * chosen.probability))
+    if best is not None and best.box_px is not None:
+        overlays.append(BoxOverlay.from_box(best.box_px, "model"))
+        alt += f"; the model chose the {_format_box(best.box_px)}"
+        answers.append(ReportAnswer("the solid box", 100.0 * best.probability))
         if isinstance(example.label, TargetBox):
-            overlap = float(boxes.iou([chosen.box_px], [example.label.box_px], "publishers")[0, 0])
-            truth += f"; the two overlap by {100.0 * overlap:.0f} %"
-    return [album.show(pair.image, alt, boxes=tuple(drawn))], said, truth
+            iou = float(boxes.iou([best.box_px], [example.label.box_px], "publishers")[0, 0])
+            truth += f"; IoU with the model's box {100.0 * iou:.0f} %"
+    return [thumbnails.make(pair.image, alt, boxes=tuple(overlays))], answers, truth
 
 
-def _meant(example: Example) -> Box | None:
+def _true_box(example: Example) -> Box | None:
     match example.label:
         case TargetBox(box_px):
             return box_px
@@ -167,32 +211,25 @@ def _meant(example: Example) -> Box | None:
             return None
 
 
-def _place(box_px: Box) -> str:
+def _format_box(box_px: Box) -> str:
     x1, y1, x2, y2 = (round(side) for side in box_px)
     return f"box from ({x1}, {y1}) to ({x2}, {y2})"
 
 
-def _found(line: PredictionRecord, example: Example, album: Album) -> Parts:
-    place = example.label.index if isinstance(example.label, PositivePair) else 0
-    true = example.pairs[place].image
-    found = [ImageKey.parse(ranked.name) for ranked in line.ranked[:BEST]]
-    pictures = [
-        album.show(
+def _describe_retrieval(record: PredictionRecord, example: Example, thumbnails: Thumbnails) -> Parts:
+    true_pair = example.label.index if isinstance(example.label, PositivePair) else 0
+    true = example.pairs[true_pair].image
+    best = [ImageKey.parse(ranked.name) for ranked in record.ranked[:MAX_ANSWERS]]
+    images = [
+        thumbnails.make(
             key,
-            f"Picture {key}, number {rank} of the model's" + (", the right one" if key == true else ""),
+            f"Image {key}, rank {rank}" + (", the true image" if key == true else ""),
             caption=f"{rank}. {100.0 * ranked.probability:.0f} %",
             is_true=key == true,
         )
-        for rank, (key, ranked) in enumerate(zip(found, line.ranked, strict=False), 1)
+        for rank, (key, ranked) in enumerate(zip(best, record.ranked, strict=False), 1)
     ]
-    if true not in found:
-        pictures.append(album.show(true, f"Picture {true}, the right one", caption="the right one", is_true=True))
-    rank = found.index(true) + 1 if true in found else 0
-    truth = f"number {rank} of the model's list" if rank else f"not among the first {BEST} of the model's list"
-    return pictures, [], truth
-
-
-def _spoken(text: str) -> tuple[list[tuple[str, str]], str]:
-    """A text as the turns of a dialogue (GuessWhat's form), or as it is."""
-    turns = _TURN.findall(text)
-    return (turns, "") if turns else ([], text)
+    if true in best:
+        return images, [], f"rank {best.index(true) + 1}"
+    images.append(thumbnails.make(true, f"Image {true}, the true image", caption="the true image", is_true=True))
+    return images, [], f"not among the first {MAX_ANSWERS}"

@@ -1,114 +1,170 @@
-"""The page itself: what a report shows, and the templates that show it. One file, no network, escaped throughout."""
+"""Render the report's page: one HTML file that needs no network, with everything escaped."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from twelvefold.evaluation.machine import describe_machine
 from twelvefold.evaluation.scores import QuestionTypeScore
 from twelvefold.reporting import paper
-from twelvefold.reporting.curves import Course, reliability_path
-from twelvefold.reporting.examples import Shown
-from twelvefold.reporting.table import Row
-from twelvefold.reporting.template import fill
-from twelvefold.store.prepared import Counts
+from twelvefold.reporting.contents import RunContents
+from twelvefold.reporting.curves import reliability_path
+from twelvefold.reporting.examples import ReportExample
+from twelvefold.reporting.table import ScoreRow
+from twelvefold.reporting.template import render_template
 
-KINDS = 10
-"""Kinds of question shown per task, the commonest; ``report.json`` has all."""
+MAX_QUESTION_TYPES = 10
+"""Question types shown per task, the most frequent; ``report.json`` has all."""
+
+DEVICE_NAMES = {"cpu": "the CPU", "cuda": "a GPU"}
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """All that the page shows. What is missing is None or empty, and its section says so in a sentence.
+class ReportPage:
+    """What the page shows.
 
-    ``examples``: by task, or why a task has none; ``no_examples``: why no task has any. ``pictures_missing``: why
-    they show no pictures. ``counts``: by task, then split. ``facts``: names and values for "What was run".
-    ``stages``: seconds by stage.
+    examples: by task; a sentence instead of examples says why a task has none. no_examples: why there are no examples
+    at all. no_images: why the examples have no images.
     """
 
-    name: str
-    lead: str
-    rows: Sequence[Row]
-    average: float
-    course: Course | None = None
-    examples: Mapping[str, list[Shown] | str] = field(default_factory=dict)
+    contents: RunContents
+    examples: Mapping[str, list[ReportExample] | str]
     no_examples: str = ""
-    pictures_missing: str = ""
-    counts: Mapping[str, Mapping[str, Counts]] = field(default_factory=dict)
-    clean: bool = True
-    left_out: Sequence[str] = ()
-    facts: Sequence[tuple[str, str]] = ()
-    stages: Mapping[str, float] = field(default_factory=dict)
-    recipe: str = ""
-    paper_source: str = paper.SOURCE
+    no_images: str = ""
 
     @property
-    def has_blind(self) -> bool:
-        return any(row.blind for row in self.rows)
+    def has_baselines(self) -> bool:
+        return any(row.baselines for row in self.contents.rows)
 
     @property
-    def unclear(self) -> list[str] | None:
-        """Titles of the tasks that don't stand clear of their blind figures; None where some weren't measured."""
-        if not all(row.blind for row in self.rows):
-            return None
-        return [row.task.title for row in self.rows if not row.is_clear]
+    def is_clean(self) -> bool:
+        return self.contents.prepared.manifest.clean if self.contents.prepared else True
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether any task has a temperature of its own."""
-        return any(row.found.reliability and row.found.reliability.temperature != 1.0 for row in self.rows)
+        """Return whether any task has a fitted temperature."""
+        reliabilities = (row.result.reliability for row in self.contents.rows)
+        return any(reliability and reliability.temperature != 1.0 for reliability in reliabilities)
 
     @property
-    def groups(self) -> list[tuple[str, str, list[Row]]]:
-        """Code, meaning and rows of every group that has rows."""
-        return [(*paper.GROUPS[name], list(rows)) for name, rows in groupby(self.rows, lambda row: row.task.family)]
+    def groups(self) -> list[tuple[str, str, list[ScoreRow]]]:
+        """Return code, title and rows of every group that has rows."""
+        by_family = groupby(self.contents.rows, lambda row: row.task.family)
+        return [(*paper.GROUPS[family], list(rows)) for family, rows in by_family]
 
     @property
-    def paper_average(self) -> float | None:
-        """The paper's average, where the very same twelve tasks are shown."""
-        return paper.AVERAGE if {row.task.name for row in self.rows} == set(paper.ALL_TASKS) else None
+    def lead(self) -> str:
+        """Return a summary of the run in a few sentences."""
+        contents, curves, sentences = self.contents, self.contents.curves, []
+        if contents.parameters:
+            sentences.append(f"A model with {contents.parameters / 1e6:.1f} million parameters.")
+        if curves:
+            processes, device = curves.start_event["processes"], curves.start_event["device"]
+            sentences.append(
+                f"Trained jointly for {curves.iterations:,} iterations over all tasks in "
+                f"{format_duration(curves.seconds)} ({processes} process{'es' if processes > 1 else ''} on "
+                f"{DEVICE_NAMES.get(device, device)})."
+            )
+            if not curves.done_event and curves.iterations < curves.planned_iterations:
+                sentences.append(f"Training is not finished: {curves.planned_iterations:,} iterations are planned.")
+        if contents.stages:
+            stages = [stage_title(name) for name in contents.stages]
+            sentences.append(f"All stages, from {stages[0]} to {stages[-1]}, took {format_duration(contents.seconds)}.")
+        return " ".join(sentences)
+
+    @property
+    def left_out(self) -> list[str]:
+        """Return sentences about examples that were left out for other reasons than cleaning."""
+        reasons = {
+            "malformed": "malformed records",
+            "without_regions": "examples whose image has no regions",
+            "beyond_limit": "examples beyond the recipe's limit",
+        }
+        sentences = []
+        for field, reason in reasons.items():
+            by_task = {
+                name: sum(getattr(counts, field) for counts in by_split.values())
+                for name, by_split in self.contents.counts.items()
+            }
+            if any(by_task.values()):
+                rows = self.contents.rows
+                tasks = ", ".join(f"{row.task.title} {n:,}" for row in rows if (n := by_task.get(row.task.name)))
+                sentences.append(f"Also left out: {reason} ({tasks}).")
+        return sentences
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """Return names and values of what was run."""
+        contents, recipe, curves = self.contents, self.contents.recipe, self.contents.curves
+        facts: list[tuple[str, str]] = []
+        if recipe:
+            model = ", ".join(f"{name} {value}" for name, value in recipe.model.items()) or "vilbert_base"
+            facts += [("Recipe", recipe.name), ("Seed", str(recipe.seed))]
+            if recipe.world:
+                facts.append(("World", f"{recipe.world.images:,} images, seed {recipe.world.seed}"))
+            facts.append(("Model", model))
+        if contents.parameters:
+            facts.append(("Parameters", f"{contents.parameters:,}"))
+        facts.append(("Checkpoint", contents.checkpoint))
+        if curves:
+            start = curves.start_event
+            facts += [
+                ("Iterations", f"{curves.iterations:,} of {curves.planned_iterations:,}"),
+                ("Processes", f"{start['processes']}, {start['device']}"),
+                ("Versions", ", ".join(f"{name} {version}" for name, version in start["versions"].items())),
+                ("Training", format_duration(curves.seconds)),
+            ]
+        facts.append(("Evaluation", format_duration(contents.scores.seconds)))
+        if contents.baselines:
+            facts.append(("Baselines", format_duration(contents.baselines.seconds)))
+        facts.append(("Peak memory", f"{contents.peak_memory_gb:.1f} GB"))
+        machine = curves.start_event.get("machine") if curves else None
+        facts.append(("Machine", str(machine)) if machine else ("Report made on", describe_machine()))
+        return facts
 
 
-def render(view: View) -> str:
-    """The page as HTML."""
-    return fill("report.html.jinja", FILTERS, view=view)
+def render_page(page: ReportPage) -> str:
+    """Return the page as HTML."""
+    return render_template("report.html.jinja", FILTERS, page=page, run=page.contents, paper_source=paper.SOURCE)
 
 
-def one_decimal(value: float) -> str:
-    """A percentage, or gigabytes: ``63.2``."""
-    return f"{value:.1f}"
+def stage_title(name: str) -> str:
+    """Return the name of a stage for the page; files call the baselines by their former name."""
+    return "baselines" if name == "blind" else name
 
 
-def duration(seconds: float) -> str:
-    """``48 s``, ``9 min 12 s`` or ``1 h 31 min``."""
+def format_duration(seconds: float) -> str:
+    """Return ``4.8 s``, ``48 s``, ``9 min 12 s`` or ``1 h 31 min``."""
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 1:
         return f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def share(part: int, whole: int) -> str:
-    """``120 (11.2 %)``, or a dash where nothing was removed."""
-    return f"{part:,} ({100.0 * part / whole:.1f} %)" if part and whole else "–"
+def format_removed(removed: int, total: int) -> str:
+    """Return ``120 (11.2 %)``, or a dash if nothing was removed."""
+    return f"{removed:,} ({100.0 * removed / total:.1f} %)" if removed and total else "–"
 
 
-def kinds(row: Row) -> list[tuple[str, QuestionTypeScore]]:
-    """The commonest kinds of question of a task, weakest first."""
-    commonest = sorted(row.found.by_question_type.items(), key=lambda item: (-item[1].n, item[0]))[:KINDS]
-    return sorted(commonest, key=lambda item: (item[1].score, item[0]))
+def weakest_question_types(row: ScoreRow) -> list[tuple[str, QuestionTypeScore]]:
+    """Return the most frequent question types of a task, the weakest first."""
+    by_count = sorted(row.result.by_question_type.items(), key=lambda item: (-item[1].n, item[0]))
+    return sorted(by_count[:MAX_QUESTION_TYPES], key=lambda item: (item[1].score, item[0]))
 
 
 FILTERS: dict[str, Any] = {
-    "score": one_decimal,
+    "score": lambda value: f"{value:.1f}",
     "signed": lambda value: f"{value:+.1f}".replace("-", "−"),
     "whole": lambda value: f"{value:.0f}",
     "loss": lambda value: f"{value:.2f}",
     "count": lambda value: f"{value:,}",
-    "duration": duration,
-    "share": share,
-    "called": paper.called,
-    "reliable": reliability_path,
-    "kinds": kinds,
+    "duration": format_duration,
+    "removed": format_removed,
+    "stage_title": stage_title,
+    "metric_title": paper.metric_title,
+    "reliability_path": reliability_path,
+    "question_types": weakest_question_types,
 }

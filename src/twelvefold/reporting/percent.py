@@ -1,4 +1,4 @@
-"""How a share and its evidence are said, in a terminal and on a page alike."""
+"""Format percentages and evidence, for terminal and page alike."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ EVIDENCE: Mapping[Evidence, str] = {
     "looks": "by looks",
     "features": "by features",
 }
-"""The kinds of evidence, the surest first."""
+"""Labels of the evidence for a duplicate, the strongest first."""
 
 
-def share(count: int, whole: int) -> str:
-    """Percent without decimals, as in Table 1; a dot for none, and never 0 or 100 where there is a rest."""
+def format_percent(count: int, total: int) -> str:
+    """Return a percentage without decimals, as in Table 1: a dot for none, ``<1`` and ``>99`` close to 0 and 100."""
     if not count:
         return "·"
-    text = f"{100.0 * count / whole:.0f}"
+    text = f"{100.0 * count / total:.0f}"
     if text == "0":
         return "<1"
-    return ">99" if text == "100" and count < whole else text
+    return ">99" if text == "100" and count < total else text
 
 
-def by_evidence(counts: Mapping[Evidence, int]) -> str:
-    """``70 by id, 7 by looks``."""
-    return ", ".join(f"{count:,} {EVIDENCE[kind]}" for kind, count in counts.items() if count)
+def format_evidence(counts: Mapping[Evidence, int]) -> str:
+    """Return counts with their evidence: ``70 by id, 7 by looks``."""
+    return ", ".join(f"{count:,} {EVIDENCE[evidence]}" for evidence, count in counts.items() if count)

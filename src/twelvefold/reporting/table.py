@@ -1,4 +1,4 @@
-"""The table of scores: each task's figure between what it gives away for nothing and what the paper reports."""
+"""The table of scores: each task's score, its baselines, and the paper's score."""
 
 from __future__ import annotations
 
@@ -9,58 +9,57 @@ from typing import Any
 import msgspec
 
 from twelvefold.evaluation.scores import Baselines, Scores, TaskBaselines, TaskScore
-from twelvefold.reporting.paper import ALL_TASKS, GROUPS, Reported
+from twelvefold.reporting.paper import GROUPS, PAPER_SCORES, PaperScore
 from twelvefold.schema import TaskSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One task: what was found, what it gives away (None where that wasn't measured), what the paper says (None for
-    a task that is not one of the twelve)."""
+class ScoreRow:
+    """One task. ``baselines``: None if they were not scored. ``paper``: None if the task is not one of the twelve."""
 
     task: TaskSpec
-    found: TaskScore
-    blind: TaskBaselines | None
-    paper: Reported | None
+    result: TaskScore
+    baselines: TaskBaselines | None
+    paper: PaperScore | None
 
     @property
     def gap(self) -> float | None:
-        """Points between the score and the best figure of all that see half or nothing."""
-        return None if self.blind is None else self.found.score - self.blind.best
+        """Return the points between the score and the best baseline."""
+        return None if self.baselines is None else self.result.score - self.baselines.best
 
     @property
-    def is_clear(self) -> bool | None:
-        """Whether the whole interval lies above every blind figure; None where those weren't measured."""
-        return None if self.blind is None else self.found.ci95[0] > self.blind.best
+    def beats_baselines(self) -> bool | None:
+        """Return whether the 95 % interval lies above all baselines; None if they were not scored."""
+        return None if self.baselines is None else self.result.ci95[0] > self.baselines.best
 
     def to_json(self) -> dict[str, Any]:
-        """The task's part of ``report.json``; percentages, null for what isn't known."""
-        blind, found = self.blind, self.found
+        """Return the task's part of ``report.json``: percentages, null for what is unknown."""
+        baselines, result = self.baselines, self.result
         return {
             "title": self.task.title,
             "group": GROUPS[self.task.family][0],
-            "metric": found.metric,
-            "split": found.split,
-            "score": found.score,
-            "n": found.n,
-            "ci95": list(found.ci95),
-            "chance": blind and blind.chance,
-            "majority": blind and blind.majority,
-            "blind_text": blind and blind.text_only,
-            "blind_image": blind and blind.image_only,
+            "metric": result.metric,
+            "split": result.split,
+            "score": result.score,
+            "n": result.n,
+            "ci95": list(result.ci95),
+            "chance": baselines and baselines.chance,
+            "majority": baselines and baselines.majority,
+            "blind_text": baselines and baselines.text_only,
+            "blind_image": baselines and baselines.image_only,
             "gap_to_best_blind": None if self.gap is None else round(self.gap, 2),
-            "above_every_blind": self.is_clear,
+            "above_every_blind": self.beats_baselines,
             "paper": self.paper and self.paper.score,
             "paper_split": self.paper and self.paper.split,
-            "by_kind": msgspec.to_builtins(found.by_question_type),
-            "also": found.extra_metrics,
-            "reliability": msgspec.to_builtins(found.reliability),
+            "by_kind": msgspec.to_builtins(result.by_question_type),
+            "also": result.extra_metrics,
+            "reliability": msgspec.to_builtins(result.reliability),
         }
 
 
-def rows(scores: Scores, blind: Baselines | None, specs: Mapping[str, TaskSpec]) -> list[Row]:
-    """A row for every scored task, group by group, in the order of ``specs`` within each."""
+def make_rows(scores: Scores, baselines: Baselines | None, tasks: Mapping[str, TaskSpec]) -> list[ScoreRow]:
+    """Return a row for every scored task, group by group, in the order of ``tasks`` within a group."""
     order = list(GROUPS)
-    names = sorted((name for name in specs if name in scores.tasks), key=lambda name: order.index(specs[name].family))
-    given = blind.tasks if blind else {}
-    return [Row(specs[name], scores.tasks[name], given.get(name), ALL_TASKS.get(name)) for name in names]
+    names = sorted((name for name in tasks if name in scores.tasks), key=lambda name: order.index(tasks[name].family))
+    by_task = baselines.tasks if baselines else {}
+    return [ScoreRow(tasks[name], scores.tasks[name], by_task.get(name), PAPER_SCORES.get(name)) for name in names]

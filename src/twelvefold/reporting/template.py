@@ -1,4 +1,4 @@
-"""The one way from a template to a page: escaped throughout, and a misspelt name is an error."""
+"""Render a template of this package: everything is escaped, and an unknown name is an error."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
-def fill(name: str, filters: Mapping[str, Callable[..., Any]], **values: object) -> str:
-    """The template of that name with ``values``."""
+def render_template(name: str, filters: Mapping[str, Callable[..., Any]], **values: object) -> str:
+    """Return the template ``templates/name`` filled with ``values``."""
     environment = Environment(
         loader=PackageLoader("twelvefold.reporting"),
         autoescape=True,

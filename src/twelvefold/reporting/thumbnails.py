@@ -1,11 +1,11 @@
-"""Pictures on a page: small JPEGs inside the page itself, with boxes to be drawn over them. Paper: Fig. 3."""
+"""Images for a page: small JPEGs inside the page itself, with boxes to draw over them. Paper: Fig. 3."""
 
 from __future__ import annotations
 
 import base64
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,21 +13,21 @@ from PIL import Image
 
 from twelvefold.schema import Box, ImageKey
 
-SIDE = 320
-"""Longest side on the page, in pixels; smaller pictures stay as they are."""
+MAX_SIDE = 320
+"""Longest side on the page, in pixels; smaller images keep their size."""
 
-BYTES = 28_000
-"""Most that one picture may take: with four examples of each of twelve tasks, a page of less than 4 MB."""
+MAX_BYTES = 28_000
+"""Size of one JPEG: with four examples of each of twelve tasks, the page is smaller than 4 MB."""
 
 QUALITIES = (85, 70, 55, 40, 25)
-"""Tried in turn until a picture is small enough."""
+"""JPEG qualities, tried in turn until the image is small enough."""
 
 Role = Literal["model", "truth", "candidate"]
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """A box over a picture, in the picture's own pixels, and whose it is."""
+class BoxOverlay:
+    """A box over an image, in pixels of the original image, and what it shows."""
 
     role: Role
     x: float
@@ -36,15 +36,18 @@ class Drawn:
     height: float
 
     @classmethod
-    def of(cls, box_px: Box, role: Role) -> Drawn:
+    def from_box(cls, box_px: Box, role: Role) -> BoxOverlay:
         x1, y1, x2, y2 = (round(side, 1) for side in box_px)
         return cls(role, x1, y1, round(x2 - x1, 1), round(y2 - y1, 1))
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture to show. ``uri`` is empty where there is none to show, and ``alt`` then says why. ``width`` and
-    ``height``: of the original, in pixels."""
+class Thumbnail:
+    """An image on a page.
+
+    uri: a data URI; empty if there is no image, and ``alt`` then says why. width, height: of the original image, in
+    pixels. is_true: the right image of a retrieval example.
+    """
 
     uri: str
     width: int
@@ -52,40 +55,40 @@ class Picture:
     alt: str
     caption: str = ""
     is_true: bool = False
-    boxes: tuple[Drawn, ...] = field(default=())
+    boxes: tuple[BoxOverlay, ...] = ()
 
 
-class Album:
-    """The pictures of a data folder, by key, ready for a page."""
+class Thumbnails:
+    """Make thumbnails of the images of a data folder."""
 
     def __init__(self, paths: Mapping[ImageKey, Path]) -> None:
         self._paths = paths
 
-    def show(
-        self, key: ImageKey, alt: str, *, caption: str = "", is_true: bool = False, boxes: tuple[Drawn, ...] = ()
-    ) -> Picture:
-        """The picture of that name; where the file is missing or no picture, a place that says so."""
+    def make(
+        self, key: ImageKey, alt: str, *, caption: str = "", is_true: bool = False, boxes: tuple[BoxOverlay, ...] = ()
+    ) -> Thumbnail:
+        """Return the image of that key; without an image if the file is missing or can't be read."""
         path = self._paths.get(key)
         if path is None:
-            return Picture("", 4, 3, f"The picture {key} is not in the data folder.", caption, is_true)
+            return Thumbnail("", 4, 3, f"The image {key} is not in the data folder.", caption, is_true)
         try:
-            with Image.open(path) as opened:
-                width, height = opened.size
-                data = _small(opened.convert("RGB"))
+            with Image.open(path) as image:
+                width, height = image.size
+                data = _small_jpeg(image.convert("RGB"))
         except (OSError, ValueError, Image.DecompressionBombError) as error:
-            return Picture("", 4, 3, f"The picture {key} can't be read: {error}.", caption, is_true)
+            return Thumbnail("", 4, 3, f"The image {key} can't be read: {error}.", caption, is_true)
         uri = "data:image/jpeg;base64," + base64.b64encode(data).decode()
-        return Picture(uri, width, height, alt, caption, is_true, boxes)
+        return Thumbnail(uri, width, height, alt, caption, is_true, boxes)
 
 
-def _small(image: Image.Image) -> bytes:
-    """A JPEG of at most ``BYTES``, of the best quality that allows it; a picture of pure noise is made smaller."""
-    side = SIDE
+def _small_jpeg(image: Image.Image) -> bytes:
+    """Return a JPEG of at most ``MAX_BYTES``: the best quality that fits, at a smaller size if none does."""
+    side = MAX_SIDE
     while True:
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
         for quality in QUALITIES:
             out = io.BytesIO()
             image.save(out, "JPEG", quality=quality, optimize=True)
-            if out.tell() <= BYTES:
+            if out.tell() <= MAX_BYTES:
                 return out.getvalue()
         side = side * 2 // 3

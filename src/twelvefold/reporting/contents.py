@@ -1,0 +1,136 @@
+"""Read everything in a run's folder that its report shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from safetensors import safe_open
+
+from twelvefold import datasets
+from twelvefold.config.recipe import Recipe
+from twelvefold.evaluation.scores import Baselines, Scores, read_scores
+from twelvefold.reporting.curves import TrainingCurves, make_curves
+from twelvefold.reporting.paper import PAPER_AVERAGE, PAPER_SCORES
+from twelvefold.reporting.table import ScoreRow, make_rows
+from twelvefold.schema import TaskSpec, TwelvefoldError
+from twelvefold.store.prepared import Counts, Prepared
+from twelvefold.training.event_log import read_events
+
+
+@dataclass(frozen=True, slots=True)
+class RunContents:
+    """What a run's folder holds; None or empty for what is missing.
+
+    stages: seconds by stage, of a demo. parameters: number of parameters of the evaluated checkpoint.
+    """
+
+    run: Path
+    scores: Scores
+    baselines: Baselines | None
+    curves: TrainingCurves | None
+    recipe: Recipe | None
+    recipe_text: str
+    stages: dict[str, float]
+    prepared: Prepared | None
+    rows: list[ScoreRow]
+    parameters: int | None
+
+    @property
+    def name(self) -> str:
+        """Return the name of the recipe, or else of the folder."""
+        return self.recipe.name if self.recipe else self.run.resolve().name
+
+    @property
+    def checkpoint(self) -> str:
+        return Path(self.scores.checkpoint).name
+
+    @property
+    def counts(self) -> Mapping[str, Mapping[str, Counts]]:
+        """Return the numbers of examples by task, then split."""
+        return self.prepared.counts if self.prepared else {}
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds of all stages; without stages, of training, evaluation and baselines."""
+        if self.stages:
+            return sum(self.stages.values())
+        return sum(part.seconds for part in (self.curves, self.scores, self.baselines) if part is not None)
+
+    @property
+    def peak_memory_gb(self) -> float:
+        """Return the peak memory of training and evaluation."""
+        training = float(self.curves.done_event.get("peak_memory_gb", 0.0)) if self.curves else 0.0
+        return max(training, self.scores.peak_memory_gb)
+
+    @property
+    def paper_average(self) -> float | None:
+        """Return the paper's average if the run has the same twelve tasks."""
+        return PAPER_AVERAGE if {row.task.name for row in self.rows} == set(PAPER_SCORES) else None
+
+    @property
+    def tasks_not_above_baselines(self) -> list[TaskSpec] | None:
+        """Return the tasks whose 95 % interval does not lie above all baselines; None if some were not scored."""
+        if not all(row.baselines for row in self.rows):
+            return None
+        return [row.task for row in self.rows if not row.beats_baselines]
+
+
+def read_run(run: Path, prepared: Path) -> RunContents:
+    """Read a run's folder.
+
+    Raises:
+        TwelvefoldError: there are no scores, or a file is damaged.
+    """
+    path = run / "scores.json"
+    if not path.exists():
+        raise TwelvefoldError(
+            f"{run} has no scores to report: {path} is missing. Run `twelvefold evaluate {run}` first"
+        )
+    scores = read_scores(path, Scores)
+    if not scores.tasks:
+        raise TwelvefoldError(f"{path} has no tasks; run `twelvefold evaluate {run}` again")
+    baselines_path, events, recipe = run / "blind.json", run / "events.jsonl", run / "recipe.toml"
+    baselines = read_scores(baselines_path, Baselines) if baselines_path.exists() else None
+    opened = Prepared.open(prepared) if prepared.is_dir() else None
+    return RunContents(
+        run=run,
+        scores=scores,
+        baselines=baselines,
+        curves=make_curves(read_events(events)) if events.exists() else None,
+        recipe=Recipe.load(recipe) if recipe.exists() else None,
+        recipe_text=recipe.read_text(encoding="utf-8") if recipe.exists() else "",
+        stages=_read_stages(run / "stages.json"),
+        prepared=opened,
+        rows=make_rows(scores, baselines, _scored_tasks(scores, opened)),
+        parameters=_count_parameters(run / "checkpoints" / Path(scores.checkpoint).name / "model.safetensors"),
+    )
+
+
+def _read_stages(path: Path) -> dict[str, float]:
+    """Return seconds by stage, which ``demo`` writes; empty if there is no such file."""
+    if not path.exists():
+        return {}
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, float])
+    except msgspec.DecodeError as error:
+        raise TwelvefoldError(f"{path} does not hold seconds by stage: {error}; remove it") from error
+
+
+def _scored_tasks(scores: Scores, prepared: Prepared | None) -> dict[str, TaskSpec]:
+    """Return the TaskSpec of every scored task: the twelve in the paper's order, then other tasks."""
+    prepared_tasks = {task.name: task for task in prepared.tasks} if prepared else {}
+    names = [name for name in datasets.task_names() if name in scores.tasks]
+    names += [name for name in scores.tasks if name not in datasets.task_names()]
+    return {name: prepared_tasks[name] if name in prepared_tasks else datasets.load_dataset(name).TASK for name in names}
+
+
+def _count_parameters(path: Path) -> int | None:
+    if not path.exists():
+        return None
+    with safe_open(path, framework="np") as file:
+        shapes: list[list[int]] = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+    return sum(map(math.prod, shapes))
