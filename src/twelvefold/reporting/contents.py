@@ -125,7 +125,9 @@ def _scored_tasks(scores: Scores, prepared: Prepared | None) -> dict[str, TaskSp
     prepared_tasks = {task.name: task for task in prepared.tasks} if prepared else {}
     names = [name for name in datasets.task_names() if name in scores.tasks]
     names += [name for name in scores.tasks if name not in datasets.task_names()]
-    return {name: prepared_tasks[name] if name in prepared_tasks else datasets.load_dataset(name).TASK for name in names}
+    return {
+        name: prepared_tasks[name] if name in prepared_tasks else datasets.load_dataset(name).TASK for name in names
+    }
 
 
 def _count_parameters(path: Path) -> int | None:
