@@ -30,7 +30,7 @@ SMALL = """
 [training]
 iterations = 1
 validation_examples = 2
-loaders = 0
+num_workers = 0
 
 [every_task]
 batch_size = 2
@@ -38,16 +38,16 @@ max_examples = 12
 
 [evaluation]
 max_examples = 48
-pool = 8
+retrieval_pool = 8
 batch_size = 4
-bootstrap = 10
+bootstrap_samples = 10
 """
 PRETRAINING = f"""extends = "paper/pretraining"
 name = "pretraining-small"
 tasks = ["coco"]
 
 [pretraining]
-pool = 8
+retrieval_pool = 8
 {SMALL}"""
 TASKS = ("vqav2", "gqa", "flickr30k", "refcoco", "nlvr2", "snli_ve")
 """One for each of the six heads."""

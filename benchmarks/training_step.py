@@ -34,7 +34,7 @@ def make(text: str, recipe: Recipe, prepared: Prepared, source: RegionSource) ->
     pieces = changes.pop("pieces", "all")
     precision = changes.pop("precision", "fp32")
     numbers = {name: int(value) if value.isdigit() else value for name, value in changes.items()}
-    specs = recipe.specs(prepared.task)
+    specs = recipe.task_specs(prepared.task)
     heads = {spec.head: prepared.head(spec.name) for spec in specs}
     tables = [prepared.table(spec.name, "train") for spec in specs]
     return Model(
@@ -64,12 +64,12 @@ def main() -> None:
     arguments.add_argument("--other", default="blocks=2")
     given = arguments.parse_args()
     torch.set_num_threads(1)
-    recipe = Recipe.load(given.run / "recipe.toml")
+    recipe = Recipe.load_run(given.run)
     prepared, source = Prepared.open(given.run / "prepared"), RegionSource.open(given.run / "regions")
     models = [make(text, recipe, prepared, source) for text in (given.one, given.other)]
     optimisers = [torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True) for model in models]
     totals = [0.0, 0.0]
-    for spec in recipe.specs(prepared.task):
+    for spec in recipe.task_specs(prepared.task):
         data = TaskBatches.open(prepared, source, spec, "train")
         batches = [data.train_batch(step) for step in range(STEPS + 1)]
         took = [milliseconds(m, o, batches, spec.family) for m, o in zip(models, optimisers, strict=True)]

@@ -225,7 +225,7 @@ def prepare_all(
 def cleaned_of(recipe: Recipe, data: Path, found: Gathered, photographs: set[ImageKey], name: str) -> manifest.Manifest:
     """The manifest that removes these photographs alone."""
     listed = Listed(name, "any", len(photographs), atomic_files.digest_value(sorted(map(str, photographs))))
-    chosen = {task: recipe.choice(task).options for task in recipe.tasks}
+    chosen = {task: recipe.task_config(task).options for task in recipe.tasks}
     options = reader_options(data, recipe.tasks, chosen)
     lists = [IdList(listed, frozenset(photographs))]
     return decide(data, options, POLICIES["lists"], found, bad=BadRecords(), lists=lists)

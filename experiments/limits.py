@@ -153,7 +153,7 @@ def main() -> None:
     given = arguments.parse_args()
     run = given.run
     torch.set_num_threads(1)
-    recipe, limit = Recipe.load(run / "recipe.toml"), Recipe.load(run / "recipe.toml").evaluation.max_examples
+    recipe, limit = Recipe.load_run(run), Recipe.load_run(run).evaluation.max_examples
     scores = read_scores(run / "scores.json", Scores)
     device = select_device(recipe.training.device)
     model = Model.load(run / "checkpoints" / "latest").to(device)

@@ -52,10 +52,10 @@ from twelvefold.world.write import world
 RECIPE = Path(__file__).with_suffix(".toml")
 SCRATCH, NEITHER = "scratch", "neither"
 ARMS: dict[str, dict[str, bool]] = {
-    "both": {"hide_overlapping": True, "tell_of_swapped": False},
-    "overlap": {"hide_overlapping": True, "tell_of_swapped": True},
-    "swapped": {"hide_overlapping": False, "tell_of_swapped": False},
-    NEITHER: {"hide_overlapping": False, "tell_of_swapped": True},
+    "both": {"mask_overlapping": True, "predict_on_mismatched": False},
+    "overlap": {"mask_overlapping": True, "predict_on_mismatched": True},
+    "swapped": {"mask_overlapping": False, "predict_on_mismatched": False},
+    NEITHER: {"mask_overlapping": False, "predict_on_mismatched": True},
 }
 WORLD = 1
 """Seed of the world of captions. The demo's, for the tasks, is 0."""
@@ -96,7 +96,7 @@ def jobs(run: Path, out: Path, seeds: int, arms: Sequence[str], steps: int) -> l
     """All models, seed by seed, so that an early end leaves whole seeds."""
     captions, tasks = Recipe.load("pretrain_world"), Recipe.load(RECIPE)
     quiet = msgspec.structs.replace(
-        captions.training, iterations=steps, evaluate_within=0, processes=1, tensorboard=False
+        captions.training, iterations=steps, eval_interval=0, processes=1, tensorboard=False
     )
     found = []
     for seed in range(seeds):
@@ -114,7 +114,7 @@ def one(job: Job) -> None:
     if job.arm != SCRATCH:
         before = job.folder.with_name(f"{job.arm}-pretrained")
         pretrain(job.captions, job.out / "captions", job.out / "regions", before)
-        recipe = recipe.starting_from(before)
+        recipe = recipe.with_initial(before)
     prepared, regions = job.out / "prepared", job.run / "regions"
     train(recipe, prepared, regions, job.folder)
     evaluate(job.folder, prepared=prepared, regions=regions, processes=1)
@@ -199,7 +199,7 @@ def learnt(job: Job) -> dict[str, float]:
 def measure(job: Job, model: Model) -> dict[str, float]:
     prepared, regions = Prepared.open(job.out / "captions"), RegionSource.open(job.out / "regions")
     found: dict[str, list[float]] = {}
-    for spec in job.captions.specs(lambda name: datasets.load_dataset(name).TASK):
+    for spec in job.captions.task_specs(lambda name: datasets.load_dataset(name).TASK):
         captions = TaskBatches.open(prepared, regions, spec, "test")
         masked = MaskedBatches(captions, model.known_pieces, Masking())
         for exam in (Exam(TOLD, masked.eval_batches, told_right), search(captions, POOL)):

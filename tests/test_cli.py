@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from twelvefold import cli
-from twelvefold.config.recipe import Recipe, shipped
+from twelvefold.config.recipe import Recipe, shipped_recipes
 
 COMMANDS = ("demo", "world", "extract", "prepare", "train", "evaluate", "baselines", "report", "recipes")
 
@@ -56,7 +56,7 @@ def test_an_unknown_recipe_is_refused_before_anything_is_loaded(tmp_path: Path) 
 
 def test_recipes_are_listed_and_printed_as_a_start_for_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert leave("recipes", "--json") == 0
-    assert json.loads(capsys.readouterr().out) == shipped()
+    assert json.loads(capsys.readouterr().out) == shipped_recipes()
     assert leave("recipes", "demo") == 0
     assert Recipe.parse(capsys.readouterr().out) == Recipe.load("demo")
     assert leave("recipes", "demo", "--json") == 0

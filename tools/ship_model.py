@@ -33,7 +33,7 @@ MOST_MOVED = 0.2
 def ship(run: Path, out: Path, name: str) -> None:
     """Leave the run's latest model in ``out``, in half precision, with its card."""
     latest = run / "checkpoints" / "latest"
-    said, recipe = read_card(latest), Recipe.load(run / "recipe.toml")
+    said, recipe = read_card(latest), Recipe.load_run(run)
     scores = read_scores(run / "scores.json", Scores)
     tensors = {key: tensor.half() for key, tensor in load_file(latest / save_load.TENSORS).items()}
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):

@@ -68,7 +68,7 @@ def demo(out: Path, *, recipe: Recipe) -> DemoSummary:
             regions,
             processes=processes,
             weights=Path(recipe.extract.detector) if recipe.extract.detector else None,
-            tasks={name: recipe.choice(name).options for name in recipe.tasks},
+            tasks={name: recipe.task_config(name).options for name in recipe.tasks},
             max_regions=recipe.extract.max_regions,
         ),
     )

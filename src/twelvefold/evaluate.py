@@ -85,13 +85,13 @@ def evaluate_task(inputs: RunInputs, name: str, split: Split) -> TaskScore:
         model,
         inputs.batches(model.tasks[name], split),
         max_examples=limits.max_examples,
-        pool=limits.pool,
+        pool=limits.retrieval_pool,
         batch_size=limits.batch_size,
         temperature=card.read(inputs.checkpoint).temperatures.get(name, 1.0),
         device=device,
     )
     write_predictions(predictions_path(inputs.run, name, split), result.records)
-    return result.task_score(split, resamples=limits.bootstrap)
+    return result.task_score(split, resamples=limits.bootstrap_samples)
 
 
 def _inputs_digest(inputs: RunInputs) -> str:
@@ -100,7 +100,7 @@ def _inputs_digest(inputs: RunInputs) -> str:
     return inputs.digest(
         inputs.weights_digest(),
         limits.max_examples,
-        limits.pool,
+        limits.retrieval_pool,
         *([atomic_files.digest_value(temperatures)] if temperatures else []),
     )
 

@@ -44,7 +44,7 @@ def finetune(
             f"recipe {chosen.name} has no task {task!r}{did_you_mean(task, chosen.tasks)}; "
             f"it has {', '.join(chosen.tasks)}"
         )
-    alone = only(chosen, task, epochs=epochs, lr_factor=lr_factor).starting_from(start)
+    alone = only(chosen, task, epochs=epochs, lr_factor=lr_factor).with_initial(start)
     return train(alone, prepared or start / "prepared", regions or start / "regions", out)
 
 
@@ -74,4 +74,4 @@ def _recipe_of(start: Path) -> Recipe:
         raise TwelvefoldError(
             f"{start} has no recipe.toml, so it is no run: say by which one to train, as in --recipe paper/single/gqa"
         )
-    return Recipe.load(path)
+    return Recipe.load_run(start)

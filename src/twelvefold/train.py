@@ -84,8 +84,8 @@ def train(recipe: Recipe, prepared: Path, regions: Path, run: Path, *, resume: b
         Interrupted: SIGINT or SIGTERM came; the checkpoint is saved.
         TwelvefoldError: ``run`` holds another run, the data are not the recipe's, a loss isn't finite, ...
     """
-    specs = recipe.specs(lambda name: datasets.load_dataset(name).TASK)
-    checkpoints = Checkpoints(run / "checkpoints", keep=recipe.training.keep)
+    specs = recipe.task_specs(lambda name: datasets.load_dataset(name).TASK)
+    checkpoints = Checkpoints(run / "checkpoints", keep=recipe.training.keep_last)
     with ExitStack() as stack:
         if os.environ.get("RANK", "0") == "0":
             stack.enter_context(atomic_files.lock_folder(run))
@@ -112,7 +112,7 @@ def learn(work: Run) -> None:
     """
     counters, choice = work.counters, work.choice
     base_rate = choice.lr_factor * min(task.spec.lr for task in work.tasks.values())
-    judged_from = choice.stop_from_fraction * work.iterations
+    judged_from = choice.stop_and_go_start_fraction * work.iterations
     began = time.monotonic() - counters.seconds
 
     for iteration in range(counters.iteration + 1, work.iterations + 1):
@@ -138,7 +138,7 @@ def learn(work: Run) -> None:
         work.log.write("step", iteration, losses=losses, lr=rate, seconds=round(counters.seconds, 3))
         work.progress.iterated(iteration)
         last = iteration == work.iterations
-        if last or to_stop or iteration % choice.checkpoint_every == 0:
+        if last or to_stop or iteration % choice.checkpoint_interval == 0:
             save(work, "done" if last else "interrupted" if to_stop else None)
         if to_stop and not last:
             raise Interrupted(
@@ -170,7 +170,7 @@ def step(work: Run, task: Task, iteration: int) -> tuple[float, bool]:
         if not torch.isfinite(summed):
             odd += not_finite(logits, batch)
     examples, total, asked = reduce_gradients(work.parameters, totals, ranks).tolist()
-    norm = torch.nn.utils.clip_grad_norm_(work.parameters, work.choice.clip or float("inf"))
+    norm = torch.nn.utils.clip_grad_norm_(work.parameters, work.choice.max_grad_norm or float("inf"))
     if not (np.isfinite(total) and torch.isfinite(norm)):
         raise lost(work, task, iteration, total / examples, odd)
     work.optimiser.step()
@@ -186,7 +186,7 @@ def parts(task: Task, ranks: Ranks, accumulation: int, number: int) -> list[Batc
 
 def is_watched(work: Run, iteration: int) -> bool:
     """Whether all tasks are validated for people to see, without a say in who stops: also after the last iteration."""
-    within = work.choice.evaluate_within
+    within = work.choice.eval_interval
     return iteration == work.iterations or (within > 0 and iteration % within == 0)
 
 
@@ -303,7 +303,7 @@ def assemble(
     asked: Interrupts,
 ) -> Run:
     """Make, or bring back from the latest checkpoint, everything that the loop works with."""
-    choice, checkpoints = recipe.training, Checkpoints(run / "checkpoints", keep=recipe.training.keep)
+    choice, checkpoints = recipe.training, Checkpoints(run / "checkpoints", keep=recipe.training.keep_last)
     state = checkpoints.state()
     scales = optimisers.loss_scales(specs, enabled=choice.loss_scaling)
     tables = (prepared.table(spec.name, "train") for spec in specs)
@@ -318,12 +318,12 @@ def assemble(
     optimiser = optimisers.build(
         model,
         weight_decay=choice.weight_decay,
-        beta1=choice.beta1,
-        beta2=choice.beta2,
-        epsilon=choice.epsilon,
+        beta1=choice.adam_beta1,
+        beta2=choice.adam_beta2,
+        epsilon=choice.adam_eps,
     )
     may_stop = choice.stop_and_go and recipe.pretraining is None  # there is no task to make room for
-    stop_and_go = StopAndGo(tasks, gap=choice.gap, enabled=may_stop, rule=choice.stop_and_go_rule)
+    stop_and_go = StopAndGo(tasks, gap=choice.stop_and_go_gap, enabled=may_stop, rule=choice.stop_and_go_rule)
     counters = Counters(steps=dict.fromkeys(tasks, 0))
     about = card_of(recipe, prepared, regions)
     if state is not None:
@@ -331,12 +331,12 @@ def assemble(
         checkpoints.load(model, optimiser)
         stop_and_go.load_state_dict(state["stop_and_go"])
         counters = Counters(**{f.name: state[f.name] for f in dataclasses.fields(Counters) if f.name in state})
-    make = {name: partial(parts, task, ranks, choice.accumulation) for name, task in tasks.items()}
+    make = {name: partial(parts, task, ranks, choice.gradient_accumulation_steps) for name, task in tasks.items()}
     return Run(
         recipe=recipe,
         choice=choice,
         tasks=tasks,
-        batches={name: ahead(make[name], counters.steps[name], choice.loaders) for name in tasks},
+        batches={name: ahead(make[name], counters.steps[name], choice.num_workers) for name in tasks},
         iterations=iterations,
         model=model,
         parameters=list(model.parameters()),
@@ -380,7 +380,7 @@ def main() -> int:
     """A rank that :func:`companions` started: ``python -m twelvefold.train PREPARED REGIONS RUN``."""
     prepared, regions, run = (Path(argument) for argument in sys.argv[1:4])
     try:
-        train(Recipe.load(run / "recipe.toml"), prepared, regions, run)
+        train(Recipe.load_run(run), prepared, regions, run)
     except Interrupted:
         return 0  # rank 0 says so
     except TwelvefoldError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from twelvefold import datasets
-from twelvefold.config.recipe import Recipe, shipped
+from twelvefold.config.recipe import Recipe, shipped_recipes
 from twelvefold.finetune import only
 from twelvefold.schema import TaskSpec, TwelvefoldError
 from twelvefold.training.optimizer import loss_scales
@@ -29,7 +29,7 @@ TABLE = """
 """
 """The original's task number, batch size, learning rate, most tokens; and training examples after cleaning."""
 ROWS = {name: rest for _, name, *rest in (line.split() for line in TABLE.split("\n") if line)}
-PAPER = [name for name in shipped() if name.startswith("paper/") and not name.startswith("paper/pretrain")]
+PAPER = [name for name in shipped_recipes() if name.startswith("paper/") and not name.startswith("paper/pretrain")]
 GROUPS = {
     "answers": {"vqav2", "gqa", "vgqa"},
     "retrieval": {"coco", "flickr30k"},
@@ -39,7 +39,7 @@ GROUPS = {
 
 
 def stated(recipe: Recipe) -> list[TaskSpec]:
-    return recipe.specs(lambda name: datasets.load_dataset(name).TASK)
+    return recipe.task_specs(lambda name: datasets.load_dataset(name).TASK)
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -54,15 +54,15 @@ def test_the_one_model_takes_the_turns_and_settings_of_the_paper() -> None:
     recipe = Recipe.load("paper/multi_task")
     training, model = recipe.training, recipe.model_config(feature_size=2048)
     assert recipe.tasks == tuple(ROWS)
-    assert (recipe.data.clean, recipe.data.min_count, recipe.evaluation.pool) == ("paper", 9, 0)
+    assert (recipe.data.clean, recipe.data.min_count, recipe.evaluation.retrieval_pool) == ("paper", 9, 0)
     assert (model.text_layers + model.blocks, model.image_layers + model.blocks, model.blocks) == (12, 6, 6)
     assert (model.text_width, model.image_width, model.joint_width, model.dropout) == (768, 1024, 1024, 0.1)
     assert (model.task_token, model.norm, model.feature_size) == ("dataset", "post", 2048)
-    assert (training.warmup_fraction, training.weight_decay, training.clip) == (0.1, 0.01, 0.0)
-    assert (training.beta1, training.beta2, training.epsilon) == (0.9, 0.999, 1e-6)
-    assert (training.stop_and_go, training.gap, training.evaluations_per_epoch) == (True, 4, 1)
+    assert (training.warmup_fraction, training.weight_decay, training.max_grad_norm) == (0.1, 0.01, 0.0)
+    assert (training.adam_beta1, training.adam_beta2, training.adam_eps) == (0.9, 0.999, 1e-6)
+    assert (training.stop_and_go, training.stop_and_go_gap, training.evaluations_per_epoch) == (True, 4, 1)
     assert (training.lr_factor, training.curriculum, training.precision) == (1.0, "none", "fp32")
-    assert (training.iterations, training.validation_examples, training.stop_from_fraction) == (0, 0, 0.0)
+    assert (training.iterations, training.validation_examples, training.stop_and_go_start_fraction) == (0, 0, 0.0)
     scales = loss_scales(stated(recipe), enabled=training.loss_scaling)
     assert {name for name, scale in scales.items() if scale == pytest.approx(2.0)} == GROUPS["answers"]
     assert all(scales[name] == 1.0 for name in ROWS if name not in GROUPS["answers"])
@@ -83,7 +83,7 @@ def test_each_row_of_the_paper_is_there_and_differs_in_nothing_else() -> None:
     whole = Recipe.load("paper/multi_task")
     changed = {
         "multi_task_full_splits": {"data.clean": "none"},
-        "one_gpu": {"training.accumulation": 8},
+        "one_gpu": {"training.gradient_accumulation_steps": 8},
         "ablation/token_per_head": {"model.task_token": "head"},
         "ablation/no_task_token": {"model.task_token": "none"},
         "ablation/no_stop_and_go": {"training.stop_and_go": False},
@@ -129,12 +129,13 @@ def test_a_recipe_of_ones_own_extends_a_shipped_one_or_a_file_beside_it(tmp_path
         'extends = "paper/multi_task"\nname = "first"\ntasks = ["gqa", "nlvr2"]\n[per_task.gqa]\nbatch_size = 7\n'
     )
     (tmp_path / "second.toml").write_text(
-        'extends = "first.toml"\nname = "second"\n[training]\ngap = 5\n[per_task.gqa]\noptions = {consistency = true}\n'
+        'extends = "first.toml"\nname = "second"\n[training]\nstop_and_go_gap = 5\n'
+        "[per_task.gqa]\noptions = {consistency = true}\n"
     )
     recipe = Recipe.load(tmp_path / "second.toml")
-    assert (recipe.name, recipe.tasks, recipe.training.gap) == ("second", ("gqa", "nlvr2"), 5)
-    assert (recipe.choice("gqa").batch_size, recipe.choice("gqa").lr) == (7, 4e-5)
-    assert recipe.choice("gqa").options == {"consistency": True}
+    assert (recipe.name, recipe.tasks, recipe.training.stop_and_go_gap) == ("second", ("gqa", "nlvr2"), 5)
+    assert (recipe.task_config("gqa").batch_size, recipe.task_config("gqa").lr) == (7, 4e-5)
+    assert recipe.task_config("gqa").options == {"consistency": True}
     assert recipe.training.weight_decay == 0.01
     assert Recipe.parse(recipe.to_toml()) == recipe
 
@@ -148,7 +149,7 @@ def test_a_recipe_of_ones_own_extends_a_shipped_one_or_a_file_beside_it(tmp_path
         ('extends = "mine.toml"\n', r"mine.toml extends itself"),
         (
             'extends = "paper/multi_task"\nname = "r"\ntasks = ["gqa"]\n[per_task.nlvr2]\nlr = 1e-5\n',
-            r"\[per_task.nlvr2\] sets numbers of a task that is not among tasks",
+            r"\[per_task.nlvr2\] has values for a task that is not in tasks",
         ),
     ],
 )

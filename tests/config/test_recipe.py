@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from twelvefold.config.recipe import Recipe, shipped
+from twelvefold.config.recipe import Recipe, shipped_recipes
 from twelvefold.schema import TaskSpec, TwelvefoldError
 
 MINIMAL = 'name = "r"\ntasks = ["vqav2", "refcoco+"]\n'
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", shipped_recipes())
 def test_shipped_recipe_is_named_as_its_file_and_reads_back_equal(name: str) -> None:
     recipe = Recipe.load(name)
     assert recipe.name == name.rpartition("/")[2]
@@ -21,7 +21,12 @@ def test_shipped_recipe_is_named_as_its_file_and_reads_back_equal(name: str) -> 
 
 def test_paper_is_the_default() -> None:
     training = Recipe.parse(MINIMAL).training
-    assert (training.gap, training.warmup_fraction, training.weight_decay, training.clip) == (4, 0.1, 0.01, 0.0)
+    assert (training.stop_and_go_gap, training.warmup_fraction, training.weight_decay, training.max_grad_norm) == (
+        4,
+        0.1,
+        0.01,
+        0.0,
+    )
     assert training.stop_and_go
     assert training.loss_scaling
     assert training.curriculum == "none"
@@ -35,12 +40,12 @@ def test_paper_is_the_default() -> None:
         ("[training]\nlrr_factor = 2.0", r"\[training\] lrr_factor .*did you mean 'lr_factor'"),
         ("[trainning]\n", "trainning is not a name .*did you mean 'training'"),
         ("[per_task.vqav2]\nbatchsize = 3", r"\[per_task.vqav2\] batchsize .*did you mean 'batch_size'"),
-        ("[per_task.vqa]\nbatch_size = 3", r"\[per_task.vqa\].*did you mean 'vqav2'.*it has vqav2, refcoco\+"),
+        ("[per_task.vqa]\nbatch_size = 3", r"\[per_task.vqa\].*did you mean 'vqav2'.*tasks has vqav2, refcoco\+"),
         ('[training]\ncurriculum = "easy_frist"', r"\[training\] curriculum .*did you mean 'easy_first'.*hard_first"),
         ('[model]\npreset = "smal"', r"\[model\] no model preset 'smal'.*did you mean 'small'"),
         ("[model]\nblock = 1", r"\[model\] a model has no 'block'.*did you mean 'blocks'"),
         ("[training]\niterations = -1", r"\[training\] iterations: Expected `int` >= 0"),
-        ('[training]\ngap = "4"', r"\[training\] gap: Expected `int`, got `str`"),
+        ('[training]\nstop_and_go_gap = "4"', r"\[training\] stop_and_go_gap: Expected `int`, got `str`"),
         ("[training]\nwarmup_fraction = 0.6\ncurriculum_fraction = 0.5", "exceed 1 together"),
         ("seed = ", "is not TOML"),
         ("name = 'twice'", "is not TOML"),
@@ -57,7 +62,7 @@ def test_mistake_is_named_with_its_place_and_the_closest_name(text: str, said: s
         ('name = "r"', "missing required field `tasks`"),
         ('name = "../r"\ntasks = ["a"]', "name: Expected `str` matching regex"),
         ('name = "r"\ntasks = []', "tasks: Expected `array` of length >= 1"),
-        ('name = "r"\ntasks = ["a", "b", "a"]', "names 'a' more than once"),
+        ('name = "r"\ntasks = ["a", "b", "a"]', "lists 'a' more than once"),
     ],
 )
 def test_a_run_needs_a_name_and_tasks(text: str, said: str) -> None:
@@ -86,8 +91,8 @@ def test_a_tasks_own_numbers_go_before_those_for_all_and_before_what_the_dataset
         "refcoco+": TaskSpec("refcoco+", "RefCOCO+", "grounding", "region", "box_accuracy", 20, 256, 2e-5),
         "vqav2": TaskSpec("vqav2", "VQAv2", "answers", "vqa", "vqa_accuracy", 23, 128, 4e-5),
     }
-    vqa, refcoco = recipe.specs(stated.__getitem__)
+    vqa, refcoco = recipe.task_specs(stated.__getitem__)
     assert (vqa.name, vqa.batch_size, vqa.lr, vqa.max_tokens) == ("vqav2", 8, 3e-5, 23)
     assert (refcoco.batch_size, refcoco.lr) == (4, 3e-5)
-    assert recipe.choice("refcoco+").options == {"minval": 5, "split": "b"}
+    assert recipe.task_config("refcoco+").options == {"minval": 5, "split": "b"}
     assert Recipe.parse(recipe.to_toml()) == recipe

@@ -50,7 +50,7 @@ def test_the_test_of_the_page_passes(page_folder: Path) -> None:
 def test_the_recipe_of_the_page_loads_with_its_reader_options(page_folder: Path) -> None:
     recipe = Recipe.load(page_folder / "pets.toml")
     assert recipe.tasks == ("snli_ve", "mine.pets")
-    choice = recipe.choice("mine.pets")
+    choice = recipe.task_config("mine.pets")
     pets = load_dataset(recipe.tasks[1])
     check_options(pets, choice.options)
     assert [e.id for e in pets.read(page_folder / "data", "train", bad=BadRecords(), **choice.options)] == [

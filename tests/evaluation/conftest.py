@@ -40,7 +40,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read_examples(data: Path, task: str, **options: Any) -> list[Example]:
-    all_options = reader_options(data, [task], {task: Recipe.load("demo").choice(task).options})[task] | options
+    all_options = reader_options(data, [task], {task: Recipe.load("demo").task_config(task).options})[task] | options
     return list(datasets.load_dataset(task).read(data, "test", bad=BadRecords(), **all_options))
 
 

@@ -49,7 +49,8 @@ def test_arms_differ_in_the_two_changes_alone_and_all_else_is_equal(experiment: 
         (1, "scratch")
     ]
     changes = {
-        job.arm: (job.captions.pretraining.hide_overlapping, job.captions.pretraining.tell_of_swapped) for job in found
+        job.arm: (job.captions.pretraining.mask_overlapping, job.captions.pretraining.predict_on_mismatched)
+        for job in found
     }
     assert {arm: changes[arm] for arm in experiment.ARMS} == {
         "both": (True, False), "overlap": (True, True), "swapped": (False, False), "neither": (False, True),

@@ -59,9 +59,9 @@ dropout = 0.1
 [training]
 iterations = 6
 lr_factor = 100.0
-clip = 1.0
-checkpoint_every = 2
-evaluate_within = 3
+max_grad_norm = 1.0
+checkpoint_interval = 2
+eval_interval = 3
 tensorboard = false
 device = "cpu"
 precision = "fp32"

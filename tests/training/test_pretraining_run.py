@@ -47,7 +47,11 @@ def captions(
     recipe = toy.recipe(word_pieces="seen", **training)
     model = recipe.model | {"dropout": dropout}
     return msgspec.structs.replace(
-        recipe, tasks=SETS, model=model, pretraining=pretraining or PretrainingConfig(pool=6, words=0.3, regions=0.3)
+        recipe,
+        tasks=SETS,
+        model=model,
+        pretraining=pretraining
+        or PretrainingConfig(retrieval_pool=6, word_mask_fraction=0.3, region_mask_fraction=0.3),
     )
 
 
@@ -77,7 +81,7 @@ def whole(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_learns_words_and_regions(toy: Toy, tmp_path: Path) -> None:
-    recipe = captions(toy, dropout=0.0, iterations=120, lr_factor=300.0, checkpoint_every=120, evaluate_within=0)
+    recipe = captions(toy, dropout=0.0, iterations=120, lr_factor=300.0, checkpoint_interval=120, eval_interval=0)
     summary = pretrain(recipe, toy.prepared, toy.regions, tmp_path)
     losses = [event["losses"]["flickr30k"] for event in events(tmp_path) if event["event"] == "step"]
     assert sum(losses[-20:]) < 0.75 * sum(losses[:20])
@@ -93,7 +97,9 @@ def test_it_learns_words_and_regions(toy: Toy, tmp_path: Path) -> None:
 
 
 def test_a_model_of_all_word_pieces_pretrains_as_the_papers_does(toy: Toy, tmp_path: Path) -> None:
-    recipe = captions(toy, iterations=2, pretraining=PretrainingConfig(pool=6, words=0.9))  # so that some words change
+    recipe = captions(
+        toy, iterations=2, pretraining=PretrainingConfig(retrieval_pool=6, word_mask_fraction=0.9)
+    )  # so that some words change
     all_pieces = msgspec.structs.replace(recipe.training, word_pieces="all")
     summary = pretrain(msgspec.structs.replace(recipe, training=all_pieces), toy.prepared, toy.regions, tmp_path)
     assert Model.load(summary.checkpoint).word_pieces == ()
@@ -103,7 +109,7 @@ def test_a_model_of_all_word_pieces_pretrains_as_the_papers_does(toy: Toy, tmp_p
 def rightness_on_training(toy: Toy, recipe: Recipe, model: Model) -> list[float]:
     """Shares of words and regions that a model tells right in batches that it has learnt from."""
     prepared, regions = Prepared.open(toy.prepared), RegionSource.open(toy.regions)
-    (spec,) = recipe.specs(lambda name: datasets.load_dataset(name).TASK)
+    (spec,) = recipe.task_specs(lambda name: datasets.load_dataset(name).TASK)
     batches = MaskedBatches.open(prepared, regions, spec, model.known_pieces, Masking(0.3, 0.3))
     found: list[list[Tensor]] = [[], []]
     with torch.inference_mode():
@@ -131,9 +137,9 @@ def test_killed_pretraining_goes_on_bit_for_bit(toy: Toy, whole: Path, tmp_path:
     assert happened(tmp_path) == happened(whole)
 
 
-@pytest.mark.parametrize("shared", [{"accumulation": 3}, {"processes": 2}], ids=["parts", "ranks"])
+@pytest.mark.parametrize("shared", [{"gradient_accumulation_steps": 3}, {"processes": 2}], ids=["parts", "ranks"])
 def test_shares_of_a_batch_make_the_update_of_the_whole(toy: Toy, tmp_path: Path, shared: dict[str, int]) -> None:
-    plain = captions(toy, dropout=0.0, iterations=2, evaluate_within=0)
+    plain = captions(toy, dropout=0.0, iterations=2, eval_interval=0)
     cut = msgspec.structs.replace(plain, training=msgspec.structs.replace(plain.training, **shared))
     for name, recipe in (("one", plain), ("shared", cut)):
         pretrain(recipe, toy.prepared, toy.regions, tmp_path / name)
@@ -146,14 +152,16 @@ def test_shares_of_a_batch_make_the_update_of_the_whole(toy: Toy, tmp_path: Path
 def test_the_two_changes_are_told_apart_by_what_is_learnt_not_by_what_is_measured(
     toy: Toy, whole: Path, tmp_path: Path
 ) -> None:
-    for change in ({"hide_overlapping": False}, {"tell_of_swapped": True}):
-        choice = PretrainingConfig(pool=6, words=0.3, regions=0.3, **change)
+    for change in ({"mask_overlapping": False}, {"predict_on_mismatched": True}):
+        choice = PretrainingConfig(retrieval_pool=6, word_mask_fraction=0.3, region_mask_fraction=0.3, **change)
         run = tmp_path / next(iter(change))
         pretrain(captions(toy, pretraining=choice, iterations=1, lr_factor=1e-9), toy.prepared, toy.regions, run)
     runs = (whole, *tmp_path.iterdir())
     counts = [next(e["examples"] for e in happened(run) if e["event"] == "eval") for run in runs]
     assert len(set(counts)) == 1
-    steps = [next(e for e in happened(run) if e["event"] == "step") for run in (whole, tmp_path / "tell_of_swapped")]
+    steps = [
+        next(e for e in happened(run) if e["event"] == "step") for run in (whole, tmp_path / "predict_on_mismatched")
+    ]
     assert steps[0]["losses"] != steps[1]["losses"]
 
 
@@ -184,7 +192,7 @@ def test_zero_shot_search_counts_ranks(toy: Toy) -> None:
 def test_tasks_start_from_a_pretraining_and_go_on_without_it(toy: Toy, whole: Path, tmp_path: Path) -> None:
     pretrained = tmp_path / "pretrained"
     pretrained.symlink_to(whole)
-    recipe = toy.recipe(word_pieces="seen").starting_from(pretrained)
+    recipe = toy.recipe(word_pieces="seen").with_initial(pretrained)
     run = tmp_path / "run"
     train(recipe, toy.prepared, toy.regions, run)
     said = events(run)[0]["initial"]
@@ -213,7 +221,7 @@ def test_first_loss_from_a_start_is_not_that_from_scratch(toy: Toy, whole: Path,
         return float(next(e["losses"]["flickr30k"] for e in events(tmp_path / name) if e["event"] == "step"))
 
     scratch = toy.recipe(word_pieces="seen", iterations=1)
-    assert first(scratch, "scratch") != first(scratch.starting_from(whole), "started")
+    assert first(scratch, "scratch") != first(scratch.with_initial(whole), "started")
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +271,7 @@ def test_the_commands_of_the_documentation(toy: Toy, tmp_path: Path, capsys: pyt
 def test_only_keeps_the_tasks_own_numbers(toy: Toy) -> None:
     recipe = Recipe.parse(toy.recipe(curriculum="easy_first").to_toml() + "\n[per_task.nlvr2]\nlr = 0.01\nepochs = 3\n")
     alone = only(recipe, "nlvr2", lr_factor=2.0)
-    assert (alone.tasks, alone.choice("nlvr2").lr, alone.choice("nlvr2").epochs) == (("nlvr2",), 0.01, 3)
+    assert (alone.tasks, alone.task_config("nlvr2").lr, alone.task_config("nlvr2").epochs) == (("nlvr2",), 0.01, 3)
     assert (alone.training.lr_factor, alone.training.curriculum, alone.training.iterations) == (2.0, "none", 0)
     assert Recipe.parse(alone.to_toml()) == alone
 
@@ -282,7 +290,7 @@ def test_what_cannot_be_is_refused(toy: Toy, whole: Path, many: Path, tmp_path: 
     no_captions = msgspec.structs.replace(captions(toy), tasks=("nlvr2",))
     with pytest.raises(TwelvefoldError, match=r"'nlvr2' has no captions \(its family is verification\)"):
         pretrain(no_captions, toy.prepared, toy.regions, tmp_path / "b")
-    with pytest.raises(TwelvefoldError, match=r"\[model\] preset and initial both say how large"):
+    with pytest.raises(TwelvefoldError, match=r"\[model\] preset and initial both set"):
         Recipe.parse(toy.recipe().to_toml().replace('preset = "small"', 'preset = "small"\ninitial = "x"'))
     with pytest.raises(TwelvefoldError, match=r"a model has no 'text_widht'; .*did you mean 'text_width'"):
         Recipe.parse('name = "x"\ntasks = ["gqa"]\n[model]\ninitial = "x"\ntext_widht = 4\n')

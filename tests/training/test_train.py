@@ -70,7 +70,7 @@ def wait_for(run: Path, iteration: int, process: subprocess.Popen[bytes]) -> Non
 def still(toy: Toy, **training: bool | int | float | str) -> Recipe:
     """The toy's recipe without dropout, whose random numbers depend on how a batch is cut, and with an epsilon that
     rounding doesn't reach: keys' biases have no gradient, and Adam makes a step even of its rounding."""
-    return Recipe.parse(toy.recipe(**{"epsilon": 1e-4} | training).to_toml().replace("dropout = 0.1", "dropout = 0.0"))
+    return Recipe.parse(toy.recipe(**{"adam_eps": 1e-4} | training).to_toml().replace("dropout = 0.1", "dropout = 0.0"))
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def plain(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_learns_every_task(toy: Toy, tmp_path: Path) -> None:
-    recipe = still(toy, iterations=40, lr_factor=500.0, checkpoint_every=40, evaluate_within=0, stop_and_go=False)
+    recipe = still(toy, iterations=40, lr_factor=500.0, checkpoint_interval=40, eval_interval=0, stop_and_go=False)
     train(recipe, toy.prepared, toy.regions, tmp_path)
     losses = [event["losses"] for event in happened(tmp_path) if event["event"] == "step"]
     for task in TASKS:
@@ -119,7 +119,7 @@ def test_run_folder_tells_what_happened(toy: Toy, whole: Path) -> None:
     assert [e["iteration"] for e in events if e["event"] == "eval" and e["task"] == "nlvr2"] == [3, 5, 6]
     assert [e["iteration"] for e in events if e["event"] == "checkpoint"] == [2, 4, 6]
     assert events[-1]["steps"] == dict.fromkeys(TASKS, 6)
-    assert Recipe.load(whole / "recipe.toml") == toy.recipe()
+    assert Recipe.load_run(whole) == toy.recipe()
     best = [e["iteration"] for e in events if e["event"] == "checkpoint" and e["best"]][-1]
     assert json.loads((whole / "checkpoints/best/state.json").read_text())["iteration"] == best
 
@@ -170,10 +170,10 @@ def test_interrupted_run_saves_at_once_and_goes_on_bit_for_bit(
 
     monkeypatch.setattr(loop, "note", note_and_interrupt)
     with pytest.raises(Interrupted, match=r"stopped after iteration 3 of 6.*The same command goes on"):
-        train(toy.recipe(checkpoint_every=100), toy.prepared, toy.regions, tmp_path)
+        train(toy.recipe(checkpoint_interval=100), toy.prepared, toy.regions, tmp_path)
     monkeypatch.undo()
     assert json.loads((tmp_path / "checkpoints/latest/state.json").read_text())["iteration"] == 3
-    train(toy.recipe(checkpoint_every=100), toy.prepared, toy.regions, tmp_path)
+    train(toy.recipe(checkpoint_interval=100), toy.prepared, toy.regions, tmp_path)
     assert same(weights(tmp_path), weights(whole))
 
 
@@ -197,8 +197,8 @@ def test_finished_run_is_reported_and_not_done_again(toy: Toy, whole: Path) -> N
 
 
 def test_going_on_with_another_recipe_or_other_data_is_refused(toy: Toy, whole: Path, tmp_path: Path) -> None:
-    with pytest.raises(TwelvefoldError, match=r"different are training.gap: 4 then, 5 now"):
-        train(toy.recipe(gap=5), toy.prepared, toy.regions, whole)
+    with pytest.raises(TwelvefoldError, match=r"different are training.stop_and_go_gap: 4 then, 5 now"):
+        train(toy.recipe(stop_and_go_gap=5), toy.prepared, toy.regions, whole)
     train_one_iteration(toy, toy.recipe(), tmp_path)
     state = tmp_path / "checkpoints/latest/state.json"
     state.write_text(state.read_text().replace('"prepared": "', '"prepared": "0'))
@@ -221,7 +221,7 @@ def train_one_iteration(toy: Toy, recipe: Recipe, run: Path) -> None:
 
 @pytest.mark.parametrize("parts", [2, 3])
 def test_accumulated_parts_make_the_update_of_the_whole_batch(toy: Toy, tmp_path: Path, parts: int) -> None:
-    recipes = [still(toy, iterations=2, accumulation=count) for count in (1, parts)]
+    recipes = [still(toy, iterations=2, gradient_accumulation_steps=count) for count in (1, parts)]
     for number, recipe in enumerate(recipes):
         train(recipe, toy.prepared, toy.regions, tmp_path / str(number))
     assert_close(weights(tmp_path / "0"), weights(tmp_path / "1"))
@@ -247,21 +247,21 @@ def test_a_curriculum_trains_its_group_alone_at_first_and_no_other_head(toy: Toy
 
 
 def test_batches_made_ahead_are_the_same_and_go_on_after_an_interrupt(toy: Toy, whole: Path, tmp_path: Path) -> None:
-    train_one_iteration(toy, toy.recipe(loaders=1), tmp_path)
-    train(toy.recipe(loaders=1), toy.prepared, toy.regions, tmp_path)
+    train_one_iteration(toy, toy.recipe(num_workers=1), tmp_path)
+    train(toy.recipe(num_workers=1), toy.prepared, toy.regions, tmp_path)
     assert same(weights(tmp_path), weights(whole))
     assert happened(tmp_path)[-1] == happened(whole)[-1]
 
 
 def test_stopped_tasks_step_once_in_a_gap_and_only_they(toy: Toy, tmp_path: Path) -> None:
     """With a rate too small to learn anything every score stands still: stop after the third evaluation."""
-    recipe = toy.recipe(lr_factor=1e-9, iterations=12, evaluations_per_epoch=5, gap=4)
+    recipe = toy.recipe(lr_factor=1e-9, iterations=12, evaluations_per_epoch=5, stop_and_go_gap=4)
     train(recipe, toy.prepared, toy.regions, tmp_path)
     events = happened(tmp_path)
     assert {(e["task"], e["iteration"]) for e in events if e["event"] == "stop"} == {(task, 3) for task in TASKS}
     stepped = {e["iteration"]: set(e["losses"]) for e in events if e["event"] == "step"}
     assert [i for i in stepped if stepped[i]] == [1, 2, 3, 4, 8, 12]
-    later = toy.recipe(lr_factor=1e-9, iterations=12, evaluations_per_epoch=5, stop_from_fraction=0.5)
+    later = toy.recipe(lr_factor=1e-9, iterations=12, evaluations_per_epoch=5, stop_and_go_start_fraction=0.5)
     train(later, toy.prepared, toy.regions, tmp_path / "later")
     assert {e["iteration"] for e in happened(tmp_path / "later") if e["event"] == "stop"} == {9}
     always = toy.recipe(lr_factor=1e-9, iterations=12, evaluations_per_epoch=5, stop_and_go=False)
@@ -294,13 +294,13 @@ def test_two_ranks_under_torchrun_give_the_same_run(toy: Toy, shared: Path, tmp_
 
 def test_no_thread_of_the_group_outlives_the_run(toy: Toy, tmp_path: Path) -> None:
     """One that does may abort the process at its end: a new process, as imports before the group decide it."""
-    (tmp_path / "recipe.toml").write_text(still(toy, iterations=1, processes=2, evaluate_within=0).to_toml())
+    (tmp_path / "recipe.toml").write_text(still(toy, iterations=1, processes=2, eval_interval=0).to_toml())
     program = f"""
 from pathlib import Path
 from twelvefold.train import train
 from twelvefold.config.recipe import Recipe
 run = Path({str(tmp_path)!r})
-train(Recipe.load(run / "recipe.toml"), Path({str(toy.prepared)!r}), Path({str(toy.regions)!r}), run)
+train(Recipe.load_run(run), Path({str(toy.prepared)!r}), Path({str(toy.regions)!r}), run)
 print([(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()])
 """
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -346,7 +346,7 @@ def test_loss_that_is_no_number_stops_before_the_update_and_says_where(
     with pytest.raises(
         TwelvefoldError, match=r"task refcoco, iteration \d: the loss is nan.*Examples: refcoco-7\. Last"
     ):
-        train(toy.recipe(checkpoint_every=1), toy.prepared, toy.regions, tmp_path)
+        train(toy.recipe(checkpoint_interval=1), toy.prepared, toy.regions, tmp_path)
     for name, value in weights(tmp_path).items():
         assert value.isfinite().all(), name
 
@@ -381,7 +381,7 @@ def test_full_disk_leaves_the_last_checkpoint_whole(
 
 
 def test_older_checkpoints_are_kept_as_asked(toy: Toy, tmp_path: Path) -> None:
-    train(toy.recipe(keep=2), toy.prepared, toy.regions, tmp_path)
+    train(toy.recipe(keep_last=2), toy.prepared, toy.regions, tmp_path)
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert names == ["best", "iteration-000004", "iteration-000006", "latest"]
     assert same(weights(tmp_path, "iteration-000006"), weights(tmp_path))

@@ -138,6 +138,6 @@ def _asked(name: str, tasks: tuple[str, ...]) -> tuple[tuple[str, ...], Mapping[
     from twelvefold.config.recipe import Recipe
 
     recipe = Recipe.load(name)
-    options = {task: recipe.choice(task).options for task in recipe.tasks}
+    options = {task: recipe.task_config(task).options for task in recipe.tasks}
     chosen = tasks or recipe.tasks
     return chosen, {task: own for task, own in options.items() if task in chosen}, str(recipe.data.clean)

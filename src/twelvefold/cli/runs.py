@@ -317,13 +317,13 @@ def recipes(name: str = "", *, whole: bool = False, json: Json = False) -> int:
     whole
         With all that it leaves out or takes from the recipe that it extends.
     """
-    from twelvefold.config.loading import shipped, text_of
+    from twelvefold.config.loading import shipped_recipes, shipped_text
 
     if name and not json:
         recipe = recipe_of(name)  # refuses an unknown name, with the closest
-        sys.stdout.write(recipe.to_toml() if whole or name.endswith(".toml") else text_of(name))
+        sys.stdout.write(recipe.to_toml() if whole or name.endswith(".toml") else shipped_text(name))
         return 0
-    say(recipe_of(name) if name else shipped(), json, "\n".join(shipped()))
+    say(recipe_of(name) if name else shipped_recipes(), json, "\n".join(shipped_recipes()))
     return 0
 
 
@@ -338,4 +338,4 @@ def recipe_of(name: str, initial: Path | None = None) -> Recipe:
     from twelvefold.config.recipe import Recipe
 
     recipe = Recipe.load(name)
-    return recipe if initial is None else recipe.starting_from(initial)
+    return recipe if initial is None else recipe.with_initial(initial)

@@ -1,13 +1,14 @@
-"""Where recipes come from: shipped ones by name, files of one's own, and what ``extends`` makes of two.
+"""Read recipes: shipped ones by name and files by path, with ``extends`` resolved; write them as TOML.
 
-A recipe that says ``extends = "paper/multi_task"`` is that recipe with its own values in place of some. So a setting of
-the paper is a few lines (Tables 2, 3 and 6 vary one thing at a time), and so is a change of yours to any of them.
+A recipe with ``extends = "paper/multi_task"`` is that recipe with some values replaced. Each setting of the paper is
+therefore a few lines (Tables 2, 3 and 6 vary one thing at a time).
 """
 
 from __future__ import annotations
 
+import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -18,18 +19,18 @@ from twelvefold.schema import TwelvefoldError, did_you_mean
 SHIPPED = "twelvefold.recipes"
 
 
-def shipped() -> list[str]:
-    """Names of the recipes that come with the package, those of folders last: ``demo``, ``paper/multi_task``."""
-    return sorted(_names(resources.files(SHIPPED), ""), key=lambda name: ("/" in name, name))
+def shipped_recipes() -> list[str]:
+    """Return the names of the recipes in the package, those in folders last: ``demo``, ``paper/multi_task``."""
+    return sorted(_list_names(resources.files(SHIPPED), ""), key=lambda name: ("/" in name, name))
 
 
-def text_of(name: str) -> str:
-    """A shipped recipe as it was written."""
+def shipped_text(name: str) -> str:
+    """Return the text of a shipped recipe."""
     return resources.files(SHIPPED).joinpath(*f"{name}.toml".split("/")).read_text(encoding="utf-8")
 
 
-def read(source: str | Path) -> tuple[dict[str, Any], str]:
-    """The tables of a file or of a shipped recipe, what it extends included, and how to call it in errors.
+def read_tables(source: str | Path) -> tuple[dict[str, Any], str]:
+    """Return the tables of a file or shipped recipe, with ``extends`` resolved, and its name for errors.
 
     Raises:
         TwelvefoldError: there is no such recipe, it can't be read, is not TOML, or extends itself.
@@ -37,68 +38,90 @@ def read(source: str | Path) -> tuple[dict[str, Any], str]:
     return _read(source, Path(), ())
 
 
-def parse(text: str, where: str) -> dict[str, Any]:
-    """The tables of a recipe's text, what it extends included; ``where`` names it in errors.
+def parse_tables(text: str, source: str) -> dict[str, Any]:
+    """Return the tables of a recipe's text, with ``extends`` resolved; errors call it ``source``.
 
     Raises:
-        TwelvefoldError: as :func:`read`.
+        TwelvefoldError: as :func:`read_tables`.
     """
-    return _whole(text, where, Path(), ())
+    return _resolve(text, source, Path(), ())
 
 
-def _read(source: str | Path, beside: Path, above: tuple[str, ...]) -> tuple[dict[str, Any], str]:
-    """``beside``: the folder that a relative path starts from. ``above``: the recipes that extend this one."""
-    path = beside / source
+def to_toml(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
+    """Return a nested mapping of plain values as TOML; None is left out, since TOML has no null."""
+    lines = [f"{_key(name)} = {json.dumps(v, ensure_ascii=False)}" for name, v in table.items() if _is_plain(v)]
+    if path and (lines or not table):
+        lines.insert(0, f"[{'.'.join(_key(name) for name in path)}]")
+    text = "\n".join(lines) + "\n" if lines else ""
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            text += ("\n" if text else "") + to_toml(value, (*path, name))
+    return text
+
+
+def _read(source: str | Path, folder: Path, extended_by: tuple[str, ...]) -> tuple[dict[str, Any], str]:
+    """``folder`` is what a relative path starts from; ``extended_by`` are the recipes that extend this one."""
+    path = folder / source
     if path.suffix == ".toml":
-        where, folder = str(path), path.parent
+        name, folder = str(path), path.parent
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise TwelvefoldError(f"can't read the recipe {path}: {error}") from error
-    elif str(source) in shipped():
-        text, where, folder = text_of(str(source)), f"recipe {source}", Path()
+    elif str(source) in shipped_recipes():
+        text, name, folder = shipped_text(str(source)), f"recipe {source}", Path()
     else:
+        names = shipped_recipes()
         raise TwelvefoldError(
-            f"no recipe {str(source)!r}{did_you_mean(str(source), shipped())}; shipped: {', '.join(shipped())}; "
-            "a file of your own ends in .toml"
+            f"no recipe {str(source)!r}{did_you_mean(str(source), names)}; shipped: {', '.join(names)}; "
+            "the path of a recipe file ends in .toml"
         )
-    if where in above:
-        raise TwelvefoldError(f"{where} extends itself, by way of {' and '.join(above)}; one of them must stand alone")
-    return _whole(text, where, folder, (*above, where)), where
+    if name in extended_by:
+        raise TwelvefoldError(f"{name} extends itself through {' and '.join(extended_by)}; remove one `extends`")
+    return _resolve(text, name, folder, (*extended_by, name)), name
 
 
-def _whole(text: str, where: str, beside: Path, above: tuple[str, ...]) -> dict[str, Any]:
+def _resolve(text: str, name: str, folder: Path, extended_by: tuple[str, ...]) -> dict[str, Any]:
     try:
         own = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise TwelvefoldError(f"{where} is not TOML: {error}") from error
+        raise TwelvefoldError(f"{name} is not TOML: {error}") from error
     if "extends" not in own:
         return own
-    extended = own.pop("extends")
-    if not isinstance(extended, str):
-        raise TwelvefoldError(f"{where}: extends names one recipe, such as 'paper/multi_task', got {extended!r}")
-    first, _ = _read(extended, beside, above)
-    return _joined(_without_untrained(first, own), own)
+    base_name = own.pop("extends")
+    if not isinstance(base_name, str):
+        raise TwelvefoldError(f"{name}: extends names one recipe, such as 'paper/multi_task', got {base_name!r}")
+    base, _ = _read(base_name, folder, extended_by)
+    return _merge(_drop_untrained(base, own), own)
 
 
-def _without_untrained(first: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """An extended recipe without its numbers of tasks that the one which extends it doesn't train."""
-    numbers, tasks = first.get("per_task"), own.get("tasks")
-    if not isinstance(numbers, dict) or not isinstance(tasks, list):
-        return first
-    return first | {"per_task": {name: table for name, table in numbers.items() if name in tasks}}
+def _drop_untrained(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Remove from ``base`` the ``per_task`` tables of tasks that the extending recipe does not train."""
+    per_task, tasks = base.get("per_task"), own.get("tasks")
+    if not isinstance(per_task, dict) or not isinstance(tasks, list):
+        return base
+    return base | {"per_task": {name: table for name, table in per_task.items() if name in tasks}}
 
 
-def _joined(first: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Tables are joined name by name; of everything else the recipe's own value stands."""
-    both = {name: (first[name], own[name]) for name in own if name in first}
-    tables = {n: _joined(a, b) for n, (a, b) in both.items() if isinstance(a, dict) and isinstance(b, dict)}
-    return first | own | tables
+def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Merge tables key by key; ``own`` takes precedence."""
+    both = {name: (base[name], own[name]) for name in own if name in base}
+    tables = {n: _merge(a, b) for n, (a, b) in both.items() if isinstance(a, dict) and isinstance(b, dict)}
+    return base | own | tables
 
 
-def _names(folder: Traversable, before: str) -> Iterator[str]:
+def _list_names(folder: Traversable, prefix: str) -> Iterator[str]:
     for entry in folder.iterdir():
         if entry.is_dir():
-            yield from _names(entry, f"{before}{entry.name}/")
+            yield from _list_names(entry, f"{prefix}{entry.name}/")
         elif entry.name.endswith(".toml"):
-            yield before + entry.name.removesuffix(".toml")
+            yield prefix + entry.name.removesuffix(".toml")
+
+
+def _is_plain(value: object) -> bool:
+    return value is not None and not isinstance(value, Mapping)
+
+
+def _key(name: str) -> str:
+    """Quote a name where TOML requires it (``refcoco+``, dotted modules)."""
+    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else json.dumps(name)

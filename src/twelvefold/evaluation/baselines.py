@@ -246,11 +246,11 @@ def score_task_baselines(inputs: RunInputs, task: TaskSpec, seed: int) -> TaskBa
     test = TaskBatches.open(prepared, source, task, "test")
 
     def score(model: ScoredModel) -> float:
-        scores = score_task(model, test, max_examples=limits.max_examples, pool=limits.pool).example_scores
+        scores = score_task(model, test, max_examples=limits.max_examples, pool=limits.retrieval_pool).example_scores
         return round(100 * float(scores.mean()), 2) if len(scores) else float("nan")
 
     indices = scored_indices(test, limits.max_examples)
-    chance = 100 * chance_score(test, indices, limits.pool)
+    chance = 100 * chance_score(test, indices, limits.retrieval_pool)
     majority = score(MajorityBaseline(train))
     # Without the image, a caption has the same score with every image of the pool: that is chance.
     modalities: tuple[Modality, ...] = ("image",) if task.family == "retrieval" else ("text", "image")
@@ -285,7 +285,7 @@ def baselines(
         {task.name: (inputs, task, seed) for task in inputs.tasks()},
         type_=TaskBaselines,
         folder=run / "scores" / "blind",
-        inputs_digest=inputs.digest(limits.max_examples, limits.pool, seed, VERSION),
+        inputs_digest=inputs.digest(limits.max_examples, limits.retrieval_pool, seed, VERSION),
         processes=processes,
         description="baselines",
     )

@@ -67,7 +67,7 @@ def calibrate(
         {task.name: (inputs, task.name) for task in inputs.tasks()},
         type_=FittedTemperature,
         folder=run / "calibration",
-        inputs_digest=inputs.digest(inputs.weights_digest(), inputs.recipe.evaluation.pool, VERSION),
+        inputs_digest=inputs.digest(inputs.weights_digest(), inputs.recipe.evaluation.retrieval_pool, VERSION),
         processes=processes,
         description="tasks calibrated",
     )
@@ -112,7 +112,7 @@ def fit_task_temperature(inputs: RunInputs, name: str) -> FittedTemperature:
         recorder,
         inputs.batches(task, "val"),
         max_examples=MAX_CAPTIONS if task.family == "retrieval" else MAX_EXAMPLES,
-        pool=limits.pool,
+        pool=limits.retrieval_pool,
         batch_size=limits.batch_size,
         device=device,
     )

@@ -44,7 +44,7 @@ class RunInputs:
             TwelvefoldError: the recipe or the checkpoint is missing, or the checkpoint has no tasks.
         """
         folder = run / "checkpoints" / "latest" if checkpoint is None else checkpoint_of(run, checkpoint)
-        recipe = Recipe.load(run / "recipe.toml")
+        recipe = Recipe.load_run(run)
         if recipe.pretraining is not None and checkpoint is not None:
             raise TwelvefoldError(
                 f"{run} is a pretraining run and has no tasks to score; its results are in {run}/pretraining.json"
@@ -53,7 +53,7 @@ class RunInputs:
 
     def tasks(self) -> list[TaskSpec]:
         """Return the recipe's tasks with the recipe's limits and batch sizes."""
-        return self.recipe.specs(lambda name: datasets.load_dataset(name).TASK)
+        return self.recipe.task_specs(lambda name: datasets.load_dataset(name).TASK)
 
     def digest(self, *others: str | int) -> str:
         """Return a digest of tables, regions and ``others``, such as weights and limits."""

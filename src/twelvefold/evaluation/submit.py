@@ -80,11 +80,11 @@ def submit(
         TwelvefoldError: the run has no such task, part or format, or no predictions; or a question has no prediction,
             two predictions, or an impossible one, or a prediction has no question.
     """
-    recipe = Recipe.load(run / "recipe.toml")
+    recipe = Recipe.load_run(run)
     name = _dataset_name(recipe, task)
     split, part_options = find_part(task, part)
     folder = _data_folder(run, data)
-    options = reader_options(folder, [name], {name: recipe.choice(name).options})[name] | part_options
+    options = reader_options(folder, [name], {name: recipe.task_config(name).options})[name] | part_options
     dataset = datasets.load_dataset(name)
     datasets.check_options(dataset, options)
     bad = BadRecords(skip=recipe.data.skip_bad)

@@ -27,8 +27,8 @@ def prepare_recipe(
 
     ``clean``, ``manifest``, ``clean_digest`` and ``processes`` go before the recipe's own where they are given.
     """
-    options = reader_options(data, recipe.tasks, {name: recipe.choice(name).options for name in recipe.tasks})
-    limits = {name: limit for name in recipe.tasks if (limit := recipe.choice(name).max_examples) is not None}
+    options = reader_options(data, recipe.tasks, {name: recipe.task_config(name).options for name in recipe.tasks})
+    limits = {name: limit for name in recipe.tasks if (limit := recipe.task_config(name).max_examples) is not None}
     return prepare(
         data,
         regions,

@@ -101,7 +101,7 @@ def read_run(run: Path, prepared: Path) -> RunContents:
         scores=scores,
         baselines=baselines,
         curves=make_curves(read_events(events)) if events.exists() else None,
-        recipe=Recipe.load(recipe) if recipe.exists() else None,
+        recipe=Recipe.load_run(run) if recipe.exists() else None,
         recipe_text=recipe.read_text(encoding="utf-8") if recipe.exists() else "",
         stages=_read_stages(run / "stages.json"),
         prepared=opened,

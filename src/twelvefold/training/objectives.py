@@ -106,15 +106,23 @@ def masked_lesson(
 
     def loss(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         masked, columns, logits = _told(model, batch)
-        return pretraining.loss(logits, masked, columns, region_weight=choice.region_weight), logits.alignment
+        return pretraining.loss(logits, masked, columns, region_weight=choice.region_loss_weight), logits.alignment
 
-    hiding = Masking(choice.words, choice.regions, choice.swapped, choice.hide_overlapping, choice.tell_of_swapped)
+    hiding = Masking(
+        choice.word_mask_fraction,
+        choice.region_mask_fraction,
+        choice.mismatched_fraction,
+        choice.mask_overlapping,
+        choice.predict_on_mismatched,
+    )
     train = MaskedBatches.open(prepared, regions, spec, pieces, hiding, seed=recipe.seed)
     captions = TaskBatches.open(prepared, regions, spec, "val", limit=recipe.training.validation_examples)
-    val = MaskedBatches(captions, pieces, Masking(choice.words, choice.regions, choice.swapped))
+    val = MaskedBatches(
+        captions, pieces, Masking(choice.word_mask_fraction, choice.region_mask_fraction, choice.mismatched_fraction)
+    )
     exams = (
         Exam(TOLD, val.eval_batches, told_right),
-        search(TaskBatches.open(prepared, regions, spec, "val"), choice.pool),
+        search(TaskBatches.open(prepared, regions, spec, "val"), choice.retrieval_pool),
     )
     return Task(spec, train, loss, exams, TOLD, scale)
 

@@ -18,9 +18,9 @@ FREE = (
     "training.processes",
     "training.device",
     "training.tensorboard",
-    "training.keep",
-    "training.checkpoint_every",
-    "training.loaders",
+    "training.keep_last",
+    "training.checkpoint_interval",
+    "training.num_workers",
 )
 """Values that may change between the parts of one run, besides all of ``[evaluation]``: none decides what is learnt
 (with other ``processes`` or on another ``device`` sums are rounded otherwise)."""
@@ -67,7 +67,7 @@ def begin(recipe: Recipe, run: Path, checkpoints: Checkpoints, *, resume: bool =
             raise TwelvefoldError(
                 f"{run} holds a run already; remove {checkpoints.folder} to train it anew, or choose another folder"
             )
-        if different := differences(Recipe.load(path), recipe):
+        if different := differences(Recipe.load_run(run), recipe):
             raise TwelvefoldError(
                 f"{run} was begun by another recipe; different are {'; '.join(different)}. Go on with "
                 f"{path}, or choose another folder"

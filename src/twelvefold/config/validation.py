@@ -1,0 +1,64 @@
+"""Check the names in a recipe and word the errors: where, what was expected, the closest valid name."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from twelvefold.config.renamed import RECIPE
+from twelvefold.schema import TwelvefoldError, did_you_mean
+
+
+def check_keys(value: object, expected: Any, source: str, path: tuple[str, ...] = ()) -> None:
+    """Check that all names of a nested mapping are fields of the type ``expected``, and literals among their choices.
+
+    msgspec checks the same, but its errors state neither the choices nor the closest name.
+
+    Raises:
+        TwelvefoldError: a name is unknown or was renamed, or a string is not among the choices of its field.
+    """
+    for kind in _union_members(expected):
+        if get_origin(kind) is Literal and isinstance(value, str) and value not in get_args(kind):
+            raise TwelvefoldError(
+                f"{source}: {_key_path(path)} can't be {value!r}{did_you_mean(value, get_args(kind))}; "
+                f"choose one of {', '.join(get_args(kind))}"
+            )
+        if isinstance(value, Mapping) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            hints = get_type_hints(kind)
+            for name, inner in value.items():
+                if name not in hints:
+                    raise _unknown_key((*path, name), source, hints)
+                check_keys(inner, hints[name], source, (*path, name))
+        if isinstance(value, Mapping) and get_origin(kind) is dict:
+            for name, inner in value.items():
+                check_keys(inner, get_args(kind)[1], source, (*path, name))
+
+
+def describe_error(error: msgspec.ValidationError) -> str:
+    """Return msgspec's message with ``$.training.lr`` written as ``[training] lr``."""
+    message, _, path = str(error).partition(" - at `$.")
+    return f"{_key_path(path.rstrip('`').split('.'))}: {message}" if path else message
+
+
+def _unknown_key(path: tuple[str, ...], source: str, valid: Mapping[str, Any]) -> TwelvefoldError:
+    name = path[-1]
+    present = RECIPE.get(path[0], {}).get(name) if len(path) == 2 else None
+    if present is not None:
+        return TwelvefoldError(f"{source}: {_key_path(path)} is now called {present}; rename it")
+    return TwelvefoldError(
+        f"{source}: {_key_path(path)} is not a name that a recipe knows{did_you_mean(name, valid)}; "
+        f"valid names here: {', '.join(valid)}"
+    )
+
+
+def _union_members(expected: Any) -> Sequence[Any]:
+    """Return the members of a union, or the type itself."""
+    return get_args(expected) if get_origin(expected) in (Union, types.UnionType) else (expected,)
+
+
+def _key_path(path: Sequence[str]) -> str:
+    """Write a key as ``[training] lr``, or as its bare name at the top."""
+    return f"[{'.'.join(path[:-1])}] {path[-1]}" if len(path) > 1 else path[-1]

@@ -1,0 +1,68 @@
+"""Old names: refused in a person's recipe with the present name, translated in the files of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from twelvefold.config.recipe import Recipe
+from twelvefold.config.renamed import RECIPE
+from twelvefold.schema import TwelvefoldError
+
+OLD_NAMES = [(table, old, present) for table, names in RECIPE.items() for old, present in names.items()]
+
+OLD_RUN = """
+name = "old"
+tasks = ["coco"]
+seed = 3
+
+[pretraining]
+words = 0.2
+regions = 0.1
+hide_overlapping = false
+swapped = 0.4
+tell_of_swapped = true
+region_weight = 2.0
+pool = 7
+
+[training]
+iterations = 5
+beta1 = 0.8
+beta2 = 0.98
+epsilon = 1e-8
+clip = 1.0
+accumulation = 2
+stop_from_fraction = 0.4
+gap = 5
+evaluate_within = 3
+checkpoint_every = 2
+keep = 1
+loaders = 4
+
+[evaluation]
+pool = 20
+bootstrap = 30
+"""
+"""The recipe of a run as an earlier version wrote it."""
+
+
+@pytest.mark.parametrize(("table", "old", "present"), OLD_NAMES)
+def test_an_old_name_in_a_recipe_is_refused_with_the_present_name(table: str, old: str, present: str) -> None:
+    text = f'name = "r"\ntasks = ["coco"]\n[{table}]\n{old} = 1\n'
+    with pytest.raises(TwelvefoldError, match=rf"mine\.toml: \[{table}\] {old} is now called {present}; rename it"):
+        Recipe.parse(text, "mine.toml")
+
+
+def test_the_recipe_of_an_old_run_is_read_with_all_its_values(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(OLD_RUN)
+    recipe = Recipe.load_run(tmp_path)
+    assert all(f"\n{old} = " in OLD_RUN for _, old, _ in OLD_NAMES)
+    changed = Recipe.parse('name = "old"\ntasks = ["coco"]\n[pretraining]\n')
+    for table, _, present in OLD_NAMES:
+        assert getattr(getattr(recipe, table), present) != getattr(getattr(changed, table), present), present
+    training, pretraining = recipe.training, recipe.pretraining
+    assert (training.max_grad_norm, training.gradient_accumulation_steps, training.adam_eps) == (1.0, 2, 1e-8)
+    assert pretraining is not None
+    assert (pretraining.word_mask_fraction, pretraining.region_mask_fraction) == (0.2, 0.1)
+    assert Recipe.parse(recipe.to_toml()) == recipe
