@@ -55,7 +55,7 @@ def measure(folder: Path, task: str) -> None:
         lists["vqav2"].write_text(json.dumps([f"answer {n}" for n in range(3129)]))
     options = {task: OPTIONS[task]} if task in OPTIONS else {}
     started = time.process_time()
-    decided = clean(folder / "data", folder / "out", policy="ids", tasks=[task], options=options)
+    decided = clean(folder / "data", folder / "out", policy="ids", tasks={task: OPTIONS.get(task, {})})
     between = time.process_time()
     done = prepare(
         folder / "data",

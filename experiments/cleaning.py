@@ -37,18 +37,18 @@ from numpy.typing import NDArray
 from twelvefold.config.recipe import Recipe
 from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.records import BadRecords
-from twelvefold.duplicates.evidence import Gathered
-from twelvefold.duplicates.image_groups import Identity
+from twelvefold.duplicates.evidence import CollectedEvidence
+from twelvefold.duplicates.image_groups import ImageGroups
 from twelvefold.evaluate import evaluate
 from twelvefold.evaluation.predictions import read_predictions
 from twelvefold.preparation.from_recipe import prepare_recipe
 from twelvefold.progress import track
 from twelvefold.schema import CONSISTENCY_ONLY, ImageKey, TwelvefoldError
 from twelvefold.splits import manifest
-from twelvefold.splits.decide import decide, evidence
+from twelvefold.splits.decide import collect_policy_evidence, decide_removals
 from twelvefold.splits.id_lists import IdList
-from twelvefold.splits.manifest import Listed
-from twelvefold.splits.policy import OFF, POLICIES
+from twelvefold.splits.manifest import IdListInfo
+from twelvefold.splits.policy import NO_CLEANING, POLICIES
 from twelvefold.store import atomic_files, worker_pool
 from twelvefold.store.prepared import Prepared
 from twelvefold.train import train
@@ -171,14 +171,16 @@ def figures(task: Scored, seen: set[ImageKey]) -> Task:
     return Task(whole, inside, outside, measure(trained, untrained, list(names[one_half]), seed=3))
 
 
-def read_task(out: Path, prepared: Prepared, task: str, names: Identity, splits: Sequence[str], seeds: int) -> Scored:
+def read_task(
+    out: Path, prepared: Prepared, task: str, names: ImageGroups, splits: Sequence[str], seeds: int
+) -> Scored:
     """A task's scores by all models, from the prediction files of ``evaluate``.
 
     Raises:
         TwelvefoldError: the models were not scored on the same examples.
     """
     photographs = {
-        example.id: frozenset(names.photograph(pair.image) for pair in example.pairs)
+        example.id: frozenset(names.group_of(pair.image) for pair in example.pairs)
         for example in prepared.table(task, "test")
         if example.question_type != CONSISTENCY_ONLY
     }
@@ -204,31 +206,35 @@ def read_task(out: Path, prepared: Prepared, task: str, names: Identity, splits:
 
 def prepare_all(
     recipe: Recipe, data: Path, regions: Path, out: Path, crossover: bool
-) -> tuple[set[ImageKey], Identity]:
+) -> tuple[set[ImageKey], ImageGroups]:
     """Full and cleaned splits, and those cleaned of one half each; gives the photographs that full splits train on."""
-    prepare_recipe(recipe, data, regions, out / FULL, clean=OFF)
+    prepare_recipe(recipe, data, regions, out / FULL, clean=NO_CLEANING)
     prepare_recipe(recipe, data, regions, out / CLEANED, clean=POLICY.name)
-    found = evidence(data, POLICY, notes=out / CLEANED / "made", bad=BadRecords())
-    names, prepared = Identity(found.joins), Prepared.open(out / FULL)
+    found = collect_policy_evidence(data, POLICY, cache_dir=out / CLEANED / "made", bad=BadRecords())
+    names, prepared = ImageGroups(found.links), Prepared.open(out / FULL)
     tables = [prepared.table(task.name, "train") for task in prepared.tasks]
-    seen = {names.photograph(key) for table in tables for key in table.pictures()}
+    seen = {names.group_of(key) for table in tables for key in table.pictures()}
     if crossover:
         tests = [prepared.table(task.name, "test") for task in prepared.tasks]
-        tested = {names.photograph(key) for table in tests for key in table.pictures()}
+        tested = {names.group_of(key) for table in tests for key in table.pictures()}
         for number, split in enumerate(HALVES):
             path = out / f"{split}.json"
-            manifest.write(path, cleaned_of(recipe, data, found, {key for key in tested if half(key) == number}, split))
+            manifest.write_manifest(
+                path, cleaned_of(recipe, data, found, {key for key in tested if half(key) == number}, split)
+            )
             prepare_recipe(recipe, data, regions, out / split, clean="lists", manifest=path)
     return seen, names
 
 
-def cleaned_of(recipe: Recipe, data: Path, found: Gathered, photographs: set[ImageKey], name: str) -> manifest.Manifest:
+def cleaned_of(
+    recipe: Recipe, data: Path, found: CollectedEvidence, photographs: set[ImageKey], name: str
+) -> manifest.CleaningManifest:
     """The manifest that removes these photographs alone."""
-    listed = Listed(name, "any", len(photographs), atomic_files.digest_value(sorted(map(str, photographs))))
+    listed = IdListInfo(name, "any", len(photographs), atomic_files.digest_value(sorted(map(str, photographs))))
     chosen = {task: recipe.task_config(task).options for task in recipe.tasks}
     options = reader_options(data, recipe.tasks, chosen)
     lists = [IdList(listed, frozenset(photographs))]
-    return decide(data, options, POLICIES["lists"], found, bad=BadRecords(), lists=lists)
+    return decide_removals(data, options, POLICIES["lists"], found, bad=BadRecords(), lists=lists)
 
 
 def run_folder(out: Path, seed: int, split: str) -> Path:

@@ -12,9 +12,9 @@ from PIL import Image
 
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.duplicates import evidence, hashes
-from twelvefold.duplicates.evidence import KINDS, Gathered, equal_files, gather
-from twelvefold.duplicates.feature_similarity import close_features
-from twelvefold.duplicates.image_groups import Identity
+from twelvefold.duplicates.evidence import DEFAULT_EVIDENCE, CollectedEvidence, collect_evidence, equal_files
+from twelvefold.duplicates.feature_similarity import feature_links
+from twelvefold.duplicates.image_groups import ImageGroups
 from twelvefold.schema import ImageKey, Regions, SameImageLink
 from twelvefold.store.atomic_files import write_json
 from twelvefold.store.region_store import RegionStore, ShardWriter, finish_store
@@ -48,47 +48,47 @@ def pictures(data: Path) -> dict[ImageKey, Path]:
     return {key(path.stem.replace(" ", "/")): path for path in sorted((data / "images").iterdir())}
 
 
-def found(data: Path, **options: object) -> Gathered:
-    given: dict[str, object] = {"notes": data / "notes", "bad": BadRecords(), **options}
-    return gather(data, pictures(data), **given)  # type: ignore[arg-type]
+def found(data: Path, **options: object) -> CollectedEvidence:
+    given: dict[str, object] = {"cache_dir": data / "notes", "bad": BadRecords(), **options}
+    return collect_evidence(data, pictures(data), **given)  # type: ignore[arg-type]
 
 
 def test_each_evidence_joins_what_surer_evidence_has_not(data: Path) -> None:
-    joins = found(data).joins
-    assert [(str(j.first), str(j.second), j.evidence) for j in joins[:3]] == [
+    links = found(data).links
+    assert [(str(j.first), str(j.second), j.evidence) for j in links[:3]] == [
         ("vg/1", "coco/2", "ids"),
         ("coco/2", "coco/3", "bytes"),
         ("coco/2", "coco/4", "pixels"),
     ]
-    assert Counter(j.evidence for j in joins) == {"ids": 1, "bytes": 1, "pixels": 1, "looks": 3}
-    identity = Identity(joins)
-    assert {str(identity.photograph(name)) for name in pictures(data)} == {"coco/2", "pets/c"}
+    assert Counter(j.evidence for j in links) == {"ids": 1, "bytes": 1, "pixels": 1, "looks": 3}
+    identity = ImageGroups(links)
+    assert {str(identity.group_of(name)) for name in pictures(data)} == {"coco/2", "pets/c"}
 
 
-@pytest.mark.parametrize("count", range(len(KINDS) + 1))
+@pytest.mark.parametrize("count", range(len(DEFAULT_EVIDENCE) + 1))
 def test_only_the_kinds_asked_for_are_gathered(data: Path, count: int) -> None:
-    kinds = KINDS[:count]
-    assert {join.evidence for join in found(data, kinds=kinds).joins} == set(kinds)
-    alone = KINDS[count:]
-    assert {join.evidence for join in found(data, kinds=alone).joins} == set(alone)
+    kinds = DEFAULT_EVIDENCE[:count]
+    assert {link.evidence for link in found(data, evidence=kinds).links} == set(kinds)
+    alone = DEFAULT_EVIDENCE[count:]
+    assert {link.evidence for link in found(data, evidence=alone).links} == set(alone)
 
 
 def test_a_second_call_looks_at_no_picture_and_says_the_same(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (50, 50)).save(data / "images" / "pets blank.png")
     first = found(data)
-    assert "too little to be recognised" in " ".join(first.hidden)
+    assert "too little to be compared" in " ".join(first.limitations)
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("looked again")
 
-    for module, name in ((hashes, "open_image"), (evidence, "lookalikes"), (evidence, "equal_files")):
+    for module, name in ((hashes, "open_image"), (evidence, "find_near_duplicates"), (evidence, "equal_files")):
         monkeypatch.setattr(module, name, never)
     assert found(data) == first
 
 
 def test_a_stricter_threshold_joins_less_without_looking_again(data: Path) -> None:
-    loose, strict = found(data), found(data, difference=0.0)
-    assert Counter(j.evidence for j in strict.joins)["looks"] < Counter(j.evidence for j in loose.joins)["looks"]
+    loose, strict = found(data), found(data, max_difference=0.0)
+    assert Counter(j.evidence for j in strict.links)["looks"] < Counter(j.evidence for j in loose.links)["looks"]
     assert found(data) == loose
 
 
@@ -96,16 +96,16 @@ def test_what_cannot_be_compared_is_told(data: Path) -> None:
     (data / "images" / "pets a.png").write_bytes(b"no picture")
     there = pictures(data)
     there[key("pets/gone")] = data / "images" / "gone.png"
-    told = gather(data, there, notes=data / "notes", bad=BadRecords())
+    told = collect_evidence(data, there, cache_dir=data / "notes", bad=BadRecords())
     assert {str(name): "no such file" in reason for name, reason in told.unreadable.items()} == {
         "pets/a": False,
         "pets/gone": True,
     }
-    assert found(data, kinds=["features"]).hidden == [
-        "there are no features of the pictures, so none were compared by them"
+    assert found(data, evidence=["features"]).limitations == [
+        "there are no features of the images, so none were compared by features"
     ]
     (data / "vg" / "image_data.json").unlink()
-    assert "image_data.json is missing" in found(data).hidden[0]
+    assert "image_data.json is missing" in found(data).limitations[0]
 
 
 def test_empty_files_are_no_photograph(tmp_path: Path) -> None:
@@ -138,8 +138,12 @@ def test_close_features_join_on_request(data: Path, store: Callable[[dict[str, l
         "vg/8": [],
     }
     made = store(features)
-    joins = [j for j in found(data, kinds=[*KINDS, "features"], store=made).joins if j.evidence == "features"]
-    assert joins == [SameImageLink(key("coco/9"), key("pets/c"), "features", "their features have a cosine of 1.0000")]
-    known = Identity([SameImageLink(key("coco/9"), key("pets/c"), "ids", "a map")])
-    assert list(close_features(made, known)) == []
-    assert len(list(close_features(made, Identity(), 0.6))) == 4
+    links = [
+        j for j in found(data, evidence=[*DEFAULT_EVIDENCE, "features"], store=made).links if j.evidence == "features"
+    ]
+    assert links == [
+        SameImageLink(key("coco/9"), key("pets/c"), "features", "their features have a cosine similarity of 1.0000")
+    ]
+    known = ImageGroups([SameImageLink(key("coco/9"), key("pets/c"), "ids", "a map")])
+    assert list(feature_links(made, known)) == []
+    assert len(list(feature_links(made, ImageGroups(), 0.6))) == 4

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twelvefold.duplicates import hamming_search
-from twelvefold.duplicates.hamming_search import Hashes, close_pairs, plan
+from twelvefold.duplicates.hamming_search import Hashes, choose_blocks, find_close_pairs
 
 
 def hashes(seed: int, total: int, centres: int, flips: int) -> Hashes:
@@ -37,9 +37,9 @@ def test_the_pairs_are_those_of_comparing_all_with_all(
     chosen: int, seed: int, total: int, centres: int, flips: int, radius: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hamming_search, "plan", lambda _total, radius: (radius + chosen, chosen))
+        patch.setattr(hamming_search, "choose_blocks", lambda _total, radius: (radius + chosen, chosen))
         first, second = hashes(seed, total, centres, flips), hashes(seed + 1, total, 2, flips)
-        matches = close_pairs(first, second, radius)
+        matches = find_close_pairs(first, second, radius)
     found = [tuple(pair) for pair in matches.pairs.tolist()]
     assert sorted(found) == found
     assert len(set(found)) == len(found)
@@ -48,32 +48,32 @@ def test_the_pairs_are_those_of_comparing_all_with_all(
 
 
 def test_the_plan_compares_few_with_all_and_many_in_tables() -> None:
-    assert plan(50, 10) == (10, 0)
-    blocks, chosen = plan(1_000_000, 10)
+    assert choose_blocks(50, 10) == (10, 0)
+    blocks, chosen = choose_blocks(1_000_000, 10)
     assert blocks - chosen == 10
     assert chosen >= 2
 
 
 def test_a_crowd_is_cut_short_and_named_and_the_rest_stays_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hamming_search, "ALWAYS", 0)
-    monkeypatch.setattr(hamming_search, "plan", lambda _total, radius: (radius + 2, 2))
+    monkeypatch.setattr(hamming_search, "FREE_COMPARISONS", 0)
+    monkeypatch.setattr(hamming_search, "choose_blocks", lambda _total, radius: (radius + 2, 2))
     crowd, others = np.full(3000, 12345, dtype=np.uint64), hashes(3, 3000, 3000, 0)
     first = np.concatenate([crowd, others, others ^ np.uint64(0b1011)])
-    matches = close_pairs(first, first, 5, per_row=20, most=30)
+    matches = find_close_pairs(first, first, 5, max_neighbors=20, max_pairs=30)
     assert matches.crowded.tolist() == list(range(3000))
     assert {(i, i + 3000) for i in range(3000, 6000)} <= {tuple(pair) for pair in matches.pairs.tolist()}
     assert len(matches.pairs) < 3000 * 40
 
 
 def test_in_a_crowd_each_is_still_joined_to_those_that_are_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hamming_search, "ALWAYS", 0)
+    monkeypatch.setattr(hamming_search, "FREE_COMPARISONS", 0)
     first = np.full(2000, 7, dtype=np.uint64)
     different = np.random.default_rng(1).integers(0, 2**64, 1000, dtype=np.uint64)
     second = np.repeat(different, 2)
-    found = {tuple(pair) for pair in close_pairs(first, second, 3, per_row=2, most=5).pairs.tolist()}
+    found = {tuple(pair) for pair in find_close_pairs(first, second, 3, max_neighbors=2, max_pairs=5).pairs.tolist()}
     assert {(i, i + 1) for i in range(0, 2000, 2)} <= found
 
 
 def test_no_hashes_have_no_pairs() -> None:
     none = np.zeros(0, dtype=np.uint64)
-    assert close_pairs(none, none, 10).pairs.shape == (0, 2)
+    assert find_close_pairs(none, none, 10).pairs.shape == (0, 2)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from twelvefold.duplicates import hashes
-from twelvefold.duplicates.hashes import Fingerprint, fingerprint, fingerprints
+from twelvefold.duplicates.hashes import ImageFingerprint, fingerprint_files, fingerprint_image
 from twelvefold.images import RGB, open_image
 from twelvefold.schema import ImageKey, TwelvefoldError
 
@@ -28,10 +28,10 @@ def photo(seed: int = 0, width: int = 40, height: int = 30) -> Image.Image:
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def of(image: Image.Image, form: str = "PNG", **options: object) -> Fingerprint:
+def of(image: Image.Image, form: str = "PNG", **options: object) -> ImageFingerprint:
     out = io.BytesIO()
     image.save(out, form, **options)
-    return fingerprint(open_image(out.getvalue()))
+    return fingerprint_image(open_image(out.getvalue()))
 
 
 def some(folder: Path, count: int) -> Pictures:
@@ -51,14 +51,14 @@ def test_the_same_pixels_in_another_wrapping_are_the_same() -> None:
         of(image.convert("RGBA")),
         of(image.transpose(Image.Transpose.ROTATE_90), exif=turned),
     ]
-    assert {each.pixels for each in wrapped} == {of(image).pixels}
-    assert of(image.convert("L")).pixels == of(image.convert("L").convert("RGB")).pixels
-    assert of(image.convert("L")).pixels != of(image).pixels
+    assert {each.pixels_digest for each in wrapped} == {of(image).pixels_digest}
+    assert of(image.convert("L")).pixels_digest == of(image.convert("L").convert("RGB")).pixels_digest
+    assert of(image.convert("L")).pixels_digest != of(image).pixels_digest
 
 
 def test_pixels_in_another_shape_are_others() -> None:
     row = Image.new("RGB", (4, 1), (9, 9, 9))
-    assert of(row).pixels != of(row.resize((2, 2))).pixels
+    assert of(row).pixels_digest != of(row.resize((2, 2))).pixels_digest
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "I;16", "F"])
@@ -68,14 +68,14 @@ def test_every_mode_and_a_single_pixel_have_a_fingerprint(mode: str) -> None:
         image = Image.new("L", size, 255).convert(mode) if mode != "I;16" else Image.new(mode, size, 7777)
         seen = of(image, form)
         assert (seen.width, seen.height) == size
-        assert seen.detail == pytest.approx(0, abs=1e-6)
+        assert seen.contrast == pytest.approx(0, abs=1e-6)
 
 
 def test_a_smaller_poorer_brighter_copy_has_close_hashes_and_another_picture_has_not() -> None:
     one = photo(1, 200, 150)
     copy = of(one.resize((150, 112)).point(lambda level: level * 1.05), "JPEG", quality=50)
     other = of(photo(2, 200, 150))
-    for name in ("waves", "slopes"):
+    for name in ("phash", "dhash"):
         bits = [getattr(each, name) for each in (of(one), copy, other)]
         assert (bits[0] ^ bits[1]).bit_count() <= 4
         assert (bits[0] ^ bits[2]).bit_count() > 12
@@ -88,18 +88,18 @@ def test_what_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(data[: len(data) // 2])
     (tmp_path / "empty.png").touch()
     pictures |= {key("empty"): tmp_path / "empty.png", key("gone"): tmp_path / "gone.png"}
-    problems = {str(name): seen.problem for name, seen in fingerprints(pictures, tmp_path / "notes").items()}
+    problems = {str(name): seen.problem for name, seen in fingerprint_files(pictures, tmp_path / "notes").items()}
     assert "not a picture" in problems["pets/0"]
     assert "truncated" in problems["pets/1"]
     assert "not a picture" in problems["pets/empty"]
     assert "No such file" in problems["pets/gone"]
     (tmp_path / "1.png").write_bytes(data)  # mended: no note stands in the way
-    assert fingerprints(pictures, tmp_path / "notes")[key("1")].problem == ""
+    assert fingerprint_files(pictures, tmp_path / "notes")[key("1")].problem == ""
 
 
 def test_a_second_call_opens_only_what_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures, notes = some(tmp_path / "images", 6), tmp_path / "notes"
-    before = fingerprints(pictures, notes)
+    before = fingerprint_files(pictures, notes)
     opened: list[str] = []
 
     def noticed(path: Path) -> RGB:
@@ -107,49 +107,49 @@ def test_a_second_call_opens_only_what_has_changed(tmp_path: Path, monkeypatch: 
         return open_image(path)
 
     monkeypatch.setattr(hashes, "open_image", noticed)
-    assert fingerprints(dict(reversed(pictures.items())), notes) == before
+    assert fingerprint_files(dict(reversed(pictures.items())), notes) == before
     assert opened == []
-    assert len(fingerprints({key("new"): pictures[key("0")]}, notes)) == 1  # another call's pictures cost no notes
-    assert fingerprints(pictures, notes) == before
+    assert len(fingerprint_files({key("new"): pictures[key("0")]}, notes)) == 1  # another call's pictures cost no notes
+    assert fingerprint_files(pictures, notes) == before
     assert opened == ["0"]
     opened.clear()
     photo(99).save(pictures[key("3")])
     os.utime(pictures[key("4")], (1, 1))
-    after = fingerprints(pictures, notes)
+    after = fingerprint_files(pictures, notes)
     assert sorted(opened) == ["3", "4"]
-    assert after[key("3")].pixels != before[key("3")].pixels
-    assert after[key("4")].pixels == before[key("4")].pixels
+    assert after[key("3")].pixels_digest != before[key("3")].pixels_digest
+    assert after[key("4")].pixels_digest == before[key("4")].pixels_digest
 
 
 def test_a_kill_loses_one_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures, notes = some(tmp_path / "images", 10), tmp_path / "notes"
-    monkeypatch.setattr(hashes, "BLOCK", 3)
-    do, calls = hashes._block, list[int]()
+    monkeypatch.setattr(hashes, "BLOCK_SIZE", 3)
+    do, calls = hashes._fingerprint_block, list[int]()
 
-    def killed_in_the_third(work: Sequence[tuple[Fingerprint, Path]]) -> list[Fingerprint]:
+    def killed_in_the_third(work: Sequence[tuple[ImageFingerprint, Path]]) -> list[ImageFingerprint]:
         calls.append(len(work))
         if len(calls) == 3:
             raise KeyboardInterrupt
         return do(work)
 
-    monkeypatch.setattr(hashes, "_block", killed_in_the_third)
+    monkeypatch.setattr(hashes, "_fingerprint_block", killed_in_the_third)
     with pytest.raises(KeyboardInterrupt):
-        fingerprints(pictures, notes)
-    resumed = fingerprints(pictures, notes)
+        fingerprint_files(pictures, notes)
+    resumed = fingerprint_files(pictures, notes)
     assert calls == [3, 3, 3, 3, 1]  # three and one of the second call: six were kept
-    assert resumed == fingerprints(pictures, tmp_path / "elsewhere")
+    assert resumed == fingerprint_files(pictures, tmp_path / "elsewhere")
     assert sorted(path.name for path in notes.glob("*.msgpack")) == ["all.msgpack"]
 
 
 def test_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = some(tmp_path / "images", 5)
-    monkeypatch.setattr(hashes, "BLOCK", 2)
-    assert fingerprints(pictures, tmp_path / "two", processes=2) == fingerprints(pictures, tmp_path / "one")
+    monkeypatch.setattr(hashes, "BLOCK_SIZE", 2)
+    assert fingerprint_files(pictures, tmp_path / "two", processes=2) == fingerprint_files(pictures, tmp_path / "one")
 
 
 def test_damaged_notes_are_named(tmp_path: Path) -> None:
     pictures = some(tmp_path / "images", 1)
-    fingerprints(pictures, tmp_path / "notes")
+    fingerprint_files(pictures, tmp_path / "notes")
     (tmp_path / "notes" / "all.msgpack").write_bytes(b"\x93\x00")
     with pytest.raises(TwelvefoldError, match=r"all\.msgpack is damaged.*remove it"):
-        fingerprints(pictures, tmp_path / "notes")
+        fingerprint_files(pictures, tmp_path / "notes")

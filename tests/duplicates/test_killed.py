@@ -18,16 +18,16 @@ from PIL import Image
 
 from twelvefold import cli
 from twelvefold.duplicates import hashes
-from twelvefold.duplicates.hashes import Fingerprint
+from twelvefold.duplicates.hashes import ImageFingerprint
 
 BLOCK, PICTURES, COPIES = 16, 240, 20
 PROGRAM = (
-    f"import sys; from twelvefold import cli; from twelvefold.duplicates import hashes; hashes.BLOCK = {BLOCK}; "
+    f"import sys; from twelvefold import cli; from twelvefold.duplicates import hashes; hashes.BLOCK_SIZE = {BLOCK}; "
     + ("cli.main(sys.argv[1:])")
 )
 """The program, but for the size of its blocks: so few pictures would be one."""
 
-Noted = dict[str, Fingerprint]
+Noted = dict[str, ImageFingerprint]
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def arguments(command: str, data: Path, out: Path) -> list[str]:
     """A call of the command whose notes lie in ``out/notes``."""
     if command == "audit":
-        return ["audit", str(data), "--notes", str(out / "notes"), "--listing", str(out / "said"), "--json"]
+        return ["audit", str(data), "--cache-dir", str(out / "notes"), "--listing", str(out / "said"), "--json"]
     return ["clean", str(data), str(out), "--tasks", "coco", "flickr30k", "--processes", "1", "--json"]
 
 
@@ -69,7 +69,7 @@ def said(command: str, out: Path) -> bytes:
 def noted(out: Path) -> Noted:
     """The fingerprints in the notes, every file of which must be whole."""
     folder = out / "notes" / "fingerprints"
-    decode = msgspec.msgpack.Decoder(tuple[str, list[Fingerprint]]).decode
+    decode = msgspec.msgpack.Decoder(tuple[str, list[ImageFingerprint]]).decode
     return {row.key: row for path in folder.glob("*.msgpack") for row in decode(path.read_bytes())[1]}
 
 
@@ -91,14 +91,14 @@ def test_a_killed_command_goes_on_and_says_the_same(
     before = noted(tmp_path / "hurt")
     assert 2 * BLOCK <= len(before) < PICTURES + COPIES
     hashed: list[str] = []
-    do = hashes._block
+    do = hashes._fingerprint_block
 
-    def noticed(work: Sequence[tuple[Fingerprint, Path]]) -> list[Fingerprint]:
+    def noticed(work: Sequence[tuple[ImageFingerprint, Path]]) -> list[ImageFingerprint]:
         hashed.extend(blank.key for blank, _ in work)
         return do(work)
 
-    monkeypatch.setattr(hashes, "_block", noticed)
-    monkeypatch.setattr(hashes, "BLOCK", BLOCK)
+    monkeypatch.setattr(hashes, "_fingerprint_block", noticed)
+    monkeypatch.setattr(hashes, "BLOCK_SIZE", BLOCK)
     codes, told = [], []
     for out in (tmp_path / "hurt", tmp_path / "unhurt"):
         with pytest.raises(SystemExit) as left:

@@ -12,10 +12,17 @@ import pytest
 from PIL import Image
 
 from twelvefold.duplicates import near_duplicates as module
-from twelvefold.duplicates.align_and_compare import Likeness, compare, small
-from twelvefold.duplicates.hashes import fingerprints
-from twelvefold.duplicates.image_groups import Identity
-from twelvefold.duplicates.near_duplicates import AGREEMENT, DIFFERENCE, Compared, Looked, close, lookalikes
+from twelvefold.duplicates.align_and_compare import ImageSimilarity, compare_images, make_thumbnail
+from twelvefold.duplicates.hashes import fingerprint_files
+from twelvefold.duplicates.image_groups import ImageGroups
+from twelvefold.duplicates.near_duplicates import (
+    MAX_DIFFERENCE,
+    MIN_CORRELATION,
+    NearDuplicates,
+    PairComparison,
+    candidate_pairs,
+    find_near_duplicates,
+)
 from twelvefold.images import open_image
 from twelvefold.schema import ImageKey, SameImageLink
 from twelvefold.world.draw import draw_jpeg, draw_scene, encode_jpeg
@@ -27,11 +34,11 @@ SEED, SCENES = 31, 6
 
 
 def opened(data: bytes) -> Image.Image:
-    return small(open_image(data))
+    return make_thumbnail(open_image(data))
 
 
-def alike(seen: Likeness) -> bool:
-    return seen.difference <= DIFFERENCE and seen.agreement >= AGREEMENT
+def alike(seen: ImageSimilarity) -> bool:
+    return seen.difference <= MAX_DIFFERENCE and seen.correlation >= MIN_CORRELATION
 
 
 @pytest.mark.parametrize("how", TRANSFORMS)
@@ -39,7 +46,7 @@ def test_planted_copies_are_found(how: Transform) -> None:
     for index in range(SCENES):
         scene = make_scene(SEED, index)
         copy = encode_jpeg(make_near_duplicate(draw_scene(scene), how), scene.light.quality)
-        assert alike(compare(opened(draw_jpeg(scene)), opened(copy))), index
+        assert alike(compare_images(opened(draw_jpeg(scene)), opened(copy))), index
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -47,7 +54,7 @@ def test_the_same_scene_with_one_thing_changed_is_another_picture(change: Change
     for index in range(SCENES):
         scene = make_scene(SEED, index)
         variant = perturb_scene(scene, np.random.default_rng(index), change)
-        assert variant is None or not alike(compare(opened(draw_jpeg(scene)), opened(draw_jpeg(variant)))), index
+        assert variant is None or not alike(compare_images(opened(draw_jpeg(scene)), opened(draw_jpeg(variant)))), index
 
 
 def test_what_compression_leaves_everywhere_does_not_hide_a_change() -> None:
@@ -57,7 +64,7 @@ def test_what_compression_leaves_everywhere_does_not_hide_a_change() -> None:
         assert variant is not None
         image = draw_scene(variant)
         poor = encode_jpeg(image.crop((2, 2, image.width - 3, image.height - 1)), 40)
-        assert not alike(compare(opened(draw_jpeg(scene)), opened(poor))), index
+        assert not alike(compare_images(opened(draw_jpeg(scene)), opened(poor))), index
 
 
 @pytest.mark.parametrize("cut", [(0.0, 0.0, 0.0, 0.04), (0.03, 0.01, 0.0, 0.0), (0.02, 0.02, 0.02, 0.02)])
@@ -67,19 +74,19 @@ def test_a_copy_is_laid_where_it_was_cut_out_whichever_comes_first(cut: tuple[fl
     left, top, right, low = (round(share * side) for share, side in zip(cut, (across, down) * 2, strict=True))
     copy = image.crop((left, top, across - right, down - low))
     copy = copy.resize((copy.width * 3 // 4, copy.height * 3 // 4)).point(lambda level: level * 0.9)
-    seen = compare(small(np.asarray(image)), small(np.asarray(copy)))
+    seen = compare_images(make_thumbnail(np.asarray(image)), make_thumbnail(np.asarray(copy)))
     assert alike(seen)
-    assert compare(small(np.asarray(copy)), small(np.asarray(image))) == seen
+    assert compare_images(make_thumbnail(np.asarray(copy)), make_thumbnail(np.asarray(image))) == seen
 
 
 def test_mirrored_grey_and_blank_pictures_are_not_taken_for_copies() -> None:
     image = opened(draw_jpeg(make_scene(SEED, 2)))
-    assert not alike(compare(image, image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)))
-    assert not alike(compare(image, image.convert("L").convert("RGB")))
-    assert not alike(compare(image, Image.new("RGB", image.size, "gray")))
-    assert not alike(compare(image, image.resize((image.width, image.height // 2))))
+    assert not alike(compare_images(image, image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)))
+    assert not alike(compare_images(image, image.convert("L").convert("RGB")))
+    assert not alike(compare_images(image, Image.new("RGB", image.size, "gray")))
+    assert not alike(compare_images(image, image.resize((image.width, image.height // 2))))
     for size in ((1, 1), (1, 300), (300, 300)):
-        compare(Image.new("RGB", size), Image.new("RGB", size, "white"))  # nothing to lay, and no error
+        compare_images(Image.new("RGB", size), Image.new("RGB", size, "white"))  # nothing to lay, and no error
 
 
 def album(folder: Path) -> dict[ImageKey, Path]:
@@ -101,23 +108,25 @@ def album(folder: Path) -> dict[ImageKey, Path]:
     return {ImageKey("x", name): folder / f"{name}.png" for name in pictures}
 
 
-def look(pictures: dict[ImageKey, Path], notes: Path, known: Identity | None = None, processes: int = 1) -> Looked:
-    prints = fingerprints(pictures, notes / "prints")
-    return lookalikes(prints, pictures, known or Identity(), notes / "compared", processes=processes)
+def look(
+    pictures: dict[ImageKey, Path], notes: Path, known: ImageGroups | None = None, processes: int = 1
+) -> NearDuplicates:
+    prints = fingerprint_files(pictures, notes / "prints")
+    return find_near_duplicates(prints, pictures, known or ImageGroups(), notes / "compared", processes=processes)
 
 
-def groups(joins: list[SameImageLink], pictures: dict[ImageKey, Path]) -> dict[str, str]:
-    identity = Identity(joins)
-    return {key.id: identity.photograph(key).id for key in sorted(pictures)}
+def groups(links: list[SameImageLink], pictures: dict[ImageKey, Path]) -> dict[str, str]:
+    identity = ImageGroups(links)
+    return {key.id: identity.group_of(key).id for key in sorted(pictures)}
 
 
 def test_an_album_falls_into_its_photographs(tmp_path: Path) -> None:
     pictures = album(tmp_path / "images")
     found = look(pictures, tmp_path / "one")
     expected = {"a0": "a0", "a1": "a0", "a2": "a0", "b0": "b0", "b1": "b0", "c": "c", "gray": "gray", "white": "white"}
-    assert groups(found.joins, pictures) == expected
-    assert all("look alike: hashes differ in" in join.reason for join in found.joins)
-    assert "(blank, black ...): 2, the first being x/gray" in found.hidden[0]
+    assert groups(found.links, pictures) == expected
+    assert all("look alike: hashes differ in" in link.reason for link in found.links)
+    assert "(blank, black ...): 2, the first being x/gray" in found.limitations[0]
 
     turned = list(pictures.items())
     Random(1).shuffle(turned)
@@ -129,14 +138,14 @@ def test_what_is_known_is_not_compared_again_nor_what_was_compared(
 ) -> None:
     pictures = album(tmp_path / "images")
     pairs: list[tuple[str, str]] = []
-    do = module._block
+    do = module._compare_block
 
-    def noticed(work: Sequence[tuple[tuple[str, str], Path, Path]]) -> list[Compared]:
+    def noticed(work: Sequence[tuple[tuple[str, str], Path, Path]]) -> list[PairComparison]:
         pairs.extend((one.stem, other.stem) for _, one, other in work)
         return do(work)
 
-    monkeypatch.setattr(module, "_block", noticed)
-    known = Identity([SameImageLink(ImageKey("x", "a0"), ImageKey("x", "a1"), "ids", "a map")])
+    monkeypatch.setattr(module, "_compare_block", noticed)
+    known = ImageGroups([SameImageLink(ImageKey("x", "a0"), ImageKey("x", "a1"), "ids", "a map")])
     first = look(pictures, tmp_path, known)
     assert ("a0", "a1") not in pairs
     assert ("a0", "c") in pairs
@@ -153,8 +162,8 @@ def test_equal_pixels_are_compared_once_for_all(tmp_path: Path) -> None:
         name = ImageKey("x", f"zz{number}")
         pictures[name] = tmp_path / f"{number}.png"
         Image.open(pictures[ImageKey("x", "b0")]).save(pictures[name], compress_level=number % 10)
-    candidates, crowded = close(list(fingerprints(pictures, tmp_path / "prints").values()))
-    assert not [pair for pair in candidates if "zz" in pair.one.key + pair.other.key]
+    candidates, crowded = candidate_pairs(list(fingerprint_files(pictures, tmp_path / "prints").values()))
+    assert not [pair for pair in candidates if "zz" in pair.first.key + pair.second.key]
     assert crowded == []
 
 
@@ -163,4 +172,4 @@ def test_a_photograph_of_the_world_survives_being_saved_often() -> None:
     again = image
     for quality in (80, 60, 70, 50):
         again = Image.open(io.BytesIO(encode_jpeg(again, quality)))
-    assert alike(compare(small(np.asarray(image)), small(np.asarray(again))))
+    assert alike(compare_images(make_thumbnail(np.asarray(image)), make_thumbnail(np.asarray(again))))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from twelvefold.config.recipe import Recipe
-from twelvefold.duplicates.image_groups import Identity
+from twelvefold.duplicates.image_groups import ImageGroups
 from twelvefold.evaluation.predictions import PredictionRecord, write_predictions
 from twelvefold.schema import CONSISTENCY_ONLY, Example, ImageKey, Pair, PositivePair, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
@@ -96,7 +96,7 @@ def test_scores_are_read_from_prediction_files_and_must_be_of_the_same_examples(
 
     predict("full", b=1.0, a=0.0, c=1.0)
     predict("cleaned", a=0.25, c=0.0, b=0.5)
-    read = (tmp_path, Prepared.open(tmp_path), "finds", Identity(), ("full", "cleaned"), 1)
+    read = (tmp_path, Prepared.open(tmp_path), "finds", ImageGroups(), ("full", "cleaned"), 1)
     found = experiment.read_task(*read)
     assert found.photographs == [frozenset([ImageKey("coco", "2")]), frozenset([ImageKey("vg", "7")])]
     assert {split: values.tolist() for split, values in found.scores.items()} == {

@@ -11,8 +11,8 @@ import pytest
 
 from twelvefold import datasets
 from twelvefold.datasets.reading.options import reader_options
-from twelvefold.leakage.audit import Audit, audit, collect, why
-from twelvefold.leakage.overlap import Cell
+from twelvefold.leakage.audit import AuditConfig, AuditResult, audit, collect_inputs, explain_link
+from twelvefold.leakage.overlap import OverlapCell
 from twelvefold.preparation.prepare import prepare
 from twelvefold.schema import ImageKey, TwelvefoldError
 from twelvefold.world.sources import overlap_percentages, plan_images
@@ -27,8 +27,12 @@ def audited_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def audited(audited_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Audit:
-    return audit(collect(audited_world, kinds=["ids", "bytes"], notes=tmp_path_factory.mktemp("notes")))
+def audited(audited_world: Path, tmp_path_factory: pytest.TempPathFactory) -> AuditResult:
+    return audit(
+        collect_inputs(
+            audited_world, AuditConfig(evidence=["ids", "bytes"], cache_dir=tmp_path_factory.mktemp("notes"))
+        )
+    )
 
 
 @pytest.fixture
@@ -37,7 +41,7 @@ def data(audited_world: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(audited_world, tmp_path / "data"))
 
 
-def cell(audited: Audit, row: str, column: str) -> Cell:
+def cell(audited: AuditResult, row: str, column: str) -> OverlapCell:
     return next(c for c in audited.report.tests if (c.row, c.column) == (row, column))
 
 
@@ -45,13 +49,13 @@ def scenes(world: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (world / "truth" / "scenes.jsonl").read_text().splitlines()]
 
 
-def test_planted_overlaps_are_recovered_exactly(audited: Audit, audited_world: Path) -> None:
+def test_planted_overlaps_are_recovered_exactly(audited: AuditResult, audited_world: Path) -> None:
     """Picture by picture against the truth, and against the plan wherever every planned picture got an example."""
     index = {key: int(str(scene["index"])) for scene in scenes(audited_world) for key in scene["keys"]}  # type: ignore[attr-defined]
     held = {
         (each.name, split): {index[str(key)] for key in part.images}
-        for each in audited.material.collections
-        for split, part in each.parts.items()
+        for each in audited.inputs.collections
+        for split, part in each.splits.items()
     }
     planned = overlap_percentages(plan_images(IMAGES, SEED))
     assert len(audited.report.tests) == 12 * 12
@@ -65,18 +69,18 @@ def test_planted_overlaps_are_recovered_exactly(audited: Audit, audited_world: P
     assert sum(found.count for found in audited.report.tests) > 50
 
 
-def test_every_shared_photograph_is_one_picture_under_both_names(audited: Audit, audited_world: Path) -> None:
+def test_every_shared_photograph_is_one_picture_under_both_names(audited: AuditResult, audited_world: Path) -> None:
     index = {key: scene["index"] for scene in scenes(audited_world) for key in scene["keys"]}  # type: ignore[attr-defined]
-    shared = [pair for c in audited.report.tests for pair in audited.overlap.shared(c.row, c.column)]
+    shared = [pair for c in audited.report.tests for pair in audited.overlap.shared_images(c.row, c.column)]
     assert {index[str(pair.key)] == index[str(pair.other)] for pair in shared} == {True}
     assert any(pair.key != pair.other for pair in shared)
 
 
 @pytest.mark.parametrize("policy", ["paper", "strict", "none"])
-def test_after_cleaning_nothing_is_left(audited: Audit, audited_world: Path, tmp_path: Path, policy: str) -> None:
+def test_after_cleaning_nothing_is_left(audited: AuditResult, audited_world: Path, tmp_path: Path, policy: str) -> None:
     options = reader_options(audited_world, datasets.task_names())
     prepare(audited_world, None, tmp_path / "out", clean=policy, min_count=1, reader_options=options)
-    after = audit(collect(audited_world, prepared=tmp_path / "out"))
+    after = audit(collect_inputs(audited_world, AuditConfig(prepared=tmp_path / "out")))
     assert bool(after.report.leaks) == (policy == "none")
     assert any(c.count for c in after.report.vals) == (policy != "strict")
     if policy == "none":
@@ -84,34 +88,36 @@ def test_after_cleaning_nothing_is_left(audited: Audit, audited_world: Path, tmp
         assert {(c.row, c.column): c.by_evidence["ids"] for c in after.report.tests} == before
 
 
-def test_equal_files_are_found_where_the_id_map_is_missing(data: Path, audited: Audit) -> None:
+def test_equal_files_are_found_where_the_id_map_is_missing(data: Path, audited: AuditResult) -> None:
     (data / "vg" / "image_data.json").unlink()
-    blind = audit(collect(data, kinds=["ids"]))
+    blind = audit(collect_inputs(data, AuditConfig(evidence=["ids"])))
     assert cell(blind, "visual7w", "coco").count < cell(audited, "visual7w", "coco").count
-    assert "image_data.json is missing" in blind.report.hidden[0]
-    assert "COCO" in blind.report.hidden[0]
+    assert "image_data.json is missing" in blind.report.limitations[0]
+    assert "COCO" in blind.report.limitations[0]
     (data / "images" / "vg").rename(data / "vg-pictures")
-    taken = next(key for key in audited.overlap.shared("visual7w", "coco"))
+    taken = next(key for key in audited.overlap.shared_images("visual7w", "coco"))
     other = next((data / "images/coco").rglob(f"*{int(taken.other.id):012}.jpg"))
     copy = data / "images/vg/VG_100K" / f"{taken.key.id}.jpg"
     copy.parent.mkdir(parents=True)
     shutil.copy(other, copy)
-    found = audit(collect(data, kinds=["ids", "bytes"]))
+    found = audit(collect_inputs(data, AuditConfig(evidence=["ids", "bytes"])))
     assert cell(found, "visual7w", "coco").by_evidence == {"ids": cell(blind, "visual7w", "coco").count, "bytes": 1}
 
 
 def test_tasks_that_are_not_there_are_left_out_and_named(data: Path) -> None:
     shutil.rmtree(data / "gqa")
     (data / "nlvr2" / "test1.json").unlink()
-    found = audit(collect(data, kinds=["ids"]))
+    found = audit(collect_inputs(data, AuditConfig(evidence=["ids"])))
     assert "gqa" not in {c.row for c in found.report.tests}
     assert len({c.row for c in found.report.tests}) == 10
     assert len({c.column for c in found.report.tests}) == 11
     assert list(found.report.left_out) == ["gqa", "nlvr2, test"]
     assert "expected the file" in found.report.left_out["gqa"]
     with pytest.raises(TwelvefoldError, match="gqa: expected the file"):
-        collect(data, tasks=["gqa", "coco"], kinds=["ids"])
-    assert {c.row for c in audit(collect(data, tasks=["vqav2", "coco"], kinds=["ids"])).report.tests} == {
+        collect_inputs(data, AuditConfig(tasks=["gqa", "coco"], evidence=["ids"]))
+    assert {
+        c.row for c in audit(collect_inputs(data, AuditConfig(tasks=["vqav2", "coco"], evidence=["ids"]))).report.tests
+    } == {
         "vqav2",
         "coco",
     }
@@ -125,41 +131,41 @@ def test_a_picture_in_two_splits_of_one_task_is_a_finding(data: Path) -> None:
         qa["image_id"] = first["test"]["image_id"]
     first["train"]["image_id"] = first["test"]["image_id"]
     path.write_text(json.dumps(value))
-    found = audit(collect(data, tasks=["visual7w"], kinds=["ids"]))
+    found = audit(collect_inputs(data, AuditConfig(tasks=["visual7w"], evidence=["ids"])))
     worst = found.report.findings[0]
     assert (worst.row, worst.column, worst.count, worst.is_leak) == ("visual7w", "visual7w", 1, True)
     assert "are in its own train and val" in worst.sentence
 
 
-def test_findings_are_worst_first_and_the_threshold_tells_leaks(audited: Audit) -> None:
+def test_findings_are_worst_first_and_the_threshold_tells_leaks(audited: AuditResult) -> None:
     percents = [one.percent for one in audited.report.findings if one.split == "test"]
     assert percents == sorted(percents, reverse=True)
     assert {one.percent > 0 for one in audited.report.leaks} == {True}
-    strict = audit(audited.material, threshold=50.0)
+    strict = audit(audited.inputs, threshold=50.0)
     assert {one.percent > 50 for one in strict.report.leaks} == {True}
     assert len(strict.report.findings) == len(audited.report.findings) > len(strict.report.leaks)
-    assert {one.split for one in audit(audited.material, val=True).report.leaks} == {"test", "val"}
+    assert {one.split for one in audit(audited.inputs, val=True).report.leaks} == {"test", "val"}
 
 
-def test_why_tells_the_chain_and_who_holds_each_name(audited: Audit) -> None:
-    pair = next(pair for pair in audited.overlap.shared("visual7w", "coco") if pair.key != pair.other)
-    told = why(audited.material, pair.key, pair.other)
-    assert told.same
+def test_why_tells_the_chain_and_who_holds_each_name(audited: AuditResult) -> None:
+    pair = next(pair for pair in audited.overlap.shared_images("visual7w", "coco") if pair.key != pair.other)
+    told = explain_link(audited.inputs, pair.key, pair.other)
+    assert told.is_same
     assert [(step.first, step.second, step.evidence) for step in told.steps] == [(pair.key, pair.other, "ids")]
-    assert "visual7w test" in told.held[str(pair.key)]
-    assert {"coco train", "coco val"} & set(told.held[str(pair.other)])
+    assert "visual7w test" in told.holders[str(pair.key)]
+    assert {"coco train", "coco val"} & set(told.holders[str(pair.other)])
     assert "coco_id in image_data.json (ids)" in str(told)
-    stranger = next(k for c in audited.material.collections if c.name == "nlvr2" for k in c.parts["test"].images)
-    apart = why(audited.material, pair.key, stranger)
-    assert (apart.same, apart.steps) == (False, [])
-    with pytest.raises(TwelvefoldError, match="no set holds coco/0"):
-        why(audited.material, ImageKey("coco", "0"), pair.key)
+    stranger = next(k for c in audited.inputs.collections if c.name == "nlvr2" for k in c.splits["test"].images)
+    apart = explain_link(audited.inputs, pair.key, stranger)
+    assert (apart.is_same, apart.steps) == (False, [])
+    with pytest.raises(TwelvefoldError, match="no set contains coco/0"):
+        explain_link(audited.inputs, ImageKey("coco", "0"), pair.key)
 
 
 def test_a_folder_that_holds_no_task_says_what_it_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(TwelvefoldError, match=r"holds none of the twelve(.|\n)*snli_ve: expected"):
-        collect(tmp_path, kinds=["ids"])
-    with pytest.raises(TwelvefoldError, match="which is no folder"):
-        collect(tmp_path / "nowhere")
+    with pytest.raises(TwelvefoldError, match=r"contains none of the twelve(.|\n)*snli_ve: expected"):
+        collect_inputs(tmp_path, AuditConfig(evidence=["ids"]))
+    with pytest.raises(TwelvefoldError, match="which is not a folder"):
+        collect_inputs(tmp_path / "nowhere")
     with pytest.raises(TwelvefoldError, match="nothing to audit"):
-        collect()
+        collect_inputs()

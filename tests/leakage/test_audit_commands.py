@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from twelvefold import cli
-from twelvefold.leakage.audit import audit, collect
+from twelvefold.leakage.audit import AuditConfig, audit, collect_inputs
 from twelvefold.preparation.prepare import prepare
 from twelvefold.world.draw import draw_scene
 from twelvefold.world.duplicates import make_near_duplicate
@@ -154,12 +154,14 @@ def test_malformed_records_end_the_audit_or_are_listed(tmp_path: Path, capsys: p
     assert leave(*asked) == 2
     assert "images[0]: expected captions, got none" in capsys.readouterr().err
     assert leave(*asked, "--skip-bad") == 1
-    assert "Malformed records left out:" in capsys.readouterr().out
+    assert "Malformed records skipped:" in capsys.readouterr().out
 
 
 def test_several_processes_find_what_one_finds(tmp_path: Path) -> None:
     data(tmp_path)
-    one, two = (audit(collect(tmp_path, kinds=["ids"], processes=count)).report for count in (1, 2))
+    one, two = (
+        audit(collect_inputs(tmp_path, AuditConfig(evidence=["ids"], processes=count))).report for count in (1, 2)
+    )
     assert one == two
     assert one.leaks
 

@@ -13,19 +13,19 @@ import msgspec
 import pytest
 from PIL import Image
 
-from twelvefold.duplicates.evidence import Gathered
-from twelvefold.leakage.audit import Audit, Material, audit
-from twelvefold.leakage.overlap import Collection, Part
+from twelvefold.duplicates.evidence import CollectedEvidence
+from twelvefold.leakage.audit import AuditInputs, AuditResult, audit
+from twelvefold.leakage.overlap import Collection, SplitContent
 from twelvefold.reporting.percent import format_percent
 from twelvefold.schema import ImageKey, SameImageLink
 
 
-def part(keys: str, text: str = "") -> Part:
-    return Part.of((ImageKey.parse(key), text) for key in keys.split())
+def part(keys: str, text: str = "") -> SplitContent:
+    return SplitContent.from_pairs((ImageKey.parse(key), text) for key in keys.split())
 
 
 @pytest.fixture
-def audited(tmp_path: Path) -> Audit:
+def audited(tmp_path: Path) -> AuditResult:
     """``cats`` tests on four pictures, of which ``dogs`` has one by name, one by looks; names that need escaping."""
     pictures = {ImageKey.parse(key): tmp_path / f"{n}.png" for n, key in enumerate(("coco/3", "vg/3"))}
     for path in pictures.values():
@@ -37,9 +37,9 @@ def audited(tmp_path: Path) -> Audit:
         Collection("dogs & co", "own", {"train": part("coco/1 vg/3", "a b cat b")}),
         Collection("web", "pretraining", {"train": part("coco/77")}),
     ]
-    joins = [SameImageLink(ImageKey("vg", "3"), ImageKey("coco", "3"), "looks", "hashes <3> bits apart")]
-    found = Gathered(joins, {ImageKey("coco", "5"): "truncated"}, ["a map is missing"])
-    return audit(Material(sets, ["ids", "looks"], found, pictures, {"gqa": "not there"}, []))
+    links = [SameImageLink(ImageKey("vg", "3"), ImageKey("coco", "3"), "looks", "hashes <3> bits apart")]
+    found = CollectedEvidence(links, {ImageKey("coco", "5"): "truncated"}, ["a map is missing"])
+    return audit(AuditInputs(sets, ["ids", "looks"], found, pictures, {"gqa": "not there"}, []))
 
 
 class Cells(html.parser.HTMLParser):
@@ -75,11 +75,11 @@ def parsed(page: str) -> Cells:
     return cells
 
 
-def test_page_csv_and_json_agree_in_every_cell(audited: Audit) -> None:
+def test_page_csv_and_json_agree_in_every_cell(audited: AuditResult) -> None:
     whole = json.loads(msgspec.json.encode(audited.report))
     lines = list(csv.DictReader(io.StringIO(audited.report.csv())))
     assert len(lines) == len(whole["tests"]) + len(whole["vals"]) == 5
-    heat = parsed(audited.page()).tables[0]
+    heat = parsed(audited.html()).tables[0]
     assert [cell[0] for cell in heat[0][2:]] == ["Tasks", "Your own", "Pretraining"]
     names = [cell[0] for cell in heat[1]][2:]
     shown = {(row[0][0], name): cell for row in heat[2:] for name, cell in zip(names, row[2:], strict=True)}
@@ -99,26 +99,28 @@ def test_page_csv_and_json_agree_in_every_cell(audited: Audit) -> None:
     }
 
 
-def test_texts_and_their_pictures_are_on_the_page(audited: Audit) -> None:
+def test_texts_and_their_pictures_are_on_the_page(audited: AuditResult) -> None:
     text = audited.report.texts[0]
-    assert (text.total, text.reused, text.same_picture) == (4, 4, 2)
-    table = parsed(audited.page()).tables[1]
+    assert (text.total, text.reused, text.same_image) == (4, 4, 2)
+    table = parsed(audited.html()).tables[1]
     assert table[-1][2][:2] == ["50", "100 %"]
-    assert "2 of 4 texts are learnt there with the same photograph" in audited.report.findings[0].sentence
+    assert "2 of 4 texts occur there with the same image" in audited.report.findings[0].sentence
 
 
-def test_pictures_that_look_alike_stand_side_by_side(audited: Audit) -> None:
-    assert [(one.key, one.other, one.evidence) for one in audited.report.alike] == [("coco/3", "vg/3", "looks")]
-    images = [attributes for tag, attributes in parsed(audited.page()).tags if tag == "img"]
+def test_pictures_that_look_alike_stand_side_by_side(audited: AuditResult) -> None:
+    assert [(one.key, one.other, one.evidence) for one in audited.report.near_duplicates] == [
+        ("coco/3", "vg/3", "looks")
+    ]
+    images = [attributes for tag, attributes in parsed(audited.html()).tags if tag == "img"]
     assert [image["alt"] for image in images] == ["coco/3, of cats", "vg/3, of dogs & co"]
     assert all(str(image["src"]).startswith("data:image/jpeg;base64,") for image in images)
-    assert "coco/3: cats, test" in audited.page()
-    gone = replace(audited, material=replace(audited.material, pictures={}))
-    assert "The image coco/3 is not in the data folder." in gone.page()
+    assert "coco/3: cats, test" in audited.html()
+    gone = replace(audited, inputs=replace(audited.inputs, images={}))
+    assert "The image coco/3 is not in the data folder." in gone.html()
 
 
-def test_the_page_needs_nothing_from_outside_and_escapes_what_it_is_given(audited: Audit) -> None:
-    page = audited.page()
+def test_the_page_needs_nothing_from_outside_and_escapes_what_it_is_given(audited: AuditResult) -> None:
+    page = audited.html()
     assert "dogs &amp; co" in page
     assert "hashes &lt;3&gt; bits" in page
     assert "://" not in page
@@ -126,14 +128,19 @@ def test_the_page_needs_nothing_from_outside_and_escapes_what_it_is_given(audite
     assert "default-src 'none'" in page
 
 
-def test_what_could_not_be_known_is_on_the_page(audited: Audit) -> None:
-    page = audited.page()
-    for said in ("a map is missing", "coco/5: truncated", "gqa: not there", "Not everything could be known or read"):
+def test_what_could_not_be_known_is_on_the_page(audited: AuditResult) -> None:
+    page = audited.html()
+    for said in (
+        "a map is missing",
+        "coco/5: truncated",
+        "gqa: not there",
+        "Some things could not be found out or read",
+    ):
         assert said in page
 
 
-def test_tables_can_be_read_aloud_and_cells_reached_by_keyboard(audited: Audit) -> None:
-    tags = parsed(audited.page()).tags
+def test_tables_can_be_read_aloud_and_cells_reached_by_keyboard(audited: AuditResult) -> None:
+    tags = parsed(audited.html()).tags
     heads = [attributes for tag, attributes in tags if tag == "th"]
     assert {attributes.get("scope") for attributes in heads} == {"col", "colgroup", "row"}
     assert [tag for tag, _ in tags].count("caption") == 4
@@ -144,8 +151,8 @@ def test_tables_can_be_read_aloud_and_cells_reached_by_keyboard(audited: Audit) 
 
 def test_without_leaks_the_page_says_so() -> None:
     sets = [Collection("a", "own", {"test": part("coco/1")}), Collection("b", "own", {"train": part("coco/2")})]
-    page = audit(Material(sets, ["ids"], Gathered([]), {}, {}, [])).page()
-    assert "No test photograph is learned from" in page
+    page = audit(AuditInputs(sets, ["ids"], CollectedEvidence([]), {}, {}, [])).html()
+    assert "No test image is in a training set" in page
     assert "leak" not in page.split("</h1>")[0].split("<h1>")[1]
 
 

@@ -7,14 +7,14 @@ from typing import get_args
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twelvefold.duplicates.image_groups import Identity
-from twelvefold.leakage.overlap import Cell, Collection, Overlap, Part
-from twelvefold.leakage.text_overlap import normalise
+from twelvefold.duplicates.image_groups import ImageGroups
+from twelvefold.leakage.overlap import Collection, Overlap, OverlapCell, SplitContent
+from twelvefold.leakage.text_overlap import normalize_text
 from twelvefold.schema import Evidence, ImageKey, SameImageLink, Split
 
 KINDS: tuple[Evidence, ...] = get_args(Evidence)
 keys = st.builds(ImageKey, st.sampled_from(["coco", "vg"]), st.sampled_from("123456"))
-joins = st.lists(st.builds(SameImageLink, keys, keys, st.sampled_from(KINDS), st.just("a map")), max_size=8)
+links = st.lists(st.builds(SameImageLink, keys, keys, st.sampled_from(KINDS), st.just("a map")), max_size=8)
 pairs = st.lists(st.tuples(keys, st.sampled_from(["", "A cat?", "a  CAT", "a dog."])), max_size=6)
 splits = st.dictionaries(st.sampled_from(get_args(Split)), pairs)
 sets = st.lists(splits, max_size=4)
@@ -22,24 +22,27 @@ sets = st.lists(splits, max_size=4)
 
 def collection(name: str, **pictures: str) -> Collection:
     """``train="coco/1 coco/2"``."""
-    parts = {split: Part.of((ImageKey.parse(key), "") for key in given.split()) for split, given in pictures.items()}
+    parts = {
+        split: SplitContent.from_pairs((ImageKey.parse(key), "") for key in given.split())
+        for split, given in pictures.items()
+    }
     return Collection(name, "task", parts)  # type: ignore[arg-type]  # keywords are splits
 
 
-def cell(overlap: Overlap, row: str, column: str) -> Cell:
+def cell(overlap: Overlap, row: str, column: str) -> OverlapCell:
     return next(cell for cell in overlap.tests if (cell.row, cell.column) == (row, column))
 
 
-def photographs(given: list[tuple[ImageKey, str]], identity: Identity) -> set[ImageKey]:
-    return {identity.photograph(key) for key, _ in given}
+def photographs(given: list[tuple[ImageKey, str]], identity: ImageGroups) -> set[ImageKey]:
+    return {identity.group_of(key) for key, _ in given}
 
 
-@given(sets, joins)
+@given(sets, links)
 def test_every_cell_is_what_counting_photographs_by_hand_gives(
     given_sets: list[dict[Split, list[tuple[ImageKey, str]]]], given_joins: list[SameImageLink]
 ) -> None:
     made = [
-        Collection(str(n), "own", {split: Part.of(pairs) for split, pairs in one.items()})
+        Collection(str(n), "own", {split: SplitContent.from_pairs(pairs) for split, pairs in one.items()})
         for n, one in enumerate(given_sets)
     ]
     overlap = Overlap(made, given_joins)
@@ -53,37 +56,39 @@ def test_every_cell_is_what_counting_photographs_by_hand_gives(
             found = cells[str(n), str(m)]
             so_far = 0
             for level, evidence in enumerate(KINDS):
-                identity = Identity(join for join in given_joins if join.evidence in KINDS[: level + 1])
-                whole = Identity(given_joins)
+                identity = ImageGroups(link for link in given_joins if link.evidence in KINDS[: level + 1])
+                whole = ImageGroups(given_joins)
                 known = photographs(learnt, identity)
-                hits = {whole.photograph(key) for key, _ in tests if identity.photograph(key) in known}
+                hits = {whole.group_of(key) for key, _ in tests if identity.group_of(key) in known}
                 assert found.by_evidence.get(evidence, 0) == len(hits) - so_far
                 so_far = len(hits)
-            assert (found.count, found.total) == (so_far, len(photographs(tests, Identity(given_joins))))
-            for shared in overlap.shared(str(n), str(m)):
-                assert Identity(given_joins).same(shared.key, shared.other)
+            assert (found.count, found.total) == (so_far, len(photographs(tests, ImageGroups(given_joins))))
+            for shared in overlap.shared_images(str(n), str(m)):
+                assert ImageGroups(given_joins).is_same(shared.key, shared.other)
                 assert shared.key in {key for key, _ in tests}
                 assert shared.other in {key for key, _ in learnt}
-            assert len(overlap.shared(str(n), str(m))) == found.count
+            assert len(overlap.shared_images(str(n), str(m))) == found.count
 
 
-@given(sets, joins)
+@given(sets, links)
 def test_texts_are_compared_by_their_words_and_with_their_photographs(
     given_sets: list[dict[Split, list[tuple[ImageKey, str]]]], given_joins: list[SameImageLink]
 ) -> None:
     made = [
-        Collection(str(n), "own", {split: Part.of(pairs) for split, pairs in one.items()})
+        Collection(str(n), "own", {split: SplitContent.from_pairs(pairs) for split, pairs in one.items()})
         for n, one in enumerate(given_sets)
     ]
-    identity = Identity(given_joins)
+    identity = ImageGroups(given_joins)
     cells = Overlap(made, given_joins).texts
     for c in cells:
         row, column = given_sets[int(c.row)], given_sets[int(c.column)]
-        tests = {(identity.photograph(key), normalise(text)) for key, text in row.get("test", []) if text}
-        learnt = [(identity.photograph(k), normalise(t)) for s in ("train", "val") for k, t in column.get(s, []) if t]
+        tests = {(identity.group_of(key), normalize_text(text)) for key, text in row.get("test", []) if text}
+        learnt = [
+            (identity.group_of(k), normalize_text(t)) for s in ("train", "val") for k, t in column.get(s, []) if t
+        ]
         assert c.total == len(tests)
         assert c.reused == sum(text in {text for _, text in learnt} for _, text in tests)
-        assert c.same_picture == len(tests & set(learnt))
+        assert c.same_image == len(tests & set(learnt))
 
 
 def test_surer_evidence_takes_the_count_and_equal_names_are_ids() -> None:
@@ -109,6 +114,6 @@ def test_a_photograph_with_two_names_in_a_test_set_counts_once() -> None:
 
 
 def test_the_words_of_a_text_are_what_counts() -> None:
-    assert normalise("  Is the CAFÉ open?! ") == normalise("is the cafe\u0301 open")
-    assert normalise("a_b-c") == "a b c"
-    assert normalise("?!") == ""
+    assert normalize_text("  Is the CAFÉ open?! ") == normalize_text("is the cafe\u0301 open")
+    assert normalize_text("a_b-c") == "a b c"
+    assert normalize_text("?!") == ""

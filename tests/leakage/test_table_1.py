@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from twelvefold.leakage.audit import Audit, audit, collect
+from twelvefold.leakage.audit import AuditConfig, AuditResult, audit, collect_inputs
 
 ORDER = (
     "vqav2", "vgqa", "gqa", "coco", "flickr30k", "refcoco", "refcoco+", "refcocog", "visual7w", "guesswhat",
@@ -50,7 +50,7 @@ def name(photograph: int, source: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def audited(tmp_path_factory: pytest.TempPathFactory) -> Audit:
+def audited(tmp_path_factory: pytest.TempPathFactory) -> AuditResult:
     """Lists of ids as text, NumPy, CSV and JSON by turns, and Visual Genome's own map for the photographs of both."""
     root = tmp_path_factory.mktemp("table1")
     train: defaultdict[str, list[int]] = defaultdict(list)
@@ -74,7 +74,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Audit:
     (root / "vg").mkdir()
     shared = [{"image_id": int(name(p, "vg")), "coco_id": int(name(p, "coco"))} for p in range(12 * SIZE)]
     (root / "vg" / "image_data.json").write_text(json.dumps(shared))
-    return audit(collect(root, collections=root / "sets.json", kinds=["ids"]))
+    return audit(collect_inputs(root, AuditConfig(collections=root / "sets.json", evidence=["ids"])))
 
 
 def write(path: Path, ids: list[str], place: int) -> str:
@@ -90,13 +90,13 @@ def write(path: Path, ids: list[str], place: int) -> str:
     return path.name + (".txt", ".npy", ".csv", ".json")[place % 4]
 
 
-def test_every_cell_has_the_published_percentage(audited: Audit) -> None:
+def test_every_cell_has_the_published_percentage(audited: AuditResult) -> None:
     found = {(c.row, c.column): c.percent for c in audited.report.tests}
     assert found == {(row, column): TABLE_1[row][n] for row in TABLE_1 for n, column in enumerate(ORDER)}
-    assert audited.report.hidden == []
+    assert audited.report.limitations == []
 
 
-def test_the_printed_table_has_the_published_numbers(audited: Audit) -> None:
+def test_the_printed_table_has_the_published_numbers(audited: AuditResult) -> None:
     console = Console(width=120)
     with console.capture() as capture:
         console.print(audited.report.table())
@@ -108,7 +108,7 @@ def test_the_printed_table_has_the_published_numbers(audited: Audit) -> None:
     assert printed == {row: [str(p) if p else "·" for p in percents] for row, percents in TABLE_1.items()}
 
 
-def test_photographs_are_recognised_across_sources_by_the_map(audited: Audit) -> None:
-    shared = audited.overlap.shared("coco", "vgqa")
+def test_photographs_are_recognised_across_sources_by_the_map(audited: AuditResult) -> None:
+    shared = audited.overlap.shared_images("coco", "vgqa")
     assert {(pair.key.source, pair.other.source, pair.evidence) for pair in shared} == {("coco", "vg", "ids")}
     assert len(shared) == 43 * SIZE // 100

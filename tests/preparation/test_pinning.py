@@ -62,9 +62,9 @@ def test_a_pinned_manifest_is_applied_to_the_letter_without_the_maps_it_was_made
     ("split", "pictures", "said"),
     [
         ("train", {"a1": "coco/1", "a2": "coco/2", "a3": "coco/3 coco/8"}, r"1 fewer; expected 4, got 3"),
-        ("train", {"a2": "coco/2", "a3": "coco/3 coco/8", "a4": "coco/4", "a5": "coco/1"}, r"others.*missing: a1"),
+        ("train", {"a2": "coco/2", "a3": "coco/3 coco/8", "a4": "coco/4", "a5": "coco/1"}, r"other ids.*missing: a1"),
         ("train", {"a1": "coco/6", "a2": "coco/2", "a3": "coco/3 coco/8", "a4": "coco/4"}, r"'a1' \(no longer coco/1"),
-        ("val", {"b1": "coco/6", "b2": "coco/9"}, r"the same 2, but some show another picture"),
+        ("val", {"b1": "coco/6", "b2": "coco/9"}, r"the same 2, but some have another image"),
         ("test", {"c1": "coco/9", "c2": "coco/4"}, r"1 more; expected 1, got 2"),
     ],
 )
@@ -83,7 +83,7 @@ def test_a_pinned_manifest_of_another_policy_is_refused(data: Path) -> None:
     kept = pinned(data, clean="strict")
     with pytest.raises(TwelvefoldError, match=r"made with the policy 'strict', asked for is 'paper'.*--policy paper"):
         run(data, None, clean_manifest=kept)
-    with pytest.raises(TwelvefoldError, match="says nothing of asks, train; it knows finds"):
+    with pytest.raises(TwelvefoldError, match="does not contain asks, train; it contains finds"):
         run(data, None, clean_manifest=pinned(data, tasks=[FINDS]))
 
 

@@ -29,8 +29,8 @@ def test_test_photographs_of_every_task_leave_train_and_val_of_every_task(data: 
     assert ids(data, "finds", "test") == ["f1", "f2"]
     counts = summary.counts["asks"]["train"]
     assert (counts.read, counts.removed, counts.kept) == (4, 2, 2)
-    assert [sentence for sentence in summary.hidden if "pictures" not in sentence] == []
-    decided = manifest.read(data.parent / "out" / "clean.json")
+    assert [sentence for sentence in summary.hidden if "images" not in sentence] == []
+    decided = manifest.read_manifest(data.parent / "out" / "clean.json")
     assert decided.split("asks", "train").removed == {"coco/1": ["a1"], "coco/8": ["a3"]}
     assert decided.why("coco/1") == "coco/1 is in the test set of finds as vg/101 (coco_id in image_data.json)"
     assert decided.why("coco/8") == "coco/8 is in the test set of finds"

@@ -16,7 +16,7 @@ from twelvefold.config.recipe import Recipe
 from twelvefold.datasets.reading import same_image_links
 from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.records import BadRecords
-from twelvefold.duplicates.image_groups import Identity
+from twelvefold.duplicates.image_groups import ImageGroups
 from twelvefold.preparation.from_recipe import prepare_recipe
 from twelvefold.preparation.prepare import prepare
 from twelvefold.schema import ImageKey, SameImageLink, Split, TwelvefoldError
@@ -56,37 +56,37 @@ def pictures_under_test(data: Path) -> set[ImageKey]:
 def test_prepared_by_a_policy_no_table_holds_what_the_policy_protects(data: Path, tmp_path: Path, policy: str) -> None:
     prepare(data, None, tmp_path, tasks=TASKS, clean=policy, min_count=1, reader_options=reader_options(data, TASKS))
     prepared = Prepared.open(tmp_path)
-    found = decide.evidence(data, POLICIES[policy], notes=tmp_path / "made", bad=BadRecords())
-    names = Identity(found.joins)
+    found = decide.collect_policy_evidence(data, POLICIES[policy], cache_dir=tmp_path / "made", bad=BadRecords())
+    names = ImageGroups(found.links)
 
     def photographs(split: Split) -> set[ImageKey]:
-        return {names.photograph(key) for task in TASKS for key in prepared.table(task, split).pictures()}
+        return {names.group_of(key) for task in TASKS for key in prepared.table(task, split).pictures()}
 
-    assert photographs("test") == {names.photograph(key) for key in pictures_under_test(data)}
+    assert photographs("test") == {names.group_of(key) for key in pictures_under_test(data)}
     assert not photographs("test") & (photographs("train") | photographs("val"))
     if policy == "strict":
         assert not photographs("val") & photographs("train")
     assert sum(prepared.counts[task]["train"].removed for task in TASKS) > 0
 
 
-def test_by_the_worlds_own_truth_every_leak_goes_and_nothing_else(data: Path, tmp_path: Path) -> None:
+def test_cleaning_removes_exactly_the_leaks_of_the_worlds_truth(data: Path, tmp_path: Path) -> None:
     scenes = [json.loads(line)["keys"] for line in (data / "truth" / "scenes.jsonl").read_text().splitlines()]
     planted = json.loads((data / "truth" / "near_duplicates.json").read_text())
     groups = [*scenes, *(one["keys"] + one["of"] for one in planted if one["near_duplicate"])]
-    truth = Identity(
+    truth = ImageGroups(
         SameImageLink(ImageKey.parse(keys[0]), ImageKey.parse(other), "looks", "")
         for keys in groups
         for other in keys[1:]
     )
-    made = manifest.read(clean(data, tmp_path, tasks=TASKS).manifest)
-    tested = {truth.photograph(key) for key in pictures_under_test(data)}
+    made = manifest.read_manifest(clean(data, tmp_path, tasks=TASKS).manifest)
+    tested = {truth.group_of(key) for key in pictures_under_test(data)}
     options = reader_options(data, TASKS)
     leaks = 0
     for task in TASKS:
         for split in ("train", "val"):
-            gone = made.split(task, split).ids()
+            gone = made.split(task, split).removed_ids()
             for example in datasets.load_dataset(task).read(data, split, bad=BadRecords(), **options[task]):
-                leaked = any(truth.photograph(pair.image) in tested for pair in example.pairs)
+                leaked = any(truth.group_of(pair.image) in tested for pair in example.pairs)
                 assert (example.id in gone) == leaked
                 leaks += leaked
     assert leaks > 100
@@ -101,14 +101,14 @@ def test_clean_and_prepare_write_the_same_manifest(
     prepare(data, None, tmp_path / "prepared", tasks=TASKS[::-1], min_count=1, reader_options=options)
     path = tmp_path / "clean" / "clean.json"
     assert path.read_bytes() == (tmp_path / "prepared" / "clean.json").read_bytes()
-    assert said["digest"] == manifest.read(path).digest
+    assert said["digest"] == manifest.read_manifest(path).digest
     prepared = Prepared.open(tmp_path / "prepared")
     for task in TASKS:
         for split in ("train", "val", "test"):
             kept = (tmp_path / "clean" / "ids" / f"{task}-{split}-kept.txt").read_text().splitlines()
             removed = (tmp_path / "clean" / "ids" / f"{task}-{split}-removed.txt").read_text().splitlines()
             assert kept == prepared.table(task, split).ids()
-            assert set(removed) == manifest.read(path).split(task, split).ids()
+            assert set(removed) == manifest.read_manifest(path).split(task, split).removed_ids()
             counts = said["counts"][task][split]
             assert (counts["kept"], counts["removed"]) == (len(kept), len(removed))
             assert counts["read"] == len(kept) + len(removed)
@@ -131,18 +131,20 @@ def test_the_originals_lists_protect_alone_or_besides(data: Path, tmp_path: Path
     np.save(tmp_path / "coco_test_ids.npy", np.array([int(picture.id)]))
     listed = tmp_path / "coco_test_ids.npy"
     alone = clean(data, tmp_path / "alone", tasks=TASKS, policy="lists", protect=[listed])
-    gone = manifest.read(alone.manifest).split("vqav2", "train").removed
+    gone = manifest.read_manifest(alone.manifest).split("vqav2", "train").removed
     assert gone == {str(picture): sorted(e.id for e in trained if e.pairs[0].image == picture)}
-    assert manifest.read(alone.manifest).why(str(picture)) == f"{picture} is in the list coco_test_ids.npy"
+    assert manifest.read_manifest(alone.manifest).why(str(picture)) == f"{picture} is in the list coco_test_ids.npy"
     besides = clean(data, tmp_path / "besides", tasks=TASKS, protect=[listed])
     plain = clean(data, tmp_path / "plain", tasks=TASKS)
-    more = manifest.read(besides.manifest).split("vqav2", "train").ids()
-    assert more >= manifest.read(plain.manifest).split("vqav2", "train").ids() | set(gone[str(picture)])
+    more = manifest.read_manifest(besides.manifest).split("vqav2", "train").removed_ids()
+    assert more >= manifest.read_manifest(plain.manifest).split("vqav2", "train").removed_ids() | set(
+        gone[str(picture)]
+    )
     # prepare applies such a manifest where it is pinned.
     chosen: dict[str, Any] = {"tasks": TASKS, "min_count": 1, "reader_options": options}
     prepare(data, None, tmp_path / "out", clean="lists", clean_manifest=alone.manifest, **chosen)
     assert not set(gone[str(picture)]) & set(Prepared.open(tmp_path / "out").table("vqav2", "train").ids())
-    with pytest.raises(TwelvefoldError, match="none is given: --protect"):
+    with pytest.raises(TwelvefoldError, match="none is given: add --protect"):
         clean(data, tmp_path / "x", tasks=TASKS, policy="lists")
 
 
@@ -150,10 +152,10 @@ def test_comparing_a_list_of_ours_finds_no_difference_and_another_does(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     joined = list(same_image_links.read_links(data, bad=BadRecords()))
-    names = Identity(joined)
-    tested = {names.photograph(key) for key in pictures_under_test(data)}
-    every = {key for join in joined for key in (join.first, join.second)} | pictures_under_test(data)
-    ids = sorted(int(key.id) for key in every if key.source == "coco" and names.photograph(key) in tested)
+    names = ImageGroups(joined)
+    tested = {names.group_of(key) for key in pictures_under_test(data)}
+    every = {key for link in joined for key in (link.first, link.second)} | pictures_under_test(data)
+    ids = sorted(int(key.id) for key in every if key.source == "coco" and names.group_of(key) in tested)
     np.save(tmp_path / "coco_test_ids.npy", np.array(ids))
     assert leave("clean", "compare", data, tmp_path / "coco_test_ids.npy", "--tasks", *TASKS, "--processes", "1") == 0
     capsys.readouterr()
@@ -187,7 +189,7 @@ def test_bad_input_is_said_in_a_sentence_with_code_2(
 
 
 def test_a_folder_that_is_none_and_a_missing_file_are_named(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(TwelvefoldError, match="is no data folder"):
+    with pytest.raises(TwelvefoldError, match="is not a data folder"):
         clean(tmp_path / "absent", tmp_path / "out")
     with pytest.raises(TwelvefoldError, match="vqav2: expected the file"):
         clean(tmp_path, tmp_path / "out", tasks=["vqav2"])

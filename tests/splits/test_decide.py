@@ -1,4 +1,4 @@
-"""What a policy removes: never a protected photograph stays, nothing else goes, and nothing but the data matters."""
+"""A policy removes every protected image and nothing else, and the decision depends on the data only."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twelvefold.datasets.reading.records import BadRecords
-from twelvefold.duplicates.evidence import Gathered
-from twelvefold.duplicates.image_groups import Identity
+from twelvefold.duplicates.evidence import CollectedEvidence
+from twelvefold.duplicates.image_groups import ImageGroups
 from twelvefold.schema import Example, ImageKey, Pair, PositivePair, SameImageLink, Split, TaskSpec
 from twelvefold.splits import manifest
-from twelvefold.splits.decide import decide
+from twelvefold.splits.decide import decide_removals
 from twelvefold.splits.policy import POLICIES, Policy
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 TASKS = ("mine.one", "mine.two", "mine.three")
 Data = Mapping[str, Mapping[Split, list[list[ImageKey]]]]
-HELD: dict[str, Mapping[Split, list[list[ImageKey]]]] = {}
-"""What the datasets below read: by task, the pictures of every example of every split."""
+IMAGES: dict[str, Mapping[Split, list[list[ImageKey]]]] = {}
+"""What the datasets below read: by task and split, the images of every example."""
 
 keys = st.builds(ImageKey, st.sampled_from(["coco", "vg"]), st.sampled_from("123456"))
-joins = st.lists(
+links = st.lists(
     st.builds(SameImageLink, keys, keys, st.sampled_from(["ids", "bytes"]), st.sampled_from(["a", "b"])), max_size=6
 )
 examples = st.lists(st.lists(keys, min_size=1, max_size=2), max_size=5)
 data = st.fixed_dictionaries({task: st.fixed_dictionaries(dict.fromkeys(SPLITS, examples)) for task in TASKS})
 
 
-class Own(types.ModuleType):
-    """A dataset whose examples are in ``HELD``."""
+class FakeDataset(types.ModuleType):
+    """A dataset whose examples have the images in ``IMAGES``."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -45,59 +45,69 @@ class Own(types.ModuleType):
         return []
 
     def read(self, root: Path, split: Split, *, bad: object) -> Iterator[Example]:
-        for n, own in enumerate(HELD[self.__name__][split]):
-            yield Example(f"{split}-{n}", tuple(Pair(key, "text") for key in own), PositivePair())
+        for n, example_keys in enumerate(IMAGES[self.__name__][split]):
+            yield Example(f"{split}-{n}", tuple(Pair(key, "text") for key in example_keys), PositivePair())
 
 
 @pytest.fixture(scope="module", autouse=True)
-def datasets_of_ones_own() -> Iterator[None]:
+def fake_datasets() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "mine", types.ModuleType("mine"))
         for name in TASKS:
-            patch.setitem(sys.modules, name, Own(name))
+            patch.setitem(sys.modules, name, FakeDataset(name))
         yield
 
 
-def decided(
-    held: Data, policy: Policy, found: list[SameImageLink], *, tasks: tuple[str, ...] = TASKS
-) -> manifest.Manifest:
-    HELD.update(held)
-    trusted = [join for join in found if join.evidence in policy.evidence]
-    return decide(Path("nowhere"), {name: {} for name in tasks}, policy, Gathered(trusted), bad=BadRecords())
+def decide(
+    images: Data, policy: Policy, found: list[SameImageLink], *, tasks: tuple[str, ...] = TASKS
+) -> manifest.CleaningManifest:
+    IMAGES.update(images)
+    trusted = [link for link in found if link.evidence in policy.evidence]
+    return decide_removals(
+        Path("nowhere"), {name: {} for name in tasks}, policy, CollectedEvidence(trusted), bad=BadRecords()
+    )
 
 
-def stays(held: Data, made: manifest.Manifest, task: str, split: Split) -> list[list[ImageKey]]:
-    gone = made.split(task.split(".")[1], split).ids()
-    return [own for n, own in enumerate(held[task][split]) if f"{split}-{n}" not in gone]
+def kept_examples(images: Data, result: manifest.CleaningManifest, task: str, split: Split) -> list[list[ImageKey]]:
+    removed = result.split(task.split(".")[1], split).removed_ids()
+    return [example_keys for n, example_keys in enumerate(images[task][split]) if f"{split}-{n}" not in removed]
 
 
 @settings(max_examples=60)
-@given(data, joins, st.sampled_from(["paper", "strict", "ids"]))
-def test_no_protected_photograph_stays_under_any_name_and_nothing_else_goes(
-    held: Data, found: list[SameImageLink], name: str
+@given(data, links, st.sampled_from(["paper", "strict", "ids"]))
+def test_every_protected_image_is_removed_under_every_key_and_nothing_else(
+    images: Data, found: list[SameImageLink], name: str
 ) -> None:
     policy = POLICIES[name]
-    made = decided(held, policy, found)
-    identity = Identity([join for join in found if join.evidence in policy.evidence])
+    result = decide(images, policy, found)
+    groups = ImageGroups([link for link in found if link.evidence in policy.evidence])
     protected: set[ImageKey] = set()
     for split in ("test", "val", "train"):
-        kept = {task: stays(held, made, task, split) for task in TASKS}
+        kept = {task: kept_examples(images, result, task, split) for task in TASKS}
         for task in TASKS:
-            may_stay = [own for own in held[task][split] if not {identity.photograph(k) for k in own} & protected]
-            assert kept[task] == (held[task][split] if split == "test" else may_stay)
+            may_stay = [
+                example_keys
+                for example_keys in images[task][split]
+                if not {groups.group_of(k) for k in example_keys} & protected
+            ]
+            assert kept[task] == (images[task][split] if split == "test" else may_stay)
         if split in policy.protects:
-            protected |= {identity.photograph(key) for own in kept.values() for pair in own for key in pair}
+            protected |= {
+                groups.group_of(key) for example_keys in kept.values() for pair in example_keys for key in pair
+            }
 
 
 @settings(max_examples=40)
-@given(data, joins)
-def test_strict_removes_all_that_paper_does_and_paper_all_that_ids_does(held: Data, found: list[SameImageLink]) -> None:
+@given(data, links)
+def test_strict_removes_all_that_paper_removes_and_paper_all_that_ids_removes(
+    images: Data, found: list[SameImageLink]
+) -> None:
     removed = {
         name: {
             (task, split, id_)
-            for task, own in decided(held, POLICIES[name], found).splits.items()
-            for split, one in own.items()
-            for id_ in one.ids()
+            for task, example_keys in decide(images, POLICIES[name], found).splits.items()
+            for split, one in example_keys.items()
+            for id_ in one.removed_ids()
         }
         for name in ("ids", "paper", "strict")
     }
@@ -105,40 +115,42 @@ def test_strict_removes_all_that_paper_does_and_paper_all_that_ids_does(held: Da
 
 
 @settings(max_examples=40)
-@given(data, joins, st.permutations(TASKS))
-def test_the_manifest_is_the_same_whatever_the_order_of_tasks_and_joins(
-    held: Data, found: list[SameImageLink], order: list[str]
+@given(data, links, st.permutations(TASKS))
+def test_the_manifest_does_not_depend_on_the_order_of_tasks_and_links(
+    images: Data, found: list[SameImageLink], order: list[str]
 ) -> None:
-    one = manifest.text(decided(held, POLICIES["paper"], found))
-    turned = [SameImageLink(join.second, join.first, join.evidence, join.reason) for join in reversed(found)]
-    assert manifest.text(decided(held, POLICIES["paper"], turned, tasks=tuple(order))) == one
+    one = manifest.manifest_text(decide(images, POLICIES["paper"], found))
+    reversed_links = [SameImageLink(link.second, link.first, link.evidence, link.reason) for link in reversed(found)]
+    assert manifest.manifest_text(decide(images, POLICIES["paper"], reversed_links, tasks=tuple(order))) == one
 
 
-def test_of_two_reasons_the_same_is_given_whichever_key_each_names_first() -> None:
-    one, other = ImageKey("coco", "1"), ImageKey("coco", "2")
-    found = [SameImageLink(one, other, "ids", "b"), SameImageLink(other, one, "ids", "a")]
-    turned = [SameImageLink(join.second, join.first, join.evidence, join.reason) for join in found]
+def test_the_choice_of_two_reasons_does_not_depend_on_the_order_of_keys() -> None:
+    first, second = ImageKey("coco", "1"), ImageKey("coco", "2")
+    found = [SameImageLink(first, second, "ids", "b"), SameImageLink(second, first, "ids", "a")]
+    reversed_links = [SameImageLink(link.second, link.first, link.evidence, link.reason) for link in found]
     assert (
-        Identity(found).why(one, other) == Identity(turned).why(one, other) == [SameImageLink(one, other, "ids", "a")]
+        ImageGroups(found).shortest_path(first, second)
+        == ImageGroups(reversed_links).shortest_path(first, second)
+        == [SameImageLink(first, second, "ids", "a")]
     )
 
 
 @settings(max_examples=40)
-@given(data, joins)
-def test_every_removed_example_has_a_reason_that_leads_to_a_protected_picture(
-    held: Data, found: list[SameImageLink]
+@given(data, links)
+def test_every_removed_example_has_a_reason_that_leads_to_a_protected_image(
+    images: Data, found: list[SameImageLink]
 ) -> None:
-    made = decided(held, POLICIES["strict"], found)
+    result = decide(images, POLICIES["strict"], found)
     for task in TASKS:
         for split in SPLITS:
-            for picture, ids in made.split(task.split(".")[1], split).removed.items():
+            for picture, ids in result.split(task.split(".")[1], split).removed.items():
                 for id_ in ids:
-                    own = held[task][split][int(id_.split("-")[1])]
-                    assert picture in map(str, own)
-                for reason in made.reasons[picture]:
-                    assert reason.kind != "list"
-                    there = held[f"mine.{reason.owner}"][reason.kind]
-                    assert reason.key in [str(key) for own in there for key in own]
-                    steps = [picture, *(step.other for step in reason.steps)]
-                    assert [step.one for step in reason.steps] == steps[:-1]
+                    example_keys = images[task][split][int(id_.split("-")[1])]
+                    assert picture in map(str, example_keys)
+                for reason in result.reasons[picture]:
+                    assert reason.owner_kind != "list"
+                    there = images[f"mine.{reason.owner}"][reason.owner_kind]
+                    assert reason.key in [str(key) for example_keys in there for key in example_keys]
+                    steps = [picture, *(step.second for step in reason.steps)]
+                    assert [step.first for step in reason.steps] == steps[:-1]
                     assert steps[-1] == reason.key

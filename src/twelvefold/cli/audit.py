@@ -1,4 +1,4 @@
-"""The commands ``twelvefold audit ...``: what is shared, and why two names are one photograph."""
+"""The commands ``twelvefold audit ...``: find shared images, and explain why two names are the same image."""
 
 from __future__ import annotations
 
@@ -13,75 +13,78 @@ from twelvefold.cli.output import Json, out_console, say
 from twelvefold.schema import Evidence, ImageKey
 
 if TYPE_CHECKING:
-    from twelvefold.leakage.audit import Material
-    from twelvefold.leakage.report import Report
+    from twelvefold.leakage.audit import AuditInputs
+    from twelvefold.leakage.report import AuditReport
 
 app = App(name="audit")
 
-SENTENCES, NOTES = 20, 5
-"""Leaks printed, and other things of each kind; the JSON has all."""
+MAX_LEAKS, MAX_OTHERS = 20, 5
+"""Leaks that are printed, and lines of every other list; --json has all."""
 
-WIDTH = 120
-"""Of tables in a log, where no terminal says its own."""
+LOG_WIDTH = 120
+"""Width of tables where the output is not a terminal."""
 
-Data = Annotated[Path | None, Parameter(help="A data folder with any of the twelve; none for sets of your own alone.")]
+Data = Annotated[
+    Path | None,
+    Parameter(help="A data folder with any of the twelve tasks; leave it out to audit sets of your own only."),
+]
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Looked:
-    """What is looked at."""
+class InputOptions:
+    """What is audited."""
 
     tasks: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = ()
-    "Some tasks, which must then be there; otherwise all that are."
+    "Tasks to audit, which must then be present; default: all that are."
     collections: Path | None = None
-    "A TOML or JSON file of own, pretraining and detector sets."
+    "A TOML or JSON file of your own, pretraining and detector sets."
     own: Annotated[tuple[str, ...], Parameter(negative="")] = ()
-    "NAME:SPLIT=PATH, a folder of pictures or a list; NAME@SOURCE:SPLIT=PATH where the ids are of that source."
+    "NAME:SPLIT=PATH, a folder of images or a list; NAME@SOURCE:SPLIT=PATH if the ids are of that source."
     pretraining: Annotated[tuple[str, ...], Parameter(negative="")] = ()
     "NAME=PATH: what a network was pretrained on."
     detector: Annotated[tuple[str, ...], Parameter(negative="")] = ()
     "NAME=PATH: what a detector was trained on."
     prepared: Path | None = None
-    "What `twelvefold prepare` left: audit its tables."
+    "The result of `twelvefold prepare`: audit its tables."
     evidence: Annotated[tuple[Evidence, ...], Parameter(consume_multiple=True, negative="")] = ()
-    "What counts: ids bytes pixels looks features; the first four where left out, or what --prepared was cleaned by."
+    "Evidence that counts: ids bytes pixels looks features. Default: what --prepared was cleaned by, or the first four."
     regions: Path | None = None
-    "What `twelvefold extract` left, for evidence by features."
-    notes: Path | None = None
-    "Folder that remembers compared pictures; among your caches where left out."
+    "The result of `twelvefold extract`, for evidence by features."
+    cache_dir: Annotated[Path | None, Parameter(name=["--cache-dir", "--notes"])] = None
+    "Folder that keeps comparisons of images; default: among your caches."
     skip_bad: Annotated[bool, Parameter(negative="")] = False
     "List malformed records and go on."
     processes: int = 1
-    "Processes that read tasks and compare pictures."
+    "Number of processes that read tasks and compare images."
 
-    def collect(self, data: Path | None) -> Material:
-        from twelvefold.leakage.audit import collect
-        from twelvefold.leakage.custom_sets import from_flags
+    def collect(self, data: Path | None) -> AuditInputs:
+        from twelvefold.leakage.audit import AuditConfig, collect_inputs
+        from twelvefold.leakage.custom_sets import parse_flags
 
-        own = [*from_flags(self.own, "own"), *from_flags(self.pretraining, "pretraining")]
-        return collect(
-            data,
+        own, pretraining = parse_flags(self.own, "own"), parse_flags(self.pretraining, "pretraining")
+        config = AuditConfig(
             tasks=self.tasks,
             collections=self.collections,
-            own=[*own, *from_flags(self.detector, "detector")],
+            custom_sets=[*own, *pretraining, *parse_flags(self.detector, "detector")],
             prepared=self.prepared,
-            kinds=self.evidence or None,
+            evidence=self.evidence,
             regions=self.regions,
-            notes=self.notes,
+            cache_dir=self.cache_dir,
             skip_bad=self.skip_bad,
             processes=self.processes,
         )
+        return collect_inputs(data, config)
 
 
-NOTHING = Looked()
+DEFAULT_INPUTS = InputOptions()
 
 
 @app.default
 def audit(
     data: Data = None,
     *,
-    looked: Looked = NOTHING,
+    inputs: InputOptions = DEFAULT_INPUTS,
     threshold: float = 0.0,
     val: Annotated[bool, Parameter(negative="")] = False,
     csv: Path | None = None,
@@ -89,7 +92,7 @@ def audit(
     listing: Path | None = None,
     json: Json = False,
 ) -> int:
-    """Count, for every test set, how many of its photographs are in every train and val set (the paper's Table 1).
+    """Count, for every test set, how many of its images are in every train and val set (the paper's Table 1).
 
     ```
     twelvefold audit data/world
@@ -97,85 +100,85 @@ def audit(
     twelvefold audit --own cats:train=cats/train --own cats:test=cats/test --html audit.html
     ```
 
-    Exit code 1 where a leak is above the threshold, a picture could not be read, or a malformed record was left out.
+    Exit code 1 if a leak is above the threshold, an image could not be read, or a malformed record was skipped.
 
     Parameters
     ----------
     threshold
         Percent of a test set that may leak.
     val
-        Count val photographs in train sets as leaks too.
+        Count val images in train sets as leaks too.
     csv
         File for both matrices, a line for each cell.
     html
-        File for a page to read, with the pictures that look alike.
+        File for a page with heat maps and near-duplicate images.
     listing
-        CSV file for every shared photograph, with both its names and the evidence.
+        CSV file for every shared image, with both its names and the evidence.
     """
-    from twelvefold.leakage.audit import audit as work
-    from twelvefold.leakage.overlap import LEARNT
+    from twelvefold.leakage.audit import audit as run_audit
+    from twelvefold.leakage.overlap import TRAINED_SPLITS
     from twelvefold.store import atomic_files
 
-    done = work(looked.collect(data), threshold=threshold, val=val)
+    result = run_audit(inputs.collect(data), threshold=threshold, val=val)
+    report = result.report
     if csv is not None:
-        atomic_files.write_text(csv, done.report.csv())
+        atomic_files.write_text(csv, report.csv())
     if html is not None:
-        atomic_files.write_text(html, done.page())
+        atomic_files.write_text(html, result.html())
     if listing is not None:
-        atomic_files.write_text(listing, done.listing())
+        atomic_files.write_text(listing, result.shared_images_csv())
     if not json:
-        console = out_console if out_console.is_terminal else Console(width=WIDTH)
-        for split, learnt in LEARNT.items():
-            table = done.report.table(split)
+        console = out_console if out_console.is_terminal else Console(width=LOG_WIDTH)
+        for split, trained in TRAINED_SPLITS.items():
+            table = report.table(split)
             if table.row_count:
-                console.print(
-                    f"Percent of {split} photographs (rows) in {' and '.join(learnt)} (columns)", highlight=False
-                )
+                console.print(f"Percent of {split} images (rows) in {' and '.join(trained)} (columns)", highlight=False)
                 console.print(table)
-    say(done.report, json, "\n".join(_lines(done.report)))
-    return 1 if done.report.leaks or done.report.unreadable or done.report.problems else 0
+    say(report, json, "\n".join(_summary_lines(report)))
+    return 1 if report.leaks or report.unreadable or report.problems else 0
 
 
 @app.command
-def why(one: str, other: str, data: Data = None, *, looked: Looked = NOTHING, json: Json = False) -> int:
-    """Show what makes two names one photograph: the chain of joins with their evidence, and the sets that hold each.
+def why(
+    first: str, second: str, data: Data = None, *, inputs: InputOptions = DEFAULT_INPUTS, json: Json = False
+) -> int:
+    """Explain why two names are the same image: the links between them with their evidence, and the sets with each.
 
     ```
     twelvefold audit why coco/391895 vg/2318324 data/world
     ```
 
-    Exit code 1 where they are not known to be one.
+    Exit code 1 if they are not known to be the same image.
 
     Parameters
     ----------
-    one
+    first
         A name such as coco/391895.
-    other
-        Another.
+    second
+        Another name.
     """
-    from twelvefold.leakage.audit import why as work
+    from twelvefold.leakage.audit import explain_link
 
-    keys = ImageKey.parse(one), ImageKey.parse(other)
-    found = work(looked.collect(data), *keys)
-    say(found, json, str(found))
-    return 0 if found.same else 1
+    explanation = explain_link(inputs.collect(data), ImageKey.parse(first), ImageKey.parse(second))
+    say(explanation, json, str(explanation))
+    return 0 if explanation.is_same else 1
 
 
-def _lines(report: Report) -> list[str]:
-    leaks, rest = report.leaks, [finding for finding in report.findings if not finding.is_leak]
+def _summary_lines(report: AuditReport) -> list[str]:
+    leaks, others = report.leaks, [finding for finding in report.findings if not finding.is_leak]
     lines = [f"Leaks above {report.threshold:g} %: {len(leaks)}" if leaks else "No leak found."]
-    lines += _some([f"- {finding.sentence}" for finding in leaks], SENTENCES)
+    lines += _truncate([f"- {finding.sentence}" for finding in leaks], MAX_LEAKS)
     for title, sentences in (
-        ("Not counted as leaks", [finding.sentence for finding in rest]),
+        ("Not counted as leaks", [finding.sentence for finding in others]),
         ("Left out", [f"{name}: {reason}" for name, reason in report.left_out.items()]),
-        ("Could not be known", report.hidden),
+        ("Limitations", report.limitations),
         ("Could not be read", [f"{key}: {reason}" for key, reason in report.unreadable.items()]),
-        ("Malformed records left out", report.problems),
+        ("Malformed records skipped", report.problems),
     ):
         if sentences:
-            lines += ["", f"{title}:", *_some([f"- {sentence}" for sentence in sentences], NOTES)]
+            lines += ["", f"{title}:", *_truncate([f"- {sentence}" for sentence in sentences], MAX_OTHERS)]
     return lines
 
 
-def _some(lines: list[str], most: int) -> list[str]:
-    return lines if len(lines) <= most else [*lines[:most], f"  and {len(lines) - most} more; --json has all"]
+def _truncate(lines: list[str], limit: int) -> list[str]:
+    return lines if len(lines) <= limit else [*lines[:limit], f"  and {len(lines) - limit} more; --json has all"]

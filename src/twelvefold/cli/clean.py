@@ -1,4 +1,4 @@
-"""The commands ``twelvefold clean ...``: what no task may learn from, and how the original's id lists compare."""
+"""The commands ``twelvefold clean ...``: decide what no task may learn from, and compare the original's id lists."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ DataFolder = Annotated[Path, Parameter(help="A data folder; docs/design.md shows
 Tasks = Annotated[
     tuple[str, ...],
     Parameter(
-        help="Some tasks by name, or datasets of your own; all twelve if none.", consume_multiple=True, negative=""
+        help="Names of tasks, or dotted names of datasets of your own; default: all twelve.",
+        consume_multiple=True,
+        negative="",
     ),
 ]
 Lists = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")]
 Recipe = Annotated[str, Parameter(help="Take tasks and reader options from this recipe.")]
-Processes = Annotated[int, Parameter(help="Processes that share the reading.")]
-SkipBad = Annotated[bool, Parameter(help="Pass over malformed records instead of stopping at the first.", negative="")]
+Processes = Annotated[int, Parameter(help="Number of processes that read files and compare images.")]
+SkipBad = Annotated[bool, Parameter(help="Skip malformed records instead of stopping at the first.", negative="")]
 
 app = App(name="clean")
 
@@ -40,31 +42,31 @@ def clean_run(
     processes: Processes = 2,
     json: Json = False,
 ) -> int:
-    """Say which examples no task may learn from, and why, in OUT/clean.json, a file that recipes can pin.
+    """Decide which examples no task may learn from, and why, and write OUT/clean.json, a file that recipes can pin.
 
     ```
     twelvefold clean data/world cleaned/world --policy paper
     twelvefold clean data/mine cleaned/mine --tasks vqav2 my.pets --ids
     ```
 
-    Exit code 1 where pictures could not be read, and so not be compared, or malformed records were passed over.
+    Exit code 1 if images could not be read, and so not be compared, or malformed records were skipped.
 
     Parameters
     ----------
     out
-        Folder for clean.json, and for id lists.
+        Folder for clean.json and for id lists.
     policy
-        paper: every task's test photographs leave every task's train and val. strict: val photographs leave train too.
-        ids: as paper, by publishers' ids alone. lists: the given id lists and nothing else. The recipe's, or paper, if
-        left out.
+        paper: every task's test images leave every task's train and val. strict: val images leave train too.
+        ids: as paper, by publishers' ids alone. lists: the lists given with --protect and nothing else. Default: the
+        recipe's policy, or paper.
     protect
-        An id list whose pictures are protected besides: coco_test_ids.npy, or vg=mine.npy for another name.
+        Id lists with additional protected images: coco_test_ids.npy, or vg=mine.npy to name the source.
     ids
-        Write plain lists of kept and removed ids too, task by task and split by split, into OUT/ids.
+        Also write lists of kept and removed ids, for each task and split, to OUT/ids.
     """
     from twelvefold.splits.clean import clean
 
-    named, options, recipe_policy = _asked(recipe, tasks)
+    task_options, recipe_policy = _tasks_and_policy(recipe, tasks)
     summary = clean(
         data,
         out,
@@ -73,13 +75,12 @@ def clean_run(
         ids=ids,
         skip_bad=skip_bad,
         processes=processes,
-        tasks=named,
-        options=options,
+        tasks=task_options,
     )
     if not json:
         out_console.print(summary.table())
-    text = f"{summary.manifest}\npolicy {summary.policy}, digest {summary.digest}"
-    say(summary, json, "\n".join([text, *summary.hidden, *unreadable(summary.unreadable), *summary.problems[:SHOWN]]))
+    lines = [str(summary.manifest), f"policy {summary.policy}, digest {summary.digest}", *summary.limitations]
+    say(summary, json, "\n".join([*lines, *unreadable(summary.unreadable), *summary.problems[:SHOWN]]))
     return 1 if summary.unreadable or summary.problems else 0
 
 
@@ -93,51 +94,52 @@ def clean_compare(
     processes: Processes = 2,
     json: Json = False,
 ) -> int:
-    """Hold id lists of the original project beside the test photographs that these data have.
+    """Compare id lists of the original project with the test images of these data.
 
     ```
     twelvefold clean compare data/world coco_test_ids.npy genome_test_ids.npy
     twelvefold clean compare data/world vg=lists/mine.npy
     ```
 
-    Exit code 1 where a list lacks a test photograph or has one more.
+    Exit code 1 if a list lacks a test image or contains another image.
 
     Parameters
     ----------
     lists
-        NumPy files of ids: whose they are is in their name, or before it.
+        NumPy files of ids. The source of the ids is in the file's name, or before it: vg=mine.npy.
     """
-    from twelvefold.splits.clean import compare
+    from twelvefold.splits.clean import compare_id_lists
 
-    named, options, _ = _asked(recipe, tasks)
-    found = compare(data, lists, tasks=named, options=options, skip_bad=skip_bad, processes=processes)
+    task_options, _ = _tasks_and_policy(recipe, tasks)
+    comparisons = compare_id_lists(data, lists, tasks=task_options, skip_bad=skip_bad, processes=processes)
     lines = []
-    table = Table("list", "of", *(f"{what} {who}" for what, who in (("in", "theirs"), ("in", "ours"))), "both")
-    for name in ("only theirs", "only ours"):
+    table = Table("list", "source")
+    for name in ("in theirs", "in ours", "in both", "only theirs", "only ours"):
         table.add_column(name, justify="right")
-    for one in found:
-        numbers = (one.theirs, one.ours, one.both, one.only_theirs, one.only_ours)
-        table.add_row(one.file, one.source, *(f"{number:,}" for number in numbers))
-        tasks_of = ", ".join(f"{task} {count:,}" for task, count in one.only_ours_by_task.items())
-        if one.only_theirs:
-            lines.append(f"{one.file}: only theirs, such as {', '.join(one.some_only_theirs)}")
-        if one.only_ours:
-            lines.append(f"{one.file}: only ours, such as {', '.join(one.some_only_ours)}; by test set: {tasks_of}")
+    for each in comparisons:
+        numbers = (each.theirs, each.ours, each.both, each.only_theirs, each.only_ours)
+        table.add_row(each.file, each.source, *(f"{number:,}" for number in numbers))
+        by_task = ", ".join(f"{task} {count:,}" for task, count in each.only_ours_by_task.items())
+        if each.only_theirs:
+            lines.append(f"{each.file}: only theirs, such as {', '.join(each.some_only_theirs)}")
+        if each.only_ours:
+            lines.append(f"{each.file}: only ours, such as {', '.join(each.some_only_ours)}; by test set: {by_task}")
     if not json:
         out_console.print(table)
-    say(found, json, "\n".join(lines))
-    return 1 if any(one.only_theirs or one.only_ours for one in found) else 0
+    say(comparisons, json, "\n".join(lines))
+    return 1 if any(each.only_theirs or each.only_ours for each in comparisons) else 0
 
 
-def _asked(name: str, tasks: tuple[str, ...]) -> tuple[tuple[str, ...], Mapping[str, Mapping[str, Any]], str]:
-    """The tasks, their reader options and the policy, by a recipe where one is named."""
+def _tasks_and_policy(
+    recipe_name: str, tasks: tuple[str, ...]
+) -> tuple[tuple[str, ...] | Mapping[str, Mapping[str, Any]], str]:
+    """Return the tasks and the policy. A recipe gives reader options too."""
     from twelvefold.datasets import task_names
 
-    if not name:
-        return tasks or task_names(), {}, "paper"
+    if not recipe_name:
+        return tasks or task_names(), "paper"
     from twelvefold.config.recipe import Recipe
 
-    recipe = Recipe.load(name)
+    recipe = Recipe.load(recipe_name)
     options = {task: recipe.task_config(task).options for task in recipe.tasks}
-    chosen = tasks or recipe.tasks
-    return chosen, {task: own for task, own in options.items() if task in chosen}, str(recipe.data.clean)
+    return {task: options.get(task, {}) for task in tasks or recipe.tasks}, str(recipe.data.clean)

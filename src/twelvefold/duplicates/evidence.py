@@ -1,9 +1,9 @@
-"""What shows that two keys name one photograph, gathered from a data folder: the surest evidence first.
+"""Collect the links between image keys that name the same image, from the most certain evidence to the least.
 
-``ids``: publishers' id maps (``datasets.identity``). ``bytes``: files that are equal. ``pixels``: files whose decoded
-pixels are equal. ``looks``: pictures that look alike, one being scaled, cropped, compressed, brightened or marked
-(``splits.lookalikes``). ``features``: pictures whose features lie close together, for those who ask for it. Paper:
-section 2.2, which knew ids only.
+``ids``: publishers' id maps (``datasets.reading.same_image_links``). ``bytes``: files with equal bytes. ``pixels``:
+files with equal decoded pixels. ``looks``: images that were resized, cropped, compressed, brightened or watermarked
+(``duplicates.near_duplicates``). ``features``: images with almost equal features, on request. Paper: section 2.2
+compares ids only.
 """
 
 from __future__ import annotations
@@ -19,10 +19,15 @@ import msgspec
 
 from twelvefold.datasets.reading import same_image_links
 from twelvefold.datasets.reading.records import BadRecords
-from twelvefold.duplicates.feature_similarity import CLOSENESS, close_features
-from twelvefold.duplicates.hashes import Fingerprint, fingerprints, hashed_by
-from twelvefold.duplicates.image_groups import Identity
-from twelvefold.duplicates.near_duplicates import DIFFERENCE, Looked, compared_by, lookalikes
+from twelvefold.duplicates.feature_similarity import feature_links
+from twelvefold.duplicates.hashes import ImageFingerprint, fingerprint_files, hash_version
+from twelvefold.duplicates.image_groups import ImageGroups
+from twelvefold.duplicates.near_duplicates import (
+    MAX_DIFFERENCE,
+    NearDuplicates,
+    comparison_version,
+    find_near_duplicates,
+)
 from twelvefold.progress import track
 from twelvefold.schema import Evidence, ImageKey, SameImageLink, TwelvefoldError
 from twelvefold.store import atomic_files
@@ -32,145 +37,158 @@ VERSION = 1
 """Version of what this module computes. Increase it when a change gives other results: files made from it are then
 made again."""
 
-KINDS: tuple[Evidence, ...] = ("ids", "bytes", "pixels", "looks")
-"""What is gathered where nothing else is asked for."""
+DEFAULT_EVIDENCE: tuple[Evidence, ...] = ("ids", "bytes", "pixels", "looks")
+"""Evidence that is collected unless other evidence is requested."""
 
-COMPARED: Final = frozenset[Evidence](("pixels", "looks"))
-"""Kinds for which every picture is decoded."""
+DECODED_EVIDENCE: Final = frozenset[Evidence](("pixels", "looks"))
+"""Evidence for which every image is decoded."""
 
 
 @dataclass(frozen=True, slots=True)
-class Gathered:
-    """``joins`` in order of evidence; ``unreadable``: pictures that could not be compared, with the reason;
-    ``hidden``: what could not be known, and what that hides, in sentences."""
+class CollectedEvidence:
+    """``links``: in order of evidence. ``unreadable``: images that could not be compared, with the reason.
+    ``limitations``: what could not be found out, and what that hides, in sentences."""
 
-    joins: list[SameImageLink]
+    links: list[SameImageLink]
     unreadable: dict[ImageKey, str] = field(default_factory=dict)
-    hidden: list[str] = field(default_factory=list)
+    limitations: list[str] = field(default_factory=list)
 
 
-def gather(
+def collect_evidence(
     root: Path,
-    pictures: Mapping[ImageKey, Path],
+    images: Mapping[ImageKey, Path],
     *,
-    kinds: Sequence[Evidence] = KINDS,
-    notes: Path,
+    evidence: Sequence[Evidence] = DEFAULT_EVIDENCE,
+    cache_dir: Path,
     bad: BadRecords,
     processes: int = 1,
-    difference: float = DIFFERENCE,
+    max_difference: float = MAX_DIFFERENCE,
     store: RegionStore | None = None,
-    closeness: float = CLOSENESS,
-) -> Gathered:
-    """All joins of a data folder. ``pictures``: the files to compare, empty where there are none; ``notes``: a folder
-    that remembers what has been compared, so that a second call compares only files that have changed.
+) -> CollectedEvidence:
+    """Return all links between the images of a data folder.
 
-    Evidence that is less sure joins only what surer evidence has not. ``difference``: the largest local one of
-    pictures that look alike, 0..1. ``features`` needs a ``store`` of them; ``closeness``: the least cosine.
+    Less certain evidence only links images that more certain evidence has not linked.
+
+    Args:
+        root: The data folder, for its id maps.
+        images: The files to compare; may be empty.
+        evidence: The evidence to collect.
+        cache_dir: Folder that keeps comparisons; a second call compares only files that have changed.
+        bad: Collects malformed records of id maps.
+        processes: Number of processes that compare images.
+        max_difference: Largest local difference of images that look alike, 0..1.
+        store: Features of the images, for the evidence ``features``.
 
     Raises:
-        TwelvefoldError: an id map is broken, or notes are damaged.
+        TwelvefoldError: an id map is broken, or the cache is damaged.
     """
-    found = Gathered([], hidden=same_image_links.limitations(root) if "ids" in kinds else [])
-    if "ids" in kinds:
-        found.joins.extend(same_image_links.read_links(root, bad=bad))
-    there = {key: path for key, path in pictures.items() if os.access(path, os.R_OK)}
-    found.unreadable.update((key, "no such file, or one that may not be read") for key in pictures if key not in there)
-    if "bytes" in kinds and there:
-        found.joins.extend(noted_equal_files(there, notes / "equal-pictures.json"))
-    if COMPARED & set(kinds) and there:
-        _compare(found, there, kinds, notes, processes, difference)
-    if "features" in kinds:
+    result = CollectedEvidence([], limitations=same_image_links.limitations(root) if "ids" in evidence else [])
+    if "ids" in evidence:
+        result.links.extend(same_image_links.read_links(root, bad=bad))
+    files = {key: path for key, path in images.items() if os.access(path, os.R_OK)}
+    result.unreadable.update((key, "no such file, or no permission to read it") for key in images if key not in files)
+    if "bytes" in evidence and files:
+        result.links.extend(_cached_equal_files(files, cache_dir / "equal-pictures.json"))
+    if DECODED_EVIDENCE & set(evidence) and files:
+        _compare_images(result, files, evidence, cache_dir, processes, max_difference)
+    if "features" in evidence:
         if store is None:
-            found.hidden.append("there are no features of the pictures, so none were compared by them")
+            result.limitations.append("there are no features of the images, so none were compared by features")
         else:
-            found.joins.extend(close_features(store, Identity(found.joins), closeness))
-    return found
+            result.links.extend(feature_links(store, ImageGroups(result.links)))
+    return result
 
 
-def _compare(
-    found: Gathered,
-    pictures: Mapping[ImageKey, Path],
-    kinds: Sequence[Evidence],
-    notes: Path,
+def _compare_images(
+    result: CollectedEvidence,
+    images: Mapping[ImageKey, Path],
+    evidence: Sequence[Evidence],
+    cache_dir: Path,
     processes: int,
-    difference: float,
+    max_difference: float,
 ) -> None:
-    """Add the joins by pixels and by looks, and what can't be read."""
-    prints = fingerprints(pictures, notes / "fingerprints", processes=processes)
-    found.unreadable.update((key, seen.problem) for key, seen in prints.items() if seen.problem)
-    if "pixels" in kinds:
-        found.joins.extend(equal_pixels(prints, Identity(found.joins)))
-    if "looks" in kinds:
-        known = Identity(found.joins)
+    """Add the links by pixels and by looks, and the images that cannot be read."""
+    fingerprints = fingerprint_files(images, cache_dir / "fingerprints", processes=processes)
+    result.unreadable.update((key, each.problem) for key, each in fingerprints.items() if each.problem)
+    if "pixels" in evidence:
+        result.links.extend(equal_pixels(fingerprints, ImageGroups(result.links)))
+    if "looks" in evidence:
+        known = ImageGroups(result.links)
 
-        def look() -> Looked:
-            return lookalikes(
-                prints, pictures, known, notes / "comparisons", processes=processes, difference=difference
+        def find() -> NearDuplicates:
+            return find_near_duplicates(
+                fingerprints,
+                images,
+                known,
+                cache_dir / "comparisons",
+                processes=processes,
+                max_difference=max_difference,
             )
 
-        pixels = [(str(key), seen.pixels) for key, seen in sorted(prints.items())]
-        about = [hashed_by(), compared_by(), difference, pixels, sorted(map(str, found.joins))]
-        looked = _noted(notes / "lookalikes.json", atomic_files.digest_value(about), look)
-        found.joins.extend(looked.joins)
-        found.hidden.extend(looked.hidden)
+        pixels = [(str(key), each.pixels_digest) for key, each in sorted(fingerprints.items())]
+        sources = [hash_version(), comparison_version(), max_difference, pixels, sorted(map(str, result.links))]
+        near_duplicates = _cached(cache_dir / "lookalikes.json", atomic_files.digest_value(sources), find)
+        result.links.extend(near_duplicates.links)
+        result.limitations.extend(near_duplicates.limitations)
 
 
-def equal_pixels(prints: Mapping[ImageKey, Fingerprint], known: Identity) -> Iterator[SameImageLink]:
-    """Joins between pictures of equal decoded pixels that ``known`` doesn't join already."""
-    readable = sorted(key for key, seen in prints.items() if not seen.problem)
-    for keys in _groups(readable, {key: prints[key].pixels for key in readable}):
-        for key in keys[1:]:
-            if not known.same(keys[0], key):
-                yield SameImageLink(keys[0], key, "pixels", "the decoded pixels are equal")
+def equal_pixels(fingerprints: Mapping[ImageKey, ImageFingerprint], known: ImageGroups) -> Iterator[SameImageLink]:
+    """Yield links between images with equal decoded pixels, unless ``known`` has them in one group already."""
+    readable = sorted(key for key, each in fingerprints.items() if not each.problem)
+    for first, *others in _keys_with_equal_value(readable, {k: fingerprints[k].pixels_digest for k in readable}):
+        for key in others:
+            if not known.is_same(first, key):
+                yield SameImageLink(first, key, "pixels", "the decoded pixels are equal")
 
 
 def equal_files(images: Mapping[ImageKey, Path]) -> Iterator[SameImageLink]:
-    """Joins between keys whose picture files hold the same bytes, empty files apart.
+    """Yield links between keys whose files have equal bytes. Empty files are ignored.
 
-    Only files of a size that occurs twice are read, so a folder without repeats costs one look at its sizes.
+    Only files whose size occurs twice are read.
 
     Raises:
-        TwelvefoldError: a file can't be read.
+        TwelvefoldError: a file cannot be read.
     """
     sizes = {key: size for key, path in images.items() if (size := path.stat().st_size)}
-    suspects = [key for keys in _groups(sizes, sizes) for key in keys]
+    same_size = [key for keys in _keys_with_equal_value(sizes, sizes) for key in keys]
     digests = {
-        key: atomic_files.digest_file(images[key]) for key in track(suspects, description="pictures of equal size")
+        key: atomic_files.digest_file(images[key]) for key in track(same_size, description="images of equal size")
     }
-    for keys in _groups(digests, digests):
-        for key in keys[1:]:
-            yield SameImageLink(keys[0], key, "bytes", "the files are equal")
+    for first, *others in _keys_with_equal_value(digests, digests):
+        for key in others:
+            yield SameImageLink(first, key, "bytes", "the files are equal")
 
 
-def noted_equal_files(images: Mapping[ImageKey, Path], note: Path) -> list[SameImageLink]:
-    """:func:`equal_files`, written down in ``note`` and taken from there while no file's size or time changes."""
-    seen = [(str(key), info.st_size, info.st_mtime_ns) for key, path in images.items() for info in (path.stat(),)]
-    return _noted(note, atomic_files.digest_value(seen), lambda: Looked(list(equal_files(images)), [])).joins
+def _cached_equal_files(images: Mapping[ImageKey, Path], cache_file: Path) -> list[SameImageLink]:
+    """Return :func:`equal_files`, from ``cache_file`` while no file's size or modification time changes."""
+    states = [(str(key), info.st_size, info.st_mtime_ns) for key, path in images.items() for info in (path.stat(),)]
+    digest = atomic_files.digest_value(states)
+    return _cached(cache_file, digest, lambda: NearDuplicates(list(equal_files(images)), [])).links
 
 
-class _Note(msgspec.Struct, frozen=True):
+class _CacheEntry(msgspec.Struct, frozen=True):
     digest: str
-    found: Looked
+    result: NearDuplicates = msgspec.field(name="found")
 
 
-def _noted(note: Path, digest: str, find: Callable[[], Looked]) -> Looked:
-    """What ``find`` finds, written down in ``note`` and taken from there while the digest stays.
+def _cached(cache_file: Path, digest: str, compute: Callable[[], NearDuplicates]) -> NearDuplicates:
+    """Return the result in ``cache_file`` if it has this digest, else compute it and write it there.
 
-    A note that another version wrote, or that can't be read, says nothing: it is written anew.
+    A cache file of another version, or one that cannot be read, is overwritten.
     """
     try:
-        noted: _Note | None = msgspec.convert(atomic_files.read_json(note), _Note)
+        entry: _CacheEntry | None = msgspec.convert(atomic_files.read_json(cache_file), _CacheEntry)
     except (msgspec.ValidationError, TwelvefoldError):
-        noted = None
-    if noted is None or noted.digest != digest:
-        noted = _Note(digest, find())
-        atomic_files.write_json(note, msgspec.to_builtins(noted))
-    return noted.found
+        entry = None
+    if entry is None or entry.digest != digest:
+        entry = _CacheEntry(digest, compute())
+        atomic_files.write_json(cache_file, msgspec.to_builtins(entry))
+    return entry.result
 
 
-def _groups(keys: Iterable[ImageKey], value: Mapping[ImageKey, object]) -> list[list[ImageKey]]:
-    """Keys that share a value, where two or more do."""
-    found: defaultdict[object, list[ImageKey]] = defaultdict(list)
+def _keys_with_equal_value(keys: Iterable[ImageKey], values: Mapping[ImageKey, object]) -> list[list[ImageKey]]:
+    """Return groups of two or more keys that have the same value."""
+    groups: defaultdict[object, list[ImageKey]] = defaultdict(list)
     for key in keys:
-        found[value[key]].append(key)
-    return [group for group in found.values() if len(group) > 1]
+        groups[values[key]].append(key)
+    return [group for group in groups.values() if len(group) > 1]

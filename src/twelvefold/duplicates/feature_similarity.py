@@ -1,7 +1,7 @@
-"""Pictures whose features lie close together: evidence for those who ask for it, when pictures are not at hand.
+"""Link images whose features are almost equal: optional evidence for when image files are not available.
 
-The mean of a detector's features says what things a picture shows, so two pictures of like things may be as close as
-two copies of one: it is the least sure evidence and off by default. Paper: section 2.2 knew ids only.
+The mean of a detector's features describes which objects an image shows, so two images of similar objects may be as
+close as two copies. It is the least certain evidence, and off by default. Paper: section 2.2 compares ids only.
 """
 
 from __future__ import annotations
@@ -11,29 +11,30 @@ from collections.abc import Iterator
 import numpy as np
 
 from twelvefold.data.negatives import nearest
-from twelvefold.duplicates.image_groups import Identity
+from twelvefold.duplicates.image_groups import ImageGroups
 from twelvefold.schema import SameImageLink
 from twelvefold.store.region_store import RegionStore
 
-CLOSENESS = 0.998
-"""The least cosine of features that join pictures: in a world of 4,000 all 811 pairs above it are one photograph, and
+MIN_COSINE = 0.998
+"""Least cosine similarity of linked images. In a world of 4,000 images all 811 pairs above it are the same image, and
 of 852 pairs above 0.995 all but four. Most planted copies lie below it."""
-NEIGHBOURS = 20
-"""Pictures that each is compared with: its nearest."""
+NUM_NEIGHBORS = 20
+"""Each image is compared with so many of its nearest neighbors."""
 
 
-def close_features(store: RegionStore, known: Identity, closeness: float = CLOSENESS) -> Iterator[SameImageLink]:
-    """Joins between pictures of the store whose mean features have a cosine of at least ``closeness``, and that
-    ``known`` doesn't join already. Pictures without regions are passed over."""
-    present = sorted(store.keys())
-    means = np.array([store.mean(key) for key in present], dtype=np.float32).reshape(len(present), store.feature_size)
+def feature_links(store: RegionStore, known: ImageGroups, min_cosine: float = MIN_COSINE) -> Iterator[SameImageLink]:
+    """Yield links between images of the store whose mean features have a cosine similarity of at least ``min_cosine``,
+    unless ``known`` has them in one group already. Images without regions are skipped."""
+    keys = sorted(store.keys())
+    means = np.array([store.mean(key) for key in keys], dtype=np.float32).reshape(len(keys), store.feature_size)
     lengths = np.linalg.norm(means, axis=1)
-    present = [key for key, length in zip(present, lengths.tolist(), strict=True) if length]
+    keys = [key for key, length in zip(keys, lengths.tolist(), strict=True) if length]
     units = means[lengths > 0] / lengths[lengths > 0, None]
-    others = nearest(units, NEIGHBOURS)  # of unit vectors the nearest have the largest cosine
-    cosines = np.einsum("nd,nkd->nk", units, units[others]) if len(units) else np.zeros((0, 0))
-    for row, place in zip(*np.nonzero(cosines >= closeness), strict=True):
-        one, other = sorted((present[row], present[others[row, place]]))
-        mutual = row in others[others[row, place]]
-        if (present[row] == one or not mutual) and not known.same(one, other):
-            yield SameImageLink(one, other, "features", f"their features have a cosine of {cosines[row, place]:.4f}")
+    neighbors = nearest(units, NUM_NEIGHBORS)  # the nearest unit vectors have the largest cosine
+    cosines = np.einsum("nd,nkd->nk", units, units[neighbors]) if len(units) else np.zeros((0, 0))
+    for row, column in zip(*np.nonzero(cosines >= min_cosine), strict=True):
+        first, second = sorted((keys[row], keys[neighbors[row, column]]))
+        is_mutual = row in neighbors[neighbors[row, column]]
+        if (keys[row] == first or not is_mutual) and not known.is_same(first, second):
+            reason = f"their features have a cosine similarity of {cosines[row, column]:.4f}"
+            yield SameImageLink(first, second, "features", reason)

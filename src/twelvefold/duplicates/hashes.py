@@ -1,9 +1,9 @@
-"""What a picture file shows, in a few numbers: a digest of its pixels and two hashes of its looks.
+"""Describe an image file by a few numbers: a digest of its pixels and two perceptual hashes.
 
-Files that were only wrapped anew have the same pixels. Copies that were scaled, compressed or brightened have hashes
-that differ in a few bits. The two hashes look at different things, the picture's broad waves (pHash) and the slopes
-between neighbouring places (dHash), so that pictures which agree in one by chance seldom agree in both. Paper: section
-2.2 knew ids only.
+Files that store the same pixels in another format have the same digest. Copies that were resized, compressed or
+brightened have hashes that differ in a few bits. The two hashes describe different things, low frequencies (pHash) and
+gradients (dHash), so different images that agree in one by chance seldom agree in both. Paper: section 2.2 compares ids
+only.
 """
 
 from __future__ import annotations
@@ -22,92 +22,99 @@ from twelvefold.schema import ImageKey
 from twelvefold.store import atomic_files
 from twelvefold.store.resumable import Notes, in_blocks
 
-BLOCK = 256
-"""Pictures in a block: a second or two of work, what a kill costs at most."""
+BLOCK_SIZE = 256
+"""Images in a block: one or two seconds of work, which is the most that a kill loses."""
 
 
-class Fingerprint(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One file: its key, bytes and time of change; then the digest of its upright RGB pixels, width and height, the
-    two hashes of 64 bits, and ``detail``, the standard deviation of its levels of grey at 32 x 32. ``problem``: why
-    it can't be read, the rest then being empty."""
+class ImageFingerprint(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is known of one image file.
+
+    ``key``, ``num_bytes``, ``modified_ns``: identify the file and its state. ``pixels_digest``: of the upright RGB
+    pixels. ``phash``, ``dhash``: 64 bits each. ``contrast``: standard deviation of the gray levels at 32 x 32 pixels.
+    ``problem``: why the file cannot be read; the fields after ``modified_ns`` are then empty.
+    """
 
     key: str
-    size: int
-    changed_ns: int
-    pixels: str = ""
+    num_bytes: int
+    modified_ns: int
+    pixels_digest: str = ""
     width: int = 0
     height: int = 0
-    waves: int = 0
-    slopes: int = 0
-    detail: float = 0.0
+    phash: int = 0
+    dhash: int = 0
+    contrast: float = 0.0
     problem: str = ""
 
 
-def fingerprints(pictures: Mapping[ImageKey, Path], notes: Path, *, processes: int = 1) -> dict[ImageKey, Fingerprint]:
-    """The fingerprint of every picture, in their order; ``notes``: a folder that remembers those of files whose size
-    and time of change stay. Unreadable pictures have a fingerprint that says so."""
-    found: dict[ImageKey, Fingerprint] = {}
-    todo: list[tuple[Fingerprint, Path]] = []
-    with Notes.open(notes, Fingerprint, hashed_by()) as book:
-        known = {(noted.key, noted.size, noted.changed_ns): noted for noted in book.rows}
-        for key, path in pictures.items():
-            blank = _unseen(key, path)
-            noted = known.get((blank.key, blank.size, blank.changed_ns))
-            if noted is None and not blank.problem:
+def fingerprint_files(
+    images: Mapping[ImageKey, Path], cache_dir: Path, *, processes: int = 1
+) -> dict[ImageKey, ImageFingerprint]:
+    """Return the fingerprint of every image, in the order of ``images``. Unreadable images state their ``problem``.
+
+    ``cache_dir`` keeps the fingerprints of files whose size and modification time do not change.
+    """
+    result: dict[ImageKey, ImageFingerprint] = {}
+    todo: list[tuple[ImageFingerprint, Path]] = []
+    with Notes.open(cache_dir, ImageFingerprint, hash_version()) as cache:
+        cached = {(row.key, row.num_bytes, row.modified_ns): row for row in cache.rows}
+        for key, path in images.items():
+            blank = _file_state(key, path)
+            known = cached.get((blank.key, blank.num_bytes, blank.modified_ns))
+            if known is None and not blank.problem:
                 todo.append((blank, path))
-            found[key] = noted or blank
+            result[key] = known or blank
         if todo:
-            in_blocks(_block, todo, BLOCK, book, what="pictures hashed", processes=processes)
-            new = {noted.key: noted for noted in book.rows[-len(todo) :]}
-            found = {key: new.get(seen.key, seen) for key, seen in found.items()}
-            asked = {str(key) for key in found}
-            others = {noted.key: noted for noted in book.rows if noted.key not in asked}
-            book.settle([*others.values(), *(seen for seen in found.values() if seen.size >= 0)])
-    return found
+            in_blocks(_fingerprint_block, todo, BLOCK_SIZE, cache, what="images hashed", processes=processes)
+            new = {row.key: row for row in cache.rows[-len(todo) :]}
+            result = {key: new.get(row.key, row) for key, row in result.items()}
+            requested = {str(key) for key in result}
+            others = {row.key: row for row in cache.rows if row.key not in requested}
+            cache.settle([*others.values(), *(row for row in result.values() if row.num_bytes >= 0)])
+    return result
 
 
-def fingerprint(picture: RGB, key: str = "", size: int = 0, changed_ns: int = 0) -> Fingerprint:
-    """The fingerprint of a picture that is open."""
-    height, width = picture.shape[:2]
-    grey = Image.fromarray(picture).convert("L")
-    return Fingerprint(
+def fingerprint_image(pixels: RGB, key: str = "", num_bytes: int = 0, modified_ns: int = 0) -> ImageFingerprint:
+    """Return the fingerprint of a decoded image (H, W, 3)."""
+    height, width = pixels.shape[:2]
+    gray = Image.fromarray(pixels).convert("L")
+    return ImageFingerprint(
         key,
-        size,
-        changed_ns,
-        atomic_files.digest_bytes(f"{width}x{height}:".encode() + picture.tobytes()),
+        num_bytes,
+        modified_ns,
+        atomic_files.digest_bytes(f"{width}x{height}:".encode() + pixels.tobytes()),
         width,
         height,
-        _number(imagehash.phash(grey)),
-        _number(imagehash.dhash(grey)),
-        float(np.asarray(grey.resize((32, 32), Image.Resampling.BOX), dtype=np.float64).std()),
+        _as_integer(imagehash.phash(gray)),
+        _as_integer(imagehash.dhash(gray)),
+        float(np.asarray(gray.resize((32, 32), Image.Resampling.BOX), dtype=np.float64).std()),
     )
 
 
-def _unseen(key: ImageKey, path: Path) -> Fingerprint:
-    """What can be known without opening the file; a size of -1 where it isn't there."""
+def _file_state(key: ImageKey, path: Path) -> ImageFingerprint:
+    """Return what can be known without opening the file. The size is -1 where the file cannot be found."""
     try:
-        about = path.stat()
+        info = path.stat()
     except OSError as error:
-        return Fingerprint(str(key), -1, -1, problem=error.strerror or str(error))
-    return Fingerprint(str(key), about.st_size, about.st_mtime_ns)
+        return ImageFingerprint(str(key), -1, -1, problem=error.strerror or str(error))
+    return ImageFingerprint(str(key), info.st_size, info.st_mtime_ns)
 
 
-def _block(work: Sequence[tuple[Fingerprint, Path]]) -> list[Fingerprint]:
-    return [_seen(blank, path) for blank, path in work]
+def _fingerprint_block(block: Sequence[tuple[ImageFingerprint, Path]]) -> list[ImageFingerprint]:
+    return [_fingerprint_file(blank, path) for blank, path in block]
 
 
-def _seen(blank: Fingerprint, path: Path) -> Fingerprint:
+def _fingerprint_file(blank: ImageFingerprint, path: Path) -> ImageFingerprint:
     try:
-        picture = open_image(path)
+        pixels = open_image(path)
     except ImageError as error:
         return msgspec.structs.replace(blank, problem=str(error).removeprefix(f"{path}: "))
-    return fingerprint(picture, blank.key, blank.size, blank.changed_ns)
+    return fingerprint_image(pixels, blank.key, blank.num_bytes, blank.modified_ns)
 
 
-def _number(bits: imagehash.ImageHash) -> int:
+def _as_integer(bits: imagehash.ImageHash) -> int:
     return int.from_bytes(np.packbits(bits.hash.ravel()).tobytes())
 
 
-def hashed_by() -> str:
-    """The version of what is found here: hashes depend on how pictures are decoded and scaled."""
+def hash_version() -> str:
+    """Return the version of the fingerprints: hashes depend on how images are decoded and scaled."""
     return "1 " + " ".join(f"{name} {version(name)}" for name in ("imagehash", "pillow"))

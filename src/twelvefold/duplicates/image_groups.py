@@ -1,7 +1,7 @@
-"""Which image keys name one photograph, and why.
+"""Group image keys that name the same image, and explain why they do.
 
-The sources overlap: half of Visual Genome's pictures are COCO's, GQA's are Visual Genome's, SNLI-VE's are
-Flickr30k's. ``splits.evidence`` gathers what shows it; here joins become photographs. Paper: section 2.2, Table 1.
+The sources overlap: half of Visual Genome's images are COCO's, GQA's are Visual Genome's, SNLI-VE's are Flickr30k's.
+``duplicates.evidence`` finds the links between keys; here linked keys become groups. Paper: section 2.2, Table 1.
 """
 
 from __future__ import annotations
@@ -12,57 +12,58 @@ from collections.abc import Iterable
 from twelvefold.schema import ImageKey, SameImageLink
 
 
-class Identity:
-    """The photographs behind keys, from joins in any order. A key in no join is a photograph of its own."""
+class ImageGroups:
+    """Groups of keys that name the same image: the connected components of the links, whose order does not matter.
+    A key without a link is a group of its own."""
 
-    def __init__(self, joins: Iterable[SameImageLink] = ()) -> None:
+    def __init__(self, links: Iterable[SameImageLink] = ()) -> None:
         self._parent: dict[ImageKey, ImageKey] = {}
-        self._joins: defaultdict[ImageKey, list[SameImageLink]] = defaultdict(list)
-        for join in joins:
-            self._joins[join.first].append(join)
-            self._joins[join.second].append(join)
-            first, second = sorted((self.photograph(join.first), self.photograph(join.second)))
-            self._parent[second] = first  # the least key leads, so the order of joins can't matter
+        self._links: defaultdict[ImageKey, list[SameImageLink]] = defaultdict(list)
+        for link in links:
+            self._links[link.first].append(link)
+            self._links[link.second].append(link)
+            first, second = sorted((self.group_of(link.first), self.group_of(link.second)))
+            self._parent[second] = first  # the smallest key is the root, so the order of links does not matter
 
-    def joined(self) -> Iterable[ImageKey]:
-        """Every key that some join names."""
-        return self._joins.keys()
+    def linked_keys(self) -> Iterable[ImageKey]:
+        """Return every key that has a link."""
+        return self._links.keys()
 
-    def photograph(self, key: ImageKey) -> ImageKey:
-        """The key that stands for the photograph: the least of all its keys."""
-        top = key
-        while (parent := self._parent.get(top, top)) != top:
-            top = parent
-        while (parent := self._parent.get(key, key)) != top:  # shorten the way for the next call
-            self._parent[key], key = top, parent
-        return top
+    def group_of(self, key: ImageKey) -> ImageKey:
+        """Return the key that stands for the group of ``key``: the smallest in the group."""
+        root = key
+        while (parent := self._parent.get(root, root)) != root:
+            root = parent
+        while (parent := self._parent.get(key, key)) != root:  # path compression
+            self._parent[key], key = root, parent
+        return root
 
-    def same(self, one: ImageKey, other: ImageKey) -> bool:
-        """Whether two keys name one photograph."""
-        return self.photograph(one) == self.photograph(other)
+    def is_same(self, first: ImageKey, second: ImageKey) -> bool:
+        """Return whether two keys name the same image."""
+        return self.group_of(first) == self.group_of(second)
 
-    def why(self, one: ImageKey, other: ImageKey) -> list[SameImageLink]:
-        """The shortest chain of joins that leads from one key to the other, each turned to go that way.
+    def shortest_path(self, first: ImageKey, second: ImageKey) -> list[SameImageLink]:
+        """Return the shortest chain of links from ``first`` to ``second``, each link in that direction.
 
-        Empty where the two are one key, or not one photograph (ask :meth:`same`).
+        Empty where the keys are equal or not in the same group (see :meth:`is_same`).
         """
-        if one == other or not self.same(one, other):
+        if first == second or not self.is_same(first, second):
             return []
-        came: dict[ImageKey, SameImageLink] = {}
-        waiting = deque([one])
-        while other not in came:
-            here = waiting.popleft()
-            # Sorted once turned: neither the order of joins nor which key a join names first can matter.
-            for step in sorted(_from(here, join) for join in self._joins[here]):
-                if step.second != one and step.second not in came:
-                    came[step.second] = step
-                    waiting.append(step.second)
-        chain = [came[other]]
-        while chain[-1].first != one:
-            chain.append(came[chain[-1].first])
-        return chain[::-1]
+        link_to: dict[ImageKey, SameImageLink] = {}
+        queue = deque([first])
+        while second not in link_to:
+            key = queue.popleft()
+            # Sort after directing the links, so that neither their order nor their direction matters.
+            for link in sorted(_directed_from(key, link) for link in self._links[key]):
+                if link.second != first and link.second not in link_to:
+                    link_to[link.second] = link
+                    queue.append(link.second)
+        path = [link_to[second]]
+        while path[-1].first != first:
+            path.append(link_to[path[-1].first])
+        return path[::-1]
 
 
-def _from(here: ImageKey, join: SameImageLink) -> SameImageLink:
-    """A join turned so that it leads away from one of its keys."""
-    return SameImageLink(here, join.first if join.second == here else join.second, join.evidence, join.reason)
+def _directed_from(key: ImageKey, link: SameImageLink) -> SameImageLink:
+    """Return the link in the direction that leads away from ``key``."""
+    return SameImageLink(key, link.first if link.second == key else link.second, link.evidence, link.reason)

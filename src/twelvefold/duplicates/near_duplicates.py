@@ -1,7 +1,7 @@
-"""Pictures that look alike: candidates by two hashes that must agree, then each pair looked at itself.
+"""Find near-duplicate images: two hashes propose candidates, and each candidate pair is compared by its pixels.
 
-Hashes alone can't do it: of pictures with one thing changed, four in five are as close by both hashes as true copies
-are (docs/results/lookalikes.md). Paper: section 2.2 knew ids only.
+Hashes are not enough: of images with one object changed, four in five are as close by both hashes as true copies are
+(docs/results/lookalikes.md). Paper: section 2.2 compares ids only.
 """
 
 from __future__ import annotations
@@ -16,160 +16,176 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from twelvefold.duplicates.align_and_compare import SHAPES, compare, small
-from twelvefold.duplicates.hamming_search import close_pairs
-from twelvefold.duplicates.hashes import Fingerprint
-from twelvefold.duplicates.image_groups import Identity
+from twelvefold.duplicates.align_and_compare import MAX_ASPECT_DIFFERENCE, compare_images, make_thumbnail
+from twelvefold.duplicates.hamming_search import find_close_pairs
+from twelvefold.duplicates.hashes import ImageFingerprint
+from twelvefold.duplicates.image_groups import ImageGroups
 from twelvefold.images import open_image
 from twelvefold.schema import ImageKey, SameImageLink
 from twelvefold.store.resumable import Notes, in_blocks
 
-RADIUS = 10
-"""Bits of 64 that each hash may differ in for a pair to be looked at. Of planted copies 99 % are within; of pictures
-that have nothing to do with each other, none of 11,175 pairs had both hashes within 12."""
-DIFFERENCE = 0.10
-"""The largest local difference of pictures that are joined: chosen on one seed, reported on two others with precision
-99.8 % and recall 99.5 % (docs/results/lookalikes.md)."""
-AGREEMENT = 0.85
-"""The least correlation of light and shade of pictures that are joined: planted copies have 0.95 and more. It keeps
-pictures of little contrast apart, whose differences are small everywhere."""
-DETAIL = 4.0
-"""Pictures whose levels of grey vary less than this (of 255, standard deviation) show too little to be told apart by
-their looks: blank pages, black frames. They are compared by bytes and pixels alone."""
+MAX_HASH_DISTANCE = 10
+"""Bits of 64 that each hash of a candidate pair may differ in. 99 % of planted copies are within; of 11,175 pairs of
+unrelated images, none had both hashes within 12."""
+MAX_DIFFERENCE = 0.10
+"""Largest local difference of linked images. Chosen on one seed; on two others the precision is 99.8 % and the recall
+99.5 % (docs/results/lookalikes.md)."""
+MIN_CORRELATION = 0.85
+"""Least correlation of the gray levels of linked images; planted copies have 0.95 and more. It separates images of low
+contrast, whose differences are small everywhere."""
+MIN_CONTRAST = 4.0
+"""Images whose gray levels have a lower standard deviation (of 255) show too little to be compared by looks: blank
+pages, black frames. Only equal bytes or pixels link them."""
 
-BLOCK = 64
+BLOCK_SIZE = 64
 """Pairs in a block of comparisons: about a second of work."""
 _VERSION = 2
-"""Raised when a comparison finds something else than before."""
+"""Increase it when a comparison gives another result."""
 
 
-class Compared(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a comparison of two pictures, named by the digests of their pixels, has found."""
+class PairComparison(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The result of comparing two images, each named by the digest of its pixels."""
 
-    one: str
-    other: str
+    first: str
+    second: str
     difference: float
-    agreement: float
+    correlation: float
 
 
-class Candidate(NamedTuple):
-    """Two pictures whose hashes are close: by how many bits each, and their prints."""
+class CandidatePair(NamedTuple):
+    """Two images whose hashes are close, and the number of bits in which each hash differs."""
 
-    one: Fingerprint
-    other: Fingerprint
-    waves: int
-    slopes: int
-
-
-class Looked(NamedTuple):
-    """``joins``: those found. ``hidden``: what could not be compared, in sentences."""
-
-    joins: list[SameImageLink]
-    hidden: list[str]
+    first: ImageFingerprint
+    second: ImageFingerprint
+    phash_distance: int
+    dhash_distance: int
 
 
-def lookalikes(
-    prints: Mapping[ImageKey, Fingerprint],
-    pictures: Mapping[ImageKey, Path],
-    known: Identity,
-    notes: Path,
+class NearDuplicates(NamedTuple):
+    """``links``: between near-duplicates. ``limitations``: what could not be compared, in sentences."""
+
+    links: list[SameImageLink]
+    limitations: list[str]
+
+
+def find_near_duplicates(
+    fingerprints: Mapping[ImageKey, ImageFingerprint],
+    images: Mapping[ImageKey, Path],
+    known: ImageGroups,
+    cache_dir: Path,
     *,
     processes: int = 1,
-    difference: float = DIFFERENCE,
-) -> Looked:
-    """Joins between pictures that look alike and that ``known`` doesn't join already.
+    max_difference: float = MAX_DIFFERENCE,
+) -> NearDuplicates:
+    """Return links between images that look alike, unless ``known`` has them in one group already.
 
-    ``notes``: a folder that remembers comparisons. Mirrored and grey copies are not found.
+    ``cache_dir`` keeps the results of comparisons. Mirrored and gray copies are not found.
     """
-    readable = [each for each in prints.values() if not each.problem]
-    candidates, crowded = close(readable, known)
-    found = compared(candidates, {str(key): path for key, path in pictures.items()}, notes, processes=processes)
-    joins = [
-        SameImageLink(ImageKey.parse(pair.one.key), ImageKey.parse(pair.other.key), "looks", why(pair, seen))
-        for pair, seen in zip(candidates, found, strict=True)
-        if alike(seen, difference)
+    readable = [each for each in fingerprints.values() if not each.problem]
+    candidates, crowded = candidate_pairs(readable, known)
+    paths = {str(key): path for key, path in images.items()}
+    comparisons = compare_candidates(candidates, paths, cache_dir, processes=processes)
+    links = [
+        SameImageLink(
+            ImageKey.parse(pair.first.key), ImageKey.parse(pair.second.key), "looks", describe(pair, comparison)
+        )
+        for pair, comparison in zip(candidates, comparisons, strict=True)
+        if is_near_duplicate(comparison, max_difference)
     ]
-    return Looked(joins, _hidden([each.key for each in readable if each.detail < DETAIL], crowded))
+    blank = [each.key for each in readable if each.contrast < MIN_CONTRAST]
+    return NearDuplicates(links, _limitations(blank, crowded))
 
 
-def _hidden(plain: Sequence[str], crowded: Sequence[str]) -> list[str]:
-    hidden = []
-    if plain:
-        hidden.append(
-            f"pictures that show too little to be recognised by looks (blank, black ...): {len(plain):,}, the first "
-            f"being {min(plain)}; copies of them are recognised by equal bytes or pixels alone"
+def _limitations(blank: Sequence[str], crowded: Sequence[str]) -> list[str]:
+    limitations = []
+    if blank:
+        limitations.append(
+            f"images that show too little to be compared by looks (blank, black ...): {len(blank):,}, the first "
+            f"being {min(blank)}; copies of them are only found by equal bytes or pixels"
         )
     if crowded:
-        hidden.append(
-            f"pictures that look like hundreds of others: {len(crowded):,}, the first being {min(crowded)}; each was "
-            f"compared with those nearest to it, so that a copy of one of them may be missed"
+        limitations.append(
+            f"images that look like hundreds of others: {len(crowded):,}, the first being {min(crowded)}; each was "
+            f"compared with its nearest neighbors only, so a copy of one of them may be missed"
         )
-    return hidden
+    return limitations
 
 
-def close(prints: Sequence[Fingerprint], known: Identity | None = None) -> tuple[list[Candidate], list[str]]:
-    """The pairs to look at, in order of their keys: of pictures of equal pixels the one of the least key stands for
-    all. Then the keys of pictures some of whose pairs may be missing."""
-    seen: dict[str, Fingerprint] = {}
-    for each in sorted(prints, key=lambda each: each.key):  # so that the order of pictures can't matter
-        if not each.problem and each.detail >= DETAIL:
-            seen.setdefault(each.pixels, each)
-    rows = list(seen.values())
-    waves, slopes = (np.array([getattr(row, name) for row in rows], dtype=np.uint64) for name in ("waves", "slopes"))
-    shapes = np.log(np.array([row.width / row.height for row in rows]))
-    pairs, crowded = close_pairs(waves, slopes, RADIUS)
-    left, right = pairs[np.abs(shapes[pairs[:, 0]] - shapes[pairs[:, 1]]) < np.log1p(SHAPES)].T
-    bits = [np.bitwise_count(hashes[left] ^ hashes[right]).astype(int) for hashes in (waves, slopes)]
+def candidate_pairs(
+    fingerprints: Sequence[ImageFingerprint], known: ImageGroups | None = None
+) -> tuple[list[CandidatePair], list[str]]:
+    """Return the pairs to compare, sorted by key, and the keys of images some of whose pairs may be missing.
+
+    Of images with equal pixels, the one with the smallest key represents all.
+    """
+    by_pixels: dict[str, ImageFingerprint] = {}
+    for each in sorted(fingerprints, key=lambda each: each.key):  # so that the order of images does not matter
+        if not each.problem and each.contrast >= MIN_CONTRAST:
+            by_pixels.setdefault(each.pixels_digest, each)
+    rows = list(by_pixels.values())
+    phashes, dhashes = (np.array([getattr(row, name) for row in rows], dtype=np.uint64) for name in ("phash", "dhash"))
+    log_aspects = np.log(np.array([row.width / row.height for row in rows]))
+    pairs, crowded = find_close_pairs(phashes, dhashes, MAX_HASH_DISTANCE)
+    aspect_differences = np.abs(log_aspects[pairs[:, 0]] - log_aspects[pairs[:, 1]])
+    left, right = pairs[aspect_differences < np.log1p(MAX_ASPECT_DIFFERENCE)].T
+    distances = [np.bitwise_count(hashes[left] ^ hashes[right]).tolist() for hashes in (phashes, dhashes)]
     candidates = [
-        Candidate(rows[i], rows[j], first, second)
-        for i, j, first, second in zip(left.tolist(), right.tolist(), *(each.tolist() for each in bits), strict=True)
+        CandidatePair(rows[i], rows[j], phash_distance, dhash_distance)
+        for i, j, phash_distance, dhash_distance in zip(left.tolist(), right.tolist(), *distances, strict=True)
     ]
     if known is not None:
         candidates = [
-            pair for pair in candidates if not known.same(ImageKey.parse(pair.one.key), ImageKey.parse(pair.other.key))
+            pair
+            for pair in candidates
+            if not known.is_same(ImageKey.parse(pair.first.key), ImageKey.parse(pair.second.key))
         ]
     return candidates, [rows[i].key for i in crowded.tolist()]
 
 
-def compared(
-    candidates: Sequence[Candidate], paths: Mapping[str, Path], notes: Path, *, processes: int = 1
-) -> list[Compared]:
-    """Every candidate pair looked at, in order, or remembered."""
-    with Notes.open(notes, Compared, compared_by()) as book:
-        before = {(row.one, row.other): row for row in book.rows}
-        wanted = {(pair.one.pixels, pair.other.pixels): pair for pair in candidates}
+def compare_candidates(
+    candidates: Sequence[CandidatePair], paths: Mapping[str, Path], cache_dir: Path, *, processes: int = 1
+) -> list[PairComparison]:
+    """Return the comparison of every candidate pair, in order. Pairs that ``cache_dir`` knows are not opened again."""
+    with Notes.open(cache_dir, PairComparison, comparison_version()) as cache:
+        known = {(row.first, row.second): row for row in cache.rows}
+        requested = {(pair.first.pixels_digest, pair.second.pixels_digest): pair for pair in candidates}
         todo = [
-            (names, paths[pair.one.key], paths[pair.other.key]) for names, pair in wanted.items() if names not in before
+            (digests, paths[pair.first.key], paths[pair.second.key])
+            for digests, pair in requested.items()
+            if digests not in known
         ]
         if todo:
-            in_blocks(_block, todo, BLOCK, book, what="pairs of pictures compared", processes=processes)
-            before = {(row.one, row.other): row for row in book.rows}
-            book.settle(list(before.values()))
-    return [before[pair.one.pixels, pair.other.pixels] for pair in candidates]
+            in_blocks(_compare_block, todo, BLOCK_SIZE, cache, what="image pairs compared", processes=processes)
+            known = {(row.first, row.second): row for row in cache.rows}
+            cache.settle(list(known.values()))
+    return [known[pair.first.pixels_digest, pair.second.pixels_digest] for pair in candidates]
 
 
-def alike(seen: Compared, difference: float = DIFFERENCE) -> bool:
-    """Whether two pictures that were compared are one photograph."""
-    return seen.difference <= difference and seen.agreement >= AGREEMENT
+def is_near_duplicate(comparison: PairComparison, max_difference: float = MAX_DIFFERENCE) -> bool:
+    """Return whether two compared images are the same image."""
+    return comparison.difference <= max_difference and comparison.correlation >= MIN_CORRELATION
 
 
-def why(pair: Candidate, seen: Compared) -> str:
-    """The reason for a join, for people."""
+def describe(pair: CandidatePair, comparison: PairComparison) -> str:
+    """Return the reason of a link, for people."""
     return (
-        f"they look alike: hashes differ in {pair.waves} and {pair.slopes} of 64 bits, laid over each other the "
-        f"largest local difference is {100 * seen.difference:.0f} %"
+        f"they look alike: hashes differ in {pair.phash_distance} and {pair.dhash_distance} of 64 bits, and after "
+        f"alignment the largest local difference is {100 * comparison.difference:.0f} %"
     )
 
 
-def compared_by() -> str:
-    """The version of what is found here."""
-    return f"{_VERSION} {RADIUS} {AGREEMENT} {DETAIL} pillow {version('pillow')}"
+def comparison_version() -> str:
+    """Return the version of the comparisons, which depend on how images are decoded and scaled."""
+    return f"{_VERSION} {MAX_HASH_DISTANCE} {MIN_CORRELATION} {MIN_CONTRAST} pillow {version('pillow')}"
 
 
-def _block(work: Sequence[tuple[tuple[str, str], Path, Path]]) -> list[Compared]:
-    return [Compared(*names, *compare(_small(one), _small(other))) for names, one, other in work]
+def _compare_block(block: Sequence[tuple[tuple[str, str], Path, Path]]) -> list[PairComparison]:
+    return [
+        PairComparison(*digests, *compare_images(_open_thumbnail(first), _open_thumbnail(second)))
+        for digests, first, second in block
+    ]
 
 
 @lru_cache(maxsize=64)
-def _small(path: Path) -> Image.Image:
-    return small(open_image(path))
+def _open_thumbnail(path: Path) -> Image.Image:
+    return make_thumbnail(open_image(path))

@@ -1,8 +1,8 @@
-"""Audit: is my test set in anybody's training set? Paper: section 2.2, Table 1.
+"""Audit collections: find test images that are in the training sets of other collections. Paper: section 2.2, Table 1.
 
-``audit(Path("data/world"))`` reads whichever of the twelve tasks are there, with datasets of one's own, pretraining
-and detector sets beside them, finds out which keys name one photograph, and counts. Nothing is changed, and PyTorch
-is never loaded. ``docs/audit.md`` shows it for somebody who has two folders of pictures and nothing else.
+``audit(collect_inputs(Path("data/world")))`` reads whichever of the twelve tasks are present, together with your own
+datasets, pretraining sets and detector sets; groups the keys that name the same image; and counts. It changes nothing
+and never imports PyTorch. ``docs/audit.md`` is the guide.
 """
 
 from __future__ import annotations
@@ -21,11 +21,17 @@ from twelvefold import datasets
 from twelvefold.datasets.reading import image_files
 from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.records import BadRecords
-from twelvefold.duplicates.evidence import KINDS, Gathered, gather
-from twelvefold.duplicates.image_groups import Identity
-from twelvefold.leakage import custom_sets as own_sets
-from twelvefold.leakage.overlap import LEARNT, Collection, Overlap, Part
-from twelvefold.leakage.report import Report, as_csv, compose
+from twelvefold.duplicates.evidence import DEFAULT_EVIDENCE, CollectedEvidence, collect_evidence
+from twelvefold.duplicates.image_groups import ImageGroups
+from twelvefold.leakage.custom_sets import (
+    CollectionsFile,
+    CustomSet,
+    read_collections_file,
+    read_custom_set,
+    zero_padding_limitations,
+)
+from twelvefold.leakage.overlap import TRAINED_SPLITS, Collection, Overlap, SplitContent
+from twelvefold.leakage.report import AuditReport, collection_summaries, make_findings, near_duplicate_pairs, to_csv
 from twelvefold.progress import track
 from twelvefold.schema import Evidence, Example, ImageKey, SameImageLink, Split, TwelvefoldError, did_you_mean
 from twelvefold.splits.policy import POLICIES
@@ -38,275 +44,301 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
-    """What an audit looks at. ``kinds``: the evidence asked for; ``found``: the joins, what could not be read and what
-    could not be known; ``pictures``: the files there are; ``left_out``: tasks and splits that are not there, with the
-    reason; ``problems``: malformed records that were left out."""
+class AuditConfig:
+    """What an audit reads.
+
+    Attributes:
+        tasks: Tasks of the data folder, which must then be present; default: all that are.
+        options: Keyword arguments of readers, by task. A drawn world states its own.
+        collections: A TOML or JSON file of sets without a reader (``leakage.custom_sets``).
+        custom_sets: More sets without a reader.
+        prepared: A prepared folder. Its tables are read instead of the official files, as they are after cleaning.
+        evidence: The evidence that counts; default: what the prepared folder was cleaned by, else
+            ``DEFAULT_EVIDENCE``.
+        regions: The result of ``extract``, for evidence by features.
+        cache_dir: Folder that keeps comparisons of images; default: among the user's caches.
+        skip_bad: List malformed records and go on, instead of stopping at the first.
+        processes: Number of processes that read tasks and compare images.
+    """
+
+    tasks: Sequence[str] = ()
+    options: Mapping[str, Mapping[str, Any]] | None = None
+    collections: Path | None = None
+    custom_sets: Sequence[CustomSet] = ()
+    prepared: Path | None = None
+    evidence: Sequence[Evidence] = ()
+    regions: Path | None = None
+    cache_dir: Path | None = None
+    skip_bad: bool = False
+    processes: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AuditInputs:
+    """Everything that an audit counts. ``evidence``: the requested evidence. ``collected``: the links it gave.
+    ``images``: the available files. ``left_out``: absent tasks and splits, with the reason. ``problems``: malformed
+    records that were skipped."""
 
     collections: list[Collection]
-    kinds: list[Evidence]
-    found: Gathered
-    pictures: dict[ImageKey, Path]
+    evidence: list[Evidence]
+    collected: CollectedEvidence
+    images: dict[ImageKey, Path]
     left_out: dict[str, str]
     problems: list[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
-    """``report``: all that came of it, to write as JSON; ``overlap``: to ask further; ``material``: as looked at."""
+class AuditResult:
+    """``report``: all results, to be written as JSON. ``overlap``: for further questions. ``inputs``: what was
+    counted."""
 
-    report: Report
+    report: AuditReport
     overlap: Overlap
-    material: Material
+    inputs: AuditInputs
 
-    def page(self) -> str:
-        """A page of HTML to read, the pictures that look alike in it."""
-        from twelvefold.leakage.html import render  # here, as only who wants a page should wait for templates
+    def html(self) -> str:
+        """Return a page of HTML with heat maps, findings and near-duplicate images."""
+        from twelvefold.leakage.html import render_audit  # only a page needs the time to import templates
         from twelvefold.reporting.thumbnails import Thumbnails
 
-        return render(msgspec.to_builtins(self.report), Thumbnails(self.material.pictures))
+        return render_audit(msgspec.to_builtins(self.report), Thumbnails(self.inputs.images))
 
-    def listing(self) -> str:
-        """Every shared photograph, one a line, as CSV: what to take out of a train set, or what to test on instead."""
+    def shared_images_csv(self) -> str:
+        """Return every shared image as CSV, one a line: what to remove from a train set or from a test set."""
         lines: list[tuple[object, ...]] = [("row", "split", "column", "key", "key_in_column", "evidence")]
-        for cell in [*self.overlap.tests, *self.overlap.vals]:
-            for one in self.overlap.shared(cell.row, cell.column, cell.split) if cell.count else ():
-                lines.append((cell.row, cell.split, cell.column, one.key, one.other, one.evidence))
-        return as_csv(lines)
+        for cell in (cell for cell in [*self.overlap.tests, *self.overlap.vals] if cell.count):
+            for image in self.overlap.shared_images(cell.row, cell.column, cell.split):
+                lines.append((cell.row, cell.split, cell.column, image.key, image.other, image.evidence))
+        return to_csv(lines)
 
 
-@dataclass(frozen=True, slots=True)
-class Why:
-    """What joins two keys. ``steps``: the chain, empty for one key or two photographs; ``held``: the sets that hold
-    each key on the way."""
+class LinkExplanation(
+    msgspec.Struct, frozen=True, rename={"first": "one", "second": "other", "is_same": "same", "holders": "held"}
+):
+    """Why two keys name the same image. ``steps``: the path of links between them; empty where the keys are equal or
+    name different images. ``holders``: for each key on the path, the sets that contain it."""
 
-    one: ImageKey
-    other: ImageKey
-    same: bool
+    first: ImageKey
+    second: ImageKey
+    is_same: bool
     steps: list[SameImageLink]
-    held: dict[str, list[str]]
+    holders: dict[str, list[str]]
 
     def __str__(self) -> str:
-        keys = {key: ", ".join(held) or "no set" for key, held in self.held.items()}
-        verdict = "name one photograph" if self.same else "are not known to be one photograph"
+        verdict = "name the same image" if self.is_same else "are not known to name the same image"
         steps = [f"  {step.first} = {step.second}: {step.reason} ({step.evidence})" for step in self.steps]
-        return "\n".join([f"{self.one} and {self.other} {verdict}", *steps, *(f"{k}: {v}" for k, v in keys.items())])
+        holders = [f"{key}: {', '.join(sets) or 'in no set'}" for key, sets in self.holders.items()]
+        return "\n".join([f"{self.first} and {self.second} {verdict}", *steps, *holders])
 
 
-def audit(material: Material, *, threshold: float = 0.0, val: bool = False) -> Audit:
-    """Count what :func:`collect` has found. ``threshold``: a leak is more than so many percent of a test set; with
-    ``val`` of a val set too."""
-    overlap = Overlap(material.collections, material.found.joins)
-    report = compose(
-        overlap,
-        material.collections,
-        material.found,
+def audit(inputs: AuditInputs, *, threshold: float = 0.0, val: bool = False) -> AuditResult:
+    """Count the images of every test and val set that other collections learn from.
+
+    ``threshold``: percent of a test set (with ``val``, of a val set too) above which a finding is a leak.
+    """
+    overlap, collected = Overlap(inputs.collections, inputs.collected.links), inputs.collected
+    findings = make_findings(overlap, inputs.collections, threshold=threshold, val=val)
+    report = AuditReport(
+        sets=collection_summaries(overlap, inputs.collections),
+        num_images=overlap.num_images,
         threshold=threshold,
-        val=val,
-        evidence=material.kinds,
-        left_out=material.left_out,
-        problems=material.problems,
+        evidence=list(inputs.evidence),
+        tests=overlap.tests,
+        vals=overlap.vals,
+        texts=overlap.texts,
+        findings=findings,
+        near_duplicates=near_duplicate_pairs(overlap, findings, collected.links),
+        left_out=dict(inputs.left_out),
+        limitations=list(collected.limitations),
+        unreadable={str(key): reason for key, reason in sorted(collected.unreadable.items())},
+        problems=list(inputs.problems),
     )
-    return Audit(report, overlap, material)
+    return AuditResult(report, overlap, inputs)
 
 
-def why(material: Material, one: ImageKey, other: ImageKey) -> Why:
-    """Why two keys are one photograph, or that they are not known to be.
+def explain_link(inputs: AuditInputs, first: ImageKey, second: ImageKey) -> LinkExplanation:
+    """Return why two keys name the same image, or that they are not known to.
 
     Raises:
-        TwelvefoldError: no set holds a key, and no join names it.
+        TwelvefoldError: a key is in no set and has no link.
     """
-    identity = Identity(material.found.joins)
-    named = {key for join in material.found.joins for key in (join.first, join.second)}
-    steps = identity.why(one, other)
-    held = {str(key): _holders(material.collections, key) for key in (one, *(step.second for step in steps), other)}
-    for key in (one, other):
-        if not held[str(key)] and key not in named:
-            known = {str(k) for each in material.collections for part in each.parts.values() for k in part.images}
+    groups = ImageGroups(inputs.collected.links)
+    linked = set(groups.linked_keys())
+    steps = groups.shortest_path(first, second)
+    path = (first, *(step.second for step in steps), second)
+    holders = {str(key): _sets_with(inputs.collections, key) for key in path}
+    for key in (first, second):
+        if not holders[str(key)] and key not in linked:
+            known = {str(k) for each in inputs.collections for content in each.splits.values() for k in content.images}
             raise TwelvefoldError(
-                f"no set holds {key}, and nothing names it{did_you_mean(str(key), sorted(known)[:5000])}"
+                f"no set contains {key}, and no link leads to it{did_you_mean(str(key), sorted(known)[:5000])}"
             )
-    return Why(one, other, identity.same(one, other), steps, held)
+    return LinkExplanation(first, second, groups.is_same(first, second), steps, holders)
 
 
-def collect(
-    data: Path | None = None,
-    *,
-    tasks: Sequence[str] = (),
-    collections: Path | None = None,
-    own: Sequence[own_sets.Asked] = (),
-    prepared: Path | None = None,
-    kinds: Sequence[Evidence] | None = None,
-    options: Mapping[str, Mapping[str, Any]] | None = None,
-    regions: Path | None = None,
-    notes: Path | None = None,
-    skip_bad: bool = False,
-    processes: int = 1,
-) -> Material:
-    """Everything that an audit looks at.
-
-    ``data``: a data folder. ``tasks``: which of its tasks; none: all of the twelve that are there. ``collections``: a
-    file of sets without a reader (``splits.own``); ``own``: more of them. ``prepared``: look at the tables of a
-    prepared folder, as they are after cleaning, instead of the official files in ``data``. ``kinds``: evidence that
-    counts; None: what a prepared folder was cleaned by, else ``splits.evidence.KINDS``. ``options``: of readers, by
-    task; a world states its own. ``regions``: what ``extract`` left, for evidence by features. ``notes``: a folder
-    that remembers compared pictures. ``processes``: that read tasks and compare pictures.
+def collect_inputs(data: Path | None = None, config: AuditConfig | None = None) -> AuditInputs:
+    """Read everything that an audit counts. ``data``: a data folder, or None to audit custom sets only.
 
     Raises:
-        TwelvefoldError: nothing to look at, a task asked for that is not there, a name given twice, bad input.
+        TwelvefoldError: there is nothing to audit, a requested task is absent, a name is used twice, or an input is
+            invalid.
     """
-    if prepared is not None and data is None:
-        raise TwelvefoldError(f"{prepared} holds tables alone: give the data folder too, for its id maps and pictures")
-    listed = own_sets.AskedFile() if collections is None else own_sets.read_file(collections)
-    sets = [own_sets.read(one) for one in track([*own, *listed.collection], description="sets")]
-    if prepared is not None:
-        opened = Prepared.open(prepared)
-        kinds = _cleaned_by(opened) if kinds is None else kinds
-        tables = list(_prepared(opened, tasks))
-    else:
-        tables = [] if data is None else list(_tasks(data, tasks, options, skip_bad=skip_bad, processes=processes))
-    kinds = KINDS if kinds is None else kinds
-    of_tasks = [Collection(one.name, "task", one.parts) for one in tables if one.parts]
-    found = [*of_tasks, *(each.collection for each in sets)]
-    left_out = {name: reason for one in tables for name, reason in one.left_out().items()}
-    _check(found, data, left_out)
-    pictures, hidden = _pictures(data, of_tasks, kinds)
-    pictures |= {key: path for each in sets for key, path in each.pictures.items()}
-    bad = BadRecords(skip=skip_bad)
-    gathered = gather(
+    config = config or AuditConfig()
+    if config.prepared is not None and data is None:
+        raise TwelvefoldError(
+            f"{config.prepared} only contains tables: give the data folder too, for its id maps and images"
+        )
+    listed = CollectionsFile() if config.collections is None else read_collections_file(config.collections)
+    custom_sets = [
+        read_custom_set(each) for each in track([*config.custom_sets, *listed.collections], description="sets")
+    ]
+    tables, evidence = _read_tables(data, config)
+    tasks = [Collection(each.name, "task", each.splits) for each in tables if each.splits]
+    collections = [*tasks, *(each.collection for each in custom_sets)]
+    left_out = {name: reason for each in tables for name, reason in each.left_out().items()}
+    _check_collections(collections, data, left_out)
+    images, limitations = _find_images(data, tasks, evidence)
+    images |= {key: path for each in custom_sets for key, path in each.files.items()}
+    bad = BadRecords(skip=config.skip_bad)
+    collected = collect_evidence(
         data or Path(),
-        pictures if set(kinds) - {"ids"} else {},
-        kinds=[kind for kind in kinds if data is not None or kind != "ids"],
-        notes=notes or _notes(data),
+        images if set(evidence) - {"ids"} else {},
+        evidence=[name for name in evidence if data is not None or name != "ids"],
+        cache_dir=config.cache_dir or _default_cache_dir(data),
         bad=bad,
-        processes=processes,
-        store=None if regions is None else RegionStore.open(regions / "detected"),
+        processes=config.processes,
+        store=None if config.regions is None else RegionStore.open(config.regions / "detected"),
     )
-    gathered.hidden.extend([*hidden, *own_sets.zeros(found), *(told for each in sets for told in each.hidden)])
-    gathered.unreadable.update({key: reason for each in sets for key, reason in each.missing.items()})
-    if "ids" in kinds:
-        gathered.joins.extend(join for each in listed.map for join in each.joins())
-    problems = [*(problem for one in tables for problem in one.problems), *map(str, bad.rejected)]
-    return Material(found, list(kinds), gathered, pictures, left_out, problems)
+    collected.limitations.extend([*limitations, *zero_padding_limitations(collections)])
+    collected.limitations.extend(sentence for each in custom_sets for sentence in each.limitations)
+    collected.unreadable.update({key: reason for each in custom_sets for key, reason in each.missing.items()})
+    if "ids" in evidence:
+        collected.links.extend(link for id_map in listed.maps for link in id_map.read_links())
+    problems = [*(problem for each in tables for problem in each.problems), *map(str, bad.rejected)]
+    return AuditInputs(collections, list(evidence), collected, images, left_out, problems)
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """One task as read. ``parts`` is empty where nothing of it is there; ``absent``: splits that are not there, with
-    the reason; ``problems``: malformed records that were left out."""
+class TaskContent:
+    """One task. ``splits`` is empty where nothing of it is present. ``absent``: splits that are not, with the reason.
+    ``problems``: malformed records that were skipped."""
 
     name: str
-    parts: dict[Split, Part] = field(default_factory=dict)
+    splits: dict[Split, SplitContent] = field(default_factory=dict)
     absent: dict[Split, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def left_out(self) -> dict[str, str]:
-        """What is not there, by its name, with the reason: the task, or some of its splits."""
-        if not self.parts:
+        """Return the names of what is absent, the task or some of its splits, with the reason."""
+        if not self.splits:
             return {self.name: next(iter(self.absent.values()))}
         return {f"{self.name}, {split}": reason for split, reason in self.absent.items()}
 
 
 @relaxed_gc()
-def read_task(data: Path, name: str, options: Mapping[str, Any], *, whole: bool, skip_bad: bool) -> Read:
-    """The pictures and texts of every split of a task whose files are there; ``whole``: all must be.
+def read_task(data: Path, name: str, options: Mapping[str, Any], *, require_all: bool, skip_bad: bool) -> TaskContent:
+    """Read the images and texts of every split of a task whose files exist; with ``require_all`` all must.
 
     Raises:
-        TwelvefoldError: no such task or option, a file is broken, a record is malformed and may not be skipped.
+        TwelvefoldError: unknown task or option, a broken file, or a malformed record that may not be skipped.
     """
     dataset, bad = datasets.load_dataset(name), BadRecords(skip=skip_bad)
     datasets.check_options(dataset, options)
-    found = Read(dataset.TASK.name)
+    content = TaskContent(dataset.TASK.name)
     for split in SPLITS:
         try:
             dataset.files(data, split, **options)
         except TwelvefoldError as error:
-            if whole:
+            if require_all:
                 raise
-            found.absent[split] = str(error)
+            content.absent[split] = str(error)
             continue
-        found.parts[split] = _part(dataset.read(data, split, bad=bad, **options))
-    found.problems.extend(map(str, bad.rejected))
-    return found
+        content.splits[split] = _split_content(dataset.read(data, split, bad=bad, **options))
+    content.problems.extend(map(str, bad.rejected))
+    return content
 
 
-def _tasks(
-    data: Path,
-    asked: Sequence[str],
-    options: Mapping[str, Mapping[str, Any]] | None,
-    *,
-    skip_bad: bool,
-    processes: int,
-) -> Iterator[Read]:
-    """The tasks of a data folder, several at once where asked; the results don't depend on that."""
+def _read_tables(data: Path | None, config: AuditConfig) -> tuple[list[TaskContent], Sequence[Evidence]]:
+    """Return the tasks of the data folder or of the prepared folder, and the evidence that counts."""
+    if config.prepared is not None:
+        prepared = Prepared.open(config.prepared)
+        return list(_read_prepared(prepared, config.tasks)), config.evidence or _evidence_of(prepared)
+    tables = [] if data is None else list(_read_tasks(data, config))
+    return tables, config.evidence or DEFAULT_EVIDENCE
+
+
+def _read_tasks(data: Path, config: AuditConfig) -> Iterator[TaskContent]:
+    """Yield the tasks of a data folder, read by ``config.processes`` processes. The results do not depend on that."""
     if not data.is_dir():
-        raise TwelvefoldError(f"expected a data folder, got {data}, which is no folder")
-    chosen = reader_options(data, asked or datasets.task_names(), options)
-    work = partial(read_task, data, whole=bool(asked), skip_bad=skip_bad)
-    if processes == 1:
-        yield from (work(*one) for one in track(chosen.items(), description="tasks"))
+        raise TwelvefoldError(f"expected a data folder, got {data}, which is not a folder")
+    options = reader_options(data, config.tasks or datasets.task_names(), config.options)
+    read = partial(read_task, data, require_all=bool(config.tasks), skip_bad=config.skip_bad)
+    if config.processes == 1:
+        yield from (read(*item) for item in track(options.items(), description="tasks"))
         return
-    with worker_pool.create_pool(min(processes, len(chosen))) as pool:
-        yield from track(pool.map(work, chosen, chosen.values()), description="tasks", total=len(chosen))
+    with worker_pool.create_pool(min(config.processes, len(options))) as pool:
+        yield from track(pool.map(read, options, options.values()), description="tasks", total=len(options))
 
 
-def _prepared(prepared: Prepared, asked: Sequence[str]) -> Iterator[Read]:
-    """The tasks of a prepared folder."""
-    tasks = [prepared.task(name) for name in asked] or prepared.tasks
+def _read_prepared(prepared: Prepared, names: Sequence[str]) -> Iterator[TaskContent]:
+    """Yield the tasks of a prepared folder; all where ``names`` is empty."""
+    tasks = [prepared.task(name) for name in names] or prepared.tasks
     for task in track(tasks, description="tables"):
-        yield Read(task.name, {s: _part(prepared.table(task.name, s)) for s in prepared.splits(task.name)})
+        tables = {split: prepared.table(task.name, split) for split in prepared.splits(task.name)}
+        yield TaskContent(task.name, {split: _split_content(table) for split, table in tables.items()})
 
 
-def _part(examples: Iterable[Example]) -> Part:
-    return Part.of((pair.image, pair.text) for example in examples for pair in example.pairs)
+def _split_content(examples: Iterable[Example]) -> SplitContent:
+    return SplitContent.from_pairs((pair.image, pair.text) for example in examples for pair in example.pairs)
 
 
-def _cleaned_by(prepared: Prepared) -> Sequence[Evidence]:
-    """The evidence that a prepared folder was cleaned by: what it could know."""
+def _evidence_of(prepared: Prepared) -> Sequence[Evidence]:
+    """Return the evidence that a prepared folder was cleaned by."""
     policy = POLICIES.get(prepared.manifest.policy)
-    return KINDS if policy is None or not policy.evidence else policy.evidence
+    return DEFAULT_EVIDENCE if policy is None or not policy.evidence else policy.evidence
 
 
-def _pictures(
-    data: Path | None, found: Sequence[Collection], kinds: Sequence[Evidence]
+def _find_images(
+    data: Path | None, collections: Sequence[Collection], evidence: Sequence[Evidence]
 ) -> tuple[dict[ImageKey, Path], list[str]]:
-    """The files behind the pictures of collections in a data folder, and what their lack hides."""
-    if data is None or not set(kinds) - {"ids"}:
+    """Return the image files of the collections in a data folder, and a sentence for each source that lacks some."""
+    if data is None or not set(evidence) - {"ids"}:
         return {}, []
-    if not (data / "images").is_dir():
-        return {}, [f"{data / 'images'} is not there, so photographs that no id map joins can't be recognised"]
-    keys = {key for each in found for part in each.parts.values() for key in part.images}
-    there = {key: path for key, path in image_files.image_files(data).items() if key in keys}
-    lacking = Counter(key.source for key in keys if key not in there)
-    return there, [
-        f"{count:,} pictures of {source} are not in {data / 'images'}, so they are recognised by id maps alone"
-        for source, count in sorted(lacking.items())
+    folder = data / "images"
+    if not folder.is_dir():
+        return {}, [f"{folder} does not exist, so duplicates that no id map links cannot be found"]
+    keys = {key for each in collections for content in each.splits.values() for key in content.images}
+    files = {key: path for key, path in image_files.image_files(data).items() if key in keys}
+    missing = Counter(key.source for key in keys if key not in files)
+    return files, [
+        f"{count:,} images of {source} are not in {folder}, so their duplicates are only found by id maps"
+        for source, count in sorted(missing.items())
     ]
 
 
-def _check(found: Sequence[Collection], data: Path | None, left_out: Mapping[str, str]) -> None:
-    """Refuse what nothing can be said about."""
-    if not found and data is None:
+def _check_collections(collections: Sequence[Collection], data: Path | None, left_out: Mapping[str, str]) -> None:
+    """Raise unless there are collections with distinct names and splits to compare."""
+    if not collections and data is None:
         raise TwelvefoldError("nothing to audit: give a data folder or sets of your own (--own pets:test=pets/test)")
-    if not found:
+    if not collections:
         reasons = "\n".join(f"{name}: {reason}" for name, reason in left_out.items())
-        raise TwelvefoldError(f"{data} holds none of the twelve tasks:\n{reasons}")
-    names = [each.name for each in found]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise TwelvefoldError(f"two sets are called {twice[0]!r}; give each a name of its own")
-    splits = {split for each in found for split in each.parts}
-    if not any(split in splits and splits & set(learnt) for split, learnt in LEARNT.items()):
+        raise TwelvefoldError(f"{data} contains none of the twelve tasks:\n{reasons}")
+    names = [each.name for each in collections]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise TwelvefoldError(f"two sets have the name {repeated[0]!r}; give each its own name")
+    splits = {split for each in collections for split in each.splits}
+    if not any(split in splits and splits & set(trained) for split, trained in TRAINED_SPLITS.items()):
         raise TwelvefoldError(
-            f"nothing to compare: expected a test set and somebody's train or val set (or a val set and a train set), "
+            f"nothing to compare: expected a test set and a train or val set (or a val set and a train set), "
             f"got only {', '.join(sorted(splits))} of {', '.join(names)}"
         )
 
 
-def _holders(collections: Sequence[Collection], key: ImageKey) -> list[str]:
-    return [f"{each.name} {split}" for each in collections for split, part in each.parts.items() if key in part.images]
+def _sets_with(collections: Sequence[Collection], key: ImageKey) -> list[str]:
+    return [f"{each.name} {split}" for each in collections for split, part in each.splits.items() if key in part.images]
 
 
-def _notes(data: Path | None) -> Path:
-    """Where compared pictures of a data folder are remembered: with the user's caches, as data may be read-only."""
+def _default_cache_dir(data: Path | None) -> Path:
+    """Return a folder among the user's caches, as the data folder may be read-only."""
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return caches / "twelvefold" / atomic_files.digest_value(str((data or Path()).resolve()))

@@ -1,19 +1,19 @@
-"""Collections without a reader: one's own pictures, what a network was pretrained on, what a detector was trained on.
+"""Read collections without a reader: your own images, what a network was pretrained on, what a detector was trained on.
 
-Each split is a folder of pictures or a list of ids or paths (``splits.lists``). They come from flags
+Each split is a folder of images or a list of ids or paths (``leakage.read_lists``). Collections come from flags
 (``cats:train=cats/train``) or from a small TOML or JSON file::
 
     [[collection]]
     name = "pets"
-    kind = "own"               # or "pretraining", "detector", which have train alone
-    train = "pets/train"       # a folder of pictures, or one list, or several of either
+    kind = "own"               # or "pretraining" or "detector", which only have train
+    train = "pets/train"       # a folder of images, or one list, or several of either
     test = "pets/test.csv"
-    source = "coco"            # whose ids these are; left out, names are the collection's own
-    column = "image_id"        # of a table; left out where it is plain
-    text = "caption"           # of a table, for text reuse
-    pictures = "pets/all"      # where listed paths lie; beside the list where left out
+    source = "coco"            # the source of the ids; by default the collection's own name
+    column = "image_id"        # column of a table; not needed where only one can contain images
+    text = "caption"           # column of a table, for text overlap
+    pictures = "pets/all"      # folder of the listed paths; by default the list's own folder
 
-    [[map]]                    # ids that name one photograph
+    [[map]]                    # ids that name the same image
     file = "ids.csv"
     columns = ["mine", "theirs"]
     sources = ["pets", "coco"]
@@ -35,118 +35,119 @@ import msgspec
 
 from twelvefold.datasets.reading.image_files import FOLDERS
 from twelvefold.leakage import read_lists
-from twelvefold.leakage.overlap import Collection, Kind, Part
+from twelvefold.leakage.overlap import Collection, CollectionKind, SplitContent
 from twelvefold.schema import ImageKey, SameImageLink, Split, TwelvefoldError, did_you_mean
 from twelvefold.store import atomic_files
 
-FILE = "file"
-"""The source of pictures that have no publisher: a key is the file's path, seen from the current folder."""
+FILE_SOURCE = "file"
+"""The source of images without a publisher: their key is the file's path, relative to the current folder."""
 
-URL = "url"
-"""The source of pictures that are known by their addresses (Conceptual Captions)."""
+URL_SOURCE = "url"
+"""The source of images that are known by their URL (Conceptual Captions)."""
 
-NUMBERED = {"coco": "coco", "vg": "vg", "visual7w": "vg"}
-"""Publishers whose ids are numbers, with or without zeros before them, and the source that their keys have."""
+NUMERIC_SOURCES = {"coco": "coco", "vg": "vg", "visual7w": "vg"}
+"""Publishers whose ids are numbers, with or without leading zeros, and the source of their keys."""
 
 _SPLITS: tuple[Split, ...] = get_args(Split)
-_SCHEME = re.compile(r"^\w+://(www\.)?", re.IGNORECASE)
-_FLICKR = re.compile(r"(?:farm\d+\.)?(?:live\.)?static\.?flickr\.com/(?:\d+/)+(\d+)_", re.IGNORECASE)
-"""An address of Flickr's has the photo's id, by which Flickr30k names its pictures and Visual Genome its sources."""
+_URL_PREFIX = re.compile(r"^\w+://(www\.)?", re.IGNORECASE)
+_FLICKR_URL = re.compile(r"(?:farm\d+\.)?(?:live\.)?static\.?flickr\.com/(?:\d+/)+(\d+)_", re.IGNORECASE)
+"""A Flickr URL contains the photo id: Flickr30k's name of the image and Visual Genome's ``flickr_id``."""
 
 
-class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One collection as it was asked for; the module says what each field is."""
+class CustomSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The description of one collection; the module's docstring explains the fields."""
 
     name: str
-    kind: Kind = "own"
+    kind: CollectionKind = "own"
     train: str | list[str] = []
     val: str | list[str] = []
     test: str | list[str] = []
     source: str = ""
     column: str | int = ""
     text: str | int = ""
-    pictures: str = ""
+    image_folder: str = msgspec.field(name="pictures", default="")
 
     def paths(self, split: Split) -> list[Path]:
-        given = getattr(self, split)
-        return [Path(path) for path in ([given] if isinstance(given, str) else given)]
+        """Return the folders and lists of a split."""
+        value = getattr(self, split)
+        return [Path(path) for path in ([value] if isinstance(value, str) else value)]
 
 
 class IdMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A table that says which ids name one photograph."""
+    """A table of ids that name the same image."""
 
     file: str
     columns: tuple[str, str]
     sources: tuple[str, str]
 
-    def joins(self) -> Iterator[SameImageLink]:
+    def read_links(self) -> Iterator[SameImageLink]:
         path = Path(self.file)
-        why = f"{' and '.join(self.columns)} in {path.name}"
-        for ids in read_lists.pairs(path, self.columns):
-            one, other = (key_of(id_, source, path) for id_, source in zip(ids, self.sources, strict=True))
-            yield SameImageLink(one, other, "ids", why)
+        reason = f"{' and '.join(self.columns)} in {path.name}"
+        for ids in read_lists.read_column_pairs(path, self.columns):
+            first, second = (make_key(id_, source, path) for id_, source in zip(ids, self.sources, strict=True))
+            yield SameImageLink(first, second, "ids", reason)
 
 
-class AskedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A collections file."""
+class CollectionsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of a collections file."""
 
-    collection: list[Asked] = []
-    map: list[IdMap] = []
+    collections: list[CustomSet] = msgspec.field(name="collection", default_factory=list)
+    maps: list[IdMap] = msgspec.field(name="map", default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
-    """A collection as it was found. ``pictures``: its files by key; ``missing``: listed files that are not there;
-    ``hidden``: what can't be known of it."""
+class CustomSetContent:
+    """The images of a custom set. ``files``: by key. ``missing``: listed files that do not exist, with the reason.
+    ``limitations``: what cannot be found out about it."""
 
     collection: Collection
-    pictures: dict[ImageKey, Path] = field(default_factory=dict)
+    files: dict[ImageKey, Path] = field(default_factory=dict)
     missing: dict[ImageKey, str] = field(default_factory=dict)
-    hidden: list[str] = field(default_factory=list)
+    limitations: list[str] = field(default_factory=list)
 
 
-def read_file(path: Path) -> AskedFile:
-    """The collections and id maps that a TOML or JSON file asks for.
+def read_collections_file(path: Path) -> CollectionsFile:
+    """Read a TOML or JSON file of collections and id maps.
 
     Raises:
-        TwelvefoldError: no such file, not TOML or JSON, a field that there isn't (names the closest) or of another
-            type than it should be.
+        TwelvefoldError: the file is missing, or not TOML or JSON; a field is unknown (names the closest) or has the
+            wrong type.
     """
-    raw = _parsed(path)
-    _known(path, raw, AskedFile.__struct_fields__)
-    for table, kind in (("collection", Asked), ("map", IdMap)):
+    raw = _parse_file(path)
+    _check_fields(path, raw, CollectionsFile)
+    for table, item_type in (("collection", CustomSet), ("map", IdMap)):
         items = raw.get(table)
         for item in items if isinstance(items, list) else ():
             if isinstance(item, dict):
-                _known(path, item, kind.__struct_fields__, f"in {table} {item.get('name', '')}".rstrip() + ", ")
+                _check_fields(path, item, item_type, f"in {table} {item.get('name', '')}".rstrip() + ", ")
     try:
-        asked = msgspec.convert(raw, AskedFile)
+        parsed = msgspec.convert(raw, CollectionsFile)
     except msgspec.ValidationError as error:
         raise TwelvefoldError(f"{path}: {error}") from error
-    if not asked.collection and not asked.map:
-        raise TwelvefoldError(f"{path} asks for nothing: expected at least one [[collection]]")
-    beside = path.parent
-    return AskedFile(
+    if not parsed.collections and not parsed.maps:
+        raise TwelvefoldError(f"{path} is empty: expected at least one [[collection]]")
+    base = path.parent
+    return CollectionsFile(
         [
             msgspec.structs.replace(
-                one,
-                **{split: [str(beside / given) for given in one.paths(split)] for split in _SPLITS},
-                pictures=str(beside / one.pictures) if one.pictures else "",
+                each,
+                **{split: [str(base / split_path) for split_path in each.paths(split)] for split in _SPLITS},
+                image_folder=str(base / each.image_folder) if each.image_folder else "",
             )
-            for one in asked.collection
+            for each in parsed.collections
         ],
-        [msgspec.structs.replace(one, file=str(beside / one.file)) for one in asked.map],
+        [msgspec.structs.replace(each, file=str(base / each.file)) for each in parsed.maps],
     )
 
 
-def from_flags(flags: Iterable[str], kind: Kind) -> list[Asked]:
-    """Collections from ``name:split=path`` or ``name@source:split=path``; what has train alone needs no
-    split.
+def parse_flags(flags: Iterable[str], kind: CollectionKind) -> list[CustomSet]:
+    """Return collections from ``name:split=path`` or ``name@source:split=path``. The split may be left out for
+    pretraining and detector sets, which only have train.
 
     Raises:
-        TwelvefoldError: a flag of another form, an unknown split, two sources for one name.
+        TwelvefoldError: a flag has another form or an unknown split, or a name has two sources.
     """
-    found: dict[str, dict[str, Any]] = {}
+    fields_by_name: dict[str, dict[str, Any]] = {}
     for flag in flags:
         match = re.fullmatch(r"([^:=@]+)(?:@([^:=]+))?(?::([^:=]+))?=(.+)", flag)
         if not match or (kind == "own" and not match[3]):
@@ -155,104 +156,112 @@ def from_flags(flags: Iterable[str], kind: Kind) -> list[Asked]:
         split = split or "train"
         if split not in _SPLITS:
             raise TwelvefoldError(f"{flag!r}: expected a split of {', '.join(_SPLITS)}{did_you_mean(split, _SPLITS)}")
-        one = found.setdefault(name, {"name": name, "kind": kind, "source": source or ""})
-        if source and one["source"] != source:
+        fields = fields_by_name.setdefault(name, {"name": name, "kind": kind, "source": source or ""})
+        if source and fields["source"] != source:
             raise TwelvefoldError(
-                f"{name} has the ids of {one['source'] or 'nobody'} and of {source}: give it one source"
+                f"{name} has ids of two sources, {fields['source'] or 'its own'} and {source}: give it one source"
             )
-        one.setdefault(split, []).append(path)
-    return [msgspec.convert(one, Asked) for one in found.values()]
+        fields.setdefault(split, []).append(path)
+    return [msgspec.convert(fields, CustomSet) for fields in fields_by_name.values()]
 
 
-def read(asked: Asked) -> Own:
-    """The pictures and texts of a collection.
+def read_custom_set(custom_set: CustomSet) -> CustomSetContent:
+    """Read the images and texts of a custom set.
 
     Raises:
-        TwelvefoldError: it has no split; a pretraining or detector set has another than train; a list is not what it
-            should be, or holds an id that is none of its source's.
+        TwelvefoldError: it has no split; a pretraining or detector set has another split than train; a list is not
+            valid, or contains an id that its source does not have.
     """
-    given = [split for split in _SPLITS if asked.paths(split)]
-    if not given:
-        raise TwelvefoldError(f"collection {asked.name!r} has no pictures: give it train, val or test")
-    if asked.kind in ("pretraining", "detector") and given != ["train"]:
-        raise TwelvefoldError(f"collection {asked.name!r} is a {asked.kind} set, so it has train alone, got {given}")
-    found = Own(Collection(asked.name, asked.kind, {}))
-    parts: dict[Split, Part] = {}
-    for split in given:
-        pairs = [pair for path in asked.paths(split) for pair in _pairs(asked, path, found)]
+    name, kind = custom_set.name, custom_set.kind
+    present = [split for split in _SPLITS if custom_set.paths(split)]
+    if not present:
+        raise TwelvefoldError(f"collection {name!r} has no images: give it train, val or test")
+    if kind in ("pretraining", "detector") and present != ["train"]:
+        raise TwelvefoldError(f"collection {name!r} is a {kind} set, so it may only have train, got {present}")
+    splits: dict[Split, SplitContent] = {}
+    content = CustomSetContent(Collection(name, kind, splits))
+    for split in present:
+        pairs = [pair for path in custom_set.paths(split) for pair in _read_pairs(custom_set, path, content)]
         if not pairs:
-            raise TwelvefoldError(f"collection {asked.name!r}: its {split} lists no picture")
-        parts[split] = Part.of(pairs)
-    if not asked.source and any(key.source == asked.name for part in parts.values() for key in part.images[:1]):
-        found.hidden.append(
-            f"the ids of {asked.name} are its own (no source is given, and no files of those names lie beside its "
-            f"lists), so its pictures are recognised nowhere else"
+            raise TwelvefoldError(f"collection {name!r}: its {split} contains no image")
+        splits[split] = SplitContent.from_pairs(pairs)
+    if not custom_set.source and any(key.source == name for split in splits.values() for key in split.images[:1]):
+        content.limitations.append(
+            f"the ids of {name} have no source, and there are no files of those names next to its lists, so its images "
+            f"cannot be found in other sets"
         )
-    return Own(Collection(asked.name, asked.kind, parts), found.pictures, found.missing, found.hidden)
+    return content
 
 
-def zeros(collections: Iterable[Collection]) -> list[str]:
-    """Sources whose ids are written with and without zeros before them, in sentences: such ids don't meet."""
-    found: dict[str, dict[int, str]] = {}
-    told: dict[str, str] = {}
-    for key in (key for each in collections for part in each.parts.values() for key in part.images):
+def zero_padding_limitations(collections: Iterable[Collection]) -> list[str]:
+    """Return a sentence for each source whose ids differ only by leading zeros: such ids count as different."""
+    first_ids: dict[str, dict[int, str]] = {}
+    sentences: dict[str, str] = {}
+    for key in (key for each in collections for content in each.splits.values() for key in content.images):
         if key.source not in FOLDERS and key.id.isdecimal():
-            first = found.setdefault(key.source, {}).setdefault(int(key.id), key.id)
+            first = first_ids.setdefault(key.source, {}).setdefault(int(key.id), key.id)
             if first != key.id:
-                told.setdefault(key.source, f"ids of {key.source} such as {first} and {key.id} count as different")
-    return list(told.values())
+                sentences.setdefault(key.source, f"ids of {key.source} such as {first} and {key.id} count as different")
+    return list(sentences.values())
 
 
-def key_of(name: str, source: str, where: Path) -> ImageKey:
-    """The key of an id or a file's name among the pictures of a publisher, or of any other source.
+def make_key(name: str, source: str, path: Path) -> ImageKey:
+    """Return the key of an id or a file name, in the form of its source. ``path``: the list, for the error.
 
     Raises:
-        TwelvefoldError: the publisher names its pictures otherwise; ``where`` it was listed is named.
+        TwelvefoldError: the publisher has no such image names.
     """
-    if source == URL:
-        flickr = _FLICKR.search(name)
-        return ImageKey("flickr30k", flickr[1]) if flickr else ImageKey(URL, _SCHEME.sub("", name).split("#")[0])
+    if source == URL_SOURCE:
+        flickr = _FLICKR_URL.search(name)
+        return (
+            ImageKey("flickr30k", flickr[1])
+            if flickr
+            else ImageKey(URL_SOURCE, _URL_PREFIX.sub("", name).split("#")[0])
+        )
     if source not in FOLDERS:
-        return ImageKey(source, name)  # an id as it stands: for 12 and 012 to be one, a source must be known
-    stem = Path(name).stem if not name.isdecimal() and read_lists.is_picture(name) else name
-    if stem.isdecimal() and source in NUMBERED:
-        return ImageKey(NUMBERED[source], str(int(stem)))
+        return ImageKey(source, name)  # unchanged: whether 12 and 012 are equal is only known of known sources
+    stem = Path(name).stem if not name.isdecimal() and read_lists.is_image_name(name) else name
+    if stem.isdecimal() and source in NUMERIC_SOURCES:
+        return ImageKey(NUMERIC_SOURCES[source], str(int(stem)))
     for pattern, key in FOLDERS[source]:
         if match := re.fullmatch(pattern, stem):
             return key(match[1])
-    wanted = " or ".join(pattern for pattern, _ in FOLDERS[source])
-    raise TwelvefoldError(f"{where}: {name!r} is no picture of {source}, whose names are like {wanted}")
+    expected = " or ".join(pattern for pattern, _ in FOLDERS[source])
+    raise TwelvefoldError(f"{path}: {name!r} is not an image of {source}, whose names match {expected}")
 
 
-def _pairs(asked: Asked, path: Path, found: Own) -> Iterator[tuple[ImageKey, str]]:
-    """Keys and texts of one folder or list; the files behind them go to ``found``."""
+def _read_pairs(custom_set: CustomSet, path: Path, content: CustomSetContent) -> Iterator[tuple[ImageKey, str]]:
+    """Yield the keys and texts of one folder or list, and add the files to ``content``."""
     if path.is_dir():
-        there = {str(file): file for file in read_lists.pictures(path)}
-        listed = [(name, "") for name in there]
+        files = {str(file): file for file in read_lists.list_images(path)}
+        entries = [(name, "") for name in files]
     else:
-        listed = read_lists.entries(path, column=asked.column, text=asked.text)
-        there = _files_of(listed, Path(asked.pictures) if asked.pictures else path.parent, must=bool(asked.pictures))
-    for name, text in listed:
-        file: Path | None = there.get(name)
-        if asked.source:
-            key = key_of(name, asked.source, path)
+        entries = read_lists.read_entries(path, column=custom_set.column, text=custom_set.text)
+        folder = Path(custom_set.image_folder) if custom_set.image_folder else path.parent
+        files = _listed_files(entries, folder, required=bool(custom_set.image_folder))
+    for name, text in entries:
+        file: Path | None = files.get(name)
+        if custom_set.source:
+            key = make_key(name, custom_set.source, path)
+        elif file is None:
+            key = ImageKey(custom_set.name, name)
         else:
-            key = ImageKey(asked.name, name) if file is None else ImageKey(FILE, Path(os.path.relpath(file)).as_posix())
+            key = ImageKey(FILE_SOURCE, Path(os.path.relpath(file)).as_posix())
         if file is not None and file.is_file():
-            found.pictures[key] = file
+            content.files[key] = file
         elif file is not None:
-            found.missing[key] = f"{file}: no such file"
+            content.missing[key] = f"{file}: no such file"
         yield key, text
 
 
-def _files_of(listed: Sequence[read_lists.Entry], folder: Path, *, must: bool) -> dict[str, Path]:
-    """The files that a list means: all that end as pictures do, if any of them is there or must be. Else the list
-    gives mere names."""
-    meant = {name: folder / name for name, _ in listed if read_lists.is_picture(name)}
-    return meant if must or any(file.is_file() for file in meant.values()) else {}
+def _listed_files(entries: Sequence[read_lists.Entry], folder: Path, *, required: bool) -> dict[str, Path]:
+    """Return the files of a list: all names with an image's suffix, if any of them exists or they are required.
+    Otherwise the names are ids only."""
+    files = {name: folder / name for name, _ in entries if read_lists.is_image_name(name)}
+    return files if required or any(file.is_file() for file in files.values()) else {}
 
 
-def _parsed(path: Path) -> dict[str, Any]:
+def _parse_file(path: Path) -> dict[str, Any]:
     if path.suffix.lower() == ".json":
         value = atomic_files.read_json(path)
     else:
@@ -267,10 +276,11 @@ def _parsed(path: Path) -> dict[str, Any]:
     return value
 
 
-def _known(path: Path, item: Mapping[str, Any], fields: Sequence[str], what: str = "") -> None:
-    """Refuse a misspelt field before its type is looked at."""
+def _check_fields(path: Path, item: Mapping[str, Any], item_type: type[msgspec.Struct], prefix: str = "") -> None:
+    """Refuse unknown fields, before their types are checked, and suggest the closest name."""
+    fields = item_type.__struct_encode_fields__
     for name in item:
         if name not in fields:
             raise TwelvefoldError(
-                f"{path}: {what}no field {name!r}; there are {', '.join(fields)}{did_you_mean(name, fields)}"
+                f"{path}: {prefix}no field {name!r}; there are {', '.join(fields)}{did_you_mean(name, fields)}"
             )

@@ -1,6 +1,6 @@
-"""The page of an audit: who learns from whose test pictures, as a heat map, and pictures that look alike.
+"""Render the page of an audit: a heat map of who learns from whose test images, and near-duplicate images.
 
-It is made from the JSON of the audit, so that the two can't differ. Paper: Table 1.
+The page is made from the JSON of the audit, so the two always agree. Paper: Table 1.
 """
 
 from __future__ import annotations
@@ -15,24 +15,25 @@ from twelvefold.reporting.template import render_template
 from twelvefold.reporting.thumbnails import Thumbnail, Thumbnails
 from twelvefold.schema import ImageKey
 
-COLUMNS: Mapping[str, str] = {
+COLUMN_GROUPS: Mapping[str, str] = {
     "task": "Tasks",
     "own": "Your own",
     "pretraining": "Pretraining",
     "detector": "Detector",
 }
+"""Titles of the columns, by the kind of the collection."""
 
-FAINTEST = 14.0
-"""Percent of full colour that the smallest share has: one leaked photograph must be seen."""
+MIN_HEAT = 14.0
+"""Percent of full color for the smallest value: a single leaked image must be visible."""
 
-FIRST = 12
-"""Findings that stand open; the rest unfold."""
+NUM_OPEN_FINDINGS = 12
+"""Findings that are shown at once; the rest can be unfolded."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shade:
-    """One cell: what it says (``text`` and, smaller, ``count``), how dark it is, in percent, and why, in a sentence
-    that shows when it is pointed at. ``sentence`` is empty where nothing is shared."""
+class HeatCell:
+    """One cell of a heat map: its ``text`` and, smaller, its ``count``; its color in percent; and a sentence that is
+    shown on hover, empty where nothing is shared."""
 
     text: str
     count: str
@@ -41,87 +42,90 @@ class Shade:
     is_own: bool
 
     @classmethod
-    def of(cls, row: str, column: str, part: int, whole: int, count: str, sentence: str) -> Shade:
-        heat = FAINTEST + (100.0 - FAINTEST) * part / whole if part else 0.0
+    def from_counts(cls, row: str, column: str, part: int, whole: int, count: str, sentence: str) -> HeatCell:
+        heat = MIN_HEAT + (100.0 - MIN_HEAT) * part / whole if part else 0.0
         return cls(format_percent(part, whole), count, round(heat, 1), sentence, row == column)
 
 
 @dataclass(frozen=True, slots=True)
 class HeatMap:
-    """``groups``: the columns, by kind; ``rows``: name, how many there are of it, and a cell for each column."""
+    """``groups``: title and names of the columns, by kind. ``rows``: name, total, and a cell for each column."""
 
     groups: list[tuple[str, list[str]]]
-    rows: list[tuple[str, int, list[Shade]]]
+    rows: list[tuple[str, int, list[HeatCell]]]
 
 
 @dataclass(frozen=True, slots=True)
-class AlikePair:
-    """Two pictures of one photograph, and where each is."""
+class NearDuplicateFigure:
+    """Two files of one image, with their captions, and the reason why they are the same."""
 
     row: Thumbnail
     column: Thumbnail
-    why: str
+    reason: str
 
 
-def render(report: Mapping[str, Any], thumbnails: Thumbnails) -> str:
-    """The page as HTML. ``report``: what the audit writes as JSON; ``thumbnails``: the pictures, by key."""
-    sentences = {(one["row"], one["column"], one["split"]): one["sentence"] for one in report["findings"]}
-    kinds = {held["name"]: held["kind"] for held in report["sets"]}
+def render_audit(report: Mapping[str, Any], thumbnails: Thumbnails) -> str:
+    """Return the page as HTML. ``report``: the JSON of the audit."""
+    sentences = {(each["row"], each["column"], each["split"]): each["sentence"] for each in report["findings"]}
+    kinds = {each["name"]: each["kind"] for each in report["sets"]}
     return render_template(
         "audit.html.jinja",
         {"count": lambda number: f"{number:,}"},
         report=report,
-        leaks=[one for one in report["findings"] if one["is_leak"]],
-        others=[one for one in report["findings"] if not one["is_leak"]],
-        first=FIRST,
-        tests=_pictured(report["tests"], kinds, sentences),
-        vals=_pictured(report["vals"], kinds, sentences),
-        texts=_texts(report["texts"], kinds),
-        alike=[_alike(pair, thumbnails) for pair in report["alike"]],
-        kinds=COLUMNS,
+        leaks=[finding for finding in report["findings"] if finding["is_leak"]],
+        others=[finding for finding in report["findings"] if not finding["is_leak"]],
+        num_open=NUM_OPEN_FINDINGS,
+        tests=_image_heat_map(report["tests"], kinds, sentences),
+        vals=_image_heat_map(report["vals"], kinds, sentences),
+        texts=_text_heat_map(report["texts"], kinds),
+        near_duplicates=[_make_figure(pair, thumbnails) for pair in report["alike"]],
     )
 
 
-def _pictured(
+def _image_heat_map(
     cells: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], sentences: Mapping[tuple[str, str, str], str]
 ) -> HeatMap:
-    def shade(cell: Mapping[str, Any]) -> Shade:
+    def heat_cell(cell: Mapping[str, Any]) -> HeatCell:
         sentence = sentences.get((cell["row"], cell["column"], cell["split"]), "")
         count = f"{cell['count']:,}" if cell["count"] else ""
-        return Shade.of(cell["row"], cell["column"], cell["count"], cell["total"], count, sentence)
+        return HeatCell.from_counts(cell["row"], cell["column"], cell["count"], cell["total"], count, sentence)
 
-    return _map(cells, kinds, [shade(cell) for cell in cells])
+    return _make_heat_map(cells, kinds, [heat_cell(cell) for cell in cells])
 
 
-def _texts(cells: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> HeatMap:
-    def shade(cell: Mapping[str, Any]) -> Shade:
+def _text_heat_map(cells: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> HeatMap:
+    def heat_cell(cell: Mapping[str, Any]) -> HeatCell:
         same, reused, total = cell["same_picture"], cell["reused"], cell["total"]
-        where = "its own training texts" if cell["row"] == cell["column"] else f"training texts of {cell['column']}"
+        is_own = cell["row"] == cell["column"]
         sentence = (
-            f"{reused:,} of {total:,} test texts of {cell['row']} are among {where}, "
-            f"{same:,} of them with the same photograph"
+            f"{reused:,} of {total:,} test texts of {cell['row']} are among "
+            f"{'its own training texts' if is_own else 'training texts of ' + cell['column']}, "
+            f"{same:,} of them with the same image"
         )
         count = f"{format_percent(reused, total)} %" if reused else ""
-        return Shade.of(cell["row"], cell["column"], same, total, count, sentence if reused else "")
+        return HeatCell.from_counts(cell["row"], cell["column"], same, total, count, sentence if reused else "")
 
-    return _map(cells, kinds, [shade(cell) for cell in cells])
+    return _make_heat_map(cells, kinds, [heat_cell(cell) for cell in cells])
 
 
-def _map(cells: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], shades: Sequence[Shade]) -> HeatMap:
-    columns = sorted(dict.fromkeys(cell["column"] for cell in cells), key=lambda name: list(COLUMNS).index(kinds[name]))
-    found = {(cell["row"], cell["column"]): shade for cell, shade in zip(cells, shades, strict=True)}
+def _make_heat_map(
+    cells: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], heat_cells: Sequence[HeatCell]
+) -> HeatMap:
+    order = list(COLUMN_GROUPS)
+    columns = sorted(dict.fromkeys(cell["column"] for cell in cells), key=lambda name: order.index(kinds[name]))
+    by_position = {(cell["row"], cell["column"]): heat for cell, heat in zip(cells, heat_cells, strict=True)}
     totals = {cell["row"]: cell["total"] for cell in cells}
     return HeatMap(
-        groups=[(COLUMNS[kind], list(names)) for kind, names in groupby(columns, lambda name: kinds[name])],
-        rows=[(row, total, [found[row, column] for column in columns]) for row, total in totals.items()],
+        groups=[(COLUMN_GROUPS[kind], list(names)) for kind, names in groupby(columns, lambda name: kinds[name])],
+        rows=[(row, total, [by_position[row, column] for column in columns]) for row, total in totals.items()],
     )
 
 
-def _alike(pair: Mapping[str, Any], thumbnails: Thumbnails) -> AlikePair:
-    learnt = "train or val" if pair["split"] == "test" else "train"
+def _make_figure(pair: Mapping[str, Any], thumbnails: Thumbnails) -> NearDuplicateFigure:
+    trained = "train or val" if pair["split"] == "test" else "train"
     key, other = (ImageKey.parse(pair[name]) for name in ("key", "other"))
-    return AlikePair(
+    return NearDuplicateFigure(
         thumbnails.make(key, f"{key}, of {pair['row']}", caption=f"{key}: {pair['row']}, {pair['split']}"),
-        thumbnails.make(other, f"{other}, of {pair['column']}", caption=f"{other}: {pair['column']}, {learnt}"),
+        thumbnails.make(other, f"{other}, of {pair['column']}", caption=f"{other}: {pair['column']}, {trained}"),
         pair["why"],
     )

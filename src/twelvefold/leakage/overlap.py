@@ -1,10 +1,10 @@
-"""How much of one collection's test pictures, and of its test texts, others learn from. Paper: section 2.2, Table 1.
+"""Count the test images and texts of each collection that other collections learn from. Paper: section 2.2, Table 1.
 
-A collection is anything with pictures: one of the twelve tasks, a dataset of one's own, what a network was pretrained
-on, what a detector was trained on. Every picture is numbered once; after that all is counting in arrays.
+A collection is anything with images: one of the twelve tasks, a dataset of your own, what a network was pretrained on,
+or what a detector was trained on. Every image key gets an index; all counting is done on arrays of indices.
 
-Differs: the paper's table counts ids. Here a photograph counts once, whatever its names, and every count says by which
-evidence the photograph was recognised.
+Differs: the paper's table counts ids. Here an image counts once, whatever its keys, and every count is split by the
+evidence that the keys name the same image.
 """
 
 from __future__ import annotations
@@ -18,54 +18,55 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from twelvefold.duplicates.image_groups import Identity
-from twelvefold.leakage.text_overlap import TextCell, Texts, normalise, text_reuse
+from twelvefold.duplicates.image_groups import ImageGroups
+from twelvefold.leakage.text_overlap import TextDigests, TextOverlapCell, count_text_overlap, normalize_text
 from twelvefold.schema import Evidence, ImageKey, SameImageLink, Split
 
-Kind = Literal["task", "own", "pretraining", "detector"]
-"""One of the twelve or another with a reader, a dataset without one, and what networks had seen before."""
+CollectionKind = Literal["task", "own", "pretraining", "detector"]
+"""A dataset with a reader, a dataset without one, or what networks were trained on before."""
 
-Numbers = NDArray[np.int64]
-_NONE: Numbers = np.empty(0, dtype=np.int64)
-LEARNT: Mapping[Split, tuple[Split, ...]] = {"test": ("train", "val"), "val": ("train",)}
-"""Where a split's pictures must not be: Table 1 counts test pictures in train and val; a val picture may be in val."""
+Indices = NDArray[np.int64]
+_EMPTY: Indices = np.empty(0, dtype=np.int64)
+TRAINED_SPLITS: Mapping[Split, tuple[Split, ...]] = {"test": ("train", "val"), "val": ("train",)}
+"""Splits that must not contain a split's images: Table 1 counts test images in train and val; val images may be in
+other val sets."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """One split of a collection. ``images``: its different pictures; ``digests``: (N,) uint64 of its normalised
-    texts, and ``pictured``: (N,) int64, which of ``images`` each is about. Texts without words are left out."""
+class SplitContent:
+    """One split of a collection. ``images``: its distinct keys. ``text_digests``: (N,) uint64, of its normalized texts.
+    ``text_images``: (N,) int64, the index in ``images`` of each text's image. Texts without words are left out."""
 
     images: list[ImageKey]
-    digests: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
-    pictured: Numbers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    text_digests: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
+    text_images: Indices = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     @classmethod
-    def of(cls, pairs: Iterable[tuple[ImageKey, str]]) -> Part:
-        """From pictures with their texts, in any order; a picture without a text has an empty one."""
-        places: dict[ImageKey, int] = {}
-        digests, pictured = list[int](), list[int]()
+    def from_pairs(cls, pairs: Iterable[tuple[ImageKey, str]]) -> SplitContent:
+        """Collect images and their texts, in any order. The text may be empty."""
+        indices: dict[ImageKey, int] = {}
+        digests, text_images = list[int](), list[int]()
         for key, text in pairs:
-            place = places.setdefault(key, len(places))
-            if text and (words := normalise(text)):
+            index = indices.setdefault(key, len(indices))
+            if text and (words := normalize_text(text)):
                 digests.append(xxhash.xxh3_64_intdigest(words.encode()))
-                pictured.append(place)
-        return cls(list(places), np.array(digests, dtype=np.uint64), np.array(pictured, dtype=np.int64))
+                text_images.append(index)
+        return cls(list(indices), np.array(digests, dtype=np.uint64), np.array(text_images, dtype=np.int64))
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """``parts``: by split, those that there are. Pretraining and detector sets have ``train`` alone."""
+    """``splits``: the content of each split. Pretraining and detector sets only have ``train``."""
 
     name: str
-    kind: Kind
-    parts: Mapping[Split, Part]
+    kind: CollectionKind
+    splits: Mapping[Split, SplitContent]
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """``count`` of the ``total`` photographs of ``row``'s split are learnt from by ``column``. ``by_evidence``: how
-    many of them are known by that evidence and by no surer one; equal names count as ``ids``."""
+class OverlapCell:
+    """``column`` learns from ``count`` of the ``total`` distinct images of ``row``'s split. ``by_evidence``: how many
+    of them are known by that evidence and by no more certain one. Equal keys count as ``ids``."""
 
     row: str
     column: str
@@ -76,8 +77,8 @@ class Cell:
     by_evidence: dict[Evidence, int]
 
 
-class Shared(NamedTuple):
-    """A photograph that both have: its name in the row, its name in the column, and the surest evidence."""
+class SharedImage(NamedTuple):
+    """An image in two collections: its key in the row, its key in the column, and the most certain evidence."""
 
     key: ImageKey
     other: ImageKey
@@ -85,114 +86,122 @@ class Shared(NamedTuple):
 
 
 class Overlap:
-    """Who learns from whose pictures. Rows and columns are in the order of the collections; a collection is a row
-    where it has the split, and a column where it has something to learn from, its own included."""
+    """Counts the images that collections share. Rows and columns are in the order of the collections. A collection is
+    a row where it has the split in question, and a column where it has splits to learn from; it is compared with itself
+    too."""
 
-    def __init__(self, collections: Sequence[Collection], joins: Iterable[SameImageLink]) -> None:
-        """``collections``: of different names. ``joins``: what ``splits.evidence.gather`` found."""
-        self._collections = {each.name: each for each in collections}
-        number: dict[ImageKey, int] = {}
-        self._numbers: dict[tuple[str, Split], Numbers] = {}
-        for each in collections:
-            for split, part in each.parts.items():
-                own = [number.setdefault(key, len(number)) for key in part.images]
-                self._numbers[each.name, split] = np.array(own, dtype=np.int64)
-        self._keys = list(number)
-        self._levels = _levels(self._keys, list(joins))
-        self._photograph = list(self._levels.values())[-1]
+    def __init__(self, collections: Sequence[Collection], links: Iterable[SameImageLink]) -> None:
+        """``collections``: with distinct names. ``links``: from ``duplicates.evidence.collect_evidence``."""
+        self._collections = {collection.name: collection for collection in collections}
+        index: dict[ImageKey, int] = {}
+        self._indices: dict[tuple[str, Split], Indices] = {}
+        for collection in collections:
+            for split, content in collection.splits.items():
+                indices = [index.setdefault(key, len(index)) for key in content.images]
+                self._indices[collection.name, split] = np.array(indices, dtype=np.int64)
+        self._keys = list(index)
+        self._group_levels = _group_levels(self._keys, list(links))
+        self._group = list(self._group_levels.values())[-1]
 
     @property
-    def photographs(self) -> int:
-        """How many all collections have together."""
-        return self._count(np.arange(len(self._keys)))
+    def num_images(self) -> int:
+        """The number of distinct images of all collections."""
+        return self._num_groups(np.arange(len(self._keys)))
 
-    def distinct(self, name: str, split: Split) -> int:
-        """How many photographs a split has."""
-        return self._count(self._of(name, [split]))
+    def num_images_in(self, name: str, split: Split) -> int:
+        """Return the number of distinct images in a split of a collection."""
+        return self._num_groups(self._key_indices(name, [split]))
 
     @cached_property
-    def tests(self) -> list[Cell]:
+    def tests(self) -> list[OverlapCell]:
         """Test sets in train and val sets: Table 1."""
         return self._cells("test")
 
     @cached_property
-    def vals(self) -> list[Cell]:
+    def vals(self) -> list[OverlapCell]:
         """Val sets in train sets."""
         return self._cells("val")
 
     @cached_property
-    def texts(self) -> list[TextCell]:
+    def texts(self) -> list[TextOverlapCell]:
         """Test texts among the texts of train and val sets."""
-        tests = {name: self._texts(name, ["test"]) for name in self._collections}
-        return text_reuse(tests, {name: self._texts(name, LEARNT["test"]) for name in self._collections})
+        test_texts = {name: self._text_digests(name, ["test"]) for name in self._collections}
+        train_texts = {name: self._text_digests(name, TRAINED_SPLITS["test"]) for name in self._collections}
+        return count_text_overlap(test_texts, train_texts)
 
-    def shared(self, row: str, column: str, split: Split = "test", *, most: int | None = None) -> list[Shared]:
-        """Every photograph that :attr:`tests` (or :attr:`vals`) counts in that cell, the surest evidence first, at most
-        ``most`` of them."""
-        wanted, learnt = self._of(row, [split]), self._of(column, LEARNT[split])
-        other, level = np.full(len(wanted), -1), np.zeros(len(wanted), dtype=np.int64)
-        for n, labels in enumerate(self._levels.values()):
-            known = np.full(len(self._keys), -1)
-            known[labels[learnt]] = learnt
-            level[other < 0] = n
-            other = np.where(other < 0, known[labels[wanted]], other)
-        is_same = self._mask(learnt)[wanted]
-        other[is_same] = wanted[is_same]  # the very same name says more than another name of the photograph
-        found = np.flatnonzero(other >= 0)
-        found = found[np.argsort(level[found], kind="stable")]
-        _, first = np.unique(self._photograph[wanted[found]], return_index=True)
-        kinds = list(self._levels)
+    def shared_images(
+        self, row: str, column: str, split: Split = "test", *, limit: int | None = None
+    ) -> list[SharedImage]:
+        """Return every image that :attr:`tests` (or :attr:`vals`) counts in that cell, the most certain evidence first,
+        and at most ``limit`` of them."""
+        row_keys = self._key_indices(row, [split])
+        column_keys = self._key_indices(column, TRAINED_SPLITS[split])
+        match, level = np.full(len(row_keys), -1), np.zeros(len(row_keys), dtype=np.int64)
+        for n, groups in enumerate(self._group_levels.values()):
+            key_of_group = np.full(len(self._keys), -1)
+            key_of_group[groups[column_keys]] = column_keys
+            level[match < 0] = n
+            match = np.where(match < 0, key_of_group[groups[row_keys]], match)
+        is_same_key = self._mask(column_keys)[row_keys]
+        match[is_same_key] = row_keys[is_same_key]  # prefer the same key to another key of the image
+        matched = np.flatnonzero(match >= 0)
+        matched = matched[np.argsort(level[matched], kind="stable")]
+        _, first = np.unique(self._group[row_keys[matched]], return_index=True)
+        evidence = list(self._group_levels)
         return [
-            Shared(self._keys[wanted[n]], self._keys[other[n]], kinds[level[n]]) for n in found[np.sort(first)[:most]]
+            SharedImage(self._keys[row_keys[n]], self._keys[match[n]], evidence[level[n]])
+            for n in matched[np.sort(first)[:limit]]
         ]
 
-    def _of(self, name: str, splits: Sequence[Split]) -> Numbers:
-        """The different pictures of these splits of a collection, by number."""
-        own = [self._numbers[name, split] for split in splits if (name, split) in self._numbers]
-        return np.flatnonzero(self._mask(np.concatenate([_NONE, *own])))
+    def _key_indices(self, name: str, splits: Sequence[Split]) -> Indices:
+        """Return the sorted, distinct indices of the keys in these splits of a collection."""
+        indices = [self._indices[name, split] for split in splits if (name, split) in self._indices]
+        return np.flatnonzero(self._mask(np.concatenate([_EMPTY, *indices])))
 
-    def _mask(self, numbers: Numbers) -> NDArray[np.bool_]:
+    def _mask(self, indices: Indices) -> NDArray[np.bool_]:
         mask = np.zeros(len(self._keys), dtype=bool)
-        mask[numbers] = True
+        mask[indices] = True
         return mask
 
-    def _count(self, keys: Numbers) -> int:
-        """How many photographs these keys name."""
-        return int(np.count_nonzero(self._mask(self._photograph[keys])))
+    def _num_groups(self, indices: Indices) -> int:
+        """Return the number of distinct images that these keys name."""
+        return int(np.count_nonzero(self._mask(self._group[indices])))
 
-    def _texts(self, name: str, splits: Sequence[Split]) -> Texts:
-        parts = {split: part for split, part in self._collections[name].parts.items() if split in splits}
-        photographs = [self._photograph[self._numbers[name, split][part.pictured]] for split, part in parts.items()]
-        digests = [np.empty(0, dtype=np.uint64), *(part.digests for part in parts.values())]
-        return Texts(np.concatenate(digests), np.concatenate([_NONE, *photographs]))
+    def _text_digests(self, name: str, splits: Sequence[Split]) -> TextDigests:
+        contents = {split: content for split, content in self._collections[name].splits.items() if split in splits}
+        images = [self._group[self._indices[name, split][content.text_images]] for split, content in contents.items()]
+        digests = [np.empty(0, dtype=np.uint64), *(content.text_digests for content in contents.values())]
+        return TextDigests(np.concatenate(digests), np.concatenate([_EMPTY, *images]))
 
-    def _cells(self, split: Split) -> list[Cell]:
-        rows = {name: keys for name in self._collections if len(keys := self._of(name, [split]))}
-        columns = {name: keys for name in self._collections if len(keys := self._of(name, LEARNT[split]))}
+    def _cells(self, split: Split) -> list[OverlapCell]:
+        rows = {name: keys for name in self._collections if len(keys := self._key_indices(name, [split]))}
+        columns = {
+            name: keys for name in self._collections if len(keys := self._key_indices(name, TRAINED_SPLITS[split]))
+        }
         counts: dict[tuple[str, str], dict[Evidence, int]] = {(row, col): {} for row in rows for col in columns}
-        for column, learnt in columns.items():
-            for evidence, labels in self._levels.items():
-                is_learnt = self._mask(labels[learnt])
-                for row, wanted in rows.items():
-                    so_far = self._count(wanted[is_learnt[labels[wanted]]])
-                    counts[row, column][evidence] = so_far - sum(counts[row, column].values())
-        totals = {row: self._count(wanted) for row, wanted in rows.items()}
+        for column, column_keys in columns.items():
+            for evidence, groups in self._group_levels.items():
+                is_trained = self._mask(groups[column_keys])
+                for row, row_keys in rows.items():
+                    total_so_far = self._num_groups(row_keys[is_trained[groups[row_keys]]])
+                    counts[row, column][evidence] = total_so_far - sum(counts[row, column].values())
+        totals = {row: self._num_groups(row_keys) for row, row_keys in rows.items()}
         cells = []
-        for (row, column), by in counts.items():
-            count, total = sum(by.values()), totals[row]
-            cells.append(Cell(row, column, split, count, total, 100.0 * count / total, by))
+        for (row, column), by_evidence in counts.items():
+            count, total = sum(by_evidence.values()), totals[row]
+            cells.append(OverlapCell(row, column, split, count, total, 100.0 * count / total, by_evidence))
         return cells
 
 
-def _levels(keys: Sequence[ImageKey], joins: Sequence[SameImageLink]) -> dict[Evidence, Numbers]:
-    """By evidence, the surest first: (keys,) the number of the photograph that each key names, if joins by that
-    evidence and by surer ones count and no others. ``ids`` is always there, the rest where it joins anything."""
-    found: dict[Evidence, Numbers] = {}
-    kinds: tuple[Evidence, ...] = get_args(Evidence)
-    for n, evidence in enumerate(kinds):
-        if evidence == "ids" or any(join.evidence == evidence for join in joins):
-            identity = Identity(join for join in joins if join.evidence in kinds[: n + 1])
-            number: dict[ImageKey, int] = {}
-            numbers = (number.setdefault(identity.photograph(key), len(number)) for key in keys)
-            found[evidence] = np.fromiter(numbers, np.int64, len(keys))
-    return found
+def _group_levels(keys: Sequence[ImageKey], links: Sequence[SameImageLink]) -> dict[Evidence, Indices]:
+    """Return for each evidence, the most certain first, the group of every key (N,) if only links by that evidence and
+    more certain ones count. ``ids`` is always present, other evidence where it has links."""
+    levels: dict[Evidence, Indices] = {}
+    order: tuple[Evidence, ...] = get_args(Evidence)
+    for n, evidence in enumerate(order):
+        if evidence == "ids" or any(link.evidence == evidence for link in links):
+            groups = ImageGroups(link for link in links if link.evidence in order[: n + 1])
+            index: dict[ImageKey, int] = {}
+            indices = (index.setdefault(groups.group_of(key), len(index)) for key in keys)
+            levels[evidence] = np.fromiter(indices, np.int64, len(keys))
+    return levels

@@ -1,46 +1,45 @@
-"""What came of an audit, for a program (JSON, CSV) and for a person (a table, sentences). Paper: Table 1."""
+"""Compose the report of an audit, for programs (JSON, CSV) and for people (a table, sentences). Paper: Table 1."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
+import msgspec
 from rich import box
 from rich.table import Table
 
-from twelvefold.duplicates.evidence import Gathered
-from twelvefold.duplicates.image_groups import Identity
-from twelvefold.leakage.overlap import LEARNT, Cell, Collection, Kind, Overlap
-from twelvefold.leakage.text_overlap import TextCell
+from twelvefold.duplicates.image_groups import ImageGroups
+from twelvefold.leakage.overlap import TRAINED_SPLITS, Collection, CollectionKind, Overlap, OverlapCell
+from twelvefold.leakage.text_overlap import TextOverlapCell
 from twelvefold.reporting.percent import EVIDENCE, format_evidence, format_percent
 from twelvefold.schema import Evidence, SameImageLink, Split
 
-EXAMPLES = 3
-"""Photographs named with each finding."""
+NUM_EXAMPLES = 3
+"""Shared images named with each finding."""
 
-ALIKE = 36
-"""Most pairs of like pictures that are shown: a page of some 2 MB."""
-
-
-SHOWN: tuple[Evidence, ...] = ("pixels", "looks", "features")
-"""Evidence that a person can look at: files that differ and show the same."""
+MAX_NEAR_DUPLICATES = 36
+"""Most image pairs that are shown: a page of about 2 MB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A set, with the photographs and the texts of each split that it has."""
+VISIBLE_EVIDENCE: tuple[Evidence, ...] = ("pixels", "looks", "features")
+"""Evidence that a person can check by eye: files that differ and show the same."""
+
+
+class CollectionSummary(msgspec.Struct, frozen=True, rename={"num_images": "photographs", "num_texts": "texts"}):
+    """A collection with the numbers of distinct images and of texts in each of its splits."""
 
     name: str
-    kind: Kind
-    photographs: dict[Split, int]
-    texts: dict[Split, int]
+    kind: CollectionKind
+    num_images: dict[Split, int]
+    num_texts: dict[Split, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """A shared photograph: its name in the row, its name in the column, and the surest evidence."""
+class SharedExample:
+    """An image in two collections: its key in the row, its key in the column, and the most certain evidence."""
 
     key: str
     other: str
@@ -48,19 +47,18 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding(Cell):
-    """A cell that is not empty, in a sentence. ``is_leak``: above the threshold, and of a test set (or of a val set, if
-    those were to count)."""
+class Finding(OverlapCell):
+    """A cell that is not empty, with a sentence about it. ``is_leak``: it is above the threshold, and of a test set (or
+    of a val set, if those count)."""
 
     is_leak: bool
     sentence: str
-    examples: list[Example]
+    examples: list[SharedExample]
 
 
-@dataclass(frozen=True, slots=True)
-class Alike:
-    """Two different files of one photograph, ``key`` in ``row``'s split, ``other`` in what ``column`` learns from;
-    ``why``: the joins between them."""
+class NearDuplicatePair(msgspec.Struct, frozen=True, rename={"reason": "why"}):
+    """Two different files of one image: ``key`` in ``row``'s split, ``other`` in a split that ``column`` learns from.
+    ``reason``: the links between them."""
 
     row: str
     column: str
@@ -68,37 +66,46 @@ class Alike:
     key: str
     other: str
     evidence: Evidence
-    why: str
+    reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """``tests``, ``vals``: the matrices, cell by cell; ``texts``: text reuse; ``findings``: worst first, test sets
-    before val sets; ``evidence``: what counted; ``alike``: pairs of pictures that are known by what they show;
-    ``hidden``: what could not be known; ``unreadable``: pictures that could not be compared."""
+class AuditReport(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename={"num_images": "photographs", "near_duplicates": "alike", "limitations": "hidden"},
+):
+    """The result of an audit.
 
-    sets: list[Held]
-    photographs: int
+    ``sets``: the collections. ``num_images``: distinct images of all. ``threshold``: percent above which a cell is a
+    leak. ``evidence``: what counted. ``tests``, ``vals``: the cells of both matrices. ``texts``: text overlap.
+    ``findings``: test sets before val sets, the worst first. ``near_duplicates``: image pairs to look at. ``left_out``:
+    absent tasks and splits, with the reason. ``limitations``: what could not be found out. ``unreadable``: images that
+    could not be compared, with the reason. ``problems``: malformed records that were skipped.
+    """
+
+    sets: list[CollectionSummary]
+    num_images: int
     threshold: float
     evidence: list[Evidence]
-    tests: list[Cell]
-    vals: list[Cell]
-    texts: list[TextCell]
+    tests: list[OverlapCell]
+    vals: list[OverlapCell]
+    texts: list[TextOverlapCell]
     findings: list[Finding]
-    alike: list[Alike]
+    near_duplicates: list[NearDuplicatePair]
     left_out: dict[str, str]
-    hidden: list[str]
+    limitations: list[str]
     unreadable: dict[str, str]
     problems: list[str]
 
     @property
     def leaks(self) -> list[Finding]:
-        """What makes a check fail."""
+        """The findings that fail a check."""
         return [finding for finding in self.findings if finding.is_leak]
 
     def table(self, split: Split = "test") -> Table:
-        """The matrix as in Table 1: percent of the row's photographs that the column learns from; to print with
-        rich. Nothing shared is a dot, so that a zero can't hide a few."""
+        """Return the matrix as in Table 1, for printing with rich: the percentage of the row's images that the column
+        learns from. A dot means none."""
         cells = {(cell.row, cell.column): cell for cell in (self.tests if split == "test" else self.vals)}
         columns = list(dict.fromkeys(column for _, column in cells))
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -106,115 +113,111 @@ class Report:
         for column in ("n", *columns):
             table.add_column(column, justify="right", overflow="fold", min_width=4)
         for row in dict.fromkeys(row for row, _ in cells):
-            mine = [cells[row, column] for column in columns]
-            table.add_row(row, f"{mine[0].total:,}", *(format_percent(cell.count, cell.total) for cell in mine))
+            row_cells = [cells[row, column] for column in columns]
+            table.add_row(
+                row, f"{row_cells[0].total:,}", *(format_percent(cell.count, cell.total) for cell in row_cells)
+            )
         return table
 
     def csv(self) -> str:
-        """All cells of both matrices, one a line, test sets with the texts that go with them."""
+        """Return all cells of both matrices as CSV, one a line; test sets with their text overlap."""
         texts = {(cell.row, cell.column): cell for cell in self.texts}
-        names = ["row", "column", "split", "photographs", "shared", "percent", *(f"by_{kind}" for kind in EVIDENCE)]
+        names = ["row", "column", "split", "photographs", "shared", "percent", *(f"by_{name}" for name in EVIDENCE)]
         lines: list[list[object]] = [[*names, "texts", "texts_reused", "texts_with_same_picture"]]
         for cell in [*self.tests, *self.vals]:
             text = texts.get((cell.row, cell.column)) if cell.split == "test" else None
-            said = ["", "", ""] if text is None else [text.total, text.reused, text.same_picture]
-            by = [cell.by_evidence.get(kind, 0) for kind in EVIDENCE]
-            about = [cell.row, cell.column, cell.split, cell.total, cell.count, f"{cell.percent:.4f}"]
-            lines.append([*about, *by, *said])
-        return as_csv(lines)
+            text_counts = ["", "", ""] if text is None else [text.total, text.reused, text.same_image]
+            evidence_counts = [cell.by_evidence.get(name, 0) for name in EVIDENCE]
+            values = [cell.row, cell.column, cell.split, cell.total, cell.count, f"{cell.percent:.4f}"]
+            lines.append([*values, *evidence_counts, *text_counts])
+        return to_csv(lines)
 
 
-def as_csv(lines: Iterable[Sequence[object]]) -> str:
-    """Lines of cells as CSV, the first of them the names."""
+def to_csv(lines: Iterable[Sequence[object]]) -> str:
+    """Return lines of cells as CSV text; the first line contains the names."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(lines)
     return out.getvalue()
 
 
-def compose(
-    overlap: Overlap,
-    collections: Sequence[Collection],
-    found: Gathered,
-    *,
-    threshold: float,
-    val: bool,
-    evidence: Sequence[Evidence],
-    left_out: Mapping[str, str],
-    problems: Sequence[str],
-) -> Report:
-    """The report of an overlap. ``threshold``: percent of a test set (with ``val``: or val set) above which a cell is a
-    leak."""
+def collection_summaries(overlap: Overlap, collections: Sequence[Collection]) -> list[CollectionSummary]:
+    """Return the size of every collection."""
+    return [
+        CollectionSummary(
+            each.name,
+            each.kind,
+            {split: overlap.num_images_in(each.name, split) for split in each.splits},
+            {split: len(content.text_digests) for split, content in each.splits.items()},
+        )
+        for each in collections
+    ]
 
-    def is_leak(cell: Cell) -> bool:
-        return (val or cell.split == "test") and cell.percent > threshold
 
+def make_findings(overlap: Overlap, collections: Sequence[Collection], *, threshold: float, val: bool) -> list[Finding]:
+    """Return a finding for each cell that is not empty: test sets before val sets, the worst first.
+
+    ``threshold``: percent of a test set (with ``val``, of a val set too) above which a cell is a leak.
+    """
     texts = {(cell.row, cell.column): cell for cell in overlap.texts}
-    has = {each.name: set(each.parts) for each in collections}
+    splits_of = {collection.name: set(collection.splits) for collection in collections}
     findings = []
     for cell in (cell for cell in [*overlap.tests, *overlap.vals] if cell.count):
-        learnt = [split for split in LEARNT[cell.split] if split in has[cell.column]]
-        findings.append(_finding(overlap, cell, learnt, texts.get((cell.row, cell.column)), is_leak(cell)))
-    findings.sort(key=lambda one: (one.split != "test", -one.percent, -one.count, one.row, one.column))
-    return Report(
-        sets=[_held(overlap, each) for each in collections],
-        photographs=overlap.photographs,
-        threshold=threshold,
-        evidence=list(evidence),
-        tests=overlap.tests,
-        vals=overlap.vals,
-        texts=overlap.texts,
-        findings=findings,
-        alike=_alike(overlap, findings, found.joins),
-        left_out=dict(left_out),
-        hidden=list(found.hidden),
-        unreadable={str(key): reason for key, reason in sorted(found.unreadable.items())},
-        problems=list(problems),
-    )
+        trained = [split for split in TRAINED_SPLITS[cell.split] if split in splits_of[cell.column]]
+        is_leak = (val or cell.split == "test") and cell.percent > threshold
+        findings.append(_make_finding(overlap, cell, trained, texts.get((cell.row, cell.column)), is_leak))
+    return sorted(findings, key=lambda each: (each.split != "test", -each.percent, -each.count, each.row, each.column))
 
 
-def _held(overlap: Overlap, each: Collection) -> Held:
-    photographs = {split: overlap.distinct(each.name, split) for split in each.parts}
-    return Held(each.name, each.kind, photographs, {split: len(part.digests) for split, part in each.parts.items()})
-
-
-def _finding(overlap: Overlap, cell: Cell, learnt: Sequence[Split], text: TextCell | None, is_leak: bool) -> Finding:
-    sets = f"{' and '.join(learnt)} set{'s' if len(learnt) > 1 else ''}"
+def _make_finding(
+    overlap: Overlap, cell: OverlapCell, trained: Sequence[Split], text: TextOverlapCell | None, is_leak: bool
+) -> Finding:
+    sets = f"{' and '.join(trained)} set{'s' if len(trained) > 1 else ''}"
     sentence = (
-        f"{cell.count:,} of {cell.total:,} {cell.split} photographs of {cell.row} "
+        f"{cell.count:,} of {cell.total:,} {cell.split} images of {cell.row} "
         f"({format_percent(cell.count, cell.total)} %) "
         f"are in {f'its own {sets}' if cell.row == cell.column else f'the {sets} of {cell.column}'}: "
         f"{format_evidence(cell.by_evidence)}"
     )
-    if cell.split == "test" and text is not None and text.same_picture:
-        sentence += f"; {text.same_picture:,} of {text.total:,} texts are learnt there with the same photograph"
-    shared = overlap.shared(cell.row, cell.column, cell.split, most=EXAMPLES)
+    if cell.split == "test" and text is not None and text.same_image:
+        sentence += f"; {text.same_image:,} of {text.total:,} texts occur there with the same image"
+    shared = overlap.shared_images(cell.row, cell.column, cell.split, limit=NUM_EXAMPLES)
     return Finding(
         **{field.name: getattr(cell, field.name) for field in fields(cell)},
         is_leak=is_leak,
         sentence=sentence,
-        examples=[Example(str(one.key), str(one.other), one.evidence) for one in shared],
+        examples=[SharedExample(str(each.key), str(each.other), each.evidence) for each in shared],
     )
 
 
-def _alike(overlap: Overlap, findings: Iterable[Finding], joins: Iterable[SameImageLink]) -> list[Alike]:
-    """Pairs that are joined by what they show, by turns from every finding, so that none fills the page."""
-    by_show = {
+def near_duplicate_pairs(
+    overlap: Overlap, findings: Iterable[Finding], links: Iterable[SameImageLink]
+) -> list[NearDuplicatePair]:
+    """Return image pairs that a person can compare, taken from the findings in turn so that none fills the page."""
+    visible_cells = {
         (cell.row, cell.column, cell.split)
         for cell in [*overlap.tests, *overlap.vals]
-        if any(cell.by_evidence.get(kind) for kind in SHOWN)
+        if any(cell.by_evidence.get(evidence) for evidence in VISIBLE_EVIDENCE)
     }
-    if not by_show:
+    if not visible_cells:
         return []
-    identity, queues = Identity(joins), []
-    for one in findings:
-        at = (one.row, one.column, one.split)
-        queues.append([(one, p) for p in overlap.shared(*at) if p.evidence in SHOWN] if at in by_show else [])
-    shown: dict[frozenset[str], Alike] = {}
+    groups, queues = ImageGroups(links), []
+    for finding in findings:
+        cell = (finding.row, finding.column, finding.split)
+        shared = overlap.shared_images(*cell) if cell in visible_cells else []
+        queues.append([(finding, image) for image in shared if image.evidence in VISIBLE_EVIDENCE])
+    pairs: dict[frozenset[str], NearDuplicatePair] = {}
     for turn in range(max(map(len, queues), default=0)):
-        for one, pair in (queue[turn] for queue in queues if turn < len(queue)):
-            names = frozenset((str(pair.key), str(pair.other)))
-            if len(shown) < ALIKE and names not in shown:
-                steps = "; ".join(f"{join.reason} ({join.evidence})" for join in identity.why(pair.key, pair.other))
-                keys = str(pair.key), str(pair.other)
-                shown[names] = Alike(one.row, one.column, one.split, *keys, pair.evidence, steps)
-    return list(shown.values())
+        for finding, image in (queue[turn] for queue in queues if turn < len(queue)):
+            key, other = str(image.key), str(image.other)
+            if len(pairs) < MAX_NEAR_DUPLICATES and frozenset((key, other)) not in pairs:
+                path = groups.shortest_path(image.key, image.other)
+                pairs[frozenset((key, other))] = NearDuplicatePair(
+                    row=finding.row,
+                    column=finding.column,
+                    split=finding.split,
+                    key=key,
+                    other=other,
+                    evidence=image.evidence,
+                    reason="; ".join(f"{link.reason} ({link.evidence})" for link in path),
+                )
+    return list(pairs.values())

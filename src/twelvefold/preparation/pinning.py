@@ -6,7 +6,7 @@ from pathlib import Path
 
 from twelvefold.schema import TwelvefoldError
 from twelvefold.splits import manifest
-from twelvefold.splits import policy as cleaning
+from twelvefold.splits.policy import NO_CLEANING, get_policy
 
 
 def policy_name(clean: str | bool, pinned: Path | None, digest: str) -> str:
@@ -15,9 +15,9 @@ def policy_name(clean: str | bool, pinned: Path | None, digest: str) -> str:
     Raises:
         TwelvefoldError: there is no such policy, or it doesn't go together with what is pinned.
     """
-    name = {True: "paper", False: cleaning.OFF}[clean] if isinstance(clean, bool) else clean
-    if name != cleaning.OFF:
-        protects = cleaning.policy(name).protects
+    name = {True: "paper", False: NO_CLEANING}[clean] if isinstance(clean, bool) else clean
+    if name != NO_CLEANING:
+        protects = get_policy(name).protects
         if not protects and not pinned:
             raise TwelvefoldError(
                 f"the policy {name!r} protects nothing but given id lists, which a manifest holds: make one with "
@@ -28,13 +28,13 @@ def policy_name(clean: str | bool, pinned: Path | None, digest: str) -> str:
     return name
 
 
-def pinned_manifest(path: Path, policy: str, digest: str) -> manifest.Manifest:
+def pinned_manifest(path: Path, policy: str, digest: str) -> manifest.CleaningManifest:
     """The manifest that is to be applied, if it is of this policy and (where one is pinned) of this digest.
 
     Raises:
         TwelvefoldError: it is not, or the file is no manifest.
     """
-    found = manifest.read(path)
+    found = manifest.read_manifest(path)
     if found.policy.name != policy:
         raise TwelvefoldError(
             f"{path} was made with the policy {found.policy.name!r}, asked for is {policy!r}. Ask for that policy "
@@ -44,7 +44,7 @@ def pinned_manifest(path: Path, policy: str, digest: str) -> manifest.Manifest:
     return found
 
 
-def check_pin(found: manifest.Manifest, digest: str, path: Path) -> None:
+def check_pin(found: manifest.CleaningManifest, digest: str, path: Path) -> None:
     """See that a manifest has the digest that is pinned; an empty one is no pin.
 
     Raises:

@@ -30,8 +30,8 @@ from twelvefold.preparation.pinning import check_pin, pinned_manifest, policy_na
 from twelvefold.progress import track
 from twelvefold.schema import Split, TwelvefoldError
 from twelvefold.splits import decide, manifest
-from twelvefold.splits import policy as cleaning
-from twelvefold.splits.filter import Tally, keep
+from twelvefold.splits.filter import FilterCounts, filter_examples
+from twelvefold.splits.policy import NO_CLEANING, Policy, get_policy
 from twelvefold.store import atomic_files, worker_pool
 from twelvefold.store.example_table import VERSION as TABLES_VERSION
 from twelvefold.store.example_table import ExampleTable, write_table
@@ -77,7 +77,7 @@ class Job:
     split: Split
     digest: str
     regions: Path | None
-    cleaned: manifest.Cleaned | None
+    cleaned: manifest.CleanedSplit | None
     skip_bad: bool
     without_regions: bool
 
@@ -142,7 +142,7 @@ def prepare(
         counts=written.counts,
         made=tuple(work.new),
         problems=tuple(written.problems),
-        hidden=tuple(decided.hidden) if decided else (),
+        hidden=tuple(decided.limitations) if decided else (),
         unreadable=decided.unreadable if decided else {},
     )
 
@@ -164,9 +164,9 @@ class _Work:
     made: dict[str, Made] = field(default_factory=dict)
     new: list[str] = field(default_factory=list)
 
-    def clean(self, policy: str, pinned: Path | None, digest: str) -> manifest.Manifest | None:
+    def clean(self, policy: str, pinned: Path | None, digest: str) -> manifest.CleaningManifest | None:
         """What cleaning removes, decided here or by the manifest that was pinned; None for full data."""
-        if policy == cleaning.OFF:
+        if policy == NO_CLEANING:
             return None
         path = self.ledger.folder / CLEANING
         if pinned:
@@ -175,12 +175,12 @@ class _Work:
                 atomic_files.write_bytes(path, pinned.read_bytes())
                 self._note_cleaning(found, source)
             return found
-        self._decide(cleaning.policy(policy))
-        found = manifest.read(path)
+        self._decide(get_policy(policy))
+        found = manifest.read_manifest(path)
         check_pin(found, digest, path)
         return found
 
-    def tables(self, decided: manifest.Manifest | None) -> None:
+    def tables(self, decided: manifest.CleaningManifest | None) -> None:
         """The tables of all splits of all tasks, without what cleaning removes."""
         common = [self.skip_bad, self.without_regions, self.store.digest if self.store else ""]
         common += [TABLES_VERSION, _tokens().version]
@@ -189,7 +189,7 @@ class _Work:
             for split in SPLITS:
                 limit = one.limit if split == "train" else 0
                 cleaned = decided.split(one.task.name, split) if decided else None
-                outcome = [msgspec.to_builtins(cleaned.source), sorted(cleaned.ids())] if cleaned else []
+                outcome = [msgspec.to_builtins(cleaned.source), sorted(cleaned.removed_ids())] if cleaned else []
                 made_from = [sources(one, self.data, split), dict(one.options), split, limit, common, outcome]
                 digest, choices = atomic_files.digest_value(made_from), (self.skip_bad, self.without_regions)
                 job = Job(self.data, self.ledger.folder, one, split, digest, self.regions, cleaned, *choices)
@@ -198,21 +198,21 @@ class _Work:
         for name, made in _run(jobs, self.processes):
             self._add(name, made)
 
-    def _decide(self, policy: cleaning.Policy) -> None:
+    def _decide(self, policy: Policy) -> None:
         """Make the manifest of these data, unless it is there."""
-        found = decide.evidence(
+        found = decide.collect_policy_evidence(
             self.data,
             policy,
-            notes=self.ledger.folder / "made",
+            cache_dir=self.ledger.folder / "made",
             bad=self.bad_joins,
             processes=self.processes,
         )
         data = [(one.name, dict(one.options), [sources(one, self.data, s) for s in SPLITS]) for one in self.asked]
-        shown = [sorted(map(str, found.joins)), found.hidden, sorted(map(str, found.unreadable.items()))]
+        shown = [sorted(map(str, found.links)), found.limitations, sorted(map(str, found.unreadable.items()))]
         choices = [msgspec.to_builtins(policy), self.skip_bad, list(CLEANING_VERSIONS)]
         digest = atomic_files.digest_value([sorted(data, key=lambda one: one[0]), shown, choices])
         if not self._have("cleaning", digest):
-            decided = decide.decide(
+            decided = decide.decide_removals(
                 self.data,
                 {one.name: one.options for one in self.asked},
                 policy,
@@ -220,7 +220,7 @@ class _Work:
                 bad=BadRecords(skip=self.skip_bad),  # the tables list them again
                 processes=self.processes,
             )
-            manifest.write(self.ledger.folder / CLEANING, decided)
+            manifest.write_manifest(self.ledger.folder / CLEANING, decided)
             self._note_cleaning(decided, digest)
 
     def answer_list(self, owner: Asked, min_count: int) -> None:
@@ -264,7 +264,7 @@ class _Work:
         names = [one.task.name for one in self.asked]
         tables = {name: {split: self.made[f"{name}-{split}"] for split in SPLITS} for name in names}
         written = Manifest(
-            clean=policy != cleaning.OFF,
+            clean=policy != NO_CLEANING,
             policy=policy,
             cleaning=self.made["cleaning"].files["manifest"] if "cleaning" in self.made else None,
             regions=self.store.digest if self.store else "",
@@ -283,8 +283,8 @@ class _Work:
             atomic_files.write_text(path, text)
         return written
 
-    def _note_cleaning(self, decided: manifest.Manifest, digest: str) -> None:
-        removed = sum(len(one.ids()) for own in decided.splits.values() for one in own.values())
+    def _note_cleaning(self, decided: manifest.CleaningManifest, digest: str) -> None:
+        removed = sum(len(one.removed_ids()) for own in decided.splits.values() for one in own.values())
         entry = FileEntry(CLEANING, (self.ledger.folder / CLEANING).stat().st_size, removed, decided.digest)
         self._add("cleaning", self.ledger.note("cleaning", Made(digest, {"manifest": entry})))
 
@@ -309,24 +309,32 @@ class _Work:
 @relaxed_gc()
 def make_table(job: Job) -> Made:
     """Read one split of one task, keep what may be kept, and write its table."""
-    ledger, bad, tally = Ledger(job.out), BadRecords(skip=job.skip_bad), Tally()
+    ledger, bad, counted = Ledger(job.out), BadRecords(skip=job.skip_bad), FilterCounts()
     examples = datasets.load_dataset(job.asked.name).read(job.data, job.split, bad=bad, **job.asked.options)
     if job.cleaned is not None:
-        examples = manifest.matching(examples, job.cleaned, f"{job.asked.task.name}, {job.split}")
-    removed = job.cleaned.ids() if job.cleaned else frozenset[str]()
+        examples = manifest.check_examples(examples, job.cleaned, f"{job.asked.task.name}, {job.split}")
+    removed = job.cleaned.removed_ids() if job.cleaned else frozenset[str]()
     pictures = None if job.regions is None else RegionStore.open(job.regions / "detected")
     limit = job.asked.limit if job.split == "train" else 0
-    kept = keep(examples, tally, removed, pictures=pictures, may_lack=job.without_regions, limit=limit, what=job.name)
+    kept = filter_examples(
+        examples,
+        counted,
+        removed,
+        images_with_features=pictures,
+        allow_missing_features=job.without_regions,
+        limit=limit,
+        split_name=job.name,
+    )
     path = f"tables/{job.name}.arrow"
     write_table(job.out / path, kept, _tokens().many, digest=job.digest)
-    entries = {"table": ledger.entry(path, tally.kept, job.digest)}
+    entries = {"table": ledger.entry(path, counted.kept, job.digest)}
     counts = Counts(
-        read=tally.read,
+        read=counted.read,
         malformed=len(bad.rejected),
-        removed=tally.removed,
-        without_regions=len(tally.lacking),
-        beyond_limit=tally.beyond_limit,
-        kept=tally.kept,
+        removed=counted.removed,
+        without_regions=len(counted.missing_features),
+        beyond_limit=counted.beyond_limit,
+        kept=counted.kept,
     )
     return ledger.note(job.name, Made(job.digest, entries, counts, [str(refusal) for refusal in bad.rejected]))
 

@@ -1,28 +1,33 @@
-"""Clean: say which examples no task may learn from, and why, without preparing anything. Paper: section 2.2.
+"""Clean splits without preparing anything: decide which examples no task may learn from, and why. Paper: section 2.2.
 
-What ``prepare`` does before it makes tables, as a thing of its own: for a manifest that recipes pin, for plain id lists
-that other projects use, and to hold the original project's ``*_test_ids.npy`` beside ours. It never imports torch.
+``prepare`` does the same before it makes tables. Here the result is a manifest that recipes can pin, id lists for other
+projects, and a comparison with the original project's ``*_test_ids.npy``. This module never imports torch.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.table import Table
 
 from twelvefold import datasets
 from twelvefold.datasets.reading import same_image_links
 from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.records import BadRecords
-from twelvefold.duplicates.image_groups import Identity
+from twelvefold.duplicates.image_groups import ImageGroups
 from twelvefold.schema import TwelvefoldError
 from twelvefold.splits import decide, id_lists, manifest
-from twelvefold.splits import policy as cleaning
+from twelvefold.splits.policy import get_policy
 from twelvefold.store import atomic_files
-from twelvefold.store.prepared import CLEANING, SPLITS, choices
+from twelvefold.store.prepared import CLEANING, SPLITS
+
+Tasks = Sequence[str] | Mapping[str, Mapping[str, Any]]
+"""Names of tasks, or the keyword arguments of each task's reader. A drawn world states its own options for the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,30 +39,32 @@ class SplitCounts:
     kept: int
 
 
-@dataclass(frozen=True, slots=True)
-class CleanSummary:
-    """Where the manifest lies, its digest (what a recipe pins), and counts by task and split. ``ids``: the folder of id
-    lists, where asked for; ``hidden``: what could not be known; ``unreadable``: pictures that were not compared;
-    ``problems``: malformed records that were passed over."""
+class CleanSummary(msgspec.Struct, frozen=True):
+    """The result of :func:`clean`.
+
+    ``manifest``: path of the manifest. ``digest``: its digest, which a recipe can pin. ``counts``: by task, then split.
+    ``ids``: the folder of id lists, if requested. ``limitations``: what could not be found out. ``unreadable``: images
+    that could not be compared, with the reason. ``problems``: malformed records that were skipped.
+    """
 
     manifest: Path
     digest: str
     policy: str
     counts: Mapping[str, Mapping[str, SplitCounts]]
     ids: Path | None
-    hidden: tuple[str, ...]
+    limitations: tuple[str, ...] = msgspec.field(name="hidden")
     unreadable: Mapping[str, str]
     problems: tuple[str, ...]
 
     def table(self) -> Table:
-        """Counts before and after, task by task: to print with rich."""
+        """Return the counts by task, for printing with rich."""
         table = Table("task")
         for split in SPLITS:
             for name in (f"{split} read", "removed", "kept") if split != "test" else ("test",):
                 table.add_column(name, justify="right")
-        for task, own in self.counts.items():
-            cells = [f"{n:,}" for s in ("train", "val") for n in (own[s].read, own[s].removed, own[s].kept)]
-            table.add_row(task, *cells, f"{own['test'].kept:,}")
+        for task, counts in self.counts.items():
+            cells = [f"{n:,}" for s in ("train", "val") for n in (counts[s].read, counts[s].removed, counts[s].kept)]
+            table.add_row(task, *cells, f"{counts['test'].kept:,}")
         return table
 
 
@@ -66,84 +73,101 @@ def clean(
     out: Path,
     *,
     policy: str = "paper",
-    tasks: Sequence[str] = (),
-    options: Mapping[str, Mapping[str, Any]] | None = None,
+    tasks: Tasks = (),
     protect: Sequence[str | Path] = (),
     ids: bool = False,
     skip_bad: bool = False,
     processes: int = 1,
 ) -> CleanSummary:
-    """Decide what ``policy`` removes from ``tasks`` and write it to ``out/clean.json``.
+    """Decide which examples no task may learn from, and write it to ``out/clean.json``, which recipes can pin.
 
-    ``options``: keyword arguments of readers, by task; a world's own where none are given. ``protect``: id lists
-    (``splits.original_ids``) whose pictures are protected besides. ``ids``: leave ``out/ids/<task>-<split>-kept.txt``
-    and ``-removed.txt`` too, an id on each line. ``skip_bad``: pass over malformed records.
+    Args:
+        data: A data folder with the official files.
+        out: Folder for clean.json and for id lists.
+        policy: paper: every task's test images leave every task's train and val. strict: val images leave train too.
+            ids: as paper, by publishers' ids alone. lists: the lists given with --protect and nothing else.
+        tasks: Names of tasks, or dotted names of datasets of your own; default: all twelve. A mapping gives each task
+            keyword arguments for its reader.
+        protect: Id lists with additional protected images: coco_test_ids.npy, or vg=mine.npy to name the source.
+        ids: Also write lists of kept and removed ids, for each task and split, to OUT/ids.
+        skip_bad: Skip malformed records instead of stopping at the first.
+        processes: Number of processes that read files and compare images.
 
     Raises:
-        TwelvefoldError: no such policy or task, a file is missing or broken, a list is none, or the policy is
-            ``lists`` and there are none.
+        TwelvefoldError: unknown policy or task, a missing or broken file, an invalid id list, or the policy is
+            ``lists`` and ``protect`` is empty.
     """
-    chosen, lists = cleaning.policy(policy), [id_lists.load(file) for file in protect]
+    chosen, lists = get_policy(policy), [id_lists.load_id_list(file) for file in protect]
     if not chosen.protects and not lists:
-        raise TwelvefoldError(f"the policy {policy!r} protects given id lists alone, and none is given: --protect FILE")
+        raise TwelvefoldError(f"the policy {policy!r} only protects id lists, and none is given: add --protect FILE")
     data, out, bad = Path(data), Path(out), BadRecords(skip=skip_bad)
-    asked = asked_options(data, tasks, options)
+    by_task = task_options(data, tasks)
     with atomic_files.lock_folder(out):
-        found = decide.evidence(data, chosen, notes=out / "notes", bad=bad, processes=processes)
-        folder = out / "ids" if ids else None
-        decided = decide.decide(data, asked, chosen, found, bad=bad, lists=lists, processes=processes, ids=folder)
-        manifest.write(out / CLEANING, decided)
+        evidence = decide.collect_policy_evidence(data, chosen, cache_dir=out / "notes", bad=bad, processes=processes)
+        ids_dir = out / "ids" if ids else None
+        decided = decide.decide_removals(
+            data, by_task, chosen, evidence, bad=bad, lists=lists, processes=processes, ids_dir=ids_dir
+        )
+        manifest.write_manifest(out / CLEANING, decided)
     return CleanSummary(
         manifest=out / CLEANING,
         digest=decided.digest,
         policy=policy,
         counts={
-            task: {s: SplitCounts(one.source.examples, len(one.ids()), one.kept) for s, one in own.items()}
-            for task, own in decided.splits.items()
+            task: {
+                split: SplitCounts(each.source.examples, len(each.removed_ids()), each.kept)
+                for split, each in splits.items()
+            }
+            for task, splits in decided.splits.items()
         },
-        ids=folder,
-        hidden=tuple(decided.hidden),
+        ids=ids_dir,
+        limitations=tuple(decided.limitations),
         unreadable=decided.unreadable,
         problems=tuple(map(str, bad.rejected)),
     )
 
 
-def compare(
+def compare_id_lists(
     data: Path,
     lists: Sequence[str | Path],
     *,
-    tasks: Sequence[str] = (),
-    options: Mapping[str, Mapping[str, Any]] | None = None,
+    tasks: Tasks = (),
     skip_bad: bool = False,
     processes: int = 1,
-) -> list[id_lists.Compared]:
-    """Id lists beside the test photographs of ``tasks``, under all the names that publishers' id maps give them.
+) -> list[id_lists.IdListComparison]:
+    """Compare id lists of the original project with the test images of ``tasks``, under all keys of the id maps.
+
+    Args:
+        data: A data folder with the official files.
+        lists: NumPy files of ids. The source of the ids is in the file's name, or before it: vg=mine.npy.
+        tasks: Names of tasks, or dotted names of datasets of your own; default: all twelve. A mapping gives each task
+            keyword arguments for its reader.
+        skip_bad: Skip malformed records instead of stopping at the first.
+        processes: Number of processes that read files.
 
     Raises:
         TwelvefoldError: as :func:`clean`.
     """
-    data, loaded, bad = Path(data), [id_lists.load(file) for file in lists], BadRecords(skip=skip_bad)
-    asked = asked_options(data, tasks, options)
-    found = Identity(same_image_links.read_links(data, bad=bad))
-    protected = decide.protected_tests(data, asked, found, bad=bad, processes=processes)
-    return [id_lists.compare(one, protected) for one in loaded]
+    data, loaded, bad = Path(data), [id_lists.load_id_list(file) for file in lists], BadRecords(skip=skip_bad)
+    by_task = task_options(data, tasks)
+    groups = ImageGroups(same_image_links.read_links(data, bad=bad))
+    protected = decide.protected_test_images(data, by_task, groups, bad=bad, processes=processes)
+    return [id_lists.compare_id_list(id_list, protected) for id_list in loaded]
 
 
-def asked_options(
-    data: Path, tasks: Sequence[str], options: Mapping[str, Mapping[str, Any]] | None
-) -> dict[str, dict[str, Any]]:
-    """The tasks with the options of their readers, after checking every name."""
+def task_options(data: Path, tasks: Tasks) -> dict[str, dict[str, Any]]:
+    """Return the tasks with the options of their readers, after checking every name."""
     if not data.is_dir():
-        raise TwelvefoldError(f"{data} is no data folder: expected the official files in it, as docs/design.md shows")
+        raise TwelvefoldError(
+            f"{data} is not a data folder: expected a folder with the official files, as in docs/design.md"
+        )
     tasks = tasks or datasets.task_names()
-    for name in options or {}:
-        if name not in tasks:
-            raise TwelvefoldError(f"options are given for task {name!r}, which is not asked for{choices(name, tasks)}")
-    modules = {name: datasets.load_dataset(name) for name in tasks}
-    names = [module.TASK.name for module in modules.values()]
-    if twice := sorted({name for name in [*tasks, *names] if tasks.count(name) > 1 or names.count(name) > 1}):
-        raise TwelvefoldError(f"tasks are asked for more than once: {', '.join(twice)}")
-    asked = reader_options(data, tasks, options)
-    for name, module in modules.items():
-        datasets.check_options(module, asked[name])
-    return asked
+    modules = [datasets.load_dataset(name) for name in tasks]
+    repeated = {name for name, count in Counter(list(tasks)).items() if count > 1}
+    repeated |= {name for name, count in Counter(module.TASK.name for module in modules).items() if count > 1}
+    if repeated:
+        raise TwelvefoldError(f"tasks are requested more than once: {', '.join(sorted(repeated))}")
+    by_task = reader_options(data, tasks, tasks if isinstance(tasks, Mapping) else None)
+    for name, module in zip(tasks, modules, strict=True):
+        datasets.check_options(module, by_task[name])
+    return by_task

@@ -1,7 +1,7 @@
-"""Deciding what cleaning removes: every split of every task is read once, in the order test, val, train.
+"""Decide which examples cleaning removes: every split of every task is read once, in the order test, val, train.
 
-Only the readers are asked; regions, answer lists and limits of a recipe don't matter, so what is decided is a function
-of the data and the policy alone, whatever the number of processes and the order of tasks. Paper: section 2.2.
+Only the official files are read. Regions, answer lists and limits of a recipe do not matter, so the decision is a
+function of the data and the policy, for any number of processes and any order of tasks. Paper: section 2.2.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import IO, Any
 from twelvefold import datasets
 from twelvefold.datasets.reading import image_files
 from twelvefold.datasets.reading.records import BadRecords, Rejection
-from twelvefold.duplicates.evidence import Gathered, gather
-from twelvefold.duplicates.image_groups import Identity
+from twelvefold.duplicates.evidence import CollectedEvidence, collect_evidence
+from twelvefold.duplicates.image_groups import ImageGroups
 from twelvefold.progress import track
 from twelvefold.schema import ImageKey, Split
 from twelvefold.splits.id_lists import IdList
-from twelvefold.splits.manifest import Cleaned, Fingerprint, Manifest, Reason
-from twelvefold.splits.policy import ORDER, Owner, Policy, Protected
+from twelvefold.splits.manifest import CleanedSplit, CleaningManifest, Reason, SplitDigester
+from twelvefold.splits.policy import SPLIT_ORDER, Owner, Policy, ProtectedImages
 from twelvefold.store import atomic_files, worker_pool
 from twelvefold.store.relaxed_gc import relaxed_gc
 
@@ -29,151 +29,150 @@ VERSION = 1
 """Version of what this module computes. Increase it when a change gives other results: files made from it are then
 made again."""
 
-Options = Mapping[str, Mapping[str, Any]]
-"""By task as ``datasets.load_dataset`` takes it: keyword arguments of its reader. Its keys are the tasks."""
-
-
-WHAT = {False: "kept", True: "removed"}
-"""How lists of ids are called, by whether their examples went."""
+TaskOptions = Mapping[str, Mapping[str, Any]]
+"""Keyword arguments of readers by task, a name that ``datasets.load_dataset`` takes. The keys are the tasks to read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
-    """One split to read. ``names``: keys of protected photographs; ``collect``: whether its pictures are wanted;
-    ``ids``: a folder for lists of kept and removed ids, or None."""
+class SplitScan:
+    """A split to read. ``protected``: keys of images that it must not contain. ``collect_images``: whether to return
+    the images of the remaining examples. ``ids_dir``: folder for lists of kept and removed ids, or None."""
 
     data: Path
-    name: str
+    task: str
     options: Mapping[str, Any]
     split: Split
-    names: frozenset[ImageKey]
-    collect: bool
+    protected: frozenset[ImageKey]
+    collect_images: bool
     skip_bad: bool
-    ids: Path | None
+    ids_dir: Path | None
 
 
 @dataclass(slots=True)
-class Walked:
-    """What came of it. ``pictures``: those of the examples that stay, where wanted; ``refused``: malformed records."""
+class SplitScanResult:
+    """``images``: of the remaining examples, if requested. ``rejected``: malformed records."""
 
     task: str
-    cleaned: Cleaned
-    pictures: set[ImageKey]
-    refused: list[Rejection]
+    cleaned: CleanedSplit
+    images: set[ImageKey]
+    rejected: list[Rejection]
 
 
-def evidence(data: Path, policy: Policy, *, notes: Path, bad: BadRecords, processes: int = 1) -> Gathered:
-    """The joins of a data folder that a policy trusts; what could not be known is told without the folder's path."""
-    compares = any(kind != "ids" for kind in policy.evidence)
-    there = (data / "images").is_dir()
-    pictures = image_files.image_files(data) if compares and there else {}
-    found = gather(data, pictures, kinds=policy.evidence, notes=notes, bad=bad, processes=processes)
-    hidden = [sentence.replace(f"{data}/", "") for sentence in found.hidden]
-    if compares and not there:
-        hidden.append("there are no pictures in images/, so photographs that no id map joins can't be recognised")
+def collect_policy_evidence(
+    data: Path, policy: Policy, *, cache_dir: Path, bad: BadRecords, processes: int = 1
+) -> CollectedEvidence:
+    """Return the links of a data folder that ``policy`` accepts. Messages do not contain the folder's path."""
+    needs_images = any(evidence != "ids" for evidence in policy.evidence)
+    has_images = (data / "images").is_dir()
+    images = image_files.image_files(data) if needs_images and has_images else {}
+    found = collect_evidence(data, images, evidence=policy.evidence, cache_dir=cache_dir, bad=bad, processes=processes)
+    limitations = [sentence.replace(f"{data}/", "") for sentence in found.limitations]
+    if needs_images and not has_images:
+        limitations.append("there are no images in images/, so duplicates that no id map links cannot be found")
     unreadable = {key: reason.replace(f"{data}/", "") for key, reason in sorted(found.unreadable.items())}
-    return Gathered(found.joins, unreadable, hidden)
+    return CollectedEvidence(found.links, unreadable, limitations)
 
 
-def decide(
+def decide_removals(
     data: Path,
-    tasks: Options,
+    tasks: TaskOptions,
     policy: Policy,
-    found: Gathered,
+    evidence: CollectedEvidence,
     *,
     bad: BadRecords,
     lists: Sequence[IdList] = (),
     processes: int = 1,
-    ids: Path | None = None,
-) -> Manifest:
-    """What ``policy`` removes from ``tasks``, by the joins that were ``found``.
+    ids_dir: Path | None = None,
+) -> CleaningManifest:
+    """Decide what ``policy`` removes from ``tasks``.
 
-    ``lists``: pictures that are protected besides. ``ids``: a folder to leave lists of ids in, task by task and split
-    by split: ``<task>-<split>-kept.txt`` and ``-removed.txt``.
+    ``lists``: additional protected images. ``ids_dir``: folder for lists of ids, ``<task>-<split>-kept.txt`` and
+    ``-removed.txt``.
 
     Raises:
         TwelvefoldError: a source file is missing or broken, or a record is malformed and may not be skipped.
     """
-    identity = Identity(found.joins)
-    pictures = dict[Owner, set[ImageKey]]()
-    for one in lists:
-        pictures.setdefault((one.about.file, "list"), set()).update(one.keys)
-    protected, splits, reasons = Protected(pictures, identity), dict[str, dict[Split, Cleaned]](), {}
-    with _walkers(processes, bad) as walk_all:
-        for split in ORDER:
-            names = frozenset[ImageKey]() if split == "test" else protected.names()
-            walks = [
-                Walk(data, name, own, split, names, split in policy.protects, bad.skip, ids)
-                for name, own in tasks.items()
+    groups = ImageGroups(evidence.links)
+    images = dict[Owner, set[ImageKey]]()
+    for id_list in lists:
+        images.setdefault((id_list.info.file, "list"), set()).update(id_list.keys)
+    protected, splits, reasons = ProtectedImages(images, groups), dict[str, dict[Split, CleanedSplit]](), {}
+    with _split_scanner(processes, bad) as scan_all:
+        for split in SPLIT_ORDER:
+            keys = frozenset[ImageKey]() if split == "test" else protected.all_keys()
+            scans = [
+                SplitScan(data, task, options, split, keys, split in policy.protects, bad.skip, ids_dir)
+                for task, options in tasks.items()
             ]
-            for walked in walk_all(walks):
-                splits.setdefault(walked.task, {})[split] = walked.cleaned
+            for result in scan_all(scans):
+                splits.setdefault(result.task, {})[split] = result.cleaned
                 if split != "train" and split in policy.protects:
-                    pictures[walked.task, split] = walked.pictures
-                for picture in walked.cleaned.removed:
-                    reasons[picture] = [Reason.of(place) for place in protected.places(ImageKey.parse(picture))]
-            protected = Protected(pictures, identity)
-    return Manifest(
+                    images[result.task, split] = result.images
+                for image in result.cleaned.removed:
+                    protections = protected.protections_of(ImageKey.parse(image))
+                    reasons[image] = [Reason.from_protection(protection) for protection in protections]
+            protected = ProtectedImages(images, groups)
+    return CleaningManifest(
         policy=policy,
-        lists=sorted((one.about for one in lists), key=lambda one: (one.file, one.digest)),
-        splits={task: {split: splits[task][split] for split in ORDER} for task in sorted(splits)},
-        reasons={picture: reasons[picture] for picture in sorted(reasons)},
-        hidden=found.hidden,
-        unreadable={str(key): reason for key, reason in found.unreadable.items()},
+        lists=sorted((id_list.info for id_list in lists), key=lambda info: (info.file, info.digest)),
+        splits={task: {split: splits[task][split] for split in SPLIT_ORDER} for task in sorted(splits)},
+        reasons={image: reasons[image] for image in sorted(reasons)},
+        limitations=evidence.limitations,
+        unreadable={str(key): reason for key, reason in evidence.unreadable.items()},
     )
 
 
-def protected_tests(
-    data: Path, tasks: Options, identity: Identity, *, bad: BadRecords, processes: int = 1
-) -> Protected:
-    """The photographs of all test sets, for whoever only wants to know those."""
-    walks = [Walk(data, name, own, "test", frozenset(), True, bad.skip, None) for name, own in tasks.items()]
-    with _walkers(processes, bad) as walk_all:
-        return Protected({(one.task, "test"): one.pictures for one in walk_all(walks)}, identity)
+def protected_test_images(
+    data: Path, tasks: TaskOptions, groups: ImageGroups, *, bad: BadRecords, processes: int = 1
+) -> ProtectedImages:
+    """Return the images of all test sets, without deciding any removals."""
+    scans = [SplitScan(data, task, own, "test", frozenset(), True, bad.skip, None) for task, own in tasks.items()]
+    with _split_scanner(processes, bad) as scan_all:
+        return ProtectedImages({(result.task, "test"): result.images for result in scan_all(scans)}, groups)
 
 
 @relaxed_gc()
-def walk(job: Walk) -> Walked:
-    """Read one split and say which of its examples go."""
-    dataset, seen, bad = datasets.load_dataset(job.name), Fingerprint(), BadRecords(skip=job.skip_bad)
-    removed, pictures = dict[str, list[str]](), set[ImageKey]()
+def scan_split(scan: SplitScan) -> SplitScanResult:
+    """Read one split and decide which of its examples to remove."""
+    dataset, digester, bad = datasets.load_dataset(scan.task), SplitDigester(), BadRecords(skip=scan.skip_bad)
+    removed, images = dict[str, list[str]](), set[ImageKey]()
     with ExitStack() as stack:
-        name, lines = f"{dataset.TASK.name}-{job.split}", dict[bool, IO[bytes]]()
-        if job.ids is not None:
-            lines = {went: _lines(stack, job.ids, f"{name}-{what}") for went, what in WHAT.items()}
-        for example in dataset.read(job.data, job.split, bad=bad, **job.options):
-            seen.add(example)
-            gone = next((pair.image for pair in example.pairs if pair.image in job.names), None)
-            if gone is not None:
-                removed.setdefault(str(gone), []).append(example.id)
-            elif job.collect:
-                pictures.update(pair.image for pair in example.pairs)
-            if lines:
-                lines[gone is not None].write(f"{example.id}\n".encode())
-    source = seen.source()
+        id_files = dict[bool, IO[bytes]]()  # by whether the example is removed
+        if scan.ids_dir is not None:
+            for is_removed, name in ((False, "kept"), (True, "removed")):
+                path = scan.ids_dir / f"{dataset.TASK.name}-{scan.split}-{name}.txt"
+                id_files[is_removed] = stack.enter_context(atomic_files.atomic_file(path))
+        for example in dataset.read(scan.data, scan.split, bad=bad, **scan.options):
+            digester.add(example)
+            match = next((pair.image for pair in example.pairs if pair.image in scan.protected), None)
+            if match is not None:
+                removed.setdefault(str(match), []).append(example.id)
+            elif scan.collect_images:
+                images.update(pair.image for pair in example.pairs)
+            if id_files:
+                id_files[match is not None].write(f"{example.id}\n".encode())
+    source = digester.digest()
     kept = source.examples - sum(map(len, removed.values()))
-    by_picture = {picture: sorted(removed[picture]) for picture in sorted(removed)}
-    return Walked(dataset.TASK.name, Cleaned(source, kept, by_picture), pictures, bad.rejected)
+    removed_by_image = {image: sorted(removed[image]) for image in sorted(removed)}
+    return SplitScanResult(dataset.TASK.name, CleanedSplit(source, kept, removed_by_image), images, bad.rejected)
 
 
 @contextmanager
-def _walkers(processes: int, bad: BadRecords) -> Iterator[Callable[[Sequence[Walk]], list[Walked]]]:
-    """What walks many splits, in processes that stay for the next ones; ``bad`` gets the records they passed over."""
+def _split_scanner(processes: int, bad: BadRecords) -> Iterator[Callable[[Sequence[SplitScan]], list[SplitScanResult]]]:
+    """Give a function that scans splits in worker processes, which stay for later calls. ``bad`` collects the malformed
+    records."""
     pool = worker_pool.create_pool(processes) if processes > 1 else None
 
-    def walk_all(walks: Sequence[Walk]) -> list[Walked]:
-        what = f"{walks[0].split} sets read for cleaning" if walks else ""
-        results = pool.map(walk, walks) if pool else map(walk, walks)
-        done = list(track(results, description=what, total=len(walks)))
-        bad.rejected += [refusal for walked in done for refusal in walked.refused]
-        return done
+    def scan_all(scans: Sequence[SplitScan]) -> list[SplitScanResult]:
+        what = f"{scans[0].split} sets read for cleaning" if scans else ""
+        results = list(
+            track(pool.map(scan_split, scans) if pool else map(scan_split, scans), description=what, total=len(scans))
+        )
+        bad.rejected += [rejection for result in results for rejection in result.rejected]
+        return results
 
     try:
-        yield walk_all
+        yield scan_all
     finally:
         if pool:
             pool.shutdown(cancel_futures=True)
-
-
-def _lines(stack: ExitStack, folder: Path, name: str) -> IO[bytes]:
-    return stack.enter_context(atomic_files.atomic_file(folder / f"{name}.txt"))

@@ -1,4 +1,4 @@
-"""What stays in a split, and what became of the rest. Paper: section 2.2."""
+"""Filter the examples of a split, and count why examples were left out. Paper: section 2.2."""
 
 from __future__ import annotations
 
@@ -13,49 +13,59 @@ made again."""
 
 
 @dataclass(slots=True)
-class Tally:
-    """Counts of a split's examples while they stream past. removed: taken by cleaning. lacking: ids and pictures
-    without regions. beyond_limit: more than were asked for."""
+class FilterCounts:
+    """Counts of a split's examples, complete once they have all been read. ``removed``: by cleaning.
+    ``missing_features``: ids of examples with an image without features, and that image. ``beyond_limit``: more than
+    the limit allows."""
 
     read: int = 0
     removed: int = 0
-    lacking: list[tuple[str, ImageKey]] = field(default_factory=list)
+    missing_features: list[tuple[str, ImageKey]] = field(default_factory=list)
     beyond_limit: int = 0
     kept: int = 0
 
 
-def keep(
+def filter_examples(
     examples: Iterable[Example],
-    tally: Tally,
-    removed: Container[str] = (),
+    counts: FilterCounts,
+    removed_ids: Container[str] = (),
     *,
-    pictures: Container[ImageKey] | None = None,
-    may_lack: bool = False,
+    images_with_features: Container[ImageKey] | None = None,
+    allow_missing_features: bool = False,
     limit: int = 0,
-    what: str = "",
+    split_name: str = "",
 ) -> Iterator[Example]:
-    """The examples that stay, in order; every other is counted under the first reason that holds.
+    """Yield the examples that stay, in order. Every other example is counted under the first reason that applies.
 
-    ``removed``: ids that cleaning takes. ``pictures``: those that have regions, None where that doesn't matter yet.
-    ``limit``: keep the first so many, 0 for all. ``what`` names the split in an error.
+    Args:
+        examples: All examples of a split.
+        counts: Is filled while the examples are read.
+        removed_ids: Ids of the examples that cleaning removes.
+        images_with_features: None skips this check.
+        allow_missing_features: Leave out examples with an image without features instead of raising.
+        limit: Keep at most this many examples; 0 keeps all.
+        split_name: Names the split in an error.
 
     Raises:
-        TwelvefoldError: at the end, if an example's picture has no regions and examples may not lack them.
+        TwelvefoldError: at the end, if examples have an image without features and that is not allowed.
     """
     for example in examples:
-        tally.read += 1
-        if example.id in removed:
-            tally.removed += 1
-        elif pictures is not None and (bare := [p.image for p in example.pairs if p.image not in pictures]):
-            tally.lacking.append((example.id, bare[0]))
-        elif limit and tally.kept >= limit:
-            tally.beyond_limit += 1
+        counts.read += 1
+        if example.id in removed_ids:
+            counts.removed += 1
+        elif images_with_features is not None and (
+            missing := [pair.image for pair in example.pairs if pair.image not in images_with_features]
+        ):
+            counts.missing_features.append((example.id, missing[0]))
+        elif limit and counts.kept >= limit:
+            counts.beyond_limit += 1
         else:
-            tally.kept += 1
+            counts.kept += 1
             yield example
-    if tally.lacking and not may_lack:
-        shown = ", ".join(f"{id_!r} ({key})" for id_, key in tally.lacking[:3])
+    if counts.missing_features and not allow_missing_features:
+        first_three = ", ".join(f"{id_!r} ({key})" for id_, key in counts.missing_features[:3])
         raise TwelvefoldError(
-            f"{what}: {len(tally.lacking):,} of {tally.read:,} examples have a picture without regions, the first of "
-            f"them {shown}. Extract those pictures, or go on without such examples with --without-regions"
+            f"{split_name}: {len(counts.missing_features):,} of {counts.read:,} examples have an image without "
+            f"regions; the first are {first_three}. Extract those images, or leave such examples out with "
+            f"--without-regions"
         )

@@ -1,8 +1,9 @@
-"""The manifest of a cleaning: what it decided, in one file that can be kept, shared and pinned. Paper: section 2.2.
+"""Write and read the manifest of a cleaning: its decisions in one file that can be kept, shared and pinned.
+Paper: section 2.2.
 
-The file is JSON with a line for each picture: small (an example costs little more than its id), quick to read, and
-two of them can be compared line by line. It says nothing of the folder or the machine that it was made in: the same
-data give the same bytes. ``digest`` stands for everything that decides what may be learned from.
+The file is JSON with a line for each image, so that it is small and two manifests can be compared with diff. It does
+not depend on the folder or the machine: the same data give the same bytes. ``digest`` covers everything that decides
+what may be learned from.
 """
 
 from __future__ import annotations
@@ -15,211 +16,224 @@ from typing import Any, NamedTuple
 import msgspec
 
 from twelvefold.schema import Evidence, Example, Split, TwelvefoldError
-from twelvefold.splits.policy import Kind, Place, Policy
+from twelvefold.splits.policy import OwnerKind, Policy, Protection
 from twelvefold.store import atomic_files
 
 FORMAT, VERSION = "twelvefold clean", 1
 
-LINES = 5
-"""Objects nested so deep, down to the pictures of a split, have a line for each item."""
+LINE_DEPTH = 5
+"""Objects down to this depth, which includes the images of a split, have a line for each item."""
 
 
-class Source(msgspec.Struct, frozen=True):
-    """What a split held before cleaning: how many examples, and a digest each of their ids and of their ids with their
-    pictures, whatever their order."""
+class SplitDigest(msgspec.Struct, frozen=True):
+    """Identifies the content of a split before cleaning: the number of examples, a digest of their ids, and a digest of
+    ids with image keys. The order of the examples does not matter."""
 
     examples: int
     ids: str
-    pictures: str
+    images: str = msgspec.field(name="pictures")
 
 
-class Fingerprint:
-    """Takes a split's examples one by one. A digest is the sum of the examples' own, so their order can't matter."""
+class SplitDigester:
+    """Computes a :class:`SplitDigest` example by example, as sums of the examples' own digests."""
 
     def __init__(self) -> None:
-        self._count = self._ids = self._pictures = 0
+        self._count = self._ids = self._images = 0
 
     def add(self, example: Example) -> None:
-        names = example.id
+        id_and_images = example.id
         for pair in example.pairs:
-            names = f"{names}\n{pair.image.source}/{pair.image.id}"
+            id_and_images = f"{id_and_images}\n{pair.image.source}/{pair.image.id}"
         self._count += 1
         self._ids += atomic_files.digest_number(example.id.encode())
-        self._pictures += atomic_files.digest_number(names.encode())
+        self._images += atomic_files.digest_number(id_and_images.encode())
 
-    def source(self) -> Source:
-        """What has been taken so far."""
-        return Source(self._count, *(f"{total % (1 << 128):032x}" for total in (self._ids, self._pictures)))
+    def digest(self) -> SplitDigest:
+        """Return the digest of the examples added so far."""
+        return SplitDigest(self._count, *(f"{total % (1 << 128):032x}" for total in (self._ids, self._images)))
 
 
-class Step(NamedTuple):
-    """One join on the way from a removed picture to the protected one."""
+class LinkStep(NamedTuple):
+    """One link on the path from a removed image to the protected one."""
 
-    one: str
-    other: str
+    first: str
+    second: str
     evidence: Evidence
-    why: str
+    reason: str
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """A place where a removed picture's photograph is protected: the task (or id list) ``owner``, its split, the key
-    there, and what shows that the two are one photograph; no steps where the key is the same."""
+    """Why an image was removed: the task (or id list) ``owner`` protects it under ``key``. ``steps``: the links from
+    the removed image to ``key``; empty where the keys are equal."""
 
     owner: str
-    kind: Kind
+    owner_kind: OwnerKind = msgspec.field(name="kind")
     key: str
-    steps: list[Step] = []
+    steps: list[LinkStep] = []
 
     @classmethod
-    def of(cls, place: Place) -> Reason:
-        steps = [Step(str(join.first), str(join.second), join.evidence, join.reason) for join in place.chain]
-        return cls(*place.owner, str(place.key), steps)
+    def from_protection(cls, protection: Protection) -> Reason:
+        steps = [LinkStep(str(link.first), str(link.second), link.evidence, link.reason) for link in protection.path]
+        return cls(*protection.owner, str(protection.key), steps)
 
     def __str__(self) -> str:
-        where = f"in the list {self.owner}" if self.kind == "list" else f"in the {self.kind} set of {self.owner}"
-        return f"{where} as {self.key} ({', '.join(step.why for step in self.steps)})" if self.steps else where
+        is_list = self.owner_kind == "list"
+        text = f"in the list {self.owner}" if is_list else f"in the {self.owner_kind} set of {self.owner}"
+        return f"{text} as {self.key} ({', '.join(step.reason for step in self.steps)})" if self.steps else text
 
 
-class Cleaned(msgspec.Struct):
-    """One split: what it held, how many examples stay, and the ids of the others by the picture that they went for."""
+class CleanedSplit(msgspec.Struct):
+    """The decision for one split. ``source``: its content before cleaning. ``kept``: the number of examples that stay.
+    ``removed``: by image, the ids of the examples that were removed because of it."""
 
-    source: Source
+    source: SplitDigest
     kept: int
     removed: dict[str, list[str]] = {}
 
-    def ids(self) -> frozenset[str]:
-        """The ids of all removed examples."""
+    def removed_ids(self) -> frozenset[str]:
+        """Return the ids of all removed examples."""
         return frozenset(id_ for ids in self.removed.values() for id_ in ids)
 
 
-class Listed(msgspec.Struct, frozen=True):
-    """A given id list: file name, whose pictures it names, how many, and their digest."""
+class IdListInfo(msgspec.Struct, frozen=True):
+    """A user-supplied id list: its file name, the source of its ids, the number of images, and their digest."""
 
     file: str
     source: str
-    pictures: int
+    num_images: int = msgspec.field(name="pictures")
     digest: str
 
 
-class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What a cleaning decided. ``splits``: by task, then split; ``reasons``: by removed picture. ``hidden``: what
-    could not be known; ``unreadable``: pictures that could not be compared, with the reason.
+class CleaningManifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """All decisions of a cleaning.
 
-    ``digest`` covers the policy, the id lists, what every split held and which examples were removed. It leaves out
-    the words of the reasons: two versions of a library may tell the same story differently.
+    ``splits``: by task, then split. ``reasons``: by removed image. ``limitations``: what could not be found out.
+    ``unreadable``: images that could not be compared, with the reason.
+
+    ``digest`` covers the policy, the id lists, the content of every split and the removed examples. It does not cover
+    the words of the reasons, which may differ between versions of a library.
     """
 
     format: str = FORMAT
     version: int = VERSION
     digest: str = ""
     policy: Policy
-    lists: list[Listed] = []
-    splits: dict[str, dict[Split, Cleaned]]
+    lists: list[IdListInfo] = []
+    splits: dict[str, dict[Split, CleanedSplit]]
     reasons: dict[str, list[Reason]] = {}
-    hidden: list[str] = []
+    limitations: list[str] = msgspec.field(name="hidden", default_factory=list)
     unreadable: dict[str, str] = {}
 
     def __post_init__(self) -> None:
-        self.digest = self.digest or self.made_digest()
+        self.digest = self.digest or self.compute_digest()
 
-    def made_digest(self) -> str:
-        """The digest of what the manifest says now; another than ``digest`` once it was changed by hand."""
+    def compute_digest(self) -> str:
+        """Return the digest of the current content. It differs from ``digest`` if the manifest was edited by hand."""
         outcome = {
-            task: {split: [msgspec.to_builtins(one.source), one.kept, sorted(one.ids())] for split, one in own.items()}
-            for task, own in self.splits.items()
+            task: {
+                split: [msgspec.to_builtins(each.source), each.kept, sorted(each.removed_ids())]
+                for split, each in splits.items()
+            }
+            for task, splits in self.splits.items()
         }
-        chosen = [self.policy.protects, self.policy.evidence, [msgspec.to_builtins(one) for one in self.lists]]
+        chosen = [self.policy.protects, self.policy.evidence, [msgspec.to_builtins(info) for info in self.lists]]
         return atomic_files.digest_value([VERSION, chosen, outcome])
 
-    def split(self, task: str, split: Split) -> Cleaned:
-        """What was decided for one split.
+    def split(self, task: str, split: Split) -> CleanedSplit:
+        """Return the decision for one split.
 
         Raises:
-            TwelvefoldError: the manifest doesn't know the task or split.
+            TwelvefoldError: the manifest does not contain the task or the split.
         """
-        found = self.splits.get(task, {}).get(split)
-        if found is None:
+        cleaned = self.splits.get(task, {}).get(split)
+        if cleaned is None:
             raise TwelvefoldError(
-                f"the cleaning manifest says nothing of {task}, {split}; it knows {', '.join(self.splits)}. "
-                "Make one of these tasks with `twelvefold clean`"
+                f"the cleaning manifest does not contain {task}, {split}; it contains {', '.join(self.splits)}. "
+                "Make a manifest of these tasks with `twelvefold clean`"
             )
-        return found
+        return cleaned
 
-    def why(self, picture: str) -> str:
-        """Why a removed picture may not be learned from: ``coco/9 is in the test set of refcoco``."""
-        return f"{picture} is {', and '.join(map(str, self.reasons[picture]))}"
-
-
-def write(path: Path, manifest: Manifest) -> None:
-    """Put the manifest at ``path``, atomically."""
-    atomic_files.write_text(path, text(manifest))
+    def why(self, image: str) -> str:
+        """Return why a removed image may not be learned from: ``coco/9 is in the test set of refcoco``."""
+        return f"{image} is {', and '.join(map(str, self.reasons[image]))}"
 
 
-def text(manifest: Manifest) -> str:
-    """What :func:`write` writes."""
-    return _lines(msgspec.to_builtins(manifest), LINES) + "\n"
+def write_manifest(path: Path, manifest: CleaningManifest) -> None:
+    """Write the manifest to ``path``, atomically."""
+    atomic_files.write_text(path, manifest_text(manifest))
 
 
-def read(path: Path) -> Manifest:
-    """The manifest at ``path``.
+def manifest_text(manifest: CleaningManifest) -> str:
+    """Return the manifest as the JSON text that :func:`write_manifest` writes."""
+    return _json_lines(msgspec.to_builtins(manifest), LINE_DEPTH) + "\n"
+
+
+def read_manifest(path: Path) -> CleaningManifest:
+    """Read and verify the manifest at ``path``.
 
     Raises:
         TwelvefoldError: there is none, it is another kind of file or version, or it was changed after it was written.
     """
     raw = atomic_files.read_manifest(path, FORMAT, VERSION, again="make one with `twelvefold clean` or `prepare`")
     try:
-        manifest = msgspec.convert(raw, Manifest)
+        manifest = msgspec.convert(raw, CleaningManifest)
     except msgspec.ValidationError as error:
-        raise TwelvefoldError(f"{path} was changed after it was written: {error}; make it anew") from error
-    if manifest.digest != (made := manifest.made_digest()):
+        raise TwelvefoldError(f"{path} was changed after it was written: {error}; make it again") from error
+    if manifest.digest != (computed := manifest.compute_digest()):
         raise TwelvefoldError(
-            f"{path} was changed after it was written: it states the digest {manifest.digest}, what it holds has "
-            f"{made}. Bring the file back or make it anew"
+            f"{path} was changed after it was written: it states the digest {manifest.digest}, but its content has "
+            f"{computed}. Restore the file or make it again"
         )
     return manifest
 
 
-def matching(examples: Iterable[Example], expected: Cleaned, what: str) -> Iterator[Example]:
-    """The examples as they come; at the end an error unless they are those of which the manifest was made.
+def check_examples(examples: Iterable[Example], expected: CleanedSplit, split_name: str) -> Iterator[Example]:
+    """Yield the examples unchanged, and raise at the end unless they are those that the manifest was made from.
 
     Raises:
-        TwelvefoldError: names the split (``what``) and what differs.
+        TwelvefoldError: names the split and the difference.
     """
-    found, went = Fingerprint(), {id_: picture for picture, ids in expected.removed.items() for id_ in ids}
-    moved = []
+    digester = SplitDigester()
+    image_of_removed = {id_: image for image, ids in expected.removed.items() for id_ in ids}
+    changed = []
     for example in examples:
-        found.add(example)
-        picture = went.pop(example.id, "")
-        if picture and all(str(pair.image) != picture for pair in example.pairs):
-            moved.append(f"{example.id!r} (no longer {picture})")
+        digester.add(example)
+        image = image_of_removed.pop(example.id, "")
+        if image and all(str(pair.image) != image for pair in example.pairs):
+            changed.append(f"{example.id!r} (no longer {image})")
         yield example
-    if found.source() != expected.source:
+    if digester.digest() != expected.source:
+        difference = _describe_difference(expected.source, digester.digest(), sorted(image_of_removed), changed)
         raise TwelvefoldError(
-            f"{what}: the data are not those of the cleaning manifest: "
-            f"{_difference(expected.source, found.source(), sorted(went), moved)}. "
-            "Bring back the data that it was made of, or make a manifest of these with `twelvefold clean`"
+            f"{split_name}: the data are not those of the cleaning manifest: {difference}. "
+            "Restore the data that it was made from, or make a manifest of these with `twelvefold clean`"
         )
 
 
-def _difference(expected: Source, got: Source, gone: list[str], moved: list[str]) -> str:
-    """How two sources differ, in a sentence; ``gone``: removed ids not met, ``moved``: with another picture."""
+def _describe_difference(expected: SplitDigest, got: SplitDigest, missing: list[str], changed: list[str]) -> str:
+    """Return a sentence about two contents of a split. ``missing``: ids of removed examples that are not there;
+    ``changed``: removed examples that have another image."""
     more = got.examples - expected.examples
     if more:
-        said = f"{abs(more):,} {'more' if more > 0 else 'fewer'}; expected {expected.examples:,}, got {got.examples:,}"
+        summary = (
+            f"{abs(more):,} {'more' if more > 0 else 'fewer'}; expected {expected.examples:,}, got {got.examples:,}"
+        )
     elif got.ids != expected.ids:
-        said = f"as many, {got.examples:,}, but some are others"
+        summary = f"the same number, {got.examples:,}, but some have other ids"
     else:
-        said = f"the same {got.examples:,}, but some show another picture"
-    parts = [f"examples: {said}"]
-    for what, named in (("removed ones that are missing", gone), ("with another picture", moved)):
-        if named:
-            parts.append(f"{what}: {', '.join(named[:3])}{f' and {len(named) - 3:,} more' if len(named) > 3 else ''}")
+        summary = f"the same {got.examples:,}, but some have another image"
+    parts = [f"examples: {summary}"]
+    for title, names in (("removed examples that are missing", missing), ("with another image", changed)):
+        if names:
+            parts.append(f"{title}: {', '.join(names[:3])}{f' and {len(names) - 3:,} more' if len(names) > 3 else ''}")
     return "; ".join(parts)
 
 
-def _lines(value: Any, depth: int) -> str:
-    """JSON with a line for each item of an object, ``depth`` objects deep."""
+def _json_lines(value: Any, depth: int) -> str:
+    """Return JSON with a line for each item of an object, down to ``depth`` nested objects."""
     if not depth or not isinstance(value, dict) or not value:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    items = (f"{json.dumps(name, ensure_ascii=False)}: {_lines(inner, depth - 1)}" for name, inner in value.items())
+    items = (
+        f"{json.dumps(name, ensure_ascii=False)}: {_json_lines(inner, depth - 1)}" for name, inner in value.items()
+    )
     return "{\n" + ",\n".join(items) + "\n}"

@@ -1,10 +1,11 @@
-"""Cleaning: no task may learn from a photograph on which any task is tested. Paper: section 2.2.
+"""Cleaning policies: no task may learn from an image on which any task is tested. Paper: section 2.2.
 
-A :class:`Policy` says which splits are protected and what shows that two keys name one photograph. A protected split's
-photographs leave the splits after it, in the order test, val, train, of every task; a test set is never touched.
+A :class:`Policy` states which splits are protected and which evidence links two keys of the same image. Images of a
+protected split are removed from the splits after it, in the order test, val, train, of every task. A test set is never
+changed.
 
-Differs: the original code compared ids within one source and cleaned validation sets of one task only; here a
-photograph counts whatever its name, and validation sets of all tasks are cleaned, as the paper says.
+Differs: the original code compares ids within one source and cleans validation sets of one task only. Here an image
+counts under every key, and validation sets of all tasks are cleaned, as the paper says.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from twelvefold.duplicates.evidence import KINDS
-from twelvefold.duplicates.image_groups import Identity
+from twelvefold.duplicates.evidence import DEFAULT_EVIDENCE
+from twelvefold.duplicates.image_groups import ImageGroups
 from twelvefold.schema import Evidence, ImageKey, SameImageLink, Split, TwelvefoldError, did_you_mean
 
-ORDER: tuple[Split, ...] = ("test", "val", "train")
-"""A protected split cleans those after it, so no two splits can take examples from each other."""
+SPLIT_ORDER: tuple[Split, ...] = ("test", "val", "train")
+"""A protected split only cleans the splits after it, so no two splits can take examples from each other."""
 
-OFF = "none"
-"""The name for no cleaning at all: full data (the paper's rows 1 and 8)."""
+NO_CLEANING = "none"
+"""Name of full data, without any cleaning (the paper's rows 1 and 8)."""
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """``protects``: the splits whose photographs no later split may hold; ``evidence``: what joins keys."""
+    """``protects``: splits whose images no later split may contain. ``evidence``: what links keys of the same image."""
 
     name: str
     protects: tuple[Split, ...]
@@ -37,71 +38,71 @@ class Policy(msgspec.Struct, frozen=True):
 POLICIES = {
     policy.name: policy
     for policy in (
-        Policy("paper", ("test",), KINDS),
-        Policy("strict", ("test", "val"), KINDS),  # also: no task trains on what any task validates on
-        Policy("ids", ("test",), ("ids",)),  # what the paper could know: its joins are publishers' id maps
-        Policy("lists", (), ()),  # given id lists and nothing else, as they stand: what the original code did
+        Policy("paper", ("test",), DEFAULT_EVIDENCE),
+        Policy("strict", ("test", "val"), DEFAULT_EVIDENCE),  # also: no task trains on another task's val images
+        Policy("ids", ("test",), ("ids",)),  # the paper's evidence: publishers' id maps
+        Policy("lists", (), ()),  # only user-supplied id lists, by their exact ids: what the original code did
     )
 }
 
 
-def policy(name: str) -> Policy:
-    """The policy of that name.
+def get_policy(name: str) -> Policy:
+    """Return the policy of that name.
 
     Raises:
-        TwelvefoldError: there is none; names the closest.
+        TwelvefoldError: there is no such policy; the message names the closest.
     """
     if name not in POLICIES:
         raise TwelvefoldError(
-            f"no cleaning policy {name!r}{did_you_mean(name, [*POLICIES, OFF])}; there are {', '.join(POLICIES)}"
+            f"no cleaning policy {name!r}{did_you_mean(name, [*POLICIES, NO_CLEANING])}; "
+            f"there are {', '.join(POLICIES)}"
         )
     return POLICIES[name]
 
 
-Kind = Literal["test", "val", "list"]
-Owner = tuple[str, Kind]
-"""A task's test set, its val set, or an id list, by name."""
+OwnerKind = Literal["test", "val", "list"]
+Owner = tuple[str, OwnerKind]
+"""The name of a task with its test or val set, or the name of an id list."""
 
 
-class Place(NamedTuple):
-    """Where a protected photograph is and under which key; ``chain``: what shows that it is the photograph asked
-    about, empty where the key is the same."""
+class Protection(NamedTuple):
+    """``owner`` protects an image under the name ``key``. ``path``: links that lead there from the key in question;
+    empty where the keys are equal."""
 
     owner: Owner
     key: ImageKey
-    chain: list[SameImageLink]
+    path: list[SameImageLink]
 
 
-class Protected:
-    """Photographs that may not be learned from, under all their names, and where they are."""
+class ProtectedImages:
+    """Images that may not be learned from, under all their keys, and who protects them."""
 
-    def __init__(self, pictures: Mapping[Owner, Iterable[ImageKey]], identity: Identity) -> None:
-        """``pictures``: those of every protected split and list."""
-        self._identity = identity
+    def __init__(self, images: Mapping[Owner, Iterable[ImageKey]], groups: ImageGroups) -> None:
+        """``images``: the keys of every protected split and id list."""
+        self._groups = groups
         self._keys: defaultdict[ImageKey, dict[Owner, list[ImageKey]]] = defaultdict(dict)
-        for owner in sorted(pictures):
-            for key in sorted(set(pictures[owner])):
-                self._keys[identity.photograph(key)].setdefault(owner, []).append(key)
+        for owner in sorted(images):
+            for key in sorted(set(images[owner])):
+                self._keys[groups.group_of(key)].setdefault(owner, []).append(key)
 
     def __len__(self) -> int:
-        """How many photographs are protected."""
+        """Return the number of distinct protected images."""
         return len(self._keys)
 
-    def names(self) -> frozenset[ImageKey]:
-        """Every key of a protected photograph, whether a protected split uses it or not."""
-        own = (key for owners in self._keys.values() for keys in owners.values() for key in keys)
-        joined = (key for key in self._identity.joined() if self._identity.photograph(key) in self._keys)
-        return frozenset(own) | frozenset(joined)
+    def all_keys(self) -> frozenset[ImageKey]:
+        """Return every key of a protected image, whether a protected split uses that key or not."""
+        listed = (key for owners in self._keys.values() for keys in owners.values() for key in keys)
+        linked = (key for key in self._groups.linked_keys() if self._groups.group_of(key) in self._keys)
+        return frozenset(listed) | frozenset(linked)
 
-    def owners(self, key: ImageKey) -> list[Owner]:
-        """Whose the photograph is; none where it is not protected."""
-        return list(self._keys.get(self._identity.photograph(key), ()))
+    def owners_of(self, key: ImageKey) -> list[Owner]:
+        """Return who protects the image; empty where it is not protected."""
+        return list(self._keys.get(self._groups.group_of(key), ()))
 
-    def places(self, key: ImageKey) -> list[Place]:
-        """Where the photograph is protected: one place of each owner, under ``key`` itself if it is there; none
-        where it is not protected."""
-        found = []
-        for owner, keys in self._keys.get(self._identity.photograph(key), {}).items():
-            there = key if key in keys else keys[0]
-            found.append(Place(owner, there, self._identity.why(key, there)))
-        return found
+    def protections_of(self, key: ImageKey) -> list[Protection]:
+        """Return a protection for each owner of the image, under ``key`` itself if the owner uses that key."""
+        protections = []
+        for owner, keys in self._keys.get(self._groups.group_of(key), {}).items():
+            owner_key = key if key in keys else keys[0]
+            protections.append(Protection(owner, owner_key, self._groups.shortest_path(key, owner_key)))
+        return protections
