@@ -177,7 +177,7 @@ def under_load(address: str, seconds: float) -> None:
 
 
 def overload(model: str, seconds: float) -> None:
-    with running(model, "queue=16") as address:
+    with running(model, "max_queue=16") as address:
         print("\n| 200 clients, new pictures, a queue of 16 | 200 | 503 | other | longest, s | resident, MB |")
         print("|---|---|---|---|---|---|")
         for wave in range(5):

@@ -1,4 +1,4 @@
-"""Real servers, each in a process of its own, and a client that talks to them over real sockets."""
+"""Servers in processes of their own, and a client that sends requests over real sockets."""
 
 from __future__ import annotations
 
@@ -20,54 +20,53 @@ import pytest
 from twelvefold.serving.samples import load_samples
 
 START_SECONDS = 120
-"""A machine that is busy with other tests takes its time to import PyTorch."""
+"""A busy machine is slow to import PyTorch."""
 
 
 @dataclass
 class Server:
-    """A server that runs: where it is, its process, what it has logged, and a client for it."""
+    """A running server: its address, process, log file, and a client for it."""
 
     address: str
     process: subprocess.Popen[str]
     log: Path
     client: httpx2.Client
 
-    def logged(self) -> list[dict[str, Any]]:
+    def log_lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
-    def figure(self, name: str, headers: dict[str, str] | None = None) -> float:
-        """One of its metrics, summed over its labels."""
+    def metric(self, name: str, headers: dict[str, str] | None = None) -> float:
+        """Return a metric, summed over its labels."""
         lines = self.client.get("/metrics", headers=headers or {}).text.splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == name)
 
-    def resident(self, headers: dict[str, str] | None = None) -> float:
-        return self.figure("process_resident_memory_bytes", headers)
+    def resident_bytes(self, headers: dict[str, str] | None = None) -> float:
+        return self.metric("process_resident_memory_bytes", headers)
 
 
 @contextmanager
-def running(log: Path, *, writes: bool = True, **settings: object) -> Iterator[Server]:
-    """A server with such settings, on a free port; it is stopped at the end, and must then leave in peace.
+def start_server(log: Path, *, can_write: bool = True, **settings: object) -> Iterator[Server]:
+    """Run a server with these settings on a free port; stop it at the end, and check its exit code.
 
-    ``writes``: whether it may write files of more than half a kilobyte. (Nothing at all would be too little:
-    torchvision looks for a folder in which a few bytes can be written.)
+    ``can_write``: whether it may write files of more than half a kilobyte. (torchvision needs to write a few bytes.)
     """
     options = [f"--set={name}={value}" for name, value in settings.items()]
     command = [sys.executable, "-m", "twelvefold", "serve", "--port", "0", "--json", *options]
-    if not writes:
+    if not can_write:
         command = ["sh", "-c", 'ulimit -f 1; exec "$0" "$@"', *command]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment)
     assert process.stdout is not None
     assert process.stderr is not None
-    threading.Thread(target=_copy, args=(process.stderr, log), daemon=True).start()
+    threading.Thread(target=_copy_lines, args=(process.stderr, log), daemon=True).start()
     try:
-        said = ""
-        while not said.endswith("\n}\n"):
+        output = ""
+        while not output.endswith("\n}\n"):
             line = process.stdout.readline()
-            assert line, f"no server: {log.read_text()}"
-            said += line
-        address = json.loads(said)["address"]
+            assert line, f"the server did not start: {log.read_text()}"
+            output += line
+        address = json.loads(output)["address"]
         with httpx2.Client(base_url=address, timeout=START_SECONDS, trust_env=False) as client:
             yield Server(address, process, log, client)
         if process.poll() is None:
@@ -78,7 +77,7 @@ def running(log: Path, *, writes: bool = True, **settings: object) -> Iterator[S
         process.wait()
 
 
-def _copy(lines: IO[str], log: Path) -> None:
+def _copy_lines(lines: IO[str], log: Path) -> None:
     with log.open("w") as file:
         for line in lines:
             file.write(line)
@@ -87,20 +86,20 @@ def _copy(lines: IO[str], log: Path) -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server as it is out of the box."""
-    with running(tmp_path_factory.mktemp("server") / "log") as one:
-        yield one
+    """A server with default settings."""
+    with start_server(tmp_path_factory.mktemp("server") / "log") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
 def jpegs() -> dict[str, bytes]:
-    """The samples' files, by name."""
-    return {one.name: one.path.read_bytes() for one in load_samples()}
+    """The files of the samples, by name."""
+    return {sample.name: sample.path.read_bytes() for sample in load_samples()}
 
 
 @pytest.fixture(scope="session")
 def photograph() -> Callable[[int], bytes]:
-    """Pictures that no two tests share, so that none was seen before: the n-th."""
+    """Return the n-th of many images; each test uses its own, so that none is cached."""
     from twelvefold.world.draw import draw_jpeg
     from twelvefold.world.scene import make_scene
 

@@ -1,4 +1,4 @@
-"""What can be said of the container without building it: who it runs as, what it copies, what it may do."""
+"""The container's user, files and rights, checked without building it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def lines() -> list[tuple[str, str]]:
-    """The Dockerfile's instructions: (name, the rest)."""
+    """Return the Dockerfile's instructions as (name, rest)."""
     text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
     return [(line.split(None, 1)[0], line.split(None, 1)[1].strip()) for line in text.splitlines() if line.strip()]
 
@@ -28,7 +28,7 @@ def service() -> dict[str, Any]:
     return dict(services["twelvefold"])
 
 
-def test_it_is_not_root_and_fetches_nothing_by_address(lines: list[tuple[str, str]]) -> None:
+def test_it_is_not_root_and_downloads_nothing_by_url(lines: list[tuple[str, str]]) -> None:
     names = [name for name, _ in lines]
     assert "ADD" not in names
     assert [rest for name, rest in lines if name == "USER"] == ["10001:10001"]
@@ -37,14 +37,14 @@ def test_it_is_not_root_and_fetches_nothing_by_address(lines: list[tuple[str, st
     assert not re.search(r"https?://(?!127\.0\.0\.1)", (ROOT / "Dockerfile").read_text())
 
 
-def test_what_it_copies_is_there_and_not_kept_from_it(lines: list[tuple[str, str]]) -> None:
-    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+def test_copied_files_exist_and_are_not_ignored(lines: list[tuple[str, str]]) -> None:
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = [path for name, rest in lines if name == "COPY" and "--from" not in rest for path in rest.split()[:-1]]
-    assert set(copied) == let_in
+    assert set(copied) == allowed
     assert [path for path in copied if not (ROOT / path).exists()] == []
 
 
-def test_the_locks_versions_come_out_of_its_sed(lines: list[tuple[str, str]], tmp_path: Path) -> None:
+def test_its_sed_command_extracts_the_locked_versions(lines: list[tuple[str, str]], tmp_path: Path) -> None:
     [build] = [rest for name, rest in lines if name == "RUN"]
     command = build.split("&&")[0]
     assert shlex.split(command)[0] == "sed"
@@ -55,7 +55,9 @@ def test_the_locks_versions_come_out_of_its_sed(lines: list[tuple[str, str]], tm
     assert "fastapi==" in "\n".join(versions)
 
 
-def test_both_ask_the_server_itself_whether_it_is_well(lines: list[tuple[str, str]], service: dict[str, Any]) -> None:
+def test_dockerfile_and_compose_have_the_same_health_check(
+    lines: list[tuple[str, str]], service: dict[str, Any]
+) -> None:
     [check] = [rest for name, rest in lines if name == "HEALTHCHECK"]
     command = json.loads(check[check.index("[") :])
     assert service["healthcheck"]["test"] == ["CMD", *command]
@@ -63,7 +65,7 @@ def test_both_ask_the_server_itself_whether_it_is_well(lines: list[tuple[str, st
     compile(command[-1], "healthcheck", "exec")
 
 
-def test_compose_gives_it_no_rights(service: dict[str, Any]) -> None:
+def test_compose_drops_all_rights(service: dict[str, Any]) -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]

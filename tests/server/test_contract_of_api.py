@@ -1,4 +1,4 @@
-"""The OpenAPI document is kept to, whatever is sent: schemathesis makes requests from it, good ones and bad ones."""
+"""The server follows its OpenAPI document: schemathesis generates valid and invalid requests from it."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ OPERATIONS = (
 CASES = [
     (name, mode) for name in OPERATIONS for mode in GenerationMode if name.startswith("POST") or mode == "positive"
 ]
-"""A GET takes nothing that could be wrong."""
+"""A GET has no parameters that could be invalid."""
 
 
 @pytest.fixture(scope="session")
 def operations(server: Server) -> dict[str, Any]:
     document = schemathesis.openapi.from_url(f"{server.address}/openapi.json")
-    found: Any = document.get_all_operations()
-    return {one.label: one for one in (result.ok() for result in found)}
+    results: Any = document.get_all_operations()
+    return {operation.label: operation for operation in (result.ok() for result in results)}
 
 
-def test_every_operation_is_tried(operations: dict[str, Any]) -> None:
+def test_every_operation_is_covered(operations: dict[str, Any]) -> None:
     assert set(operations) == set(OPERATIONS)
 
 
 @pytest.mark.parametrize(("name", "mode"), CASES)
-def test_the_document_is_kept_to(name: str, mode: GenerationMode, operations: dict[str, Any]) -> None:
+def test_the_server_follows_the_document(name: str, mode: GenerationMode, operations: dict[str, Any]) -> None:
     cases = operations[name].as_strategy(generation_mode=mode)
 
     @settings(
@@ -49,8 +49,8 @@ def test_the_document_is_kept_to(name: str, mode: GenerationMode, operations: di
         phases=[Phase.generate],
     )
     @given(case=cases)
-    def each(case: Any) -> None:
-        # Left out: that whatever fits the document is taken. Bytes that are no picture fit it, and are refused.
+    def check(case: Any) -> None:
+        # Excluded: that valid data is accepted. Bytes that are no image fit the document, and are refused.
         case.call_and_validate(excluded_checks=[positive_data_acceptance])
 
-    each()
+    check()

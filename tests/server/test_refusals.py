@@ -1,4 +1,4 @@
-"""What is refused, with which status, and that odd pictures of every kind are either answered or refused in words."""
+"""Refused requests and their statuses; unusual images are answered or refused with a message."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Jpegs = dict[str, bytes]
 LIMITS = Settings()
 
 
-def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
+def encode(image: Image.Image, form: str, **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, form, **options)
     return file.getvalue()
@@ -36,11 +36,11 @@ def huge_exif() -> bytes:
     exif = Image.Exif()
     exif[0x010E] = "x" * 60_000
     exif[0x0112] = 6
-    return encoded(noise(), "JPEG", exif=exif)
+    return encode(noise(), "JPEG", exif=exif)
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A small PNG of one bit a pixel, all of them there."""
+    """Return a small PNG file with very many pixels of one bit each."""
     row, pack = b"\0" * (1 + width // 8), zlib.compressobj(9)
     data = b"".join(pack.compress(row) for _ in range(height)) + pack.flush()
     head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
@@ -53,89 +53,91 @@ def bomb(width: int, height: int) -> bytes:
 
 def animation() -> bytes:
     frames = [noise("P"), Image.new("P", (120, 90), 3), Image.new("P", (120, 90), 7)]
-    return encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=50)
+    return encode(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=50)
 
 
 WIDE = Image.fromarray((np.arange(120 * 90).reshape(90, 120) % 65536).astype(np.uint16))
 ANSWERED: dict[str, Callable[[], bytes]] = {
     "an animation": animation,
-    "16 bits": lambda: encoded(WIDE, "PNG"),
-    "CMYK": lambda: encoded(noise("CMYK"), "JPEG"),
+    "16 bits": lambda: encode(WIDE, "PNG"),
+    "CMYK": lambda: encode(noise("CMYK"), "JPEG"),
     "a huge EXIF": huge_exif,
-    "transparent": lambda: encoded(noise("RGBA"), "PNG"),
-    "a palette": lambda: encoded(noise("P"), "PNG"),
-    "one bit": lambda: encoded(noise("1"), "BMP"),
-    "floats": lambda: encoded(noise("F"), "TIFF"),
-    "WebP": lambda: encoded(noise(), "WEBP"),
-    "AVIF": lambda: encoded(noise(), "AVIF"),
-    "one pixel": lambda: encoded(Image.new("RGB", (1, 1)), "PNG"),
-    "a thread": lambda: encoded(noise(size=(2000, 1)), "PNG"),
-    "all white": lambda: encoded(Image.new("RGB", (320, 240), "white"), "JPEG"),
-    "with a tail": lambda: encoded(noise(), "JPEG") + b"tail" * 1000,
+    "transparent": lambda: encode(noise("RGBA"), "PNG"),
+    "a palette": lambda: encode(noise("P"), "PNG"),
+    "one bit": lambda: encode(noise("1"), "BMP"),
+    "floats": lambda: encode(noise("F"), "TIFF"),
+    "WebP": lambda: encode(noise(), "WEBP"),
+    "AVIF": lambda: encode(noise(), "AVIF"),
+    "one pixel": lambda: encode(Image.new("RGB", (1, 1)), "PNG"),
+    "a thread": lambda: encode(noise(size=(2000, 1)), "PNG"),
+    "all white": lambda: encode(Image.new("RGB", (320, 240), "white"), "JPEG"),
+    "with a tail": lambda: encode(noise(), "JPEG") + b"tail" * 1000,
 }
 REFUSED: dict[str, Callable[[], bytes]] = {
     "empty": lambda: b"",
     "text": lambda: b"What color is the dog?",
-    "truncated": lambda: encoded(noise(size=(400, 300)), "JPEG")[:6000],
+    "truncated": lambda: encode(noise(size=(400, 300)), "JPEG")[:6000],
     "SVG": lambda: b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect/></svg>',
     "HTML": lambda: b"<!doctype html><title>photo.jpg</title>",
-    "EPS": lambda: encoded(noise(), "EPS"),
-    "PDF": lambda: encoded(noise(), "PDF"),
-    "an icon": lambda: encoded(noise(size=(32, 32)), "ICO"),
+    "EPS": lambda: encode(noise(), "EPS"),
+    "PDF": lambda: encode(noise(), "PDF"),
+    "an icon": lambda: encode(noise(size=(32, 32)), "ICO"),
     "zeros": lambda: bytes(5000),
-    "a broken PNG": lambda: encoded(noise(), "PNG")[:200] + bytes(3000),
-    "a head alone": lambda: encoded(noise(), "PNG")[:33],
+    "a broken PNG": lambda: encode(noise(), "PNG")[:200] + bytes(3000),
+    "a head alone": lambda: encode(noise(), "PNG")[:33],
 }
 
 
-def refused(server: Server, status: int, path: str, *, said: str = "", **request: Any) -> None:
+def check_refused(server: Server, status: int, path: str, *, message: str = "", **request: Any) -> None:
     got = server.client.post(path, **request)
     body = got.json()
     assert got.status_code == status, body
     assert body.keys() == {"error", "what", "request_id"}
     assert body["request_id"] == got.headers["x-request-id"]
-    assert said in body["what"]
+    assert message in body["what"]
 
 
-@pytest.mark.parametrize("what", ANSWERED)
-def test_any_photograph_is_answered(what: str, server: Server) -> None:
-    got = server.client.post("/v1/ask", data={"question": "What is it?"}, files={"image": ("x.jpg", ANSWERED[what]())})
+@pytest.mark.parametrize("name", ANSWERED)
+def test_unusual_images_are_answered(name: str, server: Server) -> None:
+    got = server.client.post("/v1/ask", data={"question": "What is it?"}, files={"image": ("x.jpg", ANSWERED[name]())})
     assert got.status_code == 200, got.text
     assert got.json()["ranked"]
 
 
-@pytest.mark.parametrize("what", REFUSED)
-def test_what_is_no_picture_is_415(what: str, server: Server) -> None:
-    refused(server, 415, "/v1/ask", data={"question": "What is it?"}, files={"image": ("photo.jpg", REFUSED[what]())})
+@pytest.mark.parametrize("name", REFUSED)
+def test_files_that_are_no_image_are_415(name: str, server: Server) -> None:
+    check_refused(
+        server, 415, "/v1/ask", data={"question": "What is it?"}, files={"image": ("photo.jpg", REFUSED[name]())}
+    )
 
 
-def test_a_bomb_is_413_and_takes_no_memory(server: Server) -> None:
+def test_a_decompression_bomb_is_413_and_uses_no_memory(server: Server) -> None:
     data = bomb(30_000, 30_000)
     assert len(data) < 500_000
-    before = server.resident()
+    before = server.resident_bytes()
     for _ in range(3):
-        refused(server, 413, "/v1/pictures", said="larger than any picture that is read", files={"image": data})
-    assert server.resident() - before < 20e6  # decoded, it has 112 MB of bits, 900 MB of grey, 2,700 MB of colour
+        check_refused(server, 413, "/v1/pictures", message="larger than any", files={"image": data})
+    assert server.resident_bytes() - before < 20e6  # decoded, it has 112 MB of bits, 900 MB of gray, 2,700 MB of color
 
 
 def test_bodies_that_are_too_large_are_413(server: Server) -> None:
     size = LIMITS.max_bytes + 1
-    refused(server, 413, "/v1/pictures", said="at most", files={"image": bytes(size)})
+    check_refused(server, 413, "/v1/pictures", message="at most", files={"image": bytes(size)})
 
-    def parts() -> Iterator[bytes]:  # no length is told beforehand
+    def parts() -> Iterator[bytes]:  # without a Content-Length
         yield from (bytes(1_000_000) for _ in range(size // 1_000_000 + 1))
 
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
-    refused(server, 413, "/v1/pictures", said="at most", content=parts(), headers=headers)
+    check_refused(server, 413, "/v1/pictures", message="at most", content=parts(), headers=headers)
 
 
-def test_too_many_pictures_are_413(server: Server, jpegs: Jpegs) -> None:
+def test_too_many_images_are_413(server: Server, jpegs: Jpegs) -> None:
     names = [*jpegs] * 4
-    refused(server, 413, "/v1/find", said="at most 32", data={"text": "a dog", "pictures": names})
+    check_refused(server, 413, "/v1/find", message="at most 32", data={"text": "a dog", "pictures": names})
 
 
 @pytest.mark.parametrize(
-    ("path", "form", "said"),
+    ("path", "form", "message"),
     [
         ("ask", {}, "question"),
         ("ask", {"question": "   "}, "needs a text"),
@@ -149,46 +151,48 @@ def test_too_many_pictures_are_413(server: Server, jpegs: Jpegs) -> None:
         ("choose", {"question": "which?", "boxes": "[[1,2,3]]"}, "[x1, y1, x2, y2]"),
         ("choose", {"question": "which?", "boxes": "[[1,2,true,4]]"}, "[x1, y1, x2, y2]"),
         ("choose", {"question": "which?", "boxes": "[[NaN,2,3,4]]"}, ""),
-        ("choose", {"question": "which?", "boxes": "[[900,900,950,950]]"}, "inside the picture"),
+        ("choose", {"question": "which?", "boxes": "[[900,900,950,950]]"}, "inside the image"),
         ("choose", {"question": "which?", "boxes": json.dumps([[1, 1, 9, 9]] * 101)}, "at most 100"),
         ("choose", {"question": "which?", "boxes": "[" * 5000}, "JSON"),
         ("guess", {"dialogue": '[["is it red?"]]'}, "pairs"),
         ("guess", {"dialogue": '["is it red?", "no"]'}, "each turn"),
         ("guess", {"dialogue": '[["", "no"]]'}, "empty"),
         ("guess", {"dialogue": "[]"}, "at least one"),
-        ("ground", {"caption": "a dog", "phrases": '["a cat"]'}, "does not stand"),
+        ("ground", {"caption": "a dog", "phrases": '["a cat"]'}, "is not part of"),
         ("ground", {"caption": "a dog", "phrases": "[]"}, "at least one"),
         ("ground", {"caption": "a dog", "phrases": json.dumps(["a dog"] * 21)}, "at most 20"),
     ],
 )
-def test_bad_values_are_422(path: str, form: dict[str, str], said: str, server: Server) -> None:
-    refused(server, 422, f"/v1/{path}", said=said, data={"picture": "paper", **form})
+def test_bad_values_are_422(path: str, form: dict[str, str], message: str, server: Server) -> None:
+    check_refused(server, 422, f"/v1/{path}", message=message, data={"picture": "paper", **form})
 
 
-def test_a_picture_is_given_once(server: Server, jpegs: Jpegs) -> None:
+def test_an_image_is_a_file_or_a_digest(server: Server, jpegs: Jpegs) -> None:
     form = {"question": "why?"}
-    refused(server, 422, "/v1/ask", said="give a picture", data=form)
-    refused(server, 422, "/v1/ask", said="not both", data=form | {"picture": "paper"}, files={"image": jpegs["paper"]})
-    refused(server, 422, "/v1/find", said="give the pictures", data={"text": "a dog"})
-    refused(server, 422, "/v1/compare", said="image_b", data={"statement": "same", "picture_a": "left"})
+    check_refused(server, 422, "/v1/ask", message="send an image", data=form)
+    check_refused(
+        server, 422, "/v1/ask", message="not both", data=form | {"picture": "paper"}, files={"image": jpegs["paper"]}
+    )
+    check_refused(server, 422, "/v1/find", message="send the images", data={"text": "a dog"})
+    check_refused(server, 422, "/v1/compare", message="image_b", data={"statement": "same", "picture_a": "left"})
 
 
 @pytest.mark.parametrize("name", ["0" * 32, "/etc/passwd", "http://127.0.0.1/x.jpg", "../paper", "paper.jpg"])
-def test_what_is_not_kept_is_404_and_nothing_is_opened(name: str, server: Server) -> None:
-    refused(server, 404, "/v1/ask", said="send it again", data={"question": "why?", "picture": name})
-    refused(server, 422, "/v1/ask", data={"question": "why?", "image": name})  # a text where a file belongs
+def test_an_unknown_digest_is_404_and_no_path_is_opened(name: str, server: Server) -> None:
+    check_refused(server, 404, "/v1/ask", message="send it again", data={"question": "why?", "picture": name})
+    check_refused(server, 422, "/v1/ask", data={"question": "why?", "image": name})  # a text in the field of a file
 
 
-def test_paths_methods_and_bodies_that_are_not_understood(server: Server) -> None:
-    refused(server, 404, "/v1/answer", said="/docs")
+def test_unknown_paths_methods_and_bodies(server: Server) -> None:
+    check_refused(server, 404, "/v1/answer", message="/docs")
     got = server.client.get("/v1/ask")
     assert (got.status_code, got.headers["allow"], got.json()["error"]) == (405, "POST", "method_not_allowed")
-    refused(server, 422, "/v1/ask", json={"question": "why?"})
+    check_refused(server, 422, "/v1/ask", json={"question": "why?"})
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
-    refused(server, 400, "/v1/ask", content=b"--y\r\nno such boundary", headers=headers)
+    check_refused(server, 400, "/v1/ask", content=b"--y\r\nno such boundary", headers=headers)
 
 
-def test_nothing_of_all_this_was_an_error_of_the_server(server: Server) -> None:
-    for what in REFUSED:
-        server.client.post("/v1/pictures", files={"image": ("x.png", REFUSED[what]())})
-    assert [line for line in server.logged() if line.get("status", 0) >= 500 or "traceback" in line] == []
+def test_no_refusal_is_a_server_error(server: Server) -> None:
+    for name in REFUSED:
+        server.client.post("/v1/pictures", files={"image": ("x.png", REFUSED[name]())})
+    assert [line for line in server.log_lines() if line.get("status", 0) >= 500 or "traceback" in line] == []

@@ -1,4 +1,4 @@
-"""Every endpoint answers what the Predictor answers, quickly the second time, and says which model it is."""
+"""Every endpoint returns what the Predictor returns; cached images are fast; the model's info is served."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import twelvefold
 from twelvefold.schema import TwelvefoldError
 from twelvefold.server.batching import Job
-from twelvefold.server.service import Answered, Asked, work
+from twelvefold.server.service import ClientAnswer, ClientRequest, answer_batch
 from twelvefold.serving.images import load_image
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.request import Request
@@ -29,11 +29,11 @@ def predictor() -> Predictor:
     return twelvefold.load()
 
 
-def first(task: str) -> tuple[Sample, Suggestion]:
-    return next((sample, one) for sample in load_samples() for one in sample.suggestions if one.task == task)
+def first_suggestion(task: str) -> tuple[Sample, Suggestion]:
+    return next((sample, s) for sample in load_samples() for s in sample.suggestions if s.task == task)
 
 
-def agree(reply: Any, prediction: Prediction) -> None:
+def check_equal(reply: Any, prediction: Prediction) -> None:
     assert reply["task"] == prediction.task
     assert len(reply["ranked"]) == len(prediction.ranked) > 0
     for got, expected in zip(reply["ranked"], prediction.ranked, strict=True):
@@ -51,59 +51,59 @@ def agree(reply: Any, prediction: Prediction) -> None:
         ("entails", "statement", ("snli_ve",)),
     ],
 )
-def test_a_text_about_one_picture(
+def test_endpoints_with_one_text_and_one_image(
     path: str, field: str, tasks: tuple[str, ...], server: Server, predictor: Predictor, jpegs: Jpegs
 ) -> None:
     for task in tasks:
-        sample, asked = first(task)
+        sample, asked = first_suggestion(task)
         form = {field: asked.text} | ({"task": task} if len(tasks) > 1 else {})
         reply = server.client.post(f"/v1/{path}", data=form, files={"image": jpegs[sample.name]}).json()
         more: dict[str, Any] = {"task": task} if len(tasks) > 1 else {}
-        agree(reply, getattr(predictor, path)(jpegs[sample.name], asked.text, **more))
+        check_equal(reply, getattr(predictor, path)(jpegs[sample.name], asked.text, **more))
 
 
-def test_boxes_are_chosen_among(server: Server, predictor: Predictor, jpegs: Jpegs) -> None:
-    sample, which = first("visual7w")
+def test_choose_and_guess_use_the_given_boxes(server: Server, predictor: Predictor, jpegs: Jpegs) -> None:
+    sample, which = first_suggestion("visual7w")
     form = {"question": which.text, "boxes": json.dumps(which.boxes_px), "top": "100"}
     reply = server.client.post("/v1/choose", data=form, files={"image": jpegs[sample.name]}).json()
-    agree(reply, predictor.choose(jpegs[sample.name], which.text, which.boxes_px, top=100))
+    check_equal(reply, predictor.choose(jpegs[sample.name], which.text, which.boxes_px, top=100))
     assert reply["candidates_px"] == [list(box) for box in which.boxes_px]
-    sample, secret = first("guesswhat")
+    sample, secret = first_suggestion("guesswhat")
     form = {"dialogue": json.dumps(secret.dialogue), "boxes": json.dumps(secret.boxes_px), "top": "100"}
     reply = server.client.post("/v1/guess", data=form, files={"image": jpegs[sample.name]}).json()
-    agree(reply, predictor.guess(jpegs[sample.name], secret.dialogue, secret.boxes_px, top=100))
+    check_equal(reply, predictor.guess(jpegs[sample.name], secret.dialogue, secret.boxes_px, top=100))
 
 
-def test_two_pictures_are_compared_in_their_order(server: Server, predictor: Predictor, jpegs: Jpegs) -> None:
-    sample, asked = first("nlvr2")
+def test_compare_keeps_the_order_of_the_images(server: Server, predictor: Predictor, jpegs: Jpegs) -> None:
+    sample, asked = first_suggestion("nlvr2")
     files = {"image_a": jpegs[sample.name], "image_b": jpegs[asked.other]}
     reply = server.client.post("/v1/compare", data={"statement": asked.text}, files=files).json()
-    agree(reply, predictor.compare(files["image_a"], files["image_b"], asked.text))
+    check_equal(reply, predictor.compare(files["image_a"], files["image_b"], asked.text))
 
 
-def test_a_caption_finds_its_picture(server: Server, predictor: Predictor, jpegs: Jpegs) -> None:
+def test_find_ranks_the_matching_image_first(server: Server, predictor: Predictor, jpegs: Jpegs) -> None:
     for task in ("coco", "flickr30k"):
-        sample, caption = first(task)
+        sample, caption = first_suggestion(task)
         files = [("images", (f"{name}.jpg", data)) for name, data in jpegs.items()]
         form = {"text": caption.text, "task": task, "top": "10"}
         reply = server.client.post("/v1/find", data=form, files=files).json()
-        agree(reply, predictor.find(caption.text, list(jpegs.values()), task=task, top=10))
+        check_equal(reply, predictor.find(caption.text, list(jpegs.values()), task=task, top=10))
         assert list(jpegs)[int(reply["ranked"][0]["name"])] == sample.name
 
 
-def test_each_phrase_gets_its_box(server: Server, predictor: Predictor, jpegs: Jpegs) -> None:
-    sample, _ = first("refcoco")
+def test_ground_returns_a_box_for_each_phrase(server: Server, predictor: Predictor, jpegs: Jpegs) -> None:
+    sample, _ = first_suggestion("refcoco")
     phrases = [one.text for one in sample.suggestions if one.task == "refcoco"]
     caption = " beside ".join(phrases)
     form = {"caption": caption, "phrases": json.dumps(phrases)}
     reply = server.client.post("/v1/ground", data=form, files={"image": jpegs[sample.name]}).json()
     expected = predictor.ground(jpegs[sample.name], caption, phrases)
     for one, prediction in zip(reply["phrases"], expected, strict=True):
-        agree({"task": reply["task"], "ranked": one["ranked"]}, prediction)
+        check_equal({"task": reply["task"], "ranked": one["ranked"]}, prediction)
     assert [one["name"] for one in reply["ranked"]] == phrases
 
 
-def test_a_picture_is_sent_once_and_asked_about_often(server: Server, photograph: Callable[[int], bytes]) -> None:
+def test_a_cached_image_is_referred_to_by_its_digest(server: Server, photograph: Callable[[int], bytes]) -> None:
     data = photograph(0)
     seen = server.client.post("/v1/pictures", files={"image": data}).json()
     assert seen["regions"][0]["kind"]
@@ -117,7 +117,7 @@ def test_a_picture_is_sent_once_and_asked_about_often(server: Server, photograph
     assert max(by_digest["seconds"]["detect"], by_file["seconds"]["detect"]) < seen["seconds"] / 5
 
 
-def test_an_explained_answer_says_where_each_word_looked(server: Server) -> None:
+def test_explain_returns_attention_weights(server: Server) -> None:
     form = {"picture_a": "left", "picture_b": "right", "statement": "There is a blue thing.", "explain": "true"}
     reply = server.client.post("/v1/compare", data=form).json()
     assert [one["picture"] for one in reply["attention"]] == [0, 1]
@@ -132,7 +132,7 @@ def test_an_explained_answer_says_where_each_word_looked(server: Server) -> None
     assert plain["ranked"][0]["probability"] == pytest.approx(reply["ranked"][0]["probability"], abs=1e-3)
 
 
-def test_a_sample_is_asked_about_by_its_name(server: Server, jpegs: Jpegs) -> None:
+def test_a_sample_is_referred_to_by_its_name(server: Server, jpegs: Jpegs) -> None:
     by_name = server.client.post("/v1/entails", data={"picture": "snow", "statement": "It is cold."}).json()
     by_file = server.client.post(
         "/v1/entails", data={"statement": "It is cold."}, files={"image": jpegs["snow"]}
@@ -140,7 +140,7 @@ def test_a_sample_is_asked_about_by_its_name(server: Server, jpegs: Jpegs) -> No
     assert by_name["ranked"] == by_file["ranked"]
 
 
-def test_samples_come_with_their_questions(server: Server, jpegs: Jpegs) -> None:
+def test_samples_are_listed_and_served(server: Server, jpegs: Jpegs) -> None:
     listed = server.client.get("/v1/samples").json()
     assert [one["name"] for one in listed] == list(jpegs)
     for one in listed:
@@ -149,15 +149,15 @@ def test_samples_come_with_their_questions(server: Server, jpegs: Jpegs) -> None
         assert got.headers["content-type"] == "image/jpeg"
 
 
-def test_it_says_which_model_it_is(server: Server, predictor: Predictor) -> None:
-    said = server.client.get("/v1/model").json()
-    assert (said["name"], said["parameters"]) == (predictor.about.name, predictor.about.parameters)
-    assert said["trained_on"] == predictor.about.trained_on != ""
-    assert said["scores"] == predictor.about.scores
-    assert said["limits"]["max_pixels"] == 50_000_000
+def test_the_model_info_is_served(server: Server, predictor: Predictor) -> None:
+    info = server.client.get("/v1/model").json()
+    assert (info["name"], info["parameters"]) == (predictor.about.name, predictor.about.parameters)
+    assert info["trained_on"] == predictor.about.trained_on != ""
+    assert info["scores"] == predictor.about.scores
+    assert info["limits"]["max_pixels"] == 50_000_000
 
 
-def test_the_pages_need_no_other_host(server: Server) -> None:
+def test_the_pages_refer_to_no_other_host(server: Server) -> None:
     for path in ("/", "/docs", "/page/app.js", "/reference/reference.js", "/reference/reference.css"):
         got = server.client.get(path)
         assert got.status_code == 200, path
@@ -168,7 +168,7 @@ def test_the_pages_need_no_other_host(server: Server) -> None:
     assert server.client.get("/page/%2e%2e/rest/app.py").status_code == 404
 
 
-def test_the_references_examples_work(server: Server) -> None:
+def test_the_examples_of_the_reference_work(server: Server) -> None:
     paths = server.client.get("/openapi.json").json()["paths"]
     posts = {path: methods["post"] for path, methods in paths.items() if "post" in methods}
     assert len(posts) == 9
@@ -179,25 +179,27 @@ def test_the_references_examples_work(server: Server) -> None:
         assert got.json()["ranked" if path != "/v1/pictures" else "regions"]
 
 
-def test_a_request_that_fails_spoils_no_other(predictor: Predictor, jpegs: Jpegs) -> None:
-    shown = load_image(jpegs["snow"])
-    asked = [
-        Request("snli_ve", (shown,), "It is cold."),
-        Request("vqa", (shown,), "Is it?"),
-        Request("vqav2", (shown,), ""),
+def test_an_invalid_request_fails_only_itself(predictor: Predictor, jpegs: Jpegs) -> None:
+    image = load_image(jpegs["snow"])
+    requests = [
+        Request("snli_ve", (image,), "It is cold."),
+        Request("vqa", (image,), "Is it?"),
+        Request("vqav2", (image,), ""),
     ]
-    came = work(predictor, [Job(Asked((shown,), (one,))) for one in asked])
-    assert isinstance(came[0], Answered)
-    agree({"task": "snli_ve", "ranked": came[0].predictions[0].to_dict()["ranked"]}, predictor.answer(asked[:1])[0])
-    assert [isinstance(one, TwelvefoldError) for one in came] == [False, True, True]
+    answers = answer_batch(predictor, [Job(ClientRequest((image,), (request,))) for request in requests])
+    assert isinstance(answers[0], ClientAnswer)
+    check_equal(
+        {"task": "snli_ve", "ranked": answers[0].predictions[0].to_dict()["ranked"]}, predictor.answer(requests[:1])[0]
+    )
+    assert [isinstance(answer, TwelvefoldError) for answer in answers] == [False, True, True]
 
 
-def test_ids_and_logs(server: Server, jpegs: Jpegs) -> None:
+def test_request_ids_and_log_lines(server: Server, jpegs: Jpegs) -> None:
     form, files = {"question": "Is it night?"}, {"image": jpegs["night"]}
     got = server.client.post("/v1/ask", data=form, files=files, headers={"X-Request-ID": "mine-1"})
     assert got.headers["x-request-id"] == got.json()["request_id"] == "mine-1"
-    made = server.client.get("/health", headers={"X-Request-ID": "no good\x7f" * 40}).headers["x-request-id"]
-    assert made.isalnum()
-    [line] = [line for line in server.logged() if line.get("request_id") == "mine-1"]
+    generated = server.client.get("/health", headers={"X-Request-ID": "no good\x7f" * 40}).headers["x-request-id"]
+    assert generated.isalnum()
+    [line] = [line for line in server.log_lines() if line.get("request_id") == "mine-1"]
     assert (line["path"], line["status"], line["task"]) == ("/v1/ask", 200, "vqav2")
     assert "Is it night" not in server.log.read_text()

@@ -1,4 +1,4 @@
-"""Settings: a file, the environment, flags, each weightier; what is wrong is named with its place."""
+"""Settings from a file, the environment and flags: their priority, and errors that name the source."""
 
 from __future__ import annotations
 
@@ -12,82 +12,101 @@ import pytest
 
 from twelvefold import cli
 from twelvefold.schema import TwelvefoldError
-from twelvefold.server.settings import Settings, gather
+from twelvefold.server.settings import RENAMED, Settings, gather
 
 
-def test_flags_outweigh_the_environment_which_outweighs_the_file(tmp_path: Path) -> None:
+def test_flags_override_the_environment_which_overrides_the_file(tmp_path: Path) -> None:
     file = tmp_path / "serve.toml"
-    file.write_text('port = 1\nqueue = 2\nhosts = ["a.example"]\nrate = 3\n')
-    said = gather(file, {"TWELVEFOLD_SERVE_PORT": "10", "TWELVEFOLD_SERVE_QUEUE": "20", "HOME": "x"}, {"port": "100"})
-    assert (said.port, said.queue, said.rate, said.hosts) == (100, 20, 3, ("a.example",))
-    assert said.batch == Settings().batch
+    file.write_text('port = 1\nmax_queue = 2\nallowed_hosts = ["a.example"]\nrate_limit = 3\n')
+    environment = {"TWELVEFOLD_SERVE_PORT": "10", "TWELVEFOLD_SERVE_MAX_QUEUE": "20", "HOME": "x"}
+    settings = gather(file, environment, {"port": "100"})
+    assert (settings.port, settings.max_queue, settings.rate_limit) == (100, 20, 3)
+    assert settings.allowed_hosts == ("a.example",)
+    assert settings.max_batch_size == Settings().max_batch_size
 
 
-def test_texts_become_what_the_setting_is() -> None:
-    said = gather(None, {"TWELVEFOLD_SERVE_HOSTS": "a.example, b.example"}, {"batch_wait_ms": "2.5"})
-    assert said.hosts == ("a.example", "b.example")
-    assert said.batch_wait_ms == 2.5
+def test_texts_are_converted_to_the_type_of_the_setting() -> None:
+    settings = gather(None, {"TWELVEFOLD_SERVE_ALLOWED_HOSTS": "a.example, b.example"}, {"max_wait_ms": "2.5"})
+    assert settings.allowed_hosts == ("a.example", "b.example")
+    assert settings.max_wait_ms == 2.5
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_earlier_name_is_refused_with_the_current_one(old: str, new: str, tmp_path: Path) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text(f"{old} = 1\n")
+    assert new in Settings.__struct_fields__
+    sources: list[tuple[Path | None, dict[str, str], dict[str, str]]] = [
+        (file, {}, {}),
+        (None, {f"TWELVEFOLD_SERVE_{old.upper()}": "1"}, {}),
+        (None, {}, {old: "1"}),
+    ]
+    for source in sources:
+        with pytest.raises(TwelvefoldError, match=f"{old!r} is now called {new!r}"):
+            gather(*source)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("prot = 1", "did you mean 'port'"),
         ('port = "8000"', "Expected `int`"),
         ("port = 70000", "<= 65535"),
-        ("queue = 0", ">= 1"),
+        ("max_queue = 0", ">= 1"),
         ("port = ", "not TOML"),
     ],
 )
-def test_a_wrong_setting_is_named_with_its_file(text: str, said: str, tmp_path: Path) -> None:
+def test_an_invalid_setting_is_named_with_its_source(text: str, message: str, tmp_path: Path) -> None:
     file = tmp_path / "serve.toml"
     file.write_text(text)
-    with pytest.raises(TwelvefoldError, match=f"serve.toml.*{said}"):
+    with pytest.raises(TwelvefoldError, match=f"serve.toml.*{message}"):
         gather(file, {}, {})
-    with pytest.raises(TwelvefoldError, match="can't read"):
+    with pytest.raises(TwelvefoldError, match="cannot read"):
         gather(tmp_path / "none.toml", {}, {})
     with pytest.raises(TwelvefoldError, match=r"environment.*did you mean 'port'"):
         gather(None, {"TWELVEFOLD_SERVE_PROT": "1"}, {})
 
 
-def test_only_this_machines_names_unless_it_listens_to_others() -> None:
-    assert "localhost" in Settings().known_hosts
-    assert Settings(host="0.0.0.0").known_hosts == ()
-    assert Settings(host="0.0.0.0", hosts=("a.example",)).known_hosts == ("a.example",)
+def test_a_local_server_accepts_local_host_names_by_default() -> None:
+    assert "localhost" in Settings().accepted_hosts
+    assert Settings(host="0.0.0.0").accepted_hosts == ()
+    assert Settings(host="0.0.0.0", allowed_hosts=("a.example",)).accepted_hosts == ("a.example",)
 
 
-def left(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as end:
+def exit_code(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as exit_info:
         cli.main(["serve", *arguments])
-    return int(end.value.code or 0)
+    return int(exit_info.value.code or 0)
 
 
-def test_the_command_teaches_and_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert left("--help") == 0
+def test_the_command_shows_help_and_refuses_invalid_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code("--help") == 0
     assert "curl -F image=@photo.jpg" in capsys.readouterr().out
-    for arguments, said in (
+    for arguments, message in (
         (["--set", "prot=1"], "did you mean 'port'"),
         (["--set", "port"], "NAME=VALUE"),
         (["--port", "0", "--model", str(tmp_path / "none")], "none"),
     ):
-        assert left(*arguments) == 2
-        assert said in capsys.readouterr().err
+        assert exit_code(*arguments) == 2
+        assert message in capsys.readouterr().err
 
 
-def test_a_port_that_is_taken_is_said_before_anything_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert left("--port", str(taken.getsockname()[1])) == 2
+def test_a_port_in_use_is_refused_before_the_model_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        assert exit_code("--port", str(listening.getsockname()[1])) == 2
     assert "--port 0" in capsys.readouterr().err
 
 
-def test_without_the_extra_packages_it_says_which_to_get() -> None:
-    hidden = "import sys; sys.modules['uvicorn'] = None; from twelvefold import cli; cli.main(['serve'])"
-    done = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "pip install 'twelvefold[serve]'" in done.stderr
+def test_missing_packages_are_named() -> None:
+    code = "import sys; sys.modules['uvicorn'] = None; from twelvefold import cli; cli.main(['serve'])"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert "pip install 'twelvefold[serve]'" in process.stderr
 
 
-def test_settings_need_no_framework() -> None:
+def test_settings_import_neither_torch_nor_fastapi() -> None:
     code = "import sys, json; from twelvefold.server import settings; print(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"torch", "fastapi"} & set(json.loads(done.stdout))
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "fastapi"} & set(json.loads(process.stdout))

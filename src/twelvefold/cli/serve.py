@@ -31,7 +31,7 @@ def serve(
     ```
     twelvefold serve
     twelvefold serve --model runs/demo --port 8080
-    TWELVEFOLD_SERVE_TOKEN=secret twelvefold serve --host 0.0.0.0 --set rate=120
+    TWELVEFOLD_SERVE_TOKEN=secret twelvefold serve --host 0.0.0.0 --set rate_limit=120
     curl -F image=@photo.jpg -F question="What color is the dog?" http://127.0.0.1:8000/v1/ask
     ```
 

@@ -1,1 +1,1 @@
-"""The model over HTTP: one endpoint for each thing it can be asked, for many clients at once, within limits."""
+"""Serve a model over HTTP: an endpoint for each kind of question, batched across clients, within limits."""

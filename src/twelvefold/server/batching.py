@@ -1,6 +1,6 @@
-"""Micro-batches across clients: one thread owns the model and takes what waits, a few milliseconds' worth at a time.
+"""Dynamic batching across clients: one thread owns the model and takes the waiting requests, batch by batch.
 
-A client that leaves, or runs out of time, before its turn costs nothing: its job is dropped when it comes up.
+A request whose client has left, or whose time is over, before its turn is dropped without any work.
 """
 
 from __future__ import annotations
@@ -14,111 +14,111 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from twelvefold.server.errors import Refusal, full
+from twelvefold.server.errors import ApiError, overloaded_error
 from twelvefold.server.metrics import Metrics
 
-Asked = TypeVar("Asked")
-Answer = TypeVar("Answer")
+RequestT = TypeVar("RequestT")
+AnswerT = TypeVar("AnswerT")
 
 
 @dataclass(eq=False, slots=True)
-class Job(Generic[Asked, Answer]):
-    """Something asked, and where its answer, or what went wrong, will be. ``since``: when it began to wait."""
+class Job(Generic[RequestT, AnswerT]):
+    """A queued request and the future of its answer. queued_at: ``time.monotonic()`` when it was queued."""
 
-    asked: Asked
-    answer: Future[Answer] = field(default_factory=Future)
-    since: float = field(default_factory=time.monotonic)
+    request: RequestT
+    future: Future[AnswerT] = field(default_factory=Future)
+    queued_at: float = field(default_factory=time.monotonic)
 
 
-class Batcher(Generic[Asked, Answer]):
-    """A bounded queue and the one thread that empties it.
+class Batcher(Generic[RequestT, AnswerT]):
+    """A bounded queue and the thread that answers it.
 
-    ``work`` answers a batch: it gives, for each thing asked, its answer or the error that it ends with. ``room``: most
-    that wait; ``most``: of a batch; ``linger``: seconds that a batch which isn't full waits for more, where more may
-    come: ``under_way`` says how many have and are not answered.
+    answer_batch: returns an answer or an error for each job. max_queue: jobs that may wait. max_batch_size: jobs of a
+    batch. max_wait: seconds that a partial batch waits for more jobs, if more are coming: ``num_active`` returns the
+    number of requests that have arrived and are not answered.
     """
 
     def __init__(
         self,
-        work: Callable[[Sequence[Job[Asked, Answer]]], Sequence[Answer | Exception]],
+        answer_batch: Callable[[Sequence[Job[RequestT, AnswerT]]], Sequence[AnswerT | Exception]],
         metrics: Metrics,
         *,
-        room: int,
-        most: int,
-        linger: float,
-        under_way: Callable[[], int],
+        max_queue: int,
+        max_batch_size: int,
+        max_wait: float,
+        num_active: Callable[[], int],
     ) -> None:
-        self._work, self._metrics, self._most = work, metrics, most
-        self._linger, self._under_way = linger, under_way
-        self._waiting: queue.Queue[Job[Asked, Answer] | None] = queue.Queue(room + 1)  # the 1: for the end
-        self._room = room
+        self._answer_batch, self._metrics, self._max_batch_size = answer_batch, metrics, max_batch_size
+        self._max_wait, self._num_active = max_wait, num_active
+        self._queue: queue.Queue[Job[RequestT, AnswerT] | None] = queue.Queue(max_queue + 1)  # one more for the end
+        self._max_queue = max_queue
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
-        self._ending = False
-        metrics.waiting.set_function(self._waiting.qsize)
+        self._closing = False
+        metrics.waiting.set_function(self._queue.qsize)
         self._thread.start()
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs and takes more."""
-        return self._thread.is_alive() and not self._ending
+        """Return whether the thread runs and accepts jobs."""
+        return self._thread.is_alive() and not self._closing
 
-    async def answer(self, asked: Asked, seconds: float) -> Answer:
-        """Wait for the answer of one thing asked, at most ``seconds``.
+    async def answer(self, request: RequestT, seconds: float) -> AnswerT:
+        """Queue a request and wait at most ``seconds`` for its answer.
 
         Raises:
-            Refusal: 503 where the queue is full or its turn didn't come in time; 504 where the model took too long.
+            ApiError: 503 if the queue is full or the request's turn did not come in time; 504 if the model took too
+                long.
         """
-        job: Job[Asked, Answer] = Job(asked)
-        if not self.alive or self._waiting.qsize() >= self._room:
-            raise full("too many requests wait for the model")
-        self._waiting.put_nowait(job)
+        job: Job[RequestT, AnswerT] = Job(request)
+        if not self.alive or self._queue.qsize() >= self._max_queue:
+            raise overloaded_error("too many requests are waiting for the model")
+        self._queue.put_nowait(job)
         try:
             async with asyncio.timeout(seconds):
-                return await asyncio.wrap_future(job.answer)
+                return await asyncio.wrap_future(job.future)
         except TimeoutError:
-            if job.answer.cancel():  # its turn had not come
-                raise full(f"the model had no time for this within {seconds:g} s") from None
-            raise Refusal(
-                504, f"the model took longer than {seconds:g} s; ask about fewer or smaller pictures"
-            ) from None
+            if job.future.cancel():  # the model has not started on it
+                raise overloaded_error(f"the model was busy with other requests for {seconds:g} s") from None
+            message = f"the model took longer than {seconds:g} s; send fewer or smaller images"
+            raise ApiError(504, message) from None
 
     def close(self) -> None:
-        """Answer what waits, take no more, and end the thread."""
-        self._ending = True
-        self._waiting.put(None)
+        """Answer the waiting jobs, accept no more, and end the thread."""
+        self._closing = True
+        self._queue.put(None)
         self._thread.join()
 
     def _run(self) -> None:
-        going = True
-        while going:
-            jobs, going = self._gather()
-            live = [job for job in jobs if job.answer.set_running_or_notify_cancel()]
+        more = True
+        while more:
+            jobs, more = self._next_batch()
+            live = [job for job in jobs if job.future.set_running_or_notify_cancel()]
             self._metrics.abandoned.inc(len(jobs) - len(live))
             if not live:
                 continue
             self._metrics.batches.observe(len(live))
             try:
-                answers = self._work(live)
-            except Exception as error:  # noqa: BLE001 - the thread must outlive whatever one batch runs into
+                answers = self._answer_batch(live)
+            except Exception as error:  # noqa: BLE001 - the thread must survive any error of a batch
                 answers = [error] * len(live)
             for job, answer in zip(live, answers, strict=True):
                 if isinstance(answer, Exception):
-                    job.answer.set_exception(answer)
+                    job.future.set_exception(answer)
                 else:
-                    job.answer.set_result(answer)
+                    job.future.set_result(answer)
 
-    def _gather(self) -> tuple[list[Job[Asked, Answer]], bool]:
-        """The next batch, and whether there may be more after it."""
-        jobs: list[Job[Asked, Answer]] = []
-        first = self._waiting.get()
-        until = time.monotonic() + self._linger
-        while first is not None:
-            jobs.append(first)
-            if len(jobs) == self._most:
+    def _next_batch(self) -> tuple[list[Job[RequestT, AnswerT]], bool]:
+        """Wait for the next batch, and return whether more may follow."""
+        jobs: list[Job[RequestT, AnswerT]] = []
+        job = self._queue.get()
+        deadline = time.monotonic() + self._max_wait
+        while job is not None:
+            jobs.append(job)
+            if len(jobs) == self._max_batch_size:
                 return jobs, True
-            patience = max(0.0, until - time.monotonic()) if self._under_way() > len(jobs) else 0.0
+            wait = max(0.0, deadline - time.monotonic()) if self._num_active() > len(jobs) else 0.0
             try:
-                first = self._waiting.get(timeout=patience)
+                job = self._queue.get(timeout=wait)
             except queue.Empty:
                 return jobs, True
         return jobs, False

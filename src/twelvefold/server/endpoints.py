@@ -1,4 +1,4 @@
-"""The endpoints of the tasks. Each reads a form, words a request as the tasks' readers do, and says what came of it."""
+"""The endpoints of the tasks: each reads a form, asks the model and returns its answers."""
 
 from __future__ import annotations
 
@@ -10,187 +10,214 @@ from fastapi import APIRouter, Form
 
 from twelvefold.schema import Box, FamilyName, Regions
 from twelvefold.server import schemas
-from twelvefold.server.errors import WORDS, Refusal
-from twelvefold.server.forms import Boxes, Call, Given, How, ManyPictures, OnePicture, Text, TwoPictures, Use, Wanted
-from twelvefold.server.service import Answered, json_list
+from twelvefold.server.errors import ERROR_CODES, ApiError
+from twelvefold.server.forms import (
+    AnswerOptions,
+    BoxesField,
+    Call,
+    CurrentCall,
+    ImageList,
+    OneImage,
+    Options,
+    ReceivedImages,
+    TextField,
+    TwoImages,
+)
+from twelvefold.server.service import ClientAnswer, parse_json_list
 from twelvefold.serving.images import InputImage
 from twelvefold.serving.request import Request, check_phrases, dialogue_text, find_task
 from twelvefold.serving.result import Prediction
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": schemas.Error, "description": word.replace("_", " ")}
-    for status, word in WORDS.items()
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": schemas.Error, "description": code.replace("_", " ")}
+    for status, code in ERROR_CODES.items()
     if status != 405
 }
 
-router = APIRouter(prefix="/v1", responses=ERRORS, tags=["tasks"])
+router = APIRouter(prefix="/v1", responses=ERROR_RESPONSES, tags=["tasks"])
 
 
 @router.post("/pictures")
-async def pictures(call: Use, given: OnePicture) -> schemas.Seen:
-    """Send a picture once, see what the detector finds in it, and ask about it by its `picture` from then on."""
-    [picture] = given.pictures
-    answered = await call.service.ask(given.pictures)
-    [regions] = answered.regions
-    return schemas.Seen(
-        **_picture(picture).model_dump(),
+async def pictures(call: CurrentCall, received: OneImage) -> schemas.DetectedRegions:
+    """Send an image once, get its detected regions, and refer to it by its `picture` in later requests."""
+    [image] = received.images
+    answer = await call.service.answer(received.images)
+    [regions] = answer.regions
+    return schemas.DetectedRegions(
+        **_image_out(image).model_dump(),
         request_id=call.request_id,
-        regions=_regions(regions, call.service.predictor.categories),
-        seconds=given.seconds + answered.detect,
+        regions=_regions_out(regions, call.service.predictor.categories),
+        seconds=received.seconds + answer.detect,
     )
 
 
 @router.post("/ask")
 async def ask(
-    call: Use, given: OnePicture, question: Text, how: Wanted, task: Annotated[str, Form()] = "vqav2"
+    call: CurrentCall,
+    received: OneImage,
+    question: TextField,
+    options: Options,
+    task: Annotated[str, Form()] = "vqav2",
 ) -> schemas.Answer:
-    """Answer a question about a picture. Tasks: `vqav2`, `gqa`, `vgqa`."""
-    return await _answer(call, task, "answers", given, call.service.text("question", question), how)
+    """Answer a question about an image. Tasks: `vqav2`, `gqa`, `vgqa`."""
+    return await _answer(call, task, "answers", received, call.service.check_text("question", question), options)
 
 
 @router.post("/find")
 async def find(
-    call: Use, given: ManyPictures, text: Text, how: Wanted, task: Annotated[str, Form()] = "coco"
+    call: CurrentCall, received: ImageList, text: TextField, options: Options, task: Annotated[str, Form()] = "coco"
 ) -> schemas.Answer:
-    """Rank pictures by how well a text describes them: `name` is a place in `pictures`. Tasks: `coco`, `flickr30k`."""
-    return await _answer(call, task, "retrieval", given, call.service.text("text", text), how)
+    """Rank images by how well a text describes them; `name` is an index in `pictures`. Tasks: `coco`, `flickr30k`."""
+    return await _answer(call, task, "retrieval", received, call.service.check_text("text", text), options)
 
 
 @router.post("/point")
 async def point(
-    call: Use, given: OnePicture, phrase: Text, how: Wanted, task: Annotated[str, Form()] = "refcoco"
+    call: CurrentCall, received: OneImage, phrase: TextField, options: Options, task: Annotated[str, Form()] = "refcoco"
 ) -> schemas.Answer:
-    """Point at the thing that a phrase means. Tasks: `refcoco`, `refcoco+`, `refcocog`."""
-    return await _answer(call, task, "grounding", given, call.service.text("phrase", phrase), how)
+    """Point at the object that a phrase describes. Tasks: `refcoco`, `refcoco+`, `refcocog`."""
+    return await _answer(call, task, "grounding", received, call.service.check_text("phrase", phrase), options)
 
 
 @router.post("/choose")
-async def choose(call: Use, given: OnePicture, question: Text, how: Wanted, boxes: Boxes = "") -> schemas.Answer:
-    """Answer a "which" question by one of the boxes. Task: `visual7w`."""
-    text, among = call.service.text("question", question), call.service.boxes(boxes)
-    return await _answer(call, "visual7w", "grounding", given, text, how, among)
+async def choose(
+    call: CurrentCall, received: OneImage, question: TextField, options: Options, boxes: BoxesField = ""
+) -> schemas.Answer:
+    """Answer a "which" question with one of the boxes. Task: `visual7w`."""
+    text, candidates = call.service.check_text("question", question), call.service.parse_boxes(boxes)
+    return await _answer(call, "visual7w", "grounding", received, text, options, candidates)
 
 
 @router.post("/guess")
 async def guess(
-    call: Use,
-    given: OnePicture,
+    call: CurrentCall,
+    received: OneImage,
     dialogue: Annotated[str, Form(min_length=1, description="JSON list of [question, answer]; or a text")],
-    how: Wanted,
-    boxes: Boxes = "",
+    options: Options,
+    boxes: BoxesField = "",
 ) -> schemas.Answer:
-    """Guess the thing that a dialogue is about. Task: `guesswhat`."""
-    call.service.text("dialogue", dialogue)
-    turns: Any = json_list("dialogue", dialogue) if dialogue.lstrip().startswith("[") else dialogue
+    """Guess the object that a dialogue is about. Task: `guesswhat`."""
+    call.service.check_text("dialogue", dialogue)
+    turns: Any = parse_json_list("dialogue", dialogue) if dialogue.lstrip().startswith("[") else dialogue
     if not isinstance(turns, str) and not all(isinstance(turn, list) for turn in turns):
-        raise Refusal(422, 'dialogue: each turn is ["question", "answer"]')
-    text, among = dialogue_text(turns), call.service.boxes(boxes)
-    return await _answer(call, "guesswhat", "grounding", given, text, how, among)
+        raise ApiError(422, 'dialogue: each turn is ["question", "answer"]')
+    text, candidates = dialogue_text(turns), call.service.parse_boxes(boxes)
+    return await _answer(call, "guesswhat", "grounding", received, text, options, candidates)
 
 
 @router.post("/compare")
-async def compare(call: Use, given: TwoPictures, statement: Text, how: Wanted) -> schemas.Answer:
-    """Say whether a statement is true of two pictures, the left (a) and the right one (b). Task: `nlvr2`."""
-    return await _answer(call, "nlvr2", "verification", given, call.service.text("statement", statement), how)
+async def compare(call: CurrentCall, received: TwoImages, statement: TextField, options: Options) -> schemas.Answer:
+    """Decide whether a statement is true of two images, the left (a) and the right one (b). Task: `nlvr2`."""
+    text = call.service.check_text("statement", statement)
+    return await _answer(call, "nlvr2", "verification", received, text, options)
 
 
 @router.post("/entails")
-async def entails(call: Use, given: OnePicture, statement: Text, how: Wanted) -> schemas.Answer:
-    """Say whether a picture entails a statement, contradicts it, or leaves it open. Task: `snli_ve`."""
-    return await _answer(call, "snli_ve", "verification", given, call.service.text("statement", statement), how)
+async def entails(call: CurrentCall, received: OneImage, statement: TextField, options: Options) -> schemas.Answer:
+    """Decide whether an image entails a statement, contradicts it, or neither. Task: `snli_ve`."""
+    text = call.service.check_text("statement", statement)
+    return await _answer(call, "snli_ve", "verification", received, text, options)
 
 
 @router.post("/ground")
 async def ground(
-    call: Use,
-    given: OnePicture,
-    caption: Text,
-    phrases: Annotated[str, Form(min_length=1, description="JSON list of phrases that stand in the caption")],
-    how: Wanted,
+    call: CurrentCall,
+    received: OneImage,
+    caption: TextField,
+    phrases: Annotated[str, Form(min_length=1, description="JSON list of phrases of the caption")],
+    options: Options,
     task: Annotated[str, Form()] = "refcoco",
 ) -> schemas.Grounded:
-    """A box for each phrase of a caption. Tasks: `refcoco`, `refcoco+`, `refcocog`."""
-    call.service.text("caption", caption)
-    wanted = _phrases(json_list("phrases", phrases), caption, call.service.settings.max_phrases)
+    """Find a box for each phrase of a caption. Tasks: `refcoco`, `refcoco+`, `refcocog`."""
+    call.service.check_text("caption", caption)
+    checked = _check_phrases(parse_json_list("phrases", phrases), caption, call.service.settings.max_phrases)
     find_task(task, "grounding", call.service.predictor.network.tasks.values())
-    asked = [Request(task, given.pictures, phrase, top=how.top, explain=how.explain) for phrase in wanted]
-    answered = await call.service.ask(given.pictures, asked)
-    call.said |= {"task": task, "phrases": len(wanted)}
-    found = [
-        schemas.Phrase(phrase=phrase, ranked=_ranked(one), notes=[*one.notes], attention=_attention(one))
-        for phrase, one in zip(wanted, answered.predictions, strict=True)
-    ]
+    requests = [Request(task, received.images, text, top=options.top, explain=options.explain) for text in checked]
+    answer = await call.service.answer(received.images, requests)
+    call.log_fields |= {"task": task, "phrases": len(checked)}
+    pairs = list(zip(checked, answer.predictions, strict=True))
     return schemas.Grounded(
         request_id=call.request_id,
         task=task,
-        ranked=[
-            schemas.RankedOut.of(one.best, phrase)
-            for phrase, one in zip(wanted, answered.predictions, strict=True)
-            if one.ranked
+        ranked=[schemas.RankedOut.of(prediction.best, phrase) for phrase, prediction in pairs if prediction.ranked],
+        pictures=[_image_out(image) for image in received.images],
+        phrases=[
+            schemas.Phrase(
+                phrase=phrase,
+                ranked=_ranked_out(prediction),
+                notes=[*prediction.notes],
+                attention=_attention_out(prediction),
+            )
+            for phrase, prediction in pairs
         ],
-        pictures=[_picture(picture) for picture in given.pictures],
-        phrases=found,
-        seconds=_seconds(given, answered),
+        seconds=_seconds(received, answer),
     )
 
 
 async def _answer(
-    call: Call, task: str, family: FamilyName, given: Given, text: str, how: How, boxes: tuple[Box, ...] = ()
+    call: Call,
+    task: str,
+    family: FamilyName,
+    received: ReceivedImages,
+    text: str,
+    options: AnswerOptions,
+    boxes_px: tuple[Box, ...] = (),
 ) -> schemas.Answer:
-    pairs = None if family == "retrieval" else len(given.pictures)
-    find_task(task, family, call.service.predictor.network.tasks.values(), num_images=pairs)
-    request = Request(task, given.pictures, text, boxes, how.top, how.explain)
-    answered = await call.service.ask(given.pictures, [request])
-    [prediction] = answered.predictions
-    call.said |= {"task": task, "pictures": len(given.pictures)}
+    num_images = None if family == "retrieval" else len(received.images)
+    find_task(task, family, call.service.predictor.network.tasks.values(), num_images=num_images)
+    request = Request(task, received.images, text, boxes_px, options.top, options.explain)
+    answer = await call.service.answer(received.images, [request])
+    [prediction] = answer.predictions
+    call.log_fields |= {"task": task, "pictures": len(received.images)}
     return schemas.Answer(
         request_id=call.request_id,
         task=prediction.task,
-        ranked=_ranked(prediction),
-        pictures=[_picture(picture) for picture in given.pictures],
+        ranked=_ranked_out(prediction),
+        pictures=[_image_out(image) for image in received.images],
         candidates_px=[[*box] for box in prediction.candidates_px],
         notes=[*prediction.notes],
-        attention=_attention(prediction),
-        seconds=_seconds(given, answered),
+        attention=_attention_out(prediction),
+        seconds=_seconds(received, answer),
     )
 
 
-def _phrases(values: Sequence[object], caption: str, most: int) -> list[str]:
+def _check_phrases(values: Sequence[object], caption: str, limit: int) -> list[str]:
     phrases = [value for value in values if isinstance(value, str) and value.strip()]
     if not phrases or len(phrases) < len(values):
-        raise Refusal(422, "phrases: expected a JSON list of texts, at least one, none empty")
-    if len(phrases) > most:
-        raise Refusal(422, f"phrases: at most {most}, got {len(phrases)}")
+        raise ApiError(422, "phrases: expected a JSON list of texts, at least one, none empty")
+    if len(phrases) > limit:
+        raise ApiError(422, f"phrases: at most {limit}, got {len(phrases)}")
     check_phrases(phrases, caption)
     return phrases
 
 
-def _ranked(prediction: Prediction) -> list[schemas.RankedOut]:
-    return [schemas.RankedOut.of(one) for one in prediction.ranked]
+def _ranked_out(prediction: Prediction) -> list[schemas.RankedOut]:
+    return [schemas.RankedOut.of(rank) for rank in prediction.ranked]
 
 
-def _attention(prediction: Prediction) -> list[schemas.AttentionOut] | None:
-    maps = prediction.to_dict()["attention"]
-    return maps and [schemas.AttentionOut(**one) for one in maps]
+def _attention_out(prediction: Prediction) -> list[schemas.AttentionOut] | None:
+    return [schemas.AttentionOut(**each.to_dict()) for each in prediction.attention] or None
 
 
-def _picture(picture: InputImage) -> schemas.PictureOut:
-    return schemas.PictureOut(picture=picture.digest, width=picture.width, height=picture.height)
+def _image_out(image: InputImage) -> schemas.ImageOut:
+    return schemas.ImageOut(picture=image.digest, width=image.width, height=image.height)
 
 
-def _seconds(given: Given, answered: Answered) -> schemas.Seconds:
-    return schemas.Seconds(decode=given.seconds, queue=answered.queue, detect=answered.detect, answer=answered.answer)
+def _seconds(received: ReceivedImages, answer: ClientAnswer) -> schemas.Seconds:
+    return schemas.Seconds(decode=received.seconds, queue=answer.queue, detect=answer.detect, answer=answer.answer)
 
 
-def _regions(regions: Regions, kinds: Sequence[str]) -> list[schemas.RegionOut]:
+def _regions_out(regions: Regions, categories: Sequence[str]) -> list[schemas.RegionOut]:
     boxes = regions.boxes_px.tolist()
     if regions.class_probs is None:
         return [schemas.RegionOut(box_px=box, kind="", probability=None) for box in boxes]
     probabilities = regions.class_probs.astype(np.float32)
-    likeliest = probabilities.argmax(axis=1)
+    best = probabilities.argmax(axis=1).tolist()
     return [
         schemas.RegionOut(
-            box_px=box, kind=kinds[kind] if kind < len(kinds) else "", probability=min(1.0, float(row[kind]))
+            box_px=box,
+            kind=categories[index] if index < len(categories) else "",
+            probability=min(1.0, float(row[index])),
         )
-        for box, kind, row in zip(boxes, likeliest.tolist(), probabilities, strict=True)
+        for box, index, row in zip(boxes, best, probabilities, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""What a client is told when something is refused: a status, a word for programs, a sentence for people."""
+"""Errors of the API: an HTTP status, a code for programs and a sentence for people."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from twelvefold.images import ImageError, TooManyPixelsError
 from twelvefold.schema import TwelvefoldError
 
-WORDS = {
+ERROR_CODES = {
     400: "bad_request",
     401: "unauthorised",
     403: "cross_site",
@@ -28,59 +28,62 @@ WORDS = {
     503: "overloaded",
     504: "time_limit",
 }
-"""The ``error`` of each status."""
+"""The ``error`` of each status. Clients compare them, so they must not change."""
 
 RETRY_SECONDS = 1
-"""What Retry-After says when the server is full: its queue of 64 is through in about that time (docs/serving.md)."""
+"""Retry-After of a 503: a full queue of 64 is answered in about that time (docs/serving.md)."""
 
 
-class Refusal(HTTPException):
-    """A request that is not answered. ``what``: why, and what to do, in a sentence."""
+class ApiError(HTTPException):
+    """A refused request. ``message``: what failed and what to do, in a sentence."""
 
-    def __init__(self, status: int, what: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(status, what, headers)
-
-
-def full(what: str) -> Refusal:
-    """A 503: there is no room now; come back soon."""
-    return Refusal(503, f"{what}; try again in a moment", {"Retry-After": str(RETRY_SECONDS)})
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, message, headers)
 
 
-def refusal_of(error: TwelvefoldError) -> Refusal:
-    """Bad input, by what is wrong with it: a picture of too many pixels, no picture, or another value."""
+def overloaded_error(message: str) -> ApiError:
+    """Return a 503 that asks the client to try again."""
+    return ApiError(503, f"{message}; try again in a moment", {"Retry-After": str(RETRY_SECONDS)})
+
+
+def to_api_error(error: TwelvefoldError) -> ApiError:
+    """Return 413 for an image with too many pixels, 415 for another image error, and 422 for all else."""
     status = 413 if isinstance(error, TooManyPixelsError) else 415 if isinstance(error, ImageError) else 422
-    return Refusal(status, str(error))
+    return ApiError(status, str(error))
 
 
-def reply(status: int, what: str, request_id: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The one shape of errors."""
-    body = {"error": WORDS.get(status, "error"), "what": what, "request_id": request_id}
+def error_response(
+    status: int, message: str, request_id: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """Return the JSON response that all errors share."""
+    body = {"error": ERROR_CODES.get(status, "error"), "what": message, "request_id": request_id}
     return JSONResponse(body, status, dict(headers or {}))
 
 
-async def on_http(request: Request, error: Exception) -> JSONResponse:
-    """Refusals of ours, and those of the framework: unknown paths, other methods, bodies that can't be parsed."""
+async def handle_http_error(request: Request, error: Exception) -> JSONResponse:
+    """Answer an :class:`ApiError`, or an error of the framework: unknown path or method, a body it cannot parse."""
     if not isinstance(error, HTTPException):
         raise error
-    what = error.detail
-    if error.status_code == 404 and what == "Not Found":
-        what = f"there is nothing at {request.url.path}; /docs says what there is"
+    message = error.detail
+    if error.status_code == 404 and message == "Not Found":
+        message = f"there is nothing at {request.url.path}; /docs lists all paths"
     if error.status_code == 405:
-        what = f"{request.url.path} takes {(error.headers or {}).get('Allow', 'another method')}, not {request.method}"
-    return reply(error.status_code, what, request.state.request_id, error.headers)
+        allowed = (error.headers or {}).get("Allow", "another method")
+        message = f"{request.url.path} takes {allowed}, not {request.method}"
+    return error_response(error.status_code, message, request.state.request_id, error.headers)
 
 
-async def on_bad_input(request: Request, error: Exception) -> JSONResponse:
-    """What the model's own checks refuse."""
+async def handle_twelvefold_error(request: Request, error: Exception) -> JSONResponse:
+    """Answer an error of the checks in :mod:`twelvefold.serving`."""
     if not isinstance(error, TwelvefoldError):
         raise error
-    refusal = refusal_of(error)
-    return reply(refusal.status_code, refusal.detail, request.state.request_id)
+    api_error = to_api_error(error)
+    return error_response(api_error.status_code, api_error.detail, request.state.request_id)
 
 
-async def on_bad_form(request: Request, error: Exception) -> JSONResponse:
-    """Fields that are missing or of a wrong kind, each named."""
+async def handle_validation_error(request: Request, error: Exception) -> JSONResponse:
+    """Name every form field that is missing or invalid."""
     if not isinstance(error, RequestValidationError):
         raise error
-    problems = [f"{'.'.join(str(part) for part in one['loc'][1:])}: {one['msg']}" for one in error.errors()]
-    return reply(422, "; ".join(problems), request.state.request_id)
+    problems = [f"{'.'.join(str(part) for part in each['loc'][1:])}: {each['msg']}" for each in error.errors()]
+    return error_response(422, "; ".join(problems), request.state.request_id)

@@ -1,4 +1,4 @@
-"""Examples for the reference that work as they stand: questions about the pictures that ship with the package."""
+"""Examples in the API reference: questions about the sample images, which every server can answer."""
 
 from __future__ import annotations
 
@@ -9,47 +9,58 @@ from typing import Any
 from twelvefold.serving.samples import Sample, Suggestion
 
 FORM = "multipart/form-data"
-POOL = 4
-"""Pictures to search in the example."""
+POOL_SIZE = 4
+"""Images to search in the example."""
 
 
-def examples(samples: Sequence[Sample]) -> dict[str, dict[str, Any]]:
-    """By path, the fields of a request that is answered by this very server."""
-    sample, question = _first(samples, "vqav2")
-    pointing, phrase = _first(samples, "refcoco")
-    which, among = _first(samples, "visual7w")
-    secret, dialogue = _first(samples, "guesswhat")
-    left, pair = _first(samples, "nlvr2")
-    premise, hypothesis = _first(samples, "snli_ve")
-    described, caption = _first(samples, "coco")
-    pool = [described.name, *(one.name for one in samples if one is not described)][:POOL]
-    phrases = [one.text for one in pointing.suggestions if one.task == "refcoco"][:2]
-    turns, boxes = json.dumps(dialogue.dialogue), json.dumps(dialogue.boxes_px)
+def make_examples(samples: Sequence[Sample]) -> dict[str, dict[str, Any]]:
+    """Return the form fields of an example request, by path."""
+    sample, question = _first_suggestion(samples, "vqav2")
+    point_sample, phrase = _first_suggestion(samples, "refcoco")
+    choose_sample, which_question = _first_suggestion(samples, "visual7w")
+    guess_sample, dialogue = _first_suggestion(samples, "guesswhat")
+    left_sample, comparison = _first_suggestion(samples, "nlvr2")
+    entails_sample, statement = _first_suggestion(samples, "snli_ve")
+    find_sample, caption = _first_suggestion(samples, "coco")
+    pool = [find_sample.name, *(each.name for each in samples if each is not find_sample)][:POOL_SIZE]
+    phrases = [each.text for each in point_sample.suggestions if each.task == "refcoco"][:2]
     return {
         "/v1/pictures": {"picture": sample.name},
         "/v1/ask": {"picture": sample.name, "question": question.text},
         "/v1/find": {"pictures": pool, "text": caption.text},
-        "/v1/point": {"picture": pointing.name, "phrase": phrase.text},
-        "/v1/choose": {"picture": which.name, "question": among.text, "boxes": json.dumps(among.boxes_px)},
-        "/v1/guess": {"picture": secret.name, "dialogue": turns, "boxes": boxes},
-        "/v1/compare": {"picture_a": left.name, "picture_b": pair.other, "statement": pair.text},
-        "/v1/entails": {"picture": premise.name, "statement": hypothesis.text},
+        "/v1/point": {"picture": point_sample.name, "phrase": phrase.text},
+        "/v1/choose": {
+            "picture": choose_sample.name,
+            "question": which_question.text,
+            "boxes": json.dumps(which_question.boxes_px),
+        },
+        "/v1/guess": {
+            "picture": guess_sample.name,
+            "dialogue": json.dumps(dialogue.dialogue),
+            "boxes": json.dumps(dialogue.boxes_px),
+        },
+        "/v1/compare": {
+            "picture_a": left_sample.name,
+            "picture_b": comparison.other,
+            "statement": comparison.text,
+        },
+        "/v1/entails": {"picture": entails_sample.name, "statement": statement.text},
         "/v1/ground": {
-            "picture": pointing.name,
+            "picture": point_sample.name,
             "caption": " and ".join(phrases),
             "phrases": json.dumps(phrases),
         },
     }
 
 
-def add_examples(spec: dict[str, Any], samples: Sequence[Sample]) -> dict[str, Any]:
-    """The OpenAPI document with an example in every form, and in the one path that names a sample."""
-    for path, example in examples(samples).items():
-        spec["paths"][path]["post"]["requestBody"]["content"][FORM]["example"] = example
-    [name] = spec["paths"]["/v1/samples/{name}"]["get"]["parameters"]
+def add_examples(document: dict[str, Any], samples: Sequence[Sample]) -> dict[str, Any]:
+    """Add an example to every form of an OpenAPI document, and to the path that contains a sample's name."""
+    for path, example in make_examples(samples).items():
+        document["paths"][path]["post"]["requestBody"]["content"][FORM]["example"] = example
+    [name] = document["paths"]["/v1/samples/{name}"]["get"]["parameters"]
     name["example"] = samples[0].name
-    return spec
+    return document
 
 
-def _first(samples: Sequence[Sample], task: str) -> tuple[Sample, Suggestion]:
-    return next((sample, one) for sample in samples for one in sample.suggestions if one.task == task)
+def _first_suggestion(samples: Sequence[Sample], task: str) -> tuple[Sample, Suggestion]:
+    return next((sample, each) for sample in samples for each in sample.suggestions if each.task == task)

@@ -1,128 +1,142 @@
-"""How requests are read: pictures as files or by digest, and what goes with every question."""
+"""Form fields that the endpoints share: images as files or digests, and the options of an answer."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, File, Form, Request, UploadFile
 from pydantic.json_schema import SkipJsonSchema
 
-from twelvefold.server.errors import Refusal
+from twelvefold.server.errors import ApiError
 from twelvefold.server.service import Service
 from twelvefold.serving.images import InputImage
 
-MOST_RANKED = 100
-"""Most answers that one request gets: a page of them."""
+MAX_TOP = 100
+"""Answers of one request at most."""
 
 ImageFile = Annotated[
-    UploadFile | SkipJsonSchema[None], File(description="a picture: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF")
+    UploadFile | SkipJsonSchema[None], File(description="an image: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF")
 ]
-Digest = Annotated[str, Form(description="or the `picture` of one already sent, or a sample's name")]
-Text = Annotated[str, Form(min_length=1)]
-Boxes = Annotated[str, Form(description="JSON list of [x1, y1, x2, y2] to choose from; empty: what was detected")]
+Digest = Annotated[str, Form(description="the `picture` of an image that was sent before, or a sample's name")]
+TextField = Annotated[str, Form(min_length=1)]
+BoxesField = Annotated[
+    str, Form(description="JSON list of candidate boxes [x1, y1, x2, y2]; empty: the detected regions")
+]
 
 
 @dataclass(slots=True)
 class Call:
-    """One request: what it may use, its id, and what the log will say of it."""
+    """An HTTP request's service and id, and the fields of its line in the log."""
 
     service: Service
     request_id: str
-    said: dict[str, Any]
+    log_fields: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """The pictures of a request, and how long opening them took."""
+class ReceivedImages:
+    """The images of a request, and the seconds it took to open them."""
 
-    pictures: tuple[InputImage, ...]
+    images: tuple[InputImage, ...]
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class How:
-    """How much is wanted of an answer."""
+class AnswerOptions:
+    """top: number of answers. explain: whether to return attention weights."""
 
     top: int
-    explain: bool = field(default=False)
+    explain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFields:
+    """One image of a form: a file in one field, or a digest in another."""
+
+    file_field: str
+    file: UploadFile | None
+    digest_field: str
+    digest: str
 
 
 def _call(request: Request) -> Call:
-    said = request.scope["state"].setdefault("said", {})
-    return Call(request.app.state.service, request.state.request_id, said)
+    log_fields = request.scope["state"].setdefault("log_fields", {})
+    return Call(request.app.state.service, request.state.request_id, log_fields)
 
 
-Use = Annotated[Call, Depends(_call)]
+CurrentCall = Annotated[Call, Depends(_call)]
 
 
-def _how(
-    top: Annotated[int, Form(ge=1, le=MOST_RANKED, description="so many answers, the likeliest first")] = 5,
-    explain: Annotated[bool, Form(description="also say which words looked at which regions")] = False,
-) -> How:
-    return How(top, explain)
+def _options(
+    top: Annotated[int, Form(ge=1, le=MAX_TOP, description="number of answers, most likely first")] = 5,
+    explain: Annotated[bool, Form(description="also return attention weights between words and regions")] = False,
+) -> AnswerOptions:
+    return AnswerOptions(top, explain)
 
 
-async def _one(call: Use, image: ImageFile = None, picture: Digest = "") -> AsyncIterator[Given]:
-    async with _opened(call, [("image", image, "picture", picture)]) as given:
-        yield given
+async def _one_image(call: CurrentCall, image: ImageFile = None, picture: Digest = "") -> AsyncIterator[ReceivedImages]:
+    async with _open_images(call, [ImageFields("image", image, "picture", picture)]) as received:
+        yield received
 
 
-async def _two(
-    call: Use,
+async def _two_images(
+    call: CurrentCall,
     image_a: ImageFile = None,
     picture_a: Digest = "",
     image_b: ImageFile = None,
     picture_b: Digest = "",
-) -> AsyncIterator[Given]:
-    wanted = [("image_a", image_a, "picture_a", picture_a), ("image_b", image_b, "picture_b", picture_b)]
-    async with _opened(call, wanted) as given:
-        yield given
+) -> AsyncIterator[ReceivedImages]:
+    left = ImageFields("image_a", image_a, "picture_a", picture_a)
+    right = ImageFields("image_b", image_b, "picture_b", picture_b)
+    async with _open_images(call, [left, right]) as received:
+        yield received
 
 
-async def _many(
-    call: Use,
+async def _image_list(
+    call: CurrentCall,
     images: Annotated[
-        list[UploadFile] | SkipJsonSchema[None], File(description="pictures to search, first those sent here")
+        list[UploadFile] | SkipJsonSchema[None], File(description="images to search; they come first in the result")
     ] = None,
     pictures: Annotated[
-        list[str] | SkipJsonSchema[None], Form(description="then those already sent, by their `picture`")
+        list[str] | SkipJsonSchema[None], Form(description="images to search that were sent before, by `picture`")
     ] = None,
-) -> AsyncIterator[Given]:
-    files: list[tuple[str, UploadFile | None, str, str]] = [("images", file, "pictures", "") for file in images or []]
-    wanted = [*files, *(("images", None, "pictures", digest) for digest in pictures or [])]
-    most = call.service.settings.max_pictures
-    if not wanted:
-        raise Refusal(422, "images: give the pictures to search, as files `images` or digests `pictures`")
-    if len(wanted) > most:
-        raise Refusal(413, f"at most {most} pictures in one request, got {len(wanted)}")
-    async with _opened(call, wanted) as given:
-        yield given
+) -> AsyncIterator[ReceivedImages]:
+    fields = [ImageFields("images", file, "pictures", "") for file in images or []]
+    fields += [ImageFields("images", None, "pictures", digest) for digest in pictures or []]
+    limit = call.service.settings.max_images
+    if not fields:
+        raise ApiError(422, "images: send the images to search as files `images` or digests `pictures`")
+    if len(fields) > limit:
+        raise ApiError(413, f"at most {limit} images in one request, got {len(fields)}")
+    async with _open_images(call, fields) as received:
+        yield received
 
 
 @asynccontextmanager
-async def _opened(call: Call, wanted: Sequence[tuple[str, UploadFile | None, str, str]]) -> AsyncIterator[Given]:
-    """The pictures of a request, with their memory held until it is answered."""
-    service, begun, opened = call.service, time.monotonic(), []
-    with service.place(), ExitStack() as held:
-        for file_field, file, digest_field, digest in wanted:
-            if file is not None and digest:
-                raise Refusal(422, f"give {file_field} or {digest_field}, not both")
-            if file is not None:
-                data = await file.read()
-                held.enter_context(service.room_for(data))
+async def _open_images(call: Call, fields: Sequence[ImageFields]) -> AsyncIterator[ReceivedImages]:
+    """Open the images of a request, and reserve their memory until it is answered."""
+    service, start, opened = call.service, time.monotonic(), []
+    with service.reserve_slot(), ExitStack() as reserved:
+        for each in fields:
+            if each.file is not None and each.digest:
+                raise ApiError(422, f"send {each.file_field} or {each.digest_field}, not both")
+            if each.file is not None:
+                data = await each.file.read()
+                reserved.enter_context(service.reserve_memory(data))
                 opened.append(await service.decode(data))
-            elif digest:
-                opened.append(await service.again(digest))
+            elif each.digest:
+                opened.append(await service.find_image(each.digest))
             else:
-                raise Refusal(422, f"{file_field}: give a picture as a file, or {digest_field} of one already sent")
-        yield Given(tuple(opened), time.monotonic() - begun)
+                message = f"{each.file_field}: send an image as a file, or {each.digest_field} of one sent before"
+                raise ApiError(422, message)
+        yield ReceivedImages(tuple(opened), time.monotonic() - start)
 
 
-OnePicture = Annotated[Given, Depends(_one)]
-TwoPictures = Annotated[Given, Depends(_two)]
-ManyPictures = Annotated[Given, Depends(_many)]
-Wanted = Annotated[How, Depends(_how)]
+OneImage = Annotated[ReceivedImages, Depends(_one_image)]
+TwoImages = Annotated[ReceivedImages, Depends(_two_images)]
+ImageList = Annotated[ReceivedImages, Depends(_image_list)]
+Options = Annotated[AnswerOptions, Depends(_options)]

@@ -1,4 +1,4 @@
-"""The door of the server: who may come in, how much at once, how large and how slow. Nothing is parsed before it."""
+"""Limits on requests: host, token, rate, size, time and concurrency, checked before anything is parsed."""
 
 from __future__ import annotations
 
@@ -13,56 +13,56 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from twelvefold.server import errors
-from twelvefold.server.errors import Refusal, full
+from twelvefold.server.errors import ApiError, overloaded_error
 from twelvefold.server.metrics import Metrics
 from twelvefold.server.settings import Settings
 
-CLIENTS = 10_000
+MAX_CLIENTS = 10_000
 """Clients whose rate is remembered: about 2 MB."""
 DRAIN_SECONDS = 2.0
-"""How long the rest of a refused body is read and thrown away, so that its sender gets to read the refusal."""
+"""Time to read and discard the rest of a refused body, so that its sender can read the response."""
 OPEN_PATHS = ("/v1/samples",)
-"""Under ``/v1`` and yet open to all: pictures that ship with the package, which a page shows as plain images."""
+"""Paths under ``/v1`` that need no token: images that ship with the package, which the page shows as plain images."""
 
 
 class ClientLeftError(Exception):
-    """The client closed the connection before its answer; nobody reads what follows."""
+    """The client closed the connection before its answer."""
 
 
-class Room:
+class ByteBudget:
     """A number of bytes that all requests share."""
 
-    def __init__(self, most: int) -> None:
-        self.free = most
+    def __init__(self, max_bytes: int) -> None:
+        self.free = max_bytes
 
     @contextmanager
-    def take(self, amount: int) -> Iterator[None]:
-        """Hold so many bytes while the block runs.
+    def reserve(self, num_bytes: int) -> Iterator[None]:
+        """Reserve bytes while the block runs.
 
         Raises:
-            Refusal: 503, there are not so many left.
+            ApiError: 503, fewer bytes are free.
         """
-        if amount > self.free:
-            raise full("too much is being read and decoded at once")
-        self.free -= amount
+        if num_bytes > self.free:
+            raise overloaded_error("the requests in progress use all the memory for images")
+        self.free -= num_bytes
         try:
             yield
         finally:
-            self.free += amount
+            self.free += num_bytes
 
 
-class Rate:
-    """So many requests a minute from each client, in bursts of up to as many (a token bucket)."""
+class RateLimiter:
+    """A token bucket for each client: ``per_minute`` requests a minute, in bursts of up to as many."""
 
     def __init__(self, per_minute: int) -> None:
         self._per_minute = per_minute
-        self._clients: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._clients: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens left, and when
 
-    def spend(self, client: str) -> None:
-        """Count one request.
+    def count_request(self, client: str) -> None:
+        """Count one request of a client.
 
         Raises:
-            Refusal: 429, with the seconds until the next one is let in.
+            ApiError: 429, with the seconds until the next request is accepted.
         """
         if not self._per_minute:
             return
@@ -71,19 +71,19 @@ class Rate:
         left = min(self._per_minute, left + (now - then) * self._per_minute / 60)
         self._clients[client] = (left - 1 if left >= 1 else left, now)
         self._clients.move_to_end(client)
-        if len(self._clients) > CLIENTS:
+        if len(self._clients) > MAX_CLIENTS:
             self._clients.popitem(last=False)
         if left < 1:
-            wait = {"Retry-After": str(int((1 - left) * 60 / self._per_minute) + 1)}
-            raise Refusal(429, f"at most {self._per_minute} requests a minute from one client; wait a little", wait)
+            retry = {"Retry-After": str(int((1 - left) * 60 / self._per_minute) + 1)}
+            raise ApiError(429, f"a client may send {self._per_minute} requests a minute; wait and retry", retry)
 
 
-class Limits:
-    """ASGI middleware: checks a request's head, reads its body, and stops work for clients that have left."""
+class LimitsMiddleware:
+    """ASGI middleware that checks a request's head, reads its body, and cancels work for clients that have left."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, room: Room) -> None:
-        self._app, self._settings, self._metrics, self._room = app, settings, metrics, room
-        self._rate = Rate(settings.rate)
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, budget: ByteBudget) -> None:
+        self._app, self._settings, self._metrics, self._budget = app, settings, metrics, budget
+        self._rate_limiter = RateLimiter(settings.rate_limit)
         self._in_flight = 0
         metrics.in_flight.set_function(lambda: self._in_flight)
 
@@ -91,72 +91,76 @@ class Limits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers, over = Headers(scope=scope), False
+        headers, body_complete = Headers(scope=scope), False
 
-        async def arriving() -> Message:
-            nonlocal over
+        async def receive_body() -> Message:
+            nonlocal body_complete
             message = await receive()
-            over = not message.get("more_body", False)
+            body_complete = not message.get("more_body", False)
             return message
 
         try:
-            length = self._admit(scope, headers)
+            length = self._check_head(scope, headers)
             if scope["method"] not in ("POST", "PUT", "PATCH"):
                 await self._app(scope, receive, send)
                 return
-            with self._flight(), self._room.take(self._settings.max_bytes if length is None else length):
-                body = await self._body(arriving)
-                await self._answer(scope, body, receive, send)
-        except Refusal as refusal:
-            if not over and "100-continue" not in headers.get("expect", ""):  # which keeps the body back until asked
-                await self._drain(arriving)
+            with self._count_in_flight(), self._budget.reserve(self._settings.max_bytes if length is None else length):
+                body = await self._read_body(receive_body)
+                await self._call_app(scope, body, receive, send)
+        except ApiError as error:
+            # A client that expects 100-continue sends no body until it is asked to.
+            if not body_complete and "100-continue" not in headers.get("expect", ""):
+                await self._drain(receive_body)
             request_id = scope["state"]["request_id"]
-            said = errors.reply(refusal.status_code, refusal.detail, request_id, refusal.headers)
-            await said(scope, receive, send)
+            response = errors.error_response(error.status_code, error.detail, request_id, error.headers)
+            await response(scope, receive, send)
 
-    def _admit(self, scope: Scope, headers: Headers) -> int | None:
-        """What can be said from the head alone; the length of the body, None where it isn't told.
+    def _check_head(self, scope: Scope, headers: Headers) -> int | None:
+        """Check what the head alone decides, and return the length of the body, None if unknown.
 
         Raises:
-            Refusal: 401, 403, 413, 421 or 429.
+            ApiError: 401, 403, 413, 421 or 429.
         """
         settings, path = self._settings, scope["path"]
         host = headers.get("host", "").rsplit("]", 1)
         name = host[0].lstrip("[") if len(host) > 1 else host[0].split(":")[0]
-        if settings.known_hosts and name not in settings.known_hosts:
-            known = ", ".join(settings.known_hosts)
-            raise Refusal(421, f"this server answers as {known}, not as {name[:100]!r}; the setting `hosts` adds names")
+        if settings.accepted_hosts and name not in settings.accepted_hosts:
+            accepted = ", ".join(settings.accepted_hosts)
+            raise ApiError(
+                421,
+                f"this server is called {accepted}, not {name[:100]!r}; the setting `allowed_hosts` adds names",
+            )
         if scope["method"] == "POST" and headers.get("sec-fetch-site") == "cross-site":
-            raise Refusal(403, "pages of other sites may not ask this server")
+            raise ApiError(403, "pages of other sites may not send requests to this server")
         protected = path == "/metrics" or (path.startswith("/v1/") and not path.startswith(OPEN_PATHS))
-        if settings.token and protected and not _is(headers.get("authorization", ""), f"Bearer {settings.token}"):
-            wanted = {"WWW-Authenticate": "Bearer"}
-            raise Refusal(401, "this server wants its token: a header `Authorization: Bearer TOKEN`", wanted)
+        if settings.token and protected and not _is_equal(headers.get("authorization", ""), f"Bearer {settings.token}"):
+            scheme = {"WWW-Authenticate": "Bearer"}
+            raise ApiError(401, "this server needs its token in a header `Authorization: Bearer TOKEN`", scheme)
         if path.startswith("/v1/") and not path.startswith(OPEN_PATHS):
-            self._rate.spend(scope["client"][0] if scope["client"] else "")
+            self._rate_limiter.count_request(scope["client"][0] if scope["client"] else "")
         length = headers.get("content-length")
-        if length is not None and int(length) > settings.max_bytes:  # the server let through digits only
+        if length is not None and int(length) > settings.max_bytes:  # uvicorn accepts only digits here
             raise self._too_large(int(length))
         return None if length is None else int(length)
 
-    def _too_large(self, got: int) -> Refusal:
-        return Refusal(413, f"a request has at most {self._settings.max_bytes:,} bytes, got {got:,} or more")
+    def _too_large(self, num_bytes: int) -> ApiError:
+        return ApiError(413, f"a request has at most {self._settings.max_bytes:,} bytes, got {num_bytes:,} or more")
 
     @contextmanager
-    def _flight(self) -> Iterator[None]:
-        if self._in_flight >= self._settings.requests:
-            raise full(f"{self._in_flight} requests are under way")
+    def _count_in_flight(self) -> Iterator[None]:
+        if self._in_flight >= self._settings.max_requests:
+            raise overloaded_error(f"{self._in_flight} requests are in progress")
         self._in_flight += 1
         try:
             yield
         finally:
             self._in_flight -= 1
 
-    async def _body(self, receive: Receive) -> bytes:
-        """The whole body.
+    async def _read_body(self, receive: Receive) -> bytes:
+        """Read the whole body.
 
         Raises:
-            Refusal: 408 where it takes too long, 413 where it is longer than it said or than is read.
+            ApiError: 408 if it takes too long, 413 if it is too long.
             ClientLeftError: the client left before its end.
         """
         parts, size = [], 0
@@ -174,44 +178,44 @@ class Limits:
                         return b"".join(parts)
         except TimeoutError:
             seconds = self._settings.time_limit
-            raise Refusal(408, f"the request did not arrive within {seconds:g} s", {"Connection": "close"}) from None
+            raise ApiError(408, f"the request did not arrive within {seconds:g} s", {"Connection": "close"}) from None
 
-    async def _answer(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        """Have the application answer; cancel it when the client leaves first.
+    async def _call_app(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """Run the application, and cancel it when the client leaves first.
 
         Raises:
-            ClientLeftError: it did.
+            ClientLeftError: the client left.
         """
         parts = [{"type": "http.request", "body": body, "more_body": False}]
-        left = asyncio.create_task(_until_left(receive))
-        whole = False
+        disconnected = asyncio.create_task(_wait_for_disconnect(receive))
+        response_complete = False
 
-        async def given() -> Message:
+        async def receive_from_memory() -> Message:
             if parts:
                 return parts.pop()
-            await asyncio.wait([left])
+            await asyncio.wait([disconnected])
             return {"type": "http.disconnect"}
 
-        async def sent(message: Message) -> None:
-            nonlocal whole
+        async def send_and_watch(message: Message) -> None:
+            nonlocal response_complete
             await send(message)
-            whole = message["type"] == "http.response.body" and not message.get("more_body", False)
+            response_complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 
-        answering = asyncio.ensure_future(self._app(scope, given, sent))
-        del body
+        app = asyncio.ensure_future(self._app(scope, receive_from_memory, send_and_watch))
+        del body  # the application holds the only reference
         try:
-            await asyncio.wait([answering, left], return_when=asyncio.FIRST_COMPLETED)
-            if whole:
-                await answering
-            elif not answering.done():
-                answering.cancel()
+            await asyncio.wait([app, disconnected], return_when=asyncio.FIRST_COMPLETED)
+            if response_complete:
+                await app
+            elif not app.done():
+                app.cancel()
                 with suppress(asyncio.CancelledError):
-                    await answering
+                    await app
                 raise ClientLeftError
-            answering.result()
+            app.result()
         finally:
-            left.cancel()
-            answering.cancel()
+            disconnected.cancel()
+            app.cancel()
 
     async def _drain(self, receive: Receive) -> None:
         size = 0
@@ -224,11 +228,11 @@ class Limits:
                         return
 
 
-async def _until_left(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-def _is(given: str, expected: str) -> bool:
-    """Equality in constant time, so that a token can't be guessed letter by letter."""
-    return hmac.compare_digest(given.encode(), expected.encode())
+def _is_equal(value: str, expected: str) -> bool:
+    """Compare in constant time, so that a token cannot be guessed letter by letter."""
+    return hmac.compare_digest(value.encode(), expected.encode())

@@ -1,4 +1,4 @@
-"""Logs as one JSON object a line, on standard error: for people with a pager and for programs alike."""
+"""Logs on standard error, one JSON object a line."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 LOGGER = logging.getLogger("twelvefold.serve")
 
 
-class JsonLines(logging.Formatter):
-    """time, level, logger, message, and what a record's ``fields`` say; a traceback where there is one."""
+class JsonFormatter(logging.Formatter):
+    """Format a record with its time, level, logger, message, ``fields``, and traceback if it has one."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -27,12 +27,12 @@ class JsonLines(logging.Formatter):
 
 
 def log_as_json(level: str) -> None:
-    """Have everything that this process logs come out as JSON lines; the server's own access log stays off."""
+    """Format all logs of this process as JSON lines."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
-def say(message: str, *, level: int = logging.INFO, exc_info: bool = False, **fields: object) -> None:
-    """Log a message with fields of its own."""
+def log_event(message: str, *, level: int = logging.INFO, exc_info: bool = False, **fields: object) -> None:
+    """Log a message with additional fields."""
     LOGGER.log(level, message, extra={"fields": fields}, exc_info=exc_info)

@@ -1,4 +1,4 @@
-"""What the server counts and times, for Prometheus."""
+"""Prometheus metrics of the server."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """One server's figures, in a registry of its own."""
+    """The metrics of one server, in a registry of its own."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a line of noise for each figure
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # omits a creation time for every metric
         self.registry = CollectorRegistry()
         registry = self.registry
         ProcessCollector(registry=registry)
         self.requests = Counter(
             "twelvefold_requests",
-            "Requests, by endpoint and status; 499: the client left",
+            "Requests by endpoint and status; 499: the client left",
             ["endpoint", "status"],
             registry=registry,
         )
@@ -45,17 +45,17 @@ class Metrics:
         )
         self.abandoned = Counter(
             "twelvefold_abandoned",
-            "Requests that were dropped unanswered: client gone, or out of time",
+            "Requests dropped without an answer: the client left, or the time was over",
             registry=registry,
         )
         self.in_flight = Gauge("twelvefold_requests_in_flight", "Requests being read or answered", registry=registry)
         self.waiting = Gauge("twelvefold_queue", "Requests that wait for the model", registry=registry)
-        self.pictures = Counter(
-            "twelvefold_pictures", "Pictures asked about: kept or new", ["result"], registry=registry
+        self.images = Counter(
+            "twelvefold_pictures", "Images of requests, new or kept in the cache", ["result"], registry=registry
         )
-        self.kept = Gauge("twelvefold_kept_pictures", "Pictures kept in memory", registry=registry)
-        self.kept_bytes = Gauge("twelvefold_kept_bytes", "Bytes of the pictures kept in memory", registry=registry)
+        self.cached_images = Gauge("twelvefold_kept_pictures", "Images in the cache", registry=registry)
+        self.cached_bytes = Gauge("twelvefold_kept_bytes", "Bytes of the images in the cache", registry=registry)
 
     def text(self) -> bytes:
-        """All of them, as Prometheus reads them."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self.registry)

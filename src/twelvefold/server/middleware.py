@@ -1,4 +1,4 @@
-"""What every request has around it: an id, a line in the log, its place in the figures, and headers for browsers."""
+"""The outermost middleware: request ids, logs, metrics, security headers, and a response to unexpected errors."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from twelvefold.server.limits import ClientLeftError
 from twelvefold.server.metrics import Metrics
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-"""Ids that are taken from a client: such as can stand in a log and a header without quoting."""
+"""Request ids accepted from clients: they need no quoting in logs and headers."""
 
 HEADERS = {
-    # Pages load what this server ships and nothing else; pictures may also come from the page's own memory.
+    # A page may load what this server ships and nothing else; images may also come from the page's own memory.
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -28,12 +28,12 @@ HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 
-LEFT = 499
-"""What logs and figures call the status of a request whose client left."""
+CLIENT_LEFT = 499
+"""The status in logs and metrics of a request whose client left before its answer."""
 
 
-class Frame:
-    """ASGI middleware, the outermost."""
+class RequestMiddleware:
+    """ASGI middleware around everything else."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
@@ -42,12 +42,12 @@ class Frame:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun, status = time.monotonic(), 0
-        asked_id = Headers(scope=scope).get("x-request-id", "")
-        request_id = asked_id if REQUEST_ID.fullmatch(asked_id) else secrets.token_hex(8)
+        start, status = time.monotonic(), 0
+        client_id = Headers(scope=scope).get("x-request-id", "")
+        request_id = client_id if REQUEST_ID.fullmatch(client_id) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
 
-        async def framed(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -58,22 +58,23 @@ class Frame:
             await send(message)
 
         try:
-            await self._app(scope, receive, framed)
+            await self._app(scope, receive, send_with_headers)
         except ClientLeftError:
-            status = status or LEFT
-        except Exception:  # noqa: BLE001 - whatever it was: the client gets an answer, the log the traceback
-            logs.say("unexpected error", level=40, exc_info=True, request_id=request_id, path=scope["path"])
+            status = status or CLIENT_LEFT
+        except Exception:  # noqa: BLE001 - any error gets a response for the client and a traceback in the log
+            logs.log_event("unexpected error", level=40, exc_info=True, request_id=request_id, path=scope["path"])
             if not status:
-                what = "something went wrong in the server; its log has this request's id"
-                await errors.reply(500, what, request_id)(scope, receive, framed)
-        self._record(scope, request_id, status, time.monotonic() - begun)
+                message = "the server failed unexpectedly; its log has the traceback under this request's id"
+                await errors.error_response(500, message, request_id)(scope, receive, send_with_headers)
+        self._record(scope, request_id, status, time.monotonic() - start)
 
     def _record(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
+        """Count and log a finished request."""
         route = scope.get("route")
-        endpoint = getattr(route, "path", "") or "other"  # not the path asked for: a stranger could make up millions
+        endpoint = getattr(route, "path", "") or "other"  # not the requested path: clients could invent millions
         self._metrics.requests.labels(endpoint, str(status)).inc()
         self._metrics.seconds.labels(endpoint).observe(seconds)
-        logs.say(
+        logs.log_event(
             "request",
             request_id=request_id,
             client=scope["client"][0] if scope["client"] else "",
@@ -81,5 +82,5 @@ class Frame:
             path=scope["path"],
             status=status,
             seconds=round(seconds, 4),
-            **scope["state"].get("said", {}),
+            **scope["state"].get("log_fields", {}),
         )

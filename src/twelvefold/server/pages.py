@@ -1,4 +1,4 @@
-"""Everything but the tasks: the page, the reference, samples, which model this is, and how the server is."""
+"""The endpoints without a task: the web page, the API reference, samples, the model's info, health and metrics."""
 
 from __future__ import annotations
 
@@ -12,15 +12,25 @@ from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from twelvefold.server import schemas
-from twelvefold.server.errors import Refusal, full
+from twelvefold.server.errors import ApiError, overloaded_error
 from twelvefold.server.service import Service
-from twelvefold.serving import samples as shipped
+from twelvefold.serving.samples import load_samples
 
 PAGE = Path(__file__).parent / "page"
 REFERENCE = Path(__file__).parent / "reference"
-LIMITS = ("max_bytes", "max_pixels", "max_pictures", "max_text", "max_boxes", "max_phrases", "time_limit", "rate")
+LIMITS = {
+    "max_bytes": "max_bytes",
+    "max_pixels": "max_pixels",
+    "max_pictures": "max_images",
+    "max_text": "max_text",
+    "max_boxes": "max_boxes",
+    "max_phrases": "max_phrases",
+    "time_limit": "time_limit",
+    "rate": "rate_limit",
+}
+"""The settings in ``limits`` of ``/v1/model``, by their names there."""
 
-ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": schemas.Error} for status in (401, 404, 421, 429)}
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {status: {"model": schemas.Error} for status in (401, 404, 421, 429)}
 
 
 def _service(request: Request) -> Service:
@@ -28,60 +38,60 @@ def _service(request: Request) -> Service:
     return service
 
 
-Use = Annotated[Service, Depends(_service)]
-about = APIRouter(prefix="/v1", tags=["about"], responses=ERRORS)
+CurrentService = Annotated[Service, Depends(_service)]
+about = APIRouter(prefix="/v1", tags=["about"], responses=ERROR_RESPONSES)
 health = APIRouter(tags=["health"])
 pages = APIRouter(include_in_schema=False)
 
 
 @about.get("/model")
-async def model(service: Use) -> schemas.ModelOut:
-    """Which model this is, what it was trained on, and how well it does."""
-    said = msgspec.to_builtins(service.predictor.about)
-    limits = {name: getattr(service.settings, name) for name in LIMITS}
-    return schemas.ModelOut(version=version("twelvefold"), limits=limits, **said)
+async def model(service: CurrentService) -> schemas.ModelOut:
+    """Return the model's name, training data, detector, test scores and the server's limits."""
+    info = msgspec.to_builtins(service.predictor.about)
+    limits = {name: getattr(service.settings, setting) for name, setting in LIMITS.items()}
+    return schemas.ModelOut(version=version("twelvefold"), limits=limits, **info)
 
 
 @about.get("/samples")
-async def load_samples() -> list[schemas.SampleOut]:
-    """Pictures to try, with things to ask about each."""
+async def samples() -> list[schemas.SampleOut]:
+    """List sample images with questions about each."""
     return [
         schemas.SampleOut(
-            name=one.name,
-            width=one.width,
-            height=one.height,
-            url=f"v1/samples/{one.name}",
-            suggestions=[schemas.SuggestionOut(**msgspec.structs.asdict(suggestion)) for suggestion in one.suggestions],
+            name=sample.name,
+            width=sample.width,
+            height=sample.height,
+            url=f"v1/samples/{sample.name}",
+            suggestions=[schemas.SuggestionOut(**msgspec.structs.asdict(each)) for each in sample.suggestions],
         )
-        for one in shipped.load_samples()
+        for sample in load_samples()
     ]
 
 
 @about.get("/samples/{name}", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}})
-async def find_sample(service: Use, name: str) -> Response:
-    """A sample, as JPEG."""
-    if name not in service.jpegs:
-        raise Refusal(404, f"no sample {name[:100]!r}; /v1/samples lists them")
-    return Response(service.jpegs[name], media_type="image/jpeg", headers={"Cache-Control": "max-age=3600"})
+async def sample(service: CurrentService, name: str) -> Response:
+    """Return a sample image as JPEG."""
+    if name not in service.sample_files:
+        raise ApiError(404, f"no sample {name[:100]!r}; /v1/samples lists them")
+    return Response(service.sample_files[name], media_type="image/jpeg", headers={"Cache-Control": "max-age=3600"})
 
 
 @health.get("/health")
 async def alive() -> schemas.State:
-    """Whether the server runs at all."""
+    """Return 200 while the server runs."""
     return schemas.State(status="ok")
 
 
 @health.get("/ready", responses={503: {"model": schemas.Error}})
-async def ready(service: Use) -> schemas.State:
-    """Whether it takes questions now: its model is loaded and it isn't shutting down."""
+async def ready(service: CurrentService) -> schemas.State:
+    """Return 200 while the server accepts requests: its model is loaded and it is not shutting down."""
     if not service.ready:
-        raise full("the model takes no questions: the server is shutting down")
+        raise overloaded_error("the server is shutting down and accepts no requests")
     return schemas.State(status="ready")
 
 
 @health.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-async def metrics(service: Use) -> Response:
-    """Figures for Prometheus."""
+async def metrics(service: CurrentService) -> Response:
+    """Return metrics in Prometheus's text format."""
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -95,10 +105,10 @@ async def reference() -> FileResponse:
     return FileResponse(REFERENCE / "index.html")
 
 
-class Files(StaticFiles):
-    """A folder of the package, which browsers may keep but ask about: an upgraded server means an upgraded page."""
+class RevalidatedFiles(StaticFiles):
+    """Static files that browsers may cache but must revalidate, so that an upgraded server serves its own page."""
 
-    def file_response(self, *arguments: Any, **more: Any) -> Response:
-        response = super().file_response(*arguments, **more)
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
         response.headers["Cache-Control"] = "no-cache"
         return response

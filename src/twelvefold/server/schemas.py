@@ -1,4 +1,4 @@
-"""What the server answers, as types: the OpenAPI page is made of these."""
+"""The responses of the API, from which the OpenAPI document is generated."""
 
 from __future__ import annotations
 
@@ -8,58 +8,59 @@ from pydantic import BaseModel, Field
 
 from twelvefold import schema
 
-BoxPx = Annotated[list[float], Field(min_length=4, max_length=4, description="x1, y1, x2, y2 in pixels of the picture")]
+BoxPx = Annotated[list[float], Field(min_length=4, max_length=4, description="x1, y1, x2, y2 in pixels of the image")]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class Error(BaseModel):
-    """Why there is no answer."""
+    """An error response."""
 
-    error: str = Field(description="a word for programs", examples=["not_a_picture"])
-    what: str = Field(description="a sentence for people: what is wrong, and what to do")
+    error: str = Field(description="code for programs", examples=["not_a_picture"])
+    what: str = Field(description="what is wrong and what to do, in a sentence")
     request_id: str
 
 
-class PictureOut(BaseModel):
-    """A picture that is kept: ask about it again by its `picture`."""
+class ImageOut(BaseModel):
+    """An image in the server's cache; later requests can refer to it by its `picture`."""
 
-    picture: str = Field(description="digest of what it shows")
+    picture: str = Field(description="digest of the image's pixels")
     width: int
     height: int
 
 
 class RegionOut(BaseModel):
-    """One thing that the detector found. `kind`: its likeliest name, empty where the detector names nothing."""
+    """A detected region. `kind`: its most likely category, empty if the detector has no categories."""
 
     box_px: BoxPx
     kind: str
     probability: Probability | None
 
 
-class Seen(PictureOut):
-    """What the detector found in a picture, best first."""
+class DetectedRegions(ImageOut):
+    """The regions that the detector found in an image, best first."""
 
     request_id: str
     regions: list[RegionOut]
-    seconds: float = Field(description="of decoding and looking")
+    seconds: float = Field(description="of decoding and detection")
 
 
 class RankedOut(BaseModel):
-    """An answer, a class, a box, or a picture by its place in `pictures`, with its probability."""
+    """An answer, a class, a box, or an image by its index in `pictures`, with its probability."""
 
     probability: Probability
     name: str
     box_px: BoxPx | None
 
     @classmethod
-    def of(cls, one: schema.Ranked, name: str = "") -> RankedOut:
-        """``name``: said in place of its own."""
-        probability = min(1.0, max(0.0, one.probability))  # a softmax in float32 may sum to a little more than 1
-        return cls(probability=probability, name=name or one.name, box_px=None if one.box_px is None else [*one.box_px])
+    def of(cls, rank: schema.Ranked, name: str = "") -> RankedOut:
+        """``name`` replaces the answer's own name."""
+        probability = min(1.0, max(0.0, rank.probability))  # a float32 softmax may sum to slightly more than 1
+        box_px = None if rank.box_px is None else [*rank.box_px]
+        return cls(probability=probability, name=name or rank.name, box_px=box_px)
 
 
 class Seconds(BaseModel):
-    """How long each stage took. Requests that were answered together share the last two."""
+    """The seconds of each stage. Requests of one batch share `detect` and `answer`."""
 
     decode: float
     queue: float
@@ -68,37 +69,37 @@ class Seconds(BaseModel):
 
 
 class BlockOut(BaseModel):
-    """A block's shares: of each word over the regions (heads, words, regions), and of each region over the words
-    (heads, regions, words). Each row sums to one."""
+    """Weights of a co-attention block: from each word to the regions (heads, words, regions), and from each region to
+    the words (heads, regions, words). Each row sums to one."""
 
     to_regions: list[list[list[float]]]
     to_words: list[list[list[float]]]
 
 
 class AttentionOut(BaseModel):
-    """Which words looked at which regions of one picture, block by block and head by head."""
+    """Attention weights between the words and the regions of one image."""
 
-    picture: int = Field(description="its place in `pictures`")
-    words: list[str] = Field(description="word pieces, the special ones among them")
-    boxes_px: list[BoxPx] = Field(description="the first is the whole picture")
+    picture: int = Field(description="index in `pictures`")
+    words: list[str] = Field(description="word pieces, special ones included")
+    boxes_px: list[BoxPx] = Field(description="the first is the whole image")
     blocks: list[BlockOut]
 
 
 class Answer(BaseModel):
-    """What the model says, the likeliest first."""
+    """The answers of the model, most likely first."""
 
     request_id: str
     task: str
     ranked: list[RankedOut]
-    pictures: list[PictureOut]
-    candidates_px: list[BoxPx] = Field(description="the boxes that were given to choose from")
-    notes: list[str] = Field(description="what one should know of this answer")
-    attention: list[AttentionOut] | None = Field(description="where asked by `explain`")
+    pictures: list[ImageOut]
+    candidates_px: list[BoxPx] = Field(description="the candidate boxes of the request")
+    notes: list[str] = Field(description="sentences that qualify the answer")
+    attention: list[AttentionOut] | None = Field(description="if requested by `explain`")
     seconds: Seconds
 
 
 class Phrase(BaseModel):
-    """One phrase of a caption, and the boxes it may mean, the likeliest first."""
+    """A phrase of a caption and its boxes, most likely first."""
 
     phrase: str
     ranked: list[RankedOut]
@@ -107,18 +108,18 @@ class Phrase(BaseModel):
 
 
 class Grounded(BaseModel):
-    """A box for each phrase, in their order; `phrases` has what else each may mean."""
+    """The best box of each phrase, in order; `phrases` has all boxes of each."""
 
     request_id: str
     task: str
     ranked: list[RankedOut]
-    pictures: list[PictureOut]
+    pictures: list[ImageOut]
     phrases: list[Phrase]
     seconds: Seconds
 
 
 class DetectorOut(BaseModel):
-    """The detector whose regions the model reads."""
+    """The detector that the model uses."""
 
     name: str
     digest: str
@@ -128,28 +129,27 @@ class DetectorOut(BaseModel):
 
 
 class ModelOut(BaseModel):
-    """Which model this is, what it learnt from, and how well it does (test scores in percent, by task)."""
+    """The model's name, training data and test scores (in percent, by task)."""
 
     name: str
-    version: str = Field(description="of this program")
+    version: str = Field(description="of twelvefold")
     parameters: int
     tasks: list[str]
     trained_on: str
     detector: DetectorOut
     scores: dict[str, float]
     temperatures: dict[str, float]
-    limits: dict[str, int | float] = Field(description="what the server takes at most")
+    limits: dict[str, int | float] = Field(description="of the server")
 
 
 class State(BaseModel):
-    """Whether the server is well."""
+    """The state of the server."""
 
     status: str
 
 
 class SuggestionOut(BaseModel):
-    """Something to ask of a task, and what is right: an `answer` by name, or a box. `other`: the right picture of a
-    pair, by its sample's name."""
+    """A question to a task with its correct answer, by name or box. `other`: the name of the right sample of a pair."""
 
     task: str
     text: str
@@ -161,7 +161,7 @@ class SuggestionOut(BaseModel):
 
 
 class SampleOut(BaseModel):
-    """A picture that ships with the package, and what to ask about it. `url`: as seen from this server's root."""
+    """A sample image and questions about it. `url`: relative to the server's root."""
 
     name: str
     width: int

@@ -1,4 +1,4 @@
-"""``twelvefold serve``: one model over HTTP, for the page in a browser and for programs. docs/serving.md."""
+"""``twelvefold serve``: serve a model over HTTP, for browsers and for programs. See docs/serving.md."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What is served, and where."""
+    """The address of a running server and its model."""
 
     address: str
     about: ModelInfo
 
 
 def serve(settings: Settings, announce: Callable[[Serving], None]) -> None:
-    """Serve until SIGTERM or SIGINT; then take no more, finish what is under way, and return.
+    """Serve until SIGTERM or SIGINT, then answer the requests in progress and return.
 
-    ``announce`` is called once questions are taken.
+    Args:
+        settings: see docs/serving.md.
+        announce: called when the server accepts requests.
 
     Raises:
-        TwelvefoldError: the extra packages aren't there, the port is taken, or there is no such model.
+        TwelvefoldError: the packages of ``twelvefold[serve]`` are missing, the port is in use, or there is no such
+            model.
     """
     try:
         import uvicorn
@@ -38,8 +41,8 @@ def serve(settings: Settings, announce: Callable[[Serving], None]) -> None:
         from twelvefold.server import logs
         from twelvefold.server.app import create_app
     except ModuleNotFoundError as error:
-        advice = "get them with pip install 'twelvefold[serve]'"
-        raise TwelvefoldError(f"serving needs packages that aren't installed ({error.name}); {advice}") from error
+        advice = "run pip install 'twelvefold[serve]'"
+        raise TwelvefoldError(f"serving needs packages that are not installed ({error.name}); {advice}") from error
     import twelvefold
 
     with listen(settings.host, settings.port) as listening:
@@ -52,18 +55,18 @@ def serve(settings: Settings, announce: Callable[[Serving], None]) -> None:
         )
         logs.log_as_json(settings.log_level)
         app = create_app(predictor, settings)
-        app.state.service.warm()
+        app.state.service.warm_up()
         config = uvicorn.Config(
             app,
             log_config=None,
-            access_log=False,  # ours has ids
+            access_log=False,  # the middleware logs requests with their ids
             server_header=False,
-            proxy_headers=False,  # a client could give itself any address
+            proxy_headers=False,  # a client could claim any address
             lifespan="on",
             ws="none",
             timeout_graceful_shutdown=int(settings.time_limit) + 1,
         )
-        # uvicorn raises the signal that ended it again; a server that was asked to stop, and did, has done its job.
+        # uvicorn raises the signal again after its shutdown; ignore it, so that the exit code is 0.
         signal.signal(signal.SIGTERM, lambda *_: None)
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         announce(Serving(address, predictor.about))
@@ -71,17 +74,17 @@ def serve(settings: Settings, announce: Callable[[Serving], None]) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections there; port 0: any that is free.
+    """Return a socket that listens at an address; port 0 takes any free port.
 
     Raises:
-        TwelvefoldError: the port is taken, there is no such address, or it isn't ours to take.
+        TwelvefoldError: the port is in use, there is no such address, or there is no permission.
     """
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        advice = "choose another with --port, or --port 0 for any that is free"
-        raise TwelvefoldError(f"can't listen at {host}, port {port}: {error.strerror or error}; {advice}") from error
-    # For the connections it takes. An answer goes out in two pieces, and without this the second waits 40 ms for the
-    # client to acknowledge the first; asyncio sees to it only for sockets that it made itself.
+        advice = "choose another port with --port, or any free one with --port 0"
+        raise TwelvefoldError(f"cannot listen at {host}, port {port}: {error.strerror or error}; {advice}") from error
+    # Accepted connections inherit this. A response is sent in two parts, and with Nagle's algorithm the second waits
+    # 40 ms for the client's acknowledgment of the first. asyncio sets it only for sockets that it creates itself.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening

@@ -1,4 +1,4 @@
-"""How a server is set up: a TOML file, then environment variables, then flags, each weightier than the one before."""
+"""Settings of the server, from a TOML file, environment variables and flags; later sources override earlier ones."""
 
 from __future__ import annotations
 
@@ -15,14 +15,28 @@ from twelvefold.schema import TwelvefoldError, did_you_mean
 PREFIX = "TWELVEFOLD_SERVE_"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
+RENAMED = {
+    "hosts": "allowed_hosts",
+    "max_pictures": "max_images",
+    "requests": "max_requests",
+    "flight_bytes": "max_inflight_bytes",
+    "keep_bytes": "image_cache_bytes",
+    "queue": "max_queue",
+    "batch": "max_batch_size",
+    "batch_wait_ms": "max_wait_ms",
+    "decoders": "num_decode_threads",
+    "rate": "rate_limit",
+}
+"""Earlier names of settings, which are refused with the current name."""
+
 Positive = Annotated[int, Meta(ge=1)]
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that can be set. docs/serving.md has a line for each; the defaults suit one machine and its owner.
+    """All settings; docs/serving.md describes each. The defaults suit one machine used by its owner.
 
-    ``max_pixels`` lets through what a phone of 48 million pixels takes. ``flight_bytes`` holds a few of those
-    decoded (3 bytes a pixel) with their files; ``keep_bytes``, 2,000 pictures of 500 x 400.
+    ``max_pixels`` admits photographs of 48-megapixel phones. ``max_inflight_bytes`` holds a few of those decoded (3
+    bytes a pixel) with their files; ``image_cache_bytes`` holds 2,000 images of 500 x 400.
     """
 
     model: str = ""
@@ -31,66 +45,69 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     device: str = "auto"
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
-    hosts: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     token: str = ""
     max_bytes: Positive = 32_000_000
     max_pixels: Positive = 50_000_000
-    max_pictures: Positive = 32
+    max_images: Positive = 32
     max_text: Positive = 2_000
     max_boxes: Positive = 100
     max_phrases: Positive = 20
-    requests: Positive = 256
-    flight_bytes: Positive = 1_000_000_000
-    keep_bytes: Positive = 400_000_000
-    queue: Positive = 64
-    batch: Positive = 16
-    batch_wait_ms: Annotated[float, Meta(ge=0, le=1000)] = 4.0
-    decoders: Positive = 2
+    max_requests: Positive = 256
+    max_inflight_bytes: Positive = 1_000_000_000
+    image_cache_bytes: Positive = 400_000_000
+    max_queue: Positive = 64
+    max_batch_size: Positive = 16
+    max_wait_ms: Annotated[float, Meta(ge=0, le=1000)] = 4.0
+    num_decode_threads: Positive = 2
     time_limit: Annotated[float, Meta(gt=0)] = 30.0
-    rate: Annotated[int, Meta(ge=0)] = 0
+    rate_limit: Annotated[int, Meta(ge=0)] = 0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @property
-    def known_hosts(self) -> tuple[str, ...]:
-        """Names by which clients may call this server; empty: any."""
-        return self.hosts or (LOOPBACK if self.host in LOOPBACK else ())
+    def accepted_hosts(self) -> tuple[str, ...]:
+        """Return the host names under which clients may call this server; empty means any."""
+        return self.allowed_hosts or (LOOPBACK if self.host in LOOPBACK else ())
 
 
 def gather(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
-    """The settings of a file (where one is given), the environment and flags, the later ones weightier.
+    """Merge the settings of a file (if any), the environment and flags; later ones override earlier ones.
 
     Raises:
-        TwelvefoldError: the file can't be read, a name is unknown, or a value is of a wrong kind or out of range.
+        TwelvefoldError: the file cannot be read, a name is unknown, or a value has a wrong type or is out of range.
     """
-    said: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     if file is not None:
-        said |= _settle(_read(file), str(file), strict=True)
-    named = {key[len(PREFIX) :].lower(): value for key, value in environment.items() if key.startswith(PREFIX)}
-    said |= _settle(named, f"the environment ({PREFIX}...)", strict=False)
-    said |= _settle(flags, "the flags", strict=False)
-    return Settings(**said)
+        merged |= _validated(_read(file), str(file), strict=True)
+    variables = {key[len(PREFIX) :].lower(): value for key, value in environment.items() if key.startswith(PREFIX)}
+    merged |= _validated(variables, f"the environment ({PREFIX}...)", strict=False)
+    merged |= _validated(flags, "the flags", strict=False)
+    return Settings(**merged)
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise TwelvefoldError(f"can't read {file}: {error.strerror}") from error
+        raise TwelvefoldError(f"cannot read {file}: {error.strerror}") from error
     except ValueError as error:
         raise TwelvefoldError(f"{file} is not TOML: {error}") from error
 
 
-def _settle(said: Mapping[str, Any], where: str, *, strict: bool) -> dict[str, Any]:
-    """The values of one place, checked there, so that an error names the place. Texts are read where not ``strict``."""
+def _validated(values: Mapping[str, Any], source: str, *, strict: bool) -> dict[str, Any]:
+    """Check the settings of one source, so that an error names it. Texts are converted unless ``strict``."""
     names = Settings.__struct_fields__
-    for name in said:
+    for name in values:
+        if name in RENAMED:
+            raise TwelvefoldError(f"{source}: the setting {name!r} is now called {RENAMED[name]!r}; rename it")
         if name not in names:
             known = ", ".join(names)
-            raise TwelvefoldError(f"{where}: no setting {name!r}; there are {known}{did_you_mean(name, names)}")
-    if not strict and isinstance(said.get("hosts"), str):
-        said = {**said, "hosts": [host.strip() for host in said["hosts"].split(",") if host.strip()]}
+            raise TwelvefoldError(f"{source}: no setting {name!r}; there are {known}{did_you_mean(name, names)}")
+    if not strict and isinstance(values.get("allowed_hosts"), str):
+        hosts = [host.strip() for host in values["allowed_hosts"].split(",") if host.strip()]
+        values = {**values, "allowed_hosts": hosts}
     try:
-        checked = msgspec.convert(dict(said), Settings, strict=strict)
+        converted = msgspec.convert(dict(values), Settings, strict=strict)
     except msgspec.ValidationError as error:
-        raise TwelvefoldError(f"{where}: {error}") from error
-    return {name: getattr(checked, name) for name in said}
+        raise TwelvefoldError(f"{source}: {error}") from error
+    return {name: getattr(converted, name) for name in values}

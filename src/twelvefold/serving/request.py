@@ -51,7 +51,9 @@ def dialogue_text(turns: str | Iterable[Sequence[str]]) -> str:
         return turns
     pairs = [tuple(turn) for turn in turns]
     if not pairs or not all(len(turn) == 2 and all(isinstance(text, str) for text in turn) for turn in pairs):
-        raise TwelvefoldError(f"a dialogue is a list of (question, answer) texts, at least one, got {pairs!r}"[:300])
+        raise TwelvefoldError(
+            f"a dialogue is a list of (question, answer) pairs of texts, at least one, got {pairs!r}"[:300]
+        )
     text = format_dialogue([(turn[0], turn[1]) for turn in pairs])
     if text is None:
         raise TwelvefoldError("every turn of a dialogue needs a question and an answer, got an empty one")
