@@ -119,7 +119,7 @@ def prepare(
         TwelvefoldError: a file is missing or broken, a record is malformed, a picture has no regions, a name is
             wrong, the data are not those that were pinned, the disk is full, another process prepares the folder.
     """
-    asked = all_asked(tasks, reader_options or {}, max_examples or {}, answer_lists or {})
+    asked = all_asked(tasks or datasets.task_names(), reader_options or {}, max_examples or {}, answer_lists or {})
     store = None if regions is None else RegionStore.open(regions / "detected")
     work = _Work(
         Path(data), Ledger(out), regions, store, asked, skip_bad, without_regions, processes, BadRecords(skip_bad)
