@@ -1,6 +1,6 @@
 """How long a training step takes, task by task, for two models side by side in one run, and their ratio.
 
-    python benchmarks/training_step.py runs/demo --one "blocks=1" --other "blocks=2"
+    python benchmarks/training_step.py runs/demo --one "num_coattention_layers=1" --other "num_coattention_layers=2"
 
 One thread, process time, so that other programs disturb little. ``--one`` and ``--other``: fields of ``ModelConfig``
 that differ from the preset ``small``; ``pieces=seen`` gives rows to seen word pieces alone, ``precision=bf16`` as in
@@ -29,7 +29,7 @@ STEPS = 8
 
 
 def make(text: str, recipe: Recipe, prepared: Prepared, source: RegionSource) -> Model:
-    """The model that ``blocks=2,pieces=seen`` describes."""
+    """The model that ``num_coattention_layers=2,pieces=seen`` describes."""
     changes: dict[str, str] = dict(part.split("=", 1) for part in text.split(",") if part)
     pieces = changes.pop("pieces", "all")
     precision = changes.pop("precision", "fp32")
@@ -61,7 +61,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("run", type=Path)
     arguments.add_argument("--one", default="")
-    arguments.add_argument("--other", default="blocks=2")
+    arguments.add_argument("--other", default="num_coattention_layers=2")
     given = arguments.parse_args()
     torch.set_num_threads(1)
     recipe = Recipe.load_run(given.run)

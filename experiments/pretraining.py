@@ -201,7 +201,7 @@ def measure(job: Job, model: Model) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for spec in job.captions.task_specs(lambda name: datasets.load_dataset(name).TASK):
         captions = TaskBatches.open(prepared, regions, spec, "test")
-        masked = MaskedBatches(captions, model.known_pieces, Masking())
+        masked = MaskedBatches(captions, model.embedded_pieces, Masking())
         for exam in (Exam(TOLD, masked.eval_batches, told_right), search(captions, POOL)):
             batches = [exam.score(model, batch) for batch in exam.batches(100, 0, 1)]
             for name, scores in zip(exam.measures, zip(*batches, strict=True), strict=True):

@@ -39,7 +39,7 @@ def ship(run: Path, out: Path, name: str) -> None:
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
         raise TwelvefoldError(f"{latest}: a weight is beyond half floats; this model can't ship in half precision")
     atomic_files.write_bytes(out / save_load.TENSORS, save(tensors))
-    shutil.copyfile(latest / save_load.NAMES, out / save_load.NAMES)
+    shutil.copyfile(latest / save_load.DESCRIPTION, out / save_load.DESCRIPTION)
     world = recipe.world
     words = f"{world.images:,} drawn pictures of the embedded world (seed {world.seed})" if world else said.trained_on
     made = msgspec.structs.replace(

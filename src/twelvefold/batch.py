@@ -1,6 +1,6 @@
-"""Types that hold tensors: a batch of examples, and what the trunk returns for it.
+"""Types that hold tensors: a batch of examples, and the output of the trunk for it.
 
-Shapes use the letters of :mod:`twelvefold.schema`. Masks are boolean; True means real, False padding.
+Shapes use the letters of :mod:`twelvefold.schema`. Masks are boolean, True for real and False for padding.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from torch import Tensor
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """P = B * K rows of one task, padded here and nowhere else; each image is padded alone.
+    """A padded batch of one task: P = B * K image-text pairs.
 
-    token_ids (P, L) int64; token_mask (P, L) bool; features (P, R, D) float32; boxes_px (P, R, 4) float32;
-    locations (P, R, 5) float32: x1/W, y1/H, x2/W, y2/H and area share; region_mask (P, R) bool;
-    candidate_mask (P, R) bool: rows that may be pointed at. target: what the family's loss wants (answers
-    (B, A), retrieval (B,) int64, grounding (P, R, 2): what a row trains towards and what choosing it earns,
-    verification (B,) int64 with -1 for no gold label), None where labels are withheld.
+    token_ids (P, L) int64 and token_mask (P, L) bool: the texts. features (P, R, D) float32, boxes_px (P, R, 4)
+    float32 and region_mask (P, R) bool: the regions. locations (P, R, 5) float32: x1/W, y1/H, x2/W, y2/H and the
+    box's share of the image's area. candidate_mask (P, R) bool: rows that the grounding family may choose.
+
+    target: what the family's loss and score need, None if labels are withheld. Its shape is the family's:
+    answers (B, A) float32, retrieval (B,) int64, grounding (P, R, 2) float32, verification (B,) int64.
     """
 
     task: str
@@ -45,26 +46,30 @@ class Batch:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class MaskedBatch(Batch):
-    """P = B captions, each with a picture, of which words and regions were hidden: what pretraining learns from.
+    """A batch for pretraining: P = B captions, each with one image, with some tokens and regions masked.
 
-    target (P,) int64: 0 where the caption is the picture's, 1 where it was swapped for another one's. words_at (P, L)
-    and regions_at (P, R) bool: what is to be told; words (M,) int64: the word pieces that stood there; kinds (N, C)
-    float32: the detector's probabilities of those regions, both in the order of rows. of: examples, words and regions
-    to be told in the whole batch, where this is a part of one: its losses are means over those. Paper: section 3.1.
+    target (P,) int64: 1 for a mismatched caption (it belongs to another image), else 0. predict_tokens (P, L) bool and
+    predict_regions (P, R) bool: where the model has to predict. token_labels (M,) int64: the original ids of those
+    tokens. region_labels (N, C) float32: the detector's category probabilities of those regions. Both are in row order.
+
+    whole_batch_counts: number of examples, tokens to predict and regions to predict in the whole batch of the step, of
+    which this may be a part; losses are means over the whole. Paper: section 3.1.
     """
 
-    words_at: Tensor
-    regions_at: Tensor
-    words: Tensor
-    kinds: Tensor
-    of: tuple[int, int, int]
+    predict_tokens: Tensor
+    predict_regions: Tensor
+    token_labels: Tensor
+    region_labels: Tensor
+    whole_batch_counts: tuple[int, int, int]
 
 
 @dataclass(slots=True, eq=False)
 class TrunkOutput:
-    """text (P, L', H_t) and regions (P, R, H_v): final states, L' counting the task token where there is one;
-    pooled_text and pooled_image (P, H): after the poolers; fused (P, H): the holistic representation, their product
-    (Eqs. 1, 2, 4). Paper: h_w, h_v, h_CLS, h_IMG of section 3."""
+    """Final states and pooled vectors of a batch. Paper: h_w, h_v, h_CLS and h_IMG of section 3.
+
+    text (P, L', H_t), L' including the task token; regions (P, R, H_v); pooled_text and pooled_image (P, H);
+    fused (P, H): the holistic representation, the product of the two pooled vectors (Eqs. 1, 2, 4).
+    """
 
     text: Tensor
     regions: Tensor

@@ -33,7 +33,7 @@ from twelvefold.data.tokenizer import seen_pieces
 from twelvefold.evaluation.machine import describe_machine
 from twelvefold.model import Model
 from twelvefold.model.card import Card
-from twelvefold.model.warm_start import Started
+from twelvefold.model.warm_start import WarmStartReport
 from twelvefold.schema import TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.store.prepared import Prepared
@@ -67,7 +67,7 @@ class Run:
     counters: Counters
     checkpoints: Checkpoints
     card: Card
-    started: Started | None
+    started: WarmStartReport | None
     ranks: Ranks
     log: EventLog
     progress: Progress
@@ -310,7 +310,7 @@ def assemble(
     pieces = seen_pieces(tables) if choice.word_pieces == "seen" else ()
     saved = checkpoints.latest if state else None
     model, started = first_model(recipe, specs, pieces, prepared, regions, saved)
-    teach = lesson if recipe.pretraining is None else partial(masked_lesson, recipe.pretraining, model.known_pieces)
+    teach = lesson if recipe.pretraining is None else partial(masked_lesson, recipe.pretraining, model.embedded_pieces)
     tasks = {spec.name: teach(recipe, spec, scales[spec.name], prepared, regions) for spec in specs}
     epochs = {name: task.train.steps_per_epoch for name, task in tasks.items()}
     iterations = choice.iterations or longest(specs, epochs)

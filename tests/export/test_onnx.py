@@ -41,9 +41,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
     sizes = {
-        "vocabulary_size": WORDS, "max_positions": 24, "feature_size": FEATURES, "text_width": 16, "image_width": 24,
-        "joint_width": 20, "text_heads": 2, "image_heads": 4, "joint_heads": 5, "text_inner": 32, "image_inner": 24,
-        "head_inner": 28, "text_layers": 0, "blocks": 1, "init_scale": 0.3,
+        "vocab_size": WORDS, "max_position_embeddings": 24, "feature_size": FEATURES, "text_hidden_size": 16, "image_hidden_size": 24,
+        "bi_hidden_size": 20, "text_attention_heads": 2, "image_attention_heads": 4, "bi_attention_heads": 5, "text_ffn_dim": 32, "image_ffn_dim": 24,
+        "head_hidden_size": 28, "num_text_layers": 0, "num_coattention_layers": 1, "init_scale": 0.3,
     }  # fmt: skip
     Model(preset("vilbert_base", **sizes), TASKS, HEADS).save(folder)
     return folder

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from twelvefold.config.model import preset
-from twelvefold.model.attention import CoAttention, Layer, Look, Projections, attend, attend_openly
+from twelvefold.model.attention import CoAttention, TransformerLayer, AttentionWeights, QKVProjection, attend, attend_with_weights
 
 ROWS = torch.Generator().manual_seed(1)
 MASK = torch.tensor([[True, True, True, False, False], [True] * 5])
@@ -26,8 +26,8 @@ def stir(module: nn.Module) -> None:
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_a_layer_is_a_transformer_encoder_layer(norm: str) -> None:
-    config = preset("small", norm=norm, norm_eps=1e-5)
-    ours = Layer(config, width=16, heads=4, inner=24)
+    config = preset("small", norm=norm, layer_norm_eps=1e-5)
+    ours = TransformerLayer(config, width=16, heads=4, inner=24)
     stir(ours)
     theirs = nn.TransformerEncoderLayer(16, 4, 24, 0.0, "gelu", batch_first=True, norm_first=norm == "pre")
     names = {
@@ -50,8 +50,8 @@ def test_a_layer_is_a_transformer_encoder_layer(norm: str) -> None:
 def asks(side: nn.Module, other: nn.Module, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
     """One half of post-norm co-attention, written out: rows x of ``side`` ask rows y of ``other``, four heads of 4."""
     own, foreign = side.get_submodule("projections"), other.get_submodule("projections")
-    assert isinstance(own, Projections)
-    assert isinstance(foreign, Projections)
+    assert isinstance(own, QKVProjection)
+    assert isinstance(foreign, QKVProjection)
     q = F.linear(x, own.weight[:16], own.bias[:16]).view(2, -1, 4, 4)
     k = F.linear(y, foreign.weight[16:32], foreign.bias[16:32]).view(2, -1, 4, 4)
     v = F.linear(y, foreign.weight[32:], foreign.bias[32:]).view(2, -1, 4, 4)
@@ -65,7 +65,14 @@ def asks(side: nn.Module, other: nn.Module, x: Tensor, y: Tensor, mask: Tensor) 
 
 def test_co_attention_has_each_stream_ask_the_other() -> None:
     config = preset(
-        "small", norm="post", text_width=12, image_width=20, joint_width=16, text_heads=4, image_heads=4, joint_heads=4
+        "small",
+        norm="post",
+        text_hidden_size=12,
+        image_hidden_size=20,
+        bi_hidden_size=16,
+        text_attention_heads=4,
+        image_attention_heads=4,
+        bi_attention_heads=4,
     )
     ours = CoAttention(config)
     stir(ours)
@@ -74,12 +81,12 @@ def test_co_attention_has_each_stream_ask_the_other() -> None:
     got_text, got_image = ours(text, image, MASK, image_mask)
     torch.testing.assert_close(got_text, asks(ours.text, ours.image, text, image, image_mask), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(got_image, asks(ours.image, ours.text, image, text, MASK), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(ours.into_image(text, image, MASK), got_image, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(ours.forward_image(text, image, MASK), got_image, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_a_row_with_nothing_to_look_at_stays_finite_both_ways(norm: str) -> None:
-    layer = Layer(preset("small", norm=norm), width=16, heads=4, inner=24)
+    layer = TransformerLayer(preset("small", norm=norm), width=16, heads=4, inner=24)
     x = rows(2, 5, 16).requires_grad_()
     y = layer(x, torch.stack([torch.zeros(5, dtype=torch.bool), MASK[1]]))
     torch.autograd.backward(y.square().sum())
@@ -90,7 +97,7 @@ def test_a_row_with_nothing_to_look_at_stays_finite_both_ways(norm: str) -> None
 
 
 def test_dropout_acts_in_training_only() -> None:
-    layer = Layer(preset("small", dropout=0.5), width=16, heads=4, inner=24)
+    layer = TransformerLayer(preset("small", dropout=0.5), width=16, heads=4, inner=24)
     x = rows(2, 5, 16)
     assert not torch.equal(layer(x, MASK), layer(x, MASK))
     layer.eval()
@@ -99,25 +106,27 @@ def test_dropout_acts_in_training_only() -> None:
 
 def test_open_attention_mixes_as_the_fused_kernel_does() -> None:
     query, key, value = rows(2, 4, 12), rows(2, 5, 12), rows(2, 5, 12)
-    mixed, shares = attend_openly(query, key, value, MASK, heads=3)
+    mixed, shares = attend_with_weights(query, key, value, MASK, heads=3)
     torch.testing.assert_close(mixed, attend(query, key, value, MASK, heads=3, dropout=0.0))
     assert shares.shape == (2, 3, 4, 5)
     torch.testing.assert_close(shares.sum(dim=-1), torch.ones(2, 3, 4))
     assert (shares[0, :, :, 3:] == 0).all()  # nothing looks at padding
-    nothing, none = attend_openly(query, key, value, torch.zeros(2, 5, dtype=torch.bool), heads=3)
+    nothing, none = attend_with_weights(query, key, value, torch.zeros(2, 5, dtype=torch.bool), heads=3)
     assert (nothing == 0).all()
     assert (none == 0).all()
 
 
 def test_a_co_attentional_layer_gives_the_same_when_watched() -> None:
-    layer = CoAttention(preset("small", text_width=16, image_width=24, joint_width=20, joint_heads=5)).eval()
+    layer = CoAttention(
+        preset("small", text_hidden_size=16, image_hidden_size=24, bi_hidden_size=20, bi_attention_heads=5)
+    ).eval()
     stir(layer)
     text, image, image_mask = rows(2, 5, 16), rows(2, 3, 24), torch.ones(2, 3, dtype=torch.bool)
-    looks: list[Look] = []
+    looks: list[AttentionWeights] = []
     watched = layer(text, image, MASK, image_mask, looks)
     for one, other in zip(watched, layer(text, image, MASK, image_mask), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
     assert [(look.to_regions.shape, look.to_words.shape) for look in looks] == [((2, 5, 5, 3), (2, 5, 3, 5))]
-    swapped: list[Look] = []
+    swapped: list[AttentionWeights] = []
     layer(text, image.flip(1), MASK, image_mask, swapped)  # regions in another order: looks follow them
     torch.testing.assert_close(swapped[0].to_regions, looks[0].to_regions.flip(3), atol=1e-5, rtol=1e-5)

@@ -41,9 +41,9 @@ NAMES = [t.name for t in TASKS]
 
 def config(**changes: object) -> ModelConfig:
     sizes = {
-        "vocabulary_size": WORDS, "feature_size": FEATURES, "text_width": 16, "image_width": 24, "joint_width": 20,
-        "text_heads": 2, "image_heads": 4, "joint_heads": 5, "text_inner": 32, "image_inner": 24, "head_inner": 28,
-        "blocks": 2, "max_positions": 24,
+        "vocab_size": WORDS, "feature_size": FEATURES, "text_hidden_size": 16, "image_hidden_size": 24, "bi_hidden_size": 20,
+        "text_attention_heads": 2, "image_attention_heads": 4, "bi_attention_heads": 5, "text_ffn_dim": 32, "image_ffn_dim": 24, "head_hidden_size": 28,
+        "num_coattention_layers": 2, "max_position_embeddings": 24,
     }  # fmt: skip
     return preset("small", **sizes | changes)
 
@@ -158,7 +158,7 @@ def test_leaving_out_what_nobody_reads_is_exact(norm: str) -> None:
     whole = m.trunk(b, 1)
     assert whole.text.shape == (4, 8, 16)
     torch.testing.assert_close(m.trunk.fused(b, 1), whole.pooled_text * whole.pooled_image, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(m.trunk.regions(b, 1), whole.regions, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(m.trunk.region_states(b, 1), whole.regions, atol=1e-5, rtol=1e-5)
 
 
 def test_alignments_are_those_of_the_pairs() -> None:
@@ -238,7 +238,7 @@ def test_word_pieces_without_a_row_read_the_first_ones() -> None:
 
 
 def test_first_weights_are_drawn_as_the_configuration_says() -> None:
-    m = Model(preset("small", vocabulary_size=500), TASKS, HEADS)
+    m = Model(preset("small", vocab_size=500), TASKS, HEADS)
     layer = m.get_submodule("trunk.image_layers.0")
     into, out = layer.get_parameter("feed_forward.into.weight"), layer.get_parameter("feed_forward.out.weight")
     assert into.std().item() == pytest.approx(0.8 / 128**0.5, rel=0.05)
@@ -269,20 +269,22 @@ def test_what_does_not_fit_is_named() -> None:
 def test_a_configuration_that_can_not_be_is_refused() -> None:
     with pytest.raises(TwelvefoldError, match=r"'smal'.*did you mean 'small'"):
         preset("smal")
-    with pytest.raises(TwelvefoldError, match=r"'block'.*did you mean 'blocks'"):
-        preset("small", block=2)
-    with pytest.raises(TwelvefoldError, match=r"text_width = 100.*text_heads = 3"):
-        preset("small", text_width=100, text_heads=3)
+    with pytest.raises(TwelvefoldError, match=r"'num_text_layer'.*did you mean 'num_text_layers'"):
+        preset("small", num_text_layer=2)
+    with pytest.raises(TwelvefoldError, match="'blocks' is now called 'num_coattention_layers'"):
+        preset("small", blocks=2)
+    with pytest.raises(TwelvefoldError, match=r"text_hidden_size = 100.*text_attention_heads = 3"):
+        preset("small", text_hidden_size=100, text_attention_heads=3)
     with pytest.raises(TwelvefoldError, match=r"norm.*|Invalid enum value 'mid'"):
         preset("small", norm="mid")
-    with pytest.raises(TwelvefoldError, match="blocks must be at least 1"):
-        preset("small", blocks=0)
+    with pytest.raises(TwelvefoldError, match="num_coattention_layers must be at least 1"):
+        preset("small", num_coattention_layers=0)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_model_with_one_side_hidden_answers_from_the_other_alone(name: str) -> None:
     one, other = batch(name, seed=1), batch(name, seed=2)
-    only_text, only_image = model(sees="text"), model(sees="image")
+    only_text, only_image = model(modality="text"), model(modality="image")
     shown = replace(one, features=other.features, locations=other.locations)
     said = replace(one, token_ids=other.token_ids.clone(), token_mask=other.token_mask)
     said.token_ids[:, 0] = one.token_ids[:, 0]  # [CLS], the same in every text
@@ -296,11 +298,11 @@ def test_a_model_with_one_side_hidden_answers_from_the_other_alone(name: str) ->
 @pytest.mark.parametrize("name", NAMES)
 def test_explaining_changes_no_answer_and_looks_at_all_of_both_sides(name: str) -> None:
     b, asked = batch(name), model()
-    logits, looks = asked.explained(b)
+    logits, looks = asked.forward_with_attention(b)
     torch.testing.assert_close(logits, asked(b), atol=1e-5, rtol=1e-5)
-    assert len(looks) == asked.config.blocks
+    assert len(looks) == asked.config.num_coattention_layers
     words = b.token_mask.shape[1] + 1  # the task token
     for look in looks:
-        assert look.to_regions.shape == (len(b.features), asked.config.joint_heads, words, b.features.shape[1])
+        assert look.to_regions.shape == (len(b.features), asked.config.bi_attention_heads, words, b.features.shape[1])
         torch.testing.assert_close(look.to_regions.sum(-1), torch.ones(look.to_regions.shape[:3]))
         assert (look.to_regions.movedim(3, 1)[~b.region_mask] == 0).all()

@@ -49,8 +49,14 @@ def pictures(task: str, looks: Tensor, size: int = 32) -> Batch:
 def test_the_small_model_learns_to_point_and_to_verify_together() -> None:
     torch.manual_seed(1)
     looks = torch.randn(KINDS, FEATURES)
-    sizes = {"text_width": 32, "image_width": 32, "joint_width": 32, "text_inner": 64, "image_inner": 64}
-    config = preset("small", vocabulary_size=KINDS + 2, feature_size=FEATURES, head_inner=64, **sizes)
+    sizes = {
+        "text_hidden_size": 32,
+        "image_hidden_size": 32,
+        "bi_hidden_size": 32,
+        "text_ffn_dim": 64,
+        "image_ffn_dim": 64,
+    }
+    config = preset("small", vocab_size=KINDS + 2, feature_size=FEATURES, head_hidden_size=64, **sizes)
     model = Model(config, TASKS, HEADS).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, fused=True)
     for _ in range(150):

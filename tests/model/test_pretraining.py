@@ -25,7 +25,7 @@ def masked(**changes: Any) -> MaskedBatch:
     regions_at[1, 2] = regions_at[3, 1] = True
     fields: dict[str, Any] = {
         "task": "captions",
-        "pairs": 1,
+        "pairs_per_example": 1,
         "example_ids": [str(n) for n in range(P)],
         "token_ids": torch.randint(1000, 1030, (P, L), generator=random),
         "token_mask": torch.ones(P, L, dtype=torch.bool),
@@ -57,13 +57,19 @@ def part(batch: MaskedBatch, first: int, last: int) -> MaskedBatch:
 def model(*, tasks: bool = False) -> Model:
     torch.manual_seed(0)
     spec = TaskSpec("captions", "", "retrieval", "retrieval", "recall_at_1", 9, 4, 1e-4)
-    sizes = {"feature_size": D, "vocabulary_size": 2000, "region_classes": C, "max_positions": 16, "dropout": 0.0}
+    sizes = {
+        "feature_size": D,
+        "vocab_size": 2000,
+        "num_region_categories": C,
+        "max_position_embeddings": 16,
+        "dropout": 0.0,
+    }
     head = HeadSpec("retrieval", "retrieval")
     return Model(preset("small", **sizes), [spec] if tasks else [], [head] if tasks else [], word_pieces=PIECES).eval()
 
 
 def columns(net: Model, batch: MaskedBatch) -> Tensor:
-    return net.trunk.text_embeddings.row_of[batch.words]
+    return net.trunk.text_embeddings.token_to_row[batch.words]
 
 
 def whole_loss(net: Model, batch: MaskedBatch, **options: float) -> Tensor:

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from twelvefold.batch import Batch
-from twelvefold.model import Model, preset, tensor_files
+from twelvefold.model import Model, preset, save_load, tensor_files
 from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError
+from twelvefold.store.older_formats import rename_keys
 
 TASKS = [
     TaskSpec("vqav2", "VQAv2", "answers", "vqa", "vqa accuracy", 23, 128, 4e-5),
@@ -34,7 +35,7 @@ HEADS = [HeadSpec("vqa", "answers", ("red", "zwei", "二")), HeadSpec("mine.too"
 
 
 def model(**options: tuple[int, ...]) -> Model:
-    config = preset("small", vocabulary_size=40, feature_size=6, text_width=8, image_width=8, joint_width=8)
+    config = preset("small", vocab_size=40, feature_size=6, text_hidden_size=8, image_hidden_size=8, bi_hidden_size=8)
     return Model(config, TASKS, HEADS, **options).eval()  # type: ignore[arg-type]
 
 
@@ -92,9 +93,9 @@ def test_broken_and_missing_files_are_named(tmp_path: Path) -> None:
         Model.load(tmp_path)
     said = json.loads((tmp_path / "model.json").read_text())
     for change, message in (
-        ({"format": 2}, "format 2, but this version reads 1"),
+        ({"format": 3}, "format 3, but this version reads 2"),
         ({"config": said["config"] | {"text_widht": 8}}, "text_widht"),
-        ({"config": said["config"] | {"text_width": 9}}, "text_width = 9"),
+        ({"config": said["config"] | {"text_hidden_size": 9}}, "text_hidden_size = 9"),
     ):
         (tmp_path / "model.json").write_text(json.dumps(said | change))
         with pytest.raises(TwelvefoldError, match=message):
@@ -102,6 +103,16 @@ def test_broken_and_missing_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text("{")
     with pytest.raises(TwelvefoldError, match="doesn't describe a model"):
         Model.load(tmp_path)
+
+
+def test_a_model_that_format_1_wrote_is_read_by_the_present_names(tmp_path: Path) -> None:
+    model().save(tmp_path)
+    now = json.loads((tmp_path / "model.json").read_text())
+    old_of = {new: old for old, new in save_load.KEYS_OF_FORMAT_1.items()}
+    (tmp_path / "model.json").write_text(json.dumps(rename_keys(now, old_of) | {"format": 1}))
+    assert '"text_width": 8' in (tmp_path / "model.json").read_text()
+    back = Model.load(tmp_path)
+    assert (back.config, back.tasks, back.head_specs) == (model().config, model().tasks, model().head_specs)
 
 
 def test_weights_are_for_whoever_may_read_new_files(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from twelvefold.model import Model, ModelConfig, preset, provenance, save_load, 
 from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError
 from twelvefold.vilbert_mt.import_weights import ImportSummary
 
-SIZES: dict[str, Any] = {"feature_size": 6, "vocabulary_size": 50, "max_positions": 8}
+SIZES: dict[str, Any] = {"feature_size": 6, "vocab_size": 50, "max_position_embeddings": 8}
 ANSWERS = ("yes", "no", "red")
 
 
@@ -51,17 +51,17 @@ def folder(tmp_path: Path) -> Path:
 
 def test_everything_in_common_is_taken_and_nothing_else_named(folder: Path) -> None:
     model = made(2)
-    started = warm_start.start(model, folder)
+    started = warm_start.warm_start(model, folder)
     theirs = Model.load(folder).state_dict()
     assert all(torch.equal(value, theirs[name]) for name, value in model.state_dict().items())
-    assert (started.taken, started.anew, started.left) == (len(theirs), [], [])
+    assert (started.loaded, started.initialized, started.unused) == (len(theirs), [], [])
 
 
 def test_rows_go_by_what_they_stand_for(folder: Path) -> None:
     answers = ("blue", "red", "yes")
     tasks = (spec("gqa"), spec("vgqa"))
     model, drawn = made(2, answers=answers, tasks=tasks), made(2, answers=answers, tasks=tasks)
-    started = warm_start.start(model, folder)
+    started = warm_start.warm_start(model, folder)
     theirs = Model.load(folder)
     ours, old = model.get_parameter("heads.vqa.last.weight"), theirs.get_parameter("heads.vqa.last.weight")
     assert torch.equal(ours[1:], old[[2, 0]])
@@ -69,10 +69,10 @@ def test_rows_go_by_what_they_stand_for(folder: Path) -> None:
     tokens = model.get_parameter(warm_start.TASKS)
     assert torch.equal(tokens[1], theirs.get_parameter(warm_start.TASKS)[1])
     assert torch.equal(tokens[0], drawn.get_parameter(warm_start.TASKS)[0])
-    assert started.anew == [
+    assert started.initialized == [
         f"{warm_start.TASKS}: 1 of 2 rows", "heads.vqa.last.weight: 1 of 3 rows", "heads.vqa.last.bias: 1 of 3 rows",
     ]  # fmt: skip
-    assert {name.split(".")[1] for name in started.left} == {"snli_ve"}
+    assert {name.split(".")[1] for name in started.unused} == {"snli_ve"}
 
 
 @pytest.mark.parametrize("few_first", [True, False])
@@ -81,7 +81,7 @@ def test_words_go_by_their_pieces_between_a_few_and_all(tmp_path: Path, few_firs
     made(1, pieces=few if few_first else everything).save(tmp_path)
     model = made(2, pieces=everything if few_first else few)
     drawn = made(2, pieces=everything if few_first else few)
-    warm_start.start(model, tmp_path)
+    warm_start.warm_start(model, tmp_path)
     ours, theirs = (m.get_parameter(warm_start.WORDS) for m in (model, Model.load(tmp_path)))
     for row, piece in enumerate(few):
         one, other = (ours[piece], theirs[row]) if few_first else (ours[row], theirs[piece])
@@ -91,17 +91,20 @@ def test_words_go_by_their_pieces_between_a_few_and_all(tmp_path: Path, few_firs
 
 
 def test_pretraining_heads_are_left_by_tasks_and_taken_by_pretraining(tmp_path: Path) -> None:
-    made(1, tasks=(), region_classes=4).save(tmp_path)
+    made(1, tasks=(), num_region_categories=4).save(tmp_path)
     said = save_load.describe(tmp_path)
     config = warm_start.config_from(msgspec.structs.replace(said, config=preset("small", task_token="none", **SIZES)))
-    assert (config.region_classes, config.task_token) == (0, "dataset")  # rows for tasks, though pretraining had none
+    assert (config.num_region_categories, config.task_token) == (
+        0,
+        "dataset",
+    )  # rows for tasks, though pretraining had none
     tasks = made(2)
-    started = warm_start.start(tasks, tmp_path)
-    assert started.left
-    assert all(name.startswith("pretraining.") for name in started.left)
-    assert warm_start.TASKS in started.anew
-    again = made(2, tasks=(), region_classes=4)
-    assert warm_start.start(again, tmp_path).anew == []
+    started = warm_start.warm_start(tasks, tmp_path)
+    assert started.unused
+    assert all(name.startswith("pretraining.") for name in started.unused)
+    assert warm_start.TASKS in started.initialized
+    again = made(2, tasks=(), num_region_categories=4)
+    assert warm_start.warm_start(again, tmp_path).initialized == []
 
 
 def test_a_head_keeps_its_published_form(tmp_path: Path) -> None:
@@ -114,15 +117,15 @@ def test_a_head_keeps_its_published_form(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_is_an_error_that_names_it(tmp_path: Path) -> None:
-    made(1, blocks=2).save(tmp_path / "deep")
+    made(1, num_coattention_layers=2).save(tmp_path / "deep")
     with pytest.raises(TwelvefoldError, match=r"no place: trunk\.blocks\.1\."):
-        warm_start.start(made(2), tmp_path / "deep")
-    made(1, text_inner=64).save(tmp_path / "narrow")
+        warm_start.warm_start(made(2), tmp_path / "deep")
+    made(1, text_ffn_dim=64).save(tmp_path / "narrow")
     with pytest.raises(TwelvefoldError, match=r"shape: trunk\.text_layers\.0\S+ is \[64, 128\], wanted \[256, 128\]"):
-        warm_start.start(made(2), tmp_path / "narrow")
+        warm_start.warm_start(made(2), tmp_path / "narrow")
     made(1, answers=("unnamed.0", "unnamed.1", "unnamed.2")).save(tmp_path / "nameless")
     with pytest.raises(TwelvefoldError, match="outputs without names: those of head vqa; import the file again"):
-        warm_start.start(made(2), tmp_path / "nameless")
+        warm_start.warm_start(made(2), tmp_path / "nameless")
 
 
 def test_what_an_import_drew_anew_does_not_count(folder: Path) -> None:
@@ -130,8 +133,8 @@ def test_what_an_import_drew_anew_does_not_count(folder: Path) -> None:
     image = [name for name in Model.load(folder).state_dict() if name.startswith("trunk.image_embeddings.features")]
     came = provenance.Origin(file="bert.bin", digest="", kind="plain BERT", names=[], fresh=image)
     (folder / provenance.ORIGIN).write_bytes(msgspec.json.encode(came))
-    started = warm_start.start(made(2, feature_size=9), folder)
-    assert set(started.anew) == set(image)
+    started = warm_start.warm_start(made(2, feature_size=9), folder)
+    assert set(started.initialized) == set(image)
 
 
 Official = Callable[..., dict[str, torch.Tensor]]
@@ -141,13 +144,13 @@ Bring = Callable[..., ImportSummary]
 def test_a_plain_bert_starts_the_text_stream_of_a_pretraining(official_tensors: Official, bring: Bring) -> None:
     """Whatever the width of the regions' features: an import draws the image stream anew, a start again."""
     folder = bring(official_tensors("bert")).folder
-    config = changed(warm_start.config_from(save_load.describe(folder)), feature_size=6, region_classes=3)
+    config = changed(warm_start.config_from(save_load.describe(folder)), feature_size=6, num_region_categories=3)
     torch.manual_seed(5)
     model = Model(config, [], [])
-    started = warm_start.start(model, folder)
+    started = warm_start.warm_start(model, folder)
     text = {n for n in model.state_dict() if "text_layer" in n or n.startswith(("trunk.text_emb", "pretraining.words"))}
-    assert not text & set(started.anew)
-    assert any(n.startswith("trunk.image_embeddings.") for n in started.anew)
+    assert not text & set(started.initialized)
+    assert any(n.startswith("trunk.image_embeddings.") for n in started.initialized)
 
 
 def test_one_task_of_a_published_model_answers_as_it_did(official_tensors: Official, bring: Bring) -> None:
@@ -158,14 +161,14 @@ def test_one_task_of_a_published_model_answers_as_it_did(official_tensors: Offic
     said = save_load.describe(folder)
     heads = warm_start.heads_from([HeadSpec("snli_ve", "verification", whole.head_specs["snli_ve"].outputs)], said)
     alone = Model(warm_start.config_from(said), [task], heads).eval()
-    started = warm_start.start(alone, folder)
-    assert (heads[0].form, started.anew) == ("linear", [])
+    started = warm_start.warm_start(alone, folder)
+    assert (heads[0].form, started.initialized) == ("linear", [])
     sizes, random = whole.config, torch.Generator().manual_seed(0)
     batch = Batch(
         task="snli_ve",
         pairs_per_example=1,
         example_ids=["a", "b"],
-        token_ids=torch.randint(0, sizes.vocabulary_size, (2, 5), generator=random),
+        token_ids=torch.randint(0, sizes.vocab_size, (2, 5), generator=random),
         token_mask=torch.ones(2, 5, dtype=torch.bool),
         features=torch.randn(2, 4, sizes.feature_size, generator=random),
         boxes_px=torch.zeros(2, 4, 4),
@@ -178,14 +181,14 @@ def test_one_task_of_a_published_model_answers_as_it_did(official_tensors: Offic
 
 
 def test_a_run_is_its_latest_checkpoint_and_nothing_is_no_model(folder: Path, tmp_path: Path) -> None:
-    assert save_load.folder_of(folder) == folder
+    assert save_load.model_folder(folder) == folder
     made(1).save(tmp_path / "run" / "checkpoints" / "latest")
-    assert save_load.folder_of(tmp_path / "run") == tmp_path / "run" / "checkpoints" / "latest"
+    assert save_load.model_folder(tmp_path / "run") == tmp_path / "run" / "checkpoints" / "latest"
     with pytest.raises(TwelvefoldError, match=r"holds no model: it has neither model\.json nor"):
-        save_load.folder_of(tmp_path / "nowhere")
+        save_load.model_folder(tmp_path / "nowhere")
 
 
 def test_sizes_come_from_the_model_to_start_from(folder: Path) -> None:
     config = warm_start.config_from(save_load.describe(folder))
     assert isinstance(config, ModelConfig)
-    assert (config.text_width, config.feature_size) == (128, 6)
+    assert (config.text_hidden_size, config.feature_size) == (128, 6)

@@ -46,9 +46,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for h in HEADS
     ]
     widths = {
-        "feature_size": 16, "text_width": 24, "image_width": 16, "joint_width": 20, "text_heads": 4, "image_heads": 2,
-        "joint_heads": 2, "text_inner": 32, "image_inner": 16, "head_inner": 40, "text_layers": 1, "blocks": 1,
-        "region_classes": 21, "word_score": True, "init_scale": 0.3,
+        "feature_size": 16, "text_hidden_size": 24, "image_hidden_size": 16, "bi_hidden_size": 20, "text_attention_heads": 4, "image_attention_heads": 2,
+        "bi_attention_heads": 2, "text_ffn_dim": 32, "image_ffn_dim": 16, "head_hidden_size": 40, "num_text_layers": 1, "num_coattention_layers": 1,
+        "num_region_categories": 21, "word_score": True, "init_scale": 0.3,
     }  # fmt: skip
     tasks = [datasets.load_dataset(name).TASK for name in datasets.task_names()]
     Model(preset("vilbert_base", **widths), tasks, heads, task_tokens=TASK_ROWS).save(folder / "made")

@@ -46,14 +46,14 @@ tasks = ["vqav2", "flickr30k", "refcoco", "visual7w", "nlvr2"]
 
 [model]
 preset = "small"
-text_width = 16
-image_width = 16
-joint_width = 16
-text_inner = 16
-image_inner = 16
-head_inner = 16
-vocabulary_size = 2000
-max_positions = 32
+text_hidden_size = 16
+image_hidden_size = 16
+bi_hidden_size = 16
+text_ffn_dim = 16
+image_ffn_dim = 16
+head_hidden_size = 16
+vocab_size = 2000
+max_position_embeddings = 32
 dropout = 0.1
 
 [training]

@@ -179,7 +179,7 @@ def test_two_names_that_are_one_are_refused(official_tensors: Official, bring: B
         ({"v_hidden_act": "relu"}, r"v_hidden_act: expected 'gelu', got 'relu'"),
         ({"dynamic_attention": True}, "dynamic_attention"),
         ({"model": "roberta"}, "roberta"),
-        ({"bi_num_attention_heads": 7}, "joint_width = 40 can't be split among joint_heads = 7"),
+        ({"bi_num_attention_heads": 7}, "bi_hidden_size = 40 must be a positive multiple of bi_attention_heads = 7"),
         ({"hidden_size": "24"}, "hidden_size"),
     ],
 )
@@ -193,7 +193,7 @@ def test_a_json_that_contradicts_the_file_is_refused(
 
 def test_sizes_that_nobody_published_want_a_json(official_tensors: Official, tmp_path: Path) -> None:
     torch.save(official_tensors(), tmp_path / "official.bin")
-    with pytest.raises(TwelvefoldError, match=r"text_width of 24 is not a published one.*official JSON"):
+    with pytest.raises(TwelvefoldError, match=r"text_hidden_size of 24 is not a published one.*official JSON"):
         import_weights(tmp_path / "official.bin", tmp_path / "model")
 
 
@@ -271,11 +271,11 @@ def test_a_model_of_our_own_that_the_official_network_has_no_place_for_is_refuse
 
     tasks = [load_dataset("snli_ve").TASK, load_dataset("coco").TASK]
     heads = [HeadSpec("snli_ve", "verification", tasks[0].classes), HeadSpec("retrieval", "retrieval")]
-    Model(preset("small", vocabulary_size=30), tasks, heads).save(tmp_path / "own")
+    Model(preset("small", vocab_size=30), tasks, heads).save(tmp_path / "own")
     with pytest.raises(TwelvefoldError, match=r"(?s)norms before.*head snli_ve is of form linear, the model's mlp"):
         export_weights(tmp_path / "own", tmp_path / "o.bin")
     linear = [HeadSpec("snli_ve", "verification", tasks[0].classes, form="linear"), heads[1]]
-    own = Model(preset("small", vocabulary_size=30, norm="post"), tasks, linear)
+    own = Model(preset("small", vocab_size=30, norm="post"), tasks, linear)
     own.save(tmp_path / "own")
     wrote = export_weights(tmp_path / "own", tmp_path / "o.bin")
     back = torch.load(tmp_path / "o.bin")

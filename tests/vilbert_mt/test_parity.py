@@ -225,7 +225,7 @@ def test_the_streams_after_every_block_and_the_heads_that_no_task_reads(imported
     hooks = [block.register_forward_hook(lambda _m, _inputs, output: steps.append(output)) for block in m.trunk.blocks]
     b = batch("refcoco+")
     expected = original(double(t), small_sizes, b, ROWS["refcoco+"])
-    seen: TrunkOutput = m.streams(b)
+    seen: TrunkOutput = m.encode(b)
     for hook in hooks:
         hook.remove()
     text_real = torch.cat([b.token_mask[:, :1], torch.ones(6, 1, dtype=torch.bool), b.token_mask[:, 1:]], 1)

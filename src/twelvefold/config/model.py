@@ -11,92 +11,118 @@ from twelvefold.schema import TwelvefoldError, did_you_mean
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A two-stream model of any size; the defaults are the published one (``vilbert_base``).
+    """Configuration of a two-stream model; the defaults are those of the published one (``vilbert_base``).
 
-    Each stream first runs its own layers alone (``text_layers``, ``image_layers``); then come ``blocks`` of
-    co-attention, one image layer and one text layer. ``joint_*`` is co-attention, the poolers and their product.
-    ``*_inner`` is the width inside a feed-forward layer, ``head_inner`` that inside a head's MLP.
-
-    norm: ``post`` as BERT has it, or ``pre`` (with one more at the end of each stream), which trains without
-    warm-up troubles from scratch. task_token: one learned row per dataset (section 3.2), per head, or none.
-    fusion: how the two pooled vectors become one; the published models multiply.
-
-    region_classes: how many kinds of region the pretraining heads tell apart (section 3.1), or how long a feature
-    they rebuild; 0: the model has no pretraining heads. word_score: it has the per-word score of the published
-    multi-task files, which no task uses.
-
-    init: ``normal`` draws weights from N(0, init_scale²), ``fan_in`` from N(0, init_scale² / inputs).
-    ``residual_scale`` multiplies the weights that write into a residual stream. ``answer_bias`` and
-    ``region_bias`` start answers and regions off improbable, as most of them are.
-
-    sees: ``text`` hides every region's look and place from the model, ``image`` every word: what a task gives away
-    to the whole network with one side hidden (``twelvefold blind`` has lighter ones).
+    Text and image streams first run their own transformer layers (``num_text_layers``, ``num_image_layers``). Then
+    come ``num_coattention_layers`` blocks, each with a co-attention layer, an image layer and a text layer. The
+    published model therefore has 6 image, 12 text and 6 co-attention layers.
     """
 
-    vocabulary_size: int = 30522
-    max_positions: int = 512
+    vocab_size: int = 30522
+    max_position_embeddings: int = 512
     feature_size: int = 2048
-    text_width: int = 768
-    image_width: int = 1024
-    joint_width: int = 1024
-    text_heads: int = 12
-    image_heads: int = 8
-    joint_heads: int = 8
-    text_inner: int = 3072
-    image_inner: int = 1024
-    head_inner: int = 2048
-    text_layers: int = 6
-    image_layers: int = 0
-    blocks: int = 6
+    """Length of a region's feature vector."""
+    text_hidden_size: int = 768
+    image_hidden_size: int = 1024
+    bi_hidden_size: int = 1024
+    """Hidden size of co-attention, of the pooled vectors and of their product."""
+    text_attention_heads: int = 12
+    image_attention_heads: int = 8
+    bi_attention_heads: int = 8
+    text_ffn_dim: int = 3072
+    image_ffn_dim: int = 1024
+    head_hidden_size: int = 2048
+    """Hidden size of the two-layer MLP of a task head."""
+    num_text_layers: int = 6
+    num_image_layers: int = 0
+    num_coattention_layers: int = 6
     norm: Literal["post", "pre"] = "post"
-    norm_eps: float = 1e-12
+    """Layer norm after each residual sum (``post``, as in BERT) or before each sublayer (``pre``, which trains more
+    stably from scratch and adds a final norm to each stream)."""
+    layer_norm_eps: float = 1e-12
     dropout: float = 0.1
     task_token: Literal["dataset", "head", "none"] = "dataset"  # noqa: S105
+    """A learned embedding per dataset (section 3.2), per head, or none."""
     fusion: Literal["product", "sum"] = "product"
-    region_classes: int = 0
+    """How the pooled text and image vectors are combined; the published models multiply."""
+    num_region_categories: int = 0
+    """Detector categories that the pretraining heads predict for a masked region (section 3.1), or the length of the
+    feature vector that they regress; 0: no pretraining heads."""
     word_score: bool = False
+    """Add the per-word score head of the published multi-task files, which no task uses."""
     init: Literal["normal", "fan_in"] = "normal"
+    """Initialize weights from N(0, init_scale²), or from N(0, init_scale² / number of inputs)."""
     init_scale: float = 0.02
     residual_scale: float = 1.0
+    """Factor on the initial weights of layers that write into a residual stream."""
     answer_bias: float = 0.0
+    """Initial bias of answer logits; negative, because most answers are wrong."""
     region_bias: float = 0.0
-    sees: Literal["both", "text", "image"] = "both"
+    """Initial bias of region logits; negative, because most regions are wrong."""
+    modality: Literal["both", "text", "image"] = "both"
+    """Which inputs the model reads: ``text`` zeroes every region's feature and location, ``image`` drops every token
+    but [CLS]. Trains a unimodal baseline of full size; ``twelvefold baselines`` trains smaller ones."""
 
     def __post_init__(self) -> None:
-        for width, heads in (
-            ("text_width", "text_heads"),
-            ("image_width", "image_heads"),
-            ("joint_width", "joint_heads"),
-        ):
-            w, h = getattr(self, width), getattr(self, heads)
-            if h < 1 or w < 1 or w % h:
-                raise TwelvefoldError(f"model: {width} = {w} can't be split among {heads} = {h} heads of equal width")
-        least_of = {"blocks": 1, "text_layers": 0, "image_layers": 0, "vocabulary_size": 1, "region_classes": 0}
-        for name, least in least_of.items():
-            if getattr(self, name) < least:
-                raise TwelvefoldError(f"model: {name} must be at least {least}, got {getattr(self, name)}")
+        for stream in ("text", "image", "bi"):
+            size, heads = f"{stream}_hidden_size", f"{stream}_attention_heads"
+            s, h = getattr(self, size), getattr(self, heads)
+            if h < 1 or s < 1 or s % h:
+                raise TwelvefoldError(f"model: {size} = {s} must be a positive multiple of {heads} = {h}")
+        minima = {
+            "num_coattention_layers": 1,
+            "num_text_layers": 0,
+            "num_image_layers": 0,
+            "vocab_size": 1,
+            "num_region_categories": 0,
+        }
+        for name, minimum in minima.items():
+            if getattr(self, name) < minimum:
+                raise TwelvefoldError(f"model: {name} must be at least {minimum}, got {getattr(self, name)}")
         if not 0.0 <= self.dropout < 1.0:
             raise TwelvefoldError(f"model: dropout must be at least 0 and less than 1, got {self.dropout}")
 
+
+RENAMED_FIELDS = {
+    "vocabulary_size": "vocab_size",
+    "max_positions": "max_position_embeddings",
+    "text_width": "text_hidden_size",
+    "image_width": "image_hidden_size",
+    "joint_width": "bi_hidden_size",
+    "text_heads": "text_attention_heads",
+    "image_heads": "image_attention_heads",
+    "joint_heads": "bi_attention_heads",
+    "text_inner": "text_ffn_dim",
+    "image_inner": "image_ffn_dim",
+    "head_inner": "head_hidden_size",
+    "text_layers": "num_text_layers",
+    "image_layers": "num_image_layers",
+    "blocks": "num_coattention_layers",
+    "norm_eps": "layer_norm_eps",
+    "region_classes": "num_region_categories",
+    "sees": "modality",
+}
+"""Names that fields of :class:`ModelConfig` had before, with the present ones: older ``model.json`` files and the
+recipes inside older runs have them."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "vilbert_base": {},
     "small": {
         "feature_size": 192,
-        "text_width": 128,
-        "image_width": 128,
-        "joint_width": 128,
-        "text_heads": 4,
-        "image_heads": 4,
-        "joint_heads": 4,
-        "text_inner": 256,
-        "image_inner": 256,
-        "head_inner": 256,
-        "text_layers": 1,
-        "image_layers": 1,
-        "blocks": 1,
+        "text_hidden_size": 128,
+        "image_hidden_size": 128,
+        "bi_hidden_size": 128,
+        "text_attention_heads": 4,
+        "image_attention_heads": 4,
+        "bi_attention_heads": 4,
+        "text_ffn_dim": 256,
+        "image_ffn_dim": 256,
+        "head_hidden_size": 256,
+        "num_text_layers": 1,
+        "num_image_layers": 1,
+        "num_coattention_layers": 1,
         "norm": "pre",
-        "norm_eps": 1e-6,
+        "layer_norm_eps": 1e-6,
         "dropout": 0.0,
         "init": "fan_in",
         "init_scale": 0.8,
@@ -110,10 +136,10 @@ defaults). ``small``: learns the embedded world from scratch in minutes on one C
 
 
 def preset(name: str, **changes: Any) -> ModelConfig:
-    """A preset with some fields changed: ``preset("small", blocks=2)``.
+    """Return a preset with some fields changed: ``preset("small", num_coattention_layers=2)``.
 
     Raises:
-        TwelvefoldError: no such preset, no such field, or a value that can't be.
+        TwelvefoldError: no such preset, no such field, or an invalid value.
     """
     if name not in PRESETS:
         raise TwelvefoldError(f"no model preset {name!r}; there are {', '.join(PRESETS)}{did_you_mean(name, PRESETS)}")
@@ -121,10 +147,10 @@ def preset(name: str, **changes: Any) -> ModelConfig:
 
 
 def changed(config: ModelConfig, **changes: Any) -> ModelConfig:
-    """A configuration with some fields changed.
+    """Return a copy of a configuration with some fields changed.
 
     Raises:
-        TwelvefoldError: no such field, or a value that can't be.
+        TwelvefoldError: no such field, or an invalid value.
     """
     check_names(changes)
     try:
@@ -134,12 +160,14 @@ def changed(config: ModelConfig, **changes: Any) -> ModelConfig:
 
 
 def check_names(changes: Iterable[str]) -> None:
-    """See that these are fields of a configuration.
+    """Check that these are fields of :class:`ModelConfig`.
 
     Raises:
-        TwelvefoldError: one is not; names the closest.
+        TwelvefoldError: a name is not a field; the message gives its present name or the closest field.
     """
     fields = ModelConfig.__struct_fields__
     for field in changes:
+        if field in RENAMED_FIELDS:
+            raise TwelvefoldError(f"the model's field {field!r} is now called {RENAMED_FIELDS[field]!r}")
         if field not in fields:
             raise TwelvefoldError(f"a model has no {field!r}; it has {', '.join(fields)}{did_you_mean(field, fields)}")

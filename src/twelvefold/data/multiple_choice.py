@@ -1,6 +1,6 @@
-"""Retrieval as a four-way choice: the true pair, a random caption, a random picture, a hard caption.
+"""Retrieval as 4-way multiple choice: the true pair, a random caption, a random image, a hard caption.
 
-Paper: section 3.2; what each wrong pair is, as the original project's code has it.
+Paper: section 3.2. How the wrong pairs are drawn follows the original project's code.
 """
 
 from __future__ import annotations
@@ -13,79 +13,88 @@ from twelvefold.schema import Example, Pair, PositivePair, TwelvefoldError
 from twelvefold.store.example_table import ExampleTable
 
 
-class FourWay:
-    """Makes four-way choices from a table of captions.
+class MultipleChoiceBuilder:
+    """Builds 4-way choices from a table of captions.
 
-    Differs: a caption that reads like the true one is passed over where another draw finds a different one; as
-    it stands it would be a right answer called wrong.
+    Differs: if a drawn caption has the same text as the true one, it is drawn once more, because a right answer would
+    be labeled wrong.
     """
 
-    DRAWS = 9
-    """Random numbers in 0..1 for one choice: 4 for each wrong caption (two tries at picture and caption), 1 for
-    the wrong picture."""
+    NUM_UNIFORMS = 9
+    """Uniform random numbers for one choice: 4 for each wrong caption (two tries, each an image and a caption), 1 for
+    the wrong image."""
 
     def __init__(self, table: ExampleTable, negatives: NDArray[np.int32] | None = None) -> None:
-        """``negatives``: the neighbours of every picture, nearest first; None: every other picture is one.
+        """``negatives`` (images, n): for each image of the table the indices of its nearest images, as
+        :func:`twelvefold.data.negatives.nearest` returns them; None: draw hard captions from all other images.
 
         Raises:
-            TwelvefoldError: fewer than two pictures, or neighbours of other pictures.
+            TwelvefoldError: the table has fewer than two images, or the negatives are for another number of images.
         """
         images, self._image_of = table.images()
         self._table = table
-        self._count = len(images)
-        if self._count < 2:
-            raise TwelvefoldError(f"{table.path}: a choice between pictures needs two or more, got {self._count}")
-        if negatives is not None and len(negatives) != self._count:
+        self._num_images = len(images)
+        if self._num_images < 2:
+            raise TwelvefoldError(f"{table.path}: multiple choice needs at least two images, got {self._num_images}")
+        if negatives is not None and len(negatives) != self._num_images:
             raise TwelvefoldError(
-                f"{table.path} has {self._count} pictures, its hard negatives are of {len(negatives)}; prepare again"
+                f"{table.path} has {self._num_images} images, but its hard negatives have {len(negatives)}; "
+                "prepare again"
             )
-        self._near = negatives
-        # Captions of picture i: _captions[_starts[i] : _starts[i + 1]], as places in the table.
+        self._nearest = negatives
+        # The captions of image i are _captions[_starts[i] : _starts[i + 1]], as indices into the table.
         self._captions = np.argsort(self._image_of, kind="stable")
-        self._starts = np.searchsorted(self._image_of[self._captions], np.arange(self._count + 1))
+        self._starts = np.searchsorted(self._image_of[self._captions], np.arange(self._num_images + 1))
 
-    def make(self, place: int, draws: NDArray[np.float64]) -> tuple[Example, list[TokenIds]]:
-        """The choice made of the caption at ``place``, pair 0 being the true one, and the ids of its four texts."""
-        table, own = self._table, int(self._image_of[place])
-        example = table[place]
+    def build(self, index: int, uniforms: NDArray[np.float64]) -> tuple[Example, list[TokenIds]]:
+        """Return the 4-way choice for the caption at ``index``, and the token ids of its four texts.
+
+        Pair 0 is the true one. ``uniforms`` (NUM_UNIFORMS,): uniform random numbers in [0, 1).
+        """
+        table, image = self._table, int(self._image_of[index])
+        example = table[index]
         true = example.pairs[0]
-        wrong = self._caption(place, own, draws[0:4], hard=False)
-        hard = self._caption(place, own, draws[4:8], hard=True)
-        elsewhere = int(self._captions[self._starts[self._other(own, draws[8])]])
+        random_caption = self._draw_caption(index, image, uniforms[0:4], hard=False)
+        hard_caption = self._draw_caption(index, image, uniforms[4:8], hard=True)
+        other_image = int(self._captions[self._starts[self._draw_other_image(image, uniforms[8])]])
         pairs = (
             true,
-            Pair(true.image, table[wrong].pairs[0].text),
-            Pair(table[elsewhere].pairs[0].image, true.text),
-            Pair(true.image, table[hard].pairs[0].text),
+            Pair(true.image, table[random_caption].pairs[0].text),
+            Pair(table[other_image].pairs[0].image, true.text),
+            Pair(true.image, table[hard_caption].pairs[0].text),
         )
-        ids: list[TokenIds] = [table.token_ids(text) for text in (place, wrong, place, hard)]
-        return Example(example.id, pairs, PositivePair(0), example.question_type), ids
+        token_ids: list[TokenIds] = [table.token_ids(text) for text in (index, random_caption, index, hard_caption)]
+        return Example(example.id, pairs, PositivePair(0), example.question_type), token_ids
 
-    def swapped(self, places: NDArray[np.int64], draws: NDArray[np.float64]) -> NDArray[np.int64]:
-        """(n,) places of captions of other pictures than those of the captions at ``places``, each as likely as the
-        other; ``draws`` (n,) in 0..1. Pretraining takes them for captions that don't belong."""
-        own = self._image_of[places]
-        after, before = self._starts[own + 1], self._starts[own]  # in the ring of captions, picture by picture
-        others = len(self._captions) - (after - before)
-        return self._captions[(after + (draws * others).astype(np.int64)) % len(self._captions)]
+    def captions_of_other_images(
+        self, indices: NDArray[np.int64], uniforms: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        """Draw for each caption one of another image, each with the same probability: (n,) indices into the table.
 
-    def _caption(self, place: int, own: int, draws: NDArray[np.float64], *, hard: bool) -> int:
-        """The place of a caption of another picture: of a neighbour where ``hard``, else of any."""
-        true, found = self._table.token_ids(place), place
-        for of_image, of_caption in draws.reshape(-1, 2):
-            image = self._neighbour(own, of_image) if hard else self._other(own, of_image)
-            first, last = self._starts[image], self._starts[image + 1]
-            found = int(self._captions[first + int(of_caption * (last - first))])
-            if not np.array_equal(self._table.token_ids(found), true):
+        ``uniforms`` (n,): uniform random numbers in [0, 1). Pretraining uses them as mismatched captions.
+        """
+        image = self._image_of[indices]
+        end, start = self._starts[image + 1], self._starts[image]
+        num_others = len(self._captions) - (end - start)
+        # Count on from the image's last caption, around the end of the list to the image's first caption.
+        return self._captions[(end + (uniforms * num_others).astype(np.int64)) % len(self._captions)]
+
+    def _draw_caption(self, index: int, image: int, uniforms: NDArray[np.float64], *, hard: bool) -> int:
+        """Draw the index of a caption of another image; if ``hard``, of one of the nearest images."""
+        true, drawn = self._table.token_ids(index), index
+        for image_uniform, caption_uniform in uniforms.reshape(-1, 2):
+            other = self._draw_nearest_image(image, image_uniform) if hard else self._draw_other_image(image, image_uniform)
+            start, end = self._starts[other], self._starts[other + 1]
+            drawn = int(self._captions[start + int(caption_uniform * (end - start))])
+            if not np.array_equal(self._table.token_ids(drawn), true):
                 break
-        return found
+        return drawn
 
-    def _other(self, own: int, draw: float) -> int:
-        """Any picture but ``own``, each as likely as the other."""
-        image = int(draw * (self._count - 1))
-        return image + (image >= own)
+    def _draw_other_image(self, image: int, uniform: float) -> int:
+        other = int(uniform * (self._num_images - 1))
+        return other + (other >= image)
 
-    def _neighbour(self, own: int, draw: float) -> int:
-        if self._near is None or not self._near.shape[1]:
-            return self._other(own, draw)
-        return int(self._near[own, int(draw * self._near.shape[1])])
+    def _draw_nearest_image(self, image: int, uniform: float) -> int:
+        if self._nearest is None or not self._nearest.shape[1]:
+            return self._draw_other_image(image, uniform)
+        return int(self._nearest[image, int(uniform * self._nearest.shape[1])])

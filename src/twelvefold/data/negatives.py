@@ -1,4 +1,4 @@
-"""Which pictures look most alike: the hard negatives of retrieval, found off-line with an index.
+"""Find the nearest images of every image: the hard negatives of retrieval, computed off-line.
 
 Paper: section 3.2. The original project takes the 100 nearest by Euclidean distance between mean region features.
 """
@@ -13,75 +13,78 @@ from numpy.typing import NDArray
 from twelvefold.progress import progress_bar
 
 VERSION = 1
-"""Version of what this module computes. Increase it when a change gives other results: files made from it are then
-made again."""
+"""Version of the results of this module. Increase it when a change gives other results: files computed from them are
+then computed again."""
 
-NEIGHBOURS = 99
-"""The original keeps 100, the first being the picture itself."""
+NUM_NEIGHBORS = 99
+"""The original keeps 100, of which the first is the image itself."""
 
-EXACT_BELOW = 20_000
-"""Up to so many pictures everything is compared with everything (some seconds); above, within the index."""
+MAX_EXACT = 20_000
+"""Up to this many images all distances are computed (some seconds); above, an index is used."""
 
 PROBES = 16
-"""Cells of the index that are searched for a picture. Ours."""
+"""Cells of the index that are searched for an image. Ours."""
 
-_ROWS = 1024
-"""Pictures compared at once: with 100,000 others, 400 MB of distances."""
+_BLOCK_SIZE = 1024
+"""Images compared at once: with 100,000 others this takes 400 MB of distances."""
 
 Floats = NDArray[np.float32]
-Places = NDArray[np.int32]
+Indices = NDArray[np.int32]
 
 
 def nearest(
-    features: Floats, count: int = NEIGHBOURS, *, exact_below: int = EXACT_BELOW, probes: int = PROBES
-) -> Places:
-    """(N, min(count, N - 1)) int32: for every row of (N, D) ``features`` the places of the rows nearest to it.
+    features: Floats, num_neighbors: int = NUM_NEIGHBORS, *, max_exact: int = MAX_EXACT, probes: int = PROBES
+) -> Indices:
+    """Return the indices of the rows nearest to each row of ``features`` (N, D), nearest first, without the row itself.
 
-    Nearest first, the row itself left out; which of equally near rows comes is not said. Above ``exact_below``
-    rows only the ``probes`` cells around a row's own are searched, so a far cell's member may be missed.
+    The result is (N, min(num_neighbors, N - 1)) int32. Equally near rows come in any order. With more than
+    ``max_exact`` rows only the ``probes`` nearest cells of an index are searched, so a row of a farther cell may be
+    missed.
 
     Differs: the original searches a ball tree, which in so many dimensions compares all with all.
     """
     total = len(features)
-    count = max(min(count, total - 1), 0)
-    found = np.zeros((total, count), dtype=np.int32)
+    count = max(min(num_neighbors, total - 1), 0)
+    result = np.zeros((total, count), dtype=np.int32)
     if not count:
-        return found
-    centred = np.asarray(features - features.mean(axis=0), dtype=np.float32)  # near zero, squares lose less
-    squares = np.einsum("nd,nd->n", centred, centred)
-    cells, near = _index(centred, 1 if total <= exact_below else round(total**0.5))
+        return result
+    centered = np.asarray(features - features.mean(axis=0), dtype=np.float32)  # small values lose less when squared
+    squares = np.einsum("nd,nd->n", centered, centered)
+    cells, cell_order = _index(centered, 1 if total <= max_exact else round(total**0.5))
     with progress_bar(description="hard negatives", total=total) as bar:
         for cell, members in enumerate(cells):
-            others = _candidates(cells, near[cell], probes, count)
-            for start in range(0, len(members), _ROWS):
-                rows = members[start : start + _ROWS]
-                distances = squares[others] - 2 * centred[rows] @ centred[others].T  # but for the row's own square
+            others = _candidates(cells, cell_order[cell], probes, count)
+            for start in range(0, len(members), _BLOCK_SIZE):
+                rows = members[start : start + _BLOCK_SIZE]
+                # Squared distance without the row's own square, which does not change the order.
+                distances = squares[others] - 2 * centered[rows] @ centered[others].T
                 distances[rows[:, None] == others[None, :]] = np.inf
-                found[rows] = others[_least(distances, count)]
+                result[rows] = others[_smallest(distances, count)]
                 bar.advance(len(rows))
-    return found
+    return result
 
 
-def _index(features: Floats, cells: int, rounds: int = 6) -> tuple[list[Places], Places]:
-    """The members of every cell of a k-means, and (cells, cells): for each cell all cells, nearest first."""
+def _index(features: Floats, num_cells: int, rounds: int = 6) -> tuple[list[Indices], Indices]:
+    """Cluster rows by k-means: return each cell's members, and (cells, cells) for each cell all cells, nearest first."""
     random = np.random.Generator(np.random.PCG64(0))
-    centres = features[random.choice(len(features), cells, replace=False)]
-    own = np.zeros(len(features), dtype=np.int32)
-    for _ in range(rounds if cells > 1 else 1):
-        for start in range(0, len(features), _ROWS):
-            own[start : start + _ROWS] = _distances(features[start : start + _ROWS], centres).argmin(axis=1)
-        order = np.argsort(own, kind="stable")
-        starts = np.searchsorted(own[order], np.arange(cells + 1))
+    centers = features[random.choice(len(features), num_cells, replace=False)]
+    cell_of = np.zeros(len(features), dtype=np.int32)
+    for _ in range(rounds if num_cells > 1 else 1):
+        for start in range(0, len(features), _BLOCK_SIZE):
+            block = slice(start, start + _BLOCK_SIZE)
+            cell_of[block] = _distances(features[block], centers).argmin(axis=1)
+        order = np.argsort(cell_of, kind="stable")
+        starts = np.searchsorted(cell_of[order], np.arange(num_cells + 1))
         members = [order[a:b].astype(np.int32) for a, b in pairwise(starts)]
-        centres = np.stack([features[m].mean(axis=0) if len(m) else c for m, c in zip(members, centres, strict=True)])
-    return members, np.argsort(_distances(centres, centres), axis=1, kind="stable").astype(np.int32)
+        centers = np.stack([features[m].mean(axis=0) if len(m) else c for m, c in zip(members, centers, strict=True)])
+    return members, np.argsort(_distances(centers, centers), axis=1, kind="stable").astype(np.int32)
 
 
-def _candidates(cells: list[Places], near: Places, probes: int, count: int) -> Places:
-    """Members of the ``probes`` nearest cells, and of further ones until there are more than ``count``; sorted."""
-    chosen: list[Places] = []
-    for place, cell in enumerate(near):
-        if place >= probes and sum(map(len, chosen)) > count:
+def _candidates(cells: list[Indices], cell_order: Indices, probes: int, count: int) -> Indices:
+    """Return the sorted members of the ``probes`` nearest cells, and of further ones until there are over ``count``."""
+    chosen: list[Indices] = []
+    for i, cell in enumerate(cell_order):
+        if i >= probes and sum(map(len, chosen)) > count:
             break
         chosen.append(cells[cell])
     return np.sort(np.concatenate(chosen))
@@ -92,11 +95,11 @@ def _distances(rows: Floats, others: Floats) -> Floats:
     return squares
 
 
-def _least(distances: Floats, count: int) -> NDArray[np.intp]:
-    """(N, count): places of the ``count`` least of every row, ascending."""
+def _smallest(distances: Floats, count: int) -> NDArray[np.intp]:
+    """Return the column indices of the ``count`` smallest values of every row, ascending: (N, count)."""
     if count < distances.shape[1] // 4:
-        places = np.sort(np.argpartition(distances, count, axis=1)[:, :count], axis=1)
+        columns = np.sort(np.argpartition(distances, count, axis=1)[:, :count], axis=1)
     else:
-        places = np.broadcast_to(np.arange(distances.shape[1]), distances.shape)
-    order = np.argsort(np.take_along_axis(distances, places, axis=1), axis=1, kind="stable")[:, :count]
-    return np.take_along_axis(places, order, axis=1)
+        columns = np.broadcast_to(np.arange(distances.shape[1]), distances.shape)
+    order = np.argsort(np.take_along_axis(distances, columns, axis=1), axis=1, kind="stable")[:, :count]
+    return np.take_along_axis(columns, order, axis=1)

@@ -57,8 +57,8 @@ class TaskBatches:
         self.task = task
         self.head = head
         self.seed = seed
-        self.places = spread(len(table), limit)
-        self.four_way = FourWay(table, negatives) if task.family == "retrieval" else None
+        self.indices = spread(len(table), limit)
+        self.choices = FourWay(table, negatives) if task.family == "retrieval" else None
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
     @classmethod
@@ -72,7 +72,7 @@ class TaskBatches:
 
     def __len__(self) -> int:
         """Examples in use."""
-        return len(self.places)
+        return len(self.indices)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -87,7 +87,7 @@ class TaskBatches:
             for place, example in zip(places, examples, strict=True)
             for pair in range(len(example.pairs))
         ]
-        return self.collated(examples, ids)
+        return self.collate(examples, ids)
 
     def train_batch(self, step: int, rank: int = 0, ranks: int = 1) -> Batch:
         """This rank's part of the batch of ``step`` (0, 1, 2 ... without end).
@@ -98,11 +98,11 @@ class TaskBatches:
             TwelvefoldError: more ranks than examples in a batch, or a picture or candidate without features.
         """
         part = self.part(rank, ranks)
-        places = self.of_step(step)
-        if self.four_way is None:
+        places = self.indices_for_step(step)
+        if self.choices is None:
             return self.batch(places[part].tolist())
         draws = self.generator("negatives", step).random((self.task.batch_size, FourWay.DRAWS))
-        return self._choices(self.four_way, places[part], draws[part])
+        return self._multiple_choice_batch(self.choices, places[part], draws[part])
 
     def part(self, rank: int, ranks: int) -> NDArray[np.int64]:
         """Which rows of a training batch are this rank's.
@@ -130,12 +130,12 @@ class TaskBatches:
         size = batch_size or self.task.batch_size
         draws = np.random.Generator(np.random.PCG64(_FIXED)).random((len(self), FourWay.DRAWS))
         for rows in (part[start : start + size] for start in range(0, len(part), size)):
-            if self.four_way is None:
-                yield self.batch(self.places[rows].tolist())
+            if self.choices is None:
+                yield self.batch(self.indices[rows].tolist())
             else:
-                yield self._choices(self.four_way, self.places[rows], draws[rows])
+                yield self._multiple_choice_batch(self.choices, self.indices[rows], draws[rows])
 
-    def of_step(self, step: int) -> NDArray[np.int64]:
+    def indices_for_step(self, step: int) -> NDArray[np.int64]:
         """Places in the table of the whole batch of ``step``: a window on the epochs laid end to end."""
         first, size = step * self.task.batch_size, self.task.batch_size
         epochs = range(first // len(self), (first + size - 1) // len(self) + 1)
@@ -145,18 +145,18 @@ class TaskBatches:
     def _shuffled(self, epoch: int) -> NDArray[np.int64]:
         """All places in a new order. Sorting stretches by length saved a tenth of the time and cost far more in what
         was learnt per step (``docs/results/demo.md``): presumably such batches hold one kind of question each."""
-        return self.places[self.generator("order", epoch).permutation(len(self))]
+        return self.indices[self.generator("order", epoch).permutation(len(self))]
 
     def generator(self, what: str, number: int) -> np.random.Generator:
         """Random numbers of one purpose of this task, of a step or an epoch by its ``number``."""
         name = xxhash.xxh3_64_intdigest(f"{self.task.name}/{what}".encode())
         return np.random.Generator(np.random.PCG64([self.seed, name, number]))
 
-    def _choices(self, four_way: FourWay, places: NDArray[np.int64], draws: NDArray[np.float64]) -> Batch:
+    def _multiple_choice_batch(self, four_way: FourWay, places: NDArray[np.int64], draws: NDArray[np.float64]) -> Batch:
         made = [four_way.make(int(place), draw) for place, draw in zip(places, draws, strict=True)]
-        return self.collated([example for example, _ in made], [ids for _, four in made for ids in four])
+        return self.collate([example for example, _ in made], [ids for _, four in made for ids in four])
 
-    def collated(self, examples: Sequence[Example], ids: Sequence[TokenIds]) -> Batch:
+    def collate(self, examples: Sequence[Example], ids: Sequence[TokenIds]) -> Batch:
         """Any examples as a batch of this task; ``ids``: of every pair's text, uncut and without special pieces."""
         return collate(examples, ids, self.source, self.task, self.head)
 

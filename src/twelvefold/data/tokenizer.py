@@ -26,20 +26,20 @@ WORDS_KEPT = 1 << 17
 """Words whose ids are kept, some 30 MB; beyond that all are looked up anew."""
 
 
-class Tokens:
+class Tokenizer:
     """The one tokenizer of the project. ``version`` changes with the vocabulary, and so do tables made with it."""
 
     def __init__(self) -> None:
         self._pieces = BertWordPieceTokenizer(str(VOCABULARY), lowercase=True)
         self._known: dict[str, list[int]] = {}
-        self.size: int = self._pieces.get_vocab_size()
+        self.vocab_size: int = self._pieces.get_vocab_size()
         self.version = "wordpiece-" + hashlib.sha256(VOCABULARY.read_bytes()).hexdigest()[:16]
 
-    def ids(self, text: str) -> list[int]:
+    def encode(self, text: str) -> list[int]:
         """The ids of a text, uncut, without ``[CLS]`` and ``[SEP]``; none for a text of blanks."""
-        return self.many([text])[0]
+        return self.encode_batch([text])[0]
 
-    def many(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """:meth:`ids` of every text, several times as fast.
 
         No piece reaches over a blank, nor does anything that is done to letters before: so a text's ids are those of
@@ -53,16 +53,16 @@ class Tokens:
         self._known = known  # never emptied in place: another thread may be reading it
         return [list(chain.from_iterable(map(known.__getitem__, text))) for text in words]
 
-    def pieces(self, ids: Sequence[int]) -> list[str]:
+    def tokens(self, ids: Sequence[int]) -> list[str]:
         """Every piece as the vocabulary has it: special ones too, and ``##`` before the rest of a word."""
         return [str(self._pieces.id_to_token(id_)) for id_ in ids]
 
-    def text(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
         """Readable text again, without special pieces; lower case, and with blanks as BERT's pieces have them."""
         return str(self._pieces.decode(list(ids), skip_special_tokens=True))
 
 
-def seen_pieces(tables: Iterable[ExampleTable]) -> tuple[int, ...]:
+def collect_word_pieces(tables: Iterable[ExampleTable]) -> tuple[int, ...]:
     """[UNK], which stands for all others, the other special pieces, and every word piece of these tables' texts."""
     special = (UNK, PAD, CLS, SEP, MASK)
     seen = {int(piece) for table in tables for piece in table.pieces()}

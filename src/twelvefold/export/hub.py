@@ -20,7 +20,7 @@ from twelvefold.model import Model, card, provenance, save_load
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files as files
 
-FILES = (save_load.HUB_NAMES, save_load.TENSORS, card.CARD, "tokenizer.json", "vocab.txt", "README.md")
+FILES = (save_load.HUB_DESCRIPTION, save_load.TENSORS, card.CARD, "tokenizer.json", "vocab.txt", "README.md")
 
 MARKDOWN = Environment(autoescape=False, trim_blocks=True, lstrip_blocks=True)  # noqa: S701
 README = MARKDOWN.from_string(
@@ -60,7 +60,7 @@ It has no task heads: a start for training.
 {% endif %}
 
 It reads region features of {{ config.feature_size }} numbers and BERT's uncased word pieces, at most
-{{ config.max_positions }} a text. Its answers carry the biases of its training data; use it for research.
+{{ config.max_position_embeddings }} a text. Its answers carry the biases of its training data; use it for research.
 """
 )
 
@@ -80,13 +80,13 @@ def write_hub_folder(model: Path, out: Path, *, name: str = "") -> HubSummary:
     Raises:
         TwelvefoldError: ``model`` holds no model, or ``out`` something else than a hub folder.
     """
-    model = save_load.folder_of(model)
+    model = save_load.model_folder(model)
     said, came_from = save_load.describe(model), provenance.read(model)
     check_free(out)
     parameters = sum(parameter.numel() for parameter in Model.load(model).parameters())
     with files.atomic_folder(out) as folder:
         shutil.copyfile(model / save_load.TENSORS, folder / save_load.TENSORS)
-        shutil.copyfile(model / save_load.NAMES, folder / save_load.HUB_NAMES)
+        shutil.copyfile(model / save_load.DESCRIPTION, folder / save_load.HUB_DESCRIPTION)
         shutil.copyfile(VOCABULARY, folder / "vocab.txt")
         BertWordPieceTokenizer(str(VOCABULARY), lowercase=True).save(str(folder / "tokenizer.json"))
         card.write(folder, card.read(model))
@@ -135,7 +135,7 @@ def folder_of(where: str | Path, **fetching: Any) -> Path:
     """
     folder = Path(where)
     if folder.is_dir():
-        return save_load.folder_of(folder)
+        return save_load.model_folder(folder)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(where)) or str(where).startswith("."):
         raise TwelvefoldError(f"no folder {where}; give a model's folder, or a name on the hub such as user/name")
     return _fetched(str(where), fetching)

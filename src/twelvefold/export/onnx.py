@@ -142,7 +142,7 @@ def _exported(model: Model, spec: TaskSpec) -> Any:
         torch.ones(2, rows, dtype=torch.bool),
     )
     batch = torch.export.Dim("batch")
-    length = torch.export.Dim("tokens", min=3, max=model.config.max_positions)  # [CLS], a word, [SEP]
+    length = torch.export.Dim("tokens", min=3, max=model.config.max_position_embeddings)  # [CLS], a word, [SEP]
     regions = torch.export.Dim("regions")
     shapes = ({0: batch, 1: length},) * 2 + ({0: batch, 1: regions},) * 3
     traced = torch.export.export(_Task(model, spec.name).eval(), example, dynamic_shapes=shapes)
@@ -164,7 +164,7 @@ def _metadata(model: Model, spec: TaskSpec, inputs: dict[str, str]) -> dict[str,
         "twelvefold.task": spec.name,
         "twelvefold.family": spec.family,
         "twelvefold.outputs": json.dumps(model.head_specs[spec.head].outputs, ensure_ascii=False),
-        "twelvefold.max_tokens": str(min(spec.max_tokens, model.config.max_positions)),
+        "twelvefold.max_tokens": str(min(spec.max_tokens, model.config.max_position_embeddings)),
         "twelvefold.max_regions": str(spec.max_regions),
         "twelvefold.feature_size": str(model.config.feature_size),
         "twelvefold.inputs": json.dumps(inputs),

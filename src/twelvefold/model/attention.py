@@ -1,8 +1,8 @@
-"""Attention inside a stream and between the two, and the residual steps around it. Paper: section 3.1.
+"""Transformer and co-attention layers. Paper: section 3.1 (TRM and Co-TRM).
 
-Everything is (P, rows, width); masks are (P, rows) boolean and True means real. A query that finds no real row
-gets zeros, never NaN. The projections to queries, keys and values are one matrix, of which only the part that
-is asked for is computed.
+Letters in shapes are those of :mod:`twelvefold.schema`; Q and S are the query and key rows of one attention, W is a
+hidden size and N the number of attention heads. Masks are boolean (P, S), True for real rows. A query without any
+real key gets zeros, never NaN.
 """
 
 from __future__ import annotations
@@ -17,50 +17,62 @@ from torch.nn import functional as F
 from twelvefold.config.model import ModelConfig
 
 
-class Look(NamedTuple):
-    """Where a co-attentional layer looked, every row's shares summing to one: ``to_regions`` (P, heads, L, R), of each
-    word over the regions, and ``to_words`` (P, heads, R, L), of each region over the words."""
+class AttentionWeights(NamedTuple):
+    """Attention between the modalities in one block; every row sums to one.
+
+    ``to_regions`` (P, N, L, R): from each word to the regions. ``to_words`` (P, N, R, L): from each region to the words.
+    """
 
     to_regions: Tensor
     to_words: Tensor
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, heads: int, dropout: float) -> Tensor:
-    """Fused scaled-dot-product attention: query (P, Q, W), key and value (P, S, W), mask (P, S) -> (P, Q, W).
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, num_heads: int, dropout: float) -> Tensor:
+    """Return multi-head scaled-dot-product attention: query (P, Q, W), key and value (P, S, W), mask (P, S) -> (P, Q, W).
 
-    On a CPU the arithmetic is float32 whatever the precision of the linear layers: the half-precision
-    backward pass of this kernel is an order of magnitude slower there.
+    On a CPU it computes in float32 even under autocast, because the half-precision backward pass of this kernel is an
+    order of magnitude slower there.
     """
-    q, k, v = (x.view(*x.shape[:2], heads, -1).transpose(1, 2) for x in (query, key, value))
+    q, k, v = (_split_heads(x, num_heads) for x in (query, key, value))
     with torch.autocast(query.device.type, enabled=False):
         if query.device.type == "cpu":
             q, k, v = q.float(), k.float(), v.float()
-        mixed = F.scaled_dot_product_attention(q, k, v, mask[:, None, None, :], dropout)
-    return mixed.transpose(1, 2).flatten(2)
+        context = F.scaled_dot_product_attention(q, k, v, mask[:, None, None, :], dropout)
+    return _merge_heads(context)
 
 
-def attend_openly(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, heads: int) -> tuple[Tensor, Tensor]:
-    """:func:`attend` without dropout, step by step: the same numbers, and the shares (P, heads, Q, S) behind them."""
-    q, k, v = (x.view(*x.shape[:2], heads, -1).transpose(1, 2).float() for x in (query, key, value))
+def attend_with_weights(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, num_heads: int
+) -> tuple[Tensor, Tensor]:
+    """Return what :func:`attend` returns without dropout, and the attention weights (P, N, Q, S)."""
+    q, k, v = (_split_heads(x, num_heads).float() for x in (query, key, value))
     with torch.autocast(query.device.type, enabled=False):
         scores = (q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])).masked_fill(~mask[:, None, None, :], -math.inf)
-        shares = torch.softmax(scores, dim=-1).nan_to_num(0.0)  # of a row that finds nothing real
-        mixed = shares @ v
-    return mixed.transpose(1, 2).flatten(2), shares
+        weights = torch.softmax(scores, dim=-1).nan_to_num(0.0)  # NaN where a row has no real key
+        context = weights @ v
+    return _merge_heads(context), weights
 
 
-class Projections(nn.Linear):
-    """Queries, keys and values of one stream as one linear layer, of which a part can be had alone."""
+def _split_heads(x: Tensor, num_heads: int) -> Tensor:
+    return x.view(*x.shape[:2], num_heads, -1).transpose(1, 2)  # (P, S, W) -> (P, N, S, W / N)
 
-    def __init__(self, inputs: int, width: int) -> None:
-        super().__init__(inputs, 3 * width)
-        self.width = width
+
+def _merge_heads(x: Tensor) -> Tensor:
+    return x.transpose(1, 2).flatten(2)  # (P, N, S, W / N) -> (P, S, W)
+
+
+class QKVProjection(nn.Linear):
+    """Query, key and value projections as one matrix, of which a part can be computed alone."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, 3 * hidden_size)
+        self.hidden_size = hidden_size
 
     def query(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight[: self.width], self.bias[: self.width])
+        return F.linear(x, self.weight[: self.hidden_size], self.bias[: self.hidden_size])
 
     def key_value(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        key, value = F.linear(x, self.weight[self.width :], self.bias[self.width :]).chunk(2, dim=-1)
+        key, value = F.linear(x, self.weight[self.hidden_size :], self.bias[self.hidden_size :]).chunk(2, dim=-1)
         return key, value
 
     def all(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,106 +81,114 @@ class Projections(nn.Linear):
 
 
 class Residual(nn.Module):
-    """The way around a step: ``after(x, step(before(x)))`` adds and normalises as the configuration says."""
+    """Residual connection around a sublayer: ``add(x, sublayer(norm_input(x)))``, with pre- or post-norm."""
 
-    def __init__(self, config: ModelConfig, width: int) -> None:
+    def __init__(self, config: ModelConfig, hidden_size: int) -> None:
         super().__init__()
-        self.pre = config.norm == "pre"
-        self.norm = nn.LayerNorm(width, eps=config.norm_eps)
+        self.pre_norm = config.norm == "pre"
+        self.norm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
 
-    def before(self, x: Tensor) -> Tensor:
-        return self.norm(x) if self.pre else x
+    def norm_input(self, x: Tensor) -> Tensor:
+        return self.norm(x) if self.pre_norm else x
 
-    def after(self, x: Tensor, change: Tensor) -> Tensor:
-        total: Tensor = x + self.dropout(change)
-        return total if self.pre else self.norm(total)
+    def add(self, x: Tensor, update: Tensor) -> Tensor:
+        total: Tensor = x + self.dropout(update)
+        return total if self.pre_norm else self.norm(total)
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with GELU between, added to their input."""
+    """Linear, GELU, linear, with a residual connection: (..., W) -> (..., W)."""
 
-    def __init__(self, config: ModelConfig, width: int, inner: int) -> None:
+    def __init__(self, config: ModelConfig, hidden_size: int, ffn_dim: int) -> None:
         super().__init__()
-        self.into = nn.Linear(width, inner)
-        self.out = nn.Linear(inner, width)
-        self.residual = Residual(config, width)
+        self.fc1 = nn.Linear(hidden_size, ffn_dim)
+        self.fc2 = nn.Linear(ffn_dim, hidden_size)
+        self.residual = Residual(config, hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.residual.after(x, self.out(F.gelu(self.into(self.residual.before(x)))))
+        return self.residual.add(x, self.fc2(F.gelu(self.fc1(self.residual.norm_input(x)))))
 
 
-class Layer(nn.Module):
-    """A transformer layer of one stream (TRM): self-attention, then feed-forward."""
+class TransformerLayer(nn.Module):
+    """Self-attention, then feed-forward (TRM)."""
 
-    def __init__(self, config: ModelConfig, width: int, heads: int, inner: int) -> None:
+    def __init__(self, config: ModelConfig, hidden_size: int, num_heads: int, ffn_dim: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.num_heads = num_heads
         self.attention_dropout = config.dropout
-        self.projections = Projections(width, width)
-        self.out = nn.Linear(width, width)
-        self.residual = Residual(config, width)
-        self.feed_forward = FeedForward(config, width, inner)
+        self.qkv = QKVProjection(hidden_size, hidden_size)
+        self.out_proj = nn.Linear(hidden_size, hidden_size)
+        self.residual = Residual(config, hidden_size)
+        self.feed_forward = FeedForward(config, hidden_size, ffn_dim)
 
-    def forward(self, x: Tensor, mask: Tensor, first: int | None = None) -> Tensor:
-        """x (P, S, W), mask (P, S) -> (P, S, W), or only its ``first`` rows: the same numbers for less work."""
-        y = self.residual.before(x)
-        if first is None:
-            query, key, value = self.projections.all(y)
+    def forward(self, x: Tensor, mask: Tensor, num_rows: int | None = None) -> Tensor:
+        """x (P, S, W), mask (P, S) -> (P, S, W), or only the first ``num_rows`` rows, which costs less."""
+        y = self.residual.norm_input(x)
+        if num_rows is None:
+            query, key, value = self.qkv.all(y)
         else:
-            query, (key, value) = self.projections.query(y[:, :first]), self.projections.key_value(y)
+            query, (key, value) = self.qkv.query(y[:, :num_rows]), self.qkv.key_value(y)
         dropout = self.attention_dropout if self.training else 0.0
-        mixed = attend(query, key, value, mask, self.heads, dropout)
-        whole: Tensor = self.feed_forward(self.residual.after(x[:, :first], self.out(mixed)))
-        return whole
+        context = attend(query, key, value, mask, self.num_heads, dropout)
+        states: Tensor = self.feed_forward(self.residual.add(x[:, :num_rows], self.out_proj(context)))
+        return states
 
 
 class CoAttention(nn.Module):
-    """A co-attentional layer (Co-TRM): each stream asks the other, then a feed-forward layer in each."""
+    """Co-attention layer (Co-TRM): each stream attends to the other, then passes a feed-forward layer of its own."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.heads = config.joint_heads
+        self.num_heads = config.bi_attention_heads
         self.attention_dropout = config.dropout
-        self.text = _Side(config, config.text_width, config.text_inner)
-        self.image = _Side(config, config.image_width, config.image_inner)
+        self.text = _Stream(config, config.text_hidden_size, config.text_ffn_dim)
+        self.image = _Stream(config, config.image_hidden_size, config.image_ffn_dim)
 
     def forward(
-        self, text: Tensor, image: Tensor, text_mask: Tensor, image_mask: Tensor, looks: list[Look] | None = None
+        self,
+        text: Tensor,
+        image: Tensor,
+        text_mask: Tensor,
+        image_mask: Tensor,
+        weights: list[AttentionWeights] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """text (P, L, W_t), image (P, R, W_i) -> both, each having looked at the other. ``looks``: a list that gets
-        where; then nothing is dropped out."""
-        text_query, text_key, text_value = self.text.projections.all(self.text.residual.before(text))
-        image_query, image_key, image_value = self.image.projections.all(self.image.residual.before(image))
-        if looks is not None:
-            to_text, seen = attend_openly(text_query, image_key, image_value, image_mask, self.heads)
-            to_image, read = attend_openly(image_query, text_key, text_value, text_mask, self.heads)
-            looks.append(Look(seen, read))
-            return self.text.finish(text, to_text), self.image.finish(image, to_image)
-        to_text = self._attend(text_query, image_key, image_value, image_mask)
-        to_image = self._attend(image_query, text_key, text_value, text_mask)
-        return self.text.finish(text, to_text), self.image.finish(image, to_image)
+        """text (P, L, W_t), image (P, R, W_i) -> both streams after attending to each other.
 
-    def into_image(self, text: Tensor, image: Tensor, text_mask: Tensor) -> Tensor:
-        """The image half of :meth:`forward` alone: the same numbers for half the work."""
-        query = self.image.projections.query(self.image.residual.before(image))
-        key, value = self.text.projections.key_value(self.text.residual.before(text))
+        ``weights``: a list to which the attention weights are appended; attention dropout is then off.
+        """
+        text_query, text_key, text_value = self.text.qkv.all(self.text.residual.norm_input(text))
+        image_query, image_key, image_value = self.image.qkv.all(self.image.residual.norm_input(image))
+        if weights is None:
+            text_context = self._attend(text_query, image_key, image_value, image_mask)
+            image_context = self._attend(image_query, text_key, text_value, text_mask)
+        else:
+            heads = self.num_heads
+            text_context, to_regions = attend_with_weights(text_query, image_key, image_value, image_mask, heads)
+            image_context, to_words = attend_with_weights(image_query, text_key, text_value, text_mask, heads)
+            weights.append(AttentionWeights(to_regions, to_words))
+        return self.text.finish(text, text_context), self.image.finish(image, image_context)
+
+    def forward_image(self, text: Tensor, image: Tensor, text_mask: Tensor) -> Tensor:
+        """Return the image half of :meth:`forward` only, for half the work."""
+        query = self.image.qkv.query(self.image.residual.norm_input(image))
+        key, value = self.text.qkv.key_value(self.text.residual.norm_input(text))
         return self.image.finish(image, self._attend(query, key, value, text_mask))
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-        return attend(query, key, value, mask, self.heads, self.attention_dropout if self.training else 0.0)
+        return attend(query, key, value, mask, self.num_heads, self.attention_dropout if self.training else 0.0)
 
 
-class _Side(nn.Module):
-    """What one stream owns of a co-attentional layer."""
+class _Stream(nn.Module):
+    """The parameters of one stream in a co-attention layer."""
 
-    def __init__(self, config: ModelConfig, width: int, inner: int) -> None:
+    def __init__(self, config: ModelConfig, hidden_size: int, ffn_dim: int) -> None:
         super().__init__()
-        self.projections = Projections(width, config.joint_width)
-        self.out = nn.Linear(config.joint_width, width)
-        self.residual = Residual(config, width)
-        self.feed_forward = FeedForward(config, width, inner)
+        self.qkv = QKVProjection(hidden_size, config.bi_hidden_size)
+        self.out_proj = nn.Linear(config.bi_hidden_size, hidden_size)
+        self.residual = Residual(config, hidden_size)
+        self.feed_forward = FeedForward(config, hidden_size, ffn_dim)
 
-    def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
-        whole: Tensor = self.feed_forward(self.residual.after(x, self.out(mixed)))
-        return whole
+    def finish(self, x: Tensor, context: Tensor) -> Tensor:
+        states: Tensor = self.feed_forward(self.residual.add(x, self.out_proj(context)))
+        return states

@@ -1,7 +1,7 @@
-"""The heads that branch off the trunk, one shape per family; tasks that share a head share its weights.
+"""Building blocks of task heads. Tasks that name the same head share its weights. Paper: section 3.2, Eqs. 1-4.
 
-Every head answers in float32 whatever the precision inside: scores of half precision tie, and ties lose.
-Paper: section 3.2, Eqs. 1-4.
+Every head returns float32 logits whatever the precision of the trunk: half-precision scores tie, and ties count as
+wrong. P, B, K, H and A are the letters of :mod:`twelvefold.schema`.
 """
 
 from __future__ import annotations
@@ -14,66 +14,65 @@ from twelvefold.config.model import ModelConfig
 from twelvefold.schema import HeadSpec
 
 
-class Classifier(nn.Module):
-    """A two-layer MLP over the fused vectors of an example's K pairs, side by side: (P, H) -> (B, A).
+class MLPClassifier(nn.Module):
+    """Two-layer MLP over the concatenated fused vectors of an example's K pairs: (P, H) -> (B, A).
 
-    Paper: Eqs. 1 and 4. Differs: SNLI-VE's is of the same form, as the paper says; the original code has one
-    linear layer there, which is :class:`Linear`.
+    Paper: Eqs. 1 and 4. Differs: SNLI-VE's head has this form too, as the paper says; the original code has one
+    linear layer there, which is :class:`LinearClassifier`.
     """
 
-    def __init__(self, config: ModelConfig, pairs: int, outputs: int) -> None:
+    def __init__(self, config: ModelConfig, pairs_per_example: int, num_outputs: int) -> None:
         super().__init__()
-        self.pairs = pairs
         self.dropout = nn.Dropout(config.dropout)
-        self.into = nn.Linear(pairs * config.joint_width, config.head_inner)
-        self.norm = nn.LayerNorm(config.head_inner, eps=config.norm_eps)
-        self.last = nn.Linear(config.head_inner, outputs)
+        self.fc1 = nn.Linear(pairs_per_example * config.bi_hidden_size, config.head_hidden_size)
+        self.norm = nn.LayerNorm(config.head_hidden_size, eps=config.layer_norm_eps)
+        self.last = nn.Linear(config.head_hidden_size, num_outputs)
 
     def forward(self, fused: Tensor) -> Tensor:
-        side_by_side = self.dropout(fused).reshape(-1, self.into.in_features)
-        return exactly(self.last, self.norm(F.gelu(self.into(side_by_side))))
+        x = self.dropout(fused).reshape(-1, self.fc1.in_features)  # (P, H) -> (B, K * H)
+        return linear_fp32(self.last, self.norm(F.gelu(self.fc1(x))))
 
 
-class Linear(nn.Module):
-    """One linear layer over the fused vectors of an example's K pairs, side by side: (P, H) -> (B, A).
+class LinearClassifier(nn.Module):
+    """One linear layer over the concatenated fused vectors of an example's K pairs: (P, H) -> (B, A).
 
     The form of the published three-way head (SNLI-VE, GuessWhat's answers).
     """
 
-    def __init__(self, config: ModelConfig, pairs: int, outputs: int) -> None:
+    def __init__(self, config: ModelConfig, pairs_per_example: int, num_outputs: int) -> None:
         super().__init__()
         self.dropout = nn.Dropout(config.dropout)
-        self.last = nn.Linear(pairs * config.joint_width, outputs)
+        self.last = nn.Linear(pairs_per_example * config.bi_hidden_size, num_outputs)
 
     def forward(self, fused: Tensor) -> Tensor:
-        return exactly(self.last, self.dropout(fused).reshape(-1, self.last.in_features))
+        x = self.dropout(fused).reshape(-1, self.last.in_features)  # (P, H) -> (B, K * H)
+        return linear_fp32(self.last, x)
 
 
-class Score(nn.Module):
-    """One number for every vector, by one linear layer: (..., W) -> (...). Paper: Eqs. 2 and 3."""
+class LinearScore(nn.Module):
+    """One logit for every vector, by one linear layer: (..., W) -> (...). Paper: Eqs. 2 and 3."""
 
-    def __init__(self, config: ModelConfig, width: int) -> None:
+    def __init__(self, config: ModelConfig, input_size: int) -> None:
         super().__init__()
         self.dropout = nn.Dropout(config.dropout)
-        self.last = nn.Linear(width, 1)
+        self.last = nn.Linear(input_size, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return exactly(self.last, self.dropout(x)).squeeze(-1)
+        return linear_fp32(self.last, self.dropout(x)).squeeze(-1)  # (..., 1) -> (...)
 
 
-def head(config: ModelConfig, spec: HeadSpec) -> Classifier | Linear | Score:
-    """A head of the family's shape."""
+def build_head(config: ModelConfig, spec: HeadSpec) -> MLPClassifier | LinearClassifier | LinearScore:
+    """Return a new head of the family's form."""
     if spec.family == "grounding":
-        return Score(config, config.image_width)
+        return LinearScore(config, config.image_hidden_size)
     if spec.family == "retrieval":
-        return Score(config, config.joint_width)
-    if spec.form == "linear":
-        return Linear(config, spec.pairs_per_example, len(spec.outputs))
-    return Classifier(config, spec.pairs_per_example, len(spec.outputs))
+        return LinearScore(config, config.bi_hidden_size)
+    classifier = LinearClassifier if spec.form == "linear" else MLPClassifier
+    return classifier(config, spec.pairs_per_example, len(spec.outputs))
 
 
-def exactly(linear: nn.Linear, x: Tensor) -> Tensor:
-    """A linear layer in float32."""
+def linear_fp32(linear: nn.Linear, x: Tensor) -> Tensor:
+    """Apply a linear layer in float32, also under autocast."""
     with torch.autocast(x.device.type, enabled=False):
         result: Tensor = linear(x.float())
     return result

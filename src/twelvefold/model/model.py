@@ -1,4 +1,4 @@
-"""The whole model: one trunk, a head per group of tasks that share one, the row of each task's token by name."""
+"""The whole model: one trunk, one head for each group of tasks that share it, one token for each task."""
 
 from __future__ import annotations
 
@@ -15,34 +15,37 @@ from torch import Tensor, nn
 from twelvefold.batch import Batch, TrunkOutput
 from twelvefold.config.model import ModelConfig
 from twelvefold.model import save_load
-from twelvefold.model.attention import Look
-from twelvefold.model.heads import Score, head
-from twelvefold.model.pretraining import Pretraining, PretrainingLogits
+from twelvefold.model.attention import AttentionWeights
+from twelvefold.model.heads import LinearScore, build_head
+from twelvefold.model.pretraining import PretrainingHeads, PretrainingLogits
 from twelvefold.model.trunk import Trunk
+from twelvefold.model.two_stream import TwoStreamTrunk
 from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError, did_you_mean
 
 Precision = Literal["auto", "fp32", "bf16"]
-"""Of the linear layers. ``auto``: bfloat16 where the machine multiplies it faster than float32. On a CPU that
-doesn't, it is more than ten times slower (measured), so ask for ``bf16`` only where you know the machine."""
+"""Precision of the linear layers. ``auto``: bfloat16 on hardware with bfloat16 matrix instructions, else float32. On a
+CPU without them bfloat16 is more than ten times slower (measured), so request ``bf16`` only for known hardware."""
 
 Spec = TypeVar("Spec", TaskSpec, HeadSpec)
 
 
 class ImageStream(NamedTuple):
-    """Pictures read alone: ``states`` (M, R, W_i) and the mask of real rows (M, R)."""
+    """Images encoded without a text: ``states`` (M, R, W_i) and the mask of real rows (M, R)."""
 
     states: Tensor
     mask: Tensor
 
 
 class Model(nn.Module):
-    """A batch in, the logits of its own head out; nothing that they don't depend on is computed.
+    """Trunk and task heads: a batch in, the logits of its task's head out.
 
-    ``tasks`` and ``head_specs`` hold what the model knows by name; ``task_tokens`` names the rows of the task
-    embedding in order. ``precision`` may be changed at any time: with ``bf16`` the linear layers compute in
-    bfloat16, while weights, residual streams and logits stay float32. ``word_pieces``: the word pieces that have
-    a row of their own, the first standing for all others ([UNK]); empty where all have.
+    ``tasks`` and ``head_specs`` are the model's tasks and heads by name. ``task_tokens`` names the rows of the
+    task-token embedding. ``precision`` may be changed at any time: with ``bf16`` the linear layers compute in bfloat16,
+    while weights, residual streams and logits stay float32. ``word_pieces``: ids of the word pieces that have an
+    embedding of their own; the first, [UNK], stands for all others. Empty: all have one.
     """
+
+    trunk: Trunk
 
     def __init__(
         self,
@@ -54,11 +57,14 @@ class Model(nn.Module):
         task_tokens: Sequence[str] = (),
         word_pieces: Sequence[int] = (),
     ) -> None:
-        """``task_tokens``: the rows, where their order matters (a file's); else made from the tasks.
+        """Build a model with new weights, drawn from torch's global random number generator.
+
+        ``task_tokens``: the rows of the task-token embedding in the order of a weight file; empty: the order of
+        ``tasks`` (or ``heads``).
 
         Raises:
-            TwelvefoldError: a task's head is missing or of another family or K; a name or word piece is used
-                twice, or a word piece is not in the vocabulary.
+            TwelvefoldError: a task's head is missing or of another family or number of pairs; a name or word piece
+                occurs twice; a word piece is not in the vocabulary.
         """
         super().__init__()
         self.config = config
@@ -66,58 +72,77 @@ class Model(nn.Module):
         self.head_specs = _by_name(heads, "head")
         self.precision: Precision = precision
         for task in tasks:
-            self._check(task)
-        self.task_tokens = tuple(task_tokens) or self._rows()
-        self.word_pieces = _pieces(word_pieces, config.vocabulary_size)
-        self.trunk = Trunk(config, len(self.task_tokens), self.word_pieces)
-        self.heads = nn.ModuleDict({_module_name(spec.name): head(config, spec) for spec in heads})
-        self.pretraining = Pretraining(config, len(self.word_pieces)) if config.region_classes else None
-        self.word_score = Score(config, config.text_width) if config.word_score else None
-        self._start()
+            self._check_head(task)
+        self.task_tokens = tuple(task_tokens) or self._default_task_tokens()
+        self.word_pieces = _checked_word_pieces(word_pieces, config.vocab_size)
+        self.trunk = TwoStreamTrunk(config, len(self.task_tokens), self.word_pieces)
+        self.heads = nn.ModuleDict({_module_name(spec.name): build_head(config, spec) for spec in heads})
+        self.pretraining = PretrainingHeads(config, len(self.word_pieces)) if config.num_region_categories else None
+        self.word_score = LinearScore(config, config.text_hidden_size) if config.word_score else None
+        self._init_weights()
 
     @property
-    def known_pieces(self) -> Sequence[int]:
-        """The word pieces with a row of their own: ``word_pieces``, or the whole vocabulary where those are none."""
-        return self.word_pieces or range(self.config.vocabulary_size)
+    def embedded_pieces(self) -> Sequence[int]:
+        """Ids of the word pieces that have an embedding of their own, in the order of the embedding's rows."""
+        return self.word_pieces or range(self.config.vocab_size)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits, float32: answers and verification (B, A), retrieval (B, K), grounding (P, R).
+        """Return float32 logits: answers and verification (B, A), retrieval (B, K), grounding (P, R).
 
         Raises:
-            TwelvefoldError: the batch's task is not among the model's, or its shapes don't fit.
+            TwelvefoldError: the batch's task is not the model's, or its shapes do not fit.
         """
         task = self._task(batch.task)
-        row = self._row(task)
-        module = self.heads[_module_name(task.head)]
-        batch = self._hidden(batch)
-        with self._arithmetic(batch.features):
+        batch = self._drop_modality(batch)
+        index = self._task_index(task.name)
+        with self._autocast(batch.features):
             if task.family == "grounding":
-                logits: Tensor = module(self.trunk.regions(batch, row))
-            elif task.family == "retrieval":
-                logits = module(self.trunk.fused(batch, row)).view(-1, batch.pairs_per_example)
+                states = self.trunk.region_states(batch, index)
             else:
-                logits = module(self.trunk.fused(batch, row))
+                states = self.trunk.fused(batch, index)
+            return self._head_logits(task, states, batch)
+
+    def forward_with_attention(self, batch: Batch) -> tuple[Tensor, list[AttentionWeights]]:
+        """Return the logits of :meth:`forward` and the attention between words and regions, one entry a block.
+
+        Rows are those of the trunk: words include the task token. For a model in evaluation mode.
+        """
+        task, weights = self._task(batch.task), list[AttentionWeights]()
+        batch = self._drop_modality(batch)
+        with self._autocast(batch.features):
+            output: TrunkOutput = self.trunk(batch, self._task_index(task.name), weights)
+            states = output.regions if task.family == "grounding" else output.fused
+            return self._head_logits(task, states, batch), weights
+
+    def _head_logits(self, task: TaskSpec, states: Tensor, batch: Batch) -> Tensor:
+        logits: Tensor = self.heads[_module_name(task.head)](states)
+        if task.family == "retrieval":
+            logits = logits.view(-1, batch.pairs_per_example)  # (P,) -> (B, K)
         return logits
 
-    def read_images(self, images: Batch) -> ImageStream:
-        """The image stream before it meets any text: what :meth:`alignments` may take again and again."""
-        images = self._hidden(images)
-        with self._arithmetic(images.features):
-            states = self.trunk.read_image(images.features, images.locations, images.region_mask)
+    def encode_images(self, images: Batch) -> ImageStream:
+        """Encode images without a text; :meth:`alignments` can use the result for any number of captions."""
+        images = self._drop_modality(images)
+        with self._autocast(images.features):
+            states = self.trunk.encode_image(images.features, images.locations, images.region_mask)
         return ImageStream(states, images.region_mask)
 
     def alignments(self, captions: Batch, images: Batch | ImageStream, pairs_at_once: int = 1024) -> Tensor:
-        """(N, M) float32: Rel(I, Q) of every caption of one batch with every image of another. Each side is read
-        alone only once; then ``pairs_at_once`` bounds the memory. Paper: Eq. 2."""
+        """Return Rel(I, Q) of every caption of one batch with every image of another: (N, M) float32. Paper: Eq. 2.
+
+        Captions and images are each encoded once. ``pairs_at_once``: number of caption-image pairs in one pass of the
+        joint layers, which bounds the memory.
+        """
         task = self._task(captions.task)
         if task.family != "retrieval":
-            raise TwelvefoldError(f"task {task.name!r} is of family {task.family}; only retrieval tasks align")
-        score = self.heads[_module_name(task.head)]
-        return self._all_pairs(captions, images, self._row(task), score, pairs_at_once)
+            raise TwelvefoldError(f"task {task.name!r} is of family {task.family}; alignments need a retrieval task")
+        head = self.heads[_module_name(task.head)]
+        return self._score_all_pairs(captions, images, head, pairs_at_once)
 
     def zero_shot_alignments(self, captions: Batch, images: Batch, pairs_at_once: int = 1024) -> Tensor:
-        """:meth:`alignments` by the pretraining head, which no retrieval task has trained: how much more probable it
-        is that caption and image belong together than not, as the difference of the two logits.
+        """Return :meth:`alignments` by the pretraining head, without a trained retrieval task.
+
+        The score is the logit of "matching" minus the logit of "mismatched".
 
         Raises:
             TwelvefoldError: this model has no pretraining heads.
@@ -125,63 +150,53 @@ class Model(nn.Module):
         heads = self._pretraining_heads()
 
         def score(fused: Tensor) -> Tensor:
-            two = heads.align(fused)
-            return two[:, 0] - two[:, 1]
+            logits = heads.align(fused)
+            return logits[:, 0] - logits[:, 1]
 
-        return self._all_pairs(captions, images, self._row_of(captions.task), score, pairs_at_once)
+        return self._score_all_pairs(captions, images, score, pairs_at_once)
 
-    def explained(self, batch: Batch) -> tuple[Tensor, list[Look]]:
-        """What :meth:`forward` gives, and where words and regions looked at each other, a Look for each block.
-
-        Rows are those of the trunk: of words, the task token among them; of regions, the batch's. For a model in
-        evaluation mode.
-        """
-        task, looks = self._task(batch.task), list[Look]()
-        batch = self._hidden(batch)
-        with self._arithmetic(batch.features):
-            output: TrunkOutput = self.trunk(batch, self._row(task), looks)
-            states = output.regions if task.family == "grounding" else output.fused
-            logits: Tensor = self.heads[_module_name(task.head)](states)
-        return (logits.view(-1, batch.pairs_per_example) if task.family == "retrieval" else logits), looks
-
-    def streams(self, batch: Batch) -> TrunkOutput:
-        """Both streams of a batch, whole, with the pooled and fused vectors: what every head reads."""
-        batch = self._hidden(batch)
-        with self._arithmetic(batch.features):
-            output: TrunkOutput = self.trunk(batch, self._row_of(batch.task))
+    def encode(self, batch: Batch) -> TrunkOutput:
+        """Return the trunk's whole output for a batch: what all heads read."""
+        batch = self._drop_modality(batch)
+        with self._autocast(batch.features):
+            output: TrunkOutput = self.trunk(batch, self._task_index(batch.task))
         return output
 
     def pretraining_logits(
-        self, batch: Batch, words_at: Tensor | None = None, regions_at: Tensor | None = None
+        self, batch: Batch, predict_tokens: Tensor | None = None, predict_regions: Tensor | None = None
     ) -> PretrainingLogits:
-        """What the pretraining heads say of a batch, of any task that has a task token, of any at all without; of all
-        words and regions, or of those at ``words_at`` (P, L) and ``regions_at`` (P, R) bool.
+        """Return the logits of the pretraining heads.
+
+        ``predict_tokens`` (P, L) and ``predict_regions`` (P, R), bool: compute logits only here; None means everywhere.
+        The batch may be of any task if the model has no task tokens.
 
         Raises:
             TwelvefoldError: this model has no pretraining heads.
         """
         heads = self._pretraining_heads()
-        if words_at is not None and self.task_tokens:  # the task's own row comes second, and is no word
-            words_at = torch.cat([words_at[:, :1], torch.zeros_like(words_at[:, :1]), words_at[:, 1:]], dim=1)
-        batch = self._hidden(batch)
-        with self._arithmetic(batch.features):
-            seen = self.trunk(batch, self._row_of(batch.task))
-            logits: PretrainingLogits = heads(seen, self.trunk.text_embeddings.words.weight, words_at, regions_at)
+        if predict_tokens is not None and self.task_tokens:  # the trunk inserts the task token as second row
+            first, rest = predict_tokens[:, :1], predict_tokens[:, 1:]
+            predict_tokens = torch.cat([first, torch.zeros_like(first), rest], dim=1)  # (P, L) -> (P, L + 1)
+        batch = self._drop_modality(batch)
+        with self._autocast(batch.features):
+            output = self.trunk(batch, self._task_index(batch.task))
+            embeddings = self.trunk.text_embeddings.words.weight
+            logits: PretrainingLogits = heads(output, embeddings, predict_tokens, predict_regions)
         return logits
 
     def word_scores(self, batch: Batch) -> Tensor:
-        """(P, L') float32: one number for every row of the text stream.
+        """Return one score for every row of the text stream: (P, L') float32.
 
         Raises:
             TwelvefoldError: this model has no such head.
         """
         if self.word_score is None:
-            raise TwelvefoldError("this model has no head that scores words; its word_score is off")
-        scores: Tensor = self.word_score(self.streams(batch).text)
+            raise TwelvefoldError("this model has no head that scores words: its config has word_score = false")
+        scores: Tensor = self.word_score(self.encode(batch).text)
         return scores
 
     def save(self, folder: Path) -> None:
-        """Leave ``model.safetensors`` and ``model.json`` in a folder; :meth:`load` makes the same model of them."""
+        """Write ``model.safetensors`` and ``model.json`` to a folder, from which :meth:`load` restores the model."""
         save_load.write(
             folder,
             save_load.Description(
@@ -196,85 +211,82 @@ class Model(nn.Module):
 
     @classmethod
     def load(cls, folder: Path, *, precision: Precision = "fp32") -> Model:
-        """The model of a folder, in evaluation mode.
+        """Load a model from a folder, in evaluation mode.
 
         Raises:
-            TwelvefoldError: a file is missing or broken, or its tensors are not the model's, name by name.
+            TwelvefoldError: a file is missing or broken, or its tensors are not those of the described model; the
+                message lists them by name.
         """
-        said = save_load.describe(folder)
+        description = save_load.describe(folder)
         with torch.device("meta"):
             model = cls(
-                said.config,
-                said.tasks,
-                said.heads,
+                description.config,
+                description.tasks,
+                description.heads,
                 precision=precision,
-                task_tokens=said.task_tokens,
-                word_pieces=said.word_pieces,
+                task_tokens=description.task_tokens,
+                word_pieces=description.word_pieces,
             )
         tensors = save_load.read(folder, model.state_dict())
         model.load_state_dict(tensors, assign=True)
         return model.eval()
 
-    def _all_pairs(
-        self,
-        captions: Batch,
-        images: Batch | ImageStream,
-        row: int,
-        score: Callable[[Tensor], Tensor],
-        pairs_at_once: int,
+    def _score_all_pairs(
+        self, captions: Batch, images: Batch | ImageStream, score: Callable[[Tensor], Tensor], pairs_at_once: int
     ) -> Tensor:
-        """(N, M): ``score`` of the fused vector of every caption with every image."""
-        captions = self._hidden(captions)
-        image, image_mask = images if isinstance(images, ImageStream) else self.read_images(images)
+        """Return ``score`` of the fused vector of every caption with every image: (N, M)."""
+        captions = self._drop_modality(captions)
+        image, image_mask = images if isinstance(images, ImageStream) else self.encode_images(images)
         n, m = len(captions.token_ids), len(image)
         scores: list[Tensor] = []
-        with self._arithmetic(image):
-            text, mask = self.trunk.read_text(captions.token_ids, captions.token_mask, row)
-            for part in torch.split(torch.arange(n * m, device=text.device), pairs_at_once):
-                c, i = part // m, part % m
-                fused = self.trunk.join(text[c], mask[c], image[i], image_mask[i])
-                scores.append(score(fused))
-        return torch.cat(scores).view(n, m)
+        with self._autocast(image):
+            index = self._task_index(captions.task)
+            text, mask = self.trunk.encode_text(captions.token_ids, captions.token_mask, index)
+            for pairs in torch.split(torch.arange(n * m, device=text.device), pairs_at_once):
+                c, i = pairs // m, pairs % m
+                scores.append(score(self.trunk.cross_encode(text[c], mask[c], image[i], image_mask[i])))
+        return torch.cat(scores).view(n, m)  # (N * M,) -> (N, M)
 
-    def _pretraining_heads(self) -> Pretraining:
+    def _pretraining_heads(self) -> PretrainingHeads:
         if self.pretraining is None:
-            raise TwelvefoldError("this model has no pretraining heads; its region_classes is 0")
+            raise TwelvefoldError("this model has no pretraining heads: its config has num_region_categories = 0")
         return self.pretraining
 
-    def _hidden(self, batch: Batch) -> Batch:
-        """The batch without the side that the model may not see."""
-        if self.config.sees == "image":  # of the text [CLS] alone is left
+    def _drop_modality(self, batch: Batch) -> Batch:
+        """Return the batch without the inputs that the configuration's ``modality`` excludes."""
+        if self.config.modality == "image":  # keep only [CLS]
             return dataclasses.replace(batch, token_ids=batch.token_ids[:, :1], token_mask=batch.token_mask[:, :1])
-        if self.config.sees == "text":  # regions without look and place, and where none is to be chosen not even those
-            rows = None if self._task(batch.task).family == "grounding" else 1
+        if self.config.modality == "text":  # zero the regions, and keep only IMG unless a region is to be chosen
+            num_rows = None if self._task(batch.task).family == "grounding" else 1
             return dataclasses.replace(
                 batch,
-                features=torch.zeros_like(batch.features[:, :rows]),
-                locations=torch.zeros_like(batch.locations[:, :rows]),
-                region_mask=batch.region_mask[:, :rows],
+                features=torch.zeros_like(batch.features[:, :num_rows]),
+                locations=torch.zeros_like(batch.locations[:, :num_rows]),
+                region_mask=batch.region_mask[:, :num_rows],
             )
         return batch
 
-    def _arithmetic(self, like: Tensor) -> torch.autocast:
-        half = self.precision == "bf16" or (self.precision == "auto" and _is_quick_in_half(like.device.type))
-        return torch.autocast(like.device.type, dtype=torch.bfloat16, enabled=half)
+    def _autocast(self, like: Tensor) -> torch.autocast:
+        device = like.device.type
+        bf16 = self.precision == "bf16" or (self.precision == "auto" and has_fast_bf16(device))
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=bf16)
 
     def _task(self, name: str) -> TaskSpec:
         if name not in self.tasks:
             raise TwelvefoldError(
-                f"this model knows no task {name!r}; it knows {', '.join(self.tasks)}{did_you_mean(name, self.tasks)}"
+                f"this model has no task {name!r}; it has {', '.join(self.tasks)}{did_you_mean(name, self.tasks)}"
             )
         return self.tasks[name]
 
-    def _check(self, task: TaskSpec) -> None:
+    def _check_head(self, task: TaskSpec) -> None:
         spec = self.head_specs.get(task.head)
         if spec is None:
             raise TwelvefoldError(
-                f"task {task.name!r} wants head {task.head!r}, but the model's are {', '.join(self.head_specs)}"
+                f"task {task.name!r} needs head {task.head!r}, but the model's heads are {', '.join(self.head_specs)}"
             )
         if spec.family != task.family:
             raise TwelvefoldError(
-                f"task {task.name!r} is of family {task.family}, but its head {spec.name!r} of {spec.family}"
+                f"task {task.name!r} is of family {task.family}, but its head {spec.name!r} is of family {spec.family}"
             )
         if spec.family in ("answers", "verification") and spec.pairs_per_example != task.pairs_per_example:
             raise TwelvefoldError(
@@ -282,70 +294,68 @@ class Model(nn.Module):
                 f"{spec.name!r} reads {spec.pairs_per_example}"
             )
 
-    def _rows(self) -> tuple[str, ...]:
-        """The task embedding's rows: a row per dataset or per head, in the order given."""
+    def _default_task_tokens(self) -> tuple[str, ...]:
+        """Return a task token per task or per head, in their order, or none."""
         return {"dataset": (*self.tasks,), "head": (*self.head_specs,), "none": ()}[self.config.task_token]
 
-    def _row(self, task: TaskSpec) -> int:
-        """The task's row; 0, which is not read, where there are none."""
-        name = {"dataset": task.name, "head": task.head, "none": ""}[self.config.task_token]
-        return self.task_tokens.index(name) if name else 0
+    def _task_index(self, name: str) -> int:
+        """Return the row of a task's token in the embedding; 0, which is not read, if there are no task tokens."""
+        if not self.task_tokens:
+            return 0
+        task = self._task(name)
+        return self.task_tokens.index(task.head if self.config.task_token == "head" else name)  # noqa: S105
 
-    def _row_of(self, name: str) -> int:
-        """The row of a task by name, or of none where the model has no task tokens."""
-        return self._row(self._task(name)) if self.task_tokens else 0
-
-    def _start(self) -> None:
-        """Draw the first weights, as the configuration says (biases 0, norms 1)."""
+    def _init_weights(self) -> None:
+        """Draw new weights as the configuration says: linear and embedding weights normal, biases 0, norms 1."""
         config = self.config
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear):
-                fan = math.sqrt(module.in_features) if config.init == "fan_in" else 1.0
-                scale = config.residual_scale if name.endswith(".out") else 1.0
-                nn.init.normal_(module.weight, std=scale * config.init_scale / fan)
+                fan_in = math.sqrt(module.in_features) if config.init == "fan_in" else 1.0
+                scale = config.residual_scale if name.endswith((".out_proj", ".fc2")) else 1.0
+                nn.init.normal_(module.weight, std=scale * config.init_scale / fan_in)
                 nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Embedding):
-                fan = math.sqrt(module.embedding_dim) if config.init == "fan_in" else 1.0
-                nn.init.normal_(module.weight, std=config.init_scale / fan)
-        starts = {"answers": config.answer_bias, "grounding": config.region_bias}
+                fan_in = math.sqrt(module.embedding_dim) if config.init == "fan_in" else 1.0
+                nn.init.normal_(module.weight, std=config.init_scale / fan_in)
+        initial_bias = {"answers": config.answer_bias, "grounding": config.region_bias}
         for spec in self.head_specs.values():
-            bias = self.get_parameter(f"{module_of(spec.name)}.last.bias")
-            nn.init.constant_(bias, starts.get(spec.family, 0.0))
+            bias = self.get_parameter(f"{head_module(spec.name)}.last.bias")
+            nn.init.constant_(bias, initial_bias.get(spec.family, 0.0))
 
 
-def _is_quick_in_half(device: str) -> bool:
-    """Whether a machine has instructions for products of bfloat16."""
+def has_fast_bf16(device: str) -> bool:
+    """Return whether a device type has matrix instructions for bfloat16."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     cpu = torch.cpu.get_capabilities()
     return device == "cpu" and bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16") or cpu.get("bf16"))
 
 
-def _pieces(word_pieces: Sequence[int], vocabulary_size: int) -> tuple[int, ...]:
-    outside = [piece for piece in word_pieces if not 0 <= piece < vocabulary_size]
+def _checked_word_pieces(word_pieces: Sequence[int], vocab_size: int) -> tuple[int, ...]:
+    outside = [piece for piece in word_pieces if not 0 <= piece < vocab_size]
     if outside:
-        raise TwelvefoldError(f"word pieces {outside[:5]} are not among the vocabulary's 0 to {vocabulary_size - 1}")
+        raise TwelvefoldError(f"word pieces {outside[:5]} are outside the vocabulary, whose ids are 0 to {vocab_size - 1}")
     if len(set(word_pieces)) != len(word_pieces):
-        raise TwelvefoldError("word pieces that have a row of their own are named twice; name each once")
+        raise TwelvefoldError("word_pieces contains an id twice; name each word piece once")
     return tuple(word_pieces)
 
 
-def module_of(head: str) -> str:
-    """The module of a head: what the names of its tensors begin with."""
+def head_module(head: str) -> str:
+    """Return the module name of a head, with which the names of its tensors begin."""
     return f"heads.{_module_name(head)}"
 
 
 def _module_name(name: str) -> str:
-    """A head's name as a key of ``nn.ModuleDict``, which takes no dots."""
+    """Return a head's name as a key of ``nn.ModuleDict``, which takes no dots."""
     return name.replace(".", "/")
 
 
-def _by_name(specs: Iterable[Spec], what: str) -> dict[str, Spec]:
-    found: dict[str, Spec] = {}
+def _by_name(specs: Iterable[Spec], kind: str) -> dict[str, Spec]:
+    by_name: dict[str, Spec] = {}
     for spec in specs:
         if not re.fullmatch(r"[\w+.\-]+", spec.name):
-            raise TwelvefoldError(f"a {what}'s name is letters, digits and _ + - . only, got {spec.name!r}")
-        if spec.name in found:
-            raise TwelvefoldError(f"two {what}s are called {spec.name!r}; give each its own name")
-        found[spec.name] = spec
-    return found
+            raise TwelvefoldError(f"a {kind}'s name may have letters, digits and _ + - . only, got {spec.name!r}")
+        if spec.name in by_name:
+            raise TwelvefoldError(f"two {kind}s are called {spec.name!r}; give each its own name")
+        by_name[spec.name] = spec
+    return by_name

@@ -1,6 +1,6 @@
-"""The heads of pretraining: masked words, masked regions, alignment of a caption with a picture. Paper: section 3.1.
+"""Pretraining heads: masked tokens, masked regions, caption-image alignment. Paper: section 3.1.
 
-The published files carry them all, the multi-task ones too; no task reads them.
+The published files carry these heads, the multi-task ones too; no task reads them.
 """
 
 from __future__ import annotations
@@ -13,103 +13,118 @@ from torch.nn import functional as F
 
 from twelvefold.batch import MaskedBatch, TrunkOutput
 from twelvefold.config.model import ModelConfig
-from twelvefold.model.heads import exactly
+from twelvefold.model.heads import linear_fp32
 from twelvefold.schema import TwelvefoldError
 
 
 @dataclass(slots=True, eq=False)
 class PretrainingLogits:
-    """words (P, L', V) over the word pieces that the model has, L' counting the task token where there is one; regions
-    (P, R, C) over the detector's kinds; or (M, V) and (N, C) of those asked for; alignment (P, 2): 0 aligned, 1 not.
-    All float32."""
+    """Float32 logits of the pretraining heads.
 
-    words: Tensor
+    tokens: (P, L', V) over the word pieces that the model has, L' including the task token; or (M, V) for the tokens
+    to predict only. regions: (P, R, C) over the detector's categories; or (N, C) for the regions to predict only.
+    alignment: (P, 2), column 0 for a matching caption and 1 for a mismatched one.
+    """
+
+    tokens: Tensor
     regions: Tensor
     alignment: Tensor
 
 
 class Transform(nn.Module):
-    """Linear, GELU, norm: (..., W) -> (..., W)."""
+    """Linear, GELU, layer norm: (..., W) -> (..., W)."""
 
-    def __init__(self, config: ModelConfig, width: int) -> None:
+    def __init__(self, config: ModelConfig, hidden_size: int) -> None:
         super().__init__()
-        self.into = nn.Linear(width, width)
-        self.norm = nn.LayerNorm(width, eps=config.norm_eps)
+        self.dense = nn.Linear(hidden_size, hidden_size)
+        self.norm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        transformed: Tensor = self.norm(F.gelu(self.into(x)))
+        transformed: Tensor = self.norm(F.gelu(self.dense(x)))
         return transformed
 
 
-class Pretraining(nn.Module):
-    """The three heads. A word's logit is its embedding's product with the transformed state: one table, read twice."""
+class PretrainingHeads(nn.Module):
+    """The three heads. The token head's output matrix is the word embedding (tied weights)."""
 
-    def __init__(self, config: ModelConfig, word_rows: int = 0) -> None:
+    def __init__(self, config: ModelConfig, num_word_pieces: int = 0) -> None:
         super().__init__()
         self.dropout = nn.Dropout(config.dropout)
-        self.words = Transform(config, config.text_width)
-        self.words_bias = nn.Parameter(torch.zeros(word_rows or config.vocabulary_size))
-        self.regions = Transform(config, config.image_width)
-        self.kinds = nn.Linear(config.image_width, config.region_classes)
-        self.alignment = nn.Linear(config.joint_width, 2)
+        self.words = Transform(config, config.text_hidden_size)
+        self.words_bias = nn.Parameter(torch.zeros(num_word_pieces or config.vocab_size))
+        self.regions = Transform(config, config.image_hidden_size)
+        self.region_classifier = nn.Linear(config.image_hidden_size, config.num_region_categories)
+        self.alignment = nn.Linear(config.bi_hidden_size, 2)
 
     def forward(
         self,
-        seen: TrunkOutput,
+        output: TrunkOutput,
         word_embeddings: Tensor,
-        words_at: Tensor | None = None,
-        regions_at: Tensor | None = None,
+        predict_tokens: Tensor | None = None,
+        predict_regions: Tensor | None = None,
     ) -> PretrainingLogits:
-        """``words_at`` (P, L') and ``regions_at`` (P, R) bool: only these are told; None: all. With 30,522 pieces the
-        logits of all words of a batch are gigabytes, those of the hidden ones a seventh of it."""
-        words = self.words(seen.text if words_at is None else seen.text[words_at])
-        with torch.autocast(words.device.type, enabled=False):
-            word_logits = F.linear(words.float(), word_embeddings, self.words_bias)
-        kinds = exactly(self.kinds, self.regions(seen.regions if regions_at is None else seen.regions[regions_at]))
-        return PretrainingLogits(word_logits, kinds, self.align(seen.fused))
+        """Compute logits where ``predict_tokens`` (P, L') and ``predict_regions`` (P, R) are True; None means everywhere.
+
+        With 30,522 word pieces the logits of all tokens of a batch take gigabytes, those of the masked ones a seventh.
+        """
+        text = output.text if predict_tokens is None else output.text[predict_tokens]  # (P, L', W) -> (M, W)
+        regions = output.regions if predict_regions is None else output.regions[predict_regions]  # -> (N, W)
+        text = self.words(text)
+        with torch.autocast(text.device.type, enabled=False):
+            token_logits = F.linear(text.float(), word_embeddings, self.words_bias)
+        region_logits = linear_fp32(self.region_classifier, self.regions(regions))
+        return PretrainingLogits(token_logits, region_logits, self.align(output.fused))
 
     def align(self, fused: Tensor) -> Tensor:
-        """(P, 2) float32: the alignment logits alone."""
-        return exactly(self.alignment, self.dropout(fused))
+        """Return the alignment logits of fused vectors: (P, H) -> (P, 2) float32."""
+        return linear_fp32(self.alignment, self.dropout(fused))
 
 
-def loss(logits: PretrainingLogits, batch: MaskedBatch, rows: Tensor, *, region_weight: float = 1.0) -> Tensor:
-    """The loss of a part of a batch, so that the parts' losses, each times its share of the examples, sum to that of
-    the whole: mean cross-entropy of its hidden words, mean KL divergence of its hidden regions from the detector's
-    probabilities, mean cross-entropy of its alignments. ``rows`` (M,) int64: the columns of the hidden words.
+def loss(logits: PretrainingLogits, batch: MaskedBatch, token_rows: Tensor, *, region_weight: float = 1.0) -> Tensor:
+    """Return the pretraining loss of a part of a batch, a scalar.
 
-    Differs: without a hidden word or region in the batch that term is 0, where the original divides by 0.
+    It is the mean cross-entropy of masked tokens, plus ``region_weight`` times the mean KL divergence of masked regions
+    from the detector's probabilities, plus the mean cross-entropy of alignment. The first two means are over the whole
+    batch: the losses of all parts, each weighted by its share of the examples, sum to the loss of the whole.
+
+    ``token_rows`` (M,) int64: for each token to predict, its column in ``logits.tokens``.
+
+    Differs: if a batch has no token or no region to predict, that term is 0, where the original divides by 0.
     """
-    examples, words, regions = batch.of
-    share = examples / max(len(batch.example_ids), 1)
-    of_words = F.cross_entropy(logits.words, rows, reduction="sum") / max(words, 1)
-    of_regions = F.kl_div(F.log_softmax(logits.regions, dim=1), batch.kinds, reduction="sum") / max(regions, 1)
-    aligned = F.cross_entropy(logits.alignment, known(batch))
-    return share * (of_words + region_weight * of_regions) + aligned
+    num_examples, num_tokens, num_regions = batch.whole_batch_counts
+    inverse_share = num_examples / max(len(batch.example_ids), 1)
+    token_loss = F.cross_entropy(logits.tokens, token_rows, reduction="sum") / max(num_tokens, 1)
+    log_probabilities = F.log_softmax(logits.regions, dim=1)
+    region_loss = F.kl_div(log_probabilities, batch.region_labels, reduction="sum") / max(num_regions, 1)
+    alignment_loss = F.cross_entropy(logits.alignment, mismatched(batch))
+    return inverse_share * (token_loss + region_weight * region_loss) + alignment_loss
 
 
-def rightness(logits: PretrainingLogits, batch: MaskedBatch, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """1 where a hidden word (M,), a hidden region's most probable kind (N,), an alignment (P,) is told right, else 0.
+def accuracies(logits: PretrainingLogits, batch: MaskedBatch, token_rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return 1 where the prediction is right and 0 elsewhere, for masked tokens (M,), regions (N,), alignment (P,).
 
-    Ties lose, as everywhere.
+    A region's prediction is right if it is the detector's most probable category. Ties count as wrong.
     """
-    kinds = batch.kinds.argmax(dim=1) if len(batch.kinds) else rows.new_zeros(0)
-    answers = ((logits.words, rows), (logits.regions, kinds), (logits.alignment, known(batch)))
-    words, regions, aligned = (_alone_at_top(of, true) for of, true in answers)
-    return words, regions, aligned
+    region_labels = batch.region_labels.argmax(dim=1) if len(batch.region_labels) else token_rows.new_zeros(0)
+    return (
+        _is_strict_maximum(logits.tokens, token_rows),
+        _is_strict_maximum(logits.regions, region_labels),
+        _is_strict_maximum(logits.alignment, mismatched(batch)),
+    )
 
 
-def known(batch: MaskedBatch) -> Tensor:
-    """Which pairs were swapped.
+def mismatched(batch: MaskedBatch) -> Tensor:
+    """Return which captions do not belong to their image: (P,) int64, 1 for mismatched.
 
     Raises:
-        TwelvefoldError: the batch doesn't say.
+        TwelvefoldError: the batch has no targets.
     """
     if batch.target is None:
-        raise TwelvefoldError(f"{batch.task}: a batch to pretrain on says which captions were swapped")
+        raise TwelvefoldError(f"{batch.task}: a pretraining batch needs a target (which captions are mismatched)")
     return batch.target
 
 
-def _alone_at_top(logits: Tensor, true: Tensor) -> Tensor:
-    own = logits.gather(1, true[:, None])
-    return ((logits >= own).sum(dim=1) == 1).float()
+def _is_strict_maximum(logits: Tensor, label: Tensor) -> Tensor:
+    """(n,) float32: 1 where the label's logit is greater than all others of its row."""
+    label_logit = logits.gather(1, label[:, None])  # (n, 1)
+    return ((logits >= label_logit).sum(dim=1) == 1).float()

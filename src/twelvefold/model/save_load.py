@@ -1,5 +1,8 @@
-"""A model on disk: ``model.safetensors`` (tensors by name) and ``model.json`` (configuration, tasks, heads with
-their outputs, task-token rows, all by name). Loading is strict: every tensor must be there, and none more."""
+"""A model on disk: ``model.safetensors`` (tensors by name) and ``model.json`` (configuration, tasks, heads).
+
+Loading is strict: the file must hold exactly the model's tensors. Tensor names on disk are a file format and never
+change; :func:`disk_name` maps the names of today's modules to them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from twelvefold.config.model import ModelConfig
+from twelvefold.config.model import RENAMED_FIELDS, ModelConfig
 from twelvefold.model import tensor_files
 from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
@@ -21,17 +24,26 @@ from twelvefold.store.older_formats import rename_keys
 
 FORMAT = 2
 """Version of ``model.json``."""
-KEYS_OF_FORMAT_1 = {"kind": "family", "pairs": "pairs_per_example"}
+KEYS_OF_FORMAT_1 = {"kind": "family", "pairs": "pairs_per_example", **RENAMED_FIELDS}
 """Keys of ``model.json`` that had other names in format 1, which is still read."""
+MODULES_ON_DISK = {
+    "qkv": "projections",
+    "out_proj": "out",
+    "fc1": "into",
+    "fc2": "out",
+    "dense": "into",
+    "region_classifier": "kinds",
+}
+"""Modules whose tensors have another name on disk."""
 
-NAMES = "model.json"
-HUB_NAMES = "config.json"
-"""What ``model.json`` is called in a folder from a model hub."""
+DESCRIPTION = "model.json"
+HUB_DESCRIPTION = "config.json"
+"""Name of ``model.json`` in a folder from a model hub."""
 TENSORS = "model.safetensors"
 
 
 class Description(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What ``model.json`` holds."""
+    """Content of ``model.json``: all arguments of :class:`twelvefold.model.model.Model` but the precision."""
 
     format: int = FORMAT
     config: ModelConfig
@@ -41,83 +53,94 @@ class Description(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     word_pieces: list[int] = []
 
 
+def disk_name(name: str) -> str:
+    """Return the name on disk of a parameter (``trunk.blocks.0.text_layer.feed_forward.fc1.weight``)."""
+    path, _, parameter = name.rpartition(".")
+    parent, _, module = path.rpartition(".")
+    return f"{parent}.{MODULES_ON_DISK.get(module, module)}.{parameter}" if parent else name
+
+
+def to_disk_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a model's state dict with the names that its tensors have on disk."""
+    return {disk_name(name): tensor for name, tensor in tensors.items()}
+
+
 def write(folder: Path, description: Description, tensors: Mapping[str, Tensor]) -> None:
-    """Write both files, each atomically, the names last."""
-    tensor_files.write(folder / TENSORS, tensors)
-    atomic_files.write_json(folder / NAMES, msgspec.to_builtins(description))
+    """Write both files, each atomically, ``model.json`` last. ``tensors``: the model's state dict."""
+    tensor_files.write(folder / TENSORS, to_disk_names(tensors))
+    atomic_files.write_json(folder / DESCRIPTION, msgspec.to_builtins(description))
 
 
-def folder_of(where: Path) -> Path:
-    """The folder of a model: ``where`` itself, or the latest checkpoint of a run there.
+def model_folder(path: Path) -> Path:
+    """Return the folder of a model: ``path`` itself, or the latest checkpoint if ``path`` is a run.
 
     Raises:
         TwelvefoldError: it is neither.
     """
-    latest = where / "checkpoints" / "latest"
-    for folder in (latest, where):
-        if any((folder / name).exists() for name in (NAMES, HUB_NAMES)):
+    latest = path / "checkpoints" / "latest"
+    for folder in (latest, path):
+        if any((folder / name).exists() for name in (DESCRIPTION, HUB_DESCRIPTION)):
             return folder
-    raise TwelvefoldError(f"{where} holds no model: it has neither {NAMES} nor checkpoints/latest")
+    raise TwelvefoldError(f"{path} holds no model: it has neither {DESCRIPTION} nor checkpoints/latest")
 
 
 def describe(folder: Path) -> Description:
-    """What ``model.json`` says.
+    """Read ``model.json``.
 
     Raises:
-        TwelvefoldError: there is none, it can't be read, or another version wrote it.
+        TwelvefoldError: the file is missing, broken or of an unknown format.
     """
-    path = folder / NAMES
-    if not path.exists() and (folder / HUB_NAMES).exists():
-        path = folder / HUB_NAMES
+    path = folder / DESCRIPTION
+    if not path.exists() and (folder / HUB_DESCRIPTION).exists():
+        path = folder / HUB_DESCRIPTION
     try:
-        said = json.loads(path.read_bytes())
-        if isinstance(said, dict) and said.get("format") == 1:
-            said = rename_keys(said, KEYS_OF_FORMAT_1) | {"format": FORMAT}
-        if isinstance(said, dict) and said.get("format") != FORMAT:
-            raise TwelvefoldError(f"{path}: format {said.get('format')!r}, but this version reads {FORMAT}")
-        return msgspec.convert(said, Description)
+        content = json.loads(path.read_bytes())
+        if isinstance(content, dict) and content.get("format") == 1:
+            content = rename_keys(content, KEYS_OF_FORMAT_1) | {"format": FORMAT}
+        if isinstance(content, dict) and content.get("format") != FORMAT:
+            raise TwelvefoldError(f"{path}: format {content.get('format')!r}, but this version reads {FORMAT}")
+        return msgspec.convert(content, Description)
     except OSError as error:
         raise TwelvefoldError(f"{path}: can't be read ({error.strerror}); a model's folder holds it") from error
     except ValueError as error:
-        raise TwelvefoldError(f"{path} doesn't describe a model: {error}") from error
+        raise TwelvefoldError(f"{path} does not describe a model: {error}") from error
 
 
-def read(folder: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a folder, just those of ``wanted``, by name and shape.
+def read(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Read the tensors of a folder. ``expected``: the model's state dict, whose names, shapes and dtypes they get.
 
     Raises:
-        TwelvefoldError: the file can't be read, or tensors are missing, unknown or of another shape: all listed.
+        TwelvefoldError: the file can't be read, or tensors are missing, unknown or of another shape; all are listed.
     """
-    path, found = folder / TENSORS, read_all(folder)
-    wrong = differences(found, wanted)
-    if wrong:
-        raise TwelvefoldError(f"{path} doesn't hold this model's tensors:\n  " + "\n  ".join(wrong))
-    return {name: tensor.to(wanted[name].dtype) for name, tensor in found.items()}
+    tensors, on_disk = read_all(folder), to_disk_names(expected)
+    if problems := differences(tensors, on_disk):
+        raise TwelvefoldError(f"{folder / TENSORS} does not hold this model's tensors:\n  " + "\n  ".join(problems))
+    return {name: tensors[disk_name(name)].to(tensor.dtype) for name, tensor in expected.items()}
 
 
 def read_all(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of a folder by name.
+    """Read every tensor of a folder by its name on disk.
 
     Raises:
         TwelvefoldError: the file can't be read.
     """
     path = folder / TENSORS
     try:
-        found: dict[str, Tensor] = load_file(path)
+        tensors: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
         raise TwelvefoldError(f"{path}: can't be read as safetensors ({error})") from error
-    return found
+    return tensors
 
 
-def differences(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
-    """One line for every tensor that is missing, unknown (with the nearest missing name) or of another shape."""
-    missing = [name for name in wanted if name not in found]
-    lines = [f"missing: {name} {list(wanted[name].shape)}" for name in missing]
-    for name, tensor in found.items():
-        if name not in wanted:
+def differences(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """Return one line for every tensor that is missing, unknown (with the closest missing name) or of another shape."""
+    missing = [name for name in expected if name not in tensors]
+    lines = [f"missing: {name} {list(expected[name].shape)}" for name in missing]
+    for name, tensor in tensors.items():
+        if name not in expected:
             close = difflib.get_close_matches(name, missing, n=1)
             hint = f"; is it {close[0]}?" if close else ""
             lines.append(f"unknown: {name} {list(tensor.shape)}{hint}")
-        elif tensor.shape != wanted[name].shape:
-            lines.append(f"shape: {name} is {list(tensor.shape)}, wanted {list(wanted[name].shape)}")
+        elif tensor.shape != expected[name].shape:
+            lines.append(f"shape: {name} is {list(tensor.shape)}, expected {list(expected[name].shape)}")
     return lines

@@ -1,13 +1,12 @@
-"""The trunk that all tasks share: two BERT-style streams joined by co-attention. Paper: section 3.1, 3.2 (task token).
+"""What all trunks have in common: the embeddings of words and regions, and the interface that :class:`Model` uses.
 
-Read it from top to bottom: words and regions are embedded, each stream reads its own side, then blocks of
-co-attention, one image layer and one text layer; the first row of each stream (CLS, IMG) is pooled.
+Paper: section 3.1 (embeddings), 3.2 (task token).
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,171 +14,106 @@ from torch.nn import functional as F
 
 from twelvefold.batch import Batch, TrunkOutput
 from twelvefold.config.model import ModelConfig
-from twelvefold.model.attention import CoAttention, Layer, Look
+from twelvefold.model.attention import AttentionWeights
 from twelvefold.schema import TwelvefoldError
 
 
 class TextEmbeddings(nn.Module):
-    """Word + position + segment; the task's row between [CLS] and the first word, with no position of its own.
+    """Word + position + segment embeddings, with the task token between [CLS] and the first word.
 
-    ``word_pieces``: the pieces that have a row of their own, the first of them standing for all others too; a
-    model that learns a small language from scratch then carries no rows that nothing trains. Empty: all have.
+    The task token has no position embedding. ``word_pieces``: ids of the word pieces that have an embedding of their
+    own; the first of them ([UNK]) also stands for all others, so that a model trained from scratch on a small
+    vocabulary carries no untrained embeddings. Empty: all have one.
     """
 
-    row_of: Tensor
+    token_to_row: Tensor
+    """(V,) int64: the row of ``words`` for each token id."""
 
-    def __init__(self, config: ModelConfig, task_rows: int, word_pieces: Sequence[int] = ()) -> None:
+    def __init__(self, config: ModelConfig, num_task_tokens: int, word_pieces: Sequence[int] = ()) -> None:
         super().__init__()
-        pieces = torch.tensor(word_pieces or range(config.vocabulary_size), device="cpu")
-        row_of = torch.zeros(config.vocabulary_size, dtype=torch.int64, device="cpu")
-        row_of[pieces] = torch.arange(len(pieces), device="cpu")
-        self.register_buffer("row_of", row_of, persistent=False)
-        self.words = nn.Embedding(len(pieces), config.text_width)
-        self.positions = nn.Embedding(config.max_positions, config.text_width)
-        self.segments = nn.Embedding(2, config.text_width)
-        self.tasks = nn.Embedding(task_rows, config.text_width) if task_rows else None
-        self.norm = nn.LayerNorm(config.text_width, eps=config.norm_eps)
+        pieces = torch.tensor(word_pieces or range(config.vocab_size), device="cpu")
+        token_to_row = torch.zeros(config.vocab_size, dtype=torch.int64, device="cpu")
+        token_to_row[pieces] = torch.arange(len(pieces), device="cpu")
+        self.register_buffer("token_to_row", token_to_row, persistent=False)
+        self.words = nn.Embedding(len(pieces), config.text_hidden_size)
+        self.positions = nn.Embedding(config.max_position_embeddings, config.text_hidden_size)
+        self.segments = nn.Embedding(2, config.text_hidden_size)
+        self.tasks = nn.Embedding(num_task_tokens, config.text_hidden_size) if num_task_tokens else None
+        self.norm = nn.LayerNorm(config.text_hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, token_ids: Tensor, token_mask: Tensor, task_row: int) -> tuple[Tensor, Tensor]:
-        """token_ids, token_mask (P, L) -> (P, L', W), (P, L') with L' = L + 1 where there are task tokens."""
+    def forward(self, token_ids: Tensor, token_mask: Tensor, task_index: int) -> tuple[Tensor, Tensor]:
+        """token_ids, token_mask (P, L) -> (P, L', W), (P, L'), where L' = L + 1 if the model has task tokens."""
         length = token_ids.shape[1]
         if length > self.positions.num_embeddings:
             raise TwelvefoldError(
                 f"a text of {length} tokens, but the model has {self.positions.num_embeddings} positions; "
-                "lower the task's max_tokens or raise the model's max_positions"
+                "lower the task's max_tokens or raise the model's max_position_embeddings"
             )
-        x = self.words(self.row_of[token_ids]) + (self.positions.weight[:length] + self.segments.weight[0])
+        x = self.words(self.token_to_row[token_ids]) + (self.positions.weight[:length] + self.segments.weight[0])
         if self.tasks is not None:
-            # Not len(x), which would be a constant in an exported graph.
-            row = self.tasks.weight[task_row].expand(x.shape[0], 1, -1)
-            x = torch.cat([x[:, :1], row, x[:, 1:]], dim=1)
-            token_mask = F.pad(token_mask, (1, 0), value=True)
+            # x.shape[0], not len(x): len would be a constant in an exported graph.
+            task_token = self.tasks.weight[task_index].expand(x.shape[0], 1, -1)  # (W,) -> (P, 1, W)
+            x = torch.cat([x[:, :1], task_token, x[:, 1:]], dim=1)  # (P, L + 1, W)
+            token_mask = F.pad(token_mask, (1, 0), value=True)  # (P, L + 1)
         return self.dropout(self.norm(x)), token_mask
 
 
 class ImageEmbeddings(nn.Module):
-    """Region feature + its place (x1, y1, x2, y2, area share), each through a linear layer."""
+    """Linear projection of the region feature + linear projection of its location (x1, y1, x2, y2, area share)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, hidden_size: int) -> None:
         super().__init__()
-        self.features = nn.Linear(config.feature_size, config.image_width)
-        self.locations = nn.Linear(5, config.image_width)
-        self.norm = nn.LayerNorm(config.image_width, eps=config.norm_eps)
+        self.features = nn.Linear(config.feature_size, hidden_size)
+        self.locations = nn.Linear(5, hidden_size)
+        self.norm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, features: Tensor, locations: Tensor) -> Tensor:
         """features (P, R, D), locations (P, R, 5) -> (P, R, W)."""
         if features.shape[-1] != self.features.in_features:
             raise TwelvefoldError(
-                f"regions have features of {features.shape[-1]} numbers, but the model reads "
-                f"{self.features.in_features}; use the region store that it was trained with"
+                f"region features have {features.shape[-1]} numbers, but the model reads "
+                f"{self.features.in_features}; use the region store that the model was trained with"
             )
         embedded: Tensor = self.dropout(self.norm(self.features(features) + self.locations(locations)))
         return embedded
 
 
-class Block(nn.Module):
-    """Co-attention, then one image layer and one text layer. The last block may leave out what nobody reads."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.co_attention = CoAttention(config)
-        self.image_layer = Layer(config, config.image_width, config.image_heads, config.image_inner)
-        self.text_layer = Layer(config, config.text_width, config.text_heads, config.text_inner)
-
-    def forward(
-        self,
-        text: Tensor,
-        image: Tensor,
-        text_mask: Tensor,
-        image_mask: Tensor,
-        first: int | None = None,
-        looks: list[Look] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Both streams, whole, or only the ``first`` rows of each. ``looks`` gets where each looked at the other."""
-        text, image = self.co_attention(text, image, text_mask, image_mask, looks)
-        return self.text_layer(text, text_mask, first), self.image_layer(image, image_mask, first)
-
-    def image_only(self, text: Tensor, image: Tensor, text_mask: Tensor, image_mask: Tensor) -> Tensor:
-        """The image stream alone."""
-        image = self.co_attention.into_image(text, image, text_mask)
-        states: Tensor = self.image_layer(image, image_mask)
-        return states
-
-
 class Trunk(nn.Module):
-    """Words and regions in, contextual states and pooled vectors out; shared by all tasks (theta_s)."""
+    """The network that all tasks share (theta_s): words and regions in, contextual states and pooled vectors out.
 
-    def __init__(self, config: ModelConfig, task_rows: int, word_pieces: Sequence[int] = ()) -> None:
-        super().__init__()
-        self.text_embeddings = TextEmbeddings(config, task_rows, word_pieces)
-        self.image_embeddings = ImageEmbeddings(config)
-        self.text_layers = nn.ModuleList(
-            Layer(config, config.text_width, config.text_heads, config.text_inner) for _ in range(config.text_layers)
-        )
-        self.image_layers = nn.ModuleList(
-            Layer(config, config.image_width, config.image_heads, config.image_inner)
-            for _ in range(config.image_layers)
-        )
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
-        pre = config.norm == "pre"
-        self.text_norm = nn.LayerNorm(config.text_width, eps=config.norm_eps) if pre else nn.Identity()
-        self.image_norm = nn.LayerNorm(config.image_width, eps=config.norm_eps) if pre else nn.Identity()
-        self.fusion = config.fusion
-        self.text_pooler = nn.Linear(config.text_width, config.joint_width)
-        self.image_pooler = nn.Linear(config.image_width, config.joint_width)
+    ``task_index`` is the row of the task-token embedding; a model without task tokens ignores it.
+    """
 
-    def read_text(self, token_ids: Tensor, token_mask: Tensor, task_row: int) -> tuple[Tensor, Tensor]:
-        """The text stream before it has seen any picture: (P, L', W_t) and its mask."""
-        text, mask = self.text_embeddings(token_ids, token_mask, task_row)
-        for layer in self.text_layers:
-            text = layer(text, mask)
-        return text, mask
+    text_embeddings: TextEmbeddings
+    image_embeddings: ImageEmbeddings
+    region_hidden_size: int
+    """H_v, the size of a region's final state."""
 
-    def read_image(self, features: Tensor, locations: Tensor, region_mask: Tensor) -> Tensor:
-        """The image stream before it has seen any text: (P, R, W_i)."""
-        image: Tensor = self.image_embeddings(features, locations)
-        for layer in self.image_layers:
-            image = layer(image, region_mask)
-        return image
+    @abstractmethod
+    def forward(self, batch: Batch, task_index: int, weights: list[AttentionWeights] | None = None) -> TrunkOutput:
+        """Return all final states and pooled vectors. ``weights``: a list to which each block appends its attention
+        between words and regions."""
 
-    def forward(self, batch: Batch, task_row: int, looks: list[Look] | None = None) -> TrunkOutput:
-        """Everything: the final states of both streams, whole, and both pooled vectors. ``looks`` gets where the
-        streams looked at each other, a block at a time."""
-        text, text_mask, image = self._read(batch, task_row)
-        for block in self.blocks:
-            text, image = block(text, image, text_mask, batch.region_mask, looks=looks)
-        return self._pool(self.text_norm(text), self.image_norm(image))
+    @abstractmethod
+    def encode_text(self, token_ids: Tensor, token_mask: Tensor, task_index: int) -> tuple[Tensor, Tensor]:
+        """Return what can be computed of texts without an image: states (P, L', W_t) and mask (P, L')."""
 
-    def fused(self, batch: Batch, task_row: int) -> Tensor:
-        """(P, H): what :meth:`forward` fuses, the last layers computing only the rows that are pooled."""
-        text, text_mask, image = self._read(batch, task_row)
-        return self.join(text, text_mask, image, batch.region_mask)
+    @abstractmethod
+    def encode_image(self, features: Tensor, locations: Tensor, region_mask: Tensor) -> Tensor:
+        """Return what can be computed of images without a text: states (P, R, W_i)."""
 
-    def join(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
-        """(P, H): the fused vector of texts and images that were read alone, pair by pair."""
-        *before, last = self.blocks
-        for block in before:
-            text, image = block(text, image, text_mask, image_mask)
-        text, image = last(text, image, text_mask, image_mask, first=1)
-        return self._pool(self.text_norm(text), self.image_norm(image)).fused
+    @abstractmethod
+    def cross_encode(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
+        """Return the fused vectors (P, H) of texts and images from :meth:`encode_text` and :meth:`encode_image`."""
 
-    def regions(self, batch: Batch, task_row: int) -> Tensor:
-        """(P, R, W_i): the final states of the regions, the last block's text half left out."""
-        text, text_mask, image = self._read(batch, task_row)
-        *before, last = self.blocks
-        for block in before:
-            text, image = block(text, image, text_mask, batch.region_mask)
-        last = cast(Block, last)
-        states: Tensor = self.image_norm(last.image_only(text, image, text_mask, batch.region_mask))
-        return states
+    @abstractmethod
+    def region_states(self, batch: Batch, task_index: int) -> Tensor:
+        """Return the final states of the regions, (P, R, H_v)."""
 
-    def _read(self, batch: Batch, task_row: int) -> tuple[Tensor, Tensor, Tensor]:
-        text, text_mask = self.read_text(batch.token_ids, batch.token_mask, task_row)
-        return text, text_mask, self.read_image(batch.features, batch.locations, batch.region_mask)
-
-    def _pool(self, text: Tensor, image: Tensor) -> TrunkOutput:
-        """The streams, their first rows (CLS and IMG) each through a linear layer and ReLU, and those fused."""
-        cls, img = F.relu(self.text_pooler(text[:, 0])), F.relu(self.image_pooler(image[:, 0]))
-        return TrunkOutput(text, image, cls, img, cls * img if self.fusion == "product" else cls + img)
+    def fused(self, batch: Batch, task_index: int) -> Tensor:
+        """Return the fused vectors (P, H) of :meth:`forward`, without computing what they do not depend on."""
+        text, text_mask = self.encode_text(batch.token_ids, batch.token_mask, task_index)
+        image = self.encode_image(batch.features, batch.locations, batch.region_mask)
+        return self.cross_encode(text, text_mask, image, batch.region_mask)

@@ -13,7 +13,7 @@ from twelvefold.data.masking import kinds_of
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.model import Model, save_load, warm_start
 from twelvefold.model.card import Card, DetectorCard
-from twelvefold.model.warm_start import Started
+from twelvefold.model.warm_start import WarmStartReport
 from twelvefold.schema import TaskSpec
 from twelvefold.store.prepared import Prepared
 
@@ -25,7 +25,7 @@ def first_model(
     prepared: Prepared,
     regions: RegionSource,
     saved: Path | None = None,
-) -> tuple[Model, Started | None]:
+) -> tuple[Model, WarmStartReport | None]:
     """The model, and what it took from the recipe's ``initial``, where there is one.
 
     pieces: word pieces with a row of their own; none: all. saved: the checkpoint of a run that goes on, which has the
@@ -33,7 +33,7 @@ def first_model(
     tasks and heads but those of pretraining.
 
     Raises:
-        TwelvefoldError: ``initial`` is no model, or doesn't fit (:func:`twelvefold.model.warm_start.start`).
+        TwelvefoldError: ``initial`` is no model, or doesn't fit (:func:`twelvefold.model.warm_start.warm_start`).
     """
     size, kinds, tasks = regions.feature_size, 0, list(specs)
     if recipe.pretraining is not None:
@@ -42,13 +42,13 @@ def first_model(
     torch.manual_seed(recipe.seed)
     precision = recipe.training.precision
     if recipe.initial is None:
-        config = recipe.model_config(feature_size=size, region_classes=kinds)
+        config = recipe.model_config(feature_size=size, num_region_categories=kinds)
         return Model(config, tasks, heads, precision=precision, word_pieces=pieces), None
-    folder = saved or save_load.folder_of(recipe.initial)
+    folder = saved or save_load.model_folder(recipe.initial)
     said = save_load.describe(folder)
-    config = recipe.model_config(initial=warm_start.config_from(said), feature_size=size, region_classes=kinds)
+    config = recipe.model_config(initial=warm_start.config_from(said), feature_size=size, num_region_categories=kinds)
     model = Model(config, tasks, warm_start.heads_from(heads, said), precision=precision, word_pieces=pieces)
-    return model, None if saved else warm_start.start(model, folder)
+    return model, None if saved else warm_start.warm_start(model, folder)
 
 
 def card_of(recipe: Recipe, prepared: Prepared, regions: RegionSource) -> Card:

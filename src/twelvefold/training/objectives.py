@@ -137,7 +137,7 @@ def _told(model: Model, batch: Batch) -> tuple[MaskedBatch, Tensor, pretraining.
     """The batch, the columns of its hidden words, and the logits of what is hidden."""
     masked = cast(MaskedBatch, batch)
     logits = model.pretraining_logits(masked, masked.words_at, masked.regions_at)
-    return masked, model.trunk.text_embeddings.row_of[masked.words], logits
+    return masked, model.trunk.text_embeddings.token_to_row[masked.words], logits
 
 
 def search(captions: TaskBatches, pool: int) -> Exam:

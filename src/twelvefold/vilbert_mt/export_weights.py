@@ -40,7 +40,7 @@ def export_weights(folder: Path, file: Path) -> ExportSummary:
         TwelvefoldError: the folder holds no model, or one that the official network has no place for: each reason
             is listed.
     """
-    folder = save_load.folder_of(folder)
+    folder = save_load.model_folder(folder)
     said, came_from = save_load.describe(folder), provenance.read(folder)
     reasons = _reasons(said)
     if reasons:
@@ -51,7 +51,7 @@ def export_weights(folder: Path, file: Path) -> ExportSummary:
     entries |= carried
     zeros = []
     if came_from is None or came_from.fresh:
-        if not said.config.region_classes:
+        if not said.config.num_region_categories:
             entries.pop(DECODER)
         for name, shape in parameter_names.idle(said.config).items():
             if name not in entries:

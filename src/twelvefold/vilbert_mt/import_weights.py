@@ -117,7 +117,7 @@ def import_weights(
         TwelvefoldError: the file can't be read; tensors are missing, unknown or of another shape (all listed); the
             JSON contradicts the file; an answer list is of another length than its head.
     """
-    if out.exists() and not (out / save_load.NAMES).exists() and (out.is_file() or any(out.iterdir())):
+    if out.exists() and not (out / save_load.DESCRIPTION).exists() and (out.is_file() or any(out.iterdir())):
         raise TwelvefoldError(f"{out} holds something else than a model; choose another folder")
     found = read_official(file)
     tensors, notes = found.tensors, found.notes
@@ -172,7 +172,7 @@ def _plan(
     tensors: Mapping[str, Tensor],
 ) -> _Plan:
     with torch.device("meta"):
-        wanted = Model(config, tasks, heads, task_tokens=rows).state_dict()
+        wanted = save_load.to_disk_names(Model(config, tasks, heads, task_tokens=rows).state_dict())
     plan = _Plan(wanted, {}, [], [], [], [], {}, [], [])
     words = DECODER if DECODER in tensors else WORDS
     for place in parameter_names.places(config, heads):
@@ -256,7 +256,7 @@ def _drawn(
 ) -> dict[str, Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        state = Model(config, tasks, heads, task_tokens=rows).state_dict()
+        state = save_load.to_disk_names(Model(config, tasks, heads, task_tokens=rows).state_dict())
     return {name: state[name] for name in names}
 
 
@@ -267,7 +267,7 @@ def _write(
         tensor_files.write(folder / save_load.TENSORS, ours)
         if summary.carried:
             tensor_files.write(folder / provenance.CARRIED, {name: tensors[name] for name in summary.carried})
-        atomic_files.write_json(folder / save_load.NAMES, msgspec.to_builtins(description))
+        atomic_files.write_json(folder / save_load.DESCRIPTION, msgspec.to_builtins(description))
         came_from = provenance.Origin(
             file=summary.file,
             digest=summary.digest,

@@ -20,37 +20,37 @@ from twelvefold.vilbert_mt import parameter_names
 LAYER, V_LAYER, C_LAYER = (f"bert.encoder.{kind}.0" for kind in ("layer", "v_layer", "c_layer"))
 
 SHAPES = {
-    "vocabulary_size": ((parameter_names.WORDS, 0), (parameter_names.DECODER, 0)),
-    "text_width": ((parameter_names.WORDS, 1), (parameter_names.DECODER, 1)),
-    "max_positions": (("bert.embeddings.position_embeddings.weight", 0),),
+    "vocab_size": ((parameter_names.WORDS, 0), (parameter_names.DECODER, 0)),
+    "text_hidden_size": ((parameter_names.WORDS, 1), (parameter_names.DECODER, 1)),
+    "max_position_embeddings": (("bert.embeddings.position_embeddings.weight", 0),),
     "feature_size": (("bert.v_embeddings.image_embeddings.weight", 1),),
-    "image_width": (("bert.v_embeddings.image_embeddings.weight", 0),),
-    "joint_width": (("bert.t_pooler.dense.weight", 0), (f"{C_LAYER}.biattention.query1.weight", 0)),
-    "text_inner": ((f"{LAYER}.intermediate.dense.weight", 0), (f"{C_LAYER}.t_intermediate.dense.weight", 0)),
-    "image_inner": ((f"{V_LAYER}.intermediate.dense.weight", 0), (f"{C_LAYER}.v_intermediate.dense.weight", 0)),
-    "head_inner": tuple(
+    "image_hidden_size": (("bert.v_embeddings.image_embeddings.weight", 0),),
+    "bi_hidden_size": (("bert.t_pooler.dense.weight", 0), (f"{C_LAYER}.biattention.query1.weight", 0)),
+    "text_ffn_dim": ((f"{LAYER}.intermediate.dense.weight", 0), (f"{C_LAYER}.t_intermediate.dense.weight", 0)),
+    "image_ffn_dim": ((f"{V_LAYER}.intermediate.dense.weight", 0), (f"{C_LAYER}.v_intermediate.dense.weight", 0)),
+    "head_hidden_size": tuple(
         (f"{head.prefix}.logit_fc.0.weight", 0) for head in parameter_names.HEADS if head.form == "mlp"
     ),
-    "region_classes": (("cls.imagePredictions.decoder.weight", 0),),
+    "num_region_categories": (("cls.imagePredictions.decoder.weight", 0),),
 }
 """For each of our sizes the tensors that show it, the first one found counting, and along which dimension."""
 
 SAID = {
-    "vocab_size": "vocabulary_size",
-    "max_position_embeddings": "max_positions",
-    "hidden_size": "text_width",
-    "v_hidden_size": "image_width",
-    "bi_hidden_size": "joint_width",
+    "vocab_size": "vocab_size",
+    "max_position_embeddings": "max_position_embeddings",
+    "hidden_size": "text_hidden_size",
+    "v_hidden_size": "image_hidden_size",
+    "bi_hidden_size": "bi_hidden_size",
     "v_feature_size": "feature_size",
-    "intermediate_size": "text_inner",
-    "v_intermediate_size": "image_inner",
-    "v_target_size": "region_classes",
-    "num_attention_heads": "text_heads",
-    "v_num_attention_heads": "image_heads",
-    "bi_num_attention_heads": "joint_heads",
+    "intermediate_size": "text_ffn_dim",
+    "v_intermediate_size": "image_ffn_dim",
+    "v_target_size": "num_region_categories",
+    "num_attention_heads": "text_attention_heads",
+    "v_num_attention_heads": "image_attention_heads",
+    "bi_num_attention_heads": "bi_attention_heads",
     "hidden_dropout_prob": "dropout",
     "initializer_range": "init_scale",
-    "layer_norm_eps": "norm_eps",
+    "layer_norm_eps": "layer_norm_eps",
 }
 """Keys of the official JSON and ours. Keys that change nothing here (``pooling_method``, ``bi_intermediate_size``,
 which the original doesn't read either) are passed over."""
@@ -69,9 +69,9 @@ ONLY = {
 OTHER_DROPOUTS = ("attention_probs_dropout_prob", "v_attention_probs_dropout_prob", "v_hidden_dropout_prob")
 
 HEADS_OF_WIDTH = {
-    "text_heads": ("text_width", {768: 12, 1024: 16}),
-    "image_heads": ("image_width", {1024: 8}),
-    "joint_heads": ("joint_width", {1024: 8}),
+    "text_attention_heads": ("text_hidden_size", {768: 12, 1024: 16}),
+    "image_attention_heads": ("image_hidden_size", {1024: 8}),
+    "bi_attention_heads": ("bi_hidden_size", {1024: 8}),
 }
 """Attention heads of the published widths (BERT-base and -large; ViLBERT), for files that come without a JSON."""
 
@@ -104,12 +104,12 @@ def config_of(
     problems += more
     if problems:
         raise TwelvefoldError("the official configuration does not fit:\n  " + "\n  ".join(problems))
-    if not plain_bert and "region_classes" not in sizes:
-        fields["region_classes"] = 0
+    if not plain_bert and "num_region_categories" not in sizes:
+        fields["num_region_categories"] = 0
     elif plain_bert:
-        fields.setdefault("region_classes", 1601)
+        fields.setdefault("num_region_categories", 1601)
     fields |= sizes | layers
-    fields.setdefault("head_inner", 2 * fields.get("joint_width", ModelConfig().joint_width))
+    fields.setdefault("head_hidden_size", 2 * fields.get("bi_hidden_size", ModelConfig().bi_hidden_size))
     notes = _heads(fields)
     dropout = fields.get("dropout", 0.1)
     others = [f"{key} {said[key]}" for key in OTHER_DROPOUTS if said.get(key, dropout) != dropout]
@@ -155,9 +155,9 @@ def _layers(
                 f"{key}: co-attention before the last {blocks} layers, {served}, is what can be read; got {said[key]}"
             )
     return {
-        "text_layers": counts["layer"] - blocks,
-        "image_layers": counts["v_layer"] - blocks,
-        "blocks": blocks,
+        "num_text_layers": counts["layer"] - blocks,
+        "num_image_layers": counts["v_layer"] - blocks,
+        "num_coattention_layers": blocks,
     }, problems
 
 

@@ -124,7 +124,7 @@ def places(config: ModelConfig, heads: Iterable[HeadSpec]) -> list[Place]:
     found += _linear(TRUNK)
     for ours, official in _layers(config):
         found += _linear((f"{ours}.{part}", tuple(f"{official}.{one}" for one in theirs)) for part, theirs in LAYER)
-    for block in range(config.blocks):
+    for block in range(config.num_coattention_layers):
         official = f"bert.encoder.c_layer.{block}"
         for side, n, s in (("image", 1, "v"), ("text", 2, "t")):
             found += _linear(
@@ -134,7 +134,7 @@ def places(config: ModelConfig, heads: Iterable[HeadSpec]) -> list[Place]:
                 )
                 for part, theirs in SIDE
             )
-    if config.region_classes:
+    if config.num_region_categories:
         found += [*_linear(PRETRAINING), Place(*WORDS_BIAS)]
     if config.word_score:
         found += _linear([("word_score.last", (WORD_SCORE,))])
@@ -148,10 +148,10 @@ def places(config: ModelConfig, heads: Iterable[HeadSpec]) -> list[Place]:
 def idle(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Official tensors that take no part in any output, with their shapes: a second projection of the queries."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for block in range(config.blocks):
-        for n, width in ((1, config.image_width), (2, config.text_width)):
+    for block in range(config.num_coattention_layers):
+        for n, width in ((1, config.image_hidden_size), (2, config.text_hidden_size)):
             name = f"bert.encoder.c_layer.{block}.biOutput.q_dense{n}"
-            shapes |= {f"{name}.weight": (width, config.joint_width), f"{name}.bias": (width,)}
+            shapes |= {f"{name}.weight": (width, config.bi_hidden_size), f"{name}.bias": (width,)}
     return shapes
 
 
@@ -184,8 +184,11 @@ def rows(guesswhat: int = TASK_ROWS.index("guesswhat"), count: int = len(TASK_RO
 
 def _layers(config: ModelConfig) -> Iterator[tuple[str, str]]:
     """Our name and the official one of every layer of one stream: the official ones count through."""
-    for stream, official, alone in (("text", "layer", config.text_layers), ("image", "v_layer", config.image_layers)):
-        for index in range(alone + config.blocks):
+    for stream, official, alone in (
+        ("text", "layer", config.num_text_layers),
+        ("image", "v_layer", config.num_image_layers),
+    ):
+        for index in range(alone + config.num_coattention_layers):
             ours = f"trunk.{stream}_layers.{index}" if index < alone else f"trunk.blocks.{index - alone}.{stream}_layer"
             yield ours, f"bert.encoder.{official}.{index}"
 
