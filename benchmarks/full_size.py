@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from twelvefold.data.tokenizer import Tokens
+from twelvefold.data.tokenizer import Tokenizer
 
 Records = Iterator[Any]
 encode = msgspec.json.encode
@@ -28,8 +28,8 @@ class Words:
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
-        tokens = Tokens()
-        pieces = [tokens.text([number]) for number in range(2000, 12_000)]
+        tokens = Tokenizer()
+        pieces = [tokens.decode([number]) for number in range(2000, 12_000)]
         self.words = np.array([piece for piece in pieces if piece.isalpha()], dtype=object)
         share = 1 / np.arange(1, len(self.words) + 1)
         self.shares = np.cumsum(share / share.sum())

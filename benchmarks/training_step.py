@@ -20,7 +20,7 @@ from twelvefold.batch import Batch
 from twelvefold.config.recipe import Recipe
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
-from twelvefold.data.tokenizer import seen_pieces
+from twelvefold.data.tokenizer import collect_word_pieces
 from twelvefold.model import Model, preset
 from twelvefold.store.prepared import Prepared
 
@@ -42,7 +42,7 @@ def make(text: str, recipe: Recipe, prepared: Prepared, source: RegionSource) ->
         specs,
         list(heads.values()),
         precision=precision,  # type: ignore[arg-type]
-        word_pieces=seen_pieces(tables) if pieces == "seen" else (),
+        word_pieces=collect_word_pieces(tables) if pieces == "seen" else (),
     )
 
 

@@ -144,7 +144,7 @@ def test_a_candidate_without_features_is_named(source: RegionSource) -> None:
     elsewhere = Example("a", (Pair(key("3"), "", (GIVEN[0],)),), Candidate(0))
     with pytest.raises(TwelvefoldError, match="vg/3: candidate boxes need features"):
         collate([elsewhere], [[]], source, V7W, V7W_HEAD)
-    with pytest.raises(TwelvefoldError, match="no store of given boxes"):
+    with pytest.raises(TwelvefoldError, match="no store of them"):
         collate([missing], [[]], RegionSource(source.detected), V7W, V7W_HEAD)
 
 
@@ -156,7 +156,7 @@ def test_a_picture_without_regions_in_the_store_is_named(source: RegionSource) -
 def test_stores_of_two_detectors_are_refused(source: RegionSource, tmp_path: Path) -> None:
     with ShardWriter(tmp_path / "a", feature_size=D + 1) as shard:
         shard.add(key("1"), Regions(np.zeros((1, 4), dtype=np.float32), np.zeros((1, D + 1)), 10, 10))
-    with pytest.raises(TwelvefoldError, match="one detector"):
+    with pytest.raises(TwelvefoldError, match="the same detector"):
         RegionSource(source.detected, finish_store(tmp_path, ["a"], info={}))
 
 

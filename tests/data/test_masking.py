@@ -88,37 +88,39 @@ def plain(batches: MaskedBatches, batch: MaskedBatch) -> tuple[torch.Tensor, tor
 
 
 def test_words_are_hidden_at_the_stated_rates_and_never_the_ends(make: Make) -> None:
-    batches = make(swapped=0.0)
+    batches = make(mismatch_prob=0.0)
     chosen = words = masks = same = 0
     for batch in many(batches):
         _, ids = plain(batches, batch)
         real = (ids != CLS) & (ids != SEP) & (ids != PAD)
-        assert not (batch.words_at & ~real).any()
-        assert torch.equal(batch.words, ids[batch.words_at])  # what stood there, in the order of rows
-        assert torch.equal(batch.token_ids[~batch.words_at], ids[~batch.words_at])
-        now = batch.token_ids[batch.words_at]
+        assert not (batch.predict_tokens & ~real).any()
+        assert torch.equal(batch.token_labels, ids[batch.predict_tokens])  # what stood there, in the order of rows
+        assert torch.equal(batch.token_ids[~batch.predict_tokens], ids[~batch.predict_tokens])
+        now = batch.token_ids[batch.predict_tokens]
         assert ((now == MASK) | torch.isin(now, torch.tensor(list(WORDS)))).all()
-        chosen, words = chosen + int(batch.words_at.sum()), words + int(real.sum())
-        masks, same = masks + int((now == MASK).sum()), same + int((now == batch.words).sum())
+        chosen, words = chosen + int(batch.predict_tokens.sum()), words + int(real.sum())
+        masks, same = masks + int((now == MASK).sum()), same + int((now == batch.token_labels).sum())
     assert chosen / words == pytest.approx(0.15, abs=0.015)
     assert masks / chosen == pytest.approx(0.8, abs=0.04)
     assert same / chosen == pytest.approx(0.1 + 0.1 / len(WORDS), abs=0.03)
 
 
 def test_regions_are_hidden_at_the_stated_rates_and_told_by_the_detector(make: Make, source: RegionSource) -> None:
-    batches = make(swapped=0.0, hide_overlapping=False)
+    batches = make(mismatch_prob=0.0, mask_overlapping=False)
     chosen = regions = blank = 0
     for batch in many(batches):
         features, _ = plain(batches, batch)
-        assert not batch.regions_at[:, 0].any()
-        assert not (batch.regions_at & ~batch.region_mask).any()
-        now = batch.features[batch.regions_at]
+        assert not batch.predict_regions[:, 0].any()
+        assert not (batch.predict_regions & ~batch.region_mask).any()
+        now = batch.features[batch.predict_regions]
         empty = (now == 0).all(dim=1)
-        assert torch.equal(now[~empty], features[batch.regions_at][~empty])
-        assert torch.equal(batch.features[:, 1:][~batch.regions_at[:, 1:]], features[:, 1:][~batch.regions_at[:, 1:]])
+        assert torch.equal(now[~empty], features[batch.predict_regions][~empty])
+        assert torch.equal(
+            batch.features[:, 1:][~batch.predict_regions[:, 1:]], features[:, 1:][~batch.predict_regions[:, 1:]]
+        )
         place = {id_: n for n, id_ in enumerate(batches.table.ids())}
-        rows = torch.nonzero(batch.regions_at).tolist()
-        for (row, region), told in zip(rows, batch.kinds, strict=True):
+        rows = torch.nonzero(batch.predict_regions).tolist()
+        for (row, region), told in zip(rows, batch.region_labels, strict=True):
             seen = source.detected[batches.table[place[batch.example_ids[row]]].pairs[0].image]
             assert seen.class_probs is not None
             np.testing.assert_array_equal(told.numpy(), seen.class_probs[region - 1].astype(np.float32))
@@ -129,7 +131,7 @@ def test_regions_are_hidden_at_the_stated_rates_and_told_by_the_detector(make: M
 
 
 def test_what_overlaps_a_region_to_be_told_is_hidden_with_it(make: Make) -> None:
-    batches = make(swapped=0.0, hide_overlapping=True)
+    batches = make(mismatch_prob=0.0, mask_overlapping=True)
     hidden_neighbours = 0
     for batch in many(batches, 20):
         hidden = (batch.features[:, 1:] == 0).all(dim=2) & batch.region_mask[:, 1:]
@@ -137,14 +139,14 @@ def test_what_overlaps_a_region_to_be_told_is_hidden_with_it(make: Make) -> None
             corners = batch.boxes_px[row, 1:].numpy()
             overlaps = boxes.iou(corners, corners, "original") > 0.4
             np.fill_diagonal(overlaps, False)
-            near = (overlaps & batch.regions_at[row, 1:].numpy()).any(axis=1) & batch.region_mask[row, 1:].numpy()
+            near = (overlaps & batch.predict_regions[row, 1:].numpy()).any(axis=1) & batch.region_mask[row, 1:].numpy()
             assert hidden[row].numpy()[near].all()
-            assert not (hidden[row].numpy() & ~near & ~batch.regions_at[row, 1:].numpy()).any()
-            hidden_neighbours += int((near & ~batch.regions_at[row, 1:].numpy()).sum())
+            assert not (hidden[row].numpy() & ~near & ~batch.predict_regions[row, 1:].numpy()).any()
+            hidden_neighbours += int((near & ~batch.predict_regions[row, 1:].numpy()).sum())
     assert hidden_neighbours > 50
     told = [
-        (a.regions_at, b.regions_at)
-        for a, b in zip(many(batches, 5), many(make(swapped=0.0, hide_overlapping=False), 5), strict=True)
+        (a.predict_regions, b.predict_regions)
+        for a, b in zip(many(batches, 5), many(make(mismatch_prob=0.0, mask_overlapping=False), 5), strict=True)
     ]
     assert all(torch.equal(one, other) for one, other in told)  # the change hides more; it asks for nothing else
 
@@ -164,32 +166,32 @@ def test_the_whole_picture_is_the_mean_of_what_is_seen(make: Make) -> None:
 
 
 def test_a_swapped_caption_is_another_pictures_and_nothing_is_told_of_it_unless_asked(make: Make) -> None:
-    batches, told = make(), make(tell_of_swapped=True)
+    batches, told = make(), make(predict_on_mismatched=True)
     place = {id_: n for n, id_ in enumerate(batches.table.ids())}
     swapped = 0
     for batch, other in zip(many(batches), many(told), strict=True):
         assert batch.target is not None
         off = batch.target.bool()
         swapped += int(off.sum())
-        assert not batch.words_at[off].any()
-        assert not batch.regions_at[off].any()
+        assert not batch.predict_tokens[off].any()
+        assert not batch.predict_regions[off].any()
         assert torch.equal(batch.token_ids, other.token_ids)  # hidden alike, whether told or not
         assert torch.equal(batch.features, other.features)
-        assert other.words_at[off].any() or other.regions_at[off].any()
-        assert torch.equal(other.words_at[~off], batch.words_at[~off])
+        assert other.predict_tokens[off].any() or other.predict_regions[off].any()
+        assert torch.equal(other.predict_tokens[~off], batch.predict_tokens[~off])
         for row in torch.nonzero(~off).flatten().tolist():
             own = batches.table.token_ids(place[batch.example_ids[row]])[:12]
             there = batch.token_ids[row, 1 : 1 + len(own)]
-            kept = ~batch.words_at[row, 1 : 1 + len(own)]
+            kept = ~batch.predict_tokens[row, 1 : 1 + len(own)]
             assert torch.equal(there[kept], torch.from_numpy(own.astype(np.int64))[kept])
     assert swapped / (60 * COCO.batch_size) == pytest.approx(0.5, abs=0.03)
 
 
 def test_swapped_captions_are_drawn_evenly_from_all_other_pictures(make: Make) -> None:
-    four_way = make().captions.four_way
-    assert four_way is not None
+    choices = make().captions.choices
+    assert choices is not None
     draws = (np.arange(1170) + 0.5) / 1170  # 117 captions are not of picture 3
-    found = four_way.swapped(np.full(1170, 43), draws)
+    found = choices.captions_of_other_images(np.full(1170, 43), draws)
     places, counts = np.unique(found, return_counts=True)
     assert not set(places % PICTURES) & {3}
     assert (len(places), set(counts.tolist())) == (117, {10})
@@ -201,32 +203,32 @@ def test_a_batch_depends_on_seed_and_step_alone_and_its_parts_are_the_whole(make
     assert not torch.equal(whole.token_ids, make().train_batch(4).token_ids)
     assert not torch.equal(whole.token_ids, make(seed=1).train_batch(3).token_ids)
     parts = [make().train_batch(3, rank, 4) for rank in range(4)]
-    assert torch.equal(torch.cat([part.words for part in parts]), whole.words)
-    assert torch.equal(torch.cat([part.kinds for part in parts]), whole.kinds)
+    assert torch.equal(torch.cat([part.token_labels for part in parts]), whole.token_labels)
+    assert torch.equal(torch.cat([part.region_labels for part in parts]), whole.region_labels)
     assert [id_ for part in parts for id_ in part.example_ids] == whole.example_ids
-    assert {part.of for part in parts} == {(30, len(whole.words), len(whole.kinds))}
+    assert {part.whole_batch_counts for part in parts} == {(30, len(whole.token_labels), len(whole.region_labels))}
 
 
 def test_validation_hides_the_same_in_every_run_and_however_it_is_cut(make: Make) -> None:
     whole = list(make(seed=0).eval_batches(30))
     cut = [batch for rank in range(3) for batch in make(seed=5).eval_batches(7, rank, 3)]
-    assert torch.equal(torch.cat([b.words for b in whole]), torch.cat([b.words for b in cut]))
-    assert torch.equal(torch.cat([b.kinds for b in whole]), torch.cat([b.kinds for b in cut]))
+    assert torch.equal(torch.cat([b.token_labels for b in whole]), torch.cat([b.token_labels for b in cut]))
+    assert torch.equal(torch.cat([b.region_labels for b in whole]), torch.cat([b.region_labels for b in cut]))
     assert sum(len(b.example_ids) for b in whole) == CAPTIONS
 
 
 def test_nothing_hidden_and_nothing_to_hide(make: Make) -> None:
-    batch = make(words=0.0, regions=0.0).train_batch(0)
-    assert (len(batch.words), batch.kinds.shape, batch.of) == (0, (0, KINDS), (30, 0, 0))
+    batch = make(token_mask_prob=0.0, region_mask_prob=0.0).train_batch(0)
+    assert (len(batch.token_labels), batch.region_labels.shape, batch.whole_batch_counts) == (0, (0, KINDS), (30, 0, 0))
 
 
 def test_regions_without_probabilities_and_tasks_without_captions_are_refused(
     table: ExampleTable, source: RegionSource, tmp_path: Path
 ) -> None:
     head = HeadSpec("retrieval", "retrieval")
-    with pytest.raises(TwelvefoldError, match=r"picture coco/0: its regions in .* keep no class probabilities"):
+    with pytest.raises(TwelvefoldError, match=r"image coco/0: its regions in .* have no class probabilities"):
         MaskedBatches(TaskBatches(table, write_regions(tmp_path, kinds=0), COCO, head), PIECES, Masking())
     snli = TaskSpec("snli_ve", "SNLI-VE", "verification", "snli_ve", "accuracy", 9, 5, 2e-5)
     other = TaskBatches(table, source, snli, HeadSpec("snli_ve", "verification", ("yes", "no")))
-    with pytest.raises(TwelvefoldError, match="'snli_ve' has no captions"):
+    with pytest.raises(TwelvefoldError, match="can't pretrain on 'snli_ve'"):
         MaskedBatches(other, PIECES, Masking())

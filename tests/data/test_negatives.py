@@ -38,7 +38,7 @@ def test_the_index_finds_nearly_all_and_never_the_picture_itself() -> None:
     random = np.random.default_rng(0)
     centres = random.normal(size=(30, 16))
     features = (centres[random.integers(0, 30, 1500)] + 0.5 * random.normal(size=(1500, 16))).astype(np.float32)
-    found = nearest(features, 20, exact_below=100)
+    found = nearest(features, 20, max_exact=100)
     wanted = np.argsort(apart(features))[:, :20]
     assert not (found == np.arange(1500)[:, None]).any()
     assert all(len(set(row)) == 20 for row in found.tolist())
@@ -48,5 +48,5 @@ def test_the_index_finds_nearly_all_and_never_the_picture_itself() -> None:
 
 def test_small_cells_are_filled_from_further_ones() -> None:
     features = np.arange(200, dtype=np.float32)[:, None] ** 2
-    found = nearest(features, 150, exact_below=10, probes=1)
+    found = nearest(features, 150, max_exact=10, probes=1)
     assert all(len(set(row)) == 150 for row in found.tolist())

@@ -144,7 +144,7 @@ def test_ranks_share_a_batch_without_gap_or_overlap(snli: Make, coco: Make, rank
 
 
 def test_more_ranks_than_examples_are_refused(snli: Make) -> None:
-    with pytest.raises(TwelvefoldError, match="a batch of 5 examples can't be shared by 6"):
+    with pytest.raises(TwelvefoldError, match="a batch of 5 examples can't be split into 6"):
         snli().train_batch(0, 0, 6)
 
 
@@ -225,9 +225,9 @@ def test_validation_choices_do_not_depend_on_seed_batch_or_ranks(coco: Make) -> 
 def test_choices_need_two_pictures_and_their_own_neighbours(tmp_path: Path, source: RegionSource, coco: Make) -> None:
     lone = write(tmp_path / "lone.arrow", [Example("a", (Pair(key(0), "1"),), PositivePair())])
     head = HeadSpec("alignment", "retrieval")
-    with pytest.raises(TwelvefoldError, match="two or more, got 1"):
+    with pytest.raises(TwelvefoldError, match="at least two images, got 1"):
         TaskBatches(lone, source, COCO, head)
-    with pytest.raises(TwelvefoldError, match="7 pictures, its hard negatives are of 6"):
+    with pytest.raises(TwelvefoldError, match="7 images, but its hard negatives have 6"):
         TaskBatches(coco().table, source, COCO, head, negatives=NEAR[:6])
 
 

@@ -41,9 +41,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
     sizes = {
-        "vocab_size": WORDS, "max_position_embeddings": 24, "feature_size": FEATURES, "text_hidden_size": 16, "image_hidden_size": 24,
-        "bi_hidden_size": 20, "text_attention_heads": 2, "image_attention_heads": 4, "bi_attention_heads": 5, "text_ffn_dim": 32, "image_ffn_dim": 24,
-        "head_hidden_size": 28, "num_text_layers": 0, "num_coattention_layers": 1, "init_scale": 0.3,
+        "vocab_size": WORDS, "max_position_embeddings": 24, "feature_size": FEATURES, "text_hidden_size": 16,
+        "image_hidden_size": 24, "bi_hidden_size": 20, "text_attention_heads": 2, "image_attention_heads": 4,
+        "bi_attention_heads": 5, "text_ffn_dim": 32, "image_ffn_dim": 24, "head_hidden_size": 28,
+        "num_text_layers": 0, "num_coattention_layers": 1, "init_scale": 0.3,
     }  # fmt: skip
     Model(preset("vilbert_base", **sizes), TASKS, HEADS).save(folder)
     return folder

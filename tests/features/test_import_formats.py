@@ -53,7 +53,7 @@ def test_the_model_reads_the_rows_that_the_original_reads(foreign: Any, tmp_path
     # The original's reader: IMG is the mean of the stored rows and stands before them, its box is the whole picture.
     features = np.concatenate([row["features"].mean(axis=0, keepdims=True), row["features"]])
     boxes = np.concatenate([[[0, 0, 640, 480]], row["boxes"]])
-    assert (rows.detected, rows.given) == (9, 0)
+    assert (rows.num_detected, rows.num_candidates) == (9, 0)
     np.testing.assert_allclose(np.concatenate([np.float32(part) for part in rows.features]), features, atol=1e-6)
     np.testing.assert_array_equal(rows.boxes_px, boxes.astype(np.float32))
 

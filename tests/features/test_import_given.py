@@ -50,7 +50,7 @@ def test_each_candidate_finds_its_features(foreign: Any, tmp_path: Path, data: P
     import_features(found, tmp_path / "out")
     [example] = load_dataset("visual7w").read(data, "train", bad=BadRecords())
     rows = RegionSource.open(tmp_path / "out").rows(example.pairs[0], 101)
-    assert (rows.detected, rows.given) == (5, 4)
+    assert (rows.num_detected, rows.num_candidates) == (5, 4)
     np.testing.assert_array_equal(rows.features[2][:, 0], [0, 1, 2, 3])
 
 

@@ -1,4 +1,4 @@
-"""Layers against PyTorch's own: the same weights must give the same numbers, in both orders of normalisation."""
+"""Layers against PyTorch's own: the same weights must give the same numbers, in both orders of normalization."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from twelvefold.config.model import preset
-from twelvefold.model.attention import CoAttention, TransformerLayer, AttentionWeights, QKVProjection, attend, attend_with_weights
+from twelvefold.model.attention import (
+    AttentionWeights,
+    CoAttention,
+    QKVProjection,
+    TransformerLayer,
+    attend,
+    attend_with_weights,
+)
 
 ROWS = torch.Generator().manual_seed(1)
 MASK = torch.tensor([[True, True, True, False, False], [True] * 5])
@@ -18,8 +25,8 @@ def rows(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=ROWS)
 
 
-def stir(module: nn.Module) -> None:
-    """Give every parameter a value of its own, so that a missing bias or norm shows."""
+def randomize(module: nn.Module) -> None:
+    """Draw every parameter, so that a missing bias or norm shows."""
     for parameter in module.parameters():
         nn.init.normal_(parameter, std=0.3)
 
@@ -27,15 +34,15 @@ def stir(module: nn.Module) -> None:
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_a_layer_is_a_transformer_encoder_layer(norm: str) -> None:
     config = preset("small", norm=norm, layer_norm_eps=1e-5)
-    ours = TransformerLayer(config, width=16, heads=4, inner=24)
-    stir(ours)
+    ours = TransformerLayer(config, hidden_size=16, num_heads=4, ffn_dim=24)
+    randomize(ours)
     theirs = nn.TransformerEncoderLayer(16, 4, 24, 0.0, "gelu", batch_first=True, norm_first=norm == "pre")
     names = {
-        "projections": "self_attn.in_proj_",
-        "out": "self_attn.out_proj.",
+        "qkv": "self_attn.in_proj_",
+        "out_proj": "self_attn.out_proj.",
         "residual.norm": "norm1.",
-        "feed_forward.into": "linear1.",
-        "feed_forward.out": "linear2.",
+        "feed_forward.fc1": "linear1.",
+        "feed_forward.fc2": "linear2.",
         "feed_forward.residual.norm": "norm2.",
     }
     theirs.load_state_dict(
@@ -44,12 +51,12 @@ def test_a_layer_is_a_transformer_encoder_layer(norm: str) -> None:
     x = rows(2, 5, 16)
     expected = theirs(x, src_key_padding_mask=~MASK)
     torch.testing.assert_close(ours(x, MASK)[MASK], expected[MASK], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(ours(x, MASK, first=1), expected[:, :1], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours(x, MASK, num_rows=1), expected[:, :1], atol=1e-5, rtol=1e-5)
 
 
-def asks(side: nn.Module, other: nn.Module, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-    """One half of post-norm co-attention, written out: rows x of ``side`` ask rows y of ``other``, four heads of 4."""
-    own, foreign = side.get_submodule("projections"), other.get_submodule("projections")
+def attend_by_hand(side: nn.Module, other: nn.Module, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+    """One half of post-norm co-attention written out: rows x of ``side`` attend to rows y of ``other``; 4 heads."""
+    own, foreign = side.get_submodule("qkv"), other.get_submodule("qkv")
     assert isinstance(own, QKVProjection)
     assert isinstance(foreign, QKVProjection)
     q = F.linear(x, own.weight[:16], own.bias[:16]).view(2, -1, 4, 4)
@@ -58,12 +65,12 @@ def asks(side: nn.Module, other: nn.Module, x: Tensor, y: Tensor, mask: Tensor) 
     scores = torch.einsum("pqhd,pshd->phqs", q, k) / 2
     shares = scores.masked_fill(~mask[:, None, None, :], -torch.inf).softmax(-1)
     mixed = torch.einsum("phqs,pshd->pqhd", shares, v).flatten(2)
-    out, norm = side.get_submodule("out"), side.get_submodule("residual.norm")
+    out, norm = side.get_submodule("out_proj"), side.get_submodule("residual.norm")
     finished: Tensor = side.get_submodule("feed_forward")(norm(x + out(mixed)))
     return finished
 
 
-def test_co_attention_has_each_stream_ask_the_other() -> None:
+def test_in_co_attention_each_stream_attends_to_the_other() -> None:
     config = preset(
         "small",
         norm="post",
@@ -75,18 +82,22 @@ def test_co_attention_has_each_stream_ask_the_other() -> None:
         bi_attention_heads=4,
     )
     ours = CoAttention(config)
-    stir(ours)
+    randomize(ours)
     text, image = rows(2, 5, 12), rows(2, 3, 20)
     image_mask = torch.tensor([[True, True, False], [True, False, False]])
     got_text, got_image = ours(text, image, MASK, image_mask)
-    torch.testing.assert_close(got_text, asks(ours.text, ours.image, text, image, image_mask), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(got_image, asks(ours.image, ours.text, image, text, MASK), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        got_text, attend_by_hand(ours.text, ours.image, text, image, image_mask), atol=1e-5, rtol=1e-5
+    )
+    torch.testing.assert_close(
+        got_image, attend_by_hand(ours.image, ours.text, image, text, MASK), atol=1e-5, rtol=1e-5
+    )
     torch.testing.assert_close(ours.forward_image(text, image, MASK), got_image, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
-def test_a_row_with_nothing_to_look_at_stays_finite_both_ways(norm: str) -> None:
-    layer = TransformerLayer(preset("small", norm=norm), width=16, heads=4, inner=24)
+def test_a_row_without_real_keys_stays_finite_forward_and_backward(norm: str) -> None:
+    layer = TransformerLayer(preset("small", norm=norm), hidden_size=16, num_heads=4, ffn_dim=24)
     x = rows(2, 5, 16).requires_grad_()
     y = layer(x, torch.stack([torch.zeros(5, dtype=torch.bool), MASK[1]]))
     torch.autograd.backward(y.square().sum())
@@ -97,36 +108,36 @@ def test_a_row_with_nothing_to_look_at_stays_finite_both_ways(norm: str) -> None
 
 
 def test_dropout_acts_in_training_only() -> None:
-    layer = TransformerLayer(preset("small", dropout=0.5), width=16, heads=4, inner=24)
+    layer = TransformerLayer(preset("small", dropout=0.5), hidden_size=16, num_heads=4, ffn_dim=24)
     x = rows(2, 5, 16)
     assert not torch.equal(layer(x, MASK), layer(x, MASK))
     layer.eval()
     assert torch.equal(layer(x, MASK), layer(x, MASK))
 
 
-def test_open_attention_mixes_as_the_fused_kernel_does() -> None:
+def test_attention_with_weights_equals_the_fused_kernel() -> None:
     query, key, value = rows(2, 4, 12), rows(2, 5, 12), rows(2, 5, 12)
-    mixed, shares = attend_with_weights(query, key, value, MASK, heads=3)
-    torch.testing.assert_close(mixed, attend(query, key, value, MASK, heads=3, dropout=0.0))
-    assert shares.shape == (2, 3, 4, 5)
-    torch.testing.assert_close(shares.sum(dim=-1), torch.ones(2, 3, 4))
-    assert (shares[0, :, :, 3:] == 0).all()  # nothing looks at padding
-    nothing, none = attend_with_weights(query, key, value, torch.zeros(2, 5, dtype=torch.bool), heads=3)
-    assert (nothing == 0).all()
-    assert (none == 0).all()
+    context, weights = attend_with_weights(query, key, value, MASK, num_heads=3)
+    torch.testing.assert_close(context, attend(query, key, value, MASK, num_heads=3, dropout=0.0))
+    assert weights.shape == (2, 3, 4, 5)
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, 3, 4))
+    assert (weights[0, :, :, 3:] == 0).all()  # padding gets no attention
+    no_context, no_weights = attend_with_weights(query, key, value, torch.zeros(2, 5, dtype=torch.bool), num_heads=3)
+    assert (no_context == 0).all()
+    assert (no_weights == 0).all()
 
 
-def test_a_co_attentional_layer_gives_the_same_when_watched() -> None:
+def test_co_attention_returns_the_same_when_its_weights_are_recorded() -> None:
     layer = CoAttention(
         preset("small", text_hidden_size=16, image_hidden_size=24, bi_hidden_size=20, bi_attention_heads=5)
     ).eval()
-    stir(layer)
+    randomize(layer)
     text, image, image_mask = rows(2, 5, 16), rows(2, 3, 24), torch.ones(2, 3, dtype=torch.bool)
-    looks: list[AttentionWeights] = []
-    watched = layer(text, image, MASK, image_mask, looks)
-    for one, other in zip(watched, layer(text, image, MASK, image_mask), strict=True):
+    weights: list[AttentionWeights] = []
+    recorded = layer(text, image, MASK, image_mask, weights)
+    for one, other in zip(recorded, layer(text, image, MASK, image_mask), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
-    assert [(look.to_regions.shape, look.to_words.shape) for look in looks] == [((2, 5, 5, 3), (2, 5, 3, 5))]
-    swapped: list[AttentionWeights] = []
-    layer(text, image.flip(1), MASK, image_mask, swapped)  # regions in another order: looks follow them
-    torch.testing.assert_close(swapped[0].to_regions, looks[0].to_regions.flip(3), atol=1e-5, rtol=1e-5)
+    assert [(w.to_regions.shape, w.to_words.shape) for w in weights] == [((2, 5, 5, 3), (2, 5, 3, 5))]
+    flipped: list[AttentionWeights] = []
+    layer(text, image.flip(1), MASK, image_mask, flipped)  # regions in another order: their weights follow
+    torch.testing.assert_close(flipped[0].to_regions, weights[0].to_regions.flip(3), atol=1e-5, rtol=1e-5)

@@ -41,9 +41,10 @@ NAMES = [t.name for t in TASKS]
 
 def config(**changes: object) -> ModelConfig:
     sizes = {
-        "vocab_size": WORDS, "feature_size": FEATURES, "text_hidden_size": 16, "image_hidden_size": 24, "bi_hidden_size": 20,
-        "text_attention_heads": 2, "image_attention_heads": 4, "bi_attention_heads": 5, "text_ffn_dim": 32, "image_ffn_dim": 24, "head_hidden_size": 28,
-        "num_coattention_layers": 2, "max_position_embeddings": 24,
+        "vocab_size": WORDS, "feature_size": FEATURES, "text_hidden_size": 16, "image_hidden_size": 24,
+        "bi_hidden_size": 20, "text_attention_heads": 2, "image_attention_heads": 4, "bi_attention_heads": 5,
+        "text_ffn_dim": 32, "image_ffn_dim": 24, "head_hidden_size": 28, "num_coattention_layers": 2,
+        "max_position_embeddings": 24,
     }  # fmt: skip
     return preset("small", **sizes | changes)
 
@@ -170,7 +171,7 @@ def test_alignments_are_those_of_the_pairs() -> None:
     expected = torch.cat([m(p) for p in pairs]).view(2, 3)
     for at_once in (1024, 4):
         torch.testing.assert_close(m.alignments(captions, images, at_once), expected, atol=1e-5, rtol=1e-5)
-    with pytest.raises(TwelvefoldError, match=r"vqav2.*only retrieval"):
+    with pytest.raises(TwelvefoldError, match=r"vqav2.*need a retrieval task"):
         m.alignments(batch("vqav2"), images)
 
 
@@ -233,16 +234,16 @@ def test_word_pieces_without_a_row_read_the_first_ones() -> None:
     assert torch.equal(m(replace(b, token_ids=torch.full_like(b.token_ids, 30))), m(known))
     assert not torch.allclose(m(replace(b, token_ids=torch.full_like(b.token_ids, 5))), m(known), atol=1e-4)
     for wrong in ([1, 1], [WORDS]):
-        with pytest.raises(TwelvefoldError, match="word pieces"):
+        with pytest.raises(TwelvefoldError, match=r"word.pieces"):
             Model(config(), TASKS, HEADS, word_pieces=wrong)
 
 
 def test_first_weights_are_drawn_as_the_configuration_says() -> None:
     m = Model(preset("small", vocab_size=500), TASKS, HEADS)
     layer = m.get_submodule("trunk.image_layers.0")
-    into, out = layer.get_parameter("feed_forward.into.weight"), layer.get_parameter("feed_forward.out.weight")
-    assert into.std().item() == pytest.approx(0.8 / 128**0.5, rel=0.05)
-    assert out.std().item() == pytest.approx(0.5 * 0.8 / 256**0.5, rel=0.05)
+    fc1, fc2 = layer.get_parameter("feed_forward.fc1.weight"), layer.get_parameter("feed_forward.fc2.weight")
+    assert fc1.std().item() == pytest.approx(0.8 / 128**0.5, rel=0.05)
+    assert fc2.std().item() == pytest.approx(0.5 * 0.8 / 256**0.5, rel=0.05)
     assert m.get_parameter("heads.vqa.last.bias").tolist() == [-3.5] * 4
     assert m.get_parameter("heads.grounding.last.bias").tolist() == [-2.0]
     assert m.get_parameter("heads.nlvr2.last.bias").tolist() == [0.0, 0.0]
@@ -252,13 +253,13 @@ def test_what_does_not_fit_is_named() -> None:
     m, b = model(), batch("vqav2")
     with pytest.raises(TwelvefoldError, match=r"no task 'vqa2'.*did you mean 'vqav2'"):
         m(replace(b, task="vqa2"))
-    with pytest.raises(TwelvefoldError, match=r"features of 5 numbers.*reads 12"):
+    with pytest.raises(TwelvefoldError, match=r"features have 5 numbers.*reads 12"):
         m(replace(b, features=torch.zeros(4, 6, 5)))
     with pytest.raises(TwelvefoldError, match=r"30 tokens.*24 positions.*max_tokens"):
         m(replace(b, token_ids=torch.zeros(4, 30, dtype=torch.int64), token_mask=torch.ones(4, 30, dtype=torch.bool)))
-    with pytest.raises(TwelvefoldError, match=r"'vqav2' wants head 'vqa'.*'grounding'|vqa.*grounding"):
+    with pytest.raises(TwelvefoldError, match=r"'vqav2' needs head 'vqa'.*'grounding'|vqa.*grounding"):
         Model(config(), TASKS[:1], HEADS[2:])
-    with pytest.raises(TwelvefoldError, match=r"'x' is of family grounding.*'vqa' of answers"):
+    with pytest.raises(TwelvefoldError, match=r"'x' is of family grounding.*'vqa' is of family answers"):
         Model(config(), [task("x", "grounding", "vqa")], HEADS)
     with pytest.raises(TwelvefoldError, match=r"'x' has 1 pairs.*'nlvr2' reads 2"):
         Model(config(), [task("x", "verification", "nlvr2")], HEADS)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from twelvefold.batch import Batch, MaskedBatch
 from twelvefold.model import Model, preset
-from twelvefold.model.pretraining import PretrainingLogits, loss, rightness
+from twelvefold.model.pretraining import PretrainingLogits, accuracies, loss
 from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError
 
 P, L, R, D, C, V = 6, 5, 4, 8, 3, 40
@@ -20,9 +20,9 @@ PIECES = (100, 0, 101, 102, 103, *range(1000, 1030))
 
 def masked(**changes: Any) -> MaskedBatch:
     random = torch.Generator().manual_seed(0)
-    words_at, regions_at = torch.zeros(P, L, dtype=torch.bool), torch.zeros(P, R, dtype=torch.bool)
-    words_at[0, 1] = words_at[2, 3] = words_at[5, 2] = True
-    regions_at[1, 2] = regions_at[3, 1] = True
+    predict_tokens, predict_regions = torch.zeros(P, L, dtype=torch.bool), torch.zeros(P, R, dtype=torch.bool)
+    predict_tokens[0, 1] = predict_tokens[2, 3] = predict_tokens[5, 2] = True
+    predict_regions[1, 2] = predict_regions[3, 1] = True
     fields: dict[str, Any] = {
         "task": "captions",
         "pairs_per_example": 1,
@@ -35,11 +35,11 @@ def masked(**changes: Any) -> MaskedBatch:
         "region_mask": torch.ones(P, R, dtype=torch.bool),
         "candidate_mask": torch.zeros(P, R, dtype=torch.bool),
         "target": torch.tensor([0, 0, 0, 0, 1, 0]),
-        "words_at": words_at,
-        "regions_at": regions_at,
-        "words": torch.tensor([1003, 1001, 1002]),
-        "kinds": torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]),
-        "of": (P, 3, 2),
+        "predict_tokens": predict_tokens,
+        "predict_regions": predict_regions,
+        "token_labels": torch.tensor([1003, 1001, 1002]),
+        "region_labels": torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]),
+        "whole_batch_counts": (P, 3, 2),
     }
     return MaskedBatch(**fields | changes)
 
@@ -48,10 +48,15 @@ def part(batch: MaskedBatch, first: int, last: int) -> MaskedBatch:
     """Rows first to last of a batch, as a rank would have them."""
     fields = {name: getattr(batch, name) for name in Batch.__dataclass_fields__}
     cut = {n: v[first:last] if isinstance(v, Tensor) or n == "example_ids" else v for n, v in fields.items()}
-    words = batch.words[int(batch.words_at[:first].sum()) : int(batch.words_at[:last].sum())]
-    kinds = batch.kinds[int(batch.regions_at[:first].sum()) : int(batch.regions_at[:last].sum())]
-    at: dict[str, Any] = {"words_at": batch.words_at[first:last], "regions_at": batch.regions_at[first:last]}
-    return MaskedBatch(**cut, **at, words=words, kinds=kinds, of=batch.of)
+    words = batch.token_labels[int(batch.predict_tokens[:first].sum()) : int(batch.predict_tokens[:last].sum())]
+    kinds = batch.region_labels[int(batch.predict_regions[:first].sum()) : int(batch.predict_regions[:last].sum())]
+    at: dict[str, Any] = {
+        "predict_tokens": batch.predict_tokens[first:last],
+        "predict_regions": batch.predict_regions[first:last],
+    }
+    return MaskedBatch(
+        **cut, **at, token_labels=words, region_labels=kinds, whole_batch_counts=batch.whole_batch_counts
+    )
 
 
 def model(*, tasks: bool = False) -> Model:
@@ -69,17 +74,22 @@ def model(*, tasks: bool = False) -> Model:
 
 
 def columns(net: Model, batch: MaskedBatch) -> Tensor:
-    return net.trunk.text_embeddings.token_to_row[batch.words]
+    return net.trunk.text_embeddings.token_to_row[batch.token_labels]
 
 
 def whole_loss(net: Model, batch: MaskedBatch, **options: float) -> Tensor:
-    return loss(net.pretraining_logits(batch, batch.words_at, batch.regions_at), batch, columns(net, batch), **options)
+    return loss(
+        net.pretraining_logits(batch, batch.predict_tokens, batch.predict_regions),
+        batch,
+        columns(net, batch),
+        **options,
+    )
 
 
 def test_the_loss_is_the_one_worked_out_by_hand() -> None:
     batch = masked()
     logits = PretrainingLogits(
-        words=torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.25, 0.25, 0.5], [0.1, 0.8, 0.1]])),
+        tokens=torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.25, 0.25, 0.5], [0.1, 0.8, 0.1]])),
         regions=torch.log(torch.tensor([[0.25, 0.5, 0.25], [0.5, 0.25, 0.25]])),
         alignment=torch.log(torch.tensor([[0.75, 0.25]] * P)),
     )
@@ -89,13 +99,13 @@ def test_the_loss_is_the_one_worked_out_by_hand() -> None:
     rows = torch.tensor([0, 2, 0])
     assert loss(logits, batch, rows).item() == pytest.approx(words + regions + aligned, rel=1e-5)
     assert loss(logits, batch, rows, region_weight=3.0).item() == pytest.approx(words + 3 * regions + aligned, rel=1e-5)
-    told = [one.tolist() for one in rightness(logits, batch, rows)]
+    told = [one.tolist() for one in accuracies(logits, batch, rows)]
     assert told == [[1, 1, 0], [0, 1], [1, 1, 1, 1, 0, 1]]
 
 
 def test_ties_are_not_right() -> None:
     flat = PretrainingLogits(torch.zeros(3, 4), torch.zeros(2, C), torch.zeros(P, 2))
-    assert [one.sum().item() for one in rightness(flat, masked(), torch.tensor([0, 1, 2]))] == [0, 0, 0]
+    assert [one.sum().item() for one in accuracies(flat, masked(), torch.tensor([0, 1, 2]))] == [0, 0, 0]
 
 
 def test_parts_of_a_batch_sum_to_its_loss_and_gradient() -> None:
@@ -114,8 +124,16 @@ def test_parts_of_a_batch_sum_to_its_loss_and_gradient() -> None:
 
 
 def test_a_batch_with_nothing_hidden_still_has_a_loss() -> None:
-    nothing = {"words_at": torch.zeros(P, L, dtype=torch.bool), "regions_at": torch.zeros(P, R, dtype=torch.bool)}
-    batch = masked(**nothing, words=torch.zeros(0, dtype=torch.int64), kinds=torch.zeros(0, C), of=(P, 0, 0))
+    nothing = {
+        "predict_tokens": torch.zeros(P, L, dtype=torch.bool),
+        "predict_regions": torch.zeros(P, R, dtype=torch.bool),
+    }
+    batch = masked(
+        **nothing,
+        token_labels=torch.zeros(0, dtype=torch.int64),
+        region_labels=torch.zeros(0, C),
+        whole_batch_counts=(P, 0, 0),
+    )
     net = model()
     value = whole_loss(net, batch)
     value.backward()  # type: ignore[no-untyped-call]
@@ -128,12 +146,12 @@ def test_logits_of_hidden_rows_are_those_among_all(tasks: bool) -> None:
     """With a task token, which comes second in the text, as without."""
     batch, net = masked(), model(tasks=tasks)
     everything = net.pretraining_logits(batch)
-    some = net.pretraining_logits(batch, batch.words_at, batch.regions_at)
-    words = everything.words[:, [0, *range(2, L + 1)]] if tasks else everything.words
-    torch.testing.assert_close(some.words, words[batch.words_at])
-    torch.testing.assert_close(some.regions, everything.regions[batch.regions_at])
+    some = net.pretraining_logits(batch, batch.predict_tokens, batch.predict_regions)
+    words = everything.tokens[:, [0, *range(2, L + 1)]] if tasks else everything.tokens
+    torch.testing.assert_close(some.tokens, words[batch.predict_tokens])
+    torch.testing.assert_close(some.regions, everything.regions[batch.predict_regions])
     torch.testing.assert_close(some.alignment, everything.alignment)
-    assert some.words.shape == (3, len(PIECES))
+    assert some.tokens.shape == (3, len(PIECES))
 
 
 def test_zero_shot_alignments_are_the_alignment_heads_logits_pair_by_pair() -> None:

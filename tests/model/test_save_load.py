@@ -80,7 +80,7 @@ def test_tensors_that_are_not_this_models_are_listed_with_the_nearest_name(tmp_p
     said = str(caught.value)
     assert "missing: trunk.text_pooler.weight [8, 8]" in said
     assert "unknown: trunk.text_poler.weight [8, 8]; is it trunk.text_pooler.weight?" in said
-    assert "shape: heads.vqa.last.bias is [9], wanted [3]" in said
+    assert "shape: heads.vqa.last.bias is [9], expected [3]" in said
 
 
 def test_broken_and_missing_files_are_named(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_broken_and_missing_files_are_named(tmp_path: Path) -> None:
         with pytest.raises(TwelvefoldError, match=message):
             Model.load(tmp_path)
     (tmp_path / "model.json").write_text("{")
-    with pytest.raises(TwelvefoldError, match="doesn't describe a model"):
+    with pytest.raises(TwelvefoldError, match="does not describe a model"):
         Model.load(tmp_path)
 
 

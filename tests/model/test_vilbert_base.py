@@ -80,7 +80,7 @@ def test_the_whole_model_makes_one_training_step() -> None:
     )
     loss = families.of("answers").loss(model(batch), batch)
     torch.autograd.backward(loss)
-    probe = "trunk.blocks.0.co_attention.text.projections.weight"
+    probe = "trunk.blocks.0.co_attention.text.qkv.weight"
     before = model.get_parameter(probe)[0].clone()
     optimiser.step()
     model.eval()

@@ -118,10 +118,10 @@ def test_a_head_keeps_its_published_form(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_is_an_error_that_names_it(tmp_path: Path) -> None:
     made(1, num_coattention_layers=2).save(tmp_path / "deep")
-    with pytest.raises(TwelvefoldError, match=r"no place: trunk\.blocks\.1\."):
+    with pytest.raises(TwelvefoldError, match=r"unused: trunk\.blocks\.1\."):
         warm_start.warm_start(made(2), tmp_path / "deep")
     made(1, text_ffn_dim=64).save(tmp_path / "narrow")
-    with pytest.raises(TwelvefoldError, match=r"shape: trunk\.text_layers\.0\S+ is \[64, 128\], wanted \[256, 128\]"):
+    with pytest.raises(TwelvefoldError, match=r"shape: trunk\.text_layers\.0\S+ is \[64, 128\], expected \[256, 128\]"):
         warm_start.warm_start(made(2), tmp_path / "narrow")
     made(1, answers=("unnamed.0", "unnamed.1", "unnamed.2")).save(tmp_path / "nameless")
     with pytest.raises(TwelvefoldError, match="outputs without names: those of head vqa; import the file again"):

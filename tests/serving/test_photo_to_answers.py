@@ -16,7 +16,7 @@ from PIL import Image
 import twelvefold
 from twelvefold import datasets
 from twelvefold.batch import Batch
-from twelvefold.data.tokenizer import Tokens
+from twelvefold.data.tokenizer import Tokenizer
 from twelvefold.detectors.x152.detector import X152
 from twelvefold.detectors.x152.network import X152Config, X152Network
 from twelvefold.model import Model, preset
@@ -46,8 +46,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for h in HEADS
     ]
     widths = {
-        "feature_size": 16, "text_hidden_size": 24, "image_hidden_size": 16, "bi_hidden_size": 20, "text_attention_heads": 4, "image_attention_heads": 2,
-        "bi_attention_heads": 2, "text_ffn_dim": 32, "image_ffn_dim": 16, "head_hidden_size": 40, "num_text_layers": 1, "num_coattention_layers": 1,
+        "feature_size": 16, "text_hidden_size": 24, "image_hidden_size": 16, "bi_hidden_size": 20,
+        "text_attention_heads": 4, "image_attention_heads": 2, "bi_attention_heads": 2, "text_ffn_dim": 32,
+        "image_ffn_dim": 16, "head_hidden_size": 40, "num_text_layers": 1, "num_coattention_layers": 1,
         "num_region_categories": 21, "word_score": True, "init_scale": 0.3,
     }  # fmt: skip
     tasks = [datasets.load_dataset(name).TASK for name in datasets.task_names()]
@@ -97,7 +98,7 @@ def test_answer_probabilities_match_a_forward_pass_on_the_same_regions(model: Pr
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / (80 * 60)
     locations = torch.cat([torch.tensor([[0.0, 0, 1, 1, 1]]), torch.cat([unit, area[:, None]], 1)])
     rows = torch.cat([features.mean(0, keepdim=True), features])
-    ids = torch.tensor([[101, *Tokens().ids(QUESTION), 102]])
+    ids = torch.tensor([[101, *Tokenizer().encode(QUESTION), 102]])
     mask = torch.ones(1, len(rows), dtype=torch.bool)
     batch = Batch(
         task="vqav2", pairs_per_example=1, example_ids=["0"],

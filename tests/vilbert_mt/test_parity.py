@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from twelvefold.batch import Batch, TrunkOutput
-from twelvefold.model import Model
+from twelvefold.model import Model, save_load
 from twelvefold.vilbert_mt import parameter_names
 from twelvefold.vilbert_mt.import_weights import import_weights
 
@@ -222,7 +222,10 @@ def test_every_task_head_says_what_the_original_says(kind: str, imported: Import
 def test_the_streams_after_every_block_and_the_heads_that_no_task_reads(imported: Imported, small_sizes: Sizes) -> None:
     t, m = imported()
     steps: list[tuple[Tensor, Tensor]] = []
-    hooks = [block.register_forward_hook(lambda _m, _inputs, output: steps.append(output)) for block in m.trunk.blocks]
+    hooks = [
+        block.register_forward_hook(lambda _m, _inputs, output: steps.append(output))
+        for block in m.trunk.get_submodule("blocks").children()
+    ]
     b = batch("refcoco+")
     expected = original(double(t), small_sizes, b, ROWS["refcoco+"])
     seen: TrunkOutput = m.encode(b)
@@ -236,7 +239,7 @@ def test_the_streams_after_every_block_and_the_heads_that_no_task_reads(imported
     close(seen.text, expected.text, text_real)
     close(seen.regions, expected.image, b.region_mask)
     said = m.pretraining_logits(b)
-    close(said.words, expected.heads["words"], text_real)
+    close(said.tokens, expected.heads["words"], text_real)
     close(said.regions, expected.heads["regions"], b.region_mask)
     close(said.alignment, expected.heads["alignment"])
     close(m.word_scores(b), expected.heads["word score"], text_real)
@@ -247,7 +250,7 @@ def test_a_pretraining_file_says_what_the_original_says(fusion: str, imported: I
     (t, m), b = imported("pretraining", fusion), batch("any captions at all")
     sizes = small_sizes | {"fusion_method": fusion}
     said, expected = m.pretraining_logits(b), original(double(t), sizes, b, None).heads
-    close(said.words, expected["words"], b.token_mask)
+    close(said.tokens, expected["words"], b.token_mask)
     close(said.regions, expected["regions"], b.region_mask)
     close(said.alignment, expected["alignment"])
 
@@ -262,7 +265,7 @@ def test_gradients_are_the_originals(task: str, imported: Imported, small_sizes:
     if task == "pretraining":
         real = torch.cat([b.token_mask[:, :1], b.token_mask], 1)
         said = m.pretraining_logits(b)
-        got = [said.words[real], said.regions[b.region_mask], said.alignment]
+        got = [said.tokens[real], said.regions[b.region_mask], said.alignment]
         expected = [heads["words"][real], heads["regions"][b.region_mask], heads["alignment"]]
     else:
         family = m.tasks[task].family
@@ -270,9 +273,10 @@ def test_gradients_are_the_originals(task: str, imported: Imported, small_sizes:
         got, expected = [m(b)[rows]], [heads[m.tasks[task].head][rows]]
     torch.autograd.backward([weighed(x) for x in got])
     torch.autograd.backward([weighed(x) for x in expected])
+    parameters = {save_load.disk_name(name): parameter for name, parameter in m.named_parameters()}
     moved = 0
     for place in parameter_names.places(m.config, m.head_specs.values()):
-        ours = m.get_parameter(place.ours).grad
+        ours = parameters[place.ours].grad
         theirs = [leaves[name].grad for name in place.official]
         if ours is None:
             assert all(g is None or not g.any() for g in theirs)

@@ -1,7 +1,8 @@
-"""From examples to one padded batch: the only padding of the project. Paper: section 3.1.
+"""Examples to one padded batch: the only padding of the project. Paper: section 3.1.
 
-Differs: the original padded every text to the task's limit and every picture to 101 rows (NLVR2's two pictures
-together, so that one could leak into the other); here a batch is as long as its longest, each picture alone.
+Differs: the original pads every text to the task's limit and every image to 101 rows (NLVR2's two images together, so
+that one could leak into the other); here a batch is as long as its longest text and image, and each image is padded
+alone.
 """
 
 from __future__ import annotations
@@ -15,37 +16,36 @@ from numpy.typing import NDArray
 
 from twelvefold import boxes, families
 from twelvefold.batch import Batch
-from twelvefold.data.region_inputs import RegionSource, Rows
+from twelvefold.data.region_inputs import RegionRows, RegionSource
 from twelvefold.data.tokenizer import CLS, PAD, SEP
 from twelvefold.schema import Example, HeadSpec, ImageKey, Pair, TaskSpec, TwelvefoldError
 
 TokenIds = Sequence[int] | NDArray[np.int32]
-"""One text's word pieces, uncut and without special pieces."""
+"""Token ids of one text, not truncated and without special tokens."""
 
 
 def collate(
     examples: Sequence[Example],
     token_ids: Sequence[TokenIds],
-    features: RegionSource,
+    source: RegionSource,
     task: TaskSpec,
     head: HeadSpec,
 ) -> Batch:
-    """One batch of a task.
+    """Return one padded batch of a task.
 
-    ``token_ids``: for every pair of every example in order, its text's ids, uncut and without special pieces.
+    ``token_ids``: the token ids of the text of every pair of every example, in order.
 
     Raises:
-        TwelvefoldError: examples differ in their number of pairs, or a picture or candidate has no features.
+        TwelvefoldError: examples differ in their number of pairs, or an image or candidate box has no features.
     """
     pairs = [pair for example in examples for pair in example.pairs]
-    per_example = _pairs_of_each(examples, task)
+    pairs_per_example = _pairs_per_example(examples, task)
     ids, token_mask = pad_tokens(token_ids, task.max_tokens)
-    rows = [features.rows(pair, task.max_regions) for pair in pairs]
-    images = pad_rows(rows, features.feature_size)
+    images = pad_regions([source.rows(pair, task.max_regions) for pair in pairs], source.feature_size)
     target = families.of(task.family).target(examples, images["boxes_px"], images["candidate_mask"], head)
     return Batch(
         task=task.name,
-        pairs_per_example=per_example,
+        pairs_per_example=pairs_per_example,
         example_ids=[example.id for example in examples],
         token_ids=torch.from_numpy(ids),
         token_mask=torch.from_numpy(token_mask),
@@ -54,16 +54,16 @@ def collate(
     )
 
 
-def pictures_alone(keys: Sequence[ImageKey], features: RegionSource, task: TaskSpec, head: HeadSpec) -> Batch:
-    """A batch of pictures without texts, an example each: what captions are searched in."""
+def image_only_batch(keys: Sequence[ImageKey], source: RegionSource, task: TaskSpec, head: HeadSpec) -> Batch:
+    """Return a batch of images without texts, one an example: the pool in which captions are searched."""
     examples = [Example(str(key), (Pair(key, ""),), None) for key in keys]
-    return collate(examples, [[] for _ in keys], features, task, head)
+    return collate(examples, [[] for _ in keys], source, task, head)
 
 
 def pad_tokens(token_ids: Sequence[TokenIds], max_tokens: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """(P, L) int64 ids and (P, L) bool mask: ``[CLS]``, at most ``max_tokens - 2`` ids, ``[SEP]``, padding.
+    """Return (P, L) int64 ids and (P, L) bool mask: ``[CLS]``, at most ``max_tokens - 2`` ids, ``[SEP]``, padding.
 
-    L is the longest of these texts. The end of a text beyond the limit is cut, never ``[SEP]``.
+    L is the length of the longest text. A longer text than the limit is truncated, but keeps its ``[SEP]``.
     """
     texts = [ids[: max(max_tokens - 2, 0)] for ids in token_ids]
     lengths = np.array([len(text) + 2 for text in texts], dtype=np.int64)
@@ -76,37 +76,41 @@ def pad_tokens(token_ids: Sequence[TokenIds], max_tokens: int) -> tuple[NDArray[
     return ids, mask
 
 
-def pad_rows(rows: Sequence[Rows], feature_size: int) -> dict[str, NDArray[Any]]:
-    """The picture side of a batch, by the names of its fields: features, boxes_px, locations and two masks."""
-    counts = np.array([len(one) for one in rows], dtype=np.int64)
-    detected = np.array([one.detected for one in rows], dtype=np.int64)
-    given = np.array([one.given for one in rows], dtype=np.int64)
-    place = np.arange(counts.max(initial=0))
-    region_mask = place < counts[:, None]
+def pad_regions(images: Sequence[RegionRows], feature_size: int) -> dict[str, NDArray[Any]]:
+    """Return the image side of a batch by its fields' names: features, boxes_px, locations, region_mask and
+    candidate_mask."""
+    counts = np.array([len(image) for image in images], dtype=np.int64)
+    num_detected = np.array([image.num_detected for image in images], dtype=np.int64)
+    num_candidates = np.array([image.num_candidates for image in images], dtype=np.int64)
+    column = np.arange(counts.max(initial=0))
+    region_mask = column < counts[:, None]
     features = np.zeros((*region_mask.shape, feature_size), dtype=np.float32)
     boxes_px = np.zeros((*region_mask.shape, 4), dtype=np.float32)
-    for p, one in enumerate(rows):
-        at = 0
-        for part in one.features:
-            features[p, at : at + len(part)] = part
-            at += len(part)
-        boxes_px[p, :at] = one.boxes_px
-    sizes = np.array([[one.width, one.height] for one in rows]).reshape(-1, 2)
-    each = np.repeat(sizes, region_mask.shape[1], axis=0)
-    # Where boxes are given, one of them is meant; else a detected region. IMG is never pointed at.
-    first = np.where(given > 0, 1 + detected, 1)
+    for p, image in enumerate(images):
+        row = 0
+        for part in image.features:
+            features[p, row : row + len(part)] = part
+            row += len(part)
+        boxes_px[p, :row] = image.boxes_px
+    sizes = np.array([[image.width, image.height] for image in images]).reshape(-1, 2)
+    size_of_row = np.repeat(sizes, region_mask.shape[1], axis=0)
+    # One of the candidate boxes is meant if there are any, else one of the detected regions; never IMG.
+    first = np.where(num_candidates > 0, 1 + num_detected, 1)
+    locations = boxes.locations(boxes_px, size_of_row[:, 0], size_of_row[:, 1])
     return {
         "features": features,
         "boxes_px": boxes_px,
-        "locations": boxes.locations(boxes_px, each[:, 0], each[:, 1]).reshape(*region_mask.shape, 5),
+        "locations": locations.reshape(*region_mask.shape, 5),
         "region_mask": region_mask,
-        "candidate_mask": region_mask & (place >= first[:, None]),
+        "candidate_mask": region_mask & (column >= first[:, None]),
     }
 
 
-def _pairs_of_each(examples: Sequence[Example], task: TaskSpec) -> int:
+def _pairs_per_example(examples: Sequence[Example], task: TaskSpec) -> int:
     counts = {len(example.pairs): example.id for example in reversed(examples)}
     if len(counts) > 1:
-        each = ", ".join(f"{id_!r} has {count}" for count, id_ in sorted(counts.items()))
-        raise TwelvefoldError(f"task {task.name!r}: all examples of a batch need as many pairs as each other; {each}")
+        found = ", ".join(f"{id_!r} has {count}" for count, id_ in sorted(counts.items()))
+        raise TwelvefoldError(
+            f"task {task.name!r}: all examples of a batch must have the same number of pairs; {found}"
+        )
     return next(iter(counts), task.pairs_per_example)

@@ -85,7 +85,7 @@ class MaskedBatches:
         """
         task = captions.task
         if captions.choices is None:
-            raise TwelvefoldError(f"can't pretrain on {task.name!r}: its family is {task.family}, not one of captions")
+            raise TwelvefoldError(f"can't pretrain on {task.name!r}: it has no captions (its family is {task.family})")
         self.captions = captions
         self.masking = masking
         self.num_categories = num_region_categories(captions.table, captions.source)

@@ -66,9 +66,7 @@ class MultipleChoiceBuilder:
         token_ids: list[TokenIds] = [table.token_ids(text) for text in (index, random_caption, index, hard_caption)]
         return Example(example.id, pairs, PositivePair(0), example.question_type), token_ids
 
-    def captions_of_other_images(
-        self, indices: NDArray[np.int64], uniforms: NDArray[np.float64]
-    ) -> NDArray[np.int64]:
+    def captions_of_other_images(self, indices: NDArray[np.int64], uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
         """Draw for each caption one of another image, each with the same probability: (n,) indices into the table.
 
         ``uniforms`` (n,): uniform random numbers in [0, 1). Pretraining uses them as mismatched captions.
@@ -83,7 +81,9 @@ class MultipleChoiceBuilder:
         """Draw the index of a caption of another image; if ``hard``, of one of the nearest images."""
         true, drawn = self._table.token_ids(index), index
         for image_uniform, caption_uniform in uniforms.reshape(-1, 2):
-            other = self._draw_nearest_image(image, image_uniform) if hard else self._draw_other_image(image, image_uniform)
+            other = (
+                self._draw_nearest_image(image, image_uniform) if hard else self._draw_other_image(image, image_uniform)
+            )
             start, end = self._starts[other], self._starts[other + 1]
             drawn = int(self._captions[start + int(caption_uniform * (end - start))])
             if not np.array_equal(self._table.token_ids(drawn), true):

@@ -65,7 +65,7 @@ def nearest(
 
 
 def _index(features: Floats, num_cells: int, rounds: int = 6) -> tuple[list[Indices], Indices]:
-    """Cluster rows by k-means: return each cell's members, and (cells, cells) for each cell all cells, nearest first."""
+    """Cluster rows by k-means; return each cell's members, and for each cell all cells, nearest first."""
     random = np.random.Generator(np.random.PCG64(0))
     centers = features[random.choice(len(features), num_cells, replace=False)]
     cell_of = np.zeros(len(features), dtype=np.int32)

@@ -1,4 +1,4 @@
-"""The rows of a picture that the trunk reads: IMG, detected regions, given candidates.
+"""The region rows of an image that the trunk reads: IMG, detected regions, candidate boxes.
 
 Paper: section 3.1 (IMG and the regions), 3.2 (candidates of Visual7W and GuessWhat).
 """
@@ -17,26 +17,26 @@ from twelvefold.store.region_store import RegionStore
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rows:
-    """One picture's rows, unpadded: row 0 is IMG, then ``detected`` regions, then ``given`` candidates.
+class RegionRows:
+    """The rows of one image, not padded: IMG, then ``num_detected`` regions, then ``num_candidates`` candidate boxes.
 
-    features: the parts (1, D), (detected, D), (given, D), still as stored. boxes_px: (1 + detected + given, 4)
-    float32. width, height: pixels.
+    features: three parts (1, D), (num_detected, D), (num_candidates, D), of the stored type. boxes_px: (rows, 4)
+    float32. width, height: of the image, in pixels.
     """
 
     features: tuple[NDArray[Any], ...]
     boxes_px: NDArray[np.float32]
     width: int
     height: int
-    detected: int
-    given: int
+    num_detected: int
+    num_candidates: int
 
     def __len__(self) -> int:
-        return 1 + self.detected + self.given
+        return 1 + self.num_detected + self.num_candidates
 
 
-class Store(Protocol):
-    """What is asked of a store of regions, on disk (``RegionStore``) or in memory (``RegionsInMemory``)."""
+class RegionMapping(Protocol):
+    """Regions by image, on disk (``RegionStore``) or in memory (``RegionsInMemory``)."""
 
     folder: Path
     feature_size: int
@@ -50,60 +50,60 @@ class Store(Protocol):
 
 
 class RegionSource:
-    """Where a batch's regions come from: what was detected, and features of the boxes that tasks give."""
+    """Detected regions, and features of the candidate boxes that some tasks give."""
 
-    def __init__(self, detected: Store, given: Store | None = None) -> None:
-        """``given``: the store of candidate boxes, made by the same detector; None where no task gives boxes.
+    def __init__(self, detected: RegionMapping, candidates: RegionMapping | None = None) -> None:
+        """``candidates``: features of candidate boxes by the same detector; None if no task gives boxes.
 
         Raises:
-            TwelvefoldError: the two stores differ in the width of their features.
+            TwelvefoldError: the two stores differ in the length of their features.
         """
-        if given is not None and len(given) and given.feature_size != detected.feature_size:
+        if candidates is not None and len(candidates) and candidates.feature_size != detected.feature_size:
             raise TwelvefoldError(
-                f"features of given boxes are {given.feature_size} numbers wide ({given.folder}), detected ones "
-                f"{detected.feature_size} ({detected.folder}): extract both with one detector"
+                f"features of candidate boxes have {candidates.feature_size} numbers ({candidates.folder}), detected "
+                f"ones {detected.feature_size} ({detected.folder}): extract both with the same detector"
             )
         self.detected = detected
-        self.given = given
+        self.candidates = candidates
         self.feature_size = detected.feature_size
 
     @classmethod
     def open(cls, folder: Path) -> RegionSource:
-        """The two stores that ``extract`` leaves in a folder: ``detected``, and ``given`` where tasks give boxes."""
-        given = folder / "given"
-        return cls(RegionStore.open(folder / "detected"), RegionStore.open(given) if given.exists() else None)
+        """Open the stores that ``extract`` wrote to a folder: ``detected`` and, if tasks give boxes, ``given``."""
+        candidates = folder / "given"
+        return cls(RegionStore.open(folder / "detected"), RegionStore.open(candidates) if candidates.exists() else None)
 
-    def rows(self, pair: Pair, max_regions: int) -> Rows:
-        """IMG (mean feature, whole picture), at most ``max_regions - 1`` detected regions, every candidate.
+    def rows(self, pair: Pair, max_regions: int) -> RegionRows:
+        """Return IMG (mean feature, whole image), at most ``max_regions - 1`` detected regions, and every candidate.
 
         Raises:
-            TwelvefoldError: a picture or a candidate has no features.
+            TwelvefoldError: the image or a candidate has no features.
         """
-        seen = self.detected[pair.image]
-        count = min(len(seen.boxes_px), max(max_regions - 1, 0))
-        whole = np.array([[0, 0, seen.width, seen.height]], dtype=np.float32)
-        mean = self.detected.mean(pair.image)[None]
-        if not pair.candidates_px:
-            boxes = np.concatenate([whole, seen.boxes_px[:count]])
-            return Rows((mean, seen.features[:count]), boxes, seen.width, seen.height, count, 0)
-        candidates = np.array(pair.candidates_px, dtype=np.float32)
-        features = self._given(pair.image, candidates)
-        boxes = np.concatenate([whole, seen.boxes_px[:count], candidates])
-        parts = (mean, seen.features[:count], features)
-        return Rows(parts, boxes, seen.width, seen.height, count, len(candidates))
+        regions = self.detected[pair.image]
+        count = min(len(regions.boxes_px), max(max_regions - 1, 0))
+        whole_image = np.array([[0, 0, regions.width, regions.height]], dtype=np.float32)
+        features: tuple[NDArray[Any], ...] = (self.detected.mean(pair.image)[None], regions.features[:count])
+        boxes_px = [whole_image, regions.boxes_px[:count]]
+        if pair.candidates_px:
+            candidates = np.array(pair.candidates_px, dtype=np.float32)
+            features += (self._candidate_features(pair.image, candidates),)
+            boxes_px.append(candidates)
+        return RegionRows(
+            features, np.concatenate(boxes_px), regions.width, regions.height, count, len(pair.candidates_px)
+        )
 
-    def _given(self, image: ImageKey, candidates: NDArray[np.float32]) -> NDArray[Any]:
-        """(C, D): the features of the boxes, found by their exact float32 corners."""
-        if self.given is None or image not in self.given:
-            where = "no store of given boxes" if self.given is None else f"no entry in {self.given.folder}"
-            raise TwelvefoldError(f"picture {image}: candidate boxes need features, but there is {where}; {_ADVICE}")
-        known = self.given[image]
-        equal = (candidates[:, None, :] == known.boxes_px[None, :, :]).all(axis=2)
-        if not (found := equal.any(axis=1)).all():
-            box = candidates[int(np.argmin(found))].tolist()
-            raise TwelvefoldError(f"picture {image}: candidate box {box} has no features; {_ADVICE}")
-        features: NDArray[Any] = known.features[equal.argmax(axis=1)]
+    def _candidate_features(self, image: ImageKey, candidates_px: NDArray[np.float32]) -> NDArray[Any]:
+        """Return the features of candidate boxes (C, 4), which are found by their exact float32 corners: (C, D)."""
+        if self.candidates is None or image not in self.candidates:
+            problem = "no store of them" if self.candidates is None else f"no entry in {self.candidates.folder}"
+            raise TwelvefoldError(f"image {image}: candidate boxes need features, but there is {problem}; {_ADVICE}")
+        stored = self.candidates[image]
+        equal = (candidates_px[:, None, :] == stored.boxes_px[None, :, :]).all(axis=2)
+        if not (is_stored := equal.any(axis=1)).all():
+            box = candidates_px[int(np.argmin(is_stored))].tolist()
+            raise TwelvefoldError(f"image {image}: candidate box {box} has no features; {_ADVICE}")
+        features: NDArray[Any] = stored.features[equal.argmax(axis=1)]
         return features
 
 
-_ADVICE = "run `twelvefold extract` again over the same data, so that every task's boxes are looked at"
+_ADVICE = "run `twelvefold extract` again over the same data, so that every task's candidate boxes get features"

@@ -20,7 +20,7 @@ from twelvefold.config.model import ModelConfig
 class AttentionWeights(NamedTuple):
     """Attention between the modalities in one block; every row sums to one.
 
-    ``to_regions`` (P, N, L, R): from each word to the regions. ``to_words`` (P, N, R, L): from each region to the words.
+    ``to_regions`` (P, N, L, R): from each word to the regions. ``to_words`` (P, N, R, L): from each region to words.
     """
 
     to_regions: Tensor
@@ -28,7 +28,7 @@ class AttentionWeights(NamedTuple):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, num_heads: int, dropout: float) -> Tensor:
-    """Return multi-head scaled-dot-product attention: query (P, Q, W), key and value (P, S, W), mask (P, S) -> (P, Q, W).
+    """Return multi-head attention: query (P, Q, W), key and value (P, S, W), mask (P, S) -> (P, Q, W).
 
     On a CPU it computes in float32 even under autocast, because the half-precision backward pass of this kernel is an
     order of magnitude slower there.

@@ -334,7 +334,9 @@ def has_fast_bf16(device: str) -> bool:
 def _checked_word_pieces(word_pieces: Sequence[int], vocab_size: int) -> tuple[int, ...]:
     outside = [piece for piece in word_pieces if not 0 <= piece < vocab_size]
     if outside:
-        raise TwelvefoldError(f"word pieces {outside[:5]} are outside the vocabulary, whose ids are 0 to {vocab_size - 1}")
+        raise TwelvefoldError(
+            f"word pieces {outside[:5]} are outside the vocabulary, whose ids are 0 to {vocab_size - 1}"
+        )
     if len(set(word_pieces)) != len(word_pieces):
         raise TwelvefoldError("word_pieces contains an id twice; name each word piece once")
     return tuple(word_pieces)

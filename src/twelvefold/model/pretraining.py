@@ -63,7 +63,7 @@ class PretrainingHeads(nn.Module):
         predict_tokens: Tensor | None = None,
         predict_regions: Tensor | None = None,
     ) -> PretrainingLogits:
-        """Compute logits where ``predict_tokens`` (P, L') and ``predict_regions`` (P, R) are True; None means everywhere.
+        """Compute logits where ``predict_tokens`` (P, L') and ``predict_regions`` (P, R) are True; None: everywhere.
 
         With 30,522 word pieces the logits of all tokens of a batch take gigabytes, those of the masked ones a seventh.
         """

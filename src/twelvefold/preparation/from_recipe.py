@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from twelvefold.config.recipe import Recipe
-from twelvefold.data.negatives import NEIGHBOURS
+from twelvefold.data.negatives import NUM_NEIGHBORS
 from twelvefold.datasets.reading.options import reader_options
 from twelvefold.preparation.prepare import PrepareSummary, prepare
 
@@ -42,6 +42,6 @@ def prepare_recipe(
         max_examples=limits,
         skip_bad=skip_bad or recipe.data.skip_bad,
         without_regions=without_regions or recipe.data.without_regions,
-        negatives=NEIGHBOURS if recipe.pretraining is None else 0,  # any other picture's caption will do there
+        negatives=NUM_NEIGHBORS if recipe.pretraining is None else 0,  # any other picture's caption will do there
         processes=processes or recipe.training.processes,
     )

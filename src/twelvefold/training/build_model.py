@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from twelvefold.config.recipe import Recipe
-from twelvefold.data.masking import kinds_of
+from twelvefold.data.masking import num_region_categories
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.model import Model, save_load, warm_start
 from twelvefold.model.card import Card, DetectorCard
@@ -37,7 +37,7 @@ def first_model(
     """
     size, kinds, tasks = regions.feature_size, 0, list(specs)
     if recipe.pretraining is not None:
-        kinds, tasks = kinds_of(prepared.table(specs[0].name, "train"), regions), []
+        kinds, tasks = num_region_categories(prepared.table(specs[0].name, "train"), regions), []
     heads = list({spec.head: prepared.head(spec.name) for spec in tasks}.values())
     torch.manual_seed(recipe.seed)
     precision = recipe.training.precision

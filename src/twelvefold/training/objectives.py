@@ -19,7 +19,7 @@ from twelvefold.batch import Batch, MaskedBatch
 from twelvefold.config.recipe import PretrainingConfig, Recipe
 from twelvefold.data.masking import MaskedBatches, Masking
 from twelvefold.data.region_inputs import RegionSource
-from twelvefold.data.task_loader import TaskBatches, spread
+from twelvefold.data.task_loader import TaskBatches, evenly_spaced
 from twelvefold.families import grounding, retrieval
 from twelvefold.model import Model, pretraining
 from twelvefold.schema import TaskSpec
@@ -130,21 +130,21 @@ def masked_lesson(
 def told_right(model: Model, batch: Batch) -> Sequence[Tensor]:
     """The three of :data:`TOLD` for a masked batch: 1 where a word, a region, an alignment is told right, else 0."""
     masked, columns, logits = _told(model, batch)
-    return pretraining.rightness(logits, masked, columns)
+    return pretraining.accuracies(logits, masked, columns)
 
 
 def _told(model: Model, batch: Batch) -> tuple[MaskedBatch, Tensor, pretraining.PretrainingLogits]:
     """The batch, the columns of its hidden words, and the logits of what is hidden."""
     masked = cast(MaskedBatch, batch)
-    logits = model.pretraining_logits(masked, masked.words_at, masked.regions_at)
-    return masked, model.trunk.text_embeddings.token_to_row[masked.words], logits
+    logits = model.pretraining_logits(masked, masked.predict_tokens, masked.predict_regions)
+    return masked, model.trunk.text_embeddings.token_to_row[masked.token_labels], logits
 
 
 def search(captions: TaskBatches, pool: int) -> Exam:
     """Caption-based image retrieval by the alignment head alone: the first caption of each of ``pool`` pictures (0:
-    all), spread evenly over the split, against all of them. Paper: the zero-shot setting of ViLBERT."""
+    all), evenly spaced over the split, against all of them. Paper: the zero-shot setting of ViLBERT."""
     _, firsts = np.unique(captions.table.images()[1], return_index=True)
-    places = np.sort(firsts)[spread(len(firsts), pool)]
+    places = np.sort(firsts)[evenly_spaced(len(firsts), pool)]
     images = cache(lambda: captions.batch(places.tolist()))
     column = {captions.table[int(place)].id: i for i, place in enumerate(places)}
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from twelvefold.model.save_load import disk_name
 from twelvefold.schema import TaskSpec, TwelvefoldError
 
 
@@ -58,7 +59,7 @@ def loss_scales(specs: Iterable[TaskSpec], *, enabled: bool = True) -> dict[str,
 def moments(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Everything the optimiser remembers, as ``<parameter>.<what>``: step, exp_avg, exp_avg_sq."""
     return {
-        f"{name}.{what}": value
+        f"{disk_name(name)}.{what}": value
         for name, parameter in model.named_parameters()
         for what, value in optimiser.state.get(parameter, {}).items()
     }
@@ -70,7 +71,7 @@ def load_moments(model: nn.Module, optimiser: torch.optim.Optimizer, saved: Mapp
     Raises:
         TwelvefoldError: the moments are of other parameters, or of other shapes.
     """
-    parameters = dict(model.named_parameters())
+    parameters = {disk_name(name): parameter for name, parameter in model.named_parameters()}
     for key, value in saved.items():
         name, _, what = key.rpartition(".")
         parameter = parameters.get(name)
