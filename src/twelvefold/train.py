@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from twelvefold import datasets
 from twelvefold.batch import Batch
 from twelvefold.config.recipe import Recipe, TrainingConfig
-from twelvefold.data.prefetch import ahead
+from twelvefold.data.prefetch import prefetch
 from twelvefold.data.region_inputs import RegionSource
-from twelvefold.data.tokenizer import seen_pieces
+from twelvefold.data.tokenizer import collect_word_pieces
 from twelvefold.evaluation.machine import describe_machine
 from twelvefold.model import Model
 from twelvefold.model.card import Card
@@ -307,7 +307,7 @@ def assemble(
     state = checkpoints.state()
     scales = optimisers.loss_scales(specs, enabled=choice.loss_scaling)
     tables = (prepared.table(spec.name, "train") for spec in specs)
-    pieces = seen_pieces(tables) if choice.word_pieces == "seen" else ()
+    pieces = collect_word_pieces(tables) if choice.word_pieces == "seen" else ()
     saved = checkpoints.latest if state else None
     model, started = first_model(recipe, specs, pieces, prepared, regions, saved)
     teach = lesson if recipe.pretraining is None else partial(masked_lesson, recipe.pretraining, model.embedded_pieces)
@@ -336,7 +336,7 @@ def assemble(
         recipe=recipe,
         choice=choice,
         tasks=tasks,
-        batches={name: ahead(make[name], counters.steps[name], choice.num_workers) for name in tasks},
+        batches={name: prefetch(make[name], counters.steps[name], choice.num_workers) for name in tasks},
         iterations=iterations,
         model=model,
         parameters=list(model.parameters()),

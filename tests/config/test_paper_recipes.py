@@ -55,8 +55,17 @@ def test_the_one_model_takes_the_turns_and_settings_of_the_paper() -> None:
     training, model = recipe.training, recipe.model_config(feature_size=2048)
     assert recipe.tasks == tuple(ROWS)
     assert (recipe.data.clean, recipe.data.min_count, recipe.evaluation.retrieval_pool) == ("paper", 9, 0)
-    assert (model.text_layers + model.blocks, model.image_layers + model.blocks, model.blocks) == (12, 6, 6)
-    assert (model.text_width, model.image_width, model.joint_width, model.dropout) == (768, 1024, 1024, 0.1)
+    assert (
+        model.num_text_layers + model.num_coattention_layers,
+        model.num_image_layers + model.num_coattention_layers,
+        model.num_coattention_layers,
+    ) == (12, 6, 6)
+    assert (model.text_hidden_size, model.image_hidden_size, model.bi_hidden_size, model.dropout) == (
+        768,
+        1024,
+        1024,
+        0.1,
+    )
     assert (model.task_token, model.norm, model.feature_size) == ("dataset", "post", 2048)
     assert (training.warmup_fraction, training.weight_decay, training.max_grad_norm) == (0.1, 0.01, 0.0)
     assert (training.adam_beta1, training.adam_beta2, training.adam_eps) == (0.9, 0.999, 1e-6)

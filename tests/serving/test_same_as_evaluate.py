@@ -15,7 +15,7 @@ import twelvefold
 from twelvefold import datasets
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
-from twelvefold.data.tokenizer import Tokens
+from twelvefold.data.tokenizer import Tokenizer
 from twelvefold.evaluation.predictions import MAX_RANKED_IMAGES
 from twelvefold.evaluation.score import score_task
 from twelvefold.features.extract import extract
@@ -68,7 +68,7 @@ def test_serving_predicts_what_evaluation_predicts(
 ) -> None:
     spec = model.network.tasks[task]
     examples = [make_example(i, *suggestion) for i, suggestion in enumerate(suggestions_for(task))]
-    write_table(tmp_path / "table.arrow", examples, Tokens().many, digest="")
+    write_table(tmp_path / "table.arrow", examples, Tokenizer().encode_batch, digest="")
     table = ExampleTable.open(tmp_path / "table.arrow")
     data = TaskBatches(table, source, spec, model.network.head_specs[spec.head])
     temperature = model.about.temperatures[task]

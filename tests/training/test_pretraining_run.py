@@ -26,7 +26,7 @@ from twelvefold.demo import demo
 from twelvefold.evaluate import evaluate
 from twelvefold.finetune import finetune, only
 from twelvefold.model import Model
-from twelvefold.model.pretraining import rightness
+from twelvefold.model.pretraining import accuracies
 from twelvefold.pretrain import pretrain
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
@@ -110,13 +110,13 @@ def rightness_on_training(toy: Toy, recipe: Recipe, model: Model) -> list[float]
     """Shares of words and regions that a model tells right in batches that it has learnt from."""
     prepared, regions = Prepared.open(toy.prepared), RegionSource.open(toy.regions)
     (spec,) = recipe.task_specs(lambda name: datasets.load_dataset(name).TASK)
-    batches = MaskedBatches.open(prepared, regions, spec, model.known_pieces, Masking(0.3, 0.3))
+    batches = MaskedBatches.open(prepared, regions, spec, model.embedded_pieces, Masking(0.3, 0.3))
     found: list[list[Tensor]] = [[], []]
     with torch.inference_mode():
         for batch in (batches.train_batch(step) for step in range(20)):
-            logits = model.pretraining_logits(batch, batch.words_at, batch.regions_at)
-            rows = model.trunk.text_embeddings.row_of[batch.words]
-            for all_, some in zip(found, rightness(logits, batch, rows)[:2], strict=True):
+            logits = model.pretraining_logits(batch, batch.predict_tokens, batch.predict_regions)
+            rows = model.trunk.text_embeddings.token_to_row[batch.token_labels]
+            for all_, some in zip(found, accuracies(logits, batch, rows)[:2], strict=True):
                 all_.append(some)
     return [torch.cat(one).mean().item() for one in found]
 
@@ -197,8 +197,8 @@ def test_tasks_start_from_a_pretraining_and_go_on_without_it(toy: Toy, whole: Pa
     train(recipe, toy.prepared, toy.regions, run)
     said = events(run)[0]["initial"]
     assert said["folder"] == str(pretrained / "checkpoints" / "latest")
-    assert all(name.startswith("pretraining.") for name in said["left"])
-    assert any(name.startswith("heads.vqa.") for name in said["anew"])
+    assert all(name.startswith("pretraining.") for name in said["unused"])
+    assert any(name.startswith("heads.vqa.") for name in said["initialized"])
     first = Recipe.parse(recipe.to_toml())
     assert first == recipe
     again = tmp_path / "again"
@@ -240,7 +240,7 @@ def test_one_task_is_trained_from_a_model_of_many_in_one_command(toy: Toy, many:
     assert end.value.code in (0, None)
     said = events(run)[0]
     assert (said["tasks"], said["iterations"]) == (["refcoco"], 10)  # two epochs of five batches
-    assert said["initial"]["anew"] == []
+    assert said["initial"]["initialized"] == []
     losses = [[e["losses"]["refcoco"] for e in events(r) if e["event"] == "step"] for r in (run, many)]
     assert losses[0][0] < losses[1][0]
     assert Model.load(run / "checkpoints/latest").task_tokens == ("refcoco",)
@@ -288,12 +288,12 @@ def test_what_cannot_be_is_refused(toy: Toy, whole: Path, many: Path, tmp_path: 
     with pytest.raises(TwelvefoldError, match=r"is a pretraining run and has no tasks to score"):
         evaluate(whole, prepared=toy.prepared, regions=toy.regions)
     no_captions = msgspec.structs.replace(captions(toy), tasks=("nlvr2",))
-    with pytest.raises(TwelvefoldError, match=r"'nlvr2' has no captions \(its family is verification\)"):
+    with pytest.raises(TwelvefoldError, match=r"'nlvr2': it has no captions \(its family is verification\)"):
         pretrain(no_captions, toy.prepared, toy.regions, tmp_path / "b")
     with pytest.raises(TwelvefoldError, match=r"\[model\] preset and initial both set"):
         Recipe.parse(toy.recipe().to_toml().replace('preset = "small"', 'preset = "small"\ninitial = "x"'))
-    with pytest.raises(TwelvefoldError, match=r"a model has no 'text_widht'; .*did you mean 'text_width'"):
-        Recipe.parse('name = "x"\ntasks = ["gqa"]\n[model]\ninitial = "x"\ntext_widht = 4\n')
-    wide = msgspec.structs.replace(toy.recipe(), model={"initial": str(many), "text_inner": 32})
+    with pytest.raises(TwelvefoldError, match=r"a model has no 'text_hiden_size'; .*did you mean 'text_hidden_size'"):
+        Recipe.parse('name = "x"\ntasks = ["gqa"]\n[model]\ninitial = "x"\ntext_hiden_size = 4\n')
+    wide = msgspec.structs.replace(toy.recipe(), model={"initial": str(many), "text_ffn_dim": 32})
     with pytest.raises(TwelvefoldError, match=r"can't start from .*\n.*shape: trunk\.text_layers"):
         train(wide, toy.prepared, toy.regions, tmp_path / "c")

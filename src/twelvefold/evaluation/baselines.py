@@ -11,7 +11,7 @@ baselines are scored on the examples and by the code of the model's score:
 =============== ===============================================================================================
 
 The two networks train in a few seconds each. Training the whole model without one modality is stricter and slower: a
-recipe's ``[model] sees = "text"`` or ``"image"``.
+recipe's ``[model] modality = "text"`` or ``"image"``.
 """
 
 from __future__ import annotations

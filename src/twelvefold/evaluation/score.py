@@ -18,8 +18,8 @@ from torch import Tensor
 
 from twelvefold import boxes, families
 from twelvefold.batch import Batch
-from twelvefold.data.collate import pictures_alone
-from twelvefold.data.task_loader import TaskBatches, spread
+from twelvefold.data.collate import image_only_batch
+from twelvefold.data.task_loader import TaskBatches, evenly_spaced
 from twelvefold.evaluation.bootstrap import RESAMPLES, bootstrap95
 from twelvefold.evaluation.predictions import MAX_RANKED_IMAGES, PredictionRecord
 from twelvefold.evaluation.reliability import measure_reliability
@@ -162,7 +162,7 @@ def scored_indices(data: TaskBatches, max_examples: int) -> list[int]:
     count = len(data.table)
     while count and data.table[count - 1].question_type == CONSISTENCY_ONLY:  # they come last
         count -= 1
-    indices: list[int] = spread(count, max_examples).tolist()
+    indices: list[int] = evenly_spaced(count, max_examples).tolist()
     return indices
 
 
@@ -179,8 +179,8 @@ def _score_retrieval(
     keys, image_of_example = data.table.images()
     keys = keys[:pool] if pool else keys
     captions = np.flatnonzero(image_of_example < len(keys))
-    indices: list[int] = captions[spread(len(captions), max_examples)].tolist()
-    images = pictures_alone(keys, data.source, data.task, data.head).to(device)
+    indices: list[int] = captions[evenly_spaced(len(captions), max_examples)].tolist()
+    images = image_only_batch(keys, data.source, data.task, data.head).to(device)
     names = [str(key) for key in keys]
     true_images = torch.split(torch.from_numpy(image_of_example[indices].astype(np.int64)), CAPTION_BATCH_SIZE)
     all_ranks: list[Tensor] = []

@@ -21,8 +21,8 @@ import numpy as np
 from rich.table import Table
 
 from twelvefold import datasets
-from twelvefold.data.negatives import NEIGHBOURS, nearest
-from twelvefold.data.tokenizer import Tokens
+from twelvefold.data.negatives import NUM_NEIGHBORS, nearest
+from twelvefold.data.tokenizer import Tokenizer
 from twelvefold.datasets.reading import answers
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.preparation.jobs import CLEANING_VERSIONS, Asked, all_asked, owner_of, sources
@@ -101,7 +101,7 @@ def prepare(
     answer_lists: Mapping[str, Path] | None = None,
     skip_bad: bool = False,
     without_regions: bool = False,
-    negatives: int = NEIGHBOURS,
+    negatives: int = NUM_NEIGHBORS,
     processes: int = 1,
 ) -> PrepareSummary:
     """Prepare the ``tasks`` of a data folder in ``out``; ``regions`` is the folder that ``extract`` left, or None.
@@ -326,7 +326,7 @@ def make_table(job: Job) -> Made:
         split_name=job.name,
     )
     path = f"tables/{job.name}.arrow"
-    write_table(job.out / path, kept, _tokens().many, digest=job.digest)
+    write_table(job.out / path, kept, _tokens().encode_batch, digest=job.digest)
     entries = {"table": ledger.entry(path, counted.kept, job.digest)}
     counts = Counts(
         read=counted.read,
@@ -372,5 +372,5 @@ def _answers(owner: Asked, data: Path, min_count: int, skip_bad: bool) -> tuple[
 
 
 @cache
-def _tokens() -> Tokens:
-    return Tokens()
+def _tokens() -> Tokenizer:
+    return Tokenizer()

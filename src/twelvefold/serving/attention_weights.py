@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twelvefold.batch import Batch
-from twelvefold.data.tokenizer import Tokens
+from twelvefold.data.tokenizer import Tokenizer
 from twelvefold.model import Model
-from twelvefold.model.attention import Look
+from twelvefold.model.attention import AttentionWeights
 from twelvefold.schema import Box, TwelvefoldError
 
 DECIMALS = 5
@@ -92,11 +92,16 @@ class Attention:
 
 
 def collect_attention(
-    network: Model, tokens: Tokens, batch: Batch, weights: Sequence[Look], image_indices: Sequence[Sequence[int]]
+    network: Model,
+    tokens: Tokenizer,
+    batch: Batch,
+    weights: Sequence[AttentionWeights],
+    image_indices: Sequence[Sequence[int]],
 ) -> list[tuple[Attention, ...]]:
     """Return, for every example of a batch, an Attention for each of its pairs, without padding.
 
-    ``weights``: from :meth:`Model.explained`. ``image_indices``: for each example, the index of each pair's image.
+    ``weights``: from :meth:`Model.forward_with_attention`. ``image_indices``: for each example, the
+    index of each pair's image.
     """
     lengths, num_regions = batch.token_mask.sum(dim=1).tolist(), batch.region_mask.sum(dim=1).tolist()
     task = network.tasks[batch.task]
@@ -105,7 +110,7 @@ def collect_attention(
     for i, indices in enumerate(image_indices):
         pairs = []
         for p, image_index in enumerate(indices, i * batch.pairs_per_example):
-            first, *others = tokens.pieces(batch.token_ids[p, : lengths[p]].tolist())
+            first, *others = tokens.tokens(batch.token_ids[p, : lengths[p]].tolist())
             words = [first, *task_token, *others][: weights[0].to_regions.shape[2]]  # fewer without the text
             rows = min(num_regions[p], weights[0].to_regions.shape[3])
             boxes = batch.boxes_px[p, :rows].tolist()

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from twelvefold import families, schema
 from twelvefold.batch import Batch
-from twelvefold.data.collate import collate, pictures_alone
+from twelvefold.data.collate import collate, image_only_batch
 from twelvefold.data.region_inputs import RegionSource
-from twelvefold.data.tokenizer import Tokens
+from twelvefold.data.tokenizer import Tokenizer
 from twelvefold.families import retrieval
 from twelvefold.model import Model
 from twelvefold.schema import Box, Example, Pair, Regions, TaskSpec
@@ -54,7 +54,7 @@ class InferenceContext:
 
     network: Model
     device: torch.device
-    tokens: Tokens
+    tokens: Tokenizer
     temperatures: Mapping[str, float]
     source: RegionSource
 
@@ -136,7 +136,7 @@ def _answer_batch(context: InferenceContext, prepared: Sequence[PreparedRequest]
     top = max(item.request.top for item in prepared)
     attention: list[tuple[Attention, ...]] = [()] * len(prepared)
     if explain:
-        logits, weights = context.network.explained(batch)
+        logits, weights = context.network.forward_with_attention(batch)
         image_indices = [range(spec.pairs_per_example)] * len(prepared)
         attention = collect_attention(context.network, context.tokens, batch, weights, image_indices)
     else:
@@ -178,7 +178,7 @@ def _explain_best_image(
     best = int(ranked[0].name)
     example = _pair_example(item.request.images[best], item.request.text)
     batch = context.make_batch([PreparedRequest(item.request, item.spec, example, item.token_ids)])
-    weights = context.network.explained(batch)[1]
+    weights = context.network.forward_with_attention(batch)[1]
     [attention] = collect_attention(context.network, context.tokens, batch, weights, [[best]])
     return attention
 
@@ -190,7 +190,7 @@ def score_pairs(context: InferenceContext, captions: Sequence[PreparedRequest], 
         PreparedRequest(c.request, spec, _pair_example(c.request.images[0], c.request.text), c.token_ids)
         for c in captions
     ]
-    image_batch = pictures_alone([image_key(image) for image in images], context.source, spec, context.head(spec))
+    image_batch = image_only_batch([image_key(image) for image in images], context.source, spec, context.head(spec))
     return context.network.alignments(context.make_batch(texts), image_batch.to(context.device)).cpu()
 
 
@@ -216,7 +216,7 @@ def _make_notes(context: InferenceContext, item: PreparedRequest, ranked: Sequen
     notes = []
     max_pieces = item.spec.max_tokens - 2  # without [CLS] and [SEP]
     if len(item.token_ids) > max_pieces:
-        kept = context.tokens.text(item.token_ids[:max_pieces])
+        kept = context.tokens.decode(item.token_ids[:max_pieces])
         notes.append(f"The text is longer than the task's limit; it was cut after: {kept[-60:]!r}.")
     unknown = unknown_words(item.request.text, context.network.word_pieces, context.tokens)
     if unknown:
@@ -231,7 +231,7 @@ def _make_notes(context: InferenceContext, item: PreparedRequest, ranked: Sequen
     return notes
 
 
-def unknown_words(text: str, known_ids: Sequence[int], tokens: Tokens) -> list[str]:
+def unknown_words(text: str, known_ids: Sequence[int], tokens: Tokenizer) -> list[str]:
     """Return the distinct words with a word piece that has no embedding in the model, in their order.
 
     ``known_ids``: the word pieces with an embedding; empty means all.
@@ -240,7 +240,11 @@ def unknown_words(text: str, known_ids: Sequence[int], tokens: Tokens) -> list[s
         return []
     known = set(known_ids)
     words = list(dict.fromkeys(word.strip(".,;:!?\"'()").lower() for word in text.split()))
-    return [word for word, ids in zip(words, tokens.many(words), strict=True) if any(id_ not in known for id_ in ids)]
+    return [
+        word
+        for word, ids in zip(words, tokens.encode_batch(words), strict=True)
+        if any(id_ not in known for id_ in ids)
+    ]
 
 
 def concat_regions(first: Regions, second: Regions) -> Regions:

@@ -12,7 +12,7 @@ from typing import Any, overload
 import torch
 
 from twelvefold.data.region_inputs import RegionSource
-from twelvefold.data.tokenizer import Tokens
+from twelvefold.data.tokenizer import Tokenizer
 from twelvefold.detectors.interface import RegionDetector
 from twelvefold.model import Model
 from twelvefold.schema import Box, Regions, TaskSpec, TwelvefoldError, did_you_mean
@@ -51,7 +51,7 @@ class Predictor:
         self.device = device
         self.categories = detector.categories
         self._regions = RegionCache(detector)
-        self._tokens = Tokens()
+        self._tokens = Tokenizer()
 
     def __repr__(self) -> str:
         return f"<{self.about.name}: {self.about.parameters:,} parameters, tasks {', '.join(self.about.tasks)}>"
@@ -67,7 +67,7 @@ class Predictor:
         for request, spec in zip(requests, specs, strict=True):
             check_request(request, spec)
         source, candidates = collect_regions(requests, self._regions)
-        token_ids = self._tokens.many([request.text.strip() for request in requests])
+        token_ids = self._tokens.encode_batch([request.text.strip() for request in requests])
         prepared = [
             PreparedRequest(request, spec, make_example(request, boxes, str(i)), ids)
             for i, (request, spec, boxes, ids) in enumerate(zip(requests, specs, candidates, token_ids, strict=True))

@@ -13,7 +13,7 @@ from typing import overload
 import torch
 from torch import Tensor
 
-from twelvefold.data.collate import pictures_alone
+from twelvefold.data.collate import image_only_batch
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.families import retrieval
 from twelvefold.model.model import ImageStream
@@ -133,7 +133,7 @@ class SearchIndex:
             return []
         context = self._model.make_context(RegionSource(self._regions))
         any_key = next(iter(self._keys.values()))  # captions are read alone, so any image will do
-        token_ids = context.tokens.many([caption.strip() for caption in texts])
+        token_ids = context.tokens.encode_batch([caption.strip() for caption in texts])
         prepared = [
             PreparedRequest(
                 Request(task, (), caption), spec, Example(str(i), (Pair(any_key, caption),), None), token_ids[i]
@@ -227,8 +227,8 @@ class SearchIndex:
         if block in self._streams:
             return self._streams[block]
         keys = list(self._keys.values())[start : start + BLOCK_IMAGES]
-        batch = pictures_alone(keys, context.source, spec, context.head(spec))
-        stream = context.network.read_images(batch.to(context.device))
+        batch = image_only_batch(keys, context.source, spec, context.head(spec))
+        stream = context.network.encode_images(batch.to(context.device))
         used = sum(_num_bytes(cached.states) for cached in self._streams.values())
         if used + _num_bytes(stream.states) <= self._cache_bytes:
             self._streams[block] = stream
