@@ -1,4 +1,4 @@
-"""What a picture shows is known by its pixels, whatever file they come in; a kill or a second call costs little."""
+"""A fingerprint depends on the pixels and not on the file format; a kill or a second call costs little."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twelvefold.duplicates.hashes import ImageFingerprint, fingerprint_files, fi
 from twelvefold.images import RGB, open_image
 from twelvefold.schema import ImageKey, TwelvefoldError
 
-Pictures = dict[ImageKey, Path]
+Images = dict[ImageKey, Path]
 
 
 def key(name: str) -> ImageKey:
@@ -28,128 +28,130 @@ def photo(seed: int = 0, width: int = 40, height: int = 30) -> Image.Image:
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def of(image: Image.Image, form: str = "PNG", **options: object) -> ImageFingerprint:
+def fingerprint_of(image: Image.Image, image_format: str = "PNG", **options: object) -> ImageFingerprint:
     out = io.BytesIO()
-    image.save(out, form, **options)
+    image.save(out, image_format, **options)
     return fingerprint_image(open_image(out.getvalue()))
 
 
-def some(folder: Path, count: int) -> Pictures:
+def write_images(folder: Path, count: int) -> Images:
     folder.mkdir(exist_ok=True)
     for number in range(count):
         photo(number).save(folder / f"{number}.png")
     return {key(str(number)): folder / f"{number}.png" for number in range(count)}
 
 
-def test_the_same_pixels_in_another_wrapping_are_the_same() -> None:
+def test_the_same_pixels_in_another_format_have_the_same_digest() -> None:
     image = photo()
-    turned = Image.Exif()
-    turned[0x0112] = 6  # to be shown turned by a quarter
-    wrapped = [
-        of(image, compress_level=0),
-        of(image, "BMP"),
-        of(image.convert("RGBA")),
-        of(image.transpose(Image.Transpose.ROTATE_90), exif=turned),
+    rotated = Image.Exif()
+    rotated[0x0112] = 6  # displayed rotated by 90 degrees
+    copies = [
+        fingerprint_of(image, compress_level=0),
+        fingerprint_of(image, "BMP"),
+        fingerprint_of(image.convert("RGBA")),
+        fingerprint_of(image.transpose(Image.Transpose.ROTATE_90), exif=rotated),
     ]
-    assert {each.pixels_digest for each in wrapped} == {of(image).pixels_digest}
-    assert of(image.convert("L")).pixels_digest == of(image.convert("L").convert("RGB")).pixels_digest
-    assert of(image.convert("L")).pixels_digest != of(image).pixels_digest
+    assert {each.pixels_digest for each in copies} == {fingerprint_of(image).pixels_digest}
+    gray = image.convert("L")
+    assert fingerprint_of(gray).pixels_digest == fingerprint_of(gray.convert("RGB")).pixels_digest
+    assert fingerprint_of(gray).pixels_digest != fingerprint_of(image).pixels_digest
 
 
-def test_pixels_in_another_shape_are_others() -> None:
+def test_the_same_pixels_in_another_shape_have_another_digest() -> None:
     row = Image.new("RGB", (4, 1), (9, 9, 9))
-    assert of(row).pixels_digest != of(row.resize((2, 2))).pixels_digest
+    assert fingerprint_of(row).pixels_digest != fingerprint_of(row.resize((2, 2))).pixels_digest
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "I;16", "F"])
-def test_every_mode_and_a_single_pixel_have_a_fingerprint(mode: str) -> None:
-    form = "TIFF" if mode in ("CMYK", "F") else "PNG"
+def test_images_of_every_mode_and_size_have_a_fingerprint(mode: str) -> None:
+    image_format = "TIFF" if mode in ("CMYK", "F") else "PNG"
     for size in ((1, 1), (1, 50), (33, 2)):
         image = Image.new("L", size, 255).convert(mode) if mode != "I;16" else Image.new(mode, size, 7777)
-        seen = of(image, form)
-        assert (seen.width, seen.height) == size
-        assert seen.contrast == pytest.approx(0, abs=1e-6)
+        fingerprint = fingerprint_of(image, image_format)
+        assert (fingerprint.width, fingerprint.height) == size
+        assert fingerprint.contrast == pytest.approx(0, abs=1e-6)
 
 
-def test_a_smaller_poorer_brighter_copy_has_close_hashes_and_another_picture_has_not() -> None:
-    one = photo(1, 200, 150)
-    copy = of(one.resize((150, 112)).point(lambda level: level * 1.05), "JPEG", quality=50)
-    other = of(photo(2, 200, 150))
+def test_a_degraded_copy_has_close_hashes_and_another_image_does_not() -> None:
+    original = photo(1, 200, 150)
+    copy = fingerprint_of(original.resize((150, 112)).point(lambda level: level * 1.05), "JPEG", quality=50)
+    other = fingerprint_of(photo(2, 200, 150))
     for name in ("phash", "dhash"):
-        bits = [getattr(each, name) for each in (of(one), copy, other)]
+        bits = [getattr(each, name) for each in (fingerprint_of(original), copy, other)]
         assert (bits[0] ^ bits[1]).bit_count() <= 4
         assert (bits[0] ^ bits[2]).bit_count() > 12
 
 
-def test_what_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
-    pictures = some(tmp_path, 2)
+def test_unreadable_files_are_reported_with_the_reason(tmp_path: Path) -> None:
+    images = write_images(tmp_path, 2)
     (tmp_path / "0.png").write_bytes(b"<html>not found</html>")
     data = (tmp_path / "1.png").read_bytes()
     (tmp_path / "1.png").write_bytes(data[: len(data) // 2])
     (tmp_path / "empty.png").touch()
-    pictures |= {key("empty"): tmp_path / "empty.png", key("gone"): tmp_path / "gone.png"}
-    problems = {str(name): seen.problem for name, seen in fingerprint_files(pictures, tmp_path / "notes").items()}
+    images |= {key("empty"): tmp_path / "empty.png", key("gone"): tmp_path / "gone.png"}
+    fingerprints = fingerprint_files(images, tmp_path / "cache")
+    problems = {str(name): fingerprint.problem for name, fingerprint in fingerprints.items()}
     assert "not a picture" in problems["pets/0"]
     assert "truncated" in problems["pets/1"]
     assert "not a picture" in problems["pets/empty"]
     assert "No such file" in problems["pets/gone"]
-    (tmp_path / "1.png").write_bytes(data)  # mended: no note stands in the way
-    assert fingerprint_files(pictures, tmp_path / "notes")[key("1")].problem == ""
+    (tmp_path / "1.png").write_bytes(data)  # the repaired file is read again
+    assert fingerprint_files(images, tmp_path / "cache")[key("1")].problem == ""
 
 
 def test_a_second_call_opens_only_what_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures, notes = some(tmp_path / "images", 6), tmp_path / "notes"
-    before = fingerprint_files(pictures, notes)
+    images, cache_dir = write_images(tmp_path / "images", 6), tmp_path / "cache"
+    before = fingerprint_files(images, cache_dir)
     opened: list[str] = []
 
-    def noticed(path: Path) -> RGB:
+    def recording(path: Path) -> RGB:
         opened.append(path.stem)
         return open_image(path)
 
-    monkeypatch.setattr(hashes, "open_image", noticed)
-    assert fingerprint_files(dict(reversed(pictures.items())), notes) == before
+    monkeypatch.setattr(hashes, "open_image", recording)
+    assert fingerprint_files(dict(reversed(images.items())), cache_dir) == before
     assert opened == []
-    assert len(fingerprint_files({key("new"): pictures[key("0")]}, notes)) == 1  # another call's pictures cost no notes
-    assert fingerprint_files(pictures, notes) == before
+    assert len(fingerprint_files({key("new"): images[key("0")]}, cache_dir)) == 1  # images of other calls stay cached
+    assert fingerprint_files(images, cache_dir) == before
     assert opened == ["0"]
     opened.clear()
-    photo(99).save(pictures[key("3")])
-    os.utime(pictures[key("4")], (1, 1))
-    after = fingerprint_files(pictures, notes)
+    photo(99).save(images[key("3")])
+    os.utime(images[key("4")], (1, 1))
+    after = fingerprint_files(images, cache_dir)
     assert sorted(opened) == ["3", "4"]
     assert after[key("3")].pixels_digest != before[key("3")].pixels_digest
     assert after[key("4")].pixels_digest == before[key("4")].pixels_digest
 
 
-def test_a_kill_loses_one_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures, notes = some(tmp_path / "images", 10), tmp_path / "notes"
+def test_a_kill_loses_at_most_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, cache_dir = write_images(tmp_path / "images", 10), tmp_path / "cache"
     monkeypatch.setattr(hashes, "BLOCK_SIZE", 3)
-    do, calls = hashes._fingerprint_block, list[int]()
+    fingerprint_block, calls = hashes._fingerprint_block, list[int]()
 
-    def killed_in_the_third(work: Sequence[tuple[ImageFingerprint, Path]]) -> list[ImageFingerprint]:
-        calls.append(len(work))
+    def kill_in_third_block(block: Sequence[tuple[ImageFingerprint, Path]]) -> list[ImageFingerprint]:
+        calls.append(len(block))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return do(work)
+        return fingerprint_block(block)
 
-    monkeypatch.setattr(hashes, "_fingerprint_block", killed_in_the_third)
+    monkeypatch.setattr(hashes, "_fingerprint_block", kill_in_third_block)
     with pytest.raises(KeyboardInterrupt):
-        fingerprint_files(pictures, notes)
-    resumed = fingerprint_files(pictures, notes)
-    assert calls == [3, 3, 3, 3, 1]  # three and one of the second call: six were kept
-    assert resumed == fingerprint_files(pictures, tmp_path / "elsewhere")
-    assert sorted(path.name for path in notes.glob("*.msgpack")) == ["all.msgpack"]
+        fingerprint_files(images, cache_dir)
+    resumed = fingerprint_files(images, cache_dir)
+    assert calls == [3, 3, 3, 3, 1]  # the second call repeats the third block only
+    assert resumed == fingerprint_files(images, tmp_path / "elsewhere")
+    assert sorted(path.name for path in cache_dir.glob("*.msgpack")) == ["all.msgpack"]
 
 
-def test_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures = some(tmp_path / "images", 5)
+def test_the_number_of_processes_does_not_change_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = write_images(tmp_path / "images", 5)
     monkeypatch.setattr(hashes, "BLOCK_SIZE", 2)
-    assert fingerprint_files(pictures, tmp_path / "two", processes=2) == fingerprint_files(pictures, tmp_path / "one")
+    assert fingerprint_files(images, tmp_path / "second", processes=2) == fingerprint_files(images, tmp_path / "first")
 
 
-def test_damaged_notes_are_named(tmp_path: Path) -> None:
-    pictures = some(tmp_path / "images", 1)
-    fingerprint_files(pictures, tmp_path / "notes")
-    (tmp_path / "notes" / "all.msgpack").write_bytes(b"\x93\x00")
+def test_a_damaged_cache_file_is_named(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images", 1)
+    fingerprint_files(images, tmp_path / "cache")
+    (tmp_path / "cache" / "all.msgpack").write_bytes(b"\x93\x00")
     with pytest.raises(TwelvefoldError, match=r"all\.msgpack is damaged.*remove it"):
-        fingerprint_files(pictures, tmp_path / "notes")
+        fingerprint_files(images, tmp_path / "cache")

@@ -1,4 +1,4 @@
-"""Copies are told from pictures in which one thing is another, and the order of anything doesn't matter."""
+"""Copies are separated from images with one changed object, whatever the order of images and processes."""
 
 from __future__ import annotations
 
@@ -33,143 +33,147 @@ from twelvefold.world.scene import make_scene
 SEED, SCENES = 31, 6
 
 
-def opened(data: bytes) -> Image.Image:
+def open_thumbnail(data: bytes) -> Image.Image:
     return make_thumbnail(open_image(data))
 
 
-def alike(seen: ImageSimilarity) -> bool:
-    return seen.difference <= MAX_DIFFERENCE and seen.correlation >= MIN_CORRELATION
+def is_same(similarity: ImageSimilarity) -> bool:
+    return similarity.difference <= MAX_DIFFERENCE and similarity.correlation >= MIN_CORRELATION
 
 
-@pytest.mark.parametrize("how", TRANSFORMS)
-def test_planted_copies_are_found(how: Transform) -> None:
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_planted_copies_are_found(transform: Transform) -> None:
     for index in range(SCENES):
         scene = make_scene(SEED, index)
-        copy = encode_jpeg(make_near_duplicate(draw_scene(scene), how), scene.light.quality)
-        assert alike(compare_images(opened(draw_jpeg(scene)), opened(copy))), index
+        copy = encode_jpeg(make_near_duplicate(draw_scene(scene), transform), scene.light.quality)
+        assert is_same(compare_images(open_thumbnail(draw_jpeg(scene)), open_thumbnail(copy))), index
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_the_same_scene_with_one_thing_changed_is_another_picture(change: Change) -> None:
+def test_a_scene_with_one_changed_object_is_another_image(change: Change) -> None:
     for index in range(SCENES):
         scene = make_scene(SEED, index)
-        variant = perturb_scene(scene, np.random.default_rng(index), change)
-        assert variant is None or not alike(compare_images(opened(draw_jpeg(scene)), opened(draw_jpeg(variant)))), index
+        changed = perturb_scene(scene, np.random.default_rng(index), change)
+        assert changed is not None
+        images = open_thumbnail(draw_jpeg(scene)), open_thumbnail(draw_jpeg(changed))
+        assert not is_same(compare_images(*images)), index
 
 
-def test_what_compression_leaves_everywhere_does_not_hide_a_change() -> None:
+def test_compression_noise_does_not_hide_a_change() -> None:
     for index in range(SCENES):
         scene = make_scene(SEED, index)
-        variant = perturb_scene(scene, np.random.default_rng(index), "removed")
-        assert variant is not None
-        image = draw_scene(variant)
-        poor = encode_jpeg(image.crop((2, 2, image.width - 3, image.height - 1)), 40)
-        assert not alike(compare_images(opened(draw_jpeg(scene)), opened(poor))), index
+        changed = perturb_scene(scene, np.random.default_rng(index), "removed")
+        assert changed is not None
+        image = draw_scene(changed)
+        compressed = encode_jpeg(image.crop((2, 2, image.width - 3, image.height - 1)), 40)
+        assert not is_same(compare_images(open_thumbnail(draw_jpeg(scene)), open_thumbnail(compressed))), index
 
 
 @pytest.mark.parametrize("cut", [(0.0, 0.0, 0.0, 0.04), (0.03, 0.01, 0.0, 0.0), (0.02, 0.02, 0.02, 0.02)])
-def test_a_copy_is_laid_where_it_was_cut_out_whichever_comes_first(cut: tuple[float, float, float, float]) -> None:
+def test_a_cropped_copy_is_aligned_in_either_order(cut: tuple[float, float, float, float]) -> None:
     image = draw_scene(make_scene(SEED, 1))
-    across, down = image.size
-    left, top, right, low = (round(share * side) for share, side in zip(cut, (across, down) * 2, strict=True))
-    copy = image.crop((left, top, across - right, down - low))
+    width, height = image.size
+    left, top, right, bottom = (round(fraction * side) for fraction, side in zip(cut, (width, height) * 2, strict=True))
+    copy = image.crop((left, top, width - right, height - bottom))
     copy = copy.resize((copy.width * 3 // 4, copy.height * 3 // 4)).point(lambda level: level * 0.9)
-    seen = compare_images(make_thumbnail(np.asarray(image)), make_thumbnail(np.asarray(copy)))
-    assert alike(seen)
-    assert compare_images(make_thumbnail(np.asarray(copy)), make_thumbnail(np.asarray(image))) == seen
+    similarity = compare_images(make_thumbnail(np.asarray(image)), make_thumbnail(np.asarray(copy)))
+    assert is_same(similarity)
+    assert compare_images(make_thumbnail(np.asarray(copy)), make_thumbnail(np.asarray(image))) == similarity
 
 
-def test_mirrored_grey_and_blank_pictures_are_not_taken_for_copies() -> None:
-    image = opened(draw_jpeg(make_scene(SEED, 2)))
-    assert not alike(compare_images(image, image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)))
-    assert not alike(compare_images(image, image.convert("L").convert("RGB")))
-    assert not alike(compare_images(image, Image.new("RGB", image.size, "gray")))
-    assert not alike(compare_images(image, image.resize((image.width, image.height // 2))))
+def test_mirrored_gray_and_blank_images_are_not_copies() -> None:
+    image = open_thumbnail(draw_jpeg(make_scene(SEED, 2)))
+    assert not is_same(compare_images(image, image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)))
+    assert not is_same(compare_images(image, image.convert("L").convert("RGB")))
+    assert not is_same(compare_images(image, Image.new("RGB", image.size, "gray")))
+    assert not is_same(compare_images(image, image.resize((image.width, image.height // 2))))
     for size in ((1, 1), (1, 300), (300, 300)):
-        compare_images(Image.new("RGB", size), Image.new("RGB", size, "white"))  # nothing to lay, and no error
+        compare_images(Image.new("RGB", size), Image.new("RGB", size, "white"))  # too small to align, but no error
 
 
-def album(folder: Path) -> dict[ImageKey, Path]:
-    """Two scenes, copies of both, one with a thing changed, and two pages of different grey."""
+def write_images(folder: Path) -> dict[ImageKey, Path]:
+    """Write two scenes, copies of both, one scene with a changed object, and two blank images."""
     folder.mkdir()
     scenes = [make_scene(SEED, index) for index in (3, 4)]
     changed = perturb_scene(scenes[0], np.random.default_rng(1), "pattern")
     assert changed is not None
-    pictures: dict[str, Image.Image] = {
+    images: dict[str, Image.Image] = {
         "a0": draw_scene(scenes[0]),
         "b0": draw_scene(scenes[1]),
         "c": draw_scene(changed),
     }
-    pictures |= {f"a{i}": make_near_duplicate(pictures["a0"], how) for i, how in enumerate(TRANSFORMS[:2], start=1)}
-    pictures["b1"] = make_near_duplicate(pictures["b0"], "cropped")
-    pictures |= {name: Image.new("RGB", (90, 70), name) for name in ("gray", "white")}
-    for name, image in pictures.items():
+    images |= {
+        f"a{i}": make_near_duplicate(images["a0"], transform) for i, transform in enumerate(TRANSFORMS[:2], start=1)
+    }
+    images["b1"] = make_near_duplicate(images["b0"], "cropped")
+    images |= {name: Image.new("RGB", (90, 70), name) for name in ("gray", "white")}
+    for name, image in images.items():
         image.save(folder / f"{name}.png")
-    return {ImageKey("x", name): folder / f"{name}.png" for name in pictures}
+    return {ImageKey("x", name): folder / f"{name}.png" for name in images}
 
 
-def look(
-    pictures: dict[ImageKey, Path], notes: Path, known: ImageGroups | None = None, processes: int = 1
+def find(
+    images: dict[ImageKey, Path], cache_dir: Path, known: ImageGroups | None = None, processes: int = 1
 ) -> NearDuplicates:
-    prints = fingerprint_files(pictures, notes / "prints")
-    return find_near_duplicates(prints, pictures, known or ImageGroups(), notes / "compared", processes=processes)
+    fingerprints = fingerprint_files(images, cache_dir / "fingerprints")
+    return find_near_duplicates(
+        fingerprints, images, known or ImageGroups(), cache_dir / "compared", processes=processes
+    )
 
 
-def groups(links: list[SameImageLink], pictures: dict[ImageKey, Path]) -> dict[str, str]:
-    identity = ImageGroups(links)
-    return {key.id: identity.group_of(key).id for key in sorted(pictures)}
+def group_names(links: list[SameImageLink], images: dict[ImageKey, Path]) -> dict[str, str]:
+    groups = ImageGroups(links)
+    return {key.id: groups.group_of(key).id for key in sorted(images)}
 
 
-def test_an_album_falls_into_its_photographs(tmp_path: Path) -> None:
-    pictures = album(tmp_path / "images")
-    found = look(pictures, tmp_path / "one")
+def test_images_are_grouped_with_their_copies(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images")
+    found = find(images, tmp_path / "first")
     expected = {"a0": "a0", "a1": "a0", "a2": "a0", "b0": "b0", "b1": "b0", "c": "c", "gray": "gray", "white": "white"}
-    assert groups(found.links, pictures) == expected
+    assert group_names(found.links, images) == expected
     assert all("look alike: hashes differ in" in link.reason for link in found.links)
     assert "(blank, black ...): 2, the first being x/gray" in found.limitations[0]
 
-    turned = list(pictures.items())
-    Random(1).shuffle(turned)
-    assert look(dict(turned), tmp_path / "two", processes=2) == found
+    shuffled = list(images.items())
+    Random(1).shuffle(shuffled)
+    assert find(dict(shuffled), tmp_path / "second", processes=2) == found
 
 
-def test_what_is_known_is_not_compared_again_nor_what_was_compared(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pictures = album(tmp_path / "images")
+def test_known_links_and_cached_pairs_are_not_compared_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = write_images(tmp_path / "images")
     pairs: list[tuple[str, str]] = []
-    do = module._compare_block
+    compare_block = module._compare_block
 
-    def noticed(work: Sequence[tuple[tuple[str, str], Path, Path]]) -> list[PairComparison]:
-        pairs.extend((one.stem, other.stem) for _, one, other in work)
-        return do(work)
+    def recording(block: Sequence[tuple[tuple[str, str], Path, Path]]) -> list[PairComparison]:
+        pairs.extend((first.stem, second.stem) for _, first, second in block)
+        return compare_block(block)
 
-    monkeypatch.setattr(module, "_compare_block", noticed)
+    monkeypatch.setattr(module, "_compare_block", recording)
     known = ImageGroups([SameImageLink(ImageKey("x", "a0"), ImageKey("x", "a1"), "ids", "a map")])
-    first = look(pictures, tmp_path, known)
+    expected = find(images, tmp_path, known)
     assert ("a0", "a1") not in pairs
     assert ("a0", "c") in pairs
     count = len(pairs)
-    assert look(pictures, tmp_path, known) == first
+    assert find(images, tmp_path, known) == expected
     assert len(pairs) == count
-    look(pictures, tmp_path)
+    find(images, tmp_path)
     assert pairs[count:] == [("a0", "a1")]
 
 
-def test_equal_pixels_are_compared_once_for_all(tmp_path: Path) -> None:
-    pictures = album(tmp_path / "images")
+def test_images_of_equal_pixels_are_compared_once(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images")
     for number in range(20):
         name = ImageKey("x", f"zz{number}")
-        pictures[name] = tmp_path / f"{number}.png"
-        Image.open(pictures[ImageKey("x", "b0")]).save(pictures[name], compress_level=number % 10)
-    candidates, crowded = candidate_pairs(list(fingerprint_files(pictures, tmp_path / "prints").values()))
+        images[name] = tmp_path / f"{number}.png"
+        Image.open(images[ImageKey("x", "b0")]).save(images[name], compress_level=number % 10)
+    candidates, crowded = candidate_pairs(list(fingerprint_files(images, tmp_path / "fingerprints").values()))
     assert not [pair for pair in candidates if "zz" in pair.first.key + pair.second.key]
     assert crowded == []
 
 
-def test_a_photograph_of_the_world_survives_being_saved_often() -> None:
+def test_an_image_that_is_compressed_repeatedly_is_still_a_copy() -> None:
     image = draw_scene(make_scene(SEED, 5))
-    again = image
+    copy = image
     for quality in (80, 60, 70, 50):
-        again = Image.open(io.BytesIO(encode_jpeg(again, quality)))
-    assert alike(compare_images(make_thumbnail(np.asarray(image)), make_thumbnail(np.asarray(again))))
+        copy = Image.open(io.BytesIO(encode_jpeg(copy, quality)))
+    assert is_same(compare_images(make_thumbnail(np.asarray(image)), make_thumbnail(np.asarray(copy))))
