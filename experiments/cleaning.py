@@ -213,10 +213,10 @@ def prepare_all(
     found = collect_policy_evidence(data, POLICY, cache_dir=out / CLEANED / "made", bad=BadRecords())
     names, prepared = ImageGroups(found.links), Prepared.open(out / FULL)
     tables = [prepared.table(task.name, "train") for task in prepared.tasks]
-    seen = {names.group_of(key) for table in tables for key in table.pictures()}
+    seen = {names.group_of(key) for table in tables for key in table.all_images()}
     if crossover:
         tests = [prepared.table(task.name, "test") for task in prepared.tasks]
-        tested = {names.group_of(key) for table in tests for key in table.pictures()}
+        tested = {names.group_of(key) for table in tests for key in table.all_images()}
         for number, split in enumerate(HALVES):
             path = out / f"{split}.json"
             manifest.write_manifest(

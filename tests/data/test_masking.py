@@ -38,7 +38,7 @@ def words_of(texts: object) -> list[list[int]]:
 def write_regions(folder: Path, *, kinds: int) -> RegionSource:
     """Every second region lies close to the one before it, the others far apart."""
     random = np.random.default_rng(1)
-    with ShardWriter(folder / "a", feature_size=3, kinds=kinds) as shard:
+    with ShardWriter(folder / "a", feature_size=3, num_categories=kinds) as shard:
         for i in range(PICTURES):
             lefts = np.repeat(np.arange(REGIONS // 2) * 100.0, 2) + np.tile([0.0, 5.0], REGIONS // 2)
             corners = np.stack([lefts, lefts * 0, lefts + 40, lefts * 0 + 40], axis=1)[: 3 + i % 6]
@@ -46,7 +46,7 @@ def write_regions(folder: Path, *, kinds: int) -> RegionSource:
             told = random.dirichlet(np.ones(kinds), len(corners)) if kinds else None
             probabilities = None if told is None else told.astype(np.float32)
             shard.add(key(i), Regions(corners.astype(np.float32), features.astype(np.float32), 500, 100, probabilities))
-    return RegionSource(finish_store(folder, ["a"], info={}, kinds=tuple(f"kind {k}" for k in range(kinds))))
+    return RegionSource(finish_store(folder, ["a"], info={}, categories=tuple(f"kind {k}" for k in range(kinds))))
 
 
 @pytest.fixture(scope="module")

@@ -116,11 +116,11 @@ def test_examples_without_regions_are_counted_and_left_out(tmp_path: Path) -> No
     """With the paper's recipe; no negatives are written, because pretraining does not read them."""
     write(tmp_path, rows())
     write(tmp_path, rows(), "Validation_GCC-1.1.0-Validation.tsv")
-    with ShardWriter(tmp_path / "regions/detected/a", feature_size=4, kinds=2) as shard:
+    with ShardWriter(tmp_path / "regions/detected/a", feature_size=4, num_categories=2) as shard:
         for _, url in ROWS[:2]:
             boxes, features = np.array([[0, 0, 9, 9]], dtype=np.float32), np.ones((1, 4), dtype=np.float32)
             shard.add(ImageKey("conceptual_captions", cc.crc32(url)), Regions(boxes, features, 10, 10, features[:, :2]))
-    finish_store(tmp_path / "regions/detected", ["a"], info={}, kinds=("one", "two"))
+    finish_store(tmp_path / "regions/detected", ["a"], info={}, categories=("one", "two"))
     summary = prepare_recipe(Recipe.load("paper/pretraining"), tmp_path, tmp_path / "regions", tmp_path / "out")
     counts = summary.counts["conceptual_captions"]
     assert (counts["train"].read, counts["train"].without_regions, counts["train"].kept) == (3, 1, 2)

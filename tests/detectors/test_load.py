@@ -160,7 +160,7 @@ def test_the_papers_detector_extracts_a_plain_folder(
     boat = store[ImageKey("trip", "day1/boat")]
     assert (boat.width, boat.height, boat.features.shape) == (40, 60, (5, 16))  # upright
     assert store.info["detector_name"] == "x152"
-    assert len(store.kinds) == 21
+    assert len(store.categories) == 21
     boat_given = given[ImageKey("trip", "day1/boat")]
     np.testing.assert_array_equal(boat_given.boxes_px, np.array(boxes["day1/boat"], np.float32))
     assert sorted(map(str, given.keys())) == ["trip/day1/boat", "trip/grey"]

@@ -15,7 +15,7 @@ from twelvefold.evaluation.predictions import PredictionRecord, write_prediction
 from twelvefold.schema import CONSISTENCY_ONLY, Example, ImageKey, Pair, PositivePair, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.store.example_table import write_table
-from twelvefold.store.prepared import MANIFEST, FileEntry, Manifest, Prepared
+from twelvefold.store.prepared import MANIFEST, FileEntry, Prepared, PreparedManifest
 
 NAME = "cleaning"
 PHOTOGRAPHS = [ImageKey("coco", str(n)) for n in range(200)]
@@ -87,7 +87,7 @@ def test_scores_are_read_from_prediction_files_and_must_be_of_the_same_examples(
     write_table(tmp_path / "tables/finds-test.arrow", examples, lambda texts: [[1]] * len(texts), digest="d")
     size = (tmp_path / "tables/finds-test.arrow").stat().st_size
     entry = FileEntry("tables/finds-test.arrow", size, 3, "d")
-    written = Manifest(clean=True, regions="", tasks=[task], tables={"finds": {"test": entry}}, counts={})
+    written = PreparedManifest(clean=True, regions="", tasks=[task], tables={"finds": {"test": entry}}, counts={})
     atomic_files.write_json(tmp_path / MANIFEST, msgspec.to_builtins(written))
 
     def predict(split: str, **scores: float) -> None:

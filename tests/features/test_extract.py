@@ -75,7 +75,7 @@ def test_every_readable_picture_is_in_the_store(done: ExtractSummary, data: Path
     assert set(map(str, store.keys())) == {"vg/71", *(f"coco/{n}" for n in range(1, 6))}
     assert store.verify() == []
     assert done.pictures == 6
-    assert store.kinds == WorldDetector.load().labels.categories
+    assert store.categories == WorldDetector.load().labels.categories
     assert store.info["arithmetic"] == done.arithmetic
     assert done.looked_at == 6  # a photograph under two keys is looked at once; the unreadable one was tried
     for number, scene in enumerate(SCENES, start=1):

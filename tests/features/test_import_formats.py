@@ -88,7 +88,7 @@ def test_mmf_s_lmdb_whose_keys_are_paths(foreign: Any, tmp_path: Path, form: Any
     kept = store[ImageKey("coco", "9")].class_probs
     assert kept is not None
     assert kept.shape == (5, 1600)
-    assert len(store.kinds) == 1600
+    assert len(store.categories) == 1600
 
 
 @pytest.mark.parametrize("columns", [6, 7, 10])

@@ -139,7 +139,7 @@ def test_several_processes_make_the_same_folder(data: Path, regions: Path) -> No
 def test_hard_negatives_are_the_pictures_that_look_most_alike(data: Path, regions: Path) -> None:
     run(data, regions, negatives=2)
     prepared = Prepared.open(data.parent / "out")
-    keys, _ = prepared.table("finds", "train").images()
+    keys, _ = prepared.table("finds", "train").first_images()
     negatives = prepared.negatives("finds")
     assert negatives is not None
     assert negatives.shape == (6, 2)

@@ -44,7 +44,7 @@ from twelvefold.schema import (
 )
 from twelvefold.store import atomic_files
 from twelvefold.store.example_table import write_table
-from twelvefold.store.prepared import MANIFEST, Counts, FileEntry, Manifest
+from twelvefold.store.prepared import MANIFEST, ExampleCounts, FileEntry, PreparedManifest
 from twelvefold.training.event_log import EventLog
 from twelvefold.world.draw import draw_jpeg
 from twelvefold.world.scene import make_scene
@@ -102,8 +102,13 @@ def write_run(run: Path) -> None:
         size = path.stat().st_size
         entries[task.name] = {"test": FileEntry(f"tables/{path.name}", size, EXAMPLES, "d")}
         write_predictions(run / "predictions" / f"{task.name}.jsonl", [make_record(task, n) for n in range(EXAMPLES)])
-    counts = {"train": Counts(read=1234, removed=234, kept=1000, malformed=3), "test": Counts(read=6, kept=6)}
-    manifest = Manifest(clean=True, regions="r", tasks=specs, tables=entries, counts=dict.fromkeys(entries, counts))
+    counts = {
+        "train": ExampleCounts(read=1234, removed=234, kept=1000, malformed=3),
+        "test": ExampleCounts(read=6, kept=6),
+    }
+    manifest = PreparedManifest(
+        clean=True, regions="r", tasks=specs, tables=entries, counts=dict.fromkeys(entries, counts)
+    )
     atomic_files.write_json(run / "prepared" / MANIFEST, msgspec.to_builtins(manifest))
     for number in range(1, EXAMPLES + 1):
         name = f"COCO_train2014_{number:012d}.jpg"

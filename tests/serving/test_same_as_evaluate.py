@@ -74,7 +74,7 @@ def test_serving_predicts_what_evaluation_predicts(
     temperature = model.about.temperatures[task]
     result = score_task(model.network, data, batch_size=4, temperature=temperature, device=model.device)
     lines = result.records
-    pool = [str(key) for key in table.images()[0]]
+    pool = [str(key) for key in table.first_images()[0]]
     search = spec.family == "retrieval"
     predictions = model.answer(
         [make_request(task, each, pool if search else [], MAX_RANKED_IMAGES) for each in examples]

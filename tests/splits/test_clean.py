@@ -60,7 +60,7 @@ def test_prepared_by_a_policy_no_table_holds_what_the_policy_protects(data: Path
     names = ImageGroups(found.links)
 
     def photographs(split: Split) -> set[ImageKey]:
-        return {names.group_of(key) for task in TASKS for key in prepared.table(task, split).pictures()}
+        return {names.group_of(key) for task in TASKS for key in prepared.table(task, split).all_images()}
 
     assert photographs("test") == {names.group_of(key) for key in pictures_under_test(data)}
     assert not photographs("test") & (photographs("train") | photographs("val"))

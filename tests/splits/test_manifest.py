@@ -91,8 +91,8 @@ def test_the_digest_depends_on_the_decisions_and_not_on_the_words() -> None:
         ('["q1", "ü3"]', '["q1"]', "was changed after it was written.*digest"),
         ('"hidden"', '"hiding"', "was changed after it was written: Object contains unknown field `hiding`"),
         ('"protects": ["test"]', '"protects": "test"', r"was changed after it was written: Expected `array`"),
-        ('"version": 1', '"version": 9', "of version 9, this program reads 1"),
-        ('"twelvefold clean"', '"something"', "is no manifest of the kind 'twelvefold clean': make one with"),
+        ('"version": 1', '"version": 9', "has version 9, this program reads 1"),
+        ('"twelvefold clean"', '"something"', "is not a manifest of format 'twelvefold clean': make one with"),
         ("{", "[", "is not JSON"),
     ],
 )
@@ -103,7 +103,7 @@ def test_a_changed_or_foreign_file_is_refused(tmp_path: Path, old: str, new: str
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(TwelvefoldError, match=message):
         manifest.read_manifest(path)
-    with pytest.raises(TwelvefoldError, match=r"can't read .*absent\.json"):
+    with pytest.raises(TwelvefoldError, match=r"cannot read .*absent\.json"):
         manifest.read_manifest(tmp_path / "absent.json")
 
 

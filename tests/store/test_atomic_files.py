@@ -1,4 +1,4 @@
-"""Writing is atomic: the old or the new, nothing between, whatever goes wrong."""
+"""Writing is atomic: after any failure a reader sees the old or the new content."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def fill(path: Path, text: str, *, then_fail: bool = False) -> None:
             raise ZeroDivisionError
 
 
-def test_a_write_replaces_whole_and_makes_folders(tmp_path: Path) -> None:
+def test_a_write_replaces_the_file_and_creates_folders(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b.json"
     atomic_files.write_json(path, {"one": 1})
     atomic_files.write_json(path, {"two": [1.5, "é"]})
@@ -40,7 +40,7 @@ def test_a_write_replaces_whole_and_makes_folders(tmp_path: Path) -> None:
     assert names(path.parent) == {"b.json"}
 
 
-def test_an_error_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_an_error_in_the_block_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "x.bin"
     atomic_files.write_bytes(path, b"old")
     with pytest.raises(ZeroDivisionError), atomic_files.atomic_file(path) as file:
@@ -49,7 +49,7 @@ def test_an_error_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path: Pa
     assert names(tmp_path) == {"x.bin"}
 
 
-def test_a_full_disk_is_named_and_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_and_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.bin"
     atomic_files.write_bytes(path, b"old")
 
@@ -63,8 +63,8 @@ def test_a_full_disk_is_named_and_leaves_the_old_file(tmp_path: Path, monkeypatc
     assert names(tmp_path) == {"x.bin"}
 
 
-def test_a_real_limit_on_file_size_is_named(tmp_path: Path) -> None:
-    # A child with a small file limit: the kernel itself refuses the write, as a full disk does.
+def test_a_file_size_limit_is_reported(tmp_path: Path) -> None:
+    # A child with a small file limit: the kernel rejects the write, as a full disk does.
     program = f"""
 import resource, signal
 from pathlib import Path
@@ -77,16 +77,16 @@ with atomic_files.atomic_folder(Path({str(tmp_path / "f")!r})) as folder:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "could not write" in done.stderr
-    assert "larger than allowed" in done.stderr
+    assert "exceeds the size limit" in done.stderr
     assert names(tmp_path) == set()
 
 
-def test_what_the_caller_cannot_read_is_not_blamed_on_the_target(tmp_path: Path) -> None:
+def test_a_read_error_of_the_caller_is_raised_unchanged(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), atomic_files.atomic_file(tmp_path / "out" / "x"):
         (tmp_path / "missing").read_bytes()
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_folder_is_replaced_completely_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "run"
     fill(path, "1")
     fill(path, "2")
@@ -97,7 +97,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 2])
-def test_a_kill_while_a_folder_is_replaced_loses_neither(
+def test_a_kill_while_a_folder_is_replaced_keeps_the_old_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     path = tmp_path / "run"
@@ -121,7 +121,7 @@ def test_a_kill_while_a_folder_is_replaced_loses_neither(
     assert names(tmp_path) == {"run"}
 
 
-def test_leftovers_of_a_killed_process_can_be_cleared(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     atomic_files.write_text(tmp_path / "kept", "")
     (tmp_path / ".kept.0011.tmp").write_text("half")
     (tmp_path / ".run.0022.tmp").mkdir()
@@ -129,7 +129,7 @@ def test_leftovers_of_a_killed_process_can_be_cleared(tmp_path: Path) -> None:
     assert names(tmp_path) == {"kept"}
 
 
-def test_a_locked_folder_refuses_a_second_process_and_is_free_afterwards(tmp_path: Path) -> None:
+def test_a_folder_lock_is_exclusive_and_released(tmp_path: Path) -> None:
     with (
         atomic_files.lock_folder(tmp_path),
         pytest.raises(TwelvefoldError, match="another process"),
@@ -140,7 +140,7 @@ def test_a_locked_folder_refuses_a_second_process_and_is_free_afterwards(tmp_pat
         pass
 
 
-def test_digests_tell_contents_apart_and_ignore_key_order(tmp_path: Path) -> None:
+def test_digests_differ_by_content_and_ignore_key_order(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"a" * 3_000_000)
     digest = atomic_files.digest_file(path)
@@ -151,7 +151,7 @@ def test_digests_tell_contents_apart_and_ignore_key_order(tmp_path: Path) -> Non
     assert atomic_files.digest_value({"a": 1}) != atomic_files.digest_value({"a": 2})
 
 
-def test_json_that_is_missing_or_cut_short_is_named(tmp_path: Path) -> None:
+def test_missing_or_truncated_json_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TwelvefoldError, match=r"gone\.json"):
         atomic_files.read_json(tmp_path / "gone.json")
     (tmp_path / "half.json").write_text('{"a": ')

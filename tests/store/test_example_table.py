@@ -1,4 +1,4 @@
-"""An example table gives back every example exactly, at random, and refuses what is not a whole table."""
+"""An example table returns every example exactly, in any order, and detects incomplete files."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ examples = st.builds(
 )
 
 
-def codes(texts: Sequence[str]) -> list[list[int]]:
+def character_codes(texts: Sequence[str]) -> list[list[int]]:
     return [[ord(letter) for letter in text] for text in texts]
 
 
@@ -59,62 +59,62 @@ def example(number: int, image: str = "1") -> Example:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(examples, max_size=8, unique_by=lambda e: e.id), st.integers(1, 4))
-def test_everything_comes_back_in_any_order(wanted: list[Example], rows: int) -> None:
+def test_written_examples_are_returned_in_any_order(written: list[Example], rows: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(example_table, "BATCH_ROWS", rows)
         path = Path(folder) / "t.arrow"
-        assert write_table(path, wanted, codes, digest="d") == len(wanted)
+        assert write_table(path, written, character_codes, digest="d") == len(written)
         table = ExampleTable.open(path)
         assert table.digest == "d"
-        assert list(table) == wanted
-        assert [table[i] for i in reversed(range(len(table)))] == wanted[::-1]
-        assert table.ids() == [e.id for e in wanted]
-        for i, put in enumerate(wanted):
-            assert [table.token_ids(i, k).tolist() for k in range(len(put.pairs))] == codes(
-                [pair.text for pair in put.pairs]
+        assert list(table) == written
+        assert [table[i] for i in reversed(range(len(table)))] == written[::-1]
+        assert table.ids() == [e.id for e in written]
+        for i, original in enumerate(written):
+            assert [table.token_ids(i, k).tolist() for k in range(len(original.pairs))] == character_codes(
+                [pair.text for pair in original.pairs]
             )
-        images, first = table.images()
-        assert [images[n] for n in first] == [e.pairs[0].image for e in wanted]
+        images, first = table.first_images()
+        assert [images[n] for n in first] == [e.pairs[0].image for e in written]
         assert len(set(images)) == len(images)
-        assert table.pictures() == {pair.image for e in wanted for pair in e.pairs}
+        assert table.all_images() == {pair.image for e in written for pair in e.pairs}
 
 
-def test_the_same_examples_make_the_same_bytes(tmp_path: Path) -> None:
+def test_equal_examples_give_equal_bytes(tmp_path: Path) -> None:
     for name in "ab":
-        write_table(tmp_path / name, [example(n) for n in range(5)], codes, digest="d")
+        write_table(tmp_path / name, [example(n) for n in range(5)], character_codes, digest="d")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_repeated_ids_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
+def test_repeated_ids_are_rejected_and_nothing_is_written(tmp_path: Path) -> None:
     path = tmp_path / "vqav2-train.arrow"
-    with pytest.raises(TwelvefoldError, match="vqav2-train: example id '3' comes twice"):
-        write_table(path, [example(3), example(4), example(3)], codes, digest="d")
+    with pytest.raises(TwelvefoldError, match="vqav2-train: example id '3' is repeated"):
+        write_table(path, [example(3), example(4), example(3)], character_codes, digest="d")
     assert not any(tmp_path.iterdir())
 
 
-def test_an_example_that_cannot_be_right_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_example_is_rejected(tmp_path: Path) -> None:
     box = (0.0, 0.0, 1.0, 1.0)
     bad = Example("7", (Pair(ImageKey("vg", "1"), "which?", (box, box)),), Candidate(2))
-    with pytest.raises(TwelvefoldError, match="'7' means candidate 2 of 2 boxes"):
-        write_table(tmp_path / "t", [bad], codes, digest="d")
-    with pytest.raises(TwelvefoldError, match="'8' has no image"):
-        write_table(tmp_path / "t", [Example("8", (), None)], codes, digest="d")
+    with pytest.raises(TwelvefoldError, match="'7' has candidate 2 of 2 boxes"):
+        write_table(tmp_path / "t", [bad], character_codes, digest="d")
+    with pytest.raises(TwelvefoldError, match="'8' has no pair"):
+        write_table(tmp_path / "t", [Example("8", (), None)], character_codes, digest="d")
 
 
-def test_a_missing_truncated_or_foreign_table_is_named(tmp_path: Path) -> None:
+def test_a_missing_or_truncated_table_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "t.arrow"
     with pytest.raises(TwelvefoldError, match=r"no example table .*t\.arrow"):
         ExampleTable.open(path)
-    write_table(path, [example(n) for n in range(100)], codes, digest="d")
+    write_table(path, [example(n) for n in range(100)], character_codes, digest="d")
     whole = path.read_bytes()
     for part in (b"", whole[:100], whole[:-1]):
         path.write_bytes(part)
-        with pytest.raises(TwelvefoldError, match=r"t\.arrow is no whole example table"):
+        with pytest.raises(TwelvefoldError, match=r"t\.arrow is not a complete example table"):
             ExampleTable.open(path)
 
 
-def test_a_place_outside_the_table_is_an_error(tmp_path: Path) -> None:
-    write_table(tmp_path / "t", [example(0)], codes, digest="d")
+def test_an_index_outside_the_table_is_an_error(tmp_path: Path) -> None:
+    write_table(tmp_path / "t", [example(0)], character_codes, digest="d")
     table = ExampleTable.open(tmp_path / "t")
     for index in (1, -1):
         with pytest.raises(IndexError, match="has 1 examples"):
@@ -123,8 +123,8 @@ def test_a_place_outside_the_table_is_an_error(tmp_path: Path) -> None:
         table.token_ids(0, 1)
 
 
-def test_ids_are_views_of_the_map(tmp_path: Path) -> None:
-    write_table(tmp_path / "t", [example(0)], codes, digest="d")
+def test_token_ids_are_views_of_the_mapped_file(tmp_path: Path) -> None:
+    write_table(tmp_path / "t", [example(0)], character_codes, digest="d")
     ids = ExampleTable.open(tmp_path / "t").token_ids(0)
     assert ids.dtype == np.int32
     assert not ids.flags.owndata

@@ -1,4 +1,4 @@
-"""A prepared folder opens whole or says which file is missing, cut short or exchanged."""
+"""A prepared folder opens if it is complete; otherwise the error names the missing, truncated or replaced file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from twelvefold.schema import Example, ImageKey, Pair, PositivePair, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.store.example_table import write_table
-from twelvefold.store.prepared import MANIFEST, Counts, FileEntry, Manifest, Prepared
+from twelvefold.store.prepared import MANIFEST, ExampleCounts, FileEntry, Prepared, PreparedManifest
 
 COCO = TaskSpec("coco", "COCO", "retrieval", "alignment", "R@1", 30, 128, 2e-5)
 VQA = TaskSpec("vqav2", "VQAv2", "answers", "vqa", "accuracy", 23, 128, 4e-5, vocabulary="vqav2")
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
     buffer = io.BytesIO()
     np.save(buffer, np.array([[1, 2], [0, 2], [1, 0]], dtype=np.int32))
     atomic_files.write_bytes(tmp_path / "negatives/coco.npy", buffer.getvalue())
-    manifest = Manifest(
+    manifest = PreparedManifest(
         clean=True,
         regions="r",
         tasks=[COCO, VQA, VG, NLVR],
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
             "vgqa": {},
             "nlvr2": {},
         },
-        counts={"coco": {"train": Counts(read=5, removed=2, kept=3)}},
+        counts={"coco": {"train": ExampleCounts(read=5, removed=2, kept=3)}},
         vocabularies={"vqav2": entry(tmp_path, "vocabularies/vqav2.json", 2, "v1")},
         negatives={"coco": entry(tmp_path, "negatives/coco.npy", 3, "n1")},
     )
@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_everything_listed_can_be_had(folder: Path) -> None:
+def test_everything_that_the_manifest_lists_can_be_read(folder: Path) -> None:
     prepared = Prepared.open(folder)
     assert prepared.tasks == (COCO, VQA, VG, NLVR)
     assert prepared.splits("coco") == ("train",)
@@ -66,7 +66,7 @@ def test_everything_listed_can_be_had(folder: Path) -> None:
     assert prepared.negatives("vqav2") is None
 
 
-def test_heads_have_the_answers_or_the_classes(folder: Path) -> None:
+def test_head_outputs_are_the_answers_or_the_classes(folder: Path) -> None:
     prepared = Prepared.open(folder)
     assert prepared.head("vqav2") == prepared.head("vgqa")
     assert prepared.head("vqav2").outputs == ("yes", "no")
@@ -74,7 +74,7 @@ def test_heads_have_the_answers_or_the_classes(folder: Path) -> None:
     assert prepared.head("coco").outputs == ()
 
 
-def test_the_digest_changes_with_any_source(folder: Path) -> None:
+def test_the_digest_depends_on_every_file(folder: Path) -> None:
     before = Prepared.open(folder).digest
     raw = atomic_files.read_json(folder / MANIFEST)
     raw["vocabularies"]["vqav2"]["digest"] = "v2"
@@ -82,7 +82,7 @@ def test_the_digest_changes_with_any_source(folder: Path) -> None:
     assert Prepared.open(folder).digest != before
 
 
-def test_wrong_names_get_the_closest(folder: Path) -> None:
+def test_errors_for_unknown_names_suggest_the_closest(folder: Path) -> None:
     prepared = Prepared.open(folder)
     with pytest.raises(TwelvefoldError, match="did you mean 'vqav2'"):
         prepared.task("vqa2")
@@ -91,7 +91,7 @@ def test_wrong_names_get_the_closest(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["tables/coco-train.arrow", "vocabularies/vqav2.json", "negatives/coco.npy"])
-def test_a_file_that_is_missing_or_cut_short_is_named_at_opening(folder: Path, file: str) -> None:
+def test_a_missing_or_truncated_file_is_detected_at_opening(folder: Path, file: str) -> None:
     data = (folder / file).read_bytes()
     (folder / file).write_bytes(data[:-1])
     with pytest.raises(TwelvefoldError, match=f"{file} has"):
@@ -101,19 +101,19 @@ def test_a_file_that_is_missing_or_cut_short_is_named_at_opening(folder: Path, f
         Prepared.open(folder)
 
 
-def test_an_exchanged_table_of_the_same_length_is_named(folder: Path) -> None:
+def test_a_replaced_table_of_the_same_length_is_detected(folder: Path) -> None:
     path = folder / "tables/coco-train.arrow"
     path.write_bytes(path.read_bytes().replace(b"t1", b"t2"))
     with pytest.raises(TwelvefoldError, match="not the table"):
         Prepared.open(folder).table("coco", "train")
 
 
-def test_a_folder_that_is_not_prepared_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_prepared_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TwelvefoldError, match="is not prepared"):
         Prepared.open(tmp_path)
     atomic_files.write_json(tmp_path / MANIFEST, {"format": "twelvefold prepared", "version": 99})
     with pytest.raises(TwelvefoldError, match="version 99"):
         Prepared.open(tmp_path)
     atomic_files.write_json(tmp_path / MANIFEST, ["nothing"])
-    with pytest.raises(TwelvefoldError, match=r"no manifest of the kind 'twelvefold prepared'.*prepare` again"):
+    with pytest.raises(TwelvefoldError, match=r"not a manifest of format 'twelvefold prepared'.*prepare` again"):
         Prepared.open(tmp_path)

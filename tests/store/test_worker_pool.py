@@ -1,4 +1,4 @@
-"""Workers of a killed process don't stay behind."""
+"""Worker processes end with their parent process."""
 
 import os
 import signal
@@ -19,8 +19,8 @@ if __name__ == "__main__":
 """
 
 
-def alive(process: int) -> bool:
-    """Whether a process is there and more than a zombie."""
+def is_alive(process: int) -> bool:
+    """Return whether a process exists and is not a zombie."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -31,21 +31,21 @@ def alive(process: int) -> bool:
     return bool(state.strip()) and not state.startswith("Z")
 
 
-def test_a_worker_goes_with_its_killed_parent(tmp_path: Path) -> None:
+def test_a_worker_ends_with_its_killed_parent(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         worker = int(parent.stdout.readline())
-        assert alive(worker)
+        assert is_alive(worker)
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait(10)
     deadline = time.monotonic() + 20
-    while alive(worker) and time.monotonic() < deadline:
+    while is_alive(worker) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not alive(worker)
+    assert not is_alive(worker)
 
 
-def test_each_worker_begins_with_what_it_is_told() -> None:
+def test_each_worker_calls_the_initializer() -> None:
     with create_pool(1, os.chdir, "/") as workers:
         assert workers.submit(os.getcwd).result() == "/"

@@ -31,7 +31,7 @@ from twelvefold.schema import (
 )
 from twelvefold.store import atomic_files
 from twelvefold.store.example_table import write_table
-from twelvefold.store.prepared import MANIFEST, FileEntry, Manifest
+from twelvefold.store.prepared import MANIFEST, FileEntry, PreparedManifest
 from twelvefold.store.region_store import ShardWriter, finish_store
 
 TASKS = ("vqav2", "flickr30k", "refcoco", "visual7w", "nlvr2")
@@ -96,13 +96,13 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
 
 def write_regions(folder: Path, shown: list[np.ndarray], random: np.random.Generator) -> None:
     for store in ("detected", "given"):
-        with ShardWriter(folder / store / "0.regions", feature_size=len(KINDS), kinds=len(KINDS)) as shard:
+        with ShardWriter(folder / store / "0.regions", feature_size=len(KINDS), num_categories=len(KINDS)) as shard:
             for number, kinds in enumerate(shown):
                 features = np.eye(len(KINDS))[kinds] * 3 + 0.1 * random.standard_normal((len(PLACES), len(KINDS)))
                 boxes = np.array(PLACES, dtype=np.float32)
                 told = (0.9 * np.eye(len(KINDS)) + 0.1 / len(KINDS))[kinds].astype(np.float16)
                 shard.add(key(number), Regions(boxes, features.astype(np.float16), 100, 100, told))
-        finish_store(folder / store, ["0.regions"], info={"detector": "toy's", "max_regions": 4}, kinds=KINDS)
+        finish_store(folder / store, ["0.regions"], info={"detector": "toy's", "max_regions": 4}, categories=KINDS)
 
 
 def write_prepared(folder: Path, shown: list[np.ndarray], random: np.random.Generator) -> None:
@@ -132,7 +132,7 @@ def write_prepared(folder: Path, shown: list[np.ndarray], random: np.random.Gene
             write_table(folder / file, examples(task, count), words, digest="toy")
             tables[task][split] = entry(file, count)
     atomic_files.write_json(folder / "vocabularies/vqav2.json", list(KINDS))
-    manifest = Manifest(
+    manifest = PreparedManifest(
         clean=True,
         regions="",
         tasks=[datasets.load_dataset(task).TASK for task in TASKS],

@@ -31,7 +31,7 @@ class MultipleChoiceBuilder:
         Raises:
             TwelvefoldError: the table has fewer than two images, or the negatives are for another number of images.
         """
-        images, self._image_of = table.images()
+        images, self._image_of = table.first_images()
         self._table = table
         self._num_images = len(images)
         if self._num_images < 2:

@@ -65,5 +65,5 @@ def collect_word_pieces(tables: Iterable[ExampleTable]) -> tuple[int, ...]:
     A model with embeddings for these tokens only uses [UNK]'s, the first, for all others.
     """
     special = (UNK, PAD, CLS, SEP, MASK)
-    pieces = {int(piece) for table in tables for piece in table.pieces()}
+    pieces = {int(piece) for table in tables for piece in table.distinct_token_ids()}
     return (*special, *sorted(pieces.difference(special)))

@@ -141,7 +141,7 @@ def _fetch_item(item: Item, data: Path, mirror: str, record: DownloadRecord | No
         unpack_members(part, {data / path: member for path, member in item.members.items()})
         files = {path: read_file_record(data / path) for path in item.members}
     else:
-        atomic_files.put_in_place(part, data / item.path)
+        atomic_files.move_into_place(part, data / item.path)
         files = {item.path: FileRecord(*result)}
     remove_part(part)
     return DownloadRecord(item.url, *result, files)

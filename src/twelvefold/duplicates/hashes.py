@@ -20,7 +20,7 @@ from PIL import Image
 from twelvefold.images import RGB, ImageError, open_image
 from twelvefold.schema import ImageKey
 from twelvefold.store import atomic_files
-from twelvefold.store.resumable import Notes, in_blocks
+from twelvefold.store.resumable import ResumableRows, run_in_blocks
 
 BLOCK_SIZE = 256
 """Images in a block: one or two seconds of work, which is the most that a kill loses."""
@@ -55,7 +55,7 @@ def fingerprint_files(
     """
     result: dict[ImageKey, ImageFingerprint] = {}
     todo: list[tuple[ImageFingerprint, Path]] = []
-    with Notes.open(cache_dir, ImageFingerprint, hash_version()) as cache:
+    with ResumableRows.open(cache_dir, ImageFingerprint, hash_version()) as cache:
         cached = {(row.key, row.num_bytes, row.modified_ns): row for row in cache.rows}
         for key, path in images.items():
             blank = _file_state(key, path)
@@ -64,12 +64,12 @@ def fingerprint_files(
                 todo.append((blank, path))
             result[key] = known or blank
         if todo:
-            in_blocks(_fingerprint_block, todo, BLOCK_SIZE, cache, what="images hashed", processes=processes)
+            run_in_blocks(_fingerprint_block, todo, BLOCK_SIZE, cache, description="images hashed", processes=processes)
             new = {row.key: row for row in cache.rows[-len(todo) :]}
             result = {key: new.get(row.key, row) for key, row in result.items()}
             requested = {str(key) for key in result}
             others = {row.key: row for row in cache.rows if row.key not in requested}
-            cache.settle([*others.values(), *(row for row in result.values() if row.num_bytes >= 0)])
+            cache.compact([*others.values(), *(row for row in result.values() if row.num_bytes >= 0)])
     return result
 
 

@@ -22,7 +22,7 @@ from twelvefold.duplicates.hashes import ImageFingerprint
 from twelvefold.duplicates.image_groups import ImageGroups
 from twelvefold.images import open_image
 from twelvefold.schema import ImageKey, SameImageLink
-from twelvefold.store.resumable import Notes, in_blocks
+from twelvefold.store.resumable import ResumableRows, run_in_blocks
 
 MAX_HASH_DISTANCE = 10
 """Bits of 64 that each hash of a candidate pair may differ in. 99 % of planted copies are within; of 11,175 pairs of
@@ -146,7 +146,7 @@ def compare_candidates(
     candidates: Sequence[CandidatePair], paths: Mapping[str, Path], cache_dir: Path, *, processes: int = 1
 ) -> list[PairComparison]:
     """Return the comparison of every candidate pair, in order. Pairs that ``cache_dir`` knows are not opened again."""
-    with Notes.open(cache_dir, PairComparison, comparison_version()) as cache:
+    with ResumableRows.open(cache_dir, PairComparison, comparison_version()) as cache:
         known = {(row.first, row.second): row for row in cache.rows}
         requested = {(pair.first.pixels_digest, pair.second.pixels_digest): pair for pair in candidates}
         todo = [
@@ -155,9 +155,11 @@ def compare_candidates(
             if digests not in known
         ]
         if todo:
-            in_blocks(_compare_block, todo, BLOCK_SIZE, cache, what="image pairs compared", processes=processes)
+            run_in_blocks(
+                _compare_block, todo, BLOCK_SIZE, cache, description="image pairs compared", processes=processes
+            )
             known = {(row.first, row.second): row for row in cache.rows}
-            cache.settle(list(known.values()))
+            cache.compact(list(known.values()))
     return [known[pair.first.pixels_digest, pair.second.pixels_digest] for pair in candidates]
 
 

@@ -219,7 +219,7 @@ def chance_score(test: TaskBatches, indices: Sequence[int], pool: int) -> float:
     """Return the expected score, in 0..1, of a uniform guess over all outputs, candidates or images of the pool."""
     family = test.task.family
     if family == "retrieval":
-        return 1 / (pool or len(test.table.images()[0]))
+        return 1 / (pool or len(test.table.first_images()[0]))
     if family == "verification":
         return 1 / len(test.head.outputs)
     expected: list[float] = []

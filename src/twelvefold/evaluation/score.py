@@ -176,7 +176,7 @@ def _score_retrieval(
     result: TaskResult, model: ScoredModel, data: TaskBatches, max_examples: int, pool: int, device: torch.device
 ) -> None:
     """Rank the whole pool for every caption. Paper: R@1 over 1,000 images (Table 2)."""
-    keys, image_of_example = data.table.images()
+    keys, image_of_example = data.table.first_images()
     keys = keys[:pool] if pool else keys
     captions = np.flatnonzero(image_of_example < len(keys))
     indices: list[int] = captions[evenly_spaced(len(captions), max_examples)].tolist()

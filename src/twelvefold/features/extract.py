@@ -37,7 +37,7 @@ from twelvefold.images import PILLOW_ERRORS, RGB, ImageError, open_image
 from twelvefold.progress import ProgressBar, progress_bar
 from twelvefold.schema import Regions, TwelvefoldError
 from twelvefold.store.atomic_files import digest_value, lock_folder, read_json, remove_leftovers, write_json
-from twelvefold.store.region_store import MANIFEST, RegionStore, ShardWriter, finish_store, read_head
+from twelvefold.store.region_store import MANIFEST, RegionStore, ShardWriter, finish_store, read_shard_header
 from twelvefold.store.worker_pool import create_pool
 
 BLOCK = 256
@@ -306,7 +306,7 @@ def extract_block(setting: Setting, detector: RegionDetector, number: int, shots
             seen.update({i: pair for (i, _), pair in zip(readable, answers, strict=True)})
     kinds = len(detector.categories)
     writers = [
-        ShardWriter(setting.out / store / _shard(number), feature_size=detector.feature_size, kinds=kinds)
+        ShardWriter(setting.out / store / _shard(number), feature_size=detector.feature_size, num_categories=kinds)
         for store in STORES
     ]
     with writers[0] as found, writers[1] as given:
@@ -366,9 +366,9 @@ def _finish(
     if looked_at or not all((folder / MANIFEST).exists() for folder in folders):
         write_json(setting.out / "unreadable.json", unreadable)
         for folder in folders:
-            finish_store(folder, shards, info=info, kinds=kinds)
+            finish_store(folder, shards, info=info, categories=kinds)
     stores = [RegionStore.open(folder) for folder in folders]
-    regions = [sum(read_head(store.folder / shard).regions for shard in shards) for store in stores]
+    regions = [sum(read_shard_header(store.folder / shard).num_regions for shard in shards) for store in stores]
     return ExtractSummary(
         detected=setting.out / "detected",
         given=setting.out / "given",

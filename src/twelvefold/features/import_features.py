@@ -28,7 +28,7 @@ from twelvefold.features.formats.record import Boxes, Format, Problem, Reading, 
 from twelvefold.progress import progress_bar
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError
 from twelvefold.store.atomic_files import digest_value, lock_folder, read_json, remove_leftovers, write_json
-from twelvefold.store.region_store import MANIFEST, SUFFIX, RegionStore, ShardWriter, finish_store, read_head
+from twelvefold.store.region_store import MANIFEST, SUFFIX, RegionStore, ShardWriter, finish_store, read_shard_header
 
 T = TypeVar("T")
 
@@ -228,12 +228,12 @@ def _shape(job: Import) -> None:
     shards = [b.shard for notes in _imports(job.notes.parent) for b in _blocks(notes) if b.shard]
     if not shards:
         return
-    head = read_head(job.store / shards[0])
-    keeps = (head.number_bytes == 2, head.kinds > 0)
+    head = read_shard_header(job.store / shards[0])
+    keeps = (head.bytes_per_number == 2, head.num_categories > 0)
     if keeps != (job.asked.half, job.asked.probabilities):
         what = f"{'half' if keeps[0] else 'full'} floats, {'with' if keeps[1] else 'without'} class probabilities"
         raise TwelvefoldError(f"{job.store} keeps {what}; import with the same (--full, --class-probs), or elsewhere")
-    job.feature_size, job.kinds = head.feature_size, head.kinds
+    job.feature_size, job.kinds = head.feature_size, head.num_categories
 
 
 def _work(job: Import, source: Source) -> None:
@@ -313,7 +313,7 @@ def _writer(job: Import, path: Path, regions: Regions) -> ShardWriter:
     if not job.feature_size:
         job.feature_size = regions.features.shape[1]
         job.kinds = 0 if regions.class_probs is None else regions.class_probs.shape[1]
-    return ShardWriter(path, feature_size=job.feature_size, kinds=job.kinds, half=job.asked.half)
+    return ShardWriter(path, feature_size=job.feature_size, num_categories=job.kinds, half=job.asked.half)
 
 
 def _add(writer: ShardWriter, key: ImageKey, regions: Regions) -> None:
@@ -344,7 +344,7 @@ def _finish(job: Import, source: Source) -> RegionStore:
         if store.info == info:
             return store
     kinds = [f"class {column}" for column in range(job.kinds)]
-    return finish_store(job.store, shards, info=info, kinds=kinds)
+    return finish_store(job.store, shards, info=info, categories=kinds)
 
 
 def _summary(job: Import, source: Source, store: RegionStore, seconds: float) -> ImportSummary:

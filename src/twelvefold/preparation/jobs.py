@@ -15,7 +15,7 @@ from twelvefold.duplicates import evidence
 from twelvefold.schema import Split, TaskSpec, TwelvefoldError
 from twelvefold.splits import decide, filter
 from twelvefold.store import atomic_files, example_table
-from twelvefold.store.prepared import choices
+from twelvefold.store.prepared import list_choices
 
 VERSION = 1
 """Version of how tables, vocabularies and negatives are made. Increase it when a change gives other files."""
@@ -56,7 +56,9 @@ def all_asked(
     owners = [datasets.load_dataset(name).TASK.vocabulary for name in tasks]
     for name in [*options, *limits, *lists]:
         if name not in tasks and not (name in lists and name in owners):
-            raise TwelvefoldError(f"choices are made for task {name!r}, which is not asked for{choices(name, tasks)}")
+            raise TwelvefoldError(
+                f"choices are made for task {name!r}, which is not asked for{list_choices(name, tasks)}"
+            )
     asked = [_ask(name, options.get(name, {}), limits.get(name, 0), lists.get(name)) for name in tasks]
     names = [one.task.name for one in asked]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -70,7 +72,7 @@ def _ask(name: str, options: Mapping[str, Any], limit: int = 0, listed: Path | N
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "bad"]
     for option in options:
         if option not in known:
-            raise TwelvefoldError(f"the reader of {name!r} has no option {option!r}{choices(option, known)}")
+            raise TwelvefoldError(f"the reader of {name!r} has no option {option!r}{list_choices(option, known)}")
     return Asked(name, module.TASK, options, limit, listed)
 
 

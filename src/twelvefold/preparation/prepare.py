@@ -35,10 +35,10 @@ from twelvefold.splits.policy import NO_CLEANING, Policy, get_policy
 from twelvefold.store import atomic_files, worker_pool
 from twelvefold.store.example_table import VERSION as TABLES_VERSION
 from twelvefold.store.example_table import ExampleTable, write_table
-from twelvefold.store.prepared import CLEANING, MANIFEST, SPLITS, Counts, FileEntry, Manifest
+from twelvefold.store.prepared import CLEANING, MANIFEST, SPLITS, ExampleCounts, FileEntry, PreparedManifest
 from twelvefold.store.region_store import RegionStore
 from twelvefold.store.relaxed_gc import relaxed_gc
-from twelvefold.store.step_cache import Ledger, Made
+from twelvefold.store.step_cache import Entry, StepCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class PrepareSummary:
     folder: Path
     policy: str
     clean_digest: str
-    counts: Mapping[str, Mapping[str, Counts]]
+    counts: Mapping[str, Mapping[str, ExampleCounts]]
     made: tuple[str, ...]
     problems: tuple[str, ...]
     hidden: tuple[str, ...]
@@ -122,11 +122,11 @@ def prepare(
     asked = all_asked(tasks or datasets.task_names(), reader_options or {}, max_examples or {}, answer_lists or {})
     store = None if regions is None else RegionStore.open(regions / "detected")
     work = _Work(
-        Path(data), Ledger(out), regions, store, asked, skip_bad, without_regions, processes, BadRecords(skip_bad)
+        Path(data), StepCache(out), regions, store, asked, skip_bad, without_regions, processes, BadRecords(skip_bad)
     )
     policy = policy_name(clean, clean_manifest, clean_digest)
     with atomic_files.lock_folder(out):
-        work.ledger.clear()
+        work.cache.remove_leftovers()
         decided = work.clean(policy, clean_manifest, clean_digest)
         work.tables(decided)
         for one in asked:
@@ -153,7 +153,7 @@ class _Work:
     ``bad_joins``: malformed records of id maps."""
 
     data: Path
-    ledger: Ledger
+    cache: StepCache
     regions: Path | None
     store: RegionStore | None
     asked: Sequence[Asked]
@@ -161,14 +161,14 @@ class _Work:
     without_regions: bool
     processes: int
     bad_joins: BadRecords
-    made: dict[str, Made] = field(default_factory=dict)
+    made: dict[str, Entry] = field(default_factory=dict)
     new: list[str] = field(default_factory=list)
 
     def clean(self, policy: str, pinned: Path | None, digest: str) -> manifest.CleaningManifest | None:
         """What cleaning removes, decided here or by the manifest that was pinned; None for full data."""
         if policy == NO_CLEANING:
             return None
-        path = self.ledger.folder / CLEANING
+        path = self.cache.folder / CLEANING
         if pinned:
             found, source = pinned_manifest(pinned, policy, digest), atomic_files.digest_file(pinned)
             if not self._have("cleaning", source):
@@ -192,7 +192,7 @@ class _Work:
                 outcome = [msgspec.to_builtins(cleaned.source), sorted(cleaned.removed_ids())] if cleaned else []
                 made_from = [sources(one, self.data, split), dict(one.options), split, limit, common, outcome]
                 digest, choices = atomic_files.digest_value(made_from), (self.skip_bad, self.without_regions)
-                job = Job(self.data, self.ledger.folder, one, split, digest, self.regions, cleaned, *choices)
+                job = Job(self.data, self.cache.folder, one, split, digest, self.regions, cleaned, *choices)
                 if not self._have(job.name, job.digest):
                     jobs.append(job)
         for name, made in _run(jobs, self.processes):
@@ -203,7 +203,7 @@ class _Work:
         found = decide.collect_policy_evidence(
             self.data,
             policy,
-            cache_dir=self.ledger.folder / "made",
+            cache_dir=self.cache.folder / "made",
             bad=self.bad_joins,
             processes=self.processes,
         )
@@ -220,7 +220,7 @@ class _Work:
                 bad=BadRecords(skip=self.skip_bad),  # the tables list them again
                 processes=self.processes,
             )
-            manifest.write_manifest(self.ledger.folder / CLEANING, decided)
+            manifest.write_manifest(self.cache.folder / CLEANING, decided)
             self._note_cleaning(decided, digest)
 
     def answer_list(self, owner: Asked, min_count: int) -> None:
@@ -238,9 +238,9 @@ class _Work:
             return
         found, problems = _answers(owner, self.data, min_count, self.skip_bad)
         path = f"vocabularies/{owner.task.name}.json"
-        atomic_files.write_json(self.ledger.folder / path, found)
-        entry = self.ledger.entry(path, len(found), digest)
-        self._add(name, self.ledger.note(name, Made(digest, {"vocabulary": entry}, problems=problems)))
+        atomic_files.write_json(self.cache.folder / path, found)
+        entry = self.cache.file_entry(path, len(found), digest)
+        self._add(name, self.cache.save(name, Entry(digest, {"vocabulary": entry}, problems=problems)))
 
     def hard_negatives(self, one: Asked, count: int) -> None:
         """For every training picture of a retrieval task those that look most like it."""
@@ -251,19 +251,19 @@ class _Work:
         digest = atomic_files.digest_value([train.digest, store.digest, count])
         if self._have(name, digest):
             return
-        keys, _ = self._open(train).images()
+        keys, _ = self._open(train).first_images()
         means = np.array([store.mean(key) for key in keys], dtype=np.float32).reshape(len(keys), store.feature_size)
         buffer, path = io.BytesIO(), f"negatives/{one.task.name}.npy"
         np.save(buffer, nearest(means, count))
-        atomic_files.write_bytes(self.ledger.folder / path, buffer.getvalue())
-        entry = self.ledger.entry(path, len(keys), digest)
-        self._add(name, self.ledger.note(name, Made(digest, {"negatives": entry})))
+        atomic_files.write_bytes(self.cache.folder / path, buffer.getvalue())
+        entry = self.cache.file_entry(path, len(keys), digest)
+        self._add(name, self.cache.save(name, Entry(digest, {"negatives": entry})))
 
-    def write_down(self, policy: str) -> Manifest:
+    def write_down(self, policy: str) -> PreparedManifest:
         """Write down what the folder holds, where that has changed."""
         names = [one.task.name for one in self.asked]
         tables = {name: {split: self.made[f"{name}-{split}"] for split in SPLITS} for name in names}
-        written = Manifest(
+        written = PreparedManifest(
             clean=policy != NO_CLEANING,
             policy=policy,
             cleaning=self.made["cleaning"].files["manifest"] if "cleaning" in self.made else None,
@@ -278,23 +278,23 @@ class _Work:
                 *(problem for made in self.made.values() for problem in made.problems),
             ],
         )
-        path, text = self.ledger.folder / MANIFEST, atomic_files.json_text(msgspec.to_builtins(written))
+        path, text = self.cache.folder / MANIFEST, atomic_files.json_text(msgspec.to_builtins(written))
         if not path.exists() or path.read_bytes() != text.encode():
             atomic_files.write_text(path, text)
         return written
 
     def _note_cleaning(self, decided: manifest.CleaningManifest, digest: str) -> None:
         removed = sum(len(one.removed_ids()) for own in decided.splits.values() for one in own.values())
-        entry = FileEntry(CLEANING, (self.ledger.folder / CLEANING).stat().st_size, removed, decided.digest)
-        self._add("cleaning", self.ledger.note("cleaning", Made(digest, {"manifest": entry})))
+        entry = FileEntry(CLEANING, (self.cache.folder / CLEANING).stat().st_size, removed, decided.digest)
+        self._add("cleaning", self.cache.save("cleaning", Entry(digest, {"manifest": entry})))
 
     def _have(self, name: str, digest: str) -> bool:
-        made = self.ledger.find(name, digest)
+        made = self.cache.find(name, digest)
         if made is not None:
             self.made[name] = made
         return made is not None
 
-    def _add(self, name: str, made: Made) -> None:
+    def _add(self, name: str, made: Entry) -> None:
         self.made[name] = made
         self.new.append(name)
 
@@ -302,14 +302,14 @@ class _Work:
         ending = f"-{what}"
         return {name.removesuffix(ending): made.files[what] for name, made in self.made.items() if what in made.files}
 
-    def _open(self, made: Made) -> ExampleTable:
-        return ExampleTable.open(self.ledger.folder / made.files["table"].file)
+    def _open(self, made: Entry) -> ExampleTable:
+        return ExampleTable.open(self.cache.folder / made.files["table"].file)
 
 
 @relaxed_gc()
-def make_table(job: Job) -> Made:
+def make_table(job: Job) -> Entry:
     """Read one split of one task, keep what may be kept, and write its table."""
-    ledger, bad, counted = Ledger(job.out), BadRecords(skip=job.skip_bad), FilterCounts()
+    step_cache, bad, counted = StepCache(job.out), BadRecords(skip=job.skip_bad), FilterCounts()
     examples = datasets.load_dataset(job.asked.name).read(job.data, job.split, bad=bad, **job.asked.options)
     if job.cleaned is not None:
         examples = manifest.check_examples(examples, job.cleaned, f"{job.asked.task.name}, {job.split}")
@@ -327,8 +327,8 @@ def make_table(job: Job) -> Made:
     )
     path = f"tables/{job.name}.arrow"
     write_table(job.out / path, kept, _tokens().encode_batch, digest=job.digest)
-    entries = {"table": ledger.entry(path, counted.kept, job.digest)}
-    counts = Counts(
+    entries = {"table": step_cache.file_entry(path, counted.kept, job.digest)}
+    counts = ExampleCounts(
         read=counted.read,
         malformed=len(bad.rejected),
         removed=counted.removed,
@@ -336,10 +336,10 @@ def make_table(job: Job) -> Made:
         beyond_limit=counted.beyond_limit,
         kept=counted.kept,
     )
-    return ledger.note(job.name, Made(job.digest, entries, counts, [str(refusal) for refusal in bad.rejected]))
+    return step_cache.save(job.name, Entry(job.digest, entries, counts, [str(refusal) for refusal in bad.rejected]))
 
 
-def _run(jobs: Sequence[Job], processes: int) -> Iterator[tuple[str, Made]]:
+def _run(jobs: Sequence[Job], processes: int) -> Iterator[tuple[str, Entry]]:
     """Make the tables, several at once where asked; the results don't depend on that."""
     if processes == 1 or len(jobs) < 2:
         for job in track(jobs, description="tables"):

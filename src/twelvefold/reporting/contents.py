@@ -17,7 +17,7 @@ from twelvefold.reporting.curves import TrainingCurves, make_curves
 from twelvefold.reporting.paper import PAPER_AVERAGE, PAPER_SCORES
 from twelvefold.reporting.table import ScoreRow, make_rows
 from twelvefold.schema import TaskSpec, TwelvefoldError
-from twelvefold.store.prepared import Counts, Prepared
+from twelvefold.store.prepared import ExampleCounts, Prepared
 from twelvefold.training.event_log import read_events
 
 
@@ -49,7 +49,7 @@ class RunContents:
         return Path(self.scores.checkpoint).name
 
     @property
-    def counts(self) -> Mapping[str, Mapping[str, Counts]]:
+    def counts(self) -> Mapping[str, Mapping[str, ExampleCounts]]:
         """Return the numbers of examples by task, then split."""
         return self.prepared.counts if self.prepared else {}
 

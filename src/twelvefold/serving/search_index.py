@@ -181,7 +181,7 @@ class SearchIndex:
         """
         folder = Path(folder)
         advice = "make the index again"
-        manifest = atomic_files.read_manifest(folder / MANIFEST, FORMAT, VERSION, again=advice)
+        manifest = atomic_files.read_manifest(folder / MANIFEST, FORMAT, VERSION, remedy=advice)
         store = RegionStore.open(folder)
         detector = model.about.detector
         if (store.info.get("detector"), store.info.get("max_regions")) != (detector.digest, detector.max_regions):

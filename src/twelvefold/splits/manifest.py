@@ -45,8 +45,8 @@ class SplitDigester:
         for pair in example.pairs:
             id_and_images = f"{id_and_images}\n{pair.image.source}/{pair.image.id}"
         self._count += 1
-        self._ids += atomic_files.digest_number(example.id.encode())
-        self._images += atomic_files.digest_number(id_and_images.encode())
+        self._ids += atomic_files.digest_int(example.id.encode())
+        self._images += atomic_files.digest_int(id_and_images.encode())
 
     def digest(self) -> SplitDigest:
         """Return the digest of the examples added so far."""
@@ -174,7 +174,7 @@ def read_manifest(path: Path) -> CleaningManifest:
     Raises:
         TwelvefoldError: there is none, it is another kind of file or version, or it was changed after it was written.
     """
-    raw = atomic_files.read_manifest(path, FORMAT, VERSION, again="make one with `twelvefold clean` or `prepare`")
+    raw = atomic_files.read_manifest(path, FORMAT, VERSION, remedy="make one with `twelvefold clean` or `prepare`")
     try:
         manifest = msgspec.convert(raw, CleaningManifest)
     except msgspec.ValidationError as error:

@@ -1,1 +1,1 @@
-"""What lies on disk: atomic writes, the region store, the example tables and the prepared folder."""
+"""Files on disk: atomic writes, the region store, the example tables and the prepared folder."""

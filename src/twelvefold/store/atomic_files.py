@@ -1,7 +1,7 @@
-"""The only place of the project that writes to disk: atomic, flushed, checksummed, with locks.
+"""Write files atomically, with checksums and locks. No other module of the package writes to disk.
 
-A reader sees the old file or the new one, never a part. A temporary name is hidden, lies beside its target and
-ends in ``.tmp``; a process that is killed may leave one behind, which :func:`remove_leftovers` clears away.
+A reader sees the old file or the new one, never a part. A temporary file is hidden, is in the same folder as its target
+and ends in ``.tmp``; a killed process may leave one behind, which :func:`remove_leftovers` removes.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ CHUNK = 1 << 20
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file open for writing, which takes the place of ``path`` when the block ends without an error.
+    """Open a binary file for writing that replaces ``path`` if the ``with`` block ends without an error.
 
     Raises:
-        TwelvefoldError: the disk is full, the folder can't be written, ...; ``path`` is then as it was before.
+        TwelvefoldError: the disk is full, the folder is not writable, ...; ``path`` is then unchanged.
     """
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         yield file
@@ -37,18 +37,18 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """An empty file for a library to write, which takes the place of ``path`` when the block ends without an error.
+    """Create an empty file for a library to write, which replaces ``path`` if the block ends without an error.
 
-    Who may read it is what the process says of new files, whatever the library thinks.
+    Its permissions are the process's default for new files, even if the library changes them.
 
     Raises:
-        TwelvefoldError: the disk is full, the folder can't be written, ...; ``path`` is then as it was before.
+        TwelvefoldError: the disk is full, the folder is not writable, ...; ``path`` is then unchanged.
     """
     path = Path(path)
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _beside(path)
+        temporary = _temporary_path(path)
         temporary.touch(exist_ok=False)
         mode = temporary.stat().st_mode
         yield temporary
@@ -57,8 +57,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _flush(path.parent)
     except OSError as error:
-        if _is_ours(error, path):
-            raise _unwritable(path, error) from error
+        if _is_write_error(error, path):
+            raise _write_error(path, error) from error
         raise
     finally:
         if temporary is not None:
@@ -66,16 +66,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Put ``data`` at ``path``, atomically."""
+    """Write ``data`` to ``path`` atomically."""
     with atomic_file(path) as file:
         file.write(data)
 
 
-def put_in_place(part: Path, path: Path) -> None:
-    """Have a whole file on the same disk, written piece by piece under another name, take the place of ``path``.
+def move_into_place(part: Path, path: Path) -> None:
+    """Replace ``path`` by a complete file on the same disk that was written under another name.
 
     Raises:
-        TwelvefoldError: the folder can't be written; ``part`` then stays where it is.
+        TwelvefoldError: the folder is not writable; ``part`` then stays as it is.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,82 +83,87 @@ def put_in_place(part: Path, path: Path) -> None:
         part.replace(path)
         _flush(path.parent)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise _write_error(path, error) from error
 
 
 def write_text(path: Path, text: str) -> None:
-    """Put ``text`` at ``path`` in UTF-8, atomically."""
+    """Write ``text`` to ``path`` in UTF-8, atomically."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: object) -> None:
-    """Put ``value`` at ``path`` as indented JSON, atomically. NaN and infinity are refused: JSON has neither."""
+    """Write ``value`` to ``path`` as indented JSON, atomically. NaN and infinity raise: JSON has neither."""
     write_text(path, json_text(value))
 
 
 def json_text(value: object) -> str:
-    """What :func:`write_json` writes."""
+    """Return the text that :func:`write_json` writes."""
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
-    """The value of a JSON file.
+    """Read a JSON file.
 
     Raises:
-        TwelvefoldError: there is no such file, or it isn't JSON.
+        TwelvefoldError: the file does not exist or is not JSON.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise TwelvefoldError(f"can't read {path}: {error.strerror}") from error
+        raise TwelvefoldError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
-        raise TwelvefoldError(f"{path} is not JSON: {error}; it was cut short or is not ours: make it anew") from error
+        raise TwelvefoldError(
+            f"{path} is not JSON: {error}; it was truncated or written by another program: create it again"
+        ) from error
 
 
-def read_manifest(path: Path, format: str, version: int, *, again: str, older: Collection[int] = ()) -> dict[str, Any]:
-    """The JSON object of a manifest of ours, which states its ``format`` and ``version``.
+def read_manifest(
+    path: Path, format: str, version: int, *, remedy: str, older_versions: Collection[int] = ()
+) -> dict[str, Any]:
+    """Read a JSON manifest and check its ``format`` and ``version``.
 
-    ``again``: how to make it anew, the end of an error. ``older``: earlier versions that the caller translates.
+    ``remedy``: how to create the file again, the end of an error message. ``older_versions``: accepted too; the caller
+    translates them.
 
     Raises:
-        TwelvefoldError: there is none, it is another kind of file, or of another version.
+        TwelvefoldError: there is no such file, or it has another format or version.
     """
-    raw = read_json(path)
-    if not isinstance(raw, dict) or raw.get("format") != format:
-        raise TwelvefoldError(f"{path} is no manifest of the kind {format!r}: {again}")
-    if raw.get("version") not in (version, *older):
-        raise TwelvefoldError(f"{path} is of version {raw.get('version')}, this program reads {version}: {again}")
-    return raw
+    manifest = read_json(path)
+    if not isinstance(manifest, dict) or manifest.get("format") != format:
+        raise TwelvefoldError(f"{path} is not a manifest of format {format!r}: {remedy}")
+    if manifest.get("version") not in (version, *older_versions):
+        raise TwelvefoldError(f"{path} has version {manifest.get('version')}, this program reads {version}: {remedy}")
+    return manifest
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """An empty folder to fill, which takes the place of ``path`` when the block ends without an error.
+    """Create an empty folder to fill, which replaces ``path`` if the ``with`` block ends without an error.
 
-    An older folder at ``path`` is moved aside first and removed last; :func:`recover_folder` brings it back if
-    the process was killed in the moment between.
+    An older folder at ``path`` is first renamed and finally removed; :func:`recover_folder` restores it if the process
+    was killed in between.
 
     Raises:
-        TwelvefoldError: the disk is full, the folder can't be written, ...; ``path`` is then as it was before.
+        TwelvefoldError: the disk is full, the folder is not writable, ...; ``path`` is then unchanged.
     """
     path = Path(path)
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         recover_folder(path)
-        temporary = _beside(path)
+        temporary = _temporary_path(path)
         temporary.mkdir()
         yield temporary
         for file in sorted(temporary.rglob("*")):
             _flush(file)
         if path.exists():
-            path.replace(_aside(path))
+            path.replace(_backup_path(path))
         temporary.replace(path)
         _flush(path.parent)
-        shutil.rmtree(_aside(path), ignore_errors=True)
+        shutil.rmtree(_backup_path(path), ignore_errors=True)
     except OSError as error:
-        if _is_ours(error, path):
-            raise _unwritable(path, error) from error
+        if _is_write_error(error, path):
+            raise _write_error(path, error) from error
         raise
     finally:
         if temporary is not None:
@@ -166,17 +171,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def recover_folder(path: Path) -> None:
-    """Bring back the folder that :func:`atomic_folder` had moved aside when its process was killed; else nothing."""
+    """Restore the folder that :func:`atomic_folder` had renamed when its process was killed, if there is one."""
     path = Path(path)
-    if _aside(path).exists():
+    if _backup_path(path).exists():
         if path.exists():
-            shutil.rmtree(_aside(path))
+            shutil.rmtree(_backup_path(path))
         else:
-            _aside(path).replace(path)
+            _backup_path(path).replace(path)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files and folders of killed processes; call it while holding :func:`lock_folder`."""
+    """Remove temporary files and folders of killed processes. Call it while holding :func:`lock_folder`."""
     for path in Path(folder).glob(".*.tmp"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -186,23 +191,23 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold ``folder`` (made where missing) alone; the lock goes with the process, however that ends.
+    """Hold an exclusive lock on ``folder``, which is created if missing; it ends with the process in any case.
 
     Raises:
-        TwelvefoldError: another process holds it, and ``wait`` is off.
+        TwelvefoldError: another process holds the lock, and ``wait`` is False.
     """
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise _write_error(folder, error) from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             raise TwelvefoldError(
-                f"{folder} is being written by another process; wait for its end, or choose another folder"
+                f"{folder} is being written by another process; wait until it ends, or choose another folder"
             ) from error
         yield
     finally:
@@ -210,42 +215,42 @@ def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
 
 
 def digest_file(path: Path) -> str:
-    """The xxh3_128 digest of a file's bytes, 32 hexadecimal digits."""
+    """Return the xxh3_128 digest of a file's bytes, 32 hexadecimal digits."""
     state = xxhash.xxh3_128()
     try:
         with Path(path).open("rb") as file:
             while chunk := file.read(CHUNK):
                 state.update(chunk)
     except OSError as error:
-        raise TwelvefoldError(f"can't read {path}: {error.strerror}") from error
+        raise TwelvefoldError(f"cannot read {path}: {error.strerror}") from error
     return state.hexdigest()
 
 
 def digest_bytes(data: bytes | memoryview) -> str:
-    """The xxh3_128 digest of ``data``, 32 hexadecimal digits."""
+    """Return the xxh3_128 digest of ``data``, 32 hexadecimal digits."""
     return xxhash.xxh3_128_hexdigest(data)
 
 
-def digest_number(data: bytes) -> int:
-    """:func:`digest_bytes` as the number that it writes down, below 2 ** 128: for digests that are added up."""
+def digest_int(data: bytes) -> int:
+    """Return the digest of :func:`digest_bytes` as an integer below 2 ** 128, for digests that are summed."""
     return xxhash.xxh3_128_intdigest(data)
 
 
 def digest_value(value: object) -> str:
-    """The xxh3_128 digest of a JSON value, the same whatever the order of its keys."""
+    """Return the xxh3_128 digest of a JSON value, which does not depend on the order of its keys."""
     return digest_bytes(json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False).encode())
 
 
-def _aside(path: Path) -> Path:
+def _backup_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.replaced")
 
 
-def _beside(path: Path) -> Path:
+def _temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def _flush(path: Path) -> None:
-    """Have the disk hold a file or a folder before going on."""
+    """Wait until a file or folder is on disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -253,19 +258,19 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _is_ours(error: OSError, path: Path) -> bool:
-    """Whether an error inside a ``with`` block comes from our writing, and not from what the caller reads."""
+def _is_write_error(error: OSError, path: Path) -> bool:
+    """Return whether an error in a ``with`` block comes from writing ``path``, not from files that the caller reads."""
     name = error.filename
     return name is None or (isinstance(name, str) and Path(name).is_relative_to(path.parent))
 
 
-def _unwritable(path: Path, error: OSError) -> TwelvefoldError:
+def _write_error(path: Path, error: OSError) -> TwelvefoldError:
     advice = {
         errno.ENOSPC: "the disk is full: free some space or choose another folder",
-        errno.EDQUOT: "your share of the disk is used up: free some space or choose another folder",
-        errno.EFBIG: "the file is larger than allowed here: raise the limit (ulimit -f) or choose another folder",
-        errno.EACCES: "you may not write there: choose another folder",
-        errno.EROFS: "that disk can't be written: choose another folder",
+        errno.EDQUOT: "your disk quota is used up: free some space or choose another folder",
+        errno.EFBIG: "the file exceeds the size limit: raise it (ulimit -f) or choose another folder",
+        errno.EACCES: "you have no permission to write there: choose another folder",
+        errno.EROFS: "the disk is read-only: choose another folder",
     }.get(error.errno or 0, "check the disk and the path")
     reason = f"{error.strerror or error}" + (f" ({error.filename})" if error.filename else "")
-    return TwelvefoldError(f"could not write {path}: {reason}; {advice}. Nothing half-written was left behind")
+    return TwelvefoldError(f"could not write {path}: {reason}; {advice}. No partial file was left behind")

@@ -1,11 +1,10 @@
 """Example tables: the examples of one task and split, as one memory-mapped Arrow IPC file.
 
-Written as a stream of record batches, so that memory stays flat; read at random in microseconds by looking
-straight at Arrow's buffers. A table carries the digest of all that it was made from, so that a stale one can't
-be taken for a fresh one.
+A table is written as a stream of record batches, so memory use is constant, and read at random in microseconds,
+directly from Arrow's buffers. It stores the digest of everything that it was made from, so a stale table is recognized.
 
-Differs: the original cached pickled entries under names that said little of what they held, and reused them
-blindly.
+Differs: the original cached pickled entries under names that did not identify their contents, and reused them without
+a check.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ from twelvefold.schema import (
 from twelvefold.store import atomic_files
 
 VERSION = 1
-"""Of this file's layout; part of every table's digest."""
+"""Version of this file's layout; part of every table's digest."""
 
 BATCH_ROWS = 8192
-"""Examples in one record batch: a few megabytes at a time while writing."""
+"""Examples in one record batch: a few megabytes are in memory while writing."""
 
 _LABELS: tuple[type[Label], ...] = (SoftAnswers, ClassName, PositivePair, TargetBox, Candidate)
-_WITHHELD = len(_LABELS)
+_NO_LABEL = len(_LABELS)
 
 _PAIR = pa.struct(
     [
@@ -72,27 +71,27 @@ def write_table(
     *,
     digest: str,
 ) -> int:
-    """Write ``examples`` in order, atomically, and say how many there were.
+    """Write ``examples`` in order, atomically, and return their number.
 
-    ``token_ids`` gives the ids of many texts, without special pieces. ``digest`` names all that the table is
+    ``token_ids`` converts many texts to token ids, without special tokens. ``digest``: of everything that the table is
     made from (source files, options, versions of the code).
 
     Raises:
-        TwelvefoldError: an id comes twice, an example has no pair, a Candidate label points at no box.
+        TwelvefoldError: an id is repeated, an example has no pair, or a ``Candidate`` label has no box.
     """
     schema = pa.schema(_FIELDS, metadata={"format": "twelvefold examples", "version": str(VERSION), "digest": digest})
-    stream, seen = iter(examples), set[str]()
+    stream, used_ids = iter(examples), set[str]()
     with atomic_files.atomic_file(path) as sink, pa.ipc.new_file(sink, schema) as writer:
         while block := list(islice(stream, BATCH_ROWS)):
             for example in block:
-                _check(example, seen, path)
+                _check(example, used_ids, path)
             ids = token_ids([pair.text for example in block for pair in example.pairs])
             writer.write_batch(pa.RecordBatch.from_arrays(_columns(block, ids), schema=schema))
-    return len(seen)
+    return len(used_ids)
 
 
 class ExampleTable:
-    """Read-only and memory-mapped: any number of processes may open one. ``digest``: what it was made from."""
+    """A read-only, memory-mapped table; many processes may open the same one. ``digest``: of what it was made from."""
 
     def __init__(self, path: Path, batches: list[pa.RecordBatch], digest: str) -> None:
         self.path = path
@@ -106,7 +105,7 @@ class ExampleTable:
         """Open a table.
 
         Raises:
-            TwelvefoldError: there is none, or it was cut short, is foreign or of another version.
+            TwelvefoldError: there is no such file, or it is truncated, not a table, or of another version.
         """
         path = Path(path)
         try:
@@ -115,39 +114,41 @@ class ExampleTable:
         except FileNotFoundError as error:
             raise TwelvefoldError(f"there is no example table {path}; prepare the data (again)") from error
         except (pa.ArrowInvalid, OSError) as error:
-            raise TwelvefoldError(f"{path} is no whole example table ({error}); prepare the data again") from error
-        about = reader.schema.metadata or {}
-        if about.get(b"format") != b"twelvefold examples" or about.get(b"version") != str(VERSION).encode():
+            raise TwelvefoldError(
+                f"{path} is not a complete example table ({error}); prepare the data again"
+            ) from error
+        metadata = reader.schema.metadata or {}
+        if metadata.get(b"format") != b"twelvefold examples" or metadata.get(b"version") != str(VERSION).encode():
             raise TwelvefoldError(f"{path} is not an example table of version {VERSION}; prepare the data again")
-        return cls(path, batches, about[b"digest"].decode())
+        return cls(path, batches, metadata[b"digest"].decode())
 
     def __len__(self) -> int:
         return self._starts[-1]
 
     def __getitem__(self, index: int) -> Example:
-        """One example by its place."""
-        block, row = self._place(index)
+        """Return the example at an index."""
+        block, row = self._locate(index)
         return block.example(row)
 
     def __iter__(self) -> Iterator[Example]:
         return (block.example(row) for block in self._blocks for row in range(block.rows))
 
     def token_ids(self, index: int, pair: int = 0) -> NDArray[np.int32]:
-        """The ids of one pair's text, uncut and without special pieces, as a view."""
-        block, row = self._place(index)
+        """Return the token ids of one pair's text, not truncated and without special tokens, as a view."""
+        block, row = self._locate(index)
         return block.tokens(row, pair)
 
     def ids(self) -> list[str]:
-        """The ids of all examples, in order."""
+        """Return the ids of all examples, in order."""
         return [id_ for batch in self._batches for id_ in batch.column("id").to_pylist()]
 
-    def pictures(self) -> set[ImageKey]:
-        """Every picture of every pair."""
+    def all_images(self) -> set[ImageKey]:
+        """Return the images of all pairs."""
         names = (pc.unique(batch.column("pairs").values.field("image")).to_pylist() for batch in self._batches)
         return {ImageKey.parse(name) for name in chain.from_iterable(names)}
 
-    def images(self) -> tuple[list[ImageKey], NDArray[np.int32]]:
-        """The distinct pictures in the order of their first use, and (N,) int32: which is example n's first."""
+    def first_images(self) -> tuple[list[ImageKey], NDArray[np.int32]]:
+        """Return the distinct images of first pairs in order of first use, and (N,) int32: their index by example."""
         columns = []
         for batch in self._batches:
             pairs = batch.column("pairs")
@@ -156,26 +157,26 @@ class ExampleTable:
         coded = pc.dictionary_encode(pa.concat_arrays(columns or [pa.array([], pa.string())]))
         return [ImageKey.parse(name) for name in coded.dictionary.to_pylist()], coded.indices.to_numpy()
 
-    def pieces(self) -> NDArray[np.int32]:
-        """Every id of a word piece that occurs in the table's texts, once, ascending."""
+    def distinct_token_ids(self) -> NDArray[np.int32]:
+        """Return every token id that occurs in the table's texts, in ascending order."""
         each = [np.unique(block.all_tokens) for block in self._blocks]
         return np.unique(np.concatenate([*each, np.empty(0, dtype=np.int32)]))
 
-    def _place(self, index: int) -> tuple[_Block, int]:
+    def _locate(self, index: int) -> tuple[_Block, int]:
         if not 0 <= index < len(self):
-            raise IndexError(f"{self.path} has {len(self)} examples, asked for number {index}")
+            raise IndexError(f"{self.path} has {len(self)} examples, got index {index}")
         number = bisect.bisect_right(self._starts, index) - 1
         return self._blocks[number], index - self._starts[number]
 
 
 class _Block:
-    """One record batch, read through plain offsets."""
+    """One record batch, read through its offset buffers."""
 
     def __init__(self, batch: pa.RecordBatch) -> None:
         column = {name: batch.column(name) for name, _ in _FIELDS}
         pairs = column["pairs"].values
         self.rows: int = batch.num_rows
-        self._id, self._kind, self._group = (_Strings(column[name]) for name in ("id", "kind", "group"))
+        self._id, self._question_type, self._group = (_Strings(column[name]) for name in ("id", "kind", "group"))
         self._linked, self._names = (_StringLists(column[name]) for name in ("linked", "names"))
         self._pairs = _numbers(column["pairs"], 1, np.dtype(np.int32))
         self._image, self._text = _Strings(pairs.field("image")), _Strings(pairs.field("text"))
@@ -192,7 +193,7 @@ class _Block:
             id=self._id[row],
             pairs=tuple(self._pair(n) for n in range(self._pairs[row], self._pairs[row + 1])),
             label=self._label_of(row),
-            question_type=self._kind[row],
+            question_type=self._question_type[row],
             group=self._group[row],
             linked=tuple(self._linked[row]),
         )
@@ -210,21 +211,21 @@ class _Block:
 
     def _label_of(self, row: int) -> Label | None:
         number = int(self._label[row])
-        if number == _WITHHELD:
+        if number == _NO_LABEL:
             return None
         values = self._numbers[self._numbers_at[row] : self._numbers_at[row + 1]].tolist()
-        kind = _LABELS[number]
-        if kind is SoftAnswers:
+        label_type = _LABELS[number]
+        if label_type is SoftAnswers:
             return SoftAnswers(dict(zip(self._names[row], values, strict=True)))
-        if kind is ClassName:
+        if label_type is ClassName:
             return ClassName(self._names[row][0])
-        if kind is TargetBox:
+        if label_type is TargetBox:
             return TargetBox((values[0], values[1], values[2], values[3]))
-        return PositivePair(int(values[0])) if kind is PositivePair else Candidate(int(values[0]))
+        return PositivePair(int(values[0])) if label_type is PositivePair else Candidate(int(values[0]))
 
 
 class _Strings:
-    """A string column: element n is two offsets and a decoding."""
+    """A string column whose elements are decoded one at a time."""
 
     def __init__(self, column: pa.StringArray) -> None:
         self._at = _numbers(column, 1, np.dtype(np.int32))
@@ -236,7 +237,7 @@ class _Strings:
 
 
 class _StringLists:
-    """A column of lists of strings."""
+    """A column of lists of strings, decoded one list at a time."""
 
     def __init__(self, column: pa.ListArray) -> None:
         self._at = _numbers(column, 1, np.dtype(np.int32))
@@ -247,7 +248,7 @@ class _StringLists:
 
 
 def _numbers(column: pa.Array, buffer: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """A column's buffer as numbers, from the column's own first element; one offset for an empty column."""
+    """Return a column's buffer as numbers, from the column's first element on; a single 0 for an empty column."""
     data = column.buffers()[buffer]
     if data is None or not data.size:
         return np.zeros(1, dtype=dtype)
@@ -260,26 +261,26 @@ def _key(name: str) -> ImageKey:
     return ImageKey.parse(name)
 
 
-def _check(example: Example, seen: set[str], path: Path) -> None:
-    if example.id in seen:
+def _check(example: Example, used_ids: set[str], path: Path) -> None:
+    if example.id in used_ids:
         raise TwelvefoldError(
-            f"{path.stem}: example id {example.id!r} comes twice; ids name predictions, so each may be once"
+            f"{path.stem}: example id {example.id!r} is repeated; ids identify predictions, so they must be unique"
         )
-    seen.add(example.id)
+    used_ids.add(example.id)
     if not example.pairs:
-        raise TwelvefoldError(f"{path.stem}: example {example.id!r} has no image and text")
+        raise TwelvefoldError(f"{path.stem}: example {example.id!r} has no pair of image and text")
     count = len(example.pairs[0].candidates_px)
     if isinstance(example.label, Candidate) and not 0 <= example.label.index < count:
         raise TwelvefoldError(
-            f"{path.stem}: example {example.id!r} means candidate {example.label.index} of {count} boxes"
+            f"{path.stem}: example {example.id!r} has candidate {example.label.index} of {count} boxes as its label"
         )
 
 
 def _columns(block: Sequence[Example], token_ids: list[list[int]]) -> list[pa.Array]:
-    """The columns of ``_FIELDS``, built flat: several times as fast as one dictionary for each row."""
+    """Return the columns of ``_FIELDS``, built flat: several times as fast as from one dictionary per row."""
     pairs = [pair for example in block for pair in example.pairs]
-    labels = [_flat(example.label) for example in block]
-    kinds = [_WITHHELD if e.label is None else _LABELS.index(type(e.label)) for e in block]
+    labels = [_flatten_label(example.label) for example in block]
+    label_types = [_NO_LABEL if e.label is None else _LABELS.index(type(e.label)) for e in block]
     boxes = np.array([box for pair in pairs for box in pair.candidates_px], dtype=np.float64)
     parts = [
         pa.array([str(pair.image) for pair in pairs], pa.string()),
@@ -299,22 +300,22 @@ def _columns(block: Sequence[Example], token_ids: list[list[int]]) -> list[pa.Ar
             _offsets([example.pairs for example in block]),
             pa.StructArray.from_arrays(parts, fields=list(_PAIR)),
         ),
-        pa.array(kinds, pa.int8()),
+        pa.array(label_types, pa.int8()),
         _lists([names for names, _ in labels], pa.string()),
         _lists([numbers for _, numbers in labels], pa.float64()),
     ]
 
 
-def _lists(rows: Sequence[Sequence[object]], kind: pa.DataType) -> pa.ListArray:
+def _lists(rows: Sequence[Sequence[object]], value_type: pa.DataType) -> pa.ListArray:
     flat = list(chain.from_iterable(rows))
-    return pa.ListArray.from_arrays(_offsets(rows), pa.array(flat, kind))
+    return pa.ListArray.from_arrays(_offsets(rows), pa.array(flat, value_type))
 
 
 def _offsets(rows: Sequence[Sequence[object]]) -> pa.Array:
     return pa.array(np.cumsum([0, *map(len, rows)], dtype=np.int32))
 
 
-def _flat(label: Label | None) -> tuple[list[str], list[float]]:
+def _flatten_label(label: Label | None) -> tuple[list[str], list[float]]:
     match label:
         case None:
             return [], []

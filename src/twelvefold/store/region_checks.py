@@ -1,4 +1,4 @@
-"""What a picture's regions must be before they may enter a store."""
+"""Check an image's regions before they are stored."""
 
 from __future__ import annotations
 
@@ -10,52 +10,54 @@ from numpy.typing import NDArray
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError
 
 
-def check_regions(key: ImageKey, regions: Regions, *, feature_size: int, kinds: int, dtype: np.dtype[Any]) -> Regions:
-    """``regions`` in the store's own types, or an error that names the picture.
+def check_regions(
+    key: ImageKey, regions: Regions, *, feature_size: int, num_categories: int, dtype: np.dtype[Any]
+) -> Regions:
+    """Return ``regions`` in the store's dtypes: boxes float32, features and class probabilities ``dtype``.
 
-    Boxes may reach outside the picture (Visual7W's official boxes do): consumers clip, the store keeps.
+    Boxes may exceed the image (Visual7W's official boxes do): they are clipped when they are used.
 
     Raises:
-        TwelvefoldError: wrong shapes, NaN or infinity (also a number beyond half floats), no width or height, a
-            key with a line break.
+        TwelvefoldError: a shape is wrong, a number is NaN, infinite or too large for ``dtype``, the image has no width
+            or height, or the key has a line break.
     """
     count = len(regions.boxes_px)
     if "\n" in str(key):
-        raise TwelvefoldError(f"a picture's key may not hold a line break: {str(key)!r}")
+        raise TwelvefoldError(f"an image key may not contain a line break: {str(key)!r}")
     if regions.width < 1 or regions.height < 1:
-        raise TwelvefoldError(f"picture {key} is {regions.width} x {regions.height} pixels; both must be 1 or more")
-    boxes = _array(key, "boxes_px", regions.boxes_px, (count, 4), np.dtype(np.float32))
-    features = _array(key, "features", regions.features, (count, feature_size), dtype)
-    if (regions.class_probs is not None) != bool(kinds):
+        raise TwelvefoldError(f"image {key} is {regions.width} x {regions.height} pixels; both must be 1 or more")
+    boxes = _check_array(key, "boxes_px", regions.boxes_px, (count, 4), np.dtype(np.float32))
+    features = _check_array(key, "features", regions.features, (count, feature_size), dtype)
+    if (regions.class_probs is not None) != bool(num_categories):
         got = "none" if regions.class_probs is None else "some"
-        raise TwelvefoldError(f"picture {key}: the shard keeps {kinds} class probabilities a region, got {got}")
+        raise TwelvefoldError(f"image {key}: expected {num_categories} class probabilities per region, got {got}")
     probabilities = None
     if regions.class_probs is not None:
-        probabilities = _array(key, "class_probs", regions.class_probs, (count, kinds), dtype)
+        probabilities = _check_array(key, "class_probs", regions.class_probs, (count, num_categories), dtype)
     return Regions(boxes, features, int(regions.width), int(regions.height), probabilities)
 
 
-def _array(
+def _check_array(
     key: ImageKey, name: str, values: NDArray[np.floating], shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
     if values.shape != shape:
-        raise TwelvefoldError(f"picture {key}: {name} should be of shape {shape}, got {values.shape}")
-    with np.errstate(over="ignore"):  # an overflow becomes infinity, which is refused below
+        raise TwelvefoldError(f"image {key}: expected {name} of shape {shape}, got {values.shape}")
+    with np.errstate(over="ignore"):  # an overflow becomes infinity, which is rejected below
         converted = np.array(values, dtype=dtype, order="C")
-    finite = _finite(converted)
+    finite = _is_finite(converted)
     if not finite.all():
         row = int(np.argwhere(~finite)[0][0])
-        was = "beyond half floats" if np.isfinite(values[row]).all() else "not finite"
+        problem = "too large for float16" if np.isfinite(values[row]).all() else "not finite"
         raise TwelvefoldError(
-            f"picture {key}: {name} of region {row} hold a number that is {was}; the detector's weights or the "
-            "picture are broken: such regions would poison training"
+            f"image {key}: {name} of region {row} contain a number that is {problem}; the detector's weights or the "
+            "image are damaged, and training on such regions would fail"
         )
     return converted
 
 
-def _finite(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which numbers are finite; of half floats by their bits, which is ten times as quick as ``numpy.isfinite``."""
+def _is_finite(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which numbers are finite; for float16 from their bits, ten times as fast as ``numpy.isfinite``."""
     exponent = np.uint16(0x7C00)
-    half = values.dtype == np.float16
-    told: NDArray[np.bool_] = (values.view(np.uint16) & exponent) != exponent if half else np.isfinite(values)
-    return told
+    is_half = values.dtype == np.float16
+    finite: NDArray[np.bool_] = (values.view(np.uint16) & exponent) != exponent if is_half else np.isfinite(values)
+    return finite

@@ -1,4 +1,4 @@
-"""Regions that were never on disk, read by the same calls as a ``RegionStore``: what serving collates from."""
+"""Regions that are kept in memory, with the interface of a ``RegionStore``: serving collates batches from them."""
 
 from __future__ import annotations
 
@@ -12,22 +12,20 @@ from twelvefold.schema import ImageKey, Regions, TwelvefoldError
 from twelvefold.store.region_checks import check_regions
 from twelvefold.store.region_store import mean_feature
 
-HALF = np.dtype(np.float16)
-
 
 def as_stored(key: ImageKey, regions: Regions, feature_size: int) -> Regions:
-    """Regions as a store on disk would give them back: checked, features in half precision.
+    """Return regions as a store on disk would return them: checked, with float16 features.
 
     Raises:
-        TwelvefoldError: a wrong shape, or a number that is not finite.
+        TwelvefoldError: a shape is wrong, or a number is not finite.
     """
-    kinds = 0 if regions.class_probs is None else regions.class_probs.shape[1]
-    return check_regions(key, regions, feature_size=feature_size, kinds=kinds, dtype=HALF)
+    num_categories = 0 if regions.class_probs is None else regions.class_probs.shape[1]
+    half = np.dtype(np.float16)
+    return check_regions(key, regions, feature_size=feature_size, num_categories=num_categories, dtype=half)
 
 
 class RegionsInMemory:
-    """Pictures' regions by key. ``folder``: where a store on disk would lie, for messages. Nothing
-    depends on such regions for long, so they have no digest."""
+    """Regions by image key. ``folder`` is used in messages only; ``digest`` is empty, as nothing is cached by it."""
 
     folder = Path("memory")
     digest = ""
@@ -38,7 +36,7 @@ class RegionsInMemory:
         self._regions: dict[ImageKey, Regions] = {}
 
     def add(self, key: ImageKey, regions: Regions) -> None:
-        """Take a picture's regions, which :func:`as_stored` has checked."""
+        """Add an image's regions, as returned by :func:`as_stored`."""
         self._regions[key] = regions
 
     def __len__(self) -> int:
@@ -49,10 +47,10 @@ class RegionsInMemory:
 
     def __getitem__(self, key: ImageKey) -> Regions:
         if key not in self._regions:
-            raise TwelvefoldError(f"no regions of picture {key} are at hand; look at the picture first")
+            raise TwelvefoldError(f"the regions of image {key} are not in memory; run the detector on the image first")
         return self._regions[key]
 
     def mean(self, key: ImageKey) -> NDArray[np.float32]:
-        """(D,) float32: the mean of all the picture's features; zeros where it has no regions."""
+        """Return (D,) float32: the mean of all the image's features; zeros if it has no regions."""
         mean: NDArray[Any] = mean_feature(self[key])[0]
         return mean

@@ -1,5 +1,6 @@
-"""What has been found out about pictures, kept on disk block by block, so that a call that was killed goes on from
-there and a second call does nothing. Nothing here depends on the order of pictures or on thresholds.
+"""Results about images that are kept on disk block by block: a killed call resumes, a repeated call does nothing.
+
+Results depend neither on the order of images nor on thresholds.
 """
 
 from __future__ import annotations
@@ -19,52 +20,54 @@ from twelvefold.store import atomic_files
 from twelvefold.store.worker_pool import create_pool
 
 Row = TypeVar("Row", bound=msgspec.Struct)
-Work = TypeVar("Work", contravariant=True)
-Found = TypeVar("Found", bound=msgspec.Struct, covariant=True)
+Item = TypeVar("Item", contravariant=True)
+Result = TypeVar("Result", bound=msgspec.Struct, covariant=True)
 
 
-class Block(Protocol[Work, Found]):
-    """A function of a module, so that a worker process can be sent to it."""
+class BlockFunction(Protocol[Item, Result]):
+    """A module-level function, so that it can be sent to a worker process."""
 
-    def __call__(self, work: Sequence[Work], /) -> Sequence[Found]: ...
+    def __call__(self, items: Sequence[Item], /) -> Sequence[Result]: ...
 
 
-class Notes(Generic[Row]):
-    """The rows in a folder. ``version`` says how they came about; notes of another version count for nothing."""
+class ResumableRows(Generic[Row]):
+    """The rows in a folder. ``version``: of the code that computed them; rows of another version are ignored."""
 
-    def __init__(self, folder: Path, kind: type[Row], version: str) -> None:
+    def __init__(self, folder: Path, row_type: type[Row], version: str) -> None:
         self._folder, self._version = folder, version
-        self._decoder = msgspec.msgpack.Decoder(tuple[str, list[kind]])  # type: ignore[valid-type]
+        self._decoder = msgspec.msgpack.Decoder(tuple[str, list[row_type]])  # type: ignore[valid-type]
         self.rows: list[Row] = []
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, kind: type[Row], version: str) -> Iterator[Notes[Row]]:
-        """The notes in ``folder``, held alone while the block lasts.
+    def open(cls, folder: Path, row_type: type[Row], version: str) -> Iterator[ResumableRows[Row]]:
+        """Read the rows in ``folder`` and hold its lock for the ``with`` block.
 
         Raises:
-            TwelvefoldError: a file of notes is damaged.
+            TwelvefoldError: a file of rows is damaged.
         """
-        notes = cls(folder, kind, version)
+        resumable = cls(folder, row_type, version)
         with atomic_files.lock_folder(folder, wait=True):
             atomic_files.remove_leftovers(folder)
             for path in sorted(folder.glob("*.msgpack")):
                 try:
-                    version, rows = notes._decoder.decode(path.read_bytes())
+                    version, rows = resumable._decoder.decode(path.read_bytes())
                 except msgspec.MsgspecError as error:
-                    raise TwelvefoldError(f"{path} is damaged ({error}): remove it, and it is made anew") from error
-                if version == notes._version:
-                    notes.rows += rows
-            yield notes
+                    raise TwelvefoldError(
+                        f"{path} is damaged ({error}): remove it, and it is computed again"
+                    ) from error
+                if version == resumable._version:
+                    resumable.rows += rows
+            yield resumable
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Keep a block of rows, at once on disk."""
+        """Append a block of rows and write it to disk."""
         self.rows += rows
         number = sum(1 for _ in self._folder.glob("block-*.msgpack"))
         self._write(self._folder / f"block-{number:05}.msgpack", rows)
 
-    def settle(self, rows: Sequence[Row]) -> None:
-        """Keep ``rows`` alone, in one file: the last thing that is done with notes that have grown."""
+    def compact(self, rows: Sequence[Row]) -> None:
+        """Replace all rows by ``rows``, in a single file."""
         self.rows = list(rows)
         self._write(self._folder / "all.msgpack", self.rows)
         for path in self._folder.glob("block-*.msgpack"):
@@ -74,31 +77,37 @@ class Notes(Generic[Row]):
         atomic_files.write_bytes(path, msgspec.msgpack.encode((self._version, rows)))
 
 
-def in_blocks(
-    do: Block[Work, Row], todo: Sequence[Work], size: int, notes: Notes[Row], *, what: str, processes: int
+def run_in_blocks(
+    function: BlockFunction[Item, Row],
+    items: Sequence[Item],
+    block_size: int,
+    resumable: ResumableRows[Row],
+    *,
+    description: str,
+    processes: int,
 ) -> None:
-    """Do all of ``todo``, ``size`` at a time, in this process or in several, and note every block when it is done.
+    """Apply ``function`` to blocks of ``items``, in this process or in several, and keep each block's rows when done.
 
     Raises:
-        TwelvefoldError: a worker process was killed; the blocks that are done are kept.
+        TwelvefoldError: a worker process was killed; completed blocks are kept.
     """
-    blocks = [todo[start : start + size] for start in range(0, len(todo), size)]
-    with progress_bar(description=what, total=len(todo)) as bar:
+    blocks = [items[start : start + block_size] for start in range(0, len(items), block_size)]
+    with progress_bar(description=description, total=len(items)) as bar:
         if processes == 1 or len(blocks) < 2:
             for block in blocks:
-                notes.add(do(block))
+                resumable.add(function(block))
                 bar.advance(len(block))
             return
         workers = create_pool(min(processes, len(blocks)))
         try:
-            tasks = {workers.submit(do, block): len(block) for block in blocks}
-            for task in as_completed(tasks):
-                notes.add(task.result())
-                bar.advance(tasks[task])
+            futures = {workers.submit(function, block): len(block) for block in blocks}
+            for future in as_completed(futures):
+                resumable.add(future.result())
+                bar.advance(futures[future])
         except BrokenProcessPool as error:
             raise TwelvefoldError(
-                f"a process at work on {what} was killed (too little memory?); what is done is kept: the same call "
-                "goes on from there, with fewer processes if need be"
+                f"a worker process was killed ({description}; out of memory?). Completed blocks are kept: run the same "
+                "command again to resume, with fewer processes if necessary"
             ) from error
         finally:
             workers.shutdown(cancel_futures=True)

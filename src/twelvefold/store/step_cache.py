@@ -1,5 +1,8 @@
-"""What has been made in a folder, and from what: each thing has a note beside it that holds the digest of its
-sources. A thing whose note has the same digest, and whose files are whole, need not be made again."""
+"""Remember which steps of a folder are done, and from which inputs.
+
+Each step has an entry ``made/<step>.json`` with the digest of its inputs. A step whose entry has the same digest, and
+whose files are complete, need not be run again.
+"""
 
 from __future__ import annotations
 
@@ -8,54 +11,54 @@ from pathlib import Path
 import msgspec
 
 from twelvefold.schema import TwelvefoldError
-from twelvefold.store import atomic_files as files
-from twelvefold.store.prepared import Counts, FileEntry
+from twelvefold.store import atomic_files
+from twelvefold.store.prepared import ExampleCounts, FileEntry
 
 
-class Made(msgspec.Struct):
-    """One made thing: the digest of its sources, its files by what they are, what became of its examples."""
+class Entry(msgspec.Struct):
+    """The result of one step: the digest of its inputs, its files by role, counts of examples, malformed records."""
 
     digest: str
     files: dict[str, FileEntry] = {}
-    counts: Counts = Counts()
+    counts: ExampleCounts = ExampleCounts()
     problems: list[str] = []
 
 
-class Ledger:
-    """The notes of a folder, in ``made/``. A note is written last, so a kill leaves a thing unmade, never half."""
+class StepCache:
+    """The entries of a folder. An entry is written last, so a killed process leaves a step undone, never half done."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
 
-    def find(self, name: str, digest: str) -> Made | None:
-        """What was made as ``name`` from sources of that digest, if it is there and its files are whole."""
-        path = self._note(name)
+    def find(self, step: str, digest: str) -> Entry | None:
+        """Return the entry of a step if its inputs had that digest and its files are complete, else None."""
+        path = self._entry_path(step)
         if not path.exists():
             return None
         try:
-            made = msgspec.convert(files.read_json(path), Made)
+            entry = msgspec.convert(atomic_files.read_json(path), Entry)
         except (msgspec.ValidationError, TwelvefoldError):
-            return None  # a note that can't be read says nothing: the thing is made anew
-        if made.digest != digest:
+            return None  # an unreadable entry: the step is run again
+        if entry.digest != digest:
             return None
-        paths = [(self.folder / entry.file, entry.file_bytes) for entry in made.files.values()]
-        return made if all(path.exists() and path.stat().st_size == size for path, size in paths) else None
+        sizes = [(self.folder / file.file, file.file_bytes) for file in entry.files.values()]
+        return entry if all(path.exists() and path.stat().st_size == size for path, size in sizes) else None
 
-    def note(self, name: str, made: Made) -> Made:
-        """Write down that ``name`` is made; its files must be."""
-        files.write_json(self._note(name), msgspec.to_builtins(made))
-        return made
+    def save(self, step: str, entry: Entry) -> Entry:
+        """Write the entry of a step whose files are written, and return it."""
+        atomic_files.write_json(self._entry_path(step), msgspec.to_builtins(entry))
+        return entry
 
-    def entry(self, file: str, count: int, digest: str) -> FileEntry:
-        """The entry of a file of the folder that has just been written."""
+    def file_entry(self, file: str, count: int, digest: str) -> FileEntry:
+        """Return the entry of a file of the folder that has just been written."""
         return FileEntry(file, (self.folder / file).stat().st_size, count, digest)
 
-    def clear(self) -> None:
-        """Remove what a killed process left half-written; call it while holding the folder's lock."""
-        files.remove_leftovers(self.folder)
-        for inner in self.folder.iterdir():
-            if inner.is_dir():
-                files.remove_leftovers(inner)
+    def remove_leftovers(self) -> None:
+        """Remove temporary files of killed processes; call it while holding the folder's lock."""
+        atomic_files.remove_leftovers(self.folder)
+        for child in self.folder.iterdir():
+            if child.is_dir():
+                atomic_files.remove_leftovers(child)
 
-    def _note(self, name: str) -> Path:
-        return self.folder / "made" / f"{name}.json"
+    def _entry_path(self, step: str) -> Path:
+        return self.folder / "made" / f"{step}.json"

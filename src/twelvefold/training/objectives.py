@@ -143,7 +143,7 @@ def _told(model: Model, batch: Batch) -> tuple[MaskedBatch, Tensor, pretraining.
 def search(captions: TaskBatches, pool: int) -> Exam:
     """Caption-based image retrieval by the alignment head alone: the first caption of each of ``pool`` pictures (0:
     all), evenly spaced over the split, against all of them. Paper: the zero-shot setting of ViLBERT."""
-    _, firsts = np.unique(captions.table.images()[1], return_index=True)
+    _, firsts = np.unique(captions.table.first_images()[1], return_index=True)
     places = np.sort(firsts)[evenly_spaced(len(firsts), pool)]
     images = cache(lambda: captions.batch(places.tolist()))
     column = {captions.table[int(place)].id: i for i, place in enumerate(places)}
