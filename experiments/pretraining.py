@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from twelvefold import datasets
 from twelvefold.config.recipe import PretrainingConfig, Recipe
-from twelvefold.data.masking import MaskedBatches, Masking
+from twelvefold.data.masking import MaskedBatches
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
 from twelvefold.evaluate import evaluate
@@ -201,7 +201,7 @@ def measure(job: Job, model: Model) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for spec in job.captions.task_specs(lambda name: datasets.load_dataset(name).TASK):
         captions = TaskBatches.open(prepared, regions, spec, "test")
-        masked = MaskedBatches(captions, model.embedded_pieces, Masking())
+        masked = MaskedBatches(captions, model.embedded_pieces, PretrainingConfig())
         for exam in (Exam(TOLD, masked.eval_batches, told_right), search(captions, POOL)):
             batches = [exam.score(model, batch) for batch in exam.batches(100, 0, 1)]
             for name, scores in zip(exam.measures, zip(*batches, strict=True), strict=True):

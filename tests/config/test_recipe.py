@@ -44,7 +44,7 @@ def test_paper_is_the_default() -> None:
         ('[training]\ncurriculum = "easy_frist"', r"\[training\] curriculum .*did you mean 'easy_first'.*hard_first"),
         ('[model]\npreset = "smal"', r"\[model\] no model preset 'smal'.*did you mean 'small'"),
         ("[model]\nnum_text_layer = 1", r"\[model\] a model has no 'num_text_layer'.*did you mean 'num_text_layers'"),
-        ("[model]\ntext_width = 32", r"\[model\] the model's field 'text_width' is now called 'text_hidden_size'"),
+        ("[model]\ntext_width = 32", r"\[model\] text_width is now called text_hidden_size"),
         ("[training]\niterations = -1", r"\[training\] iterations: Expected `int` >= 0"),
         ('[training]\nstop_and_go_gap = "4"', r"\[training\] stop_and_go_gap: Expected `int`, got `str`"),
         ("[training]\nwarmup_fraction = 0.6\ncurriculum_fraction = 0.5", "exceed 1 together"),

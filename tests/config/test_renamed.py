@@ -17,6 +17,25 @@ name = "old"
 tasks = ["coco"]
 seed = 3
 
+[model]
+vocabulary_size = 900
+max_positions = 40
+text_width = 24
+image_width = 36
+joint_width = 12
+text_heads = 2
+image_heads = 3
+joint_heads = 4
+text_inner = 11
+image_inner = 13
+head_inner = 14
+text_layers = 2
+image_layers = 3
+blocks = 4
+norm_eps = 1e-5
+region_classes = 9
+sees = "text"
+
 [pretraining]
 words = 0.2
 regions = 0.1
@@ -60,7 +79,8 @@ def test_the_recipe_of_an_old_run_is_read_with_all_its_values(tmp_path: Path) ->
     assert all(f"\n{old} = " in OLD_RUN for _, old, _ in OLD_NAMES)
     changed = Recipe.parse('name = "old"\ntasks = ["coco"]\n[pretraining]\n')
     for table, _, present in OLD_NAMES:
-        assert getattr(getattr(recipe, table), present) != getattr(getattr(changed, table), present), present
+        old, new = (r.model_config() if table == "model" else getattr(r, table) for r in (recipe, changed))
+        assert getattr(old, present) != getattr(new, present), present
     training, pretraining = recipe.training, recipe.pretraining
     assert (training.max_grad_norm, training.gradient_accumulation_steps, training.adam_eps) == (1.0, 2, 1e-8)
     assert pretraining is not None

@@ -11,8 +11,9 @@ import torch
 
 from twelvefold import boxes
 from twelvefold.batch import MaskedBatch
+from twelvefold.config.recipe import PretrainingConfig
 from twelvefold.data import masking as masked
-from twelvefold.data.masking import MaskedBatches, Masking
+from twelvefold.data.masking import MaskedBatches
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
 from twelvefold.data.tokenizer import CLS, MASK, PAD, SEP
@@ -69,9 +70,9 @@ Make = Callable[..., MaskedBatches]
 
 @pytest.fixture(scope="module")
 def make(table: ExampleTable, source: RegionSource) -> Make:
-    def made(seed: int = 0, **masking: float) -> MaskedBatches:
+    def made(seed: int = 0, **config: float) -> MaskedBatches:
         captions = TaskBatches(table, source, COCO, HeadSpec("retrieval", "retrieval"), seed=seed)
-        return MaskedBatches(captions, PIECES, Masking(**masking))  # type: ignore[arg-type]
+        return MaskedBatches(captions, PIECES, PretrainingConfig(**config))  # type: ignore[arg-type]
 
     return made
 
@@ -88,7 +89,7 @@ def plain(batches: MaskedBatches, batch: MaskedBatch) -> tuple[torch.Tensor, tor
 
 
 def test_words_are_hidden_at_the_stated_rates_and_never_the_ends(make: Make) -> None:
-    batches = make(mismatch_prob=0.0)
+    batches = make(mismatched_fraction=0.0)
     chosen = words = masks = same = 0
     for batch in many(batches):
         _, ids = plain(batches, batch)
@@ -106,7 +107,7 @@ def test_words_are_hidden_at_the_stated_rates_and_never_the_ends(make: Make) -> 
 
 
 def test_regions_are_hidden_at_the_stated_rates_and_told_by_the_detector(make: Make, source: RegionSource) -> None:
-    batches = make(mismatch_prob=0.0, mask_overlapping=False)
+    batches = make(mismatched_fraction=0.0, mask_overlapping=False)
     chosen = regions = blank = 0
     for batch in many(batches):
         features, _ = plain(batches, batch)
@@ -131,7 +132,7 @@ def test_regions_are_hidden_at_the_stated_rates_and_told_by_the_detector(make: M
 
 
 def test_what_overlaps_a_region_to_be_told_is_hidden_with_it(make: Make) -> None:
-    batches = make(mismatch_prob=0.0, mask_overlapping=True)
+    batches = make(mismatched_fraction=0.0, mask_overlapping=True)
     hidden_neighbours = 0
     for batch in many(batches, 20):
         hidden = (batch.features[:, 1:] == 0).all(dim=2) & batch.region_mask[:, 1:]
@@ -146,7 +147,7 @@ def test_what_overlaps_a_region_to_be_told_is_hidden_with_it(make: Make) -> None
     assert hidden_neighbours > 50
     told = [
         (a.predict_regions, b.predict_regions)
-        for a, b in zip(many(batches, 5), many(make(mismatch_prob=0.0, mask_overlapping=False), 5), strict=True)
+        for a, b in zip(many(batches, 5), many(make(mismatched_fraction=0.0, mask_overlapping=False), 5), strict=True)
     ]
     assert all(torch.equal(one, other) for one, other in told)  # the change hides more; it asks for nothing else
 
@@ -218,7 +219,7 @@ def test_validation_hides_the_same_in_every_run_and_however_it_is_cut(make: Make
 
 
 def test_nothing_hidden_and_nothing_to_hide(make: Make) -> None:
-    batch = make(token_mask_prob=0.0, region_mask_prob=0.0).train_batch(0)
+    batch = make(word_mask_fraction=0.0, region_mask_fraction=0.0).train_batch(0)
     assert (len(batch.token_labels), batch.region_labels.shape, batch.whole_batch_counts) == (0, (0, KINDS), (30, 0, 0))
 
 
@@ -227,8 +228,8 @@ def test_regions_without_probabilities_and_tasks_without_captions_are_refused(
 ) -> None:
     head = HeadSpec("retrieval", "retrieval")
     with pytest.raises(TwelvefoldError, match=r"image coco/0: its regions in .* have no class probabilities"):
-        MaskedBatches(TaskBatches(table, write_regions(tmp_path, kinds=0), COCO, head), PIECES, Masking())
+        MaskedBatches(TaskBatches(table, write_regions(tmp_path, kinds=0), COCO, head), PIECES, PretrainingConfig())
     snli = TaskSpec("snli_ve", "SNLI-VE", "verification", "snli_ve", "accuracy", 9, 5, 2e-5)
     other = TaskBatches(table, source, snli, HeadSpec("snli_ve", "verification", ("yes", "no")))
     with pytest.raises(TwelvefoldError, match="can't pretrain on 'snli_ve'"):
-        MaskedBatches(other, PIECES, Masking())
+        MaskedBatches(other, PIECES, PretrainingConfig())

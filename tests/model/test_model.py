@@ -272,7 +272,7 @@ def test_a_configuration_that_can_not_be_is_refused() -> None:
         preset("smal")
     with pytest.raises(TwelvefoldError, match=r"'num_text_layer'.*did you mean 'num_text_layers'"):
         preset("small", num_text_layer=2)
-    with pytest.raises(TwelvefoldError, match="'blocks' is now called 'num_coattention_layers'"):
+    with pytest.raises(TwelvefoldError, match="blocks is now called num_coattention_layers"):
         preset("small", blocks=2)
     with pytest.raises(TwelvefoldError, match=r"text_hidden_size = 100.*text_attention_heads = 3"):
         preset("small", text_hidden_size=100, text_attention_heads=3)

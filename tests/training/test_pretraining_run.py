@@ -19,7 +19,7 @@ from twelvefold import datasets
 from twelvefold.batch import Batch
 from twelvefold.cli import main
 from twelvefold.config.recipe import PretrainingConfig, Recipe
-from twelvefold.data.masking import MaskedBatches, Masking
+from twelvefold.data.masking import MaskedBatches
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
 from twelvefold.demo import demo
@@ -110,7 +110,13 @@ def rightness_on_training(toy: Toy, recipe: Recipe, model: Model) -> list[float]
     """Shares of words and regions that a model tells right in batches that it has learnt from."""
     prepared, regions = Prepared.open(toy.prepared), RegionSource.open(toy.regions)
     (spec,) = recipe.task_specs(lambda name: datasets.load_dataset(name).TASK)
-    batches = MaskedBatches.open(prepared, regions, spec, model.embedded_pieces, Masking(0.3, 0.3))
+    batches = MaskedBatches.open(
+        prepared,
+        regions,
+        spec,
+        model.embedded_pieces,
+        PretrainingConfig(word_mask_fraction=0.3, region_mask_fraction=0.3),
+    )
     found: list[list[Tensor]] = [[], []]
     with torch.inference_mode():
         for batch in (batches.train_batch(step) for step in range(20)):

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from twelvefold.config import renamed
 from twelvefold.schema import TwelvefoldError, did_you_mean
 
 
@@ -83,28 +84,6 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise TwelvefoldError(f"model: dropout must be at least 0 and less than 1, got {self.dropout}")
 
 
-RENAMED_FIELDS = {
-    "vocabulary_size": "vocab_size",
-    "max_positions": "max_position_embeddings",
-    "text_width": "text_hidden_size",
-    "image_width": "image_hidden_size",
-    "joint_width": "bi_hidden_size",
-    "text_heads": "text_attention_heads",
-    "image_heads": "image_attention_heads",
-    "joint_heads": "bi_attention_heads",
-    "text_inner": "text_ffn_dim",
-    "image_inner": "image_ffn_dim",
-    "head_inner": "head_hidden_size",
-    "text_layers": "num_text_layers",
-    "image_layers": "num_image_layers",
-    "blocks": "num_coattention_layers",
-    "norm_eps": "layer_norm_eps",
-    "region_classes": "num_region_categories",
-    "sees": "modality",
-}
-"""Names that fields of :class:`ModelConfig` had before, with the present ones: older ``model.json`` files and the
-recipes inside older runs have them."""
-
 PRESETS: dict[str, dict[str, Any]] = {
     "vilbert_base": {},
     "small": {
@@ -167,7 +146,7 @@ def check_names(changes: Iterable[str]) -> None:
     """
     fields = ModelConfig.__struct_fields__
     for field in changes:
-        if field in RENAMED_FIELDS:
-            raise TwelvefoldError(f"the model's field {field!r} is now called {RENAMED_FIELDS[field]!r}")
+        if field in renamed.RECIPE["model"]:
+            raise TwelvefoldError(f"{field} is now called {renamed.RECIPE['model'][field]}; rename it")
         if field not in fields:
             raise TwelvefoldError(f"a model has no {field!r}; it has {', '.join(fields)}{did_you_mean(field, fields)}")

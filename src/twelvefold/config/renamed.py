@@ -10,6 +10,25 @@ from collections.abc import Mapping
 from typing import Any
 
 RECIPE: dict[str, dict[str, str]] = {
+    "model": {
+        "vocabulary_size": "vocab_size",
+        "max_positions": "max_position_embeddings",
+        "text_width": "text_hidden_size",
+        "image_width": "image_hidden_size",
+        "joint_width": "bi_hidden_size",
+        "text_heads": "text_attention_heads",
+        "image_heads": "image_attention_heads",
+        "joint_heads": "bi_attention_heads",
+        "text_inner": "text_ffn_dim",
+        "image_inner": "image_ffn_dim",
+        "head_inner": "head_hidden_size",
+        "text_layers": "num_text_layers",
+        "image_layers": "num_image_layers",
+        "blocks": "num_coattention_layers",
+        "norm_eps": "layer_norm_eps",
+        "region_classes": "num_region_categories",
+        "sees": "modality",
+    },
     "training": {
         "beta1": "adam_beta1",
         "beta2": "adam_beta2",
@@ -45,7 +64,7 @@ STOP_AND_GO = {"best": "best_score", "mark": "reference_score", "idle": "num_bad
 EVENT = {"epoch_iterations": "steps_per_epoch", "measures": "metrics", "initial": "warm_start"}
 """Fields of the events in ``events.jsonl``."""
 
-WARM_START: dict[str, str] = {}
+WARM_START = {"taken": "loaded", "anew": "initialized", "left": "unused"}
 """Fields of ``warm_start`` in the ``start`` event."""
 
 OPTIMIZER_FILE = "optimiser.safetensors"

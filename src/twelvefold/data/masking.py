@@ -1,7 +1,8 @@
 """Pretraining batches: captions with masked tokens, masked regions and mismatched captions. Paper: section 3.1.
 
 The random numbers for a step's whole batch are a function of (seed, task, step), so the masks are the same however many
-ranks or parts share the batch. The paper's two changes to ViLBERT's masking are options of :class:`Masking`.
+ranks or parts share the batch. The paper's two changes to ViLBERT's masking are fields of
+:class:`twelvefold.config.recipe.PretrainingConfig`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from twelvefold import boxes
 from twelvefold.batch import Batch, MaskedBatch
+from twelvefold.config.recipe import PretrainingConfig
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
 from twelvefold.data.tokenizer import CLS, MASK, PAD, SEP, UNK
@@ -35,23 +37,6 @@ _VALIDATION_SEED = (12, 2)
 """Seed of the masks in validation. Arbitrary."""
 
 Bools = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Masking:
-    """Which tokens, regions and captions of a batch are masked or replaced. The defaults are the paper's.
-
-    token_mask_prob, region_mask_prob: share of tokens and of regions to predict. mismatch_prob: share of captions that
-    are replaced by another image's. mask_overlapping: also mask the regions that overlap a region to predict, so that
-    its content can't be copied from them (ViLBERT: False). predict_on_mismatched: predict tokens and regions of
-    mismatched captions too (ViLBERT: True).
-    """
-
-    token_mask_prob: float = 0.15
-    region_mask_prob: float = 0.15
-    mismatch_prob: float = 0.5
-    mask_overlapping: bool = True
-    predict_on_mismatched: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +62,7 @@ class MaskedBatches:
     original draws from all captions and all tokens.
     """
 
-    def __init__(self, captions: TaskBatches, word_pieces: Sequence[int], masking: Masking) -> None:
+    def __init__(self, captions: TaskBatches, word_pieces: Sequence[int], config: PretrainingConfig) -> None:
         """``word_pieces``: ids of the tokens that the model has, from which random tokens are drawn.
 
         Raises:
@@ -87,7 +72,7 @@ class MaskedBatches:
         if captions.choices is None:
             raise TwelvefoldError(f"can't pretrain on {task.name!r}: it has no captions (its family is {task.family})")
         self.captions = captions
-        self.masking = masking
+        self.config = config
         self.num_categories = num_region_categories(captions.table, captions.source)
         self.task: TaskSpec = task
         self.table = captions.table
@@ -101,13 +86,13 @@ class MaskedBatches:
         source: RegionSource,
         task: TaskSpec,
         word_pieces: Sequence[int],
-        masking: Masking,
+        config: PretrainingConfig,
         *,
         seed: int = 0,
     ) -> MaskedBatches:
         """Open the training captions of a prepared set."""
         captions = TaskBatches(prepared.table(task.name, "train"), source, task, prepared.head(task.name), seed=seed)
-        return cls(captions, word_pieces, masking)
+        return cls(captions, word_pieces, config)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -138,7 +123,7 @@ class MaskedBatches:
 
     def _batch(self, indices: NDArray[np.int64], uniforms: _Uniforms, part: NDArray[np.int64]) -> MaskedBatch:
         """Return the rows ``part`` of the batch whose captions have these ``indices`` in the table."""
-        mismatched = uniforms.captions[:, 0] < self.masking.mismatch_prob
+        mismatched = uniforms.captions[:, 0] < self.config.mismatched_fraction
         others = self._choices.captions_of_other_images(indices, uniforms.captions[:, 1])
         texts = np.where(mismatched, others, indices)
         token_ids = [self.table.token_ids(int(text)) for text in texts]
@@ -146,9 +131,9 @@ class MaskedBatches:
         images = [example.pairs[0].image for example in examples]
         num_tokens = np.array([len(ids) for ids in token_ids])
         num_regions = np.array([len(self.captions.source.detected[image].boxes_px) for image in images])
-        tokens = _select(uniforms.tokens, self.masking.token_mask_prob, num_tokens)
-        regions = _select(uniforms.regions, self.masking.region_mask_prob, num_regions)
-        predict = ~mismatched | self.masking.predict_on_mismatched
+        tokens = _select(uniforms.tokens, self.config.word_mask_fraction, num_tokens)
+        regions = _select(uniforms.regions, self.config.region_mask_fraction, num_regions)
+        predict = ~mismatched | self.config.predict_on_mismatched
         counts = (len(indices), int(tokens[predict].sum()), int(regions[predict].sum()))
         pairs = [Pair(images[row], self.table[int(texts[row])].pairs[0].text) for row in part]
         kept = [Example(examples[row].id, (pair,), PositivePair()) for row, pair in zip(part, pairs, strict=True)]
@@ -194,7 +179,7 @@ class MaskedBatches:
         num_regions = real.shape[1]
         selected = selected[:, :num_regions]
         masked = selected & (uniforms.regions[:, :num_regions, 1] < ZERO_FEATURE_PROB)
-        if self.masking.mask_overlapping:
+        if self.config.mask_overlapping:
             masked |= overlapping(batch.boxes_px.numpy()[:, 1:], real, selected)
         features[:, 1:][masked] = 0.0
         changed = masked.any(axis=1)

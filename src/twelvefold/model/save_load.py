@@ -16,7 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from twelvefold.config.model import RENAMED_FIELDS, ModelConfig
+from twelvefold.config import renamed
+from twelvefold.config.model import ModelConfig
 from twelvefold.model import tensor_files
 from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
@@ -24,7 +25,7 @@ from twelvefold.store.older_formats import rename_keys
 
 FORMAT = 2
 """Version of ``model.json``."""
-KEYS_OF_FORMAT_1 = {"kind": "family", "pairs": "pairs_per_example", **RENAMED_FIELDS}
+KEYS_OF_FORMAT_1 = {"kind": "family", "pairs": "pairs_per_example", **renamed.RECIPE["model"]}
 """Keys of ``model.json`` that had other names in format 1, which is still read."""
 MODULES_ON_DISK = {
     "qkv": "projections",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Protocol, cast
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from torch import Tensor
 from twelvefold import families
 from twelvefold.batch import Batch, MaskedBatch
 from twelvefold.config.recipe import PretrainingConfig, Recipe
-from twelvefold.data.masking import MaskedBatches, Masking
+from twelvefold.data.masking import MaskedBatches
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches, evenly_spaced
 from twelvefold.families import grounding, retrieval
@@ -108,18 +109,10 @@ def masked_lesson(
         masked, columns, logits = _told(model, batch)
         return pretraining.loss(logits, masked, columns, region_weight=choice.region_loss_weight), logits.alignment
 
-    hiding = Masking(
-        choice.word_mask_fraction,
-        choice.region_mask_fraction,
-        choice.mismatched_fraction,
-        choice.mask_overlapping,
-        choice.predict_on_mismatched,
-    )
-    train = MaskedBatches.open(prepared, regions, spec, pieces, hiding, seed=recipe.seed)
+    train = MaskedBatches.open(prepared, regions, spec, pieces, choice, seed=recipe.seed)
     captions = TaskBatches.open(prepared, regions, spec, "val", limit=recipe.training.validation_examples)
-    val = MaskedBatches(
-        captions, pieces, Masking(choice.word_mask_fraction, choice.region_mask_fraction, choice.mismatched_fraction)
-    )
+    as_in_paper = msgspec.structs.replace(choice, mask_overlapping=True, predict_on_mismatched=False)
+    val = MaskedBatches(captions, pieces, as_in_paper)
     exams = (
         Exam(TOLD, val.eval_batches, told_right),
         search(TaskBatches.open(prepared, regions, spec, "val"), choice.retrieval_pool),
