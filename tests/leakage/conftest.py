@@ -1,4 +1,4 @@
-"""What was compared is remembered in a test's own folder, never among the caches of whoever runs it."""
+"""Keep the cache of compared images in the test's own folder instead of the user's cache."""
 
 from __future__ import annotations
 

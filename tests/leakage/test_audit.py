@@ -1,5 +1,5 @@
-"""On a world the audit finds exactly the overlaps that its truth states, by name or by equal files, and after cleaning
-none; what is not there, not known or not readable is said."""
+"""On a world the audit finds exactly the overlaps of its truth files, and none after cleaning; absent and unreadable
+inputs are reported."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def audited(audited_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Au
 
 @pytest.fixture
 def data(audited_world: Path, tmp_path: Path) -> Path:
-    """A copy to change."""
+    """Return a copy of the world that the test may change."""
     return Path(shutil.copytree(audited_world, tmp_path / "data"))
 
 
@@ -45,39 +45,41 @@ def cell(audited: AuditResult, row: str, column: str) -> OverlapCell:
     return next(c for c in audited.report.tests if (c.row, c.column) == (row, column))
 
 
-def scenes(world: Path) -> list[dict[str, object]]:
+def read_scenes(world: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (world / "truth" / "scenes.jsonl").read_text().splitlines()]
 
 
 def test_planted_overlaps_are_recovered_exactly(audited: AuditResult, audited_world: Path) -> None:
-    """Picture by picture against the truth, and against the plan wherever every planned picture got an example."""
-    index = {key: int(str(scene["index"])) for scene in scenes(audited_world) for key in scene["keys"]}  # type: ignore[attr-defined]
-    held = {
-        (each.name, split): {index[str(key)] for key in part.images}
+    """Compare with the truth files for every image, and with the plan where every planned image has an example."""
+    index = {key: int(str(scene["index"])) for scene in read_scenes(audited_world) for key in scene["keys"]}  # type: ignore[attr-defined]
+    images = {
+        (each.name, split): {index[str(key)] for key in content.images}
         for each in audited.inputs.collections
-        for split, part in each.splits.items()
+        for split, content in each.splits.items()
     }
     planned = overlap_percentages(plan_images(IMAGES, SEED))
     assert len(audited.report.tests) == 12 * 12
     equal = 0
     for found in audited.report.tests:
-        tests = held[found.row, "test"]
-        shared = tests & (held[found.column, "train"] | held[found.column, "val"])
+        tests = images[found.row, "test"]
+        shared = tests & (images[found.column, "train"] | images[found.column, "val"])
         assert (found.count, found.total) == (len(shared), len(tests)), (found.row, found.column)
         equal += found.percent == pytest.approx(planned[found.row][found.column])
     assert equal > 120
     assert sum(found.count for found in audited.report.tests) > 50
 
 
-def test_every_shared_photograph_is_one_picture_under_both_names(audited: AuditResult, audited_world: Path) -> None:
-    index = {key: scene["index"] for scene in scenes(audited_world) for key in scene["keys"]}  # type: ignore[attr-defined]
+def test_the_two_keys_of_a_shared_image_show_the_same_scene(audited: AuditResult, audited_world: Path) -> None:
+    index = {key: scene["index"] for scene in read_scenes(audited_world) for key in scene["keys"]}  # type: ignore[attr-defined]
     shared = [pair for c in audited.report.tests for pair in audited.overlap.shared_images(c.row, c.column)]
     assert {index[str(pair.key)] == index[str(pair.other)] for pair in shared} == {True}
     assert any(pair.key != pair.other for pair in shared)
 
 
 @pytest.mark.parametrize("policy", ["paper", "strict", "none"])
-def test_after_cleaning_nothing_is_left(audited: AuditResult, audited_world: Path, tmp_path: Path, policy: str) -> None:
+def test_after_cleaning_there_is_no_leak(
+    audited: AuditResult, audited_world: Path, tmp_path: Path, policy: str
+) -> None:
     options = reader_options(audited_world, datasets.task_names())
     prepare(audited_world, None, tmp_path / "out", clean=policy, min_count=1, reader_options=options)
     after = audit(collect_inputs(audited_world, AuditConfig(prepared=tmp_path / "out")))
@@ -88,23 +90,26 @@ def test_after_cleaning_nothing_is_left(audited: AuditResult, audited_world: Pat
         assert {(c.row, c.column): c.by_evidence["ids"] for c in after.report.tests} == before
 
 
-def test_equal_files_are_found_where_the_id_map_is_missing(data: Path, audited: AuditResult) -> None:
+def test_equal_files_are_found_without_an_id_map(data: Path, audited: AuditResult) -> None:
     (data / "vg" / "image_data.json").unlink()
-    blind = audit(collect_inputs(data, AuditConfig(evidence=["ids"])))
-    assert cell(blind, "visual7w", "coco").count < cell(audited, "visual7w", "coco").count
-    assert "image_data.json is missing" in blind.report.limitations[0]
-    assert "COCO" in blind.report.limitations[0]
-    (data / "images" / "vg").rename(data / "vg-pictures")
-    taken = next(key for key in audited.overlap.shared_images("visual7w", "coco"))
-    other = next((data / "images/coco").rglob(f"*{int(taken.other.id):012}.jpg"))
-    copy = data / "images/vg/VG_100K" / f"{taken.key.id}.jpg"
+    without_map = audit(collect_inputs(data, AuditConfig(evidence=["ids"])))
+    assert cell(without_map, "visual7w", "coco").count < cell(audited, "visual7w", "coco").count
+    assert "image_data.json is missing" in without_map.report.limitations[0]
+    assert "COCO" in without_map.report.limitations[0]
+    (data / "images" / "vg").rename(data / "vg-images")
+    shared = next(key for key in audited.overlap.shared_images("visual7w", "coco"))
+    source = next((data / "images/coco").rglob(f"*{int(shared.other.id):012}.jpg"))
+    copy = data / "images/vg/VG_100K" / f"{shared.key.id}.jpg"
     copy.parent.mkdir(parents=True)
-    shutil.copy(other, copy)
+    shutil.copy(source, copy)
     found = audit(collect_inputs(data, AuditConfig(evidence=["ids", "bytes"])))
-    assert cell(found, "visual7w", "coco").by_evidence == {"ids": cell(blind, "visual7w", "coco").count, "bytes": 1}
+    assert cell(found, "visual7w", "coco").by_evidence == {
+        "ids": cell(without_map, "visual7w", "coco").count,
+        "bytes": 1,
+    }
 
 
-def test_tasks_that_are_not_there_are_left_out_and_named(data: Path) -> None:
+def test_absent_tasks_are_left_out_and_listed(data: Path) -> None:
     shutil.rmtree(data / "gqa")
     (data / "nlvr2" / "test1.json").unlink()
     found = audit(collect_inputs(data, AuditConfig(evidence=["ids"])))
@@ -123,7 +128,7 @@ def test_tasks_that_are_not_there_are_left_out_and_named(data: Path) -> None:
     }
 
 
-def test_a_picture_in_two_splits_of_one_task_is_a_finding(data: Path) -> None:
+def test_an_image_in_two_splits_of_one_task_is_a_finding(data: Path) -> None:
     path = data / "visual7w" / "dataset_v7w_pointing.json"
     value = json.loads(path.read_text())
     first = {split: next(p for p in value["images"] if p["split"] == split) for split in ("train", "test")}
@@ -137,32 +142,32 @@ def test_a_picture_in_two_splits_of_one_task_is_a_finding(data: Path) -> None:
     assert "are in its own train and val" in worst.sentence
 
 
-def test_findings_are_worst_first_and_the_threshold_tells_leaks(audited: AuditResult) -> None:
-    percents = [one.percent for one in audited.report.findings if one.split == "test"]
+def test_findings_are_sorted_and_the_threshold_selects_leaks(audited: AuditResult) -> None:
+    percents = [each.percent for each in audited.report.findings if each.split == "test"]
     assert percents == sorted(percents, reverse=True)
-    assert {one.percent > 0 for one in audited.report.leaks} == {True}
+    assert {each.percent > 0 for each in audited.report.leaks} == {True}
     strict = audit(audited.inputs, threshold=50.0)
-    assert {one.percent > 50 for one in strict.report.leaks} == {True}
+    assert {each.percent > 50 for each in strict.report.leaks} == {True}
     assert len(strict.report.findings) == len(audited.report.findings) > len(strict.report.leaks)
-    assert {one.split for one in audit(audited.inputs, val=True).report.leaks} == {"test", "val"}
+    assert {each.split for each in audit(audited.inputs, val=True).report.leaks} == {"test", "val"}
 
 
-def test_why_tells_the_chain_and_who_holds_each_name(audited: AuditResult) -> None:
+def test_an_explanation_has_the_path_and_the_sets_with_each_key(audited: AuditResult) -> None:
     pair = next(pair for pair in audited.overlap.shared_images("visual7w", "coco") if pair.key != pair.other)
-    told = explain_link(audited.inputs, pair.key, pair.other)
-    assert told.is_same
-    assert [(step.first, step.second, step.evidence) for step in told.steps] == [(pair.key, pair.other, "ids")]
-    assert "visual7w test" in told.holders[str(pair.key)]
-    assert {"coco train", "coco val"} & set(told.holders[str(pair.other)])
-    assert "coco_id in image_data.json (ids)" in str(told)
-    stranger = next(k for c in audited.inputs.collections if c.name == "nlvr2" for k in c.splits["test"].images)
-    apart = explain_link(audited.inputs, pair.key, stranger)
-    assert (apart.is_same, apart.steps) == (False, [])
+    explanation = explain_link(audited.inputs, pair.key, pair.other)
+    assert explanation.is_same
+    assert [(step.first, step.second, step.evidence) for step in explanation.steps] == [(pair.key, pair.other, "ids")]
+    assert "visual7w test" in explanation.holders[str(pair.key)]
+    assert {"coco train", "coco val"} & set(explanation.holders[str(pair.other)])
+    assert "coco_id in image_data.json (ids)" in str(explanation)
+    unrelated = next(k for c in audited.inputs.collections if c.name == "nlvr2" for k in c.splits["test"].images)
+    negative = explain_link(audited.inputs, pair.key, unrelated)
+    assert (negative.is_same, negative.steps) == (False, [])
     with pytest.raises(TwelvefoldError, match="no set contains coco/0"):
         explain_link(audited.inputs, ImageKey("coco", "0"), pair.key)
 
 
-def test_a_folder_that_holds_no_task_says_what_it_looked_for(tmp_path: Path) -> None:
+def test_a_folder_without_tasks_is_refused_with_the_expected_files(tmp_path: Path) -> None:
     with pytest.raises(TwelvefoldError, match=r"contains none of the twelve(.|\n)*snli_ve: expected"):
         collect_inputs(tmp_path, AuditConfig(evidence=["ids"]))
     with pytest.raises(TwelvefoldError, match="which is not a folder"):

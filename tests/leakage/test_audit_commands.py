@@ -1,4 +1,4 @@
-"""The command line of the audit: exit codes, never PyTorch, and every command of docs/audit.md as written."""
+"""The audit commands: exit codes, no PyTorch, and every command of docs/audit.md."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ COMMANDS = [
 ]
 
 
-def leave(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as left:
+def run_command(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as exit_:
         cli.main(arguments)
-    return int(left.value.code or 0)
+    return int(exit_.value.code or 0)
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that docs/audit.md talks of: two sets of pictures, lists, a data folder, and its prepared tables."""
+def guide_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write what docs/audit.md uses: two sets of images, lists, a data folder and its prepared tables."""
     monkeypatch.chdir(tmp_path)
     scenes = [draw_scene(make_scene(3, n)) for n in range(8)]
     for path, scene in {
@@ -61,13 +61,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("web.tsv").write_text("A cat.\thttp://example.org/mia.jpg\n")
     Path("ids.csv").write_text("animal,page\nmia,https://example.org/mia.jpg\n")
     Path("sets.toml").write_text(re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)[0])
-    data(Path("data/world"))
+    write_data(Path("data/world"))
     prepare(Path("data/world"), None, Path("prepared/world"), tasks=["coco", "visual7w"])
     return tmp_path
 
 
-def data(root: Path) -> None:
-    """COCO retrieval and Visual7W in their official formats; vg/9 is coco/2."""
+def write_data(root: Path) -> None:
+    """Write COCO retrieval and Visual7W in their official formats; vg/9 is coco/2."""
     captions = [
         {"split": split, "filename": f"{n}.jpg", "cocoid": n, "sentences": [{"raw": "A boat.", "sentid": n}]}
         for n, split in enumerate(("train", "train", "train", "val", "test"))
@@ -88,86 +88,86 @@ def data(root: Path) -> None:
         (root / name).write_text(json.dumps(value))
 
 
-@pytest.mark.usefixtures("here")
-def test_every_command_of_the_guide_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("guide_folder")
+def test_every_command_of_the_guide_has_the_documented_result(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(COMMANDS) >= 12
-    codes = {command: leave(*shlex.split(command)[1:]) for command in COMMANDS}
+    codes = {command: run_command(*shlex.split(command)[1:]) for command in COMMANDS}
     captured = capsys.readouterr()
     clean = [command for command, code in codes.items() if code == 0]
     assert [command for command, code in codes.items() if code == 2] == [], captured.err
     assert [command for command in clean if " why " not in command] == [c for c in COMMANDS if "--prepared" in c]
     assert any(" why " in command for command in clean)
-    said = [line.split() for line in captured.out.splitlines()]
+    output = [line.split() for line in captured.out.splitlines()]
     for line in re.findall(r"^    (.*)$", PAGE.split("**Lists")[0], re.MULTILINE):
-        assert line.split() in said or set(line.strip()) <= {"─", " "}, line
+        assert line.split() in output or set(line.strip()) <= {"─", " "}, line
     assert "side by side" not in Path("leaks.csv").read_text()
     assert "file/cats/test/4.png,file/dogs/b.png,looks" in Path("leaks.csv").read_text()
     assert "data:image/jpeg" in Path("audit.html").read_text()
     assert Path("audit.csv").read_text().startswith("row,column,split,photographs,shared,percent")
 
 
-@pytest.mark.usefixtures("here")
-def test_a_leak_is_code_1_no_leak_0_and_bad_input_2(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("guide_folder")
+def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     tasks = ("audit", "data/world", "--evidence", "ids")
-    assert leave(*tasks) == 1
-    assert leave(*tasks, "--threshold", "99") == 1
-    assert leave(*tasks, "--threshold", "100") == 0
-    assert leave(*tasks, "--tasks", "coco") == 0
-    assert leave(*tasks, "--tasks", "cocoa") == 2
+    assert run_command(*tasks) == 1
+    assert run_command(*tasks, "--threshold", "99") == 1
+    assert run_command(*tasks, "--threshold", "100") == 0
+    assert run_command(*tasks, "--tasks", "coco") == 0
+    assert run_command(*tasks, "--tasks", "cocoa") == 2
     assert "did you mean 'coco'" in capsys.readouterr().err
-    assert leave("audit", "data/world", "--evidence", "id") == 2
-    assert leave("audit", "nowhere") == 2
+    assert run_command("audit", "data/world", "--evidence", "id") == 2
+    assert run_command("audit", "nowhere") == 2
 
 
-@pytest.mark.usefixtures("here")
-def test_json_says_all_and_nothing_else_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert leave("audit", "data/world", "--evidence", "ids", "--json") == 1
-    whole = json.loads(capsys.readouterr().out)
-    assert [(one["row"], one["column"], one["examples"]) for one in whole["findings"]] == [
+@pytest.mark.usefixtures("guide_folder")
+def test_json_has_all_results_and_nothing_else_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("audit", "data/world", "--evidence", "ids", "--json") == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [(finding["row"], finding["column"], finding["examples"]) for finding in report["findings"]] == [
         ("visual7w", "coco", [{"key": "vg/9", "other": "coco/2", "evidence": "ids"}])
     ]
-    assert sorted(whole["left_out"])[0] == "flickr30k"
-    assert leave("audit", "why", "vg/9", "coco/2", "data/world", "--evidence", "ids", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["held"] == {"vg/9": ["visual7w test"], "coco/2": ["coco train"]}
-    assert [(step[2], step[3]) for step in told["steps"]] == [("ids", "coco_id in image_data.json")]
-    assert leave("audit", "why", "vg/9", "coco/0", "data/world", "--evidence", "ids") == 1
+    assert sorted(report["left_out"])[0] == "flickr30k"
+    assert run_command("audit", "why", "vg/9", "coco/2", "data/world", "--evidence", "ids", "--json") == 0
+    explanation = json.loads(capsys.readouterr().out)
+    assert explanation["held"] == {"vg/9": ["visual7w test"], "coco/2": ["coco train"]}
+    assert [(step[2], step[3]) for step in explanation["steps"]] == [("ids", "coco_id in image_data.json")]
+    assert run_command("audit", "why", "vg/9", "coco/0", "data/world", "--evidence", "ids") == 1
 
 
-@pytest.mark.usefixtures("here")
-def test_an_unreadable_picture_is_code_1_and_said(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("dogs/torn.png").write_bytes(b"no picture")
+@pytest.mark.usefixtures("guide_folder")
+def test_an_unreadable_image_is_reported_with_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("dogs/torn.png").write_bytes(b"not an image")
     own = ("--own", "cats:test=cats/test", "--own", "dogs:train=dogs", "--threshold", "100")
-    assert leave("audit", *own) == 1
-    said = capsys.readouterr().out
-    assert "Could not be read:" in said
-    assert "file/dogs/torn.png" in said
+    assert run_command("audit", *own) == 1
+    output = capsys.readouterr().out
+    assert "Could not be read:" in output
+    assert "file/dogs/torn.png" in output
 
 
-def test_malformed_records_end_the_audit_or_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data(tmp_path)
+def test_malformed_records_stop_the_audit_or_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_data(tmp_path)
     path = tmp_path / "coco" / "dataset_coco.json"
     value = json.loads(path.read_text())
     value["images"][0]["sentences"] = []
     path.write_text(json.dumps(value))
-    asked = ("audit", str(tmp_path), "--evidence", "ids", "--threshold", "100")
-    assert leave(*asked) == 2
+    arguments = ("audit", str(tmp_path), "--evidence", "ids", "--threshold", "100")
+    assert run_command(*arguments) == 2
     assert "images[0]: expected captions, got none" in capsys.readouterr().err
-    assert leave(*asked, "--skip-bad") == 1
+    assert run_command(*arguments, "--skip-bad") == 1
     assert "Malformed records skipped:" in capsys.readouterr().out
 
 
-def test_several_processes_find_what_one_finds(tmp_path: Path) -> None:
-    data(tmp_path)
-    one, two = (
+def test_the_number_of_processes_does_not_change_the_report(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    first, second = (
         audit(collect_inputs(tmp_path, AuditConfig(evidence=["ids"], processes=count))).report for count in (1, 2)
     )
-    assert one == two
-    assert one.leaks
+    assert first == second
+    assert first.leaks
 
 
-def test_an_audit_never_loads_pytorch(tmp_path: Path) -> None:
-    data(tmp_path / "data")
+def test_an_audit_never_imports_torch(tmp_path: Path) -> None:
+    write_data(tmp_path / "data")
     code = (
         "import sys; from twelvefold import cli\n"
         "try: cli.main(sys.argv[1:])\n"
@@ -177,12 +177,12 @@ def test_an_audit_never_loads_pytorch(tmp_path: Path) -> None:
     )
     page = tmp_path / "a.html"
     arguments = ["audit", str(tmp_path / "data"), "--html", str(page), "--notes", str(tmp_path / "notes")]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], check=False, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    process = subprocess.run([sys.executable, "-c", code, *arguments], check=False, capture_output=True, text=True)
+    assert (process.returncode, process.stderr) == (0, "")
     assert page.exists()
 
 
 @pytest.mark.parametrize("command", ["audit", "audit why"])
 def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert leave(*command.split(), "--help") == 0
+    assert run_command(*command.split(), "--help") == 0
     assert f"twelvefold {command} " in capsys.readouterr().out.replace("Usage: twelvefold", "")

@@ -1,5 +1,4 @@
-"""Sets without a reader: every list format says the same, files are known by their paths, and what can't be meant is
-refused by name."""
+"""Sets without a reader: all list formats are equivalent, files are known by their paths, invalid input is refused."""
 
 from __future__ import annotations
 
@@ -22,23 +21,23 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def picture(path: str, colour: tuple[int, int, int]) -> None:
-    """A picture with some structure, so that looks can tell two colours apart."""
+def write_image(path: str, color: tuple[int, int, int]) -> None:
+    """Write an image with some structure, so that two colors have different looks."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    ramp = np.linspace(0, 1, 64)[:, None, None] * np.array(colour)[None, None, :] * np.ones((64, 64, 1))
-    ramp[10 : 10 + colour[0] % 40, 5:50] = 255 - np.array(colour)
+    ramp = np.linspace(0, 1, 64)[:, None, None] * np.array(color)[None, None, :] * np.ones((64, 64, 1))
+    ramp[10 : 10 + color[0] % 40, 5:50] = 255 - np.array(color)
     Image.fromarray(ramp.astype(np.uint8)).save(path)
 
 
-def asked(**fields: object) -> custom_sets.CustomSet:
+def custom_set(**fields: object) -> custom_sets.CustomSet:
     return custom_sets.CustomSet(**{"name": "cats", **fields})  # type: ignore[arg-type]
 
 
-def run(*sets: custom_sets.CustomSet, **options: object) -> AuditResult:
+def run_audit(*sets: custom_sets.CustomSet, **options: object) -> AuditResult:
     return audit(collect_inputs(None, AuditConfig(custom_sets=sets, **options)))  # type: ignore[arg-type]
 
 
-def test_every_format_of_list_says_the_same() -> None:
+def test_all_list_formats_are_equivalent() -> None:
     Path("a.txt").write_text("7\n\n 12 \n345\n")
     Path("a.csv").write_text('image_id,caption\n7,"one, two"\n12,\n345,three\n')
     Path("a.tsv").write_text("image_id\tcaption\n7\tone, two\n12\t\n345\tthree\n")
@@ -78,7 +77,7 @@ def test_every_format_of_list_says_the_same() -> None:
         ("a.npy", "no array", "", "not a plain NumPy array"),
     ],
 )
-def test_a_list_that_is_not_what_it_should_be_is_refused(name: str, content: str, column: str, message: str) -> None:
+def test_an_invalid_list_is_refused(name: str, content: str, column: str, message: str) -> None:
     Path(name).write_text(content)
     with pytest.raises(TwelvefoldError, match=message):
         read_lists.read_entries(Path(name), column=column)
@@ -93,46 +92,46 @@ def test_pickled_arrays_are_never_loaded() -> None:
         read_lists.read_entries(Path("b.npy"))
 
 
-def test_two_folders_are_compared_by_what_their_files_hold() -> None:
-    picture("cats/train/1.png", (200, 10, 10))
-    picture("cats/train/2.png", (10, 200, 10))
-    picture("cats/test/1.png", (10, 10, 200))  # the name of another picture: says nothing
-    picture("cats/test/b.png", (10, 200, 10))  # another name for the same picture
-    Path("cats/test/readme.md").write_text("no picture")
-    found = run(asked(train="cats/train", test="cats/test"), evidence=["bytes"])
-    assert [(one.count, one.total) for one in found.report.findings] == [(1, 2)]
-    assert [(e.key, e.other, e.evidence) for e in found.report.findings[0].examples] == [
+def test_two_folders_are_compared_by_the_content_of_their_files() -> None:
+    write_image("cats/train/1.png", (200, 10, 10))
+    write_image("cats/train/2.png", (10, 200, 10))
+    write_image("cats/test/1.png", (10, 10, 200))  # has the name of another image, which does not matter
+    write_image("cats/test/b.png", (10, 200, 10))  # another name of the same image
+    Path("cats/test/readme.md").write_text("not an image")
+    result = run_audit(custom_set(train="cats/train", test="cats/test"), evidence=["bytes"])
+    assert [(each.count, each.total) for each in result.report.findings] == [(1, 2)]
+    assert [(e.key, e.other, e.evidence) for e in result.report.findings[0].examples] == [
         ("file/cats/test/b.png", "file/cats/train/2.png", "bytes")
     ]
-    assert found.shared_images_csv().splitlines()[1:] == [
+    assert result.shared_images_csv().splitlines()[1:] == [
         "cats,test,cats,file/cats/test/b.png,file/cats/train/2.png,bytes"
     ]
 
 
-def test_listed_files_that_are_not_there_are_named_and_mere_names_are_names() -> None:
-    picture("pics/a.png", (200, 10, 10))
+def test_missing_listed_files_are_reported_unless_all_names_are_only_ids() -> None:
+    write_image("pics/a.png", (200, 10, 10))
     Path("pics/train.txt").write_text("a.png\ngone.png\n")
     Path("pics/test.txt").write_text("a.png\n")
-    found = run(asked(train="pics/train.txt", test="pics/test.txt"), evidence=["bytes"])
-    assert list(found.report.unreadable) == ["file/pics/gone.png"]
-    assert found.report.findings[0].examples[0].key == "file/pics/a.png"
+    result = run_audit(custom_set(train="pics/train.txt", test="pics/test.txt"), evidence=["bytes"])
+    assert list(result.report.unreadable) == ["file/pics/gone.png"]
+    assert result.report.findings[0].examples[0].key == "file/pics/a.png"
     for split in ("train", "test"):
         Path(f"{split}.txt").write_text("x.png\n" + split)
-    names = run(asked(train="train.txt", test="test.txt"), evidence=["bytes"])
-    assert names.report.unreadable == {}
-    assert names.report.findings[0].examples[0].key == "cats/x.png"
-    assert "have no source" in names.report.limitations[0]
-    must = run(asked(train="train.txt", test="test.txt", image_folder="pics"), evidence=["bytes"])
-    assert list(must.report.unreadable) == ["file/pics/x.png"]
+    ids_only = run_audit(custom_set(train="train.txt", test="test.txt"), evidence=["bytes"])
+    assert ids_only.report.unreadable == {}
+    assert ids_only.report.findings[0].examples[0].key == "cats/x.png"
+    assert "have no source" in ids_only.report.limitations[0]
+    required = run_audit(custom_set(train="train.txt", test="test.txt", image_folder="pics"), evidence=["bytes"])
+    assert list(required.report.unreadable) == ["file/pics/x.png"]
 
 
 def test_a_broken_picture_is_listed_with_the_reason() -> None:
-    picture("cats/train/1.png", (200, 10, 10))
+    write_image("cats/train/1.png", (200, 10, 10))
     Path("cats/test").mkdir()
     Path("cats/test/torn.png").write_bytes(Path("cats/train/1.png").read_bytes()[:100])
-    found = run(asked(train="cats/train", test="cats/test"), evidence=["bytes", "pixels", "looks"])
-    assert list(found.report.unreadable) == ["file/cats/test/torn.png"]
-    assert "truncated" in found.report.unreadable["file/cats/test/torn.png"]
+    result = run_audit(custom_set(train="cats/train", test="cats/test"), evidence=["bytes", "pixels", "looks"])
+    assert list(result.report.unreadable) == ["file/cats/test/torn.png"]
+    assert "truncated" in result.report.unreadable["file/cats/test/torn.png"]
 
 
 @pytest.mark.parametrize(
@@ -152,33 +151,33 @@ def test_a_broken_picture_is_listed_with_the_reason() -> None:
         ("007", "mine", "mine/007"),
     ],
 )
-def test_ids_of_publishers_are_known_in_every_form(name: str, source: str, key: str) -> None:
+def test_every_form_of_a_publishers_id_is_recognized(name: str, source: str, key: str) -> None:
     assert custom_sets.make_key(name, source, Path("list.txt")) == ImageKey.parse(key)
 
 
 @pytest.mark.parametrize(("name", "source"), [("12.0", "coco"), ("cat", "vg"), ("12", "nlvr2"), ("x7", "flickr30k")])
-def test_an_id_that_a_publisher_never_gave_is_refused(name: str, source: str) -> None:
+def test_an_id_that_is_not_the_publishers_is_refused(name: str, source: str) -> None:
     with pytest.raises(TwelvefoldError, match=rf"list.txt: '{name}' is not an image of {source}"):
         custom_sets.make_key(name, source, Path("list.txt"))
 
 
-def test_pretraining_and_detector_sets_are_columns_alone() -> None:
+def test_pretraining_and_detector_sets_are_columns_only() -> None:
     Path("test.txt").write_text("1\n2\n3\n4\n")
-    Path("seen.txt").write_text("4\n9\n")
+    Path("trained.txt").write_text("4\n9\n")
     flags = [
         *custom_sets.parse_flags(["mine@coco:test=test.txt"], "own"),
-        *custom_sets.parse_flags(["cc@coco=seen.txt"], "pretraining"),
+        *custom_sets.parse_flags(["cc@coco=trained.txt"], "pretraining"),
     ]
-    found = run(*flags, *custom_sets.parse_flags(["boxes@coco=test.txt"], "detector"), evidence=["ids"])
-    assert [(c.row, c.column, c.count, c.total) for c in found.report.tests] == [
+    result = run_audit(*flags, *custom_sets.parse_flags(["boxes@coco=test.txt"], "detector"), evidence=["ids"])
+    assert [(c.row, c.column, c.count, c.total) for c in result.report.tests] == [
         ("mine", "cc", 1, 4),
         ("mine", "boxes", 4, 4),
     ]
     with pytest.raises(TwelvefoldError, match="pretraining set, so it may only have train"):
-        custom_sets.read_custom_set(asked(kind="pretraining", train="seen.txt", test="test.txt"))
+        custom_sets.read_custom_set(custom_set(kind="pretraining", train="trained.txt", test="test.txt"))
 
 
-def test_a_file_asks_for_sets_and_maps_beside_itself() -> None:
+def test_a_collections_file_has_sets_and_maps_relative_to_itself() -> None:
     Path("deep").mkdir()
     Path("deep/test.txt").write_text("a\nb\n")
     Path("deep/train.csv").write_text("image_id,caption\n5,A cat.\n6,A dog.\n")
@@ -188,9 +187,9 @@ def test_a_file_asks_for_sets_and_maps_beside_itself() -> None:
         '[[collection]]\nname = "web"\ntrain = ["train.csv"]\nsource = "coco"\ntext = "caption"\n'
         '[[map]]\nfile = "ids.csv"\ncolumns = ["mine", "theirs"]\nsources = ["pets", "coco"]\n'
     )
-    found = audit(collect_inputs(None, AuditConfig(collections=Path("deep/sets.toml"), evidence=["ids"])))
-    assert [(e.key, e.other) for e in found.report.findings[0].examples] == [("pets/b", "coco/6")]
-    assert [each.num_texts for each in found.report.sets] == [{"test": 0}, {"train": 2}]
+    result = audit(collect_inputs(None, AuditConfig(collections=Path("deep/sets.toml"), evidence=["ids"])))
+    assert [(e.key, e.other) for e in result.report.findings[0].examples] == [("pets/b", "coco/6")]
+    assert [each.num_texts for each in result.report.sets] == [{"test": 0}, {"train": 2}]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +205,7 @@ def test_a_file_asks_for_sets_and_maps_beside_itself() -> None:
         ("", "is empty: expected"),
     ],
 )
-def test_a_typo_in_a_collections_file_is_named(text: str, message: str) -> None:
+def test_a_typo_in_a_collections_file_is_reported(text: str, message: str) -> None:
     Path("sets.toml").write_text(text)
     with pytest.raises(TwelvefoldError, match=message):
         collect_inputs(None, AuditConfig(collections=Path("sets.toml")))
@@ -226,23 +225,23 @@ def test_a_flag_of_another_form_is_refused(flags: list[str], message: str) -> No
         custom_sets.parse_flags(flags, "own")
 
 
-def test_ids_that_differ_by_zeros_alone_are_told() -> None:
+def test_ids_that_differ_by_leading_zeros_are_reported() -> None:
     Path("a.txt").write_text("007\n8\n")
     Path("b.txt").write_text("7\n")
-    found = run(asked(test="a.txt", source="mine"), asked(name="dogs", train="b.txt", source="mine"))
-    assert found.report.leaks == []
-    assert found.report.limitations == ["ids of mine such as 007 and 7 count as different"]
+    result = run_audit(custom_set(test="a.txt", source="mine"), custom_set(name="dogs", train="b.txt", source="mine"))
+    assert result.report.leaks == []
+    assert result.report.limitations == ["ids of mine such as 007 and 7 count as different"]
 
 
-def test_sets_that_can_not_be_compared_are_refused() -> None:
+def test_sets_that_cannot_be_compared_are_refused() -> None:
     Path("a.txt").write_text("1\n")
     with pytest.raises(TwelvefoldError, match="expected a test set and a train or val set"):
-        run(asked(test="a.txt"))
+        run_audit(custom_set(test="a.txt"))
     with pytest.raises(TwelvefoldError, match="two sets have the name 'cats'"):
-        run(asked(test="a.txt", train="a.txt"), asked(train="a.txt"))
+        run_audit(custom_set(test="a.txt", train="a.txt"), custom_set(train="a.txt"))
     Path("empty.txt").write_text("\n")
     with pytest.raises(TwelvefoldError, match="its train contains no image"):
-        custom_sets.read_custom_set(asked(train="empty.txt"))
+        custom_sets.read_custom_set(custom_set(train="empty.txt"))
     Path("folder").mkdir()
     with pytest.raises(TwelvefoldError, match="contains no image"):
-        custom_sets.read_custom_set(asked(train="folder"))
+        custom_sets.read_custom_set(custom_set(train="folder"))

@@ -1,4 +1,4 @@
-"""Table 1 of the paper: of id lists whose overlaps are the published ones, the audit prints the published numbers."""
+"""Id lists with the published overlaps give the published numbers of the paper's Table 1."""
 
 from __future__ import annotations
 
@@ -36,63 +36,63 @@ TABLE_1 = {
 SOURCE = {"flickr30k": "flickr30k", "snli_ve": "flickr30k", "vgqa": "vg", "gqa": "vg", "visual7w": "vg"} | {
     "nlvr2": "nlvr2"
 }
-"""Whose ids each task's files have; COCO's where not said."""
+"""The source of each task's ids; by default COCO."""
 
 SIZE = 200
-"""Test photographs of each task: a percent is two of them."""
+"""Test images of each task: a percent is two of them."""
 
 
-def name(photograph: int, source: str) -> str:
-    """A photograph's id in a source, in the look it has there; half of Visual Genome's are COCO's."""
+def image_id(number: int, source: str) -> str:
+    """Return an image's id in a source, in the form that it has there."""
     if source == "nlvr2":
-        return f"test1-{photograph}-0-img0"
-    return str({"coco": 1_000_000, "vg": 2_000_000, "flickr30k": 30_000_000}[source] + photograph)
+        return f"test1-{number}-0-img0"
+    return str({"coco": 1_000_000, "vg": 2_000_000, "flickr30k": 30_000_000}[source] + number)
 
 
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory: pytest.TempPathFactory) -> AuditResult:
-    """Lists of ids as text, NumPy, CSV and JSON by turns, and Visual Genome's own map for the photographs of both."""
+    """Audit id lists as text, NumPy, CSV and JSON in turn, with Visual Genome's map to COCO."""
     root = tmp_path_factory.mktemp("table1")
     train: defaultdict[str, list[int]] = defaultdict(list)
     tests: dict[str, list[int]] = {}
-    for place, (row, percents) in enumerate(TABLE_1.items()):
-        tests[row] = list(range(place * SIZE, (place + 1) * SIZE))
+    for index, (row, percents) in enumerate(TABLE_1.items()):
+        tests[row] = list(range(index * SIZE, (index + 1) * SIZE))
         for column, percent in zip(ORDER, percents, strict=True):
             train[column] += tests[row][: percent * SIZE // 100]
     sets = []
-    for place, task in enumerate(ORDER):
+    for index, task in enumerate(ORDER):
         source = SOURCE.get(task, "coco")
-        train[task] += range(100_000 * (place + 1), 100_000 * (place + 1) + 300)
+        train[task] += range(100_000 * (index + 1), 100_000 * (index + 1) + 300)
         half = len(train[task]) // 2
-        given = {"train": train[task][:half], "val": train[task][half:], "test": tests[task]}
+        numbers_by_split = {"train": train[task][:half], "val": train[task][half:], "test": tests[task]}
         files = {
-            split: write(root / f"{task}-{split}", [name(p, source) for p in photographs], place)
-            for split, photographs in given.items()
+            split: write_list(root / f"{task}-{split}", [image_id(p, source) for p in numbers], index)
+            for split, numbers in numbers_by_split.items()
         }
         sets.append({"name": task, "source": source, **files})
     (root / "sets.json").write_text(json.dumps({"collection": sets}))
     (root / "vg").mkdir()
-    shared = [{"image_id": int(name(p, "vg")), "coco_id": int(name(p, "coco"))} for p in range(12 * SIZE)]
+    shared = [{"image_id": int(image_id(p, "vg")), "coco_id": int(image_id(p, "coco"))} for p in range(12 * SIZE)]
     (root / "vg" / "image_data.json").write_text(json.dumps(shared))
     return audit(collect_inputs(root, AuditConfig(collections=root / "sets.json", evidence=["ids"])))
 
 
-def write(path: Path, ids: list[str], place: int) -> str:
-    """The ids in one of the formats of lists; the file's name."""
-    if place % 4 == 0:
+def write_list(path: Path, ids: list[str], index: int) -> str:
+    """Write the ids in one of the list formats and return the file's name."""
+    if index % 4 == 0:
         path.with_suffix(".txt").write_text("\n".join(ids))
-    elif place % 4 == 1:
+    elif index % 4 == 1:
         np.save(path.with_suffix(".npy"), np.array(ids))
-    elif place % 4 == 2:
+    elif index % 4 == 2:
         path.with_suffix(".csv").write_text("\n".join(["image_id,note", *(f'{id_},"a, b"' for id_ in ids)]))
     else:
         path.with_suffix(".json").write_text(json.dumps(ids if not ids[0].isdecimal() else [int(id_) for id_ in ids]))
-    return path.name + (".txt", ".npy", ".csv", ".json")[place % 4]
+    return path.name + (".txt", ".npy", ".csv", ".json")[index % 4]
 
 
 def test_every_cell_has_the_published_percentage(audited: AuditResult) -> None:
-    found = {(c.row, c.column): c.percent for c in audited.report.tests}
-    assert found == {(row, column): TABLE_1[row][n] for row in TABLE_1 for n, column in enumerate(ORDER)}
+    percents = {(c.row, c.column): c.percent for c in audited.report.tests}
+    assert percents == {(row, column): TABLE_1[row][n] for row in TABLE_1 for n, column in enumerate(ORDER)}
     assert audited.report.limitations == []
 
 
@@ -103,12 +103,12 @@ def test_the_printed_table_has_the_published_numbers(audited: AuditResult) -> No
     lines = [line.split() for line in capture.get().splitlines()]
     assert max(map(len, capture.get().splitlines())) <= 120
     printed = {line[0]: line[2:] for line in lines if line and line[0] in TABLE_1}
-    heads = next(line for line in lines if line[:2] == ["test", "set"])
-    assert tuple(heads[3:]) == ORDER
+    header = next(line for line in lines if line[:2] == ["test", "set"])
+    assert tuple(header[3:]) == ORDER
     assert printed == {row: [str(p) if p else "·" for p in percents] for row, percents in TABLE_1.items()}
 
 
-def test_photographs_are_recognised_across_sources_by_the_map(audited: AuditResult) -> None:
+def test_the_map_links_images_across_sources(audited: AuditResult) -> None:
     shared = audited.overlap.shared_images("coco", "vgqa")
     assert {(pair.key.source, pair.other.source, pair.evidence) for pair in shared} == {("coco", "vg", "ids")}
     assert len(shared) == 43 * SIZE // 100

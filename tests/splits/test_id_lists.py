@@ -24,9 +24,9 @@ def save(folder: Path, values: object, name: str = "coco_test_ids.npy") -> Path:
     [[9, 12, 9], np.array([9, 12], dtype=np.int32), np.array([9, 12], dtype=np.uint64), ["9", "000012"], [b"12", b"9"]],
 )
 def test_integers_of_every_type_are_ids(tmp_path: Path, values: object) -> None:
-    found = load_id_list(save(tmp_path, values))
-    assert found.keys == {ImageKey("coco", "9"), ImageKey("coco", "12")}
-    assert (found.info.source, found.info.num_images) == ("coco", 2)
+    id_list = load_id_list(save(tmp_path, values))
+    assert id_list.keys == {ImageKey("coco", "9"), ImageKey("coco", "12")}
+    assert (id_list.info.source, id_list.info.num_images) == ("coco", 2)
 
 
 def test_the_source_is_in_the_file_name_or_before_it(tmp_path: Path) -> None:
@@ -94,11 +94,17 @@ def test_a_comparison_counts_images_under_all_their_keys(tmp_path: Path) -> None
     vg = [ImageKey("vg", "41"), ImageKey("vg", "42")]
     links = [SameImageLink(vg[0], coco(1)[0], "ids", "a map")]  # vg/41 is coco/1
     protected = ProtectedImages({("refcoco", "test"): coco(2, 3), ("visual7w", "test"): vg}, ImageGroups(links))
-    found = compare_id_list(load_id_list(save(tmp_path, [3, 8, 10])), protected)
-    assert (found.theirs, found.ours, found.both, found.only_theirs, found.only_ours) == (3, 3, 1, 2, 2)
-    assert found.some_only_theirs == ["coco/8", "coco/10"]
-    assert found.some_only_ours == ["coco/1 (visual7w)", "coco/2 (refcoco)"]
-    assert found.both_by_task == {"refcoco": 1}
-    assert found.only_ours_by_task == {"refcoco": 1, "visual7w": 1}
+    comparison = compare_id_list(load_id_list(save(tmp_path, [3, 8, 10])), protected)
+    assert (comparison.theirs, comparison.ours, comparison.both, comparison.only_theirs, comparison.only_ours) == (
+        3,
+        3,
+        1,
+        2,
+        2,
+    )
+    assert comparison.some_only_theirs == ["coco/8", "coco/10"]
+    assert comparison.some_only_ours == ["coco/1 (visual7w)", "coco/2 (refcoco)"]
+    assert comparison.both_by_task == {"refcoco": 1}
+    assert comparison.only_ours_by_task == {"refcoco": 1, "visual7w": 1}
     genome = compare_id_list(load_id_list(save(tmp_path, [41, 42], "genome_test_ids.npy")), protected)
     assert (genome.both, genome.only_theirs, genome.only_ours) == (2, 0, 0)

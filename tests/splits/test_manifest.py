@@ -54,11 +54,11 @@ def make_manifest(**changes: object) -> CleaningManifest:
 def test_a_manifest_reads_back_equal_and_writes_the_same_bytes(tmp_path: Path) -> None:
     path = tmp_path / "clean.json"
     manifest.write_manifest(path, make_manifest())
-    again = manifest.read_manifest(path)
-    assert again == make_manifest()
-    assert manifest.manifest_text(again) == path.read_text()
+    restored = manifest.read_manifest(path)
+    assert restored == make_manifest()
+    assert manifest.manifest_text(restored) == path.read_text()
     assert '\n"coco/9": ["q1", "ü3"]\n' in path.read_text()  # a line for each picture
-    assert again.split("vqav2", "train").removed_ids() == {"q1", "ü3"}
+    assert restored.split("vqav2", "train").removed_ids() == {"q1", "ü3"}
 
 
 def test_the_reason_names_the_sets_and_the_links_to_the_other_key() -> None:
@@ -122,14 +122,14 @@ def test_a_split_digest_depends_on_ids_and_images_and_not_on_order(one: list[str
 
 
 @given(names)
-def test_the_same_examples_pass_the_check_in_any_order(names_: list[str]) -> None:
-    examples = make_examples(*names_)
-    expected = CleanedSplit(digest_of(*names_), len(names_))
+def test_the_same_examples_pass_the_check_in_any_order(examples_: list[str]) -> None:
+    examples = make_examples(*examples_)
+    expected = CleanedSplit(digest_of(*examples_), len(examples_))
     assert list(manifest.check_examples(examples[::-1], expected, "vqav2, train")) == examples[::-1]
 
 
 @pytest.mark.parametrize(
-    ("names_", "message"),
+    ("examples_", "message"),
     [
         (["q1 coco/9", "q2 coco/8"], "1 fewer; expected 3, got 2"),
         (["q1 coco/9", "q2 coco/8", "q3 coco/9", "q4 coco/1"], "1 more; expected 3, got 4"),
@@ -141,10 +141,10 @@ def test_the_same_examples_pass_the_check_in_any_order(names_: list[str]) -> Non
         (["q1 coco/9", "q2 coco/1", "q3 coco/9"], "the same 3, but some have another image"),
     ],
 )
-def test_other_examples_are_refused_with_the_difference(names_: list[str], message: str) -> None:
+def test_other_examples_are_refused_with_the_difference(examples_: list[str], message: str) -> None:
     expected = CleanedSplit(digest_of("q1 coco/9", "q2 coco/8", "q3 coco/9"), 1, {"coco/9": ["q1", "q3"]})
     with pytest.raises(TwelvefoldError, match=f"vqav2, train: .*{message}.*Restore"):
-        list(manifest.check_examples(make_examples(*names_), expected, "vqav2, train"))
+        list(manifest.check_examples(make_examples(*examples_), expected, "vqav2, train"))
 
 
 def test_an_unknown_task_is_refused_with_the_known_tasks() -> None:
