@@ -1,7 +1,6 @@
-"""The command line: a thin door. Every command calls the function of its name and says what came of it.
+"""The command line. A command's module, and with it torch, is imported only when that command is called.
 
-Exit codes: 0 fine, 1 the job found a problem, 2 bad input. Heavy modules are imported inside the commands, so that
-help and errors come at once.
+Exit codes: 0 success, 1 the command found a problem, 2 bad input.
 """
 
 from __future__ import annotations
@@ -13,72 +12,69 @@ from collections.abc import Sequence
 from cyclopts import App
 from rich.console import Console
 
-from twelvefold.cli import (
-    audit,
-    clean,
-    data,
-    detector,
-    extract,
-    features,
-    fetch,
-    pretrain,
-    runs,
-    serve,
-    submit,
-    use,
-    weights,
-)
 from twelvefold.schema import TwelvefoldError
 
-app = App(
-    name="twelvefold",
-    help="One vision-and-language model, twelve tasks. `twelvefold demo` runs everything once, on a world of its own.",
-    version_flags=["--version"],
-)
-for command in (
-    runs.demo,
-    runs.world,
-    extract.extract,
-    runs.prepare,
-    pretrain.pretrain,
-    runs.train,
-    pretrain.finetune,
-    runs.calibrate,
-    runs.evaluate,
-    runs.baselines,
-    runs.report,
-    runs.recipes,
-    submit.submit,
-    use.ask,
-    use.find,
-    use.point,
-    use.choose,
-    use.guess,
-    use.compare,
-    use.entails,
-    use.ground,
-    use.answer,
-    use.app,
-    serve.serve,
-    audit.app,
-    clean.app,
-    data.datasets,
-    data.doctor,
-    fetch.fetch,
-    features.app,
-    weights.app,
-    detector.app,
-):
-    app.command(command)
-app.command(runs.baselines, name="blind", show=False)  # the command's former name
+COMMANDS = {
+    "demo": ("runs:demo", "Build a world, train one model on twelve tasks, score it, and write a report."),
+    "world": ("runs:world", "Write the drawn world: images and annotations in the twelve official formats."),
+    "extract": ("extract:extract", "Extract regions from every image of a folder."),
+    "prepare": ("runs:prepare", "Read official files, clean their splits, and write memory-mapped tables."),
+    "pretrain": ("pretrain:pretrain", "Pretrain on captioned images."),
+    "train": ("runs:train", "Train one model on all tasks of a recipe."),
+    "finetune": ("pretrain:finetune", "Train one task from the weights of a multi-task model."),
+    "calibrate": ("evaluation:calibrate", "Fit a temperature for each task, so that probabilities match accuracy."),
+    "evaluate": ("evaluation:evaluate", "Score a run's model on its test sets."),
+    "baselines": ("evaluation:baselines", "Score chance, majority, a text-only and an image-only network."),
+    "report": ("evaluation:report", "Write the report of a run: one page, and JSON."),
+    "recipes": ("runs:recipes", "List the shipped recipes, or print one."),
+    "submit": ("evaluation:submit", "Write predictions in the format of an evaluation server."),
+    "ask": ("use:ask", "Answer a question about an image."),
+    "find": ("use:find", "Rank images by how well a text describes them."),
+    "point": ("use:point", "Point at what a phrase means."),
+    "choose": ("use:choose", 'Answer a "which" question by a box.'),
+    "guess": ("use:guess", "Guess the object that a dialogue is about."),
+    "compare": ("use:compare", "Decide whether a statement is true of two images."),
+    "entails": ("use:entails", "Decide whether an image entails a statement."),
+    "ground": ("use:ground", "Find a box for each phrase of a caption."),
+    "answer": ("use:answer", "Answer many requests, one line of JSON each."),
+    "index": ("use:app", "Keep images ready to be searched by text."),
+    "serve": ("serve:serve", "Serve a model: a web page and a REST API."),
+    "audit": ("audit:app", "Count test images that are in a training set."),
+    "clean": ("clean:app", "Decide which examples no task may learn from."),
+    "datasets": ("data:datasets", "List the datasets: files, sources, sizes, licenses."),
+    "doctor": ("data:doctor", "Check a data folder: what is present, missing or malformed."),
+    "fetch": ("fetch:fetch", "Download published weights, features and annotations."),
+    "features": ("features:app", "Import region features that other projects extracted."),
+    "weights": ("weights:app", "Import, export and inspect model weights."),
+    "detector": ("detector:app", "Train and measure the detector of the drawn world."),
+}
+"""Commands in the order of the help: module and function below ``twelvefold.cli``, and a summary."""
+
+
+def make_app(called: str = "") -> App:
+    """Return the program. The command that is ``called`` shows its own help; the others are listed by summary."""
+    program = App(
+        name="twelvefold",
+        help="One vision-and-language model, twelve tasks. `twelvefold demo` runs everything once.",
+        version_flags=["--version"],
+    )
+    for position, (name, (path, summary)) in enumerate(COMMANDS.items()):
+        shown = None if name == called else summary
+        program.command(f"twelvefold.cli.{path}", name=name, help=shown, sort_key=position)
+    program.command("twelvefold.cli.evaluation:baselines", name="blind", show=False)  # its name in version 0.1
+    return program
+
+
+app = make_app()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and leave with its exit code."""
-    # Threads that wait for each other should sleep: spinning starves them when other programs want the cores too.
+    """Run one command and exit with its code."""
+    # Waiting threads sleep instead of spinning, so that other programs on the same cores keep their speed.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        app(arguments)
+        make_app(called=arguments[0] if arguments else "")(arguments)
     except TwelvefoldError as error:
         Console(stderr=True, soft_wrap=True).print(f"twelvefold: {error}", markup=False, highlight=False)
         sys.exit(2)

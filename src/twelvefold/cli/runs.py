@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from rich.table import Table
 
 from twelvefold.cli.output import SHOWN, Json, out_console, say, unreadable
-from twelvefold.schema import Split, TwelvefoldError
+from twelvefold.schema import TwelvefoldError
 
 if TYPE_CHECKING:
     from twelvefold.config.recipe import Recipe
@@ -167,138 +166,6 @@ def train(
         raise TwelvefoldError(f"recipe {chosen.name} pretrains: use `twelvefold pretrain`")
     summary = work(chosen, prepared, regions, run, resume=resume)
     say(summary, json, trained(summary))
-    return 0
-
-
-def calibrate(
-    run: Run,
-    *,
-    prepared: Prepared = None,
-    regions: Regions = None,
-    checkpoint: str = "latest",
-    processes: Processes = 2,
-    json: Json = False,
-) -> int:
-    """Fit a temperature for each task on val, so that probabilities match scores; store them in the card.
-
-    ```
-    twelvefold calibrate runs/mine
-    ```
-
-    No score changes. `twelvefold evaluate` then reports the remaining difference between confidence and score.
-
-    Parameters
-    ----------
-    checkpoint
-        latest, best, or the name of a kept checkpoint.
-    """
-    from twelvefold.evaluation.calibrate import calibrate as work
-
-    fitted = work(run, prepared=prepared, regions=regions, checkpoint=checkpoint, processes=processes)
-    lines = [f"{name}: temperature {task.temperature:.3f}, from {task.n:,} examples" for name, task in fitted.items()]
-    say(fitted, json, "\n".join(lines))
-    return 0
-
-
-def evaluate(
-    run: Run,
-    *,
-    prepared: Prepared = None,
-    regions: Regions = None,
-    checkpoint: str = "latest",
-    split: Split = "test",
-    tasks: tuple[str, ...] = (),
-    processes: Processes = 2,
-    json: Json = False,
-) -> int:
-    """Score a run's model on the test sets of its tasks, with 95 % intervals and calibration errors.
-
-    ```
-    twelvefold evaluate runs/demo
-    twelvefold evaluate runs/demo --tasks gqa --tasks nlvr2 --json
-    ```
-
-    Predictions are kept in RUN/predictions.
-
-    Parameters
-    ----------
-    checkpoint
-        latest, best, or the name of a kept checkpoint.
-    split
-        Split to score.
-    tasks
-        Tasks to score; all by default.
-    """
-    from twelvefold.evaluate import evaluate as work
-
-    scores = work(
-        run, prepared=prepared, regions=regions, checkpoint=checkpoint, split=split, tasks=tasks, processes=processes
-    )
-    if not json:
-        columns = ("task", "metric", "score", "95 % interval", "examples", "calibration error")
-        table = Table(*columns, title=f"{run}, {split}")
-        for name, task in scores.tasks.items():
-            low, high = task.ci95
-            error = f"{task.reliability.error:.1f}" if task.reliability else ""
-            table.add_row(name, task.metric, f"{task.score:.1f}", f"{low:.1f} to {high:.1f}", f"{task.n:,}", error)
-        out_console.print(table)
-    say(scores, json, f"average {scores.average:.2f}")
-    return 0
-
-
-def baselines(
-    run: Run,
-    *,
-    prepared: Prepared = None,
-    regions: Regions = None,
-    seed: int = 0,
-    processes: Processes = 2,
-    json: Json = False,
-) -> int:
-    """Score the baselines of every task: chance, majority, a text-only and an image-only network.
-
-    ```
-    twelvefold baselines runs/demo
-    ```
-
-    Exit code 1 if the interval of a test score (from `twelvefold evaluate`) does not lie above all baselines.
-
-    Parameters
-    ----------
-    seed
-        Seed of the two networks.
-    """
-    from twelvefold.evaluation.baselines import baselines as work
-    from twelvefold.evaluation.baselines import compare_with_baselines
-
-    results = work(run, prepared=prepared, regions=regions, seed=seed, processes=processes)
-    if not json:
-        table = Table("task", "chance", "majority", "text only", "image only")
-        for name, task in results.tasks.items():
-            cells = (task.chance, task.majority, task.text_only, task.image_only)
-            table.add_row(name, *(f"{score:.1f}" for score in cells))
-        out_console.print(table)
-    problems = compare_with_baselines(run, results)
-    say(results, json, "\n".join(problems))
-    return 1 if problems else 0
-
-
-def report(run: Run, *, prepared: Prepared = None, images: Path | None = None, json: Json = False) -> int:
-    """Write report.html (a self-contained page) and report.json from the files of a run.
-
-    ```
-    twelvefold report runs/demo
-    ```
-
-    Parameters
-    ----------
-    images
-        Data folder with the images of the examples; RUN/world by default.
-    """
-    from twelvefold.reporting.report import report as work
-
-    summary = work(run, prepared=prepared, images=images)
-    say(summary, json, f"{summary.html}\n{summary.json}")
     return 0
 
 

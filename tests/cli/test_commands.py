@@ -11,7 +11,13 @@ import pytest
 from twelvefold import cli
 from twelvefold.config.recipe import Recipe, shipped_recipes
 
-COMMANDS = ("demo", "world", "extract", "prepare", "train", "evaluate", "baselines", "report", "recipes")
+GROUPS = {
+    "features": ["import"],
+    "weights": ["import", "export", "onnx", "show"],
+    "detector": ["train", "evaluate"],
+    "index": ["add", "search", "remove"],
+}
+CALLS = [f"{name} {inner}".strip() for name in cli.COMMANDS for inner in GROUPS.get(name, [""])]
 
 
 def leave(*arguments: str) -> int:
@@ -20,16 +26,20 @@ def leave(*arguments: str) -> int:
     return int(left.value.code or 0)
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "detector train", "detector evaluate"])
-def test_every_commands_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", CALLS)
+def test_the_help_of_every_command_has_an_example(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # one line for each option
     assert leave(*command.split(), "--help") == 0
-    assert f"twelvefold {command} " in capsys.readouterr().out.replace("Usage: twelvefold", "")
+    text = capsys.readouterr().out
+    assert f"twelvefold {command}" in text.replace("Usage: twelvefold", "")
 
 
-def test_the_programs_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_of_the_program_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert leave("--help") == 0
-    shown = capsys.readouterr().out
-    assert [command for command in (*COMMANDS, "detector") if command not in shown] == []
+    text = capsys.readouterr().out
+    assert [command for command in cli.COMMANDS if f"│ {command} " not in text] == []
 
 
 def test_blind_is_another_name_of_baselines(capsys: pytest.CaptureFixture[str]) -> None:

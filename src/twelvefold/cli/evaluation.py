@@ -1,0 +1,78 @@
+"""Commands that score a run: evaluate, calibrate, baselines, report, submit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from twelvefold.cli.from_function import Output, command
+from twelvefold.evaluate import evaluate as evaluate_run
+from twelvefold.evaluation.baselines import baselines as score_baselines
+from twelvefold.evaluation.baselines import compare_with_baselines
+from twelvefold.evaluation.calibrate import FittedTemperature
+from twelvefold.evaluation.calibrate import calibrate as calibrate_run
+from twelvefold.evaluation.scores import Baselines, Scores
+from twelvefold.evaluation.submit import SubmitSummary
+from twelvefold.evaluation.submit import submit as write_submission
+from twelvefold.reporting.report import ReportSummary
+from twelvefold.reporting.report import report as write_report
+
+Arguments = Mapping[str, Any]
+
+
+@command(
+    evaluate_run,
+    example="""
+        twelvefold evaluate runs/demo
+        twelvefold evaluate runs/demo --tasks gqa nlvr2 --json""",
+)
+def evaluate(scores: Scores, arguments: Arguments) -> Output:
+    table = Table("task", "metric", "score", "95 % interval", "examples", "calibration error")
+    table.title = f"{arguments['run']}, {arguments.get('split', 'test')}"
+    for name, task in scores.tasks.items():
+        low, high = task.ci95
+        error = f"{task.reliability.error:.1f}" if task.reliability else ""
+        table.add_row(name, task.metric, f"{task.score:.1f}", f"{low:.1f} to {high:.1f}", f"{task.n:,}", error)
+    return Output(f"average {scores.average:.2f}", [table])
+
+
+@command(calibrate_run, example="twelvefold calibrate runs/mine")
+def calibrate(fitted: Mapping[str, FittedTemperature], arguments: Arguments) -> Output:
+    lines = [f"{name}: temperature {task.temperature:.3f}, from {task.n:,} examples" for name, task in fitted.items()]
+    return Output("\n".join(lines))
+
+
+@command(score_baselines, example="twelvefold baselines runs/demo")
+def baselines(results: Baselines, arguments: Arguments) -> Output:
+    table = Table("task", "chance", "majority", "text only", "image only")
+    for name, task in results.tasks.items():
+        cells = (task.chance, task.majority, task.text_only, task.image_only)
+        table.add_row(name, *(f"{score:.1f}" for score in cells))
+    problems = compare_with_baselines(arguments["run"], results)
+    return Output("\n".join(problems), [table], exit_code=1 if problems else 0)
+
+
+@command(write_report, example="twelvefold report runs/demo")
+def report(summary: ReportSummary, arguments: Arguments) -> Output:
+    return Output(f"{summary.html}\n{summary.json}")
+
+
+@command(
+    write_submission,
+    example="""
+        twelvefold submit runs/mine --task vqav2 --split test-dev --data data/real --out vqa.json
+        twelvefold submit runs/mine --task nlvr2 --data data/real --out nlvr2.csv""",
+    part=Parameter(name="--split"),
+    box_format=Parameter(name="--boxes"),
+)
+def submit(summary: SubmitSummary, arguments: Arguments) -> Output:
+    counts = {
+        "predictions of other questions left out": summary.left_out,
+        "expressions got an empty box: nothing was detected": summary.unanswered,
+        "malformed records of the official file are not in it": summary.malformed,
+    }
+    lines = [f"{summary.file}: {summary.questions:,} questions of {arguments['task']}"]
+    return Output("\n".join([*lines, *(f"{count:,} {text}" for text, count in counts.items() if count)]))

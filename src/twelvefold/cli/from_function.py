@@ -1,0 +1,156 @@
+"""Make commands from functions: the options, their types, defaults and help are the function's own.
+
+A command is a function of the package and a function that shows its result. Parameters before ``*`` are positional.
+Settings that travel as one object (a :class:`msgspec.Struct`) become one option for each field. ``--json`` prints the
+result instead of showing it.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import inspect
+import itertools
+import sys
+import textwrap
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, make_dataclass
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from twelvefold.config.recipe import Recipe
+
+Json = Annotated[bool, Parameter(help="Print the result as JSON.", negative="")]
+
+MAX_LINES = 20
+"""Lines of a long list that are shown; ``--json`` prints all."""
+
+console = Console()
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a command shows. ``exit_code``: 0 if all is well, 1 if the command found a problem."""
+
+    text: str = ""
+    tables: Sequence[Table] = ()
+    exit_code: int = 0
+    json: Any = field(default=None)
+    """What ``--json`` prints instead of the result, if not None."""
+
+
+def command(
+    function: Callable[..., Any], *, example: str, hidden: Collection[str] = (), **parameters: Parameter
+) -> Callable[[Callable[[Any, Mapping[str, Any]], Output]], Callable[..., int]]:
+    """Make a command of ``function``: decorate the function that shows its result, given result and arguments.
+
+    ``example``: commands shown in the help. ``hidden``: parameters that are no options. ``parameters``: what single
+    options need beyond what their type gives, such as another name.
+    """
+    signature, hints = inspect.signature(function), get_type_hints(function, include_extras=True)
+    structs = {name: hints[name] for name in signature.parameters if _is_struct(hints[name]) and name not in hidden}
+    options = [
+        parameter.replace(annotation=_annotation(parameter, hints[name], parameters.get(name)))
+        for name, parameter in signature.parameters.items()
+        if name not in hidden
+    ]
+    options = [p.replace(default=None) if p.name in structs else p for p in options]
+    options.append(inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json))
+
+    def decorate(show: Callable[[Any, Mapping[str, Any]], Output]) -> Callable[..., int]:
+        def run(*args: Any, json: bool = False, **kwargs: Any) -> int:
+            bound = inspect.Signature(options).bind(*args, **kwargs).arguments
+            for name, struct in structs.items():
+                chosen = dataclasses.asdict(bound[name]) if bound.get(name) is not None else {}
+                bound[name] = struct(**chosen)
+            result = function(**bound)
+            return print_result(result, show(result, bound), json=json)
+
+        run.__name__ = run.__qualname__ = show.__name__
+        run.__doc__ = _with_example(function, example)
+        run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in options}
+        return run
+
+    return decorate
+
+
+def print_result(result: Any, output: Output, *, json: bool = False) -> int:
+    """Print a result, as JSON or for a person, and return the exit code."""
+    if json:
+        value = result if output.json is None else output.json
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=1).decode() + "\n")
+        return output.exit_code
+    for table in output.tables:
+        console.print(table)
+    if output.text:
+        console.print(output.text, markup=False, highlight=False, soft_wrap=True)
+    return output.exit_code
+
+
+def first_lines(label: str, entries: Sequence[object] | Mapping[Any, object]) -> list[str]:
+    """Return a line for each of the first entries, and how many more there are."""
+    pairs = [f"{key}: {value}" for key, value in entries.items()] if isinstance(entries, Mapping) else entries
+    lines = [f"{label}: {entry}" for entry in pairs[:MAX_LINES]]
+    more = len(pairs) - MAX_LINES
+    return [*lines, f"{label}: {more:,} more (--json prints all)"] if more > 0 else lines
+
+
+def _is_struct(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, msgspec.Struct) and hint is not Recipe
+
+
+def _annotation(parameter: inspect.Parameter, hint: Any, own: Parameter | None) -> Any:
+    """Return the type of an option with what cyclopts must know about it."""
+    if hint is Recipe or Recipe in get_args(hint):
+        hint = Annotated[hint, Parameter(converter=_load_recipe, n_tokens=1, accepts_keys=False)]
+    elif _is_struct(hint):
+        hint = Annotated[_dataclass_of(hint) | None, Parameter(name="*")]
+    elif hint is bool and parameter.default is False:
+        hint = Annotated[hint, Parameter(negative="")]
+    elif parameter.kind is inspect.Parameter.KEYWORD_ONLY and get_origin(hint) in (tuple, Sequence):
+        items: Any = tuple.__class_getitem__((get_args(hint)[0], Ellipsis))
+        hint = Annotated[items, Parameter(consume_multiple=True, negative="")]
+    return hint if own is None else Annotated[hint, own]
+
+
+def _load_recipe(hint: Any, tokens: Sequence[Any]) -> Recipe:
+    return Recipe.load(tokens[0].value)
+
+
+@functools.cache
+def _dataclass_of(struct: type[msgspec.Struct]) -> type:
+    """Return a dataclass with the fields of a struct: cyclopts makes an option of each."""
+    hints, documents = get_type_hints(struct), _field_documents(struct)
+    fields = []
+    for info in msgspec.structs.fields(struct):
+        hint = hints[info.name]
+        negative = Parameter(help=documents.get(info.name, ""), negative="" if info.default is False else None)
+        default = field(default=info.default) if info.default is not msgspec.NODEFAULT else field()
+        fields.append((info.name, Annotated[hint, negative], default))
+    return make_dataclass(struct.__name__, fields, kw_only=True, frozen=True)
+
+
+def _field_documents(struct: type) -> dict[str, str]:
+    """Return the docstring below each field of a class."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(struct))).body[0]
+    documents: dict[str, str] = {}
+    statements = body.body if isinstance(body, ast.ClassDef) else []
+    for statement, document in itertools.pairwise(statements):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            match document:
+                case ast.Expr(value=ast.Constant(value=str(text))):
+                    documents[statement.target.id] = " ".join(text.split())
+    return documents
+
+
+def _with_example(function: Callable[..., Any], example: str) -> str:
+    """Return the function's docstring with the example after its first paragraph."""
+    summary, _, rest = inspect.cleandoc(function.__doc__ or "").partition("\n\n")
+    block = f"```\n{textwrap.dedent(example).strip()}\n```"
+    return f"{summary}\n\n{block}\n\n{rest}"
