@@ -1,8 +1,8 @@
-"""A real server in its own process, and Debian's chromium driven by Playwright.
+"""A server in its own process, and Debian's chromium driven by Playwright.
 
-Where there is no browser these tests are left out and the run says so at its end (tests/conftest.py); with
-``TWELVEFOLD_BROWSER=required`` in the environment, as ``.ci/run`` has it, they fail instead. Screenshots are left in
-``TWELVEFOLD_SCREENSHOTS``, or ``build/screenshots``.
+Without a browser these tests are skipped, and the run reports it at its end (tests/conftest.py); with
+``TWELVEFOLD_BROWSER=required`` in the environment, as in ``.ci/run``, they fail instead. Screenshots are saved in
+``TWELVEFOLD_SCREENSHOTS`` or ``build/screenshots``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHOTS = Path(os.environ.get("TWELVEFOLD_SCREENSHOTS", ROOT / "build" / "screenshots"))
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REQUIRED = os.environ.get("TWELVEFOLD_BROWSER") == "required"
-LEFT_OUT = "no browser: install chromium (apt-get install chromium) to run the tests of the page"
+SKIP_REASON = "no browser: install chromium (apt-get install chromium) to run the tests of the page"
 ARGUMENTS = [
     "--no-sandbox",  # tests may run as root, which chromium's sandbox refuses
     "--disable-gpu",
@@ -34,40 +34,40 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE_MS = 20_000
-"""How long a thing may take to appear: the machine may be busy; nothing here waits for the clock otherwise."""
+TIMEOUT_MS = 20_000
+"""How long an element may take to appear on a busy machine."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if CHROMIUM is None and not REQUIRED:
         for item in items:
             if item.path.is_relative_to(Path(__file__).parent):
-                item.add_marker(pytest.mark.skip(reason=LEFT_OUT))
+                item.add_marker(pytest.mark.skip(reason=SKIP_REASON))
 
 
 @pytest.fixture(scope="session")
 def address() -> Iterator[str]:
-    """Of a ``twelvefold serve`` in a process of its own."""
+    """Return the address of a ``twelvefold serve`` in its own process."""
     command = [sys.executable, "-m", "twelvefold", "serve", "--port", "0", "--set", "log_level=warning"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
         assert server.stdout is not None
         line = next((line for line in server.stdout if line.startswith("http://")), None)
-        assert line, "the server ended before it took questions"
+        assert line, "the server ended before it accepted requests"
         yield line.split()[0]
         server.send_signal(signal.SIGTERM)
         assert server.wait(timeout=40) == 0
 
 
 @pytest.fixture(scope="session")
-def load_samples() -> dict[str, dict[str, Any]]:
-    """What ``samples.json`` says of each picture that ships."""
+def samples() -> dict[str, dict[str, Any]]:
+    """Return the entries of ``samples.json`` by name."""
     text = (ROOT / "src" / "twelvefold" / "serving" / "samples" / "samples.json").read_text()
-    return {one["name"]: one for one in json.loads(text)}
+    return {sample["name"]: sample for sample in json.loads(text)}
 
 
-@pytest.fixture(scope="module")  # not the session: no test after it could start an event loop
+@pytest.fixture(scope="module")  # not the session: later tests could not start an event loop
 def browser() -> Iterator[Browser]:
-    assert CHROMIUM is not None, LEFT_OUT
+    assert CHROMIUM is not None, SKIP_REASON
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
@@ -79,34 +79,37 @@ Open = Callable[..., Page]
 
 @pytest.fixture
 def open_page(browser: Browser, address: str) -> Iterator[Open]:
-    """The page, in a window of its own: ``open_page(width=1280, dark=False)``. Whatever a test does with it, it asks
-    no other host, and nothing is amiss in its console but what the test names (``expected=["status of 415"]``)."""
-    pages: list[Page] = []
-    asked: list[str] = []
-    amiss: list[str] = []
-    named: list[str] = []
+    """Open the page in a new window: ``open_page(width=1280, dark=False)``.
 
-    def open_one(*, width: int = 1280, dark: bool = False, expected: list[str] | None = None) -> Page:
-        named.extend(expected or [])
+    At the end, check that the page sent requests to no other host, and that its console has no errors except those in
+    ``expected``, for example ``["status of 415"]``.
+    """
+    pages: list[Page] = []
+    hosts: list[str] = []
+    errors: list[str] = []
+    expected_errors: list[str] = []
+
+    def open_window(*, width: int = 1280, dark: bool = False, expected: list[str] | None = None) -> Page:
+        expected_errors.extend(expected or [])
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", has_touch=width < 500
         )
         context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
-        context.set_default_timeout(PATIENCE_MS)
+        context.set_default_timeout(TIMEOUT_MS)
         page = context.new_page()
-        page.on("request", lambda request: asked.append(_host(request)))
-        page.on("pageerror", lambda error: amiss.append(str(error)))
-        page.on("console", lambda message: amiss.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda request: hosts.append(_host(request)))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.goto(address)
         page.locator(".tile.ready").first.wait_for()
         pages.append(page)
         return page
 
-    yield open_one
+    yield open_window
     for page in pages:
         page.context.close()
-    assert set(asked) <= {address, "blob:", "data:"}
-    assert [text for text in amiss if not any(one in text for one in named)] == []
+    assert set(hosts) <= {address, "blob:", "data:"}
+    assert [text for text in errors if not any(part in text for part in expected_errors)] == []
 
 
 def _host(request: Request) -> str:
@@ -116,7 +119,7 @@ def _host(request: Request) -> str:
 
 @pytest.fixture
 def shot(request: pytest.FixtureRequest) -> Callable[[Page, str], Path]:
-    """Keep a picture of the page as an artefact, named after the test."""
+    """Save a screenshot of the page, named after the test."""
 
     def take(page: Page, name: str = "") -> Path:
         SHOTS.mkdir(parents=True, exist_ok=True)
@@ -130,11 +133,11 @@ def shot(request: pytest.FixtureRequest) -> Callable[[Page, str], Path]:
 
 @pytest.fixture(scope="session")
 def readable() -> Callable[[Page], list[str]]:
-    """What is amiss with the page for eyes, screen readers and fingers (readable.js)."""
+    """Return a function that lists accessibility problems of a page (readable.js)."""
     check = (Path(__file__).parent / "readable.js").read_text()
 
     def problems(page: Page) -> list[str]:
-        found: list[str] = page.evaluate(check)
-        return found
+        result: list[str] = page.evaluate(check)
+        return result
 
     return problems

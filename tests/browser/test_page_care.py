@@ -1,4 +1,4 @@
-"""The page in careless hands, without a mouse, on a phone, in the dark, and on a server that refuses."""
+"""The page with unusual input, without a mouse, on a phone, in dark mode, and with server errors."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ from twelvefold.serving.samples import find_sample
 Open = Callable[..., Page]
 Shot = Callable[..., Path]
 
-GREY = Image.new("RGB", (64, 48), "grey")
+GRAY = Image.new("RGB", (64, 48), "gray")
 
 
-def saved(image: Image.Image, form: str, **options: object) -> bytes:
+def encode(image: Image.Image, form: str, **options: object) -> bytes:
     data = io.BytesIO()
     image.save(data, form, **options)
     return data.getvalue()
 
 
-def odd_pictures() -> dict[str, bytes]:
-    """Files that are pictures, if strange ones."""
+def unusual_images() -> dict[str, bytes]:
+    """Return valid but unusual image files."""
     exif = Image.Exif()
-    exif[0x0112] = 6  # lies on its side
+    exif[0x0112] = 6  # rotated by 90 degrees
     deep = Image.fromarray((np.arange(64 * 48, dtype=np.uint16) * 21).reshape(48, 64))
     return {
-        "point.png": saved(Image.new("RGB", (1, 1), "red"), "PNG"),
-        "sliver.png": saved(Image.new("RGB", (3000, 3), "red"), "PNG"),
-        "glass.png": saved(Image.new("RGBA", (64, 48), (0, 0, 0, 0)), "PNG"),
-        "sixteen.png": saved(deep, "PNG"),
-        "ink.jpg": saved(GREY.convert("CMYK"), "JPEG"),
-        "moving.gif": saved(GREY, "GIF", save_all=True, append_images=[Image.new("RGB", (64, 48), "red")]),
-        "side.jpg": saved(GREY, "JPEG", exif=exif),
-        "scan.tiff": saved(GREY, "TIFF"),  # which chromium can't show
+        "point.png": encode(Image.new("RGB", (1, 1), "red"), "PNG"),
+        "sliver.png": encode(Image.new("RGB", (3000, 3), "red"), "PNG"),
+        "glass.png": encode(Image.new("RGBA", (64, 48), (0, 0, 0, 0)), "PNG"),
+        "sixteen.png": encode(deep, "PNG"),
+        "ink.jpg": encode(GRAY.convert("CMYK"), "JPEG"),
+        "moving.gif": encode(GRAY, "GIF", save_all=True, append_images=[Image.new("RGB", (64, 48), "red")]),
+        "side.jpg": encode(GRAY, "JPEG", exif=exif),
+        "scan.tiff": encode(GRAY, "TIFF"),  # chromium cannot show TIFF
     }
 
 
-def rubbish() -> dict[str, bytes]:
-    """Files that are no pictures, whatever they are called."""
-    whole = saved(Image.effect_noise((200, 200), 90), "JPEG")
+def invalid_files() -> dict[str, bytes]:
+    """Return files that are no images, whatever their names."""
+    whole = encode(Image.effect_noise((200, 200), 90), "JPEG")
     return {
         "empty.jpg": b"",
         "letter.jpg": b"Dear Sir or Madam",
@@ -61,8 +61,8 @@ def rubbish() -> dict[str, bytes]:
     }
 
 
-def add(page: Page, files: dict[str, bytes]) -> None:
-    page.get_by_label("InputImage files").set_input_files(
+def add_files(page: Page, files: dict[str, bytes]) -> None:
+    page.get_by_label("Image files").set_input_files(
         [FilePayload(name=name, mimeType="image/png", buffer=data) for name, data in files.items()]
     )
 
@@ -72,14 +72,14 @@ def ask(page: Page, text: str) -> None:
     page.locator("#text").press("Enter")
 
 
-def test_photographs_and_odd_pictures_are_answered(open_page: Open, shot: Shot) -> None:
+def test_photographs_and_unusual_images_are_answered(open_page: Open, shot: Shot) -> None:
     page = open_page()
     photographs = load_sample_images()
     files = {
-        Path(name).name: saved(Image.fromarray(pixels), "JPEG")
+        Path(name).name: encode(Image.fromarray(pixels), "JPEG")
         for name, pixels in zip(photographs.filenames, photographs.images, strict=True)
-    } | odd_pictures()
-    add(page, files)
+    } | unusual_images()
+    add_files(page, files)
     expect(page.locator(".tile.ready")).to_have_count(1 + len(files))
     for name in files:
         page.get_by_role("button", name=re.compile(f"^{re.escape(name)}")).click()
@@ -87,16 +87,16 @@ def test_photographs_and_odd_pictures_are_answered(open_page: Open, shot: Shot) 
         expect(page.locator(".answer")).to_have_count(5)
         if name.startswith("china"):
             shot(page, "photograph")
-    expect(page.locator(".stage")).to_contain_text("can’t show this kind of picture")  # of the TIFF, the last one
-    expect(page.locator(".honest")).to_contain_text("not photographs")
+    expect(page.locator(".stage")).to_contain_text("cannot show this format")  # the TIFF, which is the last file
+    expect(page.locator(".warning")).to_contain_text("about photographs are guesses")
     page.get_by_role("button", name=re.compile("^side.jpg")).click()
-    expect(page.locator("figcaption")).to_contain_text("48 × 64")  # stood upright
+    expect(page.locator("figcaption")).to_contain_text("48 × 64")  # after EXIF orientation
 
 
 @pytest.mark.parametrize("how", ["drop", "paste"])
-def test_pictures_are_dropped_or_pasted_anywhere(open_page: Open, how: str) -> None:
+def test_images_are_dropped_or_pasted_anywhere(open_page: Open, how: str) -> None:
     page = open_page()
-    data = base64.b64encode(saved(GREY, "PNG")).decode()
+    data = base64.b64encode(encode(GRAY, "PNG")).decode()
     carried = page.evaluate_handle(
         """data => {
             const carried = new DataTransfer()
@@ -119,26 +119,26 @@ def test_pictures_are_dropped_or_pasted_anywhere(open_page: Open, how: str) -> N
     expect(page.locator("figcaption")).to_contain_text("carried.png · 64 × 48")
 
 
-def test_rubbish_is_refused_in_words_and_the_page_goes_on(open_page: Open, shot: Shot) -> None:
+def test_invalid_files_are_refused_with_a_message(open_page: Open, shot: Shot) -> None:
     page = open_page(expected=["status of 415", "status of 422"])
     page.locator("#text").fill("How many cars are there?")
-    add(page, rubbish())
-    expect(page.locator(".tile.refused")).to_have_count(len(rubbish()))
-    expect(page.locator(".tray .error")).to_have_count(len(rubbish()))
+    add_files(page, invalid_files())
+    expect(page.locator(".tile.refused")).to_have_count(len(invalid_files()))
+    expect(page.locator(".tray .error")).to_have_count(len(invalid_files()))
     assert all(len(text) > 30 for text in page.locator(".tray .error").all_inner_texts())
-    assert page.locator(".tray .error b").count() == 0  # a name is text, whatever it holds
+    assert page.locator(".tray .error b").count() == 0  # a name is never parsed as markup
     page.get_by_role("button", name=re.compile("^letter.jpg")).click()
     page.locator("#text").press("Enter")
     expect(page.locator("#error")).to_contain_text("could not be read")
     expect(page.locator("#text")).to_have_value("How many cars are there?")
     shot(page)
-    for name in rubbish():
-        page.get_by_role("button", name=f"Take {name} away").click()
+    for name in invalid_files():
+        page.get_by_role("button", name=f"Remove {name}").click()
     page.locator("#text").press("Enter")
     expect(page.locator(".answer")).to_have_count(5)
 
 
-def test_what_the_server_refuses_stands_beside_the_field_and_nothing_typed_is_lost(open_page: Open, shot: Shot) -> None:
+def test_an_error_is_shown_below_the_field_and_keeps_the_text(open_page: Open, shot: Shot) -> None:
     page = open_page(expected=["status of 422"])
     long = "Is there a car? " * 200
     ask(page, long)
@@ -154,7 +154,7 @@ def test_what_the_server_refuses_stands_beside_the_field_and_nothing_typed_is_lo
     expect(page.locator("#error")).to_be_hidden()
 
 
-def test_a_picture_that_the_server_forgot_is_sent_again(open_page: Open) -> None:
+def test_an_evicted_image_is_uploaded_again(open_page: Open) -> None:
     page = open_page(expected=["status of 404"])
     refused: list[Route] = []
 
@@ -171,7 +171,7 @@ def test_a_picture_that_the_server_forgot_is_sent_again(open_page: Open) -> None
     expect(page.locator(".answer")).to_have_count(5)
 
 
-def test_a_server_that_is_full_or_gone_is_said_in_words(open_page: Open) -> None:
+def test_an_overloaded_or_stopped_server_gives_a_message(open_page: Open) -> None:
     page = open_page(expected=["status of 503", "ERR_FAILED"])
     page.route("**/v1/ask", lambda route: route.fulfill(status=503, headers={"Retry-After": "7"}, body=""))
     ask(page, "How many cars are there?")
@@ -181,7 +181,7 @@ def test_a_server_that_is_full_or_gone_is_said_in_words(open_page: Open) -> None
     expect(page.locator("#error")).to_contain_text("could not be reached")
 
 
-def test_a_token_is_asked_for_and_sent(open_page: Open) -> None:
+def test_the_token_is_requested_and_sent(open_page: Open) -> None:
     page = open_page(expected=["status of 401"])
 
     def guard(route: Route) -> None:
@@ -202,7 +202,7 @@ def test_a_token_is_asked_for_and_sent(open_page: Open) -> None:
     expect(page.get_by_label("Token")).to_have_count(0)
 
 
-def test_a_whole_question_with_the_keyboard_alone(open_page: Open, shot: Shot) -> None:
+def test_a_question_with_the_keyboard_only(open_page: Open, shot: Shot) -> None:
     page = open_page()
     page.keyboard.press("Tab")
     expect(page.locator(".skip")).to_be_focused()
@@ -241,7 +241,7 @@ def test_a_whole_question_with_the_keyboard_alone(open_page: Open, shot: Shot) -
     expect(page.get_by_role("tab", selected=True)).to_have_text("Question")
 
 
-def test_escape_stops_a_question_under_way(open_page: Open) -> None:
+def test_escape_cancels_a_question(open_page: Open) -> None:
     page = open_page()
     page.route("**/v1/ask", lambda route: None)  # never answered
     ask(page, "How many cars are there?")
@@ -251,15 +251,15 @@ def test_escape_stops_a_question_under_way(open_page: Open) -> None:
     expect(page.locator("#text")).to_have_value("How many cars are there?")
 
 
-ALL, FEW = slice(None), slice(2, 4)
+ALL_TABS, SOME_TABS = slice(None), slice(2, 4)
 
 
 @pytest.mark.parametrize(
     ("width", "dark", "tabs"),
-    [(1280, False, ALL), (768, True, FEW), (360, True, ALL)],
+    [(1280, False, ALL_TABS), (768, True, SOME_TABS), (360, True, ALL_TABS)],
     ids=["1280", "768-dark", "360-dark"],
 )
-def test_nothing_sticks_out_and_all_can_be_read(
+def test_the_page_fits_and_is_accessible(
     open_page: Open, shot: Shot, readable: Callable[[Page], list[str]], width: int, dark: bool, tabs: slice
 ) -> None:
     page = open_page(width=width, dark=dark)
@@ -275,7 +275,7 @@ def test_nothing_sticks_out_and_all_can_be_read(
         shot(page, name.replace(" ", "-").strip("?").lower())
 
 
-def test_a_question_copied_as_curl_or_python_gives_the_same_answer(open_page: Open, tmp_path: Path) -> None:
+def test_the_copied_curl_and_python_code_give_the_same_answer(open_page: Open, tmp_path: Path) -> None:
     page = open_page()
     (tmp_path / "paper.jpg").write_bytes(find_sample("paper").path.read_bytes())
     page.get_by_role("tab", name="Dialogue").click()
@@ -283,19 +283,19 @@ def test_a_question_copied_as_curl_or_python_gives_the_same_answer(open_page: Op
         ask(page, text)
         page.locator(".timing").wait_for()
     box = json.loads(page.locator(".mark.best").get_attribute("data-box") or "")
-    page.get_by_text("The same from a terminal").click()
+    page.get_by_text("This request as curl").click()
     texts = {}
     for name in ("curl", "Python"):
         page.get_by_role("button", name=f"Copy as {name}").click()
         page.get_by_role("button", name="Copied").wait_for()
         texts[name] = page.evaluate("navigator.clipboard.readText()")
         page.get_by_role("button", name=f"Copy as {name}").wait_for()
-    said = printed(["/bin/sh", "-c", f"{texts['curl']} --silent --fail"], tmp_path)
-    assert json.loads(said)["ranked"][0]["box_px"] == box
-    found = re.search(r"box_px=\((.*?)\)", printed([sys.executable, "-c", texts["Python"]], tmp_path))
-    assert found is not None
-    assert [float(side) for side in found[1].split(",")] == pytest.approx(box, abs=0.01)
+    output = run_command(["/bin/sh", "-c", f"{texts['curl']} --silent --fail"], tmp_path)
+    assert json.loads(output)["ranked"][0]["box_px"] == box
+    match = re.search(r"box_px=\((.*?)\)", run_command([sys.executable, "-c", texts["Python"]], tmp_path))
+    assert match is not None
+    assert [float(side) for side in match[1].split(",")] == pytest.approx(box, abs=0.01)
 
 
-def printed(command: list[str], folder: Path) -> str:
+def run_command(command: list[str], folder: Path) -> str:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout

@@ -1,4 +1,4 @@
-"""The report in a browser: it fits a phone and a desk, and all of it can be read."""
+"""The report in a browser: it fits phones and screens, and is accessible."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1100, False), (768, True), (360, False)], ids=["1100", "768-dark", "360"])
-def test_nothing_sticks_out_and_all_can_be_read(
+def test_the_report_fits_and_is_accessible(
     browser: Browser,
     run: Path,
     shot: Callable[[Page, str], Path],

@@ -1,25 +1,25 @@
-// Everything the page can do. Actions change the store; components only call them.
+// The actions of the page. They change the store, and components only call them.
 
-import { ask, getBlob, getModel, getSamples, look, Refused, useToken } from './api.js'
-import { formOf, picturesOf, shownBy, withForm } from './store.js'
-import { lacking, requestOf, SEVERAL, taskOf } from './tasks.js'
-import { inWords } from './words.js'
+import { ask, getBlob, getModel, getSamples, detectRegions, ApiError, useToken } from './api.js'
+import { formOf, imagesOf, imageIdsOf, withForm } from './store.js'
+import { missingInput, makeRequest, MULTI_TASKS, taskOf } from './tasks.js'
+import { describeReply } from './format.js'
 
-const PAST = 30 // questions kept in the history; a page's memory, not an archive
+const MAX_HISTORY = 30 // questions in the history
 
 export function createActions(store) {
   const { get, set } = store
-  let underWay = null // AbortController of the question being answered
+  let pending = null // AbortController of the question being answered
   let count = 0
 
-  const patchPicture = (id, patch) =>
-    set((state) => ({ pictures: state.pictures.map((old) => (old.id === id ? { ...old, ...patch } : old)) }))
+  const patchImage = (id, patch) =>
+    set((state) => ({ images: state.images.map((old) => (old.id === id ? { ...old, ...patch } : old)) }))
 
   const setForm = (patch, task) => set((state) => withForm(state, patch, task))
 
   const setResult = (key, result) => set((state) => ({ results: { ...state.results, [key]: result }, hot: null }))
 
-  const say = (said) => set({ said })
+  const announce = (announcement) => set({ announcement })
 
   const point = (hot) => hot !== get().hot && set({ hot })
 
@@ -31,11 +31,11 @@ export function createActions(store) {
     set({ model, ...(model && { modelError: '', locked: false }) })
     if (!model) return
     const samples = await getSamples().catch((error) => {
-      say(error.message)
+      announce(error.message)
       return []
     })
     set({ samples })
-    if (samples.length && !get().pictures.length) await addSample(samples[0])
+    if (samples.length && !get().images.length) await addSample(samples[0])
   }
 
   function unlock(token) {
@@ -43,46 +43,46 @@ export function createActions(store) {
     return start()
   }
 
-  // Pictures enter the tray at once and are shown to the detector one after another, while the person types.
-  async function addPictures(blobs) {
+  // Images appear in the tray at once; the server then detects their regions one after another.
+  async function addImages(blobs) {
     const added = blobs.map(({ blob, name, sample = null }) => ({
-      id: `p${(count += 1)}`, name, blob, sample, url: URL.createObjectURL(blob), status: 'looking', error: '', regions: [],
+      id: `p${(count += 1)}`, name, blob, sample, url: URL.createObjectURL(blob), status: 'detecting', error: '', regions: [],
     }))
     if (!added.length) return
-    set((state) => ({ pictures: [...state.pictures, ...added], pool: null }))
+    set((state) => ({ images: [...state.images, ...added], searchIds: null }))
     choose(added[0].id)
-    for (const picture of added) await lookAt(picture)
+    for (const image of added) await detectImage(image)
   }
 
-  async function lookAt(picture) {
+  async function detectImage(image) {
     try {
-      const { picture: digest, width, height, regions } = await look(picture.blob, picture.name)
-      patchPicture(picture.id, { status: 'ready', digest, width, height, regions })
+      const { picture: digest, width, height, regions } = await detectRegions(image.blob, image.name)
+      patchImage(image.id, { status: 'ready', digest, width, height, regions })
     } catch (error) {
-      if (!(error instanceof Refused)) throw error
-      patchPicture(picture.id, { status: 'refused', error: error.message })
-      say(`${picture.name}: ${error.message}`)
+      if (!(error instanceof ApiError)) throw error
+      patchImage(image.id, { status: 'refused', error: error.message })
+      announce(`${image.name}: ${error.message}`)
     }
   }
 
-  const addFiles = (files) => addPictures([...files].map((blob) => ({ blob, name: blob.name || 'pasted.png' })))
+  const addFiles = (files) => addImages([...files].map((blob) => ({ blob, name: blob.name || 'pasted.png' })))
 
   const addSample = (sample) => addSamples([sample])
 
   async function addSamples(samples) {
-    const there = new Map(get().pictures.map((picture) => [picture.sample?.name, picture]))
-    const missing = samples.filter((sample) => !there.has(sample.name))
-    if (samples.length === 1 && !missing.length) return choose(there.get(samples[0].name).id)
+    const present = new Map(get().images.map((image) => [image.sample?.name, image]))
+    const missing = samples.filter((sample) => !present.has(sample.name))
+    if (samples.length === 1 && !missing.length) return choose(present.get(samples[0].name).id)
     if (!missing.length) return undefined
     const blobs = await Promise.all(
       missing.map(async (sample) => ({ blob: await getBlob(sample.url), name: `${sample.name}.jpg`, sample })),
     )
-    return addPictures(blobs)
+    return addImages(blobs)
   }
 
   function choose(id) {
     const { task, slot } = get()
-    if (taskOf(task).pictures !== 2) return set({ first: id, hot: null })
+    if (taskOf(task).images !== 2) return set({ first: id, hot: null })
     return set(slot === 'second' ? { second: id, slot: 'first' } : { first: id, slot: 'second' })
   }
 
@@ -90,98 +90,98 @@ export function createActions(store) {
 
   function remove(id) {
     set((state) => {
-      const gone = state.pictures.find((picture) => picture.id === id)
-      URL.revokeObjectURL(gone.url)
-      const pictures = state.pictures.filter((picture) => picture !== gone)
+      const removed = state.images.find((image) => image.id === id)
+      URL.revokeObjectURL(removed.url)
+      const images = state.images.filter((image) => image !== removed)
       const keep = (chosen) => (chosen === id ? null : chosen)
       return {
-        pictures,
-        first: keep(state.first) ?? pictures.at(-1)?.id ?? null,
+        images,
+        first: keep(state.first) ?? images.at(-1)?.id ?? null,
         second: keep(state.second),
-        pool: null,
-        past: state.past.filter((entry) => !entry.pictures.includes(id)),
-        said: `${gone.name} taken away.`,
+        searchIds: null,
+        history: state.history.filter((entry) => !entry.images.includes(id)),
+        announcement: `${removed.name} removed.`,
       }
     })
   }
 
-  // A tab chosen. Two pictures need a second one: the next in the tray, where there is one.
+  // Select a tab. A task with two images takes the next image of the tray as the second one.
   function chooseTask(key) {
     set((state) => {
-      const second = state.second ?? state.pictures.find((picture) => picture.id !== state.first)?.id ?? null
-      return { task: key, hot: null, slot: 'first', second: taskOf(key).pictures === 2 ? second : state.second }
+      const second = state.second ?? state.images.find((image) => image.id !== state.first)?.id ?? null
+      return { task: key, hot: null, slot: 'first', second: taskOf(key).images === 2 ? second : state.second }
     })
   }
 
   async function submit() {
     const key = get().task
-    if (key === 'several') return submitSeveral()
-    if (key === 'guess') takeTurn()
+    if (key === 'several') return submitMultiTask()
+    if (key === 'guess') addTurn()
     const state = get()
-    underWay?.abort()
-    underWay = new AbortController()
-    await answer(taskOf(key), formOf(state, key), picturesOf(state, taskOf(key)), underWay.signal)
+    pending?.abort()
+    pending = new AbortController()
+    await answer(taskOf(key), formOf(state, key), imagesOf(state, taskOf(key)), pending.signal)
     return undefined
   }
 
-  // What was typed as the next question of a dialogue becomes its last turn.
-  function takeTurn() {
+  // Append the typed question and the selected answer to the dialogue.
+  function addTurn() {
     const { text, answer, turns } = formOf(get(), 'guess')
     if (text.trim()) setForm({ text: '', turns: [...turns, [text.trim(), answer]] }, 'guess')
   }
 
-  async function submitSeveral() {
+  async function submitMultiTask() {
     const state = get()
-    const pictures = picturesOf(state, taskOf('several'))
-    underWay?.abort()
-    underWay = new AbortController()
-    const { signal } = underWay
+    const images = imagesOf(state, taskOf('several'))
+    pending?.abort()
+    pending = new AbortController()
+    const { signal } = pending
     const form = formOf(state, 'several')
-    const rows = SEVERAL.filter((task) => form[task.key]?.trim())
-    if (!rows.length) return setResult('several', { status: 'refused', shown: shownBy(pictures), error: 'Type at least one text.' })
-    setResult('several', { status: 'several', shown: shownBy(pictures) })
+    const rows = MULTI_TASKS.filter((task) => form[task.key]?.trim())
+    if (!rows.length) return setResult('several', { status: 'refused', imageIds: imageIdsOf(images), error: 'Type at least one text.' })
+    setResult('several', { status: 'several', imageIds: imageIdsOf(images) })
     return Promise.all(
-      rows.map((task) => answer(task, { ...formOf(state, task.key), text: form[task.key], own: false }, pictures, signal, `several/${task.key}`)),
+      rows.map((task) => answer(task, { ...formOf(state, task.key), text: form[task.key], useOwnBoxes: false }, images, signal, `several/${task.key}`)),
     )
   }
 
-  // Ask one thing; what comes, or why nothing comes, lands under its key.
-  async function answer(task, form, pictures, signal, key = task.key) {
-    const shown = shownBy(pictures)
-    const lack = lacking(task, form, pictures)
-    if (lack) return refuse(key, shown, lack)
-    setResult(key, { status: 'asking', shown })
+  // Send one question and store its answer, or its error, under `key`.
+  async function answer(task, form, images, signal, key = task.key) {
+    const imageIds = imageIdsOf(images)
+    const missing = missingInput(task, form, images)
+    if (missing) return refuse(key, imageIds, missing)
+    setResult(key, { status: 'pending', imageIds })
     try {
-      await ready(pictures)
-      const request = requestOf(task, form, pictures.map(({ id }) => get().pictures.find((picture) => picture.id === id)))
+      await ready(images)
+      const request = makeRequest(task, form, images.map(({ id }) => get().images.find((image) => image.id === id)))
       const reply = await ask(request, signal)
-      setResult(key, { status: 'answered', shown, request, reply })
-      remember(task, form, pictures, key)
-      return say(inWords(task, reply, pictures))
+      setResult(key, { status: 'answered', imageIds, request, reply })
+      remember(task, form, images, key)
+      return announce(describeReply(task, reply, images))
     } catch (error) {
-      if (error.name === 'AbortError') return get().results[key]?.status === 'asking' && setResult(key, undefined)
-      if (!(error instanceof Refused)) throw error
-      return refuse(key, shown, error.message)
+      if (error.name === 'AbortError') return get().results[key]?.status === 'pending' && setResult(key, undefined)
+      if (!(error instanceof ApiError)) throw error
+      return refuse(key, imageIds, error.message)
     }
   }
 
-  function refuse(key, shown, error) {
-    setResult(key, { status: 'refused', shown, error })
-    say(error)
+  function refuse(key, imageIds, error) {
+    setResult(key, { status: 'refused', imageIds, error })
+    announce(error)
   }
 
-  // Wait until the server has looked at all of these pictures.
-  function ready(pictures) {
-    const ids = new Set(pictures.map((picture) => picture.id))
-    const settled = (state) => state.pictures.every((picture) => !ids.has(picture.id) || picture.status !== 'looking')
+  // Wait until the server has detected the regions of all these images.
+  function ready(images) {
+    const ids = new Set(images.map((image) => image.id))
+    const settled = (state) => state.images.every((image) => !ids.has(image.id) || image.status !== 'detecting')
     const check = (state) => {
-      const refused = state.pictures.find((picture) => ids.has(picture.id) && picture.status === 'refused')
-      if (refused) throw new Refused(415, `${refused.name}: ${refused.error}`)
+      const refused = state.images.find((image) => ids.has(image.id) && image.status === 'refused')
+      if (refused) throw new ApiError(415, `${refused.name}: ${refused.error}`)
     }
     return new Promise((resolve, reject) => {
-      const look = (state) => {
+      const resolveIfSettled = (state) => {
         if (!settled(state)) return false
-        leave()
+        unsubscribe()
         try {
           resolve(check(state))
         } catch (error) {
@@ -189,32 +189,32 @@ export function createActions(store) {
         }
         return true
       }
-      let leave = () => {}
-      if (!look(get())) leave = store.listen(look)
+      let unsubscribe = () => {}
+      if (!resolveIfSettled(get())) unsubscribe = store.listen(resolveIfSettled)
     })
   }
 
-  const cancel = () => underWay?.abort()
+  const cancel = () => pending?.abort()
 
-  function remember(task, form, pictures, key) {
-    const entry = { id: (count += 1), task: task.key, form, pictures: pictures.map((picture) => picture.id), result: get().results[key] }
-    set((state) => ({ past: [entry, ...state.past].slice(0, PAST) }))
+  function remember(task, form, images, key) {
+    const entry = { id: (count += 1), task: task.key, form, images: images.map((image) => image.id), result: get().results[key] }
+    set((state) => ({ history: [entry, ...state.history].slice(0, MAX_HISTORY) }))
   }
 
-  // Back to a question of the history: its pictures, its words, its answer.
-  function comeBack(entry) {
-    const [first, second] = entry.pictures
-    const chosen = { 1: { first }, 2: { first, second } }[taskOf(entry.task).pictures] ?? { pool: entry.pictures }
+  // Show a question of the history again, with its images, text and answer.
+  function restore(entry) {
+    const [first, second] = entry.images
+    const chosen = { 1: { first }, 2: { first, second } }[taskOf(entry.task).images] ?? { searchIds: entry.images }
     set({ task: entry.task, ...chosen })
     setForm(entry.form, entry.task)
     setResult(entry.task, entry.result)
   }
 
-  // Take up a sample's suggestion: its pictures, its words, and ask.
-  async function takeUp({ form, samples }) {
+  // Ask a suggested question about its samples.
+  async function useSuggestion({ form, samples }) {
     if (samples) {
       await addSamples(get().samples.filter((sample) => samples.includes(sample.name)))
-      const idOf = (name) => get().pictures.find((picture) => picture.sample?.name === name).id
+      const idOf = (name) => get().images.find((image) => image.sample?.name === name).id
       set({ first: idOf(samples[0]), second: idOf(samples[1]), slot: 'first' })
     }
     setForm(form)
@@ -222,7 +222,7 @@ export function createActions(store) {
   }
 
   return {
-    start, unlock, addFiles, addSample, addSamples, choose, swap, remove, chooseTask, setForm, submit, cancel, comeBack, takeUp, point,
-    setSlot: (slot) => set({ slot }), showSeen: (seen) => set({ seen }), say,
+    start, unlock, addFiles, addSample, addSamples, choose, swap, remove, chooseTask, setForm, submit, cancel, restore, useSuggestion, point,
+    setSlot: (slot) => set({ slot }), setShowRegions: (showRegions) => set({ showRegions }), announce,
   }
 }

@@ -1,52 +1,52 @@
-// Ranked answers, best first, each with a bar as long as its probability. Pointing at one lights up its box.
+// Ranked answers, best first, with probabilities as bars. Pointing at an answer highlights its box.
 
 import { html, useEffect, useRef } from './vendor/preact.js'
-import { nameOf, percent, whole } from './words.js'
+import { nameOf, percent, whole } from './format.js'
 
-function Row({ ranked, place, reply, pictures, hot, point }) {
+function Row({ ranked, index, reply, images, hot, point }) {
   const boxed = Boolean(ranked.box_px)
-  const name = nameOf(ranked, place, reply, pictures)
-  const best = !place || (boxed && ranked.name) // of phrases, each has its best box
-  const inner = html`<span class="name">${name}</span><span class="share">${percent(ranked.probability)}</span>
+  const name = nameOf(ranked, index, reply, images)
+  const best = !index || (boxed && ranked.name) // after `ground`, each phrase has a best box
+  const content = html`<span class="name">${name}</span><span class="share">${percent(ranked.probability)}</span>
     <span class="bar" aria-hidden="true"><span style=${{ width: `${100 * ranked.probability}%` }}></span></span>`
-  return html`<li class=${`answer ${best ? 'best' : ''} ${hot ? 'hot' : ''}`} onMouseEnter=${() => point(boxed ? place : null)}
+  return html`<li class=${`answer ${best ? 'best' : ''} ${hot ? 'hot' : ''}`} onMouseEnter=${() => point(boxed ? index : null)}
     onMouseLeave=${() => point(null)}>
     ${boxed
-      ? html`<button type="button" onFocus=${() => point(place)} onBlur=${() => point(null)} onClick=${() => point(place)}>
-          ${inner}<span class="visually-hidden">, from left, top to right, bottom: ${ranked.box_px.map(whole).join(', ')}</span></button>`
-      : html`<div>${inner}</div>`}
+      ? html`<button type="button" onFocus=${() => point(index)} onBlur=${() => point(null)} onClick=${() => point(index)}>
+          ${content}<span class="visually-hidden">, from left, top to right, bottom: ${ranked.box_px.map(whole).join(', ')}</span></button>`
+      : html`<div>${content}</div>`}
   </li>`
 }
 
-const LEAST_SEEN = 100 // pixels: the best answer and its bar
+const MIN_VISIBLE = 100 // pixels: the best answer and its bar
 
-// What the files of a sample say of the answer.
-function Truth({ truth }) {
-  if (truth.right) return html`<p class="truth right">Right, the sample’s files say the same.</p>`
-  if (truth.box) return html`<p class="truth wrong">The sample’s files mean another thing, boxed in green.</p>`
-  return html`<p class="truth wrong">The sample’s files say <strong>${truth.text}</strong>.</p>`
+// Whether the answer agrees with the sample's ground truth.
+function GroundTruth({ groundTruth }) {
+  if (groundTruth.right) return html`<p class="ground-truth right">Correct: the ground truth of this sample is the same.</p>`
+  if (groundTruth.box) return html`<p class="ground-truth wrong">Wrong: the correct box is drawn in green.</p>`
+  return html`<p class="ground-truth wrong">Wrong: the correct answer is <strong>${groundTruth.text}</strong>.</p>`
 }
 
 export const Waiting = () => html`<div class="waiting" aria-hidden="true"><span></span><span></span><span></span></div>`
 
-export function Answers({ task, result, pictures, hot, point, truth }) {
+export function Answers({ task, result, images, hot, point, groundTruth }) {
   const section = useRef(null)
-  // On a phone the answer may come below what can be seen: bring it into sight, once, as little as need be.
+  // On a phone the answer may be below the visible part: scroll to it once, as little as needed.
   useEffect(() => {
     const top = section.current?.getBoundingClientRect().top
-    if (top > innerHeight - LEAST_SEEN) section.current.scrollIntoView({ block: 'nearest' })
+    if (top > innerHeight - MIN_VISIBLE) section.current.scrollIntoView({ block: 'nearest' })
   }, [result?.reply])
-  if (result?.status !== 'asking' && result?.status !== 'answered') return null
-  if (result.status === 'asking') return html`<${Waiting} />`
+  if (result?.status !== 'pending' && result?.status !== 'answered') return null
+  if (result.status === 'pending') return html`<${Waiting} />`
   const { reply } = result
   const { ranked, notes = [], seconds } = reply
   return html`<section class="answers" aria-label="Answers" ref=${section}>
     ${ranked.length === 0 && html`<p>No answer.</p>`}
     <ol hidden=${task.key === 'find'}>
-      ${task.key !== 'find' && ranked.map((one, place) => html`<${Row} key=${place} ranked=${one} ...${{ place, reply, pictures, point, hot: hot === place }} />`)}
+      ${task.key !== 'find' && ranked.map((rank, index) => html`<${Row} key=${index} ranked=${rank} ...${{ index, reply, images, point, hot: hot === index }} />`)}
     </ol>
     ${notes.map((note) => html`<p class="note">${note}</p>`)}
-    ${truth && html`<${Truth} truth=${truth} />`}
+    ${groundTruth && html`<${GroundTruth} groundTruth=${groundTruth} />`}
     ${seconds && html`<p class="timing">${timing(seconds)}</p>`}
   </section>`
 }
@@ -54,4 +54,4 @@ export function Answers({ task, result, pictures, hot, point, truth }) {
 const milliseconds = (value) => `${whole(1000 * value)} ms`
 
 const timing = ({ detect, answer }) =>
-  detect > 0.0005 ? `Looking ${milliseconds(detect)}, answering ${milliseconds(answer)}` : `Answered in ${milliseconds(answer)}`
+  detect > 0.0005 ? `Detection ${milliseconds(detect)}, answer ${milliseconds(answer)}` : `Answer in ${milliseconds(answer)}`

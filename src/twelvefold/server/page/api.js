@@ -1,6 +1,6 @@
-// The server, as the page sees it. Every failure becomes a Refused whose message can be shown to a person.
+// Requests to the server. Every failure becomes an ApiError with a message for people.
 
-export class Refused extends Error {
+export class ApiError extends Error {
   constructor(status, message, code = '') {
     super(message)
     this.status = status
@@ -8,10 +8,10 @@ export class Refused extends Error {
   }
 }
 
-let token = '' // of a server that wants one; kept while the page is open, and nowhere else
+let token = '' // kept in this variable only
 
-export function useToken(given) {
-  token = given
+export function useToken(newToken) {
+  token = newToken
 }
 
 async function call(path, options = {}) {
@@ -21,18 +21,18 @@ async function call(path, options = {}) {
     response = await fetch(path, { ...options, headers })
   } catch (error) {
     if (error.name === 'AbortError') throw error
-    throw new Refused(0, 'The server could not be reached. Is “twelvefold serve” still running?')
+    throw new ApiError(0, 'The server could not be reached. Is “twelvefold serve” still running?')
   }
   if (response.ok) return response
   let body = {}
   try {
     body = await response.json()
   } catch {
-    // An error without JSON comes from something between here and the server: the status alone must say it.
+    // A proxy's error has no JSON body, so the message below uses the status alone.
   }
   const wait = response.headers.get('Retry-After')
-  const what = body.what || `The server answered ${response.status} ${response.statusText}.`
-  throw new Refused(response.status, wait ? `${what} Try again in ${wait} s.` : what, body.error)
+  const message = body.what || `The server answered ${response.status} ${response.statusText}.`
+  throw new ApiError(response.status, wait ? `${message} Try again in ${wait} s.` : message, body.error)
 }
 
 export const getModel = async () => (await call('v1/model')).json()
@@ -41,27 +41,27 @@ export const getSamples = async () => (await call('v1/samples')).json()
 
 export const getBlob = async (path) => (await call(path)).blob()
 
-// Upload a picture: {picture, width, height, regions}.
-export async function look(blob, name, signal) {
+// Upload an image and return {picture, width, height, regions}.
+export async function detectRegions(blob, name, signal) {
   const form = new FormData()
   form.append('image', blob, name)
   return (await call('v1/pictures', { method: 'POST', body: form, signal })).json()
 }
 
-// Ask a request of tasks.js. Pictures go by digest; one that the server no longer keeps is uploaded again, once.
+// Send a request of tasks.js. It refers to images by digest; upload them again once if the server has evicted one.
 export async function ask(request, signal) {
   try {
     return await send(request, signal)
   } catch (error) {
     if (error.status !== 404) throw error
-    await Promise.all(request.pictures.map(([, picture]) => look(picture.blob, picture.name, signal)))
+    await Promise.all(request.images.map(([, image]) => detectRegions(image.blob, image.name, signal)))
     return send(request, signal)
   }
 }
 
 async function send(request, signal) {
   const form = new FormData()
-  for (const [part, picture] of request.pictures) form.append(`picture${part}`, picture.digest)
+  for (const [part, image] of request.images) form.append(`picture${part}`, image.digest)
   for (const [name, value] of request.fields) form.append(name, value)
   return (await call(request.path, { method: 'POST', body: form, signal })).json()
 }

@@ -1,4 +1,4 @@
-// GuessWhat's dialogue as a conversation: questions on one side, the person's answers on the other.
+// A GuessWhat dialogue as a conversation: questions on one side, answers on the other.
 
 import { html, useEffect, useRef } from './vendor/preact.js'
 
@@ -13,14 +13,14 @@ export function Turns({ form, setForm }) {
   return html`<div class="dialogue">
     <ol ref=${list} aria-label="Dialogue so far" tabindex="0">
       ${form.turns.map(
-        ([question, answer], place) => html`<li key=${place}>
-          <p class="asked"><span class="visually-hidden">Question: </span>${question}</p>
-          <p class="replied"><span class="visually-hidden">Answer: </span>${answer}</p>
+        ([question, answer], index) => html`<li key=${index}>
+          <p class="question"><span class="visually-hidden">Question: </span>${question}</p>
+          <p class="reply"><span class="visually-hidden">Answer: </span>${answer}</p>
         </li>`,
       )}
     </ol>
     <p class="row">
-      <button type="button" class="quiet" onClick=${() => setForm({ turns: form.turns.slice(0, -1) })}>Take back last turn</button>
+      <button type="button" class="quiet" onClick=${() => setForm({ turns: form.turns.slice(0, -1) })}>Remove the last turn</button>
       <button type="button" class="quiet" onClick=${() => setForm({ turns: [] })}>Start over</button>
     </p>
   </div>`

@@ -1,4 +1,4 @@
-// What is typed for a task: its text, its head, its candidates, and the button that asks.
+// The form of a task: text, dataset, candidates, and the submit button.
 
 import { html } from './vendor/preact.js'
 import { Candidates } from './candidates.js'
@@ -8,27 +8,27 @@ import { headOf } from './tasks.js'
 
 function Heads({ task, form, setForm }) {
   if (!(task.heads?.length > 1)) return null
-  return html`<label class="head">In the manner of
+  return html`<label class="head">Answer as for
     <select value=${headOf(task, form)} onChange=${(event) => setForm({ head: event.target.value })}>
       ${task.heads.map(([value, name]) => html`<option key=${value} value=${value}>${name}</option>`)}
     </select>
   </label>`
 }
 
-function Suggestions({ task, state, form, pictures, actions }) {
-  const suggestions = suggestionsOf(task, pictures, state, form)
+function Suggestions({ task, state, form, images, actions }) {
+  const suggestions = suggestionsOf(task, images, state, form)
   if (!suggestions.length) return null
   return html`<div class="suggestions">
     <span id="try">Try:</span>
     <ul aria-labelledby="try">
       ${suggestions.map((suggestion) => html`<li key=${suggestion.label}>
-        <button type="button" class="chip" onClick=${() => actions.takeUp(suggestion)}>${suggestion.label}</button>
+        <button type="button" class="chip" onClick=${() => actions.useSuggestion(suggestion)}>${suggestion.label}</button>
       </li>`)}
     </ul>
   </div>`
 }
 
-// Wraps what is selected in the caption in the brackets that make it a phrase.
+// Put the selected words of the caption in brackets, which mark a phrase.
 function MarkPhrase({ form, setForm }) {
   const mark = () => {
     const { selectionStart: from, selectionEnd: to } = document.getElementById('text')
@@ -38,9 +38,9 @@ function MarkPhrase({ form, setForm }) {
   return html`<button type="button" class="quiet" onClick=${mark}>Mark the selected words</button>`
 }
 
-export function TaskForm({ task, state, form, result, pictures, actions }) {
+export function TaskForm({ task, state, form, result, images, actions }) {
   const setForm = (patch) => actions.setForm(patch, task.key)
-  const asking = result?.status === 'asking'
+  const pending = result?.status === 'pending'
   const error = result?.status === 'refused' ? result.error : ''
   const submit = (event) => {
     event.preventDefault()
@@ -54,18 +54,18 @@ export function TaskForm({ task, state, form, result, pictures, actions }) {
     <div class="row">
       <input id="text" type="text" autocomplete="off" value=${form.text} placeholder=${task.example} enterkeyhint="send"
         aria-invalid=${Boolean(error)} aria-describedby="error hint" onInput=${(event) => setForm({ text: event.target.value })} />
-      <button type="submit" class="go" aria-disabled=${asking}>${asking ? 'Asking …' : task.verb}</button>
+      <button type="submit" class="go" aria-disabled=${pending}>${pending ? 'Waiting …' : task.verb}</button>
     </div>
     <p id="error" class="error" hidden=${!error}>${error}</p>
     ${task.key === 'guess' && html`<${Reply} ...${{ form, setForm }} />`}
-    <${Suggestions} ...${{ task, state, form, pictures, actions }} />
-    ${task.candidates && html`<${Candidates} ...${{ form, setForm, picture: pictures[0] }} />`}
+    <${Suggestions} ...${{ task, state, form, images, actions }} />
+    ${task.candidates && html`<${Candidates} ...${{ form, setForm, image: images[0] }} />`}
     <div class="row options">
       ${task.key === 'ground' && html`<${MarkPhrase} ...${{ form, setForm }} />`}
       <${Heads} ...${{ task, form, setForm }} />
       ${!['find', 'ground'].includes(task.key) &&
       html`<label class="check"><input type="checkbox" checked=${form.explain} onChange=${(event) => setForm({ explain: event.target.checked })} />
-        <span>Show where it looks</span></label>`}
+        <span>Show attention</span></label>`}
     </div>
   </form>`
 }

@@ -1,21 +1,21 @@
-// Retrieval: every picture of the tray, ranked by how well the caption fits once it was asked.
+// The images of a search, ranked after it was answered.
 
 import { html } from './vendor/preact.js'
-import { percent, pictureFor } from './words.js'
+import { percent, rankedImage } from './format.js'
 
-export function Gallery({ pictures, result }) {
+export function Gallery({ images, result }) {
   const ranked = result?.status === 'answered' ? result.reply.ranked : []
-  const placed = ranked.map((one) => ({ picture: pictureFor(one, pictures), share: one.probability }))
-  const rest = pictures.filter((picture) => !placed.some((one) => one.picture === picture))
-  const all = [...placed, ...rest.map((picture) => ({ picture }))]
-  if (!all.length) return html`<p class="empty">No pictures yet: add some, or take all samples.</p>`
-  return html`<ol class="gallery" aria-label=${placed.length ? 'Pictures, best first' : 'Pictures to search'}>
+  const rankedImages = ranked.map((rank) => ({ image: rankedImage(rank, images), probability: rank.probability }))
+  const rest = images.filter((image) => !rankedImages.some((item) => item.image === image))
+  const all = [...rankedImages, ...rest.map((image) => ({ image }))]
+  if (!all.length) return html`<p class="empty">No images yet: add some, or add all samples.</p>`
+  return html`<ol class="gallery" aria-label=${rankedImages.length ? 'Images, best first' : 'Images to search'}>
     ${all.map(
-      ({ picture, share }, place) => html`<li key=${picture.id} class=${share !== undefined && place === 0 ? 'best' : ''}>
-        <img src=${picture.url} alt=${picture.name} />
-        ${share !== undefined &&
-        html`<p><span>${place + 1}</span> ${percent(share)}
-          <span class="bar" aria-hidden="true"><span style=${{ width: `${100 * share}%` }}></span></span></p>`}
+      ({ image, probability }, index) => html`<li key=${image.id} class=${probability !== undefined && index === 0 ? 'best' : ''}>
+        <img src=${image.url} alt=${image.name} />
+        ${probability !== undefined &&
+        html`<p><span>${index + 1}</span> ${percent(probability)}
+          <span class="bar" aria-hidden="true"><span style=${{ width: `${100 * probability}%` }}></span></span></p>`}
       </li>`,
     )}
   </ol>`

@@ -1,13 +1,13 @@
-// Which model answers, what it was trained on and how well it did, said before anything is asked.
+// The model's name, training data and test scores.
 
 import { html, useState } from './vendor/preact.js'
-import { whole } from './words.js'
+import { whole } from './format.js'
 
 const million = (count) => (count >= 1e6 ? `${(count / 1e6).toFixed(count >= 1e7 ? 0 : 1)} million` : whole(count))
 
-const OWN = 'world' // the package's own detector, which learnt from the embedded world
+const PACKAGE_DETECTOR = 'world' // the detector that ships, trained on drawn images
 
-const DRAWN = 'It knows drawn pictures like the samples, not photographs: of those it sees something, but its answers are guesses.'
+const DRAWN_ONLY = 'It was trained on drawn images like the samples. Its answers about photographs are guesses.'
 
 function Scores({ scores }) {
   const rows = Object.entries(scores ?? {})
@@ -38,15 +38,15 @@ export function Header({ model, error, locked, unlock }) {
   return html`<header class="top">
     <p class="brand"><img src="page/icon.svg" alt="" width="32" height="32" /><span>twelvefold</span></p>
     <div class="model">
-      <h1>Ask a picture</h1>
+      <h1>Ask about an image</h1>
       ${error && html`<p class="error" role="alert">${error}</p>`}
       ${locked && html`<${Token} unlock=${unlock} />`}
       ${model &&
       html`<p>
-        One model, <strong>${model.name}</strong>, answers everything here: ${million(model.parameters)} parameters,
-        ${' '}${model.tasks.length} tasks, trained on ${model.trained_on || 'data that its folder does not name'}.
+        One model, <strong>${model.name}</strong>, answers all tasks: ${million(model.parameters)} parameters,
+        ${' '}${model.tasks.length} tasks, trained on ${model.trained_on || 'unknown data'}.
       </p>
-      ${model.detector.name === OWN && html`<p class="honest">${DRAWN}</p>`}`}
+      ${model.detector.name === PACKAGE_DETECTOR && html`<p class="warning">${DRAWN_ONLY}</p>`}`}
     </div>
     ${model && html`<${Scores} scores=${model.scores} />`}
     <p class="links"><a href="docs">API</a></p>

@@ -1,30 +1,30 @@
-// What was asked so far, kept while the page is open. Choosing one brings back picture, words and answer.
+// The answered questions of this page. Selecting one shows its images, text and answer again.
 
 import { html } from './vendor/preact.js'
 import { taskOf } from './tasks.js'
-import { nameOf, percent, pictureFor } from './words.js'
+import { nameOf, percent, rankedImage } from './format.js'
 
-function saidOf(task, form) {
+function questionText(task, form) {
   if (task.key !== 'guess') return form.text
   return form.turns.map(([question, answer]) => `${question} ${answer.toLowerCase()}`).join(' · ')
 }
 
 export function History({ state, actions }) {
-  if (!state.past.length) return null
+  if (!state.history.length) return null
   return html`<section class="history" aria-label="History">
-    <h2>Asked before</h2>
+    <h2>History</h2>
     <ol>
-      ${state.past.map((entry) => {
+      ${state.history.map((entry) => {
         const task = taskOf(entry.task)
-        const pictures = entry.pictures.map((id) => state.pictures.find((picture) => picture.id === id)).filter(Boolean)
+        const images = entry.images.map((id) => state.images.find((image) => image.id === id)).filter(Boolean)
         const [best] = entry.result.reply.ranked
-        const found = best && task.key === 'find' ? pictureFor(best, pictures) : null
-        const name = best ? (found?.name ?? nameOf(best, 0, entry.result.reply, pictures)) : 'no answer'
+        const foundImage = best && task.key === 'find' ? rankedImage(best, images) : null
+        const name = best ? (foundImage?.name ?? nameOf(best, 0, entry.result.reply, images)) : 'no answer'
         return html`<li key=${entry.id}>
-          <button type="button" onClick=${() => actions.comeBack(entry)}>
-            <img src=${(found ?? pictures[0])?.url} alt="" />
-            <span class="what"><span class="kind">${task.tab}</span>${saidOf(task, entry.form)}</span>
-            <span class="came">${name}${best && ` · ${percent(best.probability)}`}</span>
+          <button type="button" onClick=${() => actions.restore(entry)}>
+            <img src=${(foundImage ?? images[0])?.url} alt="" />
+            <span class="question-text"><span class="task-name">${task.tab}</span>${questionText(task, entry.form)}</span>
+            <span class="output">${name}${best && ` · ${percent(best.probability)}`}</span>
           </button>
         </li>`
       })}

@@ -1,4 +1,4 @@
-// The page's state: one plain object, replaced and never changed in place, and whoever listens draws it anew.
+// The state of the page: one object that is replaced on every change. Listeners are called with the new state.
 
 export function createStore(initial) {
   let state = initial
@@ -17,58 +17,58 @@ export function createStore(initial) {
 }
 
 export const initialState = {
-  model: null, //          what /v1/model says
+  model: null, //          the response of /v1/model
   modelError: '',
-  locked: false, //        the server wants a token
-  samples: [], //          what /v1/samples lists
-  pictures: [], //         the tray: {id, name, url, blob, sample, status, error, digest, width, height, regions}
-  first: null, //          id of the picture on the stage (A where there are two)
-  second: null, //         id of picture B
-  pool: null, //          ids that retrieval searches; null: all of the tray
-  slot: 'first', //        which of the two a click in the tray fills
+  locked: false, //        the server needs a token
+  samples: [], //          the response of /v1/samples
+  images: [], //           the tray: {id, name, url, blob, sample, status, error, digest, width, height, regions}
+  first: null, //          id of the image shown (the left one of two)
+  second: null, //         id of the right image
+  searchIds: null, //      ids of the images to search; null: all of the tray
+  slot: 'first', //        the image that a click in the tray replaces: first or second
   task: 'ask', //          key of the tab
-  forms: {}, //            what was typed, by task: never lost by switching
-  marks: {}, //            what was said of one picture, by task and picture: drawn boxes, turns of a dialogue
-  results: {}, //          what came, by task: {status, shown, request, reply | error}
-  hot: null, //            index of the answer pointed at, by mouse or focus
-  seen: false, //          whether the detector's boxes are drawn
-  past: [], //             answered questions, newest first
-  said: '', //             what a screen reader is told
+  forms: {}, //            the inputs of each task
+  imageForms: {}, //       the inputs of each task that belong to one image: drawn boxes, turns of a dialogue
+  results: {}, //          by task: {status, imageIds, request, reply | error}
+  hot: null, //            index of the answer under the pointer or with focus
+  showRegions: false, //   whether the detected regions are drawn
+  history: [], //          answered questions, newest first
+  announcement: '', //     text for screen readers
 }
 
 const emptyForm = { text: '', head: '', explain: false, answer: 'Yes' }
-const emptyMarks = { own: false, boxes: [], turns: [] }
+const emptyImageForm = { useOwnBoxes: false, boxes: [], turns: [] }
 
 export const formOf = (state, task = state.task) => ({
   ...emptyForm,
   ...state.forms[task],
-  ...emptyMarks,
-  ...state.marks[`${task}/${state.first}`],
+  ...emptyImageForm,
+  ...state.imageForms[`${task}/${state.first}`],
 })
 
-// The state with a form changed: boxes and turns go to the picture, the rest to the task.
+// Return the changes to the state when inputs change: boxes and turns belong to the image, the rest to the task.
 export function withForm(state, patch, task = state.task) {
-  const place = `${task}/${state.first}`
-  const ofPicture = Object.entries(patch).filter(([name]) => name in emptyMarks)
-  const ofTask = Object.entries(patch).filter(([name]) => !(name in emptyMarks))
+  const key = `${task}/${state.first}`
+  const imageInputs = Object.entries(patch).filter(([name]) => name in emptyImageForm)
+  const taskInputs = Object.entries(patch).filter(([name]) => !(name in emptyImageForm))
   return {
-    forms: { ...state.forms, [task]: { ...state.forms[task], ...Object.fromEntries(ofTask) } },
-    marks: { ...state.marks, [place]: { ...state.marks[place], ...Object.fromEntries(ofPicture) } },
+    forms: { ...state.forms, [task]: { ...state.forms[task], ...Object.fromEntries(taskInputs) } },
+    imageForms: { ...state.imageForms, [key]: { ...state.imageForms[key], ...Object.fromEntries(imageInputs) } },
   }
 }
 
-// The pictures that a task is about now, as far as they are chosen.
-export function picturesOf(state, task) {
-  const byId = (id) => state.pictures.find((picture) => picture.id === id)
-  if (task.pictures === 1) return [byId(state.first)].filter(Boolean)
-  if (task.pictures === 2) return [byId(state.first), byId(state.second)].filter(Boolean)
-  return state.pictures.filter(({ id, status }) => status !== 'refused' && (!state.pool || state.pool.includes(id)))
+// Return the selected images of a task.
+export function imagesOf(state, task) {
+  const byId = (id) => state.images.find((image) => image.id === id)
+  if (task.images === 1) return [byId(state.first)].filter(Boolean)
+  if (task.images === 2) return [byId(state.first), byId(state.second)].filter(Boolean)
+  return state.images.filter(({ id, status }) => status !== 'refused' && (!state.searchIds || state.searchIds.includes(id)))
 }
 
-export const shownBy = (pictures) => pictures.map((picture) => picture.id).join(' ')
+export const imageIdsOf = (images) => images.map((image) => image.id).join(' ')
 
-// The result of a task, while the pictures it is about are the ones shown.
+// Return the result of a task if it is about the images that are selected now.
 export function resultOf(state, task) {
   const result = state.results[task.key]
-  return result?.shown === shownBy(picturesOf(state, task)) ? result : null
+  return result?.imageIds === imageIdsOf(imagesOf(state, task)) ? result : null
 }

@@ -1,4 +1,4 @@
-// The tasks as tabs: arrow keys, Home and End move among them, as the ARIA pattern for tabs has it.
+// The tasks as tabs, with arrow keys, Home and End as in the ARIA pattern for tabs.
 
 import { html, useEffect, useRef } from './vendor/preact.js'
 import { TASKS } from './tasks.js'
@@ -7,16 +7,16 @@ export function Tabs({ chosen, choose }) {
   const list = useRef(null)
   const current = () => list.current.querySelector('[aria-selected="true"]')
   useEffect(() => {
-    // The strip scrolls sideways on a phone: bring the chosen tab into it, without moving the page.
+    // The tabs scroll sideways on a phone: scroll the selected one into view without moving the page.
     const tab = current()
     list.current.scrollTo({ left: tab.offsetLeft - (list.current.clientWidth - tab.clientWidth) / 2 })
   }, [chosen])
   const move = (event) => {
-    const place = TASKS.findIndex((task) => task.key === chosen)
+    const index = TASKS.findIndex((task) => task.key === chosen)
     const last = TASKS.length - 1
     const next = {
-      ArrowRight: place === last ? 0 : place + 1, ArrowDown: place === last ? 0 : place + 1,
-      ArrowLeft: place === 0 ? last : place - 1, ArrowUp: place === 0 ? last : place - 1,
+      ArrowRight: index === last ? 0 : index + 1, ArrowDown: index === last ? 0 : index + 1,
+      ArrowLeft: index === 0 ? last : index - 1, ArrowUp: index === 0 ? last : index - 1,
       Home: 0, End: last,
     }[event.key]
     if (next === undefined) return

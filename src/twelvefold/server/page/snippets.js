@@ -1,4 +1,4 @@
-// The question as a person would ask it outside the page: curl and Python.
+// The request as curl and Python code.
 
 import { html, useState } from './vendor/preact.js'
 
@@ -7,15 +7,15 @@ const shell = (text) => `'${text.replaceAll("'", `'\\''`)}'`
 const python = (value) => (Array.isArray(value) ? `[${value.map(python).join(', ')}]` : JSON.stringify(value))
 
 export function asCurl(request, origin) {
-  const pictures = request.pictures.map(([part, picture]) => `-F ${shell(`image${part}=@${picture.name}`)}`)
-  // --form-string takes a text as it is; -F would read a leading @ or < as a file.
+  const images = request.images.map(([part, image]) => `-F ${shell(`image${part}=@${image.name}`)}`)
+  // -F would read a text that starts with @ or < as a file; --form-string does not.
   const fields = request.fields.map(([name, value]) => `--form-string ${shell(`${name}=${value}`)}`)
-  return ['curl', ...pictures, ...fields, shell(`${origin}${request.path}`)].join(' \\\n  ')
+  return ['curl', ...images, ...fields, shell(`${origin}${request.path}`)].join(' \\\n  ')
 }
 
 export function asPython(request) {
   const field = Object.fromEntries(request.fields)
-  const names = request.pictures.map(([, picture]) => python(picture.name))
+  const names = request.images.map(([, image]) => python(image.name))
   const plain = { question: 1, phrase: 1, statement: 1, caption: 1, text: 1 }
   const texts = request.fields.filter(([name]) => plain[name]).map(([, value]) => python(value))
   const lists = ['dialogue', 'phrases'].filter((name) => field[name]).map((name) => python(JSON.parse(field[name])))
@@ -23,8 +23,8 @@ export function asPython(request) {
   if (field.boxes) options.push(`boxes=${python(JSON.parse(field.boxes))}`)
   if (field.task) options.push(`task=${python(field.task)}`)
   if (field.explain) options.push('explain=True')
-  const pictures = request.method === 'find' ? [`[${names.join(', ')}]`] : names
-  const order = request.method === 'find' ? [...texts, ...pictures] : [...pictures, ...texts, ...lists]
+  const images = request.method === 'find' ? [`[${names.join(', ')}]`] : names
+  const order = request.method === 'find' ? [...texts, ...images] : [...images, ...texts, ...lists]
   const call = [...order, ...options].join(', ')
   return `import twelvefold\n\nmodel = twelvefold.load()\nprediction = model.${request.method}(${call})\nprint(prediction.best)`
 }
@@ -42,10 +42,10 @@ function Snippet({ name, text }) {
   </div>`
 }
 
-export function Code({ request }) {
+export function Snippets({ request }) {
   const origin = new URL('.', location.href).href
   return html`<details class="code">
-    <summary>The same from a terminal or from Python</summary>
+    <summary>This request as curl and Python code</summary>
     <${Snippet} name="curl" text=${asCurl(request, origin)} />
     <${Snippet} name="Python" text=${asPython(request)} />
   </details>`
