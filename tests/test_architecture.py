@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,6 +36,13 @@ def test_every_module_says_what_it_is_for() -> None:
 def test_files_are_read_in_one_sitting() -> None:
     long = {p.name: n for p in SOURCES if (n := len(p.read_text().splitlines())) > 400}
     assert long == {}
+
+
+def test_there_is_no_import_cycle() -> None:
+    """Imports for type checking and inside functions count too."""
+    graph = grimp.build_graph("twelvefold", cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    TopologicalSorter(imports).prepare()  # raises CycleError, which lists the modules of a cycle
 
 
 def test_reading_data_and_a_recipe_never_pays_for_torch() -> None:
