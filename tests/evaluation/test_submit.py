@@ -193,13 +193,14 @@ def test_the_command_prints_what_it_wrote(run_copy: Path, data: Path, capsys: py
     assert json.loads(capsys.readouterr().out)["questions"] == len(out.read_text().splitlines())
 
 
-def test_the_former_name_of_the_vilbert_mt_format_still_works(run_copy: Path, data: Path) -> None:
-    words = ["submit", str(run_copy), "--task", "visual7w", "--data", str(data), "--form"]
-    for form in ("original", "vilbert_mt"):
-        with pytest.raises(SystemExit) as exit_:
-            cli.main([*words, form, "--out", str(run_copy / form)])
-        assert exit_.value.code == 0
-    assert (run_copy / "original").read_bytes() == (run_copy / "vilbert_mt").read_bytes()
+def test_the_former_name_of_the_vilbert_mt_format_is_refused_with_the_new_one(
+    run_copy: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["submit", str(run_copy), "--task", "visual7w", "--data", str(data), "--form", "original"]
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([*words, "--out", str(run_copy / "original")])
+    assert exit_.value.code == 2
+    assert "vilbert_mt" in capsys.readouterr().err
 
 
 def test_the_gqa_submission_part_reads_the_file_of_all_questions(run_copy: Path, run: Path, data: Path) -> None:

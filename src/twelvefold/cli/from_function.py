@@ -8,7 +8,6 @@ result instead of showing it.
 from __future__ import annotations
 
 import ast
-import dataclasses
 import functools
 import inspect
 import itertools
@@ -59,15 +58,13 @@ def command(
         for name, parameter in signature.parameters.items()
         if name not in hidden
     ]
-    options = [p.replace(default=None) if p.name in structs else p for p in options]
+    options = [p.replace(default=_dataclass_of(structs[p.name])()) if p.name in structs else p for p in options]
     options.append(inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json))
 
     def decorate(show: Callable[[Any, Mapping[str, Any]], Output]) -> Callable[..., int]:
         def run(*args: Any, json: bool = False, **kwargs: Any) -> int:
             bound = inspect.Signature(options).bind(*args, **kwargs).arguments
-            for name, struct in structs.items():
-                chosen = dataclasses.asdict(bound[name]) if bound.get(name) is not None else {}
-                bound[name] = struct(**chosen)
+            bound |= {name: struct(**vars(bound[name])) for name, struct in structs.items() if name in bound}
             result = function(**bound)
             return print_result(result, show(result, bound), json=json)
 
@@ -110,7 +107,7 @@ def _annotation(parameter: inspect.Parameter, hint: Any, own: Parameter | None) 
     if hint is Recipe or Recipe in get_args(hint):
         hint = Annotated[hint, Parameter(converter=_load_recipe, n_tokens=1, accepts_keys=False)]
     elif _is_struct(hint):
-        hint = Annotated[_dataclass_of(hint) | None, Parameter(name="*")]
+        hint = Annotated[_dataclass_of(hint), Parameter(name="*")]
     elif hint is bool and parameter.default is False:
         hint = Annotated[hint, Parameter(negative="")]
     elif parameter.kind is inspect.Parameter.KEYWORD_ONLY and get_origin(hint) in (tuple, Sequence):
@@ -133,7 +130,9 @@ def _dataclass_of(struct: type[msgspec.Struct]) -> type:
         negative = Parameter(help=documents.get(info.name, ""), negative="" if info.default is False else None)
         default = field(default=info.default) if info.default is not msgspec.NODEFAULT else field()
         fields.append((info.name, Annotated[hint, negative], default))
-    return make_dataclass(struct.__name__, fields, kw_only=True, frozen=True)
+    settings = make_dataclass(struct.__name__, fields, kw_only=True, frozen=True)
+    settings.__module__ = __name__  # cyclopts takes classes of the module `types` for builtins
+    return settings
 
 
 def _field_documents(struct: type) -> dict[str, str]:
