@@ -27,8 +27,9 @@ from twelvefold.schema import HeadSpec
 from twelvefold.serving.images import InputImage, load_image
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.request import Request
-from twelvefold.vilbert_mt.import_weights import export_weights, import_weights
-from twelvefold.vilbert_mt.parameter_names import HEADS, TASK_ROWS
+from twelvefold.vilbert_mt.export_weights import export_weights
+from twelvefold.vilbert_mt.import_weights import import_weights
+from twelvefold.vilbert_mt.parameter_names import HEADS, TASK_TOKENS
 
 ANSWERS = {"vqa": 3129, "gqa": 1533}
 """Outputs of the published heads."""
@@ -52,16 +53,16 @@ def random_weights(folder: Path) -> Path:
     heads = [
         HeadSpec(
             head.name,
-            head.kind,
+            head.family,
             tuple(f"answer {n}" for n in range(ANSWERS[head.name])) if head.name in ANSWERS else head.outputs,
-            head.pairs,
-            head.form if head.kind == "verification" else "mlp",
+            head.pairs_per_example,
+            head.form if head.family == "verification" else "mlp",
         )
         for head in HEADS
     ]
     tasks = [datasets.load_dataset(name).TASK for name in datasets.task_names()]
     config = preset("vilbert_base", num_region_categories=1601, word_score=True)
-    Model(config, tasks, heads, task_tokens=TASK_ROWS).save(folder / "made")
+    Model(config, tasks, heads, task_tokens=TASK_TOKENS).save(folder / "made")
     export_weights(folder / "made", folder / "multi_task_model.bin")
     return folder / "multi_task_model.bin"
 

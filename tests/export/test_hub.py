@@ -1,4 +1,4 @@
-"""A hub folder holds all that a reader needs, and loads by its path or by its name on a hub."""
+"""A hub folder is complete and loads by its path or by its name on a hub."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from twelvefold.data.tokenizer import Tokenizer as BertTokenizer
-from twelvefold.export.hub import FILES, load, push, write_hub_folder
+from twelvefold.export.hub import FILES, load_model, push_folder, write_hub_folder
 from twelvefold.schema import TwelvefoldError
-from twelvefold.vilbert_mt.import_weights import export_weights, import_weights
+from twelvefold.vilbert_mt.export_weights import export_weights
+from twelvefold.vilbert_mt.import_weights import import_weights
 
 Official = Callable[..., dict[str, Tensor]]
 
@@ -31,16 +32,16 @@ def hub_folder(official_tensors: Official, official_json: Path, tmp_path: Path) 
     return tmp_path / "hub"
 
 
-def test_a_hub_folder_is_whole_and_loads_the_same_model(hub_folder: Path, tmp_path: Path) -> None:
+def test_a_hub_folder_is_complete_and_loads_the_same_model(hub_folder: Path, tmp_path: Path) -> None:
     assert {path.name for path in hub_folder.iterdir()} == set(FILES)
-    ours, theirs = load(tmp_path / "model"), load(str(hub_folder))
-    assert not theirs.training
-    assert theirs.task_tokens == ours.task_tokens
-    before, after = ours.state_dict(), theirs.state_dict()
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    said = "What colour is the umbrella?"
-    pieces = Tokenizer.from_file(str(hub_folder / "tokenizer.json")).encode(said, add_special_tokens=False)
-    assert pieces.ids == BertTokenizer().encode(said)
+    before, after = load_model(tmp_path / "model"), load_model(str(hub_folder))
+    assert not after.training
+    assert after.task_tokens == before.task_tokens
+    state = after.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in before.state_dict().items())
+    text = "What color is the umbrella?"
+    pieces = Tokenizer.from_file(str(hub_folder / "tokenizer.json")).encode(text, add_special_tokens=False)
+    assert pieces.ids == BertTokenizer().encode(text)
     card = (hub_folder / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: twelvefold\n")
     assert 'twelvefold.load("me/mine")' in card
@@ -48,7 +49,7 @@ def test_a_hub_folder_is_whole_and_loads_the_same_model(hub_folder: Path, tmp_pa
     assert "| `retrieval` | one score |" in card
 
 
-def test_a_run_is_exported_and_loaded_as_its_latest_checkpoint(hub_folder: Path, tmp_path: Path) -> None:
+def test_the_latest_checkpoint_of_a_run_is_exported_and_loaded(hub_folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(tmp_path / "model", run / "checkpoints" / "latest")
     write_hub_folder(run, tmp_path / "again", name="me/mine")
@@ -58,36 +59,36 @@ def test_a_run_is_exported_and_loaded_as_its_latest_checkpoint(hub_folder: Path,
     first = torch.load(tmp_path / "o.bin")
     assert back.keys() == first.keys()
     assert all(torch.equal(back[name], first[name]) for name in back)
-    assert sorted(load(run).tasks) == sorted(load(hub_folder).tasks)
+    assert sorted(load_model(run).tasks) == sorted(load_model(hub_folder).tasks)
 
 
-def test_a_name_on_a_hub_is_found_among_what_was_fetched(hub_folder: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "home/hub/models--me--mine"  # as huggingface_hub keeps what it fetched
+def test_a_name_on_a_hub_is_found_in_the_cache(hub_folder: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "home/hub/models--me--mine"  # the layout of huggingface_hub's cache
     shutil.copytree(hub_folder, cache / "snapshots/0123456789abcdef")
     (cache / "refs").mkdir()
     (cache / "refs/main").write_text("0123456789abcdef")
     code = (
         "import sys, json, twelvefold; light = 'torch' not in sys.modules\n"
-        "from twelvefold.export import hub; found = sorted(hub.load('me/mine').tasks)\n"
+        "from twelvefold.export import hub; found = sorted(hub.load_model('me/mine').tasks)\n"
         "try: twelvefold.load('me/other')\n"
-        "except Exception as error: told = f'{type(error).__name__}: {error}'\n"
-        "print(json.dumps([light, found, told]))"
+        "except Exception as error: message = f'{type(error).__name__}: {error}'\n"
+        "print(json.dumps([light, found, message]))"
     )
     env = os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True)
-    light, found, told = json.loads(done.stdout)
+    light, tasks, message = json.loads(done.stdout)
     assert light
-    assert "vqav2" in found
-    assert told.startswith("TwelvefoldError: no folder me/other, and the hub gives no model of that name")
+    assert "vqav2" in tasks
+    assert message.startswith("TwelvefoldError: no folder me/other, and the hub has no model of that name")
 
 
-def test_what_is_no_model_is_named(hub_folder: Path, tmp_path: Path) -> None:
+def test_folders_without_a_model_are_refused(hub_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(TwelvefoldError, match="no folder nowhere; give a model's folder"):
-        load("nowhere")
+        load_model("nowhere")
     (hub_folder / "README.md").unlink()
     with pytest.raises(TwelvefoldError, match=r"lacks README\.md"):
-        push(hub_folder, "me/mine")
+        push_folder(hub_folder, "me/mine")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.txt").write_text("mine")
-    with pytest.raises(TwelvefoldError, match="something else than a model"):
+    with pytest.raises(TwelvefoldError, match="files that are not a model's"):
         write_hub_folder(tmp_path / "model", tmp_path / "full")

@@ -1,4 +1,4 @@
-"""An ONNX file computes what the network computes, whatever the number of pictures, words and regions, padding too."""
+"""An ONNX file computes what the network computes, for any number of images, words and regions, and with padding."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HEADS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of the published form, with both streams' own layers left out: what is exported is a block."""
+    """Save a model of the published form with one block and no single-stream layers."""
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
     sizes = {
@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def batch(task: str, lengths: list[int], counts: list[int]) -> Batch:
-    """A text and a picture of each length, padded with numbers that must not be read."""
+    """Return texts and images of these lengths, padded with numbers that must not be read."""
     g = torch.Generator().manual_seed(sum(lengths) + sum(counts))
     token_mask = pad_sequence([torch.ones(n, dtype=torch.bool) for n in lengths], batch_first=True)
     region_mask = pad_sequence([torch.ones(n, dtype=torch.bool) for n in counts], batch_first=True)
@@ -69,9 +69,9 @@ def batch(task: str, lengths: list[int], counts: list[int]) -> Batch:
     )
 
 
-def logits_of(session: Any, asked: Batch) -> np.ndarray[Any, Any]:
-    found: list[np.ndarray[Any, Any]] = session.run(None, {name: getattr(asked, name).numpy() for name in INPUTS})
-    return found[0]
+def run_session(session: Any, inputs: Batch) -> np.ndarray[Any, Any]:
+    outputs: list[np.ndarray[Any, Any]] = session.run(None, {name: getattr(inputs, name).numpy() for name in INPUTS})
+    return outputs[0]
 
 
 @pytest.mark.parametrize("task", ["vqav2", "coco", "refcoco", "snli_ve"])
@@ -82,19 +82,19 @@ def test_the_file_computes_what_the_network_computes_at_any_size(task: str, fold
     model = Model.load(folder)
     sizes = [([4], [1]), ([2, 2], [2, 7]), ([3, 9, 24], [40, 1, 5]), ([7] * 5, [3] * 5)]
     for lengths, counts in sizes:
-        asked = batch(task, lengths, counts)
-        want, got = model(asked).detach().numpy(), logits_of(session, asked)
-        real = asked.region_mask.numpy() if task == "refcoco" else np.ones(want.shape, bool)
+        inputs = batch(task, lengths, counts)
+        want, got = model(inputs).detach().numpy(), run_session(session, inputs)
+        real = inputs.region_mask.numpy() if task == "refcoco" else np.ones(want.shape, bool)
         assert got.shape == want.shape
         np.testing.assert_allclose(got[real], want[real], atol=1e-4, rtol=0)
-        assert want[real].std() > 1e-3 or want[real].size < 3  # else equal numbers would say nothing
-    told = session.get_modelmeta().custom_metadata_map
+        assert want[real].std() > 1e-3 or want[real].size < 3  # else equality would prove nothing
+    metadata = session.get_modelmeta().custom_metadata_map
     spec = next(spec for spec in TASKS if spec.name == task)
     outputs = next(head.outputs for head in HEADS if head.name == spec.head)
-    assert (told["twelvefold.task"], told["twelvefold.family"]) == (task, spec.family)
-    assert tuple(json.loads(told["twelvefold.outputs"])) == outputs
-    assert (told["twelvefold.max_tokens"], told["twelvefold.feature_size"]) == ("20", str(FEATURES))
-    assert set(json.loads(told["twelvefold.inputs"])) == {put.name for put in session.get_inputs()} == set(INPUTS)
+    assert (metadata["twelvefold.task"], metadata["twelvefold.family"]) == (task, spec.family)
+    assert tuple(json.loads(metadata["twelvefold.outputs"])) == outputs
+    assert (metadata["twelvefold.max_tokens"], metadata["twelvefold.feature_size"]) == ("20", str(FEATURES))
+    assert set(json.loads(metadata["twelvefold.inputs"])) == {put.name for put in session.get_inputs()} == set(INPUTS)
     assert [put.shape[:2] for put in session.get_inputs()] == [["batch", "tokens"]] * 2 + [["batch", "regions"]] * 3
     import onnx
 
@@ -103,17 +103,19 @@ def test_the_file_computes_what_the_network_computes_at_any_size(task: str, fold
     assert all(put.doc_string for put in (*file.graph.input, *file.graph.output))
 
 
-def test_what_no_file_can_be_made_of_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for task, said in (
-        ("nlvr2", "task nlvr2 reads two pictures; an ONNX file is for one: vqav2, coco, refcoco, snli_ve"),
+def test_tasks_that_cannot_be_exported_are_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for task, message in (
+        ("nlvr2", "task nlvr2 reads two images, an ONNX file is for one; tasks: vqav2, coco, refcoco, snli_ve"),
         ("vqa", "no task 'vqa'; did you mean 'vqav2'"),
     ):
-        with pytest.raises(TwelvefoldError, match=said):
+        with pytest.raises(TwelvefoldError, match=message):
             export_onnx(folder, task, tmp_path / "m.onnx")
     with pytest.raises(TwelvefoldError, match="no folder"):
         export_onnx(tmp_path / "none", "vqav2", tmp_path / "m.onnx")
-    found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else found(name))
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else find_spec(name))
     with pytest.raises(TwelvefoldError, match=r"needs onnxscript: pip install 'twelvefold\[onnx\]'"):
         export_onnx(folder, "vqav2", tmp_path / "m.onnx")
     assert not (tmp_path / "m.onnx").exists()

@@ -23,8 +23,9 @@ from twelvefold.model import Model, preset
 from twelvefold.schema import HeadSpec, TwelvefoldError
 from twelvefold.serving.images import load_image
 from twelvefold.serving.predictor import Predictor
-from twelvefold.vilbert_mt.import_weights import export_weights, import_weights
-from twelvefold.vilbert_mt.parameter_names import HEADS, TASK_ROWS
+from twelvefold.vilbert_mt.export_weights import export_weights
+from twelvefold.vilbert_mt.import_weights import import_weights
+from twelvefold.vilbert_mt.parameter_names import HEADS, TASK_TOKENS
 
 ANSWERS = {"vqa": ("yes", "no", "two", "red"), "gqa": ("left", "right", "tree")}
 HEADS_OF = {"num_attention_heads": 4, "v_num_attention_heads": 2, "bi_num_attention_heads": 2}
@@ -42,7 +43,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     torch.save({"model": X152Network(config).state_dict()}, folder / "detectron_model.pth")
     heads = [
-        HeadSpec(h.name, h.kind, ANSWERS.get(h.name, h.outputs), h.pairs, h.form if h.kind == "verification" else "mlp")
+        HeadSpec(
+            h.name,
+            h.family,
+            ANSWERS.get(h.name, h.outputs),
+            h.pairs_per_example,
+            h.form if h.family == "verification" else "mlp",
+        )
         for h in HEADS
     ]
     widths = {
@@ -52,7 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "num_region_categories": 21, "word_score": True, "init_scale": 0.3,
     }  # fmt: skip
     tasks = [datasets.load_dataset(name).TASK for name in datasets.task_names()]
-    Model(preset("vilbert_base", **widths), tasks, heads, task_tokens=TASK_ROWS).save(folder / "made")
+    Model(preset("vilbert_base", **widths), tasks, heads, task_tokens=TASK_TOKENS).save(folder / "made")
     export_weights(folder / "made", folder / "multi_task_model.bin")
     (folder / "official.json").write_text(json.dumps(HEADS_OF))
     for task, head in (("vqav2", "vqa"), ("gqa", "gqa")):

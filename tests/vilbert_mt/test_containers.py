@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from tests.official_checkpoints import Bring, Official, same
 
 from twelvefold.schema import TwelvefoldError
-from twelvefold.vilbert_mt.import_weights import export_weights, import_weights
+from twelvefold.vilbert_mt.export_weights import export_weights
+from twelvefold.vilbert_mt.import_weights import import_weights
 
 
 @pytest.mark.parametrize("how", ["legacy", "module", "old names", "trunk only", "safetensors", "half"])
@@ -76,7 +77,7 @@ def test_a_training_checkpoint_is_read_without_making_its_objects(
         torch.save(value, tmp_path / "ckpt.tar", _use_new_zipfile_serialization=not legacy)
     done = import_weights(tmp_path / "ckpt.tar", tmp_path / "model", config=tmp_path / "official.json")
     assert done.entries == len(t)
-    assert "objects of vilbert.utils.MultiTaskStopOnPlateau, not made" in done.set_aside
+    assert "objects of vilbert.utils.MultiTaskStopOnPlateau, not created" in done.set_aside
     assert "optimizer_state_dict of the training checkpoint" in done.set_aside
     export_weights(tmp_path / "model", tmp_path / "back.bin")
     assert same(torch.load(tmp_path / "back.bin"), t)

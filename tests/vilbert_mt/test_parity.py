@@ -275,14 +275,14 @@ def test_gradients_are_the_originals(task: str, imported: Imported, small_sizes:
     torch.autograd.backward([weighed(x) for x in expected])
     parameters = {save_load.disk_name(name): parameter for name, parameter in m.named_parameters()}
     moved = 0
-    for place in parameter_names.places(m.config, m.head_specs.values()):
-        ours = parameters[place.ours].grad
-        theirs = [leaves[name].grad for name in place.official]
+    for name, sources in parameter_names.map_parameters(m.config, m.head_specs.values()):
+        ours = parameters[name].grad
+        theirs = [leaves[source].grad for source in sources]
         if ours is None:
             assert all(g is None or not g.any() for g in theirs)
             continue
         stacked = torch.cat(
-            [torch.zeros_like(leaves[n]) if g is None else g for n, g in zip(place.official, theirs, strict=True)]
+            [torch.zeros_like(leaves[n]) if g is None else g for n, g in zip(sources, theirs, strict=True)]
         )
         torch.testing.assert_close(ours, stacked.float(), atol=1e-4 * max(1.0, stacked.abs().max().item()), rtol=0)
         moved += bool(stacked.any())

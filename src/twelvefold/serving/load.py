@@ -56,7 +56,7 @@ class PretrainedPredictor(Predictor, HubMixin):
         Raises:
             TwelvefoldError: there is no such model, or its detector is missing.
         """
-        folder = hub.folder_of(
+        folder = hub.resolve_folder(
             model_id,
             revision=revision,
             cache_dir=cache_dir,
@@ -92,7 +92,7 @@ def load(
         TwelvefoldError: there is no such model, the detector needs a weight file, or the detector differs from the one
             used in training.
     """
-    folder = SHIPPED if name_or_path is None else hub.folder_of(name_or_path)
+    folder = SHIPPED if name_or_path is None else hub.resolve_folder(name_or_path)
     network = Model.load(folder)
     model_card = read_card(folder)
     torch_device = select_device(device)

@@ -1,1 +1,1 @@
-"""Read and write checkpoints of the original project (vilbert-multi-task)."""
+"""Import and export checkpoints of vilbert-multi-task, the project of the paper's authors."""

@@ -1,6 +1,6 @@
-"""A model folder as an official file again: official names, every entry that the original's loader looks for.
+"""Write a model folder as a checkpoint of vilbert-multi-task, with every entry that its loader expects.
 
-An imported model gives back exactly the entries that it came from, bit for bit.
+An imported model is written exactly as it was read, bit for bit.
 """
 
 from __future__ import annotations
@@ -10,20 +10,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from twelvefold.model import provenance, save_load, tensor_files
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
-from twelvefold.vilbert_mt import parameter_names
-from twelvefold.vilbert_mt.parameter_names import DECODER, WORDS
+from twelvefold.vilbert_mt.parameter_names import (
+    HEADS,
+    TASK_EMBEDDINGS,
+    TASK_TOKENS,
+    WORD_DECODER,
+    WORD_EMBEDDINGS,
+    map_parameters,
+    unused_parameters,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ExportSummary:
-    """What was written. zeros: official tensors that no output depends on and the model has not, filled with zeros.
-    carried: those that came along from the file it was imported from."""
+    """What was written.
+
+    zeros: tensors that no output depends on and that the model does not have; filled with zeros. carried: tensors
+    kept from the imported file.
+    """
 
     file: Path
     entries: int
@@ -33,41 +42,47 @@ class ExportSummary:
 
 
 def export_weights(folder: Path, file: Path) -> ExportSummary:
-    """Write a model, or that of a run, under official names: safetensors where ``file`` ends so, else what
-    ``torch.save`` writes.
+    """Write a model under the parameter names of vilbert-multi-task.
+
+    Args:
+        folder: Folder of a model, or of a run (its latest checkpoint).
+        file: File to write: safetensors if the name ends so, else as ``torch.save`` writes.
 
     Raises:
-        TwelvefoldError: the folder holds no model, or one that the official network has no place for: each reason
-            is listed.
+        TwelvefoldError: the folder has no model, or vilbert-multi-task can't represent it; every reason is listed.
     """
     folder = save_load.model_folder(folder)
-    said, came_from = save_load.describe(folder), provenance.read(folder)
-    reasons = _reasons(said)
+    description, origin = save_load.describe(folder), provenance.read(folder)
+    reasons = _incompatibilities(description)
     if reasons:
-        listed = "\n  ".join(reasons)
-        raise TwelvefoldError(f"{folder} can't be an official model:\n  {listed}\na hub folder holds any model (--hub)")
-    entries = dict(_official(folder, said, own=came_from is None))
-    carried = dict(_tensors(folder / provenance.CARRIED)) if (folder / provenance.CARRIED).exists() else {}
+        raise TwelvefoldError(
+            f"{folder} can't be a vilbert-multi-task model:\n  "
+            + "\n  ".join(reasons)
+            + "\na hub folder holds any model (--hub)"
+        )
+    entries = dict(_renamed_tensors(folder, description, reorder_task_tokens=origin is None))
+    carried_path = folder / provenance.CARRIED
+    carried = tensor_files.read(carried_path).tensors if carried_path.exists() else {}
     entries |= carried
     zeros = []
-    if came_from is None or came_from.fresh:
-        if not said.config.num_region_categories:
-            entries.pop(DECODER)
-        for name, shape in parameter_names.idle(said.config).items():
+    if origin is None or origin.fresh:
+        if not description.config.num_region_categories:
+            entries.pop(WORD_DECODER)
+        for name, shape in unused_parameters(description.config).items():
             if name not in entries:
                 entries[name] = torch.zeros(shape)
                 zeros.append(name)
     else:
-        entries = {name: entries[name] for name in came_from.names}
-    for name, dtype in came_from.dtypes.items() if came_from else ():
+        entries = {name: entries[name] for name in origin.names}
+    for name, dtype in origin.dtypes.items() if origin else ():
         entries[name] = entries[name].to(getattr(torch, dtype))
     _save(file, entries)
-    count = sum(tensor.numel() for name, tensor in entries.items() if not _tied(name, entries))
-    return ExportSummary(file, len(entries), count, tuple(zeros), tuple(carried))
+    num_parameters = sum(tensor.numel() for name, tensor in entries.items() if not _is_tied(name, entries))
+    return ExportSummary(file, len(entries), num_parameters, tuple(zeros), tuple(carried))
 
 
-def _tied(name: str, entries: dict[str, Tensor]) -> bool:
-    return name == DECODER and WORDS in entries and entries[WORDS] is entries[DECODER]
+def _is_tied(name: str, entries: dict[str, Tensor]) -> bool:
+    return name == WORD_DECODER and entries.get(WORD_EMBEDDINGS) is entries[WORD_DECODER]
 
 
 def _save(file: Path, entries: dict[str, Tensor]) -> None:
@@ -75,61 +90,56 @@ def _save(file: Path, entries: dict[str, Tensor]) -> None:
         with atomic_files.atomic_file(file) as opened:
             torch.save(entries, opened)
         return
-    if _tied(DECODER, entries):  # safetensors knows no ties: both names are written
-        entries = entries | {DECODER: entries[DECODER].clone()}
+    if WORD_DECODER in entries and _is_tied(WORD_DECODER, entries):  # safetensors can't hold one tensor twice
+        entries = entries | {WORD_DECODER: entries[WORD_DECODER].clone()}
     tensor_files.write(file, entries)
 
 
-def _official(folder: Path, said: save_load.Description, *, own: bool) -> Iterator[tuple[str, Tensor]]:
-    """The model's tensors by official name, in the order of the official table."""
-    tensors = dict(_tensors(folder / save_load.TENSORS))
-    for place in parameter_names.places(said.config, said.heads):
-        whole = tensors[place.ours]
-        if own and place.official == (parameter_names.TASK_EMBEDDINGS,) and len(whole) < len(parameter_names.TASK_ROWS):
-            whole = _rows(whole, said.task_tokens)
-        parts = whole.chunk(len(place.official)) if len(place.official) > 1 else [whole]
-        for name, part in zip(place.official, parts, strict=True):
-            yield name, part.clone() if len(parts) > 1 else part
-    yield DECODER, tensors["trunk.text_embeddings.words.weight"]
+def _renamed_tensors(
+    folder: Path, description: save_load.Description, *, reorder_task_tokens: bool
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield the model's tensors under vilbert-multi-task names."""
+    tensors = tensor_files.read(folder / save_load.TENSORS).tensors
+    for name, sources in map_parameters(description.config, description.heads):
+        tensor = tensors[name]
+        if reorder_task_tokens and sources == (TASK_EMBEDDINGS,) and len(tensor) < len(TASK_TOKENS):
+            tensor = _reorder_task_tokens(tensor, description.task_tokens)
+        if len(sources) == 1:
+            yield sources[0], tensor
+        else:
+            for source, part in zip(sources, tensor.chunk(len(sources)), strict=True):
+                yield source, part.clone()
+    yield WORD_DECODER, tensors["trunk.text_embeddings.words.weight"]
 
 
-def _rows(table: Tensor, names: list[str]) -> Tensor:
-    """A task embedding of our own with its rows at their official numbers; rows that nobody has are zero."""
-    whole = table.new_zeros(len(parameter_names.TASK_ROWS), table.shape[1])
-    for name, row in zip(names, table, strict=True):
-        whole[parameter_names.TASK_ROWS.index(name)] = row
-    return whole
+def _reorder_task_tokens(embedding: Tensor, names: list[str]) -> Tensor:
+    """Return a task embedding with each row at its vilbert-multi-task number; other rows are zero."""
+    rows = embedding.new_zeros(len(TASK_TOKENS), embedding.shape[1])
+    for name, row in zip(names, embedding, strict=True):
+        rows[TASK_TOKENS.index(name)] = row
+    return rows
 
 
-def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118
-                yield name, file.get_tensor(name)
-    except (OSError, SafetensorError) as error:
-        raise TwelvefoldError(f"{path}: can't be read as safetensors ({error})") from error
-
-
-def _reasons(said: save_load.Description) -> list[str]:
-    """Why the official network can't be this one."""
-    reasons, config = [], said.config
+def _incompatibilities(description: save_load.Description) -> list[str]:
+    """Return why vilbert-multi-task can't represent this model; empty if it can."""
+    reasons, config = [], description.config
     if config.norm != "post":
-        reasons.append("it norms before each step (norm = pre); the official model after it")
-    if said.word_pieces:
-        reasons.append("only some word pieces have a row of their own; the official model has one for each")
+        reasons.append("it norms before each step (norm = pre), vilbert-multi-task after it")
+    if description.word_pieces:
+        reasons.append("only some word pieces have an embedding, in vilbert-multi-task all of them")
     if config.task_token == "head":  # noqa: S105
-        reasons.append("its task tokens are one per head; the official model's one per dataset")
-    theirs = {head.name: head for head in parameter_names.HEADS}
-    for head in said.heads:
-        known = theirs.get(head.name)
-        if known is None or known.kind != head.family or known.pairs != head.pairs_per_example:
+        reasons.append("it has one task token per head, vilbert-multi-task one per dataset")
+    vilbert_heads = {head.name: head for head in HEADS}
+    for head in description.heads:
+        other = vilbert_heads.get(head.name)
+        if other is None or (other.family, other.pairs_per_example) != (head.family, head.pairs_per_example):
             reasons.append(
-                f"the official model has no head {head.name} ({head.family}, {head.pairs_per_example} pairs)"
+                f"vilbert-multi-task has no head {head.name} ({head.family}, {head.pairs_per_example} pairs)"
             )
-        elif head.family in ("answers", "verification") and known.form != head.form:
-            reasons.append(f"the official head {head.name} is of form {known.form}, the model's {head.form}")
-    numbered = [name for name in said.task_tokens if not name.startswith("row.")]
-    reasons += [
-        f"the official task embedding has no row for {n}" for n in numbered if n not in parameter_names.TASK_ROWS
-    ]
+        elif head.family in ("answers", "verification") and other.form != head.form:
+            reasons.append(
+                f"the head {head.name} of vilbert-multi-task is of form {other.form}, the model's {head.form}"
+            )
+    tasks = [name for name in description.task_tokens if not name.startswith("row.")]
+    reasons += [f"vilbert-multi-task has no task token for {name}" for name in tasks if name not in TASK_TOKENS]
     return reasons

@@ -1,17 +1,16 @@
-"""Published weights in and out: an official file becomes a model folder, and a model folder an official file again.
+"""Make a model folder of a checkpoint of vilbert-multi-task.
 
-Our network computes what the original computes (``tests/model/`` holds it to 1e-4). Every tensor of the file is
-accounted for: used, tied to another, or carried along beside the model because no output depends on it. Paper:
+Our network computes what vilbert-multi-task computes (``tests/vilbert_mt`` checks it to 1e-4). Every tensor of the
+file is used, tied to another one, or carried along in a file of its own because no output depends on it. Paper:
 sections 3.1 and 3.2; the published ``multi_task_model.bin`` and ``pretrained_model.bin``.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 import torch
@@ -19,29 +18,37 @@ from torch import Tensor
 
 from twelvefold import datasets
 from twelvefold.datasets.reading.answers import load_answer_list
-from twelvefold.model import Model, ModelConfig, provenance, save_load, tensor_files
-from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError, did_you_mean
+from twelvefold.model import Model, provenance, save_load, tensor_files
+from twelvefold.schema import HeadSpec, TwelvefoldError, did_you_mean
 from twelvefold.store import atomic_files
-from twelvefold.vilbert_mt import parameter_names
-from twelvefold.vilbert_mt.export_weights import ExportSummary as ExportSummary
-from twelvefold.vilbert_mt.export_weights import export_weights as export_weights
-from twelvefold.vilbert_mt.infer_config import config_of
-from twelvefold.vilbert_mt.parameter_names import DECODER, WORDS
+from twelvefold.vilbert_mt.checkpoint_file import VilbertCheckpoint, has_tied_decoder, read_checkpoint
+from twelvefold.vilbert_mt.infer_config import infer_config
+from twelvefold.vilbert_mt.parameter_names import (
+    HEADS,
+    TASK_EMBEDDINGS,
+    TASK_TOKENS,
+    WORD_DECODER,
+    WORD_EMBEDDINGS,
+    is_bert_only,
+    map_parameters,
+    task_token_names,
+    unused_parameters,
+)
 
-HINTS = 40
-"""So many differences are told with the closest name; the rest by name alone, as looking for it takes long."""
+MAX_HINTS = 40
+"""Suggest a closest name for at most 40 differences, because the search for it is slow."""
 
 TEXT_STREAM = ("bert.embeddings.", "bert.encoder.layer.")
-"""What a plain BERT must have; all else of the two-stream model is drawn anew then."""
+"""What a plain BERT must have; the rest of the two-stream model is initialized."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImportSummary:
-    """What came of an import. ``entries`` of the file = used + tied + carried, each list by official names.
+    """What was imported. The file's ``entries`` are used + tied + carried, all by vilbert-multi-task names.
 
-    carried: kept beside the model, as no output depends on them or our network has nothing like them (``unknown``).
-    fresh: our tensors that were drawn anew. answers: for each head, how many of its outputs have a name. set_aside:
-    what else a training checkpoint held, and classes whose objects were not made. notes: what was taken for granted.
+    carried: kept next to the model; no output depends on them, or our network has nothing like them (``unknown``).
+    fresh: our parameters that were initialized. answers: number of outputs with a name, by head. set_aside: other
+    contents of a training checkpoint. notes: assumptions.
     """
 
     folder: Path
@@ -62,39 +69,6 @@ class ImportSummary:
     notes: tuple[str, ...]
 
 
-@dataclass(slots=True, eq=False)
-class Found:
-    """An official file by current names. ``kind``: which of the published models it is."""
-
-    tensors: dict[str, Tensor]
-    kind: provenance.Kind
-    set_aside: tuple[str, ...]
-    notes: list[str]
-
-
-def read_official(file: Path) -> Found:
-    """The tensors of an official file by current names, whatever its container, prefix and age.
-
-    Raises:
-        TwelvefoldError: it can't be read (:func:`twelvefold.model.tensor_files.read`), or two of its names are one.
-    """
-    got = tensor_files.read(file)
-    bare = not any(name.removeprefix("module.").startswith("bert.") for name in got.tensors)
-    named: dict[str, str] = {}
-    for name in got.tensors:
-        current = parameter_names.current_name(name, bare_trunk=bare)
-        if current in named:
-            raise TwelvefoldError(f"{file}: {named[current]} and {name} are both {current}; which one is meant?")
-        named[current] = name
-    tensors = {current: got.tensors[name] for current, name in named.items()}
-    notes = [f"trunk only: {len(tensors)} names without bert."] if bare else []
-    notes += ["names began with module."] if any(name.startswith("module.") for name in got.tensors) else []
-    notes += ["names held gamma and beta"] if any("gamma" in name for name in got.tensors) else []
-    beside = [f"{name} of the training checkpoint" for name in got.beside]
-    set_aside = (*beside, *(f"objects of {name}, not made" for name in got.stand_ins))
-    return Found(tensors, _kind(tensors), set_aside, notes)
-
-
 def import_weights(
     file: Path,
     out: Path,
@@ -102,258 +76,246 @@ def import_weights(
     config: Path | None = None,
     answers: Mapping[str, Path] | None = None,
     pad_answers: bool = False,
-    guesswhat_row: int = parameter_names.TASK_ROWS.index("guesswhat"),
+    guesswhat_row: int = TASK_TOKENS.index("guesswhat"),
     partial: bool = False,
     seed: int = 0,
 ) -> ImportSummary:
-    """Make a model folder of an official file. An older model folder at ``out`` is replaced.
+    """Make a model folder of a vilbert-multi-task file: multi-task, pretraining, plain BERT, or a training checkpoint.
 
-    config: the official JSON. answers: answer lists by task (``vqav2``, ``gqa``). pad_answers: a list may be shorter
-    than its head, whose other outputs are then called ``unnamed.<column>``. guesswhat_row: the row of the task
-    embedding that GuessWhat reads. partial: tensors that are missing are drawn anew (with ``seed``), unknown ones
-    carried along; else both are errors, but for a plain BERT, which has a text stream alone.
+    Args:
+        file: The weight file. Nothing in it is run.
+        out: Folder of the model; an older model there is replaced.
+        config: JSON published with the file; needed if its sizes are not the published ones.
+        answers: Answer lists (pickle or JSON) by task: ``vqav2``, ``gqa``.
+        pad_answers: Accept lists shorter than their head; the other outputs are named ``unnamed.<column>``.
+        guesswhat_row: Row of the task embedding for GuessWhat; sources differ between 17 and 16.
+        partial: Initialize missing tensors and carry unknown tensors along, instead of refusing the file. A plain
+            BERT never needs it.
+        seed: Seed of the initialized tensors.
 
     Raises:
         TwelvefoldError: the file can't be read; tensors are missing, unknown or of another shape (all listed); the
-            JSON contradicts the file; an answer list is of another length than its head.
+            JSON contradicts the file; an answer list and its head differ in length.
     """
     if out.exists() and not (out / save_load.DESCRIPTION).exists() and (out.is_file() or any(out.iterdir())):
-        raise TwelvefoldError(f"{out} holds something else than a model; choose another folder")
-    found = read_official(file)
-    tensors, notes = found.tensors, found.notes
-    bert = found.kind == "plain BERT"
-    said = atomic_files.read_json(config) if config else {}
-    if not isinstance(said, dict):
-        raise TwelvefoldError(f"{config}: expected an object with sizes by name, got {type(said).__name__}")
-    sizes, more = config_of(tensors, said, plain_bert=bert)
-    notes += more
-    heads, named = _heads(tensors, answers or {}, pad=pad_answers)
-    tasks = [
-        spec
-        for name in datasets.task_names()
-        if (spec := datasets.load_dataset(name).TASK).head in {h.name for h in heads}
-    ]
-    rows = _rows(tensors, guesswhat_row)
-    plan = _plan(sizes, tasks, heads, rows, tensors)
-    lacking = [name for name in plan.missing if not bert or name.startswith(TEXT_STREAM)]
-    if plan.wrong or not plan.used or (not partial and (lacking or plan.unknown)):
-        raise TwelvefoldError(_differences(file, plan, tensors, partial=partial))
-    ours = _ours(plan, tensors)
-    fresh = [name for name in plan.wanted if name not in ours]
+        raise TwelvefoldError(f"{out} is not empty and has no model; choose another folder")
+    checkpoint = read_checkpoint(file)
+    tensors = checkpoint.tensors
+    model_config, notes = infer_config(tensors, _read_json(config), is_plain_bert=checkpoint.is_plain_bert)
+    heads, num_named = _heads(tensors, answers or {}, pad=pad_answers)
+    head_names = {head.name for head in heads}
+    all_tasks = [datasets.load_dataset(name).TASK for name in datasets.task_names()]
+    description = save_load.Description(
+        config=model_config,
+        tasks=[task for task in all_tasks if task.head in head_names],
+        heads=heads,
+        task_tokens=list(_task_tokens(tensors, guesswhat_row)),
+    )
+    mapping = _map_tensors(description, tensors)
+    required = TEXT_STREAM if checkpoint.is_plain_bert else ""
+    missing = [name for name in mapping.missing if name.startswith(required)]
+    if mapping.errors or not mapping.used or (not partial and (missing or mapping.unknown)):
+        raise TwelvefoldError(_list_differences(file, mapping, tensors, partial=partial))
+    ours = _stack_sources(mapping, tensors)
+    fresh = [name for name in mapping.wanted if name not in ours]
     if fresh:
-        ours |= _drawn(sizes, tasks, heads, rows, seed, fresh)
-        notes.append(f"{len(fresh)} of our tensors are not in the file and were drawn anew, seed {seed}")
-    description = save_load.Description(config=sizes, tasks=tasks, heads=heads, task_tokens=list(rows))
-    summary = _summary(file, out, found, plan, description, named, fresh)
-    _write(summary, description, ours, tensors)
+        initial = _initialize(description, seed)
+        ours |= {name: initial[name] for name in fresh}
+        notes.append(f"{len(fresh)} of our parameters are not in the file and were initialized with seed {seed}")
+    summary = ImportSummary(
+        folder=out,
+        file=file.name,
+        digest=atomic_files.digest_file(file),
+        kind=checkpoint.kind,
+        entries=len(tensors),
+        parameters=sum(tensor.numel() for name, tensor in tensors.items() if name not in mapping.tied),
+        tasks=tuple(task.name for task in description.tasks),
+        heads={head.name: len(head.outputs) or 1 for head in heads},
+        answers=num_named,
+        used=tuple(mapping.used),
+        tied=tuple(mapping.tied),
+        carried=tuple(mapping.carried),
+        unknown=tuple(mapping.unknown),
+        fresh=tuple(fresh),
+        set_aside=checkpoint.set_aside,
+        notes=(*checkpoint.notes, *notes, *mapping.notes),
+    )
+    _write_model(summary, description, ours, checkpoint)
     return summary
 
 
 @dataclass(slots=True, eq=False)
-class _Plan:
-    """What goes where. ``sources``: of our tensors that the file has, its parts by official name."""
+class _TensorMapping:
+    """Which tensors of the file become which of our parameters.
+
+    wanted: our parameters by name on disk, on the meta device. sources: names in the file by our name. missing: expected shapes by
+    name in the file. errors: what makes the file unusable.
+    """
 
     wanted: Mapping[str, Tensor]
-    sources: dict[str, tuple[str, ...]]
-    used: list[str]
-    tied: list[str]
-    carried: list[str]
-    unknown: list[str]
-    missing: dict[str, list[int]]
-    wrong: list[str]
-    notes: list[str]
+    sources: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    used: list[str] = field(default_factory=list)
+    tied: list[str] = field(default_factory=list)
+    carried: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    missing: dict[str, list[int]] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
-def _plan(
-    config: ModelConfig,
-    tasks: Sequence[TaskSpec],
-    heads: Sequence[HeadSpec],
-    rows: Sequence[str],
-    tensors: Mapping[str, Tensor],
-) -> _Plan:
+def _map_tensors(description: save_load.Description, tensors: Mapping[str, Tensor]) -> _TensorMapping:
     with torch.device("meta"):
-        wanted = save_load.to_disk_names(Model(config, tasks, heads, task_tokens=rows).state_dict())
-    plan = _Plan(wanted, {}, [], [], [], [], {}, [], [])
-    words = DECODER if DECODER in tensors else WORDS
-    for place in parameter_names.places(config, heads):
-        whole, parts = wanted[place.ours], len(place.official)
-        shape = [whole.shape[0] // parts, *whole.shape[1:]]
-        names = tuple(words if name == WORDS else name for name in place.official)
-        there = [name for name in names if name in tensors]
-        plan.missing |= {name: shape for name in names if name not in tensors}
-        wrong = [name for name in there if list(tensors[name].shape) != shape]
-        plan.wrong += [f"shape: {name} is {list(tensors[name].shape)}, wanted {shape}" for name in wrong]
-        if 0 < len(there) < parts:  # half a layer can't be drawn anew beside the other half
-            plan.wrong.append(f"incomplete: {', '.join(there)} without {', '.join({*names} - {*there})}")
-        elif there and not wrong:
-            plan.sources[place.ours] = names
-        plan.used += there
-    if words == DECODER and WORDS in tensors:
-        if _same(tensors[WORDS], tensors[DECODER]):
-            plan.tied.append(WORDS)
-        else:
-            plan.carried.append(WORDS)
-            plan.notes.append(f"{WORDS} differs from {DECODER}, to which it is tied; the latter is used, as originally")
-    idle, known = parameter_names.idle(config), {*plan.used, *plan.tied, *plan.carried}
+        mapping = _TensorMapping(_state_dict(description))
+    words = WORD_DECODER if WORD_DECODER in tensors else WORD_EMBEDDINGS
+    for name, sources in map_parameters(description.config, description.heads):
+        names = tuple(words if source == WORD_EMBEDDINGS else source for source in sources)
+        whole = mapping.wanted[name].shape
+        shape = [whole[0] // len(names), *whole[1:]]
+        present = [source for source in names if source in tensors]
+        mapping.missing |= {source: shape for source in names if source not in tensors}
+        wrong = [source for source in present if list(tensors[source].shape) != shape]
+        mapping.errors += [f"shape: {source} is {list(tensors[source].shape)}, wanted {shape}" for source in wrong]
+        if 0 < len(present) < len(names):  # a parameter is read whole or initialized whole
+            mapping.errors.append(f"incomplete: {', '.join(present)} without {', '.join({*names} - {*present})}")
+        elif present and not wrong:
+            mapping.sources[name] = names
+        mapping.used += present
+    if has_tied_decoder(tensors):
+        mapping.tied.append(WORD_EMBEDDINGS)
+    elif WORD_DECODER in tensors and WORD_EMBEDDINGS in tensors:
+        mapping.carried.append(WORD_EMBEDDINGS)
+        mapping.notes.append(
+            f"{WORD_EMBEDDINGS} differs from {WORD_DECODER}, to which it is tied; the latter is used, as in "
+            "vilbert-multi-task"
+        )
+    unused, known = unused_parameters(description.config), {*mapping.used, *mapping.tied, *mapping.carried}
     for name in tensors:
-        if name in idle or parameter_names.plain_bert_only(name):
-            plan.carried.append(name)
+        if name in unused or is_bert_only(name):
+            mapping.carried.append(name)
         elif name not in known:
-            plan.unknown.append(name)
-    plan.carried += plan.unknown
-    return plan
+            mapping.unknown.append(name)
+    mapping.carried += mapping.unknown
+    return mapping
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
-    return one.data_ptr() == other.data_ptr() or (one.dtype == other.dtype and torch.equal(one, other))
+def _state_dict(description: save_load.Description) -> dict[str, Tensor]:
+    """Return the parameters of a new model by their names on disk."""
+    model = Model(description.config, description.tasks, description.heads, task_tokens=description.task_tokens)
+    return save_load.to_disk_names(model.state_dict())
 
 
-def _ours(plan: _Plan, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our tensors, float32: the file's own where one part is all, else its parts one above the other."""
+def _initialize(description: save_load.Description, seed: int) -> dict[str, Tensor]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _state_dict(description)
+
+
+def _stack_sources(mapping: _TensorMapping, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return our parameters as float32; a parameter with one source shares its memory where possible."""
     ours = {}
-    for name, parts in plan.sources.items():
-        found = [tensors[part].detach().float() for part in parts]
-        ours[name] = (found[0] if len(found) == 1 else torch.cat(found)).contiguous()
+    for name, sources in mapping.sources.items():
+        parts = [tensors[source].detach().float() for source in sources]
+        ours[name] = (parts[0] if len(parts) == 1 else torch.cat(parts)).contiguous()
     return ours
 
 
-def _summary(
-    file: Path,
-    out: Path,
-    found: Found,
-    plan: _Plan,
-    said: save_load.Description,
-    named: dict[str, int],
-    fresh: Sequence[str],
-) -> ImportSummary:
-    return ImportSummary(
-        folder=out,
-        file=file.name,
-        digest=atomic_files.digest_file(file),
-        kind=found.kind,
-        entries=len(found.tensors),
-        parameters=sum(tensor.numel() for name, tensor in found.tensors.items() if name not in plan.tied),
-        tasks=tuple(task.name for task in said.tasks),
-        heads={head.name: len(head.outputs) or 1 for head in said.heads},
-        answers=named,
-        used=tuple(plan.used),
-        tied=tuple(plan.tied),
-        carried=tuple(plan.carried),
-        unknown=tuple(plan.unknown),
-        fresh=tuple(fresh),
-        set_aside=found.set_aside,
-        notes=tuple(found.notes + plan.notes),
-    )
-
-
-def _drawn(
-    config: ModelConfig,
-    tasks: Sequence[TaskSpec],
-    heads: Sequence[HeadSpec],
-    rows: Sequence[str],
-    seed: int,
-    names: Iterable[str],
-) -> dict[str, Tensor]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        state = save_load.to_disk_names(Model(config, tasks, heads, task_tokens=rows).state_dict())
-    return {name: state[name] for name in names}
-
-
-def _write(
-    summary: ImportSummary, description: save_load.Description, ours: dict[str, Tensor], tensors: Mapping[str, Tensor]
+def _write_model(
+    summary: ImportSummary,
+    description: save_load.Description,
+    ours: dict[str, Tensor],
+    checkpoint: VilbertCheckpoint,
 ) -> None:
+    tensors = checkpoint.tensors
+    origin = provenance.Origin(
+        file=summary.file,
+        digest=summary.digest,
+        kind=summary.kind,
+        names=list(tensors),
+        dtypes={name: str(t.dtype).removeprefix("torch.") for name, t in tensors.items() if t.dtype != torch.float32},
+        fresh=list(summary.fresh),
+    )
     with atomic_files.atomic_folder(summary.folder) as folder:
         tensor_files.write(folder / save_load.TENSORS, ours)
         if summary.carried:
             tensor_files.write(folder / provenance.CARRIED, {name: tensors[name] for name in summary.carried})
         atomic_files.write_json(folder / save_load.DESCRIPTION, msgspec.to_builtins(description))
-        came_from = provenance.Origin(
-            file=summary.file,
-            digest=summary.digest,
-            kind=summary.kind,
-            names=list(tensors),
-            dtypes={
-                name: str(t.dtype).removeprefix("torch.") for name, t in tensors.items() if t.dtype != torch.float32
-            },
-            fresh=list(summary.fresh),
-        )
-        atomic_files.write_json(folder / provenance.ORIGIN, msgspec.to_builtins(came_from))
+        atomic_files.write_json(folder / provenance.ORIGIN, msgspec.to_builtins(origin))
 
 
-def _kind(tensors: Mapping[str, Tensor]) -> provenance.Kind:
-    if not any(name.startswith(("bert.encoder.c_layer.", "bert.v_embeddings.")) for name in tensors):
-        return "plain BERT"
-    if not any(name.startswith(tuple(f"{head.prefix}." for head in parameter_names.HEADS)) for name in tensors):
-        return "pretraining"
-    with_tokens = parameter_names.TASK_EMBEDDINGS in tensors
-    return "multi-task with task tokens" if with_tokens else "multi-task without task tokens"
+def _read_json(config: Path | None) -> dict[str, object]:
+    value = atomic_files.read_json(config) if config else {}
+    if not isinstance(value, dict):
+        raise TwelvefoldError(f"{config}: expected an object with sizes by name, got {type(value).__name__}")
+    return value
 
 
-def _rows(tensors: Mapping[str, Tensor], guesswhat: int) -> tuple[str, ...]:
-    table = tensors.get(parameter_names.TASK_EMBEDDINGS)
-    if table is None:
+def _task_tokens(tensors: Mapping[str, Tensor], guesswhat_row: int) -> tuple[str, ...]:
+    embedding = tensors.get(TASK_EMBEDDINGS)
+    if embedding is None:
         return ()
-    if not 0 <= guesswhat < len(table):
-        raise TwelvefoldError(f"the file has {len(table)} task tokens, so GuessWhat can't read row {guesswhat}")
-    return parameter_names.rows(guesswhat, len(table))
+    if not 0 <= guesswhat_row < len(embedding):
+        raise TwelvefoldError(
+            f"the file has {len(embedding)} task tokens, so row {guesswhat_row} can't be GuessWhat's (--guesswhat-row)"
+        )
+    return task_token_names(guesswhat_row, len(embedding))
 
 
 def _heads(
     tensors: Mapping[str, Tensor], answers: Mapping[str, Path], *, pad: bool
 ) -> tuple[list[HeadSpec], dict[str, int]]:
-    """The file's heads with their outputs by name, and how many of them have one."""
-    lists = _answer_lists(answers)
-    heads, named = [], {}
-    for head in parameter_names.HEADS:
+    """Return the file's heads, and for each answer head the number of outputs with a name."""
+    lists = _read_answer_lists(answers)
+    heads, num_named = [], {}
+    for head in HEADS:
         if not any(name.startswith(f"{head.prefix}.") for name in tensors):
             if head.name in lists:
-                raise TwelvefoldError(f"an answer list is given for {head.name}, but the file has no {head.prefix}")
+                raise TwelvefoldError(f"there is an answer list for {head.name}, but the file has no {head.prefix}")
             continue
         outputs = head.outputs
-        if head.kind == "answers":
-            last = tensors.get(head.last)
-            columns = len(last) if last is not None and last.ndim else 0
-            outputs = _outputs(head.name, columns, lists.get(head.name, ()), pad=pad)
-            named[head.name] = len(lists.get(head.name, ()))
-        form: Literal["mlp", "linear"] = head.form if head.kind == "verification" else "mlp"
-        heads.append(HeadSpec(head.name, head.kind, outputs, head.pairs, form))
-    return heads, named
+        if head.family == "answers":
+            weight, names = tensors.get(head.output_weight), lists.get(head.name, ())
+            num_outputs = len(weight) if weight is not None and weight.ndim else 0
+            outputs, num_named[head.name] = _output_names(head.name, num_outputs, names, pad=pad), len(names)
+        form = head.form if head.family == "verification" else "mlp"
+        heads.append(HeadSpec(head.name, head.family, outputs, head.pairs_per_example, form))
+    return heads, num_named
 
 
-def _answer_lists(answers: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
-    """Answer lists by head. Two tasks of one head have one list."""
-    owners = {
-        name: spec.head
-        for name in datasets.task_names()
-        if (spec := datasets.load_dataset(name).TASK).family == "answers"
-    }
+def _read_answer_lists(answers: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
+    """Return the answer lists by head; tasks with the same head have the same list."""
+    specs = [datasets.load_dataset(name).TASK for name in datasets.task_names()]
+    head_of = {spec.name: spec.head for spec in specs if spec.family == "answers"}
     lists: dict[str, tuple[str, ...]] = {}
     for task, path in answers.items():
-        if task not in owners:
+        if task not in head_of:
             raise TwelvefoldError(
-                f"no answer list is needed for {task!r}; give them for {', '.join(owners)}{did_you_mean(task, owners)}"
+                f"no answer list is needed for {task!r}; the tasks with one are {', '.join(head_of)}"
+                f"{did_you_mean(task, head_of)}"
             )
-        given = tuple(load_answer_list(path))
-        if lists.setdefault(owners[task], given) != given:
-            raise TwelvefoldError(f"{path}: not the list given for the other task that shares the head {owners[task]}")
+        names = tuple(load_answer_list(path))
+        if lists.setdefault(head_of[task], names) != names:
+            raise TwelvefoldError(f"{path}: not the list of the other task that shares the head {head_of[task]}")
     return lists
 
 
-def _outputs(head: str, columns: int, given: tuple[str, ...], *, pad: bool) -> tuple[str, ...]:
-    if given and (len(given) > columns or (len(given) < columns and not pad)):
-        hint = "; --pad-answers calls the others unnamed.<column>" if len(given) < columns else ""
-        raise TwelvefoldError(f"head {head} has {columns} outputs, but its answer list {len(given)} answers{hint}")
-    return (*given, *(f"unnamed.{column}" for column in range(len(given), columns)))
+def _output_names(head: str, num_outputs: int, names: Sequence[str], *, pad: bool) -> tuple[str, ...]:
+    if names and (len(names) > num_outputs or (len(names) < num_outputs and not pad)):
+        hint = "; --pad-answers names the others unnamed.<column>" if len(names) < num_outputs else ""
+        raise TwelvefoldError(f"head {head} has {num_outputs} outputs, but its answer list {len(names)} answers{hint}")
+    return (*names, *(f"unnamed.{column}" for column in range(len(names), num_outputs)))
 
 
-def _differences(file: Path, plan: _Plan, tensors: Mapping[str, Tensor], *, partial: bool) -> str:
-    """Every difference by name, with the closest one."""
-    lines = list(plan.wrong)
-    for what, names, others in (("missing", [*plan.missing], plan.unknown), ("unknown", plan.unknown, [*plan.missing])):
-        for n, name in enumerate(names):
-            shape = plan.missing[name] if what == "missing" else list(tensors[name].shape)
-            close = difflib.get_close_matches(name, others, n=1) if n < HINTS else []
-            lines.append(f"{what}: {name} {shape}" + (f"; is it {close[0]}?" if close else ""))
-    advice = "" if partial or plan.wrong else "\n--partial draws missing tensors anew and carries unknown ones along"
-    return f"{file} is not an official model as its sizes say:\n  " + "\n  ".join(lines) + advice
+def _list_differences(file: Path, mapping: _TensorMapping, tensors: Mapping[str, Tensor], *, partial: bool) -> str:
+    """Return an error that lists every difference, with the closest name."""
+    lines = list(mapping.errors)
+    unknown = {name: list(tensors[name].shape) for name in mapping.unknown}
+    for label, shapes, others in (("missing", mapping.missing, unknown), ("unknown", unknown, mapping.missing)):
+        for i, (name, shape) in enumerate(shapes.items()):
+            close = difflib.get_close_matches(name, others, n=1) if i < MAX_HINTS else []
+            lines.append(f"{label}: {name} {shape}" + (f"; is it {close[0]}?" if close else ""))
+    hint = "\n--partial initializes missing tensors and carries unknown ones along"
+    return (
+        f"{file} is not a vilbert-multi-task model of its sizes:\n  "
+        + "\n  ".join(lines)
+        + ("" if partial or mapping.errors else hint)
+    )

@@ -1,4 +1,4 @@
-"""What a weight file holds, in words: which of the published models it is, and part by part how much of it."""
+"""List what a weight file holds: which of the published models it is, and the size of each part."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twelvefold.vilbert_mt import parameter_names
-from twelvefold.vilbert_mt.import_weights import read_official
+from twelvefold.vilbert_mt.checkpoint_file import has_tied_decoder, read_checkpoint
 
 PARTS = (
     ("text embeddings", ("bert.embeddings.word", "bert.embeddings.pos", "bert.embeddings.tok", "bert.embeddings.Lay")),
@@ -18,14 +18,14 @@ PARTS = (
     ("poolers", ("bert.t_pooler.", "bert.v_pooler.")),
     ("pretraining heads", ("cls.predictions.", "cls.bi_seq_relationship.", "cls.imagePredictions.")),
     *((f"head {head.name}", (f"{head.prefix}.",)) for head in parameter_names.HEADS),
-    ("score of words", (f"{parameter_names.WORD_SCORE}.",)),
+    ("word score", (f"{parameter_names.WORD_SCORE}.",)),
 )
-"""Parts of the official model and how the names of their tensors begin."""
+"""Parts of the multi-task model, and prefixes of their parameter names."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A part of the official model, as far as the file has it."""
+class WeightsPart:
+    """Size of a part of the model in the file."""
 
     name: str
     tensors: int
@@ -33,10 +33,11 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
-    """``entries`` names, ``tensors`` distinct ones, ``parameters`` in those. ``outputs`` of each head.
+class WeightsContents:
+    """Contents of a file.
 
-    absent: parts of the official multi-task model that the file has not. others: names that belong to none.
+    entries: number of names. tensors: number of distinct tensors. parameters: numbers in those. outputs: by head.
+    absent: parts of the multi-task model that the file does not have. others: names that belong to no part.
     """
 
     file: Path
@@ -44,7 +45,7 @@ class Contents:
     entries: int
     tensors: int
     parameters: int
-    parts: tuple[Part, ...]
+    parts: tuple[WeightsPart, ...]
     outputs: dict[str, int]
     absent: tuple[str, ...]
     others: tuple[str, ...]
@@ -52,33 +53,33 @@ class Contents:
     notes: tuple[str, ...]
 
 
-def show_weights(file: Path) -> Contents:
-    """What an official file holds.
+def inspect_weights(file: Path) -> WeightsContents:
+    """List what a file of vilbert-multi-task holds. Nothing in it is run.
+
+    Args:
+        file: A weight file: ``.bin``, ``.safetensors``, or a training checkpoint.
 
     Raises:
-        TwelvefoldError: it can't be read.
+        TwelvefoldError: the file can't be read.
     """
-    found = read_official(file)
-    tensors, shared = found.tensors, set()
-    if parameter_names.WORDS in tensors and parameter_names.DECODER in tensors:
-        one, other = tensors[parameter_names.WORDS], tensors[parameter_names.DECODER]
-        if one.data_ptr() == other.data_ptr() or one.equal(other):
-            shared = {parameter_names.DECODER}
-    parts, known = [], set()
-    for name, beginnings in PARTS:
-        mine = [key for key in tensors if key.startswith(beginnings)]
-        known |= set(mine)
-        parts.append(Part(name, len(mine), sum(tensors[key].numel() for key in mine if key not in shared)))
-    return Contents(
+    checkpoint = read_checkpoint(file)
+    tensors = checkpoint.tensors
+    tied = {parameter_names.WORD_DECODER} if has_tied_decoder(tensors) else set()
+    parts = []
+    for name, prefixes in PARTS:
+        names = [key for key in tensors if key.startswith(prefixes)]
+        parts.append(WeightsPart(name, len(names), sum(tensors[key].numel() for key in names if key not in tied)))
+    all_prefixes = tuple(prefix for _, prefixes in PARTS for prefix in prefixes)
+    return WeightsContents(
         file=file,
-        kind=found.kind,
+        kind=checkpoint.kind,
         entries=len(tensors),
-        tensors=len(tensors) - len(shared),
-        parameters=sum(tensor.numel() for key, tensor in tensors.items() if key not in shared),
+        tensors=len(tensors) - len(tied),
+        parameters=sum(tensor.numel() for key, tensor in tensors.items() if key not in tied),
         parts=tuple(part for part in parts if part.tensors),
-        outputs={head.name: len(tensors[head.last]) for head in parameter_names.HEADS if head.last in tensors},
+        outputs={h.name: len(tensors[h.output_weight]) for h in parameter_names.HEADS if h.output_weight in tensors},
         absent=tuple(part.name for part in parts if not part.tensors),
-        others=tuple(key for key in tensors if key not in known),
-        set_aside=found.set_aside,
-        notes=tuple(found.notes),
+        others=tuple(key for key in tensors if not key.startswith(all_prefixes)),
+        set_aside=checkpoint.set_aside,
+        notes=tuple(checkpoint.notes),
     )

@@ -1,8 +1,8 @@
-"""The published ViLBERT and 12-in-1 files at our border: their parameter names, task numbers and output orders.
+"""Parameter names, task numbers and output orders of vilbert-multi-task checkpoints.
 
-Inside, everything has a name; the official numbers are here and nowhere else. One table of patterns is read in both
-directions: a :class:`Place` says which official tensors, stacked, are one of ours. No tensor is ever transposed.
-In co-attention the official index 1 is the image side and 2 the text side.
+The rest of the package uses names only; the numbers of vilbert-multi-task are here. The tables below are used in both
+directions, for import and export: a :class:`ParameterSource` says which of its tensors, stacked, are one of ours. No
+tensor is transposed. In co-attention its index 1 is the image side and 2 the text side.
 """
 
 from __future__ import annotations
@@ -13,56 +13,58 @@ from typing import Literal, NamedTuple
 from twelvefold.config.model import ModelConfig
 from twelvefold.schema import FamilyName, HeadSpec
 
-WORDS = "bert.embeddings.word_embeddings.weight"
-DECODER = "cls.predictions.decoder.weight"
-"""The one tie: both names are the same tensor. Where a file has two values, the official loader keeps DECODER's."""
+WORD_EMBEDDINGS = "bert.embeddings.word_embeddings.weight"
+WORD_DECODER = "cls.predictions.decoder.weight"
+"""The two names of one tied tensor. If a file has two values, vilbert-multi-task's loader keeps WORD_DECODER's."""
 
-TASK_ROWS = (
+TASK_TOKENS = (
     "row.0", "vqav2", "vgqa", "visual_dialog", "visual7w", "vcr_answer", "vcr_rationale", "coco", "flickr30k",
     "refcoco", "refcoco+", "refcocog", "nlvr2", "snli_ve", "guesswhat_answers", "gqa", "foil", "guesswhat",
     "flickr30k_entities", "row.19",
 )  # fmt: skip
-"""The rows of the official task embedding by name: the place is the official task number. Rows without a task are
-``row.<number>``. Uncertain: the original's demonstration feeds row 16 for GuessWhat, its task file says 17."""
+"""Names of the rows of the task embedding; the index is the task number. Rows without a task are ``row.<number>``.
+
+Uncertain: vilbert-multi-task's demonstration uses row 16 for GuessWhat, its task file row 17."""
 
 
-class OfficialHead(NamedTuple):
-    """A task head of the official multi-task model. ``parts``: our modules and theirs."""
+class VilbertHead(NamedTuple):
+    """A task head of the multi-task model. ``prefix``: start of its parameter names."""
 
     name: str
-    kind: FamilyName
+    family: FamilyName
     form: Literal["mlp", "linear"]
     prefix: str
-    pairs: int = 1
+    pairs_per_example: int = 1
     outputs: tuple[str, ...] = ()
 
     @property
-    def parts(self) -> tuple[tuple[str, str], ...]:
+    def modules(self) -> tuple[tuple[str, str], ...]:
+        """Return our name and the vilbert-multi-task name of each module."""
         if self.form == "mlp":
-            inside = (("into", "0"), ("norm", "2"), ("last", "3"))  # 1 is the activation
-            return tuple((ours, f"{self.prefix}.logit_fc.{theirs}") for ours, theirs in inside)
+            modules = (("into", "0"), ("norm", "2"), ("last", "3"))  # 1 is the activation
+            return tuple((name, f"{self.prefix}.logit_fc.{index}") for name, index in modules)
         return (("last", self.prefix),)
 
     @property
-    def last(self) -> str:
-        """The official name of the weight whose rows are the outputs."""
-        return f"{self.parts[-1][1]}.weight"
+    def output_weight(self) -> str:
+        """Return the name of the weight whose rows are the outputs."""
+        return f"{self.modules[-1][1]}.weight"
 
 
 HEADS = (
-    OfficialHead("vqa", "answers", "mlp", "vil_prediction"),
-    OfficialHead("gqa", "answers", "mlp", "vil_prediction_gqa"),
-    OfficialHead("nlvr2", "verification", "mlp", "vil_binary_prediction", 2, ("False", "True")),
-    OfficialHead("retrieval", "retrieval", "linear", "vil_logit"),
-    OfficialHead(
+    VilbertHead("vqa", "answers", "mlp", "vil_prediction"),
+    VilbertHead("gqa", "answers", "mlp", "vil_prediction_gqa"),
+    VilbertHead("nlvr2", "verification", "mlp", "vil_binary_prediction", 2, ("False", "True")),
+    VilbertHead("retrieval", "retrieval", "linear", "vil_logit"),
+    VilbertHead(
         "snli_ve", "verification", "linear", "vil_tri_prediction", 1, ("contradiction", "neutral", "entailment")
     ),
-    OfficialHead("grounding", "grounding", "linear", "vision_logit"),
+    VilbertHead("grounding", "grounding", "linear", "vision_logit"),
 )
 WORD_SCORE = "linguisic_logit"
-"""The misspelling is the official one."""
+"""The misspelling is vilbert-multi-task's."""
 
-LAYER = (
+LAYER_MODULES = (
     ("projections", ("attention.self.query", "attention.self.key", "attention.self.value")),
     ("out", ("attention.output.dense",)),
     ("residual.norm", ("attention.output.LayerNorm",)),
@@ -72,7 +74,7 @@ LAYER = (
 )
 """A layer of one stream, text or image."""
 
-SIDE = (
+COATTENTION_MODULES = (
     ("projections", ("biattention.query{n}", "biattention.key{n}", "biattention.value{n}")),
     ("out", ("biOutput.dense{n}",)),
     ("residual.norm", ("biOutput.LayerNorm{n}",)),
@@ -82,7 +84,7 @@ SIDE = (
 )
 """One side of a co-attention layer: ``n`` is 1 and ``s`` is v for the image, 2 and t for the text."""
 
-TRUNK = (
+TRUNK_MODULES = (
     ("trunk.text_embeddings.norm", ("bert.embeddings.LayerNorm",)),
     ("trunk.image_embeddings.features", ("bert.v_embeddings.image_embeddings",)),
     ("trunk.image_embeddings.locations", ("bert.v_embeddings.image_location_embeddings",)),
@@ -92,13 +94,13 @@ TRUNK = (
 )
 
 EMBEDDINGS = (
-    ("trunk.text_embeddings.words.weight", (WORDS,)),
+    ("trunk.text_embeddings.words.weight", (WORD_EMBEDDINGS,)),
     ("trunk.text_embeddings.positions.weight", ("bert.embeddings.position_embeddings.weight",)),
     ("trunk.text_embeddings.segments.weight", ("bert.embeddings.token_type_embeddings.weight",)),
 )
 TASK_EMBEDDINGS = "bert.embeddings.task_embeddings.weight"
 
-PRETRAINING = (
+PRETRAINING_MODULES = (
     ("pretraining.words.into", ("cls.predictions.transform.dense",)),
     ("pretraining.words.norm", ("cls.predictions.transform.LayerNorm",)),
     ("pretraining.alignment", ("cls.bi_seq_relationship",)),
@@ -106,47 +108,42 @@ PRETRAINING = (
     ("pretraining.regions.norm", ("cls.imagePredictions.transform.LayerNorm",)),
     ("pretraining.kinds", ("cls.imagePredictions.decoder",)),
 )
-WORDS_BIAS = ("pretraining.words_bias", ("cls.predictions.bias",))
+WORD_BIAS = ("pretraining.words_bias", ("cls.predictions.bias",))
 
 
-class Place(NamedTuple):
-    """One of our tensors and the official ones that it is, one above the other along the first dimension."""
+class ParameterSource(NamedTuple):
+    """A parameter by its name on disk, and the vilbert-multi-task tensors that it stacks along the first dimension."""
 
-    ours: str
-    official: tuple[str, ...]
+    name: str
+    sources: tuple[str, ...]
 
 
-def places(config: ModelConfig, heads: Iterable[HeadSpec]) -> list[Place]:
-    """Where every tensor of a model is in an official file. A head that the official model has not is left out."""
-    found = [Place(*entry) for entry in EMBEDDINGS]
+def map_parameters(config: ModelConfig, heads: Iterable[HeadSpec]) -> list[ParameterSource]:
+    """Return the sources of every parameter of a model, except for heads that vilbert-multi-task does not have."""
+    parameters = [ParameterSource(*entry) for entry in EMBEDDINGS]
     if config.task_token != "none":  # noqa: S105
-        found.append(Place("trunk.text_embeddings.tasks.weight", (TASK_EMBEDDINGS,)))
-    found += _linear(TRUNK)
-    for ours, official in _layers(config):
-        found += _linear((f"{ours}.{part}", tuple(f"{official}.{one}" for one in theirs)) for part, theirs in LAYER)
+        parameters.append(ParameterSource("trunk.text_embeddings.tasks.weight", (TASK_EMBEDDINGS,)))
+    parameters += _weights_and_biases(TRUNK_MODULES)
+    for name, source in _single_stream_layers(config):
+        parameters += _weights_and_biases(_with_prefixes(LAYER_MODULES, name, source))
     for block in range(config.num_coattention_layers):
-        official = f"bert.encoder.c_layer.{block}"
         for side, n, s in (("image", 1, "v"), ("text", 2, "t")):
-            found += _linear(
-                (
-                    f"trunk.blocks.{block}.co_attention.{side}.{part}",
-                    tuple(f"{official}.{one.format(n=n, s=s)}" for one in theirs),
-                )
-                for part, theirs in SIDE
-            )
+            modules = [(name, tuple(part.format(n=n, s=s) for part in parts)) for name, parts in COATTENTION_MODULES]
+            prefixes = f"trunk.blocks.{block}.co_attention.{side}", f"bert.encoder.c_layer.{block}"
+            parameters += _weights_and_biases(_with_prefixes(modules, *prefixes))
     if config.num_region_categories:
-        found += [*_linear(PRETRAINING), Place(*WORDS_BIAS)]
+        parameters += [*_weights_and_biases(PRETRAINING_MODULES), ParameterSource(*WORD_BIAS)]
     if config.word_score:
-        found += _linear([("word_score.last", (WORD_SCORE,))])
-    named = {head.name for head in heads}
+        parameters += _weights_and_biases([("word_score.last", (WORD_SCORE,))])
+    head_names = {head.name for head in heads}
     for head in HEADS:
-        if head.name in named:
-            found += _linear((f"heads.{head.name}.{part}", (theirs,)) for part, theirs in head.parts)
-    return found
+        if head.name in head_names:
+            parameters += _weights_and_biases((f"heads.{head.name}.{name}", (source,)) for name, source in head.modules)
+    return parameters
 
 
-def idle(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Official tensors that take no part in any output, with their shapes: a second projection of the queries."""
+def unused_parameters(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of tensors that no output depends on: a second projection of the queries."""
     shapes: dict[str, tuple[int, ...]] = {}
     for block in range(config.num_coattention_layers):
         for n, width in ((1, config.image_hidden_size), (2, config.text_hidden_size)):
@@ -155,48 +152,56 @@ def idle(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def plain_bert_only(name: str) -> bool:
-    """Whether a plain BERT has this tensor and the two-stream model has nothing like it."""
+def is_bert_only(name: str) -> bool:
+    """Return whether a plain BERT has this tensor and the two-stream model has nothing like it."""
     return name.startswith(("bert.pooler.", "cls.seq_relationship.")) or name in (
         "bert.embeddings.position_ids",
         "cls.predictions.decoder.bias",
     )
 
 
-def current_name(name: str, *, bare_trunk: bool) -> str:
-    """A name as the current official code has it: without ``module.``, ``gamma`` and ``beta``, with ``bert.``."""
+def normalize_name(name: str, *, add_bert: bool) -> str:
+    """Return a name as the latest vilbert-multi-task has it: without ``module.``, ``gamma`` and ``beta``.
+
+    ``add_bert``: the file has the trunk only, whose names lack ``bert.``.
+    """
     name = name.removeprefix("module.").replace("gamma", "weight").replace("beta", "bias")
-    if bare_trunk and not name.startswith(("cls.", *(head.prefix + "." for head in HEADS), WORD_SCORE)):
+    if add_bert and not name.startswith(("cls.", *(head.prefix + "." for head in HEADS), WORD_SCORE)):
         return f"bert.{name}"
     return name
 
 
-def rows(guesswhat: int = TASK_ROWS.index("guesswhat"), count: int = len(TASK_ROWS)) -> tuple[str, ...]:
-    """The names of ``count`` rows of the task embedding; ``guesswhat``: which of them GuessWhat reads."""
-    names = [TASK_ROWS[row] if row < len(TASK_ROWS) else f"row.{row}" for row in range(count)]
-    default = TASK_ROWS.index("guesswhat")
-    if guesswhat != default:
-        if default < count:
+def task_token_names(guesswhat_row: int, num_rows: int) -> tuple[str, ...]:
+    """Return the names of the rows of a task embedding. ``guesswhat_row``: the row for GuessWhat."""
+    names = [TASK_TOKENS[row] if row < len(TASK_TOKENS) else f"row.{row}" for row in range(num_rows)]
+    default = TASK_TOKENS.index("guesswhat")
+    if guesswhat_row != default:
+        if default < num_rows:
             names[default] = f"row.{default}"
-        names[guesswhat] = "guesswhat"
+        names[guesswhat_row] = "guesswhat"
     return tuple(names)
 
 
-def _layers(config: ModelConfig) -> Iterator[tuple[str, str]]:
-    """Our name and the official one of every layer of one stream: the official ones count through."""
-    for stream, official, alone in (
-        ("text", "layer", config.num_text_layers),
-        ("image", "v_layer", config.num_image_layers),
-    ):
-        for index in range(alone + config.num_coattention_layers):
-            ours = f"trunk.{stream}_layers.{index}" if index < alone else f"trunk.blocks.{index - alone}.{stream}_layer"
-            yield ours, f"bert.encoder.{official}.{index}"
+def _single_stream_layers(config: ModelConfig) -> Iterator[tuple[str, str]]:
+    """Yield our name and the vilbert-multi-task name of each layer; its numbers count on through the blocks."""
+    streams = (("text", "layer", config.num_text_layers), ("image", "v_layer", config.num_image_layers))
+    for stream, layer, before_blocks in streams:
+        for i in range(before_blocks + config.num_coattention_layers):
+            block = i - before_blocks
+            name = f"trunk.{stream}_layers.{i}" if block < 0 else f"trunk.blocks.{block}.{stream}_layer"
+            yield name, f"bert.encoder.{layer}.{i}"
 
 
-def _linear(entries: Iterable[tuple[str, tuple[str, ...]]]) -> list[Place]:
-    """A weight and a bias for every module."""
+Modules = Iterable[tuple[str, tuple[str, ...]]]
+
+
+def _with_prefixes(modules: Modules, name: str, source: str) -> Modules:
+    return [(f"{name}.{module}", tuple(f"{source}.{part}" for part in parts)) for module, parts in modules]
+
+
+def _weights_and_biases(modules: Modules) -> list[ParameterSource]:
     return [
-        Place(f"{ours}.{kind}", tuple(f"{one}.{kind}" for one in official))
-        for ours, official in entries
-        for kind in ("weight", "bias")
+        ParameterSource(f"{name}.{parameter}", tuple(f"{source}.{parameter}" for source in sources))
+        for name, sources in modules
+        for parameter in ("weight", "bias")
     ]
