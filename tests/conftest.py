@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest_plugins = ("tests.official_checkpoints",)
+pytest_plugins = ("tests.vilbert_checkpoints",)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

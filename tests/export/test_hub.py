@@ -21,13 +21,13 @@ from twelvefold.schema import TwelvefoldError
 from twelvefold.vilbert_mt.export_weights import export_weights
 from twelvefold.vilbert_mt.import_weights import import_weights
 
-Official = Callable[..., dict[str, Tensor]]
+MakeTensors = Callable[..., dict[str, Tensor]]
 
 
 @pytest.fixture
-def hub_folder(official_tensors: Official, official_json: Path, tmp_path: Path) -> Path:
-    torch.save(official_tensors(), tmp_path / "o.bin")
-    import_weights(tmp_path / "o.bin", tmp_path / "model", config=official_json)
+def hub_folder(vilbert_tensors: MakeTensors, vilbert_json: Path, tmp_path: Path) -> Path:
+    torch.save(vilbert_tensors(), tmp_path / "o.bin")
+    import_weights(tmp_path / "o.bin", tmp_path / "model", config=vilbert_json)
     write_hub_folder(tmp_path / "model", tmp_path / "hub", name="me/mine")
     return tmp_path / "hub"
 
@@ -69,10 +69,10 @@ def test_a_name_on_a_hub_is_found_in_the_cache(hub_folder: Path, tmp_path: Path)
     (cache / "refs/main").write_text("0123456789abcdef")
     code = (
         "import sys, json, twelvefold; light = 'torch' not in sys.modules\n"
-        "from twelvefold.export import hub; found = sorted(hub.load_model('me/mine').tasks)\n"
+        "from twelvefold.export import hub; tasks = sorted(hub.load_model('me/mine').tasks)\n"
         "try: twelvefold.load('me/other')\n"
         "except Exception as error: message = f'{type(error).__name__}: {error}'\n"
-        "print(json.dumps([light, found, message]))"
+        "print(json.dumps([light, tasks, message]))"
     )
     env = os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True)

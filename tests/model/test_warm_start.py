@@ -137,13 +137,15 @@ def test_what_an_import_drew_anew_does_not_count(folder: Path) -> None:
     assert set(started.initialized) == set(image)
 
 
-Official = Callable[..., dict[str, torch.Tensor]]
-Bring = Callable[..., ImportSummary]
+MakeTensors = Callable[..., dict[str, torch.Tensor]]
+ImportTensors = Callable[..., ImportSummary]
 
 
-def test_a_plain_bert_starts_the_text_stream_of_a_pretraining(official_tensors: Official, bring: Bring) -> None:
+def test_a_plain_bert_starts_the_text_stream_of_a_pretraining(
+    vilbert_tensors: MakeTensors, import_tensors: ImportTensors
+) -> None:
     """Whatever the width of the regions' features: an import draws the image stream anew, a start again."""
-    folder = bring(official_tensors("bert")).folder
+    folder = import_tensors(vilbert_tensors("bert")).folder
     config = changed(warm_start.config_from(save_load.describe(folder)), feature_size=6, num_region_categories=3)
     torch.manual_seed(5)
     model = Model(config, [], [])
@@ -153,9 +155,11 @@ def test_a_plain_bert_starts_the_text_stream_of_a_pretraining(official_tensors: 
     assert any(n.startswith("trunk.image_embeddings.") for n in started.initialized)
 
 
-def test_one_task_of_a_published_model_answers_as_it_did(official_tensors: Official, bring: Bring) -> None:
+def test_one_task_of_a_published_model_answers_as_it_did(
+    vilbert_tensors: MakeTensors, import_tensors: ImportTensors
+) -> None:
     """Task token, head and classes go by name, and the three-way head stays the one linear layer that it is."""
-    folder = bring(official_tensors("tokens")).folder
+    folder = import_tensors(vilbert_tensors("tokens")).folder
     whole = Model.load(folder)
     task = whole.tasks["snli_ve"]
     said = save_load.describe(folder)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.official_checkpoints import Bring, Official, same
+from tests.vilbert_checkpoints import ImportTensors, MakeTensors, equal_tensors
 
 from twelvefold.schema import TwelvefoldError
 from twelvefold.vilbert_mt.export_weights import export_weights
@@ -20,10 +20,10 @@ from twelvefold.vilbert_mt.import_weights import import_weights
 
 @pytest.mark.parametrize("how", ["legacy", "module", "old names", "trunk only", "safetensors", "half"])
 def test_a_container_changes_nothing_inside(
-    how: str, official_tensors: Official, bring: Bring, official_json: Path, tmp_path: Path
+    how: str, vilbert_tensors: MakeTensors, import_tensors: ImportTensors, vilbert_json: Path, tmp_path: Path
 ) -> None:
-    t = official_tensors("pretraining")
-    bring(t)
+    t = vilbert_tensors("pretraining")
+    import_tensors(t)
     plain = load_file(tmp_path / "model/model.safetensors")
     given, expected, options = t, t, {}
     if how == "legacy":
@@ -43,14 +43,16 @@ def test_a_container_changes_nothing_inside(
         plain = {name: tensor.half().float() for name, tensor in plain.items()}
     if how == "safetensors":
         save_file({name: tensor.clone() for name, tensor in t.items()}, tmp_path / "o.safetensors")
-        import_weights(tmp_path / "o.safetensors", tmp_path / "model", config=official_json)
+        import_weights(tmp_path / "o.safetensors", tmp_path / "model", config=vilbert_json)
         expected = dict(sorted(t.items()))
     else:
-        bring(given, **options)
-    assert same(dict(sorted(load_file(tmp_path / "model/model.safetensors").items())), dict(sorted(plain.items())))
+        import_tensors(given, **options)
+    assert equal_tensors(
+        dict(sorted(load_file(tmp_path / "model/model.safetensors").items())), dict(sorted(plain.items()))
+    )
     export_weights(tmp_path / "model", tmp_path / "back.bin")
     back = torch.load(tmp_path / "back.bin")
-    assert same(dict(sorted(back.items())), dict(sorted(expected.items())))
+    assert equal_tensors(dict(sorted(back.items())), dict(sorted(expected.items())))
     assert [tensor.dtype for tensor in back.values()] == [tensor.dtype for tensor in expected.values()]
 
 
@@ -64,9 +66,13 @@ MultiTaskStopOnPlateau.__module__ = "vilbert.utils"
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_training_checkpoint_is_read_without_making_its_objects(
-    legacy: bool, official_tensors: Official, bring: Bring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    legacy: bool,
+    vilbert_tensors: MakeTensors,
+    import_tensors: ImportTensors,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    t = official_tensors()
+    t = vilbert_tensors()
     module = type(os)("vilbert.utils")
     module.MultiTaskStopOnPlateau = MultiTaskStopOnPlateau  # type: ignore[attr-defined]
     with monkeypatch.context() as m:
@@ -80,7 +86,7 @@ def test_a_training_checkpoint_is_read_without_making_its_objects(
     assert "objects of vilbert.utils.MultiTaskStopOnPlateau, not created" in done.set_aside
     assert "optimizer_state_dict of the training checkpoint" in done.set_aside
     export_weights(tmp_path / "model", tmp_path / "back.bin")
-    assert same(torch.load(tmp_path / "back.bin"), t)
+    assert equal_tensors(torch.load(tmp_path / "back.bin"), t)
 
 
 class Evil:
@@ -101,24 +107,24 @@ def raw_object(path: Path) -> bytes:
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("where", ["flat", "wrapped", "hidden"])
 def test_a_file_that_asks_to_run_something_is_refused_and_runs_nothing(
-    where: str, legacy: bool, official_tensors: Official, bring: Bring, tmp_path: Path
+    where: str, legacy: bool, vilbert_tensors: MakeTensors, import_tensors: ImportTensors, tmp_path: Path
 ) -> None:
-    t, evil = official_tensors("pretraining"), Evil(tmp_path / "ran")
+    t, evil = vilbert_tensors("pretraining"), Evil(tmp_path / "ran")
     value = {
         "flat": t | {"bert.extra": evil},
         "wrapped": {"model_state_dict": t, "tb_logger": evil},
         "hidden": {"model_state_dict": t, "task_stop_controller": {"TASK1": {"best": [evil]}}},
     }[where]
     with pytest.raises(TwelvefoldError, match=r"nothing in it was run.*asks to call (posix|nt)\.system"):
-        bring(value, legacy=legacy)
+        import_tensors(value, legacy=legacy)
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "model").exists()
     assert pickle.loads(pickle.dumps(evil)) == 0  # the trap works where somebody steps into it
     assert (tmp_path / "ran").exists()
 
 
-def test_old_opcodes_run_nothing_either(official_json: Path, tmp_path: Path) -> None:
+def test_old_opcodes_run_nothing_either(vilbert_json: Path, tmp_path: Path) -> None:
     (tmp_path / "evil.bin").write_bytes(raw_object(tmp_path / "ran"))
     with pytest.raises(TwelvefoldError, match=r"nothing in it was run.*asks to call os\.system"):
-        import_weights(tmp_path / "evil.bin", tmp_path / "model", config=official_json)
+        import_weights(tmp_path / "evil.bin", tmp_path / "model", config=vilbert_json)
     assert not (tmp_path / "ran").exists()

@@ -32,9 +32,9 @@ def run(folder: Path, *words: str) -> tuple[dict[str, object], int]:
 
 
 def test_the_published_size_goes_in_and_out_bit_for_bit(
-    official_tensors: Callable[..., dict[str, Tensor]], tmp_path: Path
+    vilbert_tensors: Callable[..., dict[str, Tensor]], tmp_path: Path
 ) -> None:
-    torch.save(official_tensors(published=True), tmp_path / "multi_task_model.bin")
+    torch.save(vilbert_tensors(published=True), tmp_path / "multi_task_model.bin")
     done, memory = run(tmp_path, "import", "multi_task_model.bin", "--out", "model")
     assert (done["entries"], done["parameters"]) == (560, 268_028_859)
     assert len(done["used"]) == 535  # type: ignore[arg-type]

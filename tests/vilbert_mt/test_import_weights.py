@@ -1,4 +1,4 @@
-"""Official files in and out: every entry accounted for, what does not fit refused by name."""
+"""MakeTensors files in and out: every entry accounted for, what does not fit refused by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.official_checkpoints import DECODER, WORDS, Bring, Official, same
+from tests.vilbert_checkpoints import DECODER, WORDS, ImportTensors, MakeTensors, equal_tensors
 
 from twelvefold import cli
 from twelvefold.model import Model
@@ -22,10 +22,10 @@ from twelvefold.vilbert_mt.import_weights import import_weights
 @pytest.mark.parametrize("kind", ["tokens", "no tokens", "pretraining"])
 @pytest.mark.parametrize("suffix", ["bin", "safetensors"])
 def test_the_round_trip_is_the_identity(
-    kind: str, suffix: str, official_tensors: Official, bring: Bring, tmp_path: Path
+    kind: str, suffix: str, vilbert_tensors: MakeTensors, import_tensors: ImportTensors, tmp_path: Path
 ) -> None:
-    t = official_tensors(kind)
-    done = bring(t)
+    t = vilbert_tensors(kind)
+    done = import_tensors(t)
     assert sorted([*done.used, *done.tied, *done.carried]) == sorted(t)
     assert done.tied == (WORDS,)
     assert all("q_dense" in name for name in done.carried)
@@ -34,17 +34,17 @@ def test_the_round_trip_is_the_identity(
     assert wrote.entries == len(t)
     if suffix == "bin":
         back = torch.load(tmp_path / "back.bin")
-        assert same(back, t)
+        assert equal_tensors(back, t)
         assert back[WORDS].data_ptr() == back[DECODER].data_ptr()
         assert wrote.parameters == sum(tensor.numel() for name, tensor in t.items() if name != DECODER)
     else:
-        assert same(dict(sorted(load_file(tmp_path / "back.safetensors").items())), dict(sorted(t.items())))
+        assert equal_tensors(dict(sorted(load_file(tmp_path / "back.safetensors").items())), dict(sorted(t.items())))
 
 
 def test_everything_has_a_name_and_the_numbers_stay_at_the_border(
-    official_tensors: Official, bring: Bring, tmp_path: Path
+    vilbert_tensors: MakeTensors, import_tensors: ImportTensors, tmp_path: Path
 ) -> None:
-    done = bring(official_tensors())
+    done = import_tensors(vilbert_tensors())
     m = Model.load(tmp_path / "model")
     assert m.task_tokens[1] == "vqav2"
     assert m.task_tokens[16:] == ("foil", "guesswhat", "flickr30k_entities", "row.19")
@@ -53,10 +53,10 @@ def test_everything_has_a_name_and_the_numbers_stay_at_the_border(
     assert m.head_specs["nlvr2"].outputs == ("False", "True")
     assert m.head_specs["vqa"].outputs[8] == "unnamed.8"
     assert done.answers == {"vqa": 0, "gqa": 0}
-    bring(official_tensors(), guesswhat_row=16)
+    import_tensors(vilbert_tensors(), guesswhat_row=16)
     assert Model.load(tmp_path / "model").task_tokens[16:18] == ("guesswhat", "row.17")
     with pytest.raises(TwelvefoldError, match="20 task tokens"):
-        bring(official_tensors(), guesswhat_row=20)
+        import_tensors(vilbert_tensors(), guesswhat_row=20)
 
 
 # --------------------------------------------------------------------------------------------------- plain BERT
@@ -64,9 +64,9 @@ def test_everything_has_a_name_and_the_numbers_stay_at_the_border(
 
 @pytest.mark.parametrize("how", ["bin", "old names", "safetensors"])
 def test_a_plain_bert_becomes_the_text_stream_and_the_rest_is_drawn(
-    how: str, official_tensors: Official, official_json: Path, tmp_path: Path
+    how: str, vilbert_tensors: MakeTensors, vilbert_json: Path, tmp_path: Path
 ) -> None:
-    t = official_tensors("bert")
+    t = vilbert_tensors("bert")
     file = tmp_path / ("bert.safetensors" if how == "safetensors" else "bert.bin")
     if how == "safetensors":  # as hubs hold it now: no second name for the decoder, and a buffer of numbers
         given = {name: tensor for name, tensor in t.items() if name != DECODER}
@@ -74,9 +74,9 @@ def test_a_plain_bert_becomes_the_text_stream_and_the_rest_is_drawn(
     else:
         old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"} if how == "old names" else {}
         torch.save({next((n.replace(a, b) for a, b in old.items() if a in n), n): x for n, x in t.items()}, file)
-    done = import_weights(file, tmp_path / "model", config=official_json, seed=4)
-    again = import_weights(file, tmp_path / "again", config=official_json, seed=4)
-    other = import_weights(file, tmp_path / "other", config=official_json, seed=5)
+    done = import_weights(file, tmp_path / "model", config=vilbert_json, seed=4)
+    again = import_weights(file, tmp_path / "again", config=vilbert_json, seed=4)
+    other = import_weights(file, tmp_path / "other", config=vilbert_json, seed=5)
     assert done.kind == "plain BERT"
     assert not done.unknown
     assert set(done.carried) >= {"bert.pooler.dense.weight", "cls.seq_relationship.bias"}
@@ -98,24 +98,26 @@ def test_a_plain_bert_becomes_the_text_stream_and_the_rest_is_drawn(
     Model.load(tmp_path / "model")
 
 
-def test_a_plain_bert_that_lacks_a_layers_tensor_is_refused(official_tensors: Official, bring: Bring) -> None:
-    t = official_tensors("bert")
+def test_a_plain_bert_that_lacks_a_layers_tensor_is_refused(
+    vilbert_tensors: MakeTensors, import_tensors: ImportTensors
+) -> None:
+    t = vilbert_tensors("bert")
     del t["bert.encoder.layer.2.output.dense.weight"]
     with pytest.raises(TwelvefoldError, match=r"missing: bert\.encoder\.layer\.2\.output\.dense\.weight \[24, 96\]"):
-        bring(t)
+        import_tensors(t)
 
 
 # ---------------------------------------------------------------------------------------------- what is refused
 
 
 def test_missing_unknown_and_misshapen_tensors_are_listed_with_the_closest_name(
-    official_tensors: Official, bring: Bring, tmp_path: Path
+    vilbert_tensors: MakeTensors, import_tensors: ImportTensors, tmp_path: Path
 ) -> None:
-    t = official_tensors()
+    t = vilbert_tensors()
     t["bert.t_poler.dense.weight"] = t.pop("bert.t_pooler.dense.weight")
     t["vil_logit.bias"] = torch.zeros(2)
     with pytest.raises(TwelvefoldError) as caught:
-        bring(t)
+        import_tensors(t)
     said = str(caught.value)
     assert "missing: bert.t_pooler.dense.weight [40, 24]; is it bert.t_poler.dense.weight?" in said
     assert "unknown: bert.t_poler.dense.weight [40, 24]; is it bert.t_pooler.dense.weight?" in said
@@ -123,52 +125,54 @@ def test_missing_unknown_and_misshapen_tensors_are_listed_with_the_closest_name(
     assert not (tmp_path / "model").exists()
     t["vil_logit.bias"] = torch.zeros(1)
     with pytest.raises(TwelvefoldError, match="--partial"):
-        bring(t)
-    done = bring(t, partial=True)
+        import_tensors(t)
+    done = import_tensors(t, partial=True)
     assert done.fresh == ("trunk.text_pooler.weight",)
     assert done.unknown == ("bert.t_poler.dense.weight",)
     assert "bert.t_poler.dense.weight" in load_file(tmp_path / "model/carried.safetensors")
 
 
-def test_half_a_projection_is_refused_even_of_a_partial_file(official_tensors: Official, bring: Bring) -> None:
-    t = official_tensors()
+def test_half_a_projection_is_refused_even_of_a_partial_file(
+    vilbert_tensors: MakeTensors, import_tensors: ImportTensors
+) -> None:
+    t = vilbert_tensors()
     del t["bert.encoder.c_layer.1.biattention.key2.bias"]
     with pytest.raises(TwelvefoldError, match=r"incomplete: .*query2\.bias.* without .*key2\.bias"):
-        bring(t, partial=True)
+        import_tensors(t, partial=True)
 
 
 def test_heads_that_a_file_lacks_take_their_tasks_along(
-    official_tensors: Official, bring: Bring, tmp_path: Path
+    vilbert_tensors: MakeTensors, import_tensors: ImportTensors, tmp_path: Path
 ) -> None:
     gone = ("vil_prediction_gqa", "vil_binary_prediction", "vil_tri_prediction", "linguisic")
-    t = {name: tensor for name, tensor in official_tensors("no tokens").items() if not name.startswith(gone)}
-    done = bring(t)
+    t = {name: tensor for name, tensor in vilbert_tensors("no tokens").items() if not name.startswith(gone)}
+    done = import_tensors(t)
     assert {"gqa", "nlvr2", "snli_ve"}.isdisjoint(done.tasks)
     assert {"vqav2", "coco", "refcoco"} <= set(done.tasks)
     export_weights(tmp_path / "model", tmp_path / "back.bin")
-    assert same(torch.load(tmp_path / "back.bin"), t)
+    assert equal_tensors(torch.load(tmp_path / "back.bin"), t)
 
 
 def test_an_untied_decoder_wins_as_originally_and_both_come_back(
-    official_tensors: Official, bring: Bring, tmp_path: Path
+    vilbert_tensors: MakeTensors, import_tensors: ImportTensors, tmp_path: Path
 ) -> None:
-    t = official_tensors()
+    t = vilbert_tensors()
     t[DECODER] = t[DECODER] + 1.0
-    done = bring(t)
+    done = import_tensors(t)
     assert WORDS in done.carried
     assert any("differs" in note for note in done.notes)
     assert torch.equal(
         load_file(tmp_path / "model/model.safetensors")["trunk.text_embeddings.words.weight"], t[DECODER]
     )
     export_weights(tmp_path / "model", tmp_path / "back.bin")
-    assert same(torch.load(tmp_path / "back.bin"), t)
+    assert equal_tensors(torch.load(tmp_path / "back.bin"), t)
 
 
-def test_two_names_that_are_one_are_refused(official_tensors: Official, bring: Bring) -> None:
-    t = official_tensors()
+def test_two_names_that_are_one_are_refused(vilbert_tensors: MakeTensors, import_tensors: ImportTensors) -> None:
+    t = vilbert_tensors()
     t["module.vil_logit.bias"] = t["vil_logit.bias"]
     with pytest.raises(TwelvefoldError, match=r"vil_logit\.bias and module\.vil_logit\.bias are both"):
-        bring(t)
+        import_tensors(t)
 
 
 @pytest.mark.parametrize(
@@ -185,26 +189,30 @@ def test_two_names_that_are_one_are_refused(official_tensors: Official, bring: B
     ],
 )
 def test_a_json_that_contradicts_the_file_is_refused(
-    change: dict[str, Any], message: str, official_tensors: Official, bring: Bring, official_json: Path
+    change: dict[str, Any],
+    message: str,
+    vilbert_tensors: MakeTensors,
+    import_tensors: ImportTensors,
+    vilbert_json: Path,
 ) -> None:
-    official_json.write_text(json.dumps(json.loads(official_json.read_text()) | change))
+    vilbert_json.write_text(json.dumps(json.loads(vilbert_json.read_text()) | change))
     with pytest.raises(TwelvefoldError, match=message):
-        bring(official_tensors())
+        import_tensors(vilbert_tensors())
 
 
-def test_sizes_that_nobody_published_want_a_json(official_tensors: Official, tmp_path: Path) -> None:
-    torch.save(official_tensors(), tmp_path / "official.bin")
+def test_sizes_that_nobody_published_want_a_json(vilbert_tensors: MakeTensors, tmp_path: Path) -> None:
+    torch.save(vilbert_tensors(), tmp_path / "official.bin")
     with pytest.raises(TwelvefoldError, match=r"text_hidden_size 24 is not a published one.*--config"):
         import_weights(tmp_path / "official.bin", tmp_path / "model")
 
 
 @pytest.mark.parametrize("content", ["truncated zip", "truncated legacy", "text", "empty", "list", "no tensors", "tar"])
 def test_files_that_are_something_else_are_named(
-    content: str, official_tensors: Official, official_json: Path, tmp_path: Path
+    content: str, vilbert_tensors: MakeTensors, vilbert_json: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "file.bin"
     if content.startswith("truncated"):
-        torch.save(official_tensors(), path, _use_new_zipfile_serialization="zip" in content)
+        torch.save(vilbert_tensors(), path, _use_new_zipfile_serialization="zip" in content)
         path.write_bytes(path.read_bytes()[:-2000])
     elif content in ("list", "no tensors"):
         torch.save([torch.zeros(2)] if content == "list" else {"epoch": 3}, path)
@@ -212,52 +220,56 @@ def test_files_that_are_something_else_are_named(
         import tarfile
 
         with tarfile.open(path, "w") as archive:
-            archive.add(official_json)
+            archive.add(vilbert_json)
     else:
         path.write_bytes(b"<html>not found</html>" if content == "text" else b"")
     with pytest.raises(TwelvefoldError, match=r"file\.bin"):
-        import_weights(path, tmp_path / "model", config=official_json)
+        import_weights(path, tmp_path / "model", config=vilbert_json)
     with pytest.raises(TwelvefoldError, match="no weight file"):
         import_weights(tmp_path / "nowhere.bin", tmp_path / "model")
 
 
-def test_a_folder_of_something_else_is_left_alone(official_tensors: Official, bring: Bring, tmp_path: Path) -> None:
+def test_a_folder_of_something_else_is_left_alone(
+    vilbert_tensors: MakeTensors, import_tensors: ImportTensors, tmp_path: Path
+) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model/thesis.txt").write_text("mine")
     with pytest.raises(TwelvefoldError, match="is not empty and has no model"):
-        bring(official_tensors())
+        import_tensors(vilbert_tensors())
     assert (tmp_path / "model/thesis.txt").read_text() == "mine"
 
 
 # ------------------------------------------------------------------------------------------------------ answers
 
 
-def test_answer_lists_are_stored_by_name(official_tensors: Official, bring: Bring, tmp_path: Path) -> None:
+def test_answer_lists_are_stored_by_name(
+    vilbert_tensors: MakeTensors, import_tensors: ImportTensors, tmp_path: Path
+) -> None:
     vqa, gqa = [f"a{n}" for n in range(9)], [f"g{n}" for n in range(7)]
     (tmp_path / "label2ans.pkl").write_bytes(pickle.dumps(vqa, protocol=2))
     (tmp_path / "gqa.json").write_text(json.dumps({answer: n for n, answer in enumerate(gqa)}))
     lists = {"vqav2": tmp_path / "label2ans.pkl", "gqa": tmp_path / "gqa.json"}
-    assert bring(official_tensors(), answers=lists).answers == {"vqa": 9, "gqa": 7}
+    assert import_tensors(vilbert_tensors(), answers=lists).answers == {"vqa": 9, "gqa": 7}
     heads = Model.load(tmp_path / "model").head_specs
     assert (heads["vqa"].outputs, heads["gqa"].outputs) == (tuple(vqa), tuple(gqa))
     with pytest.raises(TwelvefoldError, match="not the list of the other task"):
-        bring(official_tensors(), answers=lists | {"vgqa": tmp_path / "gqa.json"})
+        import_tensors(vilbert_tensors(), answers=lists | {"vgqa": tmp_path / "gqa.json"})
     with pytest.raises(TwelvefoldError, match=r"no answer list is needed for 'vqa2'.*'vqav2'"):
-        bring(official_tensors(), answers={"vqa2": tmp_path / "gqa.json"})
+        import_tensors(vilbert_tensors(), answers={"vqa2": tmp_path / "gqa.json"})
     with pytest.raises(TwelvefoldError, match="file has no vil_prediction"):
-        bring(official_tensors("pretraining"), answers={"vqav2": tmp_path / "label2ans.pkl"})
+        import_tensors(vilbert_tensors("pretraining"), answers={"vqav2": tmp_path / "label2ans.pkl"})
 
 
 @pytest.mark.parametrize("length", [8, 10])
 def test_an_answer_list_of_another_length_is_refused(
-    length: int, official_tensors: Official, bring: Bring, tmp_path: Path
+    length: int, vilbert_tensors: MakeTensors, import_tensors: ImportTensors, tmp_path: Path
 ) -> None:
     path = tmp_path / "answers.json"
     path.write_text(json.dumps([f"a{n}" for n in range(length)]))
     with pytest.raises(TwelvefoldError, match=f"head vqa has 9 outputs, but its answer list {length} answers"):
-        bring(official_tensors(), answers={"vqav2": path})
+        import_tensors(vilbert_tensors(), answers={"vqav2": path})
     if length < 9:
-        bring(official_tensors(), answers={"vqav2": path}, pad_answers=True)
+        import_tensors(vilbert_tensors(), answers={"vqav2": path}, pad_answers=True)
         outputs = Model.load(tmp_path / "model").head_specs["vqa"].outputs
         assert outputs[7:] == ("a7", "unnamed.8")
 
@@ -292,9 +304,9 @@ def test_a_model_of_our_own_that_the_official_network_has_no_place_for_is_refuse
 
 
 def test_the_commands_say_what_came_of_it(
-    official_tensors: Official, official_json: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    vilbert_tensors: MakeTensors, vilbert_json: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    torch.save(official_tensors(), tmp_path / "o.bin")
+    torch.save(vilbert_tensors(), tmp_path / "o.bin")
 
     def run(*words: str | Path) -> tuple[int, str]:
         with pytest.raises(SystemExit) as left:
@@ -305,7 +317,7 @@ def test_the_commands_say_what_came_of_it(
     assert code == 0
     assert "multi-task with task tokens: 256 entries, 255 distinct tensors" in said
     assert "head snli_ve: 3 outputs" in said
-    code, said = run("import", tmp_path / "o.bin", "--config", official_json, "--out", tmp_path / "m", "--json")
+    code, said = run("import", tmp_path / "o.bin", "--config", vilbert_json, "--out", tmp_path / "m", "--json")
     assert code == 0
     assert json.loads(said)["tied"] == [WORDS]
     code, said = run("export", tmp_path / "m", tmp_path / "back.bin")

@@ -22,7 +22,7 @@ from twelvefold.model import Model, save_load
 from twelvefold.vilbert_mt import parameter_names
 from twelvefold.vilbert_mt.import_weights import import_weights
 
-Official = Callable[..., dict[str, Tensor]]
+MakeTensors = Callable[..., dict[str, Tensor]]
 ROWS = {
     "vqav2": 1, "vgqa": 2, "visual7w": 4, "coco": 7, "flickr30k": 8, "refcoco": 9, "refcoco+": 10, "refcocog": 11,
     "nlvr2": 12, "snli_ve": 13, "gqa": 15, "guesswhat": 17,
@@ -182,12 +182,12 @@ Imported = Callable[..., tuple[dict[str, Tensor], Model]]
 
 
 @pytest.fixture(scope="module")
-def imported(official_tensors: Official, small_sizes: Sizes, tmp_path_factory: pytest.TempPathFactory) -> Imported:
+def imported(vilbert_tensors: MakeTensors, small_sizes: Sizes, tmp_path_factory: pytest.TempPathFactory) -> Imported:
     """``imported(kind)``: an official file's tensors and the model that was made of it; made once."""
 
     @functools.cache
     def make(kind: str = "tokens", fusion: str = "mul") -> tuple[dict[str, Tensor], Model]:
-        folder, tensors = tmp_path_factory.mktemp("official"), official_tensors(kind)
+        folder, tensors = tmp_path_factory.mktemp("official"), vilbert_tensors(kind)
         torch.save(tensors, folder / "official.bin")
         (folder / "official.json").write_text(json.dumps(small_sizes | {"fusion_method": fusion}))
         import_weights(folder / "official.bin", folder / "model", config=folder / "official.json")

@@ -19,18 +19,18 @@ COMMANDS = [line.strip() for line in PAGE.splitlines() if line.startswith("    t
 
 
 def test_the_pages_commands_run_as_written(
-    official_tensors: Callable[..., dict[str, Tensor]],
-    official_json: Path,
+    vilbert_tensors: Callable[..., dict[str, Tensor]],
+    vilbert_json: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    tensors = official_tensors()
+    tensors = vilbert_tensors()
     torch.save(tensors, "multi_task_model.bin")
     Path("trainval_label2ans.pkl").write_bytes(pickle.dumps([f"a{n}" for n in range(9)], protocol=2))
     Path("gqa_label2ans.pkl").write_bytes(pickle.dumps([f"g{n}" for n in range(7)], protocol=2))
-    assert json.loads(official_json.read_text())
+    assert json.loads(vilbert_json.read_text())
     assert len(COMMANDS) >= 3
     for command in COMMANDS:
         with pytest.raises(SystemExit) as left:

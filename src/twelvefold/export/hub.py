@@ -59,7 +59,8 @@ It has no task heads; train it on tasks first.
 {% endif %}
 
 Inputs: region features of size {{ config.feature_size }} and uncased BERT word pieces, at most
-{{ config.max_position_embeddings }} per text. Answers reflect the biases of the training data; the model is for research.
+{{ config.max_position_embeddings }} per text. Answers reflect the biases of
+the training data; the model is for research.
 """
 )
 

@@ -148,8 +148,8 @@ def import_weights(
 class _TensorMapping:
     """Which tensors of the file become which of our parameters.
 
-    wanted: our parameters by name on disk, on the meta device. sources: names in the file by our name. missing: expected shapes by
-    name in the file. errors: what makes the file unusable.
+    wanted: our parameters by name on disk, on the meta device. sources: names in the file by our name. missing:
+    expected shapes by name in the file. errors: what makes the file unusable.
     """
 
     wanted: Mapping[str, Tensor]

@@ -1,4 +1,4 @@
-"""Files as the original project wrote them, with random weights: names and shapes as its checkpoints list them."""
+"""Checkpoints as vilbert-multi-task writes them, with random weights: names and shapes are those of its files."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from twelvefold.vilbert_mt.import_weights import ImportSummary, import_weights
 
 Tensors = dict[str, Tensor]
 Shapes = dict[str, tuple[int, ...]]
-Official = Callable[..., Tensors]
-Bring = Callable[..., ImportSummary]
+MakeTensors = Callable[..., Tensors]
+ImportTensors = Callable[..., ImportSummary]
 WORDS, DECODER = "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"
 
 PUBLISHED: dict[str, Any] = {
@@ -54,7 +54,7 @@ SMALL = PUBLISHED | {
     "v_num_hidden_layers": 3, "v_num_attention_heads": 4, "v_intermediate_size": 36, "bi_hidden_size": 40,
     "bi_num_attention_heads": 5, "v_biattention_id": [1, 2], "t_biattention_id": [3, 4],
 }  # fmt: skip
-"""Of unequal widths throughout, and with a layer of each stream before the first co-attention."""
+"""Sizes that all differ, with a layer of each stream before the first co-attention."""
 
 
 def linear(s: Shapes, name: str, outputs: int, inputs: int) -> None:
@@ -108,11 +108,11 @@ def task_heads(s: Shapes, sizes: dict[str, Any], answers: tuple[int, int]) -> No
 
 
 def shapes(sizes: dict[str, Any], kind: str, answers: tuple[int, int]) -> Shapes:
-    """Names and shapes; ``kind``: tokens, no tokens, pretraining, bert."""
+    """Return names and shapes. ``kind``: tokens, no tokens, pretraining, bert."""
     t, v, b, words = (sizes[name] for name in ("hidden_size", "v_hidden_size", "bi_hidden_size", "vocab_size"))
     s: Shapes = {}
-    for what, rows in (("word", words), ("position", sizes["max_position_embeddings"]), ("token_type", 2)):
-        s[f"bert.embeddings.{what}_embeddings.weight"] = (rows, t)
+    for name, rows in (("word", words), ("position", sizes["max_position_embeddings"]), ("token_type", 2)):
+        s[f"bert.embeddings.{name}_embeddings.weight"] = (rows, t)
     norm(s, "bert.embeddings.LayerNorm", t)
     if kind == "tokens":
         s["bert.embeddings.task_embeddings.weight"] = (20, t)
@@ -143,57 +143,57 @@ def shapes(sizes: dict[str, Any], kind: str, answers: tuple[int, int]) -> Shapes
     return s
 
 
-def tensors(sizes: dict[str, Any], kind: str, answers: tuple[int, int]) -> Tensors:
-    """Random weights of the size, the decoder tied to the word embeddings as a saved model has it."""
-    made = {}
+def random_tensors(sizes: dict[str, Any], kind: str, answers: tuple[int, int]) -> Tensors:
+    """Return random weights, with the decoder tied to the word embeddings as in a saved model."""
+    tensors = {}
     numbers = torch.randn(24_000_000 if sizes is PUBLISHED else 20_000, generator=torch.Generator().manual_seed(3))
-    start = 0  # every tensor is a piece of these numbers, which is quicker than drawing 268 million
+    start = 0  # every tensor is a slice of these numbers, which is faster than 268 million random ones
     for name, shape in shapes(sizes, kind, answers).items():
         count = math.prod(shape)
         start = (start * 7 + 13) % (len(numbers) - count)
-        made[name] = numbers[start : start + count].view(shape) * 0.2
+        tensors[name] = numbers[start : start + count].view(shape) * 0.2
         if name.endswith("LayerNorm.weight"):
-            made[name] += 1.0
-    made["cls.predictions.decoder.weight"] = made["bert.embeddings.word_embeddings.weight"]
-    return made
+            tensors[name] += 1.0
+    tensors["cls.predictions.decoder.weight"] = tensors["bert.embeddings.word_embeddings.weight"]
+    return tensors
 
 
 @pytest.fixture(scope="session")
-def official_tensors() -> Official:
-    """``official_tensors(kind)``: a small official model; ``published=True``: one of the published size."""
+def vilbert_tensors() -> MakeTensors:
+    """Return the function ``vilbert_tensors(kind)``: a small model; ``published=True``: of the published size."""
 
     def make(kind: str = "tokens", *, published: bool = False, answers: tuple[int, int] | None = None) -> Tensors:
         sizes = PUBLISHED if published else SMALL
-        return tensors(sizes, kind, answers or ((3129, 1533) if published else (9, 7)))
+        return random_tensors(sizes, kind, answers or ((3129, 1533) if published else (9, 7)))
 
     return make
 
 
 @pytest.fixture(scope="session")
 def small_sizes() -> dict[str, Any]:
-    """The JSON of the small model."""
+    """Return the JSON of the small model."""
     return SMALL
 
 
 @pytest.fixture
-def official_json(tmp_path: Path) -> Path:
+def vilbert_json(tmp_path: Path) -> Path:
     path = tmp_path / "official.json"
     path.write_text(json.dumps(SMALL))
     return path
 
 
 @pytest.fixture
-def bring(official_json: Path, tmp_path: Path) -> Callable[..., ImportSummary]:
-    """Save something as a file and import it."""
+def import_tensors(vilbert_json: Path, tmp_path: Path) -> Callable[..., ImportSummary]:
+    """Return a function that saves tensors to a file and imports it."""
 
     def make(value: Any, **options: Any) -> ImportSummary:
         name = tmp_path / options.pop("name", "official.bin")
         legacy = options.pop("legacy", False)
         torch.save(value, name, _use_new_zipfile_serialization=not legacy)
-        return import_weights(name, tmp_path / "model", config=official_json, **options)
+        return import_weights(name, tmp_path / "model", config=vilbert_json, **options)
 
     return make
 
 
-def same(one: Tensors, other: Tensors) -> bool:
-    return list(one) == list(other) and all(torch.equal(one[name], other[name]) for name in one)
+def equal_tensors(a: Tensors, b: Tensors) -> bool:
+    return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
