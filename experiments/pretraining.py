@@ -47,7 +47,7 @@ from twelvefold.store.prepared import Prepared
 from twelvefold.train import train
 from twelvefold.training.checkpoints import Checkpoints
 from twelvefold.training.objectives import TOLD, Exam, search, told_right
-from twelvefold.world.write import world
+from twelvefold.world.write import make_world
 
 RECIPE = Path(__file__).with_suffix(".toml")
 SCRATCH, NEITHER = "scratch", "neither"
@@ -125,7 +125,7 @@ def prepare_all(run: Path, out: Path, processes: int) -> None:
     captions = Recipe.load("pretrain_world")
     if captions.world is None:
         raise TwelvefoldError(f"recipe {captions.name} says nothing of a world to pretrain on")
-    world(out / "world", images=captions.world.images, seed=WORLD, workers=processes)
+    make_world(out / "world", images=captions.world.images, seed=WORLD, workers=processes)
     extract(out / "world", out / "regions", processes=processes, tasks={})
     prepare_recipe(captions, out / "world", out / "regions", out / "captions")
     prepare_recipe(Recipe.load(RECIPE), run / "world", run / "regions", out / "prepared")

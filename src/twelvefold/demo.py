@@ -19,7 +19,7 @@ from twelvefold.reporting.report import report
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.train import train
-from twelvefold.world.write import world
+from twelvefold.world.write import make_world
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ def demo(out: Path, *, recipe: Recipe) -> DemoSummary:
     data, regions, prepared = out / "world", out / "regions", out / "prepared"
     choice, processes = recipe.world, recipe.training.processes
     run_stage = _StageTimer(out / STAGES)
-    run_stage("world", lambda: world(data, images=choice.images, seed=choice.seed))
+    run_stage("world", lambda: make_world(data, images=choice.images, seed=choice.seed))
     run_stage(
         "extract",
         lambda: extract(

@@ -15,7 +15,7 @@ from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.evaluation.predictions import PredictionRecord, predictions_path, write_predictions
 from twelvefold.schema import Candidate, ClassName, Example, Ranked, SoftAnswers, TargetBox
-from twelvefold.world.write import world
+from twelvefold.world.write import make_world
 
 WRONG_BOX = (0.0, 0.0, 1.0, 1.0)
 
@@ -23,7 +23,7 @@ WRONG_BOX = (0.0, 0.0, 1.0, 1.0)
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("submit") / "world"
-    world(folder, images=100, seed=3, workers=1)
+    make_world(folder, images=100, seed=3, workers=1)
     return folder
 
 

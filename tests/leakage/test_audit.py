@@ -16,14 +16,14 @@ from twelvefold.leakage.overlap import OverlapCell
 from twelvefold.preparation.prepare import prepare
 from twelvefold.schema import ImageKey, TwelvefoldError
 from twelvefold.world.sources import overlap_percentages, plan_images
-from twelvefold.world.write import world
+from twelvefold.world.write import make_world
 
 IMAGES, SEED = 112, 5
 
 
 @pytest.fixture(scope="session")
 def audited_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return world(tmp_path_factory.mktemp("audited") / "world", images=IMAGES, seed=SEED, workers=1).folder
+    return make_world(tmp_path_factory.mktemp("audited") / "world", images=IMAGES, seed=SEED, workers=1).folder
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from twelvefold.splits import decide, manifest
 from twelvefold.splits.clean import clean
 from twelvefold.splits.policy import POLICIES
 from twelvefold.store.prepared import Prepared
-from twelvefold.world.write import world
+from twelvefold.world.write import make_world
 
 TASKS = ("vqav2", "vgqa", "refcoco", "visual7w")
 """Two tasks on COCO's images, two on Visual Genome's, half of which are COCO's."""
@@ -32,7 +32,7 @@ TASKS = ("vqav2", "vgqa", "refcoco", "visual7w")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return world(tmp_path_factory.mktemp("clean") / "world", images=112, seed=4, workers=1).folder
+    return make_world(tmp_path_factory.mktemp("clean") / "world", images=112, seed=4, workers=1).folder
 
 
 def run_command(*arguments: str | Path) -> int:

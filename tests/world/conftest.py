@@ -1,4 +1,4 @@
-"""One small world for all tests of this room that read it. Nothing may change it."""
+"""A small world for the tests that read one. No test changes it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-IMAGES, SEED = 112, 4
+NUM_IMAGES, SEED = 112, 4
 
 
 @pytest.fixture(scope="session")
 def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from twelvefold.world.write import world  # here, so that tests of scenes do not wait for what they do not use
+    from twelvefold.world.write import make_world  # imported here because tests of scenes do not need it
 
-    return world(tmp_path_factory.mktemp("small") / "world", images=IMAGES, seed=SEED, workers=1).folder
+    return make_world(tmp_path_factory.mktemp("small") / "world", images=NUM_IMAGES, seed=SEED, workers=1).folder

@@ -18,7 +18,7 @@ import pytest
 from twelvefold.world.scene import Scene, make_scene
 from twelvefold.world.text.annotators import most_frequent, sample_answers
 from twelvefold.world.text.captions import generate_captions
-from twelvefold.world.text.gqa import generate_gqa_questions
+from twelvefold.world.text.gqa.questions import generate_gqa_questions
 from twelvefold.world.text.guesswhat import generate_dialogues
 from twelvefold.world.text.lexicon import add_article, pluralize, tokenize
 from twelvefold.world.text.refer import generate_references
@@ -111,7 +111,7 @@ def test_vqa_yes_and_no_cannot_be_told_from_the_question(scenes: list[Scene], rn
 
 def test_gqa_yes_and_no_cannot_be_told_from_the_question(scenes: list[Scene], rng: np.random.Generator) -> None:
     asked = [[q for _ in range(3) for q in generate_gqa_questions(s, rng, 5) if q.is_balanced] for s in scenes]
-    _hold_to_chance([[(q.question, q.answer, q.detailed) for q in picture] for picture in asked], 5)
+    _hold_to_chance([[(q.question, q.answer, q.types[2]) for q in picture] for picture in asked], 5)
 
 
 def _seen(scene: Scene) -> str:
@@ -135,7 +135,7 @@ def test_yes_no_and_entailment_cannot_be_told_from_the_picture(scenes: list[Scen
         [[(_seen(s), h.label, h.template) for h in own] for s, own in zip(scenes, entailed, strict=True)], 5
     )
     _hold_to_chance([[(_seen(s), q.truth, q.template) for q in own] for s, own in zip(scenes, asked, strict=True)], 5)
-    _hold_to_chance([[(_seen(s), q.answer, q.detailed) for q in own] for s, own in zip(scenes, steps, strict=True)], 5)
+    _hold_to_chance([[(_seen(s), q.answer, q.types[2]) for q in own] for s, own in zip(scenes, steps, strict=True)], 5)
 
 
 def test_ten_people_answer_and_the_truth_is_the_most_frequent(scenes: list[Scene], rng: np.random.Generator) -> None:

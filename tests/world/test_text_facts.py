@@ -13,9 +13,9 @@ from twelvefold.world.categories import COLORS, PATTERNS
 from twelvefold.world.scene import Scene, make_scene
 from twelvefold.world.text.annotations import Operation, ReferStyle
 from twelvefold.world.text.captions import generate_captions
-from twelvefold.world.text.description import Description, SceneGraph, matching_objects
-from twelvefold.world.text.gqa import generate_gqa_questions
-from twelvefold.world.text.gqa_programs import ProgramError, run
+from twelvefold.world.text.description import ObjectDescription, SceneGraph, matching_objects
+from twelvefold.world.text.gqa.program import ProgramError, run_program
+from twelvefold.world.text.gqa.questions import generate_gqa_questions
 from twelvefold.world.text.guesswhat import MAX_TURNS, answer_question, generate_dialogues
 from twelvefold.world.text.image_sets import make_image_set
 from twelvefold.world.text.lexicon import CATEGORY_NOUNS, COLOR_WORDS, LOCATION_WORDS
@@ -77,8 +77,8 @@ def test_a_description_that_fits_two_things_denotes_both() -> None:
     scene = next(s for s in (make_scene(5, i) for i in range(50)) if len(SceneGraph(s).by_category) < len(s.objects))
     graph = SceneGraph(scene)
     category, twins = next((k, t) for k, t in graph.by_category.items() if len(t) > 1)
-    assert matching_objects(graph, Description(category=category)) == tuple(twins)
-    assert matching_objects(graph, Description(category="no such kind")) == ()
+    assert matching_objects(graph, ObjectDescription(category=category)) == tuple(twins)
+    assert matching_objects(graph, ObjectDescription(category="no such kind")) == ()
 
 
 def test_gqa_answers_come_out_of_their_programs(scenes: list[Scene], rng: np.random.Generator) -> None:
@@ -87,7 +87,7 @@ def test_gqa_answers_come_out_of_their_programs(scenes: list[Scene], rng: np.ran
         graph = SceneGraph(scene)
         family = generate_gqa_questions(scene, rng, 4)
         for place, question in enumerate(family):
-            assert run(question.semantic, graph) == question.answer, question.question
+            assert run_program(question.semantic, graph) == question.answer, question.question
             assert place in question.equivalent
             assert all(i < len(family) for i in (*question.entailed, *question.equivalent))
         questions += len(family)
@@ -121,7 +121,7 @@ def _changed(scene: Scene, rng: np.random.Generator) -> Scene:
 
 def _answer(program: tuple[Operation, ...], graph: SceneGraph) -> str | None:
     try:
-        return run(program, graph)
+        return run_program(program, graph)
     except ProgramError:
         return None
 
@@ -146,10 +146,10 @@ def test_what_an_answer_entails_is_true_in_every_world_where_it_is(
 def test_a_program_about_nothing_is_refused(scenes: list[Scene]) -> None:
     graph = SceneGraph(scenes[0])
     gone = next(category for category in CATEGORY_NOUNS if category not in graph.by_category)
-    with pytest.raises(ProgramError, match="speaks of one thing"):
-        run([Operation("select", f"{gone} (-)", ()), Operation("query", "color", (0,))], graph)
+    with pytest.raises(ProgramError, match="expected one object"):
+        run_program([Operation("select", f"{gone} (-)", ()), Operation("query", "color", (0,))], graph)
     with pytest.raises(TwelvefoldError, match="no operation"):
-        run([Operation("imagine", "dog (0)", ())], graph)
+        run_program([Operation("imagine", "dog (0)", ())], graph)
 
 
 def test_players_answer_what_the_scene_says(
@@ -159,10 +159,10 @@ def test_players_answer_what_the_scene_says(
     for scene in [*scenes, *crowded]:
         graph = SceneGraph(scene)
         for game in generate_dialogues(scene, rng, 2):
-            left = set(range(graph.count))
+            left = set(range(graph.num_objects))
             for turn in game.turns:
-                assert turn.answer == answer_question(graph, turn.asked, game.target), turn.question
-                left = {i for i in left if answer_question(graph, turn.asked, i) == turn.answer}
+                assert turn.answer == answer_question(graph, turn.facts, game.target), turn.question
+                left = {i for i in left if answer_question(graph, turn.facts, i) == turn.answer}
             assert game.target in left
             assert 2 <= len(game.turns) <= MAX_TURNS
             assert game.status == "success" or len(left) > 1 or game.status == "incomplete"

@@ -23,7 +23,7 @@ from twelvefold.store.atomic_files import digest_file, lock_folder
 from twelvefold.world import write
 from twelvefold.world.blocks import save_block
 from twelvefold.world.formats.official import AnnotationShard
-from twelvefold.world.write import world
+from twelvefold.world.write import make_world
 
 
 def arguments(folder: Path) -> dict[str, int]:
@@ -34,7 +34,7 @@ def arguments(folder: Path) -> dict[str, int]:
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two blocks; the world of the fixture was made in one."""
-    monkeypatch.setattr(write, "BLOCK", 64)
+    monkeypatch.setattr(write, "BLOCK_SIZE", 64)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -46,7 +46,7 @@ def beside(folder: Path) -> list[str]:
 
 
 def test_two_workers_write_what_one_writes(small_world: Path, tmp_path: Path) -> None:
-    made = world(tmp_path / "w", **arguments(small_world), workers=2)
+    made = make_world(tmp_path / "w", **arguments(small_world), workers=2)
     assert made.made
     assert digests(made.folder) == digests(small_world)
     assert beside(made.folder) == [], "no scaffold is left"
@@ -55,7 +55,7 @@ def test_two_workers_write_what_one_writes(small_world: Path, tmp_path: Path) ->
 
 def test_a_finished_world_is_kept(small_world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write, "save_block", lambda *_: pytest.fail("made again"))
-    again = world(small_world, **arguments(small_world))
+    again = make_world(small_world, **arguments(small_world))
     assert not again.made
     assert again.examples["vqav2"]["train"] > 0
     assert again.reader_options["vgqa"]["tail"] == again.examples["vgqa"]["test"]
@@ -75,7 +75,7 @@ def test_a_run_that_fails_shows_nothing_and_the_next_goes_on(
     out = tmp_path / "w"
     monkeypatch.setattr(write, "save_block", save_first_only)
     with pytest.raises(RuntimeError, match="struck down"):
-        world(out, **arguments(small_world), workers=1)
+        make_world(out, **arguments(small_world), workers=1)
     assert not out.exists()
 
     resumed = []
@@ -85,8 +85,8 @@ def test_a_run_that_fails_shows_nothing_and_the_next_goes_on(
         save_block(pictures, seed, folder)
 
     monkeypatch.setattr(write, "save_block", save_and_note)
-    world(out, **arguments(small_world), workers=1)
-    assert resumed == [write.BLOCK], "the first block was not made again"
+    make_world(out, **arguments(small_world), workers=1)
+    assert resumed == [write.BLOCK_SIZE], "the first block was not made again"
     assert digests(out) == digests(small_world)
 
 
@@ -95,10 +95,10 @@ def blocks_only(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """What a run has beside its goal when all blocks are made and nothing else is."""
     folder = tmp_path_factory.mktemp("blocks")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(write, "BLOCK", 64)
+        patch.setattr(write, "BLOCK_SIZE", 64)
         patch.setattr(write, "_finish", _strike)
         with pytest.raises(RuntimeError, match="struck down"):
-            world(folder / "w", **arguments(small_world), workers=1)
+            make_world(folder / "w", **arguments(small_world), workers=1)
     return folder / ".w.building"
 
 
@@ -106,7 +106,7 @@ def _strike(*_: Any) -> None:
     raise RuntimeError("struck down")
 
 
-@pytest.mark.parametrize("step", ["write_official", "_move_images", "_put_in_place"])
+@pytest.mark.parametrize("step", ["write_official", "_move_images", "_publish"])
 def test_a_run_cut_off_at_the_end_is_finished(
     small_world: Path, blocks_only: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -116,22 +116,22 @@ def test_a_run_cut_off_at_the_end_is_finished(
 
     def strike_at_the_last(*given: Any) -> Any:
         calls.append(given)
-        return _strike() if len(calls) == (1 if step == "_put_in_place" else 2) else true_step(*given)
+        return _strike() if len(calls) == (1 if step == "_publish" else 2) else true_step(*given)
 
     out = tmp_path / "w"
     monkeypatch.setattr(write, step, strike_at_the_last)
     with pytest.raises(RuntimeError, match="struck down"):
-        world(out, **arguments(small_world), workers=1)
+        make_world(out, **arguments(small_world), workers=1)
     assert not out.exists()
     monkeypatch.setattr(write, step, true_step)
-    world(out, **arguments(small_world), workers=1)
+    make_world(out, **arguments(small_world), workers=1)
     assert digests(out) == digests(small_world)
     assert beside(out) == []
 
 
 def test_a_killed_run_leaves_no_workers_and_is_finished(small_world: Path, tmp_path: Path) -> None:
     out = tmp_path / "w"
-    call = f"write.BLOCK = 64; write.world(Path({str(out)!r}), workers=2, **{arguments(small_world)})"
+    call = f"write.BLOCK_SIZE = 64; write.make_world(Path({str(out)!r}), workers=2, **{arguments(small_world)})"
     script = tmp_path / "run.py"
     script.write_text(
         f"from pathlib import Path\nfrom twelvefold.world import write\nif __name__ == '__main__':\n    {call}\n"
@@ -145,7 +145,7 @@ def test_a_killed_run_leaves_no_workers_and_is_finished(small_world: Path, tmp_p
     assert workers
     _wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
     assert not out.exists()
-    world(out, **arguments(small_world), workers=1)
+    make_world(out, **arguments(small_world), workers=1)
     assert digests(out) == digests(small_world)
     assert beside(out) == ["run.py"]
 
@@ -177,7 +177,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(
 
     monkeypatch.setattr(AnnotationShard, "save", full)
     with pytest.raises(TwelvefoldError, match="disk is full"):
-        world(tmp_path / "w", **arguments(small_world), workers=1)
+        make_world(tmp_path / "w", **arguments(small_world), workers=1)
     assert not (tmp_path / "w").exists()
     assert not list((tmp_path / ".w.building" / ".blocks").iterdir())
 
@@ -185,14 +185,14 @@ def test_a_full_disk_is_said_and_leaves_nothing(
 def test_what_is_not_this_world_is_never_overwritten(small_world: Path, tmp_path: Path) -> None:
     given = arguments(small_world)
     with pytest.raises(TwelvefoldError, match=r"another world .*images 112.*another folder"):
-        world(small_world, images=given["images"] + 1, seed=given["seed"])
+        make_world(small_world, images=given["images"] + 1, seed=given["seed"])
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(TwelvefoldError, match="is not a world"):
-        world(tmp_path / "mine", **given)
+        make_world(tmp_path / "mine", **given)
     (tmp_path / "file").write_text("years of work")
     with pytest.raises(TwelvefoldError, match="is not a world"):
-        world(tmp_path / "file", **given)
+        make_world(tmp_path / "file", **given)
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
 
@@ -203,12 +203,12 @@ def test_a_world_that_lost_a_file_is_named(small_world: Path, tmp_path: Path) ->
         (copy / path.name).symlink_to(path)
     (copy / "nlvr2").unlink()
     with pytest.raises(TwelvefoldError, match=r"nlvr2/.*json is missing"):
-        world(copy, **arguments(small_world))
+        make_world(copy, **arguments(small_world))
 
 
 def test_only_one_run_writes_a_world(small_world: Path, tmp_path: Path) -> None:
     with lock_folder(tmp_path / ".w.building"), pytest.raises(TwelvefoldError, match="another process"):
-        world(tmp_path / "w", **arguments(small_world), workers=1)
+        make_world(tmp_path / "w", **arguments(small_world), workers=1)
 
 
 def test_a_cut_off_run_of_another_world_is_not_built_on(
@@ -218,7 +218,7 @@ def test_a_cut_off_run_of_another_world_is_not_built_on(
     given = arguments(small_world)
     monkeypatch.setattr(write, "save_block", _strike)
     with pytest.raises(RuntimeError, match="struck down"):
-        world(tmp_path / "w", images=given["images"], seed=given["seed"] + 1, workers=1)
+        make_world(tmp_path / "w", images=given["images"], seed=given["seed"] + 1, workers=1)
     assert not any((tmp_path / ".w.building" / ".blocks").iterdir())
 
 

@@ -68,9 +68,9 @@ def world(out: Path, *, images: int = 2000, seed: int = 0, workers: int = 0, jso
     workers
         Processes; 0: one per core. What is written does not depend on it.
     """
-    from twelvefold.world.write import world as work
+    from twelvefold.world.write import make_world
 
-    summary = work(out, images=images, seed=seed, workers=workers or None)
+    summary = make_world(out, images=images, seed=seed, workers=workers or None)
     examples = sum(sum(splits.values()) for splits in summary.examples.values())
     done = f"written in {summary.seconds:.0f} s" if summary.made else "already there"
     say(summary, json, f"{summary.folder}: {images:,} pictures, {examples:,} examples, {done}")

@@ -1,7 +1,6 @@
-"""What is behind the things: ten places made of seeded textures, coloured by a table and cropped at random.
+"""Backdrops: ten backgrounds of seeded textures, colored by a table and cropped at random.
 
-The textures are made once per process and are the same in every process. Colours are kept muted, so that the things
-in front stand out.
+Textures are made once per process and are the same in every process. Colors are muted, so that objects are visible.
 """
 
 from __future__ import annotations
@@ -11,26 +10,28 @@ from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.random import PCG64, Generator
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from twelvefold.world.categories import Rgb
 
-Gray = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
+Field = NDArray[np.float64]
 
 SIDE: Final = 448
-"""Side of a texture in pixels: a picture's crop (288 at most) finds many places in it."""
+"""Side of a texture in pixels. An image (at most 288) is a crop of it."""
 
 
 class Zone(NamedTuple):
-    """A texture in one of some colours; ``contrast`` 1 takes texture level 0 to black and 255 to twice the colour."""
+    """A texture in one of several colors. ``contrast`` 1 maps texture level 0 to black, and 255 to twice the color."""
 
     texture: str
     colors: tuple[Rgb, ...]
     contrast: float
 
 
-PLACES: Final[dict[str, tuple[Zone, ...]]] = {
+BACKDROPS: Final[dict[str, tuple[Zone, ...]]] = {
     "room": (
         Zone("plaster", ((226, 218, 200), (206, 218, 224), (222, 208, 214), (210, 220, 202)), 0.5),
         Zone("wood", ((176, 142, 108), (154, 124, 100), (190, 160, 128)), 0.6),
@@ -63,11 +64,12 @@ PLACES: Final[dict[str, tuple[Zone, ...]]] = {
     "paper": (Zone("paper", ((244, 241, 230), (238, 242, 246), (246, 238, 222)), 0.5),),
     "carpet": (Zone("weave", ((166, 136, 138), (134, 146, 164), (160, 152, 128)), 0.6),),
 }
+"""One zone, or one above the horizon and one below it."""
 
 
-def backdrop(place: str, width: int, height: int, horizon: int, rng: np.random.Generator) -> Gray:
-    """(H, W, 3) uint8: the place without things; what lies above ``horizon`` is its first zone, below its second."""
-    zones = PLACES[place]
+def draw_backdrop(background: str, width: int, height: int, horizon: int, rng: Generator) -> Pixels:
+    """Return (H, W, 3) uint8: the background without objects."""
+    zones = BACKDROPS[background]
     canvas = np.empty((height, width, 3), np.uint8)
     rows = ((0, horizon), (horizon, height)) if len(zones) == 2 else ((0, height),)
     for zone, (top, bottom) in zip(zones, rows, strict=True):
@@ -75,125 +77,109 @@ def backdrop(place: str, width: int, height: int, horizon: int, rng: np.random.G
         color = np.array(zone.colors[rng.integers(len(zone.colors))]) + rng.integers(-6, 7, 3)
         levels = 1 + zone.contrast * (np.arange(256) - 128) / 128
         table = np.clip(levels[:, None] * color, 0, 255).astype(np.uint8)
-        np.take(table, texture(zone.texture)[y : y + bottom - top, x : x + width], axis=0, out=canvas[top:bottom])
-    if len(zones) == 2 and place in ("room", "kitchen", "street"):
-        # A skirting board or a kerb: the edge between wall and floor, where a wall has one.
+        np.take(table, make_texture(zone.texture)[y : y + bottom - top, x : x + width], axis=0, out=canvas[top:bottom])
+    if background in ("room", "kitchen", "street"):
+        # A skirting board or a curb between wall and floor.
         edge = canvas[horizon - 4 : horizon]
         edge[:3] = edge[:3] // 2 + 118
         edge[3] //= 2
     return canvas
 
 
+@cache
 def noise_field() -> NDArray[np.float32]:
-    """(SIDE, SIDE) float32: Gaussian noise of deviation 1, cropped at random for the grain of a picture."""
-    return _noise_field()
+    """Return (SIDE, SIDE) float32: Gaussian noise of standard deviation 1."""
+    return Generator(PCG64(7)).standard_normal((SIDE, SIDE), dtype=np.float32)
 
 
 @cache
-def _noise_field() -> NDArray[np.float32]:
-    return np.random.Generator(np.random.PCG64(7)).standard_normal((SIDE, SIDE), dtype=np.float32)
-
-
-@cache
-def texture(name: str) -> Gray:
-    """(SIDE, SIDE) uint8: a texture by name; 128 is the colour itself."""
-    names = list(_TEXTURES)
-    rng = np.random.Generator(np.random.PCG64([11, names.index(name)]))
+def make_texture(name: str) -> Pixels:
+    """Return (SIDE, SIDE) uint8: a texture. 128 is the color itself."""
+    rng = Generator(PCG64([11, list(_TEXTURES).index(name)]))
     rows, columns = np.mgrid[0:SIDE, 0:SIDE].astype(np.float64)
     return np.clip(128 + _TEXTURES[name](rng, rows, columns), 0, 255).round().astype(np.uint8)
 
 
-Field = NDArray[np.float64]
-
-
-def _grain(rng: np.random.Generator, down: float, across: float, depth: float) -> Field:
-    """Noise smoothed over ``down`` x ``across`` pixels, of deviation ``depth``; its edges meet."""
+def _smooth_noise(rng: Generator, down: float, across: float, depth: float) -> Field:
+    """Return periodic noise, smoothed over ``down`` x ``across`` pixels, of standard deviation ``depth``."""
     field = gaussian_filter(rng.standard_normal((SIDE, SIDE)), (down, across), mode="wrap")
     return np.asarray(field * depth / field.std())
 
 
-def _plaster(rng: np.random.Generator, rows: Field, columns: Field) -> Field:
-    return _grain(rng, 30, 30, 9) + _grain(rng, 1, 1, 3)
+Texture = Callable[[Generator, Field, Field], Field]
 
 
-def _cloud(rng: np.random.Generator, rows: Field, columns: Field) -> Field:
-    return _grain(rng, 12, 34, 26) + _grain(rng, 6, 14, 8)
+def _noise(*layers: tuple[float, float, float]) -> Texture:
+    """Return a texture that is the sum of layers of smooth noise: (down, across, depth)."""
+
+    def texture(rng: Generator, rows: Field, columns: Field) -> Field:
+        first, *others = (_smooth_noise(rng, *layer) for layer in layers)
+        for other in others:
+            first = first + other
+        return first
+
+    return texture
 
 
-def _grass(rng: np.random.Generator, rows: Field, columns: Field) -> Field:
-    return _grain(rng, 3.5, 0.7, 20) + _grain(rng, 24, 30, 12)
+def _sand(rng: Generator, rows: Field, columns: Field) -> Field:
+    ripples: Field = 7 * np.sin(rows / 5.5 + _smooth_noise(rng, 20, 40, 1.6))
+    return _smooth_noise(rng, 0.6, 0.6, 10) + ripples + _smooth_noise(rng, 30, 30, 8)
 
 
-def _sand(rng: np.random.Generator, rows: Field, columns: Field) -> Field:
-    ripples: Field = 7 * np.sin(rows / 5.5 + _grain(rng, 20, 40, 1.6))
-    return _grain(rng, 0.6, 0.6, 10) + ripples + _grain(rng, 30, 30, 8)
-
-
-def _water(rng: np.random.Generator, rows: Field, columns: Field) -> Field:
-    return _grain(rng, 1.2, 9, 20) + _grain(rng, 8, 40, 12)
-
-
-def _asphalt(rng: np.random.Generator, rows: Field, columns: Field) -> Field:
-    return _grain(rng, 0.7, 0.7, 14) + _grain(rng, 20, 40, 8)
-
-
-def _snow(rng: np.random.Generator, rows: Field, columns: Field) -> Field:
-    return _grain(rng, 10, 26, 18) + _grain(rng, 0.7, 0.7, 5)
-
-
-def _weave(rng: np.random.Generator, rows: Field, columns: Field) -> Field:
+def _weave(rng: Generator, rows: Field, columns: Field) -> Field:
     knots = np.where((rows // 3 + columns // 3) % 2 < 1, 14.0, -14.0)
-    return knots + _grain(rng, 0.8, 0.8, 10) + _grain(rng, 24, 24, 10)
+    return knots + _smooth_noise(rng, 0.8, 0.8, 10) + _smooth_noise(rng, 24, 24, 10)
 
 
-def _paper(rng: np.random.Generator, rows: Field, columns: Field) -> Field:
-    return np.where(rows % 22 < 1, -22.0, 0.0) + _grain(rng, 0.8, 0.8, 3) + _grain(rng, 40, 40, 4)
+def _paper(rng: Generator, rows: Field, columns: Field) -> Field:
+    lines = np.where(rows % 22 < 1, -22.0, 0.0)
+    return lines + _smooth_noise(rng, 0.8, 0.8, 3) + _smooth_noise(rng, 40, 40, 4)
 
 
-def _stars(rng: np.random.Generator, rows: Field, columns: Field) -> Field:
-    sky = _grain(rng, 40, 40, 12)
+def _stars(rng: Generator, rows: Field, columns: Field) -> Field:
+    sky = _smooth_noise(rng, 40, 40, 12)
     bright = gaussian_filter((rng.random((SIDE, SIDE)) < 0.0016).astype(np.float64), 0.7, mode="wrap")
     return np.asarray(np.where(bright > 0.04, 127.0, sky + bright))
 
 
-def _cells(rng: np.random.Generator, row: Field, column: Field, depth: float) -> Field:
-    """A random level for each brick, tile or plank, told by its whole row and column numbers."""
+def _cells(rng: Generator, row: Field, column: Field, depth: float) -> Field:
+    """Return a random level for each brick, tile or plank with the given row and column numbers."""
     levels = rng.standard_normal((SIDE, SIDE)) * depth
     return np.asarray(levels[row.astype(int) % SIDE, column.astype(int) % SIDE])
 
 
-def _brick(rng: np.random.Generator, rows: Field, columns: Field) -> Field:
+def _brick(rng: Generator, rows: Field, columns: Field) -> Field:
     row = rows // 14
     shifted = columns + (row % 2) * 15
     mortar = (rows % 14 < 2) | (shifted % 30 < 2)
-    return np.where(mortar, 46.0, _cells(rng, row, shifted // 30, 12)) + _grain(rng, 0.8, 0.8, 5)
+    return np.where(mortar, 46.0, _cells(rng, row, shifted // 30, 12)) + _smooth_noise(rng, 0.8, 0.8, 5)
 
 
-def _tile(rng: np.random.Generator, rows: Field, columns: Field) -> Field:
+def _tile(rng: Generator, rows: Field, columns: Field) -> Field:
     grout = (rows % 26 < 1.5) | (columns % 26 < 1.5)
-    return np.where(grout, -46.0, _cells(rng, rows // 26, columns // 26, 4)) + _grain(rng, 30, 30, 4)
+    return np.where(grout, -46.0, _cells(rng, rows // 26, columns // 26, 4)) + _smooth_noise(rng, 30, 30, 4)
 
 
-def _checker(rng: np.random.Generator, rows: Field, columns: Field) -> Field:
+def _checker(rng: Generator, rows: Field, columns: Field) -> Field:
     dark = (rows // 30 + columns // 46) % 2 < 1
-    return np.where(dark, -26.0, 10.0) + _grain(rng, 1, 1, 3) + _grain(rng, 30, 30, 4)
+    return np.where(dark, -26.0, 10.0) + _smooth_noise(rng, 1, 1, 3) + _smooth_noise(rng, 30, 30, 4)
 
 
-def _wood(rng: np.random.Generator, rows: Field, columns: Field) -> Field:
+def _wood(rng: Generator, rows: Field, columns: Field) -> Field:
     row = rows // 28
     gap = rows % 28 < 1.2
-    veins = _grain(rng, 1.1, 30, 10) + _grain(rng, 4, 60, 7)
+    veins = _smooth_noise(rng, 1.1, 30, 10) + _smooth_noise(rng, 4, 60, 7)
     return np.where(gap, -56.0, veins + _cells(rng, row, row * 0, 10))
 
 
-_TEXTURES: Final[dict[str, Callable[[np.random.Generator, Field, Field], Field]]] = {
-    "plaster": _plaster,
-    "cloud": _cloud,
-    "grass": _grass,
+_TEXTURES: Final[dict[str, Texture]] = {
+    "plaster": _noise((30, 30, 9), (1, 1, 3)),
+    "cloud": _noise((12, 34, 26), (6, 14, 8)),
+    "grass": _noise((3.5, 0.7, 20), (24, 30, 12)),
     "sand": _sand,
-    "water": _water,
-    "asphalt": _asphalt,
-    "snow": _snow,
+    "water": _noise((1.2, 9, 20), (8, 40, 12)),
+    "asphalt": _noise((0.7, 0.7, 14), (20, 40, 8)),
+    "snow": _noise((10, 26, 18), (0.7, 0.7, 5)),
     "weave": _weave,
     "paper": _paper,
     "stars": _stars,
@@ -202,3 +188,4 @@ _TEXTURES: Final[dict[str, Callable[[np.random.Generator, Field, Field], Field]]
     "checker": _checker,
     "wood": _wood,
 }
+"""The order is part of the seeds."""

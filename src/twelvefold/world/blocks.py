@@ -1,4 +1,4 @@
-"""A block of pictures made whole: the image files under every source's name, and the sheets of the official files."""
+"""A block of images: the image files of every source, and the shards of the official files."""
 
 from __future__ import annotations
 
@@ -9,84 +9,85 @@ from pathlib import Path
 from typing import Final
 
 from twelvefold.store.atomic_files import write_json
-from twelvefold.world.formats import LAYOUTS, ON_VG, WRITERS, nlvr2
+from twelvefold.world.formats import LAYOUTS, VG_TASKS, WRITERS, nlvr2
 from twelvefold.world.formats.official import AnnotationShard, Layout
 from twelvefold.world.formats.source_image import SourceImage, coco_file
-from twelvefold.world.image_variants import RenderedImage, render_image, vg_copy
-from twelvefold.world.sources import SET_SIZE, PlannedImage
+from twelvefold.world.image_variants import RenderedImage, make_vg_copy, render_image
+from twelvefold.world.sources import SET_SIZE, VAL_SPLITS, PlannedImage, is_test
 
 SCENES: Final = Layout("truth/scenes.jsonl", "lines")
-"""What every picture really shows. Only tests and audits read it; no reader and no model does."""
+"""What every image shows. Only tests and audits read it, neither readers nor models."""
 
-TRUE_PNGS: Final = 4
-"""One NLVR2 picture of four is a PNG; the others are JPEGs under a name in ``.png``, as many published ones are."""
+PNG_EVERY: Final = 4
+"""One of four NLVR2 images is a PNG. The others are JPEGs under a name in ``.png``, as many published ones are."""
 
 
-def save_block(pictures: tuple[PlannedImage, ...], seed: int, folder: Path) -> None:
-    """Fill ``folder`` with ``images/``, one sheet for each part of an official file, and ``examples.json``: the
-    number of examples by task and split, in the readers' words."""
+def save_block(images: tuple[PlannedImage, ...], seed: int, folder: Path) -> None:
+    """Write image files under ``images/``, a shard for each part of an official file, and ``examples.json``.
+
+    ``examples.json`` is the number of examples by task and split, as the readers name it.
+    """
     shard, examples = AnnotationShard((*LAYOUTS, SCENES)), Counter[str]()
-    waiting: list[SourceImage] = []
-    for picture in pictures:
-        rendered = render_image(picture, seed)
-        here, there = SourceImage(picture, rendered.scene, seed), SourceImage(picture, rendered.scene, seed)
-        if picture.vg:
-            copy = vg_copy(rendered, picture)
-            there = SourceImage(picture, copy.scene, seed)
-            _save(folder, vg_path(picture), copy.jpeg())
-        for path, data in _own_files(picture, rendered):
+    nlvr2_set: list[SourceImage] = []
+    for planned in images:
+        rendered = render_image(planned, seed)
+        image = vg_image = SourceImage(planned, rendered.scene, seed)
+        if planned.vg_id:
+            vg_copy = make_vg_copy(rendered, planned)
+            vg_image = SourceImage(planned, vg_copy.scene, seed)
+            _save(folder, f"images/vg/{planned.vg_folder}/{planned.vg_id}.jpg", vg_copy.jpeg())
+        for path, data in _files_outside_vg(planned, rendered):
             _save(folder, path, data)
-        for task in picture.roles:
+        for task, split in planned.splits.items():
+            num_examples = 0
             if task != "nlvr2":
-                made = WRITERS[task](there if task in ON_VG else here, shard)
-                examples[f"{task} {reader_split(task, picture.roles[task])}"] += made
-        if "nlvr2" in picture.roles:
-            waiting.append(here)
-            if len(waiting) == SET_SIZE:
-                examples[f"nlvr2 {reader_split('nlvr2', picture.roles['nlvr2'])}"] += nlvr2.write(waiting, shard)
-                waiting = []
-        shard.add(SCENES.path, _facts(here, there))
+                num_examples = WRITERS[task](vg_image if task in VG_TASKS else image, shard)
+            else:
+                nlvr2_set.append(image)
+                if len(nlvr2_set) == SET_SIZE:
+                    num_examples = nlvr2.write(nlvr2_set, shard)
+                    nlvr2_set = []
+            examples[f"{task} {_reader_split(task, split)}"] += num_examples
+        shard.add(SCENES.path, _describe(image, vg_image))
     shard.save(folder)
     write_json(folder / "examples.json", examples)
 
 
-def reader_split(task: str, split: str) -> str:
-    """train, val or test: where a reader puts a publisher's split."""
-    if split.startswith("test"):
+def _reader_split(task: str, split: str) -> str:
+    """Return train, val or test: the split under which a reader returns a publisher's split."""
+    if is_test(split):
         return "test"
-    if split in ("valid", "dev", "minval") or (split == "val" and task not in ("vqav2", "gqa")):
-        return "val"
-    return "train"
+    trains = split == "val" and task in ("vqav2", "gqa")
+    return "val" if split in VAL_SPLITS and not trains else "train"
 
 
-def image_keys(picture: PlannedImage) -> list[str]:
-    """Every name of a picture, as ``ImageKey`` writes it: ``coco/391895``, ``vg/2318324``."""
-    keys = [f"coco/{picture.coco}"] if picture.coco else []
-    keys += [f"vg/{picture.vg}"] if picture.vg else []
-    if "nlvr2" in picture.roles:
-        keys.append(f"nlvr2/{nlvr2.image_name(picture)}")
-    elif picture.name:
-        keys.append(f"{'gqa' if 'gqa' in picture.roles else 'flickr30k'}/{picture.name}")
+def image_keys(planned: PlannedImage) -> list[str]:
+    """Return the keys of an image in all sources, in the form of ``ImageKey``: ``coco/391895``, ``vg/2318324``."""
+    keys = [f"coco/{planned.coco_id}"] if planned.coco_id else []
+    keys += [f"vg/{planned.vg_id}"] if planned.vg_id else []
+    if "nlvr2" in planned.splits:
+        keys.append(f"nlvr2/{nlvr2.image_name(planned)}")
+    elif planned.name:
+        keys.append(f"{_named_source(planned)}/{planned.name}")
     return keys
 
 
-def vg_path(picture: PlannedImage) -> str:
-    return f"images/vg/{picture.vg_folder}/{picture.vg}.jpg"
+def _named_source(planned: PlannedImage) -> str:
+    return "gqa" if "gqa" in planned.splits else "flickr30k"
 
 
-def _own_files(picture: PlannedImage, rendered: RenderedImage) -> Iterator[tuple[str, bytes]]:
-    """The picture's files outside Visual Genome: path and bytes."""
-    if picture.coco:
-        yield f"images/coco/{picture.folder}/{coco_file(picture)}", rendered.jpeg()
-    elif "nlvr2" in picture.roles:
-        data = _png(rendered) if picture.index % TRUE_PNGS == 0 else rendered.jpeg()
-        yield f"images/nlvr2/{nlvr2.image_name(picture)}.png", data
-    elif picture.name:
-        source = "gqa" if "gqa" in picture.roles else "flickr30k"
-        yield f"images/{source}/{picture.name}.jpg", rendered.jpeg()
+def _files_outside_vg(planned: PlannedImage, rendered: RenderedImage) -> Iterator[tuple[str, bytes]]:
+    """Yield path and bytes of the files of an image outside Visual Genome."""
+    if planned.coco_id:
+        yield f"images/coco/{planned.coco_folder}/{coco_file(planned)}", rendered.jpeg()
+    elif "nlvr2" in planned.splits:
+        data = _encode_png(rendered) if planned.index % PNG_EVERY == 0 else rendered.jpeg()
+        yield f"images/nlvr2/{nlvr2.image_name(planned)}.png", data
+    elif planned.name:
+        yield f"images/{_named_source(planned)}/{planned.name}.jpg", rendered.jpeg()
 
 
-def _png(rendered: RenderedImage) -> bytes:
+def _encode_png(rendered: RenderedImage) -> bytes:
     out = BytesIO()
     rendered.image.save(out, "PNG", compress_level=3)
     return out.getvalue()
@@ -95,20 +96,20 @@ def _png(rendered: RenderedImage) -> bytes:
 def _save(folder: Path, path: str, data: bytes) -> None:
     target = folder / path
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(data)  # inside an atomic folder: nobody sees it before all of it is there
+    target.write_bytes(data)  # in an atomic folder, which appears when it is complete
 
 
-def _facts(here: SourceImage, there: SourceImage) -> dict[str, object]:
-    picture, scene = here.picture, here.scene
+def _describe(image: SourceImage, vg_image: SourceImage) -> dict[str, object]:
+    planned, scene = image.planned, image.scene
     return {
-        "index": picture.index,
-        "keys": image_keys(picture),
-        "roles": dict(picture.roles),
-        "scene": picture.scene,
-        "twin": picture.twin,
+        "index": planned.index,
+        "keys": image_keys(planned),
+        "roles": dict(planned.splits),
+        "scene": planned.scene_index,
+        "twin": planned.variant,
         "width": scene.width,
         "height": scene.height,
-        "vg_size": [there.scene.width, there.scene.height] if picture.vg else None,
+        "vg_size": [vg_image.scene.width, vg_image.scene.height] if planned.vg_id else None,
         "background": scene.background,
         "things": [
             {

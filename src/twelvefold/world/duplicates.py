@@ -1,6 +1,6 @@
-"""One picture under another name: what publishers do to photographs on the way, without changing what they show.
+"""Near-duplicates of an image: changes that publishers make to images without changing what they show.
 
-The world plants such copies so that a test can see whether the cleaning of splits (section 2.2) finds them.
+The world contains such copies so that tests can check that the cleaning of splits (section 2.2) finds them.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ TRANSFORMS: Final[tuple[Transform, ...]] = get_args(Transform)
 _SCALE, _CROP, _GAIN, _QUALITY = 0.875, 0.02, 1.08, 55
 
 
-def make_near_duplicate(image: Image.Image, how: Transform) -> Image.Image:
-    """A copy of an RGB picture: at 7/8 of its size, after a poor JPEG, without the outer 2 % of its sides, with a
-    mark in a corner, or 8 % brighter."""
-    if how == "resized":
+def make_near_duplicate(image: Image.Image, transform: Transform) -> Image.Image:
+    """Return a copy of an RGB image: at 7/8 of its size, after a JPEG of low quality, without the outer 2 % of its
+    sides, with a mark in a corner, or 8 % brighter."""
+    if transform == "resized":
         size = (round(image.width * _SCALE), round(image.height * _SCALE))
         return image.resize(size, Image.Resampling.LANCZOS)
-    if how == "re-encoded":
+    if transform == "re-encoded":
         return Image.open(io.BytesIO(encode_jpeg(image, _QUALITY))).convert("RGB")
-    if how == "cropped":
-        x, y = _cut(image.width), _cut(image.height)
+    if transform == "cropped":
+        x, y = _cropped_px(image.width), _cropped_px(image.height)
         return image.crop((x, y, image.width - x, image.height - y))
-    if how == "brightened":
+    if transform == "brightened":
         return image.point(lambda level: level * _GAIN)
     marked = image.copy()
     pen = ImageDraw.Draw(marked, "RGBA")
@@ -41,20 +41,20 @@ def make_near_duplicate(image: Image.Image, how: Transform) -> Image.Image:
     return marked
 
 
-def transform_box(box_px: Box, width: int, height: int, how: Transform) -> Box:
-    """Where a box of the original, ``width`` x ``height`` pixels, lies in its copy."""
-    if how == "resized":
-        across, down = round(width * _SCALE) / width, round(height * _SCALE) / height
-        return (box_px[0] * across, box_px[1] * down, box_px[2] * across, box_px[3] * down)
-    if how == "cropped":
-        x, y = _cut(width), _cut(height)
-        right, bottom = width - 2 * x, height - 2 * y
-        x1, x2 = (min(max(edge - x, 0), right) for edge in (box_px[0], box_px[2]))
-        y1, y2 = (min(max(edge - y, 0), bottom) for edge in (box_px[1], box_px[3]))
+def transform_box(box_px: Box, width: int, height: int, transform: Transform) -> Box:
+    """Return a box of the original, ``width`` x ``height`` pixels, in the pixels of its copy."""
+    if transform == "resized":
+        x, y = round(width * _SCALE) / width, round(height * _SCALE) / height
+        return (box_px[0] * x, box_px[1] * y, box_px[2] * x, box_px[3] * y)
+    if transform == "cropped":
+        left, top = _cropped_px(width), _cropped_px(height)
+        right, bottom = width - 2 * left, height - 2 * top
+        x1, x2 = (min(max(edge - left, 0), right) for edge in (box_px[0], box_px[2]))
+        y1, y2 = (min(max(edge - top, 0), bottom) for edge in (box_px[1], box_px[3]))
         return (x1, y1, x2, y2)
     return box_px
 
 
-def _cut(side: int) -> int:
-    """Pixels taken from each end, so that 2 % of the side goes in all."""
+def _cropped_px(side: int) -> int:
+    """Return the pixels that are removed at each end, 2 % of the side in total."""
     return max(1, round(side * _CROP / 2))

@@ -1,6 +1,6 @@
-"""The same scene with one thing changed: pictures that look alike and are not the same.
+"""The same scene with one object changed: images that look similar and are not duplicates.
 
-Statements over two pictures (NLVR2) and the test that cleaning tells likeness from identity (section 2.2) need them.
+NLVR2's statements about two images use them, and tests of the search for near-duplicates (section 2.2).
 """
 
 from __future__ import annotations
@@ -8,59 +8,64 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final, Literal, get_args
 
-import numpy as np
+from numpy.random import Generator
 
 from twelvefold.world.categories import CATEGORIES, CATEGORY_BY_NAME, COLORS, PATTERNS, SIZES
-from twelvefold.world.scene import Scene, SceneObject, clear_gap, moved, settle, size_is_true
+from twelvefold.world.scene import Scene, SceneObject, add_object, has_valid_size, min_gap_px, move_to
 
 Change = Literal["color", "pattern", "category", "size", "removed"]
 CHANGES: Final[tuple[Change, ...]] = get_args(Change)
 
-_TRIES = 6
+_ATTEMPTS = 6
 
 
-def perturb_scene(scene: Scene, rng: np.random.Generator, what: Change | None = None) -> Scene | None:
-    """The scene with exactly one thing of another colour, pattern, kind or size, or gone; ``what`` asks for one.
+def perturb_scene(scene: Scene, rng: Generator, change: Change | None = None) -> Scene | None:
+    """Return the scene with one object of another color, pattern, category or size, or removed.
 
-    All else stays: place, light, noise and the other things, except how much of a thing can be seen behind the
-    changed one, and the places in ``things`` that relations name after one is gone. The variant has the seed and
-    the index of its original. None where the scene has no room for the change.
+    Background, light, noise and the other objects stay, except for what is visible behind the changed object and the
+    indices in relations after a removed one. Seed and index are those of the original.
+
+    Args:
+        change: The change to make. A random one by default.
+
+    Returns:
+        The changed scene, or None where it has no room for the change.
     """
-    changes = CHANGES if what is None else (what,)
-    for change in rng.permutation(len(changes)):
+    changes = CHANGES if change is None else (change,)
+    for i in rng.permutation(len(changes)):
         for index in rng.permutation(len(scene.objects)):
-            variant = _vary_one(scene, int(index), changes[int(change)], rng)
+            variant = _perturb_object(scene, int(index), changes[int(i)], rng)
             if variant is not None:
                 return variant
     return None
 
 
-def _vary_one(scene: Scene, index: int, change: Change, rng: np.random.Generator) -> Scene | None:
+def _perturb_object(scene: Scene, index: int, change: Change, rng: Generator) -> Scene | None:
     obj = scene.objects[index]
     if change == "color":
         others = [color for color in COLORS if color != obj.color]
-        return _with(scene, index, replace(obj, color=others[rng.integers(len(others))]))
+        return _replace_object(scene, index, replace(obj, color=others[rng.integers(len(others))]))
     if change == "pattern":
         patterns = [pattern for pattern in PATTERNS if pattern != obj.pattern]
-        return _with(scene, index, replace(obj, pattern=patterns[rng.integers(len(patterns))]))
+        return _replace_object(scene, index, replace(obj, pattern=patterns[rng.integers(len(patterns))]))
     if any(other.relation is not None and other.relation[1] == index for other in scene.objects):
-        return None  # another thing's place hangs on this one
+        return None  # the position of another object depends on this one
     if change == "removed":
-        return without(scene, index) if len(scene.objects) > 1 else None
-    for _ in range(_TRIES):
+        return remove_object(scene, index) if len(scene.objects) > 1 else None
+    for _ in range(_ATTEMPTS):
         new = _other_category(obj, rng) if change == "category" else _other_size(obj, rng)
-        if size_is_true(new) and (variant := _in_place(scene, index, new)) is not None:
+        if has_valid_size(new) and (variant := _exchange(scene, index, new)) is not None:
             return variant
     return None
 
 
-def without(scene: Scene, index: int) -> Scene:
-    """The scene without one thing that no other relates to; what it covered can be seen again."""
-    gone = scene.objects[index]
+def remove_object(scene: Scene, index: int) -> Scene:
+    """Return the scene without an object that no other one is related to. What it covered becomes visible."""
+    removed = scene.objects[index]
     objects = list(scene.objects)
-    if gone.relation is not None:
-        base = gone.relation[1]
-        objects[base] = moved(objects[base], objects[base].pose.x, objects[base].pose.y)
+    if removed.relation is not None:
+        base = removed.relation[1]
+        objects[base] = move_to(objects[base], objects[base].pose.x, objects[base].pose.y)
     del objects[index]
     for i, obj in enumerate(objects):
         if obj.relation is not None and obj.relation[1] > index:
@@ -68,39 +73,39 @@ def without(scene: Scene, index: int) -> Scene:
     return replace(scene, objects=tuple(objects))
 
 
-def _with(scene: Scene, index: int, obj: SceneObject) -> Scene:
+def _replace_object(scene: Scene, index: int, obj: SceneObject) -> Scene:
     return replace(scene, objects=(*scene.objects[:index], obj, *scene.objects[index + 1 :]))
 
 
-def _other_category(obj: SceneObject, rng: np.random.Generator) -> SceneObject:
-    """Another kind that stands, or flies, where this one does."""
+def _other_category(obj: SceneObject, rng: Generator) -> SceneObject:
+    """Return the object with another category that also stands, or also flies."""
     flies = CATEGORY_BY_NAME[obj.category].flies
-    categories = [category.name for category in CATEGORIES if category.flies == flies and category.name != obj.category]
-    return replace(obj, category=categories[rng.integers(len(categories))])
+    names = [category.name for category in CATEGORIES if category.flies == flies and category.name != obj.category]
+    return replace(obj, category=names[rng.integers(len(names))])
 
 
-def _other_size(obj: SceneObject, rng: np.random.Generator) -> SceneObject:
+def _other_size(obj: SceneObject, rng: Generator) -> SceneObject:
     sizes = [size for size in SIZES if size != obj.size]
     size = sizes[rng.integers(len(sizes))]
     low, high = SIZES[size]
     return replace(obj, size=size, pose=obj.pose._replace(long_px=int(rng.integers(low, high + 1))))
 
 
-def _in_place(scene: Scene, index: int, new: SceneObject) -> Scene | None:
-    """The scene with thing ``index`` replaced by ``new`` where it stood, if the rules of a scene allow it."""
+def _exchange(scene: Scene, index: int, new: SceneObject) -> Scene | None:
+    """Return the scene with ``new`` in place of an object, or None if the rules of a scene do not allow it."""
     x, y = _corner(scene, scene.objects[index], new)
-    settled = settle(without(scene, index), moved(new, x, y), clear_gap(len(scene.objects)))
-    if settled is None:
+    extended = add_object(remove_object(scene, index), move_to(new, x, y), min_gap_px(len(scene.objects)))
+    if extended is None:
         return None
-    variant = _with(scene, index, settled.objects[-1])
+    variant = _replace_object(scene, index, extended.objects[-1])
     if new.relation is None:
         return variant
-    base = new.relation[1]  # earlier than ``index``, so it has kept its place in the list
-    return _with(variant, base, settled.objects[base])
+    base = new.relation[1]  # comes before ``index``, so its index has not changed
+    return _replace_object(variant, base, extended.objects[base])
 
 
 def _corner(scene: Scene, old: SceneObject, new: SceneObject) -> tuple[int, int]:
-    """Where the corner of ``new`` goes so that it stands, hangs or touches as ``old`` did."""
+    """Return x, y with which ``new`` stands, hangs or touches as ``old`` did."""
     left, top, right, bottom = (int(edge) for edge in old.whole_px)
     x = (left + right - new.sprite.width) // 2
     y = bottom - new.sprite.height

@@ -1,8 +1,8 @@
-"""Scenes: which things stand where in a picture, a function of (seed, index) alone.
+"""Scenes: the objects of an image and their boxes, a function of (seed, index).
 
-Things come in pairs or alone. A thing that has a relation touches, covers or stands close to the earlier thing it
-names, and nothing else; things without a relation between them keep a clear gap. So a relation said of a picture is
-true exactly where the scene says so. The paper has photographs here (section 2.1).
+An object with a relation touches, covers or stands next to an earlier object and no other one. Objects without a
+relation keep a gap. So a relation is true of an image exactly where the scene states it. Replaces the paper's
+photographs (section 2.1).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from twelvefold.schema import Box, TwelvefoldError
@@ -29,26 +30,29 @@ from twelvefold.world.categories import (
 from twelvefold.world.glyphs import Sprite, sprite
 
 SHAPES: Final = ((288, 224), (224, 288), (256, 256))
-"""Width, height: about 64,000 pixels each and multiples of 32, so that a detector needs no padding."""
+"""Width, height: about 64,000 pixels each, and multiples of 32, so that a detector needs no padding."""
 
-LEAST_VISIBLE: Final = 0.68
-"""A placement that would leave an earlier thing less than this share to see is refused."""
+MIN_VISIBLE: Final = 0.68
+"""At least this share of every object is visible."""
 
-STREAM, CROWDED_STREAM = 1, 2
-"""Second word of the random seed; other rooms of the world use other numbers, so that no two share numbers."""
+SEED_STREAM, CROWDED_SEED_STREAM = 1, 2
+"""Second word of the random seed. Other modules of the world use other numbers."""
 
-CROWD: Final = 10
-"""Things from which a scene is a crowd; GuessWhat's pictures have 3 to 20."""
+MIN_CROWD: Final = 10
+"""Objects from which a scene is crowded. GuessWhat's images have 3 to 20."""
 
-_TILT, _MARGIN = 14, 3
+GAP_PX, CROWDED_GAP_PX = 12, 5
+"""Gap between objects without a relation."""
+
+_MAX_ANGLE, _MARGIN_PX, _GROUND_PX = 14, 3, 6
 _RELATIONS: tuple[Relation, ...] = ("next to", "on", "under", "in front of")
-_SIZE_NAMES: tuple[Size, ...] = tuple(SIZES)
+_SIZES: tuple[Size, ...] = tuple(SIZES)
 
 
 class Pose(NamedTuple):
-    """Where and how a thing is drawn: x, y of its whole box, the long side asked for, degrees, mirrored or not.
+    """How an object is drawn: x, y of its whole box, the requested long side, degrees, and whether it is mirrored.
 
-    ``grain`` seeds what is random about its looks: the shade of its colour, the phase of its pattern.
+    ``grain`` seeds the shade of its color and the phase of its pattern.
     """
 
     x: int
@@ -61,11 +65,11 @@ class Pose(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SceneObject:
-    """One thing in a picture.
+    """An object of a scene.
 
-    box_px: tight around the pixels that can be seen. whole_px: tight around the thing if nothing covered it.
-    visible: share of its pixels that can be seen, 0..1. relation: what it is to the earlier thing of that index
-    ("on", 2); ``under`` is the mirror of ``on``, the earlier thing then stands on this one.
+    ``box_px`` is tight around the visible pixels, ``whole_px`` around all pixels. ``visible`` is the visible share of
+    the pixels. ``relation`` is (name, index of an earlier object). ``under`` is the inverse of ``on``: the earlier
+    object stands on this one.
     """
 
     category: str
@@ -73,28 +77,20 @@ class SceneObject:
     size: Size
     pattern: Pattern
     drawing: int
-    box_px: Box
-    visible: float
-    relation: tuple[Relation, int] | None
-    whole_px: Box
     pose: Pose
+    relation: tuple[Relation, int] | None = None
+    box_px: Box = (0.0, 0.0, 0.0, 0.0)
+    whole_px: Box = (0.0, 0.0, 0.0, 0.0)
+    visible: float = 1.0
 
     @property
     def sprite(self) -> Sprite:
+        """The drawing at its size and angle."""
         return sprite(self.category, self.drawing, self.pose.long_px, self.pose.angle, self.pose.flip)
-
-    def same_looks(self, other: SceneObject) -> bool:
-        """Whether words can't tell the two apart: the same kind, colour, size and pattern."""
-        return (self.category, self.color, self.size, self.pattern) == (
-            other.category,
-            other.color,
-            other.size,
-            other.pattern,
-        )
 
 
 class Light(NamedTuple):
-    """How the picture was taken: brightness factor, blur radius and noise in pixels and levels, JPEG quality."""
+    """Brightness factor, blur radius in pixels, noise in gray levels, JPEG quality, and the seed of the noise."""
 
     brightness: float
     blur: float
@@ -105,8 +101,11 @@ class Light(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A picture before it is drawn. ``things`` in drawing order: later is nearer. ``horizon``: y of the ground's far
-    edge in pixels, 0 where the ground is seen from above."""
+    """An image before it is drawn.
+
+    ``objects`` are in drawing order, the nearest last. ``horizon``: y of the far edge of the ground in pixels, 0 where
+    the scene is seen from above.
+    """
 
     seed: int
     index: int
@@ -118,50 +117,35 @@ class Scene:
     objects: tuple[SceneObject, ...]
 
 
-class _Plan(NamedTuple):
-    """What a scene asks of its things: how many, and how likely each size is."""
-
-    objects: int
-    sizes: tuple[float, float, float]
-
-    @property
-    def gap_px(self) -> int:
-        return clear_gap(self.objects)
-
-
-def clear_gap(objects: int) -> int:
-    """Pixels that things without a relation keep between them, in a scene of so many."""
-    return 12 if objects < CROWD else 5
+def min_gap_px(num_objects: int) -> int:
+    """Return the gap between objects without a relation, in a scene of so many objects."""
+    return GAP_PX if num_objects < MIN_CROWD else CROWDED_GAP_PX
 
 
 def make_scene(seed: int, index: int, *, crowded: bool = False) -> Scene:
-    """The scene of picture ``index``: 3 to 9 things, six on average; 10 to 20, most of them small, when crowded.
+    """Return a scene with 3 to 9 objects, six on average, or 10 to 20 mostly small ones if crowded.
 
-    Raises: TwelvefoldError for a negative seed or index.
+    Raises:
+        TwelvefoldError: The seed or the index is negative.
     """
     if seed < 0 or index < 0:
         raise TwelvefoldError(f"a scene needs a seed and an index of at least 0, got {seed} and {index}")
-    rng = np.random.Generator(np.random.PCG64([seed, CROWDED_STREAM if crowded else STREAM, index]))
+    rng = np.random.Generator(np.random.PCG64([seed, CROWDED_SEED_STREAM if crowded else SEED_STREAM, index]))
     width, height = SHAPES[rng.integers(len(SHAPES))]
     background = list(BACKGROUND_BY_NAME)[rng.integers(len(BACKGROUND_BY_NAME))]
     low, high = (0.26, 0.32) if crowded else (0.30, 0.48)
     horizon = round(height * rng.uniform(low, high)) if BACKGROUND_BY_NAME[background].horizon else 0
-    if crowded:
-        plan = _Plan(int(rng.integers(CROWD, 21)), (0.86, 0.12, 0.02))
-    else:
-        plan = _Plan(3 + int(rng.binomial(6, 0.5)), (0.38, 0.36, 0.26))
-    scene = Scene(seed, index, width, height, background, horizon, _light(rng), ())
-    while len(scene.objects) < plan.objects:
-        scene = _add(scene, plan, rng) or _start_again(scene)
+    num_objects = int(rng.integers(MIN_CROWD, 21)) if crowded else 3 + int(rng.binomial(6, 0.5))
+    size_probabilities = (0.86, 0.12, 0.02) if crowded else (0.38, 0.36, 0.26)
+    scene = Scene(seed, index, width, height, background, horizon, _sample_light(rng), ())
+    while len(scene.objects) < num_objects:
+        # Without room for the next object, start again with the following random numbers.
+        extended = _add_random_object(scene, size_probabilities, min_gap_px(num_objects), rng)
+        scene = extended or replace(scene, objects=())
     return scene
 
 
-def _start_again(scene: Scene) -> Scene:
-    """No room for the next thing: clear the picture; the random stream goes on, so the next try is another."""
-    return replace(scene, objects=())
-
-
-def _light(rng: np.random.Generator) -> Light:
+def _sample_light(rng: Generator) -> Light:
     return Light(
         brightness=round(float(rng.uniform(0.95, 1.05)), 3),
         blur=round(float(rng.uniform(0.4, 0.9)), 2) if rng.random() < 0.25 else 0.0,
@@ -171,42 +155,44 @@ def _light(rng: np.random.Generator) -> Light:
     )
 
 
-def _add(scene: Scene, plan: _Plan, rng: np.random.Generator) -> Scene | None:
-    """The scene with one thing more, or None when a dozen tries found no room for one."""
+def _add_random_object(
+    scene: Scene, size_probabilities: tuple[float, float, float], gap_px: int, rng: Generator
+) -> Scene | None:
+    """Return the scene with one more object, or None if twelve attempts find no room. The last six are small."""
     for attempt in range(12):
-        obj = _new_object(scene, plan if attempt < 6 else plan._replace(sizes=(1.0, 0.0, 0.0)), rng)
+        obj = _sample_object(scene, size_probabilities if attempt < 6 else (1.0, 0.0, 0.0), rng)
         if obj is None:
             continue
-        wanted: list[tuple[Relation, int] | None] = []
-        if rng.random() < 0.55 and (base := _free_base(scene, rng)) is not None:
-            # Another relation before none at all: a drawing is dear, a place is cheap.
-            wanted += [(_RELATIONS[int(i)], base) for i in rng.permutation(len(_RELATIONS))]
-        for relation in (*wanted, None):
+        relations: list[tuple[Relation, int] | None] = []
+        if rng.random() < 0.55 and (base := _sample_unrelated(scene, rng)) is not None:
+            # Try every relation before none: a new drawing is expensive, a new position is not.
+            relations += [(_RELATIONS[int(i)], base) for i in rng.permutation(len(_RELATIONS))]
+        for relation in (*relations, None):
             related = replace(obj, relation=relation)
-            for x, y in _places(scene, related, rng, plan.gap_px):
-                if (grown := settle(scene, moved(related, x, y), plan.gap_px)) is not None:
-                    return grown
+            for x, y in _sample_corners(scene, related, rng, gap_px):
+                if (extended := add_object(scene, move_to(related, x, y), gap_px)) is not None:
+                    return extended
     return None
 
 
-def _free_base(scene: Scene, rng: np.random.Generator) -> int | None:
-    """An earlier thing that is in no relation yet."""
-    taken = {obj.relation[1] for obj in scene.objects if obj.relation}
-    free = [i for i, obj in enumerate(scene.objects) if obj.relation is None and i not in taken]
+def _sample_unrelated(scene: Scene, rng: Generator) -> int | None:
+    """Return a random object without a relation."""
+    bases = {obj.relation[1] for obj in scene.objects if obj.relation}
+    free = [i for i, obj in enumerate(scene.objects) if obj.relation is None and i not in bases]
     return free[rng.integers(len(free))] if free else None
 
 
-def _new_object(scene: Scene, plan: _Plan, rng: np.random.Generator) -> SceneObject | None:
-    """A thing with everything but its place and relation, or None where it came out at no true size."""
+def _sample_object(scene: Scene, size_probabilities: tuple[float, float, float], rng: Generator) -> SceneObject | None:
+    """Return an object without position and relation, or None if its drawing does not have the size."""
     earlier = sorted({obj.category for obj in scene.objects})
     repeats = bool(earlier) and rng.random() < 0.30
     category = earlier[rng.integers(len(earlier))] if repeats else CATEGORIES[rng.integers(len(CATEGORIES))].name
-    size = _SIZE_NAMES[int(rng.choice(3, p=plan.sizes))]
+    size = _SIZES[int(rng.choice(3, p=size_probabilities))]
     pose = Pose(
         x=0,
         y=0,
         long_px=int(rng.integers(SIZES[size][0], SIZES[size][1] + 1)),
-        angle=int(rng.integers(-_TILT, _TILT + 1)) if rng.random() < 0.5 else 0,
+        angle=int(rng.integers(-_MAX_ANGLE, _MAX_ANGLE + 1)) if rng.random() < 0.5 else 0,
         flip=bool(rng.integers(2)),
         grain=int(rng.integers(2**31)),
     )
@@ -216,108 +202,105 @@ def _new_object(scene: Scene, plan: _Plan, rng: np.random.Generator) -> SceneObj
         size=size,
         pattern="plain" if rng.random() < 0.5 else PATTERNS[1 + rng.integers(len(PATTERNS) - 1)],
         drawing=int(rng.integers(NUM_DRAWINGS)),
-        box_px=(0.0, 0.0, 0.0, 0.0),
-        visible=1.0,
-        relation=None,
-        whole_px=(0.0, 0.0, 0.0, 0.0),
         pose=pose,
     )
-    return obj if size_is_true(obj) else None
+    return obj if has_valid_size(obj) else None
 
 
-def size_is_true(obj: SceneObject) -> bool:
-    """Whether the long side of the drawing lies inside its size's range."""
+def has_valid_size(obj: SceneObject) -> bool:
+    """Return whether the long side of the drawing is in the range of the object's size."""
     low, high = SIZES[obj.size]
     return low <= max(obj.sprite.width, obj.sprite.height) <= high
 
 
-def moved(obj: SceneObject, x: int, y: int) -> SceneObject:
-    """The thing, uncovered, with the corner of its whole box at x, y."""
+def move_to(obj: SceneObject, x: int, y: int) -> SceneObject:
+    """Return the object, uncovered, with the corner of its whole box at x, y."""
     box = (float(x), float(y), float(x + obj.sprite.width), float(y + obj.sprite.height))
     return replace(obj, pose=obj.pose._replace(x=x, y=y), box_px=box, whole_px=box, visible=1.0)
 
 
-def _places(scene: Scene, obj: SceneObject, rng: np.random.Generator, gap_px: int) -> NDArray[np.int64]:
-    """(N, 2) x, y: corners that fit the frame, the ground and the relation, in random order."""
+def _sample_corners(scene: Scene, obj: SceneObject, rng: Generator, gap_px: int) -> NDArray[np.int64]:
+    """Return (N, 2) x, y: corners that suit the image, the ground and the relation."""
     width, height = obj.sprite.width, obj.sprite.height
-    tries = 40 if obj.relation is None else 3
     if obj.relation is None:
-        low, high = _MARGIN, scene.height - _MARGIN - height
+        num_corners = 40
+        low, high = _MARGIN_PX, scene.height - _MARGIN_PX - height
         if not CATEGORY_BY_NAME[obj.category].flies:
-            low = max(low, scene.horizon + 6 - height)
-        xs = rng.integers(_MARGIN, max(_MARGIN + 1, scene.width - _MARGIN - width + 1), tries)
-        ys = rng.integers(low, max(low + 1, high + 1), tries)
-        places = np.stack([xs, ys], axis=1)
-        return places[_clear(scene, places, width, height, gap_px)][:1]
+            low = max(low, scene.horizon + _GROUND_PX - height)
+        xs = rng.integers(_MARGIN_PX, max(_MARGIN_PX + 1, scene.width - _MARGIN_PX - width + 1), num_corners)
+        ys = rng.integers(low, max(low + 1, high + 1), num_corners)
+        corners = np.stack([xs, ys], axis=1)
+        return corners[_keeps_gap(scene, corners, width, height, gap_px)][:1]
+    num_corners = 3
     relation, base = obj.relation
     left, top, right, bottom = (int(edge) for edge in scene.objects[base].whole_px)
     middle = (left + right - width) // 2
     if relation == "next to":
-        gaps, sides = rng.integers(2, 6, tries), rng.integers(2, size=tries)
+        gaps, sides = rng.integers(2, 6, num_corners), rng.integers(2, size=num_corners)
         xs = np.where(sides == 0, right + gaps, left - gaps - width)
-        ys = bottom - height + rng.integers(-2, 3, tries)
+        ys = bottom - height + rng.integers(-2, 3, num_corners)
     elif relation == "in front of":
-        slide = rng.uniform(0.35, 0.75, tries) * (width + right - left) / 2
-        xs = middle + np.where(rng.integers(2, size=tries) == 0, slide, -slide).astype(np.int64)
-        ys = bottom - height + (rng.uniform(0.08, 0.35, tries) * height).astype(np.int64)
+        shift = rng.uniform(0.35, 0.75, num_corners) * (width + right - left) / 2
+        xs = middle + np.where(rng.integers(2, size=num_corners) == 0, shift, -shift).astype(np.int64)
+        ys = bottom - height + (rng.uniform(0.08, 0.35, num_corners) * height).astype(np.int64)
     else:
-        reach = max(1, min(width, right - left) // 4)  # each one's middle over the other
-        xs = middle + rng.integers(-reach, reach + 1, tries)
-        touch = rng.integers(2, 6, tries)
-        ys = top - height + touch if relation == "on" else bottom - touch
+        reach = max(1, min(width, right - left) // 4)  # the middle of each object is over the other one
+        xs = middle + rng.integers(-reach, reach + 1, num_corners)
+        overlap = rng.integers(2, 6, num_corners)
+        ys = top - height + overlap if relation == "on" else bottom - overlap
     return np.stack([xs, ys], axis=1).astype(np.int64)
 
 
-def _clear(scene: Scene, places: NDArray[np.int64], width: int, height: int, gap_px: int) -> NDArray[np.bool_]:
-    """(N,): whether a box of that size at each place keeps ``gap_px`` from every thing of the scene."""
+def _keeps_gap(scene: Scene, corners: NDArray[np.int64], width: int, height: int, gap_px: int) -> NDArray[np.bool_]:
+    """Return (N,): whether a box of that size at each corner is ``gap_px`` away from every object."""
     others = np.array([obj.whole_px for obj in scene.objects], dtype=np.float64).reshape(-1, 4)
-    left, top = places[:, :1], places[:, 1:]
-    apart = np.maximum(
+    left, top = corners[:, :1], corners[:, 1:]
+    distance = np.maximum(
         np.maximum(others[:, 0] - (left + width), left - others[:, 2]),
         np.maximum(others[:, 1] - (top + height), top - others[:, 3]),
     )
-    return np.asarray((apart >= gap_px).all(axis=1))
+    return np.asarray((distance >= gap_px).all(axis=1))
 
 
-def settle(scene: Scene, obj: SceneObject, gap_px: int) -> Scene | None:
-    """The scene with ``thing`` as its nearest, what it covers accounted for; None where the rules refuse it.
+def add_object(scene: Scene, obj: SceneObject, gap_px: int) -> Scene | None:
+    """Return the scene with ``obj`` as the nearest object, or None if the rules do not allow it.
 
-    The rules: inside the frame; standing on the ground, unless it flies or stands on something; ``gap_px`` away
-    from all but the thing it relates to; that one still 68 % visible; ``in front of`` covers 5 % at least.
+    The rules: it is inside the image; it stands on the ground unless it flies or is on another object; it is
+    ``gap_px`` away from all objects except the related one, which stays 68 % visible; ``in front of`` covers 5 %.
     """
     left, top, right, bottom = obj.whole_px
-    inside = left >= _MARGIN and top >= _MARGIN
-    inside &= right <= scene.width - _MARGIN and bottom <= scene.height - _MARGIN
-    flies = CATEGORY_BY_NAME[obj.category].flies or (obj.relation is not None and obj.relation[0] == "on")
-    base = obj.relation[1] if obj.relation else None
-    others = replace(scene, objects=tuple(t for i, t in enumerate(scene.objects) if i != base))
-    place = np.array([[obj.pose.x, obj.pose.y]])
-    if not inside or (not flies and bottom < scene.horizon + 6):
+    inside = left >= _MARGIN_PX and top >= _MARGIN_PX
+    inside &= right <= scene.width - _MARGIN_PX and bottom <= scene.height - _MARGIN_PX
+    relation, base = obj.relation or ("", None)
+    floats = CATEGORY_BY_NAME[obj.category].flies or relation == "on"
+    if not inside or (not floats and bottom < scene.horizon + _GROUND_PX):
         return None
-    if not _clear(others, place, obj.sprite.width, obj.sprite.height, gap_px)[0]:
+    others = replace(scene, objects=tuple(other for i, other in enumerate(scene.objects) if i != base))
+    corner = np.array([[obj.pose.x, obj.pose.y]])
+    if not _keeps_gap(others, corner, obj.sprite.width, obj.sprite.height, gap_px)[0]:
         return None
     objects = list(scene.objects)
-    if obj.relation is not None and base is not None:
-        under = covered(objects[base], obj)
-        if under is None or (obj.relation[0] == "in front of" and under.visible > 0.95):
+    if base is not None:
+        covered = _cover(objects[base], obj)
+        if covered is None or (relation == "in front of" and covered.visible > 0.95):
             return None
-        objects[base] = under
+        objects[base] = covered
     return replace(scene, objects=(*objects, obj))
 
 
-def covered(base: SceneObject, nearer: SceneObject) -> SceneObject | None:
-    """``base`` with what can be seen of it behind ``nearer``; None when that is too little."""
-    left, top = nearer.pose.x - base.pose.x, nearer.pose.y - base.pose.y
-    seen = base.sprite.solid.copy()
-    height, width = seen.shape
+def _cover(obj: SceneObject, nearer: SceneObject) -> SceneObject | None:
+    """Return ``obj`` with the box that is visible behind ``nearer``, or None if too little is visible."""
+    left, top = nearer.pose.x - obj.pose.x, nearer.pose.y - obj.pose.y
+    visible = obj.sprite.solid.copy()
+    height, width = visible.shape
     x1, x2 = max(0, left), min(width, left + nearer.sprite.width)
     y1, y2 = max(0, top), min(height, top + nearer.sprite.height)
     if x1 < x2 and y1 < y2:
-        seen[y1:y2, x1:x2] &= ~nearer.sprite.solid[y1 - top : y2 - top, x1 - left : x2 - left]
-    visible = float(seen.sum() / base.sprite.solid.sum())
-    if visible < LEAST_VISIBLE:
+        visible[y1:y2, x1:x2] &= ~nearer.sprite.solid[y1 - top : y2 - top, x1 - left : x2 - left]
+    share = float(visible.sum() / obj.sprite.solid.sum())
+    if share < MIN_VISIBLE:
         return None
-    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
-    x, y = base.pose.x, base.pose.y
+    rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
+    x, y = obj.pose.x, obj.pose.y
     box = (float(x + columns[0]), float(y + rows[0]), float(x + columns[-1] + 1), float(y + rows[-1] + 1))
-    return replace(base, box_px=box, visible=visible)
+    return replace(obj, box_px=box, visible=share)

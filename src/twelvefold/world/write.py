@@ -1,8 +1,8 @@
-"""Write a world: pictures and official files of all twelve tasks, from nothing but a number of images and a seed.
+"""Write a world: images and official files of all twelve tasks.
 
-Pictures go through in blocks, each made by one process and saved whole; in the end the blocks' sheets are strung
-together to the official files. A world appears at its place when all of it is there, and not before: until then it
-is in a hidden folder beside, from which a second run goes on.
+Images are made in blocks, each by one process and saved as a whole; at the end the shards of the blocks are
+concatenated to the official files. A world appears in its folder when it is complete. Until then it is in a hidden
+folder next to it, where a second run continues.
 """
 
 from __future__ import annotations
@@ -37,20 +37,21 @@ VERSION: Final = 1
 """Version of the worlds that this package draws. Increase it when a change under ``world/`` writes other bytes."""
 
 _VERSION_OF_DIGEST: Final = {"7a31f0169d1a87f5a0674e257873ceec": 1}
-"""Worlds made before versions had numbers state a digest of the source files instead."""
+"""Worlds made before versions had numbers contain a digest of the source files instead."""
 
-BLOCK: Final = 16 * SET_SIZE
-"""Pictures a process makes at a time: whole NLVR2 sets, and small enough that a killed run loses little."""
+BLOCK_SIZE: Final = 16 * SET_SIZE
+"""Images that a process makes at a time: whole NLVR2 sets, and few enough that a killed run loses little."""
 
-_BLOCKS, _PARAMETERS, _STATE, _TWINS = ".blocks", "parameters.json", "world.json", "truth/near_duplicates.json"
+_BLOCKS, _PARAMETERS, _STATE, _DUPLICATES = ".blocks", "parameters.json", "world.json", "truth/near_duplicates.json"
 _LAYOUTS: Final = (*LAYOUTS, SCENES)
 
 
 @dataclass(frozen=True, slots=True)
 class WorldSummary:
-    """What :func:`world` left at ``folder``. examples: task -> split -> number. made: False where it was there.
+    """The result of :func:`make_world`.
 
-    reader_options: task -> options its reader needs here, because the publishers' tails suit larger files.
+    ``examples``: task -> split -> number. ``reader_options``: task -> options that its reader needs for this world,
+    because the publishers' files are larger. ``made``: False if the world existed.
     """
 
     folder: Path
@@ -62,54 +63,60 @@ class WorldSummary:
     seconds: float
 
 
-def world(out: Path, *, images: int, seed: int = 0, workers: int | None = None) -> WorldSummary:
-    """Write the world of ``images`` pictures into ``out``, byte for byte the same whatever ``workers`` (all cores).
+def make_world(out: Path, *, images: int, seed: int = 0, workers: int | None = None) -> WorldSummary:
+    """Write the drawn world: images and their annotations in the twelve official formats.
 
-    A world that is there with the same arguments is kept; one that was cut off is finished.
+    A world that exists with the same arguments is kept. One that was interrupted is finished.
+
+    Args:
+        out: Folder of the world. It must be new or empty, or contain the same world.
+        images: Number of different images, at least 100.
+        seed: Random seed. Worlds with different seeds have different images, annotations and ids.
+        workers: Number of processes, one per core by default. The files do not depend on it.
 
     Raises:
-        TwelvefoldError: fewer than 100 images, ``out`` holds something else, another process writes it, a full disk.
-    Paper: the datasets of section 2.1, whose files it stands in for, and their overlaps (Table 1).
+        TwelvefoldError: Fewer than 100 images, ``out`` contains something else, another process writes the world, or
+            the disk is full.
+    Paper: the datasets of section 2.1, whose files the world replaces, and their overlaps (Table 1).
     """
     started = time.monotonic()
     out = Path(out).absolute()
-    pictures = plan_images(images, seed)
-    parameters = {"images": images, "seed": seed, "generator": VERSION, **_versions()}
-    made = not _is_there(out, parameters)
-    if made:
+    plan = plan_images(images, seed)
+    parameters = {"images": images, "seed": seed, "generator": VERSION, **_library_versions()}
+    exists = _exists(out, parameters)
+    if not exists:
         building = out.with_name(f".{out.name}.building")
         with lock_folder(building):
             if not _is_finished(building, parameters):
-                _start_over_if_other(building, parameters)
-                _make_blocks(building, pictures, seed, workers or os.cpu_count() or 1)
-                _finish(building, pictures, parameters)
-            _put_in_place(building, out)
+                _clear_if_other_world(building, parameters)
+                _make_blocks(building, plan, seed, workers or os.cpu_count() or 1)
+                _finish(building, plan, parameters)
+            _publish(building, out)
     state = read_json(out / _STATE)
-    return WorldSummary(
-        out, images, seed, state["examples"], state["reader_options"], made, round(time.monotonic() - started, 2)
-    )
+    seconds = round(time.monotonic() - started, 2)
+    return WorldSummary(out, images, seed, state["examples"], state["reader_options"], not exists, seconds)
 
 
-def _versions() -> dict[str, str]:
-    """What else the bytes depend on: Pillow scales and compresses, NumPy draws the random numbers."""
+def _library_versions() -> dict[str, str]:
+    """Return the versions on which the bytes depend: Pillow scales and compresses, NumPy draws random numbers."""
     return {name: version(name) for name in ("pillow", "numpy")}
 
 
-def _is_there(out: Path, parameters: Mapping[str, object]) -> bool:
-    """Whether the world is there; False where it is to be made.
+def _exists(out: Path, parameters: Mapping[str, object]) -> bool:
+    """Return whether the world exists in ``out``.
 
     Raises:
-        TwelvefoldError: something else stands at ``out``.
+        TwelvefoldError: ``out`` contains something else, or the world is incomplete.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     if not (out / _STATE).is_file():
-        raise TwelvefoldError(f"{out} is there and is not a world: choose another folder, or remove it")
+        raise TwelvefoldError(f"{out} exists and is not a world: choose another folder, or remove it")
     state = read_json(out / _STATE)
-    known = _parameters(state)
+    known = _read_parameters(state)
     if known != parameters:
         other = ", ".join(f"{key} {known.get(key)}" for key, value in parameters.items() if known.get(key) != value)
-        raise TwelvefoldError(f"{out} holds another world ({other}): choose another folder, or remove it")
+        raise TwelvefoldError(f"{out} contains another world ({other}): choose another folder, or remove it")
     for path, size in state["files"].items():
         if not (out / path).is_file() or (out / path).stat().st_size != size:
             raise TwelvefoldError(f"{out / path} is missing or has changed since the world was made: remove {out}")
@@ -117,21 +124,21 @@ def _is_there(out: Path, parameters: Mapping[str, object]) -> bool:
 
 
 def _is_finished(building: Path, parameters: Mapping[str, object]) -> bool:
-    """Whether a run that was cut off had everything written, and only its place not taken."""
+    """Return whether an interrupted run wrote everything and only did not move it."""
     state = building / _STATE
-    return state.exists() and _parameters(read_json(state)) == parameters
+    return state.exists() and _read_parameters(read_json(state)) == parameters
 
 
-def _parameters(state: Mapping[str, Any]) -> dict[str, object]:
-    """Return the parameters that a world was made with, with its generator's version as a number."""
+def _read_parameters(state: Mapping[str, Any]) -> dict[str, object]:
+    """Return the parameters of a world, with the version of its generator as a number."""
     parameters = dict(state.get("parameters", {}))
     generator = parameters.get("generator")
     return parameters | {"generator": _VERSION_OF_DIGEST.get(str(generator), generator)}
 
 
-def _start_over_if_other(building: Path, parameters: Mapping[str, object]) -> None:
-    """Keep the blocks of a run that was cut off only where it made the same world."""
-    known, wanted = building / _PARAMETERS, {**parameters, "block": BLOCK}
+def _clear_if_other_world(building: Path, parameters: Mapping[str, object]) -> None:
+    """Keep the blocks of an interrupted run only if it made the same world."""
+    known, wanted = building / _PARAMETERS, {**parameters, "block_size": BLOCK_SIZE}
     for folder in (building, building / _BLOCKS, *{(building / layout.path).parent for layout in _LAYOUTS}):
         remove_leftovers(folder)
     if known.exists() and read_json(known) == wanted:
@@ -142,45 +149,45 @@ def _start_over_if_other(building: Path, parameters: Mapping[str, object]) -> No
     write_json(known, wanted)
 
 
-def _make_blocks(building: Path, pictures: tuple[PlannedImage, ...], seed: int, workers: int) -> None:
-    blocks = [pictures[start : start + BLOCK] for start in range(0, len(pictures), BLOCK)]
+def _make_blocks(building: Path, plan: tuple[PlannedImage, ...], seed: int, num_workers: int) -> None:
+    blocks = [plan[start : start + BLOCK_SIZE] for start in range(0, len(plan), BLOCK_SIZE)]
     folders = [building / _BLOCKS / f"{number:06d}" for number in range(len(blocks))]
-    todo = [(folder, block) for folder, block in zip(folders, blocks, strict=True) if not folder.exists()]
-    with progress_bar(description="pictures of the world", total=len(pictures)) as bar:
-        bar.advance(len(pictures) - sum(len(block) for _, block in todo))
-        for made in _run(todo, seed, workers):
-            bar.advance(made)
+    missing = [(folder, block) for folder, block in zip(folders, blocks, strict=True) if not folder.exists()]
+    with progress_bar(description="images of the world", total=len(plan)) as bar:
+        bar.advance(len(plan) - sum(len(block) for _, block in missing))
+        for num_images in _map_blocks(missing, seed, num_workers):
+            bar.advance(num_images)
 
 
-def _run(todo: list[tuple[Path, tuple[PlannedImage, ...]]], seed: int, workers: int) -> Iterator[int]:
+def _map_blocks(blocks: list[tuple[Path, tuple[PlannedImage, ...]]], seed: int, num_workers: int) -> Iterator[int]:
     make = partial(_make_block, seed=seed)
-    if workers == 1 or len(todo) < 2:
-        yield from map(make, todo)
+    if num_workers == 1 or len(blocks) < 2:
+        yield from map(make, blocks)
         return
-    with create_pool(min(workers, len(todo))) as running:
-        yield from running.map(make, todo)
+    with create_pool(min(num_workers, len(blocks))) as executor:
+        yield from executor.map(make, blocks)
 
 
 def _make_block(block: tuple[Path, tuple[PlannedImage, ...]], *, seed: int) -> int:
-    folder, pictures = block
+    folder, images = block
     with atomic_folder(folder) as unfinished:
-        save_block(pictures, seed, unfinished)
-    return len(pictures)
+        save_block(images, seed, unfinished)
+    return len(images)
 
 
-def _finish(building: Path, pictures: tuple[PlannedImage, ...], parameters: Mapping[str, object]) -> None:
-    """Official files from the sheets, pictures to their places, and the state last."""
+def _finish(building: Path, plan: tuple[PlannedImage, ...], parameters: Mapping[str, object]) -> None:
+    """Write the official files from the shards, move the images, and write the state last."""
     folders = sorted((building / _BLOCKS).iterdir())
     sizes = {}
     with progress_bar(description="official files", total=len(_LAYOUTS)) as bar:
         for layout in _LAYOUTS:
             sizes[layout.path] = write_official(building / layout.path, layout, folders)
             bar.advance()
-    write_json(building / _TWINS, _twins(pictures))
-    sizes[_TWINS] = (building / _TWINS).stat().st_size
+    write_json(building / _DUPLICATES, _list_variants(plan))
+    sizes[_DUPLICATES] = (building / _DUPLICATES).stat().st_size
     for folder in folders:
         _move_images(folder, building)
-    examples = _examples(read_json(folder / "examples.json") for folder in folders)
+    examples = _sum_examples(read_json(folder / "examples.json") for folder in folders)
     state = {
         "parameters": parameters,
         "examples": examples,
@@ -191,7 +198,7 @@ def _finish(building: Path, pictures: tuple[PlannedImage, ...], parameters: Mapp
 
 
 def _move_images(block: Path, building: Path) -> None:
-    """Move what is still there: a run that was cut off has moved some of it."""
+    """Move the images of a block, except for those that an interrupted run has moved."""
     for source in sorted((block / "images").rglob("*")):
         target = building / source.relative_to(block)
         if source.is_dir():
@@ -200,34 +207,34 @@ def _move_images(block: Path, building: Path) -> None:
             source.replace(target)
 
 
-def _twins(pictures: tuple[PlannedImage, ...]) -> list[dict[str, object]]:
-    """Which picture shows another one's scene, and whether they are one photograph to a person."""
+def _list_variants(plan: tuple[PlannedImage, ...]) -> list[dict[str, object]]:
+    """Return the images that show the scene of another one, and whether people would call them the same image."""
     return [
         {
-            "keys": image_keys(twin),
-            "of": image_keys(pictures[twin.scene]),
-            "how": twin.twin,
-            "near_duplicate": twin.twin != "changed",
+            "keys": image_keys(image),
+            "of": image_keys(plan[image.scene_index]),
+            "how": image.variant,
+            "near_duplicate": image.variant != "changed",
         }
-        for twin in pictures
-        if twin.twin
+        for image in plan
+        if image.variant
     ]
 
 
-def _examples(counts: Iterable[Mapping[str, int]]) -> dict[str, dict[str, int]]:
-    """task -> split -> number of examples, as the readers split them with ``_reader_options``."""
+def _sum_examples(counts: Iterable[Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    """Return task -> split -> number of examples, as the readers split them with ``_reader_options``."""
     total: Counter[str] = Counter()
     for block in counts:
         total.update(block)
     examples = {task: {split: total[f"{task} {split}"] for split in ("train", "val", "test")} for task in TASKS}
-    vgqa = examples["vgqa"]  # its reader has one length for both tails
+    vgqa = examples["vgqa"]  # its reader takes val and test of the same length
     vgqa["train"] += vgqa["val"] - vgqa["test"]
     vgqa["val"] = vgqa["test"]
     return examples
 
 
 def _reader_options(examples: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
-    """How many of the last questions validate or, at VG QA, test, and as many before those validate."""
+    """Return how many of the last questions are val or, for VG QA, test; as many before those are its val."""
     return {
         "vqav2": {"minval": examples["vqav2"]["val"]},
         "gqa": {"minval": examples["gqa"]["val"]},
@@ -235,8 +242,8 @@ def _reader_options(examples: Mapping[str, Mapping[str, int]]) -> dict[str, dict
     }
 
 
-def _put_in_place(building: Path, out: Path) -> None:
-    """Take the scaffold down and give the world its name. The lock goes last: a second run must wait till then."""
+def _publish(building: Path, out: Path) -> None:
+    """Remove the temporary files and rename the folder. The lock goes last, so that a second run waits until then."""
     shutil.rmtree(building / _BLOCKS, ignore_errors=True)
     (building / _PARAMETERS).unlink(missing_ok=True)
     (building / ".lock").unlink()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 from twelvefold.world.formats.official import AnnotationShard, Layout
-from twelvefold.world.formats.source_image import URL, SourceImage, coco_file, how_many
+from twelvefold.world.formats.source_image import URL, SourceImage, coco_file
 from twelvefold.world.text.annotations import Caption
 from twelvefold.world.text.captions import generate_captions
 
@@ -15,79 +15,76 @@ _INFO: Final = {
     "description": "Captions of the embedded world, in the format of COCO 2014.",
     "url": URL, "version": "1.0", "year": 2014, "contributor": "twelvefold", "date_created": "2017/09/01",
 }  # fmt: skip
+_HEAD: Final = {"info": _INFO, "licenses": LICENSES}
 LAYOUTS: Final = (
     Layout(KARPATHY_COCO, "fields", {"dataset": "coco"}, ("images",)),
     Layout(KARPATHY_FLICKR, "fields", {"dataset": "flickr30k"}, ("images",)),
     *(
-        Layout(
-            f"coco/captions_{folder}.json", "fields", {"info": _INFO, "licenses": LICENSES}, ("images", "annotations")
-        )
+        Layout(f"coco/captions_{folder}.json", "fields", _HEAD, ("images", "annotations"))
         for folder in ("train2014", "val2014")
     ),
 )
 
-FEW, MANY = 5, 7
-"""COCO has five captions of most pictures and six or seven of some; Flickr30k has five of each."""
+MIN_CAPTIONS, MAX_CAPTIONS = 5, 7
+"""COCO has five captions of most images and six or seven of some; Flickr30k has five of each."""
 
 
-def coco_image(source: SourceImage) -> dict[str, object]:
-    """A picture's entry in COCO's lists of images."""
-    picture, scene = source.picture, source.scene
+def coco_image(image: SourceImage) -> dict[str, object]:
+    """Return an image's entry in COCO's lists of images."""
+    planned, scene = image.planned, image.scene
     return {
         "license": 1,
-        "file_name": coco_file(picture),
-        "coco_url": f"{URL}/{picture.folder}/{coco_file(picture)}",
+        "file_name": coco_file(planned),
+        "coco_url": f"{URL}/{planned.coco_folder}/{coco_file(planned)}",
         "height": scene.height,
         "width": scene.width,
         "date_captured": "2013-11-14 11:18:45",
-        "flickr_url": f"{URL}/flickr/{picture.coco}.jpg",
-        "id": picture.coco,
+        "flickr_url": f"{URL}/flickr/{planned.coco_id}.jpg",
+        "id": planned.coco_id,
     }
 
 
-def write_coco(source: SourceImage, shard: AnnotationShard) -> int:
-    """One picture's captions in both files; how many."""
-    most = FEW + source.picture.index % (MANY - FEW + 1)
-    count = how_many(source, "coco", train=most, tested=FEW, test=FEW, val=FEW)
-    said = generate_captions(source.scene, source.rng("coco"), count, style="coco")
-    picture = source.picture
-    ids = [picture.index * (MANY + 1) + number + 1 for number in range(len(said))]
-    shard.add(
-        KARPATHY_COCO,
-        {"filepath": picture.folder, "cocoid": picture.coco, **_karpathy(source, "coco", said, ids)},
-        "images",
-    )
-    path = f"coco/captions_{picture.folder}.json"
-    shard.add(path, coco_image(source), "images")
-    for id_, caption in zip(ids, said, strict=True):
-        shard.add(path, {"image_id": picture.coco, "id": id_, "caption": caption.raw}, "annotations")
-    return len(said)
+def write_coco(image: SourceImage, shard: AnnotationShard) -> int:
+    """Add an image's captions to both files and return their number."""
+    planned = image.planned
+    has_more = image.split("coco") in ("train", "restval") and not planned.is_tested
+    count = MIN_CAPTIONS + (planned.index % (MAX_CAPTIONS - MIN_CAPTIONS + 1) if has_more else 0)
+    captions = generate_captions(image.scene, image.rng("coco"), count, style="coco")
+    ids = [planned.index * (MAX_CAPTIONS + 1) + number + 1 for number in range(len(captions))]
+    entry = _karpathy_entry(image, "coco", coco_file(planned), captions, ids)
+    shard.add(KARPATHY_COCO, {"filepath": planned.coco_folder, "cocoid": planned.coco_id, **entry}, "images")
+    path = f"coco/captions_{planned.coco_folder}.json"
+    shard.add(path, coco_image(image), "images")
+    for id_, caption in zip(ids, captions, strict=True):
+        shard.add(path, {"image_id": planned.coco_id, "id": id_, "caption": caption.raw}, "annotations")
+    return len(captions)
 
 
-def flickr_captions(source: SourceImage) -> tuple[Caption, ...]:
-    """The five captions of a Flickr30k picture: SNLI-VE's premises are the same."""
-    return generate_captions(source.scene, source.rng("flickr30k"), FEW, style="flickr")
+def flickr_captions(image: SourceImage) -> tuple[Caption, ...]:
+    """Return the five captions of a Flickr30k image, which are also SNLI-VE's premises."""
+    return generate_captions(image.scene, image.rng("flickr30k"), MIN_CAPTIONS, style="flickr")
 
 
-def write_flickr(source: SourceImage, shard: AnnotationShard) -> int:
-    """One picture's captions; how many."""
-    said = flickr_captions(source)
-    ids = [source.picture.index * FEW + number for number in range(len(said))]
-    shard.add(KARPATHY_FLICKR, _karpathy(source, "flickr30k", said, ids), "images")
-    return len(said)
+def write_flickr(image: SourceImage, shard: AnnotationShard) -> int:
+    """Add an image's captions and return their number."""
+    captions = flickr_captions(image)
+    ids = [image.planned.index * MIN_CAPTIONS + number for number in range(len(captions))]
+    entry = _karpathy_entry(image, "flickr30k", f"{image.planned.name}.jpg", captions, ids)
+    shard.add(KARPATHY_FLICKR, entry, "images")
+    return len(captions)
 
 
-def _karpathy(
-    source: SourceImage, task: Literal["coco", "flickr30k"], said: tuple[Caption, ...], ids: list[int]
+def _karpathy_entry(
+    image: SourceImage, task: str, filename: str, captions: tuple[Caption, ...], ids: list[int]
 ) -> dict[str, object]:
-    picture = source.picture
+    index = image.planned.index
     return {
         "sentids": ids,
-        "filename": coco_file(picture) if task == "coco" else f"{picture.name}.jpg",
-        "imgid": picture.index,
-        "split": source.split(task),
+        "filename": filename,
+        "imgid": index,
+        "split": image.split(task),
         "sentences": [
-            {"tokens": list(caption.tokens), "raw": caption.raw, "imgid": picture.index, "sentid": id_}
-            for id_, caption in zip(ids, said, strict=True)
+            {"tokens": list(caption.tokens), "raw": caption.raw, "imgid": index, "sentid": id_}
+            for id_, caption in zip(ids, captions, strict=True)
         ],
     }

@@ -1,81 +1,107 @@
-"""One picture as one source shows it: what every format module starts from."""
+"""An image as a source shows it, with the ids and boxes that the official files contain."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 
 from twelvefold.schema import Box
 from twelvefold.world.categories import CATEGORIES
 from twelvefold.world.scene import Scene
-from twelvefold.world.sources import TASKS, PlannedImage
+from twelvefold.world.sources import TASKS, VAL_SPLITS, PlannedImage, is_test
 
-_STREAM: Final = 401
+_SEED_STREAM: Final = 401
 MAX_OBJECTS: Final = 32
-"""Ids of things are picture * 32 + place: a crowded scene has 20 things."""
+"""An object's id is image index * 32 + object index + 1. A crowded scene has at most 20 objects."""
 
-CATEGORY_IDS: Final = {category.name: number for number, category in enumerate(CATEGORIES, start=1)}
-"""COCO's category ids, the world's kinds in their order, starting at 1."""
+CATEGORY_IDS: Final = {category.name: id_ for id_, category in enumerate(CATEGORIES, start=1)}
+"""COCO's category ids."""
 
 URL: Final = "http://world.invalid"
-"""Where the publishers name a web address, one under ``.invalid`` (RFC 2606) stands: no page was ever there."""
+"""Stands for every web address of the publishers. ``.invalid`` is reserved (RFC 2606)."""
+
+
+class NumExamples(NamedTuple):
+    """Examples to generate for an image: in train, in train if another task tests on it, in test, and in val.
+
+    ``val`` None: as in train. Images that another task tests on have about half as many, so that cleaning (paper,
+    section 2.2) removes a share like the paper's although the test sets are larger here.
+    """
+
+    train: int
+    train_if_tested: int
+    test: int
+    val: int | None
+
+
+NUM_EXAMPLES: Final = {
+    "vqav2": NumExamples(15, 8, 9, None),
+    "gqa": NumExamples(20, 10, 9, None),
+    "vgqa": NumExamples(30, 15, 13, 13),
+    "refcoco": NumExamples(4, 2, 4, 4),
+    "refcoco+": NumExamples(4, 2, 5, 4),
+    "refcocog": NumExamples(2, 1, 6, 5),
+    "visual7w": NumExamples(10, 5, 8, 8),
+    "guesswhat": NumExamples(7, 3, 8, 8),
+    "snli_ve": NumExamples(16, 7, 13, 13),
+}
+"""The numbers of RefCOCO, RefCOCO+ and RefCOCOg are objects, each with several expressions."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceImage:
-    """A picture of the plan with its scene in the pixels of the source that is written."""
+    """A planned image with its scene in the pixels of the source whose files are written."""
 
-    picture: PlannedImage
+    planned: PlannedImage
     scene: Scene
     seed: int
 
-    def rng(self, task: str) -> np.random.Generator:
-        """Random numbers of this picture and task alone, so that no task's language moves another's."""
-        return np.random.default_rng([self.seed, _STREAM, TASKS.index(task), self.picture.index])
+    def rng(self, task: str) -> Generator:
+        """Return the random generator of this image and task. No task changes the language of another one."""
+        return np.random.default_rng([self.seed, _SEED_STREAM, TASKS.index(task), self.planned.index])
 
     def split(self, task: str) -> str:
-        """The picture's split in that task, or an empty string."""
-        return self.picture.roles.get(task, "")
+        """Return the image's split in a task, or an empty string."""
+        return self.planned.splits.get(task, "")
 
-    def object_id(self, place: int) -> int:
-        """A number for the thing at ``place``, the same in every file of the world."""
-        return self.picture.index * MAX_OBJECTS + place + 1
+    def num_examples(self, task: str) -> int:
+        """Return the number of examples to generate."""
+        numbers, split = NUM_EXAMPLES[task], self.split(task)
+        if is_test(split):
+            return numbers.test
+        if split in VAL_SPLITS and numbers.val is not None:
+            return numbers.val
+        return numbers.train_if_tested if self.planned.is_tested else numbers.train
 
-    def xywh(self, place: int) -> list[float]:
-        """x, y, width, height of a thing in pixels."""
-        x1, y1, x2, y2 = self.scene.objects[place].box_px
-        return [_two(x1), _two(y1), _two(x2 - x1), _two(y2 - y1)]
+    def object_id(self, index: int) -> int:
+        """Return the id of an object, the same in every file of the world."""
+        return self.planned.index * MAX_OBJECTS + index + 1
 
-    def whole_xywh(self, place: int) -> tuple[int, int, int, int]:
-        """The same in whole pixels, inside the picture and at least one wide and high."""
-        x1, y1, x2, y2 = self.scene.objects[place].box_px
+    def xywh(self, index: int) -> list[float]:
+        """Return x, y, width and height of an object in pixels."""
+        x1, y1, x2, y2 = self.scene.objects[index].box_px
+        return [_round(x1), _round(y1), _round(x2 - x1), _round(y2 - y1)]
+
+    def integer_xywh(self, index: int, keys: tuple[str, str, str, str]) -> dict[str, int]:
+        """Return the box in whole pixels under the given keys, inside the image and at least one pixel large."""
+        x1, y1, x2, y2 = self.scene.objects[index].box_px
         left, top = min(int(x1), self.scene.width - 1), min(int(y1), self.scene.height - 1)
-        return left, top, max(1, round(x2) - left), max(1, round(y2) - top)
+        return dict(zip(keys, (left, top, max(1, round(x2) - left), max(1, round(y2) - top)), strict=True))
 
 
-def how_many(source: SourceImage, task: str, *, train: int, tested: int, test: int, val: int | None = None) -> int:
-    """Examples to ask for. Pictures that another task tests on carry about half as many in train, so that cleaning
-    (paper, section 2.2) takes a share like the paper's although test sets are larger here."""
-    split = source.split(task)
-    if split.startswith("test"):
-        return test
-    if split in ("val", "valid", "dev", "minval") and val is not None:
-        return val
-    return tested if source.picture.tested else train
-
-
-def coco_file(picture: PlannedImage) -> str:
-    """``COCO_train2014_000000391895.jpg``."""
-    return f"COCO_{picture.folder}_{picture.coco:012d}.jpg"
+def coco_file(image: PlannedImage) -> str:
+    """Return the COCO file name: ``COCO_train2014_000000391895.jpg``."""
+    return f"COCO_{image.coco_folder}_{image.coco_id:012d}.jpg"
 
 
 def polygon(box_px: Box) -> list[float]:
-    """The outline of a box as COCO writes polygons: x1, y1, x2, y1, x2, y2, x1, y2."""
-    x1, y1, x2, y2 = (_two(edge) for edge in box_px)
+    """Return the outline of a box as a COCO polygon: x1, y1, x2, y1, x2, y2, x1, y2."""
+    x1, y1, x2, y2 = (_round(edge) for edge in box_px)
     return [x1, y1, x2, y1, x2, y2, x1, y2]
 
 
-def _two(value: float) -> float:
+def _round(value: float) -> float:
     return round(float(value), 2)

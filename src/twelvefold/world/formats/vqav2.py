@@ -1,6 +1,6 @@
-"""VQA v2's files: questions, and annotations with ten answers each; here test2015 has its answers too.
+"""VQA v2's files: questions, and annotations with ten answers each.
 
-Differs: the publishers keep the answers of test2015; the world's are ours to know, and its test set is scored.
+Differs: the publishers keep the answers of test2015 secret. The world has them, and its test set is scored.
 """
 
 from __future__ import annotations
@@ -8,10 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 from twelvefold.world.formats.official import AnnotationShard, Layout
-from twelvefold.world.formats.source_image import URL, SourceImage, how_many
+from twelvefold.world.formats.source_image import URL, SourceImage
 from twelvefold.world.text.vqa import generate_vqa_questions
-
-TRAIN, TESTED, TEST = 15, 8, 9
 
 
 def _head(subtype: str) -> dict[str, object]:
@@ -28,43 +26,40 @@ def _head(subtype: str) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _questions(subtype: str) -> str:
+def _questions_path(subtype: str) -> str:
     return f"vqav2/v2_OpenEnded_mscoco_{subtype}_questions.json"
 
 
-def _annotations(subtype: str) -> str:
+def _annotations_path(subtype: str) -> str:
     return f"vqav2/v2_mscoco_{subtype}_annotations.json"
 
 
-_FOLDERS = ("train2014", "val2014", "test2015")
+_FOLDERS: Final = ("train2014", "val2014", "test2015")
 LAYOUTS: Final = (
-    *(Layout(_questions(name), "fields", _head(name), ("questions",)) for name in (*_FOLDERS, "test-dev2015")),
-    *(Layout(_annotations(name), "fields", _head(name), ("annotations",)) for name in _FOLDERS),
+    *(Layout(_questions_path(name), "fields", _head(name), ("questions",)) for name in (*_FOLDERS, "test-dev2015")),
+    *(Layout(_annotations_path(name), "fields", _head(name), ("annotations",)) for name in _FOLDERS),
 )
 
 
-def write(source: SourceImage, shard: AnnotationShard) -> int:
-    """The questions of one picture; how many."""
-    coco, folder = source.picture.coco, source.picture.folder
-    count = how_many(source, "vqav2", train=TRAIN, tested=TESTED, test=TEST)
-    questions = generate_vqa_questions(source.scene, source.rng("vqav2"), count)
-    for number, q in enumerate(questions):
-        id_ = coco * 1000 + number
-        asked = {"image_id": coco, "question": q.question, "question_id": id_}
-        shard.add(_questions(folder), asked, "questions")
-        if folder == "test2015" and source.picture.index % 4 == 0:  # test-dev is a quarter of test
-            shard.add(_questions("test-dev2015"), asked, "questions")
-        answers = [
-            {"answer": answer, "answer_confidence": confidence, "answer_id": place}
-            for place, (answer, confidence) in enumerate(q.answers, start=1)
-        ]
+def write(image: SourceImage, shard: AnnotationShard) -> int:
+    """Add an image's questions and return their number."""
+    coco_id, folder = image.planned.coco_id, image.planned.coco_folder
+    questions = generate_vqa_questions(image.scene, image.rng("vqav2"), image.num_examples("vqav2"))
+    for id_, question in enumerate(questions, start=coco_id * 1000):
+        record = {"image_id": coco_id, "question": question.question, "question_id": id_}
+        shard.add(_questions_path(folder), record, "questions")
+        if folder == "test2015" and image.planned.index % 4 == 0:  # test-dev is a quarter of test
+            shard.add(_questions_path("test-dev2015"), record, "questions")
         annotation = {
-            "question_type": q.question_type,
-            "multiple_choice_answer": q.multiple_choice_answer,
-            "answers": answers,
-            "image_id": coco,
-            "answer_type": q.answer_type,
+            "question_type": question.question_type,
+            "multiple_choice_answer": question.multiple_choice_answer,
+            "answers": [
+                {"answer": answer, "answer_confidence": confidence, "answer_id": answer_id}
+                for answer_id, (answer, confidence) in enumerate(question.answers, start=1)
+            ],
+            "image_id": coco_id,
+            "answer_type": question.answer_type,
             "question_id": id_,
         }
-        shard.add(_annotations(folder), annotation, "annotations")
+        shard.add(_annotations_path(folder), annotation, "annotations")
     return len(questions)

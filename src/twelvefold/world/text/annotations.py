@@ -1,26 +1,8 @@
-"""What people would have written about a picture, as plain data: no ids, no files, no formats.
+"""Annotations of an image as plain data, without ids, files or formats.
 
-Every function of this package takes a ``Scene`` and a ``numpy.random.Generator`` and returns tuples of these
-records; ``world/formats`` numbers them and writes the official files. Things are named by their place in
-``scene.things``; questions and captions by their place in the returned tuple.
-
-============================ ==================================================================================
-``vqa.vqa_questions``        ``(scene, rng, count=5) -> tuple[VqaQuestion, ...]``
-``gqa.gqa_questions``        ``(scene, rng, count=3) -> tuple[GqaQuestion, ...]``: about ``count`` balanced ones, and
-                             two to four times as many for the ``all`` file
-``vgqa.vg_questions``        ``(scene, rng, count=5) -> tuple[VgQuestion, ...]``
-``captions.captions``        ``(scene, rng, count=5, style="coco" | "flickr") -> tuple[Caption, ...]``
-``refer.references``         ``(scene, rng, count=2, style: ReferStyle) -> tuple[Reference, ...]``
-``which.which_questions``    ``(scene, rng, count=2) -> tuple[WhichQuestion, ...]`` (none below four usable things)
-``guesswhat.dialogues``      ``(scene, rng, count=1) -> tuple[Dialogue, ...]``
-``picture_sets.picture_set`` ``(seed, index) -> tuple[tuple[Scene, Scene], ...]``: the four (left, right) pictures of
-                             NLVR2 set ``index``, alike but for a few things, so that one sentence splits them
-``nlvr2.statements``         ``(pairs, rng, count=2) -> tuple[Statement, ...]``, ``pairs`` those of ``picture_set``
-``snli_ve.hypotheses``       ``(scene, premises, rng, count=3) -> tuple[Hypothesis, ...]``, ``premises`` captions
-                             of the same scene in the Flickr style
-============================ ==================================================================================
-
-A function may return fewer records than asked for where the picture has nothing more to ask about.
+Every generator in this package takes a ``Scene`` and a ``numpy.random.Generator`` and returns a tuple of these
+records; ``world/formats`` numbers them and writes the official files. Objects are indices in ``scene.objects``.
+A generator may return fewer records than requested where the image does not offer more.
 """
 
 from __future__ import annotations
@@ -28,24 +10,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from twelvefold.world.text.description import Description
+from twelvefold.world.text.description import ObjectDescription
 
+AnswerType = Literal["yes/no", "number", "other"]
 CaptionStyle = Literal["coco", "flickr"]
+EntailmentLabel = Literal["entailment", "neutral", "contradiction"]
+GameStatus = Literal["success", "failure", "incomplete"]
+PlayerAnswer = Literal["Yes", "No", "N/A"]
 ReferStyle = Literal["refcoco", "refcoco+", "refcocog"]
+Pointers = tuple[tuple[str, int], ...]
+"""(token span, object) pairs: ``2`` for token 2, ``2:4`` for tokens 2 and 3."""
 
 
 @dataclass(frozen=True, slots=True)
 class VqaQuestion:
-    """A VQA question with ten annotators' answers.
+    """A VQA question with the answers of ten annotators.
 
-    ``answers``: ten (answer, answer_confidence) pairs, in the annotators' order (``answer_id`` 1 to 10);
-    ``multiple_choice_answer`` is the most frequent one. ``truth`` is what the scene says, ``template`` the kind
-    of question: both are for tests, the official files do not hold them.
+    ``answers``: ten (answer, answer_confidence) pairs in the order of ``answer_id``. ``multiple_choice_answer`` is
+    the most frequent one. ``template`` and ``truth``, the correct answer, are for tests; no file contains them.
     """
 
     question: str
     question_type: str
-    answer_type: Literal["yes/no", "number", "other"]
+    answer_type: AnswerType
     answers: tuple[tuple[str, str], ...]
     multiple_choice_answer: str
     template: str
@@ -54,7 +41,7 @@ class VqaQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One step of a GQA program: ``Operation("select", "cup (3)", ())``; dependencies are earlier steps."""
+    """A step of a GQA program: ``Operation("select", "cup (3)", ())``. Dependencies are indices of earlier steps."""
 
     operation: str
     argument: str
@@ -63,11 +50,10 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class GqaQuestion:
-    """A GQA question. Object ids inside ``semantic`` and the pointers are places in ``scene.things``.
+    """A GQA question.
 
-    ``entailed`` and ``equivalent`` are places in the tuple of the same picture. The balanced file holds the
-    questions with ``is_balanced``, the ``all`` file every one. ``*_pointers``: (token span "2" or "2:4", object
-    id) pairs, the ``annotations`` field of the official files. ``group_global`` may be None there too.
+    ``types`` is (structural, semantic, detailed); ``groups`` is (global, local). ``entailed`` and ``equivalent`` are
+    indices of questions about the same image. The balanced file contains the questions with ``is_balanced``.
     """
 
     question: str
@@ -75,24 +61,20 @@ class GqaQuestion:
     full_answer: str
     semantic: tuple[Operation, ...]
     semantic_str: str
-    structural: str
-    semantic_type: str
-    detailed: str
-    group_global: str | None
-    group_local: str
+    types: tuple[str, str, str]
+    groups: tuple[str | None, str]
     is_balanced: bool
-    entailed: tuple[int, ...] = ()
-    equivalent: tuple[int, ...] = ()
-    question_pointers: tuple[tuple[str, int], ...] = ()
-    answer_pointers: tuple[tuple[str, int], ...] = ()
-    full_answer_pointers: tuple[tuple[str, int], ...] = ()
+    entailed: tuple[int, ...]
+    equivalent: tuple[int, ...]
+    question_pointers: Pointers
+    full_answer_pointers: Pointers
 
 
 @dataclass(frozen=True, slots=True)
 class VgQuestion:
-    """A Visual Genome question and its free answer, capital and full stop as there: ``In a room.``
+    """A Visual Genome question and its free answer, a capitalized sentence: ``In a room.``
 
-    ``q_objects`` and ``a_objects`` are the things that question and answer speak of.
+    ``q_objects`` and ``a_objects`` are the objects that the question and the answer mention.
     """
 
     question: str
@@ -104,7 +86,7 @@ class VgQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A caption as typed (``raw``), its lower-case words without punctuation, and the things it mentions."""
+    """A caption as typed (``raw``), its lower-case tokens, and the objects that it mentions."""
 
     raw: str
     tokens: tuple[str, ...]
@@ -113,17 +95,17 @@ class Caption:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """One referring expression: as typed, as RefCOCO's ``sent`` (lower case) with its tokens, and what it says."""
+    """A referring expression as typed (``raw``), RefCOCO's lower-case ``sent`` and its tokens, and its meaning."""
 
     raw: str
     sent: str
     tokens: tuple[str, ...]
-    facts: Description
+    facts: ObjectDescription
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The expressions that different people gave for the thing at ``target``; each denotes it and nothing else."""
+    """Expressions of several people for the object ``target``. Each matches this object only."""
 
     target: int
     expressions: tuple[Expression, ...]
@@ -131,37 +113,37 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class PointingQuestion:
-    """A Visual7W pointing question: four things, of which ``choices[answer]`` is meant."""
+    """A Visual7W pointing question with four objects. ``choices[answer]`` is the correct one."""
 
     question: str
-    choices: tuple[int, int, int, int]
+    choices: tuple[int, ...]
     answer: int
     template: str
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A question and its answer. ``asked``: the facts asked about; N/A where they are neither true nor false."""
+    """A question of a GuessWhat game, its answer, and the facts that it is about."""
 
     question: str
-    answer: Literal["Yes", "No", "N/A"]
-    asked: Description
+    answer: PlayerAnswer
+    facts: ObjectDescription
 
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """A GuessWhat game about the thing at ``target``; every thing of the scene is a candidate."""
+    """A GuessWhat game about the object ``target``. All objects of the scene are candidates."""
 
     target: int
     turns: tuple[Turn, ...]
-    status: Literal["success", "failure", "incomplete"]
+    status: GameStatus
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A sentence about two pictures and whether it holds of each given pair: as many True as False.
+    """A sentence about two images and its label for each pair of the set, half of them True.
 
-    ``number`` and ``noun`` are what the wording turns on (labels are balanced for each of them).
+    Labels are balanced for each combination of ``template``, ``number`` and ``noun``, the sort of its noun.
     """
 
     sentence: str
@@ -173,13 +155,13 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """An SNLI-VE hypothesis for the premise at ``premise`` in the given captions.
+    """An SNLI-VE hypothesis for the caption with index ``premise``.
 
-    ``annotator_labels``: one to five votes; ``label`` is their majority and what the scene says.
+    ``annotator_labels``: one to five votes. ``label`` is their majority and the correct label.
     """
 
     premise: int
     sentence: str
-    label: Literal["entailment", "neutral", "contradiction"]
+    label: EntailmentLabel
     annotator_labels: tuple[str, ...]
     template: str

@@ -1,34 +1,35 @@
-"""What a noun phrase means: facts about a thing, and which things of a picture they hold of.
+"""Descriptions of objects as facts, and the objects of a scene that they match.
 
-Every task speaks through these: an expression, a question's subject or a guess is a ``Description`` first and
-words later, and ``denote`` says by evaluation, not by trust, what it picks out. Facts near a border (a thing almost
-in the middle, two things almost equally high) are neither true nor false: such a description is never used.
+A referring expression, the subject of a question and a guess are an ``ObjectDescription`` first and words later.
+``matching_objects`` evaluates a description on a scene. A fact close to a threshold (an object almost in the middle,
+two objects at almost the same height) is neither true nor false, and no description depends on one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, combinations, pairwise
-from typing import Final, Literal
+from typing import Any, Final
 
-import numpy as np
+from numpy.random import Generator
 
 from twelvefold.world.scene import Scene
-from twelvefold.world.text.lexicon import ABILITIES, CLASSES, bernoulli, choice, shuffled
+from twelvefold.world.text.lexicon import ABILITIES, HYPERNYMS
+from twelvefold.world.text.sampling import bernoulli, choice, shuffled
 
-Place = Literal["left", "right", "top", "bottom", "middle"]
 Order = tuple[str, int]
 Truth = bool | None
-"""True, False, or None where people would not agree."""
+"""True, False, or None where people would disagree."""
 
+ATTRIBUTES: Final = ("color", "pattern", "size")
 SIDE_SHARE: Final = 0.40
-"""On the left: centre within this share of the width; 0.5 and beyond is not; between them nobody agrees."""
-APART_SHARE: Final = 0.08
-"""Left of, or before in an order: centres at least this share of the picture's side apart."""
-TIMES_LARGER: Final = 1.5
-"""The largest thing has at least this many times the area of the next (the size classes leave such gaps)."""
-MIRROR: Final = {
+"""An object is on the left if its center is within this share of the width, and is not from 0.5 on."""
+MIN_DISTANCE_SHARE: Final = 0.08
+"""Centers of two ordered objects are at least this share of the image's side apart."""
+MIN_AREA_RATIO: Final = 1.5
+"""The larger of two objects has at least this many times the area of the other."""
+INVERSE_RELATIONS: Final = {
     "left of": "right of",
     "right of": "left of",
     "on": "under",
@@ -40,123 +41,137 @@ MIRROR: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
-    """Facts that hold together of one thing; an empty field says nothing.
+class ObjectDescription:
+    """Facts about one object. An empty field states nothing.
 
-    ``kind`` is a kind's name; ``class_`` the name of a ``NounClass``; ``ability`` of an ``Ability``. ``place`` is a
-    part of the picture (one of ``Place``, or two: ``top left``). ``order``: (axis, rank) among the things that all
-    other facts leave: ("left", 0) is the leftmost, ("left", 1) the second from the left; axes are left, right, top,
-    bottom, large, small. ``relation``: to the one thing that another description denotes.
+    ``hypernym`` and ``ability`` are names in ``HYPERNYMS`` and ``ABILITIES``. ``position`` is a part of the image:
+    left, right, top, bottom, middle, or two of them (``top left``). ``order`` is (axis, rank) among the objects that
+    match all other facts: ("left", 0) is the leftmost, ("left", 1) the second from the left. The axes are left,
+    right, top, bottom, large and small. ``relation``: (name, description of the other object).
     """
 
     category: str = ""
-    class_: str = ""
+    hypernym: str = ""
     ability: str = ""
     color: str = ""
     size: str = ""
     pattern: str = ""
-    place: str = ""
+    position: str = ""
     order: Order | None = None
-    relation: tuple[str, Description] | None = None
+    relation: tuple[str, ObjectDescription] | None = None
+
+    def attributes(self, names: Iterable[str] = ATTRIBUTES) -> dict[str, str]:
+        """Return the color, pattern and size that are stated, in the order of ``names``."""
+        return {name: value for name in names if (value := getattr(self, name))}
+
+
+ANYTHING: Final = ObjectDescription()
 
 
 class SceneGraph:
-    """A scene read once: centres, areas and who is related to whom, for the questions that follow."""
+    """The objects of a scene with their relative centers, areas in pixels, and relations.
 
-    __slots__ = ("area", "by_category", "count", "linked", "objects", "partners", "scene", "x", "y")
+    ``relations``: (object, other object) -> name. ``partners``: object -> (name, other object). Both directions of
+    a relation are present.
+    """
+
+    __slots__ = ("area", "by_category", "center_x", "center_y", "num_objects", "objects", "partners", "relations",
+                 "scene")  # fmt: skip
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         self.objects = scene.objects
-        self.count = len(scene.objects)
-        self.x = [(t.box_px[0] + t.box_px[2]) / 2 / scene.width for t in scene.objects]
-        self.y = [(t.box_px[1] + t.box_px[3]) / 2 / scene.height for t in scene.objects]
-        self.area = [(t.whole_px[2] - t.whole_px[0]) * (t.whole_px[3] - t.whole_px[1]) for t in scene.objects]
-        self.linked: dict[tuple[int, int], str] = {}
+        self.num_objects = len(scene.objects)
+        self.center_x = [(o.box_px[0] + o.box_px[2]) / 2 / scene.width for o in scene.objects]
+        self.center_y = [(o.box_px[1] + o.box_px[3]) / 2 / scene.height for o in scene.objects]
+        self.area = [(o.whole_px[2] - o.whole_px[0]) * (o.whole_px[3] - o.whole_px[1]) for o in scene.objects]
+        self.relations: dict[tuple[int, int], str] = {}
         self.partners: dict[int, tuple[str, int]] = {}
         self.by_category: dict[str, list[int]] = {}
         for index, obj in enumerate(scene.objects):
             self.by_category.setdefault(obj.category, []).append(index)
             if obj.relation is not None:
                 name, base = obj.relation
-                self.linked[index, base] = name
-                self.linked[base, index] = MIRROR[name]
-                self.partners[index] = (name, base)
-                self.partners[base] = (MIRROR[name], index)
-
-    def partner(self, index: int) -> tuple[str, int] | None:
-        """What the thing is to the one it touches, covers or stands by: ("on", 2)."""
-        return self.partners.get(index)
+                self.relations |= {(index, base): name, (base, index): INVERSE_RELATIONS[name]}
+                self.partners |= {index: (name, base), base: (INVERSE_RELATIONS[name], index)}
 
 
-def holds(graph: SceneGraph, relation: str, a: int, b: int) -> Truth:
-    """Whether thing ``a`` stands in ``relation`` to thing ``b``.
+def relation_holds(graph: SceneGraph, relation: str, a: int, b: int) -> Truth:
+    """Return whether object ``a`` is in ``relation`` to object ``b``.
 
-    Things without a link keep a clear gap, so ``on``, ``under``, ``in front of``, ``behind`` and ``next to`` are
-    true exactly where the scene says so. Left and right compare centres.
+    Objects without a relation keep a gap, so ``on``, ``under``, ``in front of``, ``behind`` and ``next to`` hold
+    exactly where the scene states them. Left and right compare centers.
     """
-    if relation == "left of" or relation == "right of":
-        apart = graph.x[b] - graph.x[a] if relation == "left of" else graph.x[a] - graph.x[b]
-        return True if apart >= APART_SHARE else False if apart <= -APART_SHARE else None
-    return graph.linked.get((a, b)) == relation
+    if relation not in ("left of", "right of"):
+        return graph.relations.get((a, b)) == relation
+    distance = graph.center_x[b] - graph.center_x[a]
+    if relation == "right of":
+        distance = -distance
+    return True if distance >= MIN_DISTANCE_SHARE else False if distance <= -MIN_DISTANCE_SHARE else None
 
 
-def is_at_position(graph: SceneGraph, place: str, index: int) -> Truth:
-    """Whether the thing lies in that part of the picture; ``top left`` needs both."""
-    if " " in place:
-        parts = [is_at_position(graph, part, index) for part in place.split()]
-        return False if False in parts else None if None in parts else True
-    if place == "middle":
-        off = max(abs(graph.x[index] - 0.5), abs(graph.y[index] - 0.5))
-        return True if off < 0.14 else False if off > 0.22 else None
-    along = graph.x[index] if place in ("left", "right") else graph.y[index]
-    if place in ("right", "bottom"):
+def is_at_position(graph: SceneGraph, position: str, index: int) -> Truth:
+    """Return whether the object is in that part of the image. ``top left`` needs both."""
+    if " " in position:
+        truths = [is_at_position(graph, part, index) for part in position.split()]
+        return False if False in truths else None if None in truths else True
+    x, y = graph.center_x[index], graph.center_y[index]
+    if position == "middle":
+        distance = max(abs(x - 0.5), abs(y - 0.5))
+        return True if distance < 0.14 else False if distance > 0.22 else None
+    along = x if position in ("left", "right") else y
+    if position in ("right", "bottom"):
         along = 1 - along
     return True if along < SIDE_SHARE else False if along > 0.5 else None
 
 
-def matches(graph: SceneGraph, index: int, description: Description) -> Truth:
-    """Whether every fact but ``order`` holds of the thing."""
+def matches(graph: SceneGraph, index: int, description: ObjectDescription) -> Truth:
+    """Return whether every fact except ``order`` is true of the object."""
     obj = graph.objects[index]
-    if (
-        (description.category and obj.category != description.category)
-        or (description.color and obj.color != description.color)
-        or (description.size and obj.size != description.size)
-        or (description.pattern and obj.pattern != description.pattern)
-    ):
+    if description.category and obj.category != description.category:
+        return False
+    if any(getattr(obj, name) != value for name, value in description.attributes().items()):
         return False
     unsure = False
-    for name, table in ((description.class_, CLASSES), (description.ability, ABILITIES)):
+    for name, table in ((description.hypernym, HYPERNYMS), (description.ability, ABILITIES)):
         if name and obj.category not in table[name].members:
             if obj.category not in table[name].unsure:
                 return False
             unsure = True
-    if description.place:
-        inside = is_at_position(graph, description.place, index)
+    if description.position:
+        inside = is_at_position(graph, description.position, index)
         if inside is False:
             return False
         unsure = unsure or inside is None
     if description.relation is not None:
         name, other = description.relation
-        bases = matching_objects(graph, other)
-        if len(bases) != 1:
+        landmarks = matching_objects(graph, other)
+        if len(landmarks) != 1:
             return None
-        related = index != bases[0] and holds(graph, name, index, bases[0])
+        related = index != landmarks[0] and relation_holds(graph, name, index, landmarks[0])
         if related is False:
             return False
         unsure = unsure or related is None
     return None if unsure else True
 
 
-def matching_objects(
-    graph: SceneGraph, description: Description, among: Iterable[int] | None = None
-) -> tuple[int, ...]:
-    """The things that the description is true of, in scene order; ``among`` narrows the things looked at.
+def possible_matches(
+    graph: SceneGraph, description: ObjectDescription, candidates: Iterable[int] | None = None
+) -> list[int]:
+    """Return the objects of which no fact except ``order`` is false, in scene order."""
+    candidates = range(graph.num_objects) if candidates is None else candidates
+    return [index for index in candidates if matches(graph, index, description) is not False]
 
-    A border case among them makes the description useless: the answer is then everything it might mean, so that
-    ``len(denote(...)) == 1`` is true only of a description that nobody would misread.
+
+def matching_objects(
+    graph: SceneGraph, description: ObjectDescription, candidates: Iterable[int] | None = None
+) -> tuple[int, ...]:
+    """Return the objects that the description is true of, in scene order.
+
+    If a candidate is a borderline case, all objects that the description may mean are returned, a single one twice:
+    one object is returned only for a description that people agree about.
     """
-    found = [i for i in (range(graph.count) if among is None else among) if matches(graph, i, description) is not False]
+    found = possible_matches(graph, description, candidates)
     if description.order is not None:
         return _in_order(graph, found, description.order)
     if len(found) == 1 and matches(graph, found[0], description) is None:
@@ -164,111 +179,121 @@ def matching_objects(
     return tuple(found)
 
 
+def undisputed_matches(graph: SceneGraph, description: ObjectDescription) -> tuple[int, ...] | None:
+    """Return the matching objects, or None where an object may or may not count as the hypernym."""
+    if description.hypernym and any(o.category in HYPERNYMS[description.hypernym].unsure for o in graph.objects):
+        return None
+    return matching_objects(graph, description)
+
+
 def _in_order(graph: SceneGraph, found: Sequence[int], order: Order) -> tuple[int, ...]:
-    """The thing of that rank, if its neighbours in the order are clearly before and after it; else all of them."""
+    """Return the object of that rank if it is clearly apart from its neighbors in the order, else all of them."""
     axis, rank = order
     if rank >= len(found) or len(found) < 2:
         return tuple(found) if len(found) > 1 else ()
-    along = graph.area if axis in ("large", "small") else graph.x if axis in ("left", "right") else graph.y
+    by_area = axis in ("large", "small")
+    along = graph.area if by_area else graph.center_x if axis in ("left", "right") else graph.center_y
     ranked = sorted(found, key=along.__getitem__, reverse=axis in ("large", "right", "bottom"))
     clear = [
-        _much_larger(graph, a, b) if along is graph.area else abs(along[a] - along[b]) >= APART_SHARE
+        differ_in_size(graph, a, b) if by_area else abs(along[a] - along[b]) >= MIN_DISTANCE_SHARE
         for a, b in pairwise(ranked)
     ]
-    before, after = rank == 0 or clear[rank - 1], rank == len(found) - 1 or clear[rank]
-    return (ranked[rank],) if before and after else tuple(found)
+    is_clear = (rank == 0 or clear[rank - 1]) and (rank == len(found) - 1 or clear[rank])
+    return (ranked[rank],) if is_clear else tuple(found)
 
 
-def _much_larger(graph: SceneGraph, a: int, b: int) -> bool:
-    return max(graph.area[a], graph.area[b]) >= TIMES_LARGER * min(graph.area[a], graph.area[b])
-
-
-ATTRIBUTES: Final = ("color", "pattern", "size")
+def differ_in_size(graph: SceneGraph, a: int, b: int) -> bool:
+    """Return whether one of two objects is clearly larger."""
+    return max(graph.area[a], graph.area[b]) >= MIN_AREA_RATIO * min(graph.area[a], graph.area[b])
 
 
 def describe_uniquely(
     graph: SceneGraph,
     target: int,
-    rng: np.random.Generator,
+    rng: Generator,
     *,
-    without: Container[str] = (),
-    places: bool = False,
-    relations: bool = False,
-    redundant: float = 0.2,
-    among: Sequence[int] | None = None,
-) -> Description | None:
-    """The shortest description that denotes ``target`` alone, sometimes with a fact too many; None if there is none.
+    exclude: Container[str] = (),
+    use_position: bool = False,
+    use_relation: bool = False,
+    redundancy: float = 0.2,
+    candidates: Sequence[int] | None = None,
+) -> ObjectDescription | None:
+    """Return the shortest description that matches ``target`` only, or None if there is none.
 
-    ``without`` names fields that may not be used (what a question asks for, say). ``places`` allows parts of the
-    picture and orders, ``relations`` a relation to another thing; both are tried where attributes don't suffice,
-    and sometimes before them.
+    Args:
+        exclude: Fields that must not be used, for example the one that a question asks for.
+        use_position: Allow parts of the image and orders where attributes are not enough, and sometimes before them.
+        use_relation: Allow a relation to another object in the same way.
+        redundancy: Probability of an attribute more than is needed.
+        candidates: Objects to distinguish the target from. All objects by default.
     """
-    base = Description() if "category" in without else Description(category=graph.objects[target].category)
-    free = [name for name in shuffled(rng, ATTRIBUTES) if name not in without]
-    if base.category and matching_objects(graph, base, among) == (target,):
-        return _add(graph, target, base, free[:1]) if bernoulli(rng, redundant) else base
-    extras = (with_positions, related) if bernoulli(rng, 0.5) else (related, with_positions)
-    categories = [makes for makes in extras if (places if makes is with_positions else relations)]
-    single = (_add(graph, target, base, [name]) for name in free)
+    base = ObjectDescription() if "category" in exclude else ObjectDescription(category=graph.objects[target].category)
+    free = [name for name in shuffled(rng, ATTRIBUTES) if name not in exclude]
+    if base.category and matching_objects(graph, base, candidates) == (target,):
+        return _with_attributes(graph, target, base, free[:1]) if bernoulli(rng, redundancy) else base
+    generators = [with_positions] if use_position else []
+    if use_relation:
+        generators.append(with_relations)
+    if not bernoulli(rng, 0.5):
+        generators.reverse()
+    single = (_with_attributes(graph, target, base, [name]) for name in free)
     others = (
         description
-        for makes in categories
-        for description in makes(graph, target, base, rng)
-        if not ("size" in without and description.order and description.order[0] in ("large", "small"))
+        for generator in generators
+        for description in generator(graph, target, base, rng)
+        if not ("size" in exclude and description.order and description.order[0] in ("large", "small"))
     )
     first, second = (others, single) if bernoulli(rng, 0.5) else (single, others)
-    pairs = (_add(graph, target, base, list(names)) for names in combinations(free, 2))
-    everything = (_add(graph, target, base, free) for _ in range(1))
-    for description in chain(first, second, pairs, everything):
-        if matching_objects(graph, description, among) == (target,):
+    several = (_with_attributes(graph, target, base, names) for names in (*combinations(free, 2), free))
+    for description in chain(first, second, several):
+        if matching_objects(graph, description, candidates) == (target,):
             return description
     return None
 
 
-def _add(graph: SceneGraph, target: int, description: Description, names: Sequence[str]) -> Description:
-    """``what`` with the target's own colour, pattern or size added."""
-    for name in names:
-        description = with_attribute(description, name, getattr(graph.objects[target], name))
-    return description
+def with_attributes(description: ObjectDescription, attributes: Mapping[str, Any]) -> ObjectDescription:
+    """Return the description with colors, patterns or sizes added."""
+    return replace(description, **attributes)
 
 
-def with_attribute(description: Description, name: str, value: str) -> Description:
-    """``what`` with a colour, a pattern or a size added."""
-    if name == "color":
-        return replace(description, color=value)
-    return replace(description, pattern=value) if name == "pattern" else replace(description, size=value)
+def _with_attributes(
+    graph: SceneGraph, target: int, base: ObjectDescription, names: Iterable[str]
+) -> ObjectDescription:
+    return with_attributes(base, {name: getattr(graph.objects[target], name) for name in names})
 
 
 def with_positions(
-    graph: SceneGraph, target: int, base: Description, rng: np.random.Generator
-) -> Iterator[Description]:
-    """``base`` with each part of the picture that the thing is in, and each order that it is first or second in."""
-    rivals = [i for i in range(graph.count) if matches(graph, i, base) is not False]
-    for where in shuffled(rng, _WHERE):
-        if isinstance(where, str):
-            if is_at_position(graph, where, target):
-                yield replace(base, place=where)
-        elif len(rivals) >= 2 + where[1] and _in_order(graph, rivals, where) == (target,):
-            yield replace(base, order=where)
+    graph: SceneGraph, target: int, base: ObjectDescription, rng: Generator
+) -> Iterator[ObjectDescription]:
+    """Yield ``base`` with each part of the image that the object is in, and each order in which it is early."""
+    rivals = possible_matches(graph, base)
+    for position in shuffled(rng, _POSITIONS_AND_ORDERS):
+        if isinstance(position, str):
+            if is_at_position(graph, position, target):
+                yield replace(base, position=position)
+        elif len(rivals) >= 2 + position[1] and _in_order(graph, rivals, position) == (target,):
+            yield replace(base, order=position)
 
 
-_WHERE: Final[tuple[str | Order, ...]] = (
+_POSITIONS_AND_ORDERS: Final[tuple[str | Order, ...]] = (
     *("left", "right", "top", "bottom", "middle", "top left", "top right", "bottom left", "bottom right"),
     *((axis, 0) for axis in ("left", "right", "top", "bottom", "large", "small")),
     *((axis, 1) for axis in ("left", "right")),
 )
 
 
-def related(graph: SceneGraph, target: int, base: Description, rng: np.random.Generator) -> Iterator[Description]:
-    """``base`` with each relation that the thing has to something that can be told by its own looks."""
-    partner = graph.partner(target)
-    if partner is not None:
-        landmark = describe_uniquely(graph, partner[1], rng, redundant=0.1)
+def with_relations(
+    graph: SceneGraph, target: int, base: ObjectDescription, rng: Generator
+) -> Iterator[ObjectDescription]:
+    """Yield ``base`` with each relation of the object to one that its own attributes identify."""
+    if target in graph.partners:
+        name, partner = graph.partners[target]
+        landmark = describe_uniquely(graph, partner, rng, redundancy=0.1)
         if landmark is not None:
-            yield replace(base, relation=(partner[0], landmark))
-    other = choice(rng, range(graph.count))
+            yield replace(base, relation=(name, landmark))
+    other = choice(rng, range(graph.num_objects))
     for side in ("left of", "right of"):
-        if other != target and holds(graph, side, target, other):
-            landmark = describe_uniquely(graph, other, rng, redundant=0.1)
+        if other != target and relation_holds(graph, side, target, other):
+            landmark = describe_uniquely(graph, other, rng, redundancy=0.1)
             if landmark is not None:
                 yield replace(base, relation=(side, landmark))

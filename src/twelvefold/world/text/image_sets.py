@@ -1,9 +1,10 @@
-"""NLVR2's picture sets: four pairs of pictures that differ in a few things, so that one sentence splits them.
+"""NLVR2's image sets: four pairs of images that differ in a few objects, so that one sentence divides them.
 
-A set turns on one kind and two colours. Pairs 0 and 1 share one picture, pairs 2 and 3 another; the pictures on the
-other side are twins, one scene with some things exchanged or dyed. So a sentence true of one pair and false of its
-twin differs from it in little more than what the sentence says. Paper: section 2.1, G4; ``Differs:`` NLVR2's writers
-were shown four pairs found by image search, which share no picture.
+A set is about one category and two colors. Pairs 0 and 1 share one image, pairs 2 and 3 another; the other images are
+variants of one scene with some objects exchanged or recolored. So a pair of which a sentence is true differs little
+from one of which it is false.
+
+Paper: section 2.1, G4. Differs: NLVR2's authors saw four pairs from an image search, which share no image.
 """
 
 from __future__ import annotations
@@ -12,74 +13,76 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
+from numpy.random import Generator
 
 from twelvefold.schema import TwelvefoldError
 from twelvefold.world.categories import CATEGORIES, COLORS, NUM_DRAWINGS
-from twelvefold.world.scene import Scene, SceneObject, make_scene, moved, settle, size_is_true
-from twelvefold.world.text.lexicon import bernoulli, choice, shuffled
+from twelvefold.world.scene import GAP_PX, Scene, SceneObject, add_object, has_valid_size, make_scene, move_to
+from twelvefold.world.text.sampling import bernoulli, choice, shuffled
 
-STREAM: Final = 21
-"""Second word of the random seed of a set (``world/scene.py`` uses 1 and 2)."""
-FIRST_INDEX: Final = 1 << 40
-"""The sets' scenes start here, beyond the index of any other picture of a world."""
-GAP_PX: Final = 12
-"""Clear gap to everything else, as ``make_scene`` keeps it in a picture that is not crowded."""
-SHARED_HOLD: Final = (0, 1, 1, 1, 2)
-"""How many things of the set's kind a shared picture gets, drawn from these; twins get two different numbers."""
+SEED_STREAM: Final = 21
+"""Second word of the random seed of a set. ``world/scene.py`` uses 1 and 2."""
+FIRST_SCENE_INDEX: Final = 1 << 40
+"""The scenes of the sets start here, beyond the index of any other image of a world."""
+NUM_SHARED: Final = (0, 1, 1, 1, 2)
+"""How many objects of the set's category a shared image contains is drawn from these."""
 
 
 def make_image_set(seed: int, index: int) -> tuple[tuple[Scene, Scene], ...]:
-    """The four (left, right) pictures of set ``index``; pairs 0 and 1 are twins, and so are 2 and 3.
+    """Return the four (left, right) scenes of set ``index``.
 
-    Raises: TwelvefoldError for a negative seed or index.
+    Raises:
+        TwelvefoldError: The seed or the index is negative.
     """
     if seed < 0 or index < 0:
-        raise TwelvefoldError(f"a picture set needs a seed and an index of at least 0, got {seed} and {index}")
-    rng = np.random.Generator(np.random.PCG64([seed, STREAM, index]))
+        raise TwelvefoldError(f"an image set needs a seed and an index of at least 0, got {seed} and {index}")
+    rng = np.random.Generator(np.random.PCG64([seed, SEED_STREAM, index]))
     category = choice(rng, CATEGORIES).name
-    colors = tuple(shuffled(rng, tuple(COLORS))[:2])
-    scenes = [make_scene(seed, FIRST_INDEX + 4 * index + slot) for slot in range(4)]
-    numbers = shuffled(rng, range(4))[:2]
-    again = numbers if bernoulli(rng, 0.6) else shuffled(rng, range(4))[:2]
+    colors = tuple(shuffled(rng, COLORS)[:2])
+    scenes = [make_scene(seed, FIRST_SCENE_INDEX + 4 * index + slot) for slot in range(4)]
+    counts = shuffled(rng, range(4))[:2]
+    other_counts = counts if bernoulli(rng, 0.6) else shuffled(rng, range(4))[:2]
     pairs = []
-    for shared, twin, wanted in ((scenes[0], scenes[1], numbers), (scenes[2], scenes[3], again)):
-        one = _themed(shared, category, choice(rng, SHARED_HOLD), colors, rng)
-        pairs += [(one, _themed(twin, category, number, colors, rng)) for number in shuffled(rng, wanted)]
+    for shared, varied, wanted in ((scenes[0], scenes[1], counts), (scenes[2], scenes[3], other_counts)):
+        scene = _adapt(shared, category, choice(rng, NUM_SHARED), colors, rng)
+        pairs += [(scene, _adapt(varied, category, count, colors, rng)) for count in shuffled(rng, wanted)]
     return tuple((b, a) for a, b in pairs) if bernoulli(rng, 0.5) else tuple(pairs)
 
 
-def _themed(scene: Scene, category: str, number: int, colors: tuple[str, ...], rng: np.random.Generator) -> Scene:
-    """The scene with things exchanged until ``number`` are of the set's kind, as far as there is room, and one dyed."""
-    for place in shuffled(rng, range(len(scene.objects))):
-        have = sum(obj.category == category for obj in scene.objects)
-        if have == number:
+def _adapt(scene: Scene, category: str, count: int, colors: tuple[str, ...], rng: Generator) -> Scene:
+    """Exchange objects until ``count`` are of the category, where there is room, and recolor some."""
+    for index in shuffled(rng, range(len(scene.objects))):
+        current = sum(obj.category == category for obj in scene.objects)
+        if current == count:
             break
-        if (scene.objects[place].category == category) is (have > number):
-            others = [k.name for k in CATEGORIES if k.name != category]
-            scene = _exchanged(scene, place, category if have < number else choice(rng, others), rng) or scene
+        if (scene.objects[index].category == category) is (current > count):
+            others = [c.name for c in CATEGORIES if c.name != category]
+            new_category = category if current < count else choice(rng, others)
+            scene = _exchange(scene, index, new_category, rng) or scene
     objects = list(scene.objects)
-    dyed = choice(rng, range(len(objects)))
-    for place, obj in enumerate(objects):
-        if place == dyed or (obj.category == category and bernoulli(rng, 0.8)):
-            objects[place] = replace(obj, color=choice(rng, colors))
+    recolored = choice(rng, range(len(objects)))
+    for index, obj in enumerate(objects):
+        if index == recolored or (obj.category == category and bernoulli(rng, 0.8)):
+            objects[index] = replace(obj, color=choice(rng, colors))
     return replace(scene, objects=tuple(objects))
 
 
-def _exchanged(scene: Scene, place: int, category: str, rng: np.random.Generator) -> Scene | None:
-    """The scene with another thing where the one at ``place`` stood; None where it touches others or has no room."""
-    old = scene.objects[place]
-    others = tuple(obj for i, obj in enumerate(scene.objects) if i != place)
-    if old.relation is not None or any(t.relation is not None and t.relation[1] == place for t in others):
+def _exchange(scene: Scene, index: int, category: str, rng: Generator) -> Scene | None:
+    """Exchange an object for one of the category, or return None if it has a relation or there is no room."""
+    old = scene.objects[index]
+    others = tuple(obj for i, obj in enumerate(scene.objects) if i != index)
+    if old.relation is not None or any(o.relation is not None and o.relation[1] == index for o in others):
         return None
     for _ in range(3):
-        new = replace(old, category=category, drawing=int(rng.integers(NUM_DRAWINGS)), pose=old.pose._replace(angle=0))
-        new = _standing_at(new, old)
-        if size_is_true(new) and settle(replace(scene, objects=others), new, GAP_PX) is not None:
-            return replace(scene, objects=(*scene.objects[:place], new, *scene.objects[place + 1 :]))
+        drawing = int(rng.integers(NUM_DRAWINGS))
+        new = replace(old, category=category, drawing=drawing, pose=old.pose._replace(angle=0))
+        new = _stand_at(new, old)
+        if has_valid_size(new) and add_object(replace(scene, objects=others), new, GAP_PX) is not None:
+            return replace(scene, objects=(*scene.objects[:index], new, *scene.objects[index + 1 :]))
     return None
 
 
-def _standing_at(new: SceneObject, old: SceneObject) -> SceneObject:
-    """The new thing with its feet where the old one's middle stood."""
+def _stand_at(new: SceneObject, old: SceneObject) -> SceneObject:
+    """Move the new object to the middle of the old one's bottom edge."""
     left, _, right, bottom = old.whole_px
-    return moved(new, round((left + right - new.sprite.width) / 2), round(bottom - new.sprite.height))
+    return move_to(new, round((left + right - new.sprite.width) / 2), round(bottom - new.sprite.height))

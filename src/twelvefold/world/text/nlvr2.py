@@ -1,7 +1,7 @@
-"""NLVR2 statements: a sentence about two pictures, true of half the pairs of its set and false of the other half.
+"""NLVR2 statements: a sentence about two images, true of half the pairs of its set and false of the other half.
 
-Every sentence is judged on all pairs of a set and kept only if as many are true as false: whatever the template, the
-number or the noun, the words say nothing about the label. Sentences that tell twins apart are taken before others.
+Every sentence is evaluated on all pairs of a set and kept only if half of them are true, so the template, the number
+and the noun do not reveal the label. Sentences with different labels for two variants of an image come first.
 Paper: section 2.1, G4 and Eq. 4.
 """
 
@@ -10,198 +10,174 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-import numpy as np
+from numpy.random import Generator
 
 from twelvefold.schema import TwelvefoldError
 from twelvefold.world.scene import Scene
 from twelvefold.world.text.annotations import Statement
-from twelvefold.world.text.description import Description, SceneGraph
-from twelvefold.world.text.lexicon import CLASSES, NUMBERS, bernoulli, choice, sentence, shuffled
-from twelvefold.world.text.question_templates import certain_matches
+from twelvefold.world.text.description import ObjectDescription, SceneGraph, undisputed_matches
+from twelvefold.world.text.lexicon import HYPERNYMS, NUMBER_WORDS, to_sentence
 from twelvefold.world.text.realize import realize
+from twelvefold.world.text.sampling import bernoulli, choice, fill, shuffled
 
 Counts = tuple[int, int]
-"""How many things a noun names in the left and in the right picture."""
+"""How many objects a noun matches in the left and in the right image."""
 
 
 class _Template(NamedTuple):
-    """``holds(left, right, number)``; ``numbers`` it is tried with; ``ways`` to say it: {a}, {these}, {n}, {are}."""
+    """A condition ``is_true(left count, right count, number)``, the numbers to try, and wordings."""
 
-    holds: Callable[[int, int, int], bool]
+    is_true: Callable[[int, int, int], bool]
     numbers: tuple[int, ...]
-    ways: tuple[str, ...]
+    wordings: str
 
 
 TEMPLATES: Final[dict[str, _Template]] = {
     "total": _Template(
         lambda left, right, n: left + right == n,
         (1, 2, 3, 4),
-        (
-            "there {are} exactly {n} {these} in the two pictures",
-            "there {are} {n} {these} in total",
-            "the two images show exactly {n} {these} altogether",
-            "one can count {n} {these} in both photos together",
-        ),
+        "there {are} exactly {n} {these} in the two pictures | there {are} {n} {these} in total | the two images show "
+        "exactly {n} {these} altogether | one can count {n} {these} in both photos together",
     ),
     "at least": _Template(
         lambda left, right, n: left + right >= n,
         (2, 3, 4),
-        (
-            "there are at least {n} {these}",
-            "the pictures show {n} or more {these}",
-            "at least {n} {these} can be seen in the two images",
-        ),
+        "there are at least {n} {these} | the pictures show {n} or more {these} | at least {n} {these} can be seen "
+        "in the two images",
     ),
     "at most": _Template(
         lambda left, right, n: left + right <= n,
         (1, 2, 3),
-        ("there {are} no more than {n} {these}", "at most {n} {these} can be seen in the two pictures"),
+        "there {are} no more than {n} {these} | at most {n} {these} can be seen in the two pictures",
     ),
     "both": _Template(
         lambda left, right, n: left > 0 and right > 0,
         (1,),
-        (
-            "both pictures contain {a}",
-            "there is {a} in each image",
-            "each photo shows at least one {one}",
-            "{a} is in both images",
-        ),
+        "both pictures contain {a} | there is {a} in each image | each photo shows at least one {noun} | {a} is in "
+        "both images",
     ),
     "only one": _Template(
         lambda left, right, n: (left > 0) != (right > 0),
         (1,),
-        (
-            "only one of the pictures contains {a}",
-            "exactly one image shows {a}",
-            "{a} can be seen in just one of the photos",
-        ),
+        "only one of the pictures contains {a} | exactly one image shows {a} | {a} can be seen in just one of the "
+        "photos",
     ),
     "left": _Template(
         lambda left, right, n: left > 0,
         (1,),
-        ("there is {a} in the left picture", "the left image contains {a}", "the image on the left shows {a}"),
+        "there is {a} in the left picture | the left image contains {a} | the image on the left shows {a}",
     ),
     "right": _Template(
         lambda left, right, n: right > 0,
         (1,),
-        ("there is {a} in the right picture", "the right image contains {a}", "the image on the right shows {a}"),
+        "there is {a} in the right picture | the right image contains {a} | the image on the right shows {a}",
     ),
     "left number": _Template(
         lambda left, right, n: left == n,
         (1, 2, 3),
-        ("the left picture shows exactly {n} {these}", "there {are} {n} {these} in the image on the left"),
+        "the left picture shows exactly {n} {these} | there {are} {n} {these} in the image on the left",
     ),
     "right number": _Template(
         lambda left, right, n: right == n,
         (1, 2, 3),
-        ("the right picture shows exactly {n} {these}", "there {are} {n} {these} in the image on the right"),
+        "the right picture shows exactly {n} {these} | there {are} {n} {these} in the image on the right",
     ),
     "left more": _Template(
         lambda left, right, n: left > right,
         (0,),
-        (
-            "there are more {many} in the left picture than in the right one",
-            "the left image has more {many} than the right image",
-        ),
+        "there are more {many} in the left picture than in the right one | the left image has more {many} than the "
+        "right image",
     ),
     "right more": _Template(
         lambda left, right, n: right > left,
         (0,),
-        (
-            "there are more {many} in the right picture than in the left one",
-            "the right image has more {many} than the left image",
-        ),
+        "there are more {many} in the right picture than in the left one | the right image has more {many} than the "
+        "left image",
     ),
     "as many": _Template(
         lambda left, right, n: left == right,
         (0,),
-        (
-            "the two pictures have the same number of {many}",
-            "there are as many {many} in the left image as in the right image",
-        ),
+        "the two pictures have the same number of {many} | there are as many {many} in the left image as in the right "
+        "image",
     ),
     "neither": _Template(
         lambda left, right, n: left + right == 0,
         (0,),
-        ("there are no {many} in the pictures", "neither image shows {a}", "{a} can not be seen in either picture"),
+        "there are no {many} in the pictures | neither image shows {a} | {a} can not be seen in either picture",
     ),
 }
 
 
-def generate_statements(
-    pairs: Sequence[tuple[Scene, Scene]], rng: np.random.Generator, count: int = 2
-) -> tuple[Statement, ...]:
-    """At most ``count`` sentences, of different templates while there are enough, each judged on every pair.
+def generate_statements(pairs: Sequence[tuple[Scene, Scene]], rng: Generator, count: int = 2) -> tuple[Statement, ...]:
+    """Return at most ``count`` sentences with different templates, each evaluated on every pair.
 
-    Raises: TwelvefoldError for an odd number of pairs, of which no sentence could be true of half.
+    Raises:
+        TwelvefoldError: The number of pairs is odd.
     """
     if not pairs or len(pairs) % 2:
-        raise TwelvefoldError(f"statements split an even number of picture pairs in two halves, got {len(pairs)}")
-    views = {id(scene): SceneGraph(scene) for pair in pairs for scene in pair}
-    looked = [(views[id(left)], views[id(right)]) for left, right in pairs]
-    nouns = _counted(looked)
-    splits = {name: _splitting(template, nouns, len(pairs)) for name, template in TEMPLATES.items()}
-    found: list[Statement] = []
-    for twins in (True, False):
-        for name in shuffled(rng, tuple(TEMPLATES)):
-            split = [s for s in splits[name] if _tells_twins_apart(s[2]) is twins]
-            if split and len(found) < count and all(s.template != name for s in found):
-                description, number, labels = choice(rng, split)
-                said = _worded(TEMPLATES[name], description, number, rng)
-                found.append(Statement(said, labels, name, number, _noun_class(description)))
-    return tuple(found)
+        raise TwelvefoldError(f"statements need an even number of image pairs, got {len(pairs)}")
+    graphs = {id(scene): SceneGraph(scene) for pair in pairs for scene in pair}
+    nouns = _count_nouns([(graphs[id(left)], graphs[id(right)]) for left, right in pairs])
+    splits = {name: _find_splits(template, nouns, len(pairs)) for name, template in TEMPLATES.items()}
+    statements: dict[str, Statement] = {}
+    for wants_difference in (True, False):
+        for name in shuffled(rng, TEMPLATES):
+            options = [split for split in splits[name] if _differs_in_variants(split[2]) is wants_difference]
+            if options and len(statements) < count and name not in statements:
+                noun, number, labels = choice(rng, options)
+                text = _word(TEMPLATES[name], noun, number, rng)
+                statements[name] = Statement(text, labels, name, number, _noun_sort(noun))
+    return tuple(statements.values())
 
 
-def _counted(looked: Sequence[tuple[SceneGraph, SceneGraph]]) -> list[tuple[Description, list[Counts]]]:
-    """Nouns that occur in the set, with their counts in each pair; nouns open to argument are left out."""
-    objects = [obj for pair in looked for graph in pair for obj in graph.objects]
-    categories = sorted({obj.category for obj in objects})
-    nouns = [Description(category=category) for category in categories]
-    nouns += [Description(category=k, color=c) for k, c in sorted({(t.category, t.color) for t in objects})]
-    nouns += [Description(class_=name) for name in CLASSES]
-    nouns += [Description(color=c) for c in sorted({obj.color for obj in objects})]
-    found = []
-    for description in nouns:
-        counts = [(certain_matches(left, description), certain_matches(right, description)) for left, right in looked]
-        known = [(len(left), len(right)) for left, right in counts if left is not None and right is not None]
-        if len(known) == len(looked) and len(set(known)) > 1:
-            found.append((description, known))
-    return found
+def _count_nouns(pairs: Sequence[tuple[SceneGraph, SceneGraph]]) -> list[tuple[ObjectDescription, list[Counts]]]:
+    """Return the nouns with different counts in the pairs, without those that people disagree about."""
+    objects = [obj for pair in pairs for graph in pair for obj in graph.objects]
+    nouns = [
+        *(ObjectDescription(category=category) for category in sorted({o.category for o in objects})),
+        *(ObjectDescription(category=c, color=color) for c, color in sorted({(o.category, o.color) for o in objects})),
+        *(ObjectDescription(hypernym=name) for name in HYPERNYMS),
+        *(ObjectDescription(color=color) for color in sorted({o.color for o in objects})),
+    ]
+    counted = []
+    for noun in nouns:
+        matches = [(undisputed_matches(left, noun), undisputed_matches(right, noun)) for left, right in pairs]
+        counts = [(len(left), len(right)) for left, right in matches if left is not None and right is not None]
+        if len(counts) == len(pairs) and len(set(counts)) > 1:
+            counted.append((noun, counts))
+    return counted
 
 
-def _splitting(
-    template: _Template, nouns: Sequence[tuple[Description, list[Counts]]], pairs: int
-) -> list[tuple[Description, int, tuple[bool, ...]]]:
-    """Noun and number with which the template is true of exactly half the pairs."""
-    found = []
-    for description, counts in nouns:
+def _find_splits(
+    template: _Template, nouns: Sequence[tuple[ObjectDescription, list[Counts]]], num_pairs: int
+) -> list[tuple[ObjectDescription, int, tuple[bool, ...]]]:
+    """Return (noun, number, labels) with which the template is true of half the pairs."""
+    splits = []
+    for noun, counts in nouns:
         for number in template.numbers:
-            labels = tuple(template.holds(left, right, number) for left, right in counts)
-            if 2 * sum(labels) == pairs:
-                found.append((description, number, labels))
-    return found
+            labels = tuple(template.is_true(left, right, number) for left, right in counts)
+            if 2 * sum(labels) == num_pairs:
+                splits.append((noun, number, labels))
+    return splits
 
 
-def _tells_twins_apart(labels: tuple[bool, ...]) -> bool:
+def _differs_in_variants(labels: tuple[bool, ...]) -> bool:
     return all(a != b for a, b in zip(labels[::2], labels[1::2], strict=True))
 
 
-def _noun_class(description: Description) -> str:
-    """What sort of noun it is: labels are balanced for each template, number and sort."""
-    return " ".join(
-        name
-        for name, said in (("kind", description.category), ("class", description.class_), ("colour", description.color))
-        if said
-    )
+def _noun_sort(noun: ObjectDescription) -> str:
+    """Return the sort of a noun as the official files contain it."""
+    sorts = {"kind": noun.category, "class": noun.hypernym, "colour": noun.color}
+    return " ".join(name for name, value in sorts.items() if value)
 
 
-def _worded(template: _Template, description: Description, number: int, rng: np.random.Generator) -> str:
-    words = {
-        "a": realize(description, rng, "a"),
-        "one": realize(description, rng, ""),
-        "many": realize(description, rng, "", plural=True),
-        "these": realize(description, rng, "", plural=number != 1),
-        "n": NUMBERS[number] if bernoulli(rng, 0.85) else str(number),
+def _word(template: _Template, noun: ObjectDescription, number: int, rng: Generator) -> str:
+    slots = {
+        "a": realize(noun, rng, "a"),
+        "noun": realize(noun, rng, ""),
+        "many": realize(noun, rng, "", plural=True),
+        "these": realize(noun, rng, "", plural=number != 1),
+        "n": NUMBER_WORDS[number] if bernoulli(rng, 0.85) else str(number),
         "are": "is" if number == 1 else "are",
     }
-    return sentence(choice(rng, template.ways).format(**words), choice(rng, (".", ".", ".", "")))
+    return to_sentence(fill(rng, template.wordings, **slots), choice(rng, (".", ".", ".", "")))

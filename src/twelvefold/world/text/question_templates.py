@@ -1,8 +1,8 @@
-"""What can be asked of a picture, before it has words: subjects and answers, balanced by construction.
+"""Questions about a scene before they have words: subject, detail and answer.
 
-Each function draws the wanted answer first and then looks for a subject that has it, or takes only a frame for
-which the picture holds both a yes and a no; None where this picture has neither. VQA and Visual Genome word the
-same asks differently.
+Each sampler chooses the answer first and then looks for a subject that has it, or uses only pairs of facts for which
+the scene contains a yes and a no. So neither the words nor the image alone reveals the answer. A sampler returns None
+where the scene does not offer such a question. VQA, Visual Genome and GQA word the same frames differently.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from numpy.random import Generator
 
 from twelvefold.world.categories import BACKGROUND_BY_NAME, CATEGORIES, COLORS, PATTERNS, SIZES
 from twelvefold.world.text.description import (
-    MIRROR,
-    TIMES_LARGER,
-    Description,
+    ANYTHING,
+    INVERSE_RELATIONS,
+    ObjectDescription,
+    SceneGraph,
     describe_uniquely,
-    holds,
+    differ_in_size,
     is_at_position,
-    matching_objects,
+    relation_holds,
+    undisputed_matches,
+    with_attributes,
 )
-from twelvefold.world.text.description import SceneGraph as SceneGraph
-from twelvefold.world.text.lexicon import CLASSES, NUMBERS, bernoulli, choice, shuffled
+from twelvefold.world.text.lexicon import HYPERNYMS, NUMBER_WORDS, RELATION_WORDS
+from twelvefold.world.text.realize import realize, realize_attribute
+from twelvefold.world.text.sampling import bernoulli, choice, fill, shuffled
 
-TOUCHING: Final = ("on", "under", "in front of", "behind", "next to")
-WANTED: Final[dict[str, tuple[str, ...]]] = {
-    "color": tuple(COLORS),
-    "pattern": ("plain", "plain", *(name for name in PATTERNS if name != "plain" for _ in range(3))),
-    "size": tuple(SIZES),
-}
-"""Values to draw from; half of all things are plain, so it is wanted less often."""
-COUNTED_CLASSES: Final = ("animal", "vehicle", "food")
-"""Classes large enough for a picture to hold none, one, two or three of them."""
+VALUES: Final[dict[str, tuple[str, ...]]] = {"color": tuple(COLORS), "pattern": PATTERNS, "size": tuple(SIZES)}
+CONTACT_RELATIONS: Final = ("on", "under", "in front of", "behind", "next to")
+COUNTED_HYPERNYMS: Final = ("animal", "vehicle", "food")
+"""Hypernyms with enough categories for an image to contain none, one, two or three of them."""
 COUNT_WEIGHTS: Final[dict[str, tuple[float, ...]]] = {
     "category": (1, 1.5, 2, 7),
     "color": (1, 1, 2, 12),
@@ -43,264 +43,292 @@ COUNT_WEIGHTS: Final[dict[str, tuple[float, ...]]] = {
     "vehicle": (1.3, 1, 2, 8),
     "food": (1, 1, 2.5, 14),
 }
-"""How often 0, 1, 2, 3 is wanted in a count: the rarer a number is in pictures, the more, which evens the answers."""
-
-
-ANYTHING: Final = Description()
+"""Weights of the answers 0, 1, 2 and 3. The rarer a number is in images, the higher, which evens out the answers."""
+TIME_OF_BACKGROUND: Final = {"night": "night", "snow": "winter"}
+"""All other outdoor backgrounds show daytime."""
+COMPARATIVES: Final = {"large": "bigger | larger", "small": "smaller"}
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionFrame:
-    """A subject, what is asked about it (``detail``: a relation, a colour, a place) and the true answer.
+    """A subject, a detail (a relation, a color, a background), the correct answer and the objects involved.
 
-    ``template`` groups asks whose answers are balanced; ``things`` lists subject, then others, by place.
+    Answers are balanced for each ``template``. ``objects``: the subject, then the others.
     """
 
     template: str
     answer: str
-    subject: Description = ANYTHING
-    other: Description = ANYTHING
+    subject: ObjectDescription = ANYTHING
+    other: ObjectDescription = ANYTHING
     detail: str = ""
     objects: tuple[int, ...] = ()
 
 
-def attribute(graph: SceneGraph, rng: np.random.Generator, name: str, *, places: bool = True) -> QuestionFrame | None:
-    """The colour, pattern or size of one thing, every value equally wanted. ``places``: may tell it by its place."""
-    wanted = choice(rng, WANTED[name])
-    having = [i for i, t in enumerate(graph.objects) if getattr(t, name) == wanted]
-    if not having and name == "color":
-        having = list(range(graph.count))  # every colour is as common as the other, so any will do as well
-    if not having:
+FrameSampler = Callable[[SceneGraph, Generator], QuestionFrame | None]
+
+_SLOTS: Final[dict[str, Callable[[QuestionFrame, Generator], str]]] = {
+    "relation": lambda frame, rng: choice(rng, RELATION_WORDS[frame.detail]),
+    "larger": lambda frame, rng: fill(rng, COMPARATIVES[frame.detail]),
+    "an_a": lambda frame, rng: realize(frame.subject, rng, "a"),
+    "a": lambda frame, rng: realize(frame.subject, rng),
+    "plural": lambda frame, rng: realize(frame.subject, rng, "", plural=True),
+    "b": lambda frame, rng: realize(frame.other, rng),
+    "value": lambda frame, rng: realize_attribute(frame.template.split()[0], frame.detail, rng),
+    "detail": lambda frame, rng: frame.detail,
+    "first": lambda frame, rng: frame.detail.split("|")[0],
+    "second": lambda frame, rng: frame.detail.split("|")[1],
+    "background": lambda frame, rng: BACKGROUND_BY_NAME[frame.detail].phrase,
+}
+"""``{a}`` is the subject, ``{an_a}`` the subject with ``a``, ``{plural}`` its plural, ``{b}`` the other object; the
+rest is the detail in words. Random numbers are drawn in the order of this table."""
+
+
+def realize_slots(frame: QuestionFrame, rng: Generator, templates: str) -> dict[str, str]:
+    """Return the words for the slots that occur in ``templates``."""
+    return {name: realize_slot(frame, rng) for name, realize_slot in _SLOTS.items() if f"{{{name}}}" in templates}
+
+
+def _yes_no(condition: bool) -> str:
+    return "yes" if condition else "no"
+
+
+def query_attribute(graph: SceneGraph, rng: Generator, name: str, *, use_position: bool = True) -> QuestionFrame | None:
+    """Ask for the color, pattern or size of an object. Every value is equally probable, ``plain`` less."""
+    wanted = choice(rng, _WEIGHTED_PATTERNS if name == "pattern" else VALUES[name])
+    candidates = [i for i, obj in enumerate(graph.objects) if getattr(obj, name) == wanted]
+    if not candidates and name == "color":
+        candidates = list(range(graph.num_objects))  # all colors are equally common, so any object will do
+    if not candidates:
         return None
-    obj = choice(rng, having)
-    subject = describe_uniquely(graph, obj, rng, without=(name,), places=places, relations=True)
-    return None if subject is None else QuestionFrame(name, getattr(graph.objects[obj], name), subject, objects=(obj,))
+    index = choice(rng, candidates)
+    subject = describe_uniquely(graph, index, rng, exclude=(name,), use_position=use_position, use_relation=True)
+    return (
+        None if subject is None else QuestionFrame(name, getattr(graph.objects[index], name), subject, objects=(index,))
+    )
 
 
-def contrasting_pair(graph: SceneGraph, rng: np.random.Generator, name: str) -> tuple[int, int] | None:
-    """Two things of different kinds and values: asking of either about either value is yes twice and no twice."""
-    a, b = shuffled(rng, range(graph.count))[:2]
-    one, two = graph.objects[a], graph.objects[b]
-    differ = one.category != two.category and getattr(one, name) != getattr(two, name)
+_WEIGHTED_PATTERNS: Final = ("plain",) * 2 + tuple(p for p in PATTERNS if p != "plain" for _ in range(3))
+"""Half of all objects are plain, so it is asked for less often."""
+
+
+def contrasting_pair(graph: SceneGraph, rng: Generator, name: str) -> tuple[int, int] | None:
+    """Return two objects of different categories and values, or None where two random ones are not.
+
+    Questions about one of the two objects and one of the two values have two answers yes and two answers no.
+    """
+    a, b = shuffled(rng, range(graph.num_objects))[:2]
+    one, other = graph.objects[a], graph.objects[b]
+    differ = one.category != other.category and getattr(one, name) != getattr(other, name)
     return (a, b) if differ else None
 
 
-def attribute_check(
-    graph: SceneGraph, rng: np.random.Generator, name: str, *, places: bool = True
+def verify_attribute(
+    graph: SceneGraph, rng: Generator, name: str, *, use_position: bool = True
 ) -> QuestionFrame | None:
-    """Yes or no: whether one thing has a value. Subject and value come from two crossed things, so neither tells."""
+    """Ask whether an object has a value. Subject and value come from a contrasting pair."""
     pair = contrasting_pair(graph, rng, name)
     if pair is None:
         return None
-    obj, value = choice(rng, pair), getattr(graph.objects[choice(rng, pair)], name)
-    subject = describe_uniquely(graph, obj, rng, without=(name,), places=places, relations=True)
-    if subject is None:
-        return None
-    answer = "yes" if getattr(graph.objects[obj], name) == value else "no"
-    return QuestionFrame(f"{name} check", answer, subject, detail=value, objects=(obj,))
+    index, value = choice(rng, pair), getattr(graph.objects[choice(rng, pair)], name)
+    subject = describe_uniquely(graph, index, rng, exclude=(name,), use_position=use_position, use_relation=True)
+    answer = _yes_no(getattr(graph.objects[index], name) == value)
+    return None if subject is None else QuestionFrame(f"{name} check", answer, subject, detail=value, objects=(index,))
 
 
-def attribute_choice(
-    graph: SceneGraph, rng: np.random.Generator, name: str, *, places: bool = True
+def choose_attribute(
+    graph: SceneGraph, rng: Generator, name: str, *, use_position: bool = True
 ) -> QuestionFrame | None:
-    """Which of two values a thing has; ``detail`` is ``red|blue`` in a drawn order."""
-    frame = attribute(graph, rng, name, places=places)
+    """Ask which of two values an object has. ``detail`` is ``red|blue`` in random order."""
+    frame = query_attribute(graph, rng, name, use_position=use_position)
     if frame is None:
         return None
-    values = {"color": tuple(COLORS), "pattern": PATTERNS, "size": ("small", "large")}[name]
+    values = ("small", "large") if name == "size" else VALUES[name]
     if frame.answer not in values:
         return None
     wrong = choice(rng, [value for value in values if value != frame.answer])
     return replace(frame, template=f"{name} choice", detail="|".join(shuffled(rng, [frame.answer, wrong])))
 
 
-def count(graph: SceneGraph, rng: np.random.Generator) -> QuestionFrame | None:
-    """How many things of a kind, a class, a colour, a pattern; ``answer`` is a number word."""
-    level = choice(rng, ("category", "category", "color", "pattern", *COUNTED_CLASSES))
+def count_objects(graph: SceneGraph, rng: Generator) -> QuestionFrame | None:
+    """Ask for the number of objects of a category, hypernym, color or pattern. The answer is a number word."""
+    level = choice(rng, ("category", "category", "color", "pattern", *COUNTED_HYPERNYMS))
     weights = COUNT_WEIGHTS[level]
     wanted = int(np.searchsorted(np.cumsum(weights), rng.random() * sum(weights), side="right"))
     if level == "category":
-        categories = (
-            list(graph.by_category) if wanted else [k.name for k in CATEGORIES if k.name not in graph.by_category]
-        )
-        found = [Description(category=name) for name in categories]
-    elif level == "color":
-        found = [Description(color=name) for name in COLORS]
-    elif level == "pattern":
-        found = [Description(pattern=name) for name in PATTERNS if name != "plain"]
+        subjects = [
+            ObjectDescription(category=name) for name in (graph.by_category if wanted else absent_categories(graph))
+        ]
+    elif level in VALUES:
+        subjects = [with_attributes(ANYTHING, {level: value}) for value in VALUES[level] if value != "plain"]
     else:
-        found = [Description(class_=level)]
-    for description in shuffled(rng, found):
-        objects = certain_matches(graph, description)
+        subjects = [ObjectDescription(hypernym=level)]
+    for subject in shuffled(rng, subjects):
+        objects = undisputed_matches(graph, subject)
         if objects is not None and len(objects) == wanted:
-            return QuestionFrame(
-                "count class" if description.class_ else f"count {level}", NUMBERS[wanted], description, objects=objects
-            )
+            template = "count hypernym" if subject.hypernym else f"count {level}"
+            return QuestionFrame(template, NUMBER_WORDS[wanted], subject, objects=objects)
     return None
 
 
-def certain_matches(graph: SceneGraph, description: Description) -> tuple[int, ...] | None:
-    """The things that a description without order holds of, or None if it is open to argument for any of them."""
-    if description.class_ and any(t.category in CLASSES[description.class_].unsure for t in graph.objects):
-        return None
-    return matching_objects(graph, description)
+def absent_categories(graph: SceneGraph) -> list[str]:
+    """Return the categories that the scene does not contain."""
+    return [category.name for category in CATEGORIES if category.name not in graph.by_category]
 
 
-def existence(graph: SceneGraph, rng: np.random.Generator) -> QuestionFrame | None:
-    """Yes or no: is there a dog, a red dog, a striped animal. The no joins two crossed things of the picture."""
+def hypernyms_of(graph: SceneGraph, index: int) -> list[str]:
+    """Return the hypernyms of an object."""
+    return [h.name for h in HYPERNYMS.values() if graph.objects[index].category in h.members]
+
+
+def verify_existence(graph: SceneGraph, rng: Generator) -> QuestionFrame | None:
+    """Ask whether there is a dog, a red dog, a striped animal. A no combines two contrasting objects of the scene."""
     yes = bernoulli(rng, 0.5)
     if bernoulli(rng, 0.35):
-        categories = list(graph.by_category) if yes else [k.name for k in CATEGORIES if k.name not in graph.by_category]
-        return QuestionFrame(
-            "existence category", "yes" if yes else "no", Description(category=choice(rng, categories))
-        )
+        categories = list(graph.by_category) if yes else absent_categories(graph)
+        return QuestionFrame("existence category", _yes_no(yes), ObjectDescription(category=choice(rng, categories)))
     name = choice(rng, ("color", "pattern"))
     pair = contrasting_pair(graph, rng, name)
     if pair is None:
         return None
-    whole = [c.name for c in CLASSES.values() if graph.objects[pair[0]].category in c.members]
-    other = [c.name for c in CLASSES.values() if graph.objects[pair[1]].category in c.members]
-    if bernoulli(rng, 0.4) and whole and other and whole[0] != other[0]:
-        nouns = [Description(class_=whole[0]), Description(class_=other[0])]
+    first, second = (hypernyms_of(graph, i)[:1] for i in pair)
+    if bernoulli(rng, 0.4) and first and second and first != second:
+        nouns = [ObjectDescription(hypernym=first[0]), ObjectDescription(hypernym=second[0])]
     else:
-        nouns = [Description(category=graph.objects[i].category) for i in pair]
+        nouns = [ObjectDescription(category=graph.objects[i].category) for i in pair]
     values = [getattr(graph.objects[i], name) for i in pair]
-    grid = [
-        [certain_matches(graph, replace(description, **{name: value})) for value in values] for description in nouns
-    ]
+    grid = [[undisputed_matches(graph, with_attributes(noun, {name: value})) for value in values] for noun in nouns]
     if grid[0][1] != () or grid[1][0] != () or not grid[0][0] or not grid[1][1]:
         return None
     row = int(rng.random() * 2)
-    description = replace(nouns[row], **{name: values[row if yes else 1 - row]})
-    return QuestionFrame(f"existence {name}", "yes" if yes else "no", description)
+    subject = with_attributes(nouns[row], {name: values[row if yes else 1 - row]})
+    return QuestionFrame(f"existence {name}", _yes_no(yes), subject)
 
 
-def relation_check(graph: SceneGraph, rng: np.random.Generator) -> QuestionFrame | None:
-    """Yes or no: does one thing stand in a relation to another. Only relations that the picture has both ways."""
+def verify_relation(graph: SceneGraph, rng: Generator) -> QuestionFrame | None:
+    """Ask whether an object is in a relation to another one. Only relations that the scene has both ways."""
     if bernoulli(rng, 0.5):
-        a, b = shuffled(rng, range(graph.count))[:2]
+        a, b = shuffled(rng, range(graph.num_objects))[:2]
         name = choice(rng, ("left of", "right of"))
-        truth = holds(graph, name, a, b)
+        truth = relation_holds(graph, name, a, b)
         if truth is None:
             return None
         yes = bernoulli(rng, 0.5)
-        name = name if truth is yes else MIRROR[name]
-        return _about_two(graph, rng, "side check", yes, name, a, b)
-    name = choice(rng, TOUCHING)
-    true = [pair for pair, held in graph.linked.items() if held == name]
-    if not true:
+        name = name if truth is yes else INVERSE_RELATIONS[name]
+        return _about_two(graph, rng, QuestionFrame("side check", _yes_no(yes), detail=name, objects=(a, b)))
+    name = choice(rng, CONTACT_RELATIONS)
+    pairs = [pair for pair, relation in graph.relations.items() if relation == name]
+    if not pairs:
         return None
     yes = bernoulli(rng, 0.5)
     if yes:
-        a, b = choice(rng, true)
+        a, b = choice(rng, pairs)
     else:
-        linked = [pair for pair, held in graph.linked.items() if held != name]
-        a, b = choice(rng, linked) if linked and bernoulli(rng, 0.6) else tuple(shuffled(rng, range(graph.count))[:2])
-        if holds(graph, name, a, b):
+        others = [pair for pair, relation in graph.relations.items() if relation != name]
+        use_related = others and bernoulli(rng, 0.6)
+        a, b = choice(rng, others) if use_related else tuple(shuffled(rng, range(graph.num_objects))[:2])
+        if relation_holds(graph, name, a, b):
             return None
-    return _about_two(graph, rng, "touch check", yes, name, a, b)
+    return _about_two(graph, rng, QuestionFrame("contact check", _yes_no(yes), detail=name, objects=(a, b)))
 
 
 def _about_two(
-    graph: SceneGraph,
-    rng: np.random.Generator,
-    template: str,
-    yes: bool,
-    detail: str,
-    a: int,
-    b: int,
-    without: str = "",
-    places: bool = False,
+    graph: SceneGraph, rng: Generator, frame: QuestionFrame, exclude: str = "", use_position: bool = False
 ) -> QuestionFrame | None:
-    first = describe_uniquely(graph, a, rng, redundant=0.15, without=(without,), places=places)
-    second = describe_uniquely(graph, b, rng, redundant=0.15, without=(without,), places=places)
-    if first is None or second is None:
-        return None
-    return QuestionFrame(template, "yes" if yes else "no", first, second, detail, (a, b))
+    """Return the frame with descriptions of its two objects."""
+    subject, other = (
+        describe_uniquely(graph, index, rng, redundancy=0.15, exclude=(exclude,), use_position=use_position)
+        for index in frame.objects
+    )
+    return replace(frame, subject=subject, other=other) if subject and other else None
 
 
-def comparison(graph: SceneGraph, rng: np.random.Generator, *, places: bool = True) -> QuestionFrame | None:
-    """Yes or no: is one thing larger (or smaller) than another; either order is as likely."""
-    a, b = shuffled(rng, range(graph.count))[:2]
-    if max(graph.area[a], graph.area[b]) < TIMES_LARGER * min(graph.area[a], graph.area[b]):
+def compare_sizes(graph: SceneGraph, rng: Generator, *, use_position: bool = True) -> QuestionFrame | None:
+    """Ask whether an object is larger, or smaller, than another one. Both orders are equally probable."""
+    a, b = shuffled(rng, range(graph.num_objects))[:2]
+    if not differ_in_size(graph, a, b):
         return None
     detail = choice(rng, ("large", "small"))
     yes = (graph.area[a] > graph.area[b]) is (detail == "large")
-    return _about_two(graph, rng, "comparison", yes, detail, a, b, "size", places)
+    frame = QuestionFrame("comparison", _yes_no(yes), detail=detail, objects=(a, b))
+    return _about_two(graph, rng, frame, "size", use_position)
 
 
-def sameness(graph: SceneGraph, rng: np.random.Generator, *, places: bool = True) -> QuestionFrame | None:
-    """Yes or no: have two things the same colour (pattern, size); pictures with a pair of either sort only."""
+def compare_attributes(graph: SceneGraph, rng: Generator, *, use_position: bool = True) -> QuestionFrame | None:
+    """Ask whether two objects have the same color, pattern or size. Only scenes with equal and unequal pairs."""
     name = choice(rng, ("color", "color", "pattern", "size"))
-    values = [getattr(t, name) for t in graph.objects]
-    pairs = [(a, b) for a in range(graph.count) for b in range(graph.count) if a != b]
-    same = [pair for pair in pairs if values[pair[0]] == values[pair[1]]]
+    values = [getattr(obj, name) for obj in graph.objects]
+    pairs = [(a, b) for a in range(graph.num_objects) for b in range(graph.num_objects) if a != b]
+    same = [(a, b) for a, b in pairs if values[a] == values[b]]
     if not same or len(same) == len(pairs):
         return None
     yes = bernoulli(rng, 0.5)
-    a, b = choice(rng, same if yes else [pair for pair in pairs if pair not in same])
-    return _about_two(graph, rng, f"same {name}", yes, name, a, b, name, places)
+    pair = choice(rng, same if yes else [pair for pair in pairs if pair not in same])
+    frame = QuestionFrame(f"same {name}", _yes_no(yes), detail=name, objects=pair)
+    return _about_two(graph, rng, frame, name, use_position)
 
 
-def neighbor(graph: SceneGraph, rng: np.random.Generator) -> QuestionFrame | None:
-    """What stands in a relation to a thing: the kind of the one thing that does."""
-    if not graph.linked:
+def query_neighbor(graph: SceneGraph, rng: Generator) -> QuestionFrame | None:
+    """Ask for the category of the object that is in a relation to another one."""
+    if not graph.relations:
         return None
-    (a, b), name = choice(rng, list(graph.linked.items()))
-    landmark = describe_uniquely(graph, b, rng, redundant=0.15)
-    if landmark is None:
+    (a, b), name = choice(rng, list(graph.relations.items()))
+    landmark = describe_uniquely(graph, b, rng, redundancy=0.15)
+    return (
+        None
+        if landmark is None
+        else QuestionFrame("neighbor", graph.objects[a].category, landmark, detail=name, objects=(a, b))
+    )
+
+
+def query_category(graph: SceneGraph, rng: Generator) -> QuestionFrame | None:
+    """Ask for the category of an object that its attributes or its position identify."""
+    index = choice(rng, range(graph.num_objects))
+    subject = describe_uniquely(graph, index, rng, exclude=("category",), use_position=True)
+    return (
+        None if subject is None else QuestionFrame("category", graph.objects[index].category, subject, objects=(index,))
+    )
+
+
+def query_side(graph: SceneGraph, rng: Generator) -> QuestionFrame | None:
+    """Ask on which side of the image an object is: left or right."""
+    side = choice(rng, ("left", "right"))
+    candidates = [i for i in range(graph.num_objects) if is_at_position(graph, side, i)]
+    if not candidates:
         return None
-    return QuestionFrame("neighbor", graph.objects[a].category, landmark, detail=name, objects=(a, b))
+    index = choice(rng, candidates)
+    subject = describe_uniquely(graph, index, rng)
+    return None if subject is None else QuestionFrame("side", side, subject, objects=(index,))
 
 
-def query_category(graph: SceneGraph, rng: np.random.Generator) -> QuestionFrame | None:
-    """What the red thing is: a subject told without its kind, by its looks or its place."""
-    obj = choice(rng, range(graph.count))
-    subject = describe_uniquely(graph, obj, rng, without=("category",), places=True)
-    return None if subject is None else QuestionFrame("category", graph.objects[obj].category, subject, objects=(obj,))
+def query_background(graph: SceneGraph, rng: Generator) -> QuestionFrame:
+    """Ask for the background."""
+    return QuestionFrame("background", graph.scene.background)
 
 
-def side(graph: SceneGraph, rng: np.random.Generator) -> QuestionFrame | None:
-    """On which side of the picture a thing is: left or right."""
-    wanted = choice(rng, ("left", "right"))
-    having = [i for i in range(graph.count) if is_at_position(graph, wanted, i)]
-    if not having:
-        return None
-    obj = choice(rng, having)
-    subject = describe_uniquely(graph, obj, rng)
-    return None if subject is None else QuestionFrame("side", wanted, subject, objects=(obj,))
-
-
-def place(graph: SceneGraph, rng: np.random.Generator) -> QuestionFrame:
-    """Where the picture was taken: the name of its background."""
-    return QuestionFrame("place", graph.scene.background)
-
-
-def place_check(graph: SceneGraph, rng: np.random.Generator) -> QuestionFrame:
-    """Yes or no: was it taken there; ``detail`` names the place asked about."""
+def verify_background(graph: SceneGraph, rng: Generator) -> QuestionFrame:
+    """Ask whether the background is the one in ``detail``."""
     yes = bernoulli(rng, 0.5)
-    own = graph.scene.background
-    detail = own if yes else choice(rng, [name for name in BACKGROUND_BY_NAME if name != own])
-    return QuestionFrame("place check", "yes" if yes else "no", detail=detail)
+    background = graph.scene.background if yes else choice(rng, other_backgrounds(graph))
+    return QuestionFrame("background check", _yes_no(yes), detail=background)
 
 
-def indoors(graph: SceneGraph, rng: np.random.Generator) -> QuestionFrame | None:
-    """Indoors or outdoors. Three places are in and five out, so two fifths of the latter's pictures are passed over."""
+def other_backgrounds(graph: SceneGraph) -> list[str]:
+    """Return the backgrounds that are not the scene's."""
+    return [name for name in BACKGROUND_BY_NAME if name != graph.scene.background]
+
+
+def query_indoors(graph: SceneGraph, rng: Generator) -> QuestionFrame | None:
+    """Ask whether the scene is indoors or outdoors. Skips two fifths of the outdoor scenes, which are more common."""
     inside = BACKGROUND_BY_NAME[graph.scene.background].indoors
     if inside is None or (not inside and bernoulli(rng, 0.4)):
         return None
     return QuestionFrame("indoors", "indoors" if inside else "outdoors")
 
 
-def when(graph: SceneGraph, rng: np.random.Generator) -> QuestionFrame | None:
-    """Night, winter or daytime, as the place shows; by day two of three pictures are passed over, to even them."""
-    place = graph.scene.background
-    if BACKGROUND_BY_NAME[place].indoors is not False or (place not in WHEN and bernoulli(rng, 0.67)):
+def query_time(graph: SceneGraph, rng: Generator) -> QuestionFrame | None:
+    """Ask for night, winter or daytime. Skips two thirds of the daytime scenes, which are more common."""
+    background = graph.scene.background
+    time = TIME_OF_BACKGROUND.get(background, "daytime")
+    if BACKGROUND_BY_NAME[background].indoors is not False or (time == "daytime" and bernoulli(rng, 0.67)):
         return None
-    return QuestionFrame("when", WHEN.get(place, "daytime"))
-
-
-WHEN: Final = {"night": "night", "snow": "winter"}
-"""What tells the time in a picture; every other outdoor place is seen by day."""
-
-FrameSampler = Callable[[SceneGraph, np.random.Generator], QuestionFrame | None]
+    return QuestionFrame("time", time)

@@ -1,207 +1,186 @@
-"""SNLI-VE: is a hypothesis entailed by the picture, neutral to it, or contradicted? Paper: section 2.1, G4.
+"""SNLI-VE hypotheses: entailed by the image, neutral to it, or contradicted. Paper: section 2.1, G4.
 
-The scene decides, never the wording. A hypothesis makes a claim about one thing (its colour, pattern, size, or how
-it stands to another), as of something known: ``Their dog is striped.``
+A hypothesis is a claim about a known object, its color, pattern or size or its relation to another object:
+``Their dog is striped.``
 
-* entailment: the picture shows the one dog, and it is striped;
-* contradiction: the picture shows the one dog, and it is not;
-* neutral: no dog is in view, so nobody can tell.
+* entailment: the image shows exactly one dog, and it is striped;
+* contradiction: the image shows exactly one dog, and it is not;
+* neutral: the image shows no dog.
 
-No hypothesis claims that a thing *is in the picture* (that would be plainly false, not neutral). The label is drawn
-first. Kinds and values are equally common in every kind of picture, and the wrong value or thing is one that the
-picture shows, as the right one is: so every label uses the same words equally often, and only someone who sees both
-the words and the picture can tell. A relation is neutral when either of its two things is out of view.
+No hypothesis claims that an object is in the image, which would be false and not neutral. The label is chosen first.
+A wrong value or object is taken from the same image as a correct one, so every label uses the same words equally
+often, and neither the words nor the image alone reveals the label. A claim about two objects is neutral if the image
+does not show one of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from functools import partial
+from typing import Final
 
-import numpy as np
+from numpy.random import Generator
 
 from twelvefold.world.categories import CATEGORIES
 from twelvefold.world.scene import Scene
-from twelvefold.world.text.annotations import Caption, Hypothesis
-from twelvefold.world.text.description import MIRROR, TIMES_LARGER, Description, SceneGraph, holds
-from twelvefold.world.text.lexicon import (
-    PATTERN_WORDS,
-    RELATION_WORDS,
-    SIZE_WORDS,
-    bernoulli,
-    choice,
-    sentence,
-    shuffled,
+from twelvefold.world.text.annotations import Caption, EntailmentLabel, Hypothesis
+from twelvefold.world.text.description import (
+    INVERSE_RELATIONS,
+    ObjectDescription,
+    SceneGraph,
+    differ_in_size,
+    relation_holds,
 )
-from twelvefold.world.text.realize import realize, realize_color
+from twelvefold.world.text.lexicon import RELATION_WORDS, to_sentence
+from twelvefold.world.text.question_templates import COMPARATIVES
+from twelvefold.world.text.realize import realize, realize_attribute
+from twelvefold.world.text.sampling import bernoulli, choice, collect_distinct, fill, shuffled
 
-Label = Literal["entailment", "neutral", "contradiction"]
-LABELS: Final[tuple[Label, ...]] = ("entailment", "neutral", "contradiction")
+LABELS: Final[tuple[EntailmentLabel, ...]] = ("entailment", "neutral", "contradiction")
+NUM_VOTES: Final = (1, 1, 1, 3, 5)
+"""Most pairs of the official files have one vote, some up to five."""
 
-OWNERS: Final = ("the", "the", "the", "their", "our", "someone's", "the family's", "her", "his", "my")
-VOTES: Final = (1, 1, 1, 3, 5)
-"""How many annotators judged a pair: most pairs in the official files hold one vote, some up to five."""
+_DETERMINERS: Final = "the | the | the | their | our | someone's | the family's | her | his | my"
 
 
 def generate_hypotheses(
-    scene: Scene, premises: Sequence[Caption], rng: np.random.Generator, count: int = 3
+    scene: Scene, premises: Sequence[Caption], rng: Generator, count: int = 3
 ) -> tuple[Hypothesis, ...]:
-    """At most ``count`` different hypotheses about the picture, each under a drawn premise."""
+    """Return at most ``count`` different hypotheses, each for a random premise."""
     graph = SceneGraph(scene)
-    found: dict[str, Hypothesis] = {}
-    for _ in range(6 * count):
-        template = choice(rng, tuple(TEMPLATES))
-        label = choice(rng, LABELS)
-        text = TEMPLATES[template](graph, label, rng)
-        if text is not None:
-            said = sentence(text)
-            votes = _votes(label, rng)
-            premise = int(rng.random() * len(premises))
-            found.setdefault(said, Hypothesis(premise, said, label, votes, template))
-        if len(found) == count:
-            break
-    return tuple(found.values())
+    sample = partial(_sample, graph, len(premises), rng)
+    return collect_distinct(sample, lambda hypothesis: hypothesis.sentence, count, 6 * count)
 
 
-def _votes(label: Label, rng: np.random.Generator) -> tuple[str, ...]:
-    """Annotators' votes, the writer's first; the label keeps a clear majority."""
-    number = choice(rng, VOTES)
-    wrong = sum(bernoulli(rng, 0.12) for _ in range(number - 1))
-    others = [choice(rng, [name for name in LABELS if name != label]) for _ in range(min(wrong, (number - 1) // 2))]
-    return (label, *shuffled(rng, [*others, *[label] * (number - 1 - len(others))]))
+def _sample(graph: SceneGraph, num_premises: int, rng: Generator) -> Hypothesis | None:
+    template = choice(rng, tuple(TEMPLATES))
+    label = choice(rng, LABELS)
+    text = TEMPLATES[template](graph, label, rng)
+    if text is None:
+        return None
+    votes = _sample_votes(label, rng)
+    return Hypothesis(int(rng.random() * num_premises), to_sentence(text), label, votes, template)
 
 
-def _lone(graph: SceneGraph) -> list[str]:
-    """Kinds of which the picture shows exactly one."""
-    return [category for category, objects in graph.by_category.items() if len(objects) == 1]
+def _sample_votes(label: EntailmentLabel, rng: Generator) -> tuple[str, ...]:
+    """Return the annotators' labels. The first is the correct one, and so is the majority."""
+    num_votes = choice(rng, NUM_VOTES)
+    num_wrong = sum(bernoulli(rng, 0.12) for _ in range(num_votes - 1))
+    wrong = [choice(rng, [x for x in LABELS if x != label]) for _ in range(min(num_wrong, (num_votes - 1) // 2))]
+    return (label, *shuffled(rng, [*wrong, *[label] * (num_votes - 1 - len(wrong))]))
 
 
-def _absent(graph: SceneGraph, rng: np.random.Generator) -> str:
-    """A kind that the picture does not show."""
+def _sample_singletons(graph: SceneGraph, rng: Generator) -> tuple[int, int] | None:
+    """Return two random objects that are the only ones of their categories, or None if there are fewer."""
+    singletons = [indices[0] for indices in graph.by_category.values() if len(indices) == 1]
+    if len(singletons) < 2:
+        return None
+    first, second = shuffled(rng, singletons)[:2]
+    return first, second
+
+
+def _sample_absent(graph: SceneGraph, rng: Generator) -> str:
+    """Return a category that the image does not show."""
     while True:
         category = choice(rng, CATEGORIES).name
         if category not in graph.by_category:
             return category
 
 
-def _owned(description: Description, rng: np.random.Generator) -> str:
-    return realize(description, rng, choice(rng, OWNERS))
+def _refer_to(category: str, rng: Generator) -> str:
+    return realize(ObjectDescription(category=category), rng, fill(rng, _DETERMINERS))
 
 
-def _attribute(name: str) -> Callable[[SceneGraph, Label, np.random.Generator], str | None]:
-    """A claim about one thing's colour, pattern or size. Two things of the picture lend the two values."""
-
-    def make(graph: SceneGraph, label: Label, rng: np.random.Generator) -> str | None:
-        lone = _lone(graph)
-        if len(lone) < 2:
-            return None
-        first, second = shuffled(rng, lone)[:2]
-        values = [getattr(graph.objects[graph.by_category[category][0]], name) for category in (first, second)]
-        if values[0] == values[1]:
-            return None
-        value = values[1] if label == "contradiction" else values[0]
-        subject = _absent(graph, rng) if label == "neutral" else first
-        return _claim(name, Description(category=subject), value, rng)
-
-    return make
+_ATTRIBUTE_CLAIMS: Final = {
+    "color": "{a} is {value} | {a} is {value} | {value} is the color of {a} | the color of {a} is {value}",
+    "pattern": "{a} is {value} | {a} looks {value} | {a} has a {value} pattern",
+    "plain": "{a} is {value} | {a} looks {value} | {a} is plain",
+    "size": "{a} is {value} | {a} is rather {value} | {a} looks {value}",
+}
 
 
-def _claim(name: str, subject: Description, value: str, rng: np.random.Generator) -> str:
-    the = _owned(subject, rng)
-    ways: tuple[str, ...]
-    if name == "color":
-        word = realize_color(value, rng)
-        ways = (
-            f"{the} is {word}",
-            f"{the} is {word}",
-            f"{word} is the color of {the}",
-            f"the color of {the} is {word}",
-        )
-    elif name == "pattern":
-        word = choice(rng, PATTERN_WORDS[value])
-        ways = (
-            f"{the} is {word}",
-            f"{the} looks {word}",
-            f"{the} has a {word} pattern" if value != "plain" else f"{the} is plain",
-        )
-    else:
-        word = choice(rng, SIZE_WORDS[value])
-        ways = (f"{the} is {word}", f"{the} is rather {word}", f"{the} looks {word}")
-    return choice(rng, ways)
-
-
-def _side(graph: SceneGraph, label: Label, rng: np.random.Generator) -> str | None:
-    """One thing is to the left (right) of another."""
-    lone = _lone(graph)
-    if len(lone) < 2:
+def _claim_attribute(graph: SceneGraph, label: EntailmentLabel, rng: Generator, name: str) -> str | None:
+    """Claim a color, pattern or size of one object. Two objects of the image provide the two values."""
+    pair = _sample_singletons(graph, rng)
+    if pair is None:
         return None
-    first, second = shuffled(rng, lone)[:2]
-    name = choice(rng, ("left of", "right of"))
-    truth = holds(graph, name, graph.by_category[first][0], graph.by_category[second][0])
+    first, second = (graph.objects[i] for i in pair)
+    correct, wrong = getattr(first, name), getattr(second, name)
+    if correct == wrong:
+        return None
+    value = wrong if label == "contradiction" else correct
+    a = _refer_to(_sample_absent(graph, rng) if label == "neutral" else first.category, rng)
+    in_words = realize_attribute(name, value, rng)
+    return fill(rng, _ATTRIBUTE_CLAIMS["plain" if value == "plain" else name], a=a, value=in_words)
+
+
+def _claim_side(graph: SceneGraph, label: EntailmentLabel, rng: Generator) -> str | None:
+    """Claim that one object is to the left or right of another one."""
+    pair = _sample_singletons(graph, rng)
+    if pair is None:
+        return None
+    relation = choice(rng, ("left of", "right of"))
+    truth = relation_holds(graph, relation, *pair)
     if truth is None:
         return None
     if label != "neutral" and truth is (label == "contradiction"):
-        name = MIRROR[name]
-    return _relation(graph, label, first, name, second, rng)
+        relation = INVERSE_RELATIONS[relation]
+    return _claim_relation(graph, label, pair, relation, rng)
 
 
-def _touch(graph: SceneGraph, label: Label, rng: np.random.Generator) -> str | None:
-    """One thing is on, under, next to, in front of or behind another. The claim joins the words of two true ones:
-    the relation of one linked pair and the things of another, when it has to be wrong."""
-    pairs = [
-        (a, b, name)
-        for (a, b), name in graph.linked.items()
-        if len(graph.by_category[graph.objects[a].category]) == 1
-        and len(graph.by_category[graph.objects[b].category]) == 1
+def _claim_contact(graph: SceneGraph, label: EntailmentLabel, rng: Generator) -> str | None:
+    """Claim that one object is on, under, next to, in front of or behind another one.
+
+    A wrong claim combines the relation of one related pair with the objects of another pair.
+    """
+    related = [
+        (pair, relation)
+        for pair, relation in graph.relations.items()
+        if all(len(graph.by_category[graph.objects[i].category]) == 1 for i in pair)
     ]
-    names = {name for _, _, name in pairs}
-    if len(names) < 2:
+    if len({relation for _, relation in related}) < 2:
         return None
-    a, b, name = choice(rng, pairs)
+    pair, relation = choice(rng, related)
     if label == "contradiction":
-        a, b, _ = choice(rng, [pair for pair in pairs if pair[2] != name])
-    return _relation(graph, label, graph.objects[a].category, name, graph.objects[b].category, rng)
+        pair, _ = choice(rng, [entry for entry in related if entry[1] != relation])
+    return _claim_relation(graph, label, pair, relation, rng)
 
 
-def _relation(graph: SceneGraph, label: Label, first: str, name: str, second: str, rng: np.random.Generator) -> str:
+def _refer_to_pair(graph: SceneGraph, label: EntailmentLabel, pair: tuple[int, int], rng: Generator) -> tuple[str, str]:
+    """Return phrases for both objects. For a neutral claim, one of them is replaced by an absent category."""
+    first, second = (graph.objects[i].category for i in pair)
     if label == "neutral":
-        first, second = (_absent(graph, rng), second) if bernoulli(rng, 0.5) else (first, _absent(graph, rng))
-    the, that = _owned(Description(category=first), rng), _owned(Description(category=second), rng)
-    where = choice(rng, RELATION_WORDS[name])
-    return choice(
-        rng,
-        (
-            f"{the} is {where} {that}",
-            f"{the} is {where} {that}",
-            f"{where} {that} is {the}",
-            f"you can find {the} {where} {that}",
-        ),
-    )
+        first, second = (
+            (_sample_absent(graph, rng), second) if bernoulli(rng, 0.5) else (first, _sample_absent(graph, rng))
+        )
+    return _refer_to(first, rng), _refer_to(second, rng)
 
 
-def _larger(graph: SceneGraph, label: Label, rng: np.random.Generator) -> str | None:
-    """One thing is larger (smaller) than another."""
-    lone = _lone(graph)
-    if len(lone) < 2:
+def _claim_relation(
+    graph: SceneGraph, label: EntailmentLabel, pair: tuple[int, int], relation: str, rng: Generator
+) -> str:
+    a, b = _refer_to_pair(graph, label, pair, rng)
+    preposition = choice(rng, RELATION_WORDS[relation])
+    templates = "{a} is {where} {b} | {a} is {where} {b} | {where} {b} is {a} | you can find {a} {where} {b}"
+    return fill(rng, templates, a=a, b=b, where=preposition)
+
+
+def _claim_size(graph: SceneGraph, label: EntailmentLabel, rng: Generator) -> str | None:
+    """Claim that one object is larger or smaller than another one."""
+    pair = _sample_singletons(graph, rng)
+    if pair is None or not differ_in_size(graph, *pair):
         return None
-    first, second = shuffled(rng, lone)[:2]
-    one, two = (graph.area[graph.by_category[category][0]] for category in (first, second))
-    if max(one, two) < TIMES_LARGER * min(one, two):
-        return None
-    larger = (one > two) is (label != "contradiction")
-    words = ("bigger", "larger") if larger else ("smaller",)
-    if label == "neutral":
-        first, second = (_absent(graph, rng), second) if bernoulli(rng, 0.5) else (first, _absent(graph, rng))
-    the, that = _owned(Description(category=first), rng), _owned(Description(category=second), rng)
-    measure = choice(rng, words)
-    return choice(rng, (f"{the} is {measure} than {that}", f"{the} looks {measure} than {that}"))
+    is_larger = (graph.area[pair[0]] > graph.area[pair[1]]) is (label != "contradiction")
+    a, b = _refer_to_pair(graph, label, pair, rng)
+    comparative = fill(rng, COMPARATIVES["large" if is_larger else "small"])
+    return fill(rng, "{a} is {larger} than {b} | {a} looks {larger} than {b}", a=a, b=b, larger=comparative)
 
 
-TEMPLATES: Final[dict[str, Callable[[SceneGraph, Label, np.random.Generator], str | None]]] = {
-    "color": _attribute("color"),
-    "pattern": _attribute("pattern"),
-    "size": _attribute("size"),
-    "side": _side,
-    "touch": _touch,
-    "larger": _larger,
+TEMPLATES: Final[dict[str, Callable[[SceneGraph, EntailmentLabel, Generator], str | None]]] = {
+    "color": partial(_claim_attribute, name="color"),
+    "pattern": partial(_claim_attribute, name="pattern"),
+    "size": partial(_claim_attribute, name="size"),
+    "side": _claim_side,
+    "contact": _claim_contact,
+    "comparison": _claim_size,
 }

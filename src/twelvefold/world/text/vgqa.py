@@ -1,205 +1,151 @@
-"""Visual Genome questions: free questions of six sorts (what, where, when, who, why, how) with free short answers.
+"""Visual Genome questions (what, where, when, who, why, how) with free short answers.
 
-Paper: section 2.1, G1; VG QA shares VQAv2's answer list, so answers normalise to the same words.
+Paper: section 2.1, G1. VG QA uses the answer list of VQAv2, so most answers normalize to the same words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
-import numpy as np
+from numpy.random import Generator
 
 from twelvefold.world.categories import BACKGROUND_BY_NAME
 from twelvefold.world.scene import Scene
-from twelvefold.world.text import question_templates
+from twelvefold.world.text import question_templates as q
 from twelvefold.world.text.annotations import VgQuestion
-from twelvefold.world.text.description import Description, SceneGraph, describe_uniquely
-from twelvefold.world.text.lexicon import (
-    ABILITIES,
-    CLASSES,
-    PATTERN_ANSWERS,
-    RELATION_WORDS,
-    add_article,
-    bernoulli,
-    choice,
-    sentence,
-)
-from twelvefold.world.text.question_templates import QuestionFrame
-from twelvefold.world.text.realize import realize
-
-Maker = Callable[[SceneGraph, np.random.Generator], VgQuestion | None]
+from twelvefold.world.text.description import ObjectDescription, SceneGraph, describe_uniquely, undisputed_matches
+from twelvefold.world.text.lexicon import ABILITIES, HYPERNYMS, PATTERN_NOUNS, add_article, to_sentence
+from twelvefold.world.text.sampling import alternatives, bernoulli, choice, collect_distinct, fill
 
 LONG_ANSWERS: Final = 0.12
-"""Share of the places told in a whole phrase (``In a room.``), which VQA's answer list has not, as in real data."""
+"""Share of the location answers that are a phrase (``In a room.``), which VQA's answer list does not contain."""
+
+Answer = Callable[[q.QuestionFrame, Generator], str]
 
 
-def generate_vg_questions(scene: Scene, rng: np.random.Generator, count: int = 5) -> tuple[VgQuestion, ...]:
-    """At most ``count`` different questions about the picture with their answers as people write them."""
+def generate_vg_questions(scene: Scene, rng: Generator, count: int = 5) -> tuple[VgQuestion, ...]:
+    """Return at most ``count`` different questions about the scene."""
     graph = SceneGraph(scene)
-    found: dict[str, VgQuestion] = {}
-    for _ in range(4 * count):
-        question = choice(rng, TEMPLATES)(graph, rng)
-        if question is not None:
-            found.setdefault(question.question, question)
-        if len(found) == count:
-            break
-    return tuple(found.values())
+    return collect_distinct(lambda: _sample(graph, rng), lambda record: record.question, count, 4 * count)
 
 
-def _question(frame: QuestionFrame, ways: tuple[str, ...], answer: str, rng: np.random.Generator) -> VgQuestion:
+def _sample(graph: SceneGraph, rng: Generator) -> VgQuestion | None:
+    sampler, answer, templates = choice(rng, TEMPLATES)
+    frame = sampler(graph, rng)
+    if frame is None:
+        return None
+    slots = q.realize_slots(frame, rng, templates)
+    if frame.template == "neighbor" and frame.answer in HYPERNYMS["animal"].members and bernoulli(rng, 0.5):
+        templates = "who is {relation} {a}"
+    answer_text = to_sentence(answer(frame, rng))
+    has_landmark = frame.template in ("neighbor", "occluder")
     return VgQuestion(
-        question=sentence(choice(rng, ways), "?"),
-        answer=sentence(answer),
+        question=to_sentence(fill(rng, templates, **slots), "?"),
+        answer=answer_text,
         template=frame.template,
-        q_objects=frame.objects[-1:] if frame.template in ("neighbor", "occluder") else frame.objects,
-        a_objects=frame.objects[:1] if frame.template in ("neighbor", "occluder", "category") else (),
+        q_objects=frame.objects[-1:] if has_landmark else frame.objects,
+        a_objects=frame.objects[:1] if has_landmark or frame.template == "category" else (),
     )
 
 
-def _color(graph: SceneGraph, rng: np.random.Generator) -> VgQuestion | None:
-    frame = question_templates.attribute(graph, rng, "color")
-    if frame is None:
-        return None
-    the = realize(frame.subject, rng)
-    ways = (
-        f"what color is {the}",
-        f"what color is {the}",
-        f"what is the color of {the}",
-        f"what color would you call {the}",
-    )
-    return _question(frame, ways, frame.answer, rng)
-
-
-def _pattern(graph: SceneGraph, rng: np.random.Generator) -> VgQuestion | None:
-    frame = question_templates.attribute(graph, rng, "pattern")
-    if frame is None:
-        return None
-    the = realize(frame.subject, rng)
-    ways = (f"what is on the surface of {the}", f"how is {the} decorated", f"what design does {the} have")
-    return _question(frame, ways, PATTERN_ANSWERS[frame.answer], rng)
-
-
-def _size(graph: SceneGraph, rng: np.random.Generator) -> VgQuestion | None:
-    frame = question_templates.attribute(graph, rng, "size")
-    if frame is None:
-        return None
-    the = realize(frame.subject, rng)
-    return _question(
-        frame, (f"how big is {the}", f"how large is {the}", f"what is the size of {the}"), frame.answer, rng
-    )
-
-
-def _count(graph: SceneGraph, rng: np.random.Generator) -> VgQuestion | None:
-    frame = question_templates.count(graph, rng)
-    if frame is None:
-        return None
-    these = realize(frame.subject, rng, "", plural=True)
-    ways = (f"how many {these} are there", f"how many {these} are shown", f"how many {these} are in the photo")
-    return _question(frame, ways, frame.answer, rng)
-
-
-def _neighbor(graph: SceneGraph, rng: np.random.Generator) -> VgQuestion | None:
-    frame = question_templates.neighbor(graph, rng)
-    if frame is None:
-        return None
-    where, the = choice(rng, RELATION_WORDS[frame.detail]), realize(frame.subject, rng)
-    who = frame.answer in CLASSES["animal"].members and bernoulli(rng, 0.5)
-    ways = (f"who is {where} {the}",) if who else (f"what is {where} {the}", f"what is sitting {where} {the}")
-    return _question(frame, ways, _a_thing(frame.answer, rng), rng)
-
-
-def _category(graph: SceneGraph, rng: np.random.Generator) -> VgQuestion | None:
-    frame = question_templates.query_category(graph, rng)
-    if frame is None:
-        return None
-    the = realize(frame.subject, rng)
-    return _question(frame, (f"what is {the}", f"what is {the} called"), _a_thing(frame.answer, rng), rng)
-
-
-def _ability(graph: SceneGraph, rng: np.random.Generator) -> VgQuestion | None:
-    """What a single thing of the picture can do or be used for tells it; the answer is its kind."""
+def _query_by_ability(graph: SceneGraph, rng: Generator) -> q.QuestionFrame | None:
+    """Ask for the category of the only object with an ability."""
     for name in (choice(rng, list(ABILITIES)), choice(rng, list(ABILITIES))):
-        found = question_templates.certain_matches(graph, Description(ability=name))
-        if found is not None and len(found) == 1 and len(ABILITIES[name].members) > 3:
-            frame = QuestionFrame("category by use", graph.objects[found[0]].category, objects=found)
-            can = choice(rng, ABILITIES[name].can)
-            ways = (f"what is there that {can}", f"what in the picture {can}" if can[-1] != "t" else f"what {can}")
-            return _question(frame, ways, _a_thing(frame.answer, rng), rng)
+        objects = undisputed_matches(graph, ObjectDescription(ability=name))
+        if objects is not None and len(objects) == 1 and len(ABILITIES[name].members) > 3:
+            phrase = choice(rng, alternatives(ABILITIES[name].phrases))
+            category = graph.objects[objects[0]].category
+            detail = f"{phrase}|{phrase if phrase.endswith('t') else 'in the picture ' + phrase}"
+            return q.QuestionFrame("category by ability", category, detail=detail, objects=objects)
     return None
 
 
-def _a_thing(category: str, rng: np.random.Generator) -> str:
-    """A kind as an answer: ``A dog``, ``The dog``, ``Dog``; articles vanish in VQA's normaliser."""
-    return choice(rng, (add_article(category), f"the {category}", category))
-
-
-def _where_is(graph: SceneGraph, rng: np.random.Generator) -> VgQuestion | None:
-    """Where a thing is that no other thing holds up: on the left or on the right."""
-    frame = question_templates.side(graph, rng)
-    if frame is None:
+def _query_occluder(graph: SceneGraph, rng: Generator) -> q.QuestionFrame | None:
+    """Ask for the object in front of another one."""
+    pairs = [pair for pair, name in graph.relations.items() if name == "in front of"]
+    if not pairs:
         return None
-    the = realize(frame.subject, rng)
-    ways = (f"where in the picture is {the}", f"on which side is {the}", f"where can {the} be seen")
-    answer = f"on the {frame.answer}" if bernoulli(rng, LONG_ANSWERS) else _with_or_without_the(frame.answer, rng)
-    return _question(frame, ways, answer, rng)
-
-
-def _where_taken(graph: SceneGraph, rng: np.random.Generator) -> VgQuestion | None:
-    frame = question_templates.place(graph, rng)
-    ways = (
-        "where was the photo taken",
-        "where is this scene",
-        "where are these objects",
-        "where was this picture made",
-        "what kind of place is this",
-    )
-    answer = (
-        BACKGROUND_BY_NAME[frame.answer].phrase
-        if bernoulli(rng, LONG_ANSWERS)
-        else _with_or_without_the(frame.answer, rng)
-    )
-    return _question(frame, ways, answer, rng)
-
-
-def _with_or_without_the(word: str, rng: np.random.Generator) -> str:
-    return choice(rng, (word, f"the {word}"))
-
-
-def _when(graph: SceneGraph, rng: np.random.Generator) -> VgQuestion | None:
-    frame = question_templates.when(graph, rng)
-    if frame is None:
-        return None
-    ways = ("when was this picture taken", "when was the photo taken", "when is this", "when did this scene happen")
-    return _question(frame, ways, frame.answer, rng)
-
-
-def _occluder(graph: SceneGraph, rng: np.random.Generator) -> VgQuestion | None:
-    """Why a thing can't be seen whole: what stands in front of it."""
-    hidden = [(a, b) for (a, b), name in graph.linked.items() if name == "in front of"]
-    if not hidden:
-        return None
-    front, back = choice(rng, hidden)
+    front, back = choice(rng, pairs)
     subject = describe_uniquely(graph, back, rng)
-    if subject is None:
-        return None
-    frame = QuestionFrame("occluder", graph.objects[front].category, subject, objects=(front, back))
-    the = realize(subject, rng)
-    ways = (f"why is {the} partly hidden", f"why can't you see all of {the}", f"what is hiding part of {the}")
-    return _question(frame, ways, _a_thing(frame.answer, rng), rng)
+    return (
+        None
+        if subject is None
+        else q.QuestionFrame("occluder", graph.objects[front].category, subject, objects=(front, back))
+    )
 
 
-TEMPLATES: Final[tuple[Maker, ...]] = (
-    *(_color,) * 5,
-    *(_pattern,) * 2,
-    *(_size,) * 2,
-    *(_count,) * 8,
-    *(_neighbor,) * 2,
-    *(_category,) * 2,
-    _ability,
-    *(_where_is,) * 3,
-    *(_where_taken,) * 2,
-    *(_when,) * 4,
-    *(_occluder,) * 2,
+def _short_answer(frame: q.QuestionFrame, rng: Generator) -> str:
+    return PATTERN_NOUNS.get(frame.answer, frame.answer)
+
+
+def _category_answer(frame: q.QuestionFrame, rng: Generator) -> str:
+    """``A dog``, ``The dog`` or ``Dog``; VQA's normalization removes articles."""
+    return fill(rng, "{an_answer} | the {answer} | {answer}", an_answer=add_article(frame.answer), answer=frame.answer)
+
+
+def _location_answer(frame: q.QuestionFrame, rng: Generator) -> str:
+    if bernoulli(rng, LONG_ANSWERS):
+        return f"on the {frame.answer}" if frame.template == "side" else BACKGROUND_BY_NAME[frame.answer].phrase
+    return fill(rng, "{answer} | the {answer}", answer=frame.answer)
+
+
+_WEIGHTED_TEMPLATES: Final[tuple[tuple[int, q.FrameSampler, Answer, str], ...]] = (
+    (
+        5,
+        partial(q.query_attribute, name="color"),
+        _short_answer,
+        "what color is {a} | what color is {a} | what is the color of {a} | what color would you call {a}",
+    ),
+    (
+        2,
+        partial(q.query_attribute, name="pattern"),
+        _short_answer,
+        "what is on the surface of {a} | how is {a} decorated | what design does {a} have",
+    ),
+    (
+        2,
+        partial(q.query_attribute, name="size"),
+        _short_answer,
+        "how big is {a} | how large is {a} | what is the size of {a}",
+    ),
+    (
+        8,
+        q.count_objects,
+        _short_answer,
+        "how many {plural} are there | how many {plural} are shown | how many {plural} are in the photo",
+    ),
+    (2, q.query_neighbor, _category_answer, "what is {relation} {a} | what is sitting {relation} {a}"),
+    (2, q.query_category, _category_answer, "what is {a} | what is {a} called"),
+    (1, _query_by_ability, _category_answer, "what is there that {first} | what {second}"),
+    (
+        3,
+        q.query_side,
+        _location_answer,
+        "where in the picture is {a} | on which side is {a} | where can {a} be seen",
+    ),
+    (
+        2,
+        q.query_background,
+        _location_answer,
+        "where was the photo taken | where is this scene | where are these objects | where was this picture made | "
+        "what kind of place is this",
+    ),
+    (
+        4,
+        q.query_time,
+        _short_answer,
+        "when was this picture taken | when was the photo taken | when is this | when did this scene happen",
+    ),
+    (
+        2,
+        _query_occluder,
+        _category_answer,
+        "why is {a} partly hidden | why can't you see all of {a} | what is hiding part of {a}",
+    ),
 )
-"""How often each is tried; the counts and the times are often passed over, so they stand more often here."""
+TEMPLATES: Final = tuple(
+    (sampler, answer, templates) for weight, sampler, answer, templates in _WEIGHTED_TEMPLATES for _ in range(weight)
+)
+"""Samplers, answers and templates. Counts and times often do not apply, so their weights are higher."""

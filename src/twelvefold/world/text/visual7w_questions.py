@@ -1,126 +1,103 @@
-"""Visual7W pointing questions: "Which ...?", answered by one of four boxes. Paper: section 2.1, G3.
+"""Visual7W pointing questions: "Which ...?" with four boxes to choose from. Paper: section 2.1, G3.
 
-The four are real things of the picture: the one meant and three others, rather those that share something with it.
-The right one takes each slot equally often, and the question denotes it among the four.
+The choices are objects of the scene: the correct one and three others, mostly with the same category or color. The
+correct one is in each slot equally often, and the question matches it only.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
+from numpy.random import Generator
 
 from twelvefold.world.scene import Scene
 from twelvefold.world.text.annotations import PointingQuestion
-from twelvefold.world.text.description import Description, SceneGraph, describe_uniquely, matching_objects
-from twelvefold.world.text.lexicon import ABILITIES, CLASSES, bernoulli, choice, sentence, shuffled
+from twelvefold.world.text.description import (
+    ATTRIBUTES,
+    ObjectDescription,
+    SceneGraph,
+    describe_uniquely,
+    matching_objects,
+    with_attributes,
+)
+from twelvefold.world.text.lexicon import ABILITIES, to_sentence
+from twelvefold.world.text.question_templates import hypernyms_of
 from twelvefold.world.text.realize import realize, realize_attribute, realize_noun
+from twelvefold.world.text.sampling import alternatives, bernoulli, choice, collect_distinct, fill, shuffled
 
-CHOICES: Final = 4
+NUM_CHOICES: Final = 4
 
 
-def generate_pointing_questions(scene: Scene, rng: np.random.Generator, count: int = 2) -> tuple[PointingQuestion, ...]:
-    """At most ``count`` different questions; none where the picture has fewer than four things."""
+def generate_pointing_questions(scene: Scene, rng: Generator, count: int = 2) -> tuple[PointingQuestion, ...]:
+    """Return at most ``count`` different questions, none for a scene with fewer than four objects."""
     graph = SceneGraph(scene)
-    found: dict[str, PointingQuestion] = {}
-    if graph.count < CHOICES:
+    if graph.num_objects < NUM_CHOICES:
         return ()
-    for _ in range(4 * count):
-        question = _which(graph, rng)
-        if question is not None:
-            found.setdefault(question.question, question)
-        if len(found) == count:
-            break
-    return tuple(found.values())
+    return collect_distinct(lambda: _sample(graph, rng), lambda record: record.question, count, 4 * count)
 
 
-def _which(graph: SceneGraph, rng: np.random.Generator) -> PointingQuestion | None:
-    target = choice(rng, range(graph.count))
-    choices = shuffled(rng, [target, *_distractors(graph, target, rng)])
-    template = choice(rng, tuple(TEMPLATES))
-    description = TEMPLATES[template](graph, target, choices, rng)
+def _sample(graph: SceneGraph, rng: Generator) -> PointingQuestion | None:
+    target = choice(rng, range(graph.num_objects))
+    choices = shuffled(rng, [target, *_sample_distractors(graph, target, rng)])
+    template = choice(rng, TEMPLATES)
+    description = _describe(template, graph, target, choices, rng)
     if description is None or matching_objects(graph, description, choices) != (target,):
         return None
-    text = sentence(_worded(description, rng), "?")
-    one, two, three, four = choices
-    return PointingQuestion(text, (one, two, three, four), choices.index(target), template)
+    return PointingQuestion(to_sentence(_word(description, rng), "?"), tuple(choices), choices.index(target), template)
 
 
-def _distractors(graph: SceneGraph, target: int, rng: np.random.Generator) -> list[int]:
-    """Three other things, those that share the kind or the colour of the target rather than the rest."""
+def _sample_distractors(graph: SceneGraph, target: int, rng: Generator) -> list[int]:
+    """Return three other objects, mostly with the same category or color as the target."""
     obj = graph.objects[target]
-    shares = [(t.category == obj.category) + (t.color == obj.color) + rng.random() * 1.5 for t in graph.objects]
-    others = [i for i in range(graph.count) if i != target]
-    return sorted(others, key=shares.__getitem__, reverse=True)[: CHOICES - 1]
+    similarity = [(o.category == obj.category) + (o.color == obj.color) + rng.random() * 1.5 for o in graph.objects]
+    others = [i for i in range(graph.num_objects) if i != target]
+    return sorted(others, key=similarity.__getitem__, reverse=True)[: NUM_CHOICES - 1]
 
 
-def _by_looks(graph: SceneGraph, target: int, choices: list[int], rng: np.random.Generator) -> Description | None:
-    return describe_uniquely(graph, target, rng, among=choices)
+TEMPLATES: Final = ("category", "attribute", "position", "relation", "ability", "hypernym")
+_EXCLUDED: Final[dict[str, tuple[str, ...]]] = {"category": (), "attribute": ("category",)}
+"""Fields that a description must not use. Positions and relations are used without category and attributes."""
 
 
-def _by_attribute(graph: SceneGraph, target: int, choices: list[int], rng: np.random.Generator) -> Description | None:
-    return describe_uniquely(graph, target, rng, without=("category",), among=choices)
+def _describe(
+    template: str, graph: SceneGraph, target: int, choices: list[int], rng: Generator
+) -> ObjectDescription | None:
+    if template == "ability":
+        abilities = [a.name for a in ABILITIES.values() if graph.objects[target].category in a.members]
+        return ObjectDescription(ability=choice(rng, abilities)) if abilities else None
+    if template == "hypernym":
+        hypernyms = hypernyms_of(graph, target)
+        return ObjectDescription(hypernym=hypernyms[0]) if hypernyms else None
+    return describe_uniquely(
+        graph,
+        target,
+        rng,
+        exclude=_EXCLUDED.get(template, ("category", *ATTRIBUTES)),
+        use_position=template == "position",
+        use_relation=template == "relation",
+        candidates=choices,
+    )
 
 
-def _by_place(graph: SceneGraph, target: int, choices: list[int], rng: np.random.Generator) -> Description | None:
-    without = ("category", "color", "pattern", "size")
-    return describe_uniquely(graph, target, rng, without=without, places=True, among=choices)
-
-
-def _by_relation(graph: SceneGraph, target: int, choices: list[int], rng: np.random.Generator) -> Description | None:
-    without = ("category", "color", "pattern", "size")
-    return describe_uniquely(graph, target, rng, without=without, relations=True, among=choices)
-
-
-def _by_use(graph: SceneGraph, target: int, choices: list[int], rng: np.random.Generator) -> Description | None:
-    category = graph.objects[target].category
-    names = [a.name for a in ABILITIES.values() if category in a.members]
-    return Description(ability=choice(rng, names)) if names else None
-
-
-def _by_class(graph: SceneGraph, target: int, choices: list[int], rng: np.random.Generator) -> Description | None:
-    names = [c.name for c in CLASSES.values() if graph.objects[target].category in c.members]
-    return Description(class_=names[0]) if names else None
-
-
-TEMPLATES: Final = {
-    "looks": _by_looks,
-    "attribute": _by_attribute,
-    "place": _by_place,
-    "relation": _by_relation,
-    "use": _by_use,
-    "class": _by_class,
-}
-
-
-def _worded(description: Description, rng: np.random.Generator) -> str:
-    """``Which cup is striped``, ``Which one is the red cup``, ``Which object can fly``, ``Which thing is next to``."""
+def _word(description: ObjectDescription, rng: Generator) -> str:
+    """Return ``which cup is striped``, ``which one is the red cup``, ``which object is something that can fly``."""
     whole = realize(description, rng)
     if description.ability:
-        can = choice(rng, ABILITIES[description.ability].can)
-        obj = realize_noun(Description(), rng)
-        return choice(
-            rng,
-            (f"which {obj} is something that {can}", f"which of these {can}" if _verb(can) else f"which is {whole}"),
-        )
-    ways = [f"which is {whole}", f"which one is {whole}", f"which box shows {whole}", f"which of these is {whole}"]
-    value = [
-        realize_attribute(name, getattr(description, name), rng)
-        for name in ("color", "pattern", "size")
-        if getattr(description, name)
-    ]
-    if len(value) == 1 and description == Description(
-        category=description.category, color=description.color, pattern=description.pattern, size=description.size
-    ):
-        category = realize_noun(Description(category=description.category), rng)
-        ways += [f"which {category} is {value[0]}", f"which {category} looks {value[0]}"] * 2
-    if description.relation is not None or description.place:
+        phrase = choice(rng, alternatives(ABILITIES[description.ability].phrases))
+        noun = realize_noun(ObjectDescription(), rng)
+        is_verb = not phrase.startswith(("you", "people", "a "))
+        short = f"which of these {phrase}" if is_verb else f"which is {whole}"
+        return choice(rng, (f"which {noun} is something that {phrase}", short))
+    questions = [f"which is {whole}", f"which one is {whole}", f"which box shows {whole}", f"which of these is {whole}"]
+    looks = description.attributes()
+    values = [realize_attribute(name, value, rng) for name, value in looks.items()]
+    if len(values) == 1 and description == with_attributes(ObjectDescription(category=description.category), looks):
+        noun = realize_noun(ObjectDescription(category=description.category), rng)
+        questions += [f"which {noun} is {values[0]}", f"which {noun} looks {values[0]}"] * 2
+    if description.relation is not None or description.position:
         bare = realize(description, rng, "")
-        ways += [f"which {bare.replace(' that is ', ' is ', 1)}" if " that is " in bare else f"which is {whole}"] * 2
+        clause = f"which {bare.replace(' that is ', ' is ', 1)}" if " that is " in bare else f"which is {whole}"
+        questions += [clause] * 2
     if bernoulli(rng, 0.2):
-        return choice(rng, (f"can you point out which is {whole}", f"which can be called {whole}"))
-    return choice(rng, ways)
-
-
-def _verb(can: str) -> bool:
-    return not can.startswith(("you", "people", "a "))
+        return fill(rng, "can you point out which is {a} | which can be called {a}", a=whole)
+    return choice(rng, questions)

@@ -1,71 +1,58 @@
-"""VQAv2-like questions: one question, ten annotators. Paper: section 2.1, G1."""
+"""VQAv2-like questions with the answers of ten annotators. Paper: section 2.1, G1."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
-import numpy as np
+from numpy.random import Generator
 
-from twelvefold.world.categories import BACKGROUND_BY_NAME
 from twelvefold.world.scene import Scene
-from twelvefold.world.text import question_templates
+from twelvefold.world.text import question_templates as q
 from twelvefold.world.text.annotations import VqaQuestion
 from twelvefold.world.text.annotators import answer_type, most_frequent, sample_answers
 from twelvefold.world.text.description import SceneGraph
-from twelvefold.world.text.lexicon import NUMBERS, PATTERN_ANSWERS, RELATION_WORDS, bernoulli, choice, sentence
-from twelvefold.world.text.question_templates import FrameSampler, QuestionFrame
-from twelvefold.world.text.realize import realize, realize_attribute
+from twelvefold.world.text.lexicon import NUMBER_WORDS, PATTERN_NOUNS, to_sentence
+from twelvefold.world.text.sampling import alternatives, bernoulli, choice, fill
 
 QUESTION_TYPES: Final = sorted(
-    [
-        *("how many", "how", "how big is the", "what color is the", "what color are the", "what color", "what is the"),
-        *("what is in the", "what is on the", "what is", "what are the", "what are", "what kind of", "what type of"),
-        *("what is this", "what does the", "what time", "what number is", "what animal is", "what room is", "what"),
-        *(
-            "is the",
-            "is this",
-            "is this a",
-            "is this an",
-            "is there a",
-            "is there an",
-            "is there",
-            "is that a",
-            "is it",
-        ),
-        *("is", "are the", "are there any", "are there", "are these", "are they", "are", "where is the", "where was"),
-        *("which", "do you", "do", "does the", "does this", "can you", "could", "has", "was", "who is", "why"),
-        "what is the color of the",
-    ],
+    alternatives(
+        "how many | how | how big is the | what color is the | what color are the | what color | what is the | what "
+        "is in the | what is on the | what is | what are the | what are | what kind of | what type of | what is this "
+        "| what does the | what time | what number is | what animal is | what room is | what | is the | is this | is "
+        "this a | is this an | is there a | is there an | is there | is that a | is it | is | are the | are there "
+        "any | are there | are these | are they | are | where is the | where was | which | do you | do | does the | "
+        "does this | can you | could | has | was | who is | why | what is the color of the"
+    ),
     key=len,
     reverse=True,
 )
-"""First words by which VQA groups its questions (the official list's shape), longest first."""
-
-MEASURES: Final = {"large": ("bigger", "larger"), "small": ("smaller",)}
+"""First words by which VQA groups its questions, longest first."""
 
 
-def generate_vqa_questions(scene: Scene, rng: np.random.Generator, count: int = 5) -> tuple[VqaQuestion, ...]:
-    """At most ``count`` different questions about the picture, each with its ten answers."""
+def generate_vqa_questions(scene: Scene, rng: Generator, count: int = 5) -> tuple[VqaQuestion, ...]:
+    """Return at most ``count`` different questions about the scene."""
     graph = SceneGraph(scene)
-    found: dict[str, VqaQuestion] = {}
+    questions: dict[str, VqaQuestion] = {}
     for _ in range(4 * count):
-        sampler, word = choice(rng, TEMPLATES)
+        sampler, wording = choice(rng, TEMPLATES)
         frame = sampler(graph, rng)
         if frame is None:
             continue
-        text = sentence(_politely(word(frame, rng), rng), "?")
-        if text not in found:
-            found[text] = _answered(text, frame, rng)
-        if len(found) == count:
+        text = fill(rng, wording, **q.realize_slots(frame, rng, wording))
+        if bernoulli(rng, 0.06):
+            text = fill(rng, "in this picture, | in the photo, | looking at the image, | here,") + " " + text
+        text = to_sentence(text, "?")
+        if text not in questions:
+            questions[text] = _answer(text, frame, rng)
+        if len(questions) == count:
             break
-    return tuple(found.values())
+    return tuple(questions.values())
 
 
-def _answered(text: str, frame: QuestionFrame, rng: np.random.Generator) -> VqaQuestion:
-    truth = str(NUMBERS.index(frame.answer)) if frame.answer in NUMBERS else frame.answer
+def _answer(text: str, frame: q.QuestionFrame, rng: Generator) -> VqaQuestion:
+    truth = str(NUMBER_WORDS.index(frame.answer)) if frame.answer in NUMBER_WORDS else frame.answer
     answers = sample_answers(truth, rng)
     return VqaQuestion(
         question=text,
@@ -79,226 +66,102 @@ def _answered(text: str, frame: QuestionFrame, rng: np.random.Generator) -> VqaQ
 
 
 def question_type(question: str) -> str:
-    """The first words of the question that VQA groups by, or ``none of the above``."""
+    """Return the first words of the question by which VQA groups it, or ``none of the above``."""
     text = question.lower().rstrip("?") + " "
     return next((name for name in QUESTION_TYPES if text.startswith(name + " ")), "none of the above")
 
 
-def _politely(text: str, rng: np.random.Generator) -> str:
-    """Now and then a person says more than the question."""
-    if not bernoulli(rng, 0.06):
-        return text
-    lead = choice(rng, ("in this picture, ", "in the photo, ", "looking at the image, ", "here, "))
-    return lead + text
-
-
-def _attribute(name: str, frame: QuestionFrame, rng: np.random.Generator) -> str:
-    the = realize(frame.subject, rng)
-    if name == "color":
-        return choice(
-            rng,
-            (
-                f"what color is {the}",
-                f"what color is {the}",
-                f"what is the color of {the}",
-                f"which color is {the}",
-                f"what color does {the} have",
-                f"can you tell me what color {the} is",
-            ),
-        )
-    if name == "pattern":
-        return choice(
-            rng,
-            (
-                f"what pattern does {the} have",
-                f"what is the pattern on {the}",
-                f"is {the} plain, striped, dotted or checked",
-                f"what kind of pattern is on {the}",
-            ),
-        )
-    return choice(
-        rng, (f"what size is {the}", f"how big is {the}", f"what is the size of {the}", f"how large is {the}")
-    )
-
-
-def _decoration(graph: SceneGraph, rng: np.random.Generator) -> QuestionFrame | None:
-    """Stripes, dots or checks: the pattern of a thing that has one."""
-    frame = question_templates.attribute(graph, rng, "pattern")
+def _query_decoration(graph: SceneGraph, rng: Generator) -> q.QuestionFrame | None:
+    """Ask for the pattern of an object that is not plain: stripes, dots or checks."""
+    frame = q.query_attribute(graph, rng, "pattern")
     if frame is None or frame.answer == "plain":
         return None
-    return replace(frame, template="decoration", answer=PATTERN_ANSWERS[frame.answer])
+    return replace(frame, template="decoration", answer=PATTERN_NOUNS[frame.answer])
 
 
-def _decorated(frame: QuestionFrame, rng: np.random.Generator) -> str:
-    the = realize(frame.subject, rng)
-    return choice(
-        rng, (f"what decorates {the}", f"are there stripes, dots or checks on {the}", f"what is painted on {the}")
-    )
+_VERIFY_ATTRIBUTE: Final = "is {a} {value} | is {a} {value} | does {a} look {value} | would you say {a} is {value}"
+_CHOOSE_ATTRIBUTE: Final = "is {a} {first} or {second} | which is it, is {a} {first} or {second}"
 
-
-def _when(frame: QuestionFrame, rng: np.random.Generator) -> str:
-    return choice(rng, ("when was this picture taken", "what time is it", "when is this"))
-
-
-def _check(name: str, frame: QuestionFrame, rng: np.random.Generator) -> str:
-    the = realize(frame.subject, rng)
-    value = realize_attribute(name, frame.detail, rng)
-    return choice(
-        rng,
-        (f"is {the} {value}", f"is {the} {value}", f"does {the} look {value}", f"would you say {the} is {value}"),
-    )
-
-
-def _choice(name: str, frame: QuestionFrame, rng: np.random.Generator) -> str:
-    first, second = frame.detail.split("|")
-    the = realize(frame.subject, rng)
-    return choice(rng, (f"is {the} {first} or {second}", f"which is it, is {the} {first} or {second}"))
-
-
-def _count(frame: QuestionFrame, rng: np.random.Generator) -> str:
-    these = realize(frame.subject, rng, "", plural=True)
-    return choice(
-        rng,
-        (
-            f"how many {these} are there",
-            f"how many {these} are there",
-            f"how many {these} can you see",
-            f"how many {these} are in the picture",
-            f"what is the number of {these}",
-            f"how many {these} do you count",
-        ),
-    )
-
-
-def _existence(frame: QuestionFrame, rng: np.random.Generator) -> str:
-    one = realize(frame.subject, rng, "a")
-    return choice(
-        rng,
-        (
-            f"is there {one}",
-            f"is there {one} in the picture",
-            f"do you see {one}",
-            f"can you see {one} here",
-            f"does this picture show {one}",
-            f"are there any {realize(frame.subject, rng, '', plural=True)}",
-        ),
-    )
-
-
-def _relation(frame: QuestionFrame, rng: np.random.Generator) -> str:
-    where = choice(rng, RELATION_WORDS[frame.detail])
-    first, second = realize(frame.subject, rng), realize(frame.other, rng)
-    return choice(
-        rng, (f"is {first} {where} {second}", f"is {first} {where} {second}", f"does {first} appear {where} {second}")
-    )
-
-
-def _neighbor(frame: QuestionFrame, rng: np.random.Generator) -> str:
-    where = choice(rng, RELATION_WORDS[frame.detail])
-    the = realize(frame.subject, rng)
-    return choice(
-        rng,
-        (
-            f"what is {where} {the}",
-            f"what is {where} {the}",
-            f"what object is {where} {the}",
-            f"what do you see {where} {the}",
-            f"which thing is {where} {the}",
-        ),
-    )
-
-
-def _comparison(frame: QuestionFrame, rng: np.random.Generator) -> str:
-    measure = choice(rng, MEASURES[frame.detail])
-    first, second = realize(frame.subject, rng), realize(frame.other, rng)
-    return choice(rng, (f"is {first} {measure} than {second}", f"does {first} look {measure} than {second}"))
-
-
-def _sameness(frame: QuestionFrame, rng: np.random.Generator) -> str:
-    attribute = frame.detail
-    first, second = realize(frame.subject, rng), realize(frame.other, rng)
-    return choice(
-        rng,
-        (
-            f"are {first} and {second} the same {attribute}",
-            f"do {first} and {second} have the same {attribute}",
-            f"is {first} the same {attribute} as {second}",
-        ),
-    )
-
-
-def _category(frame: QuestionFrame, rng: np.random.Generator) -> str:
-    the = realize(frame.subject, rng)
-    return choice(
-        rng, (f"what is {the}", f"what is {the} called", f"what do you call {the}", f"what kind of object is {the}")
-    )
-
-
-def _side(frame: QuestionFrame, rng: np.random.Generator) -> str:
-    the = realize(frame.subject, rng)
-    return choice(
-        rng,
-        (
-            f"is {the} on the left or on the right",
-            f"on which side is {the}",
-            f"which side of the picture is {the} on",
-        ),
-    )
-
-
-def _place(frame: QuestionFrame, rng: np.random.Generator) -> str:
-    return choice(
-        rng,
-        (
-            "where is this",
-            "where was this picture taken",
-            "where are these things",
-            "what place is this",
-            "what is in the background",
-            "what is the setting of this photo",
-        ),
-    )
-
-
-def _place_check(frame: QuestionFrame, rng: np.random.Generator) -> str:
-    where = BACKGROUND_BY_NAME[frame.detail].phrase
-    return choice(rng, (f"was this picture taken {where}", f"are these things {where}", f"was this photo made {where}"))
-
-
-def _indoors(frame: QuestionFrame, rng: np.random.Generator) -> str:
-    return choice(
-        rng, ("is this indoors or outdoors", "was this taken indoors or outdoors", "is the scene outdoors or indoors")
-    )
-
-
-Worder = Callable[[QuestionFrame, np.random.Generator], str]
-
-
-def _named(name: str, sampler: Callable[[SceneGraph, np.random.Generator, str], QuestionFrame | None]) -> FrameSampler:
-    return lambda graph, rng: sampler(graph, rng, name)
-
-
-TEMPLATES: Final[tuple[tuple[FrameSampler, Worder], ...]] = (
-    *((_named("color", question_templates.attribute), partial(_attribute, "color")),) * 4,
-    (_named("pattern", question_templates.attribute), partial(_attribute, "pattern")),
-    (_named("size", question_templates.attribute), partial(_attribute, "size")),
-    *(
-        (_named(name, question_templates.attribute_check), partial(_check, name))
-        for name in ("color", "color", "pattern", "size")
+_WEIGHTED_TEMPLATES: Final[tuple[tuple[int, q.FrameSampler, str], ...]] = (
+    (
+        4,
+        partial(q.query_attribute, name="color"),
+        "what color is {a} | what color is {a} | what is the color of {a} | which color is {a} | what color does {a} "
+        "have | can you tell me what color {a} is",
     ),
-    *((_named(name, question_templates.attribute_choice), partial(_choice, name)) for name in ("color", "size")),
-    *((question_templates.count, _count),) * 9,
-    *((question_templates.existence, _existence),) * 4,
-    *((question_templates.relation_check, _relation),) * 4,
-    *((question_templates.neighbor, _neighbor),) * 2,
-    *((question_templates.query_category, _category),) * 2,
-    (question_templates.comparison, _comparison),
-    *((question_templates.sameness, _sameness),) * 2,
-    (question_templates.side, _side),
-    (question_templates.place, _place),
-    (question_templates.place_check, _place_check),
-    (question_templates.indoors, _indoors),
-    (_decoration, _decorated),
-    (question_templates.when, _when),
+    (
+        1,
+        partial(q.query_attribute, name="pattern"),
+        "what pattern does {a} have | what is the pattern on {a} | is {a} plain, striped, dotted or checked | what "
+        "kind of pattern is on {a}",
+    ),
+    (
+        1,
+        partial(q.query_attribute, name="size"),
+        "what size is {a} | how big is {a} | what is the size of {a} | how large is {a}",
+    ),
+    (2, partial(q.verify_attribute, name="color"), _VERIFY_ATTRIBUTE),
+    (1, partial(q.verify_attribute, name="pattern"), _VERIFY_ATTRIBUTE),
+    (1, partial(q.verify_attribute, name="size"), _VERIFY_ATTRIBUTE),
+    (1, partial(q.choose_attribute, name="color"), _CHOOSE_ATTRIBUTE),
+    (1, partial(q.choose_attribute, name="size"), _CHOOSE_ATTRIBUTE),
+    (
+        9,
+        q.count_objects,
+        "how many {plural} are there | how many {plural} are there | how many {plural} can you see | how many {plural} "
+        "are in the picture | what is the number of {plural} | how many {plural} do you count",
+    ),
+    (
+        4,
+        q.verify_existence,
+        "is there {an_a} | is there {an_a} in the picture | do you see {an_a} | can you see {an_a} here | does this "
+        "picture show {an_a} | are there any {plural}",
+    ),
+    (
+        4,
+        q.verify_relation,
+        "is {a} {relation} {b} | is {a} {relation} {b} | does {a} appear {relation} {b}",
+    ),
+    (
+        2,
+        q.query_neighbor,
+        "what is {relation} {a} | what is {relation} {a} | what object is {relation} {a} | what do you see "
+        "{relation} {a} | which thing is {relation} {a}",
+    ),
+    (2, q.query_category, "what is {a} | what is {a} called | what do you call {a} | what kind of object is {a}"),
+    (1, q.compare_sizes, "is {a} {larger} than {b} | does {a} look {larger} than {b}"),
+    (
+        2,
+        q.compare_attributes,
+        "are {a} and {b} the same {detail} | do {a} and {b} have the same {detail} | is {a} the same {detail} as {b}",
+    ),
+    (
+        1,
+        q.query_side,
+        "is {a} on the left or on the right | on which side is {a} | which side of the picture is {a} on",
+    ),
+    (
+        1,
+        q.query_background,
+        "where is this | where was this picture taken | where are these things | what place is this | what is in the "
+        "background | what is the setting of this photo",
+    ),
+    (
+        1,
+        q.verify_background,
+        "was this picture taken {background} | are these things {background} | was this photo made {background}",
+    ),
+    (
+        1,
+        q.query_indoors,
+        "is this indoors or outdoors | was this taken indoors or outdoors | is the scene outdoors or indoors",
+    ),
+    (
+        1,
+        _query_decoration,
+        "what decorates {a} | are there stripes, dots or checks on {a} | what is painted on {a}",
+    ),
+    (1, q.query_time, "when was this picture taken | what time is it | when is this"),
 )
-"""How often each is asked: kinds as answers stay a moderate share, for they are the slowest to learn."""
+TEMPLATES: Final = tuple((sampler, wording) for weight, sampler, wording in _WEIGHTED_TEMPLATES for _ in range(weight))
+"""Category answers have a moderate weight because they are learned most slowly."""

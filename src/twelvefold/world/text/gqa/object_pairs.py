@@ -1,0 +1,175 @@
+"""GQA families about two objects: relations, joint existence and comparisons."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from numpy.random import Generator
+
+from twelvefold.world.categories import CATEGORY_BY_NAME
+from twelvefold.world.text import question_templates as q
+from twelvefold.world.text.description import INVERSE_RELATIONS, ObjectDescription, SceneGraph, describe_uniquely
+from twelvefold.world.text.gqa.draft import (
+    Draft,
+    link_drafts,
+    make_draft,
+    make_existence_draft,
+    make_relation_draft,
+    start_pair,
+)
+from twelvefold.world.text.gqa.program import ANY_OBJECT, Program, gqa_relation
+from twelvefold.world.text.lexicon import add_article
+from twelvefold.world.text.realize import realize
+from twelvefold.world.text.sampling import bernoulli, choice, fill, shuffled
+
+
+def relation_family(graph: SceneGraph, rng: Generator) -> list[Draft]:
+    """Ask whether two objects are in a relation, for both directions, and for left and right also the opposite."""
+    frame = q.verify_relation(graph, rng)
+    if frame is None:
+        return []
+    inverse = INVERSE_RELATIONS[frame.detail]
+    mirrored = replace(frame, subject=frame.other, other=frame.subject, detail=inverse, objects=frame.objects[::-1])
+    first, second = make_relation_draft(graph, frame, rng), make_relation_draft(graph, mirrored, rng)
+    drafts = [replace(first, balanced=True, entails=(1,)), replace(second, entails=(0,))]
+    if frame.template != "side check":
+        return drafts
+    opposite = replace(frame, detail=inverse, answer="no" if frame.answer == "yes" else "yes")
+    drafts += [make_relation_draft(graph, opposite, rng), _choose_side(graph, frame, rng)]
+    return link_drafts(drafts, choice(rng, (0, 0, 3)))
+
+
+def _choose_side(graph: SceneGraph, frame: q.QuestionFrame, rng: Generator) -> Draft:
+    a, b, program, found = start_pair(graph, frame, rng)
+    first, second = frame.objects
+    sides = ["to the left of", "to the right of"]
+    answer = sides[0] if graph.center_x[first] < graph.center_x[second] else sides[1]
+    options = shuffled(rng, sides)
+    program.add("choose rel", f"{frame.other.category or ANY_OBJECT},{'|'.join(options)},o ({second})", *found)
+    return make_draft(
+        program,
+        f"is {a} {options[0]} or {options[1]} {b}",
+        answer,
+        f"{a} is {answer} {b}",
+        "choose rel relChooser",
+        (None, f"15-{frame.subject.category}_side,{frame.other.category}"),
+        ((a, first), (b, second)),
+    )
+
+
+def neighbor_family(graph: SceneGraph, rng: Generator) -> list[Draft]:
+    """Ask what is on the bed, whether a cat is on the bed, and whether the cat is on the bed."""
+    frame = q.query_neighbor(graph, rng)
+    if frame is None:
+        return []
+    index, landmark = frame.objects
+    neighbor = ObjectDescription(relation=(frame.detail, frame.subject))
+    program = Program(graph)
+    program.add("query", "name", program.find(neighbor))
+    a, relation, answer = realize(frame.subject, rng), gqa_relation(frame.detail), add_article(frame.answer)
+    question = fill(
+        rng,
+        "what is {relation} {a} | which object is {relation} {a} | what thing is {relation} {a} | what do you see "
+        "{relation} {a}",
+        relation=relation,
+        a=a,
+    )
+    query = make_draft(
+        program,
+        question,
+        frame.answer,
+        f"{answer} is {relation} {a}",
+        "query rel relS",
+        (CATEGORY_BY_NAME[frame.answer].supercategory, f"14-{frame.subject.category}_{relation},s"),
+        ((a, landmark), (answer, index)),
+    )
+    existence = make_existence_draft(graph, replace(neighbor, category=frame.answer), rng)
+    drafts = [replace(query, balanced=True, entails=(1,)), existence]
+    subject = describe_uniquely(graph, index, rng, redundancy=0.0)
+    if subject is not None:
+        if subject == ObjectDescription(category=frame.answer):
+            drafts[0] = replace(drafts[0], entails=(1, 2))
+        verify = replace(frame, subject=subject, other=frame.subject, answer="yes")
+        drafts.append(replace(make_relation_draft(graph, verify, rng), entails=(1,)))
+    return drafts
+
+
+def logical_family(graph: SceneGraph, rng: Generator) -> list[Draft]:
+    """Ask for a dog and a cat, or a dog or a cat. The answer is chosen before the categories."""
+    both, yes = bernoulli(rng, 0.5), bernoulli(rng, 0.5)
+    present, absent = list(graph.by_category), q.absent_categories(graph)
+    if len(present) < 2:
+        return []
+    if both is yes:
+        categories = shuffled(rng, present if both else absent)[:2]
+    else:
+        categories = shuffled(rng, [choice(rng, present), choice(rng, absent)])
+    descriptions = [ObjectDescription(category=category) for category in categories]
+    program = Program(graph)
+    parts = [program.add("exist", "?", program.find(description)) for description in descriptions]
+    program.add("and" if both else "or", "", *parts)
+    a, b = (realize(description, rng, "a") for description in descriptions)
+    if both:
+        templates = "are there both {a} and {b} | do you see both {a} and {b} | is there {a} and also {b}"
+    else:
+        templates = "is there either {a} or {b} | are there any signs of {a} or {b} | do you see {a} or {b}"
+    answer = "yes" if yes else "no"
+    draft = make_draft(
+        program,
+        fill(rng, templates, a=a, b=b),
+        answer,
+        f"{answer}, there {'is' if yes else 'is not'} {a} {'and' if both else 'or'} {b}",
+        "logical obj existAnd" if both else "logical obj existOr",
+        (None, "04-" + "_".join(sorted(categories))),
+    )
+    first = replace(draft, balanced=True, entails=(1, 2) if both is yes else ())
+    return [first, *(make_existence_draft(graph, description, rng) for description in descriptions)]
+
+
+def comparison_family(graph: SceneGraph, rng: Generator) -> list[Draft]:
+    """Ask whether two objects have the same attribute, or which is larger."""
+    if bernoulli(rng, 0.4):
+        return _choose_larger(graph, rng)
+    frame = q.compare_attributes(graph, rng, use_position=False)
+    if frame is None:
+        return []
+    name, is_same = frame.detail, frame.answer == "yes"
+    fact = f"they have the same {name}" if is_same else f"they have different {name}s"
+    drafts = []
+    for verb, detailed, true, templates in (
+        ("same", "twoSame", is_same, "are {a} and {b} the same {name} | do {a} and {b} have the same {name}"),
+        (
+            "different", "twoDifferent", not is_same,
+            "do {a} and {b} have different {name}s | are {a} and {b} different in {name}",
+        ),
+    ):  # fmt: skip
+        a, b, program, found = start_pair(graph, frame, rng)
+        program.add(f"{verb} {name}", "", *found)
+        question = fill(rng, templates, a=a, b=b, name=name)
+        answer = "yes" if true else "no"
+        pointers = ((a, frame.objects[0]), (b, frame.objects[1]))
+        types = f"compare attr {detailed}"
+        drafts.append(make_draft(program, question, answer, f"{answer}, {fact}", types, (None, f"05-{name}"), pointers))
+    balanced = choice(rng, (0, 1))
+    return [replace(d, balanced=i == balanced, entails=(1 - i,)) for i, d in enumerate(drafts)]
+
+
+def _choose_larger(graph: SceneGraph, rng: Generator) -> list[Draft]:
+    frame = q.compare_sizes(graph, rng, use_position=False)
+    if frame is None or frame.subject.category == frame.other.category:
+        return []
+    a, b, program, found = start_pair(graph, frame, rng)
+    program.add("choose larger", "", *found)
+    larger = graph.objects[max(frame.objects, key=graph.area.__getitem__)].category
+    draft = make_draft(
+        program,
+        fill(
+            rng, "which is larger, {a} or {b} | what is bigger, {a} or {b} | which one is bigger, {a} or {b}", a=a, b=b
+        ),
+        larger,
+        f"the {larger} is larger",
+        "compare attr comparativeChoose",
+        (None, f"05-size_{'_'.join(sorted((frame.subject.category, frame.other.category)))}"),
+        ((a, frame.objects[0]), (b, frame.objects[1])),
+    )
+    return [replace(draft, balanced=True)]

@@ -1,0 +1,59 @@
+"""Random choices for the language of the world.
+
+Each function uses a fixed number of uniform numbers. The bytes of a world depend on their order.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import TypeVar
+
+from numpy.random import Generator
+
+T = TypeVar("T")
+
+
+def choice(rng: Generator, options: Sequence[T]) -> T:
+    """Return one of the options with equal probability."""
+    return options[int(rng.random() * len(options))]
+
+
+def shuffled(rng: Generator, options: Iterable[T]) -> list[T]:
+    """Return the options in random order."""
+    order = list(options)
+    for last in range(len(order) - 1, 0, -1):
+        other = int(rng.random() * (last + 1))
+        order[last], order[other] = order[other], order[last]
+    return order
+
+
+def bernoulli(rng: Generator, probability: float) -> bool:
+    """Return True with the given probability."""
+    return bool(rng.random() < probability)
+
+
+@cache
+def alternatives(text: str) -> tuple[str, ...]:
+    """Split ``"little | tiny"`` into its alternatives. A repeated alternative is chosen more often."""
+    return tuple(text.split(" | "))
+
+
+def fill(rng: Generator, templates: str, **slots: object) -> str:
+    """Choose one of the alternatives of ``templates`` and fill in its ``{slots}``."""
+    return choice(rng, alternatives(templates)).format(**slots)
+
+
+def collect_distinct(
+    sample: Callable[[], T | None], key: Callable[[T], str], count: int, attempts: int | None = None
+) -> tuple[T, ...]:
+    """Call ``sample`` until it has returned ``count`` records with different keys, at most ``attempts`` times."""
+    records: dict[str, T] = {}
+    for _ in itertools.count() if attempts is None else range(attempts):
+        record = sample()
+        if record is not None:
+            records.setdefault(key(record), record)
+        if len(records) == count:
+            break
+    return tuple(records.values())
