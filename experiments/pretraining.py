@@ -46,7 +46,7 @@ from twelvefold.store import atomic_files, worker_pool
 from twelvefold.store.prepared import Prepared
 from twelvefold.train import train
 from twelvefold.training.checkpoints import Checkpoints
-from twelvefold.training.objectives import TOLD, Exam, search, told_right
+from twelvefold.training.objectives import METRICS, Evaluator, masked_accuracies, retrieval_evaluator
 from twelvefold.world.write import make_world
 
 RECIPE = Path(__file__).with_suffix(".toml")
@@ -202,9 +202,10 @@ def measure(job: Job, model: Model) -> dict[str, float]:
     for spec in job.captions.task_specs(lambda name: datasets.load_dataset(name).TASK):
         captions = TaskBatches.open(prepared, regions, spec, "test")
         masked = MaskedBatches(captions, model.embedded_pieces, PretrainingConfig())
-        for exam in (Exam(TOLD, masked.eval_batches, told_right), search(captions, POOL)):
-            batches = [exam.score(model, batch) for batch in exam.batches(100, 0, 1)]
-            for name, scores in zip(exam.measures, zip(*batches, strict=True), strict=True):
+        evaluators = Evaluator(METRICS, masked.eval_batches, masked_accuracies), retrieval_evaluator(captions, POOL)
+        for evaluator in evaluators:
+            batches = [evaluator.score(model, batch) for batch in evaluator.batches(100, 0, 1)]
+            for name, scores in zip(evaluator.metrics, zip(*batches, strict=True), strict=True):
                 found.setdefault(name, []).append(100 * torch.cat(scores).mean().item())
     return {name: float(np.mean(sets)) for name, sets in found.items()}
 

@@ -1,4 +1,4 @@
-"""One task, from a model of many: the multi-task model as pretraining. Paper: section 4.2, Table 2, rows 6 to 8."""
+"""Fine-tune a multi-task model on one task: multi-task training as pretraining. Paper: section 4.2, Table 2, rows 6-8."""
 
 from __future__ import annotations
 
@@ -23,35 +23,46 @@ def finetune(
     epochs: int | None = None,
     lr_factor: float | None = None,
 ) -> TrainSummary:
-    """Train ``task`` alone, from the weights of the run or model in ``start``; ``out`` is a run like any other.
+    """Train one task from the weights of a run of many tasks, or of a model.
 
-    The task keeps its own learning rate, batch size and epochs as the recipe of ``start`` (or ``recipe``, which a
-    model folder needs) has them; optimiser and schedule begin anew. ``prepared`` and ``regions`` are those of
-    ``start`` where left out. ``epochs`` and ``lr_factor`` go before the recipe's.
+    The task keeps the learning rate, batch size and epochs of the recipe. Optimizer and schedule start new, and there
+    is no stop-and-go. The result is a run like any other.
+
+    Args:
+        start: Folder of the run, or of a model such as ``weights import`` writes.
+        task: One of the recipe's tasks.
+        out: Folder of the new run.
+        prepared: Folder of the tables that ``prepare`` wrote; default: START/prepared.
+        regions: Folder of the regions that ``extract`` wrote; default: START/regions.
+        recipe: What the task trains by; default: the run's own recipe. A model folder needs one.
+        epochs: Passes over the task's training examples; default: the recipe's.
+        lr_factor: Factor on the task's learning rate; default: the recipe's.
 
     Raises:
-        TwelvefoldError: there is no recipe, the task is not among its tasks, the recipe pretrains; what ``train``
-            refuses.
+        Interrupted: SIGINT or SIGTERM came; the checkpoint is saved.
+        TwelvefoldError: there is no recipe, the task is not among its tasks, the recipe pretrains, or any error of
+            ``train``.
     """
-    chosen = recipe or _recipe_of(start)
-    if chosen.pretraining is not None:
+    base = recipe or _recipe_of(start)
+    if base.pretraining is not None:
         raise TwelvefoldError(
-            f"{start} was pretrained and has no tasks; train from it by a recipe of tasks: "
+            f"{start} is a pretraining run and has no tasks; train tasks from it with a recipe: "
             f"`twelvefold train RECIPE RUN --initial {start}`"
         )
-    if task not in chosen.tasks:
+    if task not in base.tasks:
         raise TwelvefoldError(
-            f"recipe {chosen.name} has no task {task!r}{did_you_mean(task, chosen.tasks)}; "
-            f"it has {', '.join(chosen.tasks)}"
+            f"recipe {base.name} has no task {task!r}{did_you_mean(task, base.tasks)}; it has {', '.join(base.tasks)}"
         )
-    alone = only(chosen, task, epochs=epochs, lr_factor=lr_factor).with_initial(start)
-    return train(alone, prepared or start / "prepared", regions or start / "regions", out)
+    single = single_task_recipe(base, task, epochs=epochs, lr_factor=lr_factor).with_initial(start)
+    return train(single, prepared or start / "prepared", regions or start / "regions", out)
 
 
-def only(recipe: Recipe, task: str, *, epochs: int | None = None, lr_factor: float | None = None) -> Recipe:
-    """A recipe for one task of another: as many iterations as its epochs take, and nobody to stop and go for."""
-    own = recipe.per_task.get(task, TaskConfig())
-    own = own if epochs is None else msgspec.structs.replace(own, epochs=epochs)
+def single_task_recipe(
+    recipe: Recipe, task: str, *, epochs: int | None = None, lr_factor: float | None = None
+) -> Recipe:
+    """Return a recipe for one task of another: as long as the task's epochs take, without stop-and-go."""
+    config = recipe.per_task.get(task, TaskConfig())
+    config = config if epochs is None else msgspec.structs.replace(config, epochs=epochs)
     training = msgspec.structs.replace(
         recipe.training,
         iterations=0,
@@ -63,15 +74,14 @@ def only(recipe: Recipe, task: str, *, epochs: int | None = None, lr_factor: flo
         recipe,
         name=f"{recipe.name}-{task.replace('+', '_plus')}",
         tasks=(task,),
-        per_task={task: own},
+        per_task={task: config},
         training=training,
     )
 
 
 def _recipe_of(start: Path) -> Recipe:
-    path = start / "recipe.toml"
-    if not path.exists():
+    if not (start / "recipe.toml").exists():
         raise TwelvefoldError(
-            f"{start} has no recipe.toml, so it is no run: say by which one to train, as in --recipe paper/single/gqa"
+            f"{start} has no recipe.toml, so it is not a run: state a recipe, as in --recipe paper/single/gqa"
         )
     return Recipe.load_run(start)

@@ -1,8 +1,8 @@
-"""Pretrain on captioned pictures: hidden words and regions are told, and whether a caption belongs. Paper: section 3.1.
+"""Pretrain on captioned images: masked tokens, masked regions, alignment. Paper: section 3.1.
 
-The loop, its checkpoints, its log and its exact resume are those of :func:`twelvefold.train.train`; a caption set
-takes turns as a task does. The model that comes out has no tasks: a recipe whose ``[model] initial`` names the run
-starts from it. ``pretraining.json`` in the run's folder says what was learnt.
+Loop, checkpoints, event log and exact resume are those of :func:`twelvefold.train.train`; a caption set takes turns as
+a task does. The model has no tasks: a recipe whose ``[model] initial`` names the run starts from its weights.
+``pretraining.json`` in the run's folder holds the validation metrics.
 """
 
 from __future__ import annotations
@@ -26,41 +26,51 @@ SUMMARY = "pretraining.json"
 
 @dataclass(frozen=True, slots=True)
 class PretrainSummary:
-    """A finished pretraining. measures: of each caption set's validation, 0..1: ``words``, ``regions`` and
-    ``alignment`` told right, and ``recall_at_1``, ``_5``, ``_10`` of captions in a pool of pictures. steps: updates."""
+    """A finished pretraining run. ``steps``: updates by caption set.
+
+    ``metrics``: of each caption set's last validation, in 0..1, the accuracies ``words``, ``regions`` and
+    ``alignment``, and ``recall_at_1``, ``_5`` and ``_10`` of zero-shot image retrieval.
+    """
 
     run: Path
     checkpoint: Path
     iterations: int
     seconds: float
     steps: Mapping[str, int]
-    measures: Mapping[str, Mapping[str, float]]
+    metrics: Mapping[str, Mapping[str, float]]
 
 
 def pretrain(recipe: Recipe, prepared: Path, regions: Path, run: Path, *, resume: bool = True) -> PretrainSummary:
-    """Pretrain by ``recipe`` on the captions of its tasks; leave events, checkpoints and a summary in ``run``.
+    """Pretrain a model on the captions of a recipe's tasks. An interrupted run resumes exactly where it stopped.
+
+    Args:
+        recipe: What to pretrain on and how; it has a table ``[pretraining]``.
+        prepared: Folder of the tables that ``prepare`` wrote.
+        regions: Folder of the regions that ``extract`` or ``features import`` wrote, with class probabilities.
+        run: Folder of the run: recipe, events, checkpoints, ``pretraining.json``.
+        resume: Resume the run that the folder holds; if false, a folder that holds a run is refused.
 
     Raises:
-        Interrupted: SIGINT or SIGTERM came; the checkpoint is saved, and the same call goes on.
-        TwelvefoldError: the recipe has no ``[pretraining]``; a task has no captions, or its regions no probabilities
-            of kinds; and all that ``train`` refuses.
+        Interrupted: SIGINT or SIGTERM came; the checkpoint is saved.
+        TwelvefoldError: the recipe has no ``[pretraining]``, a task has no captions or its regions no class
+            probabilities, or any error of ``train``.
     """
     if recipe.pretraining is None:
         raise TwelvefoldError(
-            f"recipe {recipe.name} trains tasks: use `twelvefold train`, or give it a table [pretraining]"
+            f"recipe {recipe.name} trains tasks: use `twelvefold train`, or add a table [pretraining] to it"
         )
     trained = train(recipe, prepared, regions, run, resume=resume)
-    state = Checkpoints(run / "checkpoints").state() or {}
+    state = Checkpoints(run / "checkpoints").read_state() or {}
     summary = PretrainSummary(
         run=run,
         checkpoint=trained.checkpoint,
         iterations=trained.iterations,
         seconds=trained.seconds,
         steps=trained.steps,
-        measures=state["measures"],
+        metrics=state["metrics"],
     )
-    if os.environ.get("RANK", "0") != "0":
-        return summary
-    said = dataclasses.asdict(summary) | {"run": str(run), "checkpoint": str(summary.checkpoint)}
-    atomic_files.write_json(run / SUMMARY, said | {"pretraining": msgspec.to_builtins(recipe.pretraining)})
+    if os.environ.get("RANK", "0") == "0":
+        content = dataclasses.asdict(summary) | {"run": str(run), "checkpoint": str(summary.checkpoint)}
+        config = msgspec.to_builtins(recipe.pretraining)
+        atomic_files.write_json(run / SUMMARY, content | {"pretraining": config})
     return summary

@@ -84,5 +84,5 @@ def test_the_recipe_of_an_old_run_is_read_with_all_its_values(tmp_path: Path) ->
     training, pretraining = recipe.training, recipe.pretraining
     assert (training.max_grad_norm, training.gradient_accumulation_steps, training.adam_eps) == (1.0, 2, 1e-8)
     assert pretraining is not None
-    assert (pretraining.word_mask_fraction, pretraining.region_mask_fraction) == (0.2, 0.1)
+    assert (pretraining.token_mask_prob, pretraining.region_mask_prob) == (0.2, 0.1)
     assert Recipe.parse(recipe.to_toml()) == recipe

@@ -89,7 +89,7 @@ def plain(batches: MaskedBatches, batch: MaskedBatch) -> tuple[torch.Tensor, tor
 
 
 def test_words_are_hidden_at_the_stated_rates_and_never_the_ends(make: Make) -> None:
-    batches = make(mismatched_fraction=0.0)
+    batches = make(mismatch_prob=0.0)
     chosen = words = masks = same = 0
     for batch in many(batches):
         _, ids = plain(batches, batch)
@@ -107,7 +107,7 @@ def test_words_are_hidden_at_the_stated_rates_and_never_the_ends(make: Make) -> 
 
 
 def test_regions_are_hidden_at_the_stated_rates_and_told_by_the_detector(make: Make, source: RegionSource) -> None:
-    batches = make(mismatched_fraction=0.0, mask_overlapping=False)
+    batches = make(mismatch_prob=0.0, mask_overlapping=False)
     chosen = regions = blank = 0
     for batch in many(batches):
         features, _ = plain(batches, batch)
@@ -132,7 +132,7 @@ def test_regions_are_hidden_at_the_stated_rates_and_told_by_the_detector(make: M
 
 
 def test_what_overlaps_a_region_to_be_told_is_hidden_with_it(make: Make) -> None:
-    batches = make(mismatched_fraction=0.0, mask_overlapping=True)
+    batches = make(mismatch_prob=0.0, mask_overlapping=True)
     hidden_neighbours = 0
     for batch in many(batches, 20):
         hidden = (batch.features[:, 1:] == 0).all(dim=2) & batch.region_mask[:, 1:]
@@ -147,7 +147,7 @@ def test_what_overlaps_a_region_to_be_told_is_hidden_with_it(make: Make) -> None
     assert hidden_neighbours > 50
     told = [
         (a.predict_regions, b.predict_regions)
-        for a, b in zip(many(batches, 5), many(make(mismatched_fraction=0.0, mask_overlapping=False), 5), strict=True)
+        for a, b in zip(many(batches, 5), many(make(mismatch_prob=0.0, mask_overlapping=False), 5), strict=True)
     ]
     assert all(torch.equal(one, other) for one, other in told)  # the change hides more; it asks for nothing else
 
@@ -219,7 +219,7 @@ def test_validation_hides_the_same_in_every_run_and_however_it_is_cut(make: Make
 
 
 def test_nothing_hidden_and_nothing_to_hide(make: Make) -> None:
-    batch = make(word_mask_fraction=0.0, region_mask_fraction=0.0).train_batch(0)
+    batch = make(token_mask_prob=0.0, region_mask_prob=0.0).train_batch(0)
     assert (len(batch.token_labels), batch.region_labels.shape, batch.whole_batch_counts) == (0, (0, KINDS), (30, 0, 0))
 
 

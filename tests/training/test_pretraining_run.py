@@ -51,7 +51,7 @@ def captions(
         tasks=SETS,
         model=model,
         pretraining=pretraining
-        or PretrainingConfig(retrieval_pool=6, word_mask_fraction=0.3, region_mask_fraction=0.3),
+        or PretrainingConfig(retrieval_pool=6, token_mask_prob=0.3, region_mask_prob=0.3),
     )
 
 
@@ -98,7 +98,7 @@ def test_it_learns_words_and_regions(toy: Toy, tmp_path: Path) -> None:
 
 def test_a_model_of_all_word_pieces_pretrains_as_the_papers_does(toy: Toy, tmp_path: Path) -> None:
     recipe = captions(
-        toy, iterations=2, pretraining=PretrainingConfig(retrieval_pool=6, word_mask_fraction=0.9)
+        toy, iterations=2, pretraining=PretrainingConfig(retrieval_pool=6, token_mask_prob=0.9)
     )  # so that some words change
     all_pieces = msgspec.structs.replace(recipe.training, word_pieces="all")
     summary = pretrain(msgspec.structs.replace(recipe, training=all_pieces), toy.prepared, toy.regions, tmp_path)
@@ -115,7 +115,7 @@ def rightness_on_training(toy: Toy, recipe: Recipe, model: Model) -> list[float]
         regions,
         spec,
         model.embedded_pieces,
-        PretrainingConfig(word_mask_fraction=0.3, region_mask_fraction=0.3),
+        PretrainingConfig(token_mask_prob=0.3, region_mask_prob=0.3),
     )
     found: list[list[Tensor]] = [[], []]
     with torch.inference_mode():
@@ -159,7 +159,7 @@ def test_the_two_changes_are_told_apart_by_what_is_learnt_not_by_what_is_measure
     toy: Toy, whole: Path, tmp_path: Path
 ) -> None:
     for change in ({"mask_overlapping": False}, {"predict_on_mismatched": True}):
-        choice = PretrainingConfig(retrieval_pool=6, word_mask_fraction=0.3, region_mask_fraction=0.3, **change)
+        choice = PretrainingConfig(retrieval_pool=6, token_mask_prob=0.3, region_mask_prob=0.3, **change)
         run = tmp_path / next(iter(change))
         pretrain(captions(toy, pretraining=choice, iterations=1, lr_factor=1e-9), toy.prepared, toy.regions, run)
     runs = (whole, *tmp_path.iterdir())

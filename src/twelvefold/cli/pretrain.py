@@ -38,7 +38,7 @@ def pretrain(
 
     summary = work(recipe_of(recipe, initial), prepared, regions, run, resume=resume)
     lines = [f"{summary.run}: {summary.iterations} iterations in {summary.seconds:.0f} s"]
-    for name, measures in summary.measures.items():
+    for name, measures in summary.metrics.items():
         lines.append(f"{name}: " + "  ".join(f"{what} {100 * value:.1f}" for what, value in measures.items()))
     say(summary, json, "\n".join(lines))
     return 0

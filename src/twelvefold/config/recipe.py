@@ -24,6 +24,7 @@ from twelvefold.schema import TaskSpec, TwelvefoldError, did_you_mean
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 NonNegativeInt = Annotated[int, msgspec.Meta(ge=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 PositiveFloat = Annotated[float, msgspec.Meta(gt=0.0)]
 NonNegativeFloat = Annotated[float, msgspec.Meta(ge=0.0)]
 
@@ -92,19 +93,19 @@ class PretrainingConfig(StrictStruct, frozen=True, kw_only=True):
     defaults are the paper's.
     """
 
-    word_mask_fraction: Fraction = 0.15
-    """Fraction of the words to predict."""
-    region_mask_fraction: Fraction = 0.15
-    """Fraction of the regions whose category to predict."""
+    token_mask_prob: Probability = 0.15
+    """Probability of each token to be one that the model predicts."""
+    region_mask_prob: Probability = 0.15
+    """Probability of each region to be one whose category the model predicts."""
     mask_overlapping: bool = True
     """Also mask regions that overlap a region to predict by an IoU above 0.4; false: as ViLBERT, mask only those to
     predict."""
-    mismatched_fraction: Fraction = 0.5
-    """Fraction of the captions that are replaced by another image's."""
+    mismatch_prob: Probability = 0.5
+    """Probability of each caption to be replaced by another image's."""
     predict_on_mismatched: bool = False
-    """Also predict the masked words and regions of mismatched pairs; true: as ViLBERT."""
+    """Also predict masked tokens and regions of mismatched pairs; true: as ViLBERT."""
     region_loss_weight: NonNegativeFloat = 1.0
-    """Weight of the loss of masked regions; the losses of words and alignment have weight 1."""
+    """Weight of the loss of masked regions; the losses of tokens and alignment have weight 1."""
     retrieval_pool: NonNegativeInt = 1000
     """Images that captions are searched in at every validation, zero-shot (R@1, R@5, R@10); 0: all."""
 

@@ -43,10 +43,10 @@ RECIPE: dict[str, dict[str, str]] = {
         "loaders": "num_workers",
     },
     "pretraining": {
-        "words": "word_mask_fraction",
-        "regions": "region_mask_fraction",
+        "words": "token_mask_prob",
+        "regions": "region_mask_prob",
         "hide_overlapping": "mask_overlapping",
-        "swapped": "mismatched_fraction",
+        "swapped": "mismatch_prob",
         "tell_of_swapped": "predict_on_mismatched",
         "region_weight": "region_loss_weight",
         "pool": "retrieval_pool",

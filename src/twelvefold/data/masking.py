@@ -123,7 +123,7 @@ class MaskedBatches:
 
     def _batch(self, indices: NDArray[np.int64], uniforms: _Uniforms, part: NDArray[np.int64]) -> MaskedBatch:
         """Return the rows ``part`` of the batch whose captions have these ``indices`` in the table."""
-        mismatched = uniforms.captions[:, 0] < self.config.mismatched_fraction
+        mismatched = uniforms.captions[:, 0] < self.config.mismatch_prob
         others = self._choices.captions_of_other_images(indices, uniforms.captions[:, 1])
         texts = np.where(mismatched, others, indices)
         token_ids = [self.table.token_ids(int(text)) for text in texts]
@@ -131,8 +131,8 @@ class MaskedBatches:
         images = [example.pairs[0].image for example in examples]
         num_tokens = np.array([len(ids) for ids in token_ids])
         num_regions = np.array([len(self.captions.source.detected[image].boxes_px) for image in images])
-        tokens = _select(uniforms.tokens, self.config.word_mask_fraction, num_tokens)
-        regions = _select(uniforms.regions, self.config.region_mask_fraction, num_regions)
+        tokens = _select(uniforms.tokens, self.config.token_mask_prob, num_tokens)
+        regions = _select(uniforms.regions, self.config.region_mask_prob, num_regions)
         predict = ~mismatched | self.config.predict_on_mismatched
         counts = (len(indices), int(tokens[predict].sum()), int(regions[predict].sum()))
         pairs = [Pair(images[row], self.table[int(texts[row])].pairs[0].text) for row in part]

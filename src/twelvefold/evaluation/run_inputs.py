@@ -16,7 +16,7 @@ from twelvefold.model import Model, save_load
 from twelvefold.schema import Split, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.store.prepared import Prepared
-from twelvefold.training.checkpoints import checkpoint_of
+from twelvefold.training.checkpoints import checkpoint_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class RunInputs:
         Raises:
             TwelvefoldError: the recipe or the checkpoint is missing, or the checkpoint has no tasks.
         """
-        folder = run / "checkpoints" / "latest" if checkpoint is None else checkpoint_of(run, checkpoint)
+        folder = run / "checkpoints" / "latest" if checkpoint is None else checkpoint_folder(run, checkpoint)
         recipe = Recipe.load_run(run)
         if recipe.pretraining is not None and checkpoint is not None:
             raise TwelvefoldError(

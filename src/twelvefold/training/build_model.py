@@ -1,5 +1,4 @@
-"""The model that a run begins with: of the recipe's size and freshly drawn, or with what another model has for it;
-and the card that its checkpoints get."""
+"""Build the model that a run starts with, randomly initialized or with another model's weights, and its card."""
 
 from __future__ import annotations
 
@@ -11,6 +10,7 @@ import torch
 from twelvefold.config.recipe import Recipe
 from twelvefold.data.masking import num_region_categories
 from twelvefold.data.region_inputs import RegionSource
+from twelvefold.data.tokenizer import collect_word_pieces
 from twelvefold.model import Model, save_load, warm_start
 from twelvefold.model.card import Card, DetectorCard
 from twelvefold.model.warm_start import WarmStartReport
@@ -18,48 +18,52 @@ from twelvefold.schema import TaskSpec
 from twelvefold.store.prepared import Prepared
 
 
-def first_model(
+def build_model(
     recipe: Recipe,
     specs: Sequence[TaskSpec],
-    pieces: Sequence[int],
     prepared: Prepared,
     regions: RegionSource,
-    saved: Path | None = None,
+    checkpoint: Path | None = None,
 ) -> tuple[Model, WarmStartReport | None]:
-    """The model, and what it took from the recipe's ``initial``, where there is one.
+    """Return the model, and which weights it took from the recipe's ``initial``, if any.
 
-    pieces: word pieces with a row of their own; none: all. saved: the checkpoint of a run that goes on, which has the
-    shape, so that the run no longer needs ``initial``; its weights are not read here. A model that pretrains has no
-    tasks and heads but those of pretraining.
+    ``checkpoint`` is that of a run to resume. It states the configuration, so the run no longer needs ``initial``; its
+    weights are not read here. A model for pretraining has no tasks and no heads but those of pretraining.
 
     Raises:
-        TwelvefoldError: ``initial`` is no model, or doesn't fit (:func:`twelvefold.model.warm_start.warm_start`).
+        TwelvefoldError: ``initial`` is not a model, or does not fit (:func:`twelvefold.model.warm_start.warm_start`).
     """
-    size, kinds, tasks = regions.feature_size, 0, list(specs)
+    tasks, num_categories = list(specs), 0
     if recipe.pretraining is not None:
-        kinds, tasks = num_region_categories(prepared.table(specs[0].name, "train"), regions), []
-    heads = list({spec.head: prepared.head(spec.name) for spec in tasks}.values())
+        tasks, num_categories = [], num_region_categories(prepared.table(specs[0].name, "train"), regions)
+    heads, initial = list({spec.head: prepared.head(spec.name) for spec in tasks}.values()), None
+    if recipe.initial is not None:
+        folder = checkpoint or save_load.model_folder(recipe.initial)
+        description = save_load.describe(folder)
+        initial, heads = warm_start.config_from(description), warm_start.heads_from(heads, description)
+    config = recipe.model_config(
+        initial=initial, feature_size=regions.feature_size, num_region_categories=num_categories
+    )
+    tables = (prepared.table(spec.name, "train") for spec in specs)
+    word_pieces = collect_word_pieces(tables) if recipe.training.word_pieces == "seen" else ()  # (): all
     torch.manual_seed(recipe.seed)
-    precision = recipe.training.precision
-    if recipe.initial is None:
-        config = recipe.model_config(feature_size=size, num_region_categories=kinds)
-        return Model(config, tasks, heads, precision=precision, word_pieces=pieces), None
-    folder = saved or save_load.model_folder(recipe.initial)
-    said = save_load.describe(folder)
-    config = recipe.model_config(initial=warm_start.config_from(said), feature_size=size, num_region_categories=kinds)
-    model = Model(config, tasks, warm_start.heads_from(heads, said), precision=precision, word_pieces=pieces)
-    return model, None if saved else warm_start.warm_start(model, folder)
+    model = Model(config, tasks, heads, precision=recipe.training.precision, word_pieces=word_pieces)
+    if recipe.initial is None or checkpoint is not None:
+        return model, None
+    return model, warm_start.warm_start(model, folder)
 
 
-def card_of(recipe: Recipe, prepared: Prepared, regions: RegionSource) -> Card:
-    """What is known of a model before it has learnt: by which recipe, from what, by whose eyes."""
+def build_card(recipe: Recipe, prepared: Prepared, regions: RegionSource) -> Card:
+    """Return the card of the model: its recipe, its training data and its detector."""
     examples = sum(len(prepared.table(name, "train")) for name in recipe.tasks)
-    words = f"{examples:,} {'captions' if recipe.pretraining else 'examples'} of {', '.join(recipe.tasks)}"
+    trained_on = f"{examples:,} {'captions' if recipe.pretraining else 'examples'} of {', '.join(recipe.tasks)}"
     if recipe.world is not None:
-        words += f": {recipe.world.images:,} drawn pictures of the embedded world (seed {recipe.world.seed})"
+        trained_on += f": {recipe.world.images:,} drawn pictures of the embedded world (seed {recipe.world.seed})"
+    if recipe.initial is not None:
+        trained_on += f"; from the weights of {recipe.initial.name}"
     return Card(
         name=recipe.name,
-        trained_on=words if recipe.initial is None else f"{words}; from the weights of {Path(recipe.initial).name}",
+        trained_on=trained_on,
         made_from={"prepared": prepared.digest, "regions": regions.detected.digest},
         detector=DetectorCard.of(regions.detected.info, regions.feature_size),
     )

@@ -1,9 +1,8 @@
-"""Checkpoints from which a run goes on exactly: weights, moments, counters. Whole or not at all; never unpickled.
+"""Checkpoints that a run resumes from exactly: weights, optimizer state, counters. Complete or absent, never pickled.
 
-A checkpoint is a folder: ``model.safetensors``, ``model.json`` and ``card.json`` as any trained model,
-``optimiser.safetensors`` and ``state.json``. ``latest`` is the newest, ``best`` the one with the highest average
-validation score, and ``iteration-000400`` older ones that are kept. The last two share their files' bytes with
-``latest`` (hard links).
+A checkpoint is a folder with ``model.safetensors``, ``model.json`` and ``card.json`` as any trained model has them,
+``optimizer.safetensors`` and ``state.json``. ``latest`` is the newest, ``best`` the one with the highest average
+validation score; ``iteration-000400`` and so on are older ones. All share the bytes of ``latest`` by hard links.
 """
 
 from __future__ import annotations
@@ -17,102 +16,114 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from twelvefold.config import renamed
 from twelvefold.model import Model, card, save_load, tensor_files
 from twelvefold.model.card import Card
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
-from twelvefold.training import optimizer as optimisers
+from twelvefold.training.optimizer import load_optimizer_state, optimizer_state
 
-FORMAT = 1
-"""Version of ``state.json``."""
+FORMAT = 2
+"""Version of ``state.json`` and of the optimizer's file name. Format 1 is translated on reading."""
+OPTIMIZER_FILE = "optimizer.safetensors"
 
 
 class Checkpoints:
-    """The checkpoints of a run, in ``folder``; ``keep`` older ones stay besides latest and best."""
+    """The checkpoints in ``folder``. ``keep_last`` older ones are kept in addition to ``latest`` and ``best``."""
 
-    def __init__(self, folder: Path, *, keep: int = 0) -> None:
+    def __init__(self, folder: Path, *, keep_last: int = 0) -> None:
         self.folder = folder
-        self.keep = keep
+        self.keep_last = keep_last
         self.latest = folder / "latest"
         self.best = folder / "best"
 
     def save(
-        self, model: Model, optimiser: torch.optim.Optimizer, state: dict[str, Any], said: Card, *, is_best: bool
-    ) -> Path:
-        """Write ``latest``, and make it ``best`` and a kept one too where wanted. ``state`` has ``iteration``;
-        ``said``: the model's card, without temperatures, which were those of other weights.
+        self,
+        model: Model,
+        optimizer: torch.optim.Optimizer,
+        state: dict[str, Any],
+        model_card: Card,
+        *,
+        is_best: bool,
+    ) -> None:
+        """Write ``latest``, and link it as ``best`` and as one of the older ones where that applies.
+
+        ``state`` has ``iteration``. ``model_card`` has no temperatures, which belong to other weights.
 
         Raises:
-            TwelvefoldError: the disk is full, ...; the checkpoint before is then whole.
+            TwelvefoldError: writing failed (the disk is full); the previous checkpoint is then still complete.
         """
         with atomic_files.atomic_folder(self.latest) as folder:
             model.save(folder)
-            card.write(folder, said)
-            tensor_files.write(folder / "optimiser.safetensors", optimisers.moments(model, optimiser))
+            card.write(folder, model_card)
+            tensor_files.write(folder / OPTIMIZER_FILE, optimizer_state(model, optimizer))
             atomic_files.write_json(folder / "state.json", {"format": FORMAT, **state})
         if is_best:
-            _link(self.latest, self.best)
-        if self.keep:
-            _link(self.latest, self.folder / f"iteration-{state['iteration']:06d}")
-            for old in sorted(self.folder.glob("iteration-*"))[: -self.keep]:
+            _link_folder(self.latest, self.best)
+        if self.keep_last:
+            _link_folder(self.latest, self.folder / f"iteration-{state['iteration']:06d}")
+            for old in sorted(self.folder.glob("iteration-*"))[: -self.keep_last]:
                 shutil.rmtree(old)
-        return self.latest
 
-    def tidy(self) -> None:
-        """Mend what a killed process left half done; while nobody else writes here."""
+    def recover(self) -> None:
+        """Complete or remove what a killed process left unfinished. The caller holds the lock of the run."""
         if self.folder.exists():
             atomic_files.recover_folder(self.latest)
             atomic_files.recover_folder(self.best)
             atomic_files.remove_leftovers(self.folder)
 
-    def state(self) -> dict[str, Any] | None:
-        """The counters of the latest checkpoint, None where there is none.
+    def read_state(self) -> dict[str, Any] | None:
+        """Return ``state.json`` of the latest checkpoint with present names, or None if there is no checkpoint.
 
         Raises:
-            TwelvefoldError: it is of another version.
+            TwelvefoldError: a newer version wrote it.
         """
         if not self.latest.exists():
             return None
         state: dict[str, Any] = atomic_files.read_json(self.latest / "state.json")
+        if state.get("format") == 1:
+            return renamed.translate_state(state)
         if state.get("format") != FORMAT:
             raise TwelvefoldError(
-                f"{self.latest} has format {state.get('format')!r}, this version of twelvefold reads {FORMAT}; "
+                f"{self.latest} has format {state.get('format')!r}, this version of twelvefold reads 1 to {FORMAT}; "
                 "start the run in a new folder"
             )
         return state
 
-    def load(self, model: Model, optimiser: torch.optim.Optimizer) -> None:
-        """Put the latest checkpoint's weights and moments into ``model`` and ``optimiser``.
+    def load(self, model: Model, optimizer: torch.optim.Optimizer) -> None:
+        """Load the weights and optimizer state of the latest checkpoint into ``model`` and ``optimizer``.
 
         Raises:
-            TwelvefoldError: a file is damaged, or of another model.
+            TwelvefoldError: a file is damaged, or belongs to another model.
         """
         model.load_state_dict(save_load.read(self.latest, model.state_dict()))
-        path = self.latest / "optimiser.safetensors"
+        path, old_path = self.latest / OPTIMIZER_FILE, self.latest / renamed.OPTIMIZER_FILE
+        path = old_path if old_path.exists() else path
         try:
-            saved = load_file(path)
+            state = load_file(path)
         except (OSError, SafetensorError) as error:
-            raise TwelvefoldError(f"can't read {path}: {error}; remove {self.folder} to start anew") from error
-        optimisers.load_moments(model, optimiser, saved)
+            raise TwelvefoldError(
+                f"can't read {path}: {error}; remove {self.folder} to train from the start"
+            ) from error
+        load_optimizer_state(model, optimizer, state)
 
 
-def checkpoint_of(run: Path, name: str) -> Path:
-    """The folder of a run's checkpoint.
+def checkpoint_folder(run: Path, name: str) -> Path:
+    """Return the folder of a run's checkpoint ``latest``, ``best`` or ``iteration-...``.
 
     Raises:
-        TwelvefoldError: it is not there.
+        TwelvefoldError: it does not exist.
     """
     folder = run / "checkpoints" / name
     if not folder.exists():
-        there = sorted(p.name for p in folder.parent.glob("*")) if folder.parent.exists() else []
-        raise TwelvefoldError(
-            f"{folder} is not there; {'checkpoints: ' + ', '.join(there) if there else 'train first: twelvefold train'}"
-        )
+        names = sorted(p.name for p in folder.parent.glob("*")) if folder.parent.exists() else []
+        hint = f"checkpoints: {', '.join(names)}" if names else "train first: twelvefold train"
+        raise TwelvefoldError(f"{folder} does not exist; {hint}")
     return folder
 
 
-def _link(source: Path, target: Path) -> None:
-    """``target`` becomes a folder with the same files as ``source``, which are never changed in place."""
+def _link_folder(source: Path, target: Path) -> None:
+    """Replace ``target`` by a folder of hard links to the files of ``source``, which are never changed in place."""
     with atomic_files.atomic_folder(target) as folder:
         for file in source.iterdir():
             try:

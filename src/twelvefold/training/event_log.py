@@ -1,7 +1,19 @@
-"""The diary of a run: one JSON object a line in ``events.jsonl``, and the same for TensorBoard where it is installed.
+"""The event log of a run: ``events.jsonl``, one JSON object per line, and TensorBoard files if it is installed.
 
-``docs/design.md`` lists the events and their fields. Lines are appended and flushed, so that a run can be watched;
-whatever a killed run wrote after its checkpoint is cut off when it goes on, since it will happen again.
+Every event has ``event`` and ``iteration``. Times are in seconds of training, without interruptions:
+
+``start``, ``resume``  ``tasks``, ``iterations``, ``steps_per_epoch`` by task, ``processes``, ``device``, ``machine``,
+                       ``versions``; ``warm_start`` if the weights came from another model
+``step``               ``losses`` by task (unscaled), ``lr``, ``seconds``
+``eval``               ``task``, ``score`` (0..1, validation), ``best`` so far, ``examples``; ``metrics`` by name if
+                       there are several (pretraining)
+``stop``, ``go``       stop-and-go stopped or resumed the task: ``task``, ``score``, ``best``
+``checkpoint``         ``average`` of the scores, null before every task has one; ``best``: whether it is the best
+``interrupted``        a signal stopped the run; fields as ``done``
+``done``               ``scores``, ``steps`` (updates) by task, ``peak_memory_gb``
+
+Lines are flushed, so a run can be watched. On resume, lines written after the checkpoint are cut off, because those
+iterations are repeated.
 """
 
 from __future__ import annotations
@@ -13,6 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from twelvefold.config.renamed import translate_event
 from twelvefold.schema import TwelvefoldError
 
 if TYPE_CHECKING:
@@ -20,34 +33,42 @@ if TYPE_CHECKING:
 
 
 class EventLog:
-    """Appends to ``events.jsonl``. ``keep`` is how many bytes of an older log stay: the checkpoint's, or 0."""
+    """Append events to ``path``.
 
-    def __init__(self, path: Path, *, keep: int = 0, tensorboard: Path | None = None, iteration: int = 0) -> None:
+    ``keep_bytes`` is the length to which an existing log is cut: the checkpoint's, or 0. ``tensorboard`` is a folder
+    for TensorBoard's files, in which entries after ``iteration`` are hidden.
+    """
+
+    def __init__(self, path: Path, *, keep_bytes: int = 0, tensorboard: Path | None = None, iteration: int = 0) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab")
-        if self.size > keep:
-            self._file.truncate(keep)
+        if self.size_bytes > keep_bytes:
+            self._file.truncate(keep_bytes)
         else:
-            self._drop_torn_line(path)
-        self._board = _board(tensorboard, iteration) if tensorboard else None
+            self._drop_partial_line(path)
+        self._writer = _open_tensorboard(tensorboard, iteration) if tensorboard else None
 
     @property
-    def size(self) -> int:
-        """Bytes of the log so far."""
+    def size_bytes(self) -> int:
+        """Length of the log so far."""
         return os.fstat(self._file.fileno()).st_size
 
     def write(self, event: str, iteration: int, **fields: Any) -> None:
-        """Append one event. NaN and infinity are refused: JSON has neither."""
+        """Append one event.
+
+        Raises:
+            ValueError: a number is NaN or infinite, which JSON does not have.
+        """
         line = json.dumps({"event": event, "iteration": iteration, **fields}, ensure_ascii=False, allow_nan=False)
         self._file.write(line.encode() + b"\n")
         self._file.flush()
-        if self._board is not None:
-            _chart(self._board, event, iteration, fields)
+        if self._writer is not None:
+            _add_scalars(self._writer, event, iteration, fields)
 
     def sync(self) -> int:
-        """Have the disk hold everything so far; how many bytes that is."""
+        """Write everything to disk and return the length of the log in bytes."""
         os.fsync(self._file.fileno())
-        return self.size
+        return self.size_bytes
 
     def __enter__(self) -> Self:
         return self
@@ -58,28 +79,28 @@ class EventLog:
     def close(self) -> None:
         """Close the files."""
         self._file.close()
-        if self._board is not None:
-            self._board.close()
+        if self._writer is not None:
+            self._writer.close()
 
-    def _drop_torn_line(self, path: Path) -> None:
-        """A machine that lost its power may leave half a line; the next must not be glued to it."""
+    def _drop_partial_line(self, path: Path) -> None:
+        """Remove an incomplete last line, which a power failure can leave, so that the next event starts a line."""
         text = path.read_bytes()
         if text and not text.endswith(b"\n"):
             self._file.truncate(text.rfind(b"\n") + 1)
 
 
-def open_log(run: Path, state: Mapping[str, Any] | None, *, tensorboard: bool) -> EventLog:
-    """The event log of a run, cut back to the checkpoint ``state`` that it goes on from; None: a new one."""
-    kept, iteration = (state["events_bytes"], state["iteration"]) if state else (0, 0)
-    board = run / "tensorboard" if tensorboard else None
-    return EventLog(run / "events.jsonl", keep=kept, tensorboard=board, iteration=iteration)
+def open_event_log(run: Path, state: Mapping[str, Any] | None, *, tensorboard: bool) -> EventLog:
+    """Open the event log of a run, cut back to the checkpoint ``state`` to resume from; None: start a new log."""
+    keep_bytes, iteration = (state["events_bytes"], state["iteration"]) if state else (0, 0)
+    folder = run / "tensorboard" if tensorboard else None
+    return EventLog(run / "events.jsonl", keep_bytes=keep_bytes, tensorboard=folder, iteration=iteration)
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """The events of a run, first to last; a torn last line, of a run that is being written, is left out.
+    """Yield the events of a log, with present field names; an incomplete last line is skipped.
 
     Raises:
-        TwelvefoldError: there is no log, or a line before the last isn't JSON.
+        TwelvefoldError: the file can't be read, or a complete line is not JSON.
     """
     try:
         lines = path.read_bytes().split(b"\n")
@@ -87,13 +108,14 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
         raise TwelvefoldError(f"can't read the event log {path}: {error.strerror}") from error
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            yield json.loads(line)
+            event = json.loads(line)
         except ValueError as error:
-            raise TwelvefoldError(f"{path}, line {number} is not JSON: {error}; the log was changed by hand") from error
+            raise TwelvefoldError(f"{path}, line {number} is not JSON: {error}; was the log edited?") from error
+        yield translate_event(event)
 
 
-def _board(folder: Path, iteration: int) -> SummaryWriter | None:
-    """TensorBoard's writer, which hides what an earlier run wrote after ``iteration``; None where not installed."""
+def _open_tensorboard(folder: Path, iteration: int) -> SummaryWriter | None:
+    """Open a TensorBoard writer that hides entries after ``iteration``; return None if it is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -102,7 +124,7 @@ def _board(folder: Path, iteration: int) -> SummaryWriter | None:
     return writer
 
 
-def _chart(board: SummaryWriter, event: str, iteration: int, fields: dict[str, Any]) -> None:
+def _add_scalars(writer: SummaryWriter, event: str, iteration: int, fields: dict[str, Any]) -> None:
     scalars: dict[str, float] = {}
     if event == "step":
         scalars = {f"loss/{task}": loss for task, loss in fields["losses"].items()} | {"lr": fields["lr"]}
@@ -111,4 +133,4 @@ def _chart(board: SummaryWriter, event: str, iteration: int, fields: dict[str, A
     elif event in ("stop", "go"):
         scalars = {f"go/{fields['task']}": float(event == "go")}
     for name, value in scalars.items():
-        board.add_scalar(name, value, iteration)
+        writer.add_scalar(name, value, iteration)

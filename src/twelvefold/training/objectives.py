@@ -1,6 +1,6 @@
-"""What the loop teaches: a task, or the hidden words and regions of a caption set, as batches, a loss and exams.
+"""Training objectives: one of the twelve tasks, or masked pretraining on a caption set.
 
-The loop knows no more of either than :class:`Task` says. Paper: section 2.1 (the twelve), 3.1 (pretraining).
+The loop knows no more of either than :class:`Objective`. Paper: sections 2.1 (the twelve) and 3.1 (pretraining).
 """
 
 from __future__ import annotations
@@ -26,130 +26,157 @@ from twelvefold.model import Model, pretraining
 from twelvefold.schema import TaskSpec
 from twelvefold.store.prepared import Prepared
 
-CAPTIONS_AT_ONCE = 4
-"""Captions searched together in the whole pool, as in scoring."""
-TOLD = ("words", "regions", "alignment")
-"""What pretraining is judged by: the mean of these three accuracies is its score. They are what it trains, so the best
-checkpoint is the one that has learnt most of it; the search in the pool is for people to see."""
+CAPTIONS_PER_BATCH = 4
+"""Captions that are scored together against the whole retrieval pool, as in evaluation."""
+METRICS = ("words", "regions", "alignment")
+"""Accuracies of pretraining. Their mean is its validation score: they measure what is trained, so the best checkpoint
+is the one that learned most of it. Recall in zero-shot retrieval is only reported."""
 RECALLS = (1, 5, 10)
 
 
-class Teaching(Protocol):
-    """Batches to learn from, without end."""
+class TrainBatches(Protocol):
+    """An endless sequence of training batches."""
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches until every example has come once: the paper's n_t."""
+        """Batches that hold every example once: the paper's n_t."""
 
     def train_batch(self, step: int, rank: int = 0, ranks: int = 1) -> Batch:
-        """This rank's part of the batch of ``step``."""
+        """Return part ``rank`` of ``ranks`` of the batch of ``step``, a function of seed, task and step."""
 
 
 @dataclass(frozen=True, slots=True)
-class Exam:
-    """A part of a validation. ``batches(size, rank, ranks)``: this rank's share of it. ``score``: of a batch, for each
-    of ``measures`` a (n,) tensor in 0..1, whose mean over all batches is what is measured."""
+class Evaluator:
+    """A part of validation.
 
-    measures: tuple[str, ...]
+    ``batches(size, rank, ranks)`` yields a rank's share of the examples. ``score(model, batch)`` returns for each of
+    ``metrics`` a tensor (n,) in 0..1; the metric is its mean over all batches.
+    """
+
+    metrics: tuple[str, ...]
     batches: Callable[[int, int, int], Iterator[Batch]]
     score: Callable[[Model, Batch], Sequence[Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One task while it is learnt.
+class Objective:
+    """What is trained in a task's turn.
 
-    loss: of a batch, its mean loss and the logits behind it, a block of rows for each example, to find the example
-    whose numbers are not finite. judged: the measures whose mean is the task's score. scale multiplies the loss.
+    ``loss(model, batch)`` returns the mean loss of a batch and the logits behind it, with as many rows for each
+    example, by which the examples with non-finite numbers are found. The validation score is the mean of
+    ``score_metrics``. ``loss_scale`` multiplies the loss before the backward pass.
     """
 
     spec: TaskSpec
-    train: Teaching
+    train_batches: TrainBatches
     loss: Callable[[Model, Batch], tuple[Tensor, Tensor]]
-    exams: tuple[Exam, ...]
-    judged: tuple[str, ...]
-    scale: float
+    evaluators: tuple[Evaluator, ...]
+    score_metrics: tuple[str, ...]
+    loss_scale: float
 
 
-def lesson(recipe: Recipe, spec: TaskSpec, scale: float, prepared: Prepared, regions: RegionSource) -> Task:
-    """One of the twelve, or a task of one's own: its family's loss and score."""
+def make_objective(
+    recipe: Recipe,
+    spec: TaskSpec,
+    loss_scale: float,
+    prepared: Prepared,
+    regions: RegionSource,
+    word_pieces: Sequence[int],
+) -> Objective:
+    """Return the objective of a task: its family's loss and score, or pretraining if the recipe has it.
+
+    ``word_pieces`` are the ids that have an embedding; pretraining replaces tokens by others of these.
+
+    Raises:
+        TwelvefoldError: the recipe pretrains, and the task has no captions or its regions no class probabilities.
+    """
+    if recipe.pretraining is not None:
+        return _pretraining_objective(recipe, recipe.pretraining, spec, loss_scale, prepared, regions, word_pieces)
     family = families.of(spec.family)
-    of_logits = family.loss
+    family_loss = family.loss
     if spec.family == "grounding":
-        of_logits = partial(grounding.loss, form=recipe.training.grounding_loss)
+        family_loss = partial(grounding.loss, form=recipe.training.grounding_loss)
 
     def loss(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         logits = model(batch)
-        return of_logits(logits, batch), logits
+        return family_loss(logits, batch), logits
 
     def score(model: Model, batch: Batch) -> list[Tensor]:
         return [family.score(model(batch), batch)]
 
     open_batches = partial(TaskBatches.open, prepared, regions, spec, seed=recipe.seed)
     train, val = open_batches("train"), open_batches("val", limit=recipe.training.validation_examples)
-    return Task(spec, train, loss, (Exam(("score",), val.eval_batches, score),), ("score",), scale)
+    return Objective(spec, train, loss, (Evaluator(("score",), val.eval_batches, score),), ("score",), loss_scale)
 
 
-def masked_lesson(
-    choice: PretrainingConfig,
-    pieces: Sequence[int],
+def _pretraining_objective(
     recipe: Recipe,
+    config: PretrainingConfig,
     spec: TaskSpec,
-    scale: float,
+    loss_scale: float,
     prepared: Prepared,
     regions: RegionSource,
-) -> Task:
-    """A caption set to pretrain on: hidden words, hidden regions and whether the caption belongs to the picture.
+    word_pieces: Sequence[int],
+) -> Objective:
+    """Masked tokens, masked regions and alignment on a caption set.
 
-    Validation hides what the paper hides, whatever the recipe's two changes say, so that runs with and without them
-    compare. Differs: the original's validation tells words and regions of swapped pairs too.
+    Validation always masks as the paper does, whatever ``mask_overlapping`` and ``predict_on_mismatched`` say, so that
+    runs with different values compare. Differs: the original's validation also predicts tokens and regions of
+    mismatched pairs.
     """
 
     def loss(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
-        masked, columns, logits = _told(model, batch)
-        return pretraining.loss(logits, masked, columns, region_weight=choice.region_loss_weight), logits.alignment
+        masked, token_rows, logits = _masked_logits(model, batch)
+        return pretraining.loss(logits, masked, token_rows, region_weight=config.region_loss_weight), logits.alignment
 
-    train = MaskedBatches.open(prepared, regions, spec, pieces, choice, seed=recipe.seed)
+    train = MaskedBatches.open(prepared, regions, spec, word_pieces, config, seed=recipe.seed)
     captions = TaskBatches.open(prepared, regions, spec, "val", limit=recipe.training.validation_examples)
-    as_in_paper = msgspec.structs.replace(choice, mask_overlapping=True, predict_on_mismatched=False)
-    val = MaskedBatches(captions, pieces, as_in_paper)
-    exams = (
-        Exam(TOLD, val.eval_batches, told_right),
-        search(TaskBatches.open(prepared, regions, spec, "val"), choice.retrieval_pool),
+    paper_masking = msgspec.structs.replace(config, mask_overlapping=True, predict_on_mismatched=False)
+    val = MaskedBatches(captions, word_pieces, paper_masking)
+    pool = TaskBatches.open(prepared, regions, spec, "val")
+    evaluators = (
+        Evaluator(METRICS, val.eval_batches, masked_accuracies),
+        retrieval_evaluator(pool, config.retrieval_pool),
     )
-    return Task(spec, train, loss, exams, TOLD, scale)
+    return Objective(spec, train, loss, evaluators, METRICS, loss_scale)
 
 
-def told_right(model: Model, batch: Batch) -> Sequence[Tensor]:
-    """The three of :data:`TOLD` for a masked batch: 1 where a word, a region, an alignment is told right, else 0."""
-    masked, columns, logits = _told(model, batch)
-    return pretraining.accuracies(logits, masked, columns)
+def masked_accuracies(model: Model, batch: Batch) -> Sequence[Tensor]:
+    """Return the three :data:`METRICS` of a masked batch: 1 where a prediction is right, 0 elsewhere.
+
+    The tensors have one entry for each token to predict, region to predict, and pair.
+    """
+    masked, token_rows, logits = _masked_logits(model, batch)
+    return pretraining.accuracies(logits, masked, token_rows)
 
 
-def _told(model: Model, batch: Batch) -> tuple[MaskedBatch, Tensor, pretraining.PretrainingLogits]:
-    """The batch, the columns of its hidden words, and the logits of what is hidden."""
+def _masked_logits(model: Model, batch: Batch) -> tuple[MaskedBatch, Tensor, pretraining.PretrainingLogits]:
+    """Return the batch, the embedding rows of the tokens to predict (M,), and the logits of what to predict."""
     masked = cast(MaskedBatch, batch)
     logits = model.pretraining_logits(masked, masked.predict_tokens, masked.predict_regions)
     return masked, model.trunk.text_embeddings.token_to_row[masked.token_labels], logits
 
 
-def search(captions: TaskBatches, pool: int) -> Exam:
-    """Caption-based image retrieval by the alignment head alone: the first caption of each of ``pool`` pictures (0:
-    all), evenly spaced over the split, against all of them. Paper: the zero-shot setting of ViLBERT."""
-    _, firsts = np.unique(captions.table.first_images()[1], return_index=True)
-    places = np.sort(firsts)[evenly_spaced(len(firsts), pool)]
-    images = cache(lambda: captions.batch(places.tolist()))
-    column = {captions.table[int(place)].id: i for i, place in enumerate(places)}
+def retrieval_evaluator(captions: TaskBatches, pool: int) -> Evaluator:
+    """Return an evaluator of zero-shot caption-based image retrieval with the alignment head.
+
+    ``pool`` images (0: all), evenly spaced over the split, are ranked for the first caption of each of them.
+    Paper: the zero-shot setting of ViLBERT.
+    """
+    _, first_captions = np.unique(captions.table.first_images()[1], return_index=True)
+    indices = np.sort(first_captions)[evenly_spaced(len(first_captions), pool)]
+    images = cache(lambda: captions.batch(indices.tolist()))
+    columns = {captions.table[int(index)].id: column for column, index in enumerate(indices)}
 
     def batches(size: int, rank: int, ranks: int) -> Iterator[Batch]:
-        part = np.array_split(places, ranks)[rank]
-        for start in range(0, len(part), CAPTIONS_AT_ONCE):
-            yield captions.batch(part[start : start + CAPTIONS_AT_ONCE].tolist())
+        part = np.array_split(indices, ranks)[rank]
+        for start in range(0, len(part), CAPTIONS_PER_BATCH):
+            yield captions.batch(part[start : start + CAPTIONS_PER_BATCH].tolist())
 
     def score(model: Model, batch: Batch) -> list[Tensor]:
         scores = model.zero_shot_alignments(batch, images().to(batch.features.device))
-        true = torch.tensor([column[id_] for id_ in batch.example_ids], device=scores.device)
-        ranks = retrieval.ranks(scores, true)
+        target = torch.tensor([columns[id_] for id_ in batch.example_ids], device=scores.device)
+        ranks = retrieval.ranks(scores, target)
         return [(ranks < k).float() for k in RECALLS]
 
-    return Exam(tuple(f"recall_at_{k}" for k in RECALLS), batches, score)
+    return Evaluator(tuple(f"recall_at_{k}" for k in RECALLS), batches, score)

@@ -1,4 +1,4 @@
-"""In which order tasks take turns: round robin, and which group has the first iterations for itself. Section 3.3."""
+"""The order in which tasks take turns: round robin, optionally after a curriculum. Paper: section 3.3."""
 
 from __future__ import annotations
 
@@ -9,47 +9,51 @@ from twelvefold.schema import FamilyName, TaskSpec, TwelvefoldError
 
 Curriculum = Literal["none", "easy_first", "hard_first"]
 
-FIRST: dict[Curriculum, FamilyName] = {"easy_first": "grounding", "hard_first": "answers"}
-"""The group that comes first. Paper: curriculum = the fastest-converging (G3), anti-curriculum = the slowest (G1)."""
+CURRICULUM_FAMILY: dict[Curriculum, FamilyName] = {"easy_first": "grounding", "hard_first": "answers"}
+"""The group that is trained first. Paper: curriculum = the fastest to converge (G3), anti-curriculum = the slowest
+(G1)."""
 
 
 class RoundRobin:
-    """Whose turn it is: every task once per iteration, in the recipe's order.
+    """Every task takes one turn per iteration, in the recipe's order.
 
-    With a curriculum the first ``fraction`` of all iterations belong to one group alone. The paper leaves that
-    share open.
+    With a curriculum, only the tasks of one group are trained in the first ``fraction`` of all iterations. The paper
+    does not state that fraction.
 
     Raises:
-        TwelvefoldError: the curriculum's first group has no task in this run.
+        TwelvefoldError: no task of this run belongs to the curriculum's first group.
     """
 
     def __init__(
         self, specs: Sequence[TaskSpec], iterations: int, *, curriculum: Curriculum = "none", fraction: float = 0.1
     ) -> None:
+        self.iterations = iterations
         self.tasks = [spec.name for spec in specs]
-        self.first = self.tasks
-        self.alone = 0
+        self.first_tasks = self.tasks
+        self.first_iterations = 0
         if curriculum != "none":
-            group = FIRST[curriculum]
-            self.first = [spec.name for spec in specs if spec.family == group]
-            self.alone = round(fraction * iterations)
-            if not self.first:
+            family = CURRICULUM_FAMILY[curriculum]
+            self.first_tasks = [spec.name for spec in specs if spec.family == family]
+            self.first_iterations = round(fraction * iterations)
+            if not self.first_tasks:
                 raise TwelvefoldError(
-                    f"curriculum {curriculum!r} begins with the {group} tasks, and the recipe has none; "
+                    f"curriculum {curriculum!r} begins with the {family} tasks, and the recipe has none; "
                     "add one or set curriculum to 'none'"
                 )
 
-    def taught(self, iteration: int) -> list[str]:
-        """The tasks that are part of ``iteration`` (1 is the first), in the order of their turns."""
-        return self.first if iteration <= self.alone else self.tasks
+    def tasks_at(self, iteration: int) -> list[str]:
+        """Return the tasks of ``iteration`` (from 1), in the order of their turns."""
+        return self.first_tasks if iteration <= self.first_iterations else self.tasks
 
 
-def longest(specs: Sequence[TaskSpec], epoch_iterations: Mapping[str, int]) -> int:
-    """The paper's N: the iterations that the longest task's epochs take."""
-    return max(spec.epochs * epoch_iterations[spec.name] for spec in specs)
+def longest_task_iterations(specs: Sequence[TaskSpec], steps_per_epoch: Mapping[str, int]) -> int:
+    """Return the paper's N: the iterations that all epochs of the longest task take."""
+    return max(spec.epochs * steps_per_epoch[spec.name] for spec in specs)
 
 
-def is_due(iteration: int, epoch_iterations: int, per_epoch: int = 1) -> bool:
-    """Whether a task is validated, and judged, after ``iteration``: i mod n_t = 0; the clock runs while it is
-    stopped too. ``per_epoch`` divides n_t. Paper: once per task epoch."""
-    return iteration % max(1, epoch_iterations // per_epoch) == 0
+def is_task_epoch_end(iteration: int, steps_per_epoch: int, evaluations_per_epoch: int = 1) -> bool:
+    """Return whether stop-and-go evaluates a task after ``iteration``: i mod n_t = 0, also while it is stopped.
+
+    Paper: once per task epoch; ``evaluations_per_epoch`` divides n_t.
+    """
+    return iteration % max(1, steps_per_epoch // evaluations_per_epoch) == 0

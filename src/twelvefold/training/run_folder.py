@@ -1,4 +1,4 @@
-"""A run's folder when training begins (is it empty, the same run to go on with, or another?), and when it is done."""
+"""A run's folder when training starts (empty, this run to resume, or another run) and when it is finished."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.training.checkpoints import Checkpoints
 
-FREE = (
+CHANGEABLE = (
     "training.processes",
     "training.device",
     "training.tensorboard",
@@ -22,21 +22,25 @@ FREE = (
     "training.checkpoint_interval",
     "training.num_workers",
 )
-"""Values that may change between the parts of one run, besides all of ``[evaluation]``: none decides what is learnt
-(with other ``processes`` or on another ``device`` sums are rounded otherwise)."""
+"""Recipe values that may change when a run is resumed, in addition to all of ``[evaluation]``. None of them changes
+what is learned, except that other ``processes`` or another ``device`` round sums differently."""
 
 
 @dataclass(slots=True)
 class Counters:
-    """Where a run is: with weights, moments and stop-and-go, all that going on needs. ``seconds``: without breaks.
-    ``measures``: of the last validation, by task and name, all that was measured."""
+    """Progress of a run; a checkpoint holds it with the weights, the optimizer state and stop-and-go.
+
+    ``steps``: updates by task. ``seconds``: training time without interruptions. ``scores``, ``best_scores``:
+    validation scores, 0..1, by task. ``metrics``: everything measured in the last validation, by task and name.
+    ``best_average``: of the best checkpoint.
+    """
 
     steps: dict[str, int]
     iteration: int = 0
     seconds: float = 0.0
     scores: dict[str, float] = field(default_factory=dict)
     best_scores: dict[str, float] = field(default_factory=dict)
-    measures: dict[str, dict[str, float]] = field(default_factory=dict)
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     best_average: float | None = None
     peak_memory_gb: float = 0.0
 
@@ -54,59 +58,63 @@ class TrainSummary:
     peak_memory_gb: float
 
 
-def begin(recipe: Recipe, run: Path, checkpoints: Checkpoints, *, resume: bool = True) -> None:
-    """Make ``run`` ready: write the recipe as resolved, or see that it is the one that is there.
+def prepare_run_folder(recipe: Recipe, run: Path, checkpoints: Checkpoints, *, resume: bool = True) -> None:
+    """Write the resolved recipe into ``run``; if it holds a run to resume, check that its recipe is the same.
 
     Raises:
-        TwelvefoldError: the folder holds a run by another recipe, or any run and ``resume`` is off.
+        TwelvefoldError: the folder holds a run with another recipe, or any run and ``resume`` is false.
     """
-    path = run / "recipe.toml"
-    checkpoints.tidy()
-    if checkpoints.state() is not None:
+    checkpoints.recover()
+    if checkpoints.read_state() is not None:
         if not resume:
             raise TwelvefoldError(
-                f"{run} holds a run already; remove {checkpoints.folder} to train it anew, or choose another folder"
+                f"{run} already holds a run; remove {checkpoints.folder} to train from the start, or choose another "
+                "folder"
             )
-        if different := differences(Recipe.load_run(run), recipe):
+        if differences := recipe_differences(Recipe.load_run(run), recipe):
             raise TwelvefoldError(
-                f"{run} was begun by another recipe; different are {'; '.join(different)}. Go on with "
-                f"{path}, or choose another folder"
+                f"{run} was started with another recipe; differences: {'; '.join(differences)}. Resume with "
+                f"{run / 'recipe.toml'}, or choose another folder"
             )
     else:
-        for old in (run / "events.jsonl", run / "tensorboard"):  # of a start that never reached a checkpoint
-            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
-    atomic_files.write_text(path, recipe.to_toml())
+        for leftover in (run / "events.jsonl", run / "tensorboard"):  # of a start that reached no checkpoint
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
+    atomic_files.write_text(run / "recipe.toml", recipe.to_toml())
 
 
-def differences(begun: Recipe, wanted: Recipe) -> list[str]:
-    """Values in which two recipes would learn differently, each as ``seed: 0 then, 1 now``."""
-    then, now = _flat(msgspec.to_builtins(begun)), _flat(msgspec.to_builtins(wanted))
-    names = [name for name in {**then, **now} if name not in FREE and not name.startswith("evaluation.")]
-    return [f"{n}: {then.get(n)} then, {now.get(n)} now" for n in names if then.get(n) != now.get(n)]
+def recipe_differences(old: Recipe, new: Recipe) -> list[str]:
+    """Return the values that change what is learned, each as ``seed: 0 before, 1 now``."""
+    before, now = _flatten(msgspec.to_builtins(old)), _flatten(msgspec.to_builtins(new))
+    names = [name for name in {**before, **now} if name not in CHANGEABLE and not name.startswith("evaluation.")]
+    return [f"{n}: {before.get(n)} before, {now.get(n)} now" for n in names if before.get(n) != now.get(n)]
 
 
-def check_same_data(begun: Mapping[str, str], now: Mapping[str, str], run: Path) -> None:
-    """See that a run goes on with the data it was begun with; both are digests by name.
+def check_same_data(before: Mapping[str, str], now: Mapping[str, str], run: Path) -> None:
+    """Check that a run is resumed with the data it was started with; both are digests by name.
 
     Raises:
-        TwelvefoldError: they differ.
+        TwelvefoldError: a digest differs.
     """
-    if changed := [name for name in begun if begun[name] != now.get(name)]:
+    if changed := [name for name in before if before[name] != now.get(name)]:
         raise TwelvefoldError(
-            f"{run} was begun with other data than it is to go on with: {', '.join(changed)} changed since. "
-            "Bring them back, or train anew in another folder"
+            f"{run} was started with other data: {', '.join(changed)} changed since. "
+            "Restore the data, or train in another folder"
         )
 
 
 def is_finished(checkpoints: Checkpoints) -> bool:
-    """Whether the latest checkpoint is that of the last iteration."""
-    state = checkpoints.state()
+    """Return whether the latest checkpoint is that of the last iteration."""
+    state = checkpoints.read_state()
     return state is not None and state["iteration"] == state["iterations"]
 
 
-def summary(run: Path, checkpoints: Checkpoints) -> TrainSummary:
-    """What the latest checkpoint says of a run."""
-    state = checkpoints.state()
+def summarize(run: Path, checkpoints: Checkpoints) -> TrainSummary:
+    """Return the summary of a run from its latest checkpoint.
+
+    Raises:
+        TwelvefoldError: there is no checkpoint.
+    """
+    state = checkpoints.read_state()
     if state is None:
         raise TwelvefoldError(f"{run} has no checkpoint; train it first")
     return TrainSummary(
@@ -120,8 +128,8 @@ def summary(run: Path, checkpoints: Checkpoints) -> TrainSummary:
     )
 
 
-def _flat(table: dict[str, object], path: str = "") -> dict[str, object]:
+def _flatten(table: dict[str, object], path: str = "") -> dict[str, object]:
     flat: dict[str, object] = {}
     for name, value in table.items():
-        flat |= _flat(value, f"{path}{name}.") if isinstance(value, dict) else {f"{path}{name}": value}
+        flat |= _flatten(value, f"{path}{name}.") if isinstance(value, dict) else {f"{path}{name}": value}
     return flat

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during training: finish the iteration, save, end. A second one ends at once."""
+"""Graceful shutdown on SIGINT and SIGTERM: finish the iteration, save a checkpoint, stop."""
 
 from __future__ import annotations
 
@@ -11,28 +11,31 @@ from typing import Any, Self
 from twelvefold.schema import TwelvefoldError
 
 
-class Interrupted(TwelvefoldError):  # noqa: N818 (it is no error, but ends a command like one)
-    """A run was asked to end before its time; its checkpoint is saved, and the same command goes on from it."""
+class Interrupted(TwelvefoldError):  # noqa: N818 (not an error, but it ends a command like one)
+    """A signal stopped a run before its end. A checkpoint is saved, and the same command resumes from it."""
 
 
-class Interrupts:
-    """``with Interrupts() as asked: ...``: while inside, a first SIGINT or SIGTERM only sets ``asked.to_stop``."""
+class GracefulShutdown:
+    """Within ``with GracefulShutdown() as shutdown``, a first SIGINT or SIGTERM only sets ``shutdown.requested``.
+
+    A second one raises KeyboardInterrupt.
+    """
 
     def __init__(self) -> None:
-        self.to_stop = False
-        self._before: dict[signal.Signals, Callable[[int, FrameType | None], Any] | int | None] = {}
+        self.requested = False
+        self._previous: dict[signal.Signals, Callable[[int, FrameType | None], Any] | int | None] = {}
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers in no other thread
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
+                self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.to_stop:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
             raise KeyboardInterrupt
-        self.to_stop = True
+        self.requested = True

@@ -1,4 +1,4 @@
-"""Dynamic stop-and-go: converged tasks rest, tasks that fall back are trained again. Section 3.3, Algorithm 1."""
+"""Dynamic stop-and-go: stop tasks that converged, resume tasks that diverged. Paper: section 3.3, Algorithm 1."""
 
 from __future__ import annotations
 
@@ -9,42 +9,43 @@ from typing import Any, Literal
 
 from twelvefold.schema import TwelvefoldError
 
-Event = Literal["stop", "go"]
+Transition = Literal["stop", "go"]
 Rule = Literal["paper", "original_cooldown"]
 
-GAIN = 0.001
-"""A better score counts as a gain when it exceeds the best by this share. Paper: 0.1 %."""
-LOSS = 0.005
-"""A stopped task has diverged when its score is this share below its best. Paper: 0.5 %."""
-EVALUATIONS = 2
-"""Evaluations in a row without a gain after which a task has converged. Paper: two epochs."""
+MIN_DELTA = 0.001
+"""Relative increase over the reference score that counts as an improvement. Paper: 0.1 %."""
+DIVERGENCE_DROP = 0.005
+"""Relative drop below the best score at which a stopped task has diverged. Paper: 0.5 %."""
+PATIENCE = 2
+"""Consecutive evaluations without improvement after which a task has converged. Paper: two epochs."""
 
 
 @dataclass(slots=True)
 class TaskState:
-    """One task: whether it is stopped, its best score, the score that a gain is counted from, idle evaluations.
+    """Stop-and-go state of one task.
 
-    ``best`` is the highest score measured. ``mark`` follows it in steps of at least 0.1 %, so that two small
-    improvements that make 0.1 % together are a gain, as "0.1 % over 2 epochs" says.
+    ``best_score`` is the highest score so far. ``reference_score`` is the score that an improvement is measured from:
+    it follows the best score in steps of at least MIN_DELTA. So two small increases that make 0.1 % together count as
+    an improvement, in accordance with "0.1 % over 2 epochs". ``num_bad_evals`` counts evaluations without improvement.
     """
 
     stopped: bool = False
-    best: float | None = None
-    mark: float | None = None
-    idle: int = 0
+    best_score: float | None = None
+    reference_score: float | None = None
+    num_bad_evals: int = 0
     cooldown: int = 0
 
 
 class StopAndGo:
-    """Which tasks step, decided from their validation scores (higher is better).
+    """Decide from validation scores (higher is better) which tasks step.
 
-    A task in go mode that gains less than 0.1 % in two evaluations in a row is stopped; a stopped task steps
-    only every ``gap`` iterations; a stopped task whose score falls 0.5 % below its best goes again.
+    A task in go mode stops after two consecutive evaluations with less than 0.1 % improvement. A stopped task steps
+    only every ``gap`` iterations, and goes again when its score drops 0.5 % below its best.
 
     Paper: section 3.3, Algorithm 1. Differs: the original code starts a cool-down of one evaluation at every
-    stop and go, measures a fall from the best in 0.1 % steps, and doesn't look for one at every third idle
-    evaluation of a stopped task; ``rule="original_cooldown"`` does the same. Its resets at epochs 5 and 7 belong
-    to another schedule and are left out.
+    transition, measures divergence from the best score rounded in 0.1 % steps, and skips the divergence test at every
+    third bad evaluation of a stopped task; ``rule="original_cooldown"`` does the same. Its resets at epochs 5 and 7
+    belong to another learning-rate schedule and are left out.
     """
 
     def __init__(self, tasks: Iterable[str], *, gap: int = 4, enabled: bool = True, rule: Rule = "paper") -> None:
@@ -53,42 +54,42 @@ class StopAndGo:
         self.rule = rule
         self.states = {task: TaskState() for task in tasks}
 
-    def active(self, iteration: int) -> list[str]:
-        """The tasks that step in ``iteration`` (1 is the first), in order: those in go mode, all at every gap."""
+    def active_tasks(self, iteration: int) -> list[str]:
+        """Return the tasks that step in ``iteration`` (from 1): those in go mode, and every ``gap`` iterations all."""
         return [task for task, state in self.states.items() if not state.stopped or iteration % self.gap == 0]
 
-    def report(self, task: str, score: float) -> Event | None:
-        """Take in a validation score; what changed for the task, if anything.
+    def update(self, task: str, score: float) -> Transition | None:
+        """Record a validation score and return the task's transition, if it has one.
 
         Raises:
-            TwelvefoldError: the score is no finite number.
+            TwelvefoldError: the score is not finite.
         """
         if not math.isfinite(score):
-            raise TwelvefoldError(f"the validation score of {task} is {score}: there must be examples to score")
+            raise TwelvefoldError(f"the validation score of {task} is {score}: are there examples to score?")
         state = self.states[task]
-        gained = state.mark is None or score > state.mark * (1 + GAIN)
-        best = score if state.best is None else max(state.best, score)
-        mark = score if gained or state.mark is None else state.mark
-        state.best, state.mark = best, mark
+        improved = state.reference_score is None or score > state.reference_score * (1 + MIN_DELTA)
+        best = score if state.best_score is None else max(state.best_score, score)
+        reference = score if improved or state.reference_score is None else state.reference_score
+        state.best_score, state.reference_score = best, reference
         if not self.enabled:
             return None
         if self.rule == "paper":
-            event = _paper(state, gained, fallen=score < best * (1 - LOSS))
+            transition = _paper_rule(state, improved, diverged=score < best * (1 - DIVERGENCE_DROP))
         else:
-            event = _original(state, gained, fallen=score < mark * (1 - LOSS))
-        if event is not None:
-            state.stopped = event == "stop"
-        return event
+            transition = _original_rule(state, improved, diverged=score < reference * (1 - DIVERGENCE_DROP))
+        if transition is not None:
+            state.stopped = transition == "stop"
+        return transition
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
-        """Everything that decisions depend on, as plain JSON values."""
+        """Return everything that decisions depend on, as plain JSON values."""
         return {task: asdict(state) for task, state in self.states.items()}
 
     def load_state_dict(self, states: Mapping[str, Mapping[str, Any]]) -> None:
-        """Go on from what :meth:`state_dict` gave.
+        """Load what :meth:`state_dict` returned.
 
         Raises:
-            TwelvefoldError: the states are of other tasks.
+            TwelvefoldError: the states belong to other tasks.
         """
         if list(states) != list(self.states):
             raise TwelvefoldError(
@@ -97,27 +98,27 @@ class StopAndGo:
         self.states = {task: TaskState(**state) for task, state in states.items()}
 
 
-def _paper(state: TaskState, gained: bool, fallen: bool) -> Event | None:
+def _paper_rule(state: TaskState, improved: bool, diverged: bool) -> Transition | None:
     if state.stopped:  # DSG_t = stop and Diverged(s_t)
-        return "go" if fallen else None
-    state.idle = 0 if gained else state.idle + 1
-    if state.idle < EVALUATIONS:
+        return "go" if diverged else None
+    state.num_bad_evals = 0 if improved else state.num_bad_evals + 1
+    if state.num_bad_evals < PATIENCE:
         return None
-    state.idle = 0  # DSG_t = go and Converged(s_t)
+    state.num_bad_evals = 0  # DSG_t = go and Converged(s_t)
     return "stop"
 
 
-def _original(state: TaskState, gained: bool, fallen: bool) -> Event | None:
-    """The original code's order of tests: a stop comes before, and hides, the look for a fall."""
-    state.idle = 0 if gained else state.idle + 1
+def _original_rule(state: TaskState, improved: bool, diverged: bool) -> Transition | None:
+    """Apply the original code's order of tests, where the test for a stop precedes and hides that for divergence."""
+    state.num_bad_evals = 0 if improved else state.num_bad_evals + 1
     if state.cooldown > 0:
         state.cooldown -= 1
-        state.idle = 0
-    if state.idle >= EVALUATIONS:
-        event: Event | None = None if state.stopped else "stop"
-    elif state.stopped and fallen:
-        event = "go"
+        state.num_bad_evals = 0
+    if state.num_bad_evals >= PATIENCE:
+        transition: Transition | None = None if state.stopped else "stop"
+    elif state.stopped and diverged:
+        transition = "go"
     else:
         return None
-    state.idle, state.cooldown = 0, 1
-    return event
+    state.num_bad_evals, state.cooldown = 0, 1
+    return transition

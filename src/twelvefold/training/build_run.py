@@ -1,0 +1,120 @@
+"""Build what the training loop uses: the state that checkpoints hold, and the services around it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from twelvefold.batch import Batch
+from twelvefold.config.recipe import Recipe
+from twelvefold.data.prefetch import prefetch
+from twelvefold.data.region_inputs import RegionSource
+from twelvefold.model import Model
+from twelvefold.model.card import Card
+from twelvefold.model.warm_start import WarmStartReport
+from twelvefold.schema import TaskSpec
+from twelvefold.store.prepared import Prepared
+from twelvefold.training.build_model import build_card, build_model
+from twelvefold.training.checkpoints import Checkpoints
+from twelvefold.training.console import TrainingConsole
+from twelvefold.training.distributed import Ranks
+from twelvefold.training.event_log import EventLog, open_event_log
+from twelvefold.training.objectives import Objective, make_objective
+from twelvefold.training.optimizer import build_optimizer, loss_scales
+from twelvefold.training.round_robin import RoundRobin, longest_task_iterations
+from twelvefold.training.run_folder import Counters, check_same_data
+from twelvefold.training.signals import GracefulShutdown
+from twelvefold.training.stop_and_go import StopAndGo
+
+
+@dataclass(frozen=True, slots=True)
+class TrainState:
+    """What changes during training and what a checkpoint holds."""
+
+    model: Model
+    optimizer: torch.optim.Optimizer
+    stop_and_go: StopAndGo
+    counters: Counters
+
+
+@dataclass(frozen=True, slots=True)
+class TrainServices:
+    """What the loop uses and no checkpoint holds: it is rebuilt from recipe and data when a run is resumed.
+
+    ``batches``: of each task, this rank's batches from its next step on, each in its micro-batches.
+    """
+
+    recipe: Recipe
+    objectives: dict[str, Objective]
+    batches: dict[str, Iterator[list[Batch]]]
+    schedule: RoundRobin
+    ranks: Ranks
+    checkpoints: Checkpoints
+    card: Card
+    log: EventLog
+    console: TrainingConsole
+    shutdown: GracefulShutdown
+
+
+def build_run(
+    recipe: Recipe,
+    specs: list[TaskSpec],
+    prepared: Prepared,
+    regions: RegionSource,
+    run: Path,
+    ranks: Ranks,
+    shutdown: GracefulShutdown,
+) -> tuple[TrainState, TrainServices, WarmStartReport | None]:
+    """Build everything that the loop uses, and load the latest checkpoint if there is one."""
+    config, checkpoints = recipe.training, Checkpoints(run / "checkpoints", keep_last=recipe.training.keep_last)
+    saved = checkpoints.read_state()
+    model, warm_start = build_model(recipe, specs, prepared, regions, checkpoints.latest if saved else None)
+    scales = loss_scales(specs, enabled=config.loss_scaling)
+    objectives = {
+        spec.name: make_objective(recipe, spec, scales[spec.name], prepared, regions, model.embedded_pieces)
+        for spec in specs
+    }
+    steps_per_epoch = {name: objective.train_batches.steps_per_epoch for name, objective in objectives.items()}
+    iterations = config.iterations or longest_task_iterations(specs, steps_per_epoch)
+    model.to(ranks.device).train()
+    optimizer = build_optimizer(model, config)
+    can_stop = config.stop_and_go and recipe.pretraining is None  # a caption set has no task to make room for
+    stop_and_go = StopAndGo(objectives, gap=config.stop_and_go_gap, enabled=can_stop, rule=config.stop_and_go_rule)
+    counters = Counters(steps=dict.fromkeys(objectives, 0))
+    card = build_card(recipe, prepared, regions)
+    if saved is not None:
+        check_same_data(saved["data_digests"], card.made_from, run)
+        checkpoints.load(model, optimizer)
+        stop_and_go.load_state_dict(saved["stop_and_go"])
+        counters = Counters(**{f.name: saved[f.name] for f in dataclasses.fields(Counters) if f.name in saved})
+    batches = {}
+    for name, objective in objectives.items():
+        make_step = partial(make_micro_batches, objective, ranks, config.gradient_accumulation_steps)
+        batches[name] = prefetch(make_step, counters.steps[name], config.num_workers)
+    services = TrainServices(
+        recipe=recipe,
+        objectives=objectives,
+        batches=batches,
+        schedule=RoundRobin(specs, iterations, curriculum=config.curriculum, fraction=config.curriculum_fraction),
+        ranks=ranks,
+        checkpoints=checkpoints,
+        card=card,
+        log=open_event_log(run, saved, tensorboard=config.tensorboard) if ranks.is_main else EventLog(Path(os.devnull)),
+        console=TrainingConsole(
+            recipe.name, list(objectives), iterations, done=counters.iteration, enabled=ranks.is_main
+        ),
+        shutdown=shutdown,
+    )
+    return TrainState(model, optimizer, stop_and_go, counters), services, warm_start
+
+
+def make_micro_batches(objective: Objective, ranks: Ranks, accumulation_steps: int, step: int) -> list[Batch]:
+    """Return this rank's share of a task's batch of ``step``, split for gradient accumulation."""
+    first, count = ranks.rank * accumulation_steps, ranks.world_size * accumulation_steps
+    return [objective.train_batches.train_batch(step, first + i, count) for i in range(accumulation_steps)]
