@@ -8,10 +8,10 @@ import pytest
 
 from twelvefold import datasets
 from twelvefold.config.recipe import Recipe, shipped_recipes
-from twelvefold.finetune import only
+from twelvefold.finetune import single_task_recipe
 from twelvefold.schema import TaskSpec, TwelvefoldError
 from twelvefold.training.optimizer import loss_scales
-from twelvefold.training.round_robin import longest
+from twelvefold.training.round_robin import longest_task_iterations
 
 TABLE = """
     1  vqav2      128 4e-5  23 542104
@@ -81,9 +81,9 @@ def test_its_length_is_what_the_paper_says_of_an_epoch() -> None:
     """VG QA, the largest, has 10,112 iterations an epoch, 19.8 times RefCOCOg's; VQAv2 alone takes 84K."""
     specs = {spec.name: spec for spec in stated(Recipe.load("paper/multi_task"))}
     epochs = {name: -(-int(ROWS[name][3]) // spec.batch_size) for name, spec in specs.items()}
-    assert longest([*specs.values()], epochs) == 20 * 10112
-    assert longest([specs["vqav2"]], epochs) // 1000 == 84
-    assert longest([specs["refcocog"]], epochs) // 1000 == 5
+    assert longest_task_iterations([*specs.values()], epochs) == 20 * 10112
+    assert longest_task_iterations([specs["vqav2"]], epochs) // 1000 == 84
+    assert longest_task_iterations([specs["refcocog"]], epochs) // 1000 == 5
     batches_alike = int(ROWS["vgqa"][3]) / int(ROWS["refcocog"][3])
     assert round(batches_alike, 1) == 19.8
 
@@ -117,7 +117,7 @@ def test_each_row_of_the_paper_is_there_and_differs_in_nothing_else() -> None:
 @pytest.mark.parametrize("task", ROWS)
 def test_fine_tuning_the_one_model_has_the_settings_of_the_task_alone(task: str) -> None:
     alone = Recipe.load(f"paper/single/{task.replace('+', '_plus')}")
-    assert differences(only(Recipe.load("paper/multi_task"), task), alone) == {}
+    assert differences(single_task_recipe(Recipe.load("paper/multi_task"), task), alone) == {}
 
 
 def differences(one: Recipe, other: Recipe) -> dict[str, object]:

@@ -1,17 +1,26 @@
-"""A toy of prepared data in the real formats: five tasks, of each family one and of grounding both kinds.
+"""Toy training data in the real formats, and helpers to train on it in other processes.
 
-A picture holds four things of six kinds; a region's feature shows its kind, and a word names a kind, so that all
-tasks can be learnt in seconds.
+There are five tasks: one of each family, and for grounding one with and one without candidates. An image shows four
+objects of six categories. A region's feature encodes its category and a word names one, so all tasks can be learned
+in seconds.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
 from twelvefold import datasets
 from twelvefold.config.recipe import Recipe
@@ -33,12 +42,16 @@ from twelvefold.store import atomic_files
 from twelvefold.store.example_table import write_table
 from twelvefold.store.prepared import MANIFEST, FileEntry, PreparedManifest
 from twelvefold.store.region_store import ShardWriter, finish_store
+from twelvefold.training.event_log import read_events
 
 TASKS = ("vqav2", "flickr30k", "refcoco", "visual7w", "nlvr2")
-KINDS = ("ant", "bee", "cat", "dog", "elk", "fox")
-PLACES: tuple[Box, ...] = ((0, 0, 40, 40), (60, 0, 100, 40), (0, 60, 40, 100), (60, 60, 100, 100))
-PICTURES = 24
-SIZES: dict[Split, int] = {"train": 40, "val": 12}
+CATEGORIES = ("ant", "bee", "cat", "dog", "elk", "fox")
+BOXES: tuple[Box, ...] = ((0, 0, 40, 40), (60, 0, 100, 40), (0, 60, 40, 100), (60, 60, 100, 100))
+NUM_IMAGES = 24
+NUM_EXAMPLES: dict[Split, int] = {"train": 40, "val": 12}
+
+MAX_WAIT = 120.0
+"""Seconds that a test waits for another process."""
 
 RECIPE = """
 name = "toy"
@@ -72,7 +85,7 @@ batch_size = 8
 
 
 class Toy:
-    """Where the toy's prepared data and regions lie, and recipes for it."""
+    """Folders of the toy's tables and regions, and recipes for them."""
 
     def __init__(self, root: Path) -> None:
         self.prepared = root / "prepared"
@@ -86,71 +99,118 @@ class Toy:
 
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
-    made = Toy(tmp_path_factory.mktemp("toy"))
+    toy = Toy(tmp_path_factory.mktemp("toy"))
     random = np.random.default_rng(0)
-    shown = [random.choice(len(KINDS), len(PLACES), replace=False) for _ in range(PICTURES)]
-    write_regions(made.regions, shown, random)
-    write_prepared(made.prepared, shown, random)
-    return made
+    image_categories = [random.choice(len(CATEGORIES), len(BOXES), replace=False) for _ in range(NUM_IMAGES)]
+    write_regions(toy.regions, image_categories, random)
+    write_prepared(toy.prepared, image_categories, random)
+    return toy
 
 
-def write_regions(folder: Path, shown: list[np.ndarray], random: np.random.Generator) -> None:
+def write_regions(folder: Path, image_categories: list[np.ndarray], random: np.random.Generator) -> None:
+    size = len(CATEGORIES)
     for store in ("detected", "given"):
-        with ShardWriter(folder / store / "0.regions", feature_size=len(KINDS), num_categories=len(KINDS)) as shard:
-            for number, kinds in enumerate(shown):
-                features = np.eye(len(KINDS))[kinds] * 3 + 0.1 * random.standard_normal((len(PLACES), len(KINDS)))
-                boxes = np.array(PLACES, dtype=np.float32)
-                told = (0.9 * np.eye(len(KINDS)) + 0.1 / len(KINDS))[kinds].astype(np.float16)
-                shard.add(key(number), Regions(boxes, features.astype(np.float16), 100, 100, told))
-        finish_store(folder / store, ["0.regions"], info={"detector": "toy's", "max_regions": 4}, categories=KINDS)
+        with ShardWriter(folder / store / "0.regions", feature_size=size, num_categories=size) as shard:
+            for number, categories in enumerate(image_categories):
+                noise = 0.1 * random.standard_normal((len(BOXES), len(CATEGORIES)))
+                features = np.eye(len(CATEGORIES))[categories] * 3 + noise
+                boxes = np.array(BOXES, dtype=np.float32)
+                probabilities = (0.9 * np.eye(len(CATEGORIES)) + 0.1 / len(CATEGORIES))[categories].astype(np.float16)
+                shard.add(key(number), Regions(boxes, features.astype(np.float16), 100, 100, probabilities))
+        finish_store(folder / store, ["0.regions"], info={"detector": "toy's", "max_regions": 4}, categories=CATEGORIES)
 
 
-def write_prepared(folder: Path, shown: list[np.ndarray], random: np.random.Generator) -> None:
+def write_prepared(folder: Path, image_categories: list[np.ndarray], random: np.random.Generator) -> None:
     def entry(file: str, count: int) -> FileEntry:
         return FileEntry(file, (folder / file).stat().st_size, count, "toy")
 
     makers: dict[str, Callable[[int, int], tuple[tuple[Pair, ...], Label]]] = {
-        "vqav2": lambda i, k: ((pair(i, "which"),), SoftAnswers({KINDS[shown[i][0]]: 1.0})),
-        "flickr30k": lambda i, k: ((pair(i, " ".join(KINDS[s] for s in shown[i])),), PositivePair()),
-        "refcoco": lambda i, k: ((pair(i, KINDS[shown[i][k]]),), TargetBox(PLACES[k])),
-        "visual7w": lambda i, k: ((Pair(key(i), KINDS[shown[i][k]], PLACES),), Candidate(k)),
+        "vqav2": lambda i, k: ((pair(i, "which"),), SoftAnswers({CATEGORIES[image_categories[i][0]]: 1.0})),
+        "flickr30k": lambda i, k: ((pair(i, " ".join(CATEGORIES[s] for s in image_categories[i])),), PositivePair()),
+        "refcoco": lambda i, k: ((pair(i, CATEGORIES[image_categories[i][k]]),), TargetBox(BOXES[k])),
+        "visual7w": lambda i, k: ((Pair(key(i), CATEGORIES[image_categories[i][k]], BOXES),), Candidate(k)),
         "nlvr2": lambda i, k: (
-            (pair(i, KINDS[k]), pair((i + 1) % PICTURES, KINDS[k])),
-            ClassName(str(bool(k in shown[i]))),
+            (pair(i, CATEGORIES[k]), pair((i + 1) % NUM_IMAGES, CATEGORIES[k])),
+            ClassName(str(bool(k in image_categories[i]))),
         ),
     }
 
     def examples(task: str, count: int) -> Iterator[Example]:
         for n in range(count):
-            pairs, label = makers[task](int(random.integers(PICTURES)), int(random.integers(len(PLACES))))
+            pairs, label = makers[task](int(random.integers(NUM_IMAGES)), int(random.integers(len(BOXES))))
             yield Example(f"{task}-{n}", pairs, label)
 
     tables: dict[str, dict[str, FileEntry]] = {task: {} for task in TASKS}
     for task in TASKS:
-        for split, count in SIZES.items():
+        for split, count in NUM_EXAMPLES.items():
             file = f"tables/{task}-{split}.arrow"
-            write_table(folder / file, examples(task, count), words, digest="toy")
+            write_table(folder / file, examples(task, count), encode_words, digest="toy")
             tables[task][split] = entry(file, count)
-    atomic_files.write_json(folder / "vocabularies/vqav2.json", list(KINDS))
+    atomic_files.write_json(folder / "vocabularies/vqav2.json", list(CATEGORIES))
     manifest = PreparedManifest(
         clean=True,
         regions="",
         tasks=[datasets.load_dataset(task).TASK for task in TASKS],
         tables=tables,
         counts={},
-        vocabularies={"vqav2": entry("vocabularies/vqav2.json", len(KINDS))},
+        vocabularies={"vqav2": entry("vocabularies/vqav2.json", len(CATEGORIES))},
     )
     atomic_files.write_json(folder / MANIFEST, msgspec.to_builtins(manifest))
+
+
+def start_training(toy: Toy, recipe: Recipe, run: Path) -> subprocess.Popen[bytes]:
+    """Train in another process."""
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "recipe.toml").write_text(recipe.to_toml())
+    command = [sys.executable, "-m", "twelvefold.train", str(toy.prepared), str(toy.regions), str(run)]
+    return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
+
+
+def kill_after(process: subprocess.Popen[bytes], run: Path, iteration: int) -> None:
+    """Kill the process when the log of its run has a step of ``iteration``."""
+    log, deadline = run / "events.jsonl", time.monotonic() + MAX_WAIT
+    try:
+        while not (
+            log.exists() and any(e["event"] == "step" and e["iteration"] >= iteration for e in read_events(log))
+        ):
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline, f"no step of iteration {iteration} within {MAX_WAIT} s"
+            time.sleep(0.005)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def read_weights(run: Path, checkpoint: str = "latest") -> dict[str, Tensor]:
+    """Return everything in a checkpoint that training changes."""
+    folder = run / "checkpoints" / checkpoint
+    return load_file(folder / "model.safetensors") | load_file(folder / "optimizer.safetensors")
+
+
+def equal_tensors(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def assert_close(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
+    """Assert that tensors are equal except for rounding."""
+    assert a.keys() == b.keys()
+    assert not [name for name in a if not torch.allclose(a[name], b[name], rtol=1e-3, atol=1e-5)]
+
+
+def timeless_events(run: Path) -> list[dict[str, Any]]:
+    """Return a run's events without times, and without those that say where a part of it began and ended."""
+    events = [e for e in read_events(run / "events.jsonl") if e["event"] not in ("start", "resume", "interrupted")]
+    return [{k: v for k, v in e.items() if k not in ("seconds", "peak_memory_gb")} for e in events]
 
 
 def key(number: int) -> ImageKey:
     return ImageKey("coco", str(number))
 
 
-def pair(picture: int, text: str) -> Pair:
-    return Pair(key(picture), text)
+def pair(image: int, text: str) -> Pair:
+    return Pair(key(image), text)
 
 
-def words(texts: Sequence[str]) -> list[list[int]]:
-    names = [*KINDS, "which"]
+def encode_words(texts: Sequence[str]) -> list[list[int]]:
+    names = [*CATEGORIES, "which"]
     return [[1000 + names.index(word) for word in text.split()] for text in texts]

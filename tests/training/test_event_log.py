@@ -1,4 +1,4 @@
-"""The event log: every line is whole JSON, what a killed run wrote after its checkpoint is gone when it goes on."""
+"""The event log: complete JSON lines, cut back to the checkpoint on resume, readable while the run writes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def iterations(path: Path) -> list[int]:
     return [event["iteration"] for event in read_events(path)]
 
 
-def test_events_can_be_read_while_the_run_goes_on(tmp_path: Path) -> None:
+def test_events_can_be_read_while_the_run_writes_them(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     log = EventLog(path)
     log.write("step", 1, losses={"vqav2": 0.5}, lr=1e-3)
@@ -26,30 +26,30 @@ def test_events_can_be_read_while_the_run_goes_on(tmp_path: Path) -> None:
     log.close()
 
 
-def test_going_on_cuts_off_what_came_after_the_checkpoint(tmp_path: Path) -> None:
+def test_resuming_removes_events_after_the_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     log = EventLog(path)
     log.write("step", 1)
-    kept = log.sync()
+    size = log.sync()
     log.write("step", 2)
     log.close()
-    log = EventLog(path, keep=kept)
+    log = EventLog(path, keep_bytes=size)
     log.write("resume", 1)
     log.close()
     assert [(e["event"], e["iteration"]) for e in read_events(path)] == [("step", 1), ("resume", 1)]
 
 
-def test_torn_last_line_is_dropped_and_not_glued_to_the_next(tmp_path: Path) -> None:
+def test_an_incomplete_last_line_is_removed(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(b'{"event": "step", "iteration": 1}\n{"event": "st')
     assert iterations(path) == [1]
-    log = EventLog(path, keep=1000)  # the checkpoint knew of more than the disk has kept
+    log = EventLog(path, keep_bytes=1000)  # longer than what is left on disk
     log.write("step", 2)
     log.close()
     assert iterations(path) == [1, 2]
 
 
-def test_number_that_json_lacks_and_lines_changed_by_hand_are_refused(tmp_path: Path) -> None:
+def test_nan_and_lines_that_are_not_json_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     log = EventLog(path)
     with pytest.raises(ValueError, match="not JSON compliant"):

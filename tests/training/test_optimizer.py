@@ -1,4 +1,4 @@
-"""The rate's two lines, loss scales of the twelve tasks, what decays, what a step leaves alone, moments by name."""
+"""The optimizer: learning-rate schedule, loss scales, weight decay, parameters without gradient, saved state."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+from twelvefold.config.recipe import TrainingConfig
 from twelvefold.schema import TaskSpec, TwelvefoldError
 from twelvefold.training import optimizer
 
 
-def test_rate_rises_over_the_warm_up_and_falls_to_the_end_in_lines() -> None:
-    factors = [optimizer.rate_factor(i, 20, 0.25) for i in range(1, 21)]
+def test_lr_rises_linearly_in_the_warm_up_and_then_falls_linearly() -> None:
+    factors = [optimizer.lr_multiplier(i, 20, 0.25) for i in range(1, 21)]
     assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     steps = {round(a - b, 9) for a, b in itertools.pairwise(factors[4:])}
     assert steps == {round(1 / 16, 9)}
@@ -22,13 +23,13 @@ def test_rate_rises_over_the_warm_up_and_falls_to_the_end_in_lines() -> None:
 
 @pytest.mark.parametrize("iterations", [1, 2, 7])
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5, 1.0])
-def test_rate_is_never_zero_nor_above_one(iterations: int, warmup: float) -> None:
-    factors = [optimizer.rate_factor(i, iterations, warmup) for i in range(1, iterations + 1)]
+def test_lr_multiplier_is_above_zero_and_reaches_one(iterations: int, warmup: float) -> None:
+    factors = [optimizer.lr_multiplier(i, iterations, warmup) for i in range(1, iterations + 1)]
     assert all(0 < factor <= 1 for factor in factors)
     assert max(factors) == 1
 
 
-def test_loss_scale_is_the_lr_over_the_least() -> None:
+def test_loss_scale_is_the_lr_over_the_smallest_lr() -> None:
     specs = [TaskSpec(n, n, "answers", "h", "m", 20, 8, lr) for n, lr in (("a", 4e-5), ("b", 2e-5))]
     assert optimizer.loss_scales(specs) == {"a": 2.0, "b": 1.0}
     assert optimizer.loss_scales(specs[:1]) == {"a": 1.0}
@@ -40,52 +41,55 @@ def two_heads() -> nn.ModuleDict:
     return nn.ModuleDict({name: nn.Linear(3, 2) for name in ("trunk", "mine", "other")})
 
 
-def one_step(model: nn.ModuleDict, made: torch.optim.Optimizer, head: str) -> None:
-    made.zero_grad()
+def take_step(model: nn.ModuleDict, adam: torch.optim.Optimizer, head: str) -> None:
+    adam.zero_grad()
     model[head](model["trunk"].weight).square().sum().backward()
-    optimizer.set_rate(made, 0.1)
-    made.step()
+    optimizer.set_lr(adam, 0.1)
+    adam.step()
 
 
-def test_a_step_moves_the_trunk_and_its_own_head_and_leaves_the_other_wholly_alone() -> None:
+def test_a_step_updates_the_trunk_and_its_own_head_and_no_other_head() -> None:
     model = two_heads()
-    made = optimizer.build(model)
-    one_step(model, made, "other")  # the other head has momentum now
+    adam = optimizer.build_optimizer(model, TrainingConfig())
+    take_step(model, adam, "other")  # the other head has momentum now
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    one_step(model, made, "mine")
-    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
-    assert moved == {"trunk.weight", "mine.weight", "mine.bias"}
+    take_step(model, adam, "mine")
+    updated = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert updated == {"trunk.weight", "mine.weight", "mine.bias"}
 
 
-def test_matrices_decay_and_biases_do_not() -> None:
+def test_weight_decay_applies_to_matrices_and_not_to_biases() -> None:
     model = two_heads()
-    made = optimizer.build(model, weight_decay=0.5)
+    adam = optimizer.build_optimizer(model, TrainingConfig(weight_decay=0.5))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    optimizer.set_rate(made, 0.1)
-    made.step()
+    optimizer.set_lr(adam, 0.1)
+    adam.step()
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, before[name] * (0.95 if name.endswith("weight") else 1.0))
 
 
-def test_going_on_from_moments_steps_as_never_having_stopped() -> None:
+def test_steps_after_loading_the_state_equal_those_without_a_stop() -> None:
     model = two_heads()
-    made = optimizer.build(model)
-    one_step(model, made, "mine")
-    again = two_heads()
-    again.load_state_dict(model.state_dict())
-    made_again = optimizer.build(again)
-    saved = {name: value.clone() for name, value in optimizer.moments(model, made).items()}
-    optimizer.load_moments(again, made_again, saved)
+    adam = optimizer.build_optimizer(model, TrainingConfig())
+    take_step(model, adam, "mine")
+    restored = two_heads()
+    restored.load_state_dict(model.state_dict())
+    restored_adam = optimizer.build_optimizer(restored, TrainingConfig())
+    state = {name: value.clone() for name, value in optimizer.optimizer_state(model, adam).items()}
+    optimizer.load_optimizer_state(restored, restored_adam, state)
     for head in ("mine", "other"):
-        one_step(model, made, head)
-        one_step(again, made_again, head)
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+        take_step(model, adam, head)
+        take_step(restored, restored_adam, head)
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.state_dict().values(), restored.state_dict().values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize(("name", "shape"), [("nose.weight.exp_avg", (2, 3)), ("mine.weight.exp_avg", (5, 3))])
-def test_moments_of_another_model_are_refused(name: str, shape: tuple[int, ...]) -> None:
+def test_state_of_another_model_is_refused(name: str, shape: tuple[int, ...]) -> None:
     model = two_heads()
+    adam = optimizer.build_optimizer(model, TrainingConfig())
     with pytest.raises(TwelvefoldError, match=rf"{name} of shape .*belongs to another model"):
-        optimizer.load_moments(model, optimizer.build(model), {name: torch.zeros(shape)})
+        optimizer.load_optimizer_state(model, adam, {name: torch.zeros(shape)})
