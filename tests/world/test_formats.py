@@ -1,4 +1,4 @@
-"""The files of a world are the publishers' files: names, nesting, types of keys, and ids that lead somewhere."""
+"""The files of a world have the publishers' names, keys, types and nesting, and their ids exist."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ GAME = {
     "image": {"file_name": "", "coco_url": "", "height": 1, "width": 1, "flickr_url": "", "id": 1}, "id": 1,
     "objects": [{"category": "", "area": 1.0, "bbox": [1.0], "category_id": 1, "segment": [[1.0]], "id": 1}],
 }  # fmt: skip
-WHICH = {
+POINTING = {
     "dataset": "",
     "boxes": [{"box_id": 1, "name": "", "x": 1, "y": 1, "width": 1, "height": 1}],
     "images": [{"image_id": 1, "filename": "", "split": "", "qa_pairs": [
@@ -78,7 +78,7 @@ ANNOTATION = {
     "question_type": "", "multiple_choice_answer": "", "answers": [ANSWER], "image_id": 1, "answer_type": "",
     "question_id": 1,
 }  # fmt: skip
-SHAPES: dict[str, Any] = {  # one value of each type stands for the type; "*" for any key; a tuple for one of several
+SHAPES: dict[str, Any] = {  # a value stands for its type, "*" for any key, a tuple for one of several types
     **{f"vqav2/v2_OpenEnded_mscoco_{part}_questions.json":
         HEAD | {"questions": [{"image_id": 1, "question": "", "question_id": 1}]}
         for part in ("train2014", "val2014", "test2015", "test-dev2015")},
@@ -88,8 +88,8 @@ SHAPES: dict[str, Any] = {  # one value of each type stands for the type; "*" fo
         "a_objects": [VG_OBJECT], "question": "", "image_id": 1, "qa_id": 1, "answer": "", "q_objects": [VG_OBJECT]}]}],
     "vg/image_data.json": [
         {"width": 1, "url": "", "height": 1, "image_id": 1, "coco_id": (1, None), "flickr_id": (1, None)}],
-    **{f"gqa/{part}_{which}_questions.json": {"*": GQA}
-        for part in ("train", "val", "testdev") for which in ("balanced", "all")},
+    **{f"gqa/{part}_{subset}_questions.json": {"*": GQA}
+        for part in ("train", "val", "testdev") for subset in ("balanced", "all")},
     **{f"gqa/{part}_sceneGraphs.json": {"*": SCENE_GRAPH} for part in ("train", "val")},
     "coco/dataset_coco.json": {"dataset": "", "images": [{
         "filepath": "", "sentids": [1], "filename": "", "imgid": 0, "split": "", "sentences": [SENTENCE],
@@ -101,7 +101,7 @@ SHAPES: dict[str, Any] = {  # one value of each type stands for the type; "*" fo
         {"sentids": [1], "imgid": 0, "sentences": [SENTENCE], "split": "", "filename": ""}]},
     "refcoco/refs(unc).p": REFS, "refcoco+/refs(unc).p": REFS, "refcocog/refs(umd).p": REFS,
     **{f"{task}/instances.json": INSTANCES for task in ("refcoco", "refcoco+", "refcocog")},
-    "visual7w/dataset_v7w_pointing.json": WHICH,
+    "visual7w/dataset_v7w_pointing.json": POINTING,
     **{f"guesswhat/guesswhat.{split}.jsonl.gz": [GAME] for split in ("train", "valid", "test")},
     "nlvr2/train.json": [NLVR2 | {"directory": 1}],
     **{f"nlvr2/{split}.json": [NLVR2 | {"extra_validations": {"*": ""}}] for split in ("dev", "test1")},
@@ -120,25 +120,25 @@ def content(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def differences(got: Any, shape: Any, where: str = "") -> Iterator[str]:
-    """Where a value departs from a shape."""
+def differences(value: Any, shape: Any, path: str = "") -> Iterator[str]:
+    """Yield where a value differs from a shape."""
     if isinstance(shape, tuple):
-        if type(got) not in {type(one) for one in shape}:
-            yield f"{where}: {type(got).__name__}"
-    elif type(got) is not type(shape):
-        yield f"{where}: {type(got).__name__} for {type(shape).__name__}"
+        if type(value) not in {type(option) for option in shape}:
+            yield f"{path}: {type(value).__name__}"
+    elif type(value) is not type(shape):
+        yield f"{path}: {type(value).__name__} for {type(shape).__name__}"
     elif isinstance(shape, list):
-        for item in got:
-            yield from differences(item, shape[0], where + "[]")
+        for item in value:
+            yield from differences(item, shape[0], path + "[]")
     elif isinstance(shape, dict) and shape:
-        if "*" not in shape and set(got) != set(shape):
-            yield f"{where}: keys {sorted(got)} for {sorted(shape)}"
+        if "*" not in shape and set(value) != set(shape):
+            yield f"{path}: keys {sorted(value)} for {sorted(shape)}"
         else:
-            for key, value in got.items():
-                yield from differences(value, shape[key if key in shape else "*"], f"{where}.{key}")
+            for key, item in value.items():
+                yield from differences(item, shape[key if key in shape else "*"], f"{path}.{key}")
 
 
-def test_no_file_is_missing_and_none_is_extra(small_world: Path) -> None:
+def test_all_files_exist_and_no_others(small_world: Path) -> None:
     assert {layout.path for layout in LAYOUTS} == set(SHAPES)
     files = {p.relative_to(small_world).as_posix() for p in small_world.rglob("*") if p.is_file()}
     others = {"world.json", "truth/scenes.jsonl", "truth/near_duplicates.json"}
@@ -146,15 +146,15 @@ def test_no_file_is_missing_and_none_is_extra(small_world: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_keys_and_their_types_are_the_publishers(small_world: Path, name: str) -> None:
+def test_keys_and_types_are_the_publishers(small_world: Path, name: str) -> None:
     value = content(small_world / name)
-    found = Counter(differences(value, SHAPES[name]))
-    assert not found, found.most_common(3)
+    errors = Counter(differences(value, SHAPES[name]))
+    assert not errors, errors.most_common(3)
     assert value["images"] if isinstance(value, dict) and "images" in value else value
 
 
-def test_true_records_tell_the_checker_apart() -> None:
-    """The shapes above would pass anything if ``differences`` saw nothing."""
+def test_the_comparison_of_shapes_finds_differences() -> None:
+    """Otherwise the test above would accept anything."""
     game = {**GAME, "qas": [{"answer": "", "question": "", "id": "1"}]}
     assert list(differences([game], [GAME])) == ["[].qas[].id: str for int"]
     assert list(differences({"a": 1}, {"b": 1})) == [": keys ['a'] for ['b']"]
@@ -162,14 +162,14 @@ def test_true_records_tell_the_checker_apart() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_readers_find_what_the_world_says_it_wrote(small_world: Path, task: str) -> None:
+def test_readers_return_the_stated_numbers_of_examples(small_world: Path, task: str) -> None:
     state = content(small_world / "world.json")
-    pictures = image_files(small_world)
+    images = image_files(small_world)
     for split, count in state["examples"][task].items():
         examples = list(_read(small_world, task, split))
         assert len(examples) == count > 0
         assert len({example.id for example in examples}) == count
-        assert all(pair.image in pictures for example in examples for pair in example.pairs)
+        assert all(pair.image in images for example in examples for pair in example.pairs)
 
 
 def _read(root: Path, task: str, split: Split) -> Iterable[Any]:
@@ -177,15 +177,15 @@ def _read(root: Path, task: str, split: Split) -> Iterable[Any]:
     return load_dataset(task).read(root, split, bad=BadRecords(), **options)  # a bad record raises
 
 
-def test_val_and_test_of_the_tail_readers_share_no_picture_with_train(small_world: Path) -> None:
+def test_val_and_test_of_the_tail_readers_share_no_image_with_train(small_world: Path) -> None:
     for task in ("vqav2", "vgqa", "gqa"):
-        seen = {s: {e.pairs[0].image for e in _read(small_world, task, s)} for s in ("train", "val", "test")}
-        assert not seen["test"] & (seen["train"] | seen["val"])
-        # VG's one tail length serves val and test, so a single picture's questions may fall on both sides.
-        assert len(seen["val"] & seen["train"]) <= (task == "vgqa")
+        images = {s: {e.pairs[0].image for e in _read(small_world, task, s)} for s in ("train", "val", "test")}
+        assert not images["test"] & (images["train"] | images["val"])
+        # VG's val and test have one length, so the questions of one image may be in both val and train.
+        assert len(images["val"] & images["train"]) <= (task == "vgqa")
 
 
-def test_every_picture_can_be_opened_and_is_as_large_as_its_files_say(small_world: Path) -> None:
+def test_every_image_can_be_opened_and_has_the_stated_size(small_world: Path) -> None:
     sizes = {}
     for key, path in image_files(small_world).items():
         with Image.open(path) as image:
@@ -216,10 +216,10 @@ def _boxes(root: Path) -> Iterator[tuple[list[float], ImageKey]]:
         for game in content(root / f"guesswhat/guesswhat.{split}.jsonl.gz"):
             for obj in game["objects"]:
                 yield obj["bbox"], ImageKey("coco", str(game["image"]["id"]))
-    which = content(root / "visual7w/dataset_v7w_pointing.json")
-    boxes = {box["box_id"]: [box[k] for k in ("x", "y", "width", "height")] for box in which["boxes"]}
-    assert len(boxes) == len(which["boxes"])
-    for image in which["images"]:
+    pointing = content(root / "visual7w/dataset_v7w_pointing.json")
+    boxes = {box["box_id"]: [box[k] for k in ("x", "y", "width", "height")] for box in pointing["boxes"]}
+    assert len(boxes) == len(pointing["boxes"])
+    for image in pointing["images"]:
         for qa in image["qa_pairs"]:
             for id_ in (qa["answer"], *qa["multiple_choices"]):
                 yield boxes[id_], ImageKey("vg", str(image["image_id"]))
@@ -233,46 +233,46 @@ def _boxes(root: Path) -> Iterator[tuple[list[float], ImageKey]]:
                 yield [obj[k] for k in "xywh"], ImageKey("vg", id_)
 
 
-def test_sources_that_share_a_picture_say_so(small_world: Path) -> None:
-    """Visual Genome's copies: some the same bytes, some larger, all with the COCO id of the picture they show."""
+def test_sources_that_share_an_image_state_it(small_world: Path) -> None:
+    """Visual Genome's copies: some the same bytes, some larger, all with the COCO id of the same image."""
     known = {tuple(sorted(facts["keys"])) for facts in content(small_world / "truth/scenes.jsonl")}
-    pictures = image_files(small_world)
+    images = image_files(small_world)
     same, larger = 0, 0
     for record in content(small_world / "vg/image_data.json"):
         if record["coco_id"] is None:
             continue
         ours, theirs = ImageKey("vg", str(record["image_id"])), ImageKey("coco", str(record["coco_id"]))
         assert tuple(sorted((str(ours), str(theirs)))) in known
-        same += pictures[ours].read_bytes() == pictures[theirs].read_bytes()
-        with Image.open(pictures[ours]) as a, Image.open(pictures[theirs]) as b:
+        same += images[ours].read_bytes() == images[theirs].read_bytes()
+        with Image.open(images[ours]) as a, Image.open(images[theirs]) as b:
             larger += a.width > b.width
     assert same > larger > 0
 
 
-def test_a_thing_lies_at_the_same_spot_of_both_copies(small_world: Path) -> None:
-    """Things have one id in all files, so Visual7W's boxes can be held against COCO's, scale and all."""
+def test_an_object_is_in_the_same_position_in_both_copies(small_world: Path) -> None:
+    """Objects have one id in all files, so Visual7W's boxes can be compared with COCO's, including the scale."""
     sizes = {str(r["image_id"]): (r["width"], r["height"]) for r in content(small_world / "vg/image_data.json")}
-    here = {}
+    coco_boxes = {}
     for split in ("train", "valid", "test"):
         for game in content(small_world / f"guesswhat/guesswhat.{split}.jsonl.gz"):
             size = (game["image"]["width"], game["image"]["height"])
-            here.update({obj["id"]: (obj["bbox"], size) for obj in game["objects"]})
-    which = content(small_world / "visual7w/dataset_v7w_pointing.json")
-    boxes = {box["box_id"]: [box[k] for k in ("x", "y", "width", "height")] for box in which["boxes"]}
+            coco_boxes.update({obj["id"]: (obj["bbox"], size) for obj in game["objects"]})
+    pointing = content(small_world / "visual7w/dataset_v7w_pointing.json")
+    boxes = {box["box_id"]: [box[k] for k in ("x", "y", "width", "height")] for box in pointing["boxes"]}
     scales = Counter[bool]()
-    for image in which["images"]:
+    for image in pointing["images"]:
         for qa in image["qa_pairs"]:
-            if qa["answer"] not in here:
+            if qa["answer"] not in coco_boxes:
                 continue
-            theirs, (width, height) = here[qa["answer"]]
-            across, down = (a / b for a, b in zip(sizes[str(image["image_id"])], (width, height), strict=True))
-            wanted = [theirs[0] * across, theirs[1] * down, theirs[2] * across, theirs[3] * down]
-            assert boxes[qa["answer"]] == pytest.approx(wanted, abs=1.5)
-            scales[across > 1.1] += 1
+            box, (width, height) = coco_boxes[qa["answer"]]
+            x, y = (a / b for a, b in zip(sizes[str(image["image_id"])], (width, height), strict=True))
+            expected = [box[0] * x, box[1] * y, box[2] * x, box[3] * y]
+            assert boxes[qa["answer"]] == pytest.approx(expected, abs=1.5)
+            scales[x > 1.1] += 1
     assert scales[True] > 0 < scales[False]
 
 
-def test_pictures_of_nlvr2_are_png_by_name_and_mostly_jpeg_by_content(small_world: Path) -> None:
+def test_images_of_nlvr2_are_png_by_name_and_mostly_jpeg_by_content(small_world: Path) -> None:
     formats: Counter[str | None] = Counter()
     for path in (small_world / "images/nlvr2").iterdir():
         assert path.suffix == ".png"
@@ -281,7 +281,7 @@ def test_pictures_of_nlvr2_are_png_by_name_and_mostly_jpeg_by_content(small_worl
     assert formats["JPEG"] > formats["PNG"] > 0
 
 
-def test_gqa_programs_and_entailments_stay_inside_the_files(small_world: Path) -> None:
+def test_gqa_programs_and_entailments_refer_to_the_same_file(small_world: Path) -> None:
     for split in ("train", "val", "testdev"):
         everything = content(small_world / f"gqa/{split}_all_questions.json")
         balanced = content(small_world / f"gqa/{split}_balanced_questions.json")
@@ -291,15 +291,15 @@ def test_gqa_programs_and_entailments_stay_inside_the_files(small_world: Path) -
             linked = record["entailed"] + record["equivalent"]
             assert all(everything[other]["imageId"] == record["imageId"] for other in linked)
             assert len(id_) == 8, "eight digits, so that order by text is order by number"
-            for place, step in enumerate(record["semantic"]):
-                assert all(before < place for before in step["dependencies"])
+            for index, step in enumerate(record["semantic"]):
+                assert all(before < index for before in step["dependencies"])
     graphs = content(small_world / "gqa/train_sceneGraphs.json")
     for record in content(small_world / "gqa/train_all_questions.json").values():
-        pointed = {place for spans in record["annotations"].values() for place in spans.values()}
+        pointed = {obj for spans in record["annotations"].values() for obj in spans.values()}
         assert pointed <= set(graphs[record["imageId"]]["objects"])
 
 
-def test_premises_of_entailment_are_captions_of_the_same_picture(small_world: Path) -> None:
+def test_premises_of_entailment_are_captions_of_the_same_image(small_world: Path) -> None:
     captions = {
         f"{image['filename']}#{number}": sentence["raw"].strip()
         for image in content(small_world / "flickr30k/dataset_flickr30k.json")["images"]
@@ -312,7 +312,7 @@ def test_premises_of_entailment_are_captions_of_the_same_picture(small_world: Pa
             assert record["sentence2_binary_parse"].count("(") == record["sentence2_binary_parse"].count(")")
 
 
-def test_karpathys_file_and_cocos_own_hold_the_same_captions(small_world: Path) -> None:
+def test_karpathys_file_and_cocos_own_contain_the_same_captions(small_world: Path) -> None:
     ours = {
         (image["cocoid"], sentence["sentid"], sentence["raw"])
         for image in content(small_world / "coco/dataset_coco.json")["images"]
@@ -339,7 +339,7 @@ def test_refs_are_a_python_2_pickle_of_plain_values(small_world: Path) -> None:
         assert sentences == [id_ for ref in refs for id_ in ref["sent_ids"]]
 
 
-def test_sheets_string_together_whatever_the_blocks(tmp_path: Path) -> None:
+def test_files_do_not_depend_on_the_division_into_shards(tmp_path: Path) -> None:
     """The same records, in one block, in many, or with empty blocks between, make the same file."""
     layouts = [
         Layout("a/list.json", "list"),
@@ -350,8 +350,8 @@ def test_sheets_string_together_whatever_the_blocks(tmp_path: Path) -> None:
         Layout("refs.p", "pickle"),
     ]
     records = [{"id": n, "text": 'quotes " and\nlines', "tokens": ["ü", "b"], "long": "x" * 300} for n in range(6)]
-    made = {}
-    for name, cuts in {"one": [0, 6], "many": [0, 2, 2, 5, 6], "none": [0, 0]}.items():
+    contents = {}
+    for name, cuts in {"single": [0, 6], "many": [0, 2, 2, 5, 6], "none": [0, 0]}.items():
         folders = []
         for number, (start, end) in enumerate(pairwise(cuts)):
             shard = AnnotationShard(layouts)
@@ -366,9 +366,9 @@ def test_sheets_string_together_whatever_the_blocks(tmp_path: Path) -> None:
         for layout in layouts:
             target = tmp_path / name / "out" / layout.path
             assert write_official(target, layout, folders) == len(target.read_bytes())
-            made[name, layout.path] = target.read_bytes()
+            contents[name, layout.path] = target.read_bytes()
     for layout in layouts:
-        assert made["one", layout.path] == made["many", layout.path]
+        assert contents["single", layout.path] == contents["many", layout.path]
     whole = tmp_path / "many" / "out"
     assert content(whole / "a/list.json") == records
     assert content(whole / "a/dict.json") == {str(record["id"]): record for record in records}

@@ -1,4 +1,4 @@
-"""What is said of a picture is true of it: expressions, answers, programs, games, pointing questions, statements."""
+"""Texts are true of their image: expressions, answers, programs, games, pointing questions, statements, captions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def rng() -> np.random.Generator:
 
 
 @pytest.mark.parametrize("style", ["refcoco", "refcoco+", "refcocog"])
-def test_an_expression_denotes_its_thing_and_no_other(
+def test_an_expression_matches_its_target_only(
     scenes: list[Scene], rng: np.random.Generator, style: ReferStyle
 ) -> None:
     lengths = []
@@ -56,7 +56,7 @@ def test_an_expression_denotes_its_thing_and_no_other(
     assert np.mean(lengths) > 7 if style == "refcocog" else np.mean(lengths) < 4.5
 
 
-def test_refcoco_plus_never_says_where(scenes: list[Scene], rng: np.random.Generator) -> None:
+def test_refcoco_plus_has_no_location_words(scenes: list[Scene], rng: np.random.Generator) -> None:
     words = {
         word
         for s in scenes
@@ -68,33 +68,35 @@ def test_refcoco_plus_never_says_where(scenes: list[Scene], rng: np.random.Gener
     assert not words & LOCATION_WORDS
 
 
-def test_refcoco_often_says_where(scenes: list[Scene], rng: np.random.Generator) -> None:
-    said = [e for s in scenes for r in generate_references(s, rng, 2, "refcoco") for e in r.expressions]
-    assert 0.25 < sum(bool(set(e.tokens) & LOCATION_WORDS) for e in said) / len(said) < 0.9
+def test_refcoco_often_has_location_words(scenes: list[Scene], rng: np.random.Generator) -> None:
+    expressions = [e for s in scenes for r in generate_references(s, rng, 2, "refcoco") for e in r.expressions]
+    assert 0.25 < sum(bool(set(e.tokens) & LOCATION_WORDS) for e in expressions) / len(expressions) < 0.9
 
 
-def test_a_description_that_fits_two_things_denotes_both() -> None:
+def test_a_description_of_two_objects_matches_both() -> None:
     scene = next(s for s in (make_scene(5, i) for i in range(50)) if len(SceneGraph(s).by_category) < len(s.objects))
     graph = SceneGraph(scene)
-    category, twins = next((k, t) for k, t in graph.by_category.items() if len(t) > 1)
-    assert matching_objects(graph, ObjectDescription(category=category)) == tuple(twins)
-    assert matching_objects(graph, ObjectDescription(category="no such kind")) == ()
+    category, indices = next((k, t) for k, t in graph.by_category.items() if len(t) > 1)
+    assert matching_objects(graph, ObjectDescription(category=category)) == tuple(indices)
+    assert matching_objects(graph, ObjectDescription(category="no such category")) == ()
 
 
-def test_gqa_answers_come_out_of_their_programs(scenes: list[Scene], rng: np.random.Generator) -> None:
+def test_gqa_programs_give_the_answers(scenes: list[Scene], rng: np.random.Generator) -> None:
     questions = 0
     for scene in scenes:
         graph = SceneGraph(scene)
         family = generate_gqa_questions(scene, rng, 4)
-        for place, question in enumerate(family):
+        for index, question in enumerate(family):
             assert run_program(question.semantic, graph) == question.answer, question.question
-            assert place in question.equivalent
+            assert index in question.equivalent
             assert all(i < len(family) for i in (*question.entailed, *question.equivalent))
         questions += len(family)
     assert questions > 10 * len(scenes)
 
 
-def test_gqa_programs_name_the_things_that_they_find(scenes: list[Scene], rng: np.random.Generator) -> None:
+def test_gqa_programs_contain_the_ids_of_the_objects_that_they_find(
+    scenes: list[Scene], rng: np.random.Generator
+) -> None:
     for scene in scenes[:40]:
         for question in generate_gqa_questions(scene, rng, 4):
             for step in question.semantic:
@@ -105,17 +107,17 @@ def test_gqa_programs_name_the_things_that_they_find(scenes: list[Scene], rng: n
                     assert name not in CATEGORY_NOUNS or categories <= {name}
 
 
-def _changed(scene: Scene, rng: np.random.Generator) -> Scene:
-    """The scene with colors, patterns and kinds drawn anew for some of its things."""
+def _change(scene: Scene, rng: np.random.Generator) -> Scene:
+    """Return the scene with random colors, patterns and categories for some of its objects."""
     objects = list(scene.objects)
-    for place, obj in enumerate(objects):
+    for index, obj in enumerate(objects):
         if rng.random() < 0.3:
             obj = dataclasses.replace(obj, color=list(COLORS)[rng.integers(len(COLORS))])
         if rng.random() < 0.2:
             obj = dataclasses.replace(obj, pattern=PATTERNS[rng.integers(len(PATTERNS))])
         if rng.random() < 0.2:
             obj = dataclasses.replace(obj, category=scene.objects[rng.integers(len(objects))].category)
-        objects[place] = obj
+        objects[index] = obj
     return dataclasses.replace(scene, objects=tuple(objects))
 
 
@@ -126,52 +128,52 @@ def _answer(program: tuple[Operation, ...], graph: SceneGraph) -> str | None:
         return None
 
 
-def test_what_an_answer_entails_is_true_in_every_world_where_it_is(
+def test_entailed_answers_hold_in_all_scenes_with_the_same_answer(
     scenes: list[Scene], rng: np.random.Generator
 ) -> None:
-    """Changed pictures that give a question the same answer give every entailed question its answer too."""
-    judged = 0
+    """Other scenes with the same answer to a question have the same answers to the entailed questions."""
+    num_checked = 0
     for scene in scenes:
         family = generate_gqa_questions(scene, rng, 3)
         for _ in range(4):
-            graph = SceneGraph(_changed(scene, rng))
+            graph = SceneGraph(_change(scene, rng))
             answers = [_answer(question.semantic, graph) for question in family]
             for question, answer in zip(family, answers, strict=True):
                 for other in question.entailed if answer == question.answer else ():
                     assert answers[other] in (None, family[other].answer), (question, family[other])
-                    judged += answers[other] is not None
-    assert judged > 2000
+                    num_checked += answers[other] is not None
+    assert num_checked > 2000
 
 
-def test_a_program_about_nothing_is_refused(scenes: list[Scene]) -> None:
+def test_a_program_about_a_missing_object_is_rejected(scenes: list[Scene]) -> None:
     graph = SceneGraph(scenes[0])
-    gone = next(category for category in CATEGORY_NOUNS if category not in graph.by_category)
+    absent = next(category for category in CATEGORY_NOUNS if category not in graph.by_category)
     with pytest.raises(ProgramError, match="expected one object"):
-        run_program([Operation("select", f"{gone} (-)", ()), Operation("query", "color", (0,))], graph)
+        run_program([Operation("select", f"{absent} (-)", ()), Operation("query", "color", (0,))], graph)
     with pytest.raises(TwelvefoldError, match="no operation"):
         run_program([Operation("imagine", "dog (0)", ())], graph)
 
 
-def test_players_answer_what_the_scene_says(
+def test_players_answer_what_the_scene_states(
     scenes: list[Scene], crowded: list[Scene], rng: np.random.Generator
 ) -> None:
     statuses: Counter[str] = Counter()
     for scene in [*scenes, *crowded]:
         graph = SceneGraph(scene)
         for game in generate_dialogues(scene, rng, 2):
-            left = set(range(graph.num_objects))
+            remaining = set(range(graph.num_objects))
             for turn in game.turns:
                 assert turn.answer == answer_question(graph, turn.facts, game.target), turn.question
-                left = {i for i in left if answer_question(graph, turn.facts, i) == turn.answer}
-            assert game.target in left
+                remaining = {i for i in remaining if answer_question(graph, turn.facts, i) == turn.answer}
+            assert game.target in remaining
             assert 2 <= len(game.turns) <= MAX_TURNS
-            assert game.status == "success" or len(left) > 1 or game.status == "incomplete"
+            assert game.status == "success" or len(remaining) > 1 or game.status == "incomplete"
             statuses[game.status] += 1
     assert statuses["success"] > 0.75 * statuses.total()
     assert set(statuses) == {"success", "failure", "incomplete"}
 
 
-def test_which_questions_have_one_right_box_in_any_slot(scenes: list[Scene], rng: np.random.Generator) -> None:
+def test_pointing_questions_have_the_correct_box_in_any_slot(scenes: list[Scene], rng: np.random.Generator) -> None:
     slots: Counter[int] = Counter()
     for scene in scenes:
         for question in generate_pointing_questions(scene, rng, 3):
@@ -181,33 +183,33 @@ def test_which_questions_have_one_right_box_in_any_slot(scenes: list[Scene], rng
     assert min(slots.values()) > 0.17 * slots.total()
 
 
-def test_which_needs_four_things(scenes: list[Scene], rng: np.random.Generator) -> None:
+def test_pointing_questions_need_four_objects(scenes: list[Scene], rng: np.random.Generator) -> None:
     few = dataclasses.replace(
         scenes[0], objects=tuple(dataclasses.replace(t, relation=None) for t in scenes[0].objects[:3])
     )
     assert generate_pointing_questions(few, rng, 3) == ()
 
 
-def test_statements_split_their_set_in_halves_and_mostly_tell_twins_apart(rng: np.random.Generator) -> None:
-    apart = total = 0
+def test_statements_are_true_of_half_their_set_and_mostly_differ_in_variants(rng: np.random.Generator) -> None:
+    num_different = total = 0
     for index in range(12):
         pairs = make_image_set(9, index)
         for statement in generate_statements(pairs, rng, 3):
             assert len(statement.labels) == len(pairs) == 4
             assert sum(statement.labels) == 2
-            apart += statement.labels[0] != statement.labels[1]
+            num_different += statement.labels[0] != statement.labels[1]
             total += 1
     assert total == 36
-    assert apart > 0.6 * total
+    assert num_different > 0.6 * total
 
 
-def test_twin_pairs_share_one_picture_and_differ_little_in_the_other() -> None:
+def test_two_pairs_of_a_set_share_one_image_and_have_similar_others() -> None:
     for index in range(4):
         for (left, right), (left_2, right_2) in (make_image_set(2, index)[:2], make_image_set(2, index)[2:]):
             assert (left == left_2) != (right == right_2)
-            one, two = (left, left_2) if left != left_2 else (right, right_2)
-            assert len(one.objects) == len(two.objects)
-            assert one.background == two.background
+            first, second = (left, left_2) if left != left_2 else (right, right_2)
+            assert len(first.objects) == len(second.objects)
+            assert first.background == second.background
     assert make_image_set(2, 1) == make_image_set(2, 1)
 
 
@@ -217,15 +219,15 @@ def test_a_negative_seed_or_index_is_named(bad: tuple[int, int]) -> None:
         make_image_set(*bad)
 
 
-def test_statements_refuse_an_odd_number_of_pairs(scenes: list[Scene], rng: np.random.Generator) -> None:
+def test_statements_reject_an_odd_number_of_pairs(scenes: list[Scene], rng: np.random.Generator) -> None:
     with pytest.raises(TwelvefoldError, match="even number"):
         generate_statements([(scenes[0], scenes[1])], rng)
 
 
-def test_captions_name_only_what_the_picture_shows(scenes: list[Scene], rng: np.random.Generator) -> None:
-    """No kind and no color that the picture lacks, in either style."""
+def test_captions_mention_only_what_the_image_shows(scenes: list[Scene], rng: np.random.Generator) -> None:
+    """No other categories and colors, in both styles."""
     names = {noun: category for category, nouns in CATEGORY_NOUNS.items() for pair in nouns for noun in pair}
-    grey = {word: color for color, words in COLOR_WORDS.items() for word in words}
+    color_words = {word: color for color, words in COLOR_WORDS.items() for word in words}
     scenery = {"table", "paper", "carpet", "orange"}
     for scene in scenes:
         categories = {obj.category for obj in scene.objects}
@@ -234,6 +236,6 @@ def test_captions_name_only_what_the_picture_shows(scenes: list[Scene], rng: np.
             for caption in generate_captions(scene, rng, 5, style):
                 for word in caption.tokens:
                     assert word not in names or names[word] in categories or word in scenery, caption.raw
-                    color = grey.get(word, word)
+                    color = color_words.get(word, word)
                     assert color not in COLORS or color in colors, caption.raw
                 assert 1 <= len(caption.mentions) <= len(scene.objects)

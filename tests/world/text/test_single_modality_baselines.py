@@ -1,8 +1,7 @@
-"""No label can be told from the words alone or the picture alone, answers are evenly spread, the language is rich.
+"""Neither the words nor the image alone reveal a label, answers are spread evenly, and the language is varied.
 
-The blind reader is a naive Bayes classifier over words and pairs of words, trained on three quarters of the pictures
-and tested on the rest: real, if small. Its margin over chance is four standard errors. Who sees and doesn't read is
-the same classifier over all that a picture shows, said in words: sharper eyes than any detector's.
+The classifier is naive Bayes over words and pairs of words, trained on three quarters of the images and tested on the
+rest. Its margin over chance is four standard errors. For images, it reads everything that they show as words.
 """
 
 from __future__ import annotations
@@ -46,49 +45,49 @@ def _features(text: str) -> set[str]:
     return {*words, *(f"{a} {b}" for a, b in pairwise(words))}
 
 
-def blind_accuracy(train: Sequence[Row], test: Sequence[Row]) -> float:
-    """Accuracy of naive Bayes with add-one smoothing, on words alone."""
+def text_only_accuracy(train: Sequence[Row], test: Sequence[Row]) -> float:
+    """Return the accuracy of naive Bayes with add-one smoothing."""
     totals = Counter(label for _, label, _ in train)
-    seen: dict[str, Counter[str]] = {label: Counter() for label in totals}
+    counts: dict[str, Counter[str]] = {label: Counter() for label in totals}
     for text, label, _ in train:
-        seen[label].update(_features(text))
+        counts[label].update(_features(text))
 
     def guess(text: str) -> str:
-        def likely(label: str) -> float:
-            known = (np.log((seen[label][f] + 1) / (totals[label] + 2)) for f in _features(text))
-            return float(np.log(totals[label]) + sum(known))
+        def log_probability(label: str) -> float:
+            terms = (np.log((counts[label][f] + 1) / (totals[label] + 2)) for f in _features(text))
+            return float(np.log(totals[label]) + sum(terms))
 
-        return max(sorted(totals), key=likely)
+        return max(sorted(totals), key=log_probability)
 
     return sum(guess(text) == label for text, label, _ in test) / len(test)
 
 
-def _hold_to_chance(rows: list[list[Row]], least: int) -> None:
-    """Every template's two- and three-way labels stay at chance for the blind reader; ``rows`` per picture."""
+def _assert_chance(rows: list[list[Row]], min_templates: int) -> None:
+    """Assert that the two- and three-way labels of every template are predicted at chance. ``rows`` per image."""
     cut = 3 * len(rows) // 4
     by_template: dict[str, tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
-    for place, picture in enumerate(rows):
-        for row in picture:
-            by_template[row[2]][place >= cut].append(row)
-    judged = 0
+    for index, image_rows in enumerate(rows):
+        for row in image_rows:
+            by_template[row[2]][index >= cut].append(row)
+    num_templates = 0
     for template, (train, test) in by_template.items():
         labels = {label for _, label, _ in train}
         if len(test) < 40 or not (labels == {"yes", "no"} or labels == set(LABELS)):
             continue
         chance = 1 / len(labels)
         margin = 4 * (chance * (1 - chance) / len(test)) ** 0.5
-        assert blind_accuracy(train, test) < chance + margin, template
-        judged += 1
-    assert judged >= least
+        assert text_only_accuracy(train, test) < chance + margin, template
+        num_templates += 1
+    assert num_templates >= min_templates
 
 
-def test_the_blind_reader_finds_a_leak_where_there_is_one() -> None:
+def test_the_classifier_finds_a_leak() -> None:
     leaky = [[(f"is it {'red' if i % 2 else 'blue'}", "yes" if i % 2 else "no", "leaky")] for i in range(400)]
     with pytest.raises(AssertionError, match="leaky"):
-        _hold_to_chance(leaky, 1)
+        _assert_chance(leaky, 1)
 
 
-def test_entailment_cannot_be_told_from_the_hypothesis(scenes: list[Scene], rng: np.random.Generator) -> None:
+def test_entailment_is_not_predictable_from_the_hypothesis(scenes: list[Scene], rng: np.random.Generator) -> None:
     rows: list[list[Row]] = []
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for scene in scenes:
@@ -99,47 +98,59 @@ def test_entailment_cannot_be_told_from_the_hypothesis(scenes: list[Scene], rng:
             counts[h.template][h.label] += 1
             assert h.premise == 0
             assert Counter(h.annotator_labels).most_common(1)[0][0] == h.label
-    _hold_to_chance(rows, 5)
+    _assert_chance(rows, 5)
     for template, labels in counts.items():
         assert max(labels.values()) < 1.5 * min(labels[label] for label in LABELS), template
 
 
-def test_vqa_yes_and_no_cannot_be_told_from_the_question(scenes: list[Scene], rng: np.random.Generator) -> None:
-    asked = [[q for _ in range(3) for q in generate_vqa_questions(s, rng, 8)] for s in scenes]
-    _hold_to_chance([[(q.question, q.truth, q.template) for q in picture] for picture in asked], 5)
+def test_vqa_yes_and_no_are_not_predictable_from_the_question(scenes: list[Scene], rng: np.random.Generator) -> None:
+    questions_by_image = [[q for _ in range(3) for q in generate_vqa_questions(s, rng, 8)] for s in scenes]
+    _assert_chance([[(q.question, q.truth, q.template) for q in questions] for questions in questions_by_image], 5)
 
 
-def test_gqa_yes_and_no_cannot_be_told_from_the_question(scenes: list[Scene], rng: np.random.Generator) -> None:
-    asked = [[q for _ in range(3) for q in generate_gqa_questions(s, rng, 5) if q.is_balanced] for s in scenes]
-    _hold_to_chance([[(q.question, q.answer, q.types[2]) for q in picture] for picture in asked], 5)
+def test_gqa_yes_and_no_are_not_predictable_from_the_question(scenes: list[Scene], rng: np.random.Generator) -> None:
+    questions_by_image = [
+        [q for _ in range(3) for q in generate_gqa_questions(s, rng, 5) if q.is_balanced] for s in scenes
+    ]
+    _assert_chance([[(q.question, q.answer, q.types[2]) for q in questions] for questions in questions_by_image], 5)
 
 
-def _seen(scene: Scene) -> str:
-    """All that a picture shows, as neighbouring words: what each thing is, and how many things there are."""
+def _describe_image(scene: Scene) -> str:
+    """Return everything that an image shows as pairs of words: the attributes of the objects and their numbers."""
     objects = [
         f"{t.category} {t.color} {t.category} {t.size} {t.category} {t.pattern} {t.relation and t.relation[0]}"
         for t in scene.objects
     ]
     counts = [f"{category}s {n}" for category, n in Counter(t.category for t in scene.objects).items()]
-    return " . ".join([scene.background, f"things {len(scene.objects)}", *objects, *counts])
+    return " . ".join([scene.background, f"objects {len(scene.objects)}", *objects, *counts])
 
 
-def test_yes_no_and_entailment_cannot_be_told_from_the_picture(scenes: list[Scene], rng: np.random.Generator) -> None:
+def test_yes_no_and_entailment_are_not_predictable_from_the_image(
+    scenes: list[Scene], rng: np.random.Generator
+) -> None:
     entailed = [
         [h for _ in range(2) for h in generate_hypotheses(s, generate_captions(s, rng, 1, "flickr"), rng, 6)]
         for s in scenes
     ]
-    asked = [[q for _ in range(3) for q in generate_vqa_questions(s, rng, 8)] for s in scenes]
+    questions_by_image = [[q for _ in range(3) for q in generate_vqa_questions(s, rng, 8)] for s in scenes]
     steps = [[q for _ in range(3) for q in generate_gqa_questions(s, rng, 5) if q.is_balanced] for s in scenes]
-    _hold_to_chance(
-        [[(_seen(s), h.label, h.template) for h in own] for s, own in zip(scenes, entailed, strict=True)], 5
+    _assert_chance(
+        [[(_describe_image(s), h.label, h.template) for h in own] for s, own in zip(scenes, entailed, strict=True)], 5
     )
-    _hold_to_chance([[(_seen(s), q.truth, q.template) for q in own] for s, own in zip(scenes, asked, strict=True)], 5)
-    _hold_to_chance([[(_seen(s), q.answer, q.types[2]) for q in own] for s, own in zip(scenes, steps, strict=True)], 5)
+    _assert_chance(
+        [
+            [(_describe_image(s), q.truth, q.template) for q in own]
+            for s, own in zip(scenes, questions_by_image, strict=True)
+        ],
+        5,
+    )
+    _assert_chance(
+        [[(_describe_image(s), q.answer, q.types[2]) for q in own] for s, own in zip(scenes, steps, strict=True)], 5
+    )
 
 
-def test_ten_people_answer_and_the_truth_is_the_most_frequent(scenes: list[Scene], rng: np.random.Generator) -> None:
-    full = agreeing = total = 0
+def test_the_correct_answer_is_the_most_frequent_of_ten(scenes: list[Scene], rng: np.random.Generator) -> None:
+    unanimous = num_correct = total = 0
     for scene in scenes[:100]:
         for question in generate_vqa_questions(scene, rng, 5):
             answers = [answer for answer, _ in question.answers]
@@ -150,22 +161,22 @@ def test_ten_people_answer_and_the_truth_is_the_most_frequent(scenes: list[Scene
                 question.question_type == "none of the above"
             )
             assert re.fullmatch(r"[A-Z].*\?", question.question)
-            full += len(set(answers)) == 1
-            agreeing += answers.count(question.truth)
+            unanimous += len(set(answers)) == 1
+            num_correct += answers.count(question.truth)
             total += 1
-    assert 0.15 < full / total < 0.6
-    assert 7 < agreeing / total < 9.5
+    assert 0.15 < unanimous / total < 0.6
+    assert 7 < num_correct / total < 9.5
 
 
 @pytest.mark.parametrize("truth", ["yes", "0", "3", "gray", "ice cream", "night", "dotted", "medium", "left", "winter"])
-def test_every_sort_of_answer_gets_ten(truth: str, rng: np.random.Generator) -> None:
+def test_every_type_of_answer_has_ten_answers(truth: str, rng: np.random.Generator) -> None:
     for _ in range(30):
         answers = sample_answers(truth, rng)
         assert len(answers) == 10
         assert most_frequent(answers) == truth
 
 
-def test_answers_are_spread(scenes: list[Scene], rng: np.random.Generator) -> None:
+def test_answers_are_balanced(scenes: list[Scene], rng: np.random.Generator) -> None:
     answers: dict[str, Counter[str]] = defaultdict(Counter)
     for scene in scenes:
         for question in generate_vqa_questions(scene, rng, 8):
@@ -178,13 +189,13 @@ def test_answers_are_spread(scenes: list[Scene], rng: np.random.Generator) -> No
     assert 0.05 < categories / sum(counts.total() for counts in answers.values()) < 0.25
 
 
-def test_question_types_are_first_words() -> None:
+def test_question_types_are_the_first_words() -> None:
     assert question_type("What color is the dog?") == "what color is the"
     assert question_type("How many dogs are there?") == "how many"
     assert question_type("Would you say so?") == "none of the above"
 
 
-def test_the_language_is_rich(scenes: list[Scene], rng: np.random.Generator) -> None:
+def test_the_language_is_varied(scenes: list[Scene], rng: np.random.Generator) -> None:
     texts: list[str] = []
     openings: set[str] = set()
     for scene in scenes:
@@ -201,19 +212,17 @@ def test_the_language_is_rich(scenes: list[Scene], rng: np.random.Generator) -> 
     assert len({word for text in texts for word in tokenize(text)}) > 400
 
 
-def test_five_captions_differ_from_each_other_and_from_other_pictures(
-    scenes: list[Scene], rng: np.random.Generator
-) -> None:
-    said = [{c.raw for c in generate_captions(scene, rng, 5, "coco")} for scene in scenes]
-    assert all(len(five) == 5 for five in said)
-    everything = Counter(raw for five in said for raw in five)
-    assert sum(n for n in everything.values() if n > 1) < 0.05 * everything.total()
-    lengths = [len(tokenize(raw)) for raw in everything]
+def test_captions_differ_from_each_other_and_from_other_images(scenes: list[Scene], rng: np.random.Generator) -> None:
+    captions = [{c.raw for c in generate_captions(scene, rng, 5, "coco")} for scene in scenes]
+    assert all(len(five) == 5 for five in captions)
+    counts = Counter(raw for five in captions for raw in five)
+    assert sum(n for n in counts.values() if n > 1) < 0.05 * counts.total()
+    lengths = [len(tokenize(raw)) for raw in counts]
     assert np.std(lengths) > 3
     assert 8 < np.mean(lengths) < 18
 
 
-def test_the_same_picture_and_stream_say_the_same(scenes: list[Scene]) -> None:
+def test_texts_depend_on_the_scene_and_the_generator_only(scenes: list[Scene]) -> None:
     for make in (
         generate_vqa_questions,
         generate_gqa_questions,
@@ -228,7 +237,7 @@ def test_the_same_picture_and_stream_say_the_same(scenes: list[Scene]) -> None:
         assert first != make(scenes[3], np.random.default_rng(9))
 
 
-def test_english_spelling() -> None:
+def test_plurals_and_articles() -> None:
     assert [pluralize(w) for w in ("pony", "coach", "slice of pizza", "key")] == [
         "ponies",
         "coaches",
