@@ -66,10 +66,9 @@ def demo(out: Path, *, recipe: Recipe) -> DemoSummary:
         lambda: extract(
             data,
             regions,
+            recipe.extract,
             processes=processes,
-            weights=Path(recipe.extract.detector) if recipe.extract.detector else None,
             tasks={name: recipe.task_config(name).options for name in recipe.tasks},
-            max_regions=recipe.extract.max_regions,
         ),
     )
     run_stage("prepare", lambda: prepare_recipe(recipe, data, regions, prepared))

@@ -12,11 +12,12 @@ from PIL import Image
 from torchvision.models import get_model
 
 from twelvefold.cli import app
+from twelvefold.config.extract import ExtractConfig
 from twelvefold.detectors.load import load_detector
 from twelvefold.detectors.torchvision_coco import CocoDetector
 from twelvefold.detectors.x152.network import X152Config, X152Network
 from twelvefold.features.extract import extract
-from twelvefold.features.image_list import plan
+from twelvefold.features.image_list import list_images
 from twelvefold.schema import ImageKey, TwelvefoldError
 from twelvefold.store.atomic_files import read_json
 from twelvefold.store.region_store import RegionStore
@@ -105,15 +106,15 @@ def test_files_of_other_networks_are_refused_with_tensor_names(coco_file: Path, 
 
 def test_invalid_names_weights_and_options_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TwelvefoldError, match="did you mean 'x152'"):
-        load_detector("x-152", None)
+        load_detector(ExtractConfig(detector="x-152"))  # type: ignore[arg-type]
     with pytest.raises(TwelvefoldError, match="--weights FILE"):
-        load_detector("x152", None)
+        load_detector(ExtractConfig(detector="x152"))
     with pytest.raises(TwelvefoldError, match="no weight file"):
-        load_detector("x152", tmp_path / "gone.pth")
+        load_detector(ExtractConfig(detector="x152", weights=str(tmp_path / "gone.pth")))
     with pytest.raises(
         TwelvefoldError, match="min_regions and fc6: only the detector x152 has such options, not world"
     ):
-        load_detector("world", None, min_regions=3, fc6="before_relu")
+        load_detector(ExtractConfig(min_regions=3, fc6="before_relu"))
 
 
 def test_options_of_the_papers_detector_are_recorded_in_the_store(
@@ -130,19 +131,16 @@ def test_options_of_the_papers_detector_are_recorded_in_the_store(
         extract(
             photo_folder,
             tmp_path / "out",
+            ExtractConfig(detector="x152", weights=str(x152_file), min_regions=3, max_regions=9),
             processes=1,
-            detector="x152",
-            weights=x152_file,
-            min_regions=3,
-            max_regions=9,
         )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_missing_gpu_is_reported(photo_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(TwelvefoldError, match="torch sees no GPU here"):
-        extract(photo_folder, tmp_path / "out", device="cuda")
-    assert extract(photo_folder, tmp_path / "out", device="auto", processes=1).pictures == 3
+        extract(photo_folder, tmp_path / "out", ExtractConfig(device="cuda"))
+    assert extract(photo_folder, tmp_path / "out", ExtractConfig(device="auto"), processes=1).num_images == 3
 
 
 def test_the_papers_detector_extracts_a_plain_folder(
@@ -172,8 +170,8 @@ def test_the_papers_detector_extracts_a_plain_folder(
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("{", "can't read boxes"),
-        ("[]", "pictures and their boxes"),
+        ("{", "cannot read boxes"),
+        ("[]", "images and their boxes"),
         ('{"gray": [[0, 0, 1, 1]]}', "did you mean 'grey'"),
         ('{"grey": [[0, 0, 1, 1]], "trip/grey": []}', "under another name"),
         ('{"grey": [[0, 0, 1]]}', "x1, y1, x2, y2"),
@@ -187,13 +185,13 @@ def test_an_invalid_file_of_boxes_is_refused_with_the_reason(
 ) -> None:
     (tmp_path / "boxes.json").write_text(content)
     with pytest.raises(TwelvefoldError, match=reason):
-        plan(photo_folder, boxes=tmp_path / "boxes.json")
+        list_images(photo_folder, boxes=tmp_path / "boxes.json")
 
 
 def test_a_repeated_key_and_an_empty_folder_are_refused(photo_folder: Path, tmp_path: Path) -> None:
     Image.fromarray(NOISE).save(photo_folder / "grey.png")
     with pytest.raises(TwelvefoldError, match="would both be trip/grey"):
-        plan(photo_folder)
+        list_images(photo_folder)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(TwelvefoldError, match="folder of photographs"):
-        plan(tmp_path / "empty")
+    with pytest.raises(TwelvefoldError, match="folder of images"):
+        list_images(tmp_path / "empty")

@@ -19,7 +19,7 @@ from twelvefold.data.tokenizer import Tokenizer
 from twelvefold.evaluation.predictions import MAX_RANKED_IMAGES
 from twelvefold.evaluation.score import score_task
 from twelvefold.features.extract import extract
-from twelvefold.features.image_list import photographs
+from twelvefold.features.image_list import list_plain_folder
 from twelvefold.schema import Example, ImageKey, Pair
 from twelvefold.serving.images import load_image
 from twelvefold.serving.predictor import Predictor
@@ -27,7 +27,7 @@ from twelvefold.serving.request import Request, dialogue_text
 from twelvefold.serving.samples import FOLDER, Suggestion, load_samples
 from twelvefold.store.example_table import ExampleTable, write_table
 
-KEYS = {path.stem: key for key, path in photographs(FOLDER).items()}
+KEYS = {path.stem: key for key, path in list_plain_folder(FOLDER).items()}
 IMAGES = {sample.name: load_image(sample.path) for sample in load_samples()}
 
 

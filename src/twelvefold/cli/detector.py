@@ -1,4 +1,4 @@
-"""The commands ``twelvefold detector ...``: train and measure the detector."""
+"""The commands ``twelvefold detector ...``: train and evaluate the detector."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from cyclopts import App
 
 from twelvefold.cli.output import Json, say
 
-app = App(name="detector", help="Train and measure the detector that turns pictures into regions.")
+app = App(name="detector", help="Train and evaluate the detector that finds regions in images.")
 
 
 @app.command(name="train")
 def detector_train(out: Path, *, pictures: int = 30_000, seed: int = 0, workers: int = 0, json: Json = False) -> int:
-    """Train a detector on drawn pictures: boxes, kinds, colours, sizes and patterns.
+    """Train a detector on drawn images: boxes, categories, colors, sizes and patterns.
 
     ```
     twelvefold detector train runs/detector --pictures 30000 --seed 0
@@ -23,18 +23,18 @@ def detector_train(out: Path, *, pictures: int = 30_000, seed: int = 0, workers:
     Parameters
     ----------
     out
-        Folder for checkpoints and `detector.safetensors`; a stopped training goes on.
+        Folder for checkpoints and `detector.safetensors`; an interrupted training continues.
     pictures
-        Pictures to learn from; about 12 a second on one core.
+        Number of training images; about 12 per second on one core.
     seed
-        Of weights and pictures.
+        Seed of the weights and the images.
     workers
-        Processes that draw ahead; 0: draw between steps.
+        Processes that draw images ahead; 0 draws between steps.
     """
     from twelvefold.detectors.world_detector.train_on_world import metrics_to_json, train_detector
 
-    measures = metrics_to_json(train_detector(out, pictures=pictures, seed=seed, workers=workers))
-    say(measures, json, _lines(measures))
+    metrics = metrics_to_json(train_detector(out, pictures=pictures, seed=seed, workers=workers))
+    say(metrics, json, _lines(metrics))
     return 0
 
 
@@ -42,7 +42,7 @@ def detector_train(out: Path, *, pictures: int = 30_000, seed: int = 0, workers:
 def detector_evaluate(
     weights: Path | None = None, *, pictures: int = 400, crowded: bool = False, json: Json = False
 ) -> int:
-    """Measure a detector on drawn pictures that it never saw: recall, mAP50, attributes.
+    """Evaluate a detector on drawn images that are never used for training: recall, mAP50, attributes.
 
     ```
     twelvefold detector evaluate --pictures 400
@@ -51,18 +51,18 @@ def detector_evaluate(
     Parameters
     ----------
     weights
-        A weight file; the detector that ships with the package where left out.
+        Weight file of the detector. Default: the detector of the package.
     pictures
-        How many pictures.
+        Number of images.
     crowded
-        Pictures of 10 to 20 things instead of 3 to 9.
+        Use images with 10 to 20 objects instead of 3 to 9.
     """
     from twelvefold.detectors.world_detector.train_on_world import evaluate_detector, metrics_to_json
 
-    measures = metrics_to_json(evaluate_detector(weights, pictures=pictures, crowded=crowded))
-    say(measures, json, _lines(measures))
+    metrics = metrics_to_json(evaluate_detector(weights, pictures=pictures, crowded=crowded))
+    say(metrics, json, _lines(metrics))
     return 0
 
 
-def _lines(figures: Mapping[str, float]) -> str:
-    return "\n".join(f"{name:15} {figure:g}" for name, figure in figures.items())
+def _lines(metrics: Mapping[str, float]) -> str:
+    return "\n".join(f"{name:15} {value:g}" for name, value in metrics.items())

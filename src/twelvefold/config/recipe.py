@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from twelvefold.config import loading, renamed
+from twelvefold.config.extract import ExtractConfig
 from twelvefold.config.loading import shipped_recipes as shipped_recipes
 from twelvefold.config.model import ModelConfig, changed, check_names, preset
 from twelvefold.config.validation import check_keys, describe_error
@@ -60,16 +61,6 @@ class DataConfig(StrictStruct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if isinstance(self.clean, bool):
             msgspec.structs.force_setattr(self, "clean", "paper" if self.clean else "none")
-
-
-class ExtractConfig(StrictStruct, frozen=True, kw_only=True):
-    """How the detector finds regions in images."""
-
-    detector: str = ""
-    """Path of a detector's weights; empty: the detector that ships with the package."""
-    max_regions: Annotated[int, msgspec.Meta(ge=1, le=36)] = 16
-    """Detected regions kept per image, most confident first; the whole-image region IMG is added to them. The paper
-    keeps 100."""
 
 
 class TaskConfig(StrictStruct, frozen=True, kw_only=True):

@@ -7,7 +7,9 @@ A person's recipe with an old name is refused, and the error states the present 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
+
+from twelvefold.config.extract import DetectorName
 
 RECIPE: dict[str, dict[str, str]] = {
     "model": {
@@ -78,10 +80,14 @@ def translate(fields: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, 
 
 def translate_recipe(tables: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tables of a recipe with present names."""
-    return {
+    present = {
         name: translate(value, RECIPE[name]) if name in RECIPE and isinstance(value, Mapping) else value
         for name, value in tables.items()
     }
+    extract = present.get("extract")
+    if isinstance(extract, Mapping) and extract.get("detector", "world") not in get_args(DetectorName):
+        present["extract"] = translate(extract, {"detector": "weights"})  # `detector` was the path of the weights
+    return present
 
 
 def translate_state(state: Mapping[str, Any]) -> dict[str, Any]:

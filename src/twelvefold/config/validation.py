@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -26,7 +27,8 @@ def check_keys(value: object, expected: Any, source: str, path: tuple[str, ...] 
                 f"{source}: {_key_path(path)} can't be {value!r}{did_you_mean(value, get_args(kind))}; "
                 f"choose one of {', '.join(get_args(kind))}"
             )
-        if isinstance(value, Mapping) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        is_table = isinstance(kind, type) and (issubclass(kind, msgspec.Struct) or dataclasses.is_dataclass(kind))
+        if isinstance(value, Mapping) and is_table:
             hints = get_type_hints(kind)
             for name, inner in value.items():
                 if name not in hints:

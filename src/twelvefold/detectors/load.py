@@ -3,63 +3,64 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import torch
 
+from twelvefold.config.extract import DetectorName, ExtractConfig
 from twelvefold.detectors.interface import CPU, RegionDetector
-from twelvefold.detectors.torchvision_coco import BATCH_NORM_EPS, CocoDetector
-from twelvefold.detectors.world_detector import detector as world_detector
+from twelvefold.detectors.torchvision_coco import CocoDetector
+from twelvefold.detectors.world_detector.detector import MAX_REGIONS as WORLD_MAX_REGIONS
 from twelvefold.detectors.world_detector.detector import ComputeDtype, WorldDetector
-from twelvefold.detectors.x152 import detector as x152_detector
-from twelvefold.detectors.x152.detector import X152, Fc6
+from twelvefold.detectors.x152.detector import X152
 from twelvefold.schema import TwelvefoldError, did_you_mean
 
-WORLD = "world"
+WORLD: DetectorName = "world"
 """The package's own detector, the only one whose weights are included."""
-PAPER = "x152"
-DETECTORS = (WORLD, PAPER, *BATCH_NORM_EPS)
+PAPER: DetectorName = "x152"
+DETECTORS: tuple[DetectorName, ...] = get_args(DetectorName)
+MAX_REGIONS = {name: WORLD_MAX_REGIONS if name == WORLD else 100 for name in DETECTORS}
+"""Default number of regions per image; 100 is the original's for the paper's detector, and torchvision's limit."""
 
 
 def load_detector(
-    name: str,
-    weights: Path | None,
-    *,
-    max_regions: int | None = None,
-    min_regions: int | None = None,
-    confidence: float | None = None,
-    fc6: Fc6 | None = None,
-    dtype: ComputeDtype = "float32",
-    device: torch.device = CPU,
+    config: ExtractConfig, *, dtype: ComputeDtype = "float32", device: torch.device = CPU
 ) -> RegionDetector:
-    """Load the detector ``name`` with the weights in a file.
-
-    ``max_regions``: None means the detector's default. ``min_regions``, ``confidence`` and ``fc6`` are options of the
-    paper's detector (:class:`twelvefold.detectors.x152.detector.X152`); None means its default. ``dtype`` applies
-    to the package's own detector on a CPU; everything else computes in float32.
+    """Load a detector. ``dtype`` applies to the package's own detector on a CPU; all others compute in float32.
 
     Raises:
         TwelvefoldError: an unknown name, a missing or unsuitable weight file, or an option the detector does not have.
     """
-    if name not in DETECTORS:
-        raise TwelvefoldError(f"no detector {name!r}{did_you_mean(name, DETECTORS)}; there are {', '.join(DETECTORS)}")
-    options = {"min_regions": min_regions, "confidence": confidence, "fc6": fc6}
+    name = check_detector_name(config.detector)
+    weights = Path(config.weights) if config.weights else None
+    max_regions = MAX_REGIONS[name] if config.max_regions is None else config.max_regions
+    options = {"min_regions": config.min_regions, "confidence": config.confidence, "fc6": config.fc6}
     chosen = [option for option, value in options.items() if value is not None]
     if chosen and name != PAPER:
         raise TwelvefoldError(f"{' and '.join(chosen)}: only the detector {PAPER} has such options, not {name}")
     if name == WORLD:
         used = dtype if device.type == "cpu" else "float32"
-        limit = max_regions or world_detector.MAX_REGIONS
-        return WorldDetector.load(weights, max_regions=limit, dtype=used, device=device)
+        return WorldDetector.load(weights, max_regions=max_regions, dtype=used, device=device)
     if weights is None:
         raise TwelvefoldError(f"the detector {name} needs its weight file: --weights FILE (see docs/detector.md)")
-    limit = x152_detector.MAX_REGIONS if max_regions is None else max_regions  # torchvision's default is the same
     if name != PAPER:
-        return CocoDetector.load(name, weights, max_regions=limit, device=device)
+        return CocoDetector.load(name, weights, max_regions=max_regions, device=device)
     return X152.load(
         weights,
-        max_regions=limit,
-        min_regions=min_regions,
-        confidence=confidence or 0.0,
-        fc6=fc6 or "after_relu",
+        max_regions=max_regions,
+        min_regions=config.min_regions,
+        confidence=config.confidence or 0.0,
+        fc6=config.fc6 or "after_relu",
         device=device,
     )
+
+
+def check_detector_name(name: str) -> DetectorName:
+    """Return ``name`` if there is such a detector.
+
+    Raises:
+        TwelvefoldError: there is none.
+    """
+    if name not in DETECTORS:
+        raise TwelvefoldError(f"no detector {name!r}{did_you_mean(name, DETECTORS)}; there are {', '.join(DETECTORS)}")
+    return name

@@ -1,11 +1,11 @@
-"""``twelvefold extract``: look at every picture of a folder once and keep what the detector saw.
+"""``twelvefold extract``: detect the regions of every image of a folder and store them.
 
-Two stores come out: ``detected/`` (regions found, best first) and ``given/`` (features of the candidate boxes that
-Visual7W, GuessWhat ... bring along, in their order). Paper: section 3, image regions; section 4.1 for given boxes.
+Two stores are written: ``detected/`` (the detected regions, best first) and ``given/`` (features of the candidate boxes
+of Visual7W, GuessWhat ..., in their order). Paper: section 3, image regions; section 4.1 for given boxes.
 
-Pictures are cut into blocks by their place in the sorted list, never by who is free: a block is a batch plan of its own
-and one shard on disk, so any process may do it, an interrupted extraction goes on where it was, and the bytes come out
-the same. Files of the same content under several keys (a photograph in COCO and in Visual Genome) are looked at once.
+Images are divided into blocks by their index in the sorted list. A block has its own batches and is one shard on disk,
+so any process can do any block, an interrupted extraction continues, and the resulting bytes are the same. Files with
+the same content under several keys (an image in COCO and in Visual Genome) are processed once.
 """
 
 from __future__ import annotations
@@ -20,250 +20,238 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import msgspec
 import torch
 from PIL import Image
 
+from twelvefold.config.extract import ExtractConfig
 from twelvefold.datasets.reading.records import BadRecords
-from twelvefold.detectors.interface import RegionDetector
-from twelvefold.detectors.load import WORLD, load_detector
-from twelvefold.detectors.world_detector.detector import MAX_REGIONS, ComputeDtype, fastest_cpu_dtype
-from twelvefold.detectors.x152.detector import MAX_REGIONS as X152_MAX_REGIONS
-from twelvefold.detectors.x152.detector import Fc6
+from twelvefold.detectors.interface import RegionDetector, RegionPair
+from twelvefold.detectors.load import MAX_REGIONS, WORLD, load_detector
+from twelvefold.detectors.world_detector.detector import ComputeDtype, fastest_cpu_dtype
 from twelvefold.device import select_device
-from twelvefold.features.image_list import Shot, Tasks, all_boxes, parts, plan
+from twelvefold.features.image_list import ListedImage, TaskOptions, concat_boxes, list_images, split_by_key
 from twelvefold.images import PILLOW_ERRORS, RGB, ImageError, open_image
 from twelvefold.progress import ProgressBar, progress_bar
-from twelvefold.schema import Regions, TwelvefoldError
+from twelvefold.schema import TwelvefoldError
 from twelvefold.store.atomic_files import digest_value, lock_folder, read_json, remove_leftovers, write_json
 from twelvefold.store.region_store import MANIFEST, RegionStore, ShardWriter, finish_store, read_shard_header
 from twelvefold.store.worker_pool import create_pool
 
 BLOCK = 256
-"""Pictures in a block: two to ten seconds of work, what a kill costs at most."""
-PATIENCE_SECONDS = 1800.0
+"""Images per block: two to ten seconds of work, the most that an interruption loses."""
+MAX_WAIT_SECONDS = 1800.0
 """How long rank 0 waits for another rank to finish its next block."""
 STORES = ("detected", "given")
 
+SUMMARY_KEYS = {
+    "num_images": "pictures",
+    "num_regions": "regions",
+    "num_given_regions": "given_regions",
+    "num_processed": "looked_at",
+    "dtype": "arithmetic",
+}
+"""Attribute of ``ExtractSummary`` -> key in the JSON of ``twelvefold extract``."""
 
-@dataclass(frozen=True, slots=True)
-class ExtractSummary:
-    """What an extraction did. ``pictures`` and regions count what the stores hold; ``seconds`` and
-    ``pictures_per_second`` are of this call, ``looked_at`` its pictures; ``unreadable``: key -> reason."""
+
+class ExtractSummary(msgspec.Struct, frozen=True, kw_only=True, rename=SUMMARY_KEYS):
+    """Result of an extraction.
+
+    num_images, num_regions, num_given_regions: content of the stores. num_processed, seconds: images and duration of
+    this call. unreadable: key -> reason.
+    """
 
     detected: Path
     given: Path
-    pictures: int
-    regions: int
-    given_regions: int
-    unreadable: Mapping[str, str]
-    looked_at: int
+    num_images: int = 0
+    num_regions: int = 0
+    num_given_regions: int = 0
+    unreadable: Mapping[str, str] = {}
+    num_processed: int
     seconds: float
-    arithmetic: str
+    dtype: str
 
     @property
-    def pictures_per_second(self) -> float:
-        return self.looked_at / self.seconds if self.seconds else 0.0
+    def images_per_second(self) -> float:
+        return self.num_processed / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """What every process needs to know, and what regions depend on. ``max_regions``: None takes the detector's own."""
+class ExtractJob:
+    """What every process needs to know. ``digest``: of the detector, empty before it was first loaded."""
 
     root: Path
     out: Path
-    weights: Path | None
-    max_regions: int | None
-    arithmetic: ComputeDtype
-    digest: str = ""
-    name: str = WORLD
-    min_regions: int | None = None
-    confidence: float | None = None
-    fc6: Fc6 | None = None
+    config: ExtractConfig
+    dtype: ComputeDtype
     device: str = "cpu"
+    digest: str = ""
 
-    def detector(self) -> RegionDetector:
-        """The detector, the same in every process.
+    def load_detector(self) -> RegionDetector:
+        """Load the detector, which is the same in every process.
 
-        Raises: TwelvefoldError where the weight file is no longer the one that the extraction began with.
+        Raises:
+            TwelvefoldError: the weight file has changed since the extraction began.
         """
-        loaded = load_detector(
-            self.name,
-            self.weights,
-            max_regions=self.max_regions,
-            min_regions=self.min_regions,
-            confidence=self.confidence,
-            fc6=self.fc6,
-            dtype=self.arithmetic,
-            device=torch.device(self.device),
-        )
-        if self.digest not in ("", loaded.digest):
-            raise TwelvefoldError("the detector's weight file was exchanged during the extraction; call it again")
-        return loaded
+        detector = load_detector(self.config, dtype=self.dtype, device=torch.device(self.device))
+        if self.digest not in ("", detector.digest):
+            raise TwelvefoldError("the detector's weight file changed during the extraction; repeat the call")
+        return detector
 
 
 def extract(
     images: Path,
     out: Path,
+    config: ExtractConfig | None = None,
     *,
     processes: int = 2,
-    detector: str = WORLD,
-    weights: Path | None = None,
-    tasks: Tasks | None = None,
     boxes: Path | None = None,
-    max_regions: int | None = None,
-    min_regions: int | None = None,
-    confidence: float | None = None,
-    fc6: Fc6 | None = None,
-    device: Literal["auto", "cpu", "cuda"] = "cpu",
+    tasks: TaskOptions | None = None,
     resume: bool = True,
     skip_bad: bool = False,
 ) -> ExtractSummary:
-    """Look at every picture of ``images`` and leave the stores ``detected`` and ``given`` in ``out``.
+    """Detect the regions of every image of a folder once, and store them. An interrupted call continues.
 
-    ``images``: a data folder, or a plain folder of photographs. ``detector``, ``weights``: one of
-    ``detectors.load.NAMES`` and its weight file; None takes the package's. ``tasks``: whose given boxes are kept
-    (None: all), with the options of their readers. ``boxes``: a JSON file of boxes to be asked about instead
-    (:func:`twelvefold.features.image_list.boxes_of_file`). ``min_regions``, ``confidence``, ``fc6``: options of the
-    paper's detector.
-    ``device``: under torchrun each rank has a GPU of its own; regions of a GPU differ from a CPU's in the last digits.
-    ``skip_bad`` passes over malformed records of theirs. An interrupted call goes on when repeated; ``resume=False``
-    begins anew. Under ``torchrun`` every rank takes its share of the blocks and rank 0 finishes. Unreadable pictures
-    are left out and listed, with the reason, in ``unreadable.json`` and in the stores' ``info``.
+    Under ``torchrun`` the ranks share the blocks, each with its own GPU, and rank 0 finishes the stores. Unreadable
+    images are left out and listed, with the reason, in ``unreadable.json`` and in the stores' ``info``.
 
-    Raises: TwelvefoldError where there are no pictures, or ``out`` holds regions of other pictures or settings.
+    Args:
+        images: A data folder (docs/design.md shows the layout), or any folder of images.
+        out: Folder for the stores ``detected`` and ``given``.
+        config: Detector and its options. Default: the detector of the package.
+        processes: Processes on this machine, each with its own detector (x152: 2 GB); under torchrun, per rank.
+        boxes: JSON file of given boxes, ``{"boat.jpg": [[x1, y1, x2, y2]]}``. Default: the tasks' candidate boxes.
+        tasks: Tasks whose candidate boxes are used, with the options of their readers. Default: all in the folder.
+        resume: Continue an interrupted extraction; if false, start over.
+        skip_bad: Skip malformed records of the tasks with candidate boxes.
+
+    Raises:
+        TwelvefoldError: there are no images, or ``out`` holds regions of other images or settings.
     """
     if processes < 1:
         raise TwelvefoldError(f"extraction needs at least one process, got processes={processes}")
-    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    where = select_device(device, int(os.environ.get("LOCAL_RANK", "0")))
-    arithmetic: ComputeDtype = fastest_cpu_dtype() if detector == WORLD and where.type == "cpu" else "float32"
-    setting = Setting(
-        Path(images),
-        Path(out),
-        weights,
-        max_regions,
-        arithmetic,
-        name=detector,
-        min_regions=min_regions,
-        confidence=confidence,
-        fc6=fc6,
-        device=str(where),
-    )
-    ready = setting.detector()
-    setting = replace(setting, digest=ready.digest)
-    began = time.monotonic()
-    shots = plan(setting.root, tasks, BadRecords(skip=skip_bad), boxes)
-    blocks = [shots[i : i + BLOCK] for i in range(0, len(shots), BLOCK)]
-    with lock_folder(setting.out) if rank == 0 else nullcontext():
-        about = _about(setting, ready, shots)
-        _settle(setting.out, about, first=rank == 0, resume=resume, ranks=ranks)
-        todo = [n for n in range(rank, len(blocks), ranks) if not _mark(setting.out, n).exists()]
-        _work(setting, ready, blocks, todo, processes)
-        looked_at = sum(len(blocks[n]) for n in todo)
+    config = config or ExtractConfig()
+    rank, num_ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    device = select_device(config.device, int(os.environ.get("LOCAL_RANK", "0")))
+    dtype = fastest_cpu_dtype() if config.detector == WORLD and device.type == "cpu" else "float32"
+    job = ExtractJob(Path(images), Path(out), config, dtype, str(device))
+    detector = job.load_detector()
+    job = replace(job, digest=detector.digest)
+    start = time.monotonic()
+    listed = list_images(job.root, tasks, BadRecords(skip=skip_bad), boxes)
+    blocks = [listed[i : i + BLOCK] for i in range(0, len(listed), BLOCK)]
+    with lock_folder(job.out) if rank == 0 else nullcontext():
+        settings = _settings_record(job, detector, listed)
+        _prepare_folder(job.out, settings, is_main=rank == 0, resume=resume, num_ranks=num_ranks)
+        todo = [n for n in range(rank, len(blocks), num_ranks) if not _block_record(job.out, n).exists()]
+        _extract_blocks(job, detector, blocks, todo, processes)
         if rank == 0:
-            _wait_for_others(setting.out, len(blocks))
-            return _finish(setting, ready.categories, about, len(blocks), looked_at, began)
-    took = time.monotonic() - began
-    return ExtractSummary(
-        setting.out / "detected", setting.out / "given", 0, 0, 0, {}, looked_at, took, about["arithmetic"]
-    )
+            _wait_for_blocks(job.out, len(blocks))
+            _finish_stores(job.out, detector.categories, settings, len(blocks), changed=bool(todo))
+    return _summarize(job, len(blocks) if rank == 0 else 0, sum(len(blocks[n]) for n in todo), time.monotonic() - start)
 
 
-def _about(setting: Setting, ready: RegionDetector, shots: Sequence[Shot]) -> dict[str, Any]:
-    """What the regions depend on: kept in the stores, and compared before an extraction goes on."""
-    pictures = [[shot.digest, *(str(key) for key in shot.keys)] for shot in shots]
-    boxes = [[None if b is None else b.tolist() for b in shot.asked] for shot in shots]
-    default = MAX_REGIONS if setting.name == WORLD else X152_MAX_REGIONS
-    said = {  # what is not as it always was: stores of before stay the same
-        "detector_name": None if setting.name == WORLD else setting.name,
-        "min_regions": setting.min_regions,
-        "confidence": setting.confidence,
-        "fc6": setting.fc6,
-        "device": None if setting.device == "cpu" else torch.device(setting.device).type,
+def _settings_record(job: ExtractJob, detector: RegionDetector, images: Sequence[ListedImage]) -> dict[str, Any]:
+    """Return what the regions depend on. It is stored, and compared before an extraction continues."""
+    config = job.config
+    keys = [[image.digest, *(str(key) for key in image.keys)] for image in images]
+    boxes = [[None if b is None else b.tolist() for b in image.given_boxes] for image in images]
+    optional = {  # only if not the default, so that the records of earlier versions stay equal
+        "detector_name": None if config.detector == WORLD else config.detector,
+        "min_regions": config.min_regions,
+        "confidence": config.confidence,
+        "fc6": config.fc6,
+        "device": None if job.device == "cpu" else torch.device(job.device).type,
     }
     return {
-        **{name: value for name, value in said.items() if value is not None},
-        "detector": setting.digest,
-        "arithmetic": setting.arithmetic,
-        "max_regions": default if setting.max_regions is None else setting.max_regions,
-        "batch": ready.batch_size,
+        **{name: value for name, value in optional.items() if value is not None},
+        "detector": job.digest,
+        "arithmetic": job.dtype,
+        "max_regions": config.max_regions or MAX_REGIONS[config.detector],
+        "batch": detector.batch_size,
         "block": BLOCK,
-        "pictures": digest_value(pictures),
+        "pictures": digest_value(keys),
         "given_boxes": digest_value(boxes),
         "versions": {name: version(name) for name in ("torch", "torchvision", "pillow", "numpy")},
     }
 
 
-def _settle(out: Path, about: Mapping[str, Any], *, first: bool, resume: bool, ranks: int) -> None:
-    """See to it that ``out`` holds parts of this very extraction or nothing.
+def _prepare_folder(out: Path, settings: Mapping[str, Any], *, is_main: bool, resume: bool, num_ranks: int) -> None:
+    """Make ``out`` ready: it is empty or holds a part of the same extraction.
 
-    Raises: TwelvefoldError where it holds another one.
+    Raises:
+        TwelvefoldError: it holds another extraction.
     """
     path = out / "extract.json"
     if not resume:
-        if ranks > 1:
-            raise TwelvefoldError("under torchrun an extraction can't begin anew: remove the folder first")
+        if num_ranks > 1:
+            raise TwelvefoldError("under torchrun an extraction cannot start over: remove the folder first")
         for name in (*STORES, "blocks"):
             shutil.rmtree(out / name, ignore_errors=True)
         path.unlink(missing_ok=True)
-    if first and not path.exists():
-        write_json(path, about)
+    if is_main and not path.exists():
+        write_json(path, settings)
     deadline = time.monotonic() + 60.0
     while not path.exists() and time.monotonic() < deadline:  # rank 0 writes it
         time.sleep(0.2)
-    before = read_json(path)
-    changed = [name for name in {**about, **before} if before.get(name) != about.get(name)]
+    previous = read_json(path)
+    changed = [name for name in {**settings, **previous} if previous.get(name) != settings.get(name)]
     if changed:
         raise TwelvefoldError(
             f"{out} holds regions of another extraction, which differs in: {', '.join(changed)}; "
-            "begin anew (resume=False, --no-resume) or choose another folder"
+            "start over (resume=False, --no-resume) or choose another folder"
         )
-    if first:
+    if is_main:
         for folder in (out, *(out / name for name in (*STORES, "blocks"))):
             remove_leftovers(folder)
 
 
-def _work(
-    setting: Setting, ready: RegionDetector, blocks: Sequence[Sequence[Shot]], todo: Sequence[int], processes: int
+def _extract_blocks(
+    job: ExtractJob,
+    detector: RegionDetector,
+    blocks: Sequence[Sequence[ListedImage]],
+    todo: Sequence[int],
+    processes: int,
 ) -> None:
-    """Do the blocks of ``todo``, in this process or in several."""
-    with progress_bar(description="pictures looked at", total=sum(len(blocks[n]) for n in todo)) as bar:
+    """Extract the blocks in ``todo``, in this process or in several."""
+    with progress_bar(description="images processed", total=sum(len(blocks[n]) for n in todo)) as bar:
         if processes == 1 or len(todo) < 2:
-            with _one_thread():
+            with _single_thread():
                 for number in todo:
-                    extract_block(setting, ready, number, blocks[number])
+                    extract_block(job, detector, number, blocks[number])
                     bar.advance(len(blocks[number]))
         else:
-            _work_in_pool(setting, blocks, todo, min(processes, len(todo)), bar)
+            _extract_in_pool(job, blocks, todo, min(processes, len(todo)), bar)
 
 
-def _work_in_pool(
-    setting: Setting, blocks: Sequence[Sequence[Shot]], todo: Sequence[int], processes: int, bar: ProgressBar
+def _extract_in_pool(
+    job: ExtractJob, blocks: Sequence[Sequence[ListedImage]], todo: Sequence[int], processes: int, bar: ProgressBar
 ) -> None:
-    """Several processes, each with a detector of its own.
+    """Extract blocks in several processes, each with its own detector.
 
-    Raises: TwelvefoldError where one of them was killed.
+    Raises:
+        TwelvefoldError: a process was killed.
     """
-    workers = create_pool(processes, _begin, setting)
+    workers = create_pool(processes, _initialize_worker, job)
     try:
-        tasks = {workers.submit(_block_of_mine, number, blocks[number]): number for number in todo}
-        for task in as_completed(tasks):
-            task.result()
-            bar.advance(len(blocks[tasks[task]]))
+        futures = {workers.submit(_extract_in_worker, number, blocks[number]): number for number in todo}
+        for future in as_completed(futures):
+            future.result()
+            bar.advance(len(blocks[futures[future]]))
     except BrokenProcessPool as error:
         raise TwelvefoldError(
-            "a process that looked at pictures was killed (too little memory?); finished blocks are kept: "
-            "the same call goes on from them, with fewer processes if need be"
+            "a worker process was killed (out of memory?); finished blocks are kept: repeat the call to continue, "
+            "with fewer processes if necessary"
         ) from error
     finally:
         workers.shutdown(cancel_futures=True)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute in one thread: pictures are shared out among processes, and threads would get in each other's way."""
+def _single_thread() -> Iterator[None]:
+    """Compute in one thread: the images are divided among processes, whose threads would compete for the cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -272,119 +260,133 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-_mine: tuple[Setting, RegionDetector] | None = None
-"""Setting and detector of a worker process, made once when it begins."""
+_worker: tuple[ExtractJob, RegionDetector] | None = None
+"""Job and detector of a worker process."""
 
 
-def _begin(setting: Setting) -> None:
-    global _mine
+def _initialize_worker(job: ExtractJob) -> None:
+    global _worker
     torch.set_num_threads(1)
-    _mine = (setting, setting.detector())
+    _worker = (job, job.load_detector())
 
 
-def _block_of_mine(number: int, shots: Sequence[Shot]) -> None:
-    if _mine is None:
-        raise RuntimeError("a worker process works before it has begun")
-    extract_block(*_mine, number, shots)
+def _extract_in_worker(number: int, images: Sequence[ListedImage]) -> None:
+    if _worker is None:
+        raise RuntimeError("the worker process was not initialized")
+    extract_block(*_worker, number, images)
 
 
-def extract_block(setting: Setting, detector: RegionDetector, number: int, shots: Sequence[Shot]) -> None:
-    """Look at the pictures of one block and write its two shards, then the mark that says it is done."""
+def extract_block(job: ExtractJob, detector: RegionDetector, number: int, images: Sequence[ListedImage]) -> None:
+    """Extract the images of a block and write its two shards, then the record that marks it as finished."""
     unreadable: dict[str, str] = {}
-    seen: dict[int, tuple[Regions, Regions]] = {}
-    for batch in _batches(shots, detector):
+    regions: dict[int, RegionPair] = {}
+    for batch in _make_batches(images, detector):
         readable: list[tuple[int, RGB]] = []
         for i in batch:
             try:
-                readable.append((i, open_image(shots[i].path)))
+                readable.append((i, open_image(images[i].path)))
             except ImageError as error:
-                reason = str(error).replace(f"{setting.root}{os.sep}", "")
-                unreadable.update({str(key): reason for key in shots[i].keys})
+                reason = str(error).replace(f"{job.root}{os.sep}", "")
+                unreadable.update({str(key): reason for key in images[i].keys})
         if readable:
-            asked = [all_boxes(shots[i]) for i, _ in readable]
-            answers = detector.extract_regions([picture for _, picture in readable], asked)
-            seen.update({i: pair for (i, _), pair in zip(readable, answers, strict=True)})
-    kinds = len(detector.categories)
+            given_boxes = [concat_boxes(images[i]) for i, _ in readable]
+            pairs = detector.extract_regions([image for _, image in readable], given_boxes)
+            regions.update({i: pair for (i, _), pair in zip(readable, pairs, strict=True)})
+    num_categories = len(detector.categories)
     writers = [
-        ShardWriter(setting.out / store / _shard(number), feature_size=detector.feature_size, num_categories=kinds)
+        ShardWriter(
+            job.out / store / _shard_name(number), feature_size=detector.feature_size, num_categories=num_categories
+        )
         for store in STORES
     ]
-    with writers[0] as found, writers[1] as given:
-        for i in sorted(seen):
-            for key, part in zip(shots[i].keys, parts(shots[i], seen[i][1]), strict=True):
-                found.add(key, seen[i][0])
-                if part is not None:
-                    given.add(key, part)
-    write_json(_mark(setting.out, number), {"unreadable": dict(sorted(unreadable.items()))})
+    with writers[0] as detected_writer, writers[1] as given_writer:
+        for i in sorted(regions):
+            detected, given = regions[i]
+            for key, given_of_key in zip(images[i].keys, split_by_key(images[i], given), strict=True):
+                detected_writer.add(key, detected)
+                if given_of_key is not None:
+                    given_writer.add(key, given_of_key)
+    write_json(_block_record(job.out, number), {"unreadable": dict(sorted(unreadable.items()))})
 
 
-def _batches(shots: Sequence[Shot], detector: RegionDetector) -> Iterator[list[int]]:
-    """Places of pictures that share a working size, a pass at a time: a function of the block's files alone."""
+def _make_batches(images: Sequence[ListedImage], detector: RegionDetector) -> Iterator[list[int]]:
+    """Yield indices of images with the same input size; they depend on the block's files only."""
     by_size: dict[tuple[int, int], list[int]] = {}
-    for i, shot in enumerate(shots):
-        by_size.setdefault(_size_on_disk(shot.path, detector), []).append(i)
-    for _, places in sorted(by_size.items()):
-        for start in range(0, len(places), detector.batch_size):
-            yield places[start : start + detector.batch_size]
+    for i, image in enumerate(images):
+        by_size.setdefault(_input_size_on_disk(image.path, detector), []).append(i)
+    for _, indices in sorted(by_size.items()):
+        for start in range(0, len(indices), detector.batch_size):
+            yield indices[start : start + detector.batch_size]
 
 
-def _size_on_disk(path: Path, detector: RegionDetector) -> tuple[int, int]:
-    """The working size that the file's header promises; (0, 0) where it can't be read, to be found out later."""
+def _input_size_on_disk(path: Path, detector: RegionDetector) -> tuple[int, int]:
+    """Return the input size according to the file's header, or (0, 0) if it cannot be read."""
     try:
-        with Image.open(path) as picture:
-            return detector.input_size(*picture.size)
+        with Image.open(path) as image:
+            return detector.input_size(*image.size)
     except (*PILLOW_ERRORS, Image.DecompressionBombError):
         return (0, 0)
 
 
-def _wait_for_others(out: Path, blocks: int) -> None:
-    """Go on when every block is there.
+def _wait_for_blocks(out: Path, num_blocks: int) -> None:
+    """Wait until the other ranks have finished all blocks.
 
-    Raises: TwelvefoldError where none is added for half an hour.
+    Raises:
+        TwelvefoldError: no block was finished for half an hour.
     """
-    missing, since = blocks, time.monotonic()
-    while missing:
-        left = sum(not _mark(out, number).exists() for number in range(blocks))
-        if left < missing:
-            missing, since = left, time.monotonic()
-        elif time.monotonic() - since > PATIENCE_SECONDS:
-            raise TwelvefoldError(f"{left} of {blocks} blocks in {out} are not done, and no other rank works on them")
+    num_missing, since = num_blocks, time.monotonic()
+    while num_missing:
+        now_missing = sum(not _block_record(out, number).exists() for number in range(num_blocks))
+        if now_missing < num_missing:
+            num_missing, since = now_missing, time.monotonic()
+        elif time.monotonic() - since > MAX_WAIT_SECONDS:
+            raise TwelvefoldError(
+                f"{now_missing} of {num_blocks} blocks in {out} are not finished, and no other rank works on them"
+            )
         else:
             time.sleep(0.2)
 
 
-def _finish(
-    setting: Setting, kinds: tuple[str, ...], about: dict[str, Any], blocks: int, looked_at: int, began: float
-) -> ExtractSummary:
-    """Write the stores' manifests and the list of unreadable pictures."""
-    unreadable: dict[str, str] = {}
-    for number in range(blocks):
-        unreadable.update(read_json(_mark(setting.out, number))["unreadable"])
-    shards = [_shard(number) for number in range(blocks)]
-    info = {**about, "unreadable": unreadable}
-    folders = [setting.out / name for name in STORES]
-    if looked_at or not all((folder / MANIFEST).exists() for folder in folders):
-        write_json(setting.out / "unreadable.json", unreadable)
+def _finish_stores(
+    out: Path, categories: tuple[str, ...], settings: Mapping[str, Any], num_blocks: int, *, changed: bool
+) -> None:
+    """Write the stores' manifests and the list of unreadable images, unless nothing has changed."""
+    folders = [out / name for name in STORES]
+    if changed or not all((folder / MANIFEST).exists() for folder in folders):
+        unreadable: dict[str, str] = {}
+        for number in range(num_blocks):
+            unreadable.update(read_json(_block_record(out, number))["unreadable"])
+        write_json(out / "unreadable.json", unreadable)
         for folder in folders:
-            finish_store(folder, shards, info=info, categories=kinds)
-    stores = [RegionStore.open(folder) for folder in folders]
-    regions = [sum(read_shard_header(store.folder / shard).num_regions for shard in shards) for store in stores]
-    return ExtractSummary(
-        detected=setting.out / "detected",
-        given=setting.out / "given",
-        pictures=len(stores[0]),
-        regions=regions[0],
-        given_regions=regions[1],
-        unreadable=unreadable,
-        looked_at=looked_at,
-        seconds=time.monotonic() - began,
-        arithmetic=about["arithmetic"],
+            shards = [_shard_name(number) for number in range(num_blocks)]
+            finish_store(folder, shards, info={**settings, "unreadable": unreadable}, categories=categories)
+
+
+def _summarize(job: ExtractJob, num_blocks: int, num_processed: int, seconds: float) -> ExtractSummary:
+    """Return the summary; ranks other than 0 pass no blocks and do not read the stores."""
+    folders = [job.out / name for name in STORES]
+    summary = ExtractSummary(
+        detected=folders[0], given=folders[1], num_processed=num_processed, seconds=seconds, dtype=job.dtype
+    )
+    if not num_blocks:
+        return summary
+    store = RegionStore.open(folders[0])
+    shards = [_shard_name(number) for number in range(num_blocks)]
+    num_regions, num_given = (
+        sum(read_shard_header(folder / shard).num_regions for shard in shards) for folder in folders
+    )
+    return msgspec.structs.replace(
+        summary,
+        num_images=len(store),
+        num_regions=num_regions,
+        num_given_regions=num_given,
+        unreadable=store.info["unreadable"],
     )
 
 
-def _shard(number: int) -> str:
+def _shard_name(number: int) -> str:
     return f"{number:06d}.regions"
 
 
-def _mark(out: Path, number: int) -> Path:
+def _block_record(out: Path, number: int) -> Path:
     return out / "blocks" / f"{number:06d}.json"

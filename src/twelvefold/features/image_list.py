@@ -1,7 +1,7 @@
-"""What an extraction looks at: every photograph once, under all its keys, with the boxes asked about under each.
+"""List the images of an extraction: each image once, with all its keys, and the given boxes of each key.
 
-From a data folder, whose layout says whose picture is whose, or from a plain folder of photographs. Paper: section 3,
-image regions; section 4.1 for given boxes.
+The folder is a data folder, whose layout determines the keys, or a plain folder of images. Paper: section 3, image
+regions; section 4.1 for given boxes.
 """
 
 from __future__ import annotations
@@ -22,145 +22,145 @@ from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError, did_you_mean
 from twelvefold.store.atomic_files import digest_file
 
-PHOTOGRAPHS = frozenset((".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"))
-"""What is looked at in a plain folder, by suffix."""
+IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"))
+"""Suffixes of the image files in a plain folder."""
 
 Boxes = NDArray[np.float32]
-Tasks = Mapping[str, Mapping[str, Any]]
-Files = Mapping[ImageKey, Path]
-Asked = Mapping[ImageKey, NDArray[Any]]
+TaskOptions = Mapping[str, Mapping[str, Any]]
+"""Options of the dataset reader, by task."""
+ImageFiles = Mapping[ImageKey, Path]
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
-    """One photograph: a file, its digest, the keys it is known by, and the boxes asked about under each (or None)."""
+class ListedImage:
+    """One image: a file, its digest, its keys, and the given boxes of each key (None: the key has none)."""
 
     path: Path
     digest: str
     keys: tuple[ImageKey, ...]
-    asked: tuple[Boxes | None, ...]
+    given_boxes: tuple[Boxes | None, ...]
 
 
-def plan(
-    root: Path, tasks: Tasks | None = None, bad: BadRecords | None = None, boxes: Path | None = None
-) -> list[Shot]:
-    """Every photograph of a folder once, in the order of its first key.
+def list_images(
+    root: Path, tasks: TaskOptions | None = None, bad: BadRecords | None = None, boxes: Path | None = None
+) -> list[ListedImage]:
+    """Return every image of a folder, sorted by its first key. Files with the same content are one image.
 
-    A folder with ``images/`` in it is a data folder, any other a folder of photographs: ``trip/day1/boat.jpg`` is
-    ``trip/day1/boat``. ``boxes``: a JSON file of boxes to be asked about, by picture (:func:`boxes_of_file`); they
-    come in place of what the tasks give.
+    A folder with ``images/`` in it is a data folder; any other is a plain folder, where ``trip/day1/boat.jpg`` has the
+    key ``trip/day1/boat``. ``boxes``: a JSON file of given boxes (:func:`read_boxes`), used instead of the tasks'.
 
-    Raises: TwelvefoldError where there is no picture, two have one key, or ``boxes`` names none.
+    Raises:
+        TwelvefoldError: there is no image, two files have the same key, or ``boxes`` is not valid.
     """
     root = Path(root)
-    plain = not (root / "images").is_dir()
-    files = photographs(root) if plain else image_files(root)
+    is_plain = not (root / "images").is_dir()
+    files = list_plain_folder(root) if is_plain else image_files(root)
     if not files:
-        raise TwelvefoldError(
-            f"no pictures under {root / 'images'}; make a world there, or bring the datasets' pictures"
-        )
+        raise TwelvefoldError(f"no images in {root / 'images'}; write a world there, or copy the datasets' images")
+    given: Mapping[ImageKey, NDArray[Any]] = {}
     if boxes is not None:
-        asked: Asked = boxes_of_file(boxes, files, root)
-    elif plain:
-        asked = {}
-    else:
-        there: Tasks = {name: {} for name in task_names() if (root / name).is_dir()}
-        asked = candidate_boxes(root, there if tasks is None else tasks, bad=bad)
-    same: dict[str, list[ImageKey]] = {}
+        given = read_boxes(boxes, files, root)
+    elif not is_plain:
+        all_tasks: TaskOptions = {name: {} for name in task_names() if (root / name).is_dir()}
+        given = candidate_boxes(root, all_tasks if tasks is None else tasks, bad=bad)
+    keys_by_digest: dict[str, list[ImageKey]] = {}
     for key in sorted(files):
-        same.setdefault(digest_file(files[key]), []).append(key)
+        keys_by_digest.setdefault(digest_file(files[key]), []).append(key)
     return [
-        Shot(files[keys[0]], digest, tuple(keys), tuple(_boxes(asked.get(key)) for key in keys))
-        for digest, keys in same.items()
+        ListedImage(files[keys[0]], digest, tuple(keys), tuple(_to_float32(given.get(key)) for key in keys))
+        for digest, keys in keys_by_digest.items()
     ]
 
 
-def photographs(root: Path) -> dict[ImageKey, Path]:
-    """The pictures of a plain folder, at any depth, by key: the folder's name and the path in it without suffix.
+def list_plain_folder(root: Path) -> dict[ImageKey, Path]:
+    """Return the images of a plain folder by key: the folder's name, and the path in it without suffix.
 
-    Raises: TwelvefoldError where there is none, or two files differ in their suffix alone.
+    Raises:
+        TwelvefoldError: there is no image, or two files differ in their suffix only.
     """
-    found: dict[ImageKey, Path] = {}
+    files: dict[ImageKey, Path] = {}
     source = root.resolve().name or "photographs"
-    for path in _pictures(root):
+    for path in _walk_images(root):
         key = ImageKey(source, path.relative_to(root).with_suffix("").as_posix())
-        if key in found:
-            raise TwelvefoldError(f"{found[key]} and {path} would both be {key}; rename one of them")
-        found[key] = path
-    if not found:
+        if key in files:
+            raise TwelvefoldError(f"{files[key]} and {path} would both be {key}; rename one of them")
+        files[key] = path
+    if not files:
         raise TwelvefoldError(
-            f"no pictures in {root}: expected a data folder (with a folder images in it) or a folder of photographs "
-            f"({', '.join(sorted(PHOTOGRAPHS))})"
+            f"no images in {root}: expected a data folder (with a folder images in it) or a folder of images "
+            f"({', '.join(sorted(IMAGE_SUFFIXES))})"
         )
-    return found
+    return files
 
 
-def _pictures(folder: Path) -> Iterator[Path]:
+def _walk_images(folder: Path) -> Iterator[Path]:
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if Path(name).suffix.lower() in PHOTOGRAPHS and not name.startswith("."):
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
                 yield Path(parent, name)
 
 
-def boxes_of_file(path: Path, files: Files, root: Path) -> dict[ImageKey, Boxes]:
-    """Boxes to be asked about, from JSON: ``{"day1/boat.jpg": [[x1, y1, x2, y2], ...], ...}``, corners in pixels.
+def read_boxes(path: Path, files: ImageFiles, root: Path) -> dict[ImageKey, Boxes]:
+    """Read given boxes from JSON: ``{"day1/boat.jpg": [[x1, y1, x2, y2], ...], ...}``, corners in pixels.
 
-    A picture is named by its path in the folder, with or without suffix, or by its key. Order and repeats are kept.
+    An image is named by its path in the folder, with or without suffix, or by its key. Boxes keep their order.
 
-    Raises: TwelvefoldError where the file is no such JSON, a picture is not there or named twice, or a box is none.
+    Raises:
+        TwelvefoldError: the file is not such JSON, an image is missing or named twice, or a box is not valid.
     """
     try:
         content = json.loads(Path(path).read_bytes())
     except (OSError, ValueError) as error:
-        raise TwelvefoldError(f"can't read boxes from {path}: {error}") from error
+        raise TwelvefoldError(f"cannot read boxes from {path}: {error}") from error
     if not isinstance(content, dict):
-        raise TwelvefoldError(f"{path}: expected pictures and their boxes, {{NAME: [[x1, y1, x2, y2], ...]}}")
-    names: dict[str, ImageKey] = {}
+        raise TwelvefoldError(f"{path}: expected images and their boxes, {{NAME: [[x1, y1, x2, y2], ...]}}")
+    keys: dict[str, ImageKey] = {}
     for key, file in files.items():
         relative = file.relative_to(root)
-        names |= {str(key): key, relative.as_posix(): key, relative.with_suffix("").as_posix(): key}
-    found: dict[ImageKey, Boxes] = {}
+        keys |= {str(key): key, relative.as_posix(): key, relative.with_suffix("").as_posix(): key}
+    boxes_by_key: dict[ImageKey, Boxes] = {}
     for name, boxes in content.items():
-        if name not in names:
-            raise TwelvefoldError(f"{path}: no picture {name!r} in {root}{did_you_mean(name, names)}")
-        if names[name] in found:
-            raise TwelvefoldError(f"{path}: the picture of {name!r} has boxes under another name too")
-        found[names[name]] = _corners(boxes, f"{path}: {name}")
-    return found
+        if name not in keys:
+            raise TwelvefoldError(f"{path}: no image {name!r} in {root}{did_you_mean(name, keys)}")
+        if keys[name] in boxes_by_key:
+            raise TwelvefoldError(f"{path}: the image {name!r} also has boxes under another name")
+        boxes_by_key[keys[name]] = _parse_boxes(boxes, f"{path}: {name}")
+    return boxes_by_key
 
 
-def _corners(boxes: Any, where: str) -> Boxes:
+def _parse_boxes(value: Any, location: str) -> Boxes:
     try:
-        corners = np.array(boxes, np.float32)
+        boxes = np.array(value, np.float32)
     except (TypeError, ValueError, OverflowError) as error:
-        raise TwelvefoldError(f"{where}: expected boxes [x1, y1, x2, y2], got {boxes!r:.60}") from error
-    if corners.size == 0:
+        raise TwelvefoldError(f"{location}: expected boxes [x1, y1, x2, y2], got {value!r:.60}") from error
+    if boxes.size == 0:
         return np.zeros((0, 4), np.float32)
-    if corners.ndim != 2 or corners.shape[1] != 4 or not np.isfinite(corners).all():
-        raise TwelvefoldError(f"{where}: expected boxes [x1, y1, x2, y2] of finite numbers, got {boxes!r:.60}")
-    if (corners[:, 2:] <= corners[:, :2]).any():
-        row = int(np.argwhere((corners[:, 2:] <= corners[:, :2]).any(axis=1))[0][0])
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
+        raise TwelvefoldError(f"{location}: expected boxes [x1, y1, x2, y2] of finite numbers, got {value!r:.60}")
+    wrong = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
+    if wrong.any():
+        row = int(np.argmax(wrong))
         raise TwelvefoldError(
-            f"{where}: box {row}, {corners[row].tolist()}, ends before it begins; boxes are corners x1, y1, x2, y2, "
-            "not x, y, width, height"
+            f"{location}: box {row}, {boxes[row].tolist()}: expected x1 < x2 and y1 < y2; boxes are corners "
+            "x1, y1, x2, y2, not x, y, width, height"
         )
-    return corners
+    return boxes
 
 
-def _boxes(boxes: NDArray[Any] | None) -> Boxes | None:
+def _to_float32(boxes: NDArray[Any] | None) -> Boxes | None:
     return None if boxes is None else np.asarray(boxes, np.float32).reshape(-1, 4)
 
 
-def all_boxes(shot: Shot) -> Boxes:
-    """The boxes of all keys of a photograph, one after the other."""
-    return np.concatenate([np.zeros((0, 4), np.float32), *(boxes for boxes in shot.asked if boxes is not None)])
+def concat_boxes(image: ListedImage) -> Boxes:
+    """Return the given boxes of all keys of an image, (n, 4)."""
+    return np.concatenate([np.zeros((0, 4), np.float32), *(boxes for boxes in image.given_boxes if boxes is not None)])
 
 
-def parts(shot: Shot, given: Regions) -> Iterator[Regions | None]:
-    """What was asked about under each key: the rows of :func:`all_boxes`, shared out again."""
+def split_by_key(image: ListedImage, given: Regions) -> Iterator[Regions | None]:
+    """Yield the regions of each key, from those at the boxes of :func:`concat_boxes`; None if the key has no boxes."""
     start = 0
-    for boxes in shot.asked:
+    for boxes in image.given_boxes:
         if boxes is None:
             yield None
             continue

@@ -1,9 +1,9 @@
-"""``twelvefold features import``: feature files of other projects, once, into the region store that everything reads.
+"""``twelvefold features import``: convert feature files of other projects to the region store that everything reads.
 
-Records are taken in the file's order, a block at a time: a block is one shard on disk and a note beside it that says
-how far reading came, so memory stays flat, a call that was killed goes on where it was, and the bytes come out the
-same. Several files, one after the other, fill one store: a picture that is in it already stays as it is. Paper:
-section 3, image regions.
+Records are read in the file's order, one block at a time. A block is one shard on disk and a JSON file with the
+position after its last record. So memory use is constant, an interrupted call continues, and the resulting bytes are
+the same. Several files can be imported into one store; an image that it already has is not replaced. Paper: section 3,
+image regions.
 """
 
 from __future__ import annotations
@@ -21,10 +21,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from twelvefold.features.formats.candidates import Candidates, candidates_of, digest, matched
-from twelvefold.features.formats.image_names import check_source, picture_key
-from twelvefold.features.formats.open_source import open_source
-from twelvefold.features.formats.record import Boxes, Format, Problem, Reading, Record, RecordError, Source
+from twelvefold.config.extract import ImportConfig
+from twelvefold.features.formats.candidates import (
+    CandidateBoxes,
+    digest_candidates,
+    match_candidates,
+    read_candidate_boxes,
+)
+from twelvefold.features.formats.image_names import check_source, parse_image_key
+from twelvefold.features.formats.open_feature_file import open_feature_file
+from twelvefold.features.formats.record import FeatureFile, FeatureRecord, Problem, ReadOptions, RecordError
 from twelvefold.progress import progress_bar
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError
 from twelvefold.store.atomic_files import digest_value, lock_folder, read_json, remove_leftovers, write_json
@@ -33,332 +39,344 @@ from twelvefold.store.region_store import MANIFEST, SUFFIX, RegionStore, ShardWr
 T = TypeVar("T")
 
 BLOCK = 128
-"""Records in a block: 100 MB of the published float32 features. A kill costs two: one being read, one being written."""
-NOTES = "imports"
-"""The folder of notes beside the stores ``detected`` and ``given``."""
-UNFINISHED = "a feature import that was interrupted"
+"""Records per block: 100 MB of the published float32 features. An interruption loses up to two: the block being read
+and the block being written."""
+IMPORTS = "imports"
+"""Folder with the state of the imports, next to the stores ``detected`` and ``given``."""
+
+SUMMARY_KEYS = {
+    "num_records": "records",
+    "num_images": "pictures",
+    "num_regions": "regions",
+    "num_present": "already",
+    "rejected": "refused",
+    "warnings": "noted",
+}
+"""Attribute of ``ImportSummary`` -> key in the JSON of ``twelvefold features import``."""
+BLOCK_KEYS = {**SUMMARY_KEYS, "position": "after", "num_steps": "steps", "image_keys": "keys"}
+"""Attribute of ``ImportedBlock`` -> key in a block's JSON file."""
+SETTINGS_KEYS = {"class_probs": "probabilities"}
+"""Attribute of ``ImportSettings`` -> key in ``import.json``."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImportSummary:
-    """What an import did. Counts are of the whole file, ``seconds`` of this call (0 where nothing was left to do).
+class ImportSummary(msgspec.Struct, frozen=True, kw_only=True, rename=SUMMARY_KEYS):
+    """Result of an import. Counts refer to the whole file, ``seconds`` to this call (0 if nothing was left to do).
 
-    already: pictures that the store had from another file. refused: records left out, noted: oddities that were let
-    through, each with its place. checksum: of what was read, record by record. digest: of the store.
+    num_present: images that the store already had from another file. rejected: records without regions in the store.
+    warnings: unusual content of stored records. checksum: of all records read. digest: of the store.
     """
 
     store: Path
     name: str
     format: str
-    records: int
-    pictures: int
-    regions: int
-    already: int
-    refused: tuple[Problem, ...]
-    noted: tuple[Problem, ...]
+    num_records: int
+    num_images: int
+    num_regions: int
+    num_present: int
+    rejected: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
     checksum: str
     digest: str
     bytes_written: int
     seconds: float
 
 
-class Block(msgspec.Struct):
-    """The note of a block: what became of its records, and where reading goes on behind it."""
+class ImportedBlock(msgspec.Struct, rename=BLOCK_KEYS):
+    """State of a finished block: the results of its records, and the position after the last one."""
 
     shard: str = ""
-    after: str = ""
-    steps: int = 0
-    records: int = 0
-    already: int = 0
-    regions: int = 0
-    keys: list[str] = []
+    position: str = ""
+    num_steps: int = 0
+    num_records: int = 0
+    num_present: int = 0
+    num_regions: int = 0
+    image_keys: list[str] = []
     digests: list[str] = []
-    refused: list[Problem] = []
-    noted: list[Problem] = []
+    rejected: list[Problem] = []
+    warnings: list[Problem] = []
     last: bool = False
 
 
-class Asked(msgspec.Struct):
-    """What an import was asked for: the same call goes on, another is refused."""
+class ImportSettings(msgspec.Struct, rename=SETTINGS_KEYS):
+    """Settings of an import; an interrupted import continues only with the same settings."""
 
     file: str
     format: str
     source: str
     boxes: str
     half: bool
-    probabilities: bool
+    class_probs: bool
     candidates: str
     block: int
     identity: dict[str, str | int]
 
 
 @dataclass(slots=True)
-class Import:
-    """One file on its way into a store: where things lie, and what is known so far.
+class ImportJob:
+    """State of the import of one file into a store.
 
-    others: pictures of other files. feature_size, kinds: 0 before the first good record. seen: pictures of this file.
+    state_folder: folder with the JSON files of this import. present: images of other files in the store. feature_size,
+    num_categories: 0 before the first usable record. imported: images of this file.
     """
 
     store: Path
-    notes: Path
+    state_folder: Path
     name: str
-    asked: Asked
-    others: frozenset[ImageKey]
-    candidates: Candidates
+    settings: ImportSettings
+    present: frozenset[ImageKey]
+    candidates: CandidateBoxes
     feature_size: int = 0
-    kinds: int = 0
-    seen: set[ImageKey] = field(default_factory=set)
-    blocks: list[Block] = field(default_factory=list)
+    num_categories: int = 0
+    imported: set[ImageKey] = field(default_factory=set)
+    blocks: list[ImportedBlock] = field(default_factory=list)
 
 
-def import_features(
-    file: Path,
-    out: Path,
-    *,
-    format: Format = "auto",
-    source: str = "",
-    given: bool = False,
-    full: bool = False,
-    class_probs: bool = False,
-    boxes: Boxes | None = None,
-    sizes: Path | None = None,
-    match: Path | None = None,
-    name: str = "",
-    resume: bool = True,
-) -> ImportSummary:
-    """Read a feature file and leave its regions in ``out/detected`` (``given``: of given boxes, in ``out/given``).
+def import_features(file: Path, out: Path, config: ImportConfig | None = None, *, resume: bool = True) -> ImportSummary:
+    """Read a feature file and store its regions as ``twelvefold extract`` would. An interrupted call continues.
 
-    ``source`` says whose pictures plain numbers are. Half floats are kept unless ``full``; class probabilities where
-    ``class_probs``. ``boxes`` overrides how the format writes boxes. ``sizes``: a table of picture sizes for VinVL's.
-    ``match``: a data folder whose candidate boxes take the features of the given boxes closest to them.
-    ``name``: of the import, the file's where left out. ``resume=False`` begins this file anew.
+    Several files, imported one after the other, fill one store.
+
+    Args:
+        file: An LMDB (the original project's, its older base64 variant, MMF's), a table (bottom-up attention, LXMERT,
+            VinVL), or a folder of .npy files.
+        out: Folder for the stores ``detected`` and ``given``.
+        config: How the file is read. Default: its format is detected, and its regions go to ``detected``.
+        resume: Continue an interrupted import of this file; if false, start it over.
 
     Raises:
-        TwelvefoldError: no such file or format, a name that may be several datasets', a store of other shape, an
-            import of other settings or of another file that was not finished.
+        TwelvefoldError: no such file or format, an ambiguous image name, a store with another shape, another import
+            that is not finished, or one of the same name with other settings.
     """
-    file, out = Path(file), Path(out)
-    form, records = open_source(file, format, Reading(boxes, class_probs), sizes)
-    if match is not None and not given:
-        raise TwelvefoldError("candidate boxes are matched with features of given boxes: say --given besides --match")
-    wanted = candidates_of(Path(match)) if match is not None else {}
-    asked = Asked(
-        file=file.name,
-        format=form,
-        source=check_source(source),
-        boxes=boxes or "",
-        half=not full,
-        probabilities=class_probs,
-        candidates=digest(wanted) if wanted else "",
-        block=BLOCK,
-        identity=dict(records.identity),
+    file, out, config = Path(file), Path(out), config or ImportConfig()
+    format_name, feature_file = open_feature_file(
+        file, config.format, ReadOptions(config.boxes, config.class_probs), config.sizes
     )
-    began = time.monotonic()
+    if config.match is not None and not config.given:
+        raise TwelvefoldError("only features of given boxes are matched with candidate boxes: use --given with --match")
+    candidates = read_candidate_boxes(Path(config.match)) if config.match is not None else {}
+    settings = ImportSettings(
+        file=file.name,
+        format=format_name,
+        source=check_source(config.source),
+        boxes=config.boxes or "",
+        half=not config.full,
+        class_probs=config.class_probs,
+        candidates=digest_candidates(candidates) if candidates else "",
+        block=BLOCK,
+        identity=dict(feature_file.identity),
+    )
+    start = time.monotonic()
     if (out / "extract.json").exists():
-        raise TwelvefoldError(f"{out} holds regions that `twelvefold extract` made; choose another folder")
+        raise TwelvefoldError(f"{out} holds regions written by `twelvefold extract`; choose another folder")
     with lock_folder(out):
-        job = _begin(out, "given" if given else "detected", _name(file, name), asked, wanted, resume)
-        worked = not (job.blocks and job.blocks[-1].last)
-        if worked:
-            _work(job, records)
-        store = _finish(job, records)
-    return _summary(job, records, store, time.monotonic() - began if worked else 0.0)
+        store_name = "given" if config.given else "detected"
+        job = _start_job(out, store_name, _import_name(file, config.name), settings, candidates, resume)
+        is_finished = bool(job.blocks) and job.blocks[-1].last
+        if not is_finished:
+            _import_blocks(job, feature_file)
+        store = _finish_store(job, feature_file)
+    return _summarize(job, feature_file, store, 0.0 if is_finished else time.monotonic() - start)
 
 
-def _name(file: Path, asked: str) -> str:
-    """What an import, its notes and its shards are called."""
-    whole = file.parent if file.name == "data.mdb" else file
-    name = asked or re.sub(r"[^\w.+-]", "_", whole.resolve().name.removesuffix(".lmdb").removesuffix(".tsv"))
+def _import_name(file: Path, name: str) -> str:
+    """Return the name of an import, its state folder and its shards."""
+    path = file.parent if file.name == "data.mdb" else file
+    name = name or re.sub(r"[^\w.+-]", "_", path.resolve().name.removesuffix(".lmdb").removesuffix(".tsv"))
     if not re.fullmatch(r"\w[\w.+-]*", name):
-        raise TwelvefoldError(f"an import is called by letters, digits and . _ + - (--name), got {name!r}")
+        raise TwelvefoldError(f"the name of an import (--name) has letters, digits and . _ + - only, got {name!r}")
     return name
 
 
-def _begin(out: Path, store: str, name: str, asked: Asked, candidates: Candidates, resume: bool) -> Import:
-    """What was done of this import, after seeing to it that it is this one and no other is half done."""
-    notes, folder = out / NOTES / store / name, out / store
-    before = _asked(notes)
-    kept = any(block.keys for block in _blocks(notes))
-    if before is not None and (not resume or (before != asked and not kept)):
-        _forget(folder, notes)
-        before = None
-    if before is not None and before != asked:
-        new, old = msgspec.to_builtins(asked), msgspec.to_builtins(before)
+def _start_job(
+    out: Path, store: str, name: str, settings: ImportSettings, candidates: CandidateBoxes, resume: bool
+) -> ImportJob:
+    """Return the state of this import; check its settings, and that no other import is unfinished."""
+    state_folder, folder = out / IMPORTS / store / name, out / store
+    previous = _read_settings(state_folder)
+    has_images = any(block.image_keys for block in _read_blocks(state_folder))
+    if previous is not None and (not resume or (previous != settings and not has_images)):
+        _remove_import(folder, state_folder)
+        previous = None
+    if previous is not None and previous != settings:
+        new, old = msgspec.to_builtins(settings), msgspec.to_builtins(previous)
         changed = ", ".join(f"{key} was {old[key]!r}, is {new[key]!r}" for key in new if new[key] != old[key])
         raise TwelvefoldError(
-            f"{folder} holds an import named {name!r} of other settings ({changed}); "
-            "begin it anew (--no-resume), or call it something else (--name)"
+            f"{folder} holds an import named {name!r} with other settings ({changed}); "
+            "start it over (--no-resume), or use another name (--name)"
         )
-    for other in _imports(out / NOTES / store):
-        blocks = _blocks(other)
-        if other.name != name and blocks and not blocks[-1].last:
-            raise TwelvefoldError(f"{folder} holds {UNFINISHED}: {other.name}; call that again first, to its end")
-    if before is None:
-        write_json(notes / "import.json", msgspec.to_builtins(asked))
-    for place in (notes, folder):
-        remove_leftovers(place)
-    others = frozenset(
-        ImageKey.parse(key)
-        for other in _imports(out / NOTES / store)
-        if other.name != name
-        for block in _blocks(other)
-        for key in block.keys
+    others = [other for other in _list_imports(out / IMPORTS / store) if other.name != name]
+    for other in others:
+        blocks = _read_blocks(other)
+        if blocks and not blocks[-1].last:
+            raise TwelvefoldError(
+                f"{folder} holds an import that was interrupted: {other.name}; finish that import first"
+            )
+    if previous is None:
+        write_json(state_folder / "import.json", msgspec.to_builtins(settings))
+    remove_leftovers(state_folder)
+    remove_leftovers(folder)
+    present = frozenset(
+        ImageKey.parse(key) for other in others for block in _read_blocks(other) for key in block.image_keys
     )
-    job = Import(folder, notes, name, asked, others, candidates, blocks=_blocks(notes))
-    job.seen = {ImageKey.parse(key) for block in job.blocks for key in block.keys}
-    _shape(job)
+    job = ImportJob(folder, state_folder, name, settings, present, candidates, blocks=_read_blocks(state_folder))
+    job.imported = {ImageKey.parse(key) for block in job.blocks for key in block.image_keys}
+    _adopt_shape(job)
     return job
 
 
-def _forget(folder: Path, notes: Path) -> None:
-    """Remove what an import left; the manifest first, so that no store looks whole that isn't."""
+def _remove_import(folder: Path, state_folder: Path) -> None:
+    """Remove an import's files; the manifest first, so that no incomplete store looks complete."""
     (folder / MANIFEST).unlink(missing_ok=True)
-    for block in _blocks(notes):
+    for block in _read_blocks(state_folder):
         if block.shard:
             (folder / block.shard).unlink(missing_ok=True)
-    shutil.rmtree(notes)
+    shutil.rmtree(state_folder)
 
 
-def _shape(job: Import) -> None:
-    """Take width and precision from the shards that are there.
+def _adopt_shape(job: ImportJob) -> None:
+    """Take feature size and number of categories from the store's existing shards.
 
     Raises:
-        TwelvefoldError: the store keeps other precision, or probabilities where none were asked for.
+        TwelvefoldError: the store has another precision, or only one of the two has class probabilities.
     """
-    shards = [b.shard for notes in _imports(job.notes.parent) for b in _blocks(notes) if b.shard]
+    imports = _list_imports(job.state_folder.parent)
+    shards = [block.shard for path in imports for block in _read_blocks(path) if block.shard]
     if not shards:
         return
-    head = read_shard_header(job.store / shards[0])
-    keeps = (head.bytes_per_number == 2, head.num_categories > 0)
-    if keeps != (job.asked.half, job.asked.probabilities):
-        what = f"{'half' if keeps[0] else 'full'} floats, {'with' if keeps[1] else 'without'} class probabilities"
-        raise TwelvefoldError(f"{job.store} keeps {what}; import with the same (--full, --class-probs), or elsewhere")
-    job.feature_size, job.kinds = head.feature_size, head.num_categories
+    header = read_shard_header(job.store / shards[0])
+    is_half, has_probs = header.bytes_per_number == 2, header.num_categories > 0
+    if (is_half, has_probs) != (job.settings.half, job.settings.class_probs):
+        content = f"{'half' if is_half else 'full'} floats, {'with' if has_probs else 'without'} class probabilities"
+        raise TwelvefoldError(f"{job.store} holds {content}; use the same --full, --class-probs, or another folder")
+    job.feature_size, job.num_categories = header.feature_size, header.num_categories
 
 
-def _work(job: Import, source: Source) -> None:
-    records = source.records(job.blocks[-1].after if job.blocks else "")
-    # A block is written while the next one is read: half of the time goes into either, and neither needs the other.
+def _import_blocks(job: ImportJob, feature_file: FeatureFile) -> None:
+    records = feature_file.records(job.blocks[-1].position if job.blocks else "")
+    # A block is written while the next one is read: each takes about half of the time.
     with (
-        progress_bar(description=f"{job.name}, {source.unit}", total=source.total) as bar,
-        ThreadPoolExecutor(1, "shards") as behind,
+        progress_bar(description=f"{job.name}, {feature_file.unit}", total=feature_file.total) as bar,
+        ThreadPoolExecutor(1, "shards") as writer_thread,
     ):
-        bar.advance(sum(block.steps for block in job.blocks))
+        bar.advance(sum(block.num_steps for block in job.blocks))
         written: Future[None] | None = None
         while not (job.blocks and job.blocks[-1].last):
             number = len(job.blocks)
-            block, shard = _block(job, islice(records, BLOCK), number)
+            block, shard = _read_block(job, islice(records, BLOCK), number)
             if written is not None:
                 written.result()
-            written = behind.submit(_leave, shard, block, job.notes / f"{number:06d}.json")
+            written = writer_thread.submit(_write_block, shard, block, job.state_folder / f"{number:06d}.json")
             job.blocks.append(block)
-            bar.advance(block.steps)
+            bar.advance(block.num_steps)
         if written is not None:
             written.result()
 
 
-def _leave(shard: ExitStack, block: Block, note: Path) -> None:
-    """Write a block's shard, then the note that says it is done."""
+def _write_block(shard: ExitStack, block: ImportedBlock, path: Path) -> None:
+    """Write a block's shard, then the JSON file that marks it as finished."""
     shard.close()
-    write_json(note, msgspec.to_builtins(block))
+    write_json(path, msgspec.to_builtins(block))
 
 
-def _block(job: Import, records: Iterator[Record], number: int) -> tuple[Block, ExitStack]:
-    """Read one block's records. Its shard, where it has one, is written when the stack is closed."""
-    block = Block(after=job.blocks[-1].after if job.blocks else "")
+def _read_block(job: ImportJob, records: Iterator[FeatureRecord], number: int) -> tuple[ImportedBlock, ExitStack]:
+    """Read the records of a block. Its shard, if it has one, is written when the returned stack is closed."""
+    block = ImportedBlock(position=job.blocks[-1].position if job.blocks else "")
     with ExitStack() as stack:
         writer: ShardWriter | None = None
         for record in records:
-            block.records, block.steps, block.after = block.records + 1, block.steps + record.steps, record.after
+            block.num_records += 1
+            block.num_steps += record.num_steps
+            block.position = record.position
             block.digests.append(record.digest)
             try:
-                key, regions = _usable(job, record)
-                if key in job.others:
-                    block.already += 1
+                key, regions = _check_record(job, record)
+                if key in job.present:
+                    block.num_present += 1
                     continue
                 if key in job.candidates:
-                    regions, lack = matched(regions, job.candidates[key])
-                    block.refused += [Problem(record.where, lack)] if lack else []
+                    regions, error = match_candidates(regions, job.candidates[key])
+                    block.rejected += [Problem(record.location, error)] if error else []
                 if writer is None:
                     block.shard = f"{job.name}-{number:06d}{SUFFIX}"
-                    writer = stack.enter_context(_writer(job, job.store / block.shard, regions))
-                _add(writer, key, regions)
+                    writer = stack.enter_context(_open_shard(job, job.store / block.shard, regions))
+                try:
+                    writer.add(key, regions)
+                except TwelvefoldError as error:
+                    raise RecordError(str(error)) from None
             except RecordError as error:
-                block.refused.append(Problem(record.where, str(error)))
+                block.rejected.append(Problem(record.location, str(error)))
                 continue
-            job.seen.add(key)
-            block.keys.append(str(key))
-            block.regions += len(regions.boxes_px)
-            block.noted += [Problem(record.where, note) for note in record.notes]
-        block.last = block.records < BLOCK
+            job.imported.add(key)
+            block.image_keys.append(str(key))
+            block.num_regions += len(regions.boxes_px)
+            block.warnings += [Problem(record.location, warning) for warning in record.warnings]
+        block.last = block.num_records < BLOCK
         return block, stack.pop_all()
 
 
-def _usable(job: Import, record: Record) -> tuple[ImageKey, Regions]:
-    """The picture's key and its regions.
+def _check_record(job: ImportJob, record: FeatureRecord) -> tuple[ImageKey, Regions]:
+    """Return the image's key and its regions.
 
     Raises:
-        RecordError: the record can't be used, or its picture came before in this very file.
+        RecordError: the record cannot be used, or its image occurred before in this file.
     """
     if record.regions is None:
-        raise RecordError(record.problem)
-    key = picture_key(record.name, job.asked.source)
-    if key in job.seen:
-        raise RecordError(f"picture {key} came before in this file; the first one counts")
+        raise RecordError(record.error)
+    key = parse_image_key(record.name, job.settings.source)
+    if key in job.imported:
+        raise RecordError(f"image {key} occurred before in this file; the first record is used")
     return key, record.regions
 
 
-def _writer(job: Import, path: Path, regions: Regions) -> ShardWriter:
-    """A shard of the store's shape; the first good record says how wide features and probabilities are."""
+def _open_shard(job: ImportJob, path: Path, regions: Regions) -> ShardWriter:
+    """Open a shard with the store's shape, which the first usable record determines."""
     if not job.feature_size:
         job.feature_size = regions.features.shape[1]
-        job.kinds = 0 if regions.class_probs is None else regions.class_probs.shape[1]
-    return ShardWriter(path, feature_size=job.feature_size, num_categories=job.kinds, half=job.asked.half)
+        job.num_categories = 0 if regions.class_probs is None else regions.class_probs.shape[1]
+    return ShardWriter(path, feature_size=job.feature_size, num_categories=job.num_categories, half=job.settings.half)
 
 
-def _add(writer: ShardWriter, key: ImageKey, regions: Regions) -> None:
-    try:
-        writer.add(key, regions)
-    except TwelvefoldError as error:
-        raise RecordError(str(error)) from None
-
-
-def _finish(job: Import, source: Source) -> RegionStore:
-    """The manifest over the shards of every import, in the order of their names; nothing where it is there already."""
-    there = {notes.name: (_asked(notes), _blocks(notes)) for notes in _imports(job.notes.parent)}
-    shards = [block.shard for _, blocks in there.values() for block in blocks if block.shard]
+def _finish_store(job: ImportJob, feature_file: FeatureFile) -> RegionStore:
+    """Write the manifest over the shards of all imports, sorted by name, unless it is up to date."""
+    imports = {path.name: (_read_settings(path), _read_blocks(path)) for path in _list_imports(job.state_folder.parent)}
+    shards = [block.shard for _, blocks in imports.values() for block in blocks if block.shard]
     if not shards:
-        problems = [problem for block in job.blocks for problem in block.refused] + source.amiss()
-        first = "; ".join(map(str, problems[:3])) or "it holds no record"
-        raise TwelvefoldError(f"nothing of {job.asked.file} could be imported: {first}")
+        problems = [problem for block in job.blocks for problem in block.rejected] + feature_file.file_problems()
+        reasons = "; ".join(map(str, problems[:3])) or "it holds no record"
+        raise TwelvefoldError(f"nothing in {job.settings.file} could be imported: {reasons}")
     info = {
         "made_by": "twelvefold features import",
         "imports": [
-            {"name": name, **_stable(asked), "checksum": _checksum(blocks), "records": sum(b.records for b in blocks)}
-            for name, (asked, blocks) in there.items()
-            if asked is not None
+            {
+                "name": name,
+                **_settings_for_info(settings),
+                "checksum": _checksum(blocks),
+                "records": sum(block.num_records for block in blocks),
+            }
+            for name, (settings, blocks) in imports.items()
+            if settings is not None
         ],
     }
     if (job.store / MANIFEST).exists():
         store = RegionStore.open(job.store)
         if store.info == info:
             return store
-    kinds = [f"class {column}" for column in range(job.kinds)]
-    return finish_store(job.store, shards, info=info, categories=kinds)
+    categories = [f"class {column}" for column in range(job.num_categories)]
+    return finish_store(job.store, shards, info=info, categories=categories)
 
 
-def _summary(job: Import, source: Source, store: RegionStore, seconds: float) -> ImportSummary:
+def _summarize(job: ImportJob, feature_file: FeatureFile, store: RegionStore, seconds: float) -> ImportSummary:
     blocks = job.blocks
     return ImportSummary(
         store=job.store,
         name=job.name,
-        format=job.asked.format,
-        records=sum(block.records for block in blocks),
-        pictures=sum(len(block.keys) for block in blocks),
-        regions=sum(block.regions for block in blocks),
-        already=sum(block.already for block in blocks),
-        refused=(*(problem for block in blocks for problem in block.refused), *source.amiss()),
-        noted=tuple(problem for block in blocks for problem in block.noted),
+        format=job.settings.format,
+        num_records=sum(block.num_records for block in blocks),
+        num_images=sum(len(block.image_keys) for block in blocks),
+        num_regions=sum(block.num_regions for block in blocks),
+        num_present=sum(block.num_present for block in blocks),
+        rejected=(*(problem for block in blocks for problem in block.rejected), *feature_file.file_problems()),
+        warnings=tuple(problem for block in blocks for problem in block.warnings),
         checksum=_checksum(blocks),
         digest=store.digest,
         bytes_written=sum((job.store / block.shard).stat().st_size for block in blocks if block.shard),
@@ -366,30 +384,31 @@ def _summary(job: Import, source: Source, store: RegionStore, seconds: float) ->
     )
 
 
-def _imports(notes: Path) -> list[Path]:
-    return sorted(path for path in notes.iterdir() if (path / "import.json").exists()) if notes.is_dir() else []
+def _list_imports(folder: Path) -> list[Path]:
+    """Return the state folders of a store's imports, sorted by name."""
+    return sorted(path for path in folder.iterdir() if (path / "import.json").exists()) if folder.is_dir() else []
 
 
-def _asked(notes: Path) -> Asked | None:
-    path = notes / "import.json"
-    return _typed(path, Asked) if path.exists() else None
+def _read_settings(state_folder: Path) -> ImportSettings | None:
+    path = state_folder / "import.json"
+    return _read_struct(path, ImportSettings) if path.exists() else None
 
 
-def _blocks(notes: Path) -> list[Block]:
-    """The finished blocks of an import, in order."""
-    return [_typed(path, Block) for path in sorted(notes.glob("[0-9]*.json"))]
+def _read_blocks(state_folder: Path) -> list[ImportedBlock]:
+    """Return the finished blocks of an import, in order."""
+    return [_read_struct(path, ImportedBlock) for path in sorted(state_folder.glob("[0-9]*.json"))]
 
 
-def _typed(path: Path, kind: type[T]) -> T:
+def _read_struct(path: Path, struct: type[T]) -> T:
     try:
-        return msgspec.convert(read_json(path), kind)
+        return msgspec.convert(read_json(path), struct)
     except msgspec.ValidationError as error:
-        raise TwelvefoldError(f"{path} was changed ({error}); begin the import anew (--no-resume)") from None
+        raise TwelvefoldError(f"{path} was edited ({error}); start the import over (--no-resume)") from None
 
 
-def _stable(asked: Asked) -> dict[str, Any]:
-    return {key: value for key, value in msgspec.to_builtins(asked).items() if key not in ("half", "identity")}
+def _settings_for_info(settings: ImportSettings) -> dict[str, Any]:
+    return {key: value for key, value in msgspec.to_builtins(settings).items() if key not in ("half", "identity")}
 
 
-def _checksum(blocks: list[Block]) -> str:
+def _checksum(blocks: list[ImportedBlock]) -> str:
     return digest_value([digest for block in blocks for digest in block.digests])

@@ -9,8 +9,9 @@ from typing import Any, Self
 import msgspec
 import torch
 
+from twelvefold.config.extract import ExtractConfig
 from twelvefold.detectors.interface import RegionDetector
-from twelvefold.detectors.load import WORLD, load_detector
+from twelvefold.detectors.load import WORLD, check_detector_name, load_detector
 from twelvefold.detectors.world_detector.detector import fastest_cpu_dtype
 from twelvefold.device import select_device
 from twelvefold.export import hub
@@ -132,7 +133,8 @@ def _load_detector(
         return detector
     name = detector or (trained_with.name if trained_with else WORLD)
     max_regions = trained_with.max_regions if trained_with and trained_with.name == name else None
-    return load_detector(name, weights, max_regions=max_regions, dtype=fastest_cpu_dtype(), device=device)
+    config = ExtractConfig(detector=check_detector_name(name), weights=str(weights or ""), max_regions=max_regions)
+    return load_detector(config, dtype=fastest_cpu_dtype(), device=device)
 
 
 def _check_detector(

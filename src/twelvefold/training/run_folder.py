@@ -22,8 +22,8 @@ CHANGEABLE = (
     "training.checkpoint_interval",
     "training.num_workers",
 )
-"""Recipe values that may change when a run is resumed, in addition to all of ``[evaluation]``. None of them changes
-what is learned, except that other ``processes`` or another ``device`` round sums differently."""
+"""Recipe values that may change when a run is resumed, in addition to all of ``[evaluation]`` and ``[extract]``. None
+of them changes what is learned, except that other ``processes`` or another ``device`` round sums differently."""
 
 
 @dataclass(slots=True)
@@ -85,7 +85,11 @@ def prepare_run_folder(recipe: Recipe, run: Path, checkpoints: Checkpoints, *, r
 def recipe_differences(old: Recipe, new: Recipe) -> list[str]:
     """Return the values that change what is learned, each as ``seed: 0 before, 1 now``."""
     before, now = _flatten(msgspec.to_builtins(old)), _flatten(msgspec.to_builtins(new))
-    names = [name for name in {**before, **now} if name not in CHANGEABLE and not name.startswith("evaluation.")]
+    names = [
+        name
+        for name in {**before, **now}
+        if name not in CHANGEABLE and not name.startswith(("evaluation.", "extract."))
+    ]
     return [f"{n}: {before.get(n)} before, {now.get(n)} now" for n in names if before.get(n) != now.get(n)]
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from twelvefold import boxes as box_geometry
+from twelvefold.config.extract import Fc6
 from twelvefold.detectors.interface import CPU, RegionPair, extract_per_image, state_dict_differences
 from twelvefold.detectors.x152.images import preprocess, resize_scale, resized_size
 from twelvefold.detectors.x152.network import X152Config, X152Network, pool_regions
@@ -34,8 +34,6 @@ from twelvefold.store.atomic_files import digest_file, digest_value
 
 MAX_REGIONS = 100
 """Regions per image in the original."""
-Fc6 = Literal["after_relu", "before_relu"]
-"""Whether features are the outputs of ``fc6`` after or before its ReLU."""
 IGNORED_PREFIXES = ("roi_heads.mask.", "roi_heads.box.predictor.attr_", "roi_heads.box.predictor.cls_embed.")
 """Tensors that a file may hold besides the network's: heads for masks and attributes, which extraction does not use."""
 

@@ -1,7 +1,7 @@
-"""Feature files as other projects left them, read record by record: one module for each format.
+"""Read feature files of other projects record by record, with one module for each format.
 
 ``lmdb_file`` (the original project's LMDB, its older base64 variant, MMF's variant), ``tsv`` (bottom-up attention and
-its relatives), ``vinvl`` (VinVL's rows), ``npy`` (a file for each picture). ``fields`` turns what a record says into
-:class:`~twelvefold.schema.Regions`, whatever each project calls it; ``names`` turns names into picture keys. What
-becomes of the records is :mod:`twelvefold.features.import_features`'s business. Paper: section 3, image regions.
+similar), ``vinvl`` (VinVL), ``npy`` (one file per image). ``fields`` converts a record to
+:class:`~twelvefold.schema.Regions`; ``image_names`` converts names to image keys. The records are stored by
+:mod:`twelvefold.features.import_features`. Paper: section 3, image regions.
 """

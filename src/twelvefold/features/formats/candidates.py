@@ -1,8 +1,8 @@
-"""Features of given boxes, held to the candidate boxes that tasks have.
+"""Assign the features of given boxes in a file to the tasks' candidate boxes.
 
-The original finds a candidate's features by its place: the file must hold a picture's boxes in the order of their ids.
-We find them by the box itself, to the last bit. A file's boxes are the annotators', scaled to the detector's picture
-and back, perhaps cut at the picture's edge: so each candidate takes the features of the box that lies closest to it.
+The original finds a candidate's features by index: the file must hold an image's boxes in the order of their ids. We
+find them by the box's exact coordinates. A file's boxes are the annotated ones, scaled to the detector's input and
+back, perhaps clipped to the image: so each candidate takes the features of the nearest box in the file.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError
 from twelvefold.store.atomic_files import digest_bytes
 
-NEAR_PX = 1.01
-"""So far a corner may lie from its candidate's: Visual7W's boxes begin at -1, detectors end them at width - 1."""
+MAX_DISTANCE_PX = 1.01
+"""Largest distance of a corner: Visual7W's boxes begin at -1, and detectors end them at width - 1."""
 
-Candidates = Mapping[ImageKey, NDArray[np.float32]]
+CandidateBoxes = Mapping[ImageKey, NDArray[np.float32]]
 
 
-def candidates_of(data: Path) -> Candidates:
-    """Every candidate box of the tasks whose folders lie in ``data``, by picture.
+def read_candidate_boxes(data: Path) -> CandidateBoxes:
+    """Return the candidate boxes by image of all tasks in a data folder.
 
     Raises:
-        TwelvefoldError: none of them gives any.
+        TwelvefoldError: no task has candidate boxes.
     """
-    there = [name for name in task_names() if (data / name).is_dir()]
-    found = candidate_boxes(data, reader_options(data, there), bad=BadRecords(skip=True))
-    if not found:
-        raise TwelvefoldError(f"no task under {data} gives candidate boxes; Visual7W and GuessWhat?! do")
-    return found
+    tasks = [name for name in task_names() if (data / name).is_dir()]
+    boxes = candidate_boxes(data, reader_options(data, tasks), bad=BadRecords(skip=True))
+    if not boxes:
+        raise TwelvefoldError(f"no task in {data} has candidate boxes; Visual7W and GuessWhat?! do")
+    return boxes
 
 
-def digest(candidates: Candidates) -> str:
-    """The same for the same boxes of the same pictures."""
+def digest_candidates(candidates: CandidateBoxes) -> str:
+    """Return a digest of the boxes and their images."""
     return digest_bytes(b"".join(f"{key}\n".encode() + boxes.tobytes() for key, boxes in sorted(candidates.items())))
 
 
-def matched(regions: Regions, wanted: NDArray[np.float32]) -> tuple[Regions, str]:
-    """The features of the ``wanted`` boxes, under their own corners, and which have none in the file (or nothing)."""
-    # A candidate is cut at the upper left alone where its file doesn't tell the picture's size.
-    distance = np.abs(wanted[:, None, :] - regions.boxes_px[None, :, :]).max(axis=2)
+def match_candidates(regions: Regions, candidates: NDArray[np.float32]) -> tuple[Regions, str]:
+    """Return the features of the candidate boxes, with their own corners, and an error message if any has none."""
+    # A candidate is clipped at the upper left only if its dataset does not state the image's size.
+    distance = np.abs(candidates[:, None, :] - regions.boxes_px[None, :, :]).max(axis=2)  # (candidates, regions)
     nearest = distance.argmin(axis=1)
-    good = distance[np.arange(len(wanted)), nearest] <= NEAR_PX
-    rows = nearest[good]
+    matched = distance[np.arange(len(candidates)), nearest] <= MAX_DISTANCE_PX
+    rows = nearest[matched]
     probabilities = None if regions.class_probs is None else regions.class_probs[rows]
-    made = Regions(wanted[good], regions.features[rows], regions.width, regions.height, probabilities)
-    if good.all():
-        return made, ""
-    first = wanted[int(np.argmin(good))].tolist()
+    result = Regions(candidates[matched], regions.features[rows], regions.width, regions.height, probabilities)
+    if matched.all():
+        return result, ""
+    num_missing, first = int((~matched).sum()), candidates[int(np.argmin(matched))].tolist()
     return (
-        made,
-        f"{int((~good).sum())} of {len(wanted)} candidate boxes have no features within a pixel, such as {first}",
+        result,
+        f"{num_missing} of {len(candidates)} candidate boxes have no features within a pixel, such as {first}",
     )

@@ -1,7 +1,7 @@
-"""Picture names as feature files write them, as the keys that the readers of the twelve datasets use.
+"""Convert image names in feature files to the keys that the dataset readers use.
 
-``COCO_val2014_000000391895``, ``v7w_2318324``, ``n161313`` and ``dev-850-0-img0`` say whose they are. Plain digits may
-be COCO's, Visual Genome's (VG QA, GQA's train and val, Visual7W) or Flickr30k's: the caller must say.
+``COCO_val2014_000000391895``, ``v7w_2318324``, ``n161313`` and ``dev-850-0-img0`` show their dataset. Plain digits may
+belong to COCO, Visual Genome (VG QA, GQA's train and val, Visual7W) or Flickr30k: the caller must name the source.
 """
 
 from __future__ import annotations
@@ -13,53 +13,54 @@ from twelvefold.features.formats.record import RecordError
 from twelvefold.schema import ImageKey, TwelvefoldError, did_you_mean
 
 COCO_DIGITS = re.compile(r"0\d{11}")
-"""COCO's file names since 2017: twelve digits, with leading zeros."""
-PLAIN = ("coco", "vg", "flickr30k")
+"""COCO's file names since 2017: twelve digits with leading zeros."""
+SOURCES_WITH_DIGITS = ("coco", "vg", "flickr30k")
 SUFFIX = re.compile(r"\.(?:jpe?g|png|npy|npz)$", re.IGNORECASE)
 
 
 class AmbiguousNameError(TwelvefoldError):
-    """A name that may be several datasets' and no source was said: nothing can be imported before it is."""
+    """A name that fits several datasets although no source was given; nothing is imported."""
 
 
 def check_source(source: str) -> str:
-    """``source`` where it names one of the publishers' or an own one; empty: names must tell.
+    """Return ``source`` if it is a publisher's, a valid name of the user's own, or empty.
 
     Raises:
-        TwelvefoldError: it looks like a misspelt publisher's, or can't be part of a key.
+        TwelvefoldError: it resembles a publisher's name, or cannot be part of an image key.
     """
-    near = did_you_mean(source, FOLDERS)
-    if source and source not in FOLDERS and (near or not re.fullmatch(r"[\w.+-]+", source)):
+    suggestion = did_you_mean(source, FOLDERS)
+    if source and source not in FOLDERS and (suggestion or not re.fullmatch(r"[\w.+-]+", source)):
         raise TwelvefoldError(
-            f"no source {source!r}; there are {', '.join(FOLDERS)}, or a short name of your own{near}"
+            f"no source {source!r}; there are {', '.join(FOLDERS)}, or a short name of your own{suggestion}"
         )
     return source
 
 
-def picture_key(name: str, source: str = "") -> ImageKey:
-    """The key of a picture by its name in a feature file; folders before it and a suffix are passed over.
+def parse_image_key(name: str, source: str = "") -> ImageKey:
+    """Return the key of an image by its name in a feature file; folders and a suffix are ignored.
 
     Raises:
-        AmbiguousNameError: plain digits, and ``source`` is empty.
-        RecordError: no picture of that source is named so.
+        AmbiguousNameError: the name is plain digits and ``source`` is empty.
+        RecordError: the name does not match the source.
     """
     if source and source not in FOLDERS:
         return ImageKey(source, SUFFIX.sub("", name))
     stem = name.rsplit("/", 1)[-1].split(".", 1)[0]
     for folder in (source,) if source else FOLDERS:
-        for pattern, key in FOLDERS[folder]:
-            plain = not source and pattern == r"(\d+)"
-            if not plain and (match := re.fullmatch(pattern, stem)):
-                return key(match[1])
-    digits = stem.isdecimal() and stem.isascii()
-    if digits and (source == "coco" or (not source and COCO_DIGITS.fullmatch(stem))):
+        for pattern, make_key in FOLDERS[folder]:
+            ambiguous = not source and pattern == r"(\d+)"
+            if not ambiguous and (match := re.fullmatch(pattern, stem)):
+                return make_key(match[1])
+    is_number = stem.isdecimal() and stem.isascii()
+    if is_number and (source == "coco" or (not source and COCO_DIGITS.fullmatch(stem))):
         return ImageKey("coco", str(int(stem)))
-    if digits and source == "visual7w":
+    if is_number and source == "visual7w":
         return ImageKey("vg", str(int(stem)))
-    if digits and not source:
+    if is_number and not source:
+        *others, last = SOURCES_WITH_DIGITS
         raise AmbiguousNameError(
-            f"the name {name!r} may be a picture of {', '.join(PLAIN[:-1])} or {PLAIN[-1]}; "
-            f"say whose features these are: --source {' or --source '.join(PLAIN)}"
+            f"the name {name!r} may be an image of {', '.join(others)} or {last}; "
+            f"name the source: --source {' or --source '.join(SOURCES_WITH_DIGITS)}"
         )
-    wanted = " or ".join(pattern for folder in ((source,) if source else FOLDERS) for pattern, _ in FOLDERS[folder])
-    raise RecordError(f"expected a picture's name like {wanted}, got {name!r:.80}")
+    patterns = " or ".join(pattern for folder in ((source,) if source else FOLDERS) for pattern, _ in FOLDERS[folder])
+    raise RecordError(f"expected an image name like {patterns}, got {name!r:.80}")

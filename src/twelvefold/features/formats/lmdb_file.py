@@ -1,11 +1,11 @@
-"""Features in LMDB: a pickled dict for each picture, under its name, and ``keys``, the pickled list of all names.
+"""Features in LMDB: a pickled dict per image, under its name, and ``keys``, the pickled list of all names.
 
-Told apart by what a record holds: the original project's (arrays ``boxes`` and ``features``), its predecessor's (the
-same as base64 text, from a TSV), MMF's (``bbox``, ``image_height``; keys are paths); and TensorPack's of Conceptual
-Captions, which are no pickles (``tensorpack``). Records are taken in the order of their keys, by walking the tree: the
-list ``keys`` is only compared with it. Of a file that was cut short, what is left is read (``lmdb_pages``).
+The content of a record shows its variant: the original project's (arrays ``boxes`` and ``features``), its predecessor's
+(the same as base64 text), MMF's (``bbox``, ``image_height``; keys are paths), and TensorPack's for Conceptual Captions,
+which is not pickled (``tensorpack``). Records are read in the order of their keys by a cursor; the list ``keys`` is
+only compared with them. From a truncated file, all remaining records are read (``lmdb_pages``).
 
-Differs: the original searches its list of keys from the start at each access, and unpickles whatever a record asks for.
+Differs: the original searches its list of keys from the start at each access, and unpickles without restrictions.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from typing import Any
 
 from twelvefold.datasets.reading.safe_pickle import load_arrays
 from twelvefold.features.formats import tensorpack
-from twelvefold.features.formats.fields import name_of, regions_of
-from twelvefold.features.formats.lmdb_pages import Pages
-from twelvefold.features.formats.record import Problem, Reading, Record, RecordError
+from twelvefold.features.formats.fields import parse_regions, read_image_name
+from twelvefold.features.formats.lmdb_pages import LmdbPages
+from twelvefold.features.formats.record import FeatureRecord, Problem, ReadOptions, RecordError
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.atomic_files import digest_bytes
 
 MAGIC = bytes.fromhex("dec0efbe")
-"""LMDB's own mark, behind the 16 bytes of a page's head."""
-TENSORPACK = b"__keys__"
-LISTS = (b"keys", TENSORPACK)
+"""LMDB's magic number, after the 16 bytes of a page's header."""
+TENSORPACK_KEYS = b"__keys__"
+KEY_LISTS = (b"keys", TENSORPACK_KEYS)
 """Keys of records that list all others: the original project's, and TensorPack's."""
 
 
 def is_lmdb(path: Path) -> bool:
-    """Whether a folder or file is an LMDB environment, or what is left of one."""
+    """Return whether a folder or file begins like an LMDB environment."""
     file = path / "data.mdb" if path.is_dir() else path
     if not file.is_file():
         return False
@@ -41,38 +41,38 @@ def is_lmdb(path: Path) -> bool:
 
 
 class LmdbFile:
-    """An LMDB environment, a folder that holds ``data.mdb`` or a single file, opened without writing a lock."""
+    """An LMDB environment (a folder with ``data.mdb``, or a single file), opened without writing a lock."""
 
-    unit = "pictures"
+    unit = "images"
 
-    def __init__(self, path: Path, reading: Reading) -> None:
+    def __init__(self, path: Path, options: ReadOptions) -> None:
         """Open it.
 
         Raises:
-            TwelvefoldError: no LMDB, damaged, or the package ``lmdb`` isn't installed.
+            TwelvefoldError: it is not an LMDB, it is damaged, or the package ``lmdb`` is not installed.
         """
         if importlib.util.find_spec("lmdb") is None:
             raise TwelvefoldError(
-                "reading LMDB files needs the package lmdb, which isn't installed: pip install 'twelvefold[official]'"
+                "reading LMDB files needs the package lmdb, which is not installed: pip install 'twelvefold[official]'"
             )
         self._file = path / "data.mdb" if path.is_dir() else path
-        self._reading = reading
+        self._options = options
         if not is_lmdb(path):
-            raise TwelvefoldError(f"{path} is no LMDB: expected a folder with data.mdb, or such a file")
+            raise TwelvefoldError(f"{path} is not an LMDB: expected a folder with data.mdb, or such a file")
         self._path = path
-        with Pages(self._file) as pages:
-            size, self._records, self._cut = pages.size, pages.meta.entries, not pages.whole()
-            self._left = [place for place in pages.places() if place.key not in LISTS] if self._cut else []
-        if self._cut:
-            self.total = len(self._left)
+        with LmdbPages(self._file) as pages:
+            size, self._num_entries, self._truncated = pages.size, pages.meta.num_entries, not pages.is_complete()
+            self._spans = [span for span in pages.find_values() if span.key not in KEY_LISTS] if self._truncated else []
+        if self._truncated:
+            self.total = len(self._spans)
         else:
-            with self._reading_txn() as (env, txn):
-                self.total = env.stat()["entries"] - sum(txn.get(name) is not None for name in LISTS)
+            with self._transaction() as (env, txn):
+                self.total = env.stat()["entries"] - sum(txn.get(name) is not None for name in KEY_LISTS)
         self.identity: dict[str, str | int] = {"bytes": size, "records": self.total}
 
     @contextmanager
-    def _reading_txn(self) -> Iterator[tuple[Any, Any]]:
-        """An environment and a transaction, open as long as the block lasts."""
+    def _transaction(self) -> Iterator[tuple[Any, Any]]:
+        """Open the environment and a transaction."""
         import lmdb
 
         try:
@@ -82,71 +82,75 @@ class LmdbFile:
             ):
                 yield env, txn
         except lmdb.Error as error:
-            raise TwelvefoldError(f"{self._path} can't be read as an LMDB: {error}; damaged or cut short?") from error
+            raise TwelvefoldError(f"{self._path} cannot be read as an LMDB: {error}; damaged or truncated?") from error
 
-    def records(self, after: str = "") -> Iterator[Record]:
-        """Every record behind the key whose hexadecimal digits ``after`` is."""
+    def records(self, after: str = "") -> Iterator[FeatureRecord]:
+        """Yield the records after the key with the hexadecimal digits ``after``."""
         start = bytes.fromhex(after)
-        if self._cut:
-            yield from self._from_pages(start)
+        if self._truncated:
+            yield from self._read_pages(start)
             return
-        with self._reading_txn() as (_, txn), txn.cursor() as cursor:
-            there = cursor.set_range(start) if start else cursor.first()
-            if there and start and bytes(cursor.key()) == start:
-                there = cursor.next()
-            while there:
+        with self._transaction() as (_, txn), txn.cursor() as cursor:
+            has_record = cursor.set_range(start) if start else cursor.first()
+            if has_record and start and bytes(cursor.key()) == start:
+                has_record = cursor.next()
+            while has_record:
                 key = bytes(cursor.key())
-                if key not in LISTS:
-                    yield self._record(key, cursor.value())
-                there = cursor.next()
+                if key not in KEY_LISTS:
+                    yield self._decode(key, cursor.value())
+                has_record = cursor.next()
 
-    def amiss(self) -> list[Problem]:
-        """Names that ``keys`` lists and that have no record, or that it can't be read; how much was cut off."""
-        if self._cut:
-            why = f"it was cut short: of {self._records:,} entries {len(self._left):,} records can still be told"
-            return [Problem(f"{self._file.name} (byte {self._file.stat().st_size:,})", why)]
-        with self._reading_txn() as (_, txn):
-            for name in LISTS:
-                if (listed := txn.get(name)) is None:
+    def file_problems(self) -> list[Problem]:
+        """Return listed names without a record, an unreadable list of keys, or how much of the file is missing."""
+        if self._truncated:
+            message = f"the file is truncated: {len(self._spans):,} of {self._num_entries:,} entries can still be found"
+            return [Problem(f"{self._file.name} (byte {self._file.stat().st_size:,})", message)]
+        with self._transaction() as (_, txn):
+            for name in KEY_LISTS:
+                if (value := txn.get(name)) is None:
                     continue
-                what = f"key {name.decode()}"
+                location = f"key {name.decode()}"
                 try:
-                    names = tensorpack.value_of(listed) if name == TENSORPACK else load_arrays(listed, "the list")
+                    names = (
+                        tensorpack.decode_value(value) if name == TENSORPACK_KEYS else load_arrays(value, "the list")
+                    )
                 except (TwelvefoldError, RecordError) as error:
-                    return [Problem(what, str(error))]
+                    return [Problem(location, str(error))]
                 if not isinstance(names, list):
-                    return [Problem(what, f"expected a list of names, got {type(names).__name__}")]
+                    return [Problem(location, f"expected a list of names, got {type(names).__name__}")]
                 keys = [item if isinstance(item, bytes) else str(item).encode() for item in names]
-                lost = [key for key in keys if txn.get(key) is None]
-                return [Problem(f"key {_shown(key)}", "listed among the keys, but has no record") for key in lost]
+                missing = [key for key in keys if txn.get(key) is None]
+                return [
+                    Problem(f"key {_printable(key)}", "is in the list of keys, but has no record") for key in missing
+                ]
         return []
 
-    def _from_pages(self, start: bytes) -> Iterator[Record]:
-        """The records of a file that was cut short; of one that lies behind its end, where that is."""
-        with Pages(self._file) as pages:
-            for place in self._left:
-                if place.key > start and place.end <= pages.size:
-                    yield self._record(place.key, pages.data[place.start : place.end])
-                elif place.key > start:
-                    name, why = _shown(place.key), f"lies behind the end of the file, at byte {place.start:,}"
-                    yield Record(name, f"key {name}", place.key.hex(), 1, "", None, why)
+    def _read_pages(self, start: bytes) -> Iterator[FeatureRecord]:
+        """Yield the records of a truncated file, and an error for each whose value is beyond its end."""
+        with LmdbPages(self._file) as pages:
+            for span in self._spans:
+                if span.key > start and span.end <= pages.size:
+                    yield self._decode(span.key, pages.data[span.start : span.end])
+                elif span.key > start:
+                    name, error = _printable(span.key), f"is beyond the end of the file, at byte {span.start:,}"
+                    yield FeatureRecord(name, f"key {name}", span.key.hex(), 1, "", None, error)
 
-    def _record(self, key: bytes, value: Any) -> Record:
-        name, after, digest = _shown(key), key.hex(), digest_bytes(value)
-        where = f"key {name}"
+    def _decode(self, key: bytes, value: Any) -> FeatureRecord:
+        name, position, digest = _printable(key), key.hex(), digest_bytes(value)
+        location = f"key {name}"
         try:
             if bytes(value[:1]) == bytes([tensorpack.FIRST_BYTE]):
-                fields = tensorpack.fields_of(value)
-                name = name_of(fields)
+                fields = tensorpack.decode_record(value)
+                name = read_image_name(fields)
             else:
                 fields = load_arrays(value, "the record")
             if not isinstance(fields, dict):
                 raise RecordError(f"expected a dict, got {type(fields).__name__}")
-            regions, notes = regions_of(fields, self._reading)
+            regions, warnings = parse_regions(fields, self._options)
         except (TwelvefoldError, RecordError) as error:
-            return Record(name, where, after, 1, digest, None, str(error))
-        return Record(name, where, after, 1, digest, regions, notes=notes)
+            return FeatureRecord(name, location, position, 1, digest, None, str(error))
+        return FeatureRecord(name, location, position, 1, digest, regions, warnings=warnings)
 
 
-def _shown(key: bytes) -> str:
+def _printable(key: bytes) -> str:
     return key.decode(errors="backslashreplace")

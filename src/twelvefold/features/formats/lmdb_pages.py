@@ -1,8 +1,8 @@
-"""What an LMDB that was cut short still holds, by reading its pages one after the other.
+"""Find the remaining records of a truncated LMDB by reading its pages one by one.
 
-The library maps the whole file and would kill the process at the first page that isn't there. A cut file may have lost
-the root of its tree, which is written last, but its leaves lie between the values they name: every page of what is left
-is looked at, and those that are leaves say which records there are and where. Layout: LMDB 0.9, 64 bits.
+The library maps the whole file and would crash the process at the first missing page. A truncated file may have lost
+the root of its tree, which is written last, but its leaf pages are stored among the values that they refer to: all
+remaining pages are read, and the leaf pages among them give keys and positions of records. Layout: LMDB 0.9, 64 bits.
 """
 
 from __future__ import annotations
@@ -17,122 +17,130 @@ from twelvefold.schema import TwelvefoldError
 
 MAGIC = 0xBEEFC0DE
 VERSION = 1
-HEAD = struct.Struct("<Q H H H H")  # page number, padding, flags, lower, upper; or number, ..., pages of an overflow
-META = struct.Struct(
-    "<I I Q Q 48s I H H Q Q Q Q Q Q Q"
-)  # magic ... main tree: ..., entries, root; last page, transaction
-NODE = struct.Struct("<H H H H")  # low and high half of the data's size, flags, size of the key
-PAGE_SIZE_AT = HEAD.size + 24  # where the free list's tree notes the size of a page
+PAGE_HEADER = struct.Struct(
+    "<Q H H H H"
+)  # page number, padding, flags, lower, upper (of an overflow page: number of pages)
+# magic, version, ..., main tree: ..., entries, root; last page, transaction
+META = struct.Struct("<I I Q Q 48s I H H Q Q Q Q Q Q Q")
+NODE = struct.Struct("<H H H H")  # low and high half of the value's size, flags, size of the key
+PAGE_SIZE_OFFSET = PAGE_HEADER.size + 24  # where the free list's tree stores the page size
 BRANCH, LEAF, OVERFLOW = 1, 2, 4
-BIG_DATA = 1
+BIG_VALUE = 1
 NO_PAGE = (1 << 64) - 1
-PAGE_BYTES = frozenset(1 << power for power in range(9, 17))
+PAGE_SIZES = frozenset(1 << power for power in range(9, 17))
 
 
-class Meta(NamedTuple):
-    """page_bytes, and what the last finished transaction left: records, root page, last page."""
+class LmdbMeta(NamedTuple):
+    """The page size in bytes, and the state after a transaction."""
 
-    page_bytes: int
-    entries: int
+    page_size: int
+    num_entries: int
     root: int
     last_page: int
     transaction: int
 
 
-class Place(NamedTuple):
-    """A record's key, and where its value lies: from ``start`` to ``end``; past the file's end where it was cut off."""
+class ValueSpan(NamedTuple):
+    """A record's key and the bytes of its value, ``start`` to ``end``, which may be beyond the end of the file."""
 
     key: bytes
     start: int
     end: int
 
 
-class Pages:
-    """The pages of a ``data.mdb``, whole or not. Use in a ``with`` block."""
+class LmdbPages:
+    """The pages of a ``data.mdb``, which may be truncated. Use it in a ``with`` block."""
 
     def __init__(self, file: Path) -> None:
-        """Look at the head of the file.
+        """Read the header of the file.
 
         Raises:
-            TwelvefoldError: too little is left to tell anything, or it is of another version of LMDB.
+            TwelvefoldError: too little of the file is left, or another version of LMDB wrote it.
         """
         self.size = file.stat().st_size
         with file.open("rb") as stream:
-            head = stream.read(HEAD.size + META.size)
-            if len(head) < HEAD.size + META.size or struct.unpack_from("<I", head, HEAD.size)[0] != MAGIC:
-                raise TwelvefoldError(f"{file} is no LMDB, or next to nothing is left of it")
-            version = struct.unpack_from("<I", head, HEAD.size + 4)[0]
+            header = stream.read(PAGE_HEADER.size + META.size)
+            if (
+                len(header) < PAGE_HEADER.size + META.size
+                or struct.unpack_from("<I", header, PAGE_HEADER.size)[0] != MAGIC
+            ):
+                raise TwelvefoldError(f"{file} is not an LMDB, or almost nothing is left of it")
+            version = struct.unpack_from("<I", header, PAGE_HEADER.size + 4)[0]
             if version != VERSION:
-                raise TwelvefoldError(f"{file} is an LMDB of version {version}; version {VERSION} is read")
-            page = struct.unpack_from("<I", head, PAGE_SIZE_AT)[0]
-            if page not in PAGE_BYTES:
-                raise TwelvefoldError(f"{file} is damaged: it says that a page has {page:,} bytes")
+                raise TwelvefoldError(f"{file} is an LMDB of version {version}, but version {VERSION} is supported")
+            page_size = struct.unpack_from("<I", header, PAGE_SIZE_OFFSET)[0]
+            if page_size not in PAGE_SIZES:
+                raise TwelvefoldError(f"{file} is damaged: its header states a page size of {page_size:,} bytes")
             self.data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        metas = [self._meta(start, page) for start in (0, page) if start + HEAD.size + META.size <= self.size]
+        metas = [
+            self._read_meta(start, page_size)
+            for start in (0, page_size)
+            if start + PAGE_HEADER.size + META.size <= self.size
+        ]
         self.meta = max(metas, key=lambda meta: meta.transaction)
 
-    def __enter__(self) -> Pages:
+    def __enter__(self) -> LmdbPages:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.data.close()
 
-    def whole(self) -> bool:
-        """Whether everything that the tree names lies within the file (pages at its end may never have been used)."""
-        if (self.meta.last_page + 1) * self.meta.page_bytes <= self.size or self.meta.root == NO_PAGE:
+    def is_complete(self) -> bool:
+        """Return whether the file has all pages and values of the tree (unused pages at its end may be missing)."""
+        if (self.meta.last_page + 1) * self.meta.page_size <= self.size or self.meta.root == NO_PAGE:
             return True
-        pages, seen = [self.meta.root], set[int]()
+        pages, visited = [self.meta.root], set[int]()
         while pages:
             number = pages.pop()
-            if number in seen or (number + 1) * self.meta.page_bytes > self.size:
+            if number in visited or (number + 1) * self.meta.page_size > self.size:
                 return False
-            seen.add(number)
-            flags = self._head(number)[2]
+            visited.add(number)
+            flags = self._page_header(number)[2]
             if flags & BRANCH:
                 pages += [low | high << 16 | more << 32 for low, high, more, _, _ in self._nodes(number)]
-            elif any(place.end > self.size for place in self._leaf(number)):
+            elif any(span.end > self.size for span in self._read_leaf(number)):
                 return False
         return True
 
-    def places(self) -> list[Place]:
-        """Every record that a leaf in the file names, by key."""
-        found: dict[bytes, Place] = {}
-        number, last = 2, min(self.size // self.meta.page_bytes - 1, self.meta.last_page)
+    def find_values(self) -> list[ValueSpan]:
+        """Return the records that the leaf pages in the file refer to, sorted by key."""
+        spans: dict[bytes, ValueSpan] = {}
+        number, last = 2, min(self.size // self.meta.page_size - 1, self.meta.last_page)
         while number <= last:
-            own, _, flags, lower, upper = self._head(number)
-            if own == number and flags & OVERFLOW:
-                number += max(lower | upper << 16, 1)  # the pages of one long value
+            stored_number, _, flags, lower, upper = self._page_header(number)
+            if stored_number == number and flags & OVERFLOW:
+                number += max(lower | upper << 16, 1)  # the pages of a long value
                 continue
-            if own == number and flags & LEAF:
-                found |= {place.key: place for place in self._leaf(number)}
+            if stored_number == number and flags & LEAF:
+                spans |= {span.key: span for span in self._read_leaf(number)}
             number += 1
-        return [found[key] for key in sorted(found)]
+        return [spans[key] for key in sorted(spans)]
 
-    def _meta(self, start: int, page: int) -> Meta:
-        parts = META.unpack_from(self.data, start + HEAD.size)
-        return Meta(page, parts[11], parts[12], parts[13], parts[14])
+    def _read_meta(self, start: int, page_size: int) -> LmdbMeta:
+        values = META.unpack_from(self.data, start + PAGE_HEADER.size)
+        return LmdbMeta(page_size, values[11], values[12], values[13], values[14])
 
-    def _head(self, number: int) -> tuple[int, int, int, int, int]:
-        own, pad, flags, lower, upper = HEAD.unpack_from(self.data, number * self.meta.page_bytes)
-        return own, pad, flags, lower, upper
+    def _page_header(self, number: int) -> tuple[int, int, int, int, int]:
+        stored_number, padding, flags, lower, upper = PAGE_HEADER.unpack_from(self.data, number * self.meta.page_size)
+        return stored_number, padding, flags, lower, upper
 
     def _nodes(self, number: int) -> Iterator[tuple[int, int, int, int, int]]:
-        """(low, high, flags, size of the key, byte in the file) of every node of a page."""
-        start, page = number * self.meta.page_bytes, self.meta.page_bytes
-        lower = self._head(number)[3]
-        if not HEAD.size <= lower <= page:
+        """Yield (low, high, flags, size of the key, byte in the file) of every node of a page."""
+        start, page_size = number * self.meta.page_size, self.meta.page_size
+        lower = self._page_header(number)[3]
+        if not PAGE_HEADER.size <= lower <= page_size:
             return
-        for (offset,) in struct.iter_unpack("<H", self.data[start + HEAD.size : start + lower - lower % 2]):
-            if HEAD.size <= offset <= page - NODE.size:
-                low, high, flags, key = NODE.unpack_from(self.data, start + offset)
-                yield low, high, flags, key, start + offset
+        for (offset,) in struct.iter_unpack("<H", self.data[start + PAGE_HEADER.size : start + lower - lower % 2]):
+            if PAGE_HEADER.size <= offset <= page_size - NODE.size:
+                low, high, flags, key_size = NODE.unpack_from(self.data, start + offset)
+                yield low, high, flags, key_size, start + offset
 
-    def _leaf(self, number: int) -> Iterator[Place]:
-        for low, high, flags, length, at in self._nodes(number):
-            data = at + NODE.size + length
-            if data + 8 > self.size or not length:
+    def _read_leaf(self, number: int) -> Iterator[ValueSpan]:
+        for low, high, flags, key_size, node in self._nodes(number):
+            value = node + NODE.size + key_size
+            if value + 8 > self.size or not key_size:
                 continue
-            key, size = self.data[at + NODE.size : data], low | high << 16
-            if flags & BIG_DATA:
-                data = struct.unpack_from("<Q", self.data, data)[0] * self.meta.page_bytes + HEAD.size
-            yield Place(key, data, data + size)
+            key, size = self.data[node + NODE.size : value], low | high << 16
+            if flags & BIG_VALUE:
+                value = struct.unpack_from("<Q", self.data, value)[0] * self.meta.page_size + PAGE_HEADER.size
+            yield ValueSpan(key, value, value + size)

@@ -1,78 +1,69 @@
-"""What every reader of a foreign feature file gives, and how it says what could not be read."""
+"""What the readers of feature files return, and how they report a record that cannot be used."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
+from twelvefold.config.extract import BoxFormat
 from twelvefold.schema import Regions
-
-Boxes = Literal["corners", "xywh", "unit"]
-"""How a file writes boxes: corners in pixels; x, y, width, height in pixels; corners as shares of the picture.
-
-The original project's own extraction script takes corners where its notes say x, y, width, height: files of given boxes
-made after those notes hold the latter.
-"""
-
-Format = Literal["auto", "lmdb", "mmf", "tsv", "vinvl", "npy"]
-"""MMF's files are LMDBs, and read as such: what a record holds tells its kind."""
 
 
 class RecordError(ValueError):
-    """Why a record can't be used, in words that follow its place."""
+    """The reason why a record cannot be used; the message does not name the record."""
 
 
 class Problem(NamedTuple):
-    """A record that was left out, or something odd about one that was kept: where, and what."""
+    """A record that was rejected, or a kept one with unusual content: its location, and a message."""
 
-    where: str
-    why: str
+    location: str
+    message: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.why}"
+        return f"{self.location}: {self.message}"
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """One record, as far as it could be read.
+class FeatureRecord:
+    """One record of a feature file.
 
-    name: of the picture, as the file writes it. where: key, line and byte, or file. after: hand it to ``records`` to
-    go on behind this record. steps: how far it brings us of ``Source.total``. digest: of its bytes. regions: None where
-    ``problem`` says why. notes: oddities that were let through.
+    name: of the image, as written in the file. location: key, line and byte, or file name. position: pass it to
+    ``records`` to continue after this record. num_steps: its share of ``FeatureFile.total``. digest: of its bytes.
+    regions: None if the record cannot be used; ``error`` then says why. warnings: unusual content of a usable record.
     """
 
     name: str
-    where: str
-    after: str
-    steps: int
+    location: str
+    position: str
+    num_steps: int
     digest: str
     regions: Regions | None
-    problem: str = ""
-    notes: tuple[str, ...] = ()
+    error: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """How records are read. ``boxes``: None where the format decides. ``probabilities``: keep class probabilities."""
+class ReadOptions:
+    """How records are read. ``boxes``: None means the format's own. ``class_probs``: read class probabilities."""
 
-    boxes: Boxes | None = None
-    probabilities: bool = False
+    boxes: BoxFormat | None = None
+    class_probs: bool = False
 
 
-class Source(Protocol):
-    """A foreign feature file, open for reading.
+class FeatureFile(Protocol):
+    """An open feature file.
 
-    total: what the steps of all records add up to. unit: what a step is. identity: what must stay the same for an
-    interrupted reading to go on.
+    total: sum of ``num_steps`` over all records. unit: what a step is. identity: what must not change for an
+    interrupted import to continue.
     """
 
     total: int
     unit: str
     identity: dict[str, str | int]
 
-    def records(self, after: str = "") -> Iterator[Record]:
-        """Every record behind the one whose ``after`` this is, in the file's order."""
+    def records(self, after: str = "") -> Iterator[FeatureRecord]:
+        """Yield the records after the position ``after``, in the file's order."""
 
-    def amiss(self) -> list[Problem]:
-        """What is wrong with the file as a whole: cut short, an index that lists more than there is."""
+    def file_problems(self) -> list[Problem]:
+        """Return problems of the file as a whole: it is truncated, or its index lists missing records."""

@@ -1,8 +1,8 @@
 """Records of the original project's Conceptual Captions LMDBs, written by TensorPack: MessagePack with NumPy arrays.
 
 A record is a list of eight: features, class probabilities, boxes (corners in pixels), number of boxes, height, width,
-the picture's name, the caption. Keys are running numbers, so the name in the record counts; the caption is left to
-whoever reads captions. Paper: section 3.1, pretraining.
+image name, caption. The LMDB's keys are running numbers, so the name in the record identifies the image. The caption is
+not used here. Paper: section 3.1, pretraining.
 """
 
 from __future__ import annotations
@@ -18,46 +18,46 @@ from twelvefold.features.formats.record import RecordError
 
 FIELDS = ("features", "cls_prob", "boxes", "num_boxes", "image_h", "image_w", "image_id", "caption")
 FIRST_BYTE = 0x90 | len(FIELDS)
-"""How MessagePack begins a list of eight; no pickle begins so."""
+"""First byte of a MessagePack list of eight; no pickle begins with it."""
 
 
-def fields_of(data: bytes | memoryview) -> dict[str, Any]:
-    """The fields of a record by name.
+def decode_record(data: bytes | memoryview) -> dict[str, Any]:
+    """Return the fields of a record by name.
 
     Raises:
-        RecordError: no MessagePack, cut short, or another list.
+        RecordError: it is not MessagePack, truncated, or a different list.
     """
-    parts = value_of(data)
-    if not isinstance(parts, list) or len(parts) != len(FIELDS):
+    values = decode_value(data)
+    if not isinstance(values, list) or len(values) != len(FIELDS):
         raise RecordError(f"expected a list of {', '.join(FIELDS)}")
-    return {name: _plain(part) for name, part in zip(FIELDS, parts, strict=True)}
+    return {name: _to_numpy(value) for name, value in zip(FIELDS, values, strict=True)}
 
 
-def value_of(data: bytes | memoryview) -> Any:
-    """What a value holds, arrays not yet made.
+def decode_value(data: bytes | memoryview) -> Any:
+    """Decode MessagePack; arrays stay maps.
 
     Raises:
-        RecordError: no MessagePack, or cut short.
+        RecordError: it is not MessagePack, or truncated.
     """
     try:
         return msgspec.msgpack.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as error:
-        raise RecordError(f"expected TensorPack's MessagePack, got what is none or cut short ({error})") from None
+        raise RecordError(f"expected TensorPack's MessagePack, which this is not, or truncated ({error})") from None
 
 
-def _plain(part: Any) -> Any:
-    """A part, arrays and NumPy's single numbers as such: a map with the keys ``nd``, ``type``, ``shape``, ``data``."""
-    if not isinstance(part, dict):
-        return part
-    said = {key.decode(errors="replace") if isinstance(key, bytes) else key: value for key, value in part.items()}
-    code, data, shape = said.get("type"), said.get("data"), said.get("shape", [])
+def _to_numpy(value: Any) -> Any:
+    """Convert a map with the keys ``nd``, ``type``, ``shape``, ``data`` to an array or a number."""
+    if not isinstance(value, dict):
+        return value
+    entries = {key.decode(errors="replace") if isinstance(key, bytes) else key: item for key, item in value.items()}
+    code, data, shape = entries.get("type"), entries.get("data"), entries.get("shape", [])
     code = code.decode(errors="replace") if isinstance(code, bytes) else code
     if not isinstance(code, str) or not DTYPE.fullmatch(code) or "O" in code:
         raise RecordError(f"expected an array of plain numbers, got the type {code!r:.80}")
     if not isinstance(shape, list) or not all(type(side) is int and side >= 0 for side in shape):
         raise RecordError(f"expected the shape of an array, got {shape!r:.80}")
-    wanted = np.dtype(code).itemsize * math.prod(shape)
-    if not isinstance(data, bytes) or len(data) != wanted:
-        raise RecordError(f"expected {wanted:,} bytes for an array of shape {tuple(shape)}")
+    num_bytes = np.dtype(code).itemsize * math.prod(shape)
+    if not isinstance(data, bytes) or len(data) != num_bytes:
+        raise RecordError(f"expected {num_bytes:,} bytes for an array of shape {tuple(shape)}")
     values = np.frombuffer(data, code)
-    return values.reshape(shape) if said.get("nd") else values[0].item()
+    return values.reshape(shape) if entries.get("nd") else values[0].item()

@@ -1,7 +1,7 @@
-"""Features in a tab-separated table without a header: a line for each picture, arrays as base64 of float32.
+"""Features in a tab-separated table without a header: one line per image, arrays as base64 of float32.
 
 Bottom-up attention's columns (six, or seven with class probabilities) and LXMERT's ten. A line is about a megabyte;
-one after the other is read, and a reading that was interrupted goes on at its byte.
+lines are read one at a time, and an interrupted import continues at a byte offset.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from twelvefold.features.formats.fields import name_of, regions_of
-from twelvefold.features.formats.record import Problem, Reading, Record, RecordError
-from twelvefold.schema import Regions
+from twelvefold.features.formats.fields import RegionsWithWarnings, parse_regions, read_image_name
+from twelvefold.features.formats.record import FeatureRecord, Problem, ReadOptions, RecordError
 from twelvefold.store.atomic_files import digest_bytes
 
 SIX = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
 TEN = ("img_id", "img_h", "img_w", "objects_id", "objects_conf", "attrs_id", "attrs_conf", "num_boxes", "boxes")
 COLUMNS = {6: SIX, 7: (*SIX, "cls_prob"), 10: (*TEN, "features")}
-LONGEST_LINE = 1 << 26
-"""Bytes of a line; 100 regions of 2,048 numbers and 1,601 probabilities take 2 MB."""
+MAX_LINE_BYTES = 1 << 26
+"""100 regions of 2,048 numbers and 1,601 probabilities take 2 MB."""
 
-Parsed = tuple[Regions, tuple[str, ...]]
+ParsedLine = tuple[str, RegionsWithWarnings | RecordError]
+"""The image's name, and its regions or the reason why there are none."""
 
 
-class Line(NamedTuple):
-    """A line without its end, its number (1 is the first), the byte it begins at and the one behind it."""
+class TsvLine(NamedTuple):
+    """A line without its line break, its number (from 1), and its first and end byte in the file."""
 
     data: bytes
     number: int
@@ -34,59 +34,58 @@ class Line(NamedTuple):
 
 
 class TsvFile:
-    """A table of features of one line for each picture."""
+    """A feature table."""
 
     unit = "bytes"
 
-    def __init__(self, path: Path, reading: Reading) -> None:
+    def __init__(self, path: Path, options: ReadOptions) -> None:
         self._path = path
-        self._reading = reading
+        self._options = options
         self.total = path.stat().st_size
         self.identity: dict[str, str | int] = {"bytes": self.total}
 
-    def records(self, after: str = "") -> Iterator[Record]:
-        """Every line behind ``after``, which is a line number and a byte."""
-        return table_records(self._path, after, self._parse)
+    def records(self, after: str = "") -> Iterator[FeatureRecord]:
+        """Yield the lines after the position ``after`` (line number and byte)."""
+        return read_table(self._path, after, self._parse)
 
-    def amiss(self) -> list[Problem]:
-        """Nothing: what is wrong with a table is wrong with one of its lines."""
+    def file_problems(self) -> list[Problem]:
+        """Return no problems: those of a table belong to its lines."""
         return []
 
-    def _parse(self, cells: list[bytes]) -> tuple[str, Parsed | RecordError]:
+    def _parse(self, cells: list[bytes]) -> ParsedLine:
         columns = COLUMNS.get(len(cells))
         if columns is None:
-            wanted = ", ".join(map(str, COLUMNS))
-            return "", RecordError(f"expected {wanted} columns, got {len(cells)}: cut short, or another kind of file")
+            counts = ", ".join(map(str, COLUMNS))
+            return "", RecordError(f"expected {counts} columns, got {len(cells)}: truncated, or a different format")
         fields = dict(zip(columns, (cell.decode("latin1") for cell in cells[:-1]), strict=False))
         try:
-            return name_of(fields), regions_of({**fields, columns[-1]: cells[-1]}, self._reading)
+            return read_image_name(fields), parse_regions({**fields, columns[-1]: cells[-1]}, self._options)
         except RecordError as error:
-            return name_of(fields), error
+            return read_image_name(fields), error
 
 
-def table_records(
-    path: Path, after: str, parse: Callable[[list[bytes]], tuple[str, Parsed | RecordError]]
-) -> Iterator[Record]:
-    """The records of a tab-separated table; ``parse`` gives the name and the regions, or why there are none."""
-    for line in lines(path, after):
-        where = f"line {line.number} (byte {line.start:,})"
-        name, found = parse(line.data.split(b"\t"))
+def read_table(path: Path, after: str, parse: Callable[[list[bytes]], ParsedLine]) -> Iterator[FeatureRecord]:
+    """Yield the records of a tab-separated table, with ``parse`` applied to the cells of each line."""
+    for line in read_lines(path, after):
+        location = f"line {line.number} (byte {line.start:,})"
+        name, result = parse(line.data.split(b"\t"))
         if line.number == 1 and name in COLUMNS[7] + TEN:
             continue  # a header, which some tools add
-        place, steps, digest = f"{line.number}:{line.end}", line.end - line.start, digest_bytes(line.data)
-        if isinstance(found, RecordError):
-            yield Record(name, where, place, steps, digest, None, str(found))
+        position, num_bytes, digest = f"{line.number}:{line.end}", line.end - line.start, digest_bytes(line.data)
+        if isinstance(result, RecordError):
+            yield FeatureRecord(name, location, position, num_bytes, digest, None, str(result))
         else:
-            yield Record(name, where, place, steps, digest, found[0], notes=found[1])
+            regions, warnings = result
+            yield FeatureRecord(name, location, position, num_bytes, digest, regions, warnings=warnings)
 
 
-def lines(path: Path, after: str = "") -> Iterator[Line]:
-    """The lines behind ``after``; blank ones are none, and one without an end is cut at ``LONGEST_LINE`` bytes."""
+def read_lines(path: Path, after: str = "") -> Iterator[TsvLine]:
+    """Yield the lines after a position; blank lines are skipped, and lines are cut at ``MAX_LINE_BYTES``."""
     number, start = map(int, after.split(":")) if after else (0, 0)
     with path.open("rb", buffering=1 << 20) as stream:
         stream.seek(start)
-        while data := stream.readline(LONGEST_LINE):
+        while data := stream.readline(MAX_LINE_BYTES):
             number, end = number + 1, start + len(data)
             if not data.isspace():
-                yield Line(data.rstrip(b"\r\n"), number, start, end)
+                yield TsvLine(data.rstrip(b"\r\n"), number, start, end)
             start = end

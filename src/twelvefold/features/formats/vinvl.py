@@ -1,9 +1,9 @@
-"""VinVL's features: a tab-separated table of a picture's key and what the detector saw in it.
+"""VinVL's features: a tab-separated table of an image's key and its regions.
 
 Two layouts. Three columns: key, number of boxes, base64 of (N, 2054) float32, of which 2,048 are the feature and the
-rest the box as shares of the picture (x1, y1, x2, y2, width, height); also key and a JSON object with ``num_boxes`` and
-``features``. Two columns: key and a JSON object with ``objects``, each with ``rect`` (corners in pixels) and
-``feature``. None but the last may tell how large the picture is: sizes are then read from the table beside it that does
+rest the box relative to the image size (x1, y1, x2, y2, width, height); also key and a JSON object with ``num_boxes``
+and ``features``. Two columns: key and a JSON object with ``objects``, each with ``rect`` (corners in pixels) and
+``feature``. Only the last may state the size of the image. Otherwise sizes are read from a table next to the file
 (``*.hw.tsv`` or ``*label*.tsv``), or from one that the caller names.
 """
 
@@ -16,15 +16,15 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from twelvefold.features.formats.fields import checked, decoded, regions_of
-from twelvefold.features.formats.record import Problem, Reading, Record, RecordError
-from twelvefold.features.formats.tsv import Parsed, lines, table_records
+from twelvefold.features.formats.fields import RegionsWithWarnings, decode_base64, parse_regions, validate_regions
+from twelvefold.features.formats.record import FeatureRecord, Problem, ReadOptions, RecordError
+from twelvefold.features.formats.tsv import ParsedLine, read_lines, read_table
 from twelvefold.schema import Regions, TwelvefoldError
 
-BOX_NUMBERS = 6
-"""Numbers behind each feature: the box as shares, then its width and height as shares."""
-FEATURE = 2048
-Sizes = Mapping[str, tuple[int, int]]
+NUM_BOX_VALUES = 6
+"""Numbers after each feature: the relative box, then its relative width and height."""
+FEATURE_SIZE = 2048
+ImageSizes = Mapping[str, tuple[int, int]]
 
 
 class VinvlFile:
@@ -32,112 +32,114 @@ class VinvlFile:
 
     unit = "bytes"
 
-    def __init__(self, path: Path, reading: Reading, sizes: Path | None = None) -> None:
-        """``sizes``: a table of picture sizes; where left out, one beside ``path`` is looked for."""
+    def __init__(self, path: Path, options: ReadOptions, sizes: Path | None = None) -> None:
+        """``sizes``: a table of image sizes; None searches for one next to ``path``."""
         self._path = path
-        self._reading = reading
-        self._sizes = read_sizes(sizes) if sizes else _beside(path)
+        self._options = options
+        self._sizes = read_image_sizes(sizes) if sizes else _read_adjacent_sizes(path)
         self.total = path.stat().st_size
         self.identity: dict[str, str | int] = {"bytes": self.total, "sizes": len(self._sizes)}
 
-    def records(self, after: str = "") -> Iterator[Record]:
-        """Every line behind ``after``, which is a line number and a byte."""
-        return table_records(self._path, after, self._parse)
+    def records(self, after: str = "") -> Iterator[FeatureRecord]:
+        """Yield the lines after the position ``after`` (line number and byte)."""
+        return read_table(self._path, after, self._parse)
 
-    def amiss(self) -> list[Problem]:
-        """Nothing: what is wrong with a table is wrong with one of its lines."""
+    def file_problems(self) -> list[Problem]:
+        """Return no problems: those of a table belong to its lines."""
         return []
 
-    def _parse(self, cells: list[bytes]) -> tuple[str, Parsed | RecordError]:
+    def _parse(self, cells: list[bytes]) -> ParsedLine:
         name = cells[0].decode("latin1")
         try:
             if len(cells) == 3:
-                return name, self._flat(name, cells[1].decode("latin1"), cells[2])
+                return name, self._parse_flat(name, cells[1].decode("latin1"), cells[2])
             if len(cells) != 2:
-                raise RecordError(f"expected 2 or 3 columns, got {len(cells)}: cut short, or another kind of file")
-            said = _json(cells[1])
-            if "objects" in said:
-                return name, self._objects(name, said)
-            if "features" not in said:
-                raise RecordError(f"expected objects or features, got {', '.join(said) or 'nothing'}")
-            return name, self._flat(name, said.get("num_boxes"), said["features"])
+                raise RecordError(f"expected 2 or 3 columns, got {len(cells)}: truncated, or a different format")
+            row = _decode_json(cells[1])
+            if "objects" in row:
+                return name, self._parse_objects(name, row)
+            if "features" not in row:
+                raise RecordError(f"expected objects or features, got {', '.join(row) or 'nothing'}")
+            return name, self._parse_flat(name, row.get("num_boxes"), row["features"])
         except RecordError as error:
             return name, error
 
-    def _flat(self, name: str, count: Any, text: Any) -> Parsed:
+    def _parse_flat(self, name: str, num_boxes: Any, text: Any) -> RegionsWithWarnings:
         if not isinstance(text, str | bytes):
             raise RecordError(f"features: expected base64, got {type(text).__name__}")
-        flat, width = decoded(text, "features"), FEATURE + BOX_NUMBERS
-        rows = len(flat) // width
-        if len(flat) % width or str(count) != str(rows):
-            raise RecordError(f"features: expected {count} rows of {width} numbers, got {len(flat):,} numbers")
-        if not rows:
+        flat, num_columns = decode_base64(text, "features"), FEATURE_SIZE + NUM_BOX_VALUES
+        num_rows = len(flat) // num_columns
+        if len(flat) % num_columns or str(num_boxes) != str(num_rows):
+            raise RecordError(
+                f"features: expected {num_boxes} rows of {num_columns} numbers, got {len(flat):,} numbers"
+            )
+        if not num_rows:
             raise RecordError("expected regions, got none")
-        matrix, (wide, high) = flat.reshape(rows, width), self._size(name, {})
-        boxes = matrix[:, FEATURE : FEATURE + 4]
-        return checked(Regions(boxes, matrix[:, :FEATURE], wide, high), self._reading.boxes or "unit")
+        matrix, (width, height) = flat.reshape(num_rows, num_columns), self._image_size(name, {})
+        boxes = matrix[:, FEATURE_SIZE : FEATURE_SIZE + 4]
+        return validate_regions(Regions(boxes, matrix[:, :FEATURE_SIZE], width, height), self._options.boxes or "unit")
 
-    def _objects(self, name: str, said: Mapping[str, Any]) -> Parsed:
-        found = said["objects"]
-        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+    def _parse_objects(self, name: str, row: Mapping[str, Any]) -> RegionsWithWarnings:
+        objects = row["objects"]
+        if not isinstance(objects, list) or not all(isinstance(obj, dict) for obj in objects):
             raise RecordError("objects: expected a list of objects")
         try:
-            features = [decoded(one["feature"], "feature") for one in found]
-            rects = np.array([one["rect"] for one in found], dtype=np.float32)
+            features = [decode_base64(obj["feature"], "feature") for obj in objects]
+            boxes = np.array([obj["rect"] for obj in objects], dtype=np.float32)
+        except RecordError:
+            raise
         except (KeyError, TypeError, ValueError) as error:
-            raise (
-                error
-                if isinstance(error, RecordError)
-                else RecordError(f"expected a rect and a feature of each object: {type(error).__name__}: {error}")
+            raise RecordError(
+                f"expected a rect and a feature of each object: {type(error).__name__}: {error}"
             ) from None
-        if len({len(one) for one in features}) > 1:
-            raise RecordError("expected features of one width")
-        wide, high = self._size(name, said)
-        matrix = np.stack(features) if features else np.zeros((0, FEATURE), np.float32)
-        return regions_of({"image_w": wide, "image_h": high, "boxes": rects, "features": matrix}, self._reading)
+        if len({len(feature) for feature in features}) > 1:
+            raise RecordError("expected features of equal length")
+        width, height = self._image_size(name, row)
+        matrix = np.stack(features) if features else np.zeros((0, FEATURE_SIZE), np.float32)
+        return parse_regions({"image_w": width, "image_h": height, "boxes": boxes, "features": matrix}, self._options)
 
-    def _size(self, name: str, said: Mapping[str, Any]) -> tuple[int, int]:
-        size = _stated(said) or self._sizes.get(name)
+    def _image_size(self, name: str, row: Mapping[str, Any]) -> tuple[int, int]:
+        size = _find_size(row) or self._sizes.get(name)
         if size is None:
-            raise RecordError("how large is the picture? no table beside the file says; name one with --sizes")
+            raise RecordError("the image's size is not known: no table next to the file states it; use --sizes")
         return size
 
 
-def read_sizes(path: Path) -> dict[str, tuple[int, int]]:
-    """Picture -> (width, height) of a table of keys and JSON with ``height``, ``width`` or ``image_h``, ``image_w``.
+def read_image_sizes(path: Path) -> dict[str, tuple[int, int]]:
+    """Return image -> (width, height) from a table of keys and JSON (``height``, ``width``; ``image_h``, ``image_w``).
 
     Raises:
-        TwelvefoldError: a line that says no size.
+        TwelvefoldError: the file is missing, or a line has no size.
     """
     if not path.is_file():
-        raise TwelvefoldError(f"there is no table of picture sizes {path}")
-    found = {}
-    for line in lines(path):
+        raise TwelvefoldError(f"there is no table of image sizes {path}")
+    sizes = {}
+    for line in read_lines(path):
         key, _, text = line.data.partition(b"\t")
         try:
-            said = msgspec.json.decode(text)
+            value = msgspec.json.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise TwelvefoldError(f"{path}, line {line.number}: expected JSON behind a tab: {error}") from None
-        size = _stated(said[0] if isinstance(said, list) and said else said)
+            raise TwelvefoldError(f"{path}, line {line.number}: expected JSON after a tab: {error}") from None
+        size = _find_size(value[0] if isinstance(value, list) and value else value)
         if size is None:
             raise TwelvefoldError(f"{path}, line {line.number}: expected height and width, got {text[:80]!r}")
-        found[key.decode("latin1")] = size
-    return found
+        sizes[key.decode("latin1")] = size
+    return sizes
 
 
-def _beside(path: Path) -> dict[str, tuple[int, int]]:
+def _read_adjacent_sizes(path: Path) -> dict[str, tuple[int, int]]:
     tables = [p for pattern in ("*.hw.tsv", "*label*.tsv") for p in sorted(path.parent.glob(pattern)) if p != path]
-    return {name: size for table in reversed(tables) for name, size in read_sizes(table).items()}
+    return {name: size for table in reversed(tables) for name, size in read_image_sizes(table).items()}
 
 
-def _stated(said: Any) -> tuple[int, int] | None:
-    for wide, high in (("image_w", "image_h"), ("width", "height")):
-        if isinstance(said, dict) and isinstance(said.get(wide), int) and isinstance(said.get(high), int):
-            return said[wide], said[high]
+def _find_size(value: Any) -> tuple[int, int] | None:
+    for width, height in (("image_w", "image_h"), ("width", "height")):
+        if isinstance(value, dict) and isinstance(value.get(width), int) and isinstance(value.get(height), int):
+            return value[width], value[height]
     return None
 
 
-def _json(text: bytes) -> dict[str, Any]:
+def _decode_json(text: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

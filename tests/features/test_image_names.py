@@ -1,10 +1,10 @@
-"""Names in feature files become the keys that the datasets' readers use, or are refused with what to say."""
+"""Image names in feature files are converted to image keys, or refused with advice."""
 
 from __future__ import annotations
 
 import pytest
 
-from twelvefold.features.formats.image_names import AmbiguousNameError, check_source, picture_key
+from twelvefold.features.formats.image_names import AmbiguousNameError, check_source, parse_image_key
 from twelvefold.features.formats.record import RecordError
 from twelvefold.schema import TwelvefoldError
 
@@ -29,26 +29,26 @@ from twelvefold.schema import TwelvefoldError
         ("cats/rex.jpg", "pets", "pets/cats/rex"),
     ],
 )
-def test_names_become_keys(name: str, source: str, key: str) -> None:
-    assert str(picture_key(name, source)) == key
+def test_names_are_converted_to_keys(name: str, source: str, key: str) -> None:
+    assert str(parse_image_key(name, source)) == key
 
 
 @pytest.mark.parametrize("name", ["391895", "1", "some/1000092795.npy"])
 def test_plain_numbers_need_a_source(name: str) -> None:
     with pytest.raises(AmbiguousNameError, match="--source coco or --source vg or --source flickr30k"):
-        picture_key(name)
+        parse_image_key(name)
 
 
 @pytest.mark.parametrize(
     ("name", "source"),
     [("COCO_val2014_000000391895", "vg"), ("v7w_5", "coco"), ("dog", ""), ("n1", "flickr30k"), ("²", "coco"), ("", "")],
 )
-def test_a_name_of_another_kind_is_refused(name: str, source: str) -> None:
-    with pytest.raises(RecordError, match="expected a picture's name like"):
-        picture_key(name, source)
+def test_a_name_that_does_not_match_the_source_is_refused(name: str, source: str) -> None:
+    with pytest.raises(RecordError, match="expected an image name like"):
+        parse_image_key(name, source)
 
 
-def test_a_misspelt_source_is_refused_and_an_own_one_is_not() -> None:
+def test_a_misspelled_source_is_refused_and_a_new_one_accepted() -> None:
     with pytest.raises(TwelvefoldError, match="did you mean 'flickr30k'"):
         check_source("flickr")
     with pytest.raises(TwelvefoldError, match="no source 'a/b'"):

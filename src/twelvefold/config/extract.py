@@ -1,0 +1,79 @@
+"""Settings of region extraction and of feature import, shared by recipes, the command line and Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+DetectorName = Literal[
+    "world",
+    "x152",
+    "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+]
+"""The package's own detector (for drawn images), the paper's, and torchvision's with COCO weights."""
+
+Fc6 = Literal["after_relu", "before_relu"]
+"""Whether the paper's detector returns the outputs of ``fc6`` after or before its ReLU."""
+
+BoxFormat = Literal["corners", "xywh", "unit"]
+"""How a feature file stores boxes: corners in pixels; x, y, width, height in pixels; corners as image fractions.
+
+The original project's extraction script expects corners where its notes say x, y, width, height: files of given boxes
+that follow the notes hold the latter.
+"""
+
+FeatureFormat = Literal["auto", "lmdb", "mmf", "tsv", "vinvl", "npy"]
+"""Formats of feature files. MMF's files are LMDBs and read as such: the content of a record shows its variant."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractConfig:
+    """Which detector finds regions in images, and how."""
+
+    detector: DetectorName = "world"
+    """The detector: world (the package's own, for drawn images), x152 (the paper's), or one of torchvision's with COCO
+    weights."""
+    weights: str = ""
+    """Path of the detector's weight file. Only the detector world has weights in the package, used by default."""
+    max_regions: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Detected regions kept per image, best first. Default: 16 for world, 100 for the others. The paper keeps 100."""
+    min_regions: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """For x152: regions kept if fewer have a class probability above the confidence. Default: always max_regions, as
+    in the original. The files of bottom-up attention have 10 to 100, with a confidence of 0.2."""
+    confidence: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] | None = None
+    """For x152: class probability from which a region counts. Default: 0."""
+    fc6: Fc6 | None = None
+    """For x152: use features after the ReLU (default) or before it. Which one the published files hold is unknown."""
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
+    """Where the detector runs; auto means a GPU if there is one. Features of a GPU differ from a CPU's in the last
+    digits. With several GPUs: torchrun --nproc-per-node 8 -m twelvefold extract ... --processes 1 --device cuda."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportConfig:
+    """How a feature file of another project is read, and which part of it is stored."""
+
+    format: FeatureFormat = "auto"
+    """Format of the file, if it cannot be detected."""
+    source: str = ""
+    """Dataset of the images, if their names do not show it: coco, vg, gqa, visual7w, flickr30k, nlvr2, or your own."""
+    given: bool = False
+    """The file holds features of given boxes, not of detected ones; they go to the store `given`."""
+    full: bool = False
+    """Store float32 instead of float16, which takes twice the space."""
+    class_probs: bool = False
+    """Also store the detector's class probabilities, which pretraining needs."""
+    boxes: BoxFormat | None = None
+    """How the file stores boxes, if it differs from the format's default."""
+    sizes: Path | None = None
+    """Table of image sizes for VinVL's features, if there is none next to them."""
+    match: Path | None = None
+    """With --given: a data folder. Each candidate box of its tasks takes the features of the nearest box."""
+    name: str = ""
+    """Name of this import, if two files have the same name. Default: the file's name."""
