@@ -38,18 +38,19 @@ class DemoSummary:
     seconds: Mapping[str, float]
 
 
-def demo(out: Path, *, recipe: Recipe) -> DemoSummary:
+def demo(out: Path = Path("runs/demo"), *, recipe: Recipe | None = None) -> DemoSummary:
     """Write the recipe's world, extract regions, prepare, train, calibrate, evaluate, and report.
 
     Completed stages are kept, so a stopped demo resumes.
 
     Args:
         out: Folder of the run; the world, regions and tables are written there too.
-        recipe: A recipe with a ``[world]`` table.
+        recipe: A recipe with a ``[world]`` table: the name of a shipped one or a .toml file; default: demo.
 
     Raises:
         TwelvefoldError: the recipe has no ``[world]`` table or is a pretraining recipe, or a stage failed.
     """
+    recipe = recipe or Recipe.load("demo")
     if recipe.world is None:
         raise TwelvefoldError(
             f"recipe {recipe.name!r} has no [world] table; for your own data run "

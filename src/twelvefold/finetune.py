@@ -34,7 +34,8 @@ def finetune(
         out: Folder of the new run.
         prepared: Folder of the tables that ``prepare`` wrote; default: START/prepared.
         regions: Folder of the regions that ``extract`` wrote; default: START/regions.
-        recipe: What the task trains by; default: the run's own recipe. A model folder needs one.
+        recipe: Name of a shipped recipe, or a .toml file, to train by; default: the run's own. A model folder needs
+            one.
         epochs: Passes over the task's training examples; default: the recipe's.
         lr_factor: Factor on the task's learning rate; default: the recipe's.
 

@@ -18,7 +18,7 @@ import msgspec
 from twelvefold.config.recipe import Recipe
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
-from twelvefold.train import train
+from twelvefold.train import train_recipe
 from twelvefold.training.checkpoints import Checkpoints
 
 SUMMARY = "pretraining.json"
@@ -40,14 +40,18 @@ class PretrainSummary:
     metrics: Mapping[str, Mapping[str, float]]
 
 
-def pretrain(recipe: Recipe, prepared: Path, regions: Path, run: Path, *, resume: bool = True) -> PretrainSummary:
+def pretrain(
+    recipe: Recipe, prepared: Path, regions: Path, run: Path, *, initial: Path | None = None, resume: bool = True
+) -> PretrainSummary:
     """Pretrain a model on the captions of a recipe's tasks. An interrupted run resumes exactly where it stopped.
 
     Args:
-        recipe: What to pretrain on and how; it has a table ``[pretraining]``.
+        recipe: What to pretrain on and how, with a table ``[pretraining]``: the name of a shipped recipe or a .toml
+            file.
         prepared: Folder of the tables that ``prepare`` wrote.
         regions: Folder of the regions that ``extract`` or ``features import`` wrote, with class probabilities.
         run: Folder of the run: recipe, events, checkpoints, ``pretraining.json``.
+        initial: Start from the weights of this run or model folder, instead of what the recipe says.
         resume: Resume the run that the folder holds; if false, a folder that holds a run is refused.
 
     Raises:
@@ -59,7 +63,8 @@ def pretrain(recipe: Recipe, prepared: Path, regions: Path, run: Path, *, resume
         raise TwelvefoldError(
             f"recipe {recipe.name} trains tasks: use `twelvefold train`, or add a table [pretraining] to it"
         )
-    trained = train(recipe, prepared, regions, run, resume=resume)
+    recipe = recipe if initial is None else recipe.with_initial(initial)
+    trained = train_recipe(recipe, prepared, regions, run, resume)
     state = Checkpoints(run / "checkpoints").read_state() or {}
     summary = PretrainSummary(
         run=run,

@@ -57,24 +57,34 @@ class Validation:
     examples: int
 
 
-def train(recipe: Recipe, prepared: Path, regions: Path, run: Path, *, resume: bool = True) -> TrainSummary:
+def train(
+    recipe: Recipe, prepared: Path, regions: Path, run: Path, *, initial: Path | None = None, resume: bool = True
+) -> TrainSummary:
     """Train one model on all tasks of a recipe. An interrupted run resumes exactly where it stopped.
 
     With ``[training] processes`` above 1 this starts the other ranks, except under torchrun, which has started them. A
     finished run is only summarized.
 
     Args:
-        recipe: What to train and how.
+        recipe: What to train and how: the name of a shipped recipe (``twelvefold recipes``) or a .toml file.
         prepared: Folder of the tables that ``prepare`` wrote.
         regions: Folder of the regions that ``extract`` wrote.
         run: Folder of the run: recipe, events, checkpoints.
+        initial: Start from the weights of this run or model folder, instead of what the recipe says.
         resume: Resume the run that the folder holds; if false, a folder that holds a run is refused.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; the checkpoint is saved.
         TwelvefoldError: the folder holds another run, the data differ from those the run was started with, a task has
-            no examples, a loss is not finite, or a file can't be read or written.
+            no examples, a loss is not finite, a file can't be read or written, or the recipe pretrains.
     """
+    if recipe.pretraining is not None:
+        raise TwelvefoldError(f"recipe {recipe.name} pretrains: use `twelvefold pretrain`")
+    return train_recipe(recipe if initial is None else recipe.with_initial(initial), prepared, regions, run, resume)
+
+
+def train_recipe(recipe: Recipe, prepared: Path, regions: Path, run: Path, resume: bool = True) -> TrainSummary:
+    """Train as :func:`train` does, by a recipe for tasks or for pretraining."""
     specs = recipe.task_specs(lambda name: datasets.load_dataset(name).TASK)
     checkpoints = Checkpoints(run / "checkpoints", keep_last=recipe.training.keep_last)
     with ExitStack() as stack:
@@ -318,7 +328,7 @@ def main() -> int:
     """Train as a rank that :func:`launch_local_ranks` started: ``python -m twelvefold.train PREPARED REGIONS RUN``."""
     prepared, regions, run = (Path(argument) for argument in sys.argv[1:4])
     try:
-        train(Recipe.load_run(run), prepared, regions, run)
+        train_recipe(Recipe.load_run(run), prepared, regions, run)
     except Interrupted:
         return 0  # rank 0 reports it
     except TwelvefoldError as error:

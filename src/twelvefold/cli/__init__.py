@@ -15,13 +15,13 @@ from rich.console import Console
 from twelvefold.schema import TwelvefoldError
 
 COMMANDS = {
-    "demo": ("runs:demo", "Build a world, train one model on twelve tasks, score it, and write a report."),
+    "demo": ("training:demo", "Build a world, train one model on twelve tasks, score it, and write a report."),
     "world": ("runs:world", "Write the drawn world: images and annotations in the twelve official formats."),
     "extract": ("extract:extract", "Extract regions from every image of a folder."),
     "prepare": ("runs:prepare", "Read official files, clean their splits, and write memory-mapped tables."),
-    "pretrain": ("pretrain:pretrain", "Pretrain on captioned images."),
-    "train": ("runs:train", "Train one model on all tasks of a recipe."),
-    "finetune": ("pretrain:finetune", "Train one task from the weights of a multi-task model."),
+    "pretrain": ("training:pretrain", "Pretrain on captioned images."),
+    "train": ("training:train", "Train one model on all tasks of a recipe."),
+    "finetune": ("training:finetune", "Train one task from the weights of a multi-task model."),
     "calibrate": ("evaluation:calibrate", "Fit a temperature for each task, so that probabilities match accuracy."),
     "evaluate": ("evaluation:evaluate", "Score a run's model on its test sets."),
     "baselines": ("evaluation:baselines", "Score chance, majority, a text-only and an image-only network."),

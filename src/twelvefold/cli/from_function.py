@@ -44,34 +44,39 @@ class Output:
 
 
 def command(
-    function: Callable[..., Any], *, example: str, hidden: Collection[str] = (), **parameters: Parameter
+    function: Callable[..., Any],
+    *,
+    example: str,
+    options: Collection[str] = (),
+    hidden: Collection[str] = (),
+    **parameters: Parameter,
 ) -> Callable[[Callable[[Any, Mapping[str, Any]], Output]], Callable[..., int]]:
     """Make a command of ``function``: decorate the function that shows its result, given result and arguments.
 
-    ``example``: commands shown in the help. ``hidden``: parameters that are no options. ``parameters``: what single
-    options need beyond what their type gives, such as another name.
+    ``example``: commands shown in the help. ``options``: parameters that are options although the function takes them
+    by position. ``hidden``: parameters that are left out. ``parameters``: what single options need beyond what their
+    type gives, such as another name.
     """
     signature, hints = inspect.signature(function), get_type_hints(function, include_extras=True)
     structs = {name: hints[name] for name in signature.parameters if _is_struct(hints[name]) and name not in hidden}
-    options = [
-        parameter.replace(annotation=_annotation(parameter, hints[name], parameters.get(name)))
-        for name, parameter in signature.parameters.items()
-        if name not in hidden
-    ]
-    options = [p.replace(default=_dataclass_of(structs[p.name])()) if p.name in structs else p for p in options]
-    options.append(inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json))
+    visible = [parameter for name, parameter in signature.parameters.items() if name not in hidden]
+    visible = [p.replace(kind=p.KEYWORD_ONLY) if p.name in options else p for p in visible]
+    visible = [p.replace(annotation=_annotation(p, hints[p.name], parameters.get(p.name))) for p in visible]
+    visible = [p.replace(default=_dataclass_of(structs[p.name])()) if p.name in structs else p for p in visible]
+    visible.append(inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json))
+    visible.sort(key=lambda parameter: parameter.kind)
 
     def decorate(show: Callable[[Any, Mapping[str, Any]], Output]) -> Callable[..., int]:
         def run(*args: Any, json: bool = False, **kwargs: Any) -> int:
-            bound = inspect.Signature(options).bind(*args, **kwargs).arguments
+            bound = inspect.Signature(visible).bind(*args, **kwargs).arguments
             bound |= {name: struct(**vars(bound[name])) for name, struct in structs.items() if name in bound}
             result = function(**bound)
             return print_result(result, show(result, bound), json=json)
 
         run.__name__ = run.__qualname__ = show.__name__
         run.__doc__ = _with_example(function, example)
-        run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
-        run.__annotations__ = {p.name: p.annotation for p in options}
+        run.__signature__ = inspect.Signature(visible)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in visible}
         return run
 
     return decorate

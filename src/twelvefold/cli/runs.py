@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from twelvefold.cli.output import SHOWN, Json, out_console, say, unreadable
-from twelvefold.schema import TwelvefoldError
 
 if TYPE_CHECKING:
     from twelvefold.config.recipe import Recipe
-    from twelvefold.training.run_folder import TrainSummary
 
 PREPARED, REGIONS = "What `twelvefold prepare` left", "What `twelvefold extract` left"
 Prepared = Annotated[Path | None, Parameter(help=f"{PREPARED}; RUN/prepared where left out.")]
@@ -26,28 +24,6 @@ Initial = Annotated[
 Run = Annotated[Path, Parameter(help="Folder of the run.")]
 Processes = Annotated[int, Parameter(help="Processes that share the tasks.")]
 Regions = Annotated[Path | None, Parameter(help=f"{REGIONS}; RUN/regions where left out.")]
-
-
-def demo(out: Path = Path("runs/demo"), *, recipe: RecipeName = "demo", json: Json = False) -> int:
-    """Run the whole job: world, regions, tables, training, test scores, baselines, report.
-
-    Completed stages are kept, so a stopped demo resumes.
-
-    ```
-    twelvefold demo
-    twelvefold demo runs/large --recipe world
-    ```
-
-    Parameters
-    ----------
-    out
-        Folder of the run.
-    """
-    from twelvefold.demo import demo as work
-
-    summary = work(out, recipe=recipe_of(recipe))
-    say(summary, json, f"average of {len(summary.scores)} tasks {summary.average:.1f}\n{summary.html}\n{summary.json}")
-    return 0
 
 
 def world(out: Path, *, images: int = 2000, seed: int = 0, workers: int = 0, json: Json = False) -> int:
@@ -138,37 +114,6 @@ def prepare(
     return 1 if summary.problems or summary.unreadable else 0
 
 
-def train(
-    recipe: RecipeName,
-    run: Run,
-    *,
-    prepared: Annotated[Path, Parameter(help=PREPARED)],
-    regions: Annotated[Path, Parameter(help=REGIONS)],
-    initial: Initial = None,
-    resume: bool = True,
-    json: Json = False,
-) -> int:
-    """Train one model on all tasks of a recipe. A run that was stopped goes on exactly where it was.
-
-    ```
-    twelvefold train demo runs/mine --prepared prepared/world --regions regions/world
-    ```
-
-    Parameters
-    ----------
-    resume
-        `--no-resume` begins anew.
-    """
-    from twelvefold.train import train as work
-
-    chosen = recipe_of(recipe, initial)
-    if chosen.pretraining is not None:
-        raise TwelvefoldError(f"recipe {chosen.name} pretrains: use `twelvefold pretrain`")
-    summary = work(chosen, prepared, regions, run, resume=resume)
-    say(summary, json, trained(summary))
-    return 0
-
-
 def recipes(name: str = "", *, whole: bool = False, json: Json = False) -> int:
     """List the recipes that ship with the package, or print one, as a start for your own.
 
@@ -192,12 +137,6 @@ def recipes(name: str = "", *, whole: bool = False, json: Json = False) -> int:
         return 0
     say(recipe_of(name) if name else shipped_recipes(), json, "\n".join(shipped_recipes()))
     return 0
-
-
-def trained(summary: TrainSummary) -> str:
-    """How long a training took, and its latest validation scores in percent."""
-    validated = "  ".join(f"{name} {100 * score:.1f}" for name, score in summary.scores.items())
-    return f"{summary.run}: {summary.iterations} iterations in {summary.seconds:.0f} s\n{validated}"
 
 
 def recipe_of(name: str, initial: Path | None = None) -> Recipe:
