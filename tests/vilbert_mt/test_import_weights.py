@@ -1,4 +1,4 @@
-"""MakeTensors files in and out: every entry accounted for, what does not fit refused by name."""
+"""Import and export: every entry is accounted for, and files that do not fit are refused by name."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from twelvefold.vilbert_mt.import_weights import import_weights
 
 @pytest.mark.parametrize("kind", ["tokens", "no tokens", "pretraining"])
 @pytest.mark.parametrize("suffix", ["bin", "safetensors"])
-def test_the_round_trip_is_the_identity(
+def test_an_exported_import_equals_the_file(
     kind: str, suffix: str, vilbert_tensors: MakeTensors, import_tensors: ImportTensors, tmp_path: Path
 ) -> None:
     t = vilbert_tensors(kind)
-    done = import_tensors(t)
-    assert sorted([*done.used, *done.tied, *done.carried]) == sorted(t)
-    assert done.tied == (WORDS,)
-    assert all("q_dense" in name for name in done.carried)
-    assert not done.fresh
-    wrote = export_weights(tmp_path / "model", tmp_path / f"back.{suffix}")
-    assert wrote.entries == len(t)
+    summary = import_tensors(t)
+    assert sorted([*summary.used, *summary.tied, *summary.carried]) == sorted(t)
+    assert summary.tied == (WORDS,)
+    assert all("q_dense" in name for name in summary.carried)
+    assert not summary.fresh
+    exported = export_weights(tmp_path / "model", tmp_path / f"back.{suffix}")
+    assert exported.entries == len(t)
     if suffix == "bin":
         back = torch.load(tmp_path / "back.bin")
         assert equal_tensors(back, t)
         assert back[WORDS].data_ptr() == back[DECODER].data_ptr()
-        assert wrote.parameters == sum(tensor.numel() for name, tensor in t.items() if name != DECODER)
+        assert exported.parameters == sum(tensor.numel() for name, tensor in t.items() if name != DECODER)
     else:
         assert equal_tensors(dict(sorted(load_file(tmp_path / "back.safetensors").items())), dict(sorted(t.items())))
 
 
-def test_everything_has_a_name_and_the_numbers_stay_at_the_border(
+def test_heads_outputs_and_task_tokens_get_names(
     vilbert_tensors: MakeTensors, import_tensors: ImportTensors, tmp_path: Path
 ) -> None:
-    done = import_tensors(vilbert_tensors())
+    summary = import_tensors(vilbert_tensors())
     m = Model.load(tmp_path / "model")
     assert m.task_tokens[1] == "vqav2"
     assert m.task_tokens[16:] == ("foil", "guesswhat", "flickr30k_entities", "row.19")
@@ -52,7 +52,7 @@ def test_everything_has_a_name_and_the_numbers_stay_at_the_border(
     assert m.head_specs["snli_ve"].form == "linear"
     assert m.head_specs["nlvr2"].outputs == ("False", "True")
     assert m.head_specs["vqa"].outputs[8] == "unnamed.8"
-    assert done.answers == {"vqa": 0, "gqa": 0}
+    assert summary.answers == {"vqa": 0, "gqa": 0}
     import_tensors(vilbert_tensors(), guesswhat_row=16)
     assert Model.load(tmp_path / "model").task_tokens[16:18] == ("guesswhat", "row.17")
     with pytest.raises(TwelvefoldError, match="20 task tokens"):
@@ -63,24 +63,24 @@ def test_everything_has_a_name_and_the_numbers_stay_at_the_border(
 
 
 @pytest.mark.parametrize("how", ["bin", "old names", "safetensors"])
-def test_a_plain_bert_becomes_the_text_stream_and_the_rest_is_drawn(
+def test_a_plain_bert_becomes_the_text_stream_and_the_rest_is_initialized(
     how: str, vilbert_tensors: MakeTensors, vilbert_json: Path, tmp_path: Path
 ) -> None:
     t = vilbert_tensors("bert")
     file = tmp_path / ("bert.safetensors" if how == "safetensors" else "bert.bin")
-    if how == "safetensors":  # as hubs hold it now: no second name for the decoder, and a buffer of numbers
-        given = {name: tensor for name, tensor in t.items() if name != DECODER}
-        save_file(given | {"bert.embeddings.position_ids": torch.arange(16)}, file)
+    if how == "safetensors":  # as on hubs: no second name for the decoder, and a buffer
+        tensors = {name: tensor for name, tensor in t.items() if name != DECODER}
+        save_file(tensors | {"bert.embeddings.position_ids": torch.arange(16)}, file)
     else:
         old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"} if how == "old names" else {}
         torch.save({next((n.replace(a, b) for a, b in old.items() if a in n), n): x for n, x in t.items()}, file)
-    done = import_weights(file, tmp_path / "model", config=vilbert_json, seed=4)
+    summary = import_weights(file, tmp_path / "model", config=vilbert_json, seed=4)
     again = import_weights(file, tmp_path / "again", config=vilbert_json, seed=4)
     other = import_weights(file, tmp_path / "other", config=vilbert_json, seed=5)
-    assert done.kind == "plain BERT"
-    assert not done.unknown
-    assert set(done.carried) >= {"bert.pooler.dense.weight", "cls.seq_relationship.bias"}
-    ours, same_seed, other_seed = (load_file(d.folder / "model.safetensors") for d in (done, again, other))
+    assert summary.kind == "plain BERT"
+    assert not summary.unknown
+    assert set(summary.carried) >= {"bert.pooler.dense.weight", "cls.seq_relationship.bias"}
+    ours, same_seed, other_seed = (load_file(s.folder / "model.safetensors") for s in (summary, again, other))
     assert torch.equal(ours["trunk.text_embeddings.words.weight"], t[WORDS])
     assert torch.equal(
         ours["trunk.text_layers.0.projections.weight"][24:48], t["bert.encoder.layer.0.attention.self.key.weight"]
@@ -89,16 +89,16 @@ def test_a_plain_bert_becomes_the_text_stream_and_the_rest_is_drawn(
         ours["trunk.blocks.1.text_layer.feed_forward.out.bias"], t["bert.encoder.layer.4.output.dense.bias"]
     )
     assert torch.equal(ours["pretraining.words_bias"], t["cls.predictions.bias"])
-    assert done.fresh
-    assert all("text_l" not in name and "text_e" not in name for name in done.fresh)
-    drawn = "trunk.image_layers.0.out.weight"
-    assert drawn in done.fresh
-    assert torch.equal(ours[drawn], same_seed[drawn])
-    assert not torch.equal(ours[drawn], other_seed[drawn])
+    assert summary.fresh
+    assert all("text_l" not in name and "text_e" not in name for name in summary.fresh)
+    initialized = "trunk.image_layers.0.out.weight"
+    assert initialized in summary.fresh
+    assert torch.equal(ours[initialized], same_seed[initialized])
+    assert not torch.equal(ours[initialized], other_seed[initialized])
     Model.load(tmp_path / "model")
 
 
-def test_a_plain_bert_that_lacks_a_layers_tensor_is_refused(
+def test_a_plain_bert_without_a_layers_tensor_is_refused(
     vilbert_tensors: MakeTensors, import_tensors: ImportTensors
 ) -> None:
     t = vilbert_tensors("bert")
@@ -110,29 +110,29 @@ def test_a_plain_bert_that_lacks_a_layers_tensor_is_refused(
 # ---------------------------------------------------------------------------------------------- what is refused
 
 
-def test_missing_unknown_and_misshapen_tensors_are_listed_with_the_closest_name(
+def test_missing_unknown_and_wrongly_shaped_tensors_are_listed_with_the_closest_name(
     vilbert_tensors: MakeTensors, import_tensors: ImportTensors, tmp_path: Path
 ) -> None:
     t = vilbert_tensors()
     t["bert.t_poler.dense.weight"] = t.pop("bert.t_pooler.dense.weight")
     t["vil_logit.bias"] = torch.zeros(2)
-    with pytest.raises(TwelvefoldError) as caught:
+    with pytest.raises(TwelvefoldError) as error:
         import_tensors(t)
-    said = str(caught.value)
-    assert "missing: bert.t_pooler.dense.weight [40, 24]; is it bert.t_poler.dense.weight?" in said
-    assert "unknown: bert.t_poler.dense.weight [40, 24]; is it bert.t_pooler.dense.weight?" in said
-    assert "shape: vil_logit.bias is [2], wanted [1]" in said
+    message = str(error.value)
+    assert "missing: bert.t_pooler.dense.weight [40, 24]; is it bert.t_poler.dense.weight?" in message
+    assert "unknown: bert.t_poler.dense.weight [40, 24]; is it bert.t_pooler.dense.weight?" in message
+    assert "shape: vil_logit.bias is [2], wanted [1]" in message
     assert not (tmp_path / "model").exists()
     t["vil_logit.bias"] = torch.zeros(1)
     with pytest.raises(TwelvefoldError, match="--partial"):
         import_tensors(t)
-    done = import_tensors(t, partial=True)
-    assert done.fresh == ("trunk.text_pooler.weight",)
-    assert done.unknown == ("bert.t_poler.dense.weight",)
+    summary = import_tensors(t, partial=True)
+    assert summary.fresh == ("trunk.text_pooler.weight",)
+    assert summary.unknown == ("bert.t_poler.dense.weight",)
     assert "bert.t_poler.dense.weight" in load_file(tmp_path / "model/carried.safetensors")
 
 
-def test_half_a_projection_is_refused_even_of_a_partial_file(
+def test_an_incomplete_projection_is_refused_even_with_partial(
     vilbert_tensors: MakeTensors, import_tensors: ImportTensors
 ) -> None:
     t = vilbert_tensors()
@@ -141,26 +141,26 @@ def test_half_a_projection_is_refused_even_of_a_partial_file(
         import_tensors(t, partial=True)
 
 
-def test_heads_that_a_file_lacks_take_their_tasks_along(
+def test_a_file_without_a_head_has_no_tasks_of_that_head(
     vilbert_tensors: MakeTensors, import_tensors: ImportTensors, tmp_path: Path
 ) -> None:
-    gone = ("vil_prediction_gqa", "vil_binary_prediction", "vil_tri_prediction", "linguisic")
-    t = {name: tensor for name, tensor in vilbert_tensors("no tokens").items() if not name.startswith(gone)}
-    done = import_tensors(t)
-    assert {"gqa", "nlvr2", "snli_ve"}.isdisjoint(done.tasks)
-    assert {"vqav2", "coco", "refcoco"} <= set(done.tasks)
+    removed = ("vil_prediction_gqa", "vil_binary_prediction", "vil_tri_prediction", "linguisic")
+    t = {name: tensor for name, tensor in vilbert_tensors("no tokens").items() if not name.startswith(removed)}
+    summary = import_tensors(t)
+    assert {"gqa", "nlvr2", "snli_ve"}.isdisjoint(summary.tasks)
+    assert {"vqav2", "coco", "refcoco"} <= set(summary.tasks)
     export_weights(tmp_path / "model", tmp_path / "back.bin")
     assert equal_tensors(torch.load(tmp_path / "back.bin"), t)
 
 
-def test_an_untied_decoder_wins_as_originally_and_both_come_back(
+def test_an_untied_decoder_is_used_and_both_tensors_are_exported(
     vilbert_tensors: MakeTensors, import_tensors: ImportTensors, tmp_path: Path
 ) -> None:
     t = vilbert_tensors()
     t[DECODER] = t[DECODER] + 1.0
-    done = import_tensors(t)
-    assert WORDS in done.carried
-    assert any("differs" in note for note in done.notes)
+    summary = import_tensors(t)
+    assert WORDS in summary.carried
+    assert any("differs" in note for note in summary.notes)
     assert torch.equal(
         load_file(tmp_path / "model/model.safetensors")["trunk.text_embeddings.words.weight"], t[DECODER]
     )
@@ -168,7 +168,9 @@ def test_an_untied_decoder_wins_as_originally_and_both_come_back(
     assert equal_tensors(torch.load(tmp_path / "back.bin"), t)
 
 
-def test_two_names_that_are_one_are_refused(vilbert_tensors: MakeTensors, import_tensors: ImportTensors) -> None:
+def test_two_names_of_the_same_parameter_are_refused(
+    vilbert_tensors: MakeTensors, import_tensors: ImportTensors
+) -> None:
     t = vilbert_tensors()
     t["module.vil_logit.bias"] = t["vil_logit.bias"]
     with pytest.raises(TwelvefoldError, match=r"vil_logit\.bias and module\.vil_logit\.bias are both"):
@@ -200,14 +202,14 @@ def test_a_json_that_contradicts_the_file_is_refused(
         import_tensors(vilbert_tensors())
 
 
-def test_sizes_that_nobody_published_want_a_json(vilbert_tensors: MakeTensors, tmp_path: Path) -> None:
+def test_unpublished_sizes_need_a_json(vilbert_tensors: MakeTensors, tmp_path: Path) -> None:
     torch.save(vilbert_tensors(), tmp_path / "official.bin")
     with pytest.raises(TwelvefoldError, match=r"text_hidden_size 24 is not a published one.*--config"):
         import_weights(tmp_path / "official.bin", tmp_path / "model")
 
 
 @pytest.mark.parametrize("content", ["truncated zip", "truncated legacy", "text", "empty", "list", "no tensors", "tar"])
-def test_files_that_are_something_else_are_named(
+def test_other_files_are_refused_by_name(
     content: str, vilbert_tensors: MakeTensors, vilbert_json: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "file.bin"
@@ -229,7 +231,7 @@ def test_files_that_are_something_else_are_named(
         import_weights(tmp_path / "nowhere.bin", tmp_path / "model")
 
 
-def test_a_folder_of_something_else_is_left_alone(
+def test_a_folder_with_other_files_is_not_replaced(
     vilbert_tensors: MakeTensors, import_tensors: ImportTensors, tmp_path: Path
 ) -> None:
     (tmp_path / "model").mkdir()
@@ -277,7 +279,7 @@ def test_an_answer_list_of_another_length_is_refused(
 # ------------------------------------------------------------------------------------------------- out, commands
 
 
-def test_a_model_of_our_own_that_the_official_network_has_no_place_for_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_vilbert_mt_cannot_represent_is_refused(tmp_path: Path) -> None:
     from twelvefold.datasets import load_dataset
     from twelvefold.model import preset
     from twelvefold.schema import HeadSpec
@@ -293,35 +295,35 @@ def test_a_model_of_our_own_that_the_official_network_has_no_place_for_is_refuse
     linear = [HeadSpec("snli_ve", "verification", tasks[0].classes, form="linear"), heads[1]]
     own = Model(preset("small", vocab_size=30, norm="post"), tasks, linear)
     own.save(tmp_path / "own")
-    wrote = export_weights(tmp_path / "own", tmp_path / "o.bin")
+    exported = export_weights(tmp_path / "own", tmp_path / "o.bin")
     back = torch.load(tmp_path / "o.bin")
     assert own.trunk.text_embeddings.tasks is not None
     assert torch.equal(back["bert.embeddings.task_embeddings.weight"][13], own.trunk.text_embeddings.tasks.weight[0])
     assert torch.equal(back["bert.embeddings.task_embeddings.weight"][7], own.trunk.text_embeddings.tasks.weight[1])
     assert not back["bert.embeddings.task_embeddings.weight"][1].any()
-    assert {name for name in back if "q_dense" in name} == set(wrote.zeros)
+    assert {name for name in back if "q_dense" in name} == set(exported.zeros)
     assert DECODER not in back
 
 
-def test_the_commands_say_what_came_of_it(
+def test_the_commands_print_a_summary(
     vilbert_tensors: MakeTensors, vilbert_json: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.save(vilbert_tensors(), tmp_path / "o.bin")
 
     def run(*words: str | Path) -> tuple[int, str]:
-        with pytest.raises(SystemExit) as left:
+        with pytest.raises(SystemExit) as exit_:
             cli.main([str(word) for word in ("weights", *words)])
-        return int(left.value.code or 0), capsys.readouterr().out
+        return int(exit_.value.code or 0), capsys.readouterr().out
 
-    code, said = run("show", tmp_path / "o.bin")
+    code, output = run("show", tmp_path / "o.bin")
     assert code == 0
-    assert "multi-task with task tokens: 256 entries, 255 distinct tensors" in said
-    assert "head snli_ve: 3 outputs" in said
-    code, said = run("import", tmp_path / "o.bin", "--config", vilbert_json, "--out", tmp_path / "m", "--json")
+    assert "multi-task with task tokens: 256 entries, 255 distinct tensors" in output
+    assert "head snli_ve: 3 outputs" in output
+    code, output = run("import", tmp_path / "o.bin", "--config", vilbert_json, "--out", tmp_path / "m", "--json")
     assert code == 0
-    assert json.loads(said)["tied"] == [WORDS]
-    code, said = run("export", tmp_path / "m", tmp_path / "back.bin")
+    assert json.loads(output)["tied"] == [WORDS]
+    code, output = run("export", tmp_path / "m", tmp_path / "back.bin")
     assert code == 0
-    assert "256 entries" in said
+    assert "256 entries" in output
     assert run("import", tmp_path / "o.bin", "--out", tmp_path / "m")[0] == 2
     assert run("import", tmp_path / "o.bin", "--out", tmp_path / "m", "--answers", "vqav2")[0] == 2

@@ -1,7 +1,7 @@
-"""An imported model computes what the original computes: held to a plain reference written from its formulae.
+"""An imported model computes what vilbert-multi-task computes: compared with a reference written from its formulas.
 
-The reference knows official names alone and nothing of our model; it computes in float64, head by head and row by row
-of the description: additive masks of -10000, exact GELU, norms with 1e-12 under the root, the task's row after [CLS].
+The reference uses vilbert-multi-task names and none of our code. It computes in float64, head by head: additive masks
+of -10000, exact GELU, norms with 1e-12 under the root, the task token after [CLS].
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROWS = {
     "vqav2": 1, "vgqa": 2, "visual7w": 4, "coco": 7, "flickr30k": 8, "refcoco": 9, "refcoco+": 10, "refcocog": 11,
     "nlvr2": 12, "snli_ve": 13, "gqa": 15, "guesswhat": 17,
 }  # fmt: skip
-"""The official task numbers, which are rows of the task embedding."""
+"""Task numbers of vilbert-multi-task: rows of the task embedding."""
 
 # ---------------------------------------------------------------------------------------------- the reference
 
@@ -69,11 +69,11 @@ def layer(t: dict[str, Tensor], name: str, x: Tensor, mask: Tensor, heads: int) 
 def connect(
     t: dict[str, Tensor], name: str, image: Tensor, text: Tensor, image_mask: Tensor, text_mask: Tensor, heads: int
 ) -> tuple[Tensor, Tensor]:
-    def ask(part: str, n: int, x: Tensor) -> Tensor:
+    def project(part: str, n: int, x: Tensor) -> Tensor:
         return linear(t, f"{name}.biattention.{part}{n}", x)
 
-    for_text = mix(ask("query", 2, text), ask("key", 1, image), ask("value", 1, image), image_mask, heads)
-    for_image = mix(ask("query", 1, image), ask("key", 2, text), ask("value", 2, text), text_mask, heads)
+    for_text = mix(project("query", 2, text), project("key", 1, image), project("value", 1, image), image_mask, heads)
+    for_image = mix(project("query", 1, image), project("key", 2, text), project("value", 2, text), text_mask, heads)
     out = []
     for n, side, x, mixed in ((1, "v", image, for_image), (2, "t", text, for_text)):
         y = norm(t, f"{name}.biOutput.LayerNorm{n}", linear(t, f"{name}.biOutput.dense{n}", mixed) + x)
@@ -83,15 +83,15 @@ def connect(
 
 
 @dataclass
-class Said:
+class Outputs:
     text: Tensor
     image: Tensor
     steps: list[tuple[Tensor, Tensor]]
     heads: dict[str, Tensor]
 
 
-def original(t: dict[str, Tensor], sizes: dict[str, Any], b: Batch, row: int | None) -> Said:
-    """Everything that the original model says of a batch; ``steps``: both streams after each block."""
+def reference(t: dict[str, Tensor], sizes: dict[str, Any], b: Batch, row: int | None) -> Outputs:
+    """Return all outputs of vilbert-multi-task for a batch; ``steps``: both streams after each block."""
     words = t["bert.embeddings.word_embeddings.weight"]
     length = b.token_ids.shape[1]
     text = words[b.token_ids] + t["bert.embeddings.position_embeddings.weight"][:length]
@@ -102,8 +102,8 @@ def original(t: dict[str, Tensor], sizes: dict[str, Any], b: Batch, row: int | N
         text = torch.cat([text[:, :1], token, text[:, 1:]], 1)
         text_mask = torch.cat([torch.ones(len(text), 1).double(), text_mask], 1)
     text = norm(t, "bert.embeddings.LayerNorm", text)
-    places = linear(t, "bert.v_embeddings.image_location_embeddings", b.locations.double())
-    image = linear(t, "bert.v_embeddings.image_embeddings", b.features.double()) + places
+    locations = linear(t, "bert.v_embeddings.image_location_embeddings", b.locations.double())
+    image = linear(t, "bert.v_embeddings.image_embeddings", b.features.double()) + locations
     image = norm(t, "bert.v_embeddings.LayerNorm", image)
     done_text, done_image, steps = 0, 0, []
 
@@ -126,7 +126,7 @@ def original(t: dict[str, Tensor], sizes: dict[str, Any], b: Batch, row: int | N
     pooled_text = torch.relu(linear(t, "bert.t_pooler.dense", text[:, 0]))
     pooled_image = torch.relu(linear(t, "bert.v_pooler.dense", image[:, 0]))
     fused = pooled_text + pooled_image if sizes.get("fusion_method") == "sum" else pooled_text * pooled_image
-    return Said(text, image, [*steps, (text, image)], heads_of(t, text, image, fused))
+    return Outputs(text, image, [*steps, (text, image)], heads_of(t, text, image, fused))
 
 
 def heads_of(t: dict[str, Tensor], text: Tensor, image: Tensor, fused: Tensor) -> dict[str, Tensor]:
@@ -137,13 +137,13 @@ def heads_of(t: dict[str, Tensor], text: Tensor, image: Tensor, fused: Tensor) -
     def transform(name: str, x: Tensor) -> Tensor:
         return norm(t, f"{name}.transform.LayerNorm", gelu(linear(t, f"{name}.transform.dense", x)))
 
-    said = {
+    logits = {
         "words": transform("cls.predictions", text) @ t["cls.predictions.decoder.weight"].T + t["cls.predictions.bias"],
         "regions": linear(t, "cls.imagePredictions.decoder", transform("cls.imagePredictions", image)),
         "alignment": linear(t, "cls.bi_seq_relationship", fused),
     }
     if "vil_prediction.logit_fc.0.weight" in t:
-        said |= {
+        logits |= {
             "vqa": classify("vil_prediction", fused),
             "gqa": classify("vil_prediction_gqa", fused),
             "nlvr2": classify("vil_binary_prediction", fused.reshape(len(fused) // 2, -1)),
@@ -152,14 +152,14 @@ def heads_of(t: dict[str, Tensor], text: Tensor, image: Tensor, fused: Tensor) -
             "grounding": linear(t, "vision_logit", image)[..., 0],
             "word score": linear(t, "linguisic_logit", text)[..., 0],
         }
-    return said
+    return logits
 
 
 # -------------------------------------------------------------------------------------------------- the tests
 
 
 def batch(task: str, pairs: int = 1) -> Batch:
-    """Six pairs of texts of 2 to 9 words and 2 to 8 regions, padded with what must not matter."""
+    """Return six pairs of texts of 2 to 9 words and 2 to 8 regions, with random padding."""
     g = torch.Generator().manual_seed(5)
     lengths, counts = torch.tensor([9, 2, 5, 7, 3, 9]), torch.tensor([8, 4, 2, 8, 5, 3])
     real = torch.arange(8) < counts[:, None]
@@ -183,7 +183,7 @@ Imported = Callable[..., tuple[dict[str, Tensor], Model]]
 
 @pytest.fixture(scope="module")
 def imported(vilbert_tensors: MakeTensors, small_sizes: Sizes, tmp_path_factory: pytest.TempPathFactory) -> Imported:
-    """``imported(kind)``: an official file's tensors and the model that was made of it; made once."""
+    """Return the function ``imported(kind)``, which gives a file's tensors and the model imported from it."""
 
     @functools.cache
     def make(kind: str = "tokens", fusion: str = "mul") -> tuple[dict[str, Tensor], Model]:
@@ -203,23 +203,23 @@ def double(tensors: dict[str, Tensor], *, leaves: bool = False) -> dict[str, Ten
 
 
 def close(got: Tensor, expected: Tensor, real: Tensor | None = None) -> None:
-    """Equal to 1e-4, at the rows that are real."""
+    """Check equality to 1e-4 at the rows of the mask ``real``."""
     got, expected = (got, expected.float()) if real is None else (got[real], expected.float()[real])
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("kind", ["tokens", "no tokens"])
-def test_every_task_head_says_what_the_original_says(kind: str, imported: Imported, small_sizes: Sizes) -> None:
+def test_every_task_head_matches_the_reference(kind: str, imported: Imported, small_sizes: Sizes) -> None:
     t, m = imported(kind)
     assert set(m.tasks) == set(ROWS)
     for task, row in ROWS.items():
         spec = m.tasks[task]
         b = batch(task, spec.pairs_per_example)
-        expected = original(double(t), small_sizes, b, row if kind == "tokens" else None).heads[spec.head]
+        expected = reference(double(t), small_sizes, b, row if kind == "tokens" else None).heads[spec.head]
         close(m(b), expected, b.region_mask if spec.family == "grounding" else None)
 
 
-def test_the_streams_after_every_block_and_the_heads_that_no_task_reads(imported: Imported, small_sizes: Sizes) -> None:
+def test_every_block_and_the_pretraining_heads_match_the_reference(imported: Imported, small_sizes: Sizes) -> None:
     t, m = imported()
     steps: list[tuple[Tensor, Tensor]] = []
     hooks = [
@@ -227,8 +227,8 @@ def test_the_streams_after_every_block_and_the_heads_that_no_task_reads(imported
         for block in m.trunk.get_submodule("blocks").children()
     ]
     b = batch("refcoco+")
-    expected = original(double(t), small_sizes, b, ROWS["refcoco+"])
-    seen: TrunkOutput = m.encode(b)
+    expected = reference(double(t), small_sizes, b, ROWS["refcoco+"])
+    states: TrunkOutput = m.encode(b)
     for hook in hooks:
         hook.remove()
     text_real = torch.cat([b.token_mask[:, :1], torch.ones(6, 1, dtype=torch.bool), b.token_mask[:, 1:]], 1)
@@ -236,45 +236,45 @@ def test_the_streams_after_every_block_and_the_heads_that_no_task_reads(imported
     for (text, image), (expected_text, expected_image) in zip(steps, expected.steps, strict=True):
         close(text, expected_text, text_real)
         close(image, expected_image, b.region_mask)
-    close(seen.text, expected.text, text_real)
-    close(seen.regions, expected.image, b.region_mask)
-    said = m.pretraining_logits(b)
-    close(said.tokens, expected.heads["words"], text_real)
-    close(said.regions, expected.heads["regions"], b.region_mask)
-    close(said.alignment, expected.heads["alignment"])
+    close(states.text, expected.text, text_real)
+    close(states.regions, expected.image, b.region_mask)
+    logits = m.pretraining_logits(b)
+    close(logits.tokens, expected.heads["words"], text_real)
+    close(logits.regions, expected.heads["regions"], b.region_mask)
+    close(logits.alignment, expected.heads["alignment"])
     close(m.word_scores(b), expected.heads["word score"], text_real)
 
 
 @pytest.mark.parametrize("fusion", ["mul", "sum"])
-def test_a_pretraining_file_says_what_the_original_says(fusion: str, imported: Imported, small_sizes: Sizes) -> None:
+def test_a_pretraining_file_matches_the_reference(fusion: str, imported: Imported, small_sizes: Sizes) -> None:
     (t, m), b = imported("pretraining", fusion), batch("any captions at all")
     sizes = small_sizes | {"fusion_method": fusion}
-    said, expected = m.pretraining_logits(b), original(double(t), sizes, b, None).heads
-    close(said.tokens, expected["words"], b.token_mask)
-    close(said.regions, expected["regions"], b.region_mask)
-    close(said.alignment, expected["alignment"])
+    logits, expected = m.pretraining_logits(b), reference(double(t), sizes, b, None).heads
+    close(logits.tokens, expected["words"], b.token_mask)
+    close(logits.regions, expected["regions"], b.region_mask)
+    close(logits.alignment, expected["alignment"])
 
 
 @pytest.mark.parametrize("task", ["gqa", "nlvr2", "snli_ve", "coco", "visual7w", "pretraining"])
-def test_gradients_are_the_originals(task: str, imported: Imported, small_sizes: Sizes) -> None:
+def test_gradients_match_the_reference(task: str, imported: Imported, small_sizes: Sizes) -> None:
     t, m = imported()
     m.zero_grad()
     leaves = double(t, leaves=True)
     b = batch("vqav2" if task == "pretraining" else task, 2 if task == "nlvr2" else 1)
-    heads = original(leaves, small_sizes, b, ROWS[b.task]).heads
+    heads = reference(leaves, small_sizes, b, ROWS[b.task]).heads
     if task == "pretraining":
         real = torch.cat([b.token_mask[:, :1], b.token_mask], 1)
-        said = m.pretraining_logits(b)
-        got = [said.tokens[real], said.regions[b.region_mask], said.alignment]
+        logits = m.pretraining_logits(b)
+        got = [logits.tokens[real], logits.regions[b.region_mask], logits.alignment]
         expected = [heads["words"][real], heads["regions"][b.region_mask], heads["alignment"]]
     else:
         family = m.tasks[task].family
         rows = b.region_mask if family == "grounding" else slice(None)
         got, expected = [m(b)[rows]], [heads[m.tasks[task].head][rows]]
-    torch.autograd.backward([weighed(x) for x in got])
-    torch.autograd.backward([weighed(x) for x in expected])
+    torch.autograd.backward([weighted_sum(x) for x in got])
+    torch.autograd.backward([weighted_sum(x) for x in expected])
     parameters = {save_load.disk_name(name): parameter for name, parameter in m.named_parameters()}
-    moved = 0
+    num_nonzero = 0
     for name, sources in parameter_names.map_parameters(m.config, m.head_specs.values()):
         ours = parameters[name].grad
         theirs = [leaves[source].grad for source in sources]
@@ -285,10 +285,10 @@ def test_gradients_are_the_originals(task: str, imported: Imported, small_sizes:
             [torch.zeros_like(leaves[n]) if g is None else g for n, g in zip(sources, theirs, strict=True)]
         )
         torch.testing.assert_close(ours, stacked.float(), atol=1e-4 * max(1.0, stacked.abs().max().item()), rtol=0)
-        moved += bool(stacked.any())
-    assert moved > 100
+        num_nonzero += bool(stacked.any())
+    assert num_nonzero > 100
 
 
-def weighed(x: Tensor) -> Tensor:
-    """One number that depends on every entry differently."""
+def weighted_sum(x: Tensor) -> Tensor:
+    """Return a number to which every entry contributes with another weight."""
     return (x * torch.cos(torch.arange(x.numel(), dtype=x.dtype)).view(x.shape)).sum()

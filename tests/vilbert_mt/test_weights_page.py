@@ -1,4 +1,4 @@
-"""Every command of docs/weights.md runs as it is written there."""
+"""The commands of docs/weights.md run as written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "weights.md").read_text(e
 COMMANDS = [line.strip() for line in PAGE.splitlines() if line.startswith("    twelvefold ")]
 
 
-def test_the_pages_commands_run_as_written(
+def test_the_commands_run(
     vilbert_tensors: Callable[..., dict[str, Tensor]],
     vilbert_json: Path,
     tmp_path: Path,
@@ -33,9 +33,9 @@ def test_the_pages_commands_run_as_written(
     assert json.loads(vilbert_json.read_text())
     assert len(COMMANDS) >= 3
     for command in COMMANDS:
-        with pytest.raises(SystemExit) as left:
+        with pytest.raises(SystemExit) as exit_:
             cli.main(shlex.split(command)[1:])
-        assert not left.value.code, command
+        assert not exit_.value.code, command
         assert capsys.readouterr().out
     back = torch.load("back.bin")
     assert all(torch.equal(back[name], tensors[name]) for name in tensors)
