@@ -20,7 +20,8 @@ from PIL import Image
 from twelvefold.images import RGB, ImageError, open_image
 from twelvefold.schema import ImageKey
 from twelvefold.store import atomic_files
-from twelvefold.store.resumable import ResumableRows, run_in_blocks
+from twelvefold.store.resumable import ResumableRows
+from twelvefold.store.steps import block_steps, run_steps
 
 BLOCK_SIZE = 256
 """Images in a block: one or two seconds of work, which is the most that a kill loses."""
@@ -64,7 +65,8 @@ def fingerprint_files(
                 todo.append((blank, path))
             result[key] = known or blank
         if todo:
-            run_in_blocks(_fingerprint_block, todo, BLOCK_SIZE, cache, description="images hashed", processes=processes)
+            steps = block_steps(todo, BLOCK_SIZE)
+            run_steps(_fingerprint_block, steps, store=cache, description="images hashed", processes=processes)
             new = {row.key: row for row in cache.rows[-len(todo) :]}
             result = {key: new.get(row.key, row) for key, row in result.items()}
             requested = {str(key) for key in result}

@@ -22,7 +22,8 @@ from twelvefold.duplicates.hashes import ImageFingerprint
 from twelvefold.duplicates.image_groups import ImageGroups
 from twelvefold.images import open_image
 from twelvefold.schema import ImageKey, SameImageLink
-from twelvefold.store.resumable import ResumableRows, run_in_blocks
+from twelvefold.store.resumable import ResumableRows
+from twelvefold.store.steps import block_steps, run_steps
 
 MAX_HASH_DISTANCE = 10
 """Bits of 64 that each hash of a candidate pair may differ in. 99 % of planted copies are within; of 11,175 pairs of
@@ -155,9 +156,8 @@ def compare_candidates(
             if digests not in known
         ]
         if todo:
-            run_in_blocks(
-                _compare_block, todo, BLOCK_SIZE, cache, description="image pairs compared", processes=processes
-            )
+            steps = block_steps(todo, BLOCK_SIZE)
+            run_steps(_compare_block, steps, store=cache, description="image pairs compared", processes=processes)
             known = {(row.first, row.second): row for row in cache.rows}
             cache.compact(list(known.values()))
     return [known[pair.first.pixels_digest, pair.second.pixels_digest] for pair in candidates]

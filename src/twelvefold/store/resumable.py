@@ -1,37 +1,28 @@
-"""Results about images that are kept on disk block by block: a killed call resumes, a repeated call does nothing.
+"""Rows of results about images that are kept on disk: a killed call resumes, a repeated call does nothing.
 
-Results depend neither on the order of images nor on thresholds.
+Rows depend neither on the order of images nor on thresholds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
-from twelvefold.progress import progress_bar
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
-from twelvefold.store.worker_pool import create_pool
 
 Row = TypeVar("Row", bound=msgspec.Struct)
-Item = TypeVar("Item", contravariant=True)
-Result = TypeVar("Result", bound=msgspec.Struct, covariant=True)
-
-
-class BlockFunction(Protocol[Item, Result]):
-    """A module-level function, so that it can be sent to a worker process."""
-
-    def __call__(self, items: Sequence[Item], /) -> Sequence[Result]: ...
 
 
 class ResumableRows(Generic[Row]):
-    """The rows in a folder. ``version``: of the code that computed them; rows of another version are ignored."""
+    """The rows in a folder, which also stores the steps that compute new rows (see :mod:`twelvefold.store.steps`).
+
+    ``version``: of the code that computed them; rows of another version are ignored.
+    """
 
     def __init__(self, folder: Path, row_type: type[Row], version: str) -> None:
         self._folder, self._version = folder, version
@@ -60,7 +51,10 @@ class ResumableRows(Generic[Row]):
                     resumable.rows += rows
             yield resumable
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def load(self, _step: str, /) -> None:
+        """Return None: a step is a block of items that have no row yet."""
+
+    def save(self, _step: str, rows: Sequence[Row], /) -> None:
         """Append a block of rows and write it to disk."""
         self.rows += rows
         number = sum(1 for _ in self._folder.glob("block-*.msgpack"))
@@ -75,39 +69,3 @@ class ResumableRows(Generic[Row]):
 
     def _write(self, path: Path, rows: Sequence[Row]) -> None:
         atomic_files.write_bytes(path, msgspec.msgpack.encode((self._version, rows)))
-
-
-def run_in_blocks(
-    function: BlockFunction[Item, Row],
-    items: Sequence[Item],
-    block_size: int,
-    resumable: ResumableRows[Row],
-    *,
-    description: str,
-    processes: int,
-) -> None:
-    """Apply ``function`` to blocks of ``items``, in this process or in several, and keep each block's rows when done.
-
-    Raises:
-        TwelvefoldError: a worker process was killed; completed blocks are kept.
-    """
-    blocks = [items[start : start + block_size] for start in range(0, len(items), block_size)]
-    with progress_bar(description=description, total=len(items)) as bar:
-        if processes == 1 or len(blocks) < 2:
-            for block in blocks:
-                resumable.add(function(block))
-                bar.advance(len(block))
-            return
-        workers = create_pool(min(processes, len(blocks)))
-        try:
-            futures = {workers.submit(function, block): len(block) for block in blocks}
-            for future in as_completed(futures):
-                resumable.add(future.result())
-                bar.advance(futures[future])
-        except BrokenProcessPool as error:
-            raise TwelvefoldError(
-                f"a worker process was killed ({description}; out of memory?). Completed blocks are kept: run the same "
-                "command again to resume, with fewer processes if necessary"
-            ) from error
-        finally:
-            workers.shutdown(cancel_futures=True)
