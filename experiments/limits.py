@@ -38,7 +38,7 @@ from twelvefold.config.recipe import Recipe
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
 from twelvefold.datasets.reading.image_files import image_files
-from twelvefold.detectors.world_detector.detector import DetectedRegions, WorldDetector
+from twelvefold.detectors.world_detector.detector import RegionsWithAttributes, WorldDetector
 from twelvefold.device import select_device
 from twelvefold.evaluation.predictions import read_predictions
 from twelvefold.evaluation.score import score_task, scored_indices
@@ -92,7 +92,7 @@ def truths(world: Path, wanted: set[ImageKey]) -> dict[ImageKey, dict[str, Any]]
     return found
 
 
-def all_right(scene: Mapping[str, Any], seen: DetectedRegions, detector: WorldDetector) -> bool:
+def all_right(scene: Mapping[str, Any], seen: RegionsWithAttributes, detector: WorldDetector) -> bool:
     """Whether every thing of a picture has a region with its kind, colour, pattern and size."""
     regions, labels = seen.regions, detector.labels
     if regions.class_probs is None:

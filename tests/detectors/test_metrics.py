@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from twelvefold.detectors.world_detector.detector import DetectedRegions
+from twelvefold.detectors.world_detector.detector import RegionsWithAttributes
 from twelvefold.detectors.world_detector.metrics import GroundTruth, average_precision, compute_metrics
 from twelvefold.schema import Regions
 
@@ -16,18 +16,18 @@ def truth(*objects: tuple[tuple[int, ...], int]) -> GroundTruth:
     return GroundTruth(boxes, categories, categories * 0, categories * 0, categories * 0)
 
 
-def detected(*regions: tuple[tuple[int, ...], float, tuple[float, ...]]) -> DetectedRegions:
+def detected(*regions: tuple[tuple[int, ...], float, tuple[float, ...]]) -> RegionsWithAttributes:
     boxes = np.array([box for box, _, _ in regions], np.float32).reshape(-1, 4)
     probabilities = np.array([p for _, _, p in regions], np.float32).reshape(len(boxes), 2)
     labels = np.zeros(len(boxes), np.int64)
     stored = Regions(boxes, np.zeros((len(boxes), 1), np.float32), 64, 64, probabilities)
-    return DetectedRegions(stored, np.array([s for _, s, _ in regions], np.float32), labels, labels, labels)
+    return RegionsWithAttributes(stored, np.array([s for _, s, _ in regions], np.float32), labels, labels, labels)
 
 
 def test_a_perfect_detector_scores_1() -> None:
     output = detected((LEFT, 0.9, (1, 0)), (RIGHT, 0.8, (0, 1)))
     metrics = compute_metrics([truth((LEFT, 0), (RIGHT, 1))], [(output, output)], 2)
-    assert (metrics.recall, metrics.map50, metrics.found_category, metrics.given_category) == (1, 1, 1, 1)
+    assert (metrics.recall, metrics.map50, metrics.detected_category, metrics.given_category) == (1, 1, 1, 1)
     assert metrics.regions == 2
 
 
@@ -52,7 +52,7 @@ def test_a_wrong_category_at_the_right_box_counts_as_recalled_only() -> None:
     output = detected((LEFT, 0.9, (0.1, 0.9)))
     metrics = compute_metrics([truth((LEFT, 0))], [(output, output)], 2)
     assert metrics.recall == 1
-    assert metrics.found_category == 0
+    assert metrics.detected_category == 0
 
 
 def test_no_detections_and_no_objects() -> None:

@@ -43,7 +43,7 @@ def test_a_broken_download_resumes_without_repeating_bytes(
     assert download(expected, part) == (len(BODY), SHA)
     assert part.read_bytes() == BODY
     assert site.requests[0][1] == ""
-    assert all(asked.startswith("bytes=") for _, asked in site.requests[1:])
+    assert all(range_header.startswith("bytes=") for _, range_header in site.requests[1:])
     assert site.num_sent == len(BODY)
 
 

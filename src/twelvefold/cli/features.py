@@ -11,7 +11,7 @@ from twelvefold.cli.output import SHOWN, Json, say
 from twelvefold.config.extract import ImportConfig
 
 if TYPE_CHECKING:
-    from twelvefold.features.import_features import ImportSummary
+    from twelvefold.features.import_features import FeatureImportSummary
 
 DEFAULTS = ImportConfig()
 
@@ -55,7 +55,7 @@ def features_import(
     return 1 if summary.rejected else 0
 
 
-def _lines(summary: ImportSummary) -> str:
+def _lines(summary: FeatureImportSummary) -> str:
     rate = f"in {summary.seconds:.0f} s" if summary.seconds else "already there"
     counts = f"{summary.num_images:,} images, {summary.num_regions:,} regions from {summary.num_records:,} records"
     lines = [

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -31,18 +31,22 @@ from twelvefold.features.formats.candidates import (
 from twelvefold.features.formats.image_names import check_source, parse_image_key
 from twelvefold.features.formats.open_feature_file import open_feature_file
 from twelvefold.features.formats.record import FeatureFile, FeatureRecord, Problem, ReadOptions, RecordError
+from twelvefold.features.import_state import (
+    IMPORTS,
+    ImportedBlock,
+    ImportSettings,
+    list_imports,
+    read_blocks,
+    read_settings,
+)
 from twelvefold.progress import progress_bar
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError
-from twelvefold.store.atomic_files import digest_value, lock_folder, read_json, remove_leftovers, write_json
+from twelvefold.store.atomic_files import digest_value, lock_folder, remove_leftovers, write_json
 from twelvefold.store.region_store import MANIFEST, SUFFIX, RegionStore, ShardWriter, finish_store, read_shard_header
-
-T = TypeVar("T")
 
 BLOCK = 128
 """Records per block: 100 MB of the published float32 features. An interruption loses up to two: the block being read
 and the block being written."""
-IMPORTS = "imports"
-"""Folder with the state of the imports, next to the stores ``detected`` and ``given``."""
 
 SUMMARY_KEYS = {
     "num_records": "records",
@@ -52,14 +56,10 @@ SUMMARY_KEYS = {
     "rejected": "refused",
     "warnings": "noted",
 }
-"""Attribute of ``ImportSummary`` -> key in the JSON of ``twelvefold features import``."""
-BLOCK_KEYS = {**SUMMARY_KEYS, "position": "after", "num_steps": "steps", "image_keys": "keys"}
-"""Attribute of ``ImportedBlock`` -> key in a block's JSON file."""
-SETTINGS_KEYS = {"class_probs": "probabilities"}
-"""Attribute of ``ImportSettings`` -> key in ``import.json``."""
+"""Attribute of ``FeatureImportSummary`` -> key in the JSON of ``twelvefold features import``."""
 
 
-class ImportSummary(msgspec.Struct, frozen=True, kw_only=True, rename=SUMMARY_KEYS):
+class FeatureImportSummary(msgspec.Struct, frozen=True, kw_only=True, rename=SUMMARY_KEYS):
     """Result of an import. Counts refer to the whole file, ``seconds`` to this call (0 if nothing was left to do).
 
     num_present: images that the store already had from another file. rejected: records without regions in the store.
@@ -79,36 +79,6 @@ class ImportSummary(msgspec.Struct, frozen=True, kw_only=True, rename=SUMMARY_KE
     digest: str
     bytes_written: int
     seconds: float
-
-
-class ImportedBlock(msgspec.Struct, rename=BLOCK_KEYS):
-    """State of a finished block: the results of its records, and the position after the last one."""
-
-    shard: str = ""
-    position: str = ""
-    num_steps: int = 0
-    num_records: int = 0
-    num_present: int = 0
-    num_regions: int = 0
-    image_keys: list[str] = []
-    digests: list[str] = []
-    rejected: list[Problem] = []
-    warnings: list[Problem] = []
-    last: bool = False
-
-
-class ImportSettings(msgspec.Struct, rename=SETTINGS_KEYS):
-    """Settings of an import; an interrupted import continues only with the same settings."""
-
-    file: str
-    format: str
-    source: str
-    boxes: str
-    half: bool
-    class_probs: bool
-    candidates: str
-    block: int
-    identity: dict[str, str | int]
 
 
 @dataclass(slots=True)
@@ -131,7 +101,9 @@ class ImportJob:
     blocks: list[ImportedBlock] = field(default_factory=list)
 
 
-def import_features(file: Path, out: Path, config: ImportConfig | None = None, *, resume: bool = True) -> ImportSummary:
+def import_features(
+    file: Path, out: Path, config: ImportConfig | None = None, *, resume: bool = True
+) -> FeatureImportSummary:
     """Read a feature file and store its regions as ``twelvefold extract`` would. An interrupted call continues.
 
     Several files, imported one after the other, fill one store.
@@ -192,8 +164,8 @@ def _start_job(
 ) -> ImportJob:
     """Return the state of this import; check its settings, and that no other import is unfinished."""
     state_folder, folder = out / IMPORTS / store / name, out / store
-    previous = _read_settings(state_folder)
-    has_images = any(block.image_keys for block in _read_blocks(state_folder))
+    previous = read_settings(state_folder)
+    has_images = any(block.image_keys for block in read_blocks(state_folder))
     if previous is not None and (not resume or (previous != settings and not has_images)):
         _remove_import(folder, state_folder)
         previous = None
@@ -204,9 +176,9 @@ def _start_job(
             f"{folder} holds an import named {name!r} with other settings ({changed}); "
             "start it over (--no-resume), or use another name (--name)"
         )
-    others = [other for other in _list_imports(out / IMPORTS / store) if other.name != name]
+    others = [other for other in list_imports(out / IMPORTS / store) if other.name != name]
     for other in others:
-        blocks = _read_blocks(other)
+        blocks = read_blocks(other)
         if blocks and not blocks[-1].last:
             raise TwelvefoldError(
                 f"{folder} holds an import that was interrupted: {other.name}; finish that import first"
@@ -216,9 +188,9 @@ def _start_job(
     remove_leftovers(state_folder)
     remove_leftovers(folder)
     present = frozenset(
-        ImageKey.parse(key) for other in others for block in _read_blocks(other) for key in block.image_keys
+        ImageKey.parse(key) for other in others for block in read_blocks(other) for key in block.image_keys
     )
-    job = ImportJob(folder, state_folder, name, settings, present, candidates, blocks=_read_blocks(state_folder))
+    job = ImportJob(folder, state_folder, name, settings, present, candidates, blocks=read_blocks(state_folder))
     job.imported = {ImageKey.parse(key) for block in job.blocks for key in block.image_keys}
     _adopt_shape(job)
     return job
@@ -227,7 +199,7 @@ def _start_job(
 def _remove_import(folder: Path, state_folder: Path) -> None:
     """Remove an import's files; the manifest first, so that no incomplete store looks complete."""
     (folder / MANIFEST).unlink(missing_ok=True)
-    for block in _read_blocks(state_folder):
+    for block in read_blocks(state_folder):
         if block.shard:
             (folder / block.shard).unlink(missing_ok=True)
     shutil.rmtree(state_folder)
@@ -239,8 +211,8 @@ def _adopt_shape(job: ImportJob) -> None:
     Raises:
         TwelvefoldError: the store has another precision, or only one of the two has class probabilities.
     """
-    imports = _list_imports(job.state_folder.parent)
-    shards = [block.shard for path in imports for block in _read_blocks(path) if block.shard]
+    imports = list_imports(job.state_folder.parent)
+    shards = [block.shard for path in imports for block in read_blocks(path) if block.shard]
     if not shards:
         return
     header = read_shard_header(job.store / shards[0])
@@ -338,7 +310,7 @@ def _open_shard(job: ImportJob, path: Path, regions: Regions) -> ShardWriter:
 
 def _finish_store(job: ImportJob, feature_file: FeatureFile) -> RegionStore:
     """Write the manifest over the shards of all imports, sorted by name, unless it is up to date."""
-    imports = {path.name: (_read_settings(path), _read_blocks(path)) for path in _list_imports(job.state_folder.parent)}
+    imports = {path.name: (read_settings(path), read_blocks(path)) for path in list_imports(job.state_folder.parent)}
     shards = [block.shard for _, blocks in imports.values() for block in blocks if block.shard]
     if not shards:
         problems = [problem for block in job.blocks for problem in block.rejected] + feature_file.file_problems()
@@ -365,9 +337,9 @@ def _finish_store(job: ImportJob, feature_file: FeatureFile) -> RegionStore:
     return finish_store(job.store, shards, info=info, categories=categories)
 
 
-def _summarize(job: ImportJob, feature_file: FeatureFile, store: RegionStore, seconds: float) -> ImportSummary:
+def _summarize(job: ImportJob, feature_file: FeatureFile, store: RegionStore, seconds: float) -> FeatureImportSummary:
     blocks = job.blocks
-    return ImportSummary(
+    return FeatureImportSummary(
         store=job.store,
         name=job.name,
         format=job.settings.format,
@@ -382,28 +354,6 @@ def _summarize(job: ImportJob, feature_file: FeatureFile, store: RegionStore, se
         bytes_written=sum((job.store / block.shard).stat().st_size for block in blocks if block.shard),
         seconds=seconds,
     )
-
-
-def _list_imports(folder: Path) -> list[Path]:
-    """Return the state folders of a store's imports, sorted by name."""
-    return sorted(path for path in folder.iterdir() if (path / "import.json").exists()) if folder.is_dir() else []
-
-
-def _read_settings(state_folder: Path) -> ImportSettings | None:
-    path = state_folder / "import.json"
-    return _read_struct(path, ImportSettings) if path.exists() else None
-
-
-def _read_blocks(state_folder: Path) -> list[ImportedBlock]:
-    """Return the finished blocks of an import, in order."""
-    return [_read_struct(path, ImportedBlock) for path in sorted(state_folder.glob("[0-9]*.json"))]
-
-
-def _read_struct(path: Path, struct: type[T]) -> T:
-    try:
-        return msgspec.convert(read_json(path), struct)
-    except msgspec.ValidationError as error:
-        raise TwelvefoldError(f"{path} was edited ({error}); start the import over (--no-resume)") from None
 
 
 def _settings_for_info(settings: ImportSettings) -> dict[str, Any]:

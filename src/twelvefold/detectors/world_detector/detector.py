@@ -69,7 +69,7 @@ class LabelSpace:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DetectedRegions:
+class RegionsWithAttributes:
     """Regions of one image with scores and attributes, all (N,).
 
     scores: objectness, 1 for a given box. color, size, pattern: indices into the ``LabelSpace``.
@@ -163,11 +163,11 @@ class WorldDetector:
     @torch.inference_mode()
     def detect_with_attributes(
         self, images: Sequence[RGB | Image.Image], given_boxes_px: Sequence[NDArray[np.floating]]
-    ) -> list[tuple[DetectedRegions, DetectedRegions]]:
+    ) -> list[tuple[RegionsWithAttributes, RegionsWithAttributes]]:
         """Like ``extract_regions``, with scores and attributes."""
         arrays = [to_rgb_array(image) for image in images]
         given_boxes = validate_boxes(given_boxes_px, len(arrays))
-        outputs: dict[int, tuple[DetectedRegions, DetectedRegions]] = {}
+        outputs: dict[int, tuple[RegionsWithAttributes, RegionsWithAttributes]] = {}
         by_size: dict[tuple[int, int], list[int]] = {}
         for i, image in enumerate(arrays):
             by_size.setdefault(input_size(image.shape[1], image.shape[0]), []).append(i)
@@ -178,7 +178,7 @@ class WorldDetector:
 
     def _detect_batch(
         self, images: list[RGB], given_boxes: list[NDArray[np.float32]], size: tuple[int, int]
-    ) -> list[tuple[DetectedRegions, DetectedRegions]]:
+    ) -> list[tuple[RegionsWithAttributes, RegionsWithAttributes]]:
         """Run one forward pass over images that share an input size."""
         factors = [_box_factors(image, size) for image in images]
         with autocast_context(self.dtype, self._device.type):
@@ -213,7 +213,7 @@ def _rows(
     scores: NDArray[np.float32],
     width: int,
     height: int,
-) -> DetectedRegions:
+) -> RegionsWithAttributes:
     """Copy some rows of a batch's outputs, which belong to one image."""
     regions = Regions(
         boxes_px=boxes,
@@ -223,7 +223,7 @@ def _rows(
         class_probs=outputs.category[rows].softmax(-1).numpy(),
     )
     color, size, pattern = (x[rows].argmax(-1).numpy() for x in (outputs.color, outputs.size, outputs.pattern))
-    return DetectedRegions(regions, scores, color, size, pattern)
+    return RegionsWithAttributes(regions, scores, color, size, pattern)
 
 
 def _box_factors(image: RGB, size: tuple[int, int]) -> NDArray[np.float32]:

@@ -10,15 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twelvefold.boxes import iou
-from twelvefold.detectors.world_detector.detector import DetectedRegions
+from twelvefold.detectors.world_detector.detector import RegionsWithAttributes
 
 IOU_THRESHOLD = 0.5
 """IoU from which a box counts as detected (Pascal VOC)."""
 JSON_NAMES = {
     "images": "pictures",
     "objects": "things",
-    **{f"{boxes}_category": f"{boxes}_kind" for boxes in ("found", "given")},
-    **{f"{boxes}_color": f"{boxes}_colour" for boxes in ("found", "given")},
+    "detected_category": "found_kind",
+    "detected_color": "found_colour",
+    "detected_size": "found_size",
+    "detected_pattern": "found_pattern",
+    "given_category": "given_kind",
+    "given_color": "given_colour",
 }
 """Attribute of ``DetectionMetrics`` -> key in the JSON of ``twelvefold detector``."""
 
@@ -37,7 +41,7 @@ class GroundTruth:
 class DetectionMetrics(msgspec.Struct, frozen=True, kw_only=True, rename=JSON_NAMES):
     """Metrics, 0 to 1 except for the three counts.
 
-    regions: detected regions per image, on average. found_*: accuracy on objects matched by a detected region.
+    regions: detected regions per image, on average. detected_*: accuracy on objects matched by a detected region.
     given_*: accuracy on all objects, at their true boxes.
     """
 
@@ -46,10 +50,10 @@ class DetectionMetrics(msgspec.Struct, frozen=True, kw_only=True, rename=JSON_NA
     regions: float
     recall: float
     map50: float
-    found_category: float
-    found_color: float
-    found_size: float
-    found_pattern: float
+    detected_category: float
+    detected_color: float
+    detected_size: float
+    detected_pattern: float
     given_category: float
     given_color: float
     given_size: float
@@ -58,35 +62,37 @@ class DetectionMetrics(msgspec.Struct, frozen=True, kw_only=True, rename=JSON_NA
 
 def compute_metrics(
     truths: Sequence[GroundTruth],
-    outputs: Sequence[tuple[DetectedRegions, DetectedRegions]],
+    outputs: Sequence[tuple[RegionsWithAttributes, RegionsWithAttributes]],
     num_categories: int,
 ) -> DetectionMetrics:
     """Compare the detected regions, and the regions at the true boxes in their order, with the truth of each image."""
-    found: dict[str, list[NDArray[np.bool_]]] = {}
-    given: dict[str, list[NDArray[np.bool_]]] = {}
+    at_hits: dict[str, list[NDArray[np.bool_]]] = {}
+    at_true_boxes: dict[str, list[NDArray[np.bool_]]] = {}
     num_hits, num_objects = 0, 0
-    for truth, (detected, at_truth) in zip(truths, outputs, strict=True):
+    for truth, (detected, given) in zip(truths, outputs, strict=True):
         overlap = iou(truth.boxes_px, detected.regions.boxes_px)
         best = overlap.argmax(axis=1) if overlap.shape[1] else np.zeros(len(truth.category), np.int64)
         hit = overlap.max(axis=1, initial=0.0) >= IOU_THRESHOLD
         num_hits, num_objects = num_hits + int(hit.sum()), num_objects + len(hit)
-        found_labels, given_labels = _labels(detected), _labels(at_truth)
+        detected_labels, true_box_labels = _labels(detected), _labels(given)
         for name in ("category", "color", "size", "pattern"):
             true = getattr(truth, name)
-            found.setdefault(name, []).append(found_labels[name][best[hit]] == true[hit])
-            given.setdefault(name, []).append(given_labels[name] == true)
+            at_hits.setdefault(name, []).append(detected_labels[name][best[hit]] == true[hit])
+            at_true_boxes.setdefault(name, []).append(true_box_labels[name] == true)
     return DetectionMetrics(
         images=len(truths),
         objects=num_objects,
         regions=float(np.mean([len(detected.scores) for detected, _ in outputs])) if outputs else 0.0,
         recall=num_hits / max(1, num_objects),
         map50=average_precision(truths, [detected for detected, _ in outputs], num_categories),
-        **{f"found_{name}": _mean(correct) for name, correct in found.items()},
-        **{f"given_{name}": _mean(correct) for name, correct in given.items()},
+        **{f"detected_{name}": _mean(correct) for name, correct in at_hits.items()},
+        **{f"given_{name}": _mean(correct) for name, correct in at_true_boxes.items()},
     )
 
 
-def average_precision(truths: Sequence[GroundTruth], detected: Sequence[DetectedRegions], num_categories: int) -> float:
+def average_precision(
+    truths: Sequence[GroundTruth], detected: Sequence[RegionsWithAttributes], num_categories: int
+) -> float:
     """Return the mean over the categories that occur of the area under the precision-recall curve (VOC, all points).
 
     A true box counts once. A region is ranked in every category, by its score times the category's probability.
@@ -123,12 +129,12 @@ def _area(correct: NDArray[np.bool_], num_true: int) -> float:
     return float(decreasing[correct].sum() / num_true)
 
 
-def _labels(detected: DetectedRegions) -> dict[str, NDArray[np.int64]]:
+def _labels(detected: RegionsWithAttributes) -> dict[str, NDArray[np.int64]]:
     category = _probabilities(detected).argmax(axis=1)
     return {"category": category, "color": detected.color, "size": detected.size, "pattern": detected.pattern}
 
 
-def _probabilities(detected: DetectedRegions) -> NDArray[np.floating]:
+def _probabilities(detected: RegionsWithAttributes) -> NDArray[np.floating]:
     probabilities = detected.regions.class_probs
     if probabilities is None:
         raise ValueError("regions without class probabilities cannot be evaluated")
