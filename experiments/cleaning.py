@@ -32,6 +32,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from twelvefold.config.recipe import Recipe
@@ -41,10 +42,11 @@ from twelvefold.duplicates.evidence import CollectedEvidence
 from twelvefold.duplicates.image_groups import ImageGroups
 from twelvefold.evaluate import evaluate
 from twelvefold.evaluation.predictions import read_predictions
-from twelvefold.preparation.from_recipe import prepare_recipe
+from twelvefold.preparation.prepare import prepare_recipe
 from twelvefold.progress import track
 from twelvefold.schema import CONSISTENCY_ONLY, ImageKey, Split, TwelvefoldError
 from twelvefold.splits import manifest
+from twelvefold.splits.clean import files_sources
 from twelvefold.splits.decide import collect_policy_evidence, decide_removals
 from twelvefold.splits.id_lists import IdList
 from twelvefold.splits.manifest import IdListInfo
@@ -212,8 +214,8 @@ def prepare_all(
 ) -> tuple[set[ImageKey], ImageGroups]:
     """Prepare full and cleaned splits and, for the crossover, splits that are cleaned of one half each. Return the
     images that the full splits train on, and the groups of equal images."""
-    prepare_recipe(recipe, data, regions, out / FULL, clean=NO_CLEANING)
-    prepare_recipe(recipe, data, regions, out / CLEANED, clean=POLICY.name)
+    prepare_recipe(recipe, data, regions, out / FULL, config=replace(recipe.data, clean=NO_CLEANING))
+    prepare_recipe(recipe, data, regions, out / CLEANED, config=replace(recipe.data, clean=POLICY.name))
     evidence = collect_policy_evidence(data, POLICY, cache_dir=out / CLEANED / "made", bad=BadRecords())
     groups, prepared = ImageGroups(evidence.links), Prepared.open(out / FULL)
 
@@ -226,7 +228,8 @@ def prepare_all(
         for number, name in enumerate(HALVES):
             half = {key for key in test_images if half_of(key) == number}
             manifest.write_manifest(out / f"{name}.json", manifest_without(recipe, data, evidence, half, name))
-            prepare_recipe(recipe, data, regions, out / name, clean="lists", manifest=out / f"{name}.json")
+            config = replace(recipe.data, clean="lists", manifest=str(out / f"{name}.json"))
+            prepare_recipe(recipe, data, regions, out / name, config=config)
     return images_of("train"), groups
 
 
@@ -237,7 +240,8 @@ def manifest_without(
     info = IdListInfo(name, "any", len(images), atomic_files.digest_value(sorted(map(str, images))))
     options = reader_options(data, recipe.tasks, {task: recipe.task_config(task).options for task in recipe.tasks})
     lists = [IdList(info, frozenset(images))]
-    return decide_removals(data, options, POLICIES["lists"], evidence, bad=BadRecords(), lists=lists)
+    sources = files_sources(data, options)
+    return decide_removals(sources, POLICIES["lists"], evidence, bad=BadRecords(), lists=lists)
 
 
 def run_folder(out: Path, seed: int, split: str) -> Path:

@@ -38,7 +38,7 @@ from twelvefold.evaluate import evaluate
 from twelvefold.evaluation.predictions import predictions_path, read_predictions
 from twelvefold.features.extract import extract
 from twelvefold.model import Model
-from twelvefold.preparation.from_recipe import prepare_recipe
+from twelvefold.preparation.prepare import prepare_recipe
 from twelvefold.pretrain import pretrain
 from twelvefold.progress import track
 from twelvefold.schema import TwelvefoldError

@@ -23,7 +23,7 @@ import torch
 
 from twelvefold.config.recipe import Recipe
 from twelvefold.evaluate import evaluate
-from twelvefold.preparation.from_recipe import prepare_recipe
+from twelvefold.preparation.prepare import prepare_recipe
 from twelvefold.progress import track
 from twelvefold.store import worker_pool
 from twelvefold.train import train

@@ -13,7 +13,7 @@ from twelvefold.evaluate import evaluate
 from twelvefold.evaluation.baselines import baselines
 from twelvefold.evaluation.calibrate import calibrate
 from twelvefold.features.extract import extract
-from twelvefold.preparation.from_recipe import prepare_recipe
+from twelvefold.preparation.prepare import prepare_recipe
 from twelvefold.progress import console
 from twelvefold.reporting.report import report
 from twelvefold.schema import TwelvefoldError

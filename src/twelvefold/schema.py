@@ -137,6 +137,7 @@ class Example(Struct, frozen=True, gc=False):
 
     ``kind`` is what per-kind scores are grouped by (a question type, ``testA``). ``group`` names examples that
     consistency judges together (NLVR2: the same sentence). ``linked`` lists ids that this one entails (GQA).
+    ``chosen_answer`` is the one answer that counts towards the answer list of an answers task.
     """
 
     id: str
@@ -145,6 +146,7 @@ class Example(Struct, frozen=True, gc=False):
     question_type: str = ""
     group: str = ""
     linked: tuple[str, ...] = ()
+    chosen_answer: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

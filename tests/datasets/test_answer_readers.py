@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def test_vqa_answers_are_raw_in_train_and_normalized_elsewhere(folder: Any) -> N
     val = next(vqav2.read(root, "val", bad=BAD, minval=2))
     assert val.label == SoftAnswers({"2": 1.0, "3": 0.6, "dog": 0.3})
     assert (val.question_type, val.pairs[0].image) == ("number", ImageKey("coco", "43"))
-    assert vqav2.vocabulary(root, min_count=9, bad=BAD) == ["2"]
+    assert {example.chosen_answer for example in vqav2.read(root, "train", bad=BAD, minval=2)} == {"2"}
 
 
 def test_vqa_test_labels_are_none_unless_there_is_an_annotations_file(folder: Any) -> None:
@@ -73,9 +74,8 @@ def test_vqa_reads_annotations_without_optional_fields(folder: Any) -> None:
         for name in ("question_type", "answer_type", "image_id", "multiple_choice_answer"):
             del annotation[name]
     root = folder.write()
-    assert next(vqav2.read(root, "train", bad=BAD, minval=2)).question_type == ""
-    with pytest.raises(BadRecordError, match="multiple_choice_answer"):
-        vqav2.vocabulary(root, min_count=1, bad=BAD)
+    example = next(vqav2.read(root, "train", bad=BAD, minval=2))
+    assert (example.question_type, example.chosen_answer) == ("", "")
 
 
 def test_gqa_val_is_the_end_of_train_and_val_sorted_by_id_as_text(folder: Any) -> None:
@@ -122,11 +122,10 @@ def test_gqa_a_missing_answer_is_a_bad_record_except_in_unlabeled_parts(folder: 
     assert [e.label for e in gqa.read(root, "test", bad=BAD, test="challenge")] == [None, None]
 
 
-def test_gqa_vocabulary_counts_unmodified_answers_of_train_and_val(folder: Any) -> None:
+def test_gqa_chosen_answers_are_not_modified(folder: Any) -> None:
     folder.files["gqa/val_balanced_questions.json"]["09"]["answer"] = "The boat"
-    assert gqa.vocabulary(folder.write(), min_count=1, bad=BAD) == ["yes", "The boat"]
-    with pytest.raises(TwelvefoldError, match="'yes', occurs 4 times"):
-        gqa.vocabulary(folder.root, min_count=5, bad=BAD)
+    examples = [example for split in ("train", "val") for example in gqa.read(folder.write(), split, bad=BAD, minval=2)]
+    assert Counter(example.chosen_answer for example in examples) == {"yes": 4, "The boat": 1}
 
 
 def test_vg_holds_out_val_and_test_by_qa_id(folder: Any) -> None:

@@ -13,7 +13,7 @@ from twelvefold import datasets
 from twelvefold.config.recipe import Recipe
 from twelvefold.datasets import conceptual_captions as cc
 from twelvefold.datasets.reading.records import BadRecordError, BadRecords
-from twelvefold.preparation.from_recipe import prepare_recipe
+from twelvefold.preparation.prepare import prepare_recipe
 from twelvefold.schema import Example, ImageKey, PositivePair, Regions, TwelvefoldError
 from twelvefold.store.prepared import Prepared
 from twelvefold.store.region_store import ShardWriter, finish_store

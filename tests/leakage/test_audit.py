@@ -6,10 +6,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from twelvefold import datasets
+from twelvefold.config.recipe import DataConfig, TaskConfig
 from twelvefold.datasets.reading.options import reader_options
 from twelvefold.leakage.audit import AuditConfig, AuditResult, audit, collect_inputs, explain_link
 from twelvefold.leakage.overlap import OverlapCell
@@ -78,10 +80,11 @@ def test_the_two_keys_of_a_shared_image_show_the_same_scene(audited: AuditResult
 
 @pytest.mark.parametrize("policy", ["paper", "strict", "none"])
 def test_after_cleaning_there_is_no_leak(
-    audited: AuditResult, audited_world: Path, tmp_path: Path, policy: str
+    audited: AuditResult, audited_world: Path, tmp_path: Path, policy: Any
 ) -> None:
     options = reader_options(audited_world, datasets.task_names())
-    prepare(audited_world, None, tmp_path / "out", clean=policy, min_count=1, reader_options=options)
+    tasks = {name: TaskConfig(options=own) for name, own in options.items()}
+    prepare(audited_world, None, tmp_path / "out", tasks, DataConfig(clean=policy, min_count=1))
     after = audit(collect_inputs(audited_world, AuditConfig(prepared=tmp_path / "out")))
     assert bool(after.report.leaks) == (policy == "none")
     assert any(c.count for c in after.report.vals) == (policy != "strict")

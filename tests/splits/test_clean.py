@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from twelvefold import cli, datasets
-from twelvefold.config.recipe import Recipe
+from twelvefold.config.recipe import DataConfig, Recipe, TaskConfig
 from twelvefold.datasets.reading import same_image_links
 from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.duplicates.image_groups import ImageGroups
-from twelvefold.preparation.from_recipe import prepare_recipe
-from twelvefold.preparation.prepare import prepare
+from twelvefold.preparation.prepare import prepare, prepare_recipe
 from twelvefold.schema import ImageKey, SameImageLink, Split, TwelvefoldError
 from twelvefold.splits import decide, manifest
 from twelvefold.splits.clean import clean
@@ -41,6 +42,10 @@ def run_command(*arguments: str | Path) -> int:
     return int(exit_.value.code or 0)
 
 
+def task_configs(data: Path, tasks: Sequence[str]) -> dict[str, TaskConfig]:
+    return {name: TaskConfig(options=options) for name, options in reader_options(data, tasks).items()}
+
+
 def images_under_test(data: Path) -> set[ImageKey]:
     """Return the images of all test sets, from the readers."""
     options = reader_options(data, TASKS)
@@ -53,8 +58,8 @@ def images_under_test(data: Path) -> set[ImageKey]:
 
 
 @pytest.mark.parametrize("policy", ["paper", "strict", "ids"])
-def test_prepared_tables_contain_no_protected_image(data: Path, tmp_path: Path, policy: str) -> None:
-    prepare(data, None, tmp_path, tasks=TASKS, clean=policy, min_count=1, reader_options=reader_options(data, TASKS))
+def test_prepared_tables_contain_no_protected_image(data: Path, tmp_path: Path, policy: Any) -> None:
+    prepare(data, None, tmp_path, task_configs(data, TASKS), DataConfig(clean=policy, min_count=1))
     prepared = Prepared.open(tmp_path)
     evidence = decide.collect_policy_evidence(data, POLICIES[policy], cache_dir=tmp_path / "made", bad=BadRecords())
     groups = ImageGroups(evidence.links)
@@ -97,8 +102,7 @@ def test_clean_and_prepare_write_the_same_manifest(
 ) -> None:
     assert run_command("clean", data, tmp_path / "clean", "--tasks", *TASKS, "--ids", "--json", "--processes", "1") == 0
     summary = json.loads(capsys.readouterr().out)
-    options = reader_options(data, TASKS)
-    prepare(data, None, tmp_path / "prepared", tasks=TASKS[::-1], min_count=1, reader_options=options)
+    prepare(data, None, tmp_path / "prepared", task_configs(data, TASKS[::-1]), DataConfig(min_count=1))
     path = tmp_path / "clean" / "clean.json"
     assert path.read_bytes() == (tmp_path / "prepared" / "clean.json").read_bytes()
     assert summary["digest"] == manifest.read_manifest(path).digest
@@ -141,8 +145,8 @@ def test_id_lists_protect_alone_or_in_addition(data: Path, tmp_path: Path) -> No
         removed[str(image)]
     )
     # prepare applies a pinned manifest of id lists.
-    arguments: dict[str, Any] = {"tasks": TASKS, "min_count": 1, "reader_options": options}
-    prepare(data, None, tmp_path / "out", clean="lists", clean_manifest=alone.manifest, **arguments)
+    config = DataConfig(clean="lists", manifest=str(alone.manifest), min_count=1)
+    prepare(data, None, tmp_path / "out", task_configs(data, TASKS), config)
     assert not set(removed[str(image)]) & set(Prepared.open(tmp_path / "out").table("vqav2", "train").ids())
     with pytest.raises(TwelvefoldError, match="none is given: add --protect"):
         clean(data, tmp_path / "x", tasks=TASKS, policy="lists")
@@ -216,8 +220,8 @@ def test_a_recipe_accepts_exactly_the_existing_policies(data: Path, tmp_path: Pa
     )
     prepared = prepare_recipe(recipe, data, None, tmp_path / "out")
     assert prepared.clean_digest == summary.digest
-    with pytest.raises(TwelvefoldError, match="made with the policy 'paper', asked for is 'ids'"):
-        prepare_recipe(recipe, data, None, tmp_path / "out", clean="ids")
+    with pytest.raises(TwelvefoldError, match="made with the policy 'paper', but the policy 'ids' is requested"):
+        prepare_recipe(recipe, data, None, tmp_path / "out", config=replace(recipe.data, clean="ids"))
 
 
 @pytest.mark.parametrize("command", ["clean", "clean compare"])

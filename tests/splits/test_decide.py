@@ -18,6 +18,7 @@ from twelvefold.schema import Example, ImageKey, Pair, PositivePair, SameImageLi
 from twelvefold.splits.decide import decide_removals
 from twelvefold.splits.manifest import CleaningManifest, manifest_text
 from twelvefold.splits.policy import POLICIES, Policy
+from twelvefold.splits.split_source import FilesSource
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 TASKS = ("mine.one", "mine.two", "mine.three")
@@ -67,7 +68,10 @@ def decide(
 ) -> CleaningManifest:
     DATA.update(data)
     evidence = CollectedEvidence(trusted_links(links, policy))
-    return decide_removals(Path("nowhere"), {name: {} for name in tasks}, policy, evidence, bad=BadRecords())
+    sources = {
+        name.split(".")[1]: {split: FilesSource(Path("nowhere"), name, {}, split) for split in SPLITS} for name in tasks
+    }
+    return decide_removals(sources, policy, evidence, bad=BadRecords())
 
 
 def kept_examples(data: Data, manifest: CleaningManifest, task: str, split: Split) -> list[list[ImageKey]]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twelvefold.schema import Example, ImageKey, Pair, TwelvefoldError
+from twelvefold.schema import ImageKey, TwelvefoldError
 from twelvefold.splits import manifest
 from twelvefold.splits.manifest import (
     CleanedSplit,
@@ -25,16 +25,16 @@ from twelvefold.splits.policy import POLICIES
 STEP = LinkStep("coco/9", "vg/4", "ids", "coco_id in image_data.json")
 
 
-def make_examples(*names: str) -> list[Example]:
-    """Examples from ``id coco/1 coco/2``."""
+def make_rows(*names: str) -> list[tuple[str, tuple[ImageKey, ...]]]:
+    """Return ids and images from ``id coco/1 coco/2``."""
     split = [name.split() for name in names]
-    return [Example(id_, tuple(Pair(ImageKey.parse(key), "") for key in keys), None) for id_, *keys in split]
+    return [(id_, tuple(ImageKey.parse(key) for key in keys)) for id_, *keys in split]
 
 
 def digest_of(*names: str) -> SplitDigest:
     digester = SplitDigester()
-    for example in make_examples(*names):
-        digester.add(example)
+    for id_, images in make_rows(*names):
+        digester.add(id_, images)
     return digester.digest()
 
 
@@ -123,9 +123,9 @@ def test_a_split_digest_depends_on_ids_and_images_and_not_on_order(one: list[str
 
 @given(names)
 def test_the_same_examples_pass_the_check_in_any_order(examples_: list[str]) -> None:
-    examples = make_examples(*examples_)
+    rows = make_rows(*examples_)
     expected = CleanedSplit(digest_of(*examples_), len(examples_))
-    assert list(manifest.check_examples(examples[::-1], expected, "vqav2, train")) == examples[::-1]
+    manifest.check_split(rows[::-1], expected, "vqav2, train")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_the_same_examples_pass_the_check_in_any_order(examples_: list[str]) -> 
 def test_other_examples_are_refused_with_the_difference(examples_: list[str], message: str) -> None:
     expected = CleanedSplit(digest_of("q1 coco/9", "q2 coco/8", "q3 coco/9"), 1, {"coco/9": ["q1", "q3"]})
     with pytest.raises(TwelvefoldError, match=f"vqav2, train: .*{message}.*Restore"):
-        list(manifest.check_examples(make_examples(*examples_), expected, "vqav2, train"))
+        manifest.check_split(make_rows(*examples_), expected, "vqav2, train")
 
 
 def test_an_unknown_task_is_refused_with_the_known_tasks() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,6 +47,7 @@ examples = st.builds(
     question_type=words,
     group=words,
     linked=st.lists(words, max_size=3).map(tuple),
+    chosen_answer=words,
 )
 
 
@@ -77,6 +79,39 @@ def test_written_examples_are_returned_in_any_order(written: list[Example], rows
         assert [images[n] for n in first] == [e.pairs[0].image for e in written]
         assert len(set(images)) == len(images)
         assert table.all_images() == {pair.image for e in written for pair in e.pairs}
+        assert list(table.ids_and_images()) == [(e.id, tuple(pair.image for pair in e.pairs)) for e in written]
+        assert table.answer_counts() == Counter(e.chosen_answer for e in written)
+        assert table.distinct_token_ids().tolist() == sorted(
+            {ord(letter) for e in written for pair in e.pairs for letter in pair.text}
+        )
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(examples, min_size=1, max_size=8, unique_by=lambda e: e.id), st.integers(1, 4), st.data())
+def test_a_selection_equals_a_table_of_the_selected_examples(
+    written: list[Example], batch_rows: int, data: st.DataObject
+) -> None:
+    rows = sorted(data.draw(st.sets(st.integers(0, len(written) - 1))))
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(example_table, "BATCH_ROWS", batch_rows)
+        write_table(Path(folder) / "all", written, character_codes, digest="d")
+        write_table(Path(folder) / "some", [written[row] for row in rows], character_codes, digest="d")
+        selection = ExampleTable.open(Path(folder) / "all").select(np.array(rows, dtype=np.int32))
+        expected = ExampleTable.open(Path(folder) / "some")
+        assert (len(selection), selection.num_rows) == (len(rows), len(written))
+        assert list(selection) == list(expected)
+        assert [selection[i] for i in range(len(rows))] == list(expected)
+        for i in range(len(rows)):
+            assert selection.token_ids(i).tolist() == expected.token_ids(i).tolist()
+        assert selection.ids() == expected.ids()
+        assert list(selection.ids_and_images()) == list(expected.ids_and_images())
+        assert selection.all_images() == expected.all_images()
+        assert selection.first_images()[0] == expected.first_images()[0]
+        assert selection.first_images()[1].tolist() == expected.first_images()[1].tolist()
+        assert selection.answer_counts() == expected.answer_counts()
+        assert selection.distinct_token_ids().tolist() == expected.distinct_token_ids().tolist()
+        with pytest.raises(IndexError):
+            selection[len(rows)]
 
 
 def test_equal_examples_give_equal_bytes(tmp_path: Path) -> None:

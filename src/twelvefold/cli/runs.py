@@ -73,43 +73,39 @@ def prepare(
     twelvefold prepare data/world regions/world prepared/world --recipe demo
     ```
 
-    Exit code 1 where malformed records were left out, or pictures could not be read and so not be compared.
+    Exit code 1 if malformed records were left out, or if images could not be read and therefore not be compared.
 
     Parameters
     ----------
     regions
-        The folder that `twelvefold extract` left.
+        The folder that `twelvefold extract` wrote.
     out
         Folder for the tables.
     clean
-        Another cleaning policy than the recipe's: paper, strict, ids, lists, or none for full data.
+        Cleaning policy instead of the recipe's: paper, strict, ids, lists, or none for full data.
     manifest
-        Remove exactly what this cleaning manifest says, and refuse other data than it was made of.
+        Remove exactly the examples that this cleaning manifest lists; stop if the data differ from those it was made
+        from.
     clean_digest
-        Go on only where the cleaning manifest has this digest.
+        Stop unless the cleaning manifest has this digest.
     skip_bad
-        List malformed records and go on, instead of stopping at the first.
+        List malformed records and continue, instead of stopping at the first.
     without_regions
-        Leave out examples whose picture has no regions, instead of stopping.
+        Leave out examples whose image has no regions, instead of stopping.
     """
-    from twelvefold.preparation.from_recipe import prepare_recipe
+    from msgspec.structs import replace
 
-    summary = prepare_recipe(
-        recipe_of(recipe),
-        data,
-        regions,
-        out,
-        skip_bad=skip_bad,
-        without_regions=without_regions,
-        clean=clean,
-        manifest=manifest,
-        clean_digest=clean_digest,
-        processes=processes,
-    )
+    from twelvefold.preparation.prepare import prepare_recipe
+
+    chosen = recipe_of(recipe)
+    options = {"clean": clean, "manifest": str(manifest or ""), "clean_digest": clean_digest}
+    switches = {"skip_bad": skip_bad, "without_regions": without_regions}
+    config = replace(chosen.data, **{name: value for name, value in (options | switches).items() if value})
+    summary = prepare_recipe(chosen, data, regions, out, config=config, processes=processes)
     if not json:
         out_console.print(summary.table())
     cleaned = [f"cleaned by policy {summary.policy}, digest {summary.clean_digest}"] if summary.clean_digest else []
-    lines = [*cleaned, *summary.hidden, *unreadable(summary.unreadable), *summary.problems[:SHOWN]]
+    lines = [*cleaned, *summary.limitations, *unreadable(summary.unreadable), *summary.problems[:SHOWN]]
     say(summary, json, "\n".join(lines))
     return 1 if summary.problems or summary.unreadable else 0
 

@@ -12,6 +12,9 @@ cleaning); val is those 3,000; test is testdev: 12,578. The labels of ``test="te
 published; ``test="submission"`` reads ``submission_all_questions.json``, all questions that the evaluation server
 expects.
 
+The answer list has the unmodified answers of train and val. Differs: how the original project chose its 1,533 answers
+is not known. Its own list can be passed instead, and is used where the original project's answers are read.
+
 Most entailed questions are absent from the balanced files. With ``consistency=True`` the questions that test questions
 entail are read from the ``all`` file and appended, with the question type ``entailed``: they count for the consistency
 metric only. They are never read for training and validation. A question that entails itself is not listed as entailed.
@@ -25,7 +28,7 @@ from typing import Literal
 
 import msgspec
 
-from twelvefold.datasets.reading import answers, vilbert_mt_files
+from twelvefold.datasets.reading import vilbert_mt_files
 from twelvefold.datasets.reading.cards import CC_BY, VG_ID_MAP, CardFile, DatasetCard
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, split_tail, validated
 from twelvefold.schema import CONSISTENCY_ONLY, Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
@@ -71,10 +74,6 @@ class Question(msgspec.Struct, gc=False):
     types: Types | None = None
 
 
-class Answered(msgspec.Struct, gc=False):
-    answer: str
-
-
 def files(
     root: Path, split: Split, *, minval: int = MINVAL, test: TestPart = "testdev", consistency: bool = False
 ) -> list[Path]:
@@ -111,31 +110,6 @@ def read(
     paths = files(root, split, minval=minval, test=test, consistency=consistency)
     is_unlabeled = split == "test" and test != "testdev"
     return validated(_rows(paths, split, bad, minval, is_unlabeled))
-
-
-def vocabulary(
-    root: Path,
-    *,
-    min_count: int = answers.MIN_COUNT,
-    bad: BadRecords,
-    minval: int = MINVAL,
-    test: TestPart = "testdev",
-    consistency: bool = False,
-) -> list[str]:
-    """Return the answer list: unmodified answers of train and val that occur at least ``min_count`` times.
-
-    ``minval``, ``test`` and ``consistency`` have no effect. Differs: how the original project chose its 1,533 answers
-    is not known. Its own list can be passed instead (``answers.load_answer_list``), and is used where the original
-    project's answers are read.
-    """
-    paths = files(root, "train")
-    if answer_list := vilbert_mt_files.read_answer_list(paths):
-        return answer_list
-    readers = [RecordReader(TASK.name, path, bad) for path in paths]
-    decoded = (
-        reader.decode(f"question {id_}", raw, Answered) for reader in readers for id_, raw in reader.mapping().items()
-    )
-    return answers.frequent_answers((item.answer for item in decoded if item is not None), min_count)
 
 
 def _files_in_folder(folder: Path) -> list[Path]:
@@ -196,7 +170,10 @@ def _row(
         return reader, record, Example(id_, pairs, label, question_type=CONSISTENCY_ONLY)
     structural_type = question.types.structural if question.types else ""
     linked = tuple(dict.fromkeys(other for other in question.entailed if other != id_))
-    return reader, record, Example(id_, pairs, label, question_type=structural_type, linked=linked)
+    example = Example(
+        id_, pairs, label, question_type=structural_type, linked=linked, chosen_answer=question.answer or ""
+    )
+    return reader, record, example
 
 
 def _is_entailed_file(path: Path) -> bool:

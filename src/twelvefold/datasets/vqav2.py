@@ -13,7 +13,8 @@ cleaning); val is those 3,000 ("minval"); test is test2015: 447,793.
 
 Answers: in ``train`` the ten raw answers are looked up in the answer list without normalization, as in the original
 project; in ``val`` and ``test`` they are normalized as the official evaluator does. An empty answer scores nothing. A
-question without answers is a bad record.
+question without answers is a bad record. The answer list has the normalized ``multiple_choice_answer`` of train and
+val, as in the original project; where the original project's answers are read, its own list is used.
 """
 
 from __future__ import annotations
@@ -71,10 +72,7 @@ class Annotation(msgspec.Struct, gc=False):
     answers: list[Answer]
     image_id: int | None = None
     answer_type: str = ""
-
-
-class Chosen(msgspec.Struct, gc=False):
-    multiple_choice_answer: str
+    multiple_choice_answer: str = ""
 
 
 class QuestionId(msgspec.Struct, gc=False):
@@ -103,22 +101,6 @@ def read(
     ``minval``: number of validation questions. ``test``: the part that is the test split.
     """
     return validated(_rows(root, files(root, split, minval=minval, test=test), split, bad, minval))
-
-
-def vocabulary(
-    root: Path, *, min_count: int = answers.MIN_COUNT, bad: BadRecords, minval: int = MINVAL, test: str = "test2015"
-) -> list[str]:
-    """Return the answer list: normalized chosen answers of train2014 and val2014 that occur ``min_count`` times.
-
-    ``minval`` and ``test`` have no effect: every question of both files counts, as in the original project. Where the
-    original project's answers are read, its own list is used.
-    """
-    paths = files(root, "train")
-    if answer_list := vilbert_mt_files.read_answer_list(paths):
-        return answer_list
-    readers = [RecordReader(TASK.name, path, bad) for path in paths if path.stem.endswith("annotations")]
-    chosen = (item.multiple_choice_answer for reader in readers for _, item in reader.items("annotations", Chosen))
-    return answers.frequent_answers(map(answers.normalize_answer, chosen), min_count)
 
 
 def _question_file(root: Path, part: str) -> Path:
@@ -181,8 +163,14 @@ def _annotated_rows(
         else:
             texts = [answer.answer for answer in annotation.answers]
             label = answers.soft_scores(answers.normalize_answers(texts) if normalize else texts)
-            id_, pairs = str(question.question_id), (_pair(question),)
-            yield reader, record, Example(id_, pairs, label, question_type=annotation.answer_type)
+            example = Example(
+                str(question.question_id),
+                (_pair(question),),
+                label,
+                question_type=annotation.answer_type,
+                chosen_answer=answers.normalize_answer(annotation.multiple_choice_answer),
+            )
+            yield reader, record, example
 
 
 def _target_rows(

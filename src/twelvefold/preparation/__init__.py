@@ -1,1 +1,1 @@
-"""Turn official annotation files into example tables, vocabularies and hard negatives."""
+"""Turn official annotation files into example tables, answer lists and hard negatives."""

@@ -1,104 +1,169 @@
-"""What a preparation is asked for, task by task, and what its files are made from: sources, options and code."""
+"""What a preparation has to do for each task, and the digests of what its files are made from."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from twelvefold import boxes, datasets
+from twelvefold.config.recipe import TaskConfig
 from twelvefold.data import negatives, tokenizer
+from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.duplicates import evidence
-from twelvefold.schema import Split, TaskSpec, TwelvefoldError
-from twelvefold.splits import decide, filter
-from twelvefold.store import atomic_files, example_table
-from twelvefold.store.prepared import list_choices
+from twelvefold.progress import track
+from twelvefold.schema import Split, TaskSpec, TwelvefoldError, did_you_mean
+from twelvefold.splits import decide
+from twelvefold.splits import filter as row_filter
+from twelvefold.store import atomic_files, example_table, worker_pool
+from twelvefold.store.prepared import ExampleCounts
+from twelvefold.store.relaxed_gc import relaxed_gc
+from twelvefold.store.step_cache import Entry, StepCache
 
-VERSION = 1
-"""Version of how tables, vocabularies and negatives are made. Increase it when a change gives other files."""
+VERSION = 2
+"""Version of how tables, rows, answer lists and negatives are made. Increase it when a change gives other files."""
 
-TABLE_VERSIONS = (
-    VERSION,
-    boxes.VERSION,
-    datasets.VERSION,
-    filter.VERSION,
-    example_table.VERSION,
-    tokenizer.VERSION,
-    negatives.VERSION,
-)
-"""What prepared files depend on besides their sources. A file made with other versions is made again."""
+TABLE_VERSIONS = (VERSION, boxes.VERSION, datasets.VERSION, example_table.VERSION, tokenizer.VERSION)
+"""What a table depends on besides its sources. A table made with other versions is made again."""
+
+SELECTION_VERSIONS = (VERSION, row_filter.VERSION, negatives.VERSION)
+"""What rows and negatives depend on besides tables, cleaning and regions."""
 
 CLEANING_VERSIONS = (decide.VERSION, evidence.VERSION, datasets.VERSION)
 """What the decision to remove examples depends on besides its sources."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A task as it was asked for (``name``: one of the twelve or a dotted path), with what was chosen for it."""
+class TaskRequest:
+    """A task to prepare. ``name``: as ``datasets.load_dataset`` takes it. ``options``: of its reader. ``max_examples``:
+    training examples to keep, 0 for all. ``answer_list``: a file to use instead of counting answers, or None."""
 
     name: str
     task: TaskSpec
     options: Mapping[str, Any]
-    limit: int
-    answers: Path | None
+    max_examples: int = 0
+    answer_list: Path | None = None
 
 
-def all_asked(
-    tasks: Sequence[str],
-    options: Mapping[str, Mapping[str, Any]],
-    limits: Mapping[str, int],
-    lists: Mapping[str, Path],
-) -> list[Asked]:
-    """The tasks with what was chosen for them, after checking every name."""
-    owners = [datasets.load_dataset(name).TASK.vocabulary for name in tasks]
-    for name in [*options, *limits, *lists]:
-        if name not in tasks and not (name in lists and name in owners):
+@dataclass(frozen=True, slots=True)
+class TableJob:
+    """One table to make, with everything that a worker process needs."""
+
+    request: TaskRequest
+    split: Split
+    data: Path
+    out: Path
+    digest: str
+    skip_bad: bool
+
+    @property
+    def step(self) -> str:
+        return f"{self.request.task.name}-{self.split}"
+
+
+def make_requests(
+    tasks: Sequence[str] | Mapping[str, TaskConfig], answer_lists: Mapping[str, Path]
+) -> list[TaskRequest]:
+    """Return the tasks to prepare, after checking all names and reader options.
+
+    Raises:
+        TwelvefoldError: a task or reader option does not exist or has a wrong type, or a task is named twice.
+    """
+    configs = tasks if isinstance(tasks, Mapping) else dict.fromkeys(tasks, TaskConfig())
+    requests = [_make_request(name, config, answer_lists) for name, config in configs.items()]
+    names = [*tasks, *(request.task.vocabulary for request in requests)]
+    for name in answer_lists:
+        if name not in names:
             raise TwelvefoldError(
-                f"choices are made for task {name!r}, which is not asked for{list_choices(name, tasks)}"
+                f"an answer list is given for {name!r}, which is not prepared{did_you_mean(name, names)}"
             )
-    asked = [_ask(name, options.get(name, {}), limits.get(name, 0), lists.get(name)) for name in tasks]
-    names = [one.task.name for one in asked]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise TwelvefoldError(f"tasks are asked for more than once: {', '.join(twice)}")
-    return asked
+    counts = Counter(list(tasks)) | Counter(request.task.name for request in requests)
+    if repeated := sorted(name for name, count in counts.items() if count > 1):
+        raise TwelvefoldError(f"tasks are named more than once: {', '.join(repeated)}")
+    return requests
 
 
-def _ask(name: str, options: Mapping[str, Any], limit: int = 0, listed: Path | None = None) -> Asked:
-    module = datasets.load_dataset(name)
-    parameters = inspect.signature(module.read).parameters.values()
-    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "bad"]
-    for option in options:
-        if option not in known:
-            raise TwelvefoldError(f"the reader of {name!r} has no option {option!r}{list_choices(option, known)}")
-    return Asked(name, module.TASK, options, limit, listed)
+def _make_request(name: str, config: TaskConfig, answer_lists: Mapping[str, Path]) -> TaskRequest:
+    dataset = datasets.load_dataset(name)
+    datasets.check_options(dataset, config.options)
+    return TaskRequest(name, dataset.TASK, config.options, config.max_examples or 0, answer_lists.get(name))
 
 
-def owner_of(one: Asked, asked: Sequence[Asked], lists: Mapping[str, Path]) -> Asked:
-    """The task whose answer list ``one`` predicts from; it need not be asked for itself."""
-    name = one.task.vocabulary
-    owners = [other for other in asked if other.task.name == name]
-    return owners[0] if owners else _ask(name, {}, listed=lists.get(name))
+def vocabulary_task(
+    request: TaskRequest, requests: Sequence[TaskRequest], answer_lists: Mapping[str, Path]
+) -> TaskRequest:
+    """Return the task whose answer list ``request`` uses; it need not be among ``requests``."""
+    name = request.task.vocabulary
+    owners = [other for other in requests if other.task.name == name]
+    return owners[0] if owners else _make_request(name, TaskConfig(), answer_lists)
 
 
-def sources(one: Asked, data: Path, split: Split) -> list[object]:
-    """Digests of the files that a split is read from, the versions of the code that reads them, and the digest of a
-    user's own reader."""
-    module = datasets.load_dataset(one.name)
-    digests = []
-    for path in module.files(data, split, **one.options):
+def source_digests(request: TaskRequest, data: Path, split: Split) -> list[object]:
+    """Return the digests of the files that a split is read from, of the code that reads them, and the options."""
+    dataset = datasets.load_dataset(request.name)
+    files = []
+    for path in dataset.files(data, split, **request.options):
         try:
             info = path.stat()
         except OSError as error:
-            raise TwelvefoldError(f"{one.name}, {split}: can't read {path}: {error.strerror}") from error
-        digests.append((path.name, _digest(path, info.st_size, info.st_mtime_ns)))
-    own = [] if one.name in datasets.task_names() else [atomic_files.digest_file(Path(inspect.getfile(module.read)))]
-    return [list(TABLE_VERSIONS), own, digests]
+            raise TwelvefoldError(f"{request.name}, {split}: cannot read {path}: {error.strerror}") from error
+        files.append((path.name, _file_digest(path, info.st_size, info.st_mtime_ns)))
+    is_built_in = datasets.is_built_in(request.name)
+    custom_reader = [] if is_built_in else [atomic_files.digest_file(Path(inspect.getfile(dataset.read)))]
+    return [list(TABLE_VERSIONS), custom_reader, files, dict(request.options), split]
 
 
 @cache
-def _digest(path: Path, size: int, changed: int) -> str:
-    """A source file's digest, taken once however many splits read the file, unless size or time change."""
+def _file_digest(path: Path, size: int, modified: int) -> str:
+    """Return a file's digest, computed once for all splits unless its size or modification time changes."""
     return atomic_files.digest_file(path)
+
+
+def table_job(request: TaskRequest, split: Split, data: Path, out: Path, *, skip_bad: bool) -> TableJob:
+    """Return the job of making one table; its digest covers everything that the table depends on."""
+    inputs = [source_digests(request, data, split), skip_bad, load_tokenizer().version]
+    return TableJob(request, split, data, out, atomic_files.digest_value(inputs), skip_bad)
+
+
+@relaxed_gc()
+def make_table(job: TableJob) -> Entry:
+    """Read one split of one task and write the table of all its examples."""
+    cache, bad = StepCache(job.out), BadRecords(skip=job.skip_bad)
+    examples = datasets.load_dataset(job.request.name).read(job.data, job.split, bad=bad, **job.request.options)
+    path = f"tables/{job.step}.arrow"
+    count = example_table.write_table(job.out / path, examples, load_tokenizer().encode_batch, digest=job.digest)
+    return cache.save(
+        job.step,
+        Entry(
+            job.digest,
+            {"table": cache.file_entry(path, count, job.digest)},
+            ExampleCounts(read=count, malformed=len(bad.rejected)),
+            [str(rejection) for rejection in bad.rejected],
+        ),
+    )
+
+
+def make_tables(jobs: Sequence[TableJob], processes: int) -> Iterator[tuple[TableJob, Entry]]:
+    """Make tables, in several processes if requested; the results do not depend on their number."""
+    if processes == 1 or len(jobs) < 2:
+        for job in track(jobs, description="tables"):
+            yield job, make_table(job)
+        return
+    with worker_pool.create_pool(min(processes, len(jobs))) as pool:
+        futures = {pool.submit(make_table, job): job for job in jobs}
+        try:
+            for future in track(as_completed(futures), description="tables", total=len(jobs)):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@cache
+def load_tokenizer() -> tokenizer.Tokenizer:
+    """Return the process's tokenizer."""
+    return tokenizer.Tokenizer()

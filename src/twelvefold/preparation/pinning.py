@@ -1,59 +1,65 @@
-"""Pins: what a recipe says of the cleaning it wants, and what happens where the data give another."""
+"""Check the cleaning that a recipe pins, by a manifest or by a digest, against the data."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from twelvefold.config.recipe import DataConfig
 from twelvefold.schema import TwelvefoldError
-from twelvefold.splits import manifest
+from twelvefold.splits.manifest import CleaningManifest, read_manifest
 from twelvefold.splits.policy import NO_CLEANING, get_policy
 
 
-def policy_name(clean: str | bool, pinned: Path | None, digest: str) -> str:
-    """The cleaning policy that is asked for by name; True and False stand for the paper's and for none.
+def policy_name(config: DataConfig) -> str:
+    """Return the name of the configured cleaning policy.
 
     Raises:
-        TwelvefoldError: there is no such policy, or it doesn't go together with what is pinned.
+        TwelvefoldError: there is no such policy, or it contradicts the pinned manifest or digest.
     """
-    name = {True: "paper", False: NO_CLEANING}[clean] if isinstance(clean, bool) else clean
+    name = str(config.clean)
+    pinned = config.manifest or config.clean_digest
     if name != NO_CLEANING:
         protects = get_policy(name).protects
-        if not protects and not pinned:
+        if not protects and not config.manifest:
             raise TwelvefoldError(
-                f"the policy {name!r} protects nothing but given id lists, which a manifest holds: make one with "
-                f"`twelvefold clean --policy {name} --protect FILE`, and pin it"
+                f"the policy {name!r} protects id lists only, and those are stored in a manifest: make one with "
+                f"`twelvefold clean --policy {name} --protect FILE`, and set it as [data] manifest"
             )
-    elif pinned or digest:
-        raise TwelvefoldError(f"a cleaning is pinned ({pinned or digest}), but {name!r} asks for full data: drop one")
+    elif pinned:
+        raise TwelvefoldError(f"a cleaning is pinned ({pinned}), but the policy {name!r} keeps full data: remove one")
     return name
 
 
-def pinned_manifest(path: Path, policy: str, digest: str) -> manifest.CleaningManifest:
-    """The manifest that is to be applied, if it is of this policy and (where one is pinned) of this digest.
+def read_pinned_manifest(config: DataConfig, policy: str) -> CleaningManifest | None:
+    """Return the pinned manifest, or None if none is configured.
 
     Raises:
-        TwelvefoldError: it is not, or the file is no manifest.
+        TwelvefoldError: the manifest has another policy or digest, or the file is not a manifest.
     """
-    found = manifest.read_manifest(path)
-    if found.policy.name != policy:
+    if not config.manifest:
+        return None
+    path = Path(config.manifest)
+    manifest = read_manifest(path)
+    if manifest.policy.name != policy:
         raise TwelvefoldError(
-            f"{path} was made with the policy {found.policy.name!r}, asked for is {policy!r}. Ask for that policy "
-            f"([data] clean, or --clean), or make a manifest with `twelvefold clean --policy {policy}`"
+            f"{path} was made with the policy {manifest.policy.name!r}, but the policy {policy!r} is requested: "
+            f"request the former ([data] clean, or --clean), or make a manifest with `twelvefold clean "
+            f"--policy {policy}`"
         )
-    check_pin(found, digest, path)
-    return found
+    check_digest(manifest, config.clean_digest, path)
+    return manifest
 
 
-def check_pin(found: manifest.CleaningManifest, digest: str, path: Path) -> None:
-    """See that a manifest has the digest that is pinned; an empty one is no pin.
+def check_digest(manifest: CleaningManifest, digest: str, path: Path) -> None:
+    """Check that a manifest has the pinned digest; an empty one accepts any.
 
     Raises:
-        TwelvefoldError: it has another.
+        TwelvefoldError: the manifest has another digest.
     """
-    if digest and found.digest != digest:
+    if digest and manifest.digest != digest:
         raise TwelvefoldError(
-            f"the cleaning digest {digest} is pinned, but {path} (policy {found.policy.name!r}, evidence "
-            f"{', '.join(found.policy.evidence)}) has {found.digest}: source files, reader options, pictures, "
-            "policy or evidence are others than when it was pinned. Bring those back, compare the file with the "
-            "manifest of that time, or pin the new digest ([data] clean_digest)"
+            f"the cleaning digest {digest} is pinned, but {path} (policy {manifest.policy.name!r}, evidence "
+            f"{', '.join(manifest.policy.evidence)}) has {manifest.digest}: source files, reader options, images, "
+            "policy or evidence have changed since it was pinned. Restore them, compare the file with the manifest of "
+            "that time, or pin the new digest ([data] clean_digest)"
         )

@@ -20,9 +20,10 @@ from twelvefold.datasets.reading import same_image_links
 from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.duplicates.image_groups import ImageGroups
-from twelvefold.schema import TwelvefoldError
+from twelvefold.schema import Split, TwelvefoldError
 from twelvefold.splits import decide, id_lists, manifest
 from twelvefold.splits.policy import get_policy
+from twelvefold.splits.split_source import FilesSource, SplitSource
 from twelvefold.store import atomic_files
 from twelvefold.store.prepared import CLEANING, SPLITS
 
@@ -101,12 +102,12 @@ def clean(
     if not chosen.protects and not lists:
         raise TwelvefoldError(f"the policy {policy!r} only protects id lists, and none is given: add --protect FILE")
     data, out, bad = Path(data), Path(out), BadRecords(skip=skip_bad)
-    by_task = task_options(data, tasks)
+    sources = files_sources(data, tasks)
     with atomic_files.lock_folder(out):
         evidence = decide.collect_policy_evidence(data, chosen, cache_dir=out / "notes", bad=bad, processes=processes)
         ids_dir = out / "ids" if ids else None
         decided = decide.decide_removals(
-            data, by_task, chosen, evidence, bad=bad, lists=lists, processes=processes, ids_dir=ids_dir
+            sources, chosen, evidence, bad=bad, lists=lists, processes=processes, ids_dir=ids_dir
         )
         manifest.write_manifest(out / CLEANING, decided)
     return CleanSummary(
@@ -149,25 +150,28 @@ def compare_id_lists(
         TwelvefoldError: as :func:`clean`.
     """
     data, loaded, bad = Path(data), [id_lists.load_id_list(file) for file in lists], BadRecords(skip=skip_bad)
-    by_task = task_options(data, tasks)
+    sources = files_sources(data, tasks)
     groups = ImageGroups(same_image_links.read_links(data, bad=bad))
-    protected = decide.protected_test_images(data, by_task, groups, bad=bad, processes=processes)
+    protected = decide.protected_test_images(sources, groups, bad=bad, processes=processes)
     return [id_lists.compare_id_list(id_list, protected) for id_list in loaded]
 
 
-def task_options(data: Path, tasks: Tasks) -> dict[str, dict[str, Any]]:
-    """Return the tasks with the options of their readers, after checking every name."""
+def files_sources(data: Path, tasks: Tasks) -> dict[str, dict[Split, SplitSource]]:
+    """Return the official files of every split of the tasks, after checking all names and reader options."""
     if not data.is_dir():
         raise TwelvefoldError(
             f"{data} is not a data folder: expected a folder with the official files, as in docs/design.md"
         )
     tasks = tasks or datasets.task_names()
-    modules = [datasets.load_dataset(name) for name in tasks]
+    modules = {name: datasets.load_dataset(name) for name in tasks}
     repeated = {name for name, count in Counter(list(tasks)).items() if count > 1}
-    repeated |= {name for name, count in Counter(module.TASK.name for module in modules).items() if count > 1}
+    repeated |= {name for name, count in Counter(module.TASK.name for module in modules.values()).items() if count > 1}
     if repeated:
         raise TwelvefoldError(f"tasks are requested more than once: {', '.join(sorted(repeated))}")
-    by_task = reader_options(data, tasks, tasks if isinstance(tasks, Mapping) else None)
-    for name, module in zip(tasks, modules, strict=True):
-        datasets.check_options(module, by_task[name])
-    return by_task
+    options = reader_options(data, tasks, tasks if isinstance(tasks, Mapping) else None)
+    for name, module in modules.items():
+        datasets.check_options(module, options[name])
+    return {
+        module.TASK.name: {split: FilesSource(data, name, options[name], split) for split in SPLITS}
+        for name, module in modules.items()
+    }

@@ -1,6 +1,6 @@
 """Decide which examples cleaning removes: every split of every task is read once, in the order test, val, train.
 
-Only the official files are read. Regions, answer lists and limits of a recipe do not matter, so the decision is a
+Only ids and images of all examples matter, not regions, answer lists or limits of a recipe, so the decision is a
 function of the data and the policy, for any number of processes and any order of tasks. Paper: section 2.2.
 """
 
@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from twelvefold import datasets
 from twelvefold.datasets.reading import image_files
 from twelvefold.datasets.reading.records import BadRecords, Rejection
 from twelvefold.duplicates.evidence import CollectedEvidence, collect_evidence
@@ -22,6 +21,7 @@ from twelvefold.schema import ImageKey, Split
 from twelvefold.splits.id_lists import IdList
 from twelvefold.splits.manifest import CleanedSplit, CleaningManifest, Reason, SplitDigester
 from twelvefold.splits.policy import SPLIT_ORDER, Owner, Policy, ProtectedImages
+from twelvefold.splits.split_source import SplitSource
 from twelvefold.store import atomic_files, worker_pool
 from twelvefold.store.relaxed_gc import relaxed_gc
 
@@ -29,8 +29,8 @@ VERSION = 1
 """Version of what this module computes. Increase it when a change gives other results: files made from it are then
 made again."""
 
-TaskOptions = Mapping[str, Mapping[str, Any]]
-"""Keyword arguments of readers by task, a name that ``datasets.load_dataset`` takes. The keys are the tasks to read."""
+Sources = Mapping[str, Mapping[Split, SplitSource]]
+"""By task (``TaskSpec.name``), then split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,9 @@ class SplitScan:
     """A split to read. ``protected``: keys of images that it must not contain. ``collect_images``: whether to return
     the images of the remaining examples. ``ids_dir``: folder for lists of kept and removed ids, or None."""
 
-    data: Path
     task: str
-    options: Mapping[str, Any]
     split: Split
+    source: SplitSource
     protected: frozenset[ImageKey]
     collect_images: bool
     skip_bad: bool
@@ -74,8 +73,7 @@ def collect_policy_evidence(
 
 
 def decide_removals(
-    data: Path,
-    tasks: TaskOptions,
+    sources: Sources,
     policy: Policy,
     evidence: CollectedEvidence,
     *,
@@ -84,7 +82,7 @@ def decide_removals(
     processes: int = 1,
     ids_dir: Path | None = None,
 ) -> CleaningManifest:
-    """Decide what ``policy`` removes from ``tasks``.
+    """Decide what ``policy`` removes from the splits in ``sources``.
 
     ``lists``: additional protected images. ``ids_dir``: folder for lists of ids, ``<task>-<split>-kept.txt`` and
     ``-removed.txt``.
@@ -101,8 +99,8 @@ def decide_removals(
         for split in SPLIT_ORDER:
             keys = frozenset[ImageKey]() if split == "test" else protected.all_keys()
             scans = [
-                SplitScan(data, task, options, split, keys, split in policy.protects, bad.skip, ids_dir)
-                for task, options in tasks.items()
+                SplitScan(task, split, splits_of_task[split], keys, split in policy.protects, bad.skip, ids_dir)
+                for task, splits_of_task in sources.items()
             ]
             for result in scan_all(scans):
                 splits.setdefault(result.task, {})[split] = result.cleaned
@@ -123,10 +121,12 @@ def decide_removals(
 
 
 def protected_test_images(
-    data: Path, tasks: TaskOptions, groups: ImageGroups, *, bad: BadRecords, processes: int = 1
+    sources: Sources, groups: ImageGroups, *, bad: BadRecords, processes: int = 1
 ) -> ProtectedImages:
     """Return the images of all test sets, without deciding any removals."""
-    scans = [SplitScan(data, task, own, "test", frozenset(), True, bad.skip, None) for task, own in tasks.items()]
+    scans = [
+        SplitScan(task, "test", splits["test"], frozenset(), True, bad.skip, None) for task, splits in sources.items()
+    ]
     with _split_scanner(processes, bad) as scan_all:
         return ProtectedImages({(result.task, "test"): result.images for result in scan_all(scans)}, groups)
 
@@ -134,27 +134,27 @@ def protected_test_images(
 @relaxed_gc()
 def scan_split(scan: SplitScan) -> SplitScanResult:
     """Read one split and decide which of its examples to remove."""
-    dataset, digester, bad = datasets.load_dataset(scan.task), SplitDigester(), BadRecords(skip=scan.skip_bad)
+    digester, bad = SplitDigester(), BadRecords(skip=scan.skip_bad)
     removed, images = dict[str, list[str]](), set[ImageKey]()
     with ExitStack() as stack:
         id_files = dict[bool, IO[bytes]]()  # by whether the example is removed
         if scan.ids_dir is not None:
             for is_removed, name in ((False, "kept"), (True, "removed")):
-                path = scan.ids_dir / f"{dataset.TASK.name}-{scan.split}-{name}.txt"
+                path = scan.ids_dir / f"{scan.task}-{scan.split}-{name}.txt"
                 id_files[is_removed] = stack.enter_context(atomic_files.atomic_file(path))
-        for example in dataset.read(scan.data, scan.split, bad=bad, **scan.options):
-            digester.add(example)
-            match = next((pair.image for pair in example.pairs if pair.image in scan.protected), None)
+        for id_, example_images in scan.source.rows(bad):
+            digester.add(id_, example_images)
+            match = next((image for image in example_images if image in scan.protected), None)
             if match is not None:
-                removed.setdefault(str(match), []).append(example.id)
+                removed.setdefault(str(match), []).append(id_)
             elif scan.collect_images:
-                images.update(pair.image for pair in example.pairs)
+                images.update(example_images)
             if id_files:
-                id_files[match is not None].write(f"{example.id}\n".encode())
+                id_files[match is not None].write(f"{id_}\n".encode())
     source = digester.digest()
     kept = source.examples - sum(map(len, removed.values()))
     removed_by_image = {image: sorted(removed[image]) for image in sorted(removed)}
-    return SplitScanResult(dataset.TASK.name, CleanedSplit(source, kept, removed_by_image), images, bad.rejected)
+    return SplitScanResult(scan.task, CleanedSplit(source, kept, removed_by_image), images, bad.rejected)
 
 
 @contextmanager

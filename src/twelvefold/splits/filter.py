@@ -1,11 +1,15 @@
-"""Filter the examples of a split, and count why examples were left out. Paper: section 2.2."""
+"""Select the examples of a split that are used, and count why the others are not. Paper: section 2.2."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
-from twelvefold.schema import Example, ImageKey, TwelvefoldError
+import numpy as np
+from numpy.typing import NDArray
+
+from twelvefold.schema import ImageKey, TwelvefoldError
+from twelvefold.splits.split_source import IdAndImages
 
 VERSION = 1
 """Version of what this module computes. Increase it when a change gives other results: files made from it are then
@@ -14,9 +18,8 @@ made again."""
 
 @dataclass(slots=True)
 class FilterCounts:
-    """Counts of a split's examples, complete once they have all been read. ``removed``: by cleaning.
-    ``missing_features``: ids of examples with an image without features, and that image. ``beyond_limit``: more than
-    the limit allows."""
+    """Counts of a split's examples. ``removed``: by cleaning. ``missing_features``: ids of examples with an image
+    without features, and that image. ``beyond_limit``: more than the limit allows."""
 
     read: int = 0
     removed: int = 0
@@ -25,21 +28,21 @@ class FilterCounts:
     kept: int = 0
 
 
-def filter_examples(
-    examples: Iterable[Example],
-    counts: FilterCounts,
+def select_rows(
+    rows: Iterable[IdAndImages],
     removed_ids: Container[str] = (),
     *,
     images_with_features: Container[ImageKey] | None = None,
     allow_missing_features: bool = False,
     limit: int = 0,
     split_name: str = "",
-) -> Iterator[Example]:
-    """Yield the examples that stay, in order. Every other example is counted under the first reason that applies.
+) -> tuple[NDArray[np.int32], FilterCounts]:
+    """Return the row numbers of the examples that are used: (n,) int32, ascending; and counts.
+
+    Every other example is counted under the first reason that applies.
 
     Args:
-        examples: All examples of a split.
-        counts: Is filled while the examples are read.
+        rows: All examples of a split.
         removed_ids: Ids of the examples that cleaning removes.
         images_with_features: None skips this check.
         allow_missing_features: Leave out examples with an image without features instead of raising.
@@ -47,21 +50,22 @@ def filter_examples(
         split_name: Names the split in an error.
 
     Raises:
-        TwelvefoldError: at the end, if examples have an image without features and that is not allowed.
+        TwelvefoldError: examples have an image without features and that is not allowed.
     """
-    for example in examples:
+    counts, selected = FilterCounts(), list[int]()
+    for row, (id_, images) in enumerate(rows):
         counts.read += 1
-        if example.id in removed_ids:
+        if id_ in removed_ids:
             counts.removed += 1
         elif images_with_features is not None and (
-            missing := [pair.image for pair in example.pairs if pair.image not in images_with_features]
+            missing := [image for image in images if image not in images_with_features]
         ):
-            counts.missing_features.append((example.id, missing[0]))
-        elif limit and counts.kept >= limit:
+            counts.missing_features.append((id_, missing[0]))
+        elif limit and len(selected) >= limit:
             counts.beyond_limit += 1
         else:
-            counts.kept += 1
-            yield example
+            selected.append(row)
+    counts.kept = len(selected)
     if counts.missing_features and not allow_missing_features:
         first_three = ", ".join(f"{id_!r} ({key})" for id_, key in counts.missing_features[:3])
         raise TwelvefoldError(
@@ -69,3 +73,4 @@ def filter_examples(
             f"regions; the first are {first_three}. Extract those images, or leave such examples out with "
             f"--without-regions"
         )
+    return np.array(selected, dtype=np.int32), counts

@@ -9,14 +9,15 @@ what may be learned from.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from twelvefold.schema import Evidence, Example, Split, TwelvefoldError
+from twelvefold.schema import Evidence, ImageKey, Split, TwelvefoldError
 from twelvefold.splits.policy import OwnerKind, Policy, Protection
+from twelvefold.splits.split_source import IdAndImages
 from twelvefold.store import atomic_files
 
 FORMAT, VERSION = "twelvefold clean", 1
@@ -40,12 +41,13 @@ class SplitDigester:
     def __init__(self) -> None:
         self._count = self._ids = self._images = 0
 
-    def add(self, example: Example) -> None:
-        id_and_images = example.id
-        for pair in example.pairs:
-            id_and_images = f"{id_and_images}\n{pair.image.source}/{pair.image.id}"
+    def add(self, id_: str, images: Iterable[ImageKey]) -> None:
+        """Add one example by its id and the images of its pairs."""
+        id_and_images = id_
+        for image in images:
+            id_and_images = f"{id_and_images}\n{image.source}/{image.id}"
         self._count += 1
-        self._ids += atomic_files.digest_int(example.id.encode())
+        self._ids += atomic_files.digest_int(id_.encode())
         self._images += atomic_files.digest_int(id_and_images.encode())
 
     def digest(self) -> SplitDigest:
@@ -187,8 +189,8 @@ def read_manifest(path: Path) -> CleaningManifest:
     return manifest
 
 
-def check_examples(examples: Iterable[Example], expected: CleanedSplit, split_name: str) -> Iterator[Example]:
-    """Yield the examples unchanged, and raise at the end unless they are those that the manifest was made from.
+def check_split(rows: Iterable[IdAndImages], expected: CleanedSplit, split_name: str) -> None:
+    """Check that these are the examples that the manifest was made from.
 
     Raises:
         TwelvefoldError: names the split and the difference.
@@ -196,12 +198,11 @@ def check_examples(examples: Iterable[Example], expected: CleanedSplit, split_na
     digester = SplitDigester()
     image_of_removed = {id_: image for image, ids in expected.removed.items() for id_ in ids}
     changed = []
-    for example in examples:
-        digester.add(example)
-        image = image_of_removed.pop(example.id, "")
-        if image and all(str(pair.image) != image for pair in example.pairs):
-            changed.append(f"{example.id!r} (no longer {image})")
-        yield example
+    for id_, images in rows:
+        digester.add(id_, images)
+        image = image_of_removed.pop(id_, "")
+        if image and image not in map(str, images):
+            changed.append(f"{id_!r} (no longer {image})")
     if digester.digest() != expected.source:
         difference = _describe_difference(expected.source, digester.digest(), sorted(image_of_removed), changed)
         raise TwelvefoldError(

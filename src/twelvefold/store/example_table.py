@@ -3,6 +3,9 @@
 A table is written as a stream of record batches, so memory use is constant, and read at random in microseconds,
 directly from Arrow's buffers. It stores the digest of everything that it was made from, so a stale table is recognized.
 
+A table holds all examples that a reader yields. :meth:`ExampleTable.open` takes the row numbers of those that a run
+uses, so cleaning and limits change no table.
+
 Differs: the original cached pickled entries under names that did not identify their contents, and reused them without
 a check.
 """
@@ -10,6 +13,7 @@ a check.
 from __future__ import annotations
 
 import bisect
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate, chain, islice
@@ -35,8 +39,8 @@ from twelvefold.schema import (
 )
 from twelvefold.store import atomic_files
 
-VERSION = 1
-"""Version of this file's layout; part of every table's digest."""
+VERSION = 2
+"""Version of this file's layout; part of every table's digest. Version 1 had no ``chosen_answer``."""
 
 BATCH_ROWS = 8192
 """Examples in one record batch: a few megabytes are in memory while writing."""
@@ -61,6 +65,7 @@ _FIELDS = [
     ("label", pa.int8()),
     ("names", pa.list_(pa.string())),
     ("numbers", pa.list_(pa.float64())),
+    ("chosen_answer", pa.string()),
 ]
 
 
@@ -91,18 +96,25 @@ def write_table(
 
 
 class ExampleTable:
-    """A read-only, memory-mapped table; many processes may open the same one. ``digest``: of what it was made from."""
+    """A read-only, memory-mapped table; many processes may open the same one. ``digest``: of what it was made from.
 
-    def __init__(self, path: Path, batches: list[pa.RecordBatch], digest: str) -> None:
+    ``num_rows`` counts all examples of the file; indices, lengths and iteration refer to the selected ones.
+    """
+
+    def __init__(
+        self, path: Path, batches: list[pa.RecordBatch], digest: str, rows: NDArray[np.int32] | None = None
+    ) -> None:
         self.path = path
         self.digest = digest
         self._batches = batches
         self._blocks = [_Block(batch) for batch in batches]
         self._starts: list[int] = [0, *accumulate(batch.num_rows for batch in batches)]
+        self._rows = rows
+        self.num_rows: int = self._starts[-1]
 
     @classmethod
     def open(cls, path: Path) -> ExampleTable:
-        """Open a table.
+        """Open a table with all of its examples.
 
         Raises:
             TwelvefoldError: there is no such file, or it is truncated, not a table, or of another version.
@@ -118,12 +130,16 @@ class ExampleTable:
                 f"{path} is not a complete example table ({error}); prepare the data again"
             ) from error
         metadata = reader.schema.metadata or {}
-        if metadata.get(b"format") != b"twelvefold examples" or metadata.get(b"version") != str(VERSION).encode():
+        if metadata.get(b"format") != b"twelvefold examples" or metadata.get(b"version") not in (b"1", b"2"):
             raise TwelvefoldError(f"{path} is not an example table of version {VERSION}; prepare the data again")
         return cls(path, batches, metadata[b"digest"].decode())
 
+    def select(self, rows: NDArray[np.int32]) -> ExampleTable:
+        """Return this table with the examples at ``rows`` only: (n,) int32, ascending row numbers of the file."""
+        return ExampleTable(self.path, self._batches, self.digest, np.asarray(rows))
+
     def __len__(self) -> int:
-        return self._starts[-1]
+        return self.num_rows if self._rows is None else len(self._rows)
 
     def __getitem__(self, index: int) -> Example:
         """Return the example at an index."""
@@ -131,7 +147,9 @@ class ExampleTable:
         return block.example(row)
 
     def __iter__(self) -> Iterator[Example]:
-        return (block.example(row) for block in self._blocks for row in range(block.rows))
+        return (
+            block.example(row) for block, rows in zip(self._blocks, self._block_rows(), strict=True) for row in rows
+        )
 
     def token_ids(self, index: int, pair: int = 0) -> NDArray[np.int32]:
         """Return the token ids of one pair's text, not truncated and without special tokens, as a view."""
@@ -140,17 +158,37 @@ class ExampleTable:
 
     def ids(self) -> list[str]:
         """Return the ids of all examples, in order."""
-        return [id_ for batch in self._batches for id_ in batch.column("id").to_pylist()]
+        return [id_ for batch in self._selected_batches("id") for id_ in batch.column("id").to_pylist()]
+
+    def ids_and_images(self) -> Iterator[tuple[str, tuple[ImageKey, ...]]]:
+        """Yield the id and the images of all pairs of each example, in order."""
+        for batch in self._selected_batches("id", "pairs"):
+            offsets, coded = _coded_images(batch.column("pairs"))
+            keys = [_key(name) for name in coded.dictionary.to_pylist()]
+            indices = coded.indices.to_pylist()
+            for row, id_ in enumerate(batch.column("id").to_pylist()):
+                yield id_, tuple([keys[n] for n in indices[offsets[row] : offsets[row + 1]]])
+
+    def answer_counts(self) -> Counter[str]:
+        """Return how often each chosen answer occurs."""
+        counts = Counter[str]()
+        for batch in self._selected_batches("chosen_answer"):
+            for pair in pc.value_counts(batch.column("chosen_answer")).to_pylist():
+                counts[pair["values"]] += pair["counts"]
+        return counts
 
     def all_images(self) -> set[ImageKey]:
         """Return the images of all pairs."""
-        names = (pc.unique(batch.column("pairs").values.field("image")).to_pylist() for batch in self._batches)
-        return {ImageKey.parse(name) for name in chain.from_iterable(names)}
+        return {
+            ImageKey.parse(name)
+            for batch in self._selected_batches("pairs")
+            for name in _coded_images(batch.column("pairs"))[1].dictionary.to_pylist()
+        }
 
     def first_images(self) -> tuple[list[ImageKey], NDArray[np.int32]]:
         """Return the distinct images of first pairs in order of first use, and (N,) int32: their index by example."""
         columns = []
-        for batch in self._batches:
+        for batch in self._selected_batches("pairs"):
             pairs = batch.column("pairs")
             firsts = pa.array(_numbers(pairs, 1, np.dtype(np.int32))[: len(pairs)])
             columns.append(pairs.values.field("image").take(firsts))
@@ -159,12 +197,29 @@ class ExampleTable:
 
     def distinct_token_ids(self) -> NDArray[np.int32]:
         """Return every token id that occurs in the table's texts, in ascending order."""
-        each = [np.unique(block.all_tokens) for block in self._blocks]
+        batches = self._selected_batches("pairs")
+        each = [np.unique(batch.column("pairs").values.field("tokens").values.to_numpy()) for batch in batches]
         return np.unique(np.concatenate([*each, np.empty(0, dtype=np.int32)]))
+
+    def _block_rows(self) -> Iterator[Sequence[int]]:
+        """Yield the selected rows of each block."""
+        if self._rows is None:
+            yield from (range(block.rows) for block in self._blocks)
+            return
+        bounds = np.searchsorted(self._rows, self._starts)
+        for start, first, last in zip(self._starts, bounds, bounds[1:], strict=False):
+            yield (self._rows[first:last] - start).tolist()
+
+    def _selected_batches(self, *columns: str) -> Iterator[pa.RecordBatch]:
+        """Yield the selected rows of each record batch, with these columns only."""
+        for batch, rows in zip(self._batches, self._block_rows(), strict=True):
+            part = batch.select(columns)
+            yield part if self._rows is None else part.take(pa.array(rows, pa.int64()))
 
     def _locate(self, index: int) -> tuple[_Block, int]:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.path} has {len(self)} examples, got index {index}")
+        index = index if self._rows is None else int(self._rows[index])
         number = bisect.bisect_right(self._starts, index) - 1
         return self._blocks[number], index - self._starts[number]
 
@@ -173,7 +228,7 @@ class _Block:
     """One record batch, read through its offset buffers."""
 
     def __init__(self, batch: pa.RecordBatch) -> None:
-        column = {name: batch.column(name) for name, _ in _FIELDS}
+        column = dict(zip(batch.schema.names, batch.columns, strict=True))
         pairs = column["pairs"].values
         self.rows: int = batch.num_rows
         self._id, self._question_type, self._group = (_Strings(column[name]) for name in ("id", "kind", "group"))
@@ -181,12 +236,13 @@ class _Block:
         self._pairs = _numbers(column["pairs"], 1, np.dtype(np.int32))
         self._image, self._text = _Strings(pairs.field("image")), _Strings(pairs.field("text"))
         self._tokens_at = _numbers(pairs.field("tokens"), 1, np.dtype(np.int32))
-        self.all_tokens: NDArray[np.int32] = pairs.field("tokens").values.to_numpy()
+        self._tokens: NDArray[np.int32] = pairs.field("tokens").values.to_numpy()
         self._boxes_at = _numbers(pairs.field("candidates"), 1, np.dtype(np.int32))
         self._boxes = pairs.field("candidates").values.values.to_numpy().reshape(-1, 4)
         self._label = column["label"].to_numpy()
         self._numbers_at = _numbers(column["numbers"], 1, np.dtype(np.int32))
         self._numbers = column["numbers"].values.to_numpy()
+        self._chosen_answer = _Strings(column["chosen_answer"]) if "chosen_answer" in column else None
 
     def example(self, row: int) -> Example:
         return Example(
@@ -196,13 +252,14 @@ class _Block:
             question_type=self._question_type[row],
             group=self._group[row],
             linked=tuple(self._linked[row]),
+            chosen_answer=self._chosen_answer[row] if self._chosen_answer is not None else "",
         )
 
     def tokens(self, row: int, pair: int) -> NDArray[np.int32]:
         n = self._pairs[row] + pair
         if not 0 <= pair < self._pairs[row + 1] - self._pairs[row]:
             raise IndexError(f"example {self._id[row]} has no pair {pair}")
-        ids: NDArray[np.int32] = self.all_tokens[self._tokens_at[n] : self._tokens_at[n + 1]]
+        ids: NDArray[np.int32] = self._tokens[self._tokens_at[n] : self._tokens_at[n + 1]]
         return ids
 
     def _pair(self, n: int) -> Pair:
@@ -256,6 +313,12 @@ def _numbers(column: pa.Array, buffer: int, dtype: np.dtype[Any]) -> NDArray[Any
     return numbers
 
 
+def _coded_images(pairs: pa.ListArray) -> tuple[list[int], pa.DictionaryArray]:
+    """Return the offset of each example's pairs, and the pairs' image names with each distinct name stored once."""
+    offsets = _numbers(pairs, 1, np.dtype(np.int32)).tolist()
+    return offsets, pc.dictionary_encode(pairs.values.field("image"))
+
+
 @lru_cache(maxsize=1 << 16)
 def _key(name: str) -> ImageKey:
     return ImageKey.parse(name)
@@ -303,6 +366,7 @@ def _columns(block: Sequence[Example], token_ids: list[list[int]]) -> list[pa.Ar
         pa.array(label_types, pa.int8()),
         _lists([names for names, _ in labels], pa.string()),
         _lists([numbers for _, numbers in labels], pa.float64()),
+        pa.array([example.chosen_answer for example in block], pa.string()),
     ]
 
 

@@ -2,7 +2,8 @@
 
 ``prepared.json`` (the manifest, written last) lists ``tables/<task>-<split>.arrow``, ``vocabularies/<task>.json``,
 ``negatives/<task>.npy`` and ``clean.json`` (what cleaning removed, and why), each with its length and the digest of
-everything that it was made from.
+everything that it was made from. A table holds all examples of a split; ``rows/<task>-<split>.npy`` has the row numbers
+of those that are used: not removed by cleaning, with regions, within the recipe's limit. It is missing if all are.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from twelvefold.store.older_formats import rename_keys
 
 MANIFEST = "prepared.json"
 CLEANING = "clean.json"
-FORMAT, VERSION = "twelvefold prepared", 2
+FORMAT, VERSION = "twelvefold prepared", 3
 TASK_FIELDS_OF_VERSION_1 = {"pairs": "pairs_per_example"}
-"""Fields of a task that had other names in version 1."""
+"""Fields of a task that had other names in version 1. Versions 1 and 2 had no rows: their tables are used whole."""
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
@@ -51,7 +52,7 @@ class ExampleCounts(msgspec.Struct, frozen=True):
 
 
 class PreparedManifest(msgspec.Struct, kw_only=True):
-    """The contents of ``prepared.json``. Tables and counts are by task, then split; the rest by task.
+    """The contents of ``prepared.json``. Tables, rows and counts are by task, then split; the rest by task.
 
     ``policy``: of cleaning. ``cleaning``: the cleaning manifest, whose count is the number of removed examples; None
     for full data. ``regions``: digest of the region store that negatives were made from, or empty. ``problems``:
@@ -66,6 +67,7 @@ class PreparedManifest(msgspec.Struct, kw_only=True):
     regions: str
     tasks: list[TaskSpec]
     tables: dict[str, dict[str, FileEntry]]
+    rows: dict[str, dict[str, FileEntry]] = {}
     counts: dict[str, dict[str, ExampleCounts]]
     vocabularies: dict[str, FileEntry] = {}
     negatives: dict[str, FileEntry] = {}
@@ -73,7 +75,7 @@ class PreparedManifest(msgspec.Struct, kw_only=True):
 
     def entries(self) -> list[FileEntry]:
         """Return every file that the manifest lists."""
-        nested = [*self.tables.values(), self.vocabularies, self.negatives]
+        nested = [*self.tables.values(), *self.rows.values(), self.vocabularies, self.negatives]
         entries = [entry for group in nested for entry in group.values()]
         return entries if self.cleaning is None else [*entries, self.cleaning]
 
@@ -100,7 +102,7 @@ class Prepared:
         if not (folder / MANIFEST).exists():
             raise TwelvefoldError(f"{folder} is not prepared: it has no {MANIFEST}; run `twelvefold prepare` (again)")
         raw = atomic_files.read_manifest(
-            folder / MANIFEST, FORMAT, VERSION, remedy="run `twelvefold prepare` again", older_versions=(1,)
+            folder / MANIFEST, FORMAT, VERSION, remedy="run `twelvefold prepare` again", older_versions=(1, 2)
         )
         raw["tasks"] = rename_keys(raw.get("tasks"), TASK_FIELDS_OF_VERSION_1)
         try:
@@ -139,7 +141,7 @@ class Prepared:
         return tuple(split for split in SPLITS if split in tables)
 
     def table(self, task: str, split: Split) -> ExampleTable:
-        """Return the examples of one task and split.
+        """Return the used examples of one task and split.
 
         Raises:
             TwelvefoldError: there is no such task or split, or the table is not the one that the manifest lists.
@@ -151,8 +153,17 @@ class Prepared:
             table = ExampleTable.open(self.folder / entry.file)
             if (table.digest, len(table)) != (entry.digest, entry.count):
                 raise TwelvefoldError(f"{table.path} is not the table that {MANIFEST} lists; prepare again")
-            self._open[entry.file] = table
+            self._open[entry.file] = self._select_rows(table, task, split)
         return self._open[entry.file]
+
+    def _select_rows(self, table: ExampleTable, task: str, split: Split) -> ExampleTable:
+        entry = self.manifest.rows.get(task, {}).get(split)
+        if entry is None:
+            return table
+        rows = load_array(self.folder / entry.file)
+        if len(rows) != entry.count or (len(rows) and not 0 <= rows[0] <= rows[-1] < table.num_rows):
+            raise TwelvefoldError(f"{self.folder / entry.file} does not hold rows of {table.path}; prepare again")
+        return table.select(rows)
 
     def vocabulary(self, task: str) -> tuple[str, ...]:
         """Return the answers that a task predicts, in head order; empty if its outputs are not answers."""
@@ -178,11 +189,20 @@ class Prepared:
         entry = self.manifest.negatives.get(self.task(task).name)
         if entry is None:
             return None
-        try:
-            indices: NDArray[np.int32] = np.load(self.folder / entry.file, mmap_mode="r", allow_pickle=False)
-        except ValueError as error:
-            raise TwelvefoldError(f"{self.folder / entry.file} does not hold hard negatives: {error}") from error
-        return indices
+        return load_array(self.folder / entry.file)
+
+
+def load_array(path: Path) -> NDArray[np.int32]:
+    """Map an array of a prepared folder.
+
+    Raises:
+        TwelvefoldError: the file is not a NumPy array.
+    """
+    try:
+        array: NDArray[np.int32] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise TwelvefoldError(f"{path} is not a NumPy array ({error}); run `twelvefold prepare` again") from error
+    return array
 
 
 def list_choices(name: str, valid: Iterable[str]) -> str:

@@ -1,0 +1,293 @@
+"""The steps of a preparation; each is keyed by the digest of its inputs and not repeated while these are the same."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from twelvefold import datasets
+from twelvefold.config.recipe import DataConfig
+from twelvefold.data.negatives import nearest
+from twelvefold.datasets.reading import answers, vilbert_mt_files
+from twelvefold.datasets.reading.records import BadRecords
+from twelvefold.preparation.jobs import (
+    CLEANING_VERSIONS,
+    SELECTION_VERSIONS,
+    TableJob,
+    TaskRequest,
+    make_tables,
+    source_digests,
+    table_job,
+)
+from twelvefold.preparation.pinning import check_digest
+from twelvefold.progress import track
+from twelvefold.schema import Split, TwelvefoldError
+from twelvefold.splits import decide
+from twelvefold.splits.filter import select_rows
+from twelvefold.splits.manifest import CleanedSplit, CleaningManifest, check_split, read_manifest, write_manifest
+from twelvefold.splits.policy import NO_CLEANING, get_policy
+from twelvefold.splits.split_source import TableSource
+from twelvefold.store import atomic_files
+from twelvefold.store.example_table import ExampleTable
+from twelvefold.store.prepared import (
+    CLEANING,
+    MANIFEST,
+    SPLITS,
+    ExampleCounts,
+    FileEntry,
+    PreparedManifest,
+    load_array,
+)
+from twelvefold.store.region_store import RegionStore
+from twelvefold.store.relaxed_gc import relaxed_gc
+from twelvefold.store.step_cache import Entry, StepCache
+
+
+@dataclass(slots=True)
+class Steps:
+    """The steps of one call of ``prepare``, in the order of the methods.
+
+    ``bad_links``: malformed records of id maps. ``entries``: results of steps by name;
+    ``new_steps``: those that this call made.
+    """
+
+    data: Path
+    cache: StepCache
+    store: RegionStore | None
+    requests: Sequence[TaskRequest]
+    config: DataConfig
+    processes: int
+    bad_links: BadRecords
+    entries: dict[str, Entry] = field(default_factory=dict)
+    new_steps: list[str] = field(default_factory=list)
+
+    def make_tables(self) -> None:
+        """Make a table of all examples of every split of every task."""
+        jobs: list[TableJob] = []
+        for request in self.requests:
+            for split in SPLITS:
+                job = table_job(request, split, self.data, self.cache.folder, skip_bad=self.config.skip_bad)
+                if not self._is_done(job.step, job.digest):
+                    jobs.append(job)
+        for job, entry in make_tables(jobs, self.processes):
+            self._add(job.step, entry)
+
+    def decide_cleaning(self, policy: str, pinned: CleaningManifest | None) -> CleaningManifest:
+        """Write the cleaning manifest, decided from the tables or pinned, and return it."""
+        path = self.cache.folder / CLEANING
+        if pinned is not None:
+            digest = atomic_files.digest_file(Path(self.config.manifest))
+            if not self._is_done("cleaning", digest):
+                atomic_files.write_bytes(path, Path(self.config.manifest).read_bytes())
+                self._save_cleaning(pinned, digest)
+            return pinned
+        chosen = get_policy(policy)
+        evidence = decide.collect_policy_evidence(
+            self.data, chosen, cache_dir=self.cache.folder / "made", bad=self.bad_links, processes=self.processes
+        )
+        tables = sorted([step, entry.digest] for step, entry in self.entries.items())
+        found = [sorted(map(str, evidence.links)), evidence.limitations, sorted(map(str, evidence.unreadable.items()))]
+        digest = atomic_files.digest_value([tables, found, msgspec.to_builtins(chosen), list(CLEANING_VERSIONS)])
+        if not self._is_done("cleaning", digest):
+            sources = {
+                request.task.name: {split: TableSource(self._table_path(request, split)) for split in SPLITS}
+                for request in self.requests
+            }
+            bad = BadRecords(self.config.skip_bad)
+            decided = decide.decide_removals(sources, chosen, evidence, bad=bad, processes=self.processes)
+            write_manifest(path, decided)
+            self._save_cleaning(decided, digest)
+        manifest = read_manifest(path)
+        check_digest(manifest, self.config.clean_digest, path)
+        return manifest
+
+    @relaxed_gc()
+    def select_rows(self, cleaning: CleaningManifest | None, *, check: bool) -> None:
+        """Select the rows of each table that are used. ``check``: that the tables are those of the manifest."""
+        splits = [(request, split) for request in self.requests for split in SPLITS]
+        for request, split in track(splits, description="rows selected"):
+            cleaned = cleaning.split(request.task.name, split) if cleaning else None
+            step, limit = f"{request.task.name}-{split}-rows", request.max_examples if split == "train" else 0
+            decision = [msgspec.to_builtins(cleaned.source), sorted(cleaned.removed_ids())] if cleaned else []
+            regions = [self.store.digest if self.store else "", self.config.without_regions]
+            table = self._table_entry(request, split)
+            digest = atomic_files.digest_value([table.digest, decision, regions, limit, list(SELECTION_VERSIONS)])
+            if not self._is_done(step, digest):
+                entry = self._select_split(request, split, cleaned, digest, check=check)
+                self._add(step, self.cache.save(step, entry))
+
+    def _select_split(
+        self, request: TaskRequest, split: Split, cleaned: CleanedSplit | None, digest: str, *, check: bool
+    ) -> Entry:
+        name = f"{request.task.name}-{split}"
+        table = self._open_table(request, split)
+        if cleaned and check:
+            check_split(table.ids_and_images(), cleaned, f"{request.task.name}, {split}")
+        rows, counts = select_rows(
+            table.ids_and_images(),
+            cleaned.removed_ids() if cleaned else frozenset[str](),
+            images_with_features=self.store,
+            allow_missing_features=self.config.without_regions,
+            limit=request.max_examples if split == "train" else 0,
+            split_name=name,
+        )
+        files = {}
+        if counts.kept < counts.read:
+            self._write_array(f"rows/{name}.npy", rows)
+            files["rows"] = self.cache.file_entry(f"rows/{name}.npy", counts.kept, digest)
+        return Entry(
+            digest,
+            files,
+            ExampleCounts(
+                read=counts.read,
+                malformed=self._table_entry(request, split).counts.malformed,
+                removed=counts.removed,
+                without_regions=len(counts.missing_features),
+                beyond_limit=counts.beyond_limit,
+                kept=counts.kept,
+            ),
+        )
+
+    def make_answer_list(self, owner: TaskRequest) -> None:
+        """Write the answer list of the task that owns it."""
+        step = f"{owner.task.name}-vocabulary"
+        if step in self.entries:
+            return
+        if owner.answer_list:
+            inputs: list[object] = [atomic_files.digest_file(owner.answer_list)]
+        else:
+            sources = [source_digests(owner, self.data, split) for split in ("train", "val")]
+            inputs = [sources, self.config.min_count, self.config.skip_bad]
+        digest = atomic_files.digest_value(inputs)
+        if self._is_done(step, digest):
+            return
+        answer_list, problems = self._read_answers(owner)
+        file = f"vocabularies/{owner.task.name}.json"
+        atomic_files.write_json(self.cache.folder / file, answer_list)
+        files = {"vocabulary": self.cache.file_entry(file, len(answer_list), digest)}
+        self._add(step, self.cache.save(step, Entry(digest, files, problems=problems)))
+
+    @relaxed_gc()
+    def _read_answers(self, owner: TaskRequest) -> tuple[list[str], list[str]]:
+        """Return an answer list and the malformed records that were left out on the way."""
+        if owner.answer_list:
+            return answers.load_answer_list(owner.answer_list), []
+        dataset: Any = datasets.load_dataset(owner.name)
+        bad = BadRecords(skip=self.config.skip_bad)
+        if hasattr(dataset, "vocabulary"):
+            answer_list = list(dataset.vocabulary(self.data, min_count=self.config.min_count, bad=bad, **owner.options))
+            return answer_list, [f"answer list: {rejection}" for rejection in bad.rejected]
+        if answer_list := vilbert_mt_files.read_answer_list(dataset.files(self.data, "train", **owner.options)):
+            return answer_list, []
+        counts = Counter[str]()
+        splits: tuple[Split, ...] = ("train", "val")
+        for split in splits:
+            if f"{owner.task.name}-{split}" in self.entries:
+                counts += self._open_table(owner, split).answer_counts()
+            else:
+                examples = dataset.read(self.data, split, bad=bad, **owner.options)
+                counts.update(example.chosen_answer for example in examples)
+        try:
+            answer_list = answers.frequent_answers(counts, self.config.min_count)
+        except TwelvefoldError as error:
+            raise TwelvefoldError(f"{owner.name}: {error}") from None
+        return answer_list, [f"answer list: {rejection}" for rejection in bad.rejected]
+
+    def make_negatives(self, request: TaskRequest, count: int) -> None:
+        """Write, for every training image of a retrieval task, the images with the most similar regions."""
+        name = request.task.name
+        step, rows = f"{name}-negatives", self.entries[f"{name}-train-rows"]
+        store = self.store
+        if store is None:
+            raise TwelvefoldError(f"hard negatives of {name} are made from regions, and there are none")
+        digest = atomic_files.digest_value([rows.digest, store.digest, count])
+        if self._is_done(step, digest):
+            return
+        table = self._open_table(request, "train")
+        if "rows" in rows.files:
+            table = table.select(load_array(self.cache.folder / rows.files["rows"].file))
+        keys, _ = table.first_images()
+        means = np.array([store.mean(key) for key in keys], dtype=np.float32).reshape(len(keys), store.feature_size)
+        file = f"negatives/{name}.npy"
+        self._write_array(file, nearest(means, count))
+        files = {"negatives": self.cache.file_entry(file, len(keys), digest)}
+        self._add(step, self.cache.save(step, Entry(digest, files)))
+
+    def write_manifest(self, policy: str) -> PreparedManifest:
+        """Write what the folder holds, if that has changed, and return it."""
+        names = [request.task.name for request in self.requests]
+        cleaning = self.entries.get("cleaning")
+        rows = {name: {split: self.entries[f"{name}-{split}-rows"] for split in SPLITS} for name in names}
+        manifest = PreparedManifest(
+            clean=policy != NO_CLEANING,
+            policy=policy,
+            cleaning=cleaning.files["manifest"] if cleaning else None,
+            regions=self.store.digest if self.store else "",
+            tasks=[request.task for request in self.requests],
+            tables={
+                name: {split: self.entries[f"{name}-{split}"].files["table"] for split in SPLITS} for name in names
+            },
+            rows={
+                name: {split: entry.files["rows"] for split, entry in entries.items() if "rows" in entry.files}
+                for name, entries in rows.items()
+            },
+            counts={name: {split: entry.counts for split, entry in entries.items()} for name, entries in rows.items()},
+            vocabularies=self._files("vocabulary"),
+            negatives=self._files("negatives"),
+            problems=[
+                *map(str, self.bad_links.rejected),
+                *(problem for step in self._steps_with_problems() for problem in self.entries[step].problems),
+            ],
+        )
+        path, text = self.cache.folder / MANIFEST, atomic_files.json_text(msgspec.to_builtins(manifest))
+        if not path.exists() or path.read_bytes() != text.encode():
+            atomic_files.write_text(path, text)
+        return manifest
+
+    def _steps_with_problems(self) -> list[str]:
+        tables = [f"{request.task.name}-{split}" for request in self.requests for split in SPLITS]
+        return [*tables, *sorted(f"{name}-vocabulary" for name in self._files("vocabulary"))]
+
+    def _save_cleaning(self, manifest: CleaningManifest, digest: str) -> None:
+        removed = sum(len(each.removed_ids()) for splits in manifest.splits.values() for each in splits.values())
+        entry = FileEntry(CLEANING, (self.cache.folder / CLEANING).stat().st_size, removed, manifest.digest)
+        self._add("cleaning", self.cache.save("cleaning", Entry(digest, {"manifest": entry})))
+
+    def _table_path(self, request: TaskRequest, split: Split) -> Path:
+        return self.cache.folder / self._table_entry(request, split).files["table"].file
+
+    def _table_entry(self, request: TaskRequest, split: Split) -> Entry:
+        return self.entries[f"{request.task.name}-{split}"]
+
+    def _open_table(self, request: TaskRequest, split: Split) -> ExampleTable:
+        return ExampleTable.open(self._table_path(request, split))
+
+    def _write_array(self, file: str, array: NDArray[np.int32]) -> None:
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        atomic_files.write_bytes(self.cache.folder / file, buffer.getvalue())
+
+    def _is_done(self, step: str, digest: str) -> bool:
+        entry = self.cache.find(step, digest)
+        if entry is not None:
+            self.entries[step] = entry
+        return entry is not None
+
+    def _add(self, step: str, entry: Entry) -> None:
+        self.entries[step] = entry
+        self.new_steps.append(step)
+
+    def _files(self, role: str) -> dict[str, FileEntry]:
+        return {
+            step.removesuffix(f"-{role}"): entry.files[role]
+            for step, entry in self.entries.items()
+            if role in entry.files
+        }
