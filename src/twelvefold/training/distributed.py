@@ -25,8 +25,10 @@ from torch import Tensor, nn
 from twelvefold.device import select_device
 from twelvefold.schema import TwelvefoldError
 
+JOIN_TIMEOUT = timedelta(minutes=5)
+"""How long a rank waits for the others to start: a rank may fail before it joins the group."""
 TIMEOUT = timedelta(minutes=30)
-"""How long a rank waits for the others; writing a checkpoint must take less."""
+"""How long a rank waits for the others afterwards; writing a checkpoint must take less."""
 
 
 class Ranks:
@@ -124,8 +126,13 @@ def _process_group(world_size: int, device: torch.device) -> Iterator[None]:
     # group bound that way survives destroy_process_group, and its threads may abort the interpreter at exit
     # (SIGABRT after a successful run). So import it while there is no group yet.
     importlib.import_module("torch.distributed.nn.functional")
+    store, rank, world_size = next(dist.rendezvous("env://", timeout=JOIN_TIMEOUT))
+    store.set_timeout(TIMEOUT)
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
+        store=store,
+        rank=rank,
+        world_size=world_size,
         timeout=TIMEOUT,
         device_id=device if device.type == "cuda" else None,
     )

@@ -1,0 +1,21 @@
+"""Processes of one run: a rank that fails before it joins the others is an error, not an endless wait."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from twelvefold.schema import TwelvefoldError
+from twelvefold.training import distributed
+from twelvefold.training.distributed import init_distributed, launch_local_ranks
+
+
+def test_a_rank_that_fails_before_it_joins_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "JOIN_TIMEOUT", timedelta(seconds=3))
+    with (
+        pytest.raises(TwelvefoldError, match=r"process 1 of 2 ended with code 3; its own message is above"),
+        launch_local_ranks(2, ["-c", "raise SystemExit(3)"]),
+        init_distributed("cpu"),
+    ):
+        raise AssertionError("unreachable: rank 1 never joins")
