@@ -21,6 +21,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from twelvefold.device import select_device
 from twelvefold.schema import TwelvefoldError
@@ -126,7 +127,7 @@ def _process_group(world_size: int, device: torch.device) -> Iterator[None]:
     # group bound that way survives destroy_process_group, and its threads may abort the interpreter at exit
     # (SIGABRT after a successful run). So import it while there is no group yet.
     importlib.import_module("torch.distributed.nn.functional")
-    store, rank, world_size = next(dist.rendezvous("env://", timeout=JOIN_TIMEOUT))
+    store, rank, world_size = next(rendezvous("env://", timeout=JOIN_TIMEOUT))
     store.set_timeout(TIMEOUT)
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
