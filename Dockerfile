@@ -3,8 +3,8 @@
 #     docker build -t twelvefold .
 #     docker run --read-only --tmpfs /tmp --cap-drop ALL -p 127.0.0.1:8000:8000 twelvefold
 #
-# PyTorch as the package index has it brings CUDA along, gigabytes that a CPU never uses. Where you know an index with
-# its CPU builds, add --build-arg PIP_EXTRA_INDEX_URL=THAT_INDEX.
+# The default PyTorch package includes CUDA, gigabytes that a CPU does not use. To install a CPU build, name an index that
+# has it: --build-arg PIP_EXTRA_INDEX_URL=INDEX_URL.
 
 FROM python:3.11-slim AS build
 ARG PIP_INDEX_URL
@@ -12,7 +12,7 @@ ARG PIP_EXTRA_INDEX_URL
 WORKDIR /build
 COPY pyproject.toml README.md LICENSE requirements.lock ./
 COPY src src
-# The lock's versions, without its hashes: a CPU build of PyTorch has another hash than the one that was locked.
+# Use the locked versions without their hashes: a CPU build of PyTorch has a different hash.
 RUN sed -e '/--hash=/d' -e 's/ *\\$//' requirements.lock > versions.txt \
     && python -m venv /venv \
     && /venv/bin/pip install --no-cache-dir --constraint versions.txt '.[serve]'
@@ -25,7 +25,7 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     TOKENIZERS_PARALLELISM=false \
     TWELVEFOLD_SERVE_HOST=0.0.0.0
-# A number, so that an orchestrator can tell that it isn't root; no such user need exist.
+# A numeric id lets an orchestrator verify that it is not root; the user need not exist.
 USER 10001:10001
 WORKDIR /tmp
 EXPOSE 8000

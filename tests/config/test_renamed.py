@@ -86,3 +86,16 @@ def test_the_recipe_of_an_old_run_is_read_with_all_its_values(tmp_path: Path) ->
     assert pretraining is not None
     assert (pretraining.token_mask_prob, pretraining.region_mask_prob) == (0.2, 0.1)
     assert Recipe.parse(recipe.to_toml()) == recipe
+
+
+def test_the_detector_path_of_an_old_run_is_read_as_its_weights(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    for old, weights in (
+        ('detector = ""\nmax_regions = 16', ""),
+        ('detector = "my.safetensors"\nmax_regions = 9', "my.safetensors"),
+    ):
+        path.write_text(f'name = "old"\ntasks = ["coco"]\n[extract]\n{old}\n')
+        extract = Recipe.load_run(tmp_path).extract
+        assert (extract.detector, extract.weights) == ("world", weights)
+    with pytest.raises(TwelvefoldError, match=r"\[extract\] detector can't be 'my.safetensors'.*choose one of world"):
+        Recipe.parse(path.read_text())
