@@ -11,12 +11,13 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from twelvefold.progress import progress_bar
 from twelvefold.schema import TwelvefoldError
@@ -27,7 +28,7 @@ from twelvefold.store.atomic_files import (
     remove_leftovers,
     write_json,
 )
-from twelvefold.store.worker_pool import create_pool
+from twelvefold.store.steps import Step, StepCache, block_steps, run_steps
 from twelvefold.world.blocks import SCENES, image_keys, save_block
 from twelvefold.world.formats import LAYOUTS
 from twelvefold.world.formats.official import write_official
@@ -44,6 +45,12 @@ BLOCK_SIZE: Final = 16 * SET_SIZE
 
 _BLOCKS, _PARAMETERS, _STATE, _DUPLICATES = ".blocks", "parameters.json", "world.json", "truth/near_duplicates.json"
 _LAYOUTS: Final = (*LAYOUTS, SCENES)
+
+
+class BlockRecord(msgspec.Struct, frozen=True):
+    """A block that is done, with its number of images."""
+
+    images: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +96,8 @@ def make_world(out: Path, *, images: int, seed: int = 0, workers: int | None = N
         with lock_folder(building):
             if not _is_finished(building, parameters):
                 _clear_if_other_world(building, parameters)
-                _make_blocks(building, plan, seed, workers or os.cpu_count() or 1)
-                _finish(building, plan, parameters)
+                folders = _make_blocks(building, plan, seed, workers or os.cpu_count() or 1)
+                _finish(building, folders, plan, parameters)
             _publish(building, out)
     state = read_json(out / _STATE)
     seconds = round(time.monotonic() - started, 2)
@@ -149,35 +156,28 @@ def _clear_if_other_world(building: Path, parameters: Mapping[str, object]) -> N
     write_json(known, wanted)
 
 
-def _make_blocks(building: Path, plan: tuple[PlannedImage, ...], seed: int, num_workers: int) -> None:
-    blocks = [plan[start : start + BLOCK_SIZE] for start in range(0, len(plan), BLOCK_SIZE)]
-    folders = [building / _BLOCKS / f"{number:06d}" for number in range(len(blocks))]
-    missing = [(folder, block) for folder, block in zip(folders, blocks, strict=True) if not folder.exists()]
-    with progress_bar(description="images of the world", total=len(plan)) as bar:
-        bar.advance(len(plan) - sum(len(block) for _, block in missing))
-        for num_images in _map_blocks(missing, seed, num_workers):
-            bar.advance(num_images)
+def _make_blocks(building: Path, plan: tuple[PlannedImage, ...], seed: int, num_workers: int) -> list[Path]:
+    """Make the blocks that an interrupted run has not made, and return the folders of all."""
+    blocks = building / _BLOCKS
+    steps = [
+        Step(step.name, (blocks / step.name, *step.arguments, seed), step.size)
+        for step in block_steps(plan, BLOCK_SIZE)
+    ]
+    records = StepCache(blocks, BlockRecord)
+    run_steps(_make_block, steps, description="images of the world", store=records, processes=num_workers)
+    return [blocks / step.name for step in steps]
 
 
-def _map_blocks(blocks: list[tuple[Path, tuple[PlannedImage, ...]]], seed: int, num_workers: int) -> Iterator[int]:
-    make = partial(_make_block, seed=seed)
-    if num_workers == 1 or len(blocks) < 2:
-        yield from map(make, blocks)
-        return
-    with create_pool(min(num_workers, len(blocks))) as executor:
-        yield from executor.map(make, blocks)
-
-
-def _make_block(block: tuple[Path, tuple[PlannedImage, ...]], *, seed: int) -> int:
-    folder, images = block
+def _make_block(folder: Path, images: tuple[PlannedImage, ...], seed: int) -> BlockRecord:
     with atomic_folder(folder) as unfinished:
         save_block(images, seed, unfinished)
-    return len(images)
+    return BlockRecord(len(images))
 
 
-def _finish(building: Path, plan: tuple[PlannedImage, ...], parameters: Mapping[str, object]) -> None:
+def _finish(
+    building: Path, folders: list[Path], plan: tuple[PlannedImage, ...], parameters: Mapping[str, object]
+) -> None:
     """Write the official files from the shards, move the images, and write the state last."""
-    folders = sorted((building / _BLOCKS).iterdir())
     sizes = {}
     with progress_bar(description="official files", total=len(_LAYOUTS)) as bar:
         for layout in _LAYOUTS:
