@@ -6,9 +6,10 @@ The one place that opens pictures: the detector looks at what it gives, and spli
 from __future__ import annotations
 
 import io
+import os
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,6 +34,9 @@ EXIF_TRANSPOSES = {
     8: Image.Transpose.ROTATE_90,
 }
 """What makes a picture upright, by its EXIF orientation; 1 is upright, other numbers mean nothing."""
+
+IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"))
+"""Suffixes of the image files in a folder of images."""
 
 RGB = NDArray[np.uint8]
 """(H, W, 3), upright."""
@@ -131,3 +135,12 @@ def to_rgb_array(image: RGB | Image.Image) -> RGB:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ImageError(f"expected an image (H, W, 3) uint8, got {image.shape} {image.dtype}")
     return image
+
+
+def walk_images(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> Iterator[Path]:
+    """Yield the image files in a folder, at any depth, sorted within each folder; hidden ones are skipped."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if Path(name).suffix.lower() in suffixes and not name.startswith("."):
+                yield Path(parent, name)

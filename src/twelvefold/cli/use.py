@@ -351,10 +351,11 @@ def _text(prediction: Prediction, *, best_only: bool = False) -> str:
 def _image_files(paths: Sequence[Path]) -> list[Path]:
     """Return the files among the paths, and the image files in the folders among them, sorted by name."""
     from twelvefold.datasets.reading.image_files import SUFFIXES
+    from twelvefold.images import walk_images
 
     files: list[Path] = []
     for path in paths:
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        inside = sorted(walk_images(path, SUFFIXES)) if path.is_dir() else [path]
         if not inside:
             raise TwelvefoldError(f"no image ({', '.join(sorted(SUFFIXES))}) in the folder {path}")
         files.extend(inside)

@@ -7,7 +7,6 @@ regions; section 4.1 for given boxes.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,9 @@ from numpy.typing import NDArray
 from twelvefold.datasets import task_names
 from twelvefold.datasets.reading.image_files import candidate_boxes, image_files
 from twelvefold.datasets.reading.records import BadRecords
+from twelvefold.images import IMAGE_SUFFIXES, walk_images
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError, did_you_mean
 from twelvefold.store.atomic_files import digest_file
-
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"))
-"""Suffixes of the image files in a plain folder."""
 
 Boxes = NDArray[np.float32]
 TaskOptions = Mapping[str, Mapping[str, Any]]
@@ -80,7 +77,7 @@ def list_plain_folder(root: Path) -> dict[ImageKey, Path]:
     """
     files: dict[ImageKey, Path] = {}
     source = root.resolve().name or "photographs"
-    for path in _walk_images(root):
+    for path in walk_images(root):
         key = ImageKey(source, path.relative_to(root).with_suffix("").as_posix())
         if key in files:
             raise TwelvefoldError(f"{files[key]} and {path} would both be {key}; rename one of them")
@@ -91,14 +88,6 @@ def list_plain_folder(root: Path) -> dict[ImageKey, Path]:
             f"({', '.join(sorted(IMAGE_SUFFIXES))})"
         )
     return files
-
-
-def _walk_images(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
-                yield Path(parent, name)
 
 
 def read_boxes(path: Path, files: ImageFiles, root: Path) -> dict[ImageKey, Boxes]:

@@ -5,7 +5,6 @@ A list contains ids or paths, each with an optional text. ``leakage.custom_sets`
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
+from twelvefold.images import IMAGE_SUFFIXES, walk_images
 from twelvefold.schema import TwelvefoldError, did_you_mean
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-"""Suffixes of image files. Other files in a folder are ignored."""
 
 IMAGE_COLUMNS = ("image_id", "image", "path", "file_name", "filename", "url", "key", "id")
 """Columns that may contain the images. A list with exactly one of them needs no column name."""
@@ -54,7 +51,7 @@ def read_entries(path: Path, *, column: Column = "", text: Column = "") -> list[
 
 def is_image_name(name: str) -> bool:
     """Return whether a name has the suffix of an image file."""
-    return name.lower().endswith(IMAGE_SUFFIXES)
+    return name.lower().endswith(tuple(IMAGE_SUFFIXES))
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -63,12 +60,9 @@ def list_images(folder: Path) -> list[Path]:
     Raises:
         TwelvefoldError: there is no image.
     """
-    paths = []
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        paths += [Path(parent, name) for name in sorted(names) if is_image_name(name) and not name.startswith(".")]
+    paths = list(walk_images(folder))
     if not paths:
-        raise TwelvefoldError(f"{folder} contains no image (a file that ends in {', '.join(IMAGE_SUFFIXES)})")
+        raise TwelvefoldError(f"{folder} contains no image (a file that ends in {', '.join(sorted(IMAGE_SUFFIXES))})")
     return paths
 
 

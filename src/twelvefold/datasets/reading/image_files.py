@@ -5,7 +5,6 @@ This is what ``extract`` reads. docs/design.md describes the layout of ``images/
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from twelvefold.datasets import Dataset, load_dataset
 from twelvefold.datasets.reading.records import BadRecords
+from twelvefold.images import walk_images
 from twelvefold.progress import track
 from twelvefold.schema import Box, ImageKey, Pair, Split, TwelvefoldError
 
@@ -59,17 +59,9 @@ def image_files(root: Path) -> dict[ImageKey, Path]:
     files: dict[ImageKey, Path] = {}
     for folder in [*FOLDERS, *(name for name in folders if name not in FOLDERS)]:
         patterns = [(re.compile(pattern), make_key) for pattern, make_key in FOLDERS.get(folder, ())]
-        for path in _walk_images(base / folder):
+        for path in walk_images(base / folder, SUFFIXES):
             files.setdefault(_key_of_file(path, base / folder, patterns), path)
     return files
-
-
-def _walk_images(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        folders.sort()
-        for name in sorted(files):
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                yield Path(parent, name)
 
 
 def _key_of_file(
