@@ -1,1 +1,1 @@
-"""The recipes that come with the package; ``training.recipe`` says what every value means."""
+"""The shipped recipes; ``twelvefold.config.recipe`` documents every value."""

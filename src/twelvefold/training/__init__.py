@@ -1,4 +1,4 @@
-"""The mechanics of training: recipe, order of tasks, stop-and-go, optimiser, ranks, checkpoints, log. Section 3.3.
+"""Parts of training: optimizer, round robin, stop-and-go, ranks, checkpoints, log. The loop is ``twelvefold/train.py``.
 
-Nothing in here knows a dataset; the loop that uses it all is ``twelvefold/train.py``.
+No dataset is known here. Paper: section 3.3.
 """

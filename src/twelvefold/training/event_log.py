@@ -1,19 +1,7 @@
 """The event log of a run: ``events.jsonl``, one JSON object per line, and TensorBoard files if it is installed.
 
-Every event has ``event`` and ``iteration``. Times are in seconds of training, without interruptions:
-
-``start``, ``resume``  ``tasks``, ``iterations``, ``steps_per_epoch`` by task, ``processes``, ``device``, ``machine``,
-                       ``versions``; ``warm_start`` if the weights came from another model
-``step``               ``losses`` by task (unscaled), ``lr``, ``seconds``
-``eval``               ``task``, ``score`` (0..1, validation), ``best`` so far, ``examples``; ``metrics`` by name if
-                       there are several (pretraining)
-``stop``, ``go``       stop-and-go stopped or resumed the task: ``task``, ``score``, ``best``
-``checkpoint``         ``average`` of the scores, null before every task has one; ``best``: whether it is the best
-``interrupted``        a signal stopped the run; fields as ``done``
-``done``               ``scores``, ``steps`` (updates) by task, ``peak_memory_gb``
-
-Lines are flushed, so a run can be watched. On resume, lines written after the checkpoint are cut off, because those
-iterations are repeated.
+``docs/design.md`` lists the events and their fields. Lines are flushed, so a run can be watched. On resume, lines
+written after the checkpoint are cut off, because those iterations are repeated.
 """
 
 from __future__ import annotations
