@@ -51,7 +51,7 @@ def step_milliseconds(model: Model, optimizer: torch.optim.Optimizer, batches: l
     for batch in batches:
         if batch is batches[1]:
             start = time.process_time()
-        torch.autograd.backward(families.of(family).loss(model(batch), batch))
+        torch.autograd.backward(families.load_family(family).loss(model(batch), batch))
         optimizer.step()
         optimizer.zero_grad()
     return (time.process_time() - start) / (len(batches) - 1) * 1000

@@ -66,7 +66,7 @@ def knowing(data: TaskBatches, batch: Batch) -> Tensor:
     """Logits of an answerer that knows the labels: what it gets is all that can be had."""
     if batch.target is None:
         raise ValueError("labels are withheld")
-    if data.task.family == "grounding":
+    if families.load_family(data.task.family).chooses_region:
         return batch.target[..., 1]
     if data.task.family == "verification":
         return torch.nn.functional.one_hot(batch.target.clamp(min=0), len(data.head.outputs)).float()
@@ -77,7 +77,7 @@ def ceiling(data: TaskBatches, max_examples: int) -> float:
     """Percent that an answerer who knows the labels gets; all of retrieval, as every caption has its picture."""
     if data.task.family == "retrieval":
         return 100.0
-    places, family = scored_indices(data, max_examples), families.of(data.task.family)
+    places, family = scored_indices(data, max_examples), families.load_family(data.task.family)
     batches = (data.batch(places[start : start + BATCH]) for start in range(0, len(places), BATCH))
     return 100 * float(torch.cat([family.score(knowing(data, batch), batch) for batch in batches]).mean())
 

@@ -138,7 +138,7 @@ def test_majority_predicts_the_most_frequent_training_answer(run: Path, data: Ca
     prepared = Prepared.open(run / "prepared")
     train = TaskBatches.open(prepared, RegionSource.open(run / "regions"), prepared.task("vqav2"), "train")
     batch = next(data("vqav2").eval_batches(8))
-    predictions = families.of("answers").decode(MajorityBaseline(train)(batch), batch, train.head)
+    predictions = families.load_family("answers").decode(MajorityBaseline(train)(batch), batch, train.head)
     assert {prediction.best.name for prediction in predictions} <= {"yes", "no"}
 
 

@@ -1,7 +1,7 @@
-"""The only overlap and the only box conversions of the project. Boxes are x1, y1, x2, y2.
+"""IoU and conversions of boxes. Boxes are x1, y1, x2, y2.
 
-Three conventions for "how wide is a box" live in this field, and they disagree near a threshold, so the
-convention is a named argument of the one IoU (``official_files`` of the publishers; see ``Convention``).
+The field measures boxes in three ways, which differ near a threshold, so :func:`iou` takes the convention as an
+argument.
 """
 
 from __future__ import annotations
@@ -18,44 +18,44 @@ from twelvefold.schema import Box
 Floats = NDArray[np.float64]
 
 VERSION = 1
-"""Version of what this module computes. Increase it when a change gives other results: files made from it are then
-made again."""
+"""Version of the results of this module. Increase it when a change gives other results: files computed from them are
+then computed again."""
 
-Convention = Literal["continuous", "publishers", "original"]
-"""How a corner box is measured.
+Convention = Literal["continuous", "official", "vilbert_mt"]
+"""How a box is measured.
 
-``continuous``: width is x2 - x1 (torchvision, the detector).
-``publishers``: the refer toolkit: the right edge of a box given as x, y, w, h lies at x + w - 1, and both edges
-count, so a width is again w; intersections count pixels: (right - 1) - left + 1. Hit at >= 0.5.
-``original``: the original 12-in-1 project: corners at x + w, and one is added to every side. Hit at > 0.5.
+``continuous``: the width is x2 - x1 (torchvision, the detector).
+``official``: RefCOCO's publishers: a box x, y, w, h has its right edge at x + w - 1 and includes both edges, so its
+width is w again; an intersection is (right - 1) - left + 1 pixels wide. A hit is IoU >= 0.5.
+``vilbert_mt``: the original 12-in-1 project: the right edge is at x + w, and one is added to every side. A hit is IoU
+> 0.5.
 """
 
 
 def xywh_to_xyxy(boxes: ArrayLike) -> Floats:
-    """(..., 4) x, y, width, height -> x1, y1, x2, y2 with x2 = x + width."""
+    """Convert (..., 4) x, y, width, height to x1, y1, x2, y2 with x2 = x + width."""
     b = np.asarray(boxes, dtype=np.float64)
     return np.concatenate([b[..., :2], b[..., :2] + b[..., 2:4]], axis=-1)
 
 
 def xyxy_to_xywh(boxes: ArrayLike) -> Floats:
-    """(..., 4) x1, y1, x2, y2 -> x, y, width, height."""
+    """Convert (..., 4) x1, y1, x2, y2 to x, y, width, height."""
     b = np.asarray(boxes, dtype=np.float64)
     return np.concatenate([b[..., :2], b[..., 2:4] - b[..., :2]], axis=-1)
 
 
 def area(boxes: ArrayLike, convention: Convention = "continuous") -> Floats:
-    """(..., 4) -> (...): area in square pixels; zero, never negative, for a box turned inside out."""
+    """Return the areas in square pixels, (..., 4) -> (...); 0 for a box with x2 < x1 or y2 < y1."""
     b = np.asarray(boxes, dtype=np.float64)
-    sides = np.maximum(b[..., 2:4] - b[..., :2] + (convention == "original"), 0.0)
+    sides = np.maximum(b[..., 2:4] - b[..., :2] + (convention == "vilbert_mt"), 0.0)
     return np.asarray(sides[..., 0] * sides[..., 1])
 
 
 def iou(a: ArrayLike, b: ArrayLike, convention: Convention = "continuous") -> Floats:
-    """Intersection over union of every box of ``a`` (N, 4) with every box of ``b`` (M, 4): (N, M) in 0..1.
+    """Return the IoU of every box of ``a`` (N, 4) with every box of ``b`` (M, 4): (N, M) in 0..1.
 
-    ``publishers`` differs from ``continuous`` only in slivers: a box made by ``xywh_to_xyxy`` stands one past
-    the toolkit's right edge, so widths agree, but the toolkit counts an intersection of at most one pixel in
-    width or height as none. Boxes of no area overlap nothing.
+    With boxes from :func:`xywh_to_xyxy`, ``official`` differs from ``continuous`` only for thin intersections: at most
+    one pixel in width or height counts as none. A box without area has IoU 0 with every box.
     """
     a = np.asarray(a, dtype=np.float64).reshape(-1, 1, 4)
     b = np.asarray(b, dtype=np.float64).reshape(1, -1, 4)
@@ -63,57 +63,48 @@ def iou(a: ArrayLike, b: ArrayLike, convention: Convention = "continuous") -> Fl
 
 
 def paired_iou(a: ArrayLike, b: ArrayLike, convention: Convention = "continuous") -> Floats:
-    """The same of box by box: ``a`` and ``b`` (..., 4) of shapes that broadcast, (...) in 0..1."""
+    """Return the IoU of corresponding boxes: ``a`` and ``b`` (..., 4) of shapes that broadcast -> (...) in 0..1."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     top_left = np.maximum(a[..., :2], b[..., :2])
     bottom_right = np.minimum(a[..., 2:], b[..., 2:])
-    sides = np.maximum(bottom_right - top_left + (convention == "original"), 0.0)
-    if convention == "publishers":
+    sides = np.maximum(bottom_right - top_left + (convention == "vilbert_mt"), 0.0)
+    if convention == "official":
         sides = np.where(sides > 1.0, sides, 0.0)
-    shared = sides[..., 0] * sides[..., 1]
-    total = area(a, convention) + area(b, convention) - shared
-    overlap: Floats = np.divide(shared, total, out=np.zeros_like(shared), where=total > 0)
-    return overlap
+    intersection = sides[..., 0] * sides[..., 1]
+    union = area(a, convention) + area(b, convention) - intersection
+    result: Floats = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+    return result
 
 
-def is_hit(overlap: ArrayLike, convention: Convention = "publishers") -> NDArray[np.bool_]:
-    """Whether an overlap counts as found: >= 0.5, or > 0.5 under the ``original`` project's rule."""
-    overlap = np.asarray(overlap)
-    return overlap > 0.5 if convention == "original" else overlap >= 0.5
+def is_hit(iou: ArrayLike, convention: Convention = "official") -> NDArray[np.bool_]:
+    """Return whether an IoU is a hit: >= 0.5, or > 0.5 by the rule of ``vilbert_mt``."""
+    iou = np.asarray(iou)
+    return iou > 0.5 if convention == "vilbert_mt" else iou >= 0.5
 
 
 def clip(boxes_px: ArrayLike, width: float, height: float) -> Floats:
-    """(..., 4): corners moved inside a picture of ``width`` x ``height`` pixels."""
+    """Clip boxes (..., 4) to an image of ``width`` x ``height`` pixels."""
     b = np.asarray(boxes_px, dtype=np.float64)
     return np.clip(b, 0.0, np.array([width, height, width, height], dtype=np.float64))
 
 
-def inside(box_xywh: Sequence[float], width: float, height: float) -> Box | None:
-    """One x, y, width, height as corners inside a picture; None where they are no finite numbers or nothing is left.
+def clip_xywh(box_xywh: Sequence[float], width: float, height: float) -> Box | None:
+    """Convert x, y, width, height to corners clipped to an image; None if a number is not finite or nothing is left.
 
-    What :func:`xywh_to_xyxy` and :func:`clip` give, for readers that meet a few boxes a record: several times as fast.
+    Gives the result of :func:`xywh_to_xyxy` and :func:`clip`, several times as fast for a single box.
     """
     x, y, w, h = box_xywh
-    corners, ends = (x, y, x + w, y + h), (float(width), float(height))
-    x1, y1, x2, y2 = (min(max(0.0, side), end) for side, end in zip(corners, ends * 2, strict=True))
+    corners, limits = (x, y, x + w, y + h), (float(width), float(height))
+    x1, y1, x2, y2 = (min(max(0.0, side), limit) for side, limit in zip(corners, limits * 2, strict=True))
     return (x1, y1, x2, y2) if x2 > x1 and y2 > y1 and all(map(isfinite, corners)) else None
 
 
 def locations(boxes_px: ArrayLike, width: ArrayLike, height: ArrayLike) -> NDArray[np.float32]:
-    """(N, 4) -> (N, 5) float32: x1/W, y1/H, x2/W, y2/H and the share of the picture's area (ViLBERT's spatials).
+    """Return (N, 5) float32: x1/W, y1/H, x2/W, y2/H and the share of the image's area (ViLBERT's spatial features).
 
-    ``width`` and ``height``: of the one picture, or (N,) of each box's own.
+    ``width`` and ``height``: of the image of all boxes, or (N,) of each box's image.
     """
     b = np.asarray(boxes_px, dtype=np.float64).reshape(-1, 4)
     unit = b / np.stack([width, height, width, height], axis=-1).astype(np.float64)
     share = (unit[:, 2] - unit[:, 0]) * (unit[:, 3] - unit[:, 1])
     return np.concatenate([unit, share[:, None]], axis=1).astype(np.float32)
-
-
-def check(box_px: Sequence[float]) -> str:
-    """Why a box can't be used, or an empty string: four finite numbers, x2 > x1 and y2 > y1."""
-    if len(box_px) != 4 or not all(np.isfinite(box_px)):
-        return f"a box is four finite numbers x1, y1, x2, y2, got {list(box_px)}"
-    if box_px[2] <= box_px[0] or box_px[3] <= box_px[1]:
-        return f"a box needs x2 > x1 and y2 > y1, got {list(box_px)}"
-    return ""

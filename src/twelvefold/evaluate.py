@@ -14,12 +14,10 @@ from twelvefold.evaluation.predictions import predictions_path, write_prediction
 from twelvefold.evaluation.run_inputs import RunInputs
 from twelvefold.evaluation.score import score_task
 from twelvefold.evaluation.scores import Scores, TaskScore, write_scores
+from twelvefold.families import load_family
 from twelvefold.model import card
 from twelvefold.schema import Split, TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.store import atomic_files
-
-SLOW_FAMILIES = ("retrieval", "verification")
-"""Families that take longest to score: a whole pool for every caption, two images for every statement."""
 
 
 def evaluate(
@@ -54,7 +52,7 @@ def evaluate(
     started = time.monotonic()
     inputs = RunInputs.open(run, prepared=prepared, regions=regions, checkpoint=checkpoint)
     chosen = _select_tasks(inputs.tasks(), tasks)
-    slow_first = sorted(chosen, key=lambda task: task.family not in SLOW_FAMILIES)
+    slow_first = sorted(chosen, key=lambda task: not load_family(task.family).is_slow)
     results = run_per_task(
         evaluate_task,
         {task.name: (inputs, task.name, split) for task in slow_first},

@@ -148,8 +148,8 @@ def test_a_candidate_without_features_is_named(source: RegionSource) -> None:
         collate([missing], [[]], RegionSource(source.detected), V7W, V7W_HEAD)
 
 
-def test_a_picture_without_regions_in_the_store_is_named(source: RegionSource) -> None:
-    with pytest.raises(TwelvefoldError, match="no picture vg/77"):
+def test_an_image_without_regions_in_the_store_is_named(source: RegionSource) -> None:
+    with pytest.raises(TwelvefoldError, match="has no image vg/77"):
         collate([question("a", "77")], [[]], source, VQA, VQA_HEAD)
 
 

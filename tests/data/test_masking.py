@@ -138,7 +138,7 @@ def test_what_overlaps_a_region_to_be_told_is_hidden_with_it(make: Make) -> None
         hidden = (batch.features[:, 1:] == 0).all(dim=2) & batch.region_mask[:, 1:]
         for row in range(len(batch.example_ids)):
             corners = batch.boxes_px[row, 1:].numpy()
-            overlaps = boxes.iou(corners, corners, "original") > 0.4
+            overlaps = boxes.iou(corners, corners, "vilbert_mt") > 0.4
             np.fill_diagonal(overlaps, False)
             near = (overlaps & batch.predict_regions[row, 1:].numpy()).any(axis=1) & batch.region_mask[row, 1:].numpy()
             assert hidden[row].numpy()[near].all()

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
@@ -14,7 +13,8 @@ from twelvefold.config.recipe import Recipe
 from twelvefold.datasets import check_options, load_dataset
 from twelvefold.datasets.reading.image_files import image_files
 from twelvefold.datasets.reading.records import BadRecords
-from twelvefold.schema import ClassName, Example, FamilyName, ImageKey, TwelvefoldError
+from twelvefold.families import family_names
+from twelvefold.schema import ClassName, Example, ImageKey, TwelvefoldError
 
 PAGE = Path(__file__).parents[2] / "docs" / "your-own-dataset.md"
 BLOCK = re.compile(r"^```\w+\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -73,5 +73,5 @@ def test_examples_and_image_files_have_the_keys_that_the_page_states(page_folder
 
 
 def test_the_page_names_every_family() -> None:
-    for family in get_args(FamilyName):
+    for family in family_names():
         assert f"| `{family}` |" in PAGE.read_text()

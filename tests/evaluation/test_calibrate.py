@@ -22,7 +22,7 @@ from twelvefold.evaluation.reliability import (
     measure_reliability,
 )
 from twelvefold.evaluation.scores import Scores, read_scores
-from twelvefold.families.probabilities import chances, likeliest
+from twelvefold.families.shared.probabilities import probabilities, top_k
 from twelvefold.model import card
 from twelvefold.schema import TwelvefoldError
 from twelvefold.train import train
@@ -32,7 +32,7 @@ def simulate(temperature: float, *, independent: bool, count: int = 20_000) -> t
     """Return logits that are too large by a factor, and sampled scores of the best outputs."""
     random = torch.Generator().manual_seed(0)
     logits = torch.randn(count, 5, generator=random) * 2
-    confidences = chances(logits, own=independent).amax(dim=1)
+    confidences = probabilities(logits, independent=independent).amax(dim=1)
     return logits * temperature, (torch.rand(count, generator=random) < confidences).float()
 
 
@@ -42,7 +42,7 @@ def test_a_known_temperature_is_recovered_and_the_error_falls(temperature: float
     logits, scores = simulate(temperature, independent=independent)
     fitted = fit_temperature(logits, scores, independent=independent)
     assert fitted == pytest.approx(temperature, rel=0.06)
-    after, before = (chances(logits, t, own=independent).amax(dim=1).tolist() for t in (fitted, 1.0))
+    after, before = (probabilities(logits, t, independent=independent).amax(dim=1).tolist() for t in (fitted, 1.0))
     reliability = measure_reliability(fitted, after, before, scores.tolist())
     assert reliability.error < 1.0
     assert reliability.error_raw > 5.0 or temperature == 1.0
@@ -63,7 +63,7 @@ def test_a_model_that_is_always_right_gets_a_temperature_in_the_range() -> None:
 def test_answers_are_ranked_by_logits_even_if_probabilities_round_to_one() -> None:
     logits = torch.tensor([[60.0, 90.0, 30.0]])
     for independent in (False, True):
-        values, indices = likeliest(logits, 3, 0.05, own=independent)
+        values, indices = top_k(logits, 3, 0.05, independent=independent)
         assert indices == [[1, 0, 2]]
         assert values[0][0] == 1.0
 

@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from twelvefold import families
 from twelvefold.batch import Batch
 from twelvefold.model import Model, ModelConfig, preset
-from twelvefold.schema import FamilyName, HeadSpec, TaskSpec, TwelvefoldError
+from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError
 
 WORDS, FEATURES = 50, 12
 
 
-def task(name: str, family: FamilyName, head: str, pairs: int = 1) -> TaskSpec:
+def task(name: str, family: str, head: str, pairs: int = 1) -> TaskSpec:
     return TaskSpec(name, name, family, head, "accuracy", 20, 64, 1e-3, pairs_per_example=pairs)
 
 
@@ -138,7 +138,7 @@ def test_every_parameter_learns_from_some_task() -> None:
     m = model().train()
     for t in TASKS:
         b = batch(t.name)
-        torch.autograd.backward(families.of(t.family).loss(m(b), b))
+        torch.autograd.backward(families.load_family(t.family).loss(m(b), b))
     idle = {name for name, p in m.named_parameters() if p.grad is None or not p.grad.any()}
     # A soft-max over the pairs of an example is blind to what is added to all of them.
     assert idle <= {"heads.alignment.last.bias"}
@@ -147,7 +147,7 @@ def test_every_parameter_learns_from_some_task() -> None:
 @pytest.mark.parametrize(("name", "head"), [("coco", "alignment"), ("refcoco+", "grounding"), ("nlvr2", "nlvr2")])
 def test_a_batch_trains_its_own_head_and_no_other(name: str, head: str) -> None:
     m, b = model().train(), batch(name)
-    torch.autograd.backward(families.of(m.tasks[name].family).loss(m(b), b))
+    torch.autograd.backward(families.load_family(m.tasks[name].family).loss(m(b), b))
     learned = {key for key, p in m.heads.named_parameters() if p.grad is not None}
     assert learned
     assert {key.split(".")[0] for key in learned} == {head}
@@ -171,7 +171,7 @@ def test_alignments_are_those_of_the_pairs() -> None:
     expected = torch.cat([m(p) for p in pairs]).view(2, 3)
     for at_once in (1024, 4):
         torch.testing.assert_close(m.alignments(captions, images, at_once), expected, atol=1e-5, rtol=1e-5)
-    with pytest.raises(TwelvefoldError, match=r"vqav2.*need a retrieval task"):
+    with pytest.raises(TwelvefoldError, match=r"vqav2.*no score for caption-image pairs"):
         m.alignments(batch("vqav2"), images)
 
 
@@ -208,7 +208,7 @@ def test_half_precision_is_finite_close_and_answers_in_float32(name: str) -> Non
     logits = m(b)
     assert logits.dtype == torch.float32
     torch.testing.assert_close(logits, exact, atol=0.15, rtol=0.1)
-    torch.autograd.backward(families.of(m.tasks[name].family).loss(logits, b))
+    torch.autograd.backward(families.load_family(m.tasks[name].family).loss(logits, b))
     assert all(torch.isfinite(p.grad).all() for p in m.parameters() if p.grad is not None)
 
 
@@ -219,7 +219,7 @@ def test_no_regions_and_no_words_give_finite_answers_and_gradients(name: str) ->
     b.token_mask[-1] = False
     assert b.target is not None
     b.target = b.target * b.candidate_mask[..., None] if name == "refcoco+" else b.target
-    loss = families.of(m.tasks[name].family).loss(m(b), b)
+    loss = families.load_family(m.tasks[name].family).loss(m(b), b)
     torch.autograd.backward(loss)
     assert torch.isfinite(loss)
     assert all(torch.isfinite(p.grad).all() for p in m.parameters() if p.grad is not None)

@@ -63,9 +63,9 @@ def test_the_small_model_learns_to_point_and_to_verify_together() -> None:
         for task in TASKS:
             batch = pictures(task.name, looks)
             optimiser.zero_grad()
-            torch.autograd.backward(families.of(task.family).loss(model(batch), batch))
+            torch.autograd.backward(families.load_family(task.family).loss(model(batch), batch))
             optimiser.step()
     model.eval()
     for task in TASKS:
         batch = pictures(task.name, looks, size=200)
-        assert families.of(task.family).score(model(batch), batch).mean().item() > 0.85, task.name
+        assert families.load_family(task.family).score(model(batch), batch).mean().item() > 0.85, task.name

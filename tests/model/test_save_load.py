@@ -136,6 +136,6 @@ tensor_files.write(path, {{"a": torch.ones(100_000)}})
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "TwelvefoldError: could not write" in done.stderr
-    assert "larger than allowed" in done.stderr
+    assert "exceeds the size limit" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
     assert torch.equal(tensor_files.read(tmp_path / "x.safetensors").tensors["a"], torch.ones(2))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from twelvefold.schema import FamilyName, TaskSpec, TwelvefoldError
+from twelvefold.schema import TaskSpec, TwelvefoldError
 from twelvefold.training.round_robin import RoundRobin, is_task_epoch_end, longest_task_iterations
 
 
-def spec(name: str, family: FamilyName, epochs: int = 20) -> TaskSpec:
+def spec(name: str, family: str, epochs: int = 20) -> TaskSpec:
     return TaskSpec(name, name, family, family, "accuracy", 20, 8, 2e-5, epochs=epochs)
 
 

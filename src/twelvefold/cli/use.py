@@ -343,7 +343,7 @@ def _text(prediction: Prediction, *, best_only: bool = False) -> str:
     lines = [f"{prediction.text}"] if best_only else []
     for rank in prediction.ranked[: 1 if best_only else None]:
         box = "" if rank.box_px is None else "[" + ", ".join(f"{side:.0f}" for side in rank.box_px) + "]"
-        name = prediction.images[int(rank.name)].name if prediction.family == "retrieval" else rank.name or box
+        name = prediction.images[int(rank.name)].name if prediction.found else rank.name or box
         lines.append(f"{rank.probability:7.1%}  {name}")
     return "\n".join([*lines, *prediction.notes])
 

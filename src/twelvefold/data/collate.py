@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twelvefold import boxes, families
+from twelvefold import boxes
 from twelvefold.batch import Batch
 from twelvefold.data.region_inputs import RegionRows, RegionSource
 from twelvefold.data.tokenizer import CLS, PAD, SEP
+from twelvefold.families import load_family
 from twelvefold.schema import Example, HeadSpec, ImageKey, Pair, TaskSpec, TwelvefoldError
 
 TokenIds = Sequence[int] | NDArray[np.int32]
@@ -42,7 +43,7 @@ def collate(
     pairs_per_example = _pairs_per_example(examples, task)
     ids, token_mask = pad_tokens(token_ids, task.max_tokens)
     images = pad_regions([source.rows(pair, task.max_regions) for pair in pairs], source.feature_size)
-    target = families.of(task.family).target(examples, images["boxes_px"], images["candidate_mask"], head)
+    target = load_family(task.family).target(examples, images["boxes_px"], images["candidate_mask"], head)
     return Batch(
         task=task.name,
         pairs_per_example=pairs_per_example,

@@ -210,7 +210,7 @@ def num_region_categories(table: ExampleTable, source: RegionSource) -> int:
 
 def overlapping(boxes_px: NDArray[np.float32], real: Bools, selected: Bools) -> Bools:
     """Return the real regions whose IoU with another, selected region is above :data:`MAX_OVERLAP`: (P, R) bool."""
-    overlaps = boxes.paired_iou(boxes_px[:, :, None], boxes_px[:, None], "original") > MAX_OVERLAP
+    overlaps = boxes.paired_iou(boxes_px[:, :, None], boxes_px[:, None], "vilbert_mt") > MAX_OVERLAP
     overlaps &= selected[:, None, :] & ~np.eye(boxes_px.shape[1], dtype=bool)
     result: Bools = overlaps.any(axis=2) & real
     return result

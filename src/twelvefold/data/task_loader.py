@@ -18,6 +18,7 @@ from twelvefold.batch import Batch
 from twelvefold.data.collate import TokenIds, collate
 from twelvefold.data.multiple_choice import MultipleChoiceBuilder
 from twelvefold.data.region_inputs import RegionSource
+from twelvefold.families import load_family
 from twelvefold.schema import Example, HeadSpec, Split, TaskSpec, TwelvefoldError
 from twelvefold.store.example_table import ExampleTable
 from twelvefold.store.prepared import Prepared
@@ -58,7 +59,7 @@ class TaskBatches:
         self.head = head
         self.seed = seed
         self.indices = evenly_spaced(len(table), limit)
-        self.choices = MultipleChoiceBuilder(table, negatives) if task.family == "retrieval" else None
+        self.choices = MultipleChoiceBuilder(table, negatives) if load_family(task.family).searches_images else None
         self._epoch_order = lru_cache(maxsize=2)(self._shuffle)
 
     @classmethod

@@ -26,6 +26,8 @@ from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, r
 from twelvefold.schema import Candidate, Example, ImageKey, Pair, Split, TaskSpec
 
 TASK_ORDER = 10
+LISTS_CANDIDATES = True
+"""Every example has candidate boxes, of which one is the answer."""
 TASK = TaskSpec(
     name="guesswhat",
     title="GuessWhat?!",

@@ -24,6 +24,8 @@ from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, r
 from twelvefold.schema import Candidate, Example, ImageKey, Pair, Split, TaskSpec
 
 TASK_ORDER = 9
+LISTS_CANDIDATES = True
+"""Every example has candidate boxes, of which one is the answer."""
 TASK = TaskSpec(
     name="visual7w",
     title="Visual7W",

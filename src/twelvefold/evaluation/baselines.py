@@ -28,7 +28,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from twelvefold import families
 from twelvefold.batch import Batch
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
@@ -36,8 +35,8 @@ from twelvefold.evaluation.per_task import run_per_task
 from twelvefold.evaluation.run_inputs import RunInputs
 from twelvefold.evaluation.score import ScoredModel, score_task, scored_indices
 from twelvefold.evaluation.scores import Baselines, Scores, TaskBaselines, read_scores, write_scores
-from twelvefold.families import grounding
-from twelvefold.schema import Candidate, ClassName, HeadSpec, SoftAnswers, TaskSpec
+from twelvefold.families import load_family
+from twelvefold.schema import HeadSpec, TaskSpec
 from twelvefold.store.prepared import Prepared
 
 Modality = Literal["text", "image"]
@@ -74,7 +73,8 @@ class SingleModalityNetwork(nn.Module):
 
     def __init__(self, task: TaskSpec, head: HeadSpec, feature_size: int, modality: Modality) -> None:
         super().__init__()
-        self.family, self.modality, self.pairs_per_example = task.family, modality, head.pairs_per_example
+        self.family, self.modality = load_family(task.family), modality
+        self.pairs_per_vector = head.pairs_per_example if self.family.head == "classifier" else 1
         if modality == "text":
             self.words = nn.EmbeddingBag(WORD_BUCKETS, HIDDEN_SIZE, mode="mean", padding_idx=0)
             self.candidates = nn.Embedding(MAX_CANDIDATES, HIDDEN_SIZE)
@@ -82,22 +82,22 @@ class SingleModalityNetwork(nn.Module):
             self.regions = nn.Sequential(
                 nn.Linear(feature_size + 5, HIDDEN_SIZE), nn.GELU(), nn.Linear(HIDDEN_SIZE, HIDDEN_SIZE)
             )
-        width = HIDDEN_SIZE if modality == "text" or task.family == "grounding" else 2 * HIDDEN_SIZE
+        width = HIDDEN_SIZE if modality == "text" or self.family.chooses_region else 2 * HIDDEN_SIZE
         self.head = nn.Sequential(
-            nn.Linear(width * head.pairs_per_example, 2 * HIDDEN_SIZE),
+            nn.Linear(width * self.pairs_per_vector, 2 * HIDDEN_SIZE),
             nn.GELU(),
             nn.Linear(2 * HIDDEN_SIZE, max(1, len(head.outputs))),
         )
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits of the family's shape."""
-        if self.family == "grounding":
+        if self.family.chooses_region:
             rows = self._regions(batch) if self.modality == "image" else self._text(batch)[:, None] * self._slots(batch)
             scores: Tensor = self.head(rows)  # (P, R, 1)
             return scores.squeeze(-1)
         pooled = self._text(batch) if self.modality == "text" else self._image(batch)
-        logits: Tensor = self.head(pooled.view(-1, self.pairs_per_example * pooled.shape[-1]))
-        return logits.view(-1, batch.pairs_per_example) if self.family == "retrieval" else logits
+        logits: Tensor = self.head(pooled.view(-1, self.pairs_per_vector * pooled.shape[-1]))
+        return logits.view(-1, batch.pairs_per_example) if self.family.head == "pair_score" else logits
 
     def alignments(self, captions: Batch, images: Batch) -> Tensor:
         """Return (N, M) scores of all pairs: equal for all images (text) or for all captions (image)."""
@@ -144,7 +144,7 @@ def train_networks(
     task: TaskSpec, modalities: Sequence[Modality], train: TaskBatches, val: TaskBatches, *, seed: int = 0
 ) -> dict[Modality, SingleModalityNetwork]:
     """Train a network for each modality on the same batches; return those with the best validation score."""
-    family = families.of(task.family)
+    family = load_family(task.family)
     val_batches = list(val.eval_batches(BATCH_SIZE))
     trainings = {modality: _start_training(task, modality, train, seed) for modality in modalities}
     for step in range(TRAIN_STEPS):
@@ -175,7 +175,7 @@ def _start_training(task: TaskSpec, modality: Modality, train: TaskBatches, seed
 
 @torch.inference_mode()
 def _mean_score(network: SingleModalityNetwork, task: TaskSpec, batches: Sequence[Batch]) -> float:
-    family = families.of(task.family)
+    family = load_family(task.family)
     return float(torch.cat([family.score(network(batch), batch) for batch in batches]).mean())
 
 
@@ -186,28 +186,16 @@ class MajorityBaseline:
     """
 
     def __init__(self, train: TaskBatches) -> None:
-        self.head, self.family = train.head, train.task.family
-        outputs = {name: index for index, name in enumerate(self.head.outputs)}
-        votes: defaultdict[int, float] = defaultdict(float)
+        self.head, self.family = train.head, load_family(train.task.family)
+        totals: defaultdict[int, float] = defaultdict(float)
         for example in train.table:
-            label = example.label
-            if isinstance(label, SoftAnswers):
-                for answer, score in label.scores.items():
-                    votes[outputs.get(answer, -1)] += score
-            elif isinstance(label, ClassName):
-                votes[outputs.get(label.name, -1)] += 1
-            elif isinstance(label, Candidate):
-                votes[label.index] += 1
-        votes.pop(-1, None)  # answers outside the vocabulary
-        self.most_frequent = max(votes, key=votes.__getitem__, default=0)
+            if example.label is not None:
+                for index, weight in self.family.votes(example.label, self.head):
+                    totals[index] += weight
+        self.most_frequent = max(totals, key=totals.__getitem__, default=0)
 
     def __call__(self, batch: Batch) -> Tensor:
-        if self.family == "grounding":
-            indices = batch.candidate_mask.cumsum(dim=1) - 1
-            return (indices == self.most_frequent).float()
-        logits = torch.zeros(len(batch.example_ids), max(1, len(self.head.outputs)))
-        logits[:, self.most_frequent] = 1.0
-        return logits
+        return self.family.constant_logits(self.most_frequent, batch, self.head)
 
     def alignments(self, captions: Batch, images: Batch) -> Tensor:
         scores = torch.zeros(len(captions.token_ids), len(images.features))
@@ -217,21 +205,12 @@ class MajorityBaseline:
 
 def chance_score(test: TaskBatches, indices: Sequence[int], pool: int) -> float:
     """Return the expected score, in 0..1, of a uniform guess over all outputs, candidates or images of the pool."""
-    family = test.task.family
-    if family == "retrieval":
+    family = load_family(test.task.family)
+    if family.searches_images:
         return 1 / (pool or len(test.table.first_images()[0]))
-    if family == "verification":
-        return 1 / len(test.head.outputs)
     expected: list[float] = []
     for start in range(0, len(indices), BATCH_SIZE):
-        batch = test.batch(indices[start : start + BATCH_SIZE])
-        if batch.target is None:
-            continue
-        if family == "answers":
-            expected += batch.target.mean(dim=1).tolist()
-        else:
-            hits = (batch.target[..., 1] >= grounding.KEEP) & batch.candidate_mask
-            expected += (hits.sum(dim=1) / batch.candidate_mask.sum(dim=1).clamp(min=1)).tolist()
+        expected += family.chance(test.batch(indices[start : start + BATCH_SIZE]), test.head)
     return float(np.mean(expected)) if expected else float("nan")
 
 
@@ -240,7 +219,7 @@ def score_task_baselines(inputs: RunInputs, task: TaskSpec, seed: int) -> TaskBa
     torch.set_num_threads(1)
     prepared, source = Prepared.open(inputs.prepared), RegionSource.open(inputs.regions)
     limits = inputs.recipe.evaluation
-    task = dataclasses.replace(task, batch_size=BATCH_SIZE // max(1, 4 * (task.family == "retrieval")))
+    task = dataclasses.replace(task, batch_size=BATCH_SIZE // (4 if load_family(task.family).searches_images else 1))
     train = TaskBatches.open(prepared, source, task, "train", seed=seed)
     val = TaskBatches.open(prepared, source, task, "val", limit=VALIDATION_EXAMPLES)
     test = TaskBatches.open(prepared, source, task, "test")
@@ -253,7 +232,7 @@ def score_task_baselines(inputs: RunInputs, task: TaskSpec, seed: int) -> TaskBa
     chance = 100 * chance_score(test, indices, limits.retrieval_pool)
     majority = score(MajorityBaseline(train))
     # Without the image, a caption has the same score with every image of the pool: that is chance.
-    modalities: tuple[Modality, ...] = ("image",) if task.family == "retrieval" else ("text", "image")
+    modalities: tuple[Modality, ...] = ("image",) if load_family(task.family).searches_images else ("text", "image")
     networks = train_networks(task, modalities, train, val, seed=seed)
     text_only = score(networks["text"]) if "text" in networks else chance
     return TaskBaselines(round(chance, 2), majority, round(text_only, 2), score(networks["image"]), len(indices))

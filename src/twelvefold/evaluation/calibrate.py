@@ -18,9 +18,9 @@ from twelvefold.evaluation.per_task import run_per_task
 from twelvefold.evaluation.reliability import fit_temperature
 from twelvefold.evaluation.run_inputs import RunInputs
 from twelvefold.evaluation.score import ScoredModel, score_task
-from twelvefold.families.grounding import among_candidates
+from twelvefold.families import Family, load_family
 from twelvefold.model import card
-from twelvefold.schema import FamilyName, TwelvefoldError
+from twelvefold.schema import TwelvefoldError
 
 MAX_EXAMPLES = 1000
 """Examples that a temperature is fitted on, evenly spaced over val: enough for one number."""
@@ -81,14 +81,13 @@ def calibrate(
 class LogitRecorder:
     """A model that records the logits of every example, in order; rows that are no candidate have minus infinity."""
 
-    def __init__(self, model: ScoredModel, family: FamilyName) -> None:
+    def __init__(self, model: ScoredModel, family: Family) -> None:
         self.model, self.family = model, family
         self.rows: list[Tensor] = []
 
     def __call__(self, batch: Batch) -> Tensor:
         logits = self.model(batch)
-        valid = among_candidates(logits, batch) if self.family == "grounding" else logits
-        self.rows += valid.float().cpu().unbind()
+        self.rows += self.family.mask(logits, batch).cpu().unbind()
         return logits
 
     def alignments(self, captions: Batch, images: Batch) -> Tensor:
@@ -106,12 +105,13 @@ def fit_task_temperature(inputs: RunInputs, name: str) -> FittedTemperature:
     torch.set_num_threads(1)
     model, device = inputs.load_model()
     task = model.tasks[name]
-    recorder = LogitRecorder(model, task.family)
+    family = load_family(task.family)
+    recorder = LogitRecorder(model, family)
     limits = inputs.recipe.evaluation
     result = score_task(
         recorder,
         inputs.batches(task, "val"),
-        max_examples=MAX_CAPTIONS if task.family == "retrieval" else MAX_EXAMPLES,
+        max_examples=MAX_CAPTIONS if family.searches_images else MAX_EXAMPLES,
         pool=limits.retrieval_pool,
         batch_size=limits.batch_size,
         device=device,
@@ -124,5 +124,5 @@ def fit_task_temperature(inputs: RunInputs, name: str) -> FittedTemperature:
     if not rows:
         raise TwelvefoldError(f"task {name} has no labeled validation examples to calibrate on; prepare more data")
     logits = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=float("-inf"))
-    temperature = fit_temperature(logits, torch.tensor(scores), independent=task.family == "answers")
+    temperature = fit_temperature(logits, torch.tensor(scores), independent=family.independent)
     return FittedTemperature(temperature, len(rows))

@@ -17,7 +17,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from twelvefold.evaluation.scores import CalibrationBin, Reliability
-from twelvefold.families.probabilities import chances
+from twelvefold.families.shared.probabilities import probabilities as to_probabilities
 
 NUM_BINS = 15
 """Source: Guo et al.; here of equal mass (as many answers in each), so that no bin is nearly empty."""
@@ -65,7 +65,7 @@ def fit_temperature(logits: Tensor, scores: Tensor, *, independent: bool = False
     scores = scores.double()
 
     def cross_entropy(log_temperature: float) -> float:
-        probabilities = chances(logits, math.exp(log_temperature), own=independent)
+        probabilities = to_probabilities(logits, math.exp(log_temperature), independent=independent)
         confidences = probabilities.amax(dim=1).double().clamp(EPSILON, 1 - EPSILON)
         return float(torch.nn.functional.binary_cross_entropy(confidences, scores))
 

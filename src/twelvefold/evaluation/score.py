@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twelvefold import boxes, families
 from twelvefold.batch import Batch
 from twelvefold.data.collate import image_only_batch
 from twelvefold.data.task_loader import TaskBatches, evenly_spaced
@@ -24,8 +23,8 @@ from twelvefold.evaluation.bootstrap import RESAMPLES, bootstrap95
 from twelvefold.evaluation.predictions import MAX_RANKED_IMAGES, PredictionRecord
 from twelvefold.evaluation.reliability import measure_reliability
 from twelvefold.evaluation.scores import QuestionTypeScore, Reliability, TaskScore
-from twelvefold.families import answers, retrieval, verification
-from twelvefold.schema import CONSISTENCY_ONLY, Example, Prediction, TargetBox, TaskSpec
+from twelvefold.families import load_family, retrieval
+from twelvefold.schema import CONSISTENCY_ONLY, Example, Prediction, TaskSpec
 
 CPU = torch.device("cpu")
 
@@ -140,10 +139,10 @@ def score_task(
         device: Device of the model.
     """
     result = TaskResult(data.task, temperature=temperature)
-    if data.task.family == "retrieval":
+    family = load_family(data.task.family)
+    if family.searches_images:
         _score_retrieval(result, model, data, max_examples, pool, device)
         return result
-    family = families.of(data.task.family)
     examples: list[Example] = []
     indices = scored_indices(data, max_examples)
     consistency_only = [] if max_examples else range(len(indices), len(data.table))
@@ -153,7 +152,8 @@ def score_task(
         predictions = family.decode(logits, batch, data.head, temperature=temperature)
         result.append(block, predictions, family.decode(logits, batch, data.head, top=1), scores, [None] * len(block))
         examples += block
-    result.extra_metrics = _extra_metrics(result, examples)
+    best = [record.ranked[0] if record.ranked else None for record in result.records]
+    result.extra_metrics = family.extra_metrics(examples, best, [record.score for record in result.records])
     return result
 
 
@@ -194,33 +194,6 @@ def _score_retrieval(
         all_ranks.append(ranks)
     joined = torch.cat(all_ranks)
     result.extra_metrics = {f"recall_at_{k}": retrieval.recall_at(joined, k) for k in (5, 10)}
-
-
-def _extra_metrics(result: TaskResult, examples: Sequence[Example]) -> dict[str, float]:
-    """Return consistency where examples are linked or grouped, and hits by the IoU rule of vilbert-multi-task."""
-    scores = {record.id: record.score for record in result.records if record.score is not None}
-    metrics: dict[str, float] = {}
-    entailed = answers.consistency(scores, {e.id: e.linked for e in examples}).scores
-    if entailed:
-        metrics["consistency"] = float(np.mean(list(entailed.values())))
-    group = {e.id: e.group for e in examples if e.group}
-    by_group = verification.consistency({id_: score for id_, score in scores.items() if id_ in group}, group)
-    if by_group:
-        metrics["consistency"] = float(np.mean(list(by_group.values())))
-    hits = [
-        _is_vilbert_mt_hit(record, example.label)
-        for record, example in zip(result.records, examples, strict=True)
-        if isinstance(example.label, TargetBox)
-    ]
-    if hits:
-        metrics["iou_above_0.5_original"] = float(np.mean(hits))
-    return metrics
-
-
-def _is_vilbert_mt_hit(record: PredictionRecord, label: TargetBox) -> bool:
-    if not record.ranked or record.ranked[0].box_px is None:
-        return False
-    return bool(boxes.is_hit(boxes.iou([record.ranked[0].box_px], [label.box_px], "original")[0, 0], "original"))
 
 
 def _percent(share: float | np.floating) -> float:

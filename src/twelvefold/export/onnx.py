@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from twelvefold.batch import Batch
 from twelvefold.export import hub
+from twelvefold.families import load_family
 from twelvefold.model import Model
-from twelvefold.schema import FamilyName, TaskSpec, TwelvefoldError, did_you_mean
+from twelvefold.schema import TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.store import atomic_files
 
 OPSET = 20
@@ -35,12 +36,6 @@ INPUTS = {
     "region_mask": "(batch, regions) bool: true for a region",
 }
 """Inputs of the file, in order."""
-OUTPUTS: dict[FamilyName, str] = {
-    "answers": "(batch, answers) float32: the sigmoid of each logit is the probability of that answer",
-    "retrieval": "(batch, 1) float32: score of text and image; softmax over the pairs to compare",
-    "grounding": "(batch, regions) float32: softmax over the candidate rows; ignore masked rows",
-    "verification": "(batch, classes) float32: softmax over the classes",
-}
 MAX_BYTES = 2**31
 """Limit of one protobuf message, which an ONNX file is."""
 
@@ -51,7 +46,7 @@ class OnnxSummary:
 
     file: Path
     task: str
-    family: FamilyName
+    family: str
     opset: int
     megabytes: float
     inputs: dict[str, str]
@@ -113,11 +108,11 @@ def export_onnx(model_path: Path, task: str, file: Path) -> OnnxSummary:
         proto.metadata_props.add(key=name, value=value)
     for graph_input in proto.graph.input:
         graph_input.doc_string = inputs[graph_input.name]
-    proto.graph.output[0].doc_string = OUTPUTS[spec.family]
+    proto.graph.output[0].doc_string = load_family(spec.family).logits
     data = proto.SerializeToString()
     atomic_files.write_bytes(file, data)
-    outputs = model.head_specs[spec.head].outputs
-    return OnnxSummary(file, task, spec.family, OPSET, len(data) / 1e6, inputs, OUTPUTS[spec.family], outputs)
+    outputs, logits = model.head_specs[spec.head].outputs, load_family(spec.family).logits
+    return OnnxSummary(file, task, spec.family, OPSET, len(data) / 1e6, inputs, logits, outputs)
 
 
 def _find_task(model: Model, task: str) -> TaskSpec:
@@ -133,7 +128,7 @@ def _find_task(model: Model, task: str) -> TaskSpec:
 
 def _reads_one_image(model: Model, spec: TaskSpec) -> bool:
     """Retrieval trains with several pairs per example, but scores each pair on its own."""
-    return spec.family == "retrieval" or model.head_specs[spec.head].pairs_per_example == 1
+    return load_family(spec.family).head == "pair_score" or model.head_specs[spec.head].pairs_per_example == 1
 
 
 def _export(model: Model, spec: TaskSpec) -> Any:
@@ -173,5 +168,5 @@ def _metadata(model: Model, spec: TaskSpec, inputs: dict[str, str]) -> dict[str,
         "twelvefold.max_regions": str(spec.max_regions),
         "twelvefold.feature_size": str(model.config.feature_size),
         "twelvefold.inputs": json.dumps(inputs),
-        "twelvefold.logits": OUTPUTS[spec.family],
+        "twelvefold.logits": load_family(spec.family).logits,
     }

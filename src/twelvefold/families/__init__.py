@@ -1,60 +1,39 @@
-"""The four task groups of section 2.1, once: target, loss, score and decode for training, evaluation and serving.
+"""The task families of section 2.1: target, loss, score, decoding and all else that is particular to a family.
 
-A family is a module of four functions (:class:`Family` says their signatures); ``of("grounding")`` gives it.
+Each module of this package is a family: it has the family's name and defines ``FAMILY``, an object of a subclass of
+:class:`Family`. A new family is a new file. What families share is in the subpackage ``shared``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+import importlib
+from functools import cache
+from pathlib import Path
 
-from numpy.typing import NDArray
-from torch import Tensor
-
-from twelvefold.batch import Batch
-from twelvefold.families import answers, grounding, retrieval, verification
-from twelvefold.schema import Example, HeadSpec, Prediction, TwelvefoldError, did_you_mean
+from twelvefold.families.shared.interface import Family as Family
+from twelvefold.schema import TwelvefoldError, did_you_mean
 
 
-class Family(Protocol):
-    """What each of the four modules offers. B, K, P, R and A are the letters of ``schema``.
-
-    Logits are (B, A) for answers and verification, (B, K) for retrieval and (P, R) for grounding.
-    """
-
-    def target(
-        self, examples: Sequence[Example], boxes_px: NDArray[Any], candidate_mask: NDArray[Any], head: HeadSpec
-    ) -> NDArray[Any] | None:
-        """What :meth:`loss` and :meth:`score` measure against; None where labels are withheld."""
-
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """A scalar, before the task's loss scaling."""
-
-    def score(self, logits: Tensor, batch: Batch) -> Tensor:
-        """(B,) float32 in 0..1, one per example, nothing averaged."""
-
-    def decode(
-        self, logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0
-    ) -> list[Prediction]:
-        """One Prediction per example, its ``top`` likeliest outputs first. ``temperature``: see ``chances``."""
+@cache
+def family_names() -> tuple[str, ...]:
+    """Return the names of all families in the order of their groups."""
+    modules = [path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "__init__"]
+    return tuple(sorted(modules, key=lambda name: (_load(name).group, name)))
 
 
-FAMILIES: dict[str, Family] = {
-    "answers": answers,
-    "retrieval": retrieval,
-    "grounding": grounding,
-    "verification": verification,
-}
-
-
-def of(name: str) -> Family:
-    """The module of a family by its name.
+def load_family(name: str) -> Family:
+    """Return a family by its name.
 
     Raises:
         TwelvefoldError: there is no such family.
     """
-    try:
-        return FAMILIES[name]
-    except KeyError:
-        known = f"there are {', '.join(FAMILIES)}{did_you_mean(name, FAMILIES)}"
-        raise TwelvefoldError(f"no task family {name!r}; {known}") from None
+    if name not in family_names():
+        known = f"there are {', '.join(family_names())}{did_you_mean(name, family_names())}"
+        raise TwelvefoldError(f"no task family {name!r}; {known}")
+    return _load(name)
+
+
+@cache
+def _load(name: str) -> Family:
+    family: Family = importlib.import_module(f"{__name__}.{name}").FAMILY
+    return family

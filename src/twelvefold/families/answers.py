@@ -1,10 +1,9 @@
-"""Vocab-based question answering (G1; VQAv2, VG QA, GQA): every answer of a list gets a probability. Paper: Eq. 1."""
+"""Vocab-based VQA (G1; VQAv2, VG QA, GQA): each answer of a list gets a probability of its own. Paper: Eq. 1."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,79 +11,77 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twelvefold.batch import Batch
-from twelvefold.families.labels import known, labels
-from twelvefold.families.probabilities import likeliest
-from twelvefold.schema import Example, HeadSpec, Prediction, Ranked, SoftAnswers
+from twelvefold.config.model import ModelConfig
+from twelvefold.config.recipe import TrainingConfig
+from twelvefold.families.shared import classification
+from twelvefold.families.shared.interface import Family
+from twelvefold.families.shared.labels import read_labels, require_target
+from twelvefold.schema import Example, HeadSpec, Label, Prediction, Ranked, SoftAnswers
 
 
-def target(
-    examples: Sequence[Example], boxes_px: NDArray[Any], candidate_mask: NDArray[Any], head: HeadSpec
-) -> NDArray[np.float32] | None:
-    """(B, A) float32: the score of every answer of the head, 0 for answers that nobody gave.
+class Answers(Family):
+    """Each answer of the head's list gets a probability of its own."""
 
-    Answers outside the head's list are dropped; a question with none inside keeps a row of zeros and stays.
-    """
-    given = labels(examples, SoftAnswers, head)
-    if given is None:
-        return None
-    place = _places(head.outputs)
-    scores = np.zeros((len(given), len(head.outputs)), dtype=np.float32)
-    for row, label in zip(scores, given, strict=True):
-        for answer, score in label.scores.items():
-            if answer in place:
-                row[place[answer]] = score
-    return scores
+    group = "G1"
+    title = "Vocab-based VQA"
+    text_label = "Question"
+    head = "classifier"
+    logits = "(batch, answers) float32: the sigmoid of each logit is the probability of that answer"
+    independent = True
+    first_in_curriculum = "hard_first"
 
+    def target(
+        self, examples: Sequence[Example], boxes_px: NDArray[Any], candidate_mask: NDArray[Any], head: HeadSpec
+    ) -> NDArray[np.float32] | None:
+        """Return the soft score of every answer of the head: (B, A) float32, 0 for answers that no annotator gave.
 
-def loss(logits: Tensor, batch: Batch) -> Tensor:
-    """Binary cross-entropy of every answer against its soft score, summed over answers, mean over the batch."""
-    wanted = known(batch)
-    return F.binary_cross_entropy_with_logits(logits.float(), wanted, reduction="sum") / len(logits)
+        Answers outside the head's list are dropped; a question without any other answer keeps a row of zeros.
+        """
+        labels = read_labels(examples, SoftAnswers, head)
+        if labels is None:
+            return None
+        index = classification.output_index(head.outputs)
+        scores = np.zeros((len(labels), len(head.outputs)), dtype=np.float32)
+        for row, label in zip(scores, labels, strict=True):
+            for answer, score in label.scores.items():
+                if answer in index:
+                    row[index[answer]] = score
+        return scores
 
+    def loss(self, logits: Tensor, batch: Batch, config: TrainingConfig | None = None) -> Tensor:
+        """Return binary cross-entropy with the soft scores, summed over answers, mean over the batch."""
+        expected = require_target(batch)
+        return F.binary_cross_entropy_with_logits(logits.float(), expected, reduction="sum") / len(logits)
 
-def score(logits: Tensor, batch: Batch) -> Tensor:
-    """(B,) float32: the soft score of the likeliest answer, which is VQA's accuracy with ten annotators."""
-    return known(batch).gather(1, logits.argmax(dim=1, keepdim=True)).squeeze(1)
+    def score(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the soft score of the most probable answer: (B,) float32. With ten annotators it is VQA accuracy."""
+        return require_target(batch).gather(1, logits.argmax(dim=1, keepdim=True)).squeeze(1)
 
+    def decode(
+        self, logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0
+    ) -> list[Prediction]:
+        """Return the ``top`` most probable answers of each example; probabilities need not sum to one."""
+        return classification.decode_names(logits, batch, head, top, temperature, independent=True)
 
-def decode(logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0) -> list[Prediction]:
-    """The ``top`` likeliest answers of every example, each with its own probability (they need not sum to one)."""
-    values, places = likeliest(logits, top, temperature, own=True)
-    return [
-        Prediction(id_, batch.task, tuple(Ranked(p, name=head.outputs[a]) for p, a in zip(ps, at, strict=True)))
-        for id_, ps, at in zip(batch.example_ids, values, places, strict=True)
-    ]
+    def initial_bias(self, config: ModelConfig) -> float:
+        """Return the configured bias, which starts all answers off as improbable."""
+        return config.answer_bias
 
+    def chance(self, batch: Batch, head: HeadSpec) -> list[float]:
+        """Return the mean score over all answers for each example with a label."""
+        return [] if batch.target is None else batch.target.mean(dim=1).tolist()
 
-class Consistency(NamedTuple):
-    """``scores``: for every question answered right that entails others, the share of those answered right.
-    ``missing``: entailed questions that were never asked; they count neither way."""
+    def votes(self, label: Label, head: HeadSpec) -> Iterable[tuple[int, float]]:
+        """Yield the index and score of each answer of the label that is in the head's list."""
+        index = classification.output_index(head.outputs)
+        if isinstance(label, SoftAnswers):
+            yield from ((index[answer], score_) for answer, score_ in label.scores.items() if answer in index)
 
-    scores: dict[str, float]
-    missing: tuple[str, ...]
-
-
-def consistency(right: Mapping[str, float], linked: Mapping[str, Sequence[str]]) -> Consistency:
-    """GQA's consistency: who answers a question rightly should answer what it entails rightly too.
-
-    ``right`` holds each question's score, ``linked`` the ids that it entails; the figure that GQA reports is
-    the mean of ``scores``. An id that entails itself is ignored, as in the official script.
-
-    Differs: the official script stops at the first entailed question that was not asked (most are only in the
-    ``all`` files); here they are listed.
-    """
-    scores: dict[str, float] = {}
-    missing: dict[str, None] = {}
-    for id_, score_ in right.items():
-        entailed = [other for other in linked.get(id_, ()) if other != id_]
-        missing.update(dict.fromkeys(other for other in entailed if other not in right))
-        asked = [right[other] for other in entailed if other in right]
-        if score_ > 0 and asked:
-            scores[id_] = sum(asked) / len(asked)
-    return Consistency(scores, tuple(missing))
+    def extra_metrics(
+        self, examples: Sequence[Example], best: Sequence[Ranked | None], scores: Sequence[float | None]
+    ) -> dict[str, float]:
+        """Return GQA's consistency: how well questions are answered that a rightly answered one entails."""
+        return classification.consistency(examples, scores)
 
 
-@lru_cache(maxsize=16)
-def _places(outputs: tuple[str, ...]) -> dict[str, int]:
-    """Answer -> its place, made once per answer list and process."""
-    return {answer: place for place, answer in enumerate(outputs)}
+FAMILY = Answers()

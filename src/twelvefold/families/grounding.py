@@ -1,10 +1,12 @@
-"""Referring expressions and pointing (G3; RefCOCO, RefCOCO+, RefCOCOg, Visual7W, GuessWhat): a score for every
-region, of which one is meant. Paper: Eq. 3, section 3.2."""
+"""Grounding referring expressions (G3; RefCOCO, RefCOCO+, RefCOCOg, Visual7W, GuessWhat): choose one of the regions.
+
+Paper: Eq. 3, section 3.2.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,121 +16,172 @@ from torch.nn import functional as F
 
 from twelvefold import boxes
 from twelvefold.batch import Batch
-from twelvefold.families.labels import known, labels
-from twelvefold.families.probabilities import likeliest
-from twelvefold.schema import Box, Candidate, Example, HeadSpec, Prediction, Ranked, TargetBox, TwelvefoldError
+from twelvefold.config.model import ModelConfig
+from twelvefold.config.recipe import TrainingConfig
+from twelvefold.families.shared.interface import Family
+from twelvefold.families.shared.labels import read_labels, require_target
+from twelvefold.families.shared.probabilities import top_k
+from twelvefold.schema import Box, Candidate, Example, HeadSpec, Label, Prediction, Ranked, TargetBox, TwelvefoldError
 
-KEEP = 0.5
-"""Regions that overlap the meant box by less train towards 0. Source: the original project's targets."""
+IOU_THRESHOLD = 0.5
+"""Regions with a smaller IoU with the true box have target 0 (the original project), and are no hit (RefCOCO)."""
 
-KINDS: tuple[type[TargetBox | Candidate], ...] = (TargetBox, Candidate)
-"""The labels of this family."""
+LABEL_TYPES: tuple[type[TargetBox | Candidate], ...] = (TargetBox, Candidate)
 
 
-def target(
-    examples: Sequence[Example],
-    boxes_px: NDArray[Any],
-    candidate_mask: NDArray[Any],
-    head: HeadSpec,
-    convention: boxes.Convention = "publishers",
-) -> NDArray[np.float32] | None:
-    """(P, R, 2) float32: what each row trains towards, and what choosing it earns; 0 where no candidate stands.
+class Grounding(Family):
+    """Choose the region that a text refers to."""
 
-    ``[..., 0]``: the overlap with the box meant where it is at least 0.5, else 0; the original project's
-    overlap (one pixel added to every side), as in its code. ``[..., 1]``: for a ``TargetBox``, the overlap by
-    ``convention``, of which :func:`score` makes a hit; for a ``Candidate``, 1 for the right box and any box
-    identical to it, else 0.
+    group = "G3"
+    title = "Grounding referring expressions"
+    text_label = "Expression"
+    head = "region_score"
+    logits = "(batch, regions) float32: softmax over the candidate rows; ignore masked rows"
+    first_in_curriculum = "easy_first"
 
-    Raises:
-        TwelvefoldError: a Candidate's index is not among the pair's boxes, or the rows hold other boxes.
-    """
-    given = labels(examples, KINDS, head)
-    if given is None:
-        return None
-    counts = candidate_mask.sum(axis=1).tolist()
-    meant = np.array(
-        [
-            label.box_px if isinstance(label, TargetBox) else _candidate(example, label, rows)
-            for example, label, rows in zip(examples, given, counts, strict=True)
+    def target(
+        self,
+        examples: Sequence[Example],
+        boxes_px: NDArray[Any],
+        candidate_mask: NDArray[Any],
+        head: HeadSpec,
+        convention: boxes.Convention = "official",
+    ) -> NDArray[np.float32] | None:
+        """Return (P, R, 2) float32: for each row its training target and the value of choosing it.
+
+        Both are 0 for rows that may not be chosen.
+
+        ``[..., 0]``: the IoU with the true box if it is at least 0.5, else 0, by the original project's convention (as
+        in its code). ``[..., 1]``: for a ``TargetBox`` the IoU by ``convention``, which :meth:`score` compares with the
+        threshold; for a ``Candidate`` 1 for the true box and any box identical to it, else 0.
+
+        Raises:
+            TwelvefoldError: a Candidate's index is not among the pair's boxes, or the rows hold other boxes.
+        """
+        labels = read_labels(examples, LABEL_TYPES, head)
+        if labels is None:
+            return None
+        counts = candidate_mask.sum(axis=1).tolist()
+        true_box = np.array(
+            [
+                label.box_px if isinstance(label, TargetBox) else _candidate_box(example, label, rows)
+                for example, label, rows in zip(examples, labels, counts, strict=True)
+            ]
+        ).reshape(-1, 1, 4)  # (P, 1, 4)
+        iou = boxes.paired_iou(boxes_px, true_box, "vilbert_mt")  # (P, R)
+        identical = (boxes_px == true_box.astype(boxes_px.dtype)).all(axis=-1)
+        is_target_box = np.array([[isinstance(label, TargetBox)] for label in labels])
+        value = np.where(is_target_box, boxes.paired_iou(boxes_px, true_box, convention), identical)
+        result = np.stack([np.where(iou >= IOU_THRESHOLD, iou, 0.0), value], axis=-1)
+        return np.asarray(result * candidate_mask[..., None], dtype=np.float32)
+
+    def loss(self, logits: Tensor, batch: Batch, config: TrainingConfig | None = None) -> Tensor:
+        """Return the loss over the rows that may be chosen, mean over the batch.
+
+        ``config.grounding_loss`` = ``sigmoid`` (default): binary cross-entropy of each row, summed over rows, as in the
+        paper's code. ``softmax``: cross-entropy of a softmax over the rows with the targets normalized to sum to one;
+        an expression without any row at 0.5 or above adds nothing.
+
+        Differs: ``softmax`` is not in the paper; a small model trained from scratch learns faster with it at first.
+        """
+        expected = require_target(batch)[..., 0]
+        choosable = batch.candidate_mask
+        logits = logits.float()
+        if config is None or config.grounding_loss == "sigmoid":
+            row_loss = F.binary_cross_entropy_with_logits(logits, expected, reduction="none")
+            return row_loss.masked_fill(~choosable, 0.0).sum() / len(logits)
+        normalized = expected / expected.sum(dim=1, keepdim=True).clamp(min=IOU_THRESHOLD)
+        log_probabilities = F.log_softmax(logits.masked_fill(~choosable, torch.finfo(logits.dtype).min), dim=1)
+        return -(normalized * log_probabilities).sum() / len(logits)
+
+    def score(self, logits: Tensor, batch: Batch, convention: boxes.Convention = "official") -> Tensor:
+        """Return 1 if the chosen row is a hit (IoU >= 0.5; ``vilbert_mt``: > 0.5) or the true candidate: (B,) float32.
+
+        ``convention`` must be that of :meth:`target`.
+        """
+        value = self.chosen_value(logits, batch)
+        return (value > IOU_THRESHOLD if convention == "vilbert_mt" else value >= IOU_THRESHOLD).float()
+
+    def chosen_value(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the value of the chosen row (for a TargetBox its IoU with the true box): (B,) float32.
+
+        If several rows have the highest logit, the lowest of their values counts. 0 if there is nothing to choose from.
+        """
+        logits = self.mask(logits, batch)
+        chosen = (logits == logits.amax(dim=1, keepdim=True)) & batch.candidate_mask
+        lowest = require_target(batch)[..., 1].masked_fill(~chosen, float("inf")).amin(dim=1)
+        return lowest.masked_fill(~chosen.any(dim=1), 0.0)
+
+    def mask(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the logits in float32, with minus infinity for rows that may not be chosen: (P, R)."""
+        return logits.float().masked_fill(~batch.candidate_mask, float("-inf"))
+
+    def decode(
+        self, logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0
+    ) -> list[Prediction]:
+        """Return the ``top`` most probable boxes of each example, softmax over its candidates."""
+        values, rows = top_k(self.mask(logits, batch), top, temperature)
+        counts = batch.candidate_mask.sum(dim=1).tolist()
+        predictions = []
+        for i, (id_, count) in enumerate(zip(batch.example_ids, counts, strict=True)):
+            chosen = zip(values[i][:count], rows[i][:count], strict=True)
+            ranked = tuple(Ranked(p, box_px=_to_box(batch.boxes_px[i, row])) for p, row in chosen)
+            predictions.append(Prediction(id_, batch.task, ranked))
+        return predictions
+
+    def initial_bias(self, config: ModelConfig) -> float:
+        """Return the configured bias, which starts all regions off as improbable."""
+        return config.region_bias
+
+    def chance(self, batch: Batch, head: HeadSpec) -> list[float]:
+        """Return the share of rows that are a hit for each example with a label."""
+        if batch.target is None:
+            return []
+        hits = (batch.target[..., 1] >= IOU_THRESHOLD) & batch.candidate_mask
+        return (hits.sum(dim=1) / batch.candidate_mask.sum(dim=1).clamp(min=1)).tolist()
+
+    def votes(self, label: Label, head: HeadSpec) -> Iterable[tuple[int, float]]:
+        """Yield the index of the true candidate; a box that is not one of the candidates votes for nothing."""
+        if isinstance(label, Candidate):
+            yield label.index, 1.0
+
+    def constant_logits(self, index: int, batch: Batch, head: HeadSpec) -> Tensor:
+        """Return logits that choose the candidate ``index``: (P, R)."""
+        return (batch.candidate_mask.cumsum(dim=1) - 1 == index).float()
+
+    def extra_metrics(
+        self, examples: Sequence[Example], best: Sequence[Ranked | None], scores: Sequence[float | None]
+    ) -> dict[str, float]:
+        """Return the share of hits by the original project's rule (IoU > 0.5, its convention), for box labels."""
+        hits = [
+            ranked is not None and ranked.box_px is not None and _is_vilbert_mt_hit(ranked.box_px, example.label.box_px)
+            for ranked, example in zip(best, examples, strict=True)
+            if isinstance(example.label, TargetBox)
         ]
-    ).reshape(-1, 1, 4)
-    soft = boxes.paired_iou(boxes_px, meant, "original")
-    identical = (boxes_px == meant.astype(boxes_px.dtype)).all(axis=-1)
-    told = np.array([[isinstance(label, TargetBox)] for label in given])
-    earned = np.where(told, boxes.paired_iou(boxes_px, meant, convention), identical)
-    wanted = np.stack([np.where(soft >= KEEP, soft, 0.0), earned], axis=-1)
-    return np.asarray(wanted * candidate_mask[..., None], dtype=np.float32)
+        return {"iou_above_0.5_original": float(np.mean(hits))} if hits else {}
 
 
-def loss(logits: Tensor, batch: Batch, form: Literal["sigmoid", "softmax"] = "sigmoid") -> Tensor:
-    """How far the candidates' scores are from their targets; mean over the batch.
-
-    ``sigmoid``: binary cross-entropy of every candidate, summed over candidates, as in the paper's code.
-    ``softmax``: cross-entropy of a soft-max over the candidates against the targets made to sum to one; an
-    expression none of whose candidates reaches 0.5 contributes nothing.
-
-    Differs: ``softmax`` is not in the paper; a small model that starts from nothing learns faster by it at first.
-    """
-    wanted = known(batch)[..., 0]
-    mask = batch.candidate_mask
-    logits = logits.float()
-    if form == "sigmoid":
-        each = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-        return each.masked_fill(~mask, 0.0).sum() / len(logits)
-    shares = wanted / wanted.sum(dim=1, keepdim=True).clamp(min=KEEP)
-    each = F.log_softmax(logits.masked_fill(~mask, torch.finfo(logits.dtype).min), dim=1)
-    return -(shares * each).sum() / len(logits)
+FAMILY = Grounding()
 
 
-def score(logits: Tensor, batch: Batch, convention: boxes.Convention = "publishers") -> Tensor:
-    """(B,) float32: 1 where the chosen row is a hit (IoU >= 0.5; ``original``: > 0.5) or the right candidate.
-
-    ``convention`` is the one that :func:`target` was given.
-    """
-    earned = overlap(logits, batch)
-    return (earned > KEEP if convention == "original" else earned >= KEEP).float()
+def _is_vilbert_mt_hit(predicted: Box, true: Box) -> bool:
+    return bool(boxes.is_hit(boxes.iou([predicted], [true], "vilbert_mt")[0, 0], "vilbert_mt"))
 
 
-def overlap(logits: Tensor, batch: Batch) -> Tensor:
-    """(B,) float32: what the chosen row earns, for a TargetBox its IoU with the box meant. Ties lose: of
-    several rows with the highest score the worst counts. 0 where there is nothing to choose from."""
-    scores = among_candidates(logits, batch)
-    chosen = (scores == scores.amax(dim=1, keepdim=True)) & batch.candidate_mask
-    worst = known(batch)[..., 1].masked_fill(~chosen, float("inf")).amin(dim=1)
-    return worst.masked_fill(~chosen.any(dim=1), 0.0)
-
-
-def decode(logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0) -> list[Prediction]:
-    """The ``top`` likeliest boxes of every example, soft-max over its candidates; none where there are none."""
-    values, rows = likeliest(among_candidates(logits, batch), top, temperature)
-    counts = batch.candidate_mask.sum(dim=1).tolist()
-    return [
-        Prediction(
-            id_,
-            batch.task,
-            tuple(Ranked(p, box_px=_box(batch.boxes_px[i, r])) for p, r in zip(ps[:n], at[:n], strict=True)),
-        )
-        for i, (id_, ps, at, n) in enumerate(zip(batch.example_ids, values, rows, counts, strict=True))
-    ]
-
-
-def among_candidates(logits: Tensor, batch: Batch) -> Tensor:
-    """(P, R) float32: the logits of rows that may be pointed at, minus infinity elsewhere."""
-    return logits.float().masked_fill(~batch.candidate_mask, float("-inf"))
-
-
-def _candidate(example: Example, label: Candidate, rows: int) -> Box:
-    """The box that a Candidate label means, checked against the pair's boxes and the batch's rows."""
-    given = example.pairs[0].candidates_px
-    if not 0 <= label.index < len(given):
+def _candidate_box(example: Example, label: Candidate, num_rows: int) -> Box:
+    """Return the box of a Candidate label; check it against the pair's boxes and the batch's rows."""
+    candidates = example.pairs[0].candidates_px
+    if not 0 <= label.index < len(candidates):
         raise TwelvefoldError(
-            f"example {example.id!r}: the label means candidate {label.index}, but there are {len(given)} of them"
+            f"example {example.id!r}: the label is candidate {label.index}, but there are {len(candidates)} candidates"
         )
-    if rows != len(given):
-        raise TwelvefoldError(f"example {example.id!r}: {len(given)} candidates given, but {rows} rows in the batch")
-    return given[label.index]
+    if num_rows != len(candidates):
+        raise TwelvefoldError(
+            f"example {example.id!r}: it has {len(candidates)} candidates, but the batch has {num_rows} rows for them"
+        )
+    return candidates[label.index]
 
 
-def _box(row: Tensor) -> Box:
+def _to_box(row: Tensor) -> Box:
     x1, y1, x2, y2 = row.tolist()
     return x1, y1, x2, y2

@@ -11,37 +11,59 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twelvefold.batch import Batch
-from twelvefold.families.labels import known, labels
-from twelvefold.families.probabilities import likeliest
+from twelvefold.config.recipe import TrainingConfig
+from twelvefold.families.shared.interface import Family
+from twelvefold.families.shared.labels import read_labels, require_target
+from twelvefold.families.shared.probabilities import top_k
 from twelvefold.schema import Example, HeadSpec, PositivePair, Prediction, Ranked
 
 
-def target(
-    examples: Sequence[Example], boxes_px: NDArray[Any], candidate_mask: NDArray[Any], head: HeadSpec
-) -> NDArray[np.int64] | None:
-    """(B,) int64: which pair of each example belongs together."""
-    given = labels(examples, PositivePair, head)
-    return None if given is None else np.array([label.index for label in given], dtype=np.int64)
+class Retrieval(Family):
+    """Find the image of a caption."""
+
+    group = "G2"
+    title = "Caption-based image retrieval"
+    text_label = "Caption"
+    head = "pair_score"
+    logits = "(batch, 1) float32: score of text and image; softmax over the pairs to compare"
+    searches_images = True
+    is_slow = True
+
+    def target(
+        self, examples: Sequence[Example], boxes_px: NDArray[Any], candidate_mask: NDArray[Any], head: HeadSpec
+    ) -> NDArray[np.int64] | None:
+        """Return the index of each example's true pair: (B,) int64."""
+        labels = read_labels(examples, PositivePair, head)
+        return None if labels is None else np.array([label.index for label in labels], dtype=np.int64)
+
+    def loss(self, logits: Tensor, batch: Batch, config: TrainingConfig | None = None) -> Tensor:
+        """Return softmax cross-entropy over the K pairs of an example, mean over the batch."""
+        return F.cross_entropy(logits.float(), require_target(batch))
+
+    def score(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return 1 if the true pair scores higher than all others, else 0: (B,) float32.
+
+        Ties count as wrong: a model that ignores the text gives several pairs the same score, and argmax would choose
+        the first.
+        """
+        return (ranks(logits, require_target(batch)) == 0).float()
+
+    def decode(
+        self, logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0
+    ) -> list[Prediction]:
+        """Return the ``top`` most probable pairs of each example, named by their index (``"0"`` is the first).
+
+        :func:`decode_pool` ranks a pool of images by image key.
+        """
+        names = [str(k) for k in range(logits.shape[1])]
+        return decode_pool(logits, batch.example_ids, names, batch.task, top, temperature)
+
+    def chance(self, batch: Batch, head: HeadSpec) -> list[float]:
+        """Return 1 / K for each example."""
+        return [1 / batch.pairs_per_example] * len(batch.example_ids)
 
 
-def loss(logits: Tensor, batch: Batch) -> Tensor:
-    """Soft-max cross-entropy over the K pairs of an example, mean over the batch."""
-    return F.cross_entropy(logits.float(), known(batch))
-
-
-def score(logits: Tensor, batch: Batch) -> Tensor:
-    """(B,) float32: 1 where the true pair scores higher than every other, else 0. Ties lose: a model that is
-    blind to the text gives several pairs one score, and an arg-max would hand it the first."""
-    return (ranks(logits, known(batch)) == 0).float()
-
-
-def decode(logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0) -> list[Prediction]:
-    """The ``top`` best pairs of every example, named by their place (``"0"`` is the first), soft-max over the K.
-
-    A search over a whole pool of pictures, which ranks image keys, is :func:`decode_pool`.
-    """
-    names = [str(k) for k in range(logits.shape[1])]
-    return decode_pool(logits, batch.example_ids, names, batch.task, top, temperature)
+FAMILY = Retrieval()
 
 
 def decode_pool(
@@ -52,27 +74,28 @@ def decode_pool(
     top: int = 5,
     temperature: float = 1.0,
 ) -> list[Prediction]:
-    """The ``top`` best pictures of every caption from scores (captions, images), soft-max over the pool."""
-    values, places = likeliest(scores, top, temperature)
+    """Return the ``top`` most probable images of each caption, softmax over the pool.
+
+    ``scores``: (captions, images).
+    """
+    values, indices = top_k(scores, top, temperature)
     return [
-        Prediction(id_, task, tuple(Ranked(p, name=image_keys[i]) for p, i in zip(ps, at, strict=True)))
-        for id_, ps, at in zip(example_ids, values, places, strict=True)
+        Prediction(id_, task, tuple(Ranked(p, name=image_keys[i]) for p, i in zip(row, images, strict=True)))
+        for id_, row, images in zip(example_ids, values, indices, strict=True)
     ]
 
 
 def ranks(scores: Tensor, true_image: Tensor) -> Tensor:
-    """How many pictures of the pool stand before the true one, for every caption: (N,) int64, 0 is best.
+    """Return the rank of each caption's true image in the pool: (N,) int64, 0 is best.
 
-    scores: (N, M), captions against pictures; any block of captions against the whole pool will do.
-    true_image: (N,) int64, the column of the right picture.
+    scores: (N, M), any captions with the whole pool. true_image: (N,) int64, the column of the true image.
 
-    Differs: the usual script sorts, so a tie may fall either way. Here ties count against the model, and so
-    does a score that is not a number.
+    Differs: the usual script sorts, so a tie may count either way. Here ties and NaN count as wrong.
     """
     true = scores.gather(1, true_image[:, None])
-    return (~(scores < true)).sum(dim=1) - 1  # the true picture itself is not below itself
+    return (~(scores < true)).sum(dim=1) - 1  # the true image itself is not below itself
 
 
 def recall_at(ranks: Tensor, k: int) -> float:
-    """R@k: the share of captions whose true picture is among the first ``k``, in 0..1."""
+    """Return R@k: the share of captions whose true image is among the first ``k``, in 0..1."""
     return float((ranks < k).double().mean())

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from twelvefold.config.model import ModelConfig
+from twelvefold.families import load_family
 from twelvefold.schema import HeadSpec
 
 
@@ -61,11 +62,14 @@ class LinearScore(nn.Module):
         return linear_fp32(self.last, self.dropout(x)).squeeze(-1)  # (..., 1) -> (...)
 
 
-def build_head(config: ModelConfig, spec: HeadSpec) -> MLPClassifier | LinearClassifier | LinearScore:
-    """Return a new head of the family's form."""
-    if spec.family == "grounding":
-        return LinearScore(config, config.image_hidden_size)
-    if spec.family == "retrieval":
+def build_head(
+    config: ModelConfig, spec: HeadSpec, region_hidden_size: int
+) -> MLPClassifier | LinearClassifier | LinearScore:
+    """Return a new head of the family's kind. ``region_hidden_size``: size of the trunk's region states."""
+    kind = load_family(spec.family).head
+    if kind == "region_score":
+        return LinearScore(config, region_hidden_size)
+    if kind == "pair_score":
         return LinearScore(config, config.bi_hidden_size)
     classifier = LinearClassifier if spec.form == "linear" else MLPClassifier
     return classifier(config, spec.pairs_per_example, len(spec.outputs))

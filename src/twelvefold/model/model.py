@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from twelvefold.batch import Batch, TrunkOutput
 from twelvefold.config.model import ModelConfig
+from twelvefold.families import load_family
 from twelvefold.model import save_load
 from twelvefold.model.attention import AttentionWeights
 from twelvefold.model.heads import LinearScore, build_head
@@ -76,7 +77,9 @@ class Model(nn.Module):
         self.task_tokens = tuple(task_tokens) or self._default_task_tokens()
         self.word_pieces = _checked_word_pieces(word_pieces, config.vocab_size)
         self.trunk = TwoStreamTrunk(config, len(self.task_tokens), self.word_pieces)
-        self.heads = nn.ModuleDict({_module_name(spec.name): build_head(config, spec) for spec in heads})
+        self.heads = nn.ModuleDict(
+            {_module_name(spec.name): build_head(config, spec, self.trunk.region_hidden_size) for spec in heads}
+        )
         self.pretraining = PretrainingHeads(config, len(self.word_pieces)) if config.num_region_categories else None
         self.word_score = LinearScore(config, config.text_hidden_size) if config.word_score else None
         self._init_weights()
@@ -96,7 +99,7 @@ class Model(nn.Module):
         batch = self._drop_modality(batch)
         index = self._task_index(task.name)
         with self._autocast(batch.features):
-            if task.family == "grounding":
+            if load_family(task.family).chooses_region:
                 states = self.trunk.region_states(batch, index)
             else:
                 states = self.trunk.fused(batch, index)
@@ -111,12 +114,12 @@ class Model(nn.Module):
         batch = self._drop_modality(batch)
         with self._autocast(batch.features):
             output: TrunkOutput = self.trunk(batch, self._task_index(task.name), weights)
-            states = output.regions if task.family == "grounding" else output.fused
+            states = output.regions if load_family(task.family).chooses_region else output.fused
             return self._head_logits(task, states, batch), weights
 
     def _head_logits(self, task: TaskSpec, states: Tensor, batch: Batch) -> Tensor:
         logits: Tensor = self.heads[_module_name(task.head)](states)
-        if task.family == "retrieval":
+        if load_family(task.family).head == "pair_score":
             logits = logits.view(-1, batch.pairs_per_example)  # (P,) -> (B, K)
         return logits
 
@@ -134,8 +137,8 @@ class Model(nn.Module):
         joint layers, which bounds the memory.
         """
         task = self._task(captions.task)
-        if task.family != "retrieval":
-            raise TwelvefoldError(f"task {task.name!r} is of family {task.family}; alignments need a retrieval task")
+        if load_family(task.family).head != "pair_score":
+            raise TwelvefoldError(f"task {task.name!r} of family {task.family} has no score for caption-image pairs")
         head = self.heads[_module_name(task.head)]
         return self._score_all_pairs(captions, images, head, pairs_at_once)
 
@@ -257,7 +260,7 @@ class Model(nn.Module):
         if self.config.modality == "image":  # keep only [CLS]
             return dataclasses.replace(batch, token_ids=batch.token_ids[:, :1], token_mask=batch.token_mask[:, :1])
         if self.config.modality == "text":  # zero the regions, and keep only IMG unless a region is to be chosen
-            num_rows = None if self._task(batch.task).family == "grounding" else 1
+            num_rows = None if load_family(self._task(batch.task).family).chooses_region else 1
             return dataclasses.replace(
                 batch,
                 features=torch.zeros_like(batch.features[:, :num_rows]),
@@ -288,7 +291,7 @@ class Model(nn.Module):
             raise TwelvefoldError(
                 f"task {task.name!r} is of family {task.family}, but its head {spec.name!r} is of family {spec.family}"
             )
-        if spec.family in ("answers", "verification") and spec.pairs_per_example != task.pairs_per_example:
+        if load_family(spec.family).head == "classifier" and spec.pairs_per_example != task.pairs_per_example:
             raise TwelvefoldError(
                 f"task {task.name!r} has {task.pairs_per_example} pairs per example, but its head "
                 f"{spec.name!r} reads {spec.pairs_per_example}"
@@ -317,10 +320,9 @@ class Model(nn.Module):
             elif isinstance(module, nn.Embedding):
                 fan_in = math.sqrt(module.embedding_dim) if config.init == "fan_in" else 1.0
                 nn.init.normal_(module.weight, std=config.init_scale / fan_in)
-        initial_bias = {"answers": config.answer_bias, "grounding": config.region_bias}
         for spec in self.head_specs.values():
             bias = self.get_parameter(f"{head_module(spec.name)}.last.bias")
-            nn.init.constant_(bias, initial_bias.get(spec.family, 0.0))
+            nn.init.constant_(bias, load_family(spec.family).initial_bias(config))
 
 
 def has_fast_bf16(device: str) -> bool:

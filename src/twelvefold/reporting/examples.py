@@ -13,13 +13,13 @@ import xxhash
 
 from twelvefold import boxes
 from twelvefold.evaluation.predictions import PredictionRecord, predictions_path, read_predictions
+from twelvefold.families import load_family
 from twelvefold.reporting.thumbnails import BoxOverlay, Thumbnail, Thumbnails
 from twelvefold.schema import (
     Box,
     Candidate,
     ClassName,
     Example,
-    FamilyName,
     ImageKey,
     PositivePair,
     SoftAnswers,
@@ -42,13 +42,6 @@ OVERSAMPLING = 10
 """Examples drawn for each selected one, so that the selection can prefer different images."""
 
 _DIALOGUE_TURN = re.compile(r"start (.*?) answer (.*?) stop")
-
-_PROMPTS: dict[FamilyName, str] = {
-    "answers": "Question",
-    "retrieval": "Caption",
-    "grounding": "Expression",
-    "verification": "Statement",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +129,14 @@ def make_example(task: TaskSpec, record: PredictionRecord, example: Example, thu
     """Describe an example: its images, the model's answers and the truth."""
     text = example.pairs[0].text
     turns = _DIALOGUE_TURN.findall(text)  # GuessWhat's form of a dialogue
-    if task.family == "grounding":
+    family = load_family(task.family)
+    if family.chooses_region:
         images, answers, truth = _describe_grounding(record, example, thumbnails)
-    elif task.family == "retrieval":
+    elif family.searches_images:
         images, answers, truth = _describe_retrieval(record, example, thumbnails)
     else:
         images, answers, truth = _describe_classes(record, example, thumbnails)
-    prompt = "Dialogue" if turns else "Question" if text.endswith("?") else _PROMPTS[task.family]
+    prompt = "Dialogue" if turns else "Question" if text.endswith("?") else family.text_label
     return ReportExample(
         id=record.id,
         is_right=is_right(record),
@@ -196,7 +190,7 @@ def _describe_grounding(record: PredictionRecord, example: Example, thumbnails: 
         alt += f"; the model chose the {_format_box(best.box_px)}"
         answers.append(ReportAnswer("the solid box", 100.0 * best.probability))
         if isinstance(example.label, TargetBox):
-            iou = float(boxes.iou([best.box_px], [example.label.box_px], "publishers")[0, 0])
+            iou = float(boxes.iou([best.box_px], [example.label.box_px], "official")[0, 0])
             truth += f"; IoU with the model's box {100.0 * iou:.0f} %"
     return [thumbnails.make(pair.image, alt, boxes=tuple(overlays))], answers, truth
 

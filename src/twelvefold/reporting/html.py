@@ -9,6 +9,7 @@ from typing import Any
 
 from twelvefold.evaluation.machine import describe_machine
 from twelvefold.evaluation.scores import QuestionTypeScore
+from twelvefold.families import load_family
 from twelvefold.reporting import paper
 from twelvefold.reporting.contents import RunContents
 from twelvefold.reporting.curves import reliability_path
@@ -53,7 +54,8 @@ class ReportPage:
     def groups(self) -> list[tuple[str, str, list[ScoreRow]]]:
         """Return code, title and rows of every group that has rows."""
         by_family = groupby(self.contents.rows, lambda row: row.task.family)
-        return [(*paper.GROUPS[family], list(rows)) for family, rows in by_family]
+        families = ((load_family(name), list(rows)) for name, rows in by_family)
+        return [(family.group, family.title, rows) for family, rows in families]
 
     @property
     def lead(self) -> str:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from twelvefold.schema import FamilyName
-
 SOURCE = (
     "Lu, Goswami, Rohrbach, Parikh, Lee: 12-in-1: Multi-Task Vision and Language Representation Learning, "
     "CVPR 2020, Table 2, row 4 (All-Tasks)"
@@ -37,14 +35,6 @@ PAPER_SCORES: dict[str, PaperScore] = {
     "snli_ve": PaperScore(76.78, "test"),
 }
 PAPER_AVERAGE = 69.08
-
-GROUPS: dict[FamilyName, tuple[str, str]] = {
-    "answers": ("G1", "Vocab-based VQA"),
-    "retrieval": ("G2", "Caption-based image retrieval"),
-    "grounding": ("G3", "Grounding referring expressions"),
-    "verification": ("G4", "Multi-modal verification"),
-}
-"""Code and title of the four groups of section 2.1, in its order."""
 
 METRIC_TITLES = {
     "vqa_accuracy": "VQA accuracy",

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from twelvefold.evaluation.scores import Baselines, Scores, TaskBaselines, TaskScore
-from twelvefold.reporting.paper import GROUPS, PAPER_SCORES, PaperScore
+from twelvefold.families import family_names, load_family
+from twelvefold.reporting.paper import PAPER_SCORES, PaperScore
 from twelvefold.schema import TaskSpec
 
 
@@ -37,7 +38,7 @@ class ScoreRow:
         baselines, result = self.baselines, self.result
         return {
             "title": self.task.title,
-            "group": GROUPS[self.task.family][0],
+            "group": load_family(self.task.family).group,
             "metric": result.metric,
             "split": result.split,
             "score": result.score,
@@ -59,7 +60,7 @@ class ScoreRow:
 
 def make_rows(scores: Scores, baselines: Baselines | None, tasks: Mapping[str, TaskSpec]) -> list[ScoreRow]:
     """Return a row for every scored task, group by group, in the order of ``tasks`` within a group."""
-    order = list(GROUPS)
+    order = family_names()
     names = sorted((name for name in tasks if name in scores.tasks), key=lambda name: order.index(tasks[name].family))
     by_task = baselines.tasks if baselines else {}
     return [ScoreRow(tasks[name], scores.tasks[name], by_task.get(name), PAPER_SCORES.get(name)) for name in names]

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Form
 
-from twelvefold.schema import Box, FamilyName, Regions
+from twelvefold.datasets import guesswhat, nlvr2, snli_ve, visual7w
+from twelvefold.families import Family, answers, grounding, retrieval, verification
+from twelvefold.schema import Box, Regions
 from twelvefold.server import schemas
 from twelvefold.server.errors import ERROR_CODES, ApiError
 from twelvefold.server.forms import (
@@ -60,7 +62,7 @@ async def ask(
     task: Annotated[str, Form()] = "vqav2",
 ) -> schemas.Answer:
     """Answer a question about an image. Tasks: `vqav2`, `gqa`, `vgqa`."""
-    return await _answer(call, task, "answers", received, call.service.check_text("question", question), options)
+    return await _answer(call, task, answers.FAMILY, received, call.service.check_text("question", question), options)
 
 
 @router.post("/find")
@@ -68,7 +70,7 @@ async def find(
     call: CurrentCall, received: ImageList, text: TextField, options: Options, task: Annotated[str, Form()] = "coco"
 ) -> schemas.Answer:
     """Rank images by how well a text describes them; `name` is an index in `pictures`. Tasks: `coco`, `flickr30k`."""
-    return await _answer(call, task, "retrieval", received, call.service.check_text("text", text), options)
+    return await _answer(call, task, retrieval.FAMILY, received, call.service.check_text("text", text), options)
 
 
 @router.post("/point")
@@ -76,7 +78,7 @@ async def point(
     call: CurrentCall, received: OneImage, phrase: TextField, options: Options, task: Annotated[str, Form()] = "refcoco"
 ) -> schemas.Answer:
     """Point at the object that a phrase describes. Tasks: `refcoco`, `refcoco+`, `refcocog`."""
-    return await _answer(call, task, "grounding", received, call.service.check_text("phrase", phrase), options)
+    return await _answer(call, task, grounding.FAMILY, received, call.service.check_text("phrase", phrase), options)
 
 
 @router.post("/choose")
@@ -85,7 +87,7 @@ async def choose(
 ) -> schemas.Answer:
     """Answer a "which" question with one of the boxes. Task: `visual7w`."""
     text, candidates = call.service.check_text("question", question), call.service.parse_boxes(boxes)
-    return await _answer(call, "visual7w", "grounding", received, text, options, candidates)
+    return await _answer(call, visual7w.TASK.name, grounding.FAMILY, received, text, options, candidates)
 
 
 @router.post("/guess")
@@ -102,21 +104,21 @@ async def guess(
     if not isinstance(turns, str) and not all(isinstance(turn, list) for turn in turns):
         raise ApiError(422, 'dialogue: each turn is ["question", "answer"]')
     text, candidates = dialogue_text(turns), call.service.parse_boxes(boxes)
-    return await _answer(call, "guesswhat", "grounding", received, text, options, candidates)
+    return await _answer(call, guesswhat.TASK.name, grounding.FAMILY, received, text, options, candidates)
 
 
 @router.post("/compare")
 async def compare(call: CurrentCall, received: TwoImages, statement: TextField, options: Options) -> schemas.Answer:
     """Decide whether a statement is true of two images, the left (a) and the right one (b). Task: `nlvr2`."""
     text = call.service.check_text("statement", statement)
-    return await _answer(call, "nlvr2", "verification", received, text, options)
+    return await _answer(call, nlvr2.TASK.name, verification.FAMILY, received, text, options)
 
 
 @router.post("/entails")
 async def entails(call: CurrentCall, received: OneImage, statement: TextField, options: Options) -> schemas.Answer:
     """Decide whether an image entails a statement, contradicts it, or neither. Task: `snli_ve`."""
     text = call.service.check_text("statement", statement)
-    return await _answer(call, "snli_ve", "verification", received, text, options)
+    return await _answer(call, snli_ve.TASK.name, verification.FAMILY, received, text, options)
 
 
 @router.post("/ground")
@@ -131,7 +133,7 @@ async def ground(
     """Find a box for each phrase of a caption. Tasks: `refcoco`, `refcoco+`, `refcocog`."""
     call.service.check_text("caption", caption)
     checked = _check_phrases(parse_json_list("phrases", phrases), caption, call.service.settings.max_phrases)
-    find_task(task, "grounding", call.service.predictor.network.tasks.values())
+    find_task(task, grounding.FAMILY, call.service.predictor.network.tasks.values())
     requests = [Request(task, received.images, text, top=options.top, explain=options.explain) for text in checked]
     answer = await call.service.answer(received.images, requests)
     call.log_fields |= {"task": task, "phrases": len(checked)}
@@ -157,13 +159,13 @@ async def ground(
 async def _answer(
     call: Call,
     task: str,
-    family: FamilyName,
+    family: Family,
     received: ReceivedImages,
     text: str,
     options: AnswerOptions,
     boxes_px: tuple[Box, ...] = (),
 ) -> schemas.Answer:
-    num_images = None if family == "retrieval" else len(received.images)
+    num_images = None if family.searches_images else len(received.images)
     find_task(task, family, call.service.predictor.network.tasks.values(), num_images=num_images)
     request = Request(task, received.images, text, boxes_px, options.top, options.explain)
     answer = await call.service.answer(received.images, [request])

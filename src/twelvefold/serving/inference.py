@@ -12,18 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twelvefold import families, schema
+from twelvefold import schema
 from twelvefold.batch import Batch
 from twelvefold.data.collate import collate, image_only_batch
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.tokenizer import Tokenizer
-from twelvefold.families import retrieval
+from twelvefold.families import load_family, retrieval
 from twelvefold.model import Model
 from twelvefold.schema import Box, Example, Pair, Regions, TaskSpec
 from twelvefold.serving.attention_weights import Attention, collect_attention
 from twelvefold.serving.images import InputImage
 from twelvefold.serving.region_cache import RegionCache
-from twelvefold.serving.request import GIVEN_CANDIDATES, Request, clip_boxes, image_key
+from twelvefold.serving.request import Request, clip_boxes, image_key, lists_candidates
 from twelvefold.serving.result import Prediction
 from twelvefold.store.regions_in_memory import RegionsInMemory
 
@@ -101,10 +101,10 @@ def collect_regions(requests: Sequence[Request], cache: RegionCache) -> tuple[Re
     for i, request in enumerate(requests):
         image = request.images[0]
         key, regions = image_key(image), at_boxes.get(image.digest)
-        if request.task in GIVEN_CANDIDATES and not candidates[i]:
+        if lists_candidates(request.task) and not candidates[i]:
             candidates[i] = box_tuples(detected[image.digest])
             regions = detected[image.digest] if regions is None else concat_regions(regions, detected[image.digest])
-        if regions is not None and (request.task in GIVEN_CANDIDATES or candidates[i]):
+        if regions is not None and (lists_candidates(request.task) or candidates[i]):
             if key in candidate_store:
                 regions = concat_regions(candidate_store[key], regions)
             candidate_store.add(key, regions)
@@ -119,7 +119,7 @@ def answer_requests(context: InferenceContext, prepared: Sequence[PreparedReques
         groups.setdefault((item.spec.name, item.request.explain), []).append(i)
     for (_, explain), indices in groups.items():
         spec = prepared[indices[0]].spec
-        if spec.family == "retrieval":
+        if load_family(spec.family).searches_images:
             answers.update(_answer_searches(context, prepared, indices))
             continue
         by_length = sorted(indices, key=lambda i: len(prepared[i].token_ids))  # similar lengths need little padding
@@ -141,7 +141,7 @@ def _answer_batch(context: InferenceContext, prepared: Sequence[PreparedRequest]
         attention = collect_attention(context.network, context.tokens, batch, weights, image_indices)
     else:
         logits = context.network(batch)
-    decoded = families.of(spec.family).decode(logits, batch, context.head(spec), top, context.temperature(spec))
+    decoded = load_family(spec.family).decode(logits, batch, context.head(spec), top, context.temperature(spec))
     return [Answers(each.ranked, maps) for each, maps in zip(decoded, attention, strict=True)]
 
 
@@ -223,7 +223,7 @@ def _make_notes(context: InferenceContext, item: PreparedRequest, ranked: Sequen
         notes.append(f"Words that were not in the model's training data: {', '.join(unknown)}.")
     if not ranked:
         notes.append(NO_CANDIDATES_NOTE)
-    elif item.spec.family in ("answers", "verification"):
+    elif load_family(item.spec.family).head == "classifier":
         empty = [not len(context.source.detected[pair.image].boxes_px) for pair in item.example.pairs]
         if any(empty):
             images = "the image" if len(empty) == 1 else "both images" if all(empty) else "one of the images"

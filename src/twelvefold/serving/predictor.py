@@ -13,7 +13,9 @@ import torch
 
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.tokenizer import Tokenizer
+from twelvefold.datasets import guesswhat, nlvr2, snli_ve, visual7w
 from twelvefold.detectors.interface import RegionDetector
+from twelvefold.families import answers, grounding, retrieval, verification
 from twelvefold.model import Model
 from twelvefold.schema import Box, Regions, TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.serving.images import ImageSource, InputImage, load_image
@@ -103,7 +105,7 @@ class Predictor:
 
         Each answer has an independent probability of being correct; they need not sum to one.
         """
-        find_task(task, "answers", self._specs)
+        find_task(task, answers.FAMILY, self._specs)
         return self._answer_each(task, [image], question, top=top, explain=explain)
 
     @overload
@@ -133,7 +135,7 @@ class Predictor:
 
         Probabilities sum to one over these images.
         """
-        find_task(task, "retrieval", self._specs)
+        find_task(task, retrieval.FAMILY, self._specs)
         if not _is_list(images):
             raise TwelvefoldError(f"a search needs a list of images, got {type(images).__name__}")
         pool = tuple(load_image(image) for image in images)
@@ -159,7 +161,7 @@ class Predictor:
         explain: bool = False,
     ) -> Prediction | list[Prediction]:
         """Point at the detected region that a phrase describes. Tasks: refcoco, refcoco+, refcocog."""
-        find_task(task, "grounding", self._specs)
+        find_task(task, grounding.FAMILY, self._specs)
         return self._answer_each(task, [image], phrase, top=top, explain=explain)
 
     @overload
@@ -186,8 +188,8 @@ class Predictor:
         explain: bool = False,
     ) -> Prediction | list[Prediction]:
         """Answer a "which" question with one of the boxes, by default the detected regions. Task: visual7w."""
-        find_task("visual7w", "grounding", self._specs)
-        return self._answer_each("visual7w", [image], question, boxes, top=top, explain=explain)
+        find_task(visual7w.TASK.name, grounding.FAMILY, self._specs)
+        return self._answer_each(visual7w.TASK.name, [image], question, boxes, top=top, explain=explain)
 
     @overload
     def guess(
@@ -222,9 +224,9 @@ class Predictor:
 
         ``dialogue``: (question, answer) pairs, or a text; or a list of such dialogues.
         """
-        find_task("guesswhat", "grounding", self._specs)
+        find_task(guesswhat.TASK.name, grounding.FAMILY, self._specs)
         texts = [dialogue_text(each) for each in dialogue] if _are_dialogues(dialogue) else dialogue_text(dialogue)
-        return self._answer_each("guesswhat", [image], texts, boxes, top=top, explain=explain)
+        return self._answer_each(guesswhat.TASK.name, [image], texts, boxes, top=top, explain=explain)
 
     @overload
     def compare(
@@ -244,8 +246,8 @@ class Predictor:
         explain: bool = False,
     ) -> Prediction | list[Prediction]:
         """Decide whether a statement is true of two images, the left and the right one. Task: nlvr2."""
-        find_task("nlvr2", "verification", self._specs, num_images=2)
-        return self._answer_each("nlvr2", [image_a, image_b], statement, top=top, explain=explain)
+        find_task(nlvr2.TASK.name, verification.FAMILY, self._specs, num_images=2)
+        return self._answer_each(nlvr2.TASK.name, [image_a, image_b], statement, top=top, explain=explain)
 
     @overload
     def entails(self, image: ImageSource, statement: str, *, top: int = ..., explain: bool = ...) -> Prediction: ...
@@ -262,8 +264,8 @@ class Predictor:
         explain: bool = False,
     ) -> Prediction | list[Prediction]:
         """Decide whether an image entails a statement, contradicts it, or neither. Task: snli_ve."""
-        find_task("snli_ve", "verification", self._specs)
-        return self._answer_each("snli_ve", [image], statement, top=top, explain=explain)
+        find_task(snli_ve.TASK.name, verification.FAMILY, self._specs)
+        return self._answer_each(snli_ve.TASK.name, [image], statement, top=top, explain=explain)
 
     def ground(
         self,
@@ -281,7 +283,7 @@ class Predictor:
             TwelvefoldError: a phrase is not part of the caption.
         """
         check_phrases(phrases, caption)
-        find_task(task, "grounding", self._specs)
+        find_task(task, grounding.FAMILY, self._specs)
         opened = (load_image(image),)
         return self.answer([Request(task, opened, phrase, top=top, explain=explain) for phrase in phrases])
 

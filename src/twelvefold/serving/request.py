@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from twelvefold import boxes
+from twelvefold.datasets import is_built_in, load_dataset
 from twelvefold.datasets.guesswhat import format_dialogue
-from twelvefold.schema import Box, Example, FamilyName, ImageKey, Pair, TaskSpec, TwelvefoldError, did_you_mean
+from twelvefold.families import Family, load_family
+from twelvefold.schema import Box, Example, ImageKey, Pair, TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.serving.images import InputImage
-
-GIVEN_CANDIDATES = ("visual7w", "guesswhat")
-"""Tasks whose files list the candidate boxes. A request without boxes uses the detected regions as candidates."""
 
 MAX_TEXT_LENGTH = 10_000
 """Characters: 20 times what the longest task reads (256 word pieces), and fast to tokenize."""
@@ -60,6 +59,14 @@ def dialogue_text(turns: str | Iterable[Sequence[str]]) -> str:
     return text
 
 
+def lists_candidates(task: str) -> bool:
+    """Return whether the task's files list candidate boxes.
+
+    A request to such a task that gives no boxes uses the detected regions as candidates.
+    """
+    return is_built_in(task) and getattr(load_dataset(task), "LISTS_CANDIDATES", False)
+
+
 def check_request(request: Request, spec: TaskSpec) -> None:
     """Check everything except the boxes' numbers, which :func:`clip_boxes` checks.
 
@@ -69,7 +76,8 @@ def check_request(request: Request, spec: TaskSpec) -> None:
     """
     num_images = len(request.images)
     check_text(request.text, spec.name)
-    if spec.family == "retrieval":
+    family = load_family(spec.family)
+    if family.searches_images:
         if not num_images:
             raise TwelvefoldError(f"task {spec.name!r} searches a list of images, got none")
     elif num_images != spec.pairs_per_example:
@@ -78,7 +86,7 @@ def check_request(request: Request, spec: TaskSpec) -> None:
             f"image{'s'[: spec.pairs_per_example - 1]}, got {num_images}"
         )
     check_top(request.top)
-    if request.boxes_px and spec.family != "grounding":
+    if request.boxes_px and not family.chooses_region:
         raise TwelvefoldError(f"task {spec.name!r} takes no boxes: its answers are not boxes")
 
 
@@ -140,16 +148,20 @@ def image_key(image: InputImage) -> ImageKey:
     return ImageKey(IMAGE_SOURCE, image.digest)
 
 
-def find_task(name: str, family: FamilyName, tasks: Iterable[TaskSpec], *, num_images: int | None = 1) -> TaskSpec:
+def find_task(name: str, family: Family, tasks: Iterable[TaskSpec], *, num_images: int | None = 1) -> TaskSpec:
     """Return the task of that name, family and number of images (None: any).
 
     Raises:
         TwelvefoldError: the model has no such task.
     """
-    fitting = [s for s in tasks if s.family == family and (num_images is None or s.pairs_per_example == num_images)]
+    fitting = [
+        s
+        for s in tasks
+        if load_family(s.family) is family and (num_images is None or s.pairs_per_example == num_images)
+    ]
     for spec in fitting:
         if spec.name == name:
             return spec
     names = [spec.name for spec in fitting]
-    choices = f"choose one of {', '.join(names)}" if names else f"it has none of family {family}"
+    choices = f"choose one of {', '.join(names)}" if names else f"it has none of family {family.name}"
     raise TwelvefoldError(f"the model has no task {name!r} for this; {choices}{did_you_mean(name, names)}")

@@ -10,7 +10,8 @@ from typing import Any
 
 from PIL import Image
 
-from twelvefold.schema import Box, FamilyName, Ranked, TwelvefoldError
+from twelvefold.families import load_family
+from twelvefold.schema import Box, Ranked, TwelvefoldError
 from twelvefold.serving.attention_weights import Attention
 from twelvefold.serving.draw import AttentionSelection, draw_prediction
 from twelvefold.serving.images import InputImage
@@ -27,7 +28,7 @@ class Prediction:
     """
 
     task: str
-    family: FamilyName
+    family: str
     ranked: tuple[Ranked, ...]
     images: tuple[InputImage, ...]
     text: str
@@ -49,7 +50,9 @@ class Prediction:
     @property
     def found(self) -> tuple[InputImage, ...]:
         """Return the images of a search, best first; empty for other tasks."""
-        return tuple(self.images[int(rank.name)] for rank in self.ranked) if self.family == "retrieval" else ()
+        if not load_family(self.family).searches_images:
+            return ()
+        return tuple(self.images[int(rank.name)] for rank in self.ranked)
 
     @property
     def pictures(self) -> tuple[InputImage, ...]:

@@ -15,13 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twelvefold import families
 from twelvefold.batch import Batch, MaskedBatch
 from twelvefold.config.recipe import PretrainingConfig, Recipe
 from twelvefold.data.masking import MaskedBatches
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches, evenly_spaced
-from twelvefold.families import grounding, retrieval
+from twelvefold.families import load_family, retrieval
 from twelvefold.model import Model, pretraining
 from twelvefold.schema import TaskSpec
 from twelvefold.store.prepared import Prepared
@@ -92,14 +91,11 @@ def make_objective(
     """
     if recipe.pretraining is not None:
         return _pretraining_objective(recipe, recipe.pretraining, spec, loss_scale, prepared, regions, word_pieces)
-    family = families.of(spec.family)
-    family_loss = family.loss
-    if spec.family == "grounding":
-        family_loss = partial(grounding.loss, form=recipe.training.grounding_loss)
+    family = load_family(spec.family)
 
     def loss(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         logits = model(batch)
-        return family_loss(logits, batch), logits
+        return family.loss(logits, batch, recipe.training), logits
 
     def score(model: Model, batch: Batch) -> list[Tensor]:
         return [family.score(model(batch), batch)]

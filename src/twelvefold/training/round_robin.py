@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from twelvefold.schema import FamilyName, TaskSpec, TwelvefoldError
+from twelvefold.families import family_names, load_family
+from twelvefold.schema import TaskSpec, TwelvefoldError
 
 Curriculum = Literal["none", "easy_first", "hard_first"]
-
-CURRICULUM_FAMILY: dict[Curriculum, FamilyName] = {"easy_first": "grounding", "hard_first": "answers"}
-"""The group that is trained first. Paper: curriculum = the fastest to converge (G3), anti-curriculum = the slowest
-(G1)."""
 
 
 class RoundRobin:
@@ -32,12 +29,13 @@ class RoundRobin:
         self.first_tasks = self.tasks
         self.first_iterations = 0
         if curriculum != "none":
-            family = CURRICULUM_FAMILY[curriculum]
-            self.first_tasks = [spec.name for spec in specs if spec.family == family]
+            # Paper: curriculum = the group that converges fastest (G3) first, anti-curriculum = the slowest (G1) first.
+            first = [name for name in family_names() if load_family(name).first_in_curriculum == curriculum]
+            self.first_tasks = [spec.name for spec in specs if spec.family in first]
             self.first_iterations = round(fraction * iterations)
             if not self.first_tasks:
                 raise TwelvefoldError(
-                    f"curriculum {curriculum!r} begins with the {family} tasks, and the recipe has none; "
+                    f"curriculum {curriculum!r} begins with the {' and '.join(first)} tasks, and the recipe has none; "
                     "add one or set curriculum to 'none'"
                 )
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from twelvefold.config.model import ModelConfig
-from twelvefold.schema import FamilyName, HeadSpec
+from twelvefold.schema import HeadSpec
 
 WORD_EMBEDDINGS = "bert.embeddings.word_embeddings.weight"
 WORD_DECODER = "cls.predictions.decoder.weight"
@@ -31,7 +31,7 @@ class VilbertHead(NamedTuple):
     """A task head of the multi-task model. ``prefix``: start of its parameter names."""
 
     name: str
-    family: FamilyName
+    family: str
     form: Literal["mlp", "linear"]
     prefix: str
     pairs_per_example: int = 1

@@ -22,7 +22,7 @@ def clip_candidates(boxes_xywh: Sequence[XYWH], width: float = inf, height: floa
     """
     if not boxes_xywh:
         return (), "expected boxes, got none"
-    clipped = [boxes.inside(box, width, height) for box in boxes_xywh]
+    clipped = [boxes.clip_xywh(box, width, height) for box in boxes_xywh]
     candidates = tuple(box for box in clipped if box is not None)
     if len(candidates) < len(clipped):
         image = f"the image ({width:g} x {height:g})" if isfinite(width) else "the image"

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from twelvefold.batch import Batch
-from twelvefold.families import retrieval
+from twelvefold.families.retrieval import FAMILY as RETRIEVAL
+from twelvefold.families.retrieval import decode_pool, ranks, recall_at
 from twelvefold.schema import Example, HeadSpec, ImageKey, Pair, PositivePair
 
 HEAD = HeadSpec("alignment", "retrieval", (), 4)
@@ -27,7 +28,7 @@ def batch(target: list[int]) -> Batch:
 def test_the_target_is_the_place_of_the_true_pair() -> None:
     pair = Pair(ImageKey("coco", "1"), "a dog")
     examples = [Example("a", (pair,) * 4, PositivePair()), Example("b", (pair,) * 4, PositivePair(2))]
-    target = retrieval.target(examples, np.zeros((8, 1, 4)), np.zeros((8, 1), dtype=bool), HEAD)
+    target = RETRIEVAL.target(examples, np.zeros((8, 1, 4)), np.zeros((8, 1), dtype=bool), HEAD)
     assert target is not None
     assert target.tolist() == [0, 2]
     assert target.dtype == np.int64
@@ -36,25 +37,25 @@ def test_the_target_is_the_place_of_the_true_pair() -> None:
 def test_the_loss_is_a_four_way_cross_entropy() -> None:
     logits = torch.tensor([[0.0, 0.0, 0.0, 0.0], [math.log(3), 0.0, 0.0, 0.0]])
     # 1/4 for the first; 3 / (3 + 1 + 1 + 1) = 1/2 for the second
-    assert retrieval.loss(logits, batch([0, 0])).item() == pytest.approx((math.log(4) + math.log(2)) / 2, rel=1e-6)
+    assert RETRIEVAL.loss(logits, batch([0, 0])).item() == pytest.approx((math.log(4) + math.log(2)) / 2, rel=1e-6)
 
 
 def test_only_a_strictly_best_true_pair_scores() -> None:
     logits = torch.tensor([[2.0, 1, 0, 0], [2, 2, 0, 0], [0, 0, 3, 0], [math.nan, 0, 0, 0]])
-    assert retrieval.score(logits, batch([0, 0, 2, 0])).tolist() == [1, 0, 1, 0]
+    assert RETRIEVAL.score(logits, batch([0, 0, 2, 0])).tolist() == [1, 0, 1, 0]
 
 
 def test_ranks_count_ties_against_the_model() -> None:
     scores = torch.tensor([[3.0, 1, 2], [5, 5, 5], [1, 3, 2]])
-    found = retrieval.ranks(scores, torch.tensor([0, 0, 0]))
+    found = ranks(scores, torch.tensor([0, 0, 0]))
     assert found.tolist() == [0, 2, 2]
-    assert retrieval.recall_at(found, 1) == pytest.approx(1 / 3)
-    assert retrieval.recall_at(found, 3) == 1.0
+    assert recall_at(found, 1) == pytest.approx(1 / 3)
+    assert recall_at(found, 3) == 1.0
 
 
 def test_a_score_that_is_no_number_never_helps() -> None:
     scores = torch.tensor([[math.nan, 1.0, 2.0], [3.0, math.nan, 1.0]])
-    assert retrieval.ranks(scores, torch.tensor([0, 0])).tolist() == [2, 1]
+    assert ranks(scores, torch.tensor([0, 0])).tolist() == [2, 1]
 
 
 @given(st.integers(1, 8), st.integers(0, 2**31))
@@ -62,12 +63,12 @@ def test_without_ties_a_rank_is_the_place_in_descending_order(m: int, seed: int)
     scores = torch.rand(5, m, generator=torch.Generator().manual_seed(seed))
     true = torch.arange(5) % m
     order: Tensor = scores.argsort(dim=1, descending=True)
-    assert retrieval.ranks(scores, true).tolist() == [order[i].tolist().index(int(true[i])) for i in range(5)]
+    assert ranks(scores, true).tolist() == [order[i].tolist().index(int(true[i])) for i in range(5)]
 
 
 def test_decoding_a_pool_names_its_pictures() -> None:
-    one, two = retrieval.decode_pool(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), ["a", "b"], ["coco/1", "coco/2"], "coco")
+    one, two = decode_pool(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), ["a", "b"], ["coco/1", "coco/2"], "coco")
     assert [one.best.name, two.best.name] == ["coco/2", "coco/1"]
     assert one.best.probability == pytest.approx(1 / (1 + math.exp(-1)))
-    (choice,) = retrieval.decode(torch.tensor([[0.0, 0, 5, 1]]), batch([0]), HEAD, top=2)
+    (choice,) = RETRIEVAL.decode(torch.tensor([[0.0, 0, 5, 1]]), batch([0]), HEAD, top=2)
     assert [r.name for r in choice.ranked] == ["2", "3"]

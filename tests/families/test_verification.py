@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from twelvefold.batch import Batch
-from twelvefold.families import verification
+from twelvefold.families.shared.classification import group_consistency
+from twelvefold.families.verification import FAMILY as VERIFICATION
 from twelvefold.schema import ClassName, Example, HeadSpec, ImageKey, Pair, TwelvefoldError
 
 HEAD = HeadSpec("snli_ve", "verification", ("contradiction", "neutral", "entailment"))
@@ -27,7 +28,7 @@ def batch(target: list[int]) -> Batch:
 
 
 def test_a_target_is_the_classes_place_and_minus_one_without_gold() -> None:
-    target = verification.target([example("entailment"), example(""), example("contradiction")], BOXES, MASK, HEAD)
+    target = VERIFICATION.target([example("entailment"), example(""), example("contradiction")], BOXES, MASK, HEAD)
     assert target is not None
     assert target.tolist() == [2, -1, 0]
     assert target.dtype == np.int64
@@ -35,31 +36,33 @@ def test_a_target_is_the_classes_place_and_minus_one_without_gold() -> None:
 
 def test_an_unknown_class_is_answered_with_the_nearest() -> None:
     with pytest.raises(TwelvefoldError, match=r"'s1'.*'entailmnt'.*did you mean 'entailment'"):
-        verification.target([example("entailmnt")], BOXES, MASK, HEAD)
+        VERIFICATION.target([example("entailmnt")], BOXES, MASK, HEAD)
 
 
 def test_the_loss_is_a_softmax_and_no_gold_label_contributes_nothing() -> None:
     logits = torch.tensor([[0.0, 0.0, math.log(2)], [5.0, -3.0, 1.0]], requires_grad=True)
-    loss = verification.loss(logits, batch([2, -1]))
+    loss = VERIFICATION.loss(logits, batch([2, -1]))
     assert loss.item() == pytest.approx(math.log(2) / 2, rel=1e-6)  # probability 2 / 4; mean over two examples
     torch.autograd.backward(loss)
     assert logits.grad is not None
     assert logits.grad[0].tolist() == pytest.approx([0.125, 0.125, -0.25])
     assert not logits.grad[1].any()
-    assert verification.loss(logits, batch([-1, -1])).item() == 0.0
+    assert VERIFICATION.loss(logits, batch([-1, -1])).item() == 0.0
 
 
 def test_no_gold_label_is_never_right() -> None:
     logits = torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [3.0, 0.0, 0.0]])
-    assert verification.score(logits, batch([1, -1, 2])).tolist() == [1.0, 0.0, 0.0]
+    assert VERIFICATION.score(logits, batch([1, -1, 2])).tolist() == [1.0, 0.0, 0.0]
 
 
 def test_decoding_ranks_classes_that_sum_to_one() -> None:
-    (one,) = verification.decode(torch.tensor([[0.0, 0.0, math.log(2)]]), batch([0]), HEAD)
+    (one,) = VERIFICATION.decode(torch.tensor([[0.0, 0.0, math.log(2)]]), batch([0]), HEAD)
     assert one.best.name == "entailment"
     assert [r.probability for r in one.ranked] == pytest.approx([0.5, 0.25, 0.25])
 
 
-def test_consistency_wants_a_whole_group_right() -> None:
-    right = {"a-0": 1.0, "a-1": 1.0, "b-0": 1.0, "b-1": 0.0, "c-0": 1.0}
-    assert verification.consistency(right, {k: k[0] for k in right}) == {"a": 1.0, "b": 0.0, "c": 1.0}
+def test_consistency_needs_every_example_of_a_group_right() -> None:
+    scores = {"a-0": 1.0, "a-1": 1.0, "b-0": 1.0, "b-1": 0.0, "c-0": 1.0}
+    assert group_consistency(scores, {k: k[0] for k in scores}) == {"a": 1.0, "b": 0.0, "c": 1.0}
+    examples = [Example(id_, (), None, group=id_[0]) for id_ in scores]
+    assert VERIFICATION.extra_metrics(examples, [None] * 5, [1.0, 1.0, 1.0, 0.0, 1.0]) == {"consistency": 2 / 3}

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from twelvefold import families
 from twelvefold.batch import Batch
-from twelvefold.families import answers
+from twelvefold.families.answers import FAMILY as ANSWERS
+from twelvefold.families.shared.classification import entailment_consistency
 from twelvefold.schema import ClassName, Example, HeadSpec, ImageKey, Label, Pair, SoftAnswers, TwelvefoldError
 
 HEAD = HeadSpec("vqa", "answers", ("yes", "no", "red"))
@@ -29,7 +29,7 @@ def batch(target: Tensor | None, size: int) -> Batch:
 
 def test_a_target_holds_each_known_answers_score_and_drops_unknown_ones() -> None:
     examples = [example(SoftAnswers({"red": 0.9, "crimson": 0.3})), example(SoftAnswers({"crimson": 1.0}))]
-    target = answers.target(examples, BOXES, MASK, HEAD)
+    target = ANSWERS.target(examples, BOXES, MASK, HEAD)
     assert target is not None
     np.testing.assert_array_equal(target, np.array([[0, 0, 0.9], [0, 0, 0]], dtype=np.float32))
     assert target.dtype == np.float32
@@ -40,46 +40,41 @@ def test_the_loss_sums_over_answers_and_averages_over_the_batch() -> None:
     logits = torch.tensor([[0.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
     wanted = torch.tensor([[1.0, 0.0, 0.3], [0.6, 1.0, 0.0]])
     by_hand = (3 * math.log(2) + math.log(1 + math.exp(2)) - 1.2 + 2 * math.log(2)) / 2
-    assert answers.loss(logits, batch(wanted, 2)).item() == pytest.approx(by_hand, rel=1e-6)
+    assert ANSWERS.loss(logits, batch(wanted, 2)).item() == pytest.approx(by_hand, rel=1e-6)
 
 
 def test_the_score_is_the_soft_score_of_the_likeliest_answer() -> None:
     wanted = torch.tensor([[1.0, 0.0, 0.3], [0.6, 1.0, 0.0], [0.0, 0.0, 0.0]])
     logits = torch.tensor([[0.0, 1.0, 2.0], [-1.0, 3.0, 2.0], [1.0, 0.0, 0.0]])
-    assert answers.score(logits, batch(wanted, 3)).tolist() == pytest.approx([0.3, 1.0, 0.0])
+    assert ANSWERS.score(logits, batch(wanted, 3)).tolist() == pytest.approx([0.3, 1.0, 0.0])
 
 
 def test_decoding_ranks_answers_by_their_own_probability() -> None:
-    (one,) = answers.decode(torch.tensor([[0.0, -1.0, 1.0]]), batch(None, 1), HEAD, top=2)
+    (one,) = ANSWERS.decode(torch.tensor([[0.0, -1.0, 1.0]]), batch(None, 1), HEAD, top=2)
     assert [(r.name, round(r.probability, 4)) for r in one.ranked] == [("red", 0.7311), ("yes", 0.5)]
     assert (one.example_id, one.task, one.best.name) == ("q0", "vqav2", "red")
-    (all_of_them,) = answers.decode(torch.tensor([[0.0, -1.0, 1.0]]), batch(None, 1), HEAD, top=50)
+    (all_of_them,) = ANSWERS.decode(torch.tensor([[0.0, -1.0, 1.0]]), batch(None, 1), HEAD, top=50)
     assert len(all_of_them.ranked) == 3
 
 
 def test_withheld_labels_make_no_target_and_no_loss() -> None:
-    assert answers.target([example(None)], BOXES, MASK, HEAD) is None
+    assert ANSWERS.target([example(None)], BOXES, MASK, HEAD) is None
     with pytest.raises(TwelvefoldError, match="withheld"):
-        answers.loss(torch.zeros(1, 3), batch(None, 1))
-    with pytest.raises(TwelvefoldError, match=r"'q7'.*withheld label among given ones"):
-        answers.target([example(SoftAnswers({})), example(None, "q7")], BOXES, MASK, HEAD)
+        ANSWERS.loss(torch.zeros(1, 3), batch(None, 1))
+    with pytest.raises(TwelvefoldError, match=r"'q7'.*withheld label among others"):
+        ANSWERS.target([example(SoftAnswers({})), example(None, "q7")], BOXES, MASK, HEAD)
 
 
 def test_a_label_of_another_kind_is_named() -> None:
     with pytest.raises(TwelvefoldError, match=r"'q1'.*'vqa'.*SoftAnswers, got ClassName"):
-        answers.target([example(ClassName("yes"))], BOXES, MASK, HEAD)
+        ANSWERS.target([example(ClassName("yes"))], BOXES, MASK, HEAD)
 
 
-def test_consistency_averages_what_rightly_answered_questions_entail() -> None:
-    right = {"01": 1.0, "02": 1.0, "03": 0.0, "04": 0.0, "05": 1.0}
+def test_consistency_averages_the_scores_of_entailed_questions() -> None:
+    scores = {"01": 1.0, "02": 1.0, "03": 0.0, "04": 0.0, "05": 1.0}
     linked = {"01": ["01", "02", "03"], "03": ["02"], "02": ["09"], "05": []}
-    found = answers.consistency(right, linked)
-    # 01 is right and entails 02 (right) and 03 (wrong); 03 is wrong; 02 entails only what was never asked
-    assert found.scores == {"01": 0.5}
-    assert found.missing == ("09",)
-
-
-def test_a_family_that_is_not_one_is_answered_with_the_nearest() -> None:
-    assert families.of("answers") is answers
-    with pytest.raises(TwelvefoldError, match=r"'groundin'.*did you mean 'grounding'"):
-        families.of("groundin")
+    # 01 is right and entails 02 (right) and 03 (wrong); 03 is wrong; 02 entails only a question that was not answered
+    assert entailment_consistency(scores, linked) == {"01": 0.5}
+    examples = [Example(id_, (), None, linked=tuple(linked.get(id_, ()))) for id_ in scores]
+    assert ANSWERS.extra_metrics(examples, [None] * 5, list(scores.values())) == {"consistency": 0.5}
+    assert ANSWERS.extra_metrics(examples[3:], [None] * 2, [0.0, 1.0]) == {}

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from twelvefold.batch import Batch
-from twelvefold.families import grounding
+from twelvefold.config.recipe import TrainingConfig
+from twelvefold.families.grounding import FAMILY as GROUNDING
 from twelvefold.schema import Box, Candidate, Example, HeadSpec, ImageKey, Label, Pair, TargetBox, TwelvefoldError
 
 HEAD = HeadSpec("grounding", "grounding")
+SOFTMAX = TrainingConfig(grounding_loss="softmax")
 MEANT: Box = (0, 0, 10, 10)
 ROWS = np.array([[[0, 0, 100, 100], [0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 4], [50, 50, 60, 60], [0, 0, 0, 0]]])
 MASK = np.array([[False, True, True, True, True, False]])
@@ -24,7 +26,7 @@ def example(label: Label | None, candidates: tuple[Box, ...] = ()) -> Example:
 
 
 def target(label: Label, candidates: tuple[Box, ...] = (), **options: str) -> Tensor:
-    found = grounding.target([example(label, candidates)], ROWS, MASK, HEAD, **options)  # type: ignore[arg-type]
+    found = GROUNDING.target([example(label, candidates)], ROWS, MASK, HEAD, **options)  # type: ignore[arg-type]
     assert found is not None
     assert found.dtype == np.float32
     return torch.from_numpy(found)
@@ -44,7 +46,7 @@ def test_training_keeps_overlaps_of_half_and_more_by_the_original_measure() -> N
 
 def test_scoring_uses_the_raw_overlap_by_the_named_measure() -> None:
     assert target(TargetBox(MEANT))[0, :, 1].tolist() == pytest.approx([0, 1, 0.5, 0.4, 0, 0])
-    original = target(TargetBox(MEANT), convention="original")[0, :, 1]
+    original = target(TargetBox(MEANT), convention="vilbert_mt")[0, :, 1]
     assert original.tolist() == pytest.approx([0, 1, 66 / 121, 55 / 121, 0, 0])
 
 
@@ -52,16 +54,16 @@ def test_a_candidate_earns_by_being_the_one_not_by_overlap() -> None:
     given: tuple[Box, ...] = ((0, 0, 10, 10), (0, 0, 10, 5), (0, 0, 10, 4), (0, 0, 10, 10))
     rows = ROWS.copy()
     rows[0, 4] = (0, 0, 10, 10)
-    found = grounding.target([example(Candidate(0), given)], rows, MASK, HEAD)
+    found = GROUNDING.target([example(Candidate(0), given)], rows, MASK, HEAD)
     assert found is not None
     assert found[0, :, 1].tolist() == [0, 1, 0, 0, 1, 0]  # a box identical to the right one is right too
     assert found[0, :, 0].tolist() == pytest.approx([0, 1, 66 / 121, 0, 1, 0])  # but overlap trains, as published
 
 
 def test_a_candidate_that_is_not_there_is_named() -> None:
-    with pytest.raises(TwelvefoldError, match=r"'r1'.*candidate 4, but there are 4"):
+    with pytest.raises(TwelvefoldError, match=r"'r1'.*candidate 4, but there are 4 candidates"):
         target(Candidate(4), (MEANT,) * 4)
-    with pytest.raises(TwelvefoldError, match=r"'r1'.*3 candidates given, but 4 rows"):
+    with pytest.raises(TwelvefoldError, match=r"'r1'.*3 candidates, but the batch has 4 rows"):
         target(Candidate(0), (MEANT,) * 3)
 
 
@@ -71,7 +73,7 @@ def test_the_sigmoid_loss_sums_over_candidates_only() -> None:
     logits = torch.tensor([[9.0, 1.0, 0.0, 0.0, -1.0, 9.0]])
     # rows 1 to 4 (target 0.5, 0, 0, 0): ln(1 + e) - 0.5, ln 2, ln 2, ln(1 + 1/e)
     by_hand = math.log(1 + math.e) - 0.5 + 2 * math.log(2) + math.log(1 + math.exp(-1))
-    assert grounding.loss(logits, batch(wanted)).item() == pytest.approx(by_hand, rel=1e-6)
+    assert GROUNDING.loss(logits, batch(wanted)).item() == pytest.approx(by_hand, rel=1e-6)
 
 
 def test_the_softmax_loss_shares_one_among_the_targets() -> None:
@@ -80,12 +82,12 @@ def test_the_softmax_loss_shares_one_among_the_targets() -> None:
     logits = torch.tensor([[9.0, math.log(2), 0.0, 0.0, 0.0, 9.0]])
     # probabilities 2/5, 1/5, 1/5, 1/5; shares 5/8 and 3/8
     by_hand = -(5 / 8 * math.log(2 / 5) + 3 / 8 * math.log(1 / 5))
-    assert grounding.loss(logits, batch(wanted), form="softmax").item() == pytest.approx(by_hand, rel=1e-6)
+    assert GROUNDING.loss(logits, batch(wanted), SOFTMAX).item() == pytest.approx(by_hand, rel=1e-6)
 
 
 def test_an_expression_without_any_target_teaches_the_softmax_nothing() -> None:
     logits = torch.randn(1, 6, requires_grad=True)
-    loss = grounding.loss(logits, batch(torch.zeros(1, 6, 2)), form="softmax")
+    loss = GROUNDING.loss(logits, batch(torch.zeros(1, 6, 2)), SOFTMAX)
     torch.autograd.backward(loss)
     assert loss.item() == 0.0
     assert logits.grad is not None
@@ -95,10 +97,10 @@ def test_an_expression_without_any_target_teaches_the_softmax_nothing() -> None:
 def test_half_an_overlap_is_a_hit_but_not_by_the_original_rule() -> None:
     b = batch(target(TargetBox(MEANT)))
     second, third = torch.tensor([[9.0, 0, 1, 0, 0, 9]]), torch.tensor([[9.0, 0, 0, 1, 0, 9]])
-    assert grounding.score(second, b).tolist() == [1.0]
-    assert grounding.score(second, b, "original").tolist() == [0.0]
-    assert grounding.score(third, b).tolist() == [0.0]
-    assert grounding.overlap(third, b).tolist() == pytest.approx([0.4])
+    assert GROUNDING.score(second, b).tolist() == [1.0]
+    assert GROUNDING.score(second, b, "vilbert_mt").tolist() == [0.0]
+    assert GROUNDING.score(third, b).tolist() == [0.0]
+    assert GROUNDING.chosen_value(third, b).tolist() == pytest.approx([0.4])
 
 
 def test_ties_lose_unless_all_of_the_tied_are_right() -> None:
@@ -106,23 +108,23 @@ def test_ties_lose_unless_all_of_the_tied_are_right() -> None:
     wanted[:, 1:3, 1] = torch.tensor([1.0, 0.7])
     logits = torch.tensor([[0.0, 5, 5, 0, 0, 0], [0, 5, 5, 5, 0, 0], [5, 5, 0, 0, 0, 5]])
     b = batch(wanted, np.repeat(MASK, 3, axis=0))
-    assert grounding.overlap(logits, b).tolist() == pytest.approx([0.7, 0.0, 1.0])
-    assert grounding.score(logits, b).tolist() == [1.0, 0.0, 1.0]
+    assert GROUNDING.chosen_value(logits, b).tolist() == pytest.approx([0.7, 0.0, 1.0])
+    assert GROUNDING.score(logits, b).tolist() == [1.0, 0.0, 1.0]
 
 
 def test_without_candidates_there_is_nothing_to_hit_and_nothing_to_decode() -> None:
     b = batch(torch.zeros(1, 6, 2), np.zeros((1, 6), dtype=bool))
-    for form in ("sigmoid", "softmax"):
-        assert grounding.loss(torch.randn(1, 6), b, form=form).item() == 0.0
-    assert grounding.score(torch.randn(1, 6), b).tolist() == [0.0]
-    assert grounding.decode(torch.randn(1, 6), b, HEAD)[0].ranked == ()
+    for config in (None, SOFTMAX):
+        assert GROUNDING.loss(torch.randn(1, 6), b, config).item() == 0.0
+    assert GROUNDING.score(torch.randn(1, 6), b).tolist() == [0.0]
+    assert GROUNDING.decode(torch.randn(1, 6), b, HEAD)[0].ranked == ()
 
 
 def test_decoding_gives_boxes_of_candidates_with_probabilities() -> None:
-    (one,) = grounding.decode(torch.tensor([[9.0, 0, math.log(3), 0, 0, 9]]), batch(None), HEAD, top=5)
+    (one,) = GROUNDING.decode(torch.tensor([[9.0, 0, math.log(3), 0, 0, 9]]), batch(None), HEAD, top=5)
     assert one.best.box_px == (0.0, 0.0, 10.0, 5.0)
     assert [round(r.probability, 4) for r in one.ranked] == [0.5, 0.1667, 0.1667, 0.1667]
 
 
 def test_withheld_boxes_make_no_target() -> None:
-    assert grounding.target([example(None)], ROWS, MASK, HEAD) is None
+    assert GROUNDING.target([example(None)], ROWS, MASK, HEAD) is None

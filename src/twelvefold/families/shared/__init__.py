@@ -1,0 +1,1 @@
+"""What the family modules share; every other module of the package ``families`` is a family."""

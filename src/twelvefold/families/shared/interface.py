@@ -1,0 +1,109 @@
+"""The interface of a task family."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from twelvefold.batch import Batch
+from twelvefold.config.model import ModelConfig
+from twelvefold.config.recipe import TrainingConfig
+from twelvefold.schema import Example, HeadSpec, Label, Prediction, Ranked
+
+HeadKind = Literal["classifier", "pair_score", "region_score"]
+"""Building block of a family's heads (:mod:`twelvefold.model.heads`), and the shape of its logits.
+
+``classifier`` (B, A): one logit for each output, from the fused vectors of the example's K pairs (Eqs. 1, 4).
+``pair_score`` (B, K): one logit for each pair, from its fused vector (Eq. 2).
+``region_score`` (P, R): one logit for each region, from its final state (Eq. 3).
+"""
+
+
+class Family(ABC):
+    """Everything that is particular to a task family. B, K, P, R and A are the letters of :mod:`twelvefold.schema`."""
+
+    group: ClassVar[str]
+    """Code of the task group of section 2.1, such as ``G1``."""
+    title: ClassVar[str]
+    text_label: ClassVar[str]
+    """What a text of the family is, in one word, such as ``Question``."""
+    head: ClassVar[HeadKind]
+    """Kind of head, which decides the shape of the logits."""
+    logits: ClassVar[str]
+    """Shape and meaning of the logits, for users of an exported model."""
+    independent: ClassVar[bool] = False
+    """Each output has a probability of its own (sigmoid); else they sum to one (softmax)."""
+    searches_images: ClassVar[bool] = False
+    """An example is a caption whose image is to be found: by 4-way multiple choice in training and validation, in a
+    pool of images in evaluation and serving."""
+    first_in_curriculum: ClassVar[Literal["none", "easy_first", "hard_first"]] = "none"
+    """The curriculum that starts with this family."""
+    is_slow: ClassVar[bool] = False
+    """Scoring takes long, so it starts first."""
+
+    @property
+    def name(self) -> str:
+        """The family's name, which is that of its module."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def chooses_region(self) -> bool:
+        """Whether an answer is a box: one of the candidate boxes, or of the detected regions."""
+        return self.head == "region_score"
+
+    @abstractmethod
+    def target(
+        self, examples: Sequence[Example], boxes_px: NDArray[Any], candidate_mask: NDArray[Any], head: HeadSpec
+    ) -> NDArray[Any] | None:
+        """Return what :meth:`loss` and :meth:`score` compare with; None if labels are withheld."""
+
+    @abstractmethod
+    def loss(self, logits: Tensor, batch: Batch, config: TrainingConfig | None = None) -> Tensor:
+        """Return a scalar, before the task's loss scaling. ``config``: the recipe's, for families with options."""
+
+    @abstractmethod
+    def score(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return a score in 0..1 for each example: (B,) float32."""
+
+    @abstractmethod
+    def decode(
+        self, logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0
+    ) -> list[Prediction]:
+        """Return a Prediction for each example with its ``top`` most probable outputs, most probable first."""
+
+    @abstractmethod
+    def chance(self, batch: Batch, head: HeadSpec) -> list[float]:
+        """Return the expected score of a uniform guess for each example of a batch; none where labels are withheld."""
+
+    def mask(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the logits in float32, with minus infinity for outputs that can't be chosen."""
+        return logits.float()
+
+    def initial_bias(self, config: ModelConfig) -> float:
+        """Return the initial bias of a head's last layer."""
+        return 0.0
+
+    def votes(self, label: Label, head: HeadSpec) -> Iterable[tuple[int, float]]:
+        """Yield (output index, weight) of what a training label votes for in the majority baseline."""
+        return ()
+
+    def constant_logits(self, index: int, batch: Batch, head: HeadSpec) -> Tensor:
+        """Return logits that choose the output ``index`` for every example."""
+        num_outputs = len(head.outputs) or batch.pairs_per_example
+        logits = torch.zeros(len(batch.example_ids), num_outputs)
+        logits[:, index] = 1.0
+        return logits
+
+    def extra_metrics(
+        self, examples: Sequence[Example], best: Sequence[Ranked | None], scores: Sequence[float | None]
+    ) -> dict[str, float]:
+        """Return metrics of a whole test set, in 0..1, besides the mean score.
+
+        ``best``: the most probable output of each example, None if there is none. ``scores``: None where withheld.
+        """
+        return {}

@@ -1,0 +1,31 @@
+"""Families are the modules of a folder, and every one of them is complete."""
+
+from __future__ import annotations
+
+import pytest
+
+from twelvefold.config.model import preset
+from twelvefold.families import family_names, load_family
+from twelvefold.families.answers import FAMILY as ANSWERS
+from twelvefold.schema import TwelvefoldError
+
+
+def test_families_are_listed_in_the_order_of_their_groups() -> None:
+    assert family_names() == ("answers", "retrieval", "grounding", "verification")
+    assert [load_family(name).group for name in family_names()] == ["G1", "G2", "G3", "G4"]
+
+
+@pytest.mark.parametrize("name", family_names())
+def test_a_family_states_all_that_others_need(name: str) -> None:
+    family = load_family(name)
+    assert family.name == name
+    assert family.title
+    assert family.text_label
+    assert family.logits
+    assert family.initial_bias(preset("vilbert_base")) == 0.0
+
+
+def test_an_unknown_family_is_an_error_with_the_closest_name() -> None:
+    assert load_family("answers") is ANSWERS
+    with pytest.raises(TwelvefoldError, match=r"'groundin'.*did you mean 'grounding'"):
+        load_family("groundin")
