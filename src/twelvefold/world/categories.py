@@ -48,98 +48,38 @@ class Background:
 _FLYING: Final = {"butterfly", "airplane", "rocket", "helicopter", "balloon", "star", "owl"}
 
 
-def _categories(supercategory: str, *rows: tuple[str, ...]) -> list[Category]:
-    """Return the categories for rows of (name, plural, synonyms...)."""
-    return [Category(name, plural, supercategory, tuple(words), name in _FLYING) for name, plural, *words in rows]
+_CATEGORIES: Final = {
+    "animal": "cat, cats, kitty | dog, dogs, pup | horse, horses, pony | elephant, elephants | rabbit, rabbits, bunny "
+    "| duck, ducks | owl, owls | snail, snails | turtle, turtles, tortoise | butterfly, butterflies | crab, crabs | "
+    "penguin, penguins | pig, pigs, piggy | fish, fish",
+    "vehicle": "car, cars, automobile | bus, buses, coach | bicycle, bicycles, bike | "
+    "airplane, airplanes, plane, aeroplane | train, trains, locomotive | sailboat, sailboats, boat, sailing boat | "
+    "rocket, rockets, spaceship | truck, trucks, lorry | helicopter, helicopters, chopper",
+    "household item": "chair, chairs, seat | bed, beds | book, books | key, keys | hammer, hammers | "
+    "clock, clocks, alarm clock | umbrella, umbrellas, parasol | bell, bells | teapot, teapots | cup, cups, mug | "
+    "bucket, buckets, pail",
+    "device": "telephone, telephones, phone | laptop, laptops, notebook computer | television, televisions, tv, tv set "
+    "| camera, cameras",
+    "piece of clothing": "hat, hats, top hat | boot, boots | shirt, shirts, t-shirt, tee | dress, dresses, gown | "
+    "backpack, backpacks, rucksack | crown, crowns",
+    "toy": "guitar, guitars | gift, gifts, present | balloon, balloons | ball, balls, soccer ball, football",
+    "food": "apple, apples | banana, bananas | carrot, carrots | mushroom, mushrooms, toadstool | "
+    "cake, cakes, birthday cake | ice cream, ice creams, ice cream cone | pizza, pizzas, slice of pizza",
+    "plant": "tree, trees | flower, flowers, tulip | cactus, cactuses",
+    "building": "house, houses, cottage",
+    "shape": "star, stars",
+}
+"""Supercategory -> name, plural and synonyms of its categories."""
 
 
-CATEGORIES: Final[tuple[Category, ...]] = (
-    *_categories(
-        "animal",
-        ("cat", "cats", "kitty"),
-        ("dog", "dogs", "pup"),
-        ("horse", "horses", "pony"),
-        ("elephant", "elephants"),
-        ("rabbit", "rabbits", "bunny"),
-        ("duck", "ducks"),
-        ("owl", "owls"),
-        ("snail", "snails"),
-        ("turtle", "turtles", "tortoise"),
-        ("butterfly", "butterflies"),
-        ("crab", "crabs"),
-        ("penguin", "penguins"),
-        ("pig", "pigs", "piggy"),
-        ("fish", "fish"),
-    ),
-    *_categories(
-        "vehicle",
-        ("car", "cars", "automobile"),
-        ("bus", "buses", "coach"),
-        ("bicycle", "bicycles", "bike"),
-        ("airplane", "airplanes", "plane", "aeroplane"),
-        ("train", "trains", "locomotive"),
-        ("sailboat", "sailboats", "boat", "sailing boat"),
-        ("rocket", "rockets", "spaceship"),
-        ("truck", "trucks", "lorry"),
-        ("helicopter", "helicopters", "chopper"),
-    ),
-    *_categories(
-        "household item",
-        ("chair", "chairs", "seat"),
-        ("bed", "beds"),
-        ("book", "books"),
-        ("key", "keys"),
-        ("hammer", "hammers"),
-        ("clock", "clocks", "alarm clock"),
-        ("umbrella", "umbrellas", "parasol"),
-        ("bell", "bells"),
-        ("teapot", "teapots"),
-        ("cup", "cups", "mug"),
-        ("bucket", "buckets", "pail"),
-    ),
-    *_categories(
-        "device",
-        ("telephone", "telephones", "phone"),
-        ("laptop", "laptops", "notebook computer"),
-        ("television", "televisions", "tv", "tv set"),
-        ("camera", "cameras"),
-    ),
-    *_categories(
-        "piece of clothing",
-        ("hat", "hats", "top hat"),
-        ("boot", "boots"),
-        ("shirt", "shirts", "t-shirt", "tee"),
-        ("dress", "dresses", "gown"),
-        ("backpack", "backpacks", "rucksack"),
-        ("crown", "crowns"),
-    ),
-    *_categories(
-        "toy",
-        ("guitar", "guitars"),
-        ("gift", "gifts", "present"),
-        ("balloon", "balloons"),
-        ("ball", "balls", "soccer ball", "football"),
-    ),
-    *_categories(
-        "food",
-        ("apple", "apples"),
-        ("banana", "bananas"),
-        ("carrot", "carrots"),
-        ("mushroom", "mushrooms", "toadstool"),
-        ("cake", "cakes", "birthday cake"),
-        ("ice cream", "ice creams", "ice cream cone"),
-        ("pizza", "pizzas", "slice of pizza"),
-    ),
-    *_categories(
-        "plant",
-        ("tree", "trees"),
-        ("flower", "flowers", "tulip"),
-        ("cactus", "cactuses"),
-    ),
-    *_categories("building", ("house", "houses", "cottage")),
-    *_categories("shape", ("star", "stars")),
+def _parse_category(supercategory: str, words: str) -> Category:
+    name, plural, *synonyms = words.split(", ")
+    return Category(name, plural, supercategory, tuple(synonyms), name in _FLYING)
+
+
+CATEGORIES: Final = tuple(
+    _parse_category(supercategory, words) for supercategory, rows in _CATEGORIES.items() for words in rows.split(" | ")
 )
-
 CATEGORY_BY_NAME: Final[dict[str, Category]] = {category.name: category for category in CATEGORIES}
 CATEGORY_INDEX: Final[dict[str, int]] = {category.name: index for index, category in enumerate(CATEGORIES)}
 """The order of the detector's classes and of the arrays in glyphs.npz."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -332,3 +333,22 @@ def query_time(graph: SceneGraph, rng: Generator) -> QuestionFrame | None:
     if BACKGROUND_BY_NAME[background].indoors is not False or (time == "daytime" and bernoulli(rng, 0.67)):
         return None
     return QuestionFrame("time", time)
+
+
+SAMPLERS: Final[dict[str, FrameSampler]] = {
+    **{name: partial(query_attribute, name=name) for name in VALUES},
+    **{f"{name} check": partial(verify_attribute, name=name) for name in VALUES},
+    **{f"{name} choice": partial(choose_attribute, name=name) for name in VALUES},
+    "count": count_objects,
+    "existence": verify_existence,
+    "relation": verify_relation,
+    "comparison": compare_sizes,
+    "same": compare_attributes,
+    "neighbor": query_neighbor,
+    "category": query_category,
+    "side": query_side,
+    "background": query_background,
+    "background check": verify_background,
+    "indoors": query_indoors,
+    "time": query_time,
+}

@@ -6,6 +6,7 @@ Each function uses a fixed number of uniform numbers. The bytes of a world depen
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import TypeVar
@@ -57,3 +58,13 @@ def collect_distinct(
         if len(records) == count:
             break
     return tuple(records.values())
+
+
+def parse_templates(table: str) -> tuple[tuple[str, str], ...]:
+    """Parse lines of the form ``weight name: templates``. An indented line continues the one before.
+
+    Returns:
+        (name, templates) pairs, each as often as its weight, which is 1 by default.
+    """
+    rows = re.findall(r"^(\d*) ?([a-z ]+): (.*(?:\n +.*)*)", table, re.MULTILINE)
+    return tuple((name, " ".join(text.split())) for weight, name, text in rows for _ in range(int(weight or 1)))

@@ -5,8 +5,6 @@ Paper: section 2.1, G1. VG QA uses the answer list of VQAv2, so most answers nor
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 from numpy.random import Generator
@@ -17,12 +15,10 @@ from twelvefold.world.text import question_templates as q
 from twelvefold.world.text.annotations import VgQuestion
 from twelvefold.world.text.description import ObjectDescription, SceneGraph, describe_uniquely, undisputed_matches
 from twelvefold.world.text.lexicon import ABILITIES, HYPERNYMS, PATTERN_NOUNS, add_article, to_sentence
-from twelvefold.world.text.sampling import alternatives, bernoulli, choice, collect_distinct, fill
+from twelvefold.world.text.sampling import alternatives, bernoulli, choice, collect_distinct, fill, parse_templates
 
 LONG_ANSWERS: Final = 0.12
 """Share of the location answers that are a phrase (``In a room.``), which VQA's answer list does not contain."""
-
-Answer = Callable[[q.QuestionFrame, Generator], str]
 
 
 def generate_vg_questions(scene: Scene, rng: Generator, count: int = 5) -> tuple[VgQuestion, ...]:
@@ -32,14 +28,14 @@ def generate_vg_questions(scene: Scene, rng: Generator, count: int = 5) -> tuple
 
 
 def _sample(graph: SceneGraph, rng: Generator) -> VgQuestion | None:
-    sampler, answer, templates = choice(rng, TEMPLATES)
-    frame = sampler(graph, rng)
+    name, templates = choice(rng, TEMPLATES)
+    frame = _SAMPLERS[name](graph, rng)
     if frame is None:
         return None
     slots = q.realize_slots(frame, rng, templates)
     if frame.template == "neighbor" and frame.answer in HYPERNYMS["animal"].members and bernoulli(rng, 0.5):
         templates = "who is {relation} {a}"
-    answer_text = to_sentence(answer(frame, rng))
+    answer_text = to_sentence(_ANSWERS.get(name, _short_answer)(frame, rng))
     has_landmark = frame.template in ("neighbor", "occluder")
     return VgQuestion(
         question=to_sentence(fill(rng, templates, **slots), "?"),
@@ -91,61 +87,25 @@ def _location_answer(frame: q.QuestionFrame, rng: Generator) -> str:
     return fill(rng, "{answer} | the {answer}", answer=frame.answer)
 
 
-_WEIGHTED_TEMPLATES: Final[tuple[tuple[int, q.FrameSampler, Answer, str], ...]] = (
-    (
-        5,
-        partial(q.query_attribute, name="color"),
-        _short_answer,
-        "what color is {a} | what color is {a} | what is the color of {a} | what color would you call {a}",
-    ),
-    (
-        2,
-        partial(q.query_attribute, name="pattern"),
-        _short_answer,
-        "what is on the surface of {a} | how is {a} decorated | what design does {a} have",
-    ),
-    (
-        2,
-        partial(q.query_attribute, name="size"),
-        _short_answer,
-        "how big is {a} | how large is {a} | what is the size of {a}",
-    ),
-    (
-        8,
-        q.count_objects,
-        _short_answer,
-        "how many {plural} are there | how many {plural} are shown | how many {plural} are in the photo",
-    ),
-    (2, q.query_neighbor, _category_answer, "what is {relation} {a} | what is sitting {relation} {a}"),
-    (2, q.query_category, _category_answer, "what is {a} | what is {a} called"),
-    (1, _query_by_ability, _category_answer, "what is there that {first} | what {second}"),
-    (
-        3,
-        q.query_side,
-        _location_answer,
-        "where in the picture is {a} | on which side is {a} | where can {a} be seen",
-    ),
-    (
-        2,
-        q.query_background,
-        _location_answer,
-        "where was the photo taken | where is this scene | where are these objects | where was this picture made | "
-        "what kind of place is this",
-    ),
-    (
-        4,
-        q.query_time,
-        _short_answer,
-        "when was this picture taken | when was the photo taken | when is this | when did this scene happen",
-    ),
-    (
-        2,
-        _query_occluder,
-        _category_answer,
-        "why is {a} partly hidden | why can't you see all of {a} | what is hiding part of {a}",
-    ),
+_SAMPLERS: Final = {**q.SAMPLERS, "ability": _query_by_ability, "occluder": _query_occluder}
+_ANSWERS: Final = {
+    **dict.fromkeys(("neighbor", "category", "ability", "occluder"), _category_answer),
+    **dict.fromkeys(("side", "background"), _location_answer),
+}
+TEMPLATES: Final = parse_templates(
+    """
+5 color: what color is {a} | what color is {a} | what is the color of {a} | what color would you call {a}
+2 pattern: what is on the surface of {a} | how is {a} decorated | what design does {a} have
+2 size: how big is {a} | how large is {a} | what is the size of {a}
+8 count: how many {plural} are there | how many {plural} are shown | how many {plural} are in the photo
+2 neighbor: what is {relation} {a} | what is sitting {relation} {a}
+2 category: what is {a} | what is {a} called
+ability: what is there that {first} | what {second}
+3 side: where in the picture is {a} | on which side is {a} | where can {a} be seen
+2 background: where was the photo taken | where is this scene | where are these objects
+    | where was this picture made | what kind of place is this
+4 time: when was this picture taken | when was the photo taken | when is this | when did this scene happen
+2 occluder: why is {a} partly hidden | why can't you see all of {a} | what is hiding part of {a}
+"""
 )
-TEMPLATES: Final = tuple(
-    (sampler, answer, templates) for weight, sampler, answer, templates in _WEIGHTED_TEMPLATES for _ in range(weight)
-)
-"""Samplers, answers and templates. Counts and times often do not apply, so their weights are higher."""
+"""Counts and times often do not apply, so their weights are higher."""

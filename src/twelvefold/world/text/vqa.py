@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Final
 
 from numpy.random import Generator
@@ -14,7 +13,7 @@ from twelvefold.world.text.annotations import VqaQuestion
 from twelvefold.world.text.annotators import answer_type, most_frequent, sample_answers
 from twelvefold.world.text.description import SceneGraph
 from twelvefold.world.text.lexicon import NUMBER_WORDS, PATTERN_NOUNS, to_sentence
-from twelvefold.world.text.sampling import alternatives, bernoulli, choice, fill
+from twelvefold.world.text.sampling import alternatives, bernoulli, choice, fill, parse_templates
 
 QUESTION_TYPES: Final = sorted(
     alternatives(
@@ -36,11 +35,11 @@ def generate_vqa_questions(scene: Scene, rng: Generator, count: int = 5) -> tupl
     graph = SceneGraph(scene)
     questions: dict[str, VqaQuestion] = {}
     for _ in range(4 * count):
-        sampler, wording = choice(rng, TEMPLATES)
-        frame = sampler(graph, rng)
+        name, templates = choice(rng, TEMPLATES)
+        frame = _SAMPLERS[name](graph, rng)
         if frame is None:
             continue
-        text = fill(rng, wording, **q.realize_slots(frame, rng, wording))
+        text = fill(rng, templates, **q.realize_slots(frame, rng, templates))
         if bernoulli(rng, 0.06):
             text = fill(rng, "in this picture, | in the photo, | looking at the image, | here,") + " " + text
         text = to_sentence(text, "?")
@@ -79,89 +78,37 @@ def _query_decoration(graph: SceneGraph, rng: Generator) -> q.QuestionFrame | No
     return replace(frame, template="decoration", answer=PATTERN_NOUNS[frame.answer])
 
 
-_VERIFY_ATTRIBUTE: Final = "is {a} {value} | is {a} {value} | does {a} look {value} | would you say {a} is {value}"
-_CHOOSE_ATTRIBUTE: Final = "is {a} {first} or {second} | which is it, is {a} {first} or {second}"
-
-_WEIGHTED_TEMPLATES: Final[tuple[tuple[int, q.FrameSampler, str], ...]] = (
-    (
-        4,
-        partial(q.query_attribute, name="color"),
-        "what color is {a} | what color is {a} | what is the color of {a} | which color is {a} | what color does {a} "
-        "have | can you tell me what color {a} is",
-    ),
-    (
-        1,
-        partial(q.query_attribute, name="pattern"),
-        "what pattern does {a} have | what is the pattern on {a} | is {a} plain, striped, dotted or checked | what "
-        "kind of pattern is on {a}",
-    ),
-    (
-        1,
-        partial(q.query_attribute, name="size"),
-        "what size is {a} | how big is {a} | what is the size of {a} | how large is {a}",
-    ),
-    (2, partial(q.verify_attribute, name="color"), _VERIFY_ATTRIBUTE),
-    (1, partial(q.verify_attribute, name="pattern"), _VERIFY_ATTRIBUTE),
-    (1, partial(q.verify_attribute, name="size"), _VERIFY_ATTRIBUTE),
-    (1, partial(q.choose_attribute, name="color"), _CHOOSE_ATTRIBUTE),
-    (1, partial(q.choose_attribute, name="size"), _CHOOSE_ATTRIBUTE),
-    (
-        9,
-        q.count_objects,
-        "how many {plural} are there | how many {plural} are there | how many {plural} can you see | how many {plural} "
-        "are in the picture | what is the number of {plural} | how many {plural} do you count",
-    ),
-    (
-        4,
-        q.verify_existence,
-        "is there {an_a} | is there {an_a} in the picture | do you see {an_a} | can you see {an_a} here | does this "
-        "picture show {an_a} | are there any {plural}",
-    ),
-    (
-        4,
-        q.verify_relation,
-        "is {a} {relation} {b} | is {a} {relation} {b} | does {a} appear {relation} {b}",
-    ),
-    (
-        2,
-        q.query_neighbor,
-        "what is {relation} {a} | what is {relation} {a} | what object is {relation} {a} | what do you see "
-        "{relation} {a} | which thing is {relation} {a}",
-    ),
-    (2, q.query_category, "what is {a} | what is {a} called | what do you call {a} | what kind of object is {a}"),
-    (1, q.compare_sizes, "is {a} {larger} than {b} | does {a} look {larger} than {b}"),
-    (
-        2,
-        q.compare_attributes,
-        "are {a} and {b} the same {detail} | do {a} and {b} have the same {detail} | is {a} the same {detail} as {b}",
-    ),
-    (
-        1,
-        q.query_side,
-        "is {a} on the left or on the right | on which side is {a} | which side of the picture is {a} on",
-    ),
-    (
-        1,
-        q.query_background,
-        "where is this | where was this picture taken | where are these things | what place is this | what is in the "
-        "background | what is the setting of this photo",
-    ),
-    (
-        1,
-        q.verify_background,
-        "was this picture taken {background} | are these things {background} | was this photo made {background}",
-    ),
-    (
-        1,
-        q.query_indoors,
-        "is this indoors or outdoors | was this taken indoors or outdoors | is the scene outdoors or indoors",
-    ),
-    (
-        1,
-        _query_decoration,
-        "what decorates {a} | are there stripes, dots or checks on {a} | what is painted on {a}",
-    ),
-    (1, q.query_time, "when was this picture taken | what time is it | when is this"),
+_SAMPLERS: Final = {**q.SAMPLERS, "decoration": _query_decoration}
+TEMPLATES: Final = parse_templates(
+    """
+4 color: what color is {a} | what color is {a} | what is the color of {a} | which color is {a}
+    | what color does {a} have | can you tell me what color {a} is
+pattern: what pattern does {a} have | what is the pattern on {a} | is {a} plain, striped, dotted or checked
+    | what kind of pattern is on {a}
+size: what size is {a} | how big is {a} | what is the size of {a} | how large is {a}
+2 color check: is {a} {value} | is {a} {value} | does {a} look {value} | would you say {a} is {value}
+pattern check: is {a} {value} | is {a} {value} | does {a} look {value} | would you say {a} is {value}
+size check: is {a} {value} | is {a} {value} | does {a} look {value} | would you say {a} is {value}
+color choice: is {a} {first} or {second} | which is it, is {a} {first} or {second}
+size choice: is {a} {first} or {second} | which is it, is {a} {first} or {second}
+9 count: how many {plural} are there | how many {plural} are there | how many {plural} can you see
+    | how many {plural} are in the picture | what is the number of {plural} | how many {plural} do you count
+4 existence: is there {an_a} | is there {an_a} in the picture | do you see {an_a} | can you see {an_a} here
+    | does this picture show {an_a} | are there any {plural}
+4 relation: is {a} {relation} {b} | is {a} {relation} {b} | does {a} appear {relation} {b}
+2 neighbor: what is {relation} {a} | what is {relation} {a} | what object is {relation} {a}
+    | what do you see {relation} {a} | which thing is {relation} {a}
+2 category: what is {a} | what is {a} called | what do you call {a} | what kind of object is {a}
+comparison: is {a} {larger} than {b} | does {a} look {larger} than {b}
+2 same: are {a} and {b} the same {detail} | do {a} and {b} have the same {detail} | is {a} the same {detail} as {b}
+side: is {a} on the left or on the right | on which side is {a} | which side of the picture is {a} on
+background: where is this | where was this picture taken | where are these things | what place is this
+    | what is in the background | what is the setting of this photo
+background check: was this picture taken {background} | are these things {background}
+    | was this photo made {background}
+indoors: is this indoors or outdoors | was this taken indoors or outdoors | is the scene outdoors or indoors
+decoration: what decorates {a} | are there stripes, dots or checks on {a} | what is painted on {a}
+time: when was this picture taken | what time is it | when is this
+"""
 )
-TEMPLATES: Final = tuple((sampler, wording) for weight, sampler, wording in _WEIGHTED_TEMPLATES for _ in range(weight))
 """Category answers have a moderate weight because they are learned most slowly."""
