@@ -14,10 +14,9 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,11 +33,10 @@ from twelvefold.detectors.world_detector.detector import ComputeDtype, fastest_c
 from twelvefold.device import select_device
 from twelvefold.features.image_list import ListedImage, TaskOptions, concat_boxes, list_images, split_by_key
 from twelvefold.images import PILLOW_ERRORS, RGB, ImageError, open_image
-from twelvefold.progress import ProgressBar, progress_bar
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.atomic_files import digest_value, lock_folder, read_json, remove_leftovers, write_json
 from twelvefold.store.region_store import MANIFEST, RegionStore, ShardWriter, finish_store, read_shard_header
-from twelvefold.store.worker_pool import create_pool
+from twelvefold.store.steps import Step, StepCache, block_steps, run_steps
 
 BLOCK = 256
 """Images per block: two to ten seconds of work, the most that an interruption loses."""
@@ -87,18 +85,26 @@ class ExtractJob:
     config: ExtractConfig
     dtype: ComputeDtype
     device: str = "cpu"
-    digest: str = ""
+    digest: str = field(default="", compare=False)
 
-    def load_detector(self) -> RegionDetector:
-        """Load the detector, which is the same in every process.
 
-        Raises:
-            TwelvefoldError: the weight file has changed since the extraction began.
-        """
-        detector = load_detector(self.config, dtype=self.dtype, device=torch.device(self.device))
-        if self.digest not in ("", detector.digest):
-            raise TwelvefoldError("the detector's weight file changed during the extraction; repeat the call")
-        return detector
+class ExtractedBlock(msgspec.Struct, frozen=True):
+    """Record of a finished block. ``unreadable``: image key -> reason."""
+
+    unreadable: dict[str, str]
+
+
+@lru_cache(maxsize=1)
+def _load_detector(job: ExtractJob) -> RegionDetector:
+    """Load the detector once in each process.
+
+    Raises:
+        TwelvefoldError: the weight file has changed since the extraction began.
+    """
+    detector = load_detector(job.config, dtype=job.dtype, device=torch.device(job.device))
+    if job.digest not in ("", detector.digest):
+        raise TwelvefoldError("the detector's weight file changed during the extraction; repeat the call")
+    return detector
 
 
 def extract(
@@ -137,20 +143,25 @@ def extract(
     device = select_device(config.device, int(os.environ.get("LOCAL_RANK", "0")))
     dtype = fastest_cpu_dtype() if config.detector == WORLD and device.type == "cpu" else "float32"
     job = ExtractJob(Path(images), Path(out), config, dtype, str(device))
-    detector = job.load_detector()
+    detector = _load_detector(job)
     job = replace(job, digest=detector.digest)
     start = time.monotonic()
     listed = list_images(job.root, tasks, BadRecords(skip=skip_bad), boxes)
-    blocks = [listed[i : i + BLOCK] for i in range(0, len(listed), BLOCK)]
+    blocks = [Step(step.name, (job, step.name, *step.arguments), step.size) for step in block_steps(listed, BLOCK)]
+    names = [block.name for block in blocks]
+    records = StepCache(job.out / "blocks", ExtractedBlock)
     with lock_folder(job.out) if rank == 0 else nullcontext():
         settings = _settings_record(job, detector, listed)
         _prepare_folder(job.out, settings, is_main=rank == 0, resume=resume, num_ranks=num_ranks)
-        todo = [n for n in range(rank, len(blocks), num_ranks) if not _block_record(job.out, n).exists()]
-        _extract_blocks(job, detector, blocks, todo, processes)
+        todo = [block for block in blocks[rank::num_ranks] if records.load(block.name) is None]
+        try:
+            run_steps(extract_block, todo, description="images processed", store=records, processes=processes)
+        finally:
+            _load_detector.cache_clear()
         if rank == 0:
-            _wait_for_blocks(job.out, len(blocks))
-            _finish_stores(job.out, detector.categories, settings, len(blocks), changed=bool(todo))
-    return _summarize(job, len(blocks) if rank == 0 else 0, sum(len(blocks[n]) for n in todo), time.monotonic() - start)
+            unreadable = _wait_for_blocks(records, names)
+            _finish_stores(job.out, detector.categories, settings, names, unreadable, changed=bool(todo))
+    return _summarize(job, names if rank == 0 else [], sum(block.size for block in todo), time.monotonic() - start)
 
 
 def _settings_record(job: ExtractJob, detector: RegionDetector, images: Sequence[ListedImage]) -> dict[str, Any]:
@@ -208,47 +219,6 @@ def _prepare_folder(out: Path, settings: Mapping[str, Any], *, is_main: bool, re
             remove_leftovers(folder)
 
 
-def _extract_blocks(
-    job: ExtractJob,
-    detector: RegionDetector,
-    blocks: Sequence[Sequence[ListedImage]],
-    todo: Sequence[int],
-    processes: int,
-) -> None:
-    """Extract the blocks in ``todo``, in this process or in several."""
-    with progress_bar(description="images processed", total=sum(len(blocks[n]) for n in todo)) as bar:
-        if processes == 1 or len(todo) < 2:
-            with _single_thread():
-                for number in todo:
-                    extract_block(job, detector, number, blocks[number])
-                    bar.advance(len(blocks[number]))
-        else:
-            _extract_in_pool(job, blocks, todo, min(processes, len(todo)), bar)
-
-
-def _extract_in_pool(
-    job: ExtractJob, blocks: Sequence[Sequence[ListedImage]], todo: Sequence[int], processes: int, bar: ProgressBar
-) -> None:
-    """Extract blocks in several processes, each with its own detector.
-
-    Raises:
-        TwelvefoldError: a process was killed.
-    """
-    workers = create_pool(processes, _initialize_worker, job)
-    try:
-        futures = {workers.submit(_extract_in_worker, number, blocks[number]): number for number in todo}
-        for future in as_completed(futures):
-            future.result()
-            bar.advance(len(blocks[futures[future]]))
-    except BrokenProcessPool as error:
-        raise TwelvefoldError(
-            "a worker process was killed (out of memory?); finished blocks are kept: repeat the call to continue, "
-            "with fewer processes if necessary"
-        ) from error
-    finally:
-        workers.shutdown(cancel_futures=True)
-
-
 @contextmanager
 def _single_thread() -> Iterator[None]:
     """Compute in one thread: the images are divided among processes, whose threads would compete for the cores."""
@@ -260,24 +230,10 @@ def _single_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-_worker: tuple[ExtractJob, RegionDetector] | None = None
-"""Job and detector of a worker process."""
-
-
-def _initialize_worker(job: ExtractJob) -> None:
-    global _worker
-    torch.set_num_threads(1)
-    _worker = (job, job.load_detector())
-
-
-def _extract_in_worker(number: int, images: Sequence[ListedImage]) -> None:
-    if _worker is None:
-        raise RuntimeError("the worker process was not initialized")
-    extract_block(*_worker, number, images)
-
-
-def extract_block(job: ExtractJob, detector: RegionDetector, number: int, images: Sequence[ListedImage]) -> None:
-    """Extract the images of a block and write its two shards, then the record that marks it as finished."""
+@_single_thread()
+def extract_block(job: ExtractJob, name: str, images: Sequence[ListedImage]) -> ExtractedBlock:
+    """Extract the images of a block and write its two shards."""
+    detector = _load_detector(job)
     unreadable: dict[str, str] = {}
     regions: dict[int, RegionPair] = {}
     for batch in _make_batches(images, detector):
@@ -295,7 +251,7 @@ def extract_block(job: ExtractJob, detector: RegionDetector, number: int, images
     num_categories = len(detector.categories)
     writers = [
         ShardWriter(
-            job.out / store / _shard_name(number), feature_size=detector.feature_size, num_categories=num_categories
+            job.out / store / _shard_name(name), feature_size=detector.feature_size, num_categories=num_categories
         )
         for store in STORES
     ]
@@ -306,7 +262,7 @@ def extract_block(job: ExtractJob, detector: RegionDetector, number: int, images
                 detected_writer.add(key, detected)
                 if given_of_key is not None:
                     given_writer.add(key, given_of_key)
-    write_json(_block_record(job.out, number), {"unreadable": dict(sorted(unreadable.items()))})
+    return ExtractedBlock(dict(sorted(unreadable.items())))
 
 
 def _make_batches(images: Sequence[ListedImage], detector: RegionDetector) -> Iterator[list[int]]:
@@ -328,52 +284,56 @@ def _input_size_on_disk(path: Path, detector: RegionDetector) -> tuple[int, int]
         return (0, 0)
 
 
-def _wait_for_blocks(out: Path, num_blocks: int) -> None:
-    """Wait until the other ranks have finished all blocks.
+def _wait_for_blocks(records: StepCache[ExtractedBlock], names: Sequence[str]) -> dict[str, str]:
+    """Wait until the other ranks have finished all blocks, and return the unreadable images of all.
 
     Raises:
         TwelvefoldError: no block was finished for half an hour.
     """
-    num_missing, since = num_blocks, time.monotonic()
-    while num_missing:
-        now_missing = sum(not _block_record(out, number).exists() for number in range(num_blocks))
-        if now_missing < num_missing:
-            num_missing, since = now_missing, time.monotonic()
+    num_missing, since = len(names), time.monotonic()
+    while True:
+        blocks = [block for block in map(records.load, names) if block is not None]
+        if len(blocks) == len(names):
+            return {key: reason for block in blocks for key, reason in block.unreadable.items()}
+        if len(names) - len(blocks) < num_missing:
+            num_missing, since = len(names) - len(blocks), time.monotonic()
         elif time.monotonic() - since > MAX_WAIT_SECONDS:
             raise TwelvefoldError(
-                f"{now_missing} of {num_blocks} blocks in {out} are not finished, and no other rank works on them"
+                f"{num_missing} of {len(names)} blocks in {records.folder} are not finished, and no other rank works "
+                "on them"
             )
-        else:
-            time.sleep(0.2)
+        time.sleep(0.2)
 
 
 def _finish_stores(
-    out: Path, categories: tuple[str, ...], settings: Mapping[str, Any], num_blocks: int, *, changed: bool
+    out: Path,
+    categories: tuple[str, ...],
+    settings: Mapping[str, Any],
+    names: Sequence[str],
+    unreadable: Mapping[str, str],
+    *,
+    changed: bool,
 ) -> None:
     """Write the stores' manifests and the list of unreadable images, unless nothing has changed."""
     folders = [out / name for name in STORES]
     if changed or not all((folder / MANIFEST).exists() for folder in folders):
-        unreadable: dict[str, str] = {}
-        for number in range(num_blocks):
-            unreadable.update(read_json(_block_record(out, number))["unreadable"])
         write_json(out / "unreadable.json", unreadable)
         for folder in folders:
-            shards = [_shard_name(number) for number in range(num_blocks)]
-            finish_store(folder, shards, info={**settings, "unreadable": unreadable}, categories=categories)
+            info = {**settings, "unreadable": unreadable}
+            finish_store(folder, [_shard_name(name) for name in names], info=info, categories=categories)
 
 
-def _summarize(job: ExtractJob, num_blocks: int, num_processed: int, seconds: float) -> ExtractSummary:
+def _summarize(job: ExtractJob, names: Sequence[str], num_processed: int, seconds: float) -> ExtractSummary:
     """Return the summary; ranks other than 0 pass no blocks and do not read the stores."""
     folders = [job.out / name for name in STORES]
     summary = ExtractSummary(
         detected=folders[0], given=folders[1], num_processed=num_processed, seconds=seconds, dtype=job.dtype
     )
-    if not num_blocks:
+    if not names:
         return summary
     store = RegionStore.open(folders[0])
-    shards = [_shard_name(number) for number in range(num_blocks)]
     num_regions, num_given = (
-        sum(read_shard_header(folder / shard).num_regions for shard in shards) for folder in folders
+        sum(read_shard_header(folder / _shard_name(name)).num_regions for name in names) for folder in folders
     )
     return msgspec.structs.replace(
         summary,
@@ -384,9 +344,5 @@ def _summarize(job: ExtractJob, num_blocks: int, num_processed: int, seconds: fl
     )
 
 
-def _shard_name(number: int) -> str:
-    return f"{number:06d}.regions"
-
-
-def _block_record(out: Path, number: int) -> Path:
-    return out / "blocks" / f"{number:06d}.json"
+def _shard_name(block: str) -> str:
+    return f"{block}.regions"
