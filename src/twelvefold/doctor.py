@@ -92,7 +92,7 @@ def doctor(data: Path, *, tasks: Sequence[str] = ()) -> DataCheck:
     """
     data = Path(data)
     if not data.is_dir():
-        raise TwelvefoldError(f"there is no data folder {data}; docs/design.md describes its layout")
+        raise TwelvefoldError(f"there is no data folder {data}; docs/data.md describes its layout")
     datasets = {name: load_dataset(name) for name in tasks or task_names()}
     images, limitations = _find_images(data)
     options = reader_options(data, datasets)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from cyclopts import App
 
 from twelvefold.cli.from_function import Output, command, first_lines
 
 
-class Settings(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Settings:
     """Settings that travel as one object."""
 
     detector: str = "world"
@@ -23,10 +24,9 @@ class Settings(msgspec.Struct, frozen=True):
     """Keep full precision."""
 
 
-DEFAULTS = Settings()
-
-
-def convert(source: Path, out: Path, *, settings: Settings = DEFAULTS, tasks: Sequence[str] = (), top: int = 3) -> Any:
+def convert(
+    source: Path, out: Path, *, settings: Settings | None = None, tasks: Sequence[str] = (), top: int = 3
+) -> Any:
     """Convert a file.
 
     Details.

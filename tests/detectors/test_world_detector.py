@@ -40,7 +40,7 @@ def scenes() -> Scenes:
 
 
 def test_the_shipped_detector_is_accurate_on_unseen_images() -> None:
-    metrics = evaluate_detector(pictures=40, seed=3)
+    metrics = evaluate_detector(images=40, seed=3)
     assert metrics.recall > 0.98
     assert metrics.map50 > 0.97
     assert metrics.given_category > 0.97

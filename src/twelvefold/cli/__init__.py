@@ -16,8 +16,8 @@ from twelvefold.schema import TwelvefoldError
 
 COMMANDS = {
     "demo": ("training:demo", "Build a world, train one model on twelve tasks, score it, and write a report."),
-    "world": ("runs:world", "Write the drawn world: images and annotations in the twelve official formats."),
-    "extract": ("extract:extract", "Extract regions from every image of a folder."),
+    "world": ("world:world", "Write the drawn world: images and annotations in the twelve official formats."),
+    "extract": ("features:extract", "Extract regions from every image of a folder."),
     "prepare": ("runs:prepare", "Read official files, clean their splits, and write memory-mapped tables."),
     "pretrain": ("training:pretrain", "Pretrain on captioned images."),
     "train": ("training:train", "Train one model on all tasks of a recipe."),
@@ -46,7 +46,7 @@ COMMANDS = {
     "fetch": ("fetch:fetch", "Download published weights, features and annotations."),
     "features": ("features:app", "Import region features that other projects extracted."),
     "weights": ("weights:app", "Import, export and inspect model weights."),
-    "detector": ("detector:app", "Train and measure the detector of the drawn world."),
+    "detector": ("world:app", "Train and measure the detector of the drawn world."),
 }
 """Commands in the order of the help: module and function below ``twelvefold.cli``, and a summary."""
 

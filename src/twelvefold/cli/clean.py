@@ -11,7 +11,7 @@ from rich.table import Table
 
 from twelvefold.cli.output import SHOWN, Json, out_console, say, unreadable
 
-DataFolder = Annotated[Path, Parameter(help="A data folder; docs/design.md shows the layout.")]
+DataFolder = Annotated[Path, Parameter(help="A data folder; docs/data.md shows the layout.")]
 Tasks = Annotated[
     tuple[str, ...],
     Parameter(

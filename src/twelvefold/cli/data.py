@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from twelvefold.datasets.reading.cards import DatasetCard
     from twelvefold.doctor import DataCheck
 
-DataFolder = Annotated[Path, Parameter(help="A data folder; docs/design.md shows the layout.")]
+DataFolder = Annotated[Path, Parameter(help="A data folder; docs/data.md shows the layout.")]
 
 
 def datasets(name: str = "", *, json: Json = False) -> int:

@@ -1,20 +1,19 @@
 """Make commands from functions: the options, their types, defaults and help are the function's own.
 
 A command is a function of the package and a function that shows its result. Parameters before ``*`` are positional.
-Settings that travel as one object (a :class:`msgspec.Struct`) become one option for each field. ``--json`` prints the
+Settings that travel as one object (a dataclass of ``config/``) become one option for each field. ``--json`` prints the
 result instead of showing it.
 """
 
 from __future__ import annotations
 
-import ast
-import functools
+import dataclasses
 import inspect
-import itertools
 import sys
 import textwrap
+import types
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -58,18 +57,19 @@ def command(
     type gives, such as another name.
     """
     signature, hints = inspect.signature(function), get_type_hints(function, include_extras=True)
-    structs = {name: hints[name] for name in signature.parameters if _is_struct(hints[name]) and name not in hidden}
     visible = [parameter for name, parameter in signature.parameters.items() if name not in hidden]
     visible = [p.replace(kind=p.KEYWORD_ONLY) if p.name in options else p for p in visible]
     visible = [p.replace(annotation=_annotation(p, hints[p.name], parameters.get(p.name))) for p in visible]
-    visible = [p.replace(default=_dataclass_of(structs[p.name])()) if p.name in structs else p for p in visible]
+    configs: dict[str, Any] = {
+        p.name: hint for p in visible if dataclasses.is_dataclass(hint := _without_none(hints[p.name]))
+    }
+    visible = [p.replace(kind=p.KEYWORD_ONLY, default=configs[p.name]()) if p.name in configs else p for p in visible]
     visible.append(inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json))
     visible.sort(key=lambda parameter: parameter.kind)
 
     def decorate(show: Callable[[Any, Mapping[str, Any]], Output]) -> Callable[..., int]:
         def run(*args: Any, json: bool = False, **kwargs: Any) -> int:
             bound = inspect.Signature(visible).bind(*args, **kwargs).arguments
-            bound |= {name: struct(**vars(bound[name])) for name, struct in structs.items() if name in bound}
             result = function(**bound)
             return print_result(result, show(result, bound), json=json)
 
@@ -103,16 +103,12 @@ def first_lines(label: str, entries: Sequence[object] | Mapping[Any, object]) ->
     return [*lines, f"{label}: {more:,} more (--json prints all)"] if more > 0 else lines
 
 
-def _is_struct(hint: Any) -> bool:
-    return isinstance(hint, type) and issubclass(hint, msgspec.Struct) and hint is not Recipe
-
-
 def _annotation(parameter: inspect.Parameter, hint: Any, own: Parameter | None) -> Any:
     """Return the type of an option with what cyclopts must know about it."""
     if hint is Recipe or Recipe in get_args(hint):
         hint = Annotated[hint, Parameter(converter=_load_recipe, n_tokens=1, accepts_keys=False)]
-    elif _is_struct(hint):
-        hint = Annotated[_dataclass_of(hint), Parameter(name="*")]
+    elif dataclasses.is_dataclass(_without_none(hint)):
+        hint = Annotated[_without_none(hint), Parameter(name="*")]
     elif hint is bool and parameter.default is False:
         hint = Annotated[hint, Parameter(negative="")]
     elif parameter.kind is inspect.Parameter.KEYWORD_ONLY and get_origin(hint) in (tuple, Sequence):
@@ -121,36 +117,14 @@ def _annotation(parameter: inspect.Parameter, hint: Any, own: Parameter | None) 
     return hint if own is None else Annotated[hint, own]
 
 
+def _without_none(hint: Any) -> Any:
+    """Return ``T`` of ``T | None``, and any other type as it is."""
+    members = [member for member in get_args(hint) if member is not type(None)]
+    return members[0] if isinstance(hint, types.UnionType) and len(members) == 1 else hint
+
+
 def _load_recipe(hint: Any, tokens: Sequence[Any]) -> Recipe:
     return Recipe.load(tokens[0].value)
-
-
-@functools.cache
-def _dataclass_of(struct: type[msgspec.Struct]) -> type:
-    """Return a dataclass with the fields of a struct: cyclopts makes an option of each."""
-    hints, documents = get_type_hints(struct), _field_documents(struct)
-    fields = []
-    for info in msgspec.structs.fields(struct):
-        hint = hints[info.name]
-        negative = Parameter(help=documents.get(info.name, ""), negative="" if info.default is False else None)
-        default = field(default=info.default) if info.default is not msgspec.NODEFAULT else field()
-        fields.append((info.name, Annotated[hint, negative], default))
-    settings = make_dataclass(struct.__name__, fields, kw_only=True, frozen=True)
-    settings.__module__ = __name__  # cyclopts takes classes of the module `types` for builtins
-    return settings
-
-
-def _field_documents(struct: type) -> dict[str, str]:
-    """Return the docstring below each field of a class."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(struct))).body[0]
-    documents: dict[str, str] = {}
-    statements = body.body if isinstance(body, ast.ClassDef) else []
-    for statement, document in itertools.pairwise(statements):
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            match document:
-                case ast.Expr(value=ast.Constant(value=str(text))):
-                    documents[statement.target.id] = " ".join(text.split())
-    return documents
 
 
 def _with_example(function: Callable[..., Any], example: str) -> str:

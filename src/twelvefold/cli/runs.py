@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PREPARED, REGIONS = "What `twelvefold prepare` left", "What `twelvefold extract` left"
 Prepared = Annotated[Path | None, Parameter(help=f"{PREPARED}; RUN/prepared where left out.")]
 RecipeName = Annotated[str, Parameter(help="A shipped recipe by name, or a file of your own that ends in .toml.")]
-DataFolder = Annotated[Path, Parameter(help="A data folder; docs/design.md shows the layout.")]
+DataFolder = Annotated[Path, Parameter(help="A data folder; docs/data.md shows the layout.")]
 Initial = Annotated[
     Path | None,
     Parameter(help="Start from the weights of this run or model folder, instead of the recipe's own start."),
@@ -24,33 +24,6 @@ Initial = Annotated[
 Run = Annotated[Path, Parameter(help="Folder of the run.")]
 Processes = Annotated[int, Parameter(help="Processes that share the tasks.")]
 Regions = Annotated[Path | None, Parameter(help=f"{REGIONS}; RUN/regions where left out.")]
-
-
-def world(out: Path, *, images: int = 2000, seed: int = 0, workers: int = 0, json: Json = False) -> int:
-    """Write the embedded world: pictures and their annotations in the twelve official formats.
-
-    ```
-    twelvefold world data/world --images 4000 --seed 0
-    ```
-
-    Parameters
-    ----------
-    out
-        Folder to make.
-    images
-        Distinct pictures, at least 100.
-    seed
-        Another seed, another world.
-    workers
-        Processes; 0: one per core. What is written does not depend on it.
-    """
-    from twelvefold.world.write import make_world
-
-    summary = make_world(out, images=images, seed=seed, workers=workers or None)
-    examples = sum(sum(splits.values()) for splits in summary.examples.values())
-    done = f"written in {summary.seconds:.0f} s" if summary.made else "already there"
-    say(summary, json, f"{summary.folder}: {images:,} pictures, {examples:,} examples, {done}")
-    return 0
 
 
 def prepare(

@@ -124,7 +124,7 @@ def extract(
     images are left out and listed, with the reason, in ``unreadable.json`` and in the stores' ``info``.
 
     Args:
-        images: A data folder (docs/design.md shows the layout), or any folder of images.
+        images: A data folder (docs/data.md shows the layout), or any folder of images.
         out: Folder for the stores ``detected`` and ``given``.
         config: Detector and its options. Default: the detector of the package.
         processes: Processes on this machine, each with its own detector (x152: 2 GB); under torchrun, per rank.

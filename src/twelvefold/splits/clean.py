@@ -160,7 +160,7 @@ def files_sources(data: Path, tasks: Tasks) -> dict[str, dict[Split, SplitSource
     """Return the official files of every split of the tasks, after checking all names and reader options."""
     if not data.is_dir():
         raise TwelvefoldError(
-            f"{data} is not a data folder: expected a folder with the official files, as in docs/design.md"
+            f"{data} is not a data folder: expected a folder with the official files, as in docs/data.md"
         )
     tasks = tasks or datasets.task_names()
     modules = {name: datasets.load_dataset(name) for name in tasks}

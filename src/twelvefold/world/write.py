@@ -70,7 +70,7 @@ class WorldSummary:
     seconds: float
 
 
-def make_world(out: Path, *, images: int, seed: int = 0, workers: int | None = None) -> WorldSummary:
+def make_world(out: Path, *, images: int = 2000, seed: int = 0, workers: int | None = None) -> WorldSummary:
     """Write the drawn world: images and their annotations in the twelve official formats.
 
     A world that exists with the same arguments is kept. One that was interrupted is finished.

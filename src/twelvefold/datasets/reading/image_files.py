@@ -1,6 +1,6 @@
 """Find the image files of a data folder by key, and the candidate boxes that some tasks provide for them.
 
-This is what ``extract`` reads. docs/design.md describes the layout of ``images/``.
+This is what ``extract`` reads. docs/data.md describes the layout of ``images/``.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ Sample = tuple[RGB, GroundTruth]
 
 
 def train_detector(
-    out: Path, *, pictures: int = 30_000, seed: int = 0, batch: int = 8, lr: float = 3e-3, workers: int = 0
+    out: Path, *, images: int = 30_000, seed: int = 0, batch: int = 8, lr: float = 3e-3, workers: int = 0
 ) -> DetectionMetrics:
     """Train a detector on drawn images and evaluate it. About 12 images per second on one core.
 
@@ -52,7 +52,7 @@ def train_detector(
 
     Args:
         out: Folder for checkpoints and ``detector.safetensors``.
-        pictures: Number of training images.
+        images: Number of training images.
         seed: Seed of the weights and the images.
         batch: Images per step.
         lr: Peak learning rate.
@@ -61,32 +61,30 @@ def train_detector(
     Raises:
         TwelvefoldError: ``out`` holds a checkpoint with other settings.
     """
-    if pictures < batch or batch < 2:
-        raise TwelvefoldError(
-            f"expected batches of at least 2 images and at least one batch, got {pictures=}, {batch=}"
-        )
+    if images < batch or batch < 2:
+        raise TwelvefoldError(f"expected batches of at least 2 images and at least one batch, got {images=}, {batch=}")
     with ExitStack() as stack:
         stack.enter_context(lock_folder(out))
         executor = stack.enter_context(create_pool(workers)) if workers else None
-        state = DetectorTrainState(LABELS, DetectorSchedule(num_images=pictures, batch_size=batch, lr=lr), seed)
+        state = DetectorTrainState(LABELS, DetectorSchedule(num_images=images, batch_size=batch, lr=lr), seed)
         fit(state, lambda position: _stream_batches(seed, batch, position, executor), out)
     return evaluate_detector(out / "detector.safetensors")
 
 
 def evaluate_detector(
-    weights: Path | None = None, *, pictures: int = 400, seed: int = 0, crowded: bool = False
+    weights: Path | None = None, *, images: int = 400, seed: int = 0, crowded: bool = False
 ) -> DetectionMetrics:
     """Evaluate a detector on drawn images that are never used for training.
 
     Args:
         weights: Weight file of the detector. Default: the detector of the package.
-        pictures: Number of images.
+        images: Number of images.
         seed: Seed of the images.
         crowded: Use images with 10 to 20 objects instead of 3 to 9.
     """
     detector = WorldDetector.load(weights, max_regions=36 if crowded else 16)
     truths, outputs = [], []
-    for index in track(range(pictures), description="images evaluated"):
+    for index in track(range(images), description="images evaluated"):
         scene = make_scene(EVALUATION_SEED + seed, index, crowded=crowded)
         truth = _ground_truth(scene)
         truths.append(truth)
