@@ -10,7 +10,7 @@ from cyclopts import App
 from twelvefold.cli.from_function import Output, command, first_lines
 from twelvefold.features.extract import ExtractSummary
 from twelvefold.features.extract import extract as extract_regions
-from twelvefold.features.import_features import ImportSummary, import_features
+from twelvefold.features.import_features import FeatureImportSummary, import_features
 
 Arguments = Mapping[str, Any]
 
@@ -40,7 +40,7 @@ def extract(summary: ExtractSummary, arguments: Arguments) -> Output:
         twelvefold features import visual7w_gt_resnext152_faster_rcnn_genome.lmdb regions/real --given --match data/real
         """,
 )
-def features_import(summary: ImportSummary, arguments: Arguments) -> Output:
+def features_import(summary: FeatureImportSummary, arguments: Arguments) -> Output:
     rate = f"in {summary.seconds:.0f} s" if summary.seconds else "already there"
     counts = f"{summary.num_images:,} images, {summary.num_regions:,} regions from {summary.num_records:,} records"
     lines = [
