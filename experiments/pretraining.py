@@ -1,19 +1,19 @@
-"""What pretraining gives, and what the paper's two changes to it give: equal multi-task updates from other weights.
+"""Measure the effect of pretraining, and of the paper's two changes to it, at equal multi-task updates.
 
     python experiments/pretraining.py runs/demo runs/pretraining --seeds 2
 
-Paper: section 3.1 and 4.1. Takes the world and the regions of a run of ``twelvefold demo`` for the twelve tasks, and
-makes another world, of another seed, whose captions are pretrained on: no picture is shared, as Conceptual Captions
-shares none with the tasks. For each seed one model learns the twelve tasks from scratch, and one from each arm's
-pretraining, all by ``experiments/pretraining.toml``: the same batches, rates and number of updates.
+Paper: sections 3.1 and 4.1. The twelve tasks use the world and regions of a run of ``twelvefold demo``. Pretraining
+uses the captions of another world, of another seed, that shares no image with it, as Conceptual Captions shares none
+with the tasks. For each seed one model learns the twelve tasks from scratch, and one from the pretraining of each arm,
+all with ``experiments/pretraining.toml``: the same batches, learning rates and number of updates.
 
-Arms: ``both`` has the paper's two changes (regions that overlap a hidden one are hidden too; nothing hidden is told of
-swapped captions), ``overlap`` and ``swapped`` have that one alone, ``neither`` is ViLBERT's pretraining. What a
-pretraining has learnt is measured alike for all arms: with both changes.
+Arms: ``both`` has the paper's two changes (also mask regions that overlap a masked region; no masked loss on mismatched
+captions), ``overlap`` and ``mismatched`` have only that one, ``neither`` is ViLBERT's pretraining. The validation
+metrics of pretraining are measured in the same way for all arms.
 
-Intervals are 95 %, by bootstrap over test examples, each task counting once: they say how sure a figure is for these
-very models. How much another seed moves it is seen seed by seed. Interrupt it anywhere: the same command goes on.
-Writes OUT/pretraining.md and OUT/pretraining.json; arms compare over the seeds that both have.
+Intervals are 95 %, by bootstrap over test examples with equal weight for each task: they state the uncertainty for
+these trained models. Differences between seeds are listed by seed. After an interruption, the same command resumes.
+Writes OUT/pretraining.md and OUT/pretraining.json; arms are compared over the seeds that both have.
 """
 
 from __future__ import annotations
@@ -54,28 +54,28 @@ SCRATCH, NEITHER = "scratch", "neither"
 ARMS: dict[str, dict[str, bool]] = {
     "both": {"mask_overlapping": True, "predict_on_mismatched": False},
     "overlap": {"mask_overlapping": True, "predict_on_mismatched": True},
-    "swapped": {"mask_overlapping": False, "predict_on_mismatched": False},
+    "mismatched": {"mask_overlapping": False, "predict_on_mismatched": False},
     NEITHER: {"mask_overlapping": False, "predict_on_mismatched": True},
 }
 WORLD = 1
-"""Seed of the world of captions. The demo's, for the tasks, is 0."""
+"""Seed of the world for pretraining. The demo's world, for the tasks, has seed 0."""
 POOL = 100
-"""Pictures that captions are searched in."""
+"""Images in the retrieval pool."""
 STEPS = 500
-"""Pretraining iterations: two batches of 64 captions each, three and a half times through COCO's, twelve through
-Flickr30k's. Set by the time that there was, four minutes of a core for each model; nothing was tuned."""
-DRAWS = 2_000
+"""Pretraining iterations of two batches of 64 captions: 3.5 epochs of COCO's captions and 12 of Flickr30k's. Chosen so
+that pretraining a model takes four minutes on one core; not tuned."""
+RESAMPLES = 2_000
 """Bootstrap samples, as in the other experiments."""
 
 Numbers = NDArray[np.float64]
 Scores = Mapping[str, Mapping[str, float]]
-"""Of one model: 0..1 by task and example."""
+"""Scores of one model in 0..1, by task and example id."""
 BySeed = Mapping[int, Scores]
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One model: pretrained where it is not from scratch, trained on the tasks, scored."""
+    """A model to pretrain (unless its arm is ``scratch``), train on the tasks, and score."""
 
     arm: str
     seed: int
@@ -88,60 +88,62 @@ class Job:
     def folder(self) -> Path:
         return self.out / f"seed-{self.seed}" / self.arm
 
-    def done(self) -> bool:
+    @property
+    def is_done(self) -> bool:
         return (self.folder / "scores.json").exists()
 
 
 def jobs(run: Path, out: Path, seeds: int, arms: Sequence[str], steps: int) -> list[Job]:
-    """All models, seed by seed, so that an early end leaves whole seeds."""
+    """Return all models, seed by seed, so that an early end leaves complete seeds."""
     captions, tasks = Recipe.load("pretrain_world"), Recipe.load(RECIPE)
-    quiet = msgspec.structs.replace(
+    training = msgspec.structs.replace(
         captions.training, iterations=steps, eval_interval=0, processes=1, tensorboard=False
     )
-    found = []
+    result = []
     for seed in range(seeds):
         for arm in (SCRATCH, *arms):
-            choice = msgspec.structs.replace(captions.pretraining or PretrainingConfig(), **ARMS.get(arm, {}))
-            own = msgspec.structs.replace(captions, seed=seed, pretraining=choice, training=quiet)
-            found.append(Job(arm, seed, own, msgspec.structs.replace(tasks, seed=seed), run, out))
-    return found
+            config = msgspec.structs.replace(captions.pretraining or PretrainingConfig(), **ARMS.get(arm, {}))
+            pretraining = msgspec.structs.replace(captions, seed=seed, pretraining=config, training=training)
+            result.append(Job(arm, seed, pretraining, msgspec.structs.replace(tasks, seed=seed), run, out))
+    return result
 
 
-def one(job: Job) -> None:
-    """Pretrain, train and score one model, in this process and on one thread."""
+def train_and_score(job: Job) -> None:
+    """Pretrain, train and score a model on one thread of this process."""
     torch.set_num_threads(1)
     recipe = job.tasks
     if job.arm != SCRATCH:
-        before = job.folder.with_name(f"{job.arm}-pretrained")
-        pretrain(job.captions, job.out / "captions", job.out / "regions", before)
-        recipe = recipe.with_initial(before)
+        pretraining_run = job.folder.with_name(f"{job.arm}-pretrained")
+        pretrain(job.captions, job.out / "captions", job.out / "regions", pretraining_run)
+        recipe = recipe.with_initial(pretraining_run)
     prepared, regions = job.out / "prepared", job.run / "regions"
     train(recipe, prepared, regions, job.folder)
     evaluate(job.folder, prepared=prepared, regions=regions, processes=1)
 
 
 def prepare_all(run: Path, out: Path, processes: int) -> None:
-    """The other world, its regions and captions, and the tasks' tables."""
+    """Make the world for pretraining with its regions and captions, and the tables of the tasks."""
     captions = Recipe.load("pretrain_world")
     if captions.world is None:
-        raise TwelvefoldError(f"recipe {captions.name} says nothing of a world to pretrain on")
+        raise TwelvefoldError(f"recipe {captions.name} has no [world] to pretrain on")
     make_world(out / "world", images=captions.world.images, seed=WORLD, workers=processes)
     extract(out / "world", out / "regions", processes=processes, tasks={})
     prepare_recipe(captions, out / "world", out / "regions", out / "captions")
     prepare_recipe(Recipe.load(RECIPE), run / "world", run / "regions", out / "prepared")
 
 
-def scores_of(job: Job) -> Scores:
-    """The scores in 0..1 of a model's test examples by task and id."""
-    found = {}
+def read_example_scores(job: Job) -> Scores:
+    """Return the scores of a model's test examples, 0..1, by task and example id."""
+    scores = {}
     for task in job.tasks.tasks:
-        lines = read_predictions(predictions_path(job.folder, task, "test"))
-        found[task] = {line.id: line.score for line in lines if line.score is not None}
-    return found
+        records = read_predictions(predictions_path(job.folder, task, "test"))
+        scores[task] = {record.id: record.score for record in records if record.score is not None}
+    return scores
 
 
 class Gain(msgspec.Struct, frozen=True):
-    """One arm less another, in percentage points: mean, interval, seed by seed; and by task, mean and seed by seed."""
+    """The score of one arm minus that of another, in percentage points: mean over tasks and seeds, its 95 % interval,
+    the mean over tasks by seed, and the mean over seeds by task."""
 
     gain: float
     ci95: tuple[float, float]
@@ -149,56 +151,65 @@ class Gain(msgspec.Struct, frozen=True):
     tasks: dict[str, float]
 
 
-def gain(more: BySeed, less: BySeed) -> Gain | None:
-    """What models of one arm score above those of another, on the same test examples, over the seeds that both have;
-    None where they have none in common.
+def gain(arm: BySeed, baseline: BySeed) -> Gain | None:
+    """Return by how much an arm exceeds a baseline on the same test examples, over the seeds that both have.
+
+    The result is None if they have no seed in common.
 
     Raises:
-        TwelvefoldError: they were scored on other examples.
+        TwelvefoldError: they were scored on different examples.
     """
-    seeds = sorted(more.keys() & less.keys())
+    seeds = sorted(arm.keys() & baseline.keys())
     if not seeds:
         return None
-    random, draws, by_task = np.random.default_rng(0), [], {}
-    for task in more[seeds[0]]:
-        ids = sorted(more[seeds[0]][task])
-        if any(sorted(arm[seed][task]) != ids for arm in (more, less) for seed in seeds):
-            raise TwelvefoldError(f"{task}: the models were scored on different examples; evaluate them all anew")
-        one, other = (np.array([[arm[seed][task][id_] for id_ in ids] for seed in seeds]) for arm in (more, less))
-        difference: Numbers = 100 * (one - other)
+    random, resampled, by_task = np.random.default_rng(0), [], {}
+    for task in arm[seeds[0]]:
+        ids = sorted(arm[seeds[0]][task])
+        if any(sorted(models[seed][task]) != ids for models in (arm, baseline) for seed in seeds):
+            raise TwelvefoldError(f"{task}: the models were scored on different examples; evaluate them all again")
+        first, second = (
+            np.array([[models[seed][task][id_] for id_ in ids] for seed in seeds])  # (seeds, examples)
+            for models in (arm, baseline)
+        )
+        difference: Numbers = 100 * (first - second)
         by_task[task] = difference.mean(axis=1)
-        each = difference.mean(axis=0)
-        draws.append(each[random.integers(len(each), size=(DRAWS, len(each)))].mean(axis=1))
-    low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
+        by_example = difference.mean(axis=0)
+        samples = random.integers(len(by_example), size=(RESAMPLES, len(by_example)))
+        resampled.append(by_example[samples].mean(axis=1))
+    low, high = np.quantile(np.mean(resampled, axis=0), [0.025, 0.975])
     by_seed: Numbers = np.mean(list(by_task.values()), axis=0)
     return Gain(
         round(float(by_seed.mean()), 2),
         (round(float(low), 2), round(float(high), 2)),
-        {seed: round(float(g), 2) for seed, g in zip(seeds, by_seed, strict=True)},
-        {task: round(float(g.mean()), 2) for task, g in by_task.items()},
+        {seed: round(float(value), 2) for seed, value in zip(seeds, by_seed, strict=True)},
+        {task: round(float(values.mean()), 2) for task, values in by_task.items()},
     )
 
 
 def average(scores: Scores) -> float:
-    """The average over tasks, in percent."""
-    return 100 * float(np.mean([np.mean(list(own.values())) for own in scores.values()]))
+    """Return the average over tasks, in percent."""
+    return 100 * float(np.mean([np.mean(list(by_id.values())) for by_id in scores.values()]))
 
 
-def learnt(job: Job) -> dict[str, float]:
-    """What a pretraining has learnt, in percent, the mean of its caption sets: on all captions of the other world's
-    test pictures, which no model has seen, hidden as the paper hides. Kept beside the run."""
+def pretraining_metrics(job: Job) -> dict[str, float]:
+    """Return the metrics of a pretrained model in percent, averaged over caption sets; they are kept with its run.
+
+    They are measured on all captions of the pretraining world's test images, which no model has trained on, masked as
+    in the paper.
+    """
     run = job.folder.with_name(f"{job.arm}-pretrained")
-    path = run / "learnt.json"
+    path = run / "test_metrics.json"
     if not path.exists():
         atomic_files.write_json(path, measure(job, Model.load(Checkpoints(run / "checkpoints").latest)))
-    found: dict[str, float] = atomic_files.read_json(path)
-    return found
+    metrics: dict[str, float] = atomic_files.read_json(path)
+    return metrics
 
 
 @torch.inference_mode()
 def measure(job: Job, model: Model) -> dict[str, float]:
+    """Measure the metrics of :func:`pretraining_metrics`."""
     prepared, regions = Prepared.open(job.out / "captions"), RegionSource.open(job.out / "regions")
-    found: dict[str, list[float]] = {}
+    metrics: dict[str, list[float]] = {}
     for spec in job.captions.task_specs(lambda name: datasets.load_dataset(name).TASK):
         captions = TaskBatches.open(prepared, regions, spec, "test")
         masked = MaskedBatches(captions, model.embedded_pieces, PretrainingConfig())
@@ -206,87 +217,108 @@ def measure(job: Job, model: Model) -> dict[str, float]:
         for evaluator in evaluators:
             batches = [evaluator.score(model, batch) for batch in evaluator.batches(100, 0, 1)]
             for name, scores in zip(evaluator.metrics, zip(*batches, strict=True), strict=True):
-                found.setdefault(name, []).append(100 * torch.cat(scores).mean().item())
-    return {name: float(np.mean(sets)) for name, sets in found.items()}
+                metrics.setdefault(name, []).append(100 * torch.cat(scores).mean().item())
+    return {name: float(np.mean(values)) for name, values in metrics.items()}
 
 
-def report(found: Sequence[Job], out: Path) -> str:
-    """The tables of all models that are there, also in OUT/pretraining.md, with their numbers in pretraining.json."""
+def report(all_jobs: Sequence[Job], out: Path) -> str:
+    """Write OUT/pretraining.md and OUT/pretraining.json of all models that are scored, and return the former.
+
+    Raises:
+        TwelvefoldError: no model from scratch is scored.
+    """
     by_arm: dict[str, list[Job]] = {}
-    for job in found:
-        if job.done():
+    for job in all_jobs:
+        if job.is_done:
             by_arm.setdefault(job.arm, []).append(job)
     if SCRATCH not in by_arm:
-        raise TwelvefoldError(f"no model from scratch in {out} is scored yet; the same command goes on")
-    scored = {arm: {job.seed: scores_of(job) for job in own} for arm, own in by_arm.items()}
-    measures = {arm: {job.seed: learnt(job) for job in own} for arm, own in by_arm.items() if arm != SCRATCH}
-    above = {
-        other: {arm: one for arm in scored if arm != other and (one := gain(scored[arm], scored[other])) is not None}
-        for other in (SCRATCH, NEITHER)
-        if other in scored
+        raise TwelvefoldError(f"no model from scratch in {out} is scored yet; start the same command again to resume")
+    scores = {arm: {job.seed: read_example_scores(job) for job in jobs} for arm, jobs in by_arm.items()}
+    metrics = {
+        arm: {job.seed: pretraining_metrics(job) for job in jobs} for arm, jobs in by_arm.items() if arm != SCRATCH
     }
-    averages = {arm: {seed: round(average(one), 2) for seed, one in own.items()} for arm, own in scored.items()}
-    said = {"averages": averages, "measures": measures, "above": msgspec.to_builtins(above)}
-    atomic_files.write_json(out / "pretraining.json", said)
-    text = tables(scored, above, measures)
+    gains = {
+        baseline: {
+            arm: found
+            for arm in scores
+            if arm != baseline and (found := gain(scores[arm], scores[baseline])) is not None
+        }
+        for baseline in (SCRATCH, NEITHER)
+        if baseline in scores
+    }
+    averages = {arm: {seed: round(average(model), 2) for seed, model in seeds.items()} for arm, seeds in scores.items()}
+    content = {"averages": averages, "metrics": metrics, "above": msgspec.to_builtins(gains)}
+    atomic_files.write_json(out / "pretraining.json", content)
+    text = "\n".join([*average_table(scores, gains), "", *task_table(scores), *metric_table(metrics), ""])
     atomic_files.write_text(out / "pretraining.md", text)
     return text
 
 
-def tables(
-    scored: Mapping[str, BySeed],
-    above: Mapping[str, Mapping[str, Gain]],
-    measures: Mapping[str, Mapping[int, Mapping[str, float]]],
-) -> str:
-    """Three tables: averages by arm, tasks by arm, what the pretrainings had learnt. Means of the first two are over
-    the seeds that all arms have."""
-    common = sorted(set.intersection(*(set(own) for own in scored.values())))
-    heads = [cell for other in above for cell in (f"above {other}", "by seed")]
-    lines = [f"| start | average | by seed | {' | '.join(heads)} |", "|---|---|---|" + "---|" * len(heads)]
-    for arm, own in scored.items():
-        each = {seed: average(scores) for seed, scores in own.items()}
-        cells = [cell for gains in above.values() for cell in _gain_cells(gains.get(arm))]
-        mean = np.mean([each[seed] for seed in common])
-        by_seed = ", ".join(f"{one:.1f}" for one in each.values())
+def average_table(scores: Mapping[str, BySeed], gains: Mapping[str, Mapping[str, Gain]]) -> list[str]:
+    """Return a table of averages and gains by arm; means are over the seeds that all arms have."""
+    columns = [column for baseline in gains for column in (f"above {baseline}", "by seed")]
+    lines = [f"| start | average | by seed | {' | '.join(columns)} |", "|---|---|---|" + "---|" * len(columns)]
+    for arm, seeds in scores.items():
+        averages = {seed: average(model) for seed, model in seeds.items()}
+        mean = np.mean([averages[seed] for seed in _common_seeds(scores)])
+        by_seed = ", ".join(f"{value:.1f}" for value in averages.values())
+        cells = [cell for by_arm in gains.values() for cell in _gain_cells(by_arm.get(arm))]
         lines.append(f"| {arm} | {mean:.1f} | {by_seed} | {' | '.join(cells)} |")
-    lines += ["", "| task | " + " | ".join(scored) + " |", "|---|" + "---|" * len(scored)]
-    for task in next(iter(scored[SCRATCH].values())):
-        means = [np.mean([100 * np.mean(list(own[s][task].values())) for s in common]) for own in scored.values()]
+    return lines
+
+
+def task_table(scores: Mapping[str, BySeed]) -> list[str]:
+    """Return a table of scores by task and arm, means over the seeds that all arms have."""
+    common = _common_seeds(scores)
+    lines = ["| task | " + " | ".join(scores) + " |", "|---|" + "---|" * len(scores)]
+    for task in next(iter(scores[SCRATCH].values())):
+        means = [np.mean([100 * np.mean(list(seeds[s][task].values())) for s in common]) for seeds in scores.values()]
         lines.append(f"| {task} | " + " | ".join(f"{mean:.1f}" for mean in means) + " |")
-    if measures:
-        names = list(next(iter(next(iter(measures.values())).values())))
-        lines += ["", "| pretraining | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
-        for arm, seeds in measures.items():
-            each_mean = [float(np.mean([one[name] for one in seeds.values()])) for name in names]
-            lines.append(f"| {arm} | " + " | ".join(f"{mean:.1f}" for mean in each_mean) + " |")
-    return "\n".join([*lines, ""])
+    return lines
 
 
-def _gain_cells(found: Gain | None) -> tuple[str, str]:
-    if found is None:
+def metric_table(metrics: Mapping[str, Mapping[int, Mapping[str, float]]]) -> list[str]:
+    """Return a table of the metrics of pretraining by arm, means over seeds; no lines if there are none."""
+    if not metrics:
+        return []
+    names = list(next(iter(next(iter(metrics.values())).values())))
+    lines = ["", "| pretraining | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    for arm, seeds in metrics.items():
+        means = [float(np.mean([model[name] for model in seeds.values()])) for name in names]
+        lines.append(f"| {arm} | " + " | ".join(f"{mean:.1f}" for mean in means) + " |")
+    return lines
+
+
+def _common_seeds(scores: Mapping[str, BySeed]) -> list[int]:
+    return sorted(set.intersection(*(set(seeds) for seeds in scores.values())))
+
+
+def _gain_cells(gain: Gain | None) -> tuple[str, str]:
+    if gain is None:
         return "", ""
-    low, high = found.ci95
-    return f"{found.gain:+.1f} ({low:+.1f} to {high:+.1f})", ", ".join(f"{one:+.1f}" for one in found.by_seed.values())
+    low, high = gain.ci95
+    by_seed = ", ".join(f"{value:+.1f}" for value in gain.by_seed.values())
+    return f"{gain.gain:+.1f} ({low:+.1f} to {high:+.1f})", by_seed
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("run", type=Path, help="a run of twelvefold demo, for its world and regions")
-    arguments.add_argument("out", type=Path)
-    arguments.add_argument("--seeds", type=int, default=2)
-    arguments.add_argument("--arms", nargs="*", choices=list(ARMS), default=list(ARMS))
-    arguments.add_argument("--steps", type=int, default=STEPS, help="pretraining iterations")
-    arguments.add_argument("--processes", type=int, default=2, help="models trained at once, one thread each")
-    arguments.add_argument("--report", action="store_true", help="only write down what is there")
-    given = arguments.parse_args()
-    all_jobs = jobs(given.run, given.out, given.seeds, given.arms, given.steps)
-    if not given.report:
-        prepare_all(given.run, given.out, given.processes)
-        with worker_pool.create_pool(given.processes) as pool:
-            running = [pool.submit(one, job) for job in all_jobs if not job.done()]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a run of twelvefold demo, whose world and regions are used")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--arms", nargs="*", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--steps", type=int, default=STEPS, help="pretraining iterations")
+    parser.add_argument("--processes", type=int, default=2, help="models trained in parallel, one thread each")
+    parser.add_argument("--report", action="store_true", help="only write the report of the models that are scored")
+    arguments = parser.parse_args()
+    all_jobs = jobs(arguments.run, arguments.out, arguments.seeds, arguments.arms, arguments.steps)
+    if not arguments.report:
+        prepare_all(arguments.run, arguments.out, arguments.processes)
+        with worker_pool.create_pool(arguments.processes) as pool:
+            running = [pool.submit(train_and_score, job) for job in all_jobs if not job.is_done]
             for done in track(as_completed(running), description="models", total=len(running)):
                 done.result()
-    print(report(all_jobs, given.out))
+    print(report(all_jobs, arguments.out))
 
 
 if __name__ == "__main__":
