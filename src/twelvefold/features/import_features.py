@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -39,10 +39,10 @@ from twelvefold.features.import_state import (
     read_blocks,
     read_settings,
 )
-from twelvefold.progress import progress_bar
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError
 from twelvefold.store.atomic_files import digest_value, lock_folder, remove_leftovers, write_json
 from twelvefold.store.region_store import MANIFEST, SUFFIX, RegionStore, ShardWriter, finish_store, read_shard_header
+from twelvefold.store.steps import Step, StepCache, run_steps
 
 BLOCK = 128
 """Records per block: 100 MB of the published float32 features. An interruption loses up to two: the block being read
@@ -224,30 +224,33 @@ def _adopt_shape(job: ImportJob) -> None:
 
 
 def _import_blocks(job: ImportJob, feature_file: FeatureFile) -> None:
-    records = feature_file.records(job.blocks[-1].position if job.blocks else "")
-    # A block is written while the next one is read: each takes about half of the time.
-    with (
-        progress_bar(description=f"{job.name}, {feature_file.unit}", total=feature_file.total) as bar,
-        ThreadPoolExecutor(1, "shards") as writer_thread,
-    ):
-        bar.advance(sum(block.num_steps for block in job.blocks))
-        written: Future[None] | None = None
+    """Read and write the blocks that are not finished."""
+
+    def blocks() -> Iterator[Step]:
+        yield from [Step(f"{number:06d}", size=block.num_steps) for number, block in enumerate(job.blocks)]
+        records = feature_file.records(job.blocks[-1].position if job.blocks else "")
         while not (job.blocks and job.blocks[-1].last):
             number = len(job.blocks)
             block, shard = _read_block(job, islice(records, BLOCK), number)
-            if written is not None:
-                written.result()
-            written = writer_thread.submit(_write_block, shard, block, job.state_folder / f"{number:06d}.json")
             job.blocks.append(block)
-            bar.advance(block.num_steps)
-        if written is not None:
-            written.result()
+            yield Step(f"{number:06d}", (block, shard), block.num_steps)
+
+    # A block is written while the next one is read: each takes about half of the time.
+    with ThreadPoolExecutor(1, "shards") as writer_thread:
+        run_steps(
+            _write_block,
+            blocks(),
+            description=f"{job.name}, {feature_file.unit}",
+            store=StepCache(job.state_folder, ImportedBlock),
+            executor=writer_thread,
+            total=feature_file.total,
+        )
 
 
-def _write_block(shard: ExitStack, block: ImportedBlock, path: Path) -> None:
-    """Write a block's shard, then the JSON file that marks it as finished."""
+def _write_block(block: ImportedBlock, shard: ExitStack) -> ImportedBlock:
+    """Write a block's shard, and return the block as its record."""
     shard.close()
-    write_json(path, msgspec.to_builtins(block))
+    return block
 
 
 def _read_block(job: ImportJob, records: Iterator[FeatureRecord], number: int) -> tuple[ImportedBlock, ExitStack]:
