@@ -1,22 +1,21 @@
-"""What limits each task of a finished run: sight, data, time, or the labels themselves. Found out, not guessed.
+"""Measure what limits each task of a finished run: detector, data, training time, or the labels.
 
     python experiments/limits.py runs/large
 
-For every task of a run of ``twelvefold demo``:
+Writes RUN/limits.md, a table with a row for each task of a run of ``twelvefold demo``:
 
-===================== ==========================================================================================
-``test, val, train``  scores on so many examples of the three splits (retrieval: in a pool of 200); a wide gap from
-                      train to test says that more data would help
-``ceiling``           what an answerer that knows the labels gets: rare answers, missed boxes, annotators at odds
-``seen right``        the score where the detector read every thing in the picture right (kind, colour, pattern,
-                      size, place), and ``seen wrong``, where it did not: what better sight could give
-``last quarter``      gain of the validation score over the last quarter of training
-``weakest kinds``     the kinds of example with the lowest scores
-===================== ==========================================================================================
+============================= ==================================================================================
+``test``, ``val``, ``train``  scores on ``--examples`` examples of each split, retrieval among 200 images; a large
+                              gap between train and test means that more data would help
+``ceiling``                   score of a model that outputs the labels: rare answers, missed boxes and disagreeing
+                              annotators keep it below 100
+``seen right``                score on examples in whose images the detector finds every object with the correct
+                              category, color, pattern, size and position; ``seen wrong``: on the others
+``last quarter``              gain of the validation score in the last quarter of training
+``weakest question types``    types of question with the lowest scores
+============================= ==================================================================================
 
-The ceiling, sight and kinds are judged on all examples that the run's evaluation scored.
-
-Writes RUN/limits.md.
+Ceiling, ``seen`` columns and question types use all examples that the run's evaluation scored.
 """
 
 from __future__ import annotations
@@ -48,22 +47,27 @@ from twelvefold.model import Model
 from twelvefold.progress import track
 from twelvefold.schema import ImageKey, Split
 from twelvefold.store.prepared import Prepared
+from twelvefold.training.event_log import read_events
 
 POOL = 200
-"""Pictures to choose from in retrieval: the same for all three splits."""
-BATCH = 128
-"""Examples judged at once for the ceiling."""
-LOOK_AT = 8
-"""Pictures in a pass of the detector."""
+"""Images in the retrieval pool, the same number for all three splits."""
+BATCH_SIZE = 128
+"""Examples in a batch when the ceiling is computed."""
+IMAGES_PER_PASS = 8
+"""Images in a pass of the detector."""
 SPLITS: tuple[Split, ...] = ("test", "val", "train")
-OVERLAP = 0.5
-"""From which a region counts as the thing's (Pascal VOC)."""
-LEAST = 30
-"""Examples that a kind must have to be called weak."""
+IOU_THRESHOLD = 0.5
+"""IoU from which a region matches an object (Pascal VOC)."""
+MIN_EXAMPLES = 30
+"""Examples that a question type needs to be listed as weak."""
 
 
-def knowing(data: TaskBatches, batch: Batch) -> Tensor:
-    """Logits of an answerer that knows the labels: what it gets is all that can be had."""
+def label_logits(data: TaskBatches, batch: Batch) -> Tensor:
+    """Return logits whose highest value is the label: the best that a model could output.
+
+    Raises:
+        ValueError: the labels are withheld.
+    """
     if batch.target is None:
         raise ValueError("labels are withheld")
     if families.load_family(data.task.family).chooses_region:
@@ -74,111 +78,112 @@ def knowing(data: TaskBatches, batch: Batch) -> Tensor:
 
 
 def ceiling(data: TaskBatches, max_examples: int) -> float:
-    """Percent that an answerer who knows the labels gets; all of retrieval, as every caption has its picture."""
+    """Return the score of the labels in percent; retrieval has 100, since every caption has its image."""
     if data.task.family == "retrieval":
         return 100.0
-    places, family = scored_indices(data, max_examples), families.load_family(data.task.family)
-    batches = (data.batch(places[start : start + BATCH]) for start in range(0, len(places), BATCH))
-    return 100 * float(torch.cat([family.score(knowing(data, batch), batch) for batch in batches]).mean())
+    indices, family = scored_indices(data, max_examples), families.load_family(data.task.family)
+    batches = (data.batch(indices[start : start + BATCH_SIZE]) for start in range(0, len(indices), BATCH_SIZE))
+    return 100 * float(torch.cat([family.score(label_logits(data, batch), batch) for batch in batches]).mean())
 
 
-def truths(world: Path, wanted: set[ImageKey]) -> dict[ImageKey, dict[str, Any]]:
-    """What each of these pictures shows, from the world's truth file."""
-    found: dict[ImageKey, dict[str, Any]] = {}
+def read_scenes(world: Path, images: set[ImageKey]) -> dict[ImageKey, dict[str, Any]]:
+    """Return the true scenes of these images from the world's truth file."""
+    scenes: dict[ImageKey, dict[str, Any]] = {}
     with (world / "truth" / "scenes.jsonl").open() as lines:
         for line in lines:
             scene = json.loads(line)
-            found |= {key: scene for text in scene["keys"] if (key := ImageKey.parse(text)) in wanted}
-    return found
+            scenes |= {key: scene for text in scene["keys"] if (key := ImageKey.parse(text)) in images}
+    return scenes
 
 
-def all_right(scene: Mapping[str, Any], seen: RegionsWithAttributes, detector: WorldDetector) -> bool:
-    """Whether every thing of a picture has a region with its kind, colour, pattern and size."""
-    regions, labels = seen.regions, detector.labels
+def all_objects_correct(scene: Mapping[str, Any], detected: RegionsWithAttributes, detector: WorldDetector) -> bool:
+    """Return whether every object of a scene has a region with its category, color, pattern and size."""
+    regions, labels = detected.regions, detector.labels
     if regions.class_probs is None:
-        raise ValueError("the detector gave no kinds")
+        raise ValueError("the detector returned no class probabilities")
     scale = np.array([regions.width / scene["width"], regions.height / scene["height"]] * 2)
-    kinds = regions.class_probs.argmax(axis=1)
+    categories = regions.class_probs.argmax(axis=1)
     for thing in scene["things"]:
-        told = (
-            (kinds == labels.categories.index(thing["kind"]))
-            & (seen.color == labels.colors.index(thing["colour"]))
-            & (seen.size == labels.sizes.index(thing["size"]))
-            & (seen.pattern == labels.patterns.index(thing["pattern"]))
+        correct = (
+            (categories == labels.categories.index(thing["kind"]))
+            & (detected.color == labels.colors.index(thing["colour"]))
+            & (detected.size == labels.sizes.index(thing["size"]))
+            & (detected.pattern == labels.patterns.index(thing["pattern"]))
         )
-        if not (told & (iou(regions.boxes_px, [np.array(thing["box_px"]) * scale])[:, 0] >= OVERLAP)).any():
+        overlaps = iou(regions.boxes_px, [np.array(thing["box_px"]) * scale])[:, 0] >= IOU_THRESHOLD
+        if not (correct & overlaps).any():
             return False
     return True
 
 
-def seen_right(world: Path, wanted: set[ImageKey]) -> dict[ImageKey, bool]:
-    """Of every picture whether the detector reads all of it right."""
-    scenes, files, detector = truths(world, wanted), image_files(world), WorldDetector.load()
+def check_detections(world: Path, images: set[ImageKey]) -> dict[ImageKey, bool]:
+    """Return for every image whether the detector finds all of its objects correctly."""
+    scenes, files, detector = read_scenes(world, images), image_files(world), WorldDetector.load()
     keys = sorted(scenes)
-    right: dict[ImageKey, bool] = {}
-    for start in track(range(0, len(keys), LOOK_AT), description="pictures looked at"):
-        block = keys[start : start + LOOK_AT]
-        pictures = [open_image(files[key]) for key in block]
-        looks = detector.detect_with_attributes(pictures, [np.zeros((0, 4), np.float32)] * len(block))
-        right |= {k: all_right(scenes[k], seen, detector) for k, (seen, _) in zip(block, looks, strict=True)}
-    return right
+    correct: dict[ImageKey, bool] = {}
+    for start in track(range(0, len(keys), IMAGES_PER_PASS), description="images"):
+        block = keys[start : start + IMAGES_PER_PASS]
+        opened = [open_image(files[key]) for key in block]
+        results = detector.detect_with_attributes(opened, [np.zeros((0, 4), np.float32)] * len(block))
+        for key, (detected, _) in zip(block, results, strict=True):
+            correct[key] = all_objects_correct(scenes[key], detected, detector)
+    return correct
 
 
-def scored(run: Path, data: TaskBatches, max_examples: int) -> Iterator[tuple[Sequence[ImageKey], float]]:
-    """The pictures and the score of every test example that counts."""
-    score = {line.id: line.score for line in read_predictions(run / "predictions" / f"{data.task.name}.jsonl")}
-    for place in scored_indices(data, max_examples):
-        example = data.table[place]
-        if (given := score.get(example.id)) is not None:
-            yield [pair.image for pair in example.pairs], given
+def scored_examples(run: Path, data: TaskBatches, max_examples: int) -> Iterator[tuple[Sequence[ImageKey], float]]:
+    """Yield the images and the score of every scored test example."""
+    scores = {record.id: record.score for record in read_predictions(run / "predictions" / f"{data.task.name}.jsonl")}
+    for index in scored_indices(data, max_examples):
+        example = data.table[index]
+        if (score := scores.get(example.id)) is not None:
+            yield [pair.image for pair in example.pairs], score
 
 
-def still_rising(run: Path, task: str, iterations: int) -> float:
-    """Percentage points that the validation score gained over the last quarter of the iterations."""
-    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
-    scores = [(e["iteration"], e["score"]) for e in events if e["event"] == "eval" and e["task"] == task]
-    before = [score for at, score in scores if at <= 0.75 * iterations]
-    return 100 * (scores[-1][1] - before[-1]) if before else float("nan")
+def gain_in_last_quarter(run: Path, task: str, iterations: int) -> float:
+    """Return the gain of the validation score in the last quarter of training, in percentage points."""
+    events = [e for e in read_events(run / "events.jsonl") if e["event"] == "eval" and e["task"] == task]
+    before = [event["score"] for event in events if event["iteration"] <= 0.75 * iterations]
+    return float(100 * (events[-1]["score"] - before[-1])) if before else float("nan")
 
 
-def weakest(score: TaskScore, count: int = 3) -> str:
-    kinds = sorted((k.score, name) for name, k in score.by_question_type.items() if k.n >= LEAST)
-    return ", ".join(f"{name} {value:.0f}" for value, name in kinds[:count])
+def weakest_question_types(score: TaskScore, count: int = 3) -> str:
+    """Return the question types with the lowest scores, with their scores."""
+    scores = sorted((s.score, name) for name, s in score.by_question_type.items() if s.n >= MIN_EXAMPLES)
+    return ", ".join(f"{name} {value:.0f}" for value, name in scores[:count])
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("run", type=Path, help="a finished run of twelvefold demo")
-    arguments.add_argument("--examples", type=int, default=500, help="of each split, to compare the three")
-    given = arguments.parse_args()
-    run = given.run
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a finished run of twelvefold demo")
+    parser.add_argument("--examples", type=int, default=500, help="examples of each split in the first three columns")
+    arguments = parser.parse_args()
+    run = arguments.run
     torch.set_num_threads(1)
-    recipe, limit = Recipe.load_run(run), Recipe.load_run(run).evaluation.max_examples
+    recipe = Recipe.load_run(run)
+    max_examples, device = recipe.evaluation.max_examples, select_device(recipe.training.device)
     scores = read_scores(run / "scores.json", Scores)
-    device = select_device(recipe.training.device)
     model = Model.load(run / "checkpoints" / "latest").to(device)
     prepared, source = Prepared.open(run / "prepared"), RegionSource.open(run / "regions")
     tests = {name: TaskBatches.open(prepared, source, prepared.task(name), "test") for name in recipe.tasks}
-    examples = {name: list(scored(run, data, limit)) for name, data in tests.items()}
-    right = seen_right(run / "world", {key for own in examples.values() for keys, _ in own for key in keys})
-    lines = [
-        "| task | test | val | train | ceiling | seen right (n) | seen wrong (n) | last quarter | weakest kinds |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    examples = {name: list(scored_examples(run, data, max_examples)) for name, data in tests.items()}
+    images = {key for by_task in examples.values() for keys, _ in by_task for key in keys}
+    correct = check_detections(run / "world", images)
+    columns = [*SPLITS, "ceiling", "seen right (n)", "seen wrong (n)", "last quarter", "weakest question types"]
+    lines = [f"| task | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for name, data in track(tests.items(), description="tasks"):
-        figures = []
+        cells = [name]
         for split in SPLITS:
             part = TaskBatches.open(prepared, source, prepared.task(name), split)
-            result = score_task(model, part, max_examples=given.examples, pool=POOL, device=device)
-            figures.append(f"{100 * result.example_scores.mean():.1f}")
-        known = [(all(right[key] for key in keys), score) for keys, score in examples[name] if set(keys) <= set(right)]
-        cells = []
-        for wanted in (True, False):
-            own = [score for seen, score in known if seen is wanted]
-            cells.append(f"{100 * np.mean(own):.1f} ({len(own):,})" if own else "none")
-        rising = f"{still_rising(run, name, recipe.training.iterations):+.1f}"
-        row = [name, *figures, f"{ceiling(data, limit):.1f}", *cells, rising, weakest(scores.tasks[name])]
-        lines.append(f"| {' | '.join(row)} |")
+            result = score_task(model, part, max_examples=arguments.examples, pool=POOL, device=device)
+            cells.append(f"{100 * result.example_scores.mean():.1f}")
+        cells.append(f"{ceiling(data, max_examples):.1f}")
+        known = [(all(correct[k] for k in keys), score) for keys, score in examples[name] if set(keys) <= set(correct)]
+        for expected in (True, False):
+            group = [score for is_correct, score in known if is_correct is expected]
+            cells.append(f"{100 * np.mean(group):.1f} ({len(group):,})" if group else "none")
+        cells.append(f"{gain_in_last_quarter(run, name, recipe.training.iterations):+.1f}")
+        cells.append(weakest_question_types(scores.tasks[name]))
+        lines.append(f"| {' | '.join(cells)} |")
     text = "\n".join([*lines, ""])
     (run / "limits.md").write_text(text)
     print(text)
