@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
-from tests.reporting.test_report import write_run
+from tests.reporting.run_files import write_run
 
 from twelvefold.reporting.report import report
 

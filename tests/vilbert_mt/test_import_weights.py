@@ -121,7 +121,7 @@ def test_missing_unknown_and_wrongly_shaped_tensors_are_listed_with_the_closest_
     message = str(error.value)
     assert "missing: bert.t_pooler.dense.weight [40, 24]; is it bert.t_poler.dense.weight?" in message
     assert "unknown: bert.t_poler.dense.weight [40, 24]; is it bert.t_pooler.dense.weight?" in message
-    assert "shape: vil_logit.bias is [2], wanted [1]" in message
+    assert "shape: vil_logit.bias is [2], expected [1]" in message
     assert not (tmp_path / "model").exists()
     t["vil_logit.bias"] = torch.zeros(1)
     with pytest.raises(TwelvefoldError, match="--partial"):

@@ -116,17 +116,16 @@ def export_onnx(model_path: Path, task: str, file: Path) -> OnnxSummary:
 
 
 def _find_task(model: Model, task: str) -> TaskSpec:
-    one_image = [name for name, spec in model.tasks.items() if _reads_one_image(model, spec)]
+    valid = [name for name, spec in model.tasks.items() if _reads_single_image(model, spec)]
+    names = ", ".join(valid) or "none"
     if task not in model.tasks:
-        raise TwelvefoldError(
-            f"the model has no task {task!r}{did_you_mean(task, one_image)}; it has {', '.join(one_image) or 'none'}"
-        )
-    if task not in one_image:
-        raise TwelvefoldError(f"task {task} reads two images, an ONNX file is for one; tasks: {', '.join(one_image)}")
+        raise TwelvefoldError(f"the model has no task {task!r}{did_you_mean(task, valid)}; it has {names}")
+    if task not in valid:
+        raise TwelvefoldError(f"task {task} reads two images, an ONNX file is for one; tasks: {names}")
     return model.tasks[task]
 
 
-def _reads_one_image(model: Model, spec: TaskSpec) -> bool:
+def _reads_single_image(model: Model, spec: TaskSpec) -> bool:
     """Retrieval trains with several pairs per example, but scores each pair on its own."""
     return load_family(spec.family).head == "pair_score" or model.head_specs[spec.head].pairs_per_example == 1
 

@@ -37,6 +37,9 @@ MODULES_ON_DISK = {
 }
 """Modules whose tensors have another name on disk."""
 
+MAX_HINTS = 40
+"""Suggest a closest name for at most 40 differences of each kind, because the search for it is slow."""
+
 DESCRIPTION = "model.json"
 HUB_DESCRIPTION = "config.json"
 """Name of ``model.json`` in a folder from a model hub."""
@@ -134,14 +137,17 @@ def read_all(folder: Path) -> dict[str, Tensor]:
 
 
 def differences(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    """Return one line for every tensor that is missing, unknown (with the closest missing name) or of another shape."""
-    missing = [name for name in expected if name not in tensors]
-    lines = [f"missing: {name} {list(expected[name].shape)}" for name in missing]
-    for name, tensor in tensors.items():
-        if name not in expected:
-            close = difflib.get_close_matches(name, missing, n=1)
+    """Return one line for every tensor that is missing, unknown (both with the closest name) or of another shape."""
+    missing = {name: tensor for name, tensor in expected.items() if name not in tensors}
+    unknown = {name: tensor for name, tensor in tensors.items() if name not in expected}
+    lines = [
+        f"shape: {name} is {list(tensors[name].shape)}, expected {list(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in tensors and tensors[name].shape != tensor.shape
+    ]
+    for problem, names, others in (("missing", missing, unknown), ("unknown", unknown, missing)):
+        for i, (name, tensor) in enumerate(names.items()):
+            close = difflib.get_close_matches(name, others, n=1) if i < MAX_HINTS else []
             hint = f"; is it {close[0]}?" if close else ""
-            lines.append(f"unknown: {name} {list(tensor.shape)}{hint}")
-        elif tensor.shape != expected[name].shape:
-            lines.append(f"shape: {name} is {list(tensor.shape)}, expected {list(expected[name].shape)}")
+            lines.append(f"{problem}: {name} {list(tensor.shape)}{hint}")
     return lines

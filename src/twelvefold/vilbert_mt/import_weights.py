@@ -7,9 +7,8 @@ sections 3.1 and 3.2; the published ``multi_task_model.bin`` and ``pretrained_mo
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -19,7 +18,7 @@ from torch import Tensor
 from twelvefold import datasets
 from twelvefold.datasets.reading.answers import load_answer_list
 from twelvefold.model import Model, provenance, save_load, tensor_files
-from twelvefold.schema import HeadSpec, TwelvefoldError, did_you_mean
+from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.store import atomic_files
 from twelvefold.vilbert_mt.checkpoint_file import VilbertCheckpoint, has_tied_decoder, read_checkpoint
 from twelvefold.vilbert_mt.infer_config import infer_config
@@ -34,9 +33,6 @@ from twelvefold.vilbert_mt.parameter_names import (
     task_token_names,
     unused_parameters,
 )
-
-MAX_HINTS = 40
-"""Suggest a closest name for at most 40 differences, because the search for it is slow."""
 
 TEXT_STREAM = ("bert.embeddings.", "bert.encoder.layer.")
 """What a plain BERT must have; the rest of the two-stream model is initialized."""
@@ -87,40 +83,28 @@ def import_weights(
         out: Folder of the model; an older model there is replaced.
         config: JSON published with the file; needed if its sizes are not the published ones.
         answers: Answer lists (pickle or JSON) by task: ``vqav2``, ``gqa``.
-        pad_answers: Accept lists shorter than their head; the other outputs are named ``unnamed.<column>``.
+        pad_answers: Accept lists shorter than their head; other outputs become ``unnamed.<column>``.
         guesswhat_row: Row of the task embedding for GuessWhat; sources differ between 17 and 16.
-        partial: Initialize missing tensors and carry unknown tensors along, instead of refusing the file. A plain
-            BERT never needs it.
+        partial: Initialize missing tensors and carry unknown ones along. A plain BERT never needs it.
         seed: Seed of the initialized tensors.
 
     Raises:
-        TwelvefoldError: the file can't be read; tensors are missing, unknown or of another shape (all listed); the
-            JSON contradicts the file; an answer list and its head differ in length.
+        TwelvefoldError: the file can't be read or has missing, unknown or wrongly shaped tensors; the JSON
+            contradicts the file; an answer list and its head differ in length.
     """
-    if out.exists() and not (out / save_load.DESCRIPTION).exists() and (out.is_file() or any(out.iterdir())):
-        raise TwelvefoldError(f"{out} is not empty and has no model; choose another folder")
+    _check_free(out)
     checkpoint = read_checkpoint(file)
     tensors = checkpoint.tensors
     model_config, notes = infer_config(tensors, _read_json(config), is_plain_bert=checkpoint.is_plain_bert)
     heads, num_named = _heads(tensors, answers or {}, pad=pad_answers)
-    head_names = {head.name for head in heads}
-    all_tasks = [datasets.load_dataset(name).TASK for name in datasets.task_names()]
     description = save_load.Description(
-        config=model_config,
-        tasks=[task for task in all_tasks if task.head in head_names],
-        heads=heads,
-        task_tokens=list(_task_tokens(tensors, guesswhat_row)),
+        config=model_config, tasks=_tasks_of(heads), heads=heads, task_tokens=_task_tokens(tensors, guesswhat_row)
     )
-    mapping = _map_tensors(description, tensors)
-    required = TEXT_STREAM if checkpoint.is_plain_bert else ""
-    missing = [name for name in mapping.missing if name.startswith(required)]
-    if mapping.errors or not mapping.used or (not partial and (missing or mapping.unknown)):
-        raise TwelvefoldError(_list_differences(file, mapping, tensors, partial=partial))
-    ours = _stack_sources(mapping, tensors)
-    fresh = [name for name in mapping.wanted if name not in ours]
-    if fresh:
-        initial = _initialize(description, seed)
-        ours |= {name: initial[name] for name in fresh}
+    match = _match_tensors(description, tensors)
+    _check_match(file, match, tensors, partial=partial, required=TEXT_STREAM if checkpoint.is_plain_bert else ("",))
+    ours = {name: _stack(sources, tensors) for name, sources in match.sources.items() if sources[0] in tensors}
+    if fresh := [name for name in match.sources if name not in ours]:
+        ours |= _initialize(description, fresh, seed)
         notes.append(f"{len(fresh)} of our parameters are not in the file and were initialized with seed {seed}")
     summary = ImportSummary(
         folder=out,
@@ -128,74 +112,90 @@ def import_weights(
         digest=atomic_files.digest_file(file),
         kind=checkpoint.kind,
         entries=len(tensors),
-        parameters=sum(tensor.numel() for name, tensor in tensors.items() if name not in mapping.tied),
+        parameters=sum(tensor.numel() for name, tensor in tensors.items() if name not in match.tied),
         tasks=tuple(task.name for task in description.tasks),
         heads={head.name: len(head.outputs) or 1 for head in heads},
         answers=num_named,
-        used=tuple(mapping.used),
-        tied=tuple(mapping.tied),
-        carried=tuple(mapping.carried),
-        unknown=tuple(mapping.unknown),
+        used=tuple(match.used),
+        tied=tuple(match.tied),
+        carried=tuple(match.carried),
+        unknown=tuple(match.unknown),
         fresh=tuple(fresh),
         set_aside=checkpoint.set_aside,
-        notes=(*checkpoint.notes, *notes, *mapping.notes),
+        notes=(*checkpoint.notes, *notes, *match.notes),
     )
-    _write_model(summary, description, ours, checkpoint)
-    return summary
+    return _write_model(summary, description, ours, checkpoint)
 
 
-@dataclass(slots=True, eq=False)
-class _TensorMapping:
-    """Which tensors of the file become which of our parameters.
+def _check_free(out: Path) -> None:
+    if out.exists() and not (out / save_load.DESCRIPTION).exists() and (out.is_file() or any(out.iterdir())):
+        raise TwelvefoldError(f"{out} is not empty and has no model; choose another folder")
 
-    wanted: our parameters by name on disk, on the meta device. sources: names in the file by our name. missing:
-    expected shapes by name in the file. errors: what makes the file unusable.
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _TensorMatch:
+    """How the file's tensors match our parameters, which go by their names on disk.
+
+    sources: names in the file by our name. expected: tensors of the expected shapes by name in the file. The other
+    fields are names in the file.
     """
 
-    wanted: Mapping[str, Tensor]
-    sources: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    used: list[str] = field(default_factory=list)
-    tied: list[str] = field(default_factory=list)
-    carried: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-    missing: dict[str, list[int]] = field(default_factory=dict)
-    errors: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    sources: dict[str, tuple[str, ...]]
+    expected: dict[str, Tensor]
+    used: list[str]
+    tied: list[str]
+    carried: list[str]
+    unknown: list[str]
+    notes: list[str]
 
 
-def _map_tensors(description: save_load.Description, tensors: Mapping[str, Tensor]) -> _TensorMapping:
+def _match_tensors(description: save_load.Description, tensors: Mapping[str, Tensor]) -> _TensorMatch:
     with torch.device("meta"):
-        mapping = _TensorMapping(_state_dict(description))
+        ours = _state_dict(description)
     words = WORD_DECODER if WORD_DECODER in tensors else WORD_EMBEDDINGS
-    for name, sources in map_parameters(description.config, description.heads):
-        names = tuple(words if source == WORD_EMBEDDINGS else source for source in sources)
-        whole = mapping.wanted[name].shape
-        shape = [whole[0] // len(names), *whole[1:]]
-        present = [source for source in names if source in tensors]
-        mapping.missing |= {source: shape for source in names if source not in tensors}
-        wrong = [source for source in present if list(tensors[source].shape) != shape]
-        mapping.errors += [f"shape: {source} is {list(tensors[source].shape)}, wanted {shape}" for source in wrong]
-        if 0 < len(present) < len(names):  # a parameter is read whole or initialized whole
-            mapping.errors.append(f"incomplete: {', '.join(present)} without {', '.join({*names} - {*present})}")
-        elif present and not wrong:
-            mapping.sources[name] = names
-        mapping.used += present
+    sources = {
+        name: tuple(words if source == WORD_EMBEDDINGS else source for source in sources)
+        for name, sources in map_parameters(description.config, description.heads)
+    }
+    expected = {
+        source: part
+        for name, parts in sources.items()
+        for source, part in zip(parts, ours[name].chunk(len(parts)), strict=True)
+    }
+    tied, carried, notes = [], [], []
     if has_tied_decoder(tensors):
-        mapping.tied.append(WORD_EMBEDDINGS)
+        tied.append(WORD_EMBEDDINGS)
     elif WORD_DECODER in tensors and WORD_EMBEDDINGS in tensors:
-        mapping.carried.append(WORD_EMBEDDINGS)
-        mapping.notes.append(
+        carried.append(WORD_EMBEDDINGS)
+        notes.append(
             f"{WORD_EMBEDDINGS} differs from {WORD_DECODER}, to which it is tied; the latter is used, as in "
             "vilbert-multi-task"
         )
-    unused, known = unused_parameters(description.config), {*mapping.used, *mapping.tied, *mapping.carried}
-    for name in tensors:
-        if name in unused or is_bert_only(name):
-            mapping.carried.append(name)
-        elif name not in known:
-            mapping.unknown.append(name)
-    mapping.carried += mapping.unknown
-    return mapping
+    unused = unused_parameters(description.config)
+    carried += [name for name in tensors if name in unused or is_bert_only(name)]
+    known = {*expected, *tied, *carried}
+    unknown = [name for name in tensors if name not in known]
+    used = [name for name in expected if name in tensors]
+    return _TensorMatch(sources, expected, used, tied, [*carried, *unknown], unknown, notes)
+
+
+def _check_match(
+    file: Path, match: _TensorMatch, tensors: Mapping[str, Tensor], *, partial: bool, required: tuple[str, ...]
+) -> None:
+    """Refuse a file that does not match. ``required``: prefixes of the names that may not be missing."""
+    errors = [name for name in match.used if tensors[name].shape != match.expected[name].shape]
+    incomplete = []
+    for sources in match.sources.values():
+        present = [source for source in sources if source in tensors]
+        if 0 < len(present) < len(sources):  # a parameter is read whole or initialized whole
+            incomplete.append(f"incomplete: {', '.join(present)} without {', '.join({*sources} - {*present})}")
+    missing = [name for name in match.expected if name not in tensors and name.startswith(required)]
+    unusable = bool(errors or incomplete or not match.used)
+    if unusable or (not partial and (missing or match.unknown)):
+        matched = {name: tensors[name] for name in (*match.used, *match.unknown)}
+        lines = [*incomplete, *save_load.differences(matched, match.expected)]
+        hint = "" if partial or unusable else "\n--partial initializes missing tensors and carries unknown ones along"
+        raise TwelvefoldError(f"{file} is not a vilbert-multi-task model of its sizes:\n  " + "\n  ".join(lines) + hint)
 
 
 def _state_dict(description: save_load.Description) -> dict[str, Tensor]:
@@ -204,19 +204,17 @@ def _state_dict(description: save_load.Description) -> dict[str, Tensor]:
     return save_load.to_disk_names(model.state_dict())
 
 
-def _initialize(description: save_load.Description, seed: int) -> dict[str, Tensor]:
+def _initialize(description: save_load.Description, names: Sequence[str], seed: int) -> dict[str, Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _state_dict(description)
+        state = _state_dict(description)
+    return {name: state[name] for name in names}
 
 
-def _stack_sources(mapping: _TensorMapping, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return our parameters as float32; a parameter with one source shares its memory where possible."""
-    ours = {}
-    for name, sources in mapping.sources.items():
-        parts = [tensors[source].detach().float() for source in sources]
-        ours[name] = (parts[0] if len(parts) == 1 else torch.cat(parts)).contiguous()
-    return ours
+def _stack(sources: Sequence[str], tensors: Mapping[str, Tensor]) -> Tensor:
+    """Return a parameter as float32; with one source it shares the file's memory where possible."""
+    parts = [tensors[source].detach().float() for source in sources]
+    return (parts[0] if len(parts) == 1 else torch.cat(parts)).contiguous()
 
 
 def _write_model(
@@ -224,7 +222,7 @@ def _write_model(
     description: save_load.Description,
     ours: dict[str, Tensor],
     checkpoint: VilbertCheckpoint,
-) -> None:
+) -> ImportSummary:
     tensors = checkpoint.tensors
     origin = provenance.Origin(
         file=summary.file,
@@ -240,6 +238,12 @@ def _write_model(
             tensor_files.write(folder / provenance.CARRIED, {name: tensors[name] for name in summary.carried})
         atomic_files.write_json(folder / save_load.DESCRIPTION, msgspec.to_builtins(description))
         atomic_files.write_json(folder / provenance.ORIGIN, msgspec.to_builtins(origin))
+    return summary
+
+
+def _tasks_of(heads: Sequence[HeadSpec]) -> list[TaskSpec]:
+    tasks = [datasets.load_dataset(name).TASK for name in datasets.task_names()]
+    return [task for task in tasks if task.head in {head.name for head in heads}]
 
 
 def _read_json(config: Path | None) -> dict[str, object]:
@@ -249,15 +253,15 @@ def _read_json(config: Path | None) -> dict[str, object]:
     return value
 
 
-def _task_tokens(tensors: Mapping[str, Tensor], guesswhat_row: int) -> tuple[str, ...]:
+def _task_tokens(tensors: Mapping[str, Tensor], guesswhat_row: int) -> list[str]:
     embedding = tensors.get(TASK_EMBEDDINGS)
     if embedding is None:
-        return ()
+        return []
     if not 0 <= guesswhat_row < len(embedding):
         raise TwelvefoldError(
             f"the file has {len(embedding)} task tokens, so row {guesswhat_row} can't be GuessWhat's (--guesswhat-row)"
         )
-    return task_token_names(guesswhat_row, len(embedding))
+    return list(task_token_names(guesswhat_row, len(embedding)))
 
 
 def _heads(
@@ -303,19 +307,3 @@ def _output_names(head: str, num_outputs: int, names: Sequence[str], *, pad: boo
         hint = "; --pad-answers names the others unnamed.<column>" if len(names) < num_outputs else ""
         raise TwelvefoldError(f"head {head} has {num_outputs} outputs, but its answer list {len(names)} answers{hint}")
     return (*names, *(f"unnamed.{column}" for column in range(len(names), num_outputs)))
-
-
-def _list_differences(file: Path, mapping: _TensorMapping, tensors: Mapping[str, Tensor], *, partial: bool) -> str:
-    """Return an error that lists every difference, with the closest name."""
-    lines = list(mapping.errors)
-    unknown = {name: list(tensors[name].shape) for name in mapping.unknown}
-    for label, shapes, others in (("missing", mapping.missing, unknown), ("unknown", unknown, mapping.missing)):
-        for i, (name, shape) in enumerate(shapes.items()):
-            close = difflib.get_close_matches(name, others, n=1) if i < MAX_HINTS else []
-            lines.append(f"{label}: {name} {shape}" + (f"; is it {close[0]}?" if close else ""))
-    hint = "\n--partial initializes missing tensors and carries unknown ones along"
-    return (
-        f"{file} is not a vilbert-multi-task model of its sizes:\n  "
-        + "\n  ".join(lines)
-        + ("" if partial or mapping.errors else hint)
-    )
