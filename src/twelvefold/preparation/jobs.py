@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,14 +15,13 @@ from twelvefold.config.recipe import TaskConfig
 from twelvefold.data import negatives, tokenizer
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.duplicates import evidence
-from twelvefold.progress import track
+from twelvefold.preparation.entries import Entry, file_entry
 from twelvefold.schema import Split, TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.splits import decide
 from twelvefold.splits import filter as row_filter
-from twelvefold.store import atomic_files, example_table, worker_pool
+from twelvefold.store import atomic_files, example_table
 from twelvefold.store.prepared import ExampleCounts
 from twelvefold.store.relaxed_gc import relaxed_gc
-from twelvefold.store.step_cache import Entry, StepCache
 
 VERSION = 2
 """Version of how tables, rows, answer lists and negatives are made. Increase it when a change gives other files."""
@@ -133,34 +131,16 @@ def table_job(request: TaskRequest, split: Split, data: Path, out: Path, *, skip
 @relaxed_gc()
 def make_table(job: TableJob) -> Entry:
     """Read one split of one task and write the table of all its examples."""
-    cache, bad = StepCache(job.out), BadRecords(skip=job.skip_bad)
+    bad = BadRecords(skip=job.skip_bad)
     examples = datasets.load_dataset(job.request.name).read(job.data, job.split, bad=bad, **job.request.options)
-    path = f"tables/{job.step}.arrow"
-    count = example_table.write_table(job.out / path, examples, load_tokenizer().encode_batch, digest=job.digest)
-    return cache.save(
-        job.step,
-        Entry(
-            job.digest,
-            {"table": cache.file_entry(path, count, job.digest)},
-            ExampleCounts(read=count, malformed=len(bad.rejected)),
-            [str(rejection) for rejection in bad.rejected],
-        ),
+    file = f"tables/{job.step}.arrow"
+    count = example_table.write_table(job.out / file, examples, load_tokenizer().encode_batch, digest=job.digest)
+    return Entry(
+        job.digest,
+        {"table": file_entry(job.out, file, count, job.digest)},
+        ExampleCounts(read=count, malformed=len(bad.rejected)),
+        [str(rejection) for rejection in bad.rejected],
     )
-
-
-def make_tables(jobs: Sequence[TableJob], processes: int) -> Iterator[tuple[TableJob, Entry]]:
-    """Make tables, in several processes if requested; the results do not depend on their number."""
-    if processes == 1 or len(jobs) < 2:
-        for job in track(jobs, description="tables"):
-            yield job, make_table(job)
-        return
-    with worker_pool.create_pool(min(processes, len(jobs))) as pool:
-        futures = {pool.submit(make_table, job): job for job in jobs}
-        try:
-            for future in track(as_completed(futures), description="tables", total=len(jobs)):
-                yield futures[future], future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 @cache

@@ -27,7 +27,6 @@ from twelvefold.splits.policy import NO_CLEANING
 from twelvefold.store import atomic_files
 from twelvefold.store.prepared import ExampleCounts
 from twelvefold.store.region_store import RegionStore
-from twelvefold.store.step_cache import StepCache
 
 
 class PrepareSummary(msgspec.Struct, frozen=True):
@@ -120,9 +119,10 @@ def prepare(
     requests = make_requests(tasks or datasets.task_names(), lists)
     policy = policy_name(config)
     store = None if regions is None else RegionStore.open(regions / "detected")
-    steps = Steps(Path(data), StepCache(out), store, requests, config, processes, BadRecords(config.skip_bad))
+    steps = Steps(Path(data), Path(out), store, requests, config, processes, BadRecords(config.skip_bad))
     with atomic_files.lock_folder(out):
-        steps.cache.remove_leftovers()
+        for folder in (steps.folder, *filter(Path.is_dir, steps.folder.iterdir())):
+            atomic_files.remove_leftovers(folder)
         pinned = read_pinned_manifest(config, policy)
         if pinned is not None:  # before any table is made: the manifest has all tasks
             for request in requests:

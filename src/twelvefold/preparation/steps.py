@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,22 @@ from twelvefold.config.recipe import DataConfig
 from twelvefold.data.negatives import nearest
 from twelvefold.datasets.reading import answers, vilbert_mt_files
 from twelvefold.datasets.reading.records import BadRecords
+from twelvefold.duplicates.evidence import CollectedEvidence
+from twelvefold.preparation.entries import Entry, entry_cache, file_entry
 from twelvefold.preparation.jobs import (
     CLEANING_VERSIONS,
     SELECTION_VERSIONS,
-    TableJob,
     TaskRequest,
-    make_tables,
+    make_table,
     source_digests,
     table_job,
 )
 from twelvefold.preparation.pinning import check_digest
-from twelvefold.progress import track
 from twelvefold.schema import Split, TwelvefoldError
 from twelvefold.splits import decide
 from twelvefold.splits.filter import select_rows
 from twelvefold.splits.manifest import CleanedSplit, CleaningManifest, check_split, read_manifest, write_manifest
-from twelvefold.splits.policy import NO_CLEANING, get_policy
+from twelvefold.splits.policy import NO_CLEANING, Policy, get_policy
 from twelvefold.splits.split_source import TableSource
 from twelvefold.store import atomic_files
 from twelvefold.store.example_table import ExampleTable
@@ -48,7 +48,7 @@ from twelvefold.store.prepared import (
 )
 from twelvefold.store.region_store import RegionStore
 from twelvefold.store.relaxed_gc import relaxed_gc
-from twelvefold.store.step_cache import Entry, StepCache
+from twelvefold.store.steps import Step, run_steps
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class Steps:
     """
 
     data: Path
-    cache: StepCache
+    folder: Path
     store: RegionStore | None
     requests: Sequence[TaskRequest]
     config: DataConfig
@@ -71,61 +71,69 @@ class Steps:
 
     def make_tables(self) -> None:
         """Make a table of all examples of every split of every task."""
-        jobs: list[TableJob] = []
-        for request in self.requests:
-            for split in SPLITS:
-                job = table_job(request, split, self.data, self.cache.folder, skip_bad=self.config.skip_bad)
-                if not self._is_done(job.step, job.digest):
-                    jobs.append(job)
-        for job, entry in make_tables(jobs, self.processes):
-            self._add(job.step, entry)
+        jobs = [
+            table_job(request, split, self.data, self.folder, skip_bad=self.config.skip_bad)
+            for request in self.requests
+            for split in SPLITS
+        ]
+        steps, digests = [Step(job.step, (job,)) for job in jobs], {job.step: job.digest for job in jobs}
+        self._run(make_table, steps, digests, description="tables", processes=self.processes)
 
     def decide_cleaning(self, policy: str, pinned: CleaningManifest | None) -> CleaningManifest:
         """Write the cleaning manifest, decided from the tables or pinned, and return it."""
-        path = self.cache.folder / CLEANING
+        path = self.folder / CLEANING
         if pinned is not None:
-            digest = atomic_files.digest_file(Path(self.config.manifest))
-            if not self._is_done("cleaning", digest):
-                atomic_files.write_bytes(path, Path(self.config.manifest).read_bytes())
-                self._save_cleaning(pinned, digest)
+            self._run_one(self._copy_cleaning, "cleaning", atomic_files.digest_file(Path(self.config.manifest)), pinned)
             return pinned
         chosen = get_policy(policy)
         evidence = decide.collect_policy_evidence(
-            self.data, chosen, cache_dir=self.cache.folder / "made", bad=self.bad_links, processes=self.processes
+            self.data, chosen, cache_dir=self.folder / "made", bad=self.bad_links, processes=self.processes
         )
         tables = sorted([step, entry.digest] for step, entry in self.entries.items())
         found = [sorted(map(str, evidence.links)), evidence.limitations, sorted(map(str, evidence.unreadable.items()))]
         digest = atomic_files.digest_value([tables, found, msgspec.to_builtins(chosen), list(CLEANING_VERSIONS)])
-        if not self._is_done("cleaning", digest):
-            sources = {
-                request.task.name: {split: TableSource(self._table_path(request, split)) for split in SPLITS}
-                for request in self.requests
-            }
-            bad = BadRecords(self.config.skip_bad)
-            decided = decide.decide_removals(sources, chosen, evidence, bad=bad, processes=self.processes)
-            write_manifest(path, decided)
-            self._save_cleaning(decided, digest)
+        self._run_one(self._write_cleaning, "cleaning", digest, chosen, evidence)
         manifest = read_manifest(path)
         check_digest(manifest, self.config.clean_digest, path)
         return manifest
 
+    def _copy_cleaning(self, digest: str, pinned: CleaningManifest) -> Entry:
+        atomic_files.write_bytes(self.folder / CLEANING, Path(self.config.manifest).read_bytes())
+        return self._cleaning_entry(pinned, digest)
+
+    def _write_cleaning(self, digest: str, policy: Policy, evidence: CollectedEvidence) -> Entry:
+        sources = {
+            request.task.name: {split: TableSource(self._table_path(request, split)) for split in SPLITS}
+            for request in self.requests
+        }
+        bad = BadRecords(self.config.skip_bad)
+        manifest = decide.decide_removals(sources, policy, evidence, bad=bad, processes=self.processes)
+        write_manifest(self.folder / CLEANING, manifest)
+        return self._cleaning_entry(manifest, digest)
+
+    def _cleaning_entry(self, manifest: CleaningManifest, digest: str) -> Entry:
+        removed = sum(len(each.removed_ids()) for splits in manifest.splits.values() for each in splits.values())
+        size = (self.folder / CLEANING).stat().st_size
+        return Entry(digest, {"manifest": FileEntry(CLEANING, size, removed, manifest.digest)})
+
     @relaxed_gc()
     def select_rows(self, cleaning: CleaningManifest | None, *, check: bool) -> None:
         """Select the rows of each table that are used. ``check``: that the tables are those of the manifest."""
-        splits = [(request, split) for request in self.requests for split in SPLITS]
-        for request, split in track(splits, description="rows selected"):
+        steps, digests = list[Step](), dict[str, str]()
+        for request, split in ((request, split) for request in self.requests for split in SPLITS):
             cleaned = cleaning.split(request.task.name, split) if cleaning else None
             step, limit = f"{request.task.name}-{split}-rows", request.max_examples if split == "train" else 0
             decision = [msgspec.to_builtins(cleaned.source), sorted(cleaned.removed_ids())] if cleaned else []
             regions = [self.store.digest if self.store else "", self.config.without_regions]
             table = self._table_entry(request, split)
-            digest = atomic_files.digest_value([table.digest, decision, regions, limit, list(SELECTION_VERSIONS)])
-            if not self._is_done(step, digest):
-                entry = self._select_split(request, split, cleaned, digest, check=check)
-                self._add(step, self.cache.save(step, entry))
+            digests[step] = atomic_files.digest_value(
+                [table.digest, decision, regions, limit, list(SELECTION_VERSIONS)]
+            )
+            steps.append(Step(step, (request, split, cleaned, digests[step], check)))
+        self._run(self._select_split, steps, digests, description="rows selected")
 
     def _select_split(
-        self, request: TaskRequest, split: Split, cleaned: CleanedSplit | None, digest: str, *, check: bool
+        self, request: TaskRequest, split: Split, cleaned: CleanedSplit | None, digest: str, check: bool
     ) -> Entry:
         name = f"{request.task.name}-{split}"
         table = self._open_table(request, split)
@@ -142,7 +150,7 @@ class Steps:
         files = {}
         if counts.kept < counts.read:
             self._write_array(f"rows/{name}.npy", rows)
-            files["rows"] = self.cache.file_entry(f"rows/{name}.npy", counts.kept, digest)
+            files["rows"] = file_entry(self.folder, f"rows/{name}.npy", counts.kept, digest)
         return Entry(
             digest,
             files,
@@ -166,14 +174,14 @@ class Steps:
         else:
             sources = [source_digests(owner, self.data, split) for split in ("train", "val")]
             inputs = [sources, self.config.min_count, self.config.skip_bad]
-        digest = atomic_files.digest_value(inputs)
-        if self._is_done(step, digest):
-            return
+        self._run_one(self._write_answers, step, atomic_files.digest_value(inputs), owner)
+
+    def _write_answers(self, digest: str, owner: TaskRequest) -> Entry:
         answer_list, problems = self._read_answers(owner)
         file = f"vocabularies/{owner.task.name}.json"
-        atomic_files.write_json(self.cache.folder / file, answer_list)
-        files = {"vocabulary": self.cache.file_entry(file, len(answer_list), digest)}
-        self._add(step, self.cache.save(step, Entry(digest, files, problems=problems)))
+        atomic_files.write_json(self.folder / file, answer_list)
+        files = {"vocabulary": file_entry(self.folder, file, len(answer_list), digest)}
+        return Entry(digest, files, problems=problems)
 
     @relaxed_gc()
     def _read_answers(self, owner: TaskRequest) -> tuple[list[str], list[str]]:
@@ -209,17 +217,18 @@ class Steps:
         if store is None:
             raise TwelvefoldError(f"hard negatives of {name} are made from regions, and there are none")
         digest = atomic_files.digest_value([rows.digest, store.digest, count])
-        if self._is_done(step, digest):
-            return
-        table = self._open_table(request, "train")
+        self._run_one(self._write_negatives, step, digest, request, rows, store, count)
+
+    def _write_negatives(self, digest: str, request: TaskRequest, rows: Entry, store: RegionStore, count: int) -> Entry:
+        name, table = request.task.name, self._open_table(request, "train")
         if "rows" in rows.files:
-            table = table.select(load_array(self.cache.folder / rows.files["rows"].file))
+            table = table.select(load_array(self.folder / rows.files["rows"].file))
         keys, _ = table.first_images()
         means = np.array([store.mean(key) for key in keys], dtype=np.float32).reshape(len(keys), store.feature_size)
         file = f"negatives/{name}.npy"
         self._write_array(file, nearest(means, count))
-        files = {"negatives": self.cache.file_entry(file, len(keys), digest)}
-        self._add(step, self.cache.save(step, Entry(digest, files)))
+        files = {"negatives": file_entry(self.folder, file, len(keys), digest)}
+        return Entry(digest, files)
 
     def write_manifest(self, policy: str) -> PreparedManifest:
         """Write what the folder holds, if that has changed, and return it."""
@@ -247,7 +256,7 @@ class Steps:
                 *(problem for step in self._steps_with_problems() for problem in self.entries[step].problems),
             ],
         )
-        path, text = self.cache.folder / MANIFEST, atomic_files.json_text(msgspec.to_builtins(manifest))
+        path, text = self.folder / MANIFEST, atomic_files.json_text(msgspec.to_builtins(manifest))
         if not path.exists() or path.read_bytes() != text.encode():
             atomic_files.write_text(path, text)
         return manifest
@@ -256,13 +265,8 @@ class Steps:
         tables = [f"{request.task.name}-{split}" for request in self.requests for split in SPLITS]
         return [*tables, *sorted(f"{name}-vocabulary" for name in self._files("vocabulary"))]
 
-    def _save_cleaning(self, manifest: CleaningManifest, digest: str) -> None:
-        removed = sum(len(each.removed_ids()) for splits in manifest.splits.values() for each in splits.values())
-        entry = FileEntry(CLEANING, (self.cache.folder / CLEANING).stat().st_size, removed, manifest.digest)
-        self._add("cleaning", self.cache.save("cleaning", Entry(digest, {"manifest": entry})))
-
     def _table_path(self, request: TaskRequest, split: Split) -> Path:
-        return self.cache.folder / self._table_entry(request, split).files["table"].file
+        return self.folder / self._table_entry(request, split).files["table"].file
 
     def _table_entry(self, request: TaskRequest, split: Split) -> Entry:
         return self.entries[f"{request.task.name}-{split}"]
@@ -273,17 +277,24 @@ class Steps:
     def _write_array(self, file: str, array: NDArray[np.int32]) -> None:
         buffer = io.BytesIO()
         np.save(buffer, array)
-        atomic_files.write_bytes(self.cache.folder / file, buffer.getvalue())
+        atomic_files.write_bytes(self.folder / file, buffer.getvalue())
 
-    def _is_done(self, step: str, digest: str) -> bool:
-        entry = self.cache.find(step, digest)
-        if entry is not None:
-            self.entries[step] = entry
-        return entry is not None
+    def _run(
+        self,
+        function: Callable[..., Entry],
+        steps: Sequence[Step],
+        digests: Mapping[str, str],
+        *,
+        description: str,
+        processes: int = 1,
+    ) -> None:
+        """Run the steps whose inputs have other digests than before, and collect the entries of all."""
+        cache = entry_cache(self.folder, digests)
+        self.new_steps += [step.name for step in steps if cache.load(step.name) is None]
+        self.entries |= run_steps(function, steps, description=description, store=cache, processes=processes)
 
-    def _add(self, step: str, entry: Entry) -> None:
-        self.entries[step] = entry
-        self.new_steps.append(step)
+    def _run_one(self, function: Callable[..., Entry], step: str, digest: str, *arguments: Any) -> None:
+        self._run(function, [Step(step, (digest, *arguments))], {step: digest}, description=step)
 
     def _files(self, role: str) -> dict[str, FileEntry]:
         return {
