@@ -22,9 +22,9 @@ import twelvefold
 from twelvefold import datasets
 from twelvefold.detectors.x152.detector import X152
 from twelvefold.detectors.x152.network import X152Network
+from twelvefold.images import InputImage, load_image
 from twelvefold.model import Model, preset
 from twelvefold.schema import HeadSpec
-from twelvefold.serving.images import InputImage, load_image
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.request import Request
 from twelvefold.vilbert_mt.export_weights import export_weights

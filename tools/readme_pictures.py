@@ -18,7 +18,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 import twelvefold
-from twelvefold.serving.images import load_image
+from twelvefold.images import load_image
 from twelvefold.serving.request import Request
 from twelvefold.serving.samples import find_sample
 from twelvefold.store import atomic_files

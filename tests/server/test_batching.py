@@ -130,7 +130,7 @@ def test_close_answers_waiting_requests_and_accepts_no_more() -> None:
 def test_the_image_cache_evicts_the_least_recently_used_image() -> None:
     from PIL import Image
 
-    from twelvefold.serving.images import load_image
+    from twelvefold.images import load_image
 
     images = [load_image(Image.new("RGB", (10, 10), (n, 0, 0))) for n in range(4)]  # 300 bytes each
     cache = ImageCache(900, Metrics())

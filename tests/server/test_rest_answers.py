@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import twelvefold
+from twelvefold.images import load_image
 from twelvefold.schema import TwelvefoldError
 from twelvefold.server.batching import Job
 from twelvefold.server.service import ClientAnswer, ClientRequest, answer_batch
-from twelvefold.serving.images import load_image
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.request import Request
 from twelvefold.serving.result import Prediction

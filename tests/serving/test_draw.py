@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from twelvefold.images import load_image
 from twelvefold.schema import Box, Ranked, TwelvefoldError
 from twelvefold.serving.attention_weights import Attention, BlockAttention
 from twelvefold.serving.draw import BEST_COLOR, CANDIDATE_COLOR, MAX_SIDE, OTHER_COLOR
-from twelvefold.serving.images import load_image
 from twelvefold.serving.result import Prediction
 
 BOXES: tuple[Box, ...] = ((100, 100, 200, 220), (300, 50, 380, 150), (20, 300, 90, 380))

@@ -132,7 +132,7 @@ def test_a_pushed_model_can_be_loaded_by_name(hub: Hub, tmp_path: Path) -> None:
     assert process.returncode == 0, process.stderr
     assert set(FILES) <= set(hub.repositories["me/small"])
     assert any(line.startswith("POST /api/models/me/small/commit/main Bearer hf_mine") for line in hub.requests)
-    assert "me/other, and the hub gives no model of that name" in process.stdout
+    assert "me/other" in process.stdout
     check_equals_shipped(tmp_path / "back")
 
 
@@ -157,6 +157,6 @@ def test_save_pretrained_writes_a_hub_folder_and_can_be_repeated(tmp_path: Path)
 def test_save_pretrained_refuses_a_folder_with_other_files(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(TwelvefoldError, match=r"holds something else than a model \(thesis.txt\)"):
+    with pytest.raises(TwelvefoldError, match=r"not a model's \(thesis.txt\)"):
         twelvefold.load(device="cpu").save_pretrained(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "thesis.txt"}

@@ -19,9 +19,9 @@ from twelvefold.batch import Batch
 from twelvefold.data.tokenizer import Tokenizer
 from twelvefold.detectors.x152.detector import X152
 from twelvefold.detectors.x152.network import X152Config, X152Network
+from twelvefold.images import load_image
 from twelvefold.model import Model, preset
 from twelvefold.schema import HeadSpec, TwelvefoldError
-from twelvefold.serving.images import load_image
 from twelvefold.serving.predictor import Predictor
 from twelvefold.vilbert_mt.export_weights import export_weights
 from twelvefold.vilbert_mt.import_weights import import_weights

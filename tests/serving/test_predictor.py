@@ -14,8 +14,8 @@ import twelvefold
 from twelvefold import boxes
 from twelvefold.datasets import task_names
 from twelvefold.datasets.guesswhat import format_dialogue
+from twelvefold.images import InputImage, load_image
 from twelvefold.schema import TwelvefoldError
-from twelvefold.serving.images import InputImage, load_image
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.request import Request
 from twelvefold.serving.result import Prediction

@@ -20,8 +20,8 @@ from twelvefold.evaluation.predictions import MAX_RANKED_IMAGES
 from twelvefold.evaluation.score import score_task
 from twelvefold.features.extract import extract
 from twelvefold.features.image_list import list_plain_folder
+from twelvefold.images import load_image
 from twelvefold.schema import Example, ImageKey, Pair
-from twelvefold.serving.images import load_image
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.request import Request, dialogue_text
 from twelvefold.serving.samples import FOLDER, Suggestion, load_samples

@@ -123,7 +123,7 @@ def test_an_index_of_another_detector_or_a_damaged_one_is_refused(
     shutil.copytree(folder, tmp_path / "cut")
     shard = tmp_path / "cut" / "00000.regions"
     shard.write_bytes(shard.read_bytes()[:-64])
-    with pytest.raises(TwelvefoldError, match="cut short"):
+    with pytest.raises(TwelvefoldError, match="truncated"):
         SearchIndex.load(tmp_path / "cut", model)
     atomic_files.write_json(folder / "index.json", json.loads((folder / "index.json").read_text()) | {"version": 9})
     with pytest.raises(TwelvefoldError, match="version 9"):

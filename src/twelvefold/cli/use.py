@@ -278,8 +278,8 @@ def _answer_each(options: ModelOptions, image: Path, call: Any) -> int:
     """Answer about one image, or about each image of a folder."""
     if not image.is_dir():
         return _show(options, call(options.load(), image, options.top))
+    from twelvefold.images import load_image
     from twelvefold.progress import track
-    from twelvefold.serving.images import load_image
 
     paths, model = _image_files([image]), options.load()
 

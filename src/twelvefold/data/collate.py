@@ -39,18 +39,30 @@ def collate(
     Raises:
         TwelvefoldError: examples differ in their number of pairs, or an image or candidate box has no features.
     """
-    pairs = [pair for example in examples for pair in example.pairs]
-    pairs_per_example = _pairs_per_example(examples, task)
+    _check_pairs(examples, task)
+    rows = [source.rows(pair, task.max_regions) for example in examples for pair in example.pairs]
+    batch = make_batch(task, [example.id for example in examples], token_ids, rows, source.feature_size)
+    target = load_family(task.family).target(examples, batch.boxes_px.numpy(), batch.candidate_mask.numpy(), head)
+    batch.target = None if target is None else torch.from_numpy(target)
+    return batch
+
+
+def make_batch(
+    task: TaskSpec,
+    example_ids: list[str],
+    token_ids: Sequence[TokenIds],
+    rows: Sequence[RegionRows],
+    feature_size: int,
+) -> Batch:
+    """Return one padded batch without a target. ``token_ids`` and ``rows`` of every pair of every example, in order."""
     ids, token_mask = pad_tokens(token_ids, task.max_tokens)
-    images = pad_regions([source.rows(pair, task.max_regions) for pair in pairs], source.feature_size)
-    target = load_family(task.family).target(examples, images["boxes_px"], images["candidate_mask"], head)
+    images = pad_regions(rows, feature_size)
     return Batch(
         task=task.name,
-        pairs_per_example=pairs_per_example,
-        example_ids=[example.id for example in examples],
+        pairs_per_example=len(rows) // len(example_ids) if example_ids else task.pairs_per_example,
+        example_ids=example_ids,
         token_ids=torch.from_numpy(ids),
         token_mask=torch.from_numpy(token_mask),
-        target=None if target is None else torch.from_numpy(target),
         **{name: torch.from_numpy(array) for name, array in images.items()},
     )
 
@@ -107,11 +119,10 @@ def pad_regions(images: Sequence[RegionRows], feature_size: int) -> dict[str, ND
     }
 
 
-def _pairs_per_example(examples: Sequence[Example], task: TaskSpec) -> int:
+def _check_pairs(examples: Sequence[Example], task: TaskSpec) -> None:
     counts = {len(example.pairs): example.id for example in reversed(examples)}
     if len(counts) > 1:
         found = ", ".join(f"{id_!r} has {count}" for count, id_ in sorted(counts.items()))
         raise TwelvefoldError(
             f"task {task.name!r}: all examples of a batch must have the same number of pairs; {found}"
         )
-    return next(iter(counts), task.pairs_per_example)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twelvefold.schema import ImageKey, Pair, Regions, TwelvefoldError
+from twelvefold.schema import Pair, Regions, TwelvefoldError
 from twelvefold.store.region_store import RegionStore
 
 
@@ -35,24 +35,28 @@ class RegionRows:
         return 1 + self.num_detected + self.num_candidates
 
 
-class RegionMapping(Protocol):
-    """Regions by image, on disk (``RegionStore``) or in memory (``RegionsInMemory``)."""
+def assemble_rows(
+    regions: Regions, mean: NDArray[np.float32], max_regions: int, candidates: Regions | None = None
+) -> RegionRows:
+    """Return IMG (mean feature, whole image), at most ``max_regions - 1`` detected regions, and every candidate.
 
-    folder: Path
-    feature_size: int
-    digest: str
-    info: dict[str, Any]
-
-    def __len__(self) -> int: ...
-    def __contains__(self, key: object) -> bool: ...
-    def __getitem__(self, key: ImageKey) -> Regions: ...
-    def mean(self, key: ImageKey) -> NDArray[np.float32]: ...
+    ``mean``: (1, D), the mean feature of all detected regions.
+    """
+    count = min(len(regions.boxes_px), max(max_regions - 1, 0))
+    whole_image = np.array([[0, 0, regions.width, regions.height]], dtype=np.float32)
+    features: tuple[NDArray[Any], ...] = (mean, regions.features[:count])
+    boxes_px = [whole_image, regions.boxes_px[:count]]
+    if candidates is not None:
+        features += (candidates.features,)
+        boxes_px.append(candidates.boxes_px)
+    num_candidates = 0 if candidates is None else len(candidates.boxes_px)
+    return RegionRows(features, np.concatenate(boxes_px), regions.width, regions.height, count, num_candidates)
 
 
 class RegionSource:
     """Detected regions, and features of the candidate boxes that some tasks give."""
 
-    def __init__(self, detected: RegionMapping, candidates: RegionMapping | None = None) -> None:
+    def __init__(self, detected: RegionStore, candidates: RegionStore | None = None) -> None:
         """``candidates``: features of candidate boxes by the same detector; None if no task gives boxes.
 
         Raises:
@@ -80,20 +84,12 @@ class RegionSource:
             TwelvefoldError: the image or a candidate has no features.
         """
         regions = self.detected[pair.image]
-        count = min(len(regions.boxes_px), max(max_regions - 1, 0))
-        whole_image = np.array([[0, 0, regions.width, regions.height]], dtype=np.float32)
-        features: tuple[NDArray[Any], ...] = (self.detected.mean(pair.image)[None], regions.features[:count])
-        boxes_px = [whole_image, regions.boxes_px[:count]]
-        if pair.candidates_px:
-            candidates = np.array(pair.candidates_px, dtype=np.float32)
-            features += (self._candidate_features(pair.image, candidates),)
-            boxes_px.append(candidates)
-        return RegionRows(
-            features, np.concatenate(boxes_px), regions.width, regions.height, count, len(pair.candidates_px)
-        )
+        candidates = self._candidate_regions(pair, regions) if pair.candidates_px else None
+        return assemble_rows(regions, self.detected.mean(pair.image)[None], max_regions, candidates)
 
-    def _candidate_features(self, image: ImageKey, candidates_px: NDArray[np.float32]) -> NDArray[Any]:
-        """Return the features of candidate boxes (C, 4), which are found by their exact float32 corners: (C, D)."""
+    def _candidate_regions(self, pair: Pair, detected: Regions) -> Regions:
+        """Return the candidate boxes with their features, which are found by their exact float32 corners."""
+        image, candidates_px = pair.image, np.array(pair.candidates_px, dtype=np.float32)
         if self.candidates is None or image not in self.candidates:
             problem = "no store of them" if self.candidates is None else f"no entry in {self.candidates.folder}"
             raise TwelvefoldError(f"image {image}: candidate boxes need features, but there is {problem}; {_ADVICE}")
@@ -102,8 +98,7 @@ class RegionSource:
         if not (is_stored := equal.any(axis=1)).all():
             box = candidates_px[int(np.argmin(is_stored))].tolist()
             raise TwelvefoldError(f"image {image}: candidate box {box} has no features; {_ADVICE}")
-        features: NDArray[Any] = stored.features[equal.argmax(axis=1)]
-        return features
+        return Regions(candidates_px, stored.features[equal.argmax(axis=1)], detected.width, detected.height)
 
 
 _ADVICE = "run `twelvefold extract` again over the same data, so that every task's candidate boxes get features"

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Form
 
 from twelvefold.datasets import guesswhat, nlvr2, snli_ve, visual7w
 from twelvefold.families import Family, answers, grounding, retrieval, verification
+from twelvefold.images import InputImage
 from twelvefold.schema import Box, Regions
 from twelvefold.server import schemas
 from twelvefold.server.errors import ERROR_CODES, ApiError
@@ -26,7 +27,6 @@ from twelvefold.server.forms import (
     TwoImages,
 )
 from twelvefold.server.service import ClientAnswer, parse_json_list
-from twelvefold.serving.images import InputImage
 from twelvefold.serving.request import Request, check_phrases, dialogue_text, find_task
 from twelvefold.serving.result import Prediction
 

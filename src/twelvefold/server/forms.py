@@ -11,9 +11,9 @@ from typing import Annotated, Any
 from fastapi import Depends, File, Form, Request, UploadFile
 from pydantic.json_schema import SkipJsonSchema
 
+from twelvefold.images import InputImage
 from twelvefold.server.errors import ApiError
 from twelvefold.server.service import Service
-from twelvefold.serving.images import InputImage
 
 MAX_TOP = 100
 """Answers of one request at most."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from twelvefold.images import InputImage
 from twelvefold.server.errors import ApiError
 from twelvefold.server.metrics import Metrics
-from twelvefold.serving.images import InputImage
 
 MAX_FILES = 10_000
 """Files whose image digests are remembered: about 3 MB."""

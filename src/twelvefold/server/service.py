@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from twelvefold.images import image_size, open_image
+from twelvefold.images import InputImage, image_from_rgb, image_size, load_image, open_image
 from twelvefold.schema import Box, Regions
 from twelvefold.server.batching import Batcher, Job
 from twelvefold.server.errors import ApiError, overloaded_error
@@ -21,7 +21,6 @@ from twelvefold.server.image_cache import ImageCache
 from twelvefold.server.limits import ByteBudget
 from twelvefold.server.metrics import Metrics
 from twelvefold.server.settings import Settings
-from twelvefold.serving.images import InputImage, image_from_rgb, load_image
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.request import Request
 from twelvefold.serving.result import Prediction

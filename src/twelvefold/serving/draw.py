@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from twelvefold.images import InputImage
 from twelvefold.schema import Box, Ranked, TwelvefoldError
 from twelvefold.serving.attention_weights import Attention
-from twelvefold.serving.images import InputImage
 
 AttentionSelection = bool | int | tuple[int, int | None] | tuple[int, int | None, int | str | None]
 """Which weights to draw: True (last block, mean over heads and words), a block, (block, head) or (block, head, word);

@@ -8,24 +8,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from twelvefold import schema
 from twelvefold.batch import Batch
-from twelvefold.data.collate import collate, image_only_batch
-from twelvefold.data.region_inputs import RegionSource
+from twelvefold.data.collate import TokenIds, make_batch
+from twelvefold.data.region_inputs import RegionRows, assemble_rows
 from twelvefold.data.tokenizer import Tokenizer
 from twelvefold.families import load_family, retrieval
+from twelvefold.images import InputImage
 from twelvefold.model import Model
-from twelvefold.schema import Box, Example, Pair, Regions, TaskSpec
+from twelvefold.schema import Box, Regions, TaskSpec
 from twelvefold.serving.attention_weights import Attention, collect_attention
-from twelvefold.serving.images import InputImage
 from twelvefold.serving.region_cache import RegionCache
-from twelvefold.serving.request import Request, clip_boxes, image_key, lists_candidates
+from twelvefold.serving.request import Request, clip_boxes, lists_candidates
 from twelvefold.serving.result import Prediction
-from twelvefold.store.regions_in_memory import RegionsInMemory
+from twelvefold.store.region_arrays import mean_feature
 
 BATCH_PAIRS = 64
 """Image-text pairs of a batch: 53 MB of features with the paper's 101 regions of 2,048 numbers."""
@@ -40,23 +39,32 @@ NO_REGIONS_NOTE = "The detector found nothing in {}, so the answer depends mostl
 
 @dataclass(frozen=True, slots=True)
 class PreparedRequest:
-    """A request with its task and example. token_ids: the text's word pieces, not truncated."""
+    """A request with everything that the network reads.
+
+    token_ids: of the text, not truncated. regions: of each image. candidates: candidate boxes with features; None if
+    the task points at the detected regions or at nothing. candidates_px: the request's own boxes, clipped to the image.
+    """
 
     request: Request
     spec: TaskSpec
-    example: Example
     token_ids: list[int]
+    regions: tuple[Regions, ...]
+    candidates: Regions | None
+    candidates_px: tuple[Box, ...]
+
+    def rows(self, image_index: int) -> RegionRows:
+        """Return the region rows of one image."""
+        return region_rows(self.regions[image_index], self.spec, self.candidates)
 
 
 @dataclass(frozen=True, slots=True)
 class InferenceContext:
-    """What a batch of requests is answered with."""
+    """What all requests to a model are answered with."""
 
     network: Model
     device: torch.device
-    tokens: Tokenizer
+    tokenizer: Tokenizer
     temperatures: Mapping[str, float]
-    source: RegionSource
 
     def head(self, spec: TaskSpec) -> schema.HeadSpec:
         return self.network.head_specs[spec.head]
@@ -65,12 +73,12 @@ class InferenceContext:
         """Return the number by which the task's logits are divided; 1 if none was fitted."""
         return self.temperatures.get(spec.name, 1.0)
 
-    def make_batch(self, prepared: Sequence[PreparedRequest]) -> Batch:
-        """Collate requests of one task into a batch on the network's device."""
-        token_ids = [item.token_ids for item in prepared for _ in item.example.pairs]
-        spec = prepared[0].spec
-        batch = collate([item.example for item in prepared], token_ids, self.source, spec, self.head(spec))
-        return batch.to(self.device)
+    def make_batch(
+        self, spec: TaskSpec, num_examples: int, token_ids: Sequence[TokenIds], rows: Sequence[RegionRows]
+    ) -> Batch:
+        """Collate the pairs of examples of one task on the network's device. Example ids are their indices."""
+        ids = [str(i) for i in range(num_examples)]
+        return make_batch(spec, ids, token_ids, rows, self.network.config.feature_size).to(self.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,34 +89,53 @@ class Answers:
     attention: tuple[Attention, ...] = ()
 
 
-def collect_regions(requests: Sequence[Request], cache: RegionCache) -> tuple[RegionSource, list[tuple[Box, ...]]]:
-    """Return the regions of every image, and the candidate boxes of each request.
+def prepare_requests(
+    requests: Sequence[Request], specs: Sequence[TaskSpec], cache: RegionCache, tokenizer: Tokenizer
+) -> list[PreparedRequest]:
+    """Detect regions, extract the features of candidate boxes, and tokenize.
 
-    The candidates are empty if the task points at the detected regions.
+    Raises:
+        TwelvefoldError: a box is invalid.
     """
+    boxes_px = [clip_boxes(request) for request in requests]
+    candidates = _extract_candidates(requests, boxes_px, cache)
     images = {image.digest: image for request in requests for image in request.images}
-    candidates = [clip_boxes(request) for request in requests]
-    boxes_px: dict[str, tuple[InputImage, list[Box]]] = {}
-    for request, boxes in zip(requests, candidates, strict=True):
-        if boxes:
-            boxes_px.setdefault(request.images[0].digest, (request.images[0], []))[1].extend(boxes)
-    at_boxes = cache.extract_boxes(boxes_px)
-    detected = dict(zip(images, cache.detect(list(images.values())), strict=True))
-    feature_size = cache.detector.feature_size
-    detected_store, candidate_store = RegionsInMemory(feature_size), RegionsInMemory(feature_size)
-    for digest, image in images.items():
-        detected_store.add(image_key(image), detected[digest])
-    for i, request in enumerate(requests):
+    regions = dict(zip(images, cache.detect(list(images.values())), strict=True))
+    token_ids = tokenizer.encode_batch([request.text.strip() for request in requests])
+    prepared = []
+    for i, (request, spec) in enumerate(zip(requests, specs, strict=True)):
+        image_regions = tuple(regions[image.digest] for image in request.images)
+        if lists_candidates(request.task) and candidates[i] is None:
+            candidates[i] = image_regions[0]
+        prepared.append(PreparedRequest(request, spec, token_ids[i], image_regions, candidates[i], boxes_px[i]))
+    return prepared
+
+
+def _extract_candidates(
+    requests: Sequence[Request], boxes_px: Sequence[tuple[Box, ...]], cache: RegionCache
+) -> list[Regions | None]:
+    """Return the features of each request's boxes, None without boxes. All boxes of an image share a detector pass."""
+    by_image: dict[str, tuple[InputImage, list[Box]]] = {}
+    parts: list[tuple[str, slice] | None] = []
+    for request, boxes in zip(requests, boxes_px, strict=True):
+        if not boxes:
+            parts.append(None)
+            continue
         image = request.images[0]
-        key, regions = image_key(image), at_boxes.get(image.digest)
-        if lists_candidates(request.task) and not candidates[i]:
-            candidates[i] = box_tuples(detected[image.digest])
-            regions = detected[image.digest] if regions is None else concat_regions(regions, detected[image.digest])
-        if regions is not None and (lists_candidates(request.task) or candidates[i]):
-            if key in candidate_store:
-                regions = concat_regions(candidate_store[key], regions)
-            candidate_store.add(key, regions)
-    return RegionSource(detected_store, candidate_store), candidates
+        _, image_boxes = by_image.setdefault(image.digest, (image, []))
+        parts.append((image.digest, slice(len(image_boxes), len(image_boxes) + len(boxes))))
+        image_boxes.extend(boxes)
+    regions = cache.extract_boxes(by_image) if by_image else {}
+    return [None if part is None else _select(regions[part[0]], part[1]) for part in parts]
+
+
+def _select(regions: Regions, part: slice) -> Regions:
+    return Regions(regions.boxes_px[part], regions.features[part], regions.width, regions.height)
+
+
+def region_rows(regions: Regions, spec: TaskSpec, candidates: Regions | None = None) -> RegionRows:
+    """Return the rows of an image that the network reads for a task."""
+    return assemble_rows(regions, mean_feature(regions), spec.max_regions, candidates)
 
 
 def answer_requests(context: InferenceContext, prepared: Sequence[PreparedRequest]) -> list[Prediction]:
@@ -132,15 +159,17 @@ def answer_requests(context: InferenceContext, prepared: Sequence[PreparedReques
 
 def _answer_batch(context: InferenceContext, prepared: Sequence[PreparedRequest], explain: bool) -> list[Answers]:
     """Run one forward pass over requests of one task and decode it."""
-    spec, batch = prepared[0].spec, context.make_batch(prepared)
-    top = max(item.request.top for item in prepared)
+    spec = prepared[0].spec
+    pairs = [(item.token_ids, item.rows(k)) for item in prepared for k in range(spec.pairs_per_example)]
+    batch = context.make_batch(spec, len(prepared), [ids for ids, _ in pairs], [rows for _, rows in pairs])
     attention: list[tuple[Attention, ...]] = [()] * len(prepared)
     if explain:
         logits, weights = context.network.forward_with_attention(batch)
         image_indices = [range(spec.pairs_per_example)] * len(prepared)
-        attention = collect_attention(context.network, context.tokens, batch, weights, image_indices)
+        attention = collect_attention(context.network, context.tokenizer, batch, weights, image_indices)
     else:
         logits = context.network(batch)
+    top = max(item.request.top for item in prepared)
     decoded = load_family(spec.family).decode(logits, batch, context.head(spec), top, context.temperature(spec))
     return [Answers(each.ranked, maps) for each, maps in zip(decoded, attention, strict=True)]
 
@@ -155,14 +184,14 @@ def _answer_searches(
     answers: dict[int, Answers] = {}
     for members in pools.values():
         captions = [prepared[i] for i in members]
-        images, spec = captions[0].request.images, captions[0].spec
-        blocks = range(0, len(images), SEARCH_BATCH_IMAGES)
+        regions, spec = captions[0].regions, captions[0].spec
+        blocks = range(0, len(regions), SEARCH_BATCH_IMAGES)
         scores = torch.cat(
-            [score_pairs(context, captions, images[start : start + SEARCH_BATCH_IMAGES]) for start in blocks], dim=1
+            [_score_pairs(context, captions, regions[start : start + SEARCH_BATCH_IMAGES]) for start in blocks], dim=1
         )
-        names = [str(index) for index in range(len(images))]
+        names = [str(index) for index in range(len(regions))]
         top = max(item.request.top for item in captions)
-        ids = [item.example.id for item in captions]
+        ids = [str(i) for i in members]
         decoded = retrieval.decode_pool(scores, ids, names, spec.name, top, context.temperature(spec))
         for i, item, each in zip(members, captions, decoded, strict=True):
             answers[i] = Answers(each.ranked, _explain_best_image(context, item, each.ranked))
@@ -176,26 +205,30 @@ def _explain_best_image(
     if not item.request.explain:
         return ()
     best = int(ranked[0].name)
-    example = _pair_example(item.request.images[best], item.request.text)
-    batch = context.make_batch([PreparedRequest(item.request, item.spec, example, item.token_ids)])
+    batch = context.make_batch(item.spec, 1, [item.token_ids], [item.rows(best)])
     weights = context.network.forward_with_attention(batch)[1]
-    [attention] = collect_attention(context.network, context.tokens, batch, weights, [[best]])
+    [attention] = collect_attention(context.network, context.tokenizer, batch, weights, [[best]])
     return attention
 
 
-def score_pairs(context: InferenceContext, captions: Sequence[PreparedRequest], images: Sequence[InputImage]) -> Tensor:
+def _score_pairs(context: InferenceContext, captions: Sequence[PreparedRequest], regions: Sequence[Regions]) -> Tensor:
     """Return (captions, images) alignment scores. Paper: Eq. 2."""
     spec = captions[0].spec
-    texts = [
-        PreparedRequest(c.request, spec, _pair_example(c.request.images[0], c.request.text), c.token_ids)
-        for c in captions
-    ]
-    image_batch = image_only_batch([image_key(image) for image in images], context.source, spec, context.head(spec))
-    return context.network.alignments(context.make_batch(texts), image_batch.to(context.device)).cpu()
+    text_batch = caption_batch(context, spec, [item.token_ids for item in captions], captions[0].regions[0])
+    image_stream_batch = image_batch(context, spec, regions)
+    return context.network.alignments(text_batch, image_stream_batch).cpu()
 
 
-def _pair_example(image: InputImage, text: str) -> Example:
-    return Example(image.digest, (Pair(image_key(image), text),), None)
+def caption_batch(
+    context: InferenceContext, spec: TaskSpec, token_ids: Sequence[TokenIds], any_image: Regions
+) -> Batch:
+    """Return a batch of captions for ``Model.alignments``, which ignores its images; any image will do."""
+    return context.make_batch(spec, len(token_ids), token_ids, [region_rows(any_image, spec)] * len(token_ids))
+
+
+def image_batch(context: InferenceContext, spec: TaskSpec, regions: Sequence[Regions]) -> Batch:
+    """Return a batch of images without texts: the pool in which captions are searched."""
+    return context.make_batch(spec, len(regions), [[]] * len(regions), [region_rows(each, spec) for each in regions])
 
 
 def _make_prediction(context: InferenceContext, item: PreparedRequest, answers: Answers) -> Prediction:
@@ -206,7 +239,7 @@ def _make_prediction(context: InferenceContext, item: PreparedRequest, answers: 
         ranked=answers.ranked[: request.top],
         images=request.images,
         text=request.text.strip(),
-        candidates_px=item.example.pairs[0].candidates_px if request.boxes_px else (),
+        candidates_px=item.candidates_px,
         notes=tuple(_make_notes(context, item, answers.ranked)),
         attention=answers.attention,
     )
@@ -216,22 +249,22 @@ def _make_notes(context: InferenceContext, item: PreparedRequest, ranked: Sequen
     notes = []
     max_pieces = item.spec.max_tokens - 2  # without [CLS] and [SEP]
     if len(item.token_ids) > max_pieces:
-        kept = context.tokens.decode(item.token_ids[:max_pieces])
+        kept = context.tokenizer.decode(item.token_ids[:max_pieces])
         notes.append(f"The text is longer than the task's limit; it was cut after: {kept[-60:]!r}.")
-    unknown = unknown_words(item.request.text, context.network.word_pieces, context.tokens)
+    unknown = unknown_words(item.request.text, context.network.word_pieces, context.tokenizer)
     if unknown:
         notes.append(f"Words that were not in the model's training data: {', '.join(unknown)}.")
     if not ranked:
         notes.append(NO_CANDIDATES_NOTE)
     elif load_family(item.spec.family).head == "classifier":
-        empty = [not len(context.source.detected[pair.image].boxes_px) for pair in item.example.pairs]
+        empty = [not len(regions.boxes_px) for regions in item.regions]
         if any(empty):
             images = "the image" if len(empty) == 1 else "both images" if all(empty) else "one of the images"
             notes.append(NO_REGIONS_NOTE.format(images))
     return notes
 
 
-def unknown_words(text: str, known_ids: Sequence[int], tokens: Tokenizer) -> list[str]:
+def unknown_words(text: str, known_ids: Sequence[int], tokenizer: Tokenizer) -> list[str]:
     """Return the distinct words with a word piece that has no embedding in the model, in their order.
 
     ``known_ids``: the word pieces with an embedding; empty means all.
@@ -240,23 +273,5 @@ def unknown_words(text: str, known_ids: Sequence[int], tokens: Tokenizer) -> lis
         return []
     known = set(known_ids)
     words = list(dict.fromkeys(word.strip(".,;:!?\"'()").lower() for word in text.split()))
-    return [
-        word
-        for word, ids in zip(words, tokens.encode_batch(words), strict=True)
-        if any(id_ not in known for id_ in ids)
-    ]
-
-
-def concat_regions(first: Regions, second: Regions) -> Regions:
-    """Concatenate two sets of regions of one image, without class probabilities."""
-    return Regions(
-        np.concatenate([first.boxes_px, second.boxes_px]),
-        np.concatenate([first.features, second.features]),
-        first.width,
-        first.height,
-    )
-
-
-def box_tuples(regions: Regions) -> tuple[Box, ...]:
-    """Return the boxes as tuples of floats."""
-    return tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in regions.boxes_px.tolist())
+    encoded = tokenizer.encode_batch(words)
+    return [word for word, ids in zip(words, encoded, strict=True) if any(id_ not in known for id_ in ids)]

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
+from twelvefold.images import load_image
 from twelvefold.schema import Box, TwelvefoldError
-from twelvefold.serving.images import load_image
 from twelvefold.serving.inference import BATCH_PAIRS
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.request import Request, check_request, clip_boxes, dialogue_text

@@ -15,11 +15,11 @@ from twelvefold.detectors.load import WORLD, check_detector_name, load_detector
 from twelvefold.detectors.world_detector.detector import fastest_cpu_dtype
 from twelvefold.device import select_device
 from twelvefold.export import hub
+from twelvefold.images import ImageSource
 from twelvefold.model import Model, card
 from twelvefold.model.card import Card, DetectorCard
 from twelvefold.schema import TwelvefoldError
 from twelvefold.serving.hub_mixin import HubMixin
-from twelvefold.serving.images import ImageSource
 from twelvefold.serving.model_info import ModelInfo
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.search_index import SearchIndex

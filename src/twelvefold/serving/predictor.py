@@ -11,15 +11,14 @@ from typing import Any, overload
 
 import torch
 
-from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.tokenizer import Tokenizer
 from twelvefold.datasets import guesswhat, nlvr2, snli_ve, visual7w
 from twelvefold.detectors.interface import RegionDetector
 from twelvefold.families import answers, grounding, retrieval, verification
+from twelvefold.images import ImageSource, InputImage, load_image
 from twelvefold.model import Model
 from twelvefold.schema import Box, Regions, TaskSpec, TwelvefoldError, did_you_mean
-from twelvefold.serving.images import ImageSource, InputImage, load_image
-from twelvefold.serving.inference import InferenceContext, PreparedRequest, answer_requests, collect_regions
+from twelvefold.serving.inference import InferenceContext, answer_requests, prepare_requests
 from twelvefold.serving.model_info import ModelInfo
 from twelvefold.serving.region_cache import RegionCache
 from twelvefold.serving.request import (
@@ -28,7 +27,6 @@ from twelvefold.serving.request import (
     check_request,
     dialogue_text,
     find_task,
-    make_example,
 )
 from twelvefold.serving.result import Prediction
 
@@ -44,7 +42,8 @@ Dialogue = Sequence[tuple[str, str]]
 class Predictor:
     """A model with the detector whose regions it was trained on. Several threads may use it at once.
 
-    network: the model. about: what is known about it. categories: names of the detector's classes.
+    network: the model. about: what is known about it. categories: names of the detector's classes. context: the network
+    and what else inference needs.
     """
 
     def __init__(self, network: Model, detector: RegionDetector, about: ModelInfo, device: torch.device) -> None:
@@ -52,8 +51,8 @@ class Predictor:
         self.about = about
         self.device = device
         self.categories = detector.categories
+        self.context = InferenceContext(self.network, device, Tokenizer(), about.temperatures)
         self._regions = RegionCache(detector)
-        self._tokens = Tokenizer()
 
     def __repr__(self) -> str:
         return f"<{self.about.name}: {self.about.parameters:,} parameters, tasks {', '.join(self.about.tasks)}>"
@@ -68,17 +67,8 @@ class Predictor:
         specs = [self.task_spec(request.task) for request in requests]
         for request, spec in zip(requests, specs, strict=True):
             check_request(request, spec)
-        source, candidates = collect_regions(requests, self._regions)
-        token_ids = self._tokens.encode_batch([request.text.strip() for request in requests])
-        prepared = [
-            PreparedRequest(request, spec, make_example(request, boxes, str(i)), ids)
-            for i, (request, spec, boxes, ids) in enumerate(zip(requests, specs, candidates, token_ids, strict=True))
-        ]
-        return answer_requests(self.make_context(source), prepared)
-
-    def make_context(self, source: RegionSource) -> InferenceContext:
-        """Return the network and all else that inference on these regions needs."""
-        return InferenceContext(self.network, self.device, self._tokens, self.about.temperatures, source)
+        prepared = prepare_requests(requests, specs, self._regions, self.context.tokenizer)
+        return answer_requests(self.context, prepared)
 
     def detect(self, images: Sequence[InputImage]) -> list[Regions]:
         """Return the detected regions of each image, best first; they are cached for the next request."""

@@ -12,13 +12,15 @@ from threading import Lock
 import numpy as np
 
 from twelvefold.detectors.interface import NO_BOXES, RegionDetector
-from twelvefold.schema import Box, Regions
-from twelvefold.serving.images import InputImage
-from twelvefold.serving.request import image_key
-from twelvefold.store.regions_in_memory import as_stored
+from twelvefold.images import InputImage
+from twelvefold.schema import Box, ImageKey, Regions
+from twelvefold.store.region_arrays import as_stored
 
 MAX_BYTES = 256 * 2**20
 """Memory for cached regions: 12,000 images of the package's detector, or 180 of the paper's (measured)."""
+
+IMAGE_SOURCE = "asked"
+"""The source in the keys of input images. Saved indexes contain it, so it must not change."""
 
 
 class RegionCache:
@@ -78,6 +80,11 @@ class RegionCache:
             while self._num_bytes > self._max_bytes and len(self._cache) > 1:
                 self._num_bytes -= _num_bytes(self._cache.popitem(last=False)[1])
         return stored
+
+
+def image_key(image: InputImage) -> ImageKey:
+    """Return the key under which the image's regions are stored."""
+    return ImageKey(IMAGE_SOURCE, image.digest)
 
 
 def _num_bytes(regions: Regions) -> int:

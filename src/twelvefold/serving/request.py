@@ -1,4 +1,4 @@
-"""Requests to a model: their checks, and the texts and examples that the dataset readers would have produced.
+"""Requests to a model: their checks, and the texts that the dataset readers would have produced.
 
 Paper: section 2.1.
 """
@@ -14,14 +14,11 @@ from twelvefold import boxes
 from twelvefold.datasets import is_built_in, load_dataset
 from twelvefold.datasets.guesswhat import format_dialogue
 from twelvefold.families import Family, load_family
-from twelvefold.schema import Box, Example, ImageKey, Pair, TaskSpec, TwelvefoldError, did_you_mean
-from twelvefold.serving.images import InputImage
+from twelvefold.images import InputImage
+from twelvefold.schema import Box, TaskSpec, TwelvefoldError, did_you_mean
 
 MAX_TEXT_LENGTH = 10_000
 """Characters: 20 times what the longest task reads (256 word pieces), and fast to tokenize."""
-
-IMAGE_SOURCE = "asked"
-"""The source in the keys of input images. Saved indexes contain it, so it must not change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +129,8 @@ def clip_boxes(request: Request) -> tuple[Box, ...]:
         invalid = list(request.boxes_px[int(np.argmin(valid))])
         size = f"{image.width} x {image.height}"
         raise TwelvefoldError(f"a box x1, y1, x2, y2 needs an area inside the image ({size} pixels), got {invalid}")
-    # Rounded to float32, because features are looked up by their exact float32 boxes.
+    # Rounded to float32, as the dataset readers' boxes are in a region store.
     return tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in clipped.astype(np.float32).tolist())
-
-
-def make_example(request: Request, candidates_px: Sequence[Box], example_id: str) -> Example:
-    """Return the request as an example of its task without a label."""
-    text = request.text.strip()
-    pairs = tuple(Pair(image_key(image), text, tuple(candidates_px)) for image in request.images)
-    return Example(example_id, pairs, None)
-
-
-def image_key(image: InputImage) -> ImageKey:
-    """Return the key under which the image's regions are stored."""
-    return ImageKey(IMAGE_SOURCE, image.digest)
 
 
 def find_task(name: str, family: Family, tasks: Iterable[TaskSpec], *, num_images: int | None = 1) -> TaskSpec:

@@ -11,10 +11,10 @@ from typing import Any
 from PIL import Image
 
 from twelvefold.families import load_family
+from twelvefold.images import InputImage
 from twelvefold.schema import Box, Ranked, TwelvefoldError
 from twelvefold.serving.attention_weights import Attention
 from twelvefold.serving.draw import AttentionSelection, draw_prediction
-from twelvefold.serving.images import InputImage
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -13,19 +13,17 @@ from typing import overload
 import torch
 from torch import Tensor
 
-from twelvefold.data.collate import image_only_batch
-from twelvefold.data.region_inputs import RegionSource
 from twelvefold.families import retrieval
+from twelvefold.images import ImageSource, load_image
 from twelvefold.model.model import ImageStream
 from twelvefold.progress import progress_bar
-from twelvefold.schema import Example, ImageKey, Pair, Ranked, Regions, TwelvefoldError, did_you_mean
-from twelvefold.serving.images import ImageSource, load_image
-from twelvefold.serving.inference import InferenceContext, PreparedRequest
+from twelvefold.schema import ImageKey, Ranked, Regions, TaskSpec, TwelvefoldError, did_you_mean
+from twelvefold.serving.inference import caption_batch, image_batch
 from twelvefold.serving.predictor import Predictor
-from twelvefold.serving.request import Request, check_text, check_top, find_task, image_key
+from twelvefold.serving.region_cache import image_key
+from twelvefold.serving.request import check_text, check_top, find_task
 from twelvefold.store import atomic_files
 from twelvefold.store.region_store import RegionStore, ShardWriter, finish_store
-from twelvefold.store.regions_in_memory import RegionsInMemory
 
 MANIFEST = "index.json"
 FORMAT, VERSION = "twelvefold index", 1
@@ -55,7 +53,7 @@ class SearchIndex:
         self._model = model
         self._cache_bytes = cache_bytes
         self._keys: dict[str, ImageKey] = {}
-        self._regions = RegionsInMemory(model.network.config.feature_size)
+        self._regions: dict[ImageKey, Regions] = {}
         self._streams: dict[tuple[int, int], ImageStream] = {}  # by first image and number of regions
         if images or names:
             self.add(images, names=names)
@@ -100,11 +98,9 @@ class SearchIndex:
         for name in sorted(removed):
             if name not in self._keys:
                 raise TwelvefoldError(f"the index has no image {name!r}{did_you_mean(name, self._keys)}")
-        keys = {name: key for name, key in self._keys.items() if name not in removed}
-        regions = RegionsInMemory(self._regions.feature_size)
-        for key in keys.values():
-            regions.add(key, self._regions[key])
-        self._keys, self._regions, self._streams = keys, regions, {}
+        self._keys = {name: key for name, key in self._keys.items() if name not in removed}
+        self._regions = {key: self._regions[key] for key in self._keys.values()}
+        self._streams = {}
 
     @overload
     def search(self, text: str, top: int = 5, *, task: str = "coco") -> tuple[Ranked, ...]: ...
@@ -131,23 +127,14 @@ class SearchIndex:
         check_top(top)
         if not texts:
             return []
-        context = self._model.make_context(RegionSource(self._regions))
-        any_key = next(iter(self._keys.values()))  # captions are read alone, so any image will do
-        token_ids = context.tokens.encode_batch([caption.strip() for caption in texts])
-        prepared = [
-            PreparedRequest(
-                Request(task, (), caption), spec, Example(str(i), (Pair(any_key, caption),), None), token_ids[i]
-            )
-            for i, caption in enumerate(texts)
-        ]
-        captions = context.make_batch(prepared)
+        context = self._model.context
+        token_ids = context.tokenizer.encode_batch([caption.strip() for caption in texts])
+        captions = caption_batch(context, spec, token_ids, next(iter(self._regions.values())))
         blocks = range(0, len(self._keys), BLOCK_IMAGES)
         scores = torch.cat(
-            [context.network.alignments(captions, self._image_stream(context, start, task)).cpu() for start in blocks],
-            dim=1,
+            [context.network.alignments(captions, self._image_stream(start, spec)).cpu() for start in blocks], dim=1
         )
-        ids = [item.example.id for item in prepared]
-        decoded = retrieval.decode_pool(scores, ids, self.names, task, top, context.temperature(spec))
+        decoded = retrieval.decode_pool(scores, captions.example_ids, self.names, task, top, context.temperature(spec))
         return [each.ranked for each in decoded] if isinstance(text, list) else decoded[0].ranked
 
     def save(self, folder: str | PathLike[str]) -> None:
@@ -165,7 +152,7 @@ class SearchIndex:
             shards = []
             for start in range(0, len(keys), SHARD_IMAGES):
                 shards.append(f"{start // SHARD_IMAGES:05d}.regions")
-                with ShardWriter(new_folder / shards[-1], feature_size=self._regions.feature_size) as shard:
+                with ShardWriter(new_folder / shards[-1], feature_size=detector.feature_size) as shard:
                     for key in keys[start : start + SHARD_IMAGES]:
                         shard.add(key, self._regions[key])
             finish_store(new_folder, shards, info={"detector": detector.digest, "max_regions": detector.max_regions})
@@ -218,17 +205,16 @@ class SearchIndex:
         self._streams = {block: stream for block, stream in self._streams.items() if block[0] < full}
         for name, (key, regions) in new.items():
             self._keys[name] = key
-            self._regions.add(key, regions)
+            self._regions[key] = regions
 
-    def _image_stream(self, context: InferenceContext, start: int, task: str) -> ImageStream:
+    def _image_stream(self, start: int, spec: TaskSpec) -> ImageStream:
         """Return the image stream of a block. It depends on the number of regions, but not on texts or the task."""
-        spec = context.network.tasks[task]
         block = start, spec.max_regions
         if block in self._streams:
             return self._streams[block]
         keys = list(self._keys.values())[start : start + BLOCK_IMAGES]
-        batch = image_only_batch(keys, context.source, spec, context.head(spec))
-        stream = context.network.encode_images(batch.to(context.device))
+        batch = image_batch(self._model.context, spec, [self._regions[key] for key in keys])
+        stream = self._model.network.encode_images(batch)
         used = sum(_num_bytes(cached.states) for cached in self._streams.values())
         if used + _num_bytes(stream.states) <= self._cache_bytes:
             self._streams[block] = stream

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError
 from twelvefold.store import atomic_files
-from twelvefold.store.region_checks import check_regions
+from twelvefold.store.region_arrays import check_regions, mean_feature
 
 MANIFEST = "store.json"
 SUFFIX = ".regions"
@@ -113,9 +113,11 @@ class ShardWriter:
         """Add one image's regions; there may be none.
 
         Raises:
-            TwelvefoldError: the key was added before, a shape is wrong, a number is not finite (or too large for
-                float16), or the image has no size.
+            TwelvefoldError: the key was added before or has a line break, a shape is wrong, a number is not finite (or
+                too large for float16), or the image has no size.
         """
+        if "\n" in str(key):
+            raise TwelvefoldError(f"an image key may not contain a line break: {str(key)!r}")
         if key in self._regions:
             raise TwelvefoldError(f"image {key} is added twice to {self.path.name}; a store holds an image once")
         self._regions[key] = check_regions(
@@ -296,14 +298,6 @@ class RegionStore:
         if location is None:
             raise TwelvefoldError(f"region store {self.folder} has no image {key}; extract its image folder too")
         return location
-
-
-def mean_feature(regions: Regions) -> NDArray[np.float32]:
-    """Return (1, D) float32: the mean feature, from which the IMG row is made (paper: section 3.1), or zeros."""
-    if not len(regions.features):
-        return np.zeros((1, regions.features.shape[1]), dtype=np.float32)
-    mean: NDArray[np.float32] = regions.features.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32)
-    return mean
 
 
 def _aligned(parts: Sequence[NDArray[Any]]) -> list[memoryview]:
