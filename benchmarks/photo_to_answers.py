@@ -60,7 +60,7 @@ def random_weights(folder: Path) -> Path:
         )
         for head in HEADS
     ]
-    tasks = [datasets.load_dataset(name).TASK for name in datasets.task_names()]
+    tasks = [datasets.load_dataset(name).TASK for name in datasets.paper_task_names()]
     config = preset("vilbert_base", num_region_categories=1601, word_score=True)
     Model(config, tasks, heads, task_tokens=TASK_TOKENS).save(folder / "made")
     export_weights(folder / "made", folder / "multi_task_model.bin")

@@ -43,7 +43,7 @@ Found = dict[str, dict[str, list[Example]]]
 
 def examples(root: Path) -> Found:
     found: Found = defaultdict(lambda: defaultdict(list))
-    for name, options in reader_options(root, datasets.task_names()).items():
+    for name, options in reader_options(root, datasets.paper_task_names()).items():
         for split in SPLITS:
             for example in datasets.load_dataset(name).read(root, split, bad=BadRecords(), **options):
                 found[str(example.pairs[0].image)][name].append(example)
@@ -78,7 +78,7 @@ def asked(name: str, task: str, example: Example, other: str) -> Suggestion:
 
 def suggestions(found: Found, keys: list[str], name: str, other: str = "") -> Iterator[Suggestion]:
     """For every task a few, each with another answer as far as there are any."""
-    for task in datasets.task_names():
+    for task in datasets.paper_task_names():
         given = [asked(name, task, example, other) for key in keys for example in found[key].get(task, [])]
         given = [one for one in given if one.answer or one.box_px]
         told = {(one.answer, one.box_px): one for one in reversed(given)}

@@ -1,7 +1,8 @@
 """Check a data folder: which of the datasets are present, what is missing or malformed, and what to do next.
 
-Every split is read with the reader that training uses; bad records are listed and skipped. The number of examples is
-compared with that of the publisher's full files, or in a world with the world's own.
+Every split is read with the reader that training uses; bad records are listed and skipped. A split that a prepared
+folder has a table of, made from the same files, is read from that table. The number of examples is compared with that
+of the publisher's full files, or in a world with the world's own.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from twelvefold.datasets import Dataset, load_dataset, task_names
+from twelvefold.datasets import Dataset, load_dataset, paper_task_names
 from twelvefold.datasets.reading import same_image_links
 from twelvefold.datasets.reading.cards import IMAGE_SOURCES, dataset_cards
 from twelvefold.datasets.reading.image_files import image_files
 from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.records import BadRecords
+from twelvefold.preparation.jobs import TaskRequest, find_table
 from twelvefold.progress import track
 from twelvefold.schema import ImageKey, Split, TwelvefoldError
 from twelvefold.store.relaxed_gc import relaxed_gc
@@ -72,20 +74,22 @@ class DataCheck(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """A data folder. ``world_examples``: examples by task and split if it is a world, else None. ``images``: the
-    images that have a file, or None if that is unknown."""
+    """A data folder. ``prepared``: a prepared folder, or None. ``world_examples``: examples by task and split if it is
+    a world, else None. ``images``: the images that have a file, or None if that is unknown."""
 
     data: Path
+    prepared: Path | None
     world_examples: Mapping[str, Mapping[str, int]] | None
     images: set[ImageKey] | None
 
 
-def doctor(data: Path, *, tasks: Sequence[str] = ()) -> DataCheck:
+def doctor(data: Path, *, tasks: Sequence[str] = (), prepared: Path | None = None) -> DataCheck:
     """Read every split of the tasks in a data folder and report what is present, missing or malformed.
 
     Args:
         data: The data folder.
-        tasks: Names of tasks, or dotted paths of your own datasets; all built-in tasks if empty.
+        tasks: Names of tasks, or dotted paths of your own datasets; the paper's twelve tasks if empty.
+        prepared: A folder that `twelvefold prepare` wrote from these data: its tables are read instead of the files.
 
     Raises:
         TwelvefoldError: there is no such folder or task.
@@ -93,10 +97,10 @@ def doctor(data: Path, *, tasks: Sequence[str] = ()) -> DataCheck:
     data = Path(data)
     if not data.is_dir():
         raise TwelvefoldError(f"there is no data folder {data}; docs/data.md describes its layout")
-    datasets = {name: load_dataset(name) for name in tasks or task_names()}
+    datasets = {name: load_dataset(name) for name in tasks or paper_task_names()}
     images, limitations = _find_images(data)
     options = reader_options(data, datasets)
-    folder = _Folder(data, _world_examples(data), images)
+    folder = _Folder(data, prepared, _world_examples(data), images)
     checks = {
         name: _check_task(folder, name, dataset, options[name])
         for name, dataset in track(list(datasets.items()), description="datasets read")
@@ -150,14 +154,20 @@ def _check_split(folder: _Folder, name: str, dataset: Dataset, split: Split, opt
     """Read one split to its end, or as far as its files allow."""
     bad, used_images = BadRecords(skip=True), set[ImageKey]()
     paths: list[Path] = []
-    num_examples, problem = 0, ""
+    num_examples, problem, rejected = 0, "", list[str]()
+    request = TaskRequest(name, dataset.TASK, options)
     try:
         paths = dataset.files(folder.data, split, **options)
-        for example in dataset.read(folder.data, split, bad=bad, **options):
-            num_examples += 1
-            used_images.update(pair.image for pair in example.pairs)
+        table = find_table(folder.prepared, request, split, folder.data) if folder.prepared else None
+        if table is not None:
+            num_examples, used_images, rejected = len(table[0]), table[0].all_images(), table[1].problems
+        else:
+            for example in dataset.read(folder.data, split, bad=bad, **options):
+                num_examples += 1
+                used_images.update(pair.image for pair in example.pairs)
     except (TwelvefoldError, OSError) as error:
         problem = str(error)
+    rejected = rejected or [str(rejection) for rejection in bad.rejected]
     missing_images = sorted(used_images - folder.images) if folder.images is not None else []
     card = dataset_cards().get(name)
     if folder.world_examples is not None:
@@ -171,8 +181,8 @@ def _check_split(folder: _Folder, name: str, dataset: Dataset, split: Split, opt
         examples=num_examples,
         expected=expected,
         error=problem,
-        num_malformed=len(bad.rejected),
-        first_malformed=tuple(str(rejection) for rejection in bad.rejected[:MAX_SHOWN]),
+        num_malformed=len(rejected),
+        first_malformed=tuple(rejected[:MAX_SHOWN]),
         num_images=len(used_images),
         num_images_missing=len(missing_images),
         first_missing_images=tuple(str(key) for key in missing_images[:MAX_SHOWN]),

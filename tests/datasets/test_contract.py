@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,81 +11,15 @@ import pytest
 from twelvefold.datasets import load_dataset, task_names
 from twelvefold.datasets.reading.records import BadRecordError, BadRecords
 from twelvefold.families import family_names
-from twelvefold.schema import (
-    Candidate,
-    ClassName,
-    Example,
-    PositivePair,
-    SoftAnswers,
-    Split,
-    TargetBox,
-    TwelvefoldError,
-)
+from twelvefold.schema import Candidate, Example, Split, TwelvefoldError
 
-OPTIONS: dict[str, dict[str, Any]] = {"vqav2": {"minval": 2}, "gqa": {"minval": 2}, "vgqa": {"tail": 2}}
+from .conftest import load_sample
+
 SPLITS: tuple[Split, ...] = get_args(Split)
-LABELS = {
-    **dict.fromkeys(("vqav2", "gqa", "vgqa"), SoftAnswers),
-    **dict.fromkeys(("coco", "flickr30k"), PositivePair),
-    **dict.fromkeys(("refcoco", "refcoco+", "refcocog"), TargetBox),
-    **dict.fromkeys(("visual7w", "guesswhat"), Candidate),
-    **dict.fromkeys(("nlvr2", "snli_ve"), ClassName),
-}
-
-
-@dataclass
-class FirstRecord:
-    """The first record of train: its file, the list of records, its name in errors, and the text in a record."""
-
-    file: str
-    records: Callable[[Any], Any]
-    name: str
-    text: Callable[[Any], tuple[dict[str, Any], str]]
-    key: Any = 0
-
-
-def _key(name: str) -> Callable[[Any], tuple[dict[str, Any], str]]:
-    return lambda record: (record, name)
-
-
-def _raw(record: Any) -> tuple[dict[str, Any], str]:
-    return record["sentences"][0], "raw"
-
-
-def _identity(value: Any) -> Any:
-    return value
-
-
-FIRST_RECORDS = {
-    "vqav2": FirstRecord(
-        "vqav2/v2_OpenEnded_mscoco_train2014_questions.json",
-        lambda f: f["questions"],
-        "questions[0]",
-        _key("question"),
-    ),
-    "gqa": FirstRecord("gqa/train_balanced_questions.json", _identity, "question 02", _key("question"), key="02"),
-    "vgqa": FirstRecord("vg/question_answers.json", lambda f: f[0]["qas"], "[0].qas[2]", _key("question"), key=2),
-    "coco": FirstRecord("coco/dataset_coco.json", lambda f: f["images"], "images[0]", _raw),
-    "flickr30k": FirstRecord("flickr30k/dataset_flickr30k.json", lambda f: f["images"], "images[0]", _raw),
-    "refcoco": FirstRecord("refcoco/refs(unc).p", _identity, "[0]", _raw),
-    "refcoco+": FirstRecord("refcoco+/refs(unc).p", _identity, "[0]", _raw),
-    "refcocog": FirstRecord("refcocog/refs(umd).p", _identity, "[0]", _raw),
-    "visual7w": FirstRecord(
-        "visual7w/dataset_v7w_pointing.json",
-        lambda f: f["images"][0]["qa_pairs"],
-        "images[0].qa_pairs[0]",
-        _key("question"),
-    ),
-    "guesswhat": FirstRecord(
-        "guesswhat/guesswhat.train.jsonl.gz", _identity, "line 1", lambda game: (game["qas"][0], "question")
-    ),
-    "nlvr2": FirstRecord("nlvr2/train.json", _identity, "line 1", _key("sentence")),
-    "snli_ve": FirstRecord("snli_ve/snli_ve_train.jsonl", _identity, "line 1", _key("sentence2")),
-}
 
 
 def read(name: str, root: Path, split: Split, bad: BadRecords | None = None) -> list[Example]:
-    options = OPTIONS.get(name, {})
+    options = load_sample(name).options
     return list(load_dataset(name).read(root, split, bad=BadRecords() if bad is None else bad, **options))
 
 
@@ -105,17 +37,17 @@ def test_task_spec_is_complete(name: str) -> None:
 
 @pytest.mark.parametrize("name", task_names())
 def test_examples_are_complete(name: str, folder: Any) -> None:
-    root = folder.write()
+    root, sample = folder.write(), load_sample(name)
     ids: set[str] = set()
     for split in SPLITS:
         examples = read(name, root, split)
         assert examples
         for example in examples:
-            is_unlabeled = name == "vqav2" and split == "test"
-            assert example.label is None if is_unlabeled else isinstance(example.label, LABELS[name])
+            is_unlabeled = split in sample.unlabeled_splits
+            assert example.label is None if is_unlabeled else isinstance(example.label, sample.label)
             assert len(example.pairs) == load_dataset(name).TASK.pairs_per_example
-            is_abandoned = name == "guesswhat" and example.question_type == "incomplete"
-            assert all(bool(pair.text) != is_abandoned and pair.text == pair.text.strip() for pair in example.pairs)
+            assert all(pair.text == pair.text.strip() for pair in example.pairs)
+            assert sample.has_empty_texts or all(pair.text for pair in example.pairs)
             if isinstance(example.label, Candidate):
                 assert 0 <= example.label.index < len(example.pairs[0].candidates_px)
         new = {example.id for example in examples}
@@ -135,7 +67,7 @@ def test_reading_twice_gives_the_same_examples(name: str, folder: Any) -> None:
 def test_the_error_for_a_missing_file_lists_the_folder(name: str, folder: Any) -> None:
     root = folder.write()
     for split in SPLITS:
-        for path in load_dataset(name).files(root, split, **OPTIONS.get(name, {})):
+        for path in load_dataset(name).files(root, split, **load_sample(name).options):
             assert path.is_file()
             kept = path.rename(path.with_suffix(".elsewhere"))
             with pytest.raises(TwelvefoldError) as error:
@@ -145,18 +77,18 @@ def test_the_error_for_a_missing_file_lists_the_folder(name: str, folder: Any) -
             kept.rename(path)
 
 
-@pytest.mark.parametrize("name", [name for name in task_names() if name not in ("nlvr2", "snli_ve")])  # see below
+@pytest.mark.parametrize("name", [name for name in task_names() if not load_sample(name).has_lines])
 def test_a_truncated_file_is_an_error_even_if_records_may_be_skipped(name: str, folder: Any) -> None:
-    path = folder.write() / FIRST_RECORDS[name].file
+    path = folder.write() / load_sample(name).first.file
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(TwelvefoldError, match=r"truncated") as error:
         read(name, folder.root, "train", BadRecords(skip=True))
     assert path.name in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["nlvr2", "snli_ve"])
+@pytest.mark.parametrize("name", [name for name in task_names() if load_sample(name).has_lines])
 def test_the_last_of_truncated_plain_lines_is_a_bad_record(name: str, folder: Any) -> None:
-    path = folder.write() / FIRST_RECORDS[name].file
+    path = folder.write() / load_sample(name).first.file
     lines = len(path.read_bytes().splitlines())
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(BadRecordError, match=f"line {lines}"):
@@ -165,7 +97,7 @@ def test_the_last_of_truncated_plain_lines_is_a_bad_record(name: str, folder: An
 
 @pytest.mark.parametrize("name", task_names())
 def test_a_malformed_record_is_rejected_or_skipped_and_counted(name: str, folder: Any) -> None:
-    first = FIRST_RECORDS[name]
+    first = load_sample(name).first
     whole = read(name, folder.write(), "train")
     first.records(folder.files[first.file])[first.key] = {"nonsense": 1}
     _check_rejection(name, folder, first.name)
@@ -176,15 +108,15 @@ def test_a_malformed_record_is_rejected_or_skipped_and_counted(name: str, folder
 
 @pytest.mark.parametrize("name", task_names())
 def test_an_empty_text_is_a_bad_record(name: str, folder: Any) -> None:
-    first = FIRST_RECORDS[name]
+    first = load_sample(name).first
     record, key = first.text(first.records(folder.files[first.file])[first.key])
     record[key] = "  "
     _check_rejection(name, folder, first.name)
 
 
-@pytest.mark.parametrize("name", [name for name in task_names() if name != "gqa"])  # an object's keys are unique
+@pytest.mark.parametrize("name", [name for name in task_names() if not load_sample(name).has_unique_keys])
 def test_a_repeated_id_is_a_bad_record(name: str, folder: Any) -> None:
-    first = FIRST_RECORDS[name]
+    first = load_sample(name).first
     records = first.records(folder.files[first.file])
     records.append(copy.deepcopy(records[first.key]))
     folder.write()
@@ -197,9 +129,9 @@ def _check_rejection(name: str, folder: Any, record: str) -> None:
     folder.write()
     with pytest.raises(BadRecordError) as error:
         read(name, folder.root, "train")
-    assert str(error.value).startswith(f"{name}: {folder.root / FIRST_RECORDS[name].file}, {record}")
+    assert str(error.value).startswith(f"{name}: {folder.root / load_sample(name).first.file}, {record}")
     assert "--skip-bad" in str(error.value)
     bad = BadRecords(skip=True)
     read(name, folder.root, "train", bad)
     assert len(bad.rejected) >= 1
-    assert set(bad.counts) == {(name, Path(FIRST_RECORDS[name].file).name)}
+    assert set(bad.counts) == {(name, Path(load_sample(name).first.file).name)}

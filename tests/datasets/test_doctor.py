@@ -10,43 +10,46 @@ from typing import Any, get_args
 import pytest
 
 from twelvefold.cli import app
-from twelvefold.datasets import load_dataset, task_names
+from twelvefold.config.recipe import DataConfig
+from twelvefold.datasets import load_dataset, paper_task_names
 from twelvefold.datasets.reading.cards import IMAGE_SOURCES, dataset_cards
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.doctor import doctor
+from twelvefold.preparation.prepare import prepare
 from twelvefold.schema import Split, TwelvefoldError
 
-TAILS = {"vqav2": {"minval": 1}, "gqa": {"minval": 1}, "vgqa": {"tail": 1}}
+from .conftest import load_sample
 
 
 def small_world(folder: Any, images: bool = True) -> Path:
     """Write the sample data folder as a world: with reader options, example counts, and an image file for each key."""
     root: Path = folder.write()
     examples: dict[str, dict[str, int]] = {}
-    for name in task_names():
+    options = {name: load_sample(name).options for name in paper_task_names()}
+    for name in paper_task_names():
         examples[name] = {}
         for split in get_args(Split):
-            found = list(load_dataset(name).read(root, split, bad=BadRecords(), **TAILS.get(name, {})))
+            found = list(load_dataset(name).read(root, split, bad=BadRecords(), **load_sample(name).options))
             examples[name][split] = len(found)
             for key in {pair.image for example in found for pair in example.pairs} if images else ():
                 coco = f"coco/val2014/COCO_val2014_{int(key.id):012}" if key.source == "coco" else ""
                 path = root / "images" / f"{coco or key}.jpg"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
-    (root / "world.json").write_text(json.dumps({"reader_options": TAILS, "examples": examples}))
+    (root / "world.json").write_text(json.dumps({"reader_options": options, "examples": examples}))
     return root
 
 
 def test_cards_list_every_file_that_the_readers_read(folder: Any) -> None:
-    assert tuple(dataset_cards()) == task_names()
+    assert set(dataset_cards()) >= set(paper_task_names())
     root = folder.write()
     for name, card in dataset_cards().items():
         required = {
             file.path for file in card.files if "optional" not in file.content and "cleaning" not in file.content
         }
-        read = {p for split in get_args(Split) for p in load_dataset(name).files(root, split, **TAILS.get(name, {}))}
-        if name == "vqav2":  # the sample folder has answers of the test questions, as a world has
-            read = {path for path in read if "test2015_annotations" not in path.name}
+        read = {
+            p for split in get_args(Split) for p in load_dataset(name).files(root, split, **load_sample(name).options)
+        }
         assert {path.relative_to(root).as_posix() for path in read} == required
         assert card.title == load_dataset(name).TASK.title
         assert set(card.image_sources) <= set(IMAGE_SOURCES)
@@ -54,7 +57,7 @@ def test_cards_list_every_file_that_the_readers_read(folder: Any) -> None:
         assert card.license
 
 
-@pytest.mark.parametrize("name", task_names())
+@pytest.mark.parametrize("name", dataset_cards())
 def test_card_counts_equal_the_counts_in_the_module_docstrings(name: str) -> None:
     page = load_dataset(name).__doc__ or ""
     stated = {int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\d{3}", page)}
@@ -163,6 +166,28 @@ def test_a_sample_of_the_real_files_is_not_complete(folder: Any) -> None:
     assert "but the full files hold 86,373" in steps[0]
 
 
+def test_tables_of_a_prepared_folder_are_read_instead_of_unchanged_files(
+    folder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = small_world(folder)
+    path = root / "nlvr2" / "train.json"
+    path.write_bytes(b'{"nonsense": 1}\n' + path.read_bytes())
+    expected = doctor(root, tasks=["nlvr2", "snli_ve"])
+    config = DataConfig(clean="none", skip_bad=True)
+    prepare(root, None, root / "prepared", ["nlvr2", "snli_ve"], config)
+    with (root / "snli_ve" / "snli_ve_dev.jsonl").open("ab") as file:
+        file.write(b"\n")  # a file that changed is read again
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("an official file was read")
+
+    monkeypatch.setattr(load_dataset("nlvr2"), "read", fail)
+    check = doctor(root, tasks=["nlvr2", "snli_ve"], prepared=root / "prepared")
+    assert check == expected
+    assert check.tasks["nlvr2"].splits["train"].num_malformed == 1
+    assert app(f"doctor {root} --tasks nlvr2 --prepared {root / 'prepared'}", result_action="return_value") == 1
+
+
 def test_an_unknown_folder_or_task_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(TwelvefoldError, match="there is no data folder"):
         doctor(tmp_path / "nowhere")
@@ -175,7 +200,7 @@ def test_an_unknown_folder_or_task_is_rejected(tmp_path: Path) -> None:
 def test_the_datasets_command_prints_cards(capsys: pytest.CaptureFixture[str]) -> None:
     assert app("datasets --json", result_action="return_value") == 0
     output = json.loads(capsys.readouterr().out)
-    assert list(output["datasets"]) == list(task_names())
+    assert list(output["datasets"]) == list(dataset_cards())
     assert output["datasets"]["nlvr2"]["files"][0]["path"] == "nlvr2/train.json"
     assert app("datasets flickr30k", result_action="return_value") == 0
     text = capsys.readouterr().out

@@ -10,6 +10,8 @@ from twelvefold.datasets import coco, flickr30k, guesswhat, load_dataset, nlvr2,
 from twelvefold.datasets.reading.records import BadRecordError, BadRecords
 from twelvefold.schema import Candidate, ClassName, ImageKey, TargetBox, TwelvefoldError
 
+from .samples.sample import python2_pickle
+
 BAD = BadRecords()
 
 
@@ -88,10 +90,10 @@ def test_refer_test_includes_test_a_and_test_b(folder: Any, name: str, parts: st
 
 
 @pytest.mark.parametrize("protocol", [0, 2])
-def test_refer_pickles_of_both_python_2_protocols(folder: Any, python2: Any, protocol: int) -> None:
+def test_refer_pickles_of_both_python_2_protocols(folder: Any, protocol: int) -> None:
     root = folder.write()
     expected = list(refcoco.read(root, "train", bad=BAD))
-    (root / "refcoco/refs(unc).p").write_bytes(python2(folder.files["refcoco/refs(unc).p"], protocol))
+    (root / "refcoco/refs(unc).p").write_bytes(python2_pickle(folder.files["refcoco/refs(unc).p"], protocol))
     assert list(refcoco.read(root, "train", bad=BAD)) == expected
 
 

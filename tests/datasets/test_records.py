@@ -17,6 +17,8 @@ from twelvefold.datasets.reading.records import BadRecordError, BadRecords, Reco
 from twelvefold.datasets.reading.safe_pickle import load_plain
 from twelvefold.schema import TwelvefoldError
 
+from .samples.sample import python2_pickle
+
 
 class Item(msgspec.Struct):
     n: int
@@ -119,11 +121,9 @@ PLAIN = [{"split": "train", "raw": "the lady", "ids": [1, 2**30, -7], "empty": [
 
 
 @pytest.mark.parametrize("protocol", [0, 2])
-def test_python_2_pickles_of_plain_data_are_read(
-    tmp_path: Path, python2: Callable[[Any, int], bytes], protocol: int
-) -> None:
+def test_python_2_pickles_of_plain_data_are_read(tmp_path: Path, protocol: int) -> None:
     path = tmp_path / "refs.p"
-    path.write_bytes(python2(PLAIN, protocol))
+    path.write_bytes(python2_pickle(PLAIN, protocol))
     assert load_plain(path) == PLAIN
 
 
@@ -139,11 +139,9 @@ def test_python_3_pickles_of_plain_data_and_bytes_are_read(tmp_path: Path, proto
 @pytest.mark.parametrize(
     ("text", "decoded"), [("café".encode(), "café"), ("café".encode("latin1"), "café"), (b"plain", "plain")]
 )
-def test_byte_strings_are_decoded_as_utf8_or_latin1(
-    tmp_path: Path, python2: Callable[[Any, int], bytes], text: bytes, decoded: str
-) -> None:
+def test_byte_strings_are_decoded_as_utf8_or_latin1(tmp_path: Path, text: bytes, decoded: str) -> None:
     path = tmp_path / "refs.p"
-    path.write_bytes(python2([text], 2))
+    path.write_bytes(python2_pickle([text], 2))
     assert load_plain(path) == [decoded]
 
 

@@ -33,7 +33,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("submit") / "run"
     folder.mkdir()
     (folder / "recipe.toml").write_text(Recipe.load("demo").to_toml())
-    for task in datasets.task_names():
+    for task in datasets.paper_task_names():
         records = [predict(task, example, right=i % 3 > 0) for i, example in enumerate(read_examples(data, task))]
         write_predictions(predictions_path(folder, task, "test"), records)
     return folder

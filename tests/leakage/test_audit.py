@@ -82,7 +82,7 @@ def test_the_two_keys_of_a_shared_image_show_the_same_scene(audited: AuditResult
 def test_after_cleaning_there_is_no_leak(
     audited: AuditResult, audited_world: Path, tmp_path: Path, policy: Any
 ) -> None:
-    options = reader_options(audited_world, datasets.task_names())
+    options = reader_options(audited_world, datasets.paper_task_names())
     tasks = {name: TaskConfig(options=own) for name, own in options.items()}
     prepare(audited_world, None, tmp_path / "out", tasks, DataConfig(clean=policy, min_count=1))
     after = audit(collect_inputs(audited_world, AuditConfig(prepared=tmp_path / "out")))

@@ -93,7 +93,7 @@ def cells(html: str, task: str) -> dict[str, str]:
 
 def test_page_and_json_have_the_same_scores(reported: Path, html: str) -> None:
     tasks = atomic_files.read_json(reported / "report.json")["tasks"]
-    assert list(tasks) == list(datasets.task_names())
+    assert list(tasks) == list(datasets.paper_task_names())
     for name, entry in tasks.items():
         shown = cells(html, name)
         assert shown["Score"] == f"{entry['score']:.1f}"
@@ -120,7 +120,7 @@ def test_json_has_the_documented_keys(reported: Path) -> None:
 
 def test_confidence_is_plotted_with_and_without_temperatures(reported: Path, page: Elements) -> None:
     plots = [attributes for name, attributes, _ in page.all if attributes.get("class") == "confidence-plot"]
-    assert len(plots) == len(datasets.task_names())
+    assert len(plots) == len(datasets.paper_task_names())
     assert plots[0]["aria-label"] == "VQAv2: expected calibration error 3.2 points, 12.5 without a temperature"
     lines = [attributes["d"] for name, attributes, _ in page.all if name == "path" and "class" in attributes]
     assert "M25 80L75 20" in lines
@@ -167,7 +167,7 @@ def test_text_of_the_data_is_escaped(html: str, page: Elements) -> None:
 
 
 def test_every_task_has_two_right_and_two_wrong_examples(html: str) -> None:
-    for name in datasets.task_names():
+    for name in datasets.paper_task_names():
         title = datasets.load_dataset(name).TASK.title
         group = html.split(f'aria-label="Examples of {title}"')[1].split('aria-label="Examples of')[0]
         assert (group.count("✓ right</p>"), group.count("✗ wrong</p>")) == (2, 2), name

@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "image_ffn_dim": 16, "head_hidden_size": 40, "num_text_layers": 1, "num_coattention_layers": 1,
         "num_region_categories": 21, "word_score": True, "init_scale": 0.3,
     }  # fmt: skip
-    tasks = [datasets.load_dataset(name).TASK for name in datasets.task_names()]
+    tasks = [datasets.load_dataset(name).TASK for name in datasets.paper_task_names()]
     Model(preset("vilbert_base", **widths), tasks, heads, task_tokens=TASK_TOKENS).save(folder / "made")
     export_weights(folder / "made", folder / "multi_task_model.bin")
     (folder / "official.json").write_text(json.dumps(HEADS_OF))

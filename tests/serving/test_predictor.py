@@ -12,7 +12,7 @@ from PIL import Image
 
 import twelvefold
 from twelvefold import boxes
-from twelvefold.datasets import task_names
+from twelvefold.datasets import paper_task_names
 from twelvefold.datasets.guesswhat import format_dialogue
 from twelvefold.images import InputImage, load_image
 from twelvefold.schema import TwelvefoldError
@@ -89,7 +89,7 @@ def test_the_ranking_of_boxes_does_not_depend_on_their_order(model: Predictor) -
 
 
 def test_explain_keeps_the_answers_and_adds_normalized_weights(model: Predictor) -> None:
-    questions = [next((n, s) for n, s in all_suggestions() if s.task == task) for task in task_names()]
+    questions = [next((n, s) for n, s in all_suggestions() if s.task == task) for task in paper_task_names()]
     plain = model.answer([make_request(n, s) for n, s in questions])
     explained = model.answer([make_request(n, s, explain=True) for n, s in questions])
     for without, prediction in zip(plain, explained, strict=True):

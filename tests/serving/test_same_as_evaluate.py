@@ -62,7 +62,7 @@ def make_request(task: str, example: Example, pool: list[str], top: int) -> Requ
     return Request(task, images, example.pairs[0].text, example.pairs[0].candidates_px, top=top)
 
 
-@pytest.mark.parametrize("task", datasets.task_names())
+@pytest.mark.parametrize("task", datasets.paper_task_names())
 def test_serving_predicts_what_evaluation_predicts(
     task: str, model: Predictor, source: RegionSource, tmp_path: Path
 ) -> None:

@@ -134,10 +134,10 @@ def _tasks_and_policy(
     recipe_name: str, tasks: tuple[str, ...]
 ) -> tuple[tuple[str, ...] | Mapping[str, Mapping[str, Any]], str]:
     """Return the tasks and the policy. A recipe gives reader options too."""
-    from twelvefold.datasets import task_names
+    from twelvefold.datasets import paper_task_names
 
     if not recipe_name:
-        return tasks or task_names(), "paper"
+        return tasks or paper_task_names(), "paper"
     from twelvefold.config.recipe import Recipe
 
     recipe = Recipe.load(recipe_name)

@@ -53,6 +53,7 @@ def doctor(
     data: DataFolder,
     *,
     tasks: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = (),
+    prepared: Path | None = None,
     json: Json = False,
 ) -> int:
     """Report for each dataset what is in a data folder, what is missing or malformed, and what to do next.
@@ -67,11 +68,14 @@ def doctor(
     Parameters
     ----------
     tasks
-        Names of tasks, or dotted paths of your own datasets; all built-in tasks if left out.
+        Names of tasks, or dotted paths of your own datasets; the paper's twelve tasks if left out.
+    prepared
+        A folder that `twelvefold prepare` wrote from these data: its tables are read instead of the files, if those
+        have not changed.
     """
     from twelvefold.doctor import doctor as check_data
 
-    check = check_data(data, tasks=tasks)
+    check = check_data(data, tasks=tasks, prepared=prepared)
     if not json:
         out_console.print(_table(check))
     steps = [f"{name}, {step}" for name, task in check.tasks.items() for step in task.next]

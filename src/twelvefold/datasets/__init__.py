@@ -2,8 +2,9 @@
 
 A module reads one dataset's official files. Its file name is the dataset's name; ``refcoco_plus.py`` is ``refcoco+``.
 :func:`load_dataset` imports the module of one dataset, built-in or your own. Nothing is registered: the built-in names
-are the modules in this folder. Each states its position in one constant, which is read without importing the module:
-``TASK_ORDER`` for a task, ``CAPTION_SET_ORDER`` for captions that are used for pretraining only.
+are the modules in this folder. Two constants of a module are read without importing it: ``PAPER_ORDER``, the position
+of one of the paper's twelve tasks in its Table 2, and ``CAPTION_SET = True`` for captions that only pretraining uses. A
+module without either is another task.
 """
 
 from __future__ import annotations
@@ -45,19 +46,26 @@ class Dataset(Protocol):
         """Yield the examples of a split, always in the same order."""
 
 
+def paper_task_names() -> tuple[str, ...]:
+    """Return the names of the paper's twelve tasks, in the order of its Table 2."""
+    orders = {name: constants["PAPER_ORDER"] for name, constants in _constants().items() if "PAPER_ORDER" in constants}
+    return tuple(sorted(orders, key=orders.__getitem__))
+
+
 def task_names() -> tuple[str, ...]:
-    """Return the names of the built-in tasks, in the order of the paper's Table 2."""
-    return _names("TASK_ORDER")
+    """Return the names of all built-in tasks: the paper's, then others in alphabetical order."""
+    others = set(_constants()) - set(paper_task_names()) - set(caption_set_names())
+    return *paper_task_names(), *sorted(others)
 
 
 def caption_set_names() -> tuple[str, ...]:
     """Return the names of the built-in datasets for pretraining. Paper: section 3.1."""
-    return _names("CAPTION_SET_ORDER")
+    return tuple(sorted(name for name, constants in _constants().items() if constants.get("CAPTION_SET")))
 
 
 def is_built_in(name: str) -> bool:
     """Return whether ``name`` is a built-in dataset."""
-    return name in task_names() or name in caption_set_names()
+    return name in _constants()
 
 
 def load_dataset(name: str) -> Dataset:
@@ -117,14 +125,17 @@ def _type_name(expected: Any) -> str:
 
 
 @cache
-def _names(constant: str) -> tuple[str, ...]:
-    """Return the names of the modules that define ``constant``, in ascending order of its value."""
-    orders: dict[str, int] = {}
-    for path in Path(__file__).parent.glob("*.py"):
+def _constants() -> dict[str, dict[str, Any]]:
+    """Return the constants that each module of this folder states about itself, by dataset name."""
+    constants: dict[str, dict[str, Any]] = {}
+    for path in Path(__file__).parent.glob("[!_]*.py"):
+        stated = constants.setdefault(path.stem.replace("_plus", "+"), {})
         for statement in ast.parse(path.read_bytes()).body:
-            if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == constant:
-                orders[path.stem.replace("_plus", "+")] = ast.literal_eval(statement.value)
-    return tuple(sorted(orders, key=lambda name: (orders[name], name)))
+            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+                name = statement.targets[0].id
+                if name in ("PAPER_ORDER", "CAPTION_SET"):
+                    stated[name] = ast.literal_eval(statement.value)
+    return constants
 
 
 def _load_custom(name: str) -> Dataset:

@@ -27,7 +27,7 @@ from twelvefold.datasets.reading.cards import CC_BY, KARPATHY_SOURCE, CardFile, 
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.schema import Example, ImageKey, Pair, PositivePair, Split, TaskSpec, TwelvefoldError
 
-TASK_ORDER = 4
+PAPER_ORDER = 4
 TASK = TaskSpec(
     name="coco",
     title="COCO retrieval",

@@ -31,7 +31,7 @@ import xxhash
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.schema import Example, ImageKey, Pair, PositivePair, Split, TaskSpec, TwelvefoldError
 
-CAPTION_SET_ORDER = 1
+CAPTION_SET = True
 TASK = TaskSpec(
     name="conceptual_captions",
     title="Conceptual Captions",

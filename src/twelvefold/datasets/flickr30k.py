@@ -23,7 +23,7 @@ from twelvefold.datasets.reading.cards import KARPATHY_SOURCE, CardFile, Dataset
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.schema import Example, ImageKey, Split, TaskSpec
 
-TASK_ORDER = 5
+PAPER_ORDER = 5
 TASK = TaskSpec(
     name="flickr30k",
     title="Flickr30k retrieval",

@@ -33,7 +33,7 @@ from twelvefold.datasets.reading.cards import CC_BY, VG_ID_MAP, CardFile, Datase
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, split_tail, validated
 from twelvefold.schema import CONSISTENCY_ONLY, Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
 
-TASK_ORDER = 2
+PAPER_ORDER = 2
 TASK = TaskSpec(
     name="gqa",
     title="GQA",

@@ -25,7 +25,7 @@ from twelvefold.datasets.reading.cards import CardFile, DatasetCard
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.schema import Candidate, Example, ImageKey, Pair, Split, TaskSpec
 
-TASK_ORDER = 10
+PAPER_ORDER = 10
 LISTS_CANDIDATES = True
 """Every example has candidate boxes, of which one is the answer."""
 TASK = TaskSpec(

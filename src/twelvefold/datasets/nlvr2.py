@@ -23,7 +23,7 @@ from twelvefold.datasets.reading.cards import CC_BY, CardFile, DatasetCard
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.schema import ClassName, Example, ImageKey, Pair, Split, TaskSpec
 
-TASK_ORDER = 11
+PAPER_ORDER = 11
 TASK = TaskSpec(
     name="nlvr2",
     title="NLVR2",

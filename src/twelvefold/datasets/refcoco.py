@@ -26,7 +26,7 @@ from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, r
 from twelvefold.datasets.reading.safe_pickle import load_plain
 from twelvefold.schema import Box, Example, ImageKey, Pair, Split, TargetBox, TaskSpec, TwelvefoldError
 
-TASK_ORDER = 6
+PAPER_ORDER = 6
 TASK = TaskSpec(
     name="refcoco",
     title="RefCOCO",

@@ -19,7 +19,7 @@ from twelvefold.datasets.reading.cards import refer_card
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.schema import Example, Split, TaskSpec
 
-TASK_ORDER = 7
+PAPER_ORDER = 7
 TASK: TaskSpec = replace(refcoco.TASK, name="refcoco+", title="RefCOCO+")
 CARD = refer_card(TASK.name, TASK.title, "unc", {"train": 120_191, "val": 10_758, "test": 10_615})
 

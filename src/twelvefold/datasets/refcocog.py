@@ -20,7 +20,7 @@ from twelvefold.datasets.reading.cards import refer_card
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.schema import Example, Split, TaskSpec
 
-TASK_ORDER = 8
+PAPER_ORDER = 8
 TASK: TaskSpec = replace(refcoco.TASK, name="refcocog", title="RefCOCOg")
 CARD = refer_card(TASK.name, TASK.title, "umd", {"train": 80_512, "val": 4_896, "test": 9_602})
 

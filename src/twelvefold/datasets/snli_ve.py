@@ -22,7 +22,7 @@ from twelvefold.datasets.reading.cards import CardFile, DatasetCard
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.schema import ClassName, Example, ImageKey, Pair, Split, TaskSpec
 
-TASK_ORDER = 12
+PAPER_ORDER = 12
 TASK = TaskSpec(
     name="snli_ve",
     title="SNLI-VE",

@@ -25,7 +25,7 @@ from twelvefold.datasets.reading.cards import CC_BY, VG_ID_MAP, VG_SOURCE, CardF
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, split_tail, validated
 from twelvefold.schema import Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
 
-TASK_ORDER = 3
+PAPER_ORDER = 3
 TASK = TaskSpec(
     name="vgqa",
     title="VG QA",

@@ -23,7 +23,7 @@ from twelvefold.datasets.reading.cards import VG_ID_MAP, CardFile, DatasetCard
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.schema import Candidate, Example, ImageKey, Pair, Split, TaskSpec
 
-TASK_ORDER = 9
+PAPER_ORDER = 9
 LISTS_CANDIDATES = True
 """Every example has candidate boxes, of which one is the answer."""
 TASK = TaskSpec(

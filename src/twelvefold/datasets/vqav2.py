@@ -29,7 +29,7 @@ from twelvefold.datasets.reading.cards import CC_BY, CardFile, DatasetCard
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, split_tail, validated
 from twelvefold.schema import Example, ImageKey, Pair, Split, TaskSpec
 
-TASK_ORDER = 1
+PAPER_ORDER = 1
 TASK = TaskSpec(
     name="vqav2",
     title="VQAv2",

@@ -128,6 +128,17 @@ def table_job(request: TaskRequest, split: Split, data: Path, out: Path, *, skip
     return TableJob(request, split, data, out, atomic_files.digest_value(inputs), skip_bad)
 
 
+def find_table(
+    prepared: Path, request: TaskRequest, split: Split, data: Path
+) -> tuple[example_table.ExampleTable, Entry] | None:
+    """Return the table of a split from a prepared folder, with all examples, if it was made from these data."""
+    for skip_bad in (True, False):
+        job = table_job(request, split, data, prepared, skip_bad=skip_bad)
+        if entry := StepCache(prepared).find(job.step, job.digest):
+            return example_table.ExampleTable.open(prepared / entry.files["table"].file), entry
+    return None
+
+
 @relaxed_gc()
 def make_table(job: TableJob) -> Entry:
     """Read one split of one task and write the table of all its examples."""

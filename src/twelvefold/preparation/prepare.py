@@ -104,7 +104,7 @@ def prepare(
     Args:
         data: A data folder with the official files. regions: The folder that ``extract`` wrote, or None: examples are
         kept without regions, and no negatives are made. out: Folder for the tables. tasks: Names of tasks or dotted
-        paths of your own datasets; all built-in tasks if empty. A mapping gives each its
+        paths of your own datasets; the paper's twelve tasks if empty. A mapping gives each its
             ``options`` (keyword arguments of the reader) and ``max_examples`` (training examples kept, the first ones).
         config: Cleaning, answer counts and what to do with bad records.
         answer_lists: Files to use instead of counting answers, by task.
@@ -116,7 +116,7 @@ def prepare(
             the data differ from those that were pinned, the disk is full, or another process prepares the folder.
     """
     config, lists = config or DataConfig(), answer_lists or {}
-    requests = make_requests(tasks or datasets.task_names(), lists)
+    requests = make_requests(tasks or datasets.paper_task_names(), lists)
     policy = policy_name(config)
     store = None if regions is None else RegionStore.open(regions / "detected")
     steps = Steps(Path(data), Path(out), store, requests, config, processes, BadRecords(config.skip_bad))

@@ -162,7 +162,7 @@ def files_sources(data: Path, tasks: Tasks) -> dict[str, dict[Split, SplitSource
         raise TwelvefoldError(
             f"{data} is not a data folder: expected a folder with the official files, as in docs/data.md"
         )
-    tasks = tasks or datasets.task_names()
+    tasks = tasks or datasets.paper_task_names()
     modules = {name: datasets.load_dataset(name) for name in tasks}
     repeated = {name for name, count in Counter(list(tasks)).items() if count > 1}
     repeated |= {name for name, count in Counter(module.TASK.name for module in modules.values()).items() if count > 1}

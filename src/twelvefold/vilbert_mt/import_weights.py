@@ -242,7 +242,7 @@ def _write_model(
 
 
 def _tasks_of(heads: Sequence[HeadSpec]) -> list[TaskSpec]:
-    tasks = [datasets.load_dataset(name).TASK for name in datasets.task_names()]
+    tasks = [datasets.load_dataset(name).TASK for name in datasets.paper_task_names()]
     return [task for task in tasks if task.head in {head.name for head in heads}]
 
 
@@ -287,7 +287,7 @@ def _heads(
 
 def _read_answer_lists(answers: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
     """Return the answer lists by head; tasks with the same head have the same list."""
-    specs = [datasets.load_dataset(name).TASK for name in datasets.task_names()]
+    specs = [datasets.load_dataset(name).TASK for name in datasets.paper_task_names()]
     head_of = {spec.name: spec.head for spec in specs if spec.family == "answers"}
     lists: dict[str, tuple[str, ...]] = {}
     for task, path in answers.items():
