@@ -15,7 +15,7 @@ from twelvefold.config.recipe import TaskConfig
 from twelvefold.data import negatives, tokenizer
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.duplicates import evidence
-from twelvefold.preparation.entries import Entry, file_entry
+from twelvefold.preparation.entries import Entry, entry_cache, file_entry
 from twelvefold.schema import Split, TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.splits import decide
 from twelvefold.splits import filter as row_filter
@@ -134,7 +134,7 @@ def find_table(
     """Return the table of a split from a prepared folder, with all examples, if it was made from these data."""
     for skip_bad in (True, False):
         job = table_job(request, split, data, prepared, skip_bad=skip_bad)
-        if entry := StepCache(prepared).find(job.step, job.digest):
+        if entry := entry_cache(prepared, {job.step: job.digest}).load(job.step):
             return example_table.ExampleTable.open(prepared / entry.files["table"].file), entry
     return None
 
