@@ -25,7 +25,6 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Mapping, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +42,6 @@ from twelvefold.duplicates.image_groups import ImageGroups
 from twelvefold.evaluate import evaluate
 from twelvefold.evaluation.predictions import read_predictions
 from twelvefold.preparation.prepare import prepare_recipe
-from twelvefold.progress import track
 from twelvefold.schema import CONSISTENCY_ONLY, ImageKey, Split, TwelvefoldError
 from twelvefold.splits import manifest
 from twelvefold.splits.clean import files_sources
@@ -51,8 +49,9 @@ from twelvefold.splits.decide import collect_policy_evidence, decide_removals
 from twelvefold.splits.id_lists import IdList
 from twelvefold.splits.manifest import IdListInfo
 from twelvefold.splits.policy import NO_CLEANING, POLICIES
-from twelvefold.store import atomic_files, worker_pool
+from twelvefold.store import atomic_files
 from twelvefold.store.prepared import Prepared
+from twelvefold.store.steps import Step, run_steps
 from twelvefold.train import train
 
 POLICY = POLICIES["paper"]
@@ -257,20 +256,15 @@ def train_and_evaluate(recipe: Recipe, prepared: Path, regions: Path, run: Path)
 
 def train_all(recipe: Recipe, regions: Path, out: Path, splits: Sequence[str], seeds: int, processes: int) -> None:
     """Train a model on each version of the splits for every seed."""
-    with worker_pool.create_pool(processes) as pool:
-        futures = [
-            pool.submit(
-                train_and_evaluate,
-                msgspec.structs.replace(recipe, seed=seed),
-                out / split,
-                regions,
-                run_folder(out, seed, split),
-            )
-            for seed in range(seeds)
-            for split in splits
-        ]
-        for future in track(as_completed(futures), description="models trained and scored", total=len(futures)):
-            future.result()
+    steps = [
+        Step(
+            f"{seed}-{split}",
+            (msgspec.structs.replace(recipe, seed=seed), out / split, regions, run_folder(out, seed, split)),
+        )
+        for seed in range(seeds)
+        for split in splits
+    ]
+    run_steps(train_and_evaluate, steps, description="models trained and scored", processes=processes)
 
 
 def make_page(recipe: Recipe, tasks: Mapping[str, TaskGaps], seeds: int, command: str) -> str:

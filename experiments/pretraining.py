@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,10 +39,10 @@ from twelvefold.features.extract import extract
 from twelvefold.model import Model
 from twelvefold.preparation.prepare import prepare_recipe
 from twelvefold.pretrain import pretrain
-from twelvefold.progress import track
 from twelvefold.schema import TwelvefoldError
-from twelvefold.store import atomic_files, worker_pool
+from twelvefold.store import atomic_files
 from twelvefold.store.prepared import Prepared
+from twelvefold.store.steps import Step, run_steps
 from twelvefold.train import train
 from twelvefold.training.checkpoints import Checkpoints
 from twelvefold.training.objectives import METRICS, Evaluator, masked_accuracies, retrieval_evaluator
@@ -314,10 +313,8 @@ def main() -> None:
     all_jobs = jobs(arguments.run, arguments.out, arguments.seeds, arguments.arms, arguments.steps)
     if not arguments.report:
         prepare_all(arguments.run, arguments.out, arguments.processes)
-        with worker_pool.create_pool(arguments.processes) as pool:
-            running = [pool.submit(train_and_score, job) for job in all_jobs if not job.is_done]
-            for done in track(as_completed(running), description="models", total=len(running)):
-                done.result()
+        steps = [Step(str(number), (job,)) for number, job in enumerate(all_jobs) if not job.is_done]
+        run_steps(train_and_score, steps, description="models", processes=arguments.processes)
     print(report(all_jobs, arguments.out))
 
 

@@ -35,10 +35,11 @@ from twelvefold.leakage.report import AuditReport, collection_summaries, make_fi
 from twelvefold.progress import track
 from twelvefold.schema import Evidence, Example, ImageKey, SameImageLink, Split, TwelvefoldError, did_you_mean
 from twelvefold.splits.policy import POLICIES
-from twelvefold.store import atomic_files, worker_pool
+from twelvefold.store import atomic_files
 from twelvefold.store.prepared import Prepared
 from twelvefold.store.region_store import RegionStore
 from twelvefold.store.relaxed_gc import relaxed_gc
+from twelvefold.store.steps import Step, run_steps
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -263,21 +264,18 @@ def _read_tables(data: Path | None, config: AuditConfig) -> tuple[list[TaskConte
     if config.prepared is not None:
         prepared = Prepared.open(config.prepared)
         return list(_read_prepared(prepared, config.tasks)), config.evidence or _evidence_of(prepared)
-    tables = [] if data is None else list(_read_tasks(data, config))
+    tables = [] if data is None else _read_tasks(data, config)
     return tables, config.evidence or DEFAULT_EVIDENCE
 
 
-def _read_tasks(data: Path, config: AuditConfig) -> Iterator[TaskContent]:
-    """Yield the tasks of a data folder, read by ``config.processes`` processes. The results do not depend on that."""
+def _read_tasks(data: Path, config: AuditConfig) -> list[TaskContent]:
+    """Return the tasks of a data folder, read by ``config.processes`` processes."""
     if not data.is_dir():
         raise TwelvefoldError(f"expected a data folder, got {data}, which is not a folder")
     options = reader_options(data, config.tasks or datasets.task_names(), config.options)
     read = partial(read_task, data, require_all=bool(config.tasks), skip_bad=config.skip_bad)
-    if config.processes == 1:
-        yield from (read(*item) for item in track(options.items(), description="tasks"))
-        return
-    with worker_pool.create_pool(min(config.processes, len(options))) as pool:
-        yield from track(pool.map(read, options, options.values()), description="tasks", total=len(options))
+    steps = [Step(name, (name, own)) for name, own in options.items()]
+    return list(run_steps(read, steps, description="tasks", processes=config.processes).values())
 
 
 def _read_prepared(prepared: Prepared, names: Sequence[str]) -> Iterator[TaskContent]:

@@ -16,7 +16,6 @@ from twelvefold.datasets.reading import image_files
 from twelvefold.datasets.reading.records import BadRecords, Rejection
 from twelvefold.duplicates.evidence import CollectedEvidence, collect_evidence
 from twelvefold.duplicates.image_groups import ImageGroups
-from twelvefold.progress import track
 from twelvefold.schema import ImageKey, Split
 from twelvefold.splits.id_lists import IdList
 from twelvefold.splits.manifest import CleanedSplit, CleaningManifest, Reason, SplitDigester
@@ -24,6 +23,7 @@ from twelvefold.splits.policy import SPLIT_ORDER, Owner, Policy, ProtectedImages
 from twelvefold.splits.split_source import SplitSource
 from twelvefold.store import atomic_files, worker_pool
 from twelvefold.store.relaxed_gc import relaxed_gc
+from twelvefold.store.steps import Step, run_steps
 
 VERSION = 1
 """Version of what this module computes. Increase it when a change gives other results: files made from it are then
@@ -164,12 +164,11 @@ def _split_scanner(processes: int, bad: BadRecords) -> Iterator[Callable[[Sequen
     pool = worker_pool.create_pool(processes) if processes > 1 else None
 
     def scan_all(scans: Sequence[SplitScan]) -> list[SplitScanResult]:
-        what = f"{scans[0].split} sets read for cleaning" if scans else ""
-        results = list(
-            track(pool.map(scan_split, scans) if pool else map(scan_split, scans), description=what, total=len(scans))
-        )
-        bad.rejected += [rejection for result in results for rejection in result.rejected]
-        return results
+        steps = [Step(f"{scan.task}-{scan.split}", (scan,)) for scan in scans]
+        description = f"{scans[0].split} sets read for cleaning" if scans else ""
+        results = run_steps(scan_split, steps, description=description, processes=processes, executor=pool)
+        bad.rejected += [rejection for result in results.values() for rejection in result.rejected]
+        return list(results.values())
 
     try:
         yield scan_all

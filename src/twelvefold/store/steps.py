@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -104,7 +104,8 @@ def run_steps(
         description: Label of the progress bar.
         store: Has the results of steps that are done, and gets each new result at once.
         processes: Number of worker processes; 1 runs all steps in this process.
-        executor: Runs the steps one by one instead of worker processes, for example in a thread.
+        executor: Runs the steps instead of new worker processes, ``processes`` at a time: a thread, or a pool that is
+            used several times.
         total: Length of the progress bar, if ``steps`` is a generator.
 
     Raises:
@@ -135,17 +136,24 @@ def run_steps(
                     finish(step, stored)
 
         missing: Iterable[Step] = missing_steps()
-        if processes > 1:
+        if processes > 1 and executor is None:
             missing = list(missing)
             processes = min(processes, len(missing))
             if processes > 1:
-                executor = stack.enter_context(_process_pool(processes, description))
+                executor = create_pool(processes)
+                stack.callback(executor.shutdown, cancel_futures=True)
         if executor is None:
             for step in missing:
                 finish_new(step, function(*step.arguments))
         else:
             max_pending = 2 * processes if processes > 1 else 1
-            _run_in_executor(executor, function, missing, finish_new, max_pending)
+            try:
+                _run_in_executor(executor, function, missing, finish_new, max_pending)
+            except BrokenProcessPool as error:
+                raise TwelvefoldError(
+                    f"a worker process was killed ({description}; out of memory?). Finished work is kept: run the "
+                    "same command again to resume, with fewer processes if necessary"
+                ) from error
     return {name: results[name] for name in names}
 
 
@@ -174,17 +182,3 @@ def _run_in_executor(
                 with suppress(TwelvefoldError):  # a second error while storing must not hide the first
                     finish(pending[future], future.result())
         raise
-
-
-@contextmanager
-def _process_pool(num_processes: int, description: str) -> Iterator[Executor]:
-    pool = create_pool(num_processes)
-    try:
-        yield pool
-    except BrokenProcessPool as error:
-        raise TwelvefoldError(
-            f"a worker process was killed ({description}; out of memory?). Finished work is kept: run the same "
-            "command again to resume, with fewer processes if necessary"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
