@@ -19,13 +19,12 @@ NUM_DRAWINGS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """An object category with its plural, its wider class as COCO has it, and other names of the same category.
+    """An object category with its wider class, as in COCO, and other names of the same category.
 
     Objects that fly may be in the air. The others stand on the ground.
     """
 
     name: str
-    plural: str
     supercategory: str
     synonyms: tuple[str, ...]
     flies: bool
@@ -49,32 +48,27 @@ _FLYING: Final = {"butterfly", "airplane", "rocket", "helicopter", "balloon", "s
 
 
 _CATEGORIES: Final = {
-    "animal": "cat, cats, kitty | dog, dogs, pup | horse, horses, pony | elephant, elephants | rabbit, rabbits, bunny "
-    "| duck, ducks | owl, owls | snail, snails | turtle, turtles, tortoise | butterfly, butterflies | crab, crabs | "
-    "penguin, penguins | pig, pigs, piggy | fish, fish",
-    "vehicle": "car, cars, automobile | bus, buses, coach | bicycle, bicycles, bike | "
-    "airplane, airplanes, plane, aeroplane | train, trains, locomotive | sailboat, sailboats, boat, sailing boat | "
-    "rocket, rockets, spaceship | truck, trucks, lorry | helicopter, helicopters, chopper",
-    "household item": "chair, chairs, seat | bed, beds | book, books | key, keys | hammer, hammers | "
-    "clock, clocks, alarm clock | umbrella, umbrellas, parasol | bell, bells | teapot, teapots | cup, cups, mug | "
-    "bucket, buckets, pail",
-    "device": "telephone, telephones, phone | laptop, laptops, notebook computer | television, televisions, tv, tv set "
-    "| camera, cameras",
-    "piece of clothing": "hat, hats, top hat | boot, boots | shirt, shirts, t-shirt, tee | dress, dresses, gown | "
-    "backpack, backpacks, rucksack | crown, crowns",
-    "toy": "guitar, guitars | gift, gifts, present | balloon, balloons | ball, balls, soccer ball, football",
-    "food": "apple, apples | banana, bananas | carrot, carrots | mushroom, mushrooms, toadstool | "
-    "cake, cakes, birthday cake | ice cream, ice creams, ice cream cone | pizza, pizzas, slice of pizza",
-    "plant": "tree, trees | flower, flowers, tulip | cactus, cactuses",
-    "building": "house, houses, cottage",
-    "shape": "star, stars",
+    "animal": "cat, kitty | dog, pup | horse, pony | elephant | rabbit, bunny | duck | owl | snail | turtle, tortoise "
+    "| butterfly | crab | penguin | pig, piggy | fish",
+    "vehicle": "car, automobile | bus, coach | bicycle, bike | airplane, plane, aeroplane | train, locomotive | "
+    "sailboat, boat, sailing boat | rocket, spaceship | truck, lorry | helicopter, chopper",
+    "household item": "chair, seat | bed | book | key | hammer | clock, alarm clock | umbrella, parasol | bell "
+    "| teapot | cup, mug | bucket, pail",
+    "device": "telephone, phone | laptop, notebook computer | television, tv, tv set | camera",
+    "piece of clothing": "hat, top hat | boot | shirt, t-shirt, tee | dress, gown | backpack, rucksack | crown",
+    "toy": "guitar | gift, present | balloon | ball, soccer ball, football",
+    "food": "apple | banana | carrot | mushroom, toadstool | cake, birthday cake | ice cream, ice cream cone | "
+    "pizza, slice of pizza",
+    "plant": "tree | flower, tulip | cactus",
+    "building": "house, cottage",
+    "shape": "star",
 }
-"""Supercategory -> name, plural and synonyms of its categories."""
+"""Supercategory -> names of its categories, each with its synonyms."""
 
 
 def _parse_category(supercategory: str, words: str) -> Category:
-    name, plural, *synonyms = words.split(", ")
-    return Category(name, plural, supercategory, tuple(synonyms), name in _FLYING)
+    name, *synonyms = words.split(", ")
+    return Category(name, supercategory, tuple(synonyms), name in _FLYING)
 
 
 CATEGORIES: Final = tuple(

@@ -18,7 +18,7 @@ from twelvefold.world.text.gqa.program import ProgramError, run_program
 from twelvefold.world.text.gqa.questions import generate_gqa_questions
 from twelvefold.world.text.guesswhat import MAX_TURNS, answer_question, generate_dialogues
 from twelvefold.world.text.image_sets import make_image_set
-from twelvefold.world.text.lexicon import CATEGORY_NOUNS, COLOR_WORDS, LOCATION_WORDS
+from twelvefold.world.text.lexicon import CATEGORY_NOUNS, COLOR_WORDS, LOCATION_WORDS, pluralize
 from twelvefold.world.text.nlvr2 import generate_statements
 from twelvefold.world.text.refer import generate_references
 from twelvefold.world.text.visual7w_questions import generate_pointing_questions
@@ -226,7 +226,12 @@ def test_statements_reject_an_odd_number_of_pairs(scenes: list[Scene], rng: np.r
 
 def test_captions_mention_only_what_the_image_shows(scenes: list[Scene], rng: np.random.Generator) -> None:
     """No other categories and colors, in both styles."""
-    names = {noun: category for category, nouns in CATEGORY_NOUNS.items() for pair in nouns for noun in pair}
+    names = {
+        noun: category
+        for category, nouns in CATEGORY_NOUNS.items()
+        for name in nouns
+        for noun in (name, pluralize(name))
+    }
     color_words = {word: color for color, words in COLOR_WORDS.items() for word in words}
     scenery = {"table", "paper", "carpet", "orange"}
     for scene in scenes:

@@ -92,7 +92,7 @@ def _similar_answers(truth: str) -> tuple[str, ...]:
     if truth in CATEGORY_BY_NAME:
         supercategory = CATEGORY_BY_NAME[truth].supercategory
         rivals = [c.name for c in CATEGORIES if c.supercategory == supercategory and c.name != truth]
-        synonyms = [name for name, _ in CATEGORY_NOUNS[truth] if name != truth]
+        synonyms = [name for name in CATEGORY_NOUNS[truth] if name != truth]
         return (*synonyms * 3, *rivals[:4], supercategory, "toy")
     for table in (PATTERN_WORDS, SIZE_WORDS):
         if truth in table:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from numpy.random import Generator
 
 from twelvefold.world.scene import Scene
-from twelvefold.world.text.lexicon import ABILITIES, HYPERNYMS
+from twelvefold.world.text.lexicon import ABILITIES, HYPERNYMS, Ability, Hypernym
 from twelvefold.world.text.sampling import bernoulli, choice, shuffled
 
 Order = tuple[str, int]
@@ -113,8 +113,7 @@ def relation_holds(graph: SceneGraph, relation: str, a: int, b: int) -> Truth:
 def is_at_position(graph: SceneGraph, position: str, index: int) -> Truth:
     """Return whether the object is in that part of the image. ``top left`` needs both."""
     if " " in position:
-        truths = [is_at_position(graph, part, index) for part in position.split()]
-        return False if False in truths else None if None in truths else True
+        return _all(is_at_position(graph, part, index) for part in position.split())
     x, y = graph.center_x[index], graph.center_y[index]
     if position == "middle":
         distance = max(abs(x - 0.5), abs(y - 0.5))
@@ -127,32 +126,41 @@ def is_at_position(graph: SceneGraph, position: str, index: int) -> Truth:
 
 def matches(graph: SceneGraph, index: int, description: ObjectDescription) -> Truth:
     """Return whether every fact except ``order`` is true of the object."""
-    obj = graph.objects[index]
-    if description.category and obj.category != description.category:
-        return False
-    if any(getattr(obj, name) != value for name, value in description.attributes().items()):
-        return False
-    unsure = False
-    for name, table in ((description.hypernym, HYPERNYMS), (description.ability, ABILITIES)):
-        if name and obj.category not in table[name].members:
-            if obj.category not in table[name].unsure:
-                return False
-            unsure = True
-    if description.position:
-        inside = is_at_position(graph, description.position, index)
-        if inside is False:
+    return _all(_truths(graph, index, description))
+
+
+def _all(truths: Iterable[Truth]) -> Truth:
+    """Return False if any is False, else None if any is None, else True."""
+    result: Truth = True
+    for truth in truths:
+        if truth is False:
             return False
-        unsure = unsure or inside is None
+        if truth is None:
+            result = None
+    return result
+
+
+def _truths(graph: SceneGraph, index: int, description: ObjectDescription) -> Iterator[Truth]:
+    obj = graph.objects[index]
+    yield description.category in ("", obj.category)
+    yield all(getattr(obj, name) == value for name, value in description.attributes().items())
+    if description.hypernym:
+        yield _is_member(obj.category, HYPERNYMS[description.hypernym])
+    if description.ability:
+        yield _is_member(obj.category, ABILITIES[description.ability])
+    if description.position:
+        yield is_at_position(graph, description.position, index)
     if description.relation is not None:
         name, other = description.relation
         landmarks = matching_objects(graph, other)
-        if len(landmarks) != 1:
-            return None
-        related = index != landmarks[0] and relation_holds(graph, name, index, landmarks[0])
-        if related is False:
-            return False
-        unsure = unsure or related is None
-    return None if unsure else True
+        if len(landmarks) == 1:
+            yield index != landmarks[0] and relation_holds(graph, name, index, landmarks[0])
+        else:
+            yield None
+
+
+def _is_member(category: str, group: Hypernym | Ability) -> Truth:
+    return True if category in group.members else None if category in group.unsure else False
 
 
 def possible_matches(

@@ -14,10 +14,6 @@ from twelvefold.world.categories import CATEGORIES
 from twelvefold.world.text.sampling import alternatives
 
 
-def _words(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
 def _table(rows: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     return {key: alternatives(text) for key, text in rows.items()}
 
@@ -70,55 +66,128 @@ POSITION_WORDS: Final = _table(
         "middle": "in the middle | in the center",
     }
 )
-LOCATION_WORDS: Final = _words(
-    "left right top bottom middle center upper lower corner side leftmost rightmost topmost lowest highest edge first "
-    "second third fourth last far above below front back behind between beside next near closest nearest under on in by"
-)
-"""Words that RefCOCO+ does not contain: its players were not allowed to use locations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hypernym:
-    """A noun for several categories. ``nouns``: (singular, plural) pairs.
+    """A noun for several categories.
 
     People disagree about the ``unsure`` categories, so no question depends on them.
     """
 
     name: str
-    nouns: tuple[tuple[str, str], ...]
+    nouns: str
     members: frozenset[str]
     unsure: frozenset[str] = frozenset()
 
 
-def _members(supercategory: str) -> frozenset[str]:
-    return frozenset(category.name for category in CATEGORIES if category.supercategory == supercategory)
+def _members(names: str) -> frozenset[str]:
+    """Return the named categories. The name of a supercategory stands for all its categories."""
+    return frozenset(c.name for c in CATEGORIES if {c.name, c.supercategory} & set(names.split()))
 
-
-_ANIMALS, _VEHICLES, _FOODS, _PLANTS = (_members(name) for name in ("animal", "vehicle", "food", "plant"))
-_AMBIGUOUS_CLOTHING: Final = _words("backpack crown")
 
 HYPERNYMS: Final = {
     hypernym.name: hypernym
     for hypernym in (
-        Hypernym("animal", (*(("animal", "animals"),) * 2, ("creature", "creatures")), _ANIMALS),
-        Hypernym("vehicle", (("vehicle", "vehicles"),), _VEHICLES),
-        Hypernym(
-            "clothing",
-            (("piece of clothing", "pieces of clothing"), ("item of clothing", "items of clothing")),
-            _members("piece of clothing") - _AMBIGUOUS_CLOTHING,
-            _AMBIGUOUS_CLOTHING,
-        ),
-        Hypernym("food", (("food item", "food items"), ("piece of food", "pieces of food")), _FOODS),
-        Hypernym(
-            "device",
-            (("device", "devices"), ("electronic device", "electronic devices")),
-            _members("device"),
-            _words("clock"),
-        ),
-        Hypernym("plant", (("plant", "plants"),), _PLANTS, _words("mushroom")),
+        Hypernym("animal", "animal | animal | creature", _members("animal")),
+        Hypernym("vehicle", "vehicle", _members("vehicle")),
+        Hypernym("clothing", "piece of clothing | item of clothing", _members("hat boot shirt dress"),
+                 _members("backpack crown")),
+        Hypernym("food", "food item | piece of food", _members("food")),
+        Hypernym("device", "device | electronic device", _members("device"), _members("clock")),
+        Hypernym("plant", "plant", _members("plant"), _members("mushroom")),
     )
+}  # fmt: skip
+ANY_NOUNS: Final = "thing | object | item | thing"
+
+
+_ABILITIES: Final = {
+    "alive": (
+        "is alive | can breathe | is a living creature",
+        "is it alive? | is it a living thing? | does it breathe?",
+        "animal",
+        "plant apple banana carrot mushroom",
+    ),
+    "flies": (
+        "can fly | flies through the air | belongs in the sky",
+        "can it fly? | does it fly? | is it something that flies?",
+        "owl butterfly airplane rocket helicopter",
+        "duck penguin balloon ball star",
+    ),
+    "edible": (
+        "you can eat | is good to eat | a hungry person would like",
+        "can you eat it? | is it edible? | is it something to eat? | is it food?",
+        "food",
+        "animal teapot cup",
+    ),
+    "worn": (
+        "you can wear | people put on | belongs in a wardrobe",
+        "can you wear it? | is it worn by people? | is it clothing? | is it something you put on?",
+        "hat boot shirt dress crown",
+        "umbrella backpack",
+    ),
+    "wheels": (
+        "has wheels | drives on wheels | rolls on wheels",
+        "does it have wheels? | has it got wheels?",
+        "car bus bicycle train truck",
+        "airplane helicopter backpack",
+    ),
+    "ridden": (
+        "you can travel in | takes people from place to place",
+        "can you travel in it? | is it a means of transport? | is it a vehicle?",
+        "vehicle",
+        "horse elephant balloon",
+    ),
+    "electric": (
+        "has a screen or a lens | you would find in an electronics store",
+        "is it electronic? | does it run on electricity?",
+        "laptop television camera",
+        "car bus airplane train rocket truck helicopter clock bell telephone guitar",
+    ),
+    "grows": (
+        "grows in the ground | needs water and sunlight",
+        "does it grow in the ground? | is it a plant?",
+        "plant",
+        "animal food",
+    ),
+    "legs": (
+        "walks on four legs | has four paws or hooves",
+        "does it walk on four legs? | is it a four legged animal?",
+        "cat dog horse elephant rabbit pig",
+        "turtle crab chair bed",
+    ),
+    "tells time": (
+        "tells the time | tells you when to get up",
+        "does it tell the time?",
+        "clock",
+        "telephone laptop television camera",
+    ),
+    "opens": (
+        "opens a lock | you need to open a door",
+        "does it open a door?",
+        "key",
+        "",
+    ),
+    "music": (
+        "makes music | a musician would play",
+        "can you make music with it? | is it an instrument?",
+        "guitar",
+        "clock bell telephone laptop television",
+    ),
+    "holds a drink": (
+        "you drink from | holds a hot drink",
+        "can you drink from it?",
+        "cup",
+        "teapot bucket",
+    ),
+    "sits": (
+        "people sit or lie on | is a piece of furniture",
+        "is it furniture? | can you sit on it?",
+        "chair bed",
+        "animal vehicle clock bucket television gift ball",
+    ),
 }
-ANY_NOUNS: Final = (("thing", "things"), ("object", "objects"), ("item", "items"), ("thing", "things"))
+"""Name -> phrases, questions, members, unsure categories."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,119 +206,23 @@ class Ability:
 
 
 ABILITIES: Final = {
-    ability.name: ability
-    for ability in (
-        Ability(
-            "alive",
-            "is alive | can breathe | is a living creature",
-            "is it alive? | is it a living thing? | does it breathe?",
-            _ANIMALS,
-            _PLANTS | _words("mushroom apple carrot banana"),
-        ),
-        Ability(
-            "flies",
-            "can fly | flies through the air | belongs in the sky",
-            "can it fly? | does it fly? | is it something that flies?",
-            _words("owl butterfly airplane rocket helicopter"),
-            _words("duck balloon star penguin ball"),
-        ),
-        Ability(
-            "edible",
-            "you can eat | is good to eat | a hungry person would like",
-            "can you eat it? | is it edible? | is it something to eat? | is it food?",
-            _FOODS,
-            _ANIMALS | _words("cup teapot"),
-        ),
-        Ability(
-            "worn",
-            "you can wear | people put on | belongs in a wardrobe",
-            "can you wear it? | is it worn by people? | is it clothing? | is it something you put on?",
-            _words("hat boot shirt dress crown"),
-            _words("backpack umbrella"),
-        ),
-        Ability(
-            "wheels",
-            "has wheels | drives on wheels | rolls on wheels",
-            "does it have wheels? | has it got wheels?",
-            _words("car bus bicycle truck train"),
-            _words("airplane helicopter backpack"),
-        ),
-        Ability(
-            "ridden",
-            "you can travel in | takes people from place to place",
-            "can you travel in it? | is it a means of transport? | is it a vehicle?",
-            _VEHICLES,
-            _words("horse elephant balloon"),
-        ),
-        Ability(
-            "electric",
-            "has a screen or a lens | you would find in an electronics store",
-            "is it electronic? | does it run on electricity?",
-            _words("laptop television camera"),
-            _words("telephone clock car bus train airplane helicopter rocket truck bell guitar"),
-        ),
-        Ability(
-            "grows",
-            "grows in the ground | needs water and sunlight",
-            "does it grow in the ground? | is it a plant?",
-            _PLANTS,
-            _FOODS | _ANIMALS,
-        ),
-        Ability(
-            "legs",
-            "walks on four legs | has four paws or hooves",
-            "does it walk on four legs? | is it a four legged animal?",
-            _words("cat dog horse elephant rabbit pig"),
-            _words("turtle crab chair bed"),
-        ),
-        Ability(
-            "tells time",
-            "tells the time | tells you when to get up",
-            "does it tell the time?",
-            _words("clock"),
-            _words("telephone laptop television camera"),
-        ),
-        Ability("opens", "opens a lock | you need to open a door", "does it open a door?", _words("key")),
-        Ability(
-            "music",
-            "makes music | a musician would play",
-            "can you make music with it? | is it an instrument?",
-            _words("guitar"),
-            _words("bell telephone laptop television clock"),
-        ),
-        Ability(
-            "holds a drink",
-            "you drink from | holds a hot drink",
-            "can you drink from it?",
-            _words("cup"),
-            _words("teapot bucket"),
-        ),
-        Ability(
-            "sits",
-            "people sit or lie on | is a piece of furniture",
-            "is it furniture? | can you sit on it?",
-            _words("chair bed"),
-            _ANIMALS | _VEHICLES | _words("television clock gift bucket ball"),
-        ),
-    )
+    name: Ability(name, phrases, questions, _members(members), _members(unsure))
+    for name, (phrases, questions, members, unsure) in _ABILITIES.items()
 }
 
 
-def pluralize(word: str) -> str:
-    """Return the plural of a noun: ``ponies``, ``coaches``, ``slices of pizza``."""
-    head, of, tail = word.partition(" of ")
-    if of:
-        return f"{pluralize(head)} of {tail}"
-    if word.endswith("y") and word[-2] not in "aeiou":
-        return word[:-1] + "ies"
-    return word + ("es" if word.endswith(("s", "x", "ch", "sh")) else "s")
+def pluralize(noun: str) -> str:
+    """Return the plural of a noun: ``ponies``, ``coaches``, ``slices of pizza``, ``fish``."""
+    head, of, tail = noun.partition(" of ")
+    if of or head == "fish":
+        return f"{pluralize(head)} of {tail}" if of else head
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return noun[:-1] + "ies"
+    return noun + ("es" if noun.endswith(("s", "x", "ch", "sh")) else "s")
 
 
-CATEGORY_NOUNS: Final = {
-    c.name: (*((c.name, c.plural),) * (2 if c.synonyms else 1), *((word, pluralize(word)) for word in c.synonyms))
-    for c in CATEGORIES
-}
-"""(singular, plural) of every name of a category. The usual name is used more often than each synonym."""
+CATEGORY_NOUNS: Final = {c.name: (*(c.name,) * (2 if c.synonyms else 1), *c.synonyms) for c in CATEGORIES}
+"""The names of a category. The usual one is used more often than each synonym."""
 
 NUMBER_WORDS: Final = alternatives("zero | one | two | three | four | five | six | seven | eight | nine | ten")
 ORDINALS: Final = ("first", "second", "third", "fourth", "fifth")
@@ -268,3 +241,13 @@ def to_sentence(text: str, end: str = ".") -> str:
 def tokenize(text: str) -> tuple[str, ...]:
     """Return the lower-case words without punctuation, as in RefCOCO and in Karpathy's files."""
     return tuple("".join(c if c.isalnum() or c in " '-" else "" for c in text.lower()).split())
+
+
+LOCATION_WORDS: Final = frozenset(
+    tokenize(
+        "left right top bottom middle center upper lower corner side leftmost rightmost topmost lowest highest edge "
+        "first second third fourth last far above below front back behind between beside next near closest nearest "
+        "under on in by"
+    )
+)
+"""Words that RefCOCO+ does not contain: its players were not allowed to use locations."""

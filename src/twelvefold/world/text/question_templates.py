@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.random import Generator
@@ -93,6 +93,12 @@ def _yes_no(condition: bool) -> str:
     return "yes" if condition else "no"
 
 
+def about_object(graph: SceneGraph, rng: Generator, frame: QuestionFrame, **options: Any) -> QuestionFrame | None:
+    """Return the frame with a unique description of its last object, or None if there is none."""
+    subject = describe_uniquely(graph, frame.objects[-1], rng, **options)
+    return None if subject is None else replace(frame, subject=subject)
+
+
 def query_attribute(graph: SceneGraph, rng: Generator, name: str, *, use_position: bool = True) -> QuestionFrame | None:
     """Ask for the color, pattern or size of an object. Every value is equally probable, ``plain`` less."""
     wanted = choice(rng, _WEIGHTED_PATTERNS if name == "pattern" else VALUES[name])
@@ -102,10 +108,8 @@ def query_attribute(graph: SceneGraph, rng: Generator, name: str, *, use_positio
     if not candidates:
         return None
     index = choice(rng, candidates)
-    subject = describe_uniquely(graph, index, rng, exclude=(name,), use_position=use_position, use_relation=True)
-    return (
-        None if subject is None else QuestionFrame(name, getattr(graph.objects[index], name), subject, objects=(index,))
-    )
+    frame = QuestionFrame(name, getattr(graph.objects[index], name), objects=(index,))
+    return about_object(graph, rng, frame, exclude=(name,), use_position=use_position, use_relation=True)
 
 
 _WEIGHTED_PATTERNS: Final = ("plain",) * 2 + tuple(p for p in PATTERNS if p != "plain" for _ in range(3))
@@ -131,9 +135,9 @@ def verify_attribute(
     if pair is None:
         return None
     index, value = choice(rng, pair), getattr(graph.objects[choice(rng, pair)], name)
-    subject = describe_uniquely(graph, index, rng, exclude=(name,), use_position=use_position, use_relation=True)
     answer = _yes_no(getattr(graph.objects[index], name) == value)
-    return None if subject is None else QuestionFrame(f"{name} check", answer, subject, detail=value, objects=(index,))
+    frame = QuestionFrame(f"{name} check", answer, detail=value, objects=(index,))
+    return about_object(graph, rng, frame, exclude=(name,), use_position=use_position, use_relation=True)
 
 
 def choose_attribute(
@@ -273,21 +277,15 @@ def query_neighbor(graph: SceneGraph, rng: Generator) -> QuestionFrame | None:
     if not graph.relations:
         return None
     (a, b), name = choice(rng, list(graph.relations.items()))
-    landmark = describe_uniquely(graph, b, rng, redundancy=0.15)
-    return (
-        None
-        if landmark is None
-        else QuestionFrame("neighbor", graph.objects[a].category, landmark, detail=name, objects=(a, b))
-    )
+    frame = QuestionFrame("neighbor", graph.objects[a].category, detail=name, objects=(a, b))
+    return about_object(graph, rng, frame, redundancy=0.15)
 
 
 def query_category(graph: SceneGraph, rng: Generator) -> QuestionFrame | None:
     """Ask for the category of an object that its attributes or its position identify."""
     index = choice(rng, range(graph.num_objects))
-    subject = describe_uniquely(graph, index, rng, exclude=("category",), use_position=True)
-    return (
-        None if subject is None else QuestionFrame("category", graph.objects[index].category, subject, objects=(index,))
-    )
+    frame = QuestionFrame("category", graph.objects[index].category, objects=(index,))
+    return about_object(graph, rng, frame, exclude=("category",), use_position=True)
 
 
 def query_side(graph: SceneGraph, rng: Generator) -> QuestionFrame | None:
@@ -296,9 +294,7 @@ def query_side(graph: SceneGraph, rng: Generator) -> QuestionFrame | None:
     candidates = [i for i in range(graph.num_objects) if is_at_position(graph, side, i)]
     if not candidates:
         return None
-    index = choice(rng, candidates)
-    subject = describe_uniquely(graph, index, rng)
-    return None if subject is None else QuestionFrame("side", side, subject, objects=(index,))
+    return about_object(graph, rng, QuestionFrame("side", side, objects=(choice(rng, candidates),)))
 
 
 def query_background(graph: SceneGraph, rng: Generator) -> QuestionFrame:

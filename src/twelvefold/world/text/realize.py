@@ -10,21 +10,8 @@ from typing import Final
 
 from numpy.random import Generator
 
+from twelvefold.world.text import lexicon
 from twelvefold.world.text.description import ObjectDescription
-from twelvefold.world.text.lexicon import (
-    ABILITIES,
-    ANY_NOUNS,
-    CATEGORY_NOUNS,
-    COLOR_WORDS,
-    HYPERNYMS,
-    ORDINALS,
-    PATTERN_PHRASES,
-    PATTERN_WORDS,
-    POSITION_WORDS,
-    RELATION_WORDS,
-    SIZE_WORDS,
-    add_article,
-)
 from twelvefold.world.text.sampling import alternatives, bernoulli, choice, fill
 
 _ORDER_BEFORE_NOUN: Final = {
@@ -40,26 +27,24 @@ _ORDER_AFTER_NOUN: Final = "on the far {axis} | furthest to the {axis} | closest
 
 def realize_color(name: str, rng: Generator) -> str:
     """Return a name of the color."""
-    return choice(rng, COLOR_WORDS[name]) if name in COLOR_WORDS else name
+    return choice(rng, lexicon.COLOR_WORDS[name]) if name in lexicon.COLOR_WORDS else name
 
 
 def realize_attribute(name: str, value: str, rng: Generator) -> str:
     """Return a color, pattern or size as it follows ``is``."""
     if name == "color":
         return realize_color(value, rng)
-    return choice(rng, (PATTERN_WORDS if name == "pattern" else SIZE_WORDS)[value])
+    return choice(rng, (lexicon.PATTERN_WORDS if name == "pattern" else lexicon.SIZE_WORDS)[value])
 
 
 def realize_noun(description: ObjectDescription, rng: Generator, *, plural: bool = False) -> str:
     """Return a noun for the category, the hypernym, or any object."""
-    nouns = (
-        CATEGORY_NOUNS[description.category]
-        if description.category
-        else HYPERNYMS[description.hypernym].nouns
-        if description.hypernym
-        else ANY_NOUNS
-    )
-    return choice(rng, nouns)[plural]
+    if description.category:
+        noun = choice(rng, lexicon.CATEGORY_NOUNS[description.category])
+    else:
+        hypernym = lexicon.HYPERNYMS.get(description.hypernym)
+        noun = fill(rng, hypernym.nouns if hypernym else lexicon.ANY_NOUNS)
+    return lexicon.pluralize(noun) if plural else noun
 
 
 def realize(description: ObjectDescription, rng: Generator, article: str = "the", *, plural: bool = False) -> str:
@@ -69,30 +54,30 @@ def realize(description: ObjectDescription, rng: Generator, article: str = "the"
     if description.order is not None:
         _realize_order(description.order, rng, before, after)
     if description.size:
-        before.append(choice(rng, SIZE_WORDS[description.size]))
+        before.append(choice(rng, lexicon.SIZE_WORDS[description.size]))
     if description.pattern:
         if bernoulli(rng, 0.3):
-            after.append(PATTERN_PHRASES[description.pattern])
+            after.append(lexicon.PATTERN_PHRASES[description.pattern])
         else:
-            before.append(choice(rng, PATTERN_WORDS[description.pattern]))
+            before.append(choice(rng, lexicon.PATTERN_WORDS[description.pattern]))
     if description.color:
         before.append(realize_color(description.color, rng))
     if description.ability:
-        after.append("that " + choice(rng, alternatives(ABILITIES[description.ability].phrases)))
+        after.append("that " + choice(rng, alternatives(lexicon.ABILITIES[description.ability].phrases)))
     if description.position:
         after.append(realize_position(description.position, rng))
     if description.relation is not None:
         name, other = description.relation
         clause = "that is " if bernoulli(rng, 0.25) else ""
-        after.append(f"{clause}{choice(rng, RELATION_WORDS[name])} {realize(other, rng)}")
+        after.append(f"{clause}{choice(rng, lexicon.RELATION_WORDS[name])} {realize(other, rng)}")
     phrase = " ".join([*before, realize_noun(description, rng, plural=plural), *after])
-    return add_article(phrase) if article == "a" else f"{article} {phrase}" if article else phrase
+    return lexicon.add_article(phrase) if article == "a" else f"{article} {phrase}" if article else phrase
 
 
 def _realize_order(order: tuple[str, int], rng: Generator, before: list[str], after: list[str]) -> None:
     axis, rank = order
     if rank:
-        before.append(ORDINALS[rank])
+        before.append(lexicon.ORDINALS[rank])
         after.append(f"from the {axis}")
     elif axis in ("left", "right") and bernoulli(rng, 0.4):
         after.append(fill(rng, _ORDER_AFTER_NOUN, axis=axis))
@@ -102,6 +87,6 @@ def _realize_order(order: tuple[str, int], rng: Generator, before: list[str], af
 
 def realize_position(position: str, rng: Generator) -> str:
     """Return a phrase for a part of the image."""
-    if position in POSITION_WORDS:
-        return choice(rng, POSITION_WORDS[position])
+    if position in lexicon.POSITION_WORDS:
+        return choice(rng, lexicon.POSITION_WORDS[position])
     return fill(rng, "in the {position} corner | at the {position} | in the {position}", position=position)

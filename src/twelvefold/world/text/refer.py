@@ -13,6 +13,7 @@ from typing import Final
 from numpy.random import Generator
 
 from twelvefold.world.scene import Scene
+from twelvefold.world.text import lexicon
 from twelvefold.world.text.annotations import Expression, Reference, ReferStyle
 from twelvefold.world.text.description import (
     ATTRIBUTES,
@@ -24,17 +25,6 @@ from twelvefold.world.text.description import (
     with_attributes,
     with_positions,
     with_relations,
-)
-from twelvefold.world.text.lexicon import (
-    ABILITIES,
-    CATEGORY_NOUNS,
-    COLOR_WORDS,
-    LOCATION_WORDS,
-    PATTERN_PHRASES,
-    PATTERN_WORDS,
-    RELATION_WORDS,
-    SIZE_WORDS,
-    tokenize,
 )
 from twelvefold.world.text.realize import realize
 from twelvefold.world.text.sampling import alternatives, bernoulli, choice, collect_distinct, fill, shuffled
@@ -110,7 +100,7 @@ def _sample(graph: SceneGraph, target: int, style: ReferStyle, rng: Generator) -
         raw = _realize_long(description, rng)
     else:
         raw = _realize_short(description, rng, without_location=style == "refcoco+")
-    tokens = tokenize(raw)
+    tokens = lexicon.tokenize(raw)
     return Expression(raw, " ".join(tokens), tokens, description)
 
 
@@ -138,20 +128,22 @@ def _realize_short(description: ObjectDescription, rng: Generator, *, without_lo
     before: list[str] = []
     after: list[str] = []
     if description.size:
-        before.append(choice(rng, SIZE_WORDS[description.size]))
+        before.append(choice(rng, lexicon.SIZE_WORDS[description.size]))
     if description.pattern and bernoulli(rng, 0.25):
-        after.append(PATTERN_PHRASES[description.pattern])
+        after.append(lexicon.PATTERN_PHRASES[description.pattern])
     elif description.pattern:
-        before.append(choice(rng, PATTERN_WORDS[description.pattern]))
+        before.append(choice(rng, lexicon.PATTERN_WORDS[description.pattern]))
     if description.color:
-        before.append(choice(rng, COLOR_WORDS.get(description.color, (description.color,))))
+        before.append(choice(rng, lexicon.COLOR_WORDS.get(description.color, (description.color,))))
     if bernoulli(rng, 0.15):
         before = shuffled(rng, before)
     if description.ability:
-        after.append("that " + choice(rng, alternatives(ABILITIES[description.ability].phrases)))
+        after.append("that " + choice(rng, alternatives(lexicon.ABILITIES[description.ability].phrases)))
     if description.relation is not None:
         name, other = description.relation
-        after.append(f"{choice(rng, RELATION_WORDS[name])} {realize(other, rng, 'the' if bernoulli(rng, 0.5) else '')}")
+        after.append(
+            f"{choice(rng, lexicon.RELATION_WORDS[name])} {realize(other, rng, 'the' if bernoulli(rng, 0.5) else '')}"
+        )
     text = " ".join([*before, _short_noun(description, rng, without_location=without_location), *after])
     if description.order is not None:
         axis, rank = description.order
@@ -169,8 +161,10 @@ def _realize_short(description: ObjectDescription, rng: Generator, *, without_lo
 def _short_noun(description: ObjectDescription, rng: Generator, *, without_location: bool) -> str:
     if not description.category:
         return fill(rng, "thing | one | object | item")
-    names = [name for name, _ in CATEGORY_NOUNS[description.category]]
-    return choice(rng, [name for name in names if not (without_location and LOCATION_WORDS & set(name.split()))])
+    names = lexicon.CATEGORY_NOUNS[description.category]
+    return choice(
+        rng, [name for name in names if not (without_location and lexicon.LOCATION_WORDS & set(name.split()))]
+    )
 
 
 def _realize_long(description: ObjectDescription, rng: Generator) -> str:
@@ -182,9 +176,9 @@ def _realize_long(description: ObjectDescription, rng: Generator) -> str:
     name, other = description.relation
     a = realize(replace(description, relation=None), rng, fill(rng, "the | a | the"))
     b = realize(other, rng, fill(rng, "the | the | a"))
-    relation = choice(rng, RELATION_WORDS[name])
+    relation = choice(rng, lexicon.RELATION_WORDS[name])
     link = fill(rng, "standing | placed | sitting | located | which is | that is | that can be seen | shown")
     texts = [f"{a} {link} {relation} {b}", f"{a} {link} {relation} {b}", f"{a} is {relation} {b}"]
     if name not in ("left of", "right of"):
-        texts.append(f"{a} that has {b} {choice(rng, RELATION_WORDS[INVERSE_RELATIONS[name]])} it")
+        texts.append(f"{a} that has {b} {choice(rng, lexicon.RELATION_WORDS[INVERSE_RELATIONS[name]])} it")
     return choice(rng, texts) + choice(rng, (".", "", ""))

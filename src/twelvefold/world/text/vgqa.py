@@ -13,7 +13,7 @@ from twelvefold.world.categories import BACKGROUND_BY_NAME
 from twelvefold.world.scene import Scene
 from twelvefold.world.text import question_templates as q
 from twelvefold.world.text.annotations import VgQuestion
-from twelvefold.world.text.description import ObjectDescription, SceneGraph, describe_uniquely, undisputed_matches
+from twelvefold.world.text.description import ObjectDescription, SceneGraph, undisputed_matches
 from twelvefold.world.text.lexicon import ABILITIES, HYPERNYMS, PATTERN_NOUNS, add_article, to_sentence
 from twelvefold.world.text.sampling import alternatives, bernoulli, choice, collect_distinct, fill, parse_templates
 
@@ -64,12 +64,8 @@ def _query_occluder(graph: SceneGraph, rng: Generator) -> q.QuestionFrame | None
     if not pairs:
         return None
     front, back = choice(rng, pairs)
-    subject = describe_uniquely(graph, back, rng)
-    return (
-        None
-        if subject is None
-        else q.QuestionFrame("occluder", graph.objects[front].category, subject, objects=(front, back))
-    )
+    frame = q.QuestionFrame("occluder", graph.objects[front].category, objects=(front, back))
+    return q.about_object(graph, rng, frame)
 
 
 def _short_answer(frame: q.QuestionFrame, rng: Generator) -> str:
