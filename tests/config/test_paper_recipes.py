@@ -1,4 +1,4 @@
-"""The paper's settings: every number against the published table, typed again here, and what ``extends`` makes."""
+"""The paper's recipes: their values against the published table, which is repeated here; and ``extends``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TABLE = """
     15 gqa        128 4e-5  26 962928
     17 guesswhat   64 2e-5 256 100398
 """
-"""The original's task number, batch size, learning rate, most tokens; and training examples after cleaning."""
+"""The original's task number, name, batch size, learning rate, maximum tokens; training examples after cleaning."""
 ROWS = {name: rest for _, name, *rest in (line.split() for line in TABLE.split("\n") if line)}
 PAPER = [name for name in shipped_recipes() if name.startswith("paper/") and not name.startswith("paper/pretrain")]
 GROUPS = {
@@ -38,19 +38,19 @@ GROUPS = {
 }
 
 
-def stated(recipe: Recipe) -> list[TaskSpec]:
+def task_specs(recipe: Recipe) -> list[TaskSpec]:
     return recipe.task_specs(lambda name: datasets.load_dataset(name).TASK)
 
 
 @pytest.mark.parametrize("name", PAPER)
-def test_each_task_has_its_published_numbers_in_every_recipe_of_the_paper(name: str) -> None:
-    for spec in stated(Recipe.load(name)):
+def test_each_task_has_its_published_values_in_every_recipe_of_the_paper(name: str) -> None:
+    for spec in task_specs(Recipe.load(name)):
         batch, lr, tokens, _ = ROWS[spec.name]
         assert (spec.batch_size, spec.lr, spec.max_tokens) == (int(batch), float(lr), int(tokens)), spec.name
         assert (spec.epochs, spec.max_regions) == (20, 101)
 
 
-def test_the_one_model_takes_the_turns_and_settings_of_the_paper() -> None:
+def test_multi_task_has_the_order_and_settings_of_the_paper() -> None:
     recipe = Recipe.load("paper/multi_task")
     training, model = recipe.training, recipe.model_config(feature_size=2048)
     assert recipe.tasks == tuple(ROWS)
@@ -72,14 +72,14 @@ def test_the_one_model_takes_the_turns_and_settings_of_the_paper() -> None:
     assert (training.stop_and_go, training.stop_and_go_gap, training.evaluations_per_epoch) == (True, 4, 1)
     assert (training.lr_factor, training.curriculum, training.precision) == (1.0, "none", "fp32")
     assert (training.iterations, training.validation_examples, training.stop_and_go_start_fraction) == (0, 0, 0.0)
-    scales = loss_scales(stated(recipe), enabled=training.loss_scaling)
+    scales = loss_scales(task_specs(recipe), enabled=training.loss_scaling)
     assert {name for name, scale in scales.items() if scale == pytest.approx(2.0)} == GROUPS["answers"]
     assert all(scales[name] == 1.0 for name in ROWS if name not in GROUPS["answers"])
 
 
-def test_its_length_is_what_the_paper_says_of_an_epoch() -> None:
+def test_its_iterations_agree_with_the_papers_epochs() -> None:
     """VG QA, the largest, has 10,112 iterations an epoch, 19.8 times RefCOCOg's; VQAv2 alone takes 84K."""
-    specs = {spec.name: spec for spec in stated(Recipe.load("paper/multi_task"))}
+    specs = {spec.name: spec for spec in task_specs(Recipe.load("paper/multi_task"))}
     epochs = {name: -(-int(ROWS[name][3]) // spec.batch_size) for name, spec in specs.items()}
     assert longest_task_iterations([*specs.values()], epochs) == 20 * 10112
     assert longest_task_iterations([specs["vqav2"]], epochs) // 1000 == 84
@@ -88,8 +88,8 @@ def test_its_length_is_what_the_paper_says_of_an_epoch() -> None:
     assert round(batches_alike, 1) == 19.8
 
 
-def test_each_row_of_the_paper_is_there_and_differs_in_nothing_else() -> None:
-    whole = Recipe.load("paper/multi_task")
+def test_each_row_of_the_papers_tables_changes_only_what_it_states() -> None:
+    multi_task = Recipe.load("paper/multi_task")
     changed = {
         "multi_task_full_splits": {"data.clean": "none"},
         "one_gpu": {"training.gradient_accumulation_steps": 8},
@@ -101,7 +101,7 @@ def test_each_row_of_the_paper_is_there_and_differs_in_nothing_else() -> None:
         "ablation/round_robin": {"training.stop_and_go": False, "model.task_token": "none"},
     }
     for name, wanted in changed.items():
-        assert differences(whole, Recipe.load(f"paper/{name}")) == wanted, name
+        assert differences(multi_task, Recipe.load(f"paper/{name}")) == wanted, name
     trained = {name: Recipe.load(name) for name in PAPER}
     for group, tasks in GROUPS.items():
         assert set(trained[f"paper/group/{group}"].tasks) == tasks
@@ -115,25 +115,25 @@ def test_each_row_of_the_paper_is_there_and_differs_in_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("task", ROWS)
-def test_fine_tuning_the_one_model_has_the_settings_of_the_task_alone(task: str) -> None:
-    alone = Recipe.load(f"paper/single/{task.replace('+', '_plus')}")
-    assert differences(single_task_recipe(Recipe.load("paper/multi_task"), task), alone) == {}
+def test_fine_tuning_has_the_settings_of_the_single_task_recipe(task: str) -> None:
+    single = Recipe.load(f"paper/single/{task.replace('+', '_plus')}")
+    assert differences(single_task_recipe(Recipe.load("paper/multi_task"), task), single) == {}
 
 
-def differences(one: Recipe, other: Recipe) -> dict[str, object]:
-    """What the other sets otherwise, by ``table.name``; its own name aside."""
-    found: dict[str, object] = {}
+def differences(first: Recipe, second: Recipe) -> dict[str, object]:
+    """Return the values of the second recipe that differ from the first's, by ``table.key``, except its name."""
+    result: dict[str, object] = {}
     for table in Recipe.__struct_fields__:
-        a, b = getattr(one, table), getattr(other, table)
+        a, b = getattr(first, table), getattr(second, table)
         if table == "name" or a == b:
             continue
         names = a.keys() | b.keys() if isinstance(a, dict) else a.__struct_fields__
         get = dict.get if isinstance(a, dict) else getattr
-        found |= {f"{table}.{name}": get(b, name) for name in names if get(a, name) != get(b, name)}
-    return found
+        result |= {f"{table}.{name}": get(b, name) for name in names if get(a, name) != get(b, name)}
+    return result
 
 
-def test_a_recipe_of_ones_own_extends_a_shipped_one_or_a_file_beside_it(tmp_path: Path) -> None:
+def test_a_recipe_can_extend_a_shipped_one_or_a_file_in_its_folder(tmp_path: Path) -> None:
     (tmp_path / "first.toml").write_text(
         'extends = "paper/multi_task"\nname = "first"\ntasks = ["gqa", "nlvr2"]\n[per_task.gqa]\nbatch_size = 7\n'
     )
@@ -150,7 +150,7 @@ def test_a_recipe_of_ones_own_extends_a_shipped_one_or_a_file_beside_it(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('extends = "paper/multi_taks"\n', "no recipe 'paper/multi_taks'; did you mean 'paper/multi_task'"),
         ('extends = "other.toml"\n', r"can't read the recipe .*other.toml"),
@@ -162,7 +162,7 @@ def test_a_recipe_of_ones_own_extends_a_shipped_one_or_a_file_beside_it(tmp_path
         ),
     ],
 )
-def test_what_a_recipe_cannot_extend_is_named(tmp_path: Path, text: str, said: str) -> None:
+def test_an_invalid_extends_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "mine.toml").write_text(text)
-    with pytest.raises(TwelvefoldError, match=said):
+    with pytest.raises(TwelvefoldError, match=message):
         Recipe.load(tmp_path / "mine.toml")

@@ -1,4 +1,4 @@
-"""Recipes: shipped ones load, typos are answered with the closest name, the resolved file reads back equal."""
+"""Recipes: shipped ones load, errors suggest the closest name, and the resolved file reads back equal."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ MINIMAL = 'name = "r"\ntasks = ["vqav2", "refcoco+"]\n'
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_shipped_recipe_is_named_as_its_file_and_reads_back_equal(name: str) -> None:
+def test_a_shipped_recipe_has_the_name_of_its_file_and_reads_back_equal(name: str) -> None:
     recipe = Recipe.load(name)
     assert recipe.name == name.rpartition("/")[2]
     assert Recipe.parse(recipe.to_toml()) == recipe
 
 
-def test_paper_is_the_default() -> None:
+def test_the_papers_values_are_the_defaults() -> None:
     training = Recipe.parse(MINIMAL).training
     assert (training.stop_and_go_gap, training.warmup_fraction, training.weight_decay, training.max_grad_norm) == (
         4,
@@ -35,7 +35,7 @@ def test_paper_is_the_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[training]\nlrr_factor = 2.0", r"\[training\] lrr_factor .*did you mean 'lr_factor'"),
         ("[trainning]\n", "trainning is not a name .*did you mean 'training'"),
@@ -52,13 +52,13 @@ def test_paper_is_the_default() -> None:
         ("name = 'twice'", "is not TOML"),
     ],
 )
-def test_mistake_is_named_with_its_place_and_the_closest_name(text: str, said: str) -> None:
-    with pytest.raises(TwelvefoldError, match=r"(?s)my.toml.*" + said):
+def test_an_error_states_the_key_and_the_closest_valid_name(text: str, message: str) -> None:
+    with pytest.raises(TwelvefoldError, match=r"(?s)my.toml.*" + message):
         Recipe.parse(MINIMAL + text, "my.toml")
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('name = "r"', "missing required field `tasks`"),
         ('name = "../r"\ntasks = ["a"]', "name: Expected `str` matching regex"),
@@ -66,12 +66,12 @@ def test_mistake_is_named_with_its_place_and_the_closest_name(text: str, said: s
         ('name = "r"\ntasks = ["a", "b", "a"]', "lists 'a' more than once"),
     ],
 )
-def test_a_run_needs_a_name_and_tasks(text: str, said: str) -> None:
-    with pytest.raises(TwelvefoldError, match=said):
+def test_a_recipe_needs_a_name_and_tasks(text: str, message: str) -> None:
+    with pytest.raises(TwelvefoldError, match=message):
         Recipe.parse(text)
 
 
-def test_unknown_recipe_lists_the_shipped_ones(tmp_path: Path) -> None:
+def test_an_unknown_recipe_is_an_error_that_lists_the_shipped_ones(tmp_path: Path) -> None:
     with pytest.raises(
         TwelvefoldError, match=r"no recipe 'dmo'; did you mean 'demo'.*shipped: demo, pretrain_world, smoke, world,"
     ):
@@ -82,17 +82,17 @@ def test_unknown_recipe_lists_the_shipped_ones(tmp_path: Path) -> None:
     assert Recipe.load(tmp_path / "mine.toml").tasks == ("vqav2", "refcoco+")
 
 
-def test_a_tasks_own_numbers_go_before_those_for_all_and_before_what_the_dataset_states() -> None:
+def test_values_of_one_task_precede_those_of_all_tasks_and_of_the_dataset() -> None:
     recipe = Recipe.parse(
         MINIMAL
         + "[every_task]\nbatch_size = 8\nlr = 3e-5\noptions = {minval = 5, split = 'a'}\n"
         + "[per_task.'refcoco+']\nbatch_size = 4\noptions = {split = 'b'}\n"
     )
-    stated = {
+    dataset_specs = {
         "refcoco+": TaskSpec("refcoco+", "RefCOCO+", "grounding", "region", "box_accuracy", 20, 256, 2e-5),
         "vqav2": TaskSpec("vqav2", "VQAv2", "answers", "vqa", "vqa_accuracy", 23, 128, 4e-5),
     }
-    vqa, refcoco = recipe.task_specs(stated.__getitem__)
+    vqa, refcoco = recipe.task_specs(dataset_specs.__getitem__)
     assert (vqa.name, vqa.batch_size, vqa.lr, vqa.max_tokens) == ("vqav2", 8, 3e-5, 23)
     assert (refcoco.batch_size, refcoco.lr) == (4, 3e-5)
     assert recipe.task_config("refcoco+").options == {"minval": 5, "split": "b"}

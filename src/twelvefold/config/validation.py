@@ -21,22 +21,22 @@ def check_keys(value: object, expected: Any, source: str, path: tuple[str, ...] 
     Raises:
         TwelvefoldError: a name is unknown or was renamed, or a string is not among the choices of its field.
     """
-    for kind in _union_members(expected):
-        if get_origin(kind) is Literal and isinstance(value, str) and value not in get_args(kind):
+    for member in _union_members(expected):
+        if get_origin(member) is Literal and isinstance(value, str) and value not in get_args(member):
             raise TwelvefoldError(
-                f"{source}: {_key_path(path)} can't be {value!r}{did_you_mean(value, get_args(kind))}; "
-                f"choose one of {', '.join(get_args(kind))}"
+                f"{source}: {_key_path(path)} can't be {value!r}{did_you_mean(value, get_args(member))}; "
+                f"choose one of {', '.join(get_args(member))}"
             )
-        is_table = isinstance(kind, type) and (issubclass(kind, msgspec.Struct) or dataclasses.is_dataclass(kind))
+        is_table = isinstance(member, type) and (issubclass(member, msgspec.Struct) or dataclasses.is_dataclass(member))
         if isinstance(value, Mapping) and is_table:
-            hints = get_type_hints(kind)
+            hints = get_type_hints(member)
             for name, inner in value.items():
                 if name not in hints:
                     raise _unknown_key((*path, name), source, hints)
                 check_keys(inner, hints[name], source, (*path, name))
-        if isinstance(value, Mapping) and get_origin(kind) is dict:
+        if isinstance(value, Mapping) and get_origin(member) is dict:
             for name, inner in value.items():
-                check_keys(inner, get_args(kind)[1], source, (*path, name))
+                check_keys(inner, get_args(member)[1], source, (*path, name))
 
 
 def describe_error(error: msgspec.ValidationError) -> str:
