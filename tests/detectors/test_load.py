@@ -90,7 +90,7 @@ def test_boxes_equal_those_of_torchvision(coco_file: Path) -> None:
 
 def test_files_of_other_networks_are_refused_with_tensor_names(coco_file: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        TwelvefoldError, match=r"does not hold weights of fasterrcnn_resnet50_fpn: \d+ missing: backbone"
+        TwelvefoldError, match=r"does not hold weights of fasterrcnn_resnet50_fpn:\n  missing: backbone"
     ):
         CocoDetector.load("fasterrcnn_resnet50_fpn", coco_file)
     state = torch.load(coco_file, weights_only=True)
@@ -99,9 +99,9 @@ def test_files_of_other_networks_are_refused_with_tensor_names(coco_file: Path, 
     torch.save(state, tmp_path / "odd.pth")
     with pytest.raises(TwelvefoldError) as error:
         CocoDetector.load(COCO, tmp_path / "odd.pth")
-    assert "1 missing: rpn.head.cls_logits.weight" in str(error.value)
-    assert "did you mean 'rpn.head.cls_logits.weight'" in str(error.value)
-    assert "rpn.head.cls_logits.bias (4,) instead of (15,)" in str(error.value)
+    assert "missing: rpn.head.cls_logits.weight [" in str(error.value)
+    assert "is it rpn.head.cls_logits.weight?" in str(error.value)
+    assert "shape: rpn.head.cls_logits.bias is [4], expected [15]" in str(error.value)
 
 
 def test_invalid_names_weights_and_options_are_refused(tmp_path: Path) -> None:

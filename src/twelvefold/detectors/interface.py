@@ -5,20 +5,17 @@ Paper: section 3, "the set of image regions {v_1, ..., v_T}".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from twelvefold.images import RGB, to_rgb_array
-from twelvefold.schema import Regions, TwelvefoldError, did_you_mean
+from twelvefold.schema import Regions, TwelvefoldError
 
 CPU = torch.device("cpu")
-MAX_NAMED = 8
-"""Tensors named in an error for each kind of difference between a file and a network."""
 NO_BOXES: NDArray[np.float32] = np.zeros((0, 4), np.float32)
 RegionPair = tuple[Regions, Regions]
 """Of one image: the detected regions, best first, and the regions at the given boxes, in their order."""
@@ -87,18 +84,3 @@ def _validate(boxes: NDArray[np.floating]) -> NDArray[np.float32]:
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
         raise TwelvefoldError(f"given boxes are (n, 4) finite numbers x1, y1, x2, y2, got {boxes.shape}: {boxes}")
     return boxes
-
-
-def state_dict_differences(
-    expected: Mapping[str, Tensor], actual: Mapping[str, Tensor], optional: Collection[str] = ()
-) -> list[str]:
-    """Describe missing, unknown and mis-shaped tensors, naming the first few; names in ``optional`` may be missing."""
-    missing = [name for name in expected if name not in actual and name not in optional]
-    unknown = [f"{name}{did_you_mean(name, missing)}" for name in actual if name not in expected]
-    shapes = [
-        f"{name} {tuple(actual[name].shape)} instead of {tuple(expected[name].shape)}"
-        for name in expected
-        if name in actual and actual[name].shape != expected[name].shape
-    ]
-    parts = (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
-    return [f"{len(names)} {problem}: {', '.join(names[:MAX_NAMED])}" for problem, names in parts if names]

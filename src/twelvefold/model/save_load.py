@@ -6,7 +6,6 @@ change; :func:`disk_name` maps the names of today's modules to them.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 from twelvefold.config import renamed
 from twelvefold.config.model import ModelConfig
 from twelvefold.model import tensor_files
+from twelvefold.model.state_dicts import state_dict_differences
 from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.store.older_formats import rename_keys
@@ -36,9 +36,6 @@ MODULES_ON_DISK = {
     "region_classifier": "kinds",
 }
 """Modules whose tensors have another name on disk."""
-
-MAX_HINTS = 40
-"""Suggest a closest name for at most 40 differences of each kind, because the search for it is slow."""
 
 DESCRIPTION = "model.json"
 HUB_DESCRIPTION = "config.json"
@@ -117,7 +114,7 @@ def read(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
         TwelvefoldError: the file can't be read, or tensors are missing, unknown or of another shape; all are listed.
     """
     tensors, on_disk = read_all(folder), to_disk_names(expected)
-    if problems := differences(tensors, on_disk):
+    if problems := state_dict_differences(tensors, on_disk):
         raise TwelvefoldError(f"{folder / TENSORS} does not hold this model's tensors:\n  " + "\n  ".join(problems))
     return {name: tensors[disk_name(name)].to(tensor.dtype) for name, tensor in expected.items()}
 
@@ -134,20 +131,3 @@ def read_all(folder: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise TwelvefoldError(f"{path}: can't be read as safetensors ({error})") from error
     return tensors
-
-
-def differences(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    """Return one line for every tensor that is missing, unknown (both with the closest name) or of another shape."""
-    missing = {name: tensor for name, tensor in expected.items() if name not in tensors}
-    unknown = {name: tensor for name, tensor in tensors.items() if name not in expected}
-    lines = [
-        f"shape: {name} is {list(tensors[name].shape)}, expected {list(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in tensors and tensors[name].shape != tensor.shape
-    ]
-    for problem, names, others in (("missing", missing, unknown), ("unknown", unknown, missing)):
-        for i, (name, tensor) in enumerate(names.items()):
-            close = difflib.get_close_matches(name, others, n=1) if i < MAX_HINTS else []
-            hint = f"; is it {close[0]}?" if close else ""
-            lines.append(f"{problem}: {name} {list(tensor.shape)}{hint}")
-    return lines

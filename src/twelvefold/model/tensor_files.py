@@ -16,7 +16,7 @@ import tarfile
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,17 @@ STATE_KEYS = ("model_state_dict", "state_dict", "model")
 
 @dataclass(slots=True, eq=False)
 class TensorFile:
-    """What a file held. ``wrapped``: the key its tensors lay under, empty for a flat file. ``beside``: the other keys
-    of a training checkpoint. ``stand_ins``: classes whose objects were set aside, by full name."""
+    """Content of a file.
+
+    wrapped: the key of the mapping that holds the tensors, empty for a flat file. beside: the other keys of a training
+    checkpoint. stand_ins: full names of the classes whose objects were ignored. metadata: of a safetensors file.
+    """
 
     tensors: dict[str, Tensor]
     wrapped: str = ""
     beside: tuple[str, ...] = ()
     stand_ins: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(path: Path) -> TensorFile:
@@ -53,7 +57,7 @@ def read(path: Path) -> TensorFile:
     if not path.is_file():
         raise TwelvefoldError(f"no weight file {path}")
     if _is_safetensors(path):
-        return TensorFile(_safetensors(path))
+        return _safetensors(path)
     if not zipfile.is_zipfile(path) and tarfile.is_tarfile(path):
         raise TwelvefoldError(f"{path} is an archive of files; unpack it and give the weight file in it")
     value, stand_ins = _pickled(path)
@@ -69,7 +73,7 @@ def _is_safetensors(path: Path) -> bool:
     return path.suffix == ".safetensors" or (len(head) == 9 and head[8:] == b"{")
 
 
-def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors as safetensors, atomically and without a second copy of them in memory.
 
     Raises:
@@ -77,7 +81,8 @@ def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """
     with atomic_files.atomic_path(path) as temporary:
         try:
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+            contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+            save_file(contiguous, temporary, dict(metadata) if metadata else None)
         except SafetensorError as error:
             number = re.search(r"\(os error (\d+)\)", str(error))  # its kind says nothing
             if number is None:
@@ -85,10 +90,11 @@ def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
             raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
-def _safetensors(path: Path) -> dict[str, Tensor]:
+def _safetensors(path: Path) -> TensorFile:
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return TensorFile(tensors, metadata=file.metadata() or {})
     except (OSError, SafetensorError) as error:
         raise TwelvefoldError(f"{path}: can't be read as safetensors ({error})") from error
 

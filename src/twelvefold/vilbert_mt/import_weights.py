@@ -18,6 +18,7 @@ from torch import Tensor
 from twelvefold import datasets
 from twelvefold.datasets.reading.answers import load_answer_list
 from twelvefold.model import Model, provenance, save_load, tensor_files
+from twelvefold.model.state_dicts import state_dict_differences
 from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.store import atomic_files
 from twelvefold.vilbert_mt.checkpoint_file import VilbertCheckpoint, has_tied_decoder, read_checkpoint
@@ -193,7 +194,7 @@ def _check_match(
     unusable = bool(errors or incomplete or not match.used)
     if unusable or (not partial and (missing or match.unknown)):
         matched = {name: tensors[name] for name in (*match.used, *match.unknown)}
-        lines = [*incomplete, *save_load.differences(matched, match.expected)]
+        lines = [*incomplete, *state_dict_differences(matched, match.expected)]
         hint = "" if partial or unusable else "\n--partial initializes missing tensors and carries unknown ones along"
         raise TwelvefoldError(f"{file} is not a vilbert-multi-task model of its sizes:\n  " + "\n  ".join(lines) + hint)
 

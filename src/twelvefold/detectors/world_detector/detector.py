@@ -6,7 +6,6 @@ Paper: section 3, "the set of image regions {v_1, ..., v_T}".
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -17,21 +16,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from twelvefold import boxes as box_geometry
-from twelvefold.detectors.interface import CPU, NO_BOXES, RegionPair, state_dict_differences, validate_boxes
+from twelvefold.detectors.interface import CPU, NO_BOXES, RegionPair, validate_boxes
 from twelvefold.detectors.world_detector.images import input_size, to_tensor
 from twelvefold.detectors.world_detector.network import FEATURE_SIZE, RegionOutputs, WorldNetwork
 from twelvefold.images import RGB, to_rgb_array
+from twelvefold.model import tensor_files
+from twelvefold.model.state_dicts import state_dict_differences, summarize_differences
 from twelvefold.schema import Regions, TwelvefoldError
-from twelvefold.store.atomic_files import digest_bytes, write_bytes
+from twelvefold.store.atomic_files import digest_file
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "detector.safetensors"
 FORMAT = "twelvefold-detector-1"
+METADATA = "twelvefold"
+"""Key of the labels in a weight file's metadata."""
 MAX_REGIONS = 16
 """Regions kept per image. With 3-9 objects per image, 36 regions do not find more objects than 16."""
 
@@ -132,14 +132,15 @@ class WorldDetector:
             TwelvefoldError: the file is missing, damaged, or not a weight file of this network.
         """
         path = path or SHIPPED_WEIGHTS
-        data, labels = read_weights(path)
+        tensors, labels = read_weights(path)
         network = labels.build_network()
-        state = {name: tensor.float() for name, tensor in load_tensors(data).items()}
+        state = {name: tensor.float() for name, tensor in tensors.items()}
         counters = {name for name in network.state_dict() if name.endswith("num_batches_tracked")}
-        if problems := state_dict_differences(network.state_dict(), state, optional=counters):
-            raise TwelvefoldError(f"{path} is not a weight file of this version's network: {'; '.join(problems)}")
+        if problems := state_dict_differences(state, network.state_dict(), optional=counters):
+            differences = summarize_differences(problems)
+            raise TwelvefoldError(f"{path} is not a weight file of this version's network:{differences}")
         network.load_state_dict(state, strict=False)
-        return cls(network, labels, max_regions=max_regions, dtype=dtype, digest=digest_bytes(data), device=device)
+        return cls(network, labels, max_regions=max_regions, dtype=dtype, digest=digest_file(path), device=device)
 
     def input_size(self, width: int, height: int) -> tuple[int, int]:
         """Return width and height to which an image of this size is resized."""
@@ -243,11 +244,7 @@ def _clip_for_pooling(boxes: NDArray[np.float32], image: RGB) -> NDArray[np.floa
 
 def write_weights(path: Path, state: dict[str, Tensor], labels: LabelSpace) -> None:
     """Write a weight file in half precision, without batch norm's step counters, which inference does not use."""
-    half = {
-        name: tensor.detach().half().contiguous().cpu()
-        for name, tensor in state.items()
-        if not name.endswith("num_batches_tracked")
-    }
+    half = {name: tensor.half() for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
     metadata = {
         "format": FORMAT,
         "kinds": labels.categories,
@@ -256,27 +253,21 @@ def write_weights(path: Path, state: dict[str, Tensor], labels: LabelSpace) -> N
         "patterns": labels.patterns,
     }
     # safetensors writes several metadata keys in random order: a single key keeps the file's bytes reproducible.
-    write_bytes(path, save_tensors(half, {"twelvefold": json.dumps(metadata)}))
+    tensor_files.write(path, half, {METADATA: json.dumps(metadata)})
 
 
-def read_weights(path: Path) -> tuple[bytes, LabelSpace]:
-    """Return the bytes of a weight file and the names of its outputs.
+def read_weights(path: Path) -> tuple[dict[str, Tensor], LabelSpace]:
+    """Return the tensors of a weight file and the names of its outputs.
 
     Raises:
         TwelvefoldError: the file is missing, damaged, or not a weight file of this detector.
     """
     advice = "; use a file written by `twelvefold detector train`, or leave it out to use the package's own"
     try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise TwelvefoldError(f"cannot read the detector's weights {path}: {error.strerror}{advice}") from error
-    try:
-        length = struct.unpack("<Q", data[:8])[0]  # the safetensors format: header length, header, tensors
-        header = json.loads(data[8 : 8 + length])
-        load_tensors(data)
-        metadata = json.loads(header.get("__metadata__", {}).get("twelvefold", "{}"))
-    except (struct.error, ValueError, AttributeError, SafetensorError) as error:
-        raise TwelvefoldError(f"{path} is damaged or not a safetensors file: {error}{advice}") from error
+        file = tensor_files.read(path)
+    except TwelvefoldError as error:
+        raise TwelvefoldError(f"{error}{advice}") from error
+    metadata = json.loads(file.metadata.get(METADATA, "{}"))
     if metadata.get("format") != FORMAT:
         raise TwelvefoldError(f"{path} has format {metadata.get('format')!r}, expected {FORMAT!r}{advice}")
-    return data, LabelSpace(*(tuple(metadata[key]) for key in ("kinds", "colours", "sizes", "patterns")))
+    return file.tensors, LabelSpace(*(tuple(metadata[key]) for key in ("kinds", "colours", "sizes", "patterns")))

@@ -22,13 +22,14 @@ from torch.nn import functional
 
 from twelvefold import boxes as box_geometry
 from twelvefold.config.extract import Fc6
-from twelvefold.detectors.interface import CPU, RegionPair, extract_per_image, state_dict_differences
+from twelvefold.detectors.interface import CPU, RegionPair, extract_per_image
 from twelvefold.detectors.x152.images import preprocess, resize_scale, resized_size
 from twelvefold.detectors.x152.network import X152Config, X152Network, pool_regions
 from twelvefold.detectors.x152.per_class_nms import per_class_nms
 from twelvefold.detectors.x152.proposals import ANCHOR_SIZES, POST_NMS_TOP_N, STRIDES, cell_anchors, propose
 from twelvefold.images import RGB
 from twelvefold.model import tensor_files
+from twelvefold.model.state_dicts import state_dict_differences, summarize_differences
 from twelvefold.schema import Regions, TwelvefoldError
 from twelvefold.store.atomic_files import digest_file, digest_value
 
@@ -171,11 +172,10 @@ def build_network(tensors: Mapping[str, Tensor], source: str, config: X152Config
     state = {
         name: tensor for name, tensor in state.items() if name in expected or not name.startswith(IGNORED_PREFIXES)
     }
-    problems = state_dict_differences(expected, state)
-    if problems:
+    if problems := state_dict_differences(state, expected):
         raise TwelvefoldError(
-            f"{source} is not a file of the X-152 detector: {'; '.join(problems)}. Expected are the tensor names of "
-            "maskrcnn-benchmark, as in detectron_model.pth"
+            f"{source} is not a file of the X-152 detector, which has the tensor names of maskrcnn-benchmark, as in "
+            f"detectron_model.pth:{summarize_differences(problems)}"
         )
     network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
     return network
