@@ -1,6 +1,6 @@
 """Measure the time and memory that preparing the official annotation files takes, at their full size.
 
-    python -m benchmarks.annotations FOLDER [TASK ...] [--share 1.0]
+    python -m benchmarks.annotations FOLDER [TASK ...] [--fraction 1.0]
 
 Writes a dataset's files to FOLDER (``benchmarks.full_size``), and in a separate process does what ``twelvefold
 prepare`` does without regions: makes the tables, which reads every split once, then decides what is cleaned (by ids)
@@ -75,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("tasks", nargs="*", default=list(WRITERS), metavar="TASK")
-    parser.add_argument("--share", type=float, default=1.0, help="fraction of the true number of records")
+    parser.add_argument("--fraction", type=float, default=1.0, help="fraction of the true number of records")
     parser.add_argument("--keep", action="store_true", help="keep the files, and use existing ones")
     parser.add_argument("--function", choices=("measure", "plain"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -88,7 +88,7 @@ def main() -> None:
         folder = arguments.folder / task
         if not folder.exists():
             shutil.rmtree(arguments.folder / "half", ignore_errors=True)  # from an interrupted run
-            WRITERS[task](arguments.folder / "half" / "data", Words(seed=0), arguments.share)
+            WRITERS[task](arguments.folder / "half" / "data", Words(seed=0), arguments.fraction)
             (arguments.folder / "half").rename(folder)
         shutil.rmtree(folder / "out", ignore_errors=True)
         size = sum(path.stat().st_size for path in (folder / "data").rglob("*") if path.is_file())

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -146,6 +147,17 @@ def test_a_missing_or_truncated_table_is_an_error(tmp_path: Path) -> None:
         path.write_bytes(part)
         with pytest.raises(TwelvefoldError, match=r"t\.arrow is not a complete example table"):
             ExampleTable.open(path)
+
+
+def test_a_table_of_version_1_is_read(tmp_path: Path) -> None:
+    written = [example(n) for n in range(5)]
+    write_table(tmp_path / "new", written, character_codes, digest="d")
+    table = pa.ipc.open_file(tmp_path / "new").read_all().drop_columns(["chosen_answer"])
+    table = table.replace_schema_metadata({**table.schema.metadata, b"version": b"1"})
+    with pa.ipc.new_file(tmp_path / "old", table.schema) as writer:
+        writer.write_table(table)
+    old = ExampleTable.open(tmp_path / "old")
+    assert (list(old), old.digest) == (written, "d")
 
 
 def test_an_index_outside_the_table_is_an_error(tmp_path: Path) -> None:

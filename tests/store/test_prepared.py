@@ -66,6 +66,34 @@ def test_everything_that_the_manifest_lists_can_be_read(folder: Path) -> None:
     assert prepared.negatives("vqav2") is None
 
 
+def test_rows_select_the_used_examples(folder: Path) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([0, 2], dtype=np.int32))
+    atomic_files.write_bytes(folder / "rows/coco-train.npy", buffer.getvalue())
+    raw = atomic_files.read_json(folder / MANIFEST)
+    raw["rows"] = {"coco": {"train": msgspec.to_builtins(entry(folder, "rows/coco-train.npy", 2, "r"))}}
+    atomic_files.write_json(folder / MANIFEST, raw)
+    assert Prepared.open(folder).table("coco", "train").ids() == ["0", "2"]
+    raw["rows"]["coco"]["train"]["count"] = 3
+    atomic_files.write_json(folder / MANIFEST, raw)
+    with pytest.raises(TwelvefoldError, match=r"coco-train\.npy does not hold rows"):
+        Prepared.open(folder).table("coco", "train")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_folders_of_earlier_versions_are_read_with_all_rows(folder: Path, version: int) -> None:
+    raw = atomic_files.read_json(folder / MANIFEST)
+    raw["version"] = version
+    del raw["rows"]
+    if version == 1:
+        for task in raw["tasks"]:
+            task["pairs"] = task.pop("pairs_per_example")
+    atomic_files.write_json(folder / MANIFEST, raw)
+    prepared = Prepared.open(folder)
+    assert prepared.tasks == (COCO, VQA, VG, NLVR)
+    assert len(prepared.table("coco", "train")) == 3
+
+
 def test_head_outputs_are_the_answers_or_the_classes(folder: Path) -> None:
     prepared = Prepared.open(folder)
     assert prepared.head("vqav2") == prepared.head("vgqa")

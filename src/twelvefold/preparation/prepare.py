@@ -19,7 +19,6 @@ from twelvefold.config.recipe import DataConfig, Recipe, TaskConfig
 from twelvefold.data.negatives import NUM_NEIGHBORS
 from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.records import BadRecords
-from twelvefold.families import load_family
 from twelvefold.preparation.jobs import make_requests, vocabulary_task
 from twelvefold.preparation.pinning import policy_name, read_pinned_manifest
 from twelvefold.preparation.steps import Steps
@@ -133,8 +132,12 @@ def prepare(
         for request in requests:
             if request.task.vocabulary:
                 steps.make_answer_list(vocabulary_task(request, requests, lists))
-            if load_family(request.task.family).searches_images and store is not None and num_negatives:
-                steps.make_negatives(request, num_negatives)
+        if store is not None and num_negatives:
+            from twelvefold.families import load_family  # imports torch, which nothing else here needs
+
+            for request in requests:
+                if load_family(request.task.family).searches_images:
+                    steps.make_negatives(request, num_negatives)
         manifest = steps.write_manifest(policy)
     return PrepareSummary(
         folder=Path(out),
