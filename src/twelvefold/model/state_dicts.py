@@ -20,15 +20,14 @@ def state_dict_differences(
     """
     missing = {name: tensor for name, tensor in expected.items() if name not in actual and name not in optional}
     unknown = {name: tensor for name, tensor in actual.items() if name not in expected}
-    lines = [
-        f"shape: {name} is {list(actual[name].shape)}, expected {list(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in actual and actual[name].shape != tensor.shape
-    ]
+    lines = []
     for problem, tensors, others in (("missing", missing, unknown), ("unknown", unknown, missing)):
         for i, (name, tensor) in enumerate(tensors.items()):
             close = difflib.get_close_matches(name, others, n=1) if i < MAX_HINTS else []
             lines.append(f"{problem}: {name} {list(tensor.shape)}" + (f"; is it {close[0]}?" if close else ""))
+    for name, tensor in expected.items():
+        if name in actual and actual[name].shape != tensor.shape:
+            lines.append(f"shape: {name} is {list(actual[name].shape)}, expected {list(tensor.shape)}")
     return lines
 
 
