@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -27,13 +28,16 @@ def leave(*arguments: str) -> int:
 
 
 @pytest.mark.parametrize("command", CALLS)
-def test_the_help_of_every_command_has_an_example(
+def test_the_help_of_every_command_has_an_example_and_explains_every_option(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "400")  # one line for each option
     assert leave(*command.split(), "--help") == 0
     text = capsys.readouterr().out
     assert f"twelvefold {command}" in text.replace("Usage: twelvefold", "")
+    options = re.findall(r"^│ \*? *((?:[A-Z.]+ )?--\S+(?: \S+)*?)(?: {2,}(.*?))? *│$", text, re.MULTILINE)
+    assert len(options) >= 1
+    assert [names for names, explanation in options if not re.sub(r"\[[^]]*\]", "", explanation).strip()] == []
 
 
 def test_the_help_of_the_program_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
-from rich.console import Console
+from rich.table import Table
 
-from twelvefold.cli.output import Json, out_console, say
+from twelvefold.cli.from_function import Json, Output, print_result
 from twelvefold.schema import Evidence, ImageKey
 
 if TYPE_CHECKING:
@@ -20,9 +20,6 @@ app = App(name="audit")
 
 MAX_LEAKS, MAX_OTHERS = 20, 5
 """Leaks that are printed, and lines of every other list; --json has all."""
-
-LOG_WIDTH = 120
-"""Width of tables where the output is not a terminal."""
 
 Data = Annotated[
     Path | None,
@@ -102,18 +99,12 @@ def audit(
 
     Exit code 1 if a leak is above the threshold, an image could not be read, or a malformed record was skipped.
 
-    Parameters
-    ----------
-    threshold
-        Percent of a test set that may leak.
-    val
-        Count val images in train sets as leaks too.
-    csv
-        File for both matrices, a line for each cell.
-    html
-        File for a page with heat maps and near-duplicate images.
-    listing
-        CSV file for every shared image, with both its names and the evidence.
+    Args:
+        threshold: Percent of a test set that may leak.
+        val: Count val images in train sets as leaks too.
+        csv: File for both matrices, a line for each cell.
+        html: File for a page with heat maps and near-duplicate images.
+        listing: CSV file for every shared image, with both its names and the evidence.
     """
     from twelvefold.leakage.audit import audit as run_audit
     from twelvefold.leakage.overlap import TRAINED_SPLITS
@@ -127,15 +118,14 @@ def audit(
         atomic_files.write_text(html, result.html())
     if listing is not None:
         atomic_files.write_text(listing, result.shared_images_csv())
-    if not json:
-        console = out_console if out_console.is_terminal else Console(width=LOG_WIDTH)
-        for split, trained in TRAINED_SPLITS.items():
-            table = report.table(split)
-            if table.row_count:
-                console.print(f"Percent of {split} images (rows) in {' and '.join(trained)} (columns)", highlight=False)
-                console.print(table)
-    say(report, json, "\n".join(_summary_lines(report)))
-    return 1 if report.leaks or report.unreadable or report.problems else 0
+    tables: list[str | Table] = []
+    for split, trained in TRAINED_SPLITS.items():
+        table = report.table(split)
+        title = f"Percent of {split} images (rows) in {' and '.join(trained)} (columns)"
+        tables += [title, table] if table.row_count else []
+    problems = report.leaks or report.unreadable or report.problems
+    output = Output("\n".join(_summary_lines(report)), tables, exit_code=1 if problems else 0)
+    return print_result(report, output, json=json)
 
 
 @app.command
@@ -150,17 +140,14 @@ def why(
 
     Exit code 1 if they are not known to be the same image.
 
-    Parameters
-    ----------
-    first
-        A name such as coco/391895.
-    second
-        Another name.
+    Args:
+        first: A name such as coco/391895.
+        second: Another name.
     """
     from twelvefold.leakage.audit import explain_link
 
     explanation = explain_link(inputs.collect(data), ImageKey.parse(first), ImageKey.parse(second))
-    say(explanation, json, str(explanation))
+    print_result(explanation, Output(str(explanation)), json=json)
     return 0 if explanation.is_same else 1
 
 

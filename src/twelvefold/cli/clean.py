@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from rich.table import Table
 
-from twelvefold.cli.output import SHOWN, Json, out_console, say, unreadable
+from twelvefold.cli.from_function import Json, Output, first_lines, print_result
 
 DataFolder = Annotated[Path, Parameter(help="A data folder; docs/data.md shows the layout.")]
 Tasks = Annotated[
@@ -51,18 +51,13 @@ def clean_run(
 
     Exit code 1 if images could not be read, and so not be compared, or malformed records were skipped.
 
-    Parameters
-    ----------
-    out
-        Folder for clean.json and for id lists.
-    policy
-        paper: every task's test images leave every task's train and val. strict: val images leave train too.
-        ids: as paper, by publishers' ids alone. lists: the lists given with --protect and nothing else. Default: the
-        recipe's policy, or paper.
-    protect
-        Id lists with additional protected images: coco_test_ids.npy, or vg=mine.npy to name the source.
-    ids
-        Also write lists of kept and removed ids, for each task and split, to OUT/ids.
+    Args:
+        out: Folder for clean.json and for id lists.
+        policy: paper: every task's test images leave every task's train and val. strict: val images leave train too.
+            ids: as paper, by publishers' ids alone. lists: the lists given with --protect and nothing else. Default:
+            the recipe's policy, or paper.
+        protect: Id lists with additional protected images: coco_test_ids.npy, or vg=mine.npy to name the source.
+        ids: Also write lists of kept and removed ids, for each task and split, to OUT/ids.
     """
     from twelvefold.splits.clean import clean
 
@@ -77,11 +72,10 @@ def clean_run(
         processes=processes,
         tasks=task_options,
     )
-    if not json:
-        out_console.print(summary.table())
     lines = [str(summary.manifest), f"policy {summary.policy}, digest {summary.digest}", *summary.limitations]
-    say(summary, json, "\n".join([*lines, *unreadable(summary.unreadable), *summary.problems[:SHOWN]]))
-    return 1 if summary.unreadable or summary.problems else 0
+    lines += [*first_lines("unreadable", summary.unreadable), *first_lines("malformed", summary.problems)]
+    exit_code = 1 if summary.unreadable or summary.problems else 0
+    return print_result(summary, Output("\n".join(lines), [summary.table()], exit_code), json=json)
 
 
 @app.command(name="compare")
@@ -103,10 +97,8 @@ def clean_compare(
 
     Exit code 1 if a list lacks a test image or contains another image.
 
-    Parameters
-    ----------
-    lists
-        NumPy files of ids. The source of the ids is in the file's name, or before it: vg=mine.npy.
+    Args:
+        lists: NumPy files of ids. The source of the ids is in the file's name, or before it: vg=mine.npy.
     """
     from twelvefold.splits.clean import compare_id_lists
 
@@ -124,10 +116,8 @@ def clean_compare(
             lines.append(f"{each.file}: only theirs, such as {', '.join(each.some_only_theirs)}")
         if each.only_ours:
             lines.append(f"{each.file}: only ours, such as {', '.join(each.some_only_ours)}; by test set: {by_task}")
-    if not json:
-        out_console.print(table)
-    say(comparisons, json, "\n".join(lines))
-    return 1 if any(each.only_theirs or each.only_ours for each in comparisons) else 0
+    exit_code = 1 if any(each.only_theirs or each.only_ours for each in comparisons) else 0
+    return print_result(comparisons, Output("\n".join(lines), [table], exit_code), json=json)
 
 
 def _tasks_and_policy(

@@ -1,21 +1,26 @@
-"""``twelvefold datasets`` and ``twelvefold doctor``: which files a data folder needs, and what is wrong with one."""
+"""Commands for data folders and recipes: datasets, doctor, prepare, recipes."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
+from msgspec.structs import replace
 from rich.table import Table
 
-from twelvefold.cli.output import Json, out_console, say
+from twelvefold.cli.from_function import Json, Output, command, first_lines, print_result
+from twelvefold.config.loading import shipped_recipes, shipped_text
+from twelvefold.config.recipe import Recipe
+from twelvefold.datasets.reading.cards import IMAGE_SOURCES, DatasetCard, dataset_card, dataset_cards
+from twelvefold.doctor import DataCheck
+from twelvefold.doctor import doctor as check_data
 
-if TYPE_CHECKING:
-    from twelvefold.datasets.reading.cards import DatasetCard
-    from twelvefold.doctor import DataCheck
-
-DataFolder = Annotated[Path, Parameter(help="A data folder; docs/data.md shows the layout.")]
+RecipeName = Annotated[str, Parameter(help="Name of a shipped recipe (`twelvefold recipes`), or a .toml file.")]
+Flag = Annotated[bool, Parameter(negative="")]
 
 
 def datasets(name: str = "", *, json: Json = False) -> int:
@@ -26,61 +31,100 @@ def datasets(name: str = "", *, json: Json = False) -> int:
     twelvefold datasets vqav2
     ```
 
-    Parameters
-    ----------
-    name
-        One dataset, to list each of its files.
+    Args:
+        name: A dataset, to list each of its files.
     """
-    from twelvefold.datasets.reading.cards import IMAGE_SOURCES, dataset_card, dataset_cards
-
     if name:
         card = dataset_card(name)
         sources = {source: IMAGE_SOURCES[source] for source in card.image_sources}
-        say({"name": name, **msgspec.to_builtins(card), "pictures": sources}, json, _page(name, card))
-        return 0
-    cards = dataset_cards()
-    if not json:
-        table = Table("name", "dataset", "train", "val", "test", "images", "from")
-        for key, card in cards.items():
-            counts = (f"{n:,}" for n in card.examples.values())
-            table.add_row(key, card.title, *counts, ", ".join(card.image_sources), card.publisher)
-        out_console.print(table)
-    say({"datasets": cards, "pictures": IMAGE_SOURCES}, json, "twelvefold datasets NAME lists every file of a dataset")
-    return 0
+        content = {"name": name, **msgspec.to_builtins(card), "pictures": sources}
+        return print_result(content, Output(_page(name, card)), json=json)
+    table = Table("name", "dataset", "train", "val", "test", "images", "from")
+    for key, card in dataset_cards().items():
+        counts = (f"{n:,}" for n in card.examples.values())
+        table.add_row(key, card.title, *counts, ", ".join(card.image_sources), card.publisher)
+    content = {"datasets": dataset_cards(), "pictures": IMAGE_SOURCES}
+    return print_result(content, Output("twelvefold datasets NAME lists every file of a dataset", [table]), json=json)
 
 
-def doctor(
-    data: DataFolder,
+@command(
+    check_data,
+    example="""
+        twelvefold doctor data/real
+        twelvefold doctor data/real --tasks vqav2 gqa""",
+)
+def doctor(check: DataCheck, arguments: Mapping[str, Any]) -> Output:
+    steps = [f"{name}, {step}" for name, task in check.tasks.items() for step in task.next]
+    text = "\n".join([*steps, *check.limitations]) or "All is well."
+    return Output(text, [_table(check)], exit_code=0 if check.is_complete else 1)
+
+
+def prepare(
+    data: Path,
+    regions: Path,
+    out: Path,
     *,
-    tasks: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = (),
-    prepared: Path | None = None,
+    recipe: RecipeName = "demo",
+    clean: str = "",
+    manifest: str = "",
+    clean_digest: str = "",
+    skip_bad: Flag = False,
+    without_regions: Flag = False,
+    processes: int = 2,
     json: Json = False,
 ) -> int:
-    """Report for each dataset what is in a data folder, what is missing or malformed, and what to do next.
+    """Read the official files of a recipe's tasks, clean their splits, and write memory-mapped tables.
 
     ```
-    twelvefold doctor data/real
-    twelvefold doctor data/real --tasks vqav2 gqa
+    twelvefold prepare data/world regions/world prepared/world --recipe demo
     ```
 
-    Exit code 1 if something is missing or wrong.
+    Exit code 1 if malformed records were left out, or if images could not be read and therefore not be compared.
 
-    Parameters
-    ----------
-    tasks
-        Names of tasks, or dotted paths of your own datasets; the paper's twelve tasks if left out.
-    prepared
-        A folder that `twelvefold prepare` wrote from these data: its tables are read instead of the files, if those
-        have not changed.
+    Args:
+        data: A data folder; docs/data.md shows the layout.
+        regions: Folder that `twelvefold extract` wrote.
+        out: Folder for the tables.
+        clean: Cleaning policy instead of the recipe's: paper, strict, ids, lists, or none for full data.
+        manifest: Remove exactly the examples that this cleaning manifest lists, and refuse other data.
+        clean_digest: Refuse a cleaning manifest with another digest.
+        skip_bad: List malformed records and continue, instead of stopping at the first.
+        without_regions: Leave out examples whose image has no regions, instead of stopping.
+        processes: Number of tables made at the same time.
     """
-    from twelvefold.doctor import doctor as check_data
+    from twelvefold.preparation.prepare import prepare_recipe  # here, because it imports torch
 
-    check = check_data(data, tasks=tasks, prepared=prepared)
-    if not json:
-        out_console.print(_table(check))
-    steps = [f"{name}, {step}" for name, task in check.tasks.items() for step in task.next]
-    say(check, json, "\n".join([*steps, *check.limitations]) or "All is well.")
-    return 0 if check.is_complete else 1
+    chosen = Recipe.load(recipe)
+    options: dict[str, str | bool] = {"clean": clean, "manifest": manifest, "clean_digest": clean_digest}
+    options |= {"skip_bad": skip_bad, "without_regions": without_regions}
+    config = replace(chosen.data, **{name: value for name, value in options.items() if value})
+    summary = prepare_recipe(chosen, data, regions, out, config=config, processes=processes)
+    lines = [f"cleaned by policy {summary.policy}, digest {summary.clean_digest}"] if summary.clean_digest else []
+    lines += [*summary.limitations, *first_lines("unreadable", summary.unreadable)]
+    lines += first_lines("malformed", summary.problems)
+    exit_code = 1 if summary.problems or summary.unreadable else 0
+    return print_result(summary, Output("\n".join(lines), [summary.table()], exit_code), json=json)
+
+
+def recipes(name: str = "", *, whole: Flag = False, json: Json = False) -> int:
+    """List the recipes that ship with the package, or print one, as a start for your own.
+
+    ```
+    twelvefold recipes demo > mine.toml
+    twelvefold recipes paper/single/gqa --whole
+    ```
+
+    Args:
+        name: The recipe to print.
+        whole: Print all values, also defaults and those of the recipe that it extends.
+    """
+    if not name:
+        return print_result(shipped_recipes(), Output("\n".join(shipped_recipes())), json=json)
+    recipe = Recipe.load(name)  # refuses an unknown name, with the closest
+    if json:
+        return print_result(recipe, Output(), json=True)
+    sys.stdout.write(recipe.to_toml() if whole or name.endswith(".toml") else shipped_text(name))
+    return 0
 
 
 def _table(check: DataCheck) -> Table:
@@ -97,8 +141,6 @@ def _table(check: DataCheck) -> Table:
 
 
 def _page(name: str, card: DatasetCard) -> str:
-    from twelvefold.datasets.reading.cards import IMAGE_SOURCES
-
     lines = [f"{card.title} ({name})", f"from       {card.publisher}", f"license    {card.license}"]
     for file in card.files:
         details = [f"size {file.size}" if file.size else "", f"md5 {file.md5}" if file.md5 else ""]

@@ -9,7 +9,7 @@ import msgspec
 from cyclopts import Parameter
 from rich.table import Table
 
-from twelvefold.cli.output import Json, out_console, say
+from twelvefold.cli.from_function import Json, Output, print_result
 from twelvefold.schema import TwelvefoldError
 
 if TYPE_CHECKING:
@@ -36,32 +36,23 @@ def fetch(
 
     No other command uses the network. Exit code 1 if --verify finds a changed file.
 
-    Parameters
-    ----------
-    names
-        Names or groups shown by `--list`.
-    data
-        The data folder; each file is stored where the dataset readers expect it.
-    mirror
-        A folder or URL to use instead of the publishers' servers. Default: $TWELVEFOLD_MIRROR.
-    list_all
-        List what can be fetched with size, license and path, and what must be requested by hand.
-    verify
-        Compare every byte of the fetched files with the checksums in DATA/fetched.json.
+    Args:
+        names: Names or groups shown by `--list`.
+        data: The data folder; each file is stored where the dataset readers expect it.
+        mirror: A folder or URL to use instead of the publishers' servers. Default: $TWELVEFOLD_MIRROR.
+        list_all: List what can be fetched with size, license and path, and what must be requested by hand.
+        verify: Compare every byte of the fetched files with the checksums in DATA/fetched.json.
     """
     from twelvefold.download import fetch as downloads
     from twelvefold.download.catalog import load_catalog
 
     if list_all:
         catalog = load_catalog()
-        if not json:
-            out_console.print(_table(catalog))
-        say(msgspec.to_builtins(catalog), json, _by_hand(catalog))
-        return 0
+        return print_result(msgspec.to_builtins(catalog), Output(_by_hand(catalog), [_table(catalog)]), json=json)
     if verify:
         problems = downloads.verify(data)
-        say(problems, json, "\n".join(problems) or "All fetched files are unchanged.")
-        return 1 if problems else 0
+        text = "\n".join(problems) or "All fetched files are unchanged."
+        return print_result(problems, Output(text, exit_code=1 if problems else 0), json=json)
     if not names:
         raise TwelvefoldError("no name to fetch; `twelvefold fetch --list` shows all names")
     summary = downloads.fetch(names, data, mirror=mirror)
@@ -70,8 +61,7 @@ def fetch(
         *(f"already there: {name}" for name in summary.present),
         *(f"already there, but not fetched by this program and so not checked: {name}" for name in summary.unchecked),
     ]
-    say(summary, json, "\n".join(lines))
-    return 0
+    return print_result(summary, Output("\n".join(lines)), json=json)
 
 
 def _table(catalog: Catalog) -> Table:

@@ -28,7 +28,8 @@ Json = Annotated[bool, Parameter(help="Print the result as JSON.", negative="")]
 MAX_LINES = 20
 """Lines of a long list that are shown; ``--json`` prints all."""
 
-console = Console()
+LOG_WIDTH = 120
+"""Width of tables where the output is not a terminal."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Output:
     """What a command shows. ``exit_code``: 0 if all is well, 1 if the command found a problem."""
 
     text: str = ""
-    tables: Sequence[Table] = ()
+    tables: Sequence[str | Table] = ()
     exit_code: int = 0
     json: Any = field(default=None)
     """What ``--json`` prints instead of the result, if not None."""
@@ -88,8 +89,9 @@ def print_result(result: Any, output: Output, *, json: bool = False) -> int:
         value = result if output.json is None else output.json
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=1).decode() + "\n")
         return output.exit_code
+    console = Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
     for table in output.tables:
-        console.print(table)
+        console.print(table, highlight=False)
     if output.text:
         console.print(output.text, markup=False, highlight=False, soft_wrap=True)
     return output.exit_code

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from cyclopts import Parameter
 
-from twelvefold.cli.output import Json, say
+from twelvefold.cli.from_function import Json, Output, print_result
 from twelvefold.schema import TwelvefoldError
 
 if TYPE_CHECKING:
@@ -38,18 +38,12 @@ def serve(
     Ctrl+C or SIGTERM stops the server after it has answered the requests in progress. docs/serving.md lists all
     settings.
 
-    Parameters
-    ----------
-    model
-        Folder of a run or a model, or user/name on a hub. Default: the small model that ships with the package.
-    host
-        Address to listen at. Default: 127.0.0.1, which only this machine can reach.
-    port
-        Port to listen at; 0 takes any free port. Default: 8000.
-    config
-        TOML file of settings. Environment variables TWELVEFOLD_SERVE_... override it, and flags override both.
-    set
-        Any setting as NAME=VALUE; may be repeated.
+    Args:
+        model: Folder of a run or a model, or user/name on a hub. Default: the small model that ships with the package.
+        host: Address to listen at. Default: 127.0.0.1, which only this machine can reach.
+        port: Port to listen at; 0 takes any free port. Default: 8000.
+        config: TOML file of settings. Environment variables TWELVEFOLD_SERVE_... override it, and flags override both.
+        set: Any setting as NAME=VALUE; may be repeated.
     """
     from twelvefold.server.serve import serve as run_server
     from twelvefold.server.settings import gather
@@ -69,7 +63,7 @@ def serve(
         size = f"{about.parameters:,} parameters, {len(about.tasks)} tasks"
         data = f", trained on {about.trained_on}" if about.trained_on else ""
         lines = [f"{about.name}: {size}{data}", f"{serving.address}  (reference: {serving.address}/docs)"]
-        say(result, json, "\n".join([*lines, "Press Ctrl+C to stop."]))
+        print_result(result, Output("\n".join([*lines, "Press Ctrl+C to stop."])), json=json)
         sys.stdout.flush()  # a program that started the server waits for the address
 
     run_server(gather(config, os.environ, flags), announce)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from cyclopts import App, Parameter
 
-from twelvefold.cli.output import Json, say
+from twelvefold.cli.from_function import Json, Output, print_result
 from twelvefold.schema import TwelvefoldError
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ def ask(image: Path, question: str, *, task: str = "vqav2", using: ModelOptions 
     twelvefold ask holiday "Is there a dog?" --json > answers.jsonl
     ```
 
-    Parameters
-    ----------
-    task
-        Task whose answer list is used: vqav2, gqa or vgqa.
+    Args:
+        image: An image, or a folder of images.
+        question: The question.
+        task: Task whose answer list is used: vqav2, gqa or vgqa.
     """
     return _answer_each(
         using or ModelOptions(), image, lambda model, img, top: model.ask(img, question, task=task, top=top)
@@ -66,10 +66,10 @@ def point(image: Path, phrase: str, *, task: str = "refcoco", using: ModelOption
     twelvefold point photo.jpg "the left dog" --draw answer.png
     ```
 
-    Parameters
-    ----------
-    task
-        Task: refcoco, refcoco+ or refcocog.
+    Args:
+        image: An image, or a folder of images.
+        phrase: The phrase.
+        task: Task: refcoco, refcoco+ or refcocog.
     """
     return _answer_each(
         using or ModelOptions(), image, lambda model, img, top: model.point(img, phrase, task=task, top=top)
@@ -82,6 +82,10 @@ def entails(image: Path, statement: str, *, using: ModelOptions | None = None) -
     ```
     twelvefold entails photo.jpg "Two dogs are outside."
     ```
+
+    Args:
+        image: An image, or a folder of images.
+        statement: The statement.
     """
     return _answer_each(using or ModelOptions(), image, lambda model, img, top: model.entails(img, statement, top=top))
 
@@ -93,10 +97,10 @@ def choose(image: Path, question: str, *, boxes: str = "", using: ModelOptions |
     twelvefold choose photo.jpg "Which is the spoon?" --boxes "[[10, 10, 80, 90], [100, 20, 150, 80]]"
     ```
 
-    Parameters
-    ----------
-    boxes
-        JSON list of candidate boxes x1, y1, x2, y2 in pixels. Default: the detected regions.
+    Args:
+        image: An image, or a folder of images.
+        question: The question.
+        boxes: JSON list of candidate boxes x1, y1, x2, y2 in pixels. Default: the detected regions.
     """
     candidates = _parse_json(boxes, list[tuple[float, float, float, float]], "--boxes", "[[x1, y1, x2, y2], ...]")
     return _answer_each(
@@ -111,12 +115,10 @@ def guess(image: Path, dialogue: str, *, boxes: str = "", using: ModelOptions | 
     twelvefold guess photo.jpg '[["Is it a dog?", "Yes"], ["The left one?", "No"]]' --draw answer.png
     ```
 
-    Parameters
-    ----------
-    dialogue
-        JSON list of [question, answer] pairs.
-    boxes
-        JSON list of candidate boxes x1, y1, x2, y2 in pixels. Default: the detected regions.
+    Args:
+        image: An image, or a folder of images.
+        dialogue: JSON list of [question, answer] pairs.
+        boxes: JSON list of candidate boxes x1, y1, x2, y2 in pixels. Default: the detected regions.
     """
     turns = _parse_json(dialogue, list[tuple[str, str]], "the dialogue", '[["question", "answer"], ...]')
     candidates = _parse_json(boxes, list[tuple[float, float, float, float]], "--boxes", "[[x1, y1, x2, y2], ...]")
@@ -131,6 +133,11 @@ def compare(left: Path, right: Path, statement: str, *, using: ModelOptions | No
     ```
     twelvefold compare left.jpg right.jpg "Both images show a dog."
     ```
+
+    Args:
+        left: First image.
+        right: Second image.
+        statement: The statement about both images.
     """
     options = using or ModelOptions()
     return _show(options, options.load().compare(left, right, statement, top=options.top))
@@ -145,18 +152,18 @@ def ground(
     twelvefold ground photo.jpg "a dog beside a red car" "a dog" "a red car" --json
     ```
 
-    Parameters
-    ----------
-    task
-        Task: refcoco, refcoco+ or refcocog.
+    Args:
+        image: An image.
+        caption: The caption.
+        phrases: Phrases of the caption.
+        task: Task: refcoco, refcoco+ or refcocog.
     """
     options = using or ModelOptions()
     if options.draw is not None:
         raise TwelvefoldError("ground has no --draw, as each phrase has its own boxes; use `twelvefold point`")
     predictions = options.load().ground(image, caption, phrases, task=task, top=options.top)
     text = "\n".join(_text(prediction, best_only=True) for prediction in predictions)
-    say([prediction.to_dict() for prediction in predictions], options.json, text)
-    return 0
+    return print_result([prediction.to_dict() for prediction in predictions], Output(text), json=options.json)
 
 
 def find(text: str, images: list[Path], *, task: str = "coco", using: ModelOptions | None = None) -> int:
@@ -167,12 +174,10 @@ def find(text: str, images: list[Path], *, task: str = "coco", using: ModelOptio
     twelvefold find "two dogs on a beach" holiday --top 3 --draw found.png
     ```
 
-    Parameters
-    ----------
-    images
-        Images, or folders of images. To search the same images often, make an index: `twelvefold index`.
-    task
-        Task: coco or flickr30k.
+    Args:
+        text: The text.
+        images: Images, or folders of images. To search the same images often, make an index: `twelvefold index`.
+        task: Task: coco or flickr30k.
     """
     options = using or ModelOptions()
     return _show(options, options.load().find(text, _image_files(images), task=task, top=options.top))
@@ -189,12 +194,9 @@ def answer(lines: Path, *, out: Path | None = None, using: ModelOptions | None =
     "boxes", "top", "explain". Image files are relative to the folder of the request file. An invalid request gives a
     line with an "error", and the exit code is 1.
 
-    Parameters
-    ----------
-    lines
-        File of requests.
-    out
-        File of answers. Default: print them.
+    Args:
+        lines: File of requests.
+        out: File of answers. Default: print them.
     """
     from twelvefold.progress import track
     from twelvefold.serving.jsonl import answer_lines, read_requests
@@ -215,12 +217,9 @@ def add(folder: Path, images: list[Path], *, using: ModelOptions | None = None) 
     twelvefold index add holiday.index holiday
     ```
 
-    Parameters
-    ----------
-    folder
-        Folder of the index.
-    images
-        Images, or folders of images.
+    Args:
+        folder: Folder of the index.
+        images: Images, or folders of images.
     """
     from twelvefold.serving.search_index import SearchIndex
 
@@ -230,8 +229,11 @@ def add(folder: Path, images: list[Path], *, using: ModelOptions | None = None) 
     new = [path for path in _image_files(images) if str(path) not in index]
     index.add(new)
     index.save(folder)
-    say({"added": len(new), "pictures": len(index)}, options.json, f"{folder}: {len(index):,} images, {len(new):,} new")
-    return 0
+    return print_result(
+        {"added": len(new), "pictures": len(index)},
+        Output(f"{folder}: {len(index):,} images, {len(new):,} new"),
+        json=options.json,
+    )
 
 
 @app.command
@@ -242,18 +244,19 @@ def search(folder: Path, text: str, *, task: str = "coco", using: ModelOptions |
     twelvefold index search holiday.index "two dogs on a beach" --top 3
     ```
 
-    Parameters
-    ----------
-    task
-        Task: coco or flickr30k.
+    Args:
+        folder: Folder of the index.
+        text: The text.
+        task: Task: coco or flickr30k.
     """
     from twelvefold.serving.search_index import SearchIndex
 
     options = using or ModelOptions()
     ranked = SearchIndex.load(folder, options.load()).search(text, options.top, task=task)
     result = [{"probability": rank.probability, "name": rank.name} for rank in ranked]
-    say(result, options.json, "\n".join(f"{rank.probability:7.1%}  {rank.name}" for rank in ranked))
-    return 0
+    return print_result(
+        result, Output("\n".join(f"{rank.probability:7.1%}  {rank.name}" for rank in ranked)), json=options.json
+    )
 
 
 @app.command
@@ -263,6 +266,10 @@ def remove(folder: Path, names: list[str], *, using: ModelOptions | None = None)
     ```
     twelvefold index remove holiday.index holiday/blurred.jpg
     ```
+
+    Args:
+        folder: Folder of the index.
+        names: Names of images, as they were added.
     """
     from twelvefold.serving.search_index import SearchIndex
 
@@ -270,8 +277,9 @@ def remove(folder: Path, names: list[str], *, using: ModelOptions | None = None)
     index = SearchIndex.load(folder, options.load())
     index.remove(names)
     index.save(folder)
-    say({"removed": len(names), "pictures": len(index)}, options.json, f"{folder}: {len(index):,} images")
-    return 0
+    return print_result(
+        {"removed": len(names), "pictures": len(index)}, Output(f"{folder}: {len(index):,} images"), json=options.json
+    )
 
 
 def _answer_each(options: ModelOptions, image: Path, call: Any) -> int:
@@ -300,8 +308,7 @@ def _answer_each(options: ModelOptions, image: Path, call: Any) -> int:
 def _show(options: ModelOptions, prediction: Any) -> int:
     if options.draw is not None:
         _save_drawing(prediction, options.draw)
-    say(prediction.to_dict(), options.json, _text(prediction))
-    return 0
+    return print_result(prediction.to_dict(), Output(_text(prediction)), json=options.json)
 
 
 def _save_drawing(prediction: Prediction, path: Path) -> None:
@@ -335,7 +342,7 @@ def _write_lines(answers: Iterator[dict[str, Any]], out: Path | None) -> int:
             lines.append(line)
     if out is not None:
         atomic_files.write_bytes(out, b"".join(lines))
-        say(None, False, f"{out}: {len(lines):,} answers, {num_errors:,} of them errors")
+        print_result(None, Output(f"{out}: {len(lines):,} answers, {num_errors:,} of them errors"), json=False)
     return 1 if num_errors else 0
 
 

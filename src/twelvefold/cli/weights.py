@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from twelvefold.cli.output import SHOWN, Json, say
+from twelvefold.cli.from_function import Json, Output, command, first_lines, print_result
+from twelvefold.export.hub import write_hub_folder
+from twelvefold.export.onnx import OnnxSummary, export_onnx
 from twelvefold.schema import TwelvefoldError
+from twelvefold.vilbert_mt.export_weights import export_weights
+from twelvefold.vilbert_mt.import_weights import import_weights
+from twelvefold.vilbert_mt.inspect_weights import WeightsContents, inspect_weights
 
 Lists = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")]
 Off = Annotated[bool, Parameter(negative="")]
@@ -39,27 +44,16 @@ def weights_import(
 
     Nothing in the file is run. Exit code 2 if tensors are missing, unknown or of another shape; each is listed.
 
-    Parameters
-    ----------
-    file
-        The weight file.
-    out
-        Folder of the model; an older model there is replaced.
-    config
-        JSON published with the file; needed if its sizes are not the published ones.
-    answers
-        Answer lists by task, pickled or JSON: vqav2=trainval_label2ans.pkl.
-    pad_answers
-        Accept lists shorter than their head; the other outputs are named unnamed.<column>.
-    guesswhat_row
-        Row of the task embedding for GuessWhat; sources differ between 17 and 16.
-    partial
-        Initialize missing tensors and carry unknown tensors along, instead of refusing the file.
-    seed
-        Seed of the initialized tensors.
+    Args:
+        file: The weight file.
+        out: Folder of the model; an older model there is replaced.
+        config: JSON published with the file; needed if its sizes are not the published ones.
+        answers: Answer lists by task, pickled or JSON: vqav2=trainval_label2ans.pkl.
+        pad_answers: Accept lists shorter than their head; the other outputs are named unnamed.<column>.
+        guesswhat_row: Row of the task embedding for GuessWhat; sources differ between 17 and 16.
+        partial: Initialize missing tensors and carry unknown tensors along, instead of refusing the file.
+        seed: Seed of the initialized tensors.
     """
-    from twelvefold.vilbert_mt.import_weights import import_weights
-
     summary = import_weights(
         file,
         out,
@@ -75,13 +69,12 @@ def weights_import(
         f"{len(summary.used)} are used, {len(summary.tied)} tied, {len(summary.carried)} carried along",
         f"tasks: {', '.join(summary.tasks) or 'none; the file has no task heads'}",
         *(f"head {name}: {summary.answers[name]} of {summary.heads[name]} answers named" for name in summary.answers),
-        *_first_lines("carried, unknown", summary.unknown),
-        *_first_lines("initialized", summary.fresh),
-        *_first_lines("set aside", summary.set_aside),
+        *first_lines("carried, unknown", summary.unknown),
+        *first_lines("initialized", summary.fresh),
+        *first_lines("set aside", summary.set_aside),
         *(f"note: {note}" for note in summary.notes),
     ]
-    say(summary, json, "\n".join(lines))
-    return 0
+    return print_result(summary, Output("\n".join(lines)), json=json)
 
 
 @app.command(name="export")
@@ -97,87 +90,57 @@ def weights_export(
 
     A model that was imported and not trained since is written exactly as it was read, bit for bit.
 
-    Parameters
-    ----------
-    folder
-        Folder of a model, or of a run (its latest checkpoint).
-    file
-        File to write: safetensors if the name ends so, else as torch.save writes.
-    hub
-        Folder to write instead: weights, configuration, tokenizer and model card.
-    name
-        Name on the hub for the model card: user/name.
+    Args:
+        folder: Folder of a model, or of a run (its latest checkpoint).
+        file: File to write: safetensors if the name ends so, else as torch.save writes.
+        hub: Folder to write instead: weights, configuration, tokenizer and model card.
+        name: Name on the hub for the model card: user/name.
     """
-    from twelvefold.export.hub import write_hub_folder
-    from twelvefold.vilbert_mt.export_weights import export_weights
-
     if hub is not None and file is None:
         written = write_hub_folder(folder, hub, name=name)
-        say(written, json, f"{written.folder}: {', '.join(written.files)}; {written.parameters:,} parameters")
-        return 0
+        text = f"{written.folder}: {', '.join(written.files)}; {written.parameters:,} parameters"
+        return print_result(written, Output(text), json=json)
     if file is None or hub is not None:
         raise TwelvefoldError("give either a file to write, or --hub and a folder")
 
     summary = export_weights(folder, file)
     zeros = f"; {len(summary.zeros)} that no output depends on are zero" if summary.zeros else ""
-    say(summary, json, f"{summary.file}: {summary.entries} entries, {summary.parameters:,} parameters{zeros}")
-    return 0
+    return print_result(
+        summary,
+        Output(f"{summary.file}: {summary.entries} entries, {summary.parameters:,} parameters{zeros}"),
+        json=json,
+    )
 
 
 @app.command(name="onnx")
-def weights_onnx(model: Path, *, task: str, out: Path, json: Json = False) -> int:
-    """Write one task of a model as an ONNX file, for a runtime without PyTorch. The task must have one image.
-
-    ```
-    twelvefold weights onnx models/published --task vqav2 --out vqa.onnx
-    ```
-
-    The file takes any number of images, words and regions; its metadata describe inputs and outputs.
-
-    Parameters
-    ----------
-    model
-        Folder of a model, of a run (its latest checkpoint) or of a hub.
-    task
-        Task to export: question answering, retrieval (the score of one pair), grounding, or SNLI-VE.
-    out
-        File to write.
-    """
-    from twelvefold.export.onnx import export_onnx
-
-    summary = export_onnx(model, task, out)
+@command(
+    export_onnx,
+    example="twelvefold weights onnx models/published --task vqav2 --out vqa.onnx",
+    options=("task", "out"),
+)
+def weights_onnx(summary: OnnxSummary, arguments: Mapping[str, Any]) -> Output:
     lines = [
         f"{summary.file}: task {summary.task} ({summary.family}), opset {summary.opset}, {summary.megabytes:.1f} MB",
         *(f"input {name}: {text}" for name, text in summary.inputs.items()),
         f"output logits: {summary.output}",
     ]
-    say(summary, json, "\n".join(lines))
-    return 0
+    return Output("\n".join(lines))
 
 
 @app.command(name="show")
-def weights_show(file: Path, *, json: Json = False) -> int:
-    """List the parts of a weight file with their sizes. Nothing in the file is run.
-
-    ```
-    twelvefold weights show multi_task_model.bin
-    ```
-    """
-    from twelvefold.vilbert_mt.inspect_weights import inspect_weights
-
-    contents = inspect_weights(file)
+@command(inspect_weights, example="twelvefold weights show multi_task_model.bin")
+def weights_show(contents: WeightsContents, arguments: Mapping[str, Any]) -> Output:
     lines = [
         f"{contents.kind}: {contents.entries} entries, {contents.tensors} distinct tensors, "
         f"{contents.parameters:,} parameters",
         *(f"  {part.name:20} {part.tensors:4} tensors {part.parameters:12,} parameters" for part in contents.parts),
         *(f"head {name}: {count} outputs" for name, count in contents.outputs.items()),
         f"absent: {', '.join(contents.absent) or 'nothing'}",
-        *_first_lines("belongs to no part", contents.others),
-        *_first_lines("set aside", contents.set_aside),
+        *first_lines("belongs to no part", contents.others),
+        *first_lines("set aside", contents.set_aside),
         *(f"note: {note}" for note in contents.notes),
     ]
-    say(contents, json, "\n".join(lines))
-    return 0
+    return Output("\n".join(lines))
 
 
 def _parse_lists(arguments: Sequence[str]) -> dict[str, Path]:
@@ -190,8 +153,3 @@ def _parse_lists(arguments: Sequence[str]) -> dict[str, Path]:
             )
         lists[task] = Path(path)
     return lists
-
-
-def _first_lines(label: str, names: Sequence[str]) -> list[str]:
-    more = [f"{label}: {len(names) - SHOWN} more; --json has all"] if len(names) > SHOWN else []
-    return [f"{label}: {name}" for name in names[:SHOWN]] + more

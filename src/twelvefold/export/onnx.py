@@ -81,13 +81,13 @@ class _TaskNetwork(nn.Module):
         return logits
 
 
-def export_onnx(model_path: Path, task: str, file: Path) -> OnnxSummary:
+def export_onnx(model_path: Path, task: str, out: Path) -> OnnxSummary:
     """Write one task of a model as an ONNX file in float32.
 
     Args:
         model_path: Folder of a model, of a run (its latest checkpoint), or of a hub.
         task: Name of a task with one image per example, or of a retrieval task (the score of one pair).
-        file: File to write.
+        out: File to write.
 
     Raises:
         TwelvefoldError: the extra ``onnx`` is not installed; the model has no such task, or the task reads two
@@ -110,9 +110,9 @@ def export_onnx(model_path: Path, task: str, file: Path) -> OnnxSummary:
         graph_input.doc_string = inputs[graph_input.name]
     proto.graph.output[0].doc_string = load_family(spec.family).logits
     data = proto.SerializeToString()
-    atomic_files.write_bytes(file, data)
+    atomic_files.write_bytes(out, data)
     outputs, logits = model.head_specs[spec.head].outputs, load_family(spec.family).logits
-    return OnnxSummary(file, task, spec.family, OPSET, len(data) / 1e6, inputs, logits, outputs)
+    return OnnxSummary(out, task, spec.family, OPSET, len(data) / 1e6, inputs, logits, outputs)
 
 
 def _find_task(model: Model, task: str) -> TaskSpec:
