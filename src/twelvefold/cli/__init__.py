@@ -59,8 +59,9 @@ def make_app(called: str = "") -> App:
         version_flags=["--version"],
     )
     for position, (name, (path, summary)) in enumerate(COMMANDS.items()):
-        shown = None if name == called else summary
-        program.command(f"twelvefold.cli.{path}", name=name, help=shown, sort_key=position)
+        program.command(f"twelvefold.cli.{path}", name=name, help=summary, sort_key=position)
+        if name == called and program[name].default_command is not None:
+            program[name].help = None  # the docstring of the command's function
     program.command("twelvefold.cli.evaluation:baselines", name="blind", show=False)  # its name in version 0.1
     return program
 
