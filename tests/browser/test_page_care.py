@@ -265,7 +265,9 @@ def test_the_page_fits_and_is_accessible(
     page = open_page(width=width, dark=dark)
     ask(page, "How many cars are there?")
     page.locator(".timing").wait_for()
-    for name in page.get_by_role("tab").all_inner_texts()[tabs]:
+    names = page.get_by_role("tab").all_inner_texts()[tabs]
+    assert names
+    for name in names:
         page.get_by_role("tab", name=name, exact=True).click()
         if page.locator(".chip").count():
             page.locator(".chip").first.click()

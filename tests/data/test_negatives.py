@@ -49,4 +49,4 @@ def test_the_index_finds_nearly_all_and_never_the_picture_itself() -> None:
 def test_small_cells_are_filled_from_further_ones() -> None:
     features = np.arange(200, dtype=np.float32)[:, None] ** 2
     found = nearest(features, 150, max_exact=10, probes=1)
-    assert all(len(set(row)) == 150 for row in found.tolist())
+    assert [len(set(row)) for row in found.tolist()] == [150] * 200

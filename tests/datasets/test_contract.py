@@ -67,7 +67,9 @@ def test_reading_twice_gives_the_same_examples(name: str, folder: Any) -> None:
 def test_the_error_for_a_missing_file_lists_the_folder(name: str, folder: Any) -> None:
     root = folder.write()
     for split in SPLITS:
-        for path in load_dataset(name).files(root, split, **load_sample(name).options):
+        paths = load_dataset(name).files(root, split, **load_sample(name).options)
+        assert paths
+        for path in paths:
             assert path.is_file()
             kept = path.rename(path.with_suffix(".elsewhere"))
             with pytest.raises(TwelvefoldError) as error:

@@ -67,6 +67,7 @@ def test_a_given_box_has_the_features_of_an_equal_detected_box(detector: WorldDe
     images = [image for image, _ in scenes]
     detected = detector.detect(images)
     again = detector.extract_regions(images, [regions.boxes_px for regions in detected])
+    assert all(len(regions.boxes_px) for regions in detected)
     for first, (second, given) in zip(detected, again, strict=True):
         np.testing.assert_array_equal(first.boxes_px, given.boxes_px)
         np.testing.assert_allclose(first.features, given.features, atol=2e-3)

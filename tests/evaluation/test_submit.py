@@ -172,6 +172,7 @@ def test_the_vilbert_mt_pointing_file_holds_candidate_indices(
     examples: ReadExamples, run: Path, data: Path, tmp_path: Path, task: str
 ) -> None:
     rows = json.loads(submit_text(run, data, task, tmp_path, form="vilbert_mt"))
+    assert rows
     for i, (row, example) in enumerate(zip(rows, examples(data, task), strict=True)):
         assert isinstance(example.label, Candidate)
         assert row["id"] == int(example.pairs[0].image.id)

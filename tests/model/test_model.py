@@ -209,7 +209,9 @@ def test_half_precision_is_finite_close_and_answers_in_float32(name: str) -> Non
     assert logits.dtype == torch.float32
     torch.testing.assert_close(logits, exact, atol=0.15, rtol=0.1)
     torch.autograd.backward(families.load_family(m.tasks[name].family).loss(logits, b))
-    assert all(torch.isfinite(p.grad).all() for p in m.parameters() if p.grad is not None)
+    gradients = [p.grad for p in m.parameters() if p.grad is not None]
+    assert gradients
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -222,7 +224,9 @@ def test_no_regions_and_no_words_give_finite_answers_and_gradients(name: str) ->
     loss = families.load_family(m.tasks[name].family).loss(m(b), b)
     torch.autograd.backward(loss)
     assert torch.isfinite(loss)
-    assert all(torch.isfinite(p.grad).all() for p in m.parameters() if p.grad is not None)
+    gradients = [p.grad for p in m.parameters() if p.grad is not None]
+    assert gradients
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
 def test_word_pieces_without_a_row_read_the_first_ones() -> None:

@@ -110,6 +110,7 @@ def test_page_and_json_have_the_same_scores(reported: Path, html: str) -> None:
 def test_json_has_the_documented_keys(reported: Path) -> None:
     entry = atomic_files.read_json(reported / "report.json")
     keys = {"metric", "split", "score", "n", "ci95", "chance", "majority", "blind_text", "blind_image"}
+    assert len(entry["tasks"]) == 12
     assert all(keys | {"paper", "by_kind", "also"} <= set(task) for task in entry["tasks"].values())
     assert entry["average"] == pytest.approx(65.5)
     assert entry["seconds"] == 121.0
@@ -155,7 +156,9 @@ def test_images_and_plots_have_descriptions(page: Elements) -> None:
     images = page.find("img")
     assert len(images) > 4 * 12
     assert all(a["alt"].startswith("Image coco/") for a, _ in images)
-    assert all(a.get("aria-label") for a, _ in page.find("svg", role="img"))
+    plots = page.find("svg", role="img")
+    assert plots
+    assert all(a.get("aria-label") for a, _ in plots)
 
 
 def test_text_of_the_data_is_escaped(html: str, page: Elements) -> None:

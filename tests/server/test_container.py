@@ -70,4 +70,5 @@ def test_compose_drops_all_rights(service: dict[str, Any]) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["tmpfs"] == ["/tmp"]
+    assert service["ports"]
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])

@@ -178,6 +178,7 @@ def test_tasks_start_from_a_pretraining_run_and_resume_alone(toy: Toy, uninterru
     train(recipe, toy.prepared, toy.regions, run)
     report = events(run)[0]["warm_start"]
     assert report["folder"] == str(pretrained / "checkpoints" / "latest")
+    assert report["unused"]
     assert all(name.startswith("pretraining.") for name in report["unused"])
     assert any(name.startswith("heads.vqa.") for name in report["initialized"])
     assert Recipe.parse(recipe.to_toml()) == recipe

@@ -253,7 +253,9 @@ def test_only_stopped_tasks_are_skipped_and_step_once_in_a_gap(toy: Toy, tmp_pat
     assert {e["iteration"] for e in timeless_events(tmp_path / "later") if e["event"] == "stop"} == {9}
     always = toy.recipe(lr_factor=1e-9, iterations=12, evaluations_per_epoch=5, stop_and_go=False)
     train(always, toy.prepared, toy.regions, tmp_path / "always")
-    assert all(set(e["losses"]) == set(TASKS) for e in timeless_events(tmp_path / "always") if e["event"] == "step")
+    steps = [event for event in timeless_events(tmp_path / "always") if event["event"] == "step"]
+    assert steps
+    assert all(set(event["losses"]) == set(TASKS) for event in steps)
 
 
 @pytest.fixture(scope="module")

@@ -165,6 +165,7 @@ def test_the_comparison_of_shapes_finds_differences() -> None:
 def test_readers_return_the_stated_numbers_of_examples(small_world: Path, task: str) -> None:
     state = content(small_world / "world.json")
     images = image_files(small_world)
+    assert set(state["examples"][task]) == {"train", "val", "test"}
     for split, count in state["examples"][task].items():
         examples = list(_read(small_world, task, split))
         assert len(examples) == count > 0
@@ -198,7 +199,9 @@ def test_every_image_can_be_opened_and_has_the_stated_size(small_world: Path) ->
     for task in ("refcoco", "refcoco+", "refcocog"):
         for record in content(small_world / f"{task}/instances.json")["images"]:
             assert sizes[ImageKey("coco", str(record["id"]))] == (record["width"], record["height"])
-    for box, key in _boxes(small_world):
+    boxes = list(_boxes(small_world))
+    assert len(boxes) > 1000
+    for box, key in boxes:
         x, y, width, height = box
         assert x >= 0
         assert y >= 0
@@ -282,6 +285,7 @@ def test_images_of_nlvr2_are_png_by_name_and_mostly_jpeg_by_content(small_world:
 
 
 def test_gqa_programs_and_entailments_refer_to_the_same_file(small_world: Path) -> None:
+    num_linked = num_dependencies = num_objects = 0
     for split in ("train", "val", "testdev"):
         everything = content(small_world / f"gqa/{split}_all_questions.json")
         balanced = content(small_world / f"gqa/{split}_balanced_questions.json")
@@ -290,13 +294,17 @@ def test_gqa_programs_and_entailments_refer_to_the_same_file(small_world: Path) 
         for id_, record in everything.items():
             linked = record["entailed"] + record["equivalent"]
             assert all(everything[other]["imageId"] == record["imageId"] for other in linked)
+            num_linked += len(linked)
             assert len(id_) == 8, "eight digits, so that order by text is order by number"
             for index, step in enumerate(record["semantic"]):
                 assert all(before < index for before in step["dependencies"])
+                num_dependencies += len(step["dependencies"])
     graphs = content(small_world / "gqa/train_sceneGraphs.json")
     for record in content(small_world / "gqa/train_all_questions.json").values():
         pointed = {obj for spans in record["annotations"].values() for obj in spans.values()}
         assert pointed <= set(graphs[record["imageId"]]["objects"])
+        num_objects += len(pointed)
+    assert min(num_linked, num_dependencies, num_objects) > 100
 
 
 def test_premises_of_entailment_are_captions_of_the_same_image(small_world: Path) -> None:
@@ -306,7 +314,9 @@ def test_premises_of_entailment_are_captions_of_the_same_image(small_world: Path
         for number, sentence in enumerate(image["sentences"])
     }
     for split in ("train", "dev", "test"):
-        for record in content(small_world / f"snli_ve/snli_ve_{split}.jsonl"):
+        records = content(small_world / f"snli_ve/snli_ve_{split}.jsonl")
+        assert records
+        for record in records:
             assert captions[record["captionID"]] == record["sentence1"]
             assert record["captionID"].startswith(record["Flikr30kID"])
             assert record["sentence2_binary_parse"].count("(") == record["sentence2_binary_parse"].count(")")

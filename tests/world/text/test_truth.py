@@ -97,6 +97,7 @@ def test_gqa_programs_give_the_answers(scenes: list[Scene], rng: np.random.Gener
 def test_gqa_programs_contain_the_ids_of_the_objects_that_they_find(
     scenes: list[Scene], rng: np.random.Generator
 ) -> None:
+    num_checked = 0
     for scene in scenes[:40]:
         for question in generate_gqa_questions(scene, rng, 4):
             for step in question.semantic:
@@ -105,6 +106,8 @@ def test_gqa_programs_contain_the_ids_of_the_objects_that_they_find(
                     name = step.argument.partition(" (")[0].split(",")[0]
                     categories = {scene.objects[int(i)].category for i in ids.split(",") if i != "-"}
                     assert name not in CATEGORY_NOUNS or categories <= {name}
+                    num_checked += name in CATEGORY_NOUNS and bool(categories)
+    assert num_checked > 100
 
 
 def _change(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -234,6 +237,7 @@ def test_captions_mention_only_what_the_image_shows(scenes: list[Scene], rng: np
     }
     color_words = {word: color for color, words in COLOR_WORDS.items() for word in words}
     scenery = {"table", "paper", "carpet", "orange"}
+    num_names = num_colors = 0
     for scene in scenes:
         categories = {obj.category for obj in scene.objects}
         colors = {obj.color for obj in scene.objects}
@@ -243,4 +247,7 @@ def test_captions_mention_only_what_the_image_shows(scenes: list[Scene], rng: np
                     assert word not in names or names[word] in categories or word in scenery, caption.raw
                     color = color_words.get(word, word)
                     assert color not in COLORS or color in colors, caption.raw
+                    num_names += word in names
+                    num_colors += color in COLORS
                 assert 1 <= len(caption.mentions) <= len(scene.objects)
+    assert min(num_names, num_colors) > 1000
