@@ -13,9 +13,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twelvefold.schema import Box
+from twelvefold.schema import Box, TwelvefoldError
 
 Floats = NDArray[np.float64]
+NO_BOXES: NDArray[np.float32] = np.zeros((0, 4), np.float32)
 
 VERSION = 1
 """Version of the results of this module. Increase it when a change gives other results: files computed from them are
@@ -108,3 +109,23 @@ def locations(boxes_px: ArrayLike, width: ArrayLike, height: ArrayLike) -> NDArr
     unit = b / np.stack([width, height, width, height], axis=-1).astype(np.float64)
     share = (unit[:, 2] - unit[:, 0]) * (unit[:, 3] - unit[:, 1])
     return np.concatenate([unit, share[:, None]], axis=1).astype(np.float32)
+
+
+def validate_boxes(boxes_px: Sequence[NDArray[np.floating]], num_images: int) -> list[NDArray[np.float32]]:
+    """Return the given boxes of each image as (n, 4) float32.
+
+    Raises:
+        TwelvefoldError: a wrong number of lists, a wrong shape, or a number that is not finite.
+    """
+    if len(boxes_px) != num_images:
+        raise TwelvefoldError(f"expected a list of boxes for each of {num_images} images, got {len(boxes_px)} lists")
+    return [_validate(boxes) for boxes in boxes_px]
+
+
+def _validate(boxes: NDArray[np.floating]) -> NDArray[np.float32]:
+    boxes = np.ascontiguousarray(boxes, np.float32)
+    if boxes.size == 0:
+        return NO_BOXES
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
+        raise TwelvefoldError(f"given boxes are (n, 4) finite numbers x1, y1, x2, y2, got {boxes.shape}: {boxes}")
+    return boxes

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from twelvefold.batch import Batch
 from twelvefold.families.answers import FAMILY as ANSWERS
-from twelvefold.families.shared.classification import entailment_consistency
+from twelvefold.families.shared.consistency import entailment_consistency
 from twelvefold.schema import ClassName, Example, HeadSpec, ImageKey, Label, Pair, SoftAnswers, TwelvefoldError
 
 HEAD = HeadSpec("vqa", "answers", ("yes", "no", "red"))

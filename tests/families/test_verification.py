@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from twelvefold.batch import Batch
-from twelvefold.families.shared.classification import group_consistency
+from twelvefold.families.shared.consistency import group_consistency
 from twelvefold.families.verification import FAMILY as VERIFICATION
 from twelvefold.schema import ClassName, Example, HeadSpec, ImageKey, Pair, TwelvefoldError
 

@@ -200,6 +200,9 @@ def test_request_ids_and_log_lines(server: Server, jpegs: Jpegs) -> None:
     assert got.headers["x-request-id"] == got.json()["request_id"] == "mine-1"
     generated = server.client.get("/health", headers={"X-Request-ID": "no good\x7f" * 40}).headers["x-request-id"]
     assert generated.isalnum()
-    [line] = [line for line in server.log_lines() if line.get("request_id") == "mine-1"]
+    lines: list[dict[str, Any]] = []
+    while not lines:  # the log is written after the response, and copied by a thread
+        lines = [line for line in server.log_lines() if line.get("request_id") == "mine-1"]
+    [line] = lines
     assert (line["path"], line["status"], line["task"]) == ("/v1/ask", 200, "vqav2")
     assert "Is it night" not in server.log.read_text()

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from twelvefold.boxes import validate_boxes
 from twelvefold.images import RGB, to_rgb_array
-from twelvefold.schema import Regions, TwelvefoldError
+from twelvefold.schema import Regions
 
 CPU = torch.device("cpu")
-NO_BOXES: NDArray[np.float32] = np.zeros((0, 4), np.float32)
 RegionPair = tuple[Regions, Regions]
 """Of one image: the detected regions, best first, and the regions at the given boxes, in their order."""
 
@@ -64,23 +64,3 @@ def extract_per_image(
     """
     boxes_per_image = validate_boxes(given_boxes_px, len(images))
     return [extract(to_rgb_array(image), boxes) for image, boxes in zip(images, boxes_per_image, strict=True)]
-
-
-def validate_boxes(boxes_px: Sequence[NDArray[np.floating]], num_images: int) -> list[NDArray[np.float32]]:
-    """Return the given boxes of each image as (n, 4) float32.
-
-    Raises:
-        TwelvefoldError: a wrong number of lists, a wrong shape, or a number that is not finite.
-    """
-    if len(boxes_px) != num_images:
-        raise TwelvefoldError(f"expected a list of boxes for each of {num_images} images, got {len(boxes_px)} lists")
-    return [_validate(boxes) for boxes in boxes_px]
-
-
-def _validate(boxes: NDArray[np.floating]) -> NDArray[np.float32]:
-    boxes = np.ascontiguousarray(boxes, np.float32)
-    if boxes.size == 0:
-        return NO_BOXES
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
-        raise TwelvefoldError(f"given boxes are (n, 4) finite numbers x1, y1, x2, y2, got {boxes.shape}: {boxes}")
-    return boxes

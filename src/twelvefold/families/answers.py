@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from twelvefold.batch import Batch
 from twelvefold.config.model import ModelConfig
 from twelvefold.config.recipe import TrainingConfig
-from twelvefold.families.shared import classification
+from twelvefold.families.shared.consistency import consistency
 from twelvefold.families.shared.interface import Family
-from twelvefold.families.shared.labels import read_labels, require_target
+from twelvefold.families.shared.labels import output_index, read_labels, require_target
+from twelvefold.families.shared.probabilities import decode_names
 from twelvefold.schema import Example, HeadSpec, Label, Prediction, Ranked, SoftAnswers
 
 
@@ -40,7 +41,7 @@ class Answers(Family):
         labels = read_labels(examples, SoftAnswers, head)
         if labels is None:
             return None
-        index = classification.output_index(head.outputs)
+        index = output_index(head.outputs)
         scores = np.zeros((len(labels), len(head.outputs)), dtype=np.float32)
         for row, label in zip(scores, labels, strict=True):
             for answer, score in label.scores.items():
@@ -61,7 +62,7 @@ class Answers(Family):
         self, logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0
     ) -> list[Prediction]:
         """Return the ``top`` most probable answers of each example; probabilities need not sum to one."""
-        return classification.decode_names(logits, batch, head, top, temperature, independent=True)
+        return decode_names(logits, batch, head, top, temperature, independent=True)
 
     def initial_bias(self, config: ModelConfig) -> float:
         """Return the configured bias, which starts all answers off as improbable."""
@@ -73,7 +74,7 @@ class Answers(Family):
 
     def votes(self, label: Label, head: HeadSpec) -> Iterable[tuple[int, float]]:
         """Yield the index and score of each answer of the label that is in the head's list."""
-        index = classification.output_index(head.outputs)
+        index = output_index(head.outputs)
         if isinstance(label, SoftAnswers):
             yield from ((index[answer], score_) for answer, score_ in label.scores.items() if answer in index)
 
@@ -81,7 +82,7 @@ class Answers(Family):
         self, examples: Sequence[Example], best: Sequence[Ranked | None], scores: Sequence[float | None]
     ) -> dict[str, float]:
         """Return GQA's consistency: how well questions are answered that a rightly answered one entails."""
-        return classification.consistency(examples, scores)
+        return consistency(examples, scores)
 
 
 FAMILY = Answers()

@@ -36,6 +36,7 @@ class Grounding(Family):
     title = "Grounding referring expressions"
     text_label = "Expression"
     head = "region_score"
+    chooses_region = True
     logits = "(batch, regions) float32: softmax over the candidate rows; ignore masked rows"
     first_in_curriculum = "easy_first"
 

@@ -12,9 +12,10 @@ from torch.nn import functional as F
 
 from twelvefold.batch import Batch
 from twelvefold.config.recipe import TrainingConfig
-from twelvefold.families.shared import classification
+from twelvefold.families.shared.consistency import consistency
 from twelvefold.families.shared.interface import Family
 from twelvefold.families.shared.labels import read_labels, require_target
+from twelvefold.families.shared.probabilities import decode_names
 from twelvefold.schema import ClassName, Example, HeadSpec, Label, Prediction, Ranked, TwelvefoldError, did_you_mean
 
 NO_LABEL = -1
@@ -66,7 +67,7 @@ class Verification(Family):
         self, logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0
     ) -> list[Prediction]:
         """Return the ``top`` most probable classes of each example; the probabilities of all classes sum to one."""
-        return classification.decode_names(logits, batch, head, top, temperature)
+        return decode_names(logits, batch, head, top, temperature)
 
     def chance(self, batch: Batch, head: HeadSpec) -> list[float]:
         """Return 1 / number of classes for each example."""
@@ -81,7 +82,7 @@ class Verification(Family):
         self, examples: Sequence[Example], best: Sequence[Ranked | None], scores: Sequence[float | None]
     ) -> dict[str, float]:
         """Return NLVR2's consistency: the share of sentences for which all examples are right."""
-        return classification.consistency(examples, scores)
+        return consistency(examples, scores)
 
 
 FAMILY = Verification()

@@ -105,7 +105,7 @@ def prepare_requests(
     prepared = []
     for i, (request, spec) in enumerate(zip(requests, specs, strict=True)):
         image_regions = tuple(regions[image.digest] for image in request.images)
-        if lists_candidates(request.task) and candidates[i] is None:
+        if candidates[i] is None and load_family(spec.family).chooses_region and lists_candidates(request.task):
             candidates[i] = image_regions[0]
         prepared.append(PreparedRequest(request, spec, token_ids[i], image_regions, candidates[i], boxes_px[i]))
     return prepared

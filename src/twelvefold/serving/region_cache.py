@@ -11,7 +11,8 @@ from threading import Lock
 
 import numpy as np
 
-from twelvefold.detectors.interface import NO_BOXES, RegionDetector
+from twelvefold.boxes import NO_BOXES
+from twelvefold.detectors.interface import RegionDetector
 from twelvefold.images import InputImage
 from twelvefold.schema import Box, ImageKey, Regions
 from twelvefold.store.region_arrays import as_stored

@@ -19,7 +19,8 @@ from PIL import Image
 from torch import Tensor
 
 from twelvefold import boxes as box_geometry
-from twelvefold.detectors.interface import CPU, NO_BOXES, RegionPair, validate_boxes
+from twelvefold.boxes import NO_BOXES, validate_boxes
+from twelvefold.detectors.interface import CPU, RegionPair
 from twelvefold.detectors.world_detector.images import input_size, to_tensor
 from twelvefold.detectors.world_detector.network import FEATURE_SIZE, RegionOutputs, WorldNetwork
 from twelvefold.images import RGB, to_rgb_array

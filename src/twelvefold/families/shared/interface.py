@@ -38,6 +38,8 @@ class Family(ABC):
     """Shape and meaning of the logits, for users of an exported model."""
     independent: ClassVar[bool] = False
     """Each output has a probability of its own (sigmoid); else they sum to one (softmax)."""
+    chooses_region: ClassVar[bool] = False
+    """An answer is a box: one of the candidate boxes, or of the detected regions. The head is a ``region_score``."""
     searches_images: ClassVar[bool] = False
     """An example is a caption whose image is to be found: by 4-way multiple choice in training and validation, in a
     pool of images in evaluation and serving."""
@@ -50,11 +52,6 @@ class Family(ABC):
     def name(self) -> str:
         """The family's name, which is that of its module."""
         return type(self).__module__.rpartition(".")[2]
-
-    @property
-    def chooses_region(self) -> bool:
-        """Whether an answer is a box: one of the candidate boxes, or of the detected regions."""
-        return self.head == "region_score"
 
     @abstractmethod
     def target(

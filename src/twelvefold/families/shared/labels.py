@@ -1,8 +1,9 @@
-"""Check the labels of a batch for a family."""
+"""Read the labels of a batch for a family, and find the outputs that they name."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 from torch import Tensor
@@ -42,3 +43,9 @@ def require_target(batch: Batch) -> Tensor:
     if batch.target is None:
         raise TwelvefoldError(f"task {batch.task!r}: the labels are withheld, so there is no loss and no score")
     return batch.target
+
+
+@lru_cache(maxsize=16)
+def output_index(outputs: tuple[str, ...]) -> dict[str, int]:
+    """Return the index of each output by its name; cached, because answer lists are long."""
+    return {name: index for index, name in enumerate(outputs)}

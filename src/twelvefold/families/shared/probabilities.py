@@ -1,4 +1,4 @@
-"""Convert logits to probabilities, for all families.
+"""Convert logits to probabilities and ranked outputs, for all families.
 
 A task's temperature is fitted on val so that probabilities match how often a prediction is right (``twelvefold
 calibrate``). It changes probabilities only; the ranking follows from the logits. Source: Guo et al., "On calibration of
@@ -10,6 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from twelvefold.batch import Batch
+from twelvefold.schema import HeadSpec, Prediction, Ranked
 
 
 def probabilities(logits: Tensor, temperature: float = 1.0, *, independent: bool = False) -> Tensor:
@@ -28,3 +31,14 @@ def top_k(
     indices = logits.float().topk(min(k, logits.shape[1]), dim=1).indices
     values: list[list[float]] = probabilities(logits, temperature, independent=independent).gather(1, indices).tolist()
     return values, indices.tolist()
+
+
+def decode_names(
+    logits: Tensor, batch: Batch, head: HeadSpec, top: int, temperature: float, *, independent: bool = False
+) -> list[Prediction]:
+    """Return the ``top`` most probable outputs of each example by name. ``logits``: (B, A)."""
+    values, indices = top_k(logits, top, temperature, independent=independent)
+    return [
+        Prediction(id_, batch.task, tuple(Ranked(p, name=head.outputs[a]) for p, a in zip(row, answers, strict=True)))
+        for id_, row, answers in zip(batch.example_ids, values, indices, strict=True)
+    ]

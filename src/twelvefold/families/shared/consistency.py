@@ -1,33 +1,12 @@
-"""What families whose outputs have names share: answers and classes."""
+"""Consistency: how often related questions or statements are all answered rightly (GQA, NLVR2)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 
 import numpy as np
-from torch import Tensor
 
-from twelvefold.batch import Batch
-from twelvefold.families.shared.probabilities import top_k
-from twelvefold.schema import Example, HeadSpec, Prediction, Ranked
-
-
-@lru_cache(maxsize=16)
-def output_index(outputs: tuple[str, ...]) -> dict[str, int]:
-    """Return the index of each output by its name; cached, because answer lists are long."""
-    return {name: index for index, name in enumerate(outputs)}
-
-
-def decode_names(
-    logits: Tensor, batch: Batch, head: HeadSpec, top: int, temperature: float, *, independent: bool = False
-) -> list[Prediction]:
-    """Return the ``top`` most probable outputs of each example by name. ``logits``: (B, A)."""
-    values, indices = top_k(logits, top, temperature, independent=independent)
-    return [
-        Prediction(id_, batch.task, tuple(Ranked(p, name=head.outputs[a]) for p, a in zip(row, answers, strict=True)))
-        for id_, row, answers in zip(batch.example_ids, values, indices, strict=True)
-    ]
+from twelvefold.schema import Example
 
 
 def consistency(examples: Sequence[Example], scores: Sequence[float | None]) -> dict[str, float]:
