@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from twelvefold.datasets.reading.records import BadRecordError, BadRecords, RecordReader, require_files, split_tail
-from twelvefold.datasets.reading.safe_pickle import load_plain
 from twelvefold.schema import TwelvefoldError
+from twelvefold.store.safe_pickle import load_plain
 
 from .samples.sample import python2_pickle
 

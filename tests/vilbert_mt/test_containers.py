@@ -115,7 +115,7 @@ def test_a_file_with_code_is_refused_and_not_run(
         "wrapped": {"model_state_dict": t, "tb_logger": evil},
         "nested": {"model_state_dict": t, "task_stop_controller": {"TASK1": {"best": [evil]}}},
     }[position]
-    with pytest.raises(TwelvefoldError, match=r"nothing in it was run.*asks to call (posix|nt)\.system"):
+    with pytest.raises(TwelvefoldError, match=r"nothing in it was run.*calls (posix|nt)\.system"):
         import_tensors(value, legacy=legacy)
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "model").exists()
@@ -125,6 +125,6 @@ def test_a_file_with_code_is_refused_and_not_run(
 
 def test_old_opcodes_are_not_run(vilbert_json: Path, tmp_path: Path) -> None:
     (tmp_path / "evil.bin").write_bytes(raw_object(tmp_path / "ran"))
-    with pytest.raises(TwelvefoldError, match=r"nothing in it was run.*asks to call os\.system"):
+    with pytest.raises(TwelvefoldError, match=r"nothing in it was run.*calls os\.system"):
         import_weights(tmp_path / "evil.bin", tmp_path / "model", config=vilbert_json)
     assert not (tmp_path / "ran").exists()

@@ -23,8 +23,8 @@ import msgspec
 from twelvefold.datasets.reading.candidates import XYWH, clip_candidates
 from twelvefold.datasets.reading.cards import refer_card
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
-from twelvefold.datasets.reading.safe_pickle import load_plain
 from twelvefold.schema import Box, Example, ImageKey, Pair, Split, TargetBox, TaskSpec, TwelvefoldError
+from twelvefold.store.safe_pickle import load_plain
 
 PAPER_ORDER = 6
 TASK = TaskSpec(

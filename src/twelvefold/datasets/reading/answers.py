@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from twelvefold.datasets.reading.safe_pickle import load_plain
 from twelvefold.schema import SoftAnswers, TwelvefoldError
+from twelvefold.store.safe_pickle import load_plain
 
 MIN_COUNT = 9
 """Questions whose chosen answer an answer must be to enter the list (original project: 3129 answers result)."""

@@ -19,8 +19,8 @@ import msgspec
 
 from twelvefold.datasets.reading.answers import load_answer_list
 from twelvefold.datasets.reading.records import RecordReader, Row, require_files
-from twelvefold.datasets.reading.safe_pickle import load_plain
 from twelvefold.schema import Example, ImageKey, Pair, PositivePair, SoftAnswers, Split, TwelvefoldError
+from twelvefold.store.safe_pickle import load_plain
 
 CAPTIONS: dict[Split, str] = {
     "train": "all_data_final_train_2014.jsonline",

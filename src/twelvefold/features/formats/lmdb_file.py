@@ -16,13 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from twelvefold.datasets.reading.safe_pickle import load_arrays
 from twelvefold.features.formats import tensorpack
 from twelvefold.features.formats.fields import parse_regions, read_image_name
 from twelvefold.features.formats.lmdb_pages import LmdbPages
 from twelvefold.features.formats.record import FeatureRecord, Problem, ReadOptions, RecordError
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.atomic_files import digest_bytes
+from twelvefold.store.safe_pickle import load_arrays
 
 MAGIC = bytes.fromhex("dec0efbe")
 """LMDB's magic number, after the 16 bytes of a page's header."""

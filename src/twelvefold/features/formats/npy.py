@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from twelvefold.datasets.reading.safe_pickle import load_arrays
 from twelvefold.features.formats.fields import parse_regions
 from twelvefold.features.formats.record import FeatureRecord, Problem, ReadOptions, RecordError
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.atomic_files import digest_bytes, digest_value
+from twelvefold.store.safe_pickle import load_arrays
 
 INFO_SUFFIX = "_info.npy"
 

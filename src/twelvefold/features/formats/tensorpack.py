@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from twelvefold.datasets.reading.safe_pickle import DTYPE
 from twelvefold.features.formats.record import RecordError
+from twelvefold.store.safe_pickle import DTYPE
 
 FIELDS = ("features", "cls_prob", "boxes", "num_boxes", "image_h", "image_w", "image_id", "caption")
 FIRST_BYTE = 0x90 | len(FIELDS)

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twelvefold.datasets.reading.safe_pickle import load_arrays
 from twelvefold.schema import TwelvefoldError
+from twelvefold.store.safe_pickle import load_arrays
 
 SAMPLE = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.int64(7), "text": "é", "bytes": b"\x00\xff"}
 

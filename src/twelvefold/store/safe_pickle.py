@@ -1,4 +1,7 @@
-"""Unpickle the publishers' old files without running any code that they could contain.
+"""Unpickle files of other projects without running any code that they could contain.
+
+:class:`AllowListUnpickler` resolves only the global names that it is given. It is used for the publishers' annotation
+and feature files, here, and for weight files (:mod:`twelvefold.model.tensor_files`).
 
 The refer toolkit's lists and the original project's answer lists are Python 2 pickles of lists, dicts, strings and
 numbers. Such data needs two global names only: those for bytes written by Python 3 at protocol 2, empty or not.
@@ -24,14 +27,14 @@ from numpy.typing import NDArray
 from twelvefold.schema import TwelvefoldError
 
 
-class _NotAllowedError(pickle.UnpicklingError):
+class NotAllowedError(pickle.UnpicklingError):
     """A pickle that needs a global name that is not allowed; other errors mean that it is damaged."""
 
 
-def _latin1(text: str, encoding: str) -> bytes:
+def encode_latin1(text: str, encoding: str) -> bytes:
     """Stand in for ``_codecs.encode``, limited to what a pickle of bytes at protocol 2 needs."""
     if encoding != "latin1":
-        raise _NotAllowedError(f"expected bytes as 'latin1', got {encoding!r}")
+        raise NotAllowedError(f"expected bytes as 'latin1', got {encoding!r}")
     return text.encode("latin1")
 
 
@@ -40,7 +43,7 @@ def _no_bytes() -> bytes:
     return b""
 
 
-ALLOWED: Mapping[tuple[str, str], Any] = {("_codecs", "encode"): _latin1, ("__builtin__", "bytes"): _no_bytes}
+ALLOWED: Mapping[tuple[str, str], Any] = {("_codecs", "encode"): encode_latin1, ("__builtin__", "bytes"): _no_bytes}
 """Every global name that a pickle of plain data may use, by full name; never by a prefix such as ``numpy.``."""
 
 DTYPE = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f[248]|S\d{1,4}|U\d{1,4}|O8?)")
@@ -114,7 +117,7 @@ class _Scalar:
 
 
 def _reject(expected: str) -> NoReturn:
-    raise _NotAllowedError(f"expected {expected}")
+    raise NotAllowedError(f"expected {expected}")
 
 
 ARRAYS: Mapping[tuple[str, str], Any] = {
@@ -128,17 +131,24 @@ ARRAYS: Mapping[tuple[str, str], Any] = {
 """As ``ALLOWED``, for pickles with arrays: each name maps to a class defined here, none to NumPy's own."""
 
 
-class _PlainData(pickle.Unpickler):
+class AllowListUnpickler(pickle.Unpickler):
+    """Unpickles data that needs no other global names than those in ``allowed``."""
+
     allowed = ALLOWED
 
     def find_class(self, module: str, name: str) -> Any:
-        try:
-            return self.allowed[module, name]
-        except KeyError:
-            raise _NotAllowedError(f"expected plain data, got a pickle that needs {module}.{name}") from None
+        return self.allowed[module, name] if (module, name) in self.allowed else self.replace(module, name)
+
+    def replace(self, module: str, name: str) -> Any:
+        """Return what to use for a name that is not allowed.
+
+        Raises:
+            NotAllowedError: always; a subclass may return a harmless object instead.
+        """
+        raise NotAllowedError(f"expected plain data, got a pickle that needs {module}.{name}")
 
 
-class _WithArrays(_PlainData):
+class _ArrayUnpickler(AllowListUnpickler):
     allowed = ARRAYS
 
 
@@ -155,9 +165,9 @@ def load_plain(path: Path) -> Any:
     data = path.read_bytes()
     try:
         try:
-            return _PlainData(io.BytesIO(data), encoding="utf-8").load()
+            return AllowListUnpickler(io.BytesIO(data), encoding="utf-8").load()
         except UnicodeDecodeError:  # a byte string of a Western code page; ASCII is decoded the same
-            return _PlainData(io.BytesIO(data), encoding="latin1").load()
+            return AllowListUnpickler(io.BytesIO(data), encoding="latin1").load()
     except pickle.UnpicklingError as error:
         raise TwelvefoldError(f"{path} was not loaded: {error}") from None
     except _BROKEN as error:
@@ -173,8 +183,8 @@ def load_arrays(data: bytes | memoryview, name: str) -> Any:
         TwelvefoldError: the data is truncated, not a pickle, or needs anything else, which is named and not run.
     """
     try:
-        return _plain(_WithArrays(io.BytesIO(data), encoding="latin1").load())
-    except _NotAllowedError as error:
+        return _plain(_ArrayUnpickler(io.BytesIO(data), encoding="latin1").load())
+    except NotAllowedError as error:
         raise TwelvefoldError(f"{name} was not loaded: {error}") from None
     except (pickle.UnpicklingError, RecursionError, *_BROKEN) as error:
         raise TwelvefoldError(f"{name} is truncated or not a pickle ({type(error).__name__}: {error})") from None
