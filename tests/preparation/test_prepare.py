@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -202,6 +203,18 @@ def test_answer_lists_are_counted_or_read_from_a_file(data: Path, tmp_path: Path
     (tmp_path / "answers.json").write_text('["no", "yes", "maybe"]')
     assert run(data, None, answer_lists={ASKS: tmp_path / "answers.json"}).new_steps == ("asks-vocabulary",)
     assert Prepared.open(data.parent / "out").head("asks").outputs == ("no", "yes", "maybe")
+
+
+def test_a_module_may_make_its_own_answer_list(data: Path) -> None:
+    module = data.parent / "code" / "toys" / "asks.py"
+    text = module.read_text()
+    module.write_text(text.replace(', chosen_answer=record["text"]', ""))
+    with pytest.raises(TwelvefoldError, match=r"toys\.asks: no example of train or val has a chosen_answer"):
+        run(data, None)
+    sys.modules.pop("toys.asks")
+    module.write_text(f"{text}\ndef vocabulary(root, *, min_count, bad, color='red'):\n    return ['b', 'a']\n")
+    run(data, None)
+    assert Prepared.open(data.parent / "out").vocabulary("asks") == ("b", "a")
 
 
 def test_invalid_names_and_options_are_rejected_before_anything_is_read(data: Path) -> None:

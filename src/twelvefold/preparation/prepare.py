@@ -101,10 +101,11 @@ def prepare(
     """Prepare tasks of a data folder.
 
     Args:
-        data: A data folder with the official files. regions: The folder that ``extract`` wrote, or None: examples are
-        kept without regions, and no negatives are made. out: Folder for the tables. tasks: Names of tasks or dotted
-        paths of your own datasets; the paper's twelve tasks if empty. A mapping gives each its
-            ``options`` (keyword arguments of the reader) and ``max_examples`` (training examples kept, the first ones).
+        data: A data folder with the official files.
+        regions: The folder that ``extract`` wrote. None: examples need no regions, and no negatives are made.
+        out: Folder for the tables.
+        tasks: Names of tasks or dotted paths of your own datasets; the paper's twelve tasks if empty. A mapping gives
+            each its ``options`` (keyword arguments of the reader) and ``max_examples`` (training examples to keep).
         config: Cleaning, answer counts and what to do with bad records.
         answer_lists: Files to use instead of counting answers, by task.
         num_negatives: Hard negatives per training image of a retrieval task; 0: none.

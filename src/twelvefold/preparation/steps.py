@@ -203,6 +203,11 @@ class Steps:
             else:
                 examples = dataset.read(self.data, split, bad=bad, **owner.options)
                 counts.update(example.chosen_answer for example in examples)
+        if not counts.keys() - {""}:
+            raise TwelvefoldError(
+                f"{owner.name}: no example of train or val has a chosen_answer to make the answer list from; set it in "
+                "the reader, define a function vocabulary in its module, or give an answer list"
+            )
         try:
             answer_list = answers.frequent_answers(counts, self.config.min_count)
         except TwelvefoldError as error:
