@@ -36,7 +36,10 @@ def test_loading_a_dataset_imports_no_other_dataset_and_never_torch() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == str(
-        [f"twelvefold.datasets.{m}" for m in ("nlvr2", "reading", "reading.cards", "reading.records")]
+        [
+            f"twelvefold.datasets.{m}"
+            for m in ("nlvr2", "reading", "reading.cards", "reading.records", "reading.submissions")
+        ]
     )
 
 

@@ -31,7 +31,11 @@ other examples, image files or links: prepared files are then made again."""
 
 
 class Dataset(Protocol):
-    """The names that a dataset's module defines. A built-in task also has ``CARD``, its ``DatasetCard``."""
+    """The names that a dataset's module defines.
+
+    A module may also define ``SUBMISSION``, a :class:`~twelvefold.datasets.reading.submissions.Submission`. A built-in
+    task has ``CARD``, its ``DatasetCard``. The paper's twelve have ``PAPER_SCORE``: percent and split (Table 2, row 4).
+    """
 
     TASK: TaskSpec
 

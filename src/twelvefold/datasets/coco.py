@@ -25,9 +25,17 @@ import msgspec
 from twelvefold.datasets.reading import vilbert_mt_files
 from twelvefold.datasets.reading.cards import CC_BY, KARPATHY_SOURCE, CardFile, DatasetCard
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
+from twelvefold.datasets.reading.submissions import (
+    Answered,
+    OfficialQuestions,
+    Submission,
+    SubmissionFormat,
+    SubmissionRow,
+)
 from twelvefold.schema import Example, ImageKey, Pair, PositivePair, Split, TaskSpec, TwelvefoldError
 
 PAPER_ORDER = 4
+PAPER_SCORE = 63.70, "test-1K"
 TASK = TaskSpec(
     name="coco",
     title="COCO retrieval",
@@ -162,3 +170,44 @@ def _official_captions(readers: list[RecordReader]) -> dict[int, list[Sentence]]
             else:
                 texts.setdefault(caption.image_id, []).append(Sentence(caption.caption, caption.id))
     return texts
+
+
+def _submission_row(_: OfficialQuestions) -> SubmissionRow:
+    def row(example: Example, answered: Answered) -> dict[str, object]:
+        caption = int(example.id) if example.id.isdecimal() else example.id
+        images = [ranked.name for ranked in answered.ranked]
+        return {"caption": caption, "rank": _rank(example, answered), "images": images}
+
+    return row
+
+
+def _vilbert_mt_row(questions: OfficialQuestions) -> SubmissionRow:
+    """Rows are indices in the pool: the images of the split, in the order of their first captions."""
+    keys = dict.fromkeys(str(example.pairs[0].image) for example in questions.examples())
+    pool = {key: index for index, key in enumerate(keys)}
+
+    def row(example: Example, answered: Answered) -> list[int]:
+        _rank(example, answered)
+        unknown = [ranked.name for ranked in answered.ranked if ranked.name not in pool]
+        if unknown:
+            raise TwelvefoldError(
+                f"{answered.task}: caption {example.id!r} ranks {unknown[0]!r}, no image of this split"
+            )
+        return [pool[ranked.name] for ranked in answered.ranked]
+
+    return row
+
+
+def _rank(example: Example, answered: Answered) -> int:
+    if answered.rank is None:
+        raise TwelvefoldError(
+            f"{answered.task}: caption {example.id!r} has no rank and only a few images: an older version wrote these "
+            f"predictions; remove the run's scores/*/{answered.task}.json and evaluate again"
+        )
+    return answered.rank
+
+
+SUBMISSION = Submission(
+    SubmissionFormat("jsonl", _submission_row, max_ranked=None),
+    SubmissionFormat("json", _vilbert_mt_row, max_ranked=None),
+)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from twelvefold.datasets import coco
 from twelvefold.datasets.coco import caption_rows, read_images
 from twelvefold.datasets.reading import vilbert_mt_files
 from twelvefold.datasets.reading.cards import KARPATHY_SOURCE, CardFile, DatasetCard
@@ -24,6 +25,7 @@ from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, r
 from twelvefold.schema import Example, ImageKey, Split, TaskSpec
 
 PAPER_ORDER = 5
+PAPER_SCORE = 63.52, "test-1K"
 TASK = TaskSpec(
     name="flickr30k",
     title="Flickr30k retrieval",
@@ -68,3 +70,6 @@ def _rows(reader: RecordReader, split: Split) -> Iterator[Row]:
     for record, image in read_images(reader, split):
         key = ImageKey("flickr30k", image.filename.removesuffix(".jpg"))
         yield from caption_rows(reader, record, key, image.sentences)
+
+
+SUBMISSION = coco.SUBMISSION

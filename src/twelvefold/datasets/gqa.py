@@ -31,9 +31,11 @@ import msgspec
 from twelvefold.datasets.reading import vilbert_mt_files
 from twelvefold.datasets.reading.cards import CC_BY, VG_ID_MAP, CardFile, DatasetCard
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, split_tail, validated
+from twelvefold.datasets.reading.submissions import Answered, Submission, simple_format
 from twelvefold.schema import CONSISTENCY_ONLY, Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
 
 PAPER_ORDER = 2
+PAPER_SCORE = 60.12, "test-dev"
 TASK = TaskSpec(
     name="gqa",
     title="GQA",
@@ -180,3 +182,11 @@ def _is_entailed_file(path: Path) -> bool:
     """Return whether a file of all questions is read only for the questions that other questions entail."""
     names = (path.stem, path.parent.name)
     return any("_all_questions" in name and not name.startswith("submission") for name in names)
+
+
+def _submission_row(example: Example, answered: Answered) -> dict[str, str]:
+    return {"questionId": example.id, "prediction": answered.ranked[0].name}
+
+
+_FORMAT = simple_format("json", _submission_row)
+SUBMISSION = Submission(_FORMAT, _FORMAT, {"testdev": {"test": "testdev"}, "submission": {"test": "submission"}})

@@ -23,9 +23,20 @@ import msgspec
 from twelvefold.datasets.reading.candidates import XYWH, clip_candidates
 from twelvefold.datasets.reading.cards import CardFile, DatasetCard
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
+from twelvefold.datasets.reading.submissions import (
+    Answered,
+    OfficialQuestions,
+    Submission,
+    SubmissionFormat,
+    SubmissionRow,
+    best_candidate,
+    candidate_row,
+    simple_format,
+)
 from twelvefold.schema import Candidate, Example, ImageKey, Pair, Split, TaskSpec
 
 PAPER_ORDER = 10
+PAPER_SCORE = 65.04, "test"
 LISTS_CANDIDATES = True
 """Every example has candidate boxes, of which one is the answer."""
 TASK = TaskSpec(
@@ -147,3 +158,15 @@ def format_dialogue(turns: Sequence[tuple[str, str]]) -> str | None:
     if not all(question and answer for question, answer in stripped):
         return None
     return " ".join(f"start {question} answer {answer} stop" for question, answer in stripped)
+
+
+def _submission_row(questions: OfficialQuestions) -> SubmissionRow:
+    ids = dict(candidate_ids(questions.data, questions.split, bad=questions.bad_records))
+
+    def row(example: Example, answered: Answered) -> dict[str, int]:
+        return {"id": int(example.id), "object_id": ids[example.id][best_candidate(example, answered)]}
+
+    return row
+
+
+SUBMISSION = Submission(SubmissionFormat("json", _submission_row), simple_format("json", candidate_row))

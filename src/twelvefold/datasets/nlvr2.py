@@ -21,9 +21,11 @@ import msgspec
 
 from twelvefold.datasets.reading.cards import CC_BY, CardFile, DatasetCard
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
-from twelvefold.schema import ClassName, Example, ImageKey, Pair, Split, TaskSpec
+from twelvefold.datasets.reading.submissions import Answered, Submission, best_class, simple_format
+from twelvefold.schema import ClassName, Example, ImageKey, Pair, Split, TaskSpec, TwelvefoldError
 
 PAPER_ORDER = 11
+PAPER_SCORE = 78.44, "testP"
 TASK = TaskSpec(
     name="nlvr2",
     title="NLVR2",
@@ -84,3 +86,15 @@ def _rows(reader: RecordReader) -> Iterator[Row]:
         )
         label, group = ClassName(statement.label), f"{part}-{set_}-{sentence}"
         yield reader, record, Example(statement.identifier, pairs, label, group=group)
+
+
+def _submission_row(example: Example, answered: Answered) -> str:
+    # The official scorer splits every line at commas and ignores quotes.
+    if "," in example.id:
+        raise TwelvefoldError(f"nlvr2: the identifier {example.id!r} has a comma, which the official scorer can't read")
+    return f"{example.id},{best_class(example, answered, TASK.classes)}"
+
+
+SUBMISSION = Submission(
+    simple_format("csv", _submission_row), parts={"test1": {"test": "test1"}, "test2": {"test": "test2"}}
+)

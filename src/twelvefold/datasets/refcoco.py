@@ -20,13 +20,23 @@ from pathlib import Path
 
 import msgspec
 
+from twelvefold.boxes import xyxy_to_xywh
 from twelvefold.datasets.reading.candidates import XYWH, clip_candidates
 from twelvefold.datasets.reading.cards import refer_card
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
+from twelvefold.datasets.reading.submissions import (
+    EMPTY_BOX,
+    Answered,
+    OfficialQuestions,
+    Submission,
+    SubmissionFormat,
+    SubmissionRow,
+)
 from twelvefold.schema import Box, Example, ImageKey, Pair, Split, TargetBox, TaskSpec, TwelvefoldError
 from twelvefold.store.safe_pickle import load_plain
 
 PAPER_ORDER = 6
+PAPER_SCORE = 80.58, "test"
 TASK = TaskSpec(
     name="refcoco",
     title="RefCOCO",
@@ -135,3 +145,20 @@ def _box(ref: Ref, instances: Instances) -> tuple[Box | None, str]:
     _, problem = clip_candidates([annotation.bbox], image.width, image.height)
     x, y, width, height = annotation.bbox
     return (None, problem) if problem else ((x, y, x + width, y + height), "")
+
+
+def _submission_row(questions: OfficialQuestions) -> SubmissionRow:
+    def row(example: Example, answered: Answered) -> dict[str, object]:
+        box = answered.ranked[0].box_px if answered.ranked else EMPTY_BOX
+        if box is None:
+            name = answered.ranked[0].name
+            raise TwelvefoldError(f"{answered.task}: question {example.id!r} is answered by {name!r}; expected a box")
+        ref, _, sentence = example.id.partition("-")
+        sides = xyxy_to_xywh(box).tolist() if questions.box_format == "xywh" else list(box)
+        image = int(example.pairs[0].image.id)
+        return {"ref_id": int(ref), "sent_id": int(sentence), "image_id": image, "pred_box": sides}
+
+    return row
+
+
+SUBMISSION = Submission(SubmissionFormat("json", _submission_row))

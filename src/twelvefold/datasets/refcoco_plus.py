@@ -20,6 +20,7 @@ from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.schema import Example, Split, TaskSpec
 
 PAPER_ORDER = 7
+PAPER_SCORE = 73.25, "test"
 TASK: TaskSpec = replace(refcoco.TASK, name="refcoco+", title="RefCOCO+")
 CARD = refer_card(TASK.name, TASK.title, "unc", {"train": 120_191, "val": 10_758, "test": 10_615})
 
@@ -32,3 +33,6 @@ def files(root: Path, split: Split) -> list[Path]:
 def read(root: Path, split: Split, *, bad: BadRecords) -> Iterator[Example]:
     """Yield one example per sentence of a split: label ``TargetBox``, question type ``testA`` or ``testB`` in test."""
     return refcoco.refer_examples(TASK, files(root, split), split, bad)
+
+
+SUBMISSION = refcoco.SUBMISSION

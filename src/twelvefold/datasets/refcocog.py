@@ -21,6 +21,7 @@ from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.schema import Example, Split, TaskSpec
 
 PAPER_ORDER = 8
+PAPER_SCORE = 75.96, "test"
 TASK: TaskSpec = replace(refcoco.TASK, name="refcocog", title="RefCOCOg")
 CARD = refer_card(TASK.name, TASK.title, "umd", {"train": 80_512, "val": 4_896, "test": 9_602})
 
@@ -33,3 +34,6 @@ def files(root: Path, split: Split) -> list[Path]:
 def read(root: Path, split: Split, *, bad: BadRecords) -> Iterator[Example]:
     """Yield one example per sentence of a split, with label ``TargetBox``."""
     return refcoco.refer_examples(TASK, files(root, split), split, bad)
+
+
+SUBMISSION = refcoco.SUBMISSION

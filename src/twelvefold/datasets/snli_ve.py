@@ -20,9 +20,11 @@ import msgspec
 
 from twelvefold.datasets.reading.cards import CardFile, DatasetCard
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
+from twelvefold.datasets.reading.submissions import Answered, Submission, best_class, simple_format
 from twelvefold.schema import ClassName, Example, ImageKey, Pair, Split, TaskSpec
 
 PAPER_ORDER = 12
+PAPER_SCORE = 76.78, "test"
 TASK = TaskSpec(
     name="snli_ve",
     title="SNLI-VE",
@@ -80,3 +82,10 @@ def _rows(reader: RecordReader) -> Iterator[Row]:
             pair = Pair(ImageKey("flickr30k", image.removesuffix(".jpg")), hypothesis.sentence2.strip())
             label = ClassName("" if hypothesis.gold_label == NO_GOLD_LABEL else hypothesis.gold_label)
             yield reader, record, Example(hypothesis.pair_id, (pair,), label)
+
+
+def _submission_row(example: Example, answered: Answered) -> dict[str, str]:
+    return {"pairID": example.id, "prediction": best_class(example, answered, TASK.classes)}
+
+
+SUBMISSION = Submission(simple_format("jsonl", _submission_row))

@@ -20,12 +20,15 @@ from pathlib import Path
 
 import msgspec
 
+from twelvefold.datasets import vqav2
 from twelvefold.datasets.reading import answers, vilbert_mt_files
 from twelvefold.datasets.reading.cards import CC_BY, VG_ID_MAP, VG_SOURCE, CardFile, DatasetCard
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, split_tail, validated
+from twelvefold.datasets.reading.submissions import Submission
 from twelvefold.schema import Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
 
 PAPER_ORDER = 3
+PAPER_SCORE = 36.36, "val"
 TASK = TaskSpec(
     name="vgqa",
     title="VG QA",
@@ -121,3 +124,6 @@ def _official_questions(reader: RecordReader) -> Iterator[LabeledQuestion]:
     for image_record, image in reader.items("", ImageRecord):
         for record, question in reader.nested_items(f"{image_record}.qas", image.qas, Question):
             yield record, question, None
+
+
+SUBMISSION = Submission(vqav2.SUBMISSION.publishers, vqav2.SUBMISSION.vilbert_mt)

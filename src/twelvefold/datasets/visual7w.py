@@ -21,9 +21,20 @@ import msgspec
 from twelvefold.datasets.reading.candidates import clip_candidates
 from twelvefold.datasets.reading.cards import VG_ID_MAP, CardFile, DatasetCard
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
+from twelvefold.datasets.reading.submissions import (
+    Answered,
+    OfficialQuestions,
+    Submission,
+    SubmissionFormat,
+    SubmissionRow,
+    best_candidate,
+    candidate_row,
+    simple_format,
+)
 from twelvefold.schema import Candidate, Example, ImageKey, Pair, Split, TaskSpec
 
 PAPER_ORDER = 9
+PAPER_SCORE = 82.75, "test"
 LISTS_CANDIDATES = True
 """Every example has candidate boxes, of which one is the answer."""
 TASK = TaskSpec(
@@ -130,3 +141,16 @@ def _example(question: Question, image_id: int, boxes: dict[int, BoxRecord]) -> 
         return None, problem
     pair = Pair(ImageKey("vg", str(image_id)), question.question.strip(), candidates)
     return Example(str(question.qa_id), (pair,), Candidate(ids.index(question.answer))), ""
+
+
+def _submission_row(questions: OfficialQuestions) -> SubmissionRow:
+    ids = dict(candidate_ids(questions.data, questions.split, bad=questions.bad_records))
+
+    def row(example: Example, answered: Answered) -> dict[str, object]:
+        answer = {"answer": ids[example.id][best_candidate(example, answered)]}
+        return {"qa_id": int(example.id), "question": example.pairs[0].text, "candidates": [answer]}
+
+    return row
+
+
+SUBMISSION = Submission(SubmissionFormat("json", _submission_row), simple_format("json", candidate_row))

@@ -27,9 +27,11 @@ import msgspec
 from twelvefold.datasets.reading import answers, vilbert_mt_files
 from twelvefold.datasets.reading.cards import CC_BY, CardFile, DatasetCard
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, split_tail, validated
+from twelvefold.datasets.reading.submissions import Answered, Submission, simple_format
 from twelvefold.schema import Example, ImageKey, Pair, Split, TaskSpec
 
 PAPER_ORDER = 1
+PAPER_SCORE = 72.57, "test-dev"
 TASK = TaskSpec(
     name="vqav2",
     title="VQAv2",
@@ -189,3 +191,12 @@ def _target_rows(
 
 def _pair(question: Question) -> Pair:
     return Pair(ImageKey("coco", str(question.image_id)), question.question.strip())
+
+
+def submission_row(example: Example, answered: Answered) -> dict[str, object]:
+    """Return a row of the VQA server's file."""
+    return {"question_id": int(example.id), "answer": answered.ranked[0].name}
+
+
+_FORMAT = simple_format("json", submission_row)
+SUBMISSION = Submission(_FORMAT, _FORMAT, {"test-dev": {"test": "test-dev2015"}, "test2015": {"test": "test2015"}})

@@ -5,30 +5,30 @@ Nothing is written unless every question of the official file has exactly one pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from twelvefold import datasets
 from twelvefold.config.recipe import Recipe
+from twelvefold.datasets import Dataset, check_options, load_dataset
 from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.records import BadRecords
-from twelvefold.evaluation.predictions import PredictionRecord, predictions_path, read_predictions
-from twelvefold.evaluation.submission_formats import (
+from twelvefold.datasets.reading.submissions import (
     BoxFormat,
-    FormatName,
-    MakeRow,
     OfficialQuestions,
-    encode_rows,
-    file_format,
-    find_part,
+    Submission,
+    SubmissionFormat,
+    SubmissionRow,
 )
+from twelvefold.evaluation.predictions import PredictionRecord, predictions_path, read_predictions
 from twelvefold.progress import track
-from twelvefold.schema import Example, TwelvefoldError, did_you_mean
+from twelvefold.schema import Example, Split, TwelvefoldError, did_you_mean
 from twelvefold.store import atomic_files
+
+FormatName = Literal["publishers", "vilbert_mt"]
 
 MAX_LISTED_IDS = 5
 """Ids listed of the questions that are missing or unknown."""
@@ -81,29 +81,48 @@ def submit(
             two predictions, or an impossible one, or a prediction has no question.
     """
     recipe = Recipe.load_run(run)
-    name = _dataset_name(recipe, task)
-    split, part_options = find_part(task, part)
+    names = {load_dataset(name).TASK.name: name for name in recipe.tasks}
+    if task not in names:
+        raise TwelvefoldError(f"the run has no task {task!r}; it has {', '.join(names)}{did_you_mean(task, names)}")
+    name = names[task]
+    dataset = load_dataset(name)
+    split, part_options = _find_part(dataset, part)
     folder = _data_folder(run, data)
-    options = reader_options(folder, [name], {name: recipe.task_config(name).options})[name] | part_options
-    dataset = datasets.load_dataset(name)
-    datasets.check_options(dataset, options)
+    options = reader_options(folder, [name], {name: recipe.task_config(name).options})[name] | dict(part_options)
+    check_options(dataset, options)
     bad = BadRecords(skip=recipe.data.skip_bad)
     examples = partial(dataset.read, folder, split, bad=bad, **options)
-    format_ = file_format(task, form, OfficialQuestions(folder, split, bad, examples), box_format)
+    format_ = _find_format(dataset, form)
+    make_row = format_.row(OfficialQuestions(folder, split, bad, examples, box_format))
     records = _read_records(predictions_path(run, task, split), task, format_.max_ranked)
-    bad.rejected.clear()  # finding the format may have read the file before
-    rows, unanswered = _make_rows(examples, records, format_.make_row, f"{task} {part}", subset)
+    bad.rejected.clear()  # making the row function may have read the file before
+    rows, unanswered = _make_rows(examples, records, make_row, f"{task} {part}", subset)
     with atomic_files.atomic_file(out) as file:
-        file.writelines(encode_rows(format_.container, rows))
+        file.writelines(_encode_rows(format_.container, rows))
     return SubmitSummary(out, task, part, form, len(rows), len(records), unanswered, len(bad.rejected))
 
 
-def _dataset_name(recipe: Recipe, task: str) -> str:
-    """Return the name (or dotted path) of the dataset that defines ``task``."""
-    names = {datasets.load_dataset(name).TASK.name: name for name in recipe.tasks}
-    if task not in names:
-        raise TwelvefoldError(f"the run has no task {task!r}; it has {', '.join(names)}{did_you_mean(task, names)}")
-    return names[task]
+def _find_part(dataset: Dataset, name: str) -> tuple[Split, Mapping[str, str]]:
+    """Return our split and the reader options of ``test``, ``val``, or a publisher's part of the test split."""
+    submission: Submission | None = getattr(dataset, "SUBMISSION", None)
+    parts: dict[str, tuple[Split, Mapping[str, str]]] = {"test": ("test", {}), "val": ("val", {})}
+    parts |= {part: ("test", options) for part, options in submission.parts.items()} if submission else {}
+    if name not in parts:
+        raise TwelvefoldError(
+            f"{dataset.TASK.name} has no part {name!r}; it has {', '.join(parts)}{did_you_mean(name, parts)}"
+        )
+    return parts[name]
+
+
+def _find_format(dataset: Dataset, name: FormatName) -> SubmissionFormat:
+    submission: Submission | None = getattr(dataset, "SUBMISSION", None)
+    result: SubmissionFormat | None = getattr(submission, name, None)
+    if result is None:
+        raise TwelvefoldError(
+            f"task {dataset.TASK.name!r} has no submission format {name!r} that can be derived from predictions; "
+            "docs/submissions.md lists the formats"
+        )
+    return result
 
 
 def _data_folder(run: Path, data: Path | None) -> Path:
@@ -116,8 +135,8 @@ def _data_folder(run: Path, data: Path | None) -> Path:
     return folder
 
 
-def _read_records(path: Path, task: str, max_ranked: int) -> dict[str, PredictionRecord]:
-    """Return a task's records by id, with at most ``max_ranked`` answers each."""
+def _read_records(path: Path, task: str, max_ranked: int | None) -> dict[str, PredictionRecord]:
+    """Return a task's records by id, with at most ``max_ranked`` answers each; None for all."""
     if not path.exists():
         others = ", ".join(sorted(file.stem for file in path.parent.glob("*.jsonl"))) or "none"
         raise TwelvefoldError(
@@ -139,7 +158,7 @@ def _read_records(path: Path, task: str, max_ranked: int) -> dict[str, Predictio
 def _make_rows(
     examples: Callable[[], Iterator[Example]],
     records: dict[str, PredictionRecord],
-    make_row: MakeRow,
+    make_row: SubmissionRow,
     what: str,
     subset: bool,
 ) -> tuple[list[Any], int]:
@@ -176,3 +195,18 @@ def _list_questions(ids: list[str]) -> str:
     """Return their number and the first ids: ``3 questions (1, 2, 3)``."""
     more = ", ..." if len(ids) > MAX_LISTED_IDS else ""
     return f"{len(ids):,} question{'s' if len(ids) != 1 else ''} ({', '.join(ids[:MAX_LISTED_IDS])}{more})"
+
+
+def _encode_rows(container: str, rows: Iterable[Any]) -> Iterator[bytes]:
+    """Yield the bytes of a file that holds ``rows``."""
+    if container == "csv":
+        yield from (f"{row}\n".encode() for row in rows)
+        return
+    encoder = msgspec.json.Encoder()
+    if container == "jsonl":
+        yield from (encoder.encode(row) + b"\n" for row in rows)
+        return
+    yield b"["
+    for i, row in enumerate(rows):
+        yield (b",\n" if i else b"\n") + encoder.encode(row)
+    yield b"\n]\n"

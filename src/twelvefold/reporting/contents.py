@@ -14,7 +14,7 @@ from twelvefold import datasets
 from twelvefold.config.recipe import Recipe
 from twelvefold.evaluation.scores import Baselines, Scores, read_scores
 from twelvefold.reporting.curves import TrainingCurves, make_curves
-from twelvefold.reporting.paper import PAPER_AVERAGE, PAPER_SCORES
+from twelvefold.reporting.paper import PAPER_AVERAGE
 from twelvefold.reporting.table import ScoreRow, make_rows
 from twelvefold.schema import TaskSpec, TwelvefoldError
 from twelvefold.store.prepared import ExampleCounts, Prepared
@@ -69,7 +69,7 @@ class RunContents:
     @property
     def paper_average(self) -> float | None:
         """Return the paper's average if the run has the same twelve tasks."""
-        return PAPER_AVERAGE if {row.task.name for row in self.rows} == set(PAPER_SCORES) else None
+        return PAPER_AVERAGE if {row.task.name for row in self.rows} == set(datasets.paper_task_names()) else None
 
     @property
     def tasks_not_above_baselines(self) -> list[TaskSpec] | None:

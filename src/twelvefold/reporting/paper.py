@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from twelvefold.datasets import load_dataset, paper_task_names
+
 SOURCE = (
     "Lu, Goswami, Rohrbach, Parikh, Lee: 12-in-1: Multi-Task Vision and Language Representation Learning, "
     "CVPR 2020, Table 2, row 4 (All-Tasks)"
@@ -20,21 +22,13 @@ class PaperScore(NamedTuple):
     split: str
 
 
-PAPER_SCORES: dict[str, PaperScore] = {
-    "vqav2": PaperScore(72.57, "test-dev"),
-    "gqa": PaperScore(60.12, "test-dev"),
-    "vgqa": PaperScore(36.36, "val"),
-    "coco": PaperScore(63.70, "test-1K"),
-    "flickr30k": PaperScore(63.52, "test-1K"),
-    "refcoco": PaperScore(80.58, "test"),
-    "refcoco+": PaperScore(73.25, "test"),
-    "refcocog": PaperScore(75.96, "test"),
-    "visual7w": PaperScore(82.75, "test"),
-    "guesswhat": PaperScore(65.04, "test"),
-    "nlvr2": PaperScore(78.44, "testP"),
-    "snli_ve": PaperScore(76.78, "test"),
-}
 PAPER_AVERAGE = 69.08
+
+
+def paper_score(task: str) -> PaperScore | None:
+    """Return the paper's score of a task; None if it is not one of the twelve."""
+    return PaperScore(*vars(load_dataset(task))["PAPER_SCORE"]) if task in paper_task_names() else None
+
 
 METRIC_TITLES = {
     "vqa_accuracy": "VQA accuracy",

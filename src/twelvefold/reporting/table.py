@@ -10,7 +10,7 @@ import msgspec
 
 from twelvefold.evaluation.scores import Baselines, Scores, TaskBaselines, TaskScore
 from twelvefold.families import family_names, load_family
-from twelvefold.reporting.paper import PAPER_SCORES, PaperScore
+from twelvefold.reporting.paper import PaperScore, paper_score
 from twelvefold.schema import TaskSpec
 
 
@@ -63,4 +63,4 @@ def make_rows(scores: Scores, baselines: Baselines | None, tasks: Mapping[str, T
     order = family_names()
     names = sorted((name for name in tasks if name in scores.tasks), key=lambda name: order.index(tasks[name].family))
     by_task = baselines.tasks if baselines else {}
-    return [ScoreRow(tasks[name], scores.tasks[name], by_task.get(name), PAPER_SCORES.get(name)) for name in names]
+    return [ScoreRow(tasks[name], scores.tasks[name], by_task.get(name), paper_score(name)) for name in names]
