@@ -137,5 +137,5 @@ def test_scores_without_reliability_are_still_read(run: Path, tmp_path: Path) ->
 
 
 def test_a_missing_checkpoint_is_named(toy: Toy, run: Path) -> None:
-    with pytest.raises(TwelvefoldError, match=r"lastest is not there; checkpoints: best, latest"):
+    with pytest.raises(TwelvefoldError, match=r"lastest does not exist; checkpoints: best, latest"):
         calibrate(run, prepared=toy.prepared, regions=toy.regions, checkpoint="lastest")
