@@ -19,7 +19,7 @@ from twelvefold.world.categories import (
     PATTERNS,
     SIZES,
 )
-from twelvefold.world.perturb import CHANGES, Change, perturb_scene, remove_object
+from twelvefold.world.perturb import CHANGES, Change, perturb_scene
 from twelvefold.world.scene import MIN_VISIBLE, SHAPES, Scene, SceneObject, make_scene, min_gap_px
 
 SCENES = [make_scene(3, index) for index in range(250)]
@@ -153,7 +153,7 @@ def test_removing_an_object_uncovers_others_and_updates_indices() -> None:
     front = next(i for i, t in enumerate(scene.objects) if t.relation and t.relation[0] == "in front of")
     base = scene.objects[front].relation
     assert base is not None
-    rest = remove_object(scene, front)
+    rest = scene.remove_object(front)
     assert scene.objects[base[1]].visible < 1
     assert rest.objects[base[1]].visible == 1
     for before, after in zip([t for i, t in enumerate(scene.objects) if i != front], rest.objects, strict=True):

@@ -11,7 +11,11 @@ from typing import Final, Literal, get_args
 from numpy.random import Generator
 
 from twelvefold.world.categories import CATEGORIES, CATEGORY_BY_NAME, COLORS, PATTERNS, SIZES
-from twelvefold.world.scene import Scene, SceneObject, add_object, has_valid_size, min_gap_px, move_to
+from twelvefold.world.scene import (
+    Scene,
+    SceneObject,
+    min_gap_px,
+)
 
 Change = Literal["color", "pattern", "category", "size", "removed"]
 CHANGES: Final[tuple[Change, ...]] = get_args(Change)
@@ -44,37 +48,19 @@ def _perturb_object(scene: Scene, index: int, change: Change, rng: Generator) ->
     obj = scene.objects[index]
     if change == "color":
         others = [color for color in COLORS if color != obj.color]
-        return _replace_object(scene, index, replace(obj, color=others[rng.integers(len(others))]))
+        return scene.replace_object(index, replace(obj, color=others[rng.integers(len(others))]))
     if change == "pattern":
         patterns = [pattern for pattern in PATTERNS if pattern != obj.pattern]
-        return _replace_object(scene, index, replace(obj, pattern=patterns[rng.integers(len(patterns))]))
-    if any(other.relation is not None and other.relation[1] == index for other in scene.objects):
+        return scene.replace_object(index, replace(obj, pattern=patterns[rng.integers(len(patterns))]))
+    if scene.is_base(index):
         return None  # the position of another object depends on this one
     if change == "removed":
-        return remove_object(scene, index) if len(scene.objects) > 1 else None
+        return scene.remove_object(index) if len(scene.objects) > 1 else None
     for _ in range(_ATTEMPTS):
         new = _other_category(obj, rng) if change == "category" else _other_size(obj, rng)
-        if has_valid_size(new) and (variant := _exchange(scene, index, new)) is not None:
+        if new.has_valid_size() and (variant := _exchange(scene, index, new)) is not None:
             return variant
     return None
-
-
-def remove_object(scene: Scene, index: int) -> Scene:
-    """Return the scene without an object that no other one is related to. What it covered becomes visible."""
-    removed = scene.objects[index]
-    objects = list(scene.objects)
-    if removed.relation is not None:
-        base = removed.relation[1]
-        objects[base] = move_to(objects[base], objects[base].pose.x, objects[base].pose.y)
-    del objects[index]
-    for i, obj in enumerate(objects):
-        if obj.relation is not None and obj.relation[1] > index:
-            objects[i] = replace(obj, relation=(obj.relation[0], obj.relation[1] - 1))
-    return replace(scene, objects=tuple(objects))
-
-
-def _replace_object(scene: Scene, index: int, obj: SceneObject) -> Scene:
-    return replace(scene, objects=(*scene.objects[:index], obj, *scene.objects[index + 1 :]))
 
 
 def _other_category(obj: SceneObject, rng: Generator) -> SceneObject:
@@ -94,14 +80,14 @@ def _other_size(obj: SceneObject, rng: Generator) -> SceneObject:
 def _exchange(scene: Scene, index: int, new: SceneObject) -> Scene | None:
     """Return the scene with ``new`` in place of an object, or None if the rules of a scene do not allow it."""
     x, y = _corner(scene, scene.objects[index], new)
-    extended = add_object(remove_object(scene, index), move_to(new, x, y), min_gap_px(len(scene.objects)))
+    extended = scene.remove_object(index).add_object(new.move_to(x, y), min_gap_px(len(scene.objects)))
     if extended is None:
         return None
-    variant = _replace_object(scene, index, extended.objects[-1])
+    variant = scene.replace_object(index, extended.objects[-1])
     if new.relation is None:
         return variant
     base = new.relation[1]  # comes before ``index``, so its index has not changed
-    return _replace_object(variant, base, extended.objects[base])
+    return variant.replace_object(base, extended.objects[base])
 
 
 def _corner(scene: Scene, old: SceneObject, new: SceneObject) -> tuple[int, int]:

@@ -88,6 +88,16 @@ class SceneObject:
         """The drawing at its size and angle."""
         return sprite(self.category, self.drawing, self.pose.long_px, self.pose.angle, self.pose.flip)
 
+    def has_valid_size(self) -> bool:
+        """Return whether the long side of the drawing is in the range of the object's size."""
+        low, high = SIZES[self.size]
+        return low <= max(self.sprite.width, self.sprite.height) <= high
+
+    def move_to(self, x: int, y: int) -> SceneObject:
+        """Return the object, uncovered, with the corner of its whole box at x, y."""
+        box = (float(x), float(y), float(x + self.sprite.width), float(y + self.sprite.height))
+        return replace(self, pose=self.pose._replace(x=x, y=y), box_px=box, whole_px=box, visible=1.0)
+
 
 class Light(NamedTuple):
     """Brightness factor, blur radius in pixels, noise in gray levels, JPEG quality, and the seed of the noise."""
@@ -115,6 +125,81 @@ class Scene:
     horizon: int
     light: Light
     objects: tuple[SceneObject, ...]
+
+    def add_object(self, obj: SceneObject, gap_px: int) -> Scene | None:
+        """Return the scene with ``obj`` as the nearest object, or None if the rules do not allow it.
+
+        The rules: it is inside the image; it stands on the ground unless it flies or is on another object; it is
+        ``gap_px`` away from all objects except the related one, which stays 68 % visible; ``in front of`` covers 5 %.
+        """
+        left, top, right, bottom = obj.whole_px
+        inside = left >= _MARGIN_PX and top >= _MARGIN_PX
+        inside &= right <= self.width - _MARGIN_PX and bottom <= self.height - _MARGIN_PX
+        relation, base = obj.relation or ("", None)
+        floats = CATEGORY_BY_NAME[obj.category].flies or relation == "on"
+        if not inside or (not floats and bottom < self.horizon + _GROUND_PX):
+            return None
+        others = replace(self, objects=tuple(other for i, other in enumerate(self.objects) if i != base))
+        corner = np.array([[obj.pose.x, obj.pose.y]])
+        if not _keeps_gap(others, corner, obj.sprite.width, obj.sprite.height, gap_px)[0]:
+            return None
+        objects = list(self.objects)
+        if base is not None:
+            covered = _cover(objects[base], obj)
+            if covered is None or (relation == "in front of" and covered.visible > 0.95):
+                return None
+            objects[base] = covered
+        return replace(self, objects=(*objects, obj))
+
+    def replace_object(self, index: int, obj: SceneObject) -> Scene:
+        """Return the scene with another object at ``index``."""
+        return replace(self, objects=(*self.objects[:index], obj, *self.objects[index + 1 :]))
+
+    def is_base(self, index: int) -> bool:
+        """Return whether another object has a relation to this one."""
+        return any(obj.relation is not None and obj.relation[1] == index for obj in self.objects)
+
+    def remove_object(self, index: int) -> Scene:
+        """Return the scene without an object that no other one is related to. What it covered becomes visible."""
+        removed = self.objects[index]
+        objects = list(self.objects)
+        if removed.relation is not None:
+            base = removed.relation[1]
+            objects[base] = objects[base].move_to(objects[base].pose.x, objects[base].pose.y)
+        del objects[index]
+        for i, obj in enumerate(objects):
+            if obj.relation is not None and obj.relation[1] > index:
+                objects[i] = replace(obj, relation=(obj.relation[0], obj.relation[1] - 1))
+        return replace(self, objects=tuple(objects))
+
+
+def _cover(obj: SceneObject, nearer: SceneObject) -> SceneObject | None:
+    """Return ``obj`` with the box that is visible behind ``nearer``, or None if too little is visible."""
+    left, top = nearer.pose.x - obj.pose.x, nearer.pose.y - obj.pose.y
+    visible = obj.sprite.solid.copy()
+    height, width = visible.shape
+    x1, x2 = max(0, left), min(width, left + nearer.sprite.width)
+    y1, y2 = max(0, top), min(height, top + nearer.sprite.height)
+    if x1 < x2 and y1 < y2:
+        visible[y1:y2, x1:x2] &= ~nearer.sprite.solid[y1 - top : y2 - top, x1 - left : x2 - left]
+    share = float(visible.sum() / obj.sprite.solid.sum())
+    if share < MIN_VISIBLE:
+        return None
+    rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
+    x, y = obj.pose.x, obj.pose.y
+    box = (float(x + columns[0]), float(y + rows[0]), float(x + columns[-1] + 1), float(y + rows[-1] + 1))
+    return replace(obj, box_px=box, visible=share)
+
+
+def _keeps_gap(scene: Scene, corners: NDArray[np.int64], width: int, height: int, gap_px: int) -> NDArray[np.bool_]:
+    """Return (N,): whether a box of that size at each corner is ``gap_px`` away from every object."""
+    others = np.array([obj.whole_px for obj in scene.objects], dtype=np.float64).reshape(-1, 4)
+    left, top = corners[:, :1], corners[:, 1:]
+    distance = np.maximum(
+        np.maximum(others[:, 0] - (left + width), left - others[:, 2]),
+        np.maximum(others[:, 1] - (top + height), top - others[:, 3]),
+    )
+    return np.asarray((distance >= gap_px).all(axis=1))
 
 
 def min_gap_px(num_objects: int) -> int:
@@ -170,7 +255,7 @@ def _add_random_object(
         for relation in (*relations, None):
             related = replace(obj, relation=relation)
             for x, y in _sample_corners(scene, related, rng, gap_px):
-                if (extended := add_object(scene, move_to(related, x, y), gap_px)) is not None:
+                if (extended := scene.add_object(related.move_to(x, y), gap_px)) is not None:
                     return extended
     return None
 
@@ -204,19 +289,7 @@ def _sample_object(scene: Scene, size_probabilities: tuple[float, float, float],
         drawing=int(rng.integers(NUM_DRAWINGS)),
         pose=pose,
     )
-    return obj if has_valid_size(obj) else None
-
-
-def has_valid_size(obj: SceneObject) -> bool:
-    """Return whether the long side of the drawing is in the range of the object's size."""
-    low, high = SIZES[obj.size]
-    return low <= max(obj.sprite.width, obj.sprite.height) <= high
-
-
-def move_to(obj: SceneObject, x: int, y: int) -> SceneObject:
-    """Return the object, uncovered, with the corner of its whole box at x, y."""
-    box = (float(x), float(y), float(x + obj.sprite.width), float(y + obj.sprite.height))
-    return replace(obj, pose=obj.pose._replace(x=x, y=y), box_px=box, whole_px=box, visible=1.0)
+    return obj if obj.has_valid_size() else None
 
 
 def _sample_corners(scene: Scene, obj: SceneObject, rng: Generator, gap_px: int) -> NDArray[np.int64]:
@@ -249,58 +322,3 @@ def _sample_corners(scene: Scene, obj: SceneObject, rng: Generator, gap_px: int)
         overlap = rng.integers(2, 6, num_corners)
         ys = top - height + overlap if relation == "on" else bottom - overlap
     return np.stack([xs, ys], axis=1).astype(np.int64)
-
-
-def _keeps_gap(scene: Scene, corners: NDArray[np.int64], width: int, height: int, gap_px: int) -> NDArray[np.bool_]:
-    """Return (N,): whether a box of that size at each corner is ``gap_px`` away from every object."""
-    others = np.array([obj.whole_px for obj in scene.objects], dtype=np.float64).reshape(-1, 4)
-    left, top = corners[:, :1], corners[:, 1:]
-    distance = np.maximum(
-        np.maximum(others[:, 0] - (left + width), left - others[:, 2]),
-        np.maximum(others[:, 1] - (top + height), top - others[:, 3]),
-    )
-    return np.asarray((distance >= gap_px).all(axis=1))
-
-
-def add_object(scene: Scene, obj: SceneObject, gap_px: int) -> Scene | None:
-    """Return the scene with ``obj`` as the nearest object, or None if the rules do not allow it.
-
-    The rules: it is inside the image; it stands on the ground unless it flies or is on another object; it is
-    ``gap_px`` away from all objects except the related one, which stays 68 % visible; ``in front of`` covers 5 %.
-    """
-    left, top, right, bottom = obj.whole_px
-    inside = left >= _MARGIN_PX and top >= _MARGIN_PX
-    inside &= right <= scene.width - _MARGIN_PX and bottom <= scene.height - _MARGIN_PX
-    relation, base = obj.relation or ("", None)
-    floats = CATEGORY_BY_NAME[obj.category].flies or relation == "on"
-    if not inside or (not floats and bottom < scene.horizon + _GROUND_PX):
-        return None
-    others = replace(scene, objects=tuple(other for i, other in enumerate(scene.objects) if i != base))
-    corner = np.array([[obj.pose.x, obj.pose.y]])
-    if not _keeps_gap(others, corner, obj.sprite.width, obj.sprite.height, gap_px)[0]:
-        return None
-    objects = list(scene.objects)
-    if base is not None:
-        covered = _cover(objects[base], obj)
-        if covered is None or (relation == "in front of" and covered.visible > 0.95):
-            return None
-        objects[base] = covered
-    return replace(scene, objects=(*objects, obj))
-
-
-def _cover(obj: SceneObject, nearer: SceneObject) -> SceneObject | None:
-    """Return ``obj`` with the box that is visible behind ``nearer``, or None if too little is visible."""
-    left, top = nearer.pose.x - obj.pose.x, nearer.pose.y - obj.pose.y
-    visible = obj.sprite.solid.copy()
-    height, width = visible.shape
-    x1, x2 = max(0, left), min(width, left + nearer.sprite.width)
-    y1, y2 = max(0, top), min(height, top + nearer.sprite.height)
-    if x1 < x2 and y1 < y2:
-        visible[y1:y2, x1:x2] &= ~nearer.sprite.solid[y1 - top : y2 - top, x1 - left : x2 - left]
-    share = float(visible.sum() / obj.sprite.solid.sum())
-    if share < MIN_VISIBLE:
-        return None
-    rows, columns = np.flatnonzero(visible.any(axis=1)), np.flatnonzero(visible.any(axis=0))
-    x, y = obj.pose.x, obj.pose.y
-    box = (float(x + columns[0]), float(y + rows[0]), float(x + columns[-1] + 1), float(y + rows[-1] + 1))
-    return replace(obj, box_px=box, visible=share)

@@ -13,7 +13,7 @@ from twelvefold.world.categories import COLORS, PATTERNS
 from twelvefold.world.scene import Scene, make_scene
 from twelvefold.world.text.annotations import Operation, ReferStyle
 from twelvefold.world.text.captions import generate_captions
-from twelvefold.world.text.description import ObjectDescription, SceneGraph, matching_objects
+from twelvefold.world.text.description import ObjectDescription
 from twelvefold.world.text.gqa.program import ProgramError, run_program
 from twelvefold.world.text.gqa.questions import generate_gqa_questions
 from twelvefold.world.text.guesswhat import MAX_TURNS, answer_question, generate_dialogues
@@ -21,6 +21,7 @@ from twelvefold.world.text.image_sets import make_image_set
 from twelvefold.world.text.lexicon import CATEGORY_NOUNS, COLOR_WORDS, LOCATION_WORDS, pluralize
 from twelvefold.world.text.nlvr2 import generate_statements
 from twelvefold.world.text.refer import generate_references
+from twelvefold.world.text.scene_graph import SceneGraph
 from twelvefold.world.text.visual7w_questions import generate_pointing_questions
 
 
@@ -48,7 +49,7 @@ def test_an_expression_matches_its_target_only(
         graph = SceneGraph(scene)
         for reference in generate_references(scene, rng, 2, style):
             for expression in reference.expressions:
-                assert matching_objects(graph, expression.facts) == (reference.target,), expression.raw
+                assert graph.matching_objects(expression.facts) == (reference.target,), expression.raw
                 assert expression.sent == expression.sent.lower()
                 assert list(expression.tokens) == expression.sent.split()
                 lengths.append(len(expression.tokens))
@@ -77,8 +78,8 @@ def test_a_description_of_two_objects_matches_both() -> None:
     scene = next(s for s in (make_scene(5, i) for i in range(50)) if len(SceneGraph(s).by_category) < len(s.objects))
     graph = SceneGraph(scene)
     category, indices = next((k, t) for k, t in graph.by_category.items() if len(t) > 1)
-    assert matching_objects(graph, ObjectDescription(category=category)) == tuple(indices)
-    assert matching_objects(graph, ObjectDescription(category="no such category")) == ()
+    assert graph.matching_objects(ObjectDescription(category=category)) == tuple(indices)
+    assert graph.matching_objects(ObjectDescription(category="no such category")) == ()
 
 
 def test_gqa_programs_give_the_answers(scenes: list[Scene], rng: np.random.Generator) -> None:

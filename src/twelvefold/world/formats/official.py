@@ -76,38 +76,30 @@ def write_official(target: Path, layout: Layout, folders: Iterable[Path]) -> int
 _SEPARATOR: Final[Mapping[Form, bytes]] = {
     "list": b",\n", "dict": b",\n", "fields": b",\n", "lines": b"\n", "lines.gz": b"\n", "pickle": b"",
 }  # fmt: skip
-_ENCLOSING: Final[Mapping[Form, tuple[bytes, bytes]]] = {
-    "list": (b"[", b"]\n"),
-    "dict": (b"{", b"}\n"),
-    "lines": (b"", b"\n"),
-    "lines.gz": (b"", b"\n"),
+_BEFORE: Final[Mapping[Form, bytes]] = {
+    "list": b"[",
+    "dict": b"{",
     # Protocol 2, an empty list, a mark, the records, APPENDS, STOP.
-    "pickle": (pickle.PROTO + b"\x02" + pickle.EMPTY_LIST + pickle.MARK, pickle.APPENDS + pickle.STOP),
+    "pickle": pickle.PROTO + b"\x02" + pickle.EMPTY_LIST + pickle.MARK,
 }
+_AFTER: Final[Mapping[Form, bytes]] = {
+    "list": b"]\n", "dict": b"}\n", "fields": b"]}\n", "pickle": pickle.APPENDS + pickle.STOP,
+}  # fmt: skip
 
 
 def _concatenate(file: IO[bytes] | gzip.GzipFile, layout: Layout, folders: list[Path]) -> None:
+    before = _BEFORE.get(layout.form, b"")
     if layout.form == "fields":
-        file.write(b"{" + "".join(f"{_json(k)}: {_json(v)}, " for k, v in layout.head.items()).encode())
-        for number, part in enumerate(layout.parts):
-            file.write(f"{', ' if number else ''}{_json(part)}: [".encode())
-            _write_shards(file, layout, part, folders)
-            file.write(b"]")
-        file.write(b"}\n")
-    else:
-        before, after = _ENCLOSING[layout.form]
-        file.write(before)
-        _write_shards(file, layout, "", folders)
-        file.write(after)
-
-
-def _write_shards(file: IO[bytes] | gzip.GzipFile, layout: Layout, part: str, folders: list[Path]) -> None:
-    separator = b""
-    for shard in (folder / _shard_name(layout.path, part) for folder in folders):
-        if shard.exists():
-            file.write(separator)
-            file.write(shard.read_bytes())
-            separator = _SEPARATOR[layout.form]
+        before = b"{" + "".join(f"{_json(key)}: {_json(value)}, " for key, value in layout.head.items()).encode()
+    for part in layout.parts:
+        file.write(before + (f"{_json(part)}: [".encode() if part else b""))
+        before, separator = b"], ", b""
+        for shard in (folder / _shard_name(layout.path, part) for folder in folders):
+            if shard.exists():
+                file.write(separator)
+                file.write(shard.read_bytes())
+                separator = _SEPARATOR[layout.form]
+    file.write(_AFTER.get(layout.form, b"\n"))
 
 
 def _shard_name(path: str, part: str) -> str:

@@ -14,10 +14,11 @@ from numpy.random import Generator
 from twelvefold.world.categories import BACKGROUND_BY_NAME, CATEGORY_BY_NAME
 from twelvefold.world.scene import Scene
 from twelvefold.world.text.annotations import Caption, CaptionStyle
-from twelvefold.world.text.description import ObjectDescription, SceneGraph, relation_holds
+from twelvefold.world.text.description import ObjectDescription
 from twelvefold.world.text.lexicon import HYPERNYMS, NUMBER_WORDS, RELATION_WORDS, add_article, to_sentence, tokenize
 from twelvefold.world.text.realize import realize
 from twelvefold.world.text.sampling import bernoulli, choice, collect_distinct, fill
+from twelvefold.world.text.scene_graph import SceneGraph
 
 NUM_MENTIONS: Final[dict[CaptionStyle, tuple[int, ...]]] = {
     "coco": (1, 2, 2, 2, 3, 3, 4),
@@ -98,7 +99,7 @@ def _make_parts(graph: SceneGraph, num_mentions: int, style: CaptionStyle, rng: 
 
 
 def _side_of(graph: SceneGraph, a: int, b: int) -> str:
-    return next((name for name in ("left of", "right of") if relation_holds(graph, name, a, b)), "")
+    return next((name for name in ("left of", "right of") if graph.relation_holds(name, a, b)), "")
 
 
 def _mention(graph: SceneGraph, index: int, rng: Generator, article: str = "a") -> str:

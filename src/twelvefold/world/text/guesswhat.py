@@ -15,10 +15,11 @@ from numpy.random import Generator
 from twelvefold.world.categories import COLORS
 from twelvefold.world.scene import Scene
 from twelvefold.world.text.annotations import Dialogue, PlayerAnswer, Turn
-from twelvefold.world.text.description import ObjectDescription, SceneGraph, Truth, describe_uniquely, matches
+from twelvefold.world.text.description import ObjectDescription
 from twelvefold.world.text.lexicon import ABILITIES, HYPERNYMS, POSITION_WORDS, RELATION_WORDS, to_sentence
 from twelvefold.world.text.realize import realize, realize_attribute, realize_noun
 from twelvefold.world.text.sampling import bernoulli, choice, fill, shuffled
+from twelvefold.world.text.scene_graph import SceneGraph, Truth
 
 MAX_TURNS: Final = 8
 ABANDON_PROBABILITY: Final = 0.05
@@ -41,7 +42,7 @@ def generate_dialogues(scene: Scene, rng: Generator, count: int = 1) -> tuple[Di
 
 def answer_question(graph: SceneGraph, facts: ObjectDescription, target: int) -> PlayerAnswer:
     """Return the answer of a person who sees the image and knows the target."""
-    return _ANSWER_OF_TRUTH[matches(graph, target, facts)]
+    return _ANSWER_OF_TRUTH[graph.matches(target, facts)]
 
 
 def _play(graph: SceneGraph, target: int, rng: Generator) -> Dialogue:
@@ -56,7 +57,7 @@ def _play(graph: SceneGraph, target: int, rng: Generator) -> Dialogue:
         if len(turns) >= 2 and bernoulli(rng, ABANDON_PROBABILITY / 4):
             return Dialogue(target, tuple(turns), "incomplete")
     if remaining == [target] and len(turns) < MAX_TURNS and bernoulli(rng, CONFIRM_PROBABILITY):
-        facts = describe_uniquely(graph, target, rng, use_position=True, use_relation=True)
+        facts = graph.describe_uniquely(target, rng, use_position=True, use_relation=True)
         if facts is not None and all(turn.facts != facts for turn in turns):
             template = choice(rng, ("is it {}?", "so it is {}?", "{}?"))
             turns.append(Turn(_type(template.format(realize(facts, rng)), rng), "Yes", facts))
@@ -70,7 +71,7 @@ def _take_turn(graph: SceneGraph, target: int, remaining: list[int], turns: list
     for facts in _propose(graph, remaining, rng):
         if facts in previous:
             continue
-        truths = [matches(graph, i, facts) for i in remaining]
+        truths = [graph.matches(i, facts) for i in remaining]
         yes, unsure = truths.count(True), truths.count(None)
         loss = abs(yes / len(remaining) - 0.5) + 0.3 * unsure / len(remaining) + 0.25 * rng.random()
         if best is None or loss < best[0]:
@@ -105,11 +106,11 @@ def _propose(graph: SceneGraph, remaining: list[int], rng: Generator) -> Iterato
     obj = graph.objects[choice(rng, remaining)]
     partner = graph.partners.get(choice(rng, remaining))
     if partner is not None and bernoulli(rng, 0.5):
-        landmark = describe_uniquely(graph, partner[1], rng)
+        landmark = graph.describe_uniquely(partner[1], rng)
         if landmark is not None:
             yield ObjectDescription(relation=(partner[0], landmark))
     if len(remaining) > 1 and bernoulli(rng, 0.4):
-        landmark = describe_uniquely(graph, choice(rng, remaining), rng)
+        landmark = graph.describe_uniquely(choice(rng, remaining), rng)
         if landmark is not None:
             yield ObjectDescription(relation=(choice(rng, ("left of", "right of")), landmark))
     if len(remaining) < 4:

@@ -17,7 +17,12 @@ from numpy.random import Generator
 
 from twelvefold.schema import TwelvefoldError
 from twelvefold.world.categories import CATEGORIES, COLORS, NUM_DRAWINGS
-from twelvefold.world.scene import GAP_PX, Scene, SceneObject, add_object, has_valid_size, make_scene, move_to
+from twelvefold.world.scene import (
+    GAP_PX,
+    Scene,
+    SceneObject,
+    make_scene,
+)
 from twelvefold.world.text.sampling import bernoulli, choice, shuffled
 
 SEED_STREAM: Final = 21
@@ -70,19 +75,18 @@ def _adapt(scene: Scene, category: str, count: int, colors: tuple[str, ...], rng
 def _exchange(scene: Scene, index: int, category: str, rng: Generator) -> Scene | None:
     """Exchange an object for one of the category, or return None if it has a relation or there is no room."""
     old = scene.objects[index]
-    others = tuple(obj for i, obj in enumerate(scene.objects) if i != index)
-    if old.relation is not None or any(o.relation is not None and o.relation[1] == index for o in others):
+    if old.relation is not None or scene.is_base(index):
         return None
     for _ in range(3):
         drawing = int(rng.integers(NUM_DRAWINGS))
         new = replace(old, category=category, drawing=drawing, pose=old.pose._replace(angle=0))
         new = _stand_at(new, old)
-        if has_valid_size(new) and add_object(replace(scene, objects=others), new, GAP_PX) is not None:
-            return replace(scene, objects=(*scene.objects[:index], new, *scene.objects[index + 1 :]))
+        if new.has_valid_size() and scene.remove_object(index).add_object(new, GAP_PX) is not None:
+            return scene.replace_object(index, new)
     return None
 
 
 def _stand_at(new: SceneObject, old: SceneObject) -> SceneObject:
     """Move the new object to the middle of the old one's bottom edge."""
     left, _, right, bottom = old.whole_px
-    return move_to(new, round((left + right - new.sprite.width) / 2), round(bottom - new.sprite.height))
+    return new.move_to(round((left + right - new.sprite.width) / 2), round(bottom - new.sprite.height))

@@ -15,10 +15,11 @@ from numpy.random import Generator
 from twelvefold.schema import TwelvefoldError
 from twelvefold.world.scene import Scene
 from twelvefold.world.text.annotations import Statement
-from twelvefold.world.text.description import ObjectDescription, SceneGraph, undisputed_matches
+from twelvefold.world.text.description import ObjectDescription
 from twelvefold.world.text.lexicon import HYPERNYMS, NUMBER_WORDS, to_sentence
 from twelvefold.world.text.realize import realize
 from twelvefold.world.text.sampling import bernoulli, choice, fill, parse_templates, shuffled
+from twelvefold.world.text.scene_graph import SceneGraph
 
 Counts = tuple[int, int]
 """How many objects a noun matches in the left and in the right image."""
@@ -102,7 +103,7 @@ def _count_nouns(pairs: Sequence[tuple[SceneGraph, SceneGraph]]) -> list[tuple[O
     ]
     counted = []
     for noun in nouns:
-        matches = [(undisputed_matches(left, noun), undisputed_matches(right, noun)) for left, right in pairs]
+        matches = [(left.undisputed_matches(noun), right.undisputed_matches(noun)) for left, right in pairs]
         counts = [(len(left), len(right)) for left, right in matches if left is not None and right is not None]
         if len(counts) == len(pairs) and len(set(counts)) > 1:
             counted.append((noun, counts))

@@ -16,21 +16,11 @@ import numpy as np
 from numpy.random import Generator
 
 from twelvefold.world.categories import BACKGROUND_BY_NAME, CATEGORIES, COLORS, PATTERNS, SIZES
-from twelvefold.world.text.description import (
-    ANYTHING,
-    INVERSE_RELATIONS,
-    ObjectDescription,
-    SceneGraph,
-    describe_uniquely,
-    differ_in_size,
-    is_at_position,
-    relation_holds,
-    undisputed_matches,
-    with_attributes,
-)
+from twelvefold.world.text.description import ANYTHING, ObjectDescription
 from twelvefold.world.text.lexicon import HYPERNYMS, NUMBER_WORDS, RELATION_WORDS
 from twelvefold.world.text.realize import realize, realize_attribute
 from twelvefold.world.text.sampling import bernoulli, choice, fill, shuffled
+from twelvefold.world.text.scene_graph import INVERSE_RELATIONS, SceneGraph
 
 VALUES: Final[dict[str, tuple[str, ...]]] = {"color": tuple(COLORS), "pattern": PATTERNS, "size": tuple(SIZES)}
 CONTACT_RELATIONS: Final = ("on", "under", "in front of", "behind", "next to")
@@ -95,7 +85,7 @@ def _yes_no(condition: bool) -> str:
 
 def about_object(graph: SceneGraph, rng: Generator, frame: QuestionFrame, **options: Any) -> QuestionFrame | None:
     """Return the frame with a unique description of its last object, or None if there is none."""
-    subject = describe_uniquely(graph, frame.objects[-1], rng, **options)
+    subject = graph.describe_uniquely(frame.objects[-1], rng, **options)
     return None if subject is None else replace(frame, subject=subject)
 
 
@@ -122,8 +112,8 @@ def contrasting_pair(graph: SceneGraph, rng: Generator, name: str) -> tuple[int,
     Questions about one of the two objects and one of the two values have two answers yes and two answers no.
     """
     a, b = shuffled(rng, range(graph.num_objects))[:2]
-    one, other = graph.objects[a], graph.objects[b]
-    differ = one.category != other.category and getattr(one, name) != getattr(other, name)
+    first, second = graph.objects[a], graph.objects[b]
+    differ = first.category != second.category and getattr(first, name) != getattr(second, name)
     return (a, b) if differ else None
 
 
@@ -164,11 +154,11 @@ def count_objects(graph: SceneGraph, rng: Generator) -> QuestionFrame | None:
             ObjectDescription(category=name) for name in (graph.by_category if wanted else absent_categories(graph))
         ]
     elif level in VALUES:
-        subjects = [with_attributes(ANYTHING, {level: value}) for value in VALUES[level] if value != "plain"]
+        subjects = [ANYTHING.with_attributes({level: value}) for value in VALUES[level] if value != "plain"]
     else:
         subjects = [ObjectDescription(hypernym=level)]
     for subject in shuffled(rng, subjects):
-        objects = undisputed_matches(graph, subject)
+        objects = graph.undisputed_matches(subject)
         if objects is not None and len(objects) == wanted:
             template = "count hypernym" if subject.hypernym else f"count {level}"
             return QuestionFrame(template, NUMBER_WORDS[wanted], subject, objects=objects)
@@ -201,11 +191,11 @@ def verify_existence(graph: SceneGraph, rng: Generator) -> QuestionFrame | None:
     else:
         nouns = [ObjectDescription(category=graph.objects[i].category) for i in pair]
     values = [getattr(graph.objects[i], name) for i in pair]
-    grid = [[undisputed_matches(graph, with_attributes(noun, {name: value})) for value in values] for noun in nouns]
+    grid = [[graph.undisputed_matches(noun.with_attributes({name: value})) for value in values] for noun in nouns]
     if grid[0][1] != () or grid[1][0] != () or not grid[0][0] or not grid[1][1]:
         return None
     row = int(rng.random() * 2)
-    subject = with_attributes(nouns[row], {name: values[row if yes else 1 - row]})
+    subject = nouns[row].with_attributes({name: values[row if yes else 1 - row]})
     return QuestionFrame(f"existence {name}", _yes_no(yes), subject)
 
 
@@ -214,7 +204,7 @@ def verify_relation(graph: SceneGraph, rng: Generator) -> QuestionFrame | None:
     if bernoulli(rng, 0.5):
         a, b = shuffled(rng, range(graph.num_objects))[:2]
         name = choice(rng, ("left of", "right of"))
-        truth = relation_holds(graph, name, a, b)
+        truth = graph.relation_holds(name, a, b)
         if truth is None:
             return None
         yes = bernoulli(rng, 0.5)
@@ -231,7 +221,7 @@ def verify_relation(graph: SceneGraph, rng: Generator) -> QuestionFrame | None:
         others = [pair for pair, relation in graph.relations.items() if relation != name]
         use_related = others and bernoulli(rng, 0.6)
         a, b = choice(rng, others) if use_related else tuple(shuffled(rng, range(graph.num_objects))[:2])
-        if relation_holds(graph, name, a, b):
+        if graph.relation_holds(name, a, b):
             return None
     return _about_two(graph, rng, QuestionFrame("contact check", _yes_no(yes), detail=name, objects=(a, b)))
 
@@ -241,7 +231,7 @@ def _about_two(
 ) -> QuestionFrame | None:
     """Return the frame with descriptions of its two objects."""
     subject, other = (
-        describe_uniquely(graph, index, rng, redundancy=0.15, exclude=(exclude,), use_position=use_position)
+        graph.describe_uniquely(index, rng, redundancy=0.15, exclude=(exclude,), use_position=use_position)
         for index in frame.objects
     )
     return replace(frame, subject=subject, other=other) if subject and other else None
@@ -250,7 +240,7 @@ def _about_two(
 def compare_sizes(graph: SceneGraph, rng: Generator, *, use_position: bool = True) -> QuestionFrame | None:
     """Ask whether an object is larger, or smaller, than another one. Both orders are equally probable."""
     a, b = shuffled(rng, range(graph.num_objects))[:2]
-    if not differ_in_size(graph, a, b):
+    if not graph.differ_in_size(a, b):
         return None
     detail = choice(rng, ("large", "small"))
     yes = (graph.area[a] > graph.area[b]) is (detail == "large")
@@ -291,7 +281,7 @@ def query_category(graph: SceneGraph, rng: Generator) -> QuestionFrame | None:
 def query_side(graph: SceneGraph, rng: Generator) -> QuestionFrame | None:
     """Ask on which side of the image an object is: left or right."""
     side = choice(rng, ("left", "right"))
-    candidates = [i for i in range(graph.num_objects) if is_at_position(graph, side, i)]
+    candidates = [i for i in range(graph.num_objects) if graph.is_at_position(side, i)]
     if not candidates:
         return None
     return about_object(graph, rng, QuestionFrame("side", side, objects=(choice(rng, candidates),)))

@@ -15,19 +15,10 @@ from numpy.random import Generator
 from twelvefold.world.scene import Scene
 from twelvefold.world.text import lexicon
 from twelvefold.world.text.annotations import Expression, Reference, ReferStyle
-from twelvefold.world.text.description import (
-    ATTRIBUTES,
-    INVERSE_RELATIONS,
-    ObjectDescription,
-    SceneGraph,
-    describe_uniquely,
-    matching_objects,
-    with_attributes,
-    with_positions,
-    with_relations,
-)
+from twelvefold.world.text.description import ATTRIBUTES, ObjectDescription
 from twelvefold.world.text.realize import realize
 from twelvefold.world.text.sampling import alternatives, bernoulli, choice, collect_distinct, fill, shuffled
+from twelvefold.world.text.scene_graph import INVERSE_RELATIONS, SceneGraph
 
 NUM_EXPRESSIONS: Final[dict[ReferStyle, tuple[int, ...]]] = {
     "refcoco": (2, 3, 3, 3, 4),
@@ -82,8 +73,7 @@ def _sample(graph: SceneGraph, target: int, style: ReferStyle, rng: Generator) -
     description = None
     if style == "refcoco" and bernoulli(rng, 0.45):
         description = _describe_by_position(graph, target, rng)
-    description = description or describe_uniquely(
-        graph,
+    description = description or graph.describe_uniquely(
         target,
         rng,
         exclude=exclude,
@@ -92,7 +82,7 @@ def _sample(graph: SceneGraph, target: int, style: ReferStyle, rng: Generator) -
         redundancy=_REDUNDANCY[style],
     )
     if description is None and style == "refcocog":
-        description = describe_uniquely(graph, target, rng, use_position=True, use_relation=True)
+        description = graph.describe_uniquely(target, rng, use_position=True, use_relation=True)
     if description is None:
         return None
     if style == "refcocog":
@@ -107,8 +97,8 @@ def _sample(graph: SceneGraph, target: int, style: ReferStyle, rng: Generator) -
 def _describe_by_position(graph: SceneGraph, target: int, rng: Generator) -> ObjectDescription | None:
     """Return a position or order that identifies the object, in its category or sometimes among all objects."""
     base = ObjectDescription() if bernoulli(rng, 0.2) else ObjectDescription(category=graph.objects[target].category)
-    descriptions = with_positions(graph, target, base, rng)
-    return next((d for d in descriptions if matching_objects(graph, d) == (target,)), None)
+    descriptions = graph.with_positions(target, base, rng)
+    return next((d for d in descriptions if graph.matching_objects(d) == (target,)), None)
 
 
 def _extend(graph: SceneGraph, target: int, description: ObjectDescription, rng: Generator) -> ObjectDescription:
@@ -116,11 +106,11 @@ def _extend(graph: SceneGraph, target: int, description: ObjectDescription, rng:
     free = [name for name in ATTRIBUTES if not getattr(description, name)]
     if free and bernoulli(rng, 0.5):
         name = choice(rng, free)
-        description = with_attributes(description, {name: getattr(graph.objects[target], name)})
+        description = description.with_attributes({name: getattr(graph.objects[target], name)})
     if description.relation is not None or bernoulli(rng, 0.2):
         return description
-    longer = with_relations(graph, target, description, rng)
-    return next((d for d in longer if matching_objects(graph, d) == (target,)), description)
+    longer = graph.with_relations(target, description, rng)
+    return next((d for d in longer if graph.matching_objects(d) == (target,)), description)
 
 
 def _realize_short(description: ObjectDescription, rng: Generator, *, without_location: bool) -> str:

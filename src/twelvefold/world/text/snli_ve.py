@@ -24,17 +24,12 @@ from numpy.random import Generator
 from twelvefold.world.categories import CATEGORIES
 from twelvefold.world.scene import Scene
 from twelvefold.world.text.annotations import Caption, EntailmentLabel, Hypothesis
-from twelvefold.world.text.description import (
-    INVERSE_RELATIONS,
-    ObjectDescription,
-    SceneGraph,
-    differ_in_size,
-    relation_holds,
-)
+from twelvefold.world.text.description import ObjectDescription
 from twelvefold.world.text.lexicon import RELATION_WORDS, to_sentence
 from twelvefold.world.text.question_templates import COMPARATIVES
 from twelvefold.world.text.realize import realize, realize_attribute
 from twelvefold.world.text.sampling import bernoulli, choice, collect_distinct, fill, shuffled
+from twelvefold.world.text.scene_graph import INVERSE_RELATIONS, SceneGraph
 
 LABELS: Final[tuple[EntailmentLabel, ...]] = ("entailment", "neutral", "contradiction")
 NUM_VOTES: Final = (1, 1, 1, 3, 5)
@@ -120,7 +115,7 @@ def _claim_side(graph: SceneGraph, label: EntailmentLabel, rng: Generator) -> st
     if pair is None:
         return None
     relation = choice(rng, ("left of", "right of"))
-    truth = relation_holds(graph, relation, *pair)
+    truth = graph.relation_holds(relation, *pair)
     if truth is None:
         return None
     if label != "neutral" and truth is (label == "contradiction"):
@@ -168,7 +163,7 @@ def _claim_relation(
 def _claim_size(graph: SceneGraph, label: EntailmentLabel, rng: Generator) -> str | None:
     """Claim that one object is larger or smaller than another one."""
     pair = _sample_singletons(graph, rng)
-    if pair is None or not differ_in_size(graph, *pair):
+    if pair is None or not graph.differ_in_size(*pair):
         return None
     is_larger = (graph.area[pair[0]] > graph.area[pair[1]]) is (label != "contradiction")
     a, b = _refer_to_pair(graph, label, pair, rng)

@@ -13,9 +13,10 @@ from twelvefold.world.categories import BACKGROUND_BY_NAME
 from twelvefold.world.scene import Scene
 from twelvefold.world.text import question_templates as q
 from twelvefold.world.text.annotations import VgQuestion
-from twelvefold.world.text.description import ObjectDescription, SceneGraph, undisputed_matches
+from twelvefold.world.text.description import ObjectDescription
 from twelvefold.world.text.lexicon import ABILITIES, HYPERNYMS, PATTERN_NOUNS, add_article, to_sentence
 from twelvefold.world.text.sampling import alternatives, bernoulli, choice, collect_distinct, fill, parse_templates
+from twelvefold.world.text.scene_graph import SceneGraph
 
 LONG_ANSWERS: Final = 0.12
 """Share of the location answers that are a phrase (``In a room.``), which VQA's answer list does not contain."""
@@ -49,7 +50,7 @@ def _sample(graph: SceneGraph, rng: Generator) -> VgQuestion | None:
 def _query_by_ability(graph: SceneGraph, rng: Generator) -> q.QuestionFrame | None:
     """Ask for the category of the only object with an ability."""
     for name in (choice(rng, list(ABILITIES)), choice(rng, list(ABILITIES))):
-        objects = undisputed_matches(graph, ObjectDescription(ability=name))
+        objects = graph.undisputed_matches(ObjectDescription(ability=name))
         if objects is not None and len(objects) == 1 and len(ABILITIES[name].members) > 3:
             phrase = choice(rng, alternatives(ABILITIES[name].phrases))
             category = graph.objects[objects[0]].category

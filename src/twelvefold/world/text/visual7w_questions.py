@@ -12,18 +12,12 @@ from numpy.random import Generator
 
 from twelvefold.world.scene import Scene
 from twelvefold.world.text.annotations import PointingQuestion
-from twelvefold.world.text.description import (
-    ATTRIBUTES,
-    ObjectDescription,
-    SceneGraph,
-    describe_uniquely,
-    matching_objects,
-    with_attributes,
-)
+from twelvefold.world.text.description import ATTRIBUTES, ObjectDescription
 from twelvefold.world.text.lexicon import ABILITIES, to_sentence
 from twelvefold.world.text.question_templates import hypernyms_of
 from twelvefold.world.text.realize import realize, realize_attribute, realize_noun
 from twelvefold.world.text.sampling import alternatives, bernoulli, choice, collect_distinct, fill, shuffled
+from twelvefold.world.text.scene_graph import SceneGraph
 
 NUM_CHOICES: Final = 4
 
@@ -41,7 +35,7 @@ def _sample(graph: SceneGraph, rng: Generator) -> PointingQuestion | None:
     choices = shuffled(rng, [target, *_sample_distractors(graph, target, rng)])
     template = choice(rng, TEMPLATES)
     description = _describe(template, graph, target, choices, rng)
-    if description is None or matching_objects(graph, description, choices) != (target,):
+    if description is None or graph.matching_objects(description, choices) != (target,):
         return None
     return PointingQuestion(to_sentence(_word(description, rng), "?"), tuple(choices), choices.index(target), template)
 
@@ -68,8 +62,7 @@ def _describe(
     if template == "hypernym":
         hypernyms = hypernyms_of(graph, target)
         return ObjectDescription(hypernym=hypernyms[0]) if hypernyms else None
-    return describe_uniquely(
-        graph,
+    return graph.describe_uniquely(
         target,
         rng,
         exclude=_EXCLUDED.get(template, ("category", *ATTRIBUTES)),
@@ -91,7 +84,7 @@ def _word(description: ObjectDescription, rng: Generator) -> str:
     questions = [f"which is {whole}", f"which one is {whole}", f"which box shows {whole}", f"which of these is {whole}"]
     looks = description.attributes()
     values = [realize_attribute(name, value, rng) for name, value in looks.items()]
-    if len(values) == 1 and description == with_attributes(ObjectDescription(category=description.category), looks):
+    if len(values) == 1 and description == ObjectDescription(category=description.category).with_attributes(looks):
         noun = realize_noun(ObjectDescription(category=description.category), rng)
         questions += [f"which {noun} is {values[0]}", f"which {noun} looks {values[0]}"] * 2
     if description.relation is not None or description.position:

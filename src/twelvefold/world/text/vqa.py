@@ -11,9 +11,9 @@ from twelvefold.world.scene import Scene
 from twelvefold.world.text import question_templates as q
 from twelvefold.world.text.annotations import VqaQuestion
 from twelvefold.world.text.annotators import answer_type, most_frequent, sample_answers
-from twelvefold.world.text.description import SceneGraph
 from twelvefold.world.text.lexicon import NUMBER_WORDS, PATTERN_NOUNS, to_sentence
 from twelvefold.world.text.sampling import alternatives, bernoulli, choice, fill, parse_templates
+from twelvefold.world.text.scene_graph import SceneGraph
 
 QUESTION_TYPES: Final = sorted(
     alternatives(

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from numpy.random import Generator
 
 from twelvefold.world.text.annotations import Operation, Pointers
-from twelvefold.world.text.description import ObjectDescription, SceneGraph, undisputed_matches
+from twelvefold.world.text.description import ObjectDescription
 from twelvefold.world.text.gqa.program import ANY_OBJECT, Program, gqa_relation
 from twelvefold.world.text.lexicon import to_sentence
 from twelvefold.world.text.question_templates import QuestionFrame
 from twelvefold.world.text.realize import realize
 from twelvefold.world.text.sampling import fill
+from twelvefold.world.text.scene_graph import SceneGraph
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def link_drafts(drafts: list[Draft], balanced: int) -> list[Draft]:
 
 def make_existence_draft(graph: SceneGraph, description: ObjectDescription, rng: Generator) -> Draft:
     """Ask whether the scene contains such an object."""
-    objects = undisputed_matches(graph, description) or ()
+    objects = graph.undisputed_matches(description) or ()
     program = Program(graph)
     program.add("exist", "?", program.find(description))
     an_a = realize(description, rng, "a")

@@ -8,7 +8,7 @@ from numpy.random import Generator
 
 from twelvefold.world.categories import CATEGORY_BY_NAME
 from twelvefold.world.text import question_templates as q
-from twelvefold.world.text.description import INVERSE_RELATIONS, ObjectDescription, SceneGraph, describe_uniquely
+from twelvefold.world.text.description import ObjectDescription
 from twelvefold.world.text.gqa.draft import (
     Draft,
     link_drafts,
@@ -21,6 +21,7 @@ from twelvefold.world.text.gqa.program import ANY_OBJECT, Program, gqa_relation
 from twelvefold.world.text.lexicon import add_article
 from twelvefold.world.text.realize import realize
 from twelvefold.world.text.sampling import bernoulli, choice, fill, shuffled
+from twelvefold.world.text.scene_graph import INVERSE_RELATIONS, SceneGraph
 
 
 def relation_family(graph: SceneGraph, rng: Generator) -> list[Draft]:
@@ -85,7 +86,7 @@ def neighbor_family(graph: SceneGraph, rng: Generator) -> list[Draft]:
     )
     existence = make_existence_draft(graph, replace(neighbor, category=frame.answer), rng)
     drafts = [replace(query, balanced=True, entails=(1,)), existence]
-    subject = describe_uniquely(graph, index, rng, redundancy=0.0)
+    subject = graph.describe_uniquely(index, rng, redundancy=0.0)
     if subject is not None:
         if subject == ObjectDescription(category=frame.answer):
             drafts[0] = replace(drafts[0], entails=(1, 2))

@@ -14,16 +14,9 @@ from typing import Final
 
 from twelvefold.schema import TwelvefoldError
 from twelvefold.world.text.annotations import Operation
-from twelvefold.world.text.description import (
-    ObjectDescription,
-    SceneGraph,
-    differ_in_size,
-    is_at_position,
-    possible_matches,
-    relation_holds,
-    undisputed_matches,
-)
+from twelvefold.world.text.description import ObjectDescription
 from twelvefold.world.text.lexicon import HYPERNYMS
+from twelvefold.world.text.scene_graph import SceneGraph
 
 _GQA_RELATIONS: Final = {"left of": "to the left of", "right of": "to the right of"}
 _SCENE_RELATIONS: Final = {gqa_name: name for name, gqa_name in _GQA_RELATIONS.items()}
@@ -51,7 +44,7 @@ class Program:
     def find(self, description: ObjectDescription) -> int:
         """Add the steps that find the objects of a description without position and order."""
         name = description.category or description.hypernym or ANY_OBJECT
-        ids = ",".join(map(str, possible_matches(self.graph, description))) or "-"
+        ids = ",".join(map(str, self.graph.possible_matches(description))) or "-"
         if description.relation is not None:
             relation, other = description.relation
             step = self.add("relate", f"{name},{gqa_relation(relation)},s ({ids})", self.find(other))
@@ -124,11 +117,11 @@ def _query(verb: str, topic: str, step: Operation, inputs: list[Value], graph: S
     if topic == "rel":
         first, second = (_only(value, step) for value in inputs)
         relations = step.argument.split(",")[1].split("|")
-        true = [r for r in relations if relation_holds(graph, _SCENE_RELATIONS.get(r, r), first, second)]
+        true = [r for r in relations if graph.relation_holds(_SCENE_RELATIONS.get(r, r), first, second)]
         return bool(true) if verb == "verify" else true[0] if len(true) == 1 else "neither"
     if topic == "larger":
         first, second = (_only(value, step) for value in inputs)
-        if not differ_in_size(graph, first, second):
+        if not graph.differ_in_size(first, second):
             raise ProgramError(f"neither of the objects {first} and {second} is clearly larger")
         return graph.objects[first if graph.area[first] > graph.area[second] else second].category
     value = graph.scene.background if topic == "place" else _value(graph, _only(inputs[0], step), topic)
@@ -143,7 +136,7 @@ def _objects_named(graph: SceneGraph, name: str) -> tuple[int, ...]:
     if name == ANY_OBJECT:
         return tuple(range(graph.num_objects))
     description = ObjectDescription(hypernym=name) if name in HYPERNYMS else ObjectDescription(category=name)
-    objects = undisputed_matches(graph, description)
+    objects = graph.undisputed_matches(description)
     if objects is None:
         raise ProgramError(f"people disagree whether an object of the scene is a {name}")
     return objects
@@ -151,12 +144,12 @@ def _objects_named(graph: SceneGraph, name: str) -> tuple[int, ...]:
 
 def _related_objects(graph: SceneGraph, base: int, relation: str, candidates: Sequence[int]) -> tuple[int, ...]:
     name = _SCENE_RELATIONS.get(relation, relation)
-    return tuple(i for i in candidates if i != base and relation_holds(graph, name, i, base) is not False)
+    return tuple(i for i in candidates if i != base and graph.relation_holds(name, i, base) is not False)
 
 
 def _value(graph: SceneGraph, index: int, attribute: str) -> str:
     if attribute == "hposition":
-        sides = (side for side in ("left", "right") if is_at_position(graph, side, index))
+        sides = (side for side in ("left", "right") if graph.is_at_position(side, index))
         return next(sides, "middle")
     return str(getattr(graph.objects[index], "category" if attribute == "name" else attribute))
 

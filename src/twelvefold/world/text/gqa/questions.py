@@ -13,7 +13,6 @@ from numpy.random import Generator
 
 from twelvefold.world.scene import Scene
 from twelvefold.world.text.annotations import GqaQuestion, Pointers
-from twelvefold.world.text.description import SceneGraph
 from twelvefold.world.text.gqa.draft import Draft, Family
 from twelvefold.world.text.gqa.object_pairs import comparison_family, logical_family, neighbor_family, relation_family
 from twelvefold.world.text.gqa.program import format_program
@@ -26,6 +25,7 @@ from twelvefold.world.text.gqa.single_object import (
 )
 from twelvefold.world.text.lexicon import tokenize
 from twelvefold.world.text.sampling import choice
+from twelvefold.world.text.scene_graph import SceneGraph
 
 FAMILIES: Final[tuple[Family, ...]] = (
     *(attribute_family,) * 6,

@@ -9,13 +9,7 @@ from numpy.random import Generator
 
 from twelvefold.world.categories import BACKGROUND_BY_NAME, CATEGORY_BY_NAME
 from twelvefold.world.text import question_templates as q
-from twelvefold.world.text.description import (
-    ObjectDescription,
-    SceneGraph,
-    describe_uniquely,
-    undisputed_matches,
-    with_attributes,
-)
+from twelvefold.world.text.description import ObjectDescription
 from twelvefold.world.text.gqa.draft import (
     Draft,
     link_drafts,
@@ -27,6 +21,7 @@ from twelvefold.world.text.gqa.program import Program
 from twelvefold.world.text.lexicon import add_article
 from twelvefold.world.text.realize import realize, realize_attribute
 from twelvefold.world.text.sampling import bernoulli, choice, fill, shuffled
+from twelvefold.world.text.scene_graph import SceneGraph
 
 _QUERY_ATTRIBUTE: Final = {
     "color": "what color is {a} | which color is {a} | what is the color of {a}",
@@ -65,7 +60,7 @@ def attribute_family(graph: SceneGraph, rng: Generator) -> list[Draft]:
         lambda program: program.find(frame.subject), graph, f"{noun} is {value}", rows, groups,
         ((a, index), (noun, index)),
     )  # fmt: skip
-    existence = make_existence_draft(graph, with_attributes(frame.subject, {name: value}), rng)
+    existence = make_existence_draft(graph, frame.subject.with_attributes({name: value}), rng)
     balanced = {q.query_attribute: 0, q.choose_attribute: 3}.get(sampler, 1 if frame.answer == "yes" else 2)
     return [*link_drafts([*drafts, existence], balanced)[:-1], existence]
 
@@ -87,13 +82,13 @@ def existence_family(graph: SceneGraph, rng: Generator) -> list[Draft]:
 def category_family(graph: SceneGraph, rng: Generator) -> list[Draft]:
     """Ask what the red object, or the red animal, is; and whether there is a red dog."""
     index = choice(rng, range(graph.num_objects))
-    subject = describe_uniquely(graph, index, rng, exclude=("category",))
+    subject = graph.describe_uniquely(index, rng, exclude=("category",))
     if subject is None:
         return []
     hypernyms = q.hypernyms_of(graph, index)
     if hypernyms and bernoulli(rng, 0.5):
         narrower = replace(subject, hypernym=hypernyms[0])
-        subject = narrower if undisputed_matches(graph, narrower) == (index,) else subject
+        subject = narrower if graph.undisputed_matches(narrower) == (index,) else subject
     category = graph.objects[index].category
     program = Program(graph)
     program.add("query", "name", program.find(subject))
@@ -111,7 +106,7 @@ def category_family(graph: SceneGraph, rng: Generator) -> list[Draft]:
         ),
         ((a, index),),
     )
-    existence = make_existence_draft(graph, with_attributes(ObjectDescription(category=category), looks), rng)
+    existence = make_existence_draft(graph, ObjectDescription(category=category).with_attributes(looks), rng)
     return [replace(query, entails=(1,), balanced=True), existence]
 
 
