@@ -60,7 +60,7 @@ def photo_folder(tmp_path: Path) -> Path:
     turned[0x0112] = 6
     Image.fromarray(NOISE).save(folder / "day1" / "boat.jpg", exif=turned)
     (folder / "cut.jpg").write_bytes((folder / "day1" / "boat.jpg").read_bytes()[:1500])
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("not an image")
     return folder
 
 

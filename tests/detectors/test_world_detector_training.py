@@ -144,9 +144,9 @@ def test_the_length_may_change_until_the_learning_rate_decreases(tmp_path: Path)
 def test_the_command_writes_weights_and_returns_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluate = module.evaluate_detector
     monkeypatch.setattr(module, "evaluate_detector", lambda weights: evaluate(weights, images=2))
-    metrics = train_detector(tmp_path, images=4, batch=2)
+    metrics = train_detector(tmp_path, images=4, batch_size=2)
     assert metrics.images == 2
     assert 0 <= metrics.recall <= 1
     assert (tmp_path / "detector.safetensors").exists()
     with pytest.raises(TwelvefoldError, match="batches of at least 2"):
-        train_detector(tmp_path, images=4, batch=1)
+        train_detector(tmp_path, images=4, batch_size=1)

@@ -44,8 +44,8 @@ def catalog(site: Site, tmp_path: Path) -> Catalog:
         licence = "MIT"
         named_in = "here"
         [[by_hand]]
-        name = "pictures"
-        what = "pictures"
+        name = "images"
+        what = "images"
         how = "fill in the form"
         to = "images/x"
         licence = "theirs"
@@ -147,7 +147,7 @@ def test_a_mirror_url_is_extended_by_host_and_path(catalog: Catalog, tmp_path: P
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("modle", "did you mean 'model'"), ("pictures", "by hand: fill in the form; then put it at images/x")],
+    [("modle", "did you mean 'model'"), ("images", "by hand: fill in the form; then put it at images/x")],
 )
 def test_a_name_that_cannot_be_fetched_is_explained(catalog: Catalog, tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(TwelvefoldError, match=message):

@@ -35,9 +35,9 @@ def coco(root: Path, number: int) -> Path:
 def guesswhat_game(number: int, scene: Scene) -> dict[str, object]:
     boxes = [obj.box_px for obj in scene.objects]
     things = [{"id": i, "bbox": [b[0], b[1], b[2] - b[0], b[3] - b[1]]} for i, b in enumerate(boxes)]
-    picture = {"id": number, "width": scene.width, "height": scene.height}
+    image = {"id": number, "width": scene.width, "height": scene.height}
     turn = {"question": "is it red?", "answer": "No"}
-    return {"id": number, "object_id": 0, "objects": things, "qas": [turn], "status": "success", "image": picture}
+    return {"id": number, "object_id": 0, "objects": things, "qas": [turn], "status": "success", "image": image}
 
 
 @pytest.fixture(scope="module")

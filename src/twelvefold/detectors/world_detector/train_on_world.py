@@ -44,7 +44,7 @@ Sample = tuple[RGB, GroundTruth]
 
 
 def train_detector(
-    out: Path, *, images: int = 30_000, seed: int = 0, batch: int = 8, lr: float = 3e-3, workers: int = 0
+    out: Path, *, images: int = 30_000, seed: int = 0, batch_size: int = 8, lr: float = 3e-3, workers: int = 0
 ) -> DetectionMetrics:
     """Train a detector on drawn images and evaluate it. About 12 images per second on one core.
 
@@ -54,20 +54,22 @@ def train_detector(
         out: Folder for checkpoints and ``detector.safetensors``.
         images: Number of training images.
         seed: Seed of the weights and the images.
-        batch: Images per step.
+        batch_size: Images per step.
         lr: Peak learning rate.
         workers: Processes that draw images ahead; 0 draws between steps. The result does not depend on it.
 
     Raises:
         TwelvefoldError: ``out`` holds a checkpoint with other settings.
     """
-    if images < batch or batch < 2:
-        raise TwelvefoldError(f"expected batches of at least 2 images and at least one batch, got {images=}, {batch=}")
+    if images < batch_size or batch_size < 2:
+        raise TwelvefoldError(
+            f"expected batches of at least 2 images and at least one batch, got {images=}, {batch_size=}"
+        )
     with ExitStack() as stack:
         stack.enter_context(lock_folder(out))
         executor = stack.enter_context(create_pool(workers)) if workers else None
-        state = DetectorTrainState(LABELS, DetectorSchedule(num_images=images, batch_size=batch, lr=lr), seed)
-        fit(state, lambda position: _stream_batches(seed, batch, position, executor), out)
+        state = DetectorTrainState(LABELS, DetectorSchedule(num_images=images, batch_size=batch_size, lr=lr), seed)
+        fit(state, lambda position: _stream_batches(seed, batch_size, position, executor), out)
     return evaluate_detector(out / "detector.safetensors")
 
 
