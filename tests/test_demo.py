@@ -167,6 +167,8 @@ def test_scores_that_do_not_beat_the_baselines_are_reported(run: Path) -> None:
     scores = read_scores(run / "scores.json", Scores)
     weak = [name for name in TASKS if scores.tasks[name].ci95[0] <= results.tasks[name].best]
     assert [sentence.split(":")[0] for sentence in sentences] == weak
+    unbeatable = Baselines({name: TaskBaselines(100, 0, 0, -1, 1) for name in TASKS}, 0.0)
+    assert {sentence.split(":")[0] for sentence in compare_with_baselines(run, unbeatable)} == set(TASKS)
     low = Baselines({name: TaskBaselines(0, 0, 0, -1, 1) for name in TASKS}, 0.0)
     assert all("begins at 0.0" in sentence for sentence in compare_with_baselines(run, low))
 
