@@ -1,4 +1,4 @@
-"""What a model promises whatever its size: padding, order and company of examples change no answer."""
+"""Properties of a model of any size and trunk: padding, order and batch size change no answer."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ HEADS = [
     HeadSpec("mine.of.snli", "verification", ("contradiction", "neutral", "entailment")),
 ]
 NAMES = [t.name for t in TASKS]
+TRUNK = pytest.mark.parametrize("trunk", ["two_stream", "single_stream"])
 
 
 def config(**changes: object) -> ModelConfig:
@@ -94,8 +95,9 @@ TENSORS = ("token_ids", "token_mask", "features", "boxes_px", "locations", "regi
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("norm", ["pre", "post"])
-def test_padding_changes_nothing(name: str, norm: str) -> None:
-    m, b = model(norm=norm), batch(name)
+@TRUNK
+def test_padding_changes_nothing(name: str, norm: str, trunk: str) -> None:
+    m, b = model(norm=norm, trunk=trunk), batch(name)
     longer = replace(
         b,
         token_ids=F.pad(b.token_ids, (0, 5), value=7),
@@ -109,8 +111,9 @@ def test_padding_changes_nothing(name: str, norm: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_stands_in_padding_changes_nothing(name: str) -> None:
-    m, b = model(), batch(name)
+@TRUNK
+def test_the_content_of_padding_changes_nothing(name: str, trunk: str) -> None:
+    m, b = model(trunk=trunk), batch(name)
     real = b.candidate_mask if name == "refcoco+" else slice(None)
     other = replace(
         b,
@@ -121,26 +124,29 @@ def test_what_stands_in_padding_changes_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_examples_answer_alone_and_in_any_order(name: str) -> None:
-    m, b = model(), batch(name)
+@TRUNK
+def test_batch_size_and_order_change_nothing(name: str, trunk: str) -> None:
+    m, b = model(trunk=trunk), batch(name)
     order = torch.tensor([2, 0, 3, 1])
     torch.testing.assert_close(m(take(b, order)), m(b)[order], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(m(take(b, order[:1])), m(b)[order[:1]], atol=1e-5, rtol=1e-5)
 
 
-def test_two_pictures_are_not_interchangeable() -> None:
-    m, b = model(), batch("nlvr2", size=1)
+@TRUNK
+def test_two_images_are_not_interchangeable(trunk: str) -> None:
+    m, b = model(trunk=trunk), batch("nlvr2", size=1)
     flipped = replace(b, **{name: getattr(b, name).flip(0) for name in TENSORS})
     assert not torch.allclose(m(flipped), m(b), atol=1e-3)
 
 
-def test_every_parameter_learns_from_some_task() -> None:
-    m = model().train()
+@TRUNK
+def test_every_parameter_learns_from_some_task(trunk: str) -> None:
+    m = model(trunk=trunk).train()
     for t in TASKS:
         b = batch(t.name)
         torch.autograd.backward(families.load_family(t.family).loss(m(b), b))
     idle = {name for name, p in m.named_parameters() if p.grad is None or not p.grad.any()}
-    # A soft-max over the pairs of an example is blind to what is added to all of them.
+    # A softmax over the pairs of an example does not change when a constant is added to all of them.
     assert idle <= {"heads.alignment.last.bias"}
 
 
@@ -154,16 +160,18 @@ def test_a_batch_trains_its_own_head_and_no_other(name: str, head: str) -> None:
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
-def test_leaving_out_what_nobody_reads_is_exact(norm: str) -> None:
-    m, b = model(norm=norm), batch("vqav2")
+@TRUNK
+def test_partial_computation_is_exact(norm: str, trunk: str) -> None:
+    m, b = model(norm=norm, trunk=trunk), batch("vqav2")
     whole = m.trunk(b, 1)
     assert whole.text.shape == (4, 8, 16)
     torch.testing.assert_close(m.trunk.fused(b, 1), whole.pooled_text * whole.pooled_image, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(m.trunk.region_states(b, 1), whole.regions, atol=1e-5, rtol=1e-5)
 
 
-def test_alignments_are_those_of_the_pairs() -> None:
-    m, b = model(), batch("coco", size=2)
+@TRUNK
+def test_alignments_are_those_of_the_pairs(trunk: str) -> None:
+    m, b = model(trunk=trunk), batch("coco", size=2)
     single = replace(b, pairs_per_example=1, example_ids=list("abcdefgh"))
     captions, images = take(single, torch.tensor([0, 3])), take(single, torch.tensor([1, 2, 6]))
     sides = [(take(captions, torch.tensor([c])), take(images, torch.tensor([i]))) for c in range(2) for i in range(3)]
@@ -301,13 +309,18 @@ def test_a_model_with_one_side_hidden_answers_from_the_other_alone(name: str) ->
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_explaining_changes_no_answer_and_looks_at_all_of_both_sides(name: str) -> None:
-    b, asked = batch(name), model()
-    logits, looks = asked.forward_with_attention(b)
-    torch.testing.assert_close(logits, asked(b), atol=1e-5, rtol=1e-5)
-    assert len(looks) == asked.config.num_coattention_layers
-    words = b.token_mask.shape[1] + 1  # the task token
-    for look in looks:
-        assert look.to_regions.shape == (len(b.features), asked.config.bi_attention_heads, words, b.features.shape[1])
-        torch.testing.assert_close(look.to_regions.sum(-1), torch.ones(look.to_regions.shape[:3]))
-        assert (look.to_regions.movedim(3, 1)[~b.region_mask] == 0).all()
+@pytest.mark.parametrize(("trunk", "num_heads", "num_blocks"), [("two_stream", 5, 2), ("single_stream", 2, 3)])
+def test_attention_weights_change_no_logits_and_each_row_sums_to_one(
+    name: str, trunk: str, num_heads: int, num_blocks: int
+) -> None:
+    b, m = batch(name), model(trunk=trunk)
+    logits, blocks = m.forward_with_attention(b)
+    torch.testing.assert_close(logits, m(b), atol=1e-5, rtol=1e-5)
+    assert len(blocks) == num_blocks
+    num_words = b.token_mask.shape[1] + 1  # the task token
+    for weights in blocks:
+        assert weights.to_regions.shape == (len(b.features), num_heads, num_words, b.features.shape[1])
+        assert weights.to_words.shape == (len(b.features), num_heads, b.features.shape[1], num_words)
+        torch.testing.assert_close(weights.to_regions.sum(-1), torch.ones(weights.to_regions.shape[:3]))
+        torch.testing.assert_close(weights.to_words.sum(-1), torch.ones(weights.to_words.shape[:3]))
+        assert (weights.to_regions.movedim(3, 1)[~b.region_mask] == 0).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -46,7 +47,8 @@ def pictures(task: str, looks: Tensor, size: int = 32) -> Batch:
     )
 
 
-def test_the_small_model_learns_to_point_and_to_verify_together() -> None:
+@pytest.mark.parametrize("trunk", ["two_stream", "single_stream"])
+def test_the_small_model_learns_grounding_and_verification_together(trunk: str) -> None:
     torch.manual_seed(1)
     looks = torch.randn(KINDS, FEATURES)
     sizes = {
@@ -56,7 +58,7 @@ def test_the_small_model_learns_to_point_and_to_verify_together() -> None:
         "text_ffn_dim": 64,
         "image_ffn_dim": 64,
     }
-    config = preset("small", vocab_size=KINDS + 2, feature_size=FEATURES, head_hidden_size=64, **sizes)
+    config = preset("small", vocab_size=KINDS + 2, feature_size=FEATURES, head_hidden_size=64, trunk=trunk, **sizes)
     model = Model(config, TASKS, HEADS).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, fused=True)
     for _ in range(150):

@@ -59,7 +59,7 @@ def part(batch: MaskedBatch, first: int, last: int) -> MaskedBatch:
     )
 
 
-def model(*, tasks: bool = False) -> Model:
+def model(*, tasks: bool = False, **changes: str) -> Model:
     torch.manual_seed(0)
     spec = TaskSpec("captions", "", "retrieval", "retrieval", "recall_at_1", 9, 4, 1e-4)
     sizes = {
@@ -70,7 +70,9 @@ def model(*, tasks: bool = False) -> Model:
         "dropout": 0.0,
     }
     head = HeadSpec("retrieval", "retrieval")
-    return Model(preset("small", **sizes), [spec] if tasks else [], [head] if tasks else [], word_pieces=PIECES).eval()
+    return Model(
+        preset("small", **sizes | changes), [spec] if tasks else [], [head] if tasks else [], word_pieces=PIECES
+    ).eval()
 
 
 def columns(net: Model, batch: MaskedBatch) -> Tensor:
@@ -144,9 +146,10 @@ def test_a_batch_with_nothing_hidden_still_has_a_loss() -> None:
 
 
 @pytest.mark.parametrize("tasks", [False, True])
-def test_logits_of_hidden_rows_are_those_among_all(tasks: bool) -> None:
+@pytest.mark.parametrize("trunk", ["two_stream", "single_stream"])
+def test_logits_where_to_predict_are_those_of_all(tasks: bool, trunk: str) -> None:
     """With a task token, which comes second in the text, as without."""
-    batch, net = masked(), model(tasks=tasks)
+    batch, net = masked(), model(tasks=tasks, trunk=trunk)
     everything = net.pretraining_logits(batch)
     some = net.pretraining_logits(batch, batch.predict_tokens, batch.predict_regions)
     words = everything.tokens[:, [0, *range(2, L + 1)]] if tasks else everything.tokens

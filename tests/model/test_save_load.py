@@ -34,8 +34,10 @@ TASKS = [
 HEADS = [HeadSpec("vqa", "answers", ("red", "zwei", "二")), HeadSpec("mine.too", "verification", ("no", "yes"), 2)]
 
 
-def model(**options: tuple[int, ...]) -> Model:
-    config = preset("small", vocab_size=40, feature_size=6, text_hidden_size=8, image_hidden_size=8, bi_hidden_size=8)
+def model(trunk: str = "two_stream", **options: tuple[int, ...]) -> Model:
+    config = preset(
+        "small", trunk=trunk, vocab_size=40, feature_size=6, text_hidden_size=8, image_hidden_size=8, bi_hidden_size=8
+    )
     return Model(config, TASKS, HEADS, **options).eval()  # type: ignore[arg-type]
 
 
@@ -46,9 +48,11 @@ def batch(task: str = "vqav2", pairs: int = 1) -> Batch:
     return Batch(task, pairs, ids, words, real, features, torch.zeros(2, 5, 4), torch.zeros(2, 5, 5), real, real)
 
 
-@pytest.mark.parametrize("pieces", [(), (3, 7, 1, 20)])
-def test_a_saved_model_comes_back_the_same(tmp_path: Path, pieces: tuple[int, ...]) -> None:
-    ours = model(word_pieces=pieces)
+@pytest.mark.parametrize(
+    ("pieces", "trunk"), [((), "two_stream"), ((3, 7, 1, 20), "two_stream"), ((), "single_stream")]
+)
+def test_a_saved_model_comes_back_the_same(tmp_path: Path, pieces: tuple[int, ...], trunk: str) -> None:
+    ours = model(trunk, word_pieces=pieces)
     ours.save(tmp_path)
     back = Model.load(tmp_path)
     assert back.config == ours.config

@@ -120,6 +120,8 @@ def test_what_does_not_fit_is_an_error_that_names_it(tmp_path: Path) -> None:
     made(1, num_coattention_layers=2).save(tmp_path / "deep")
     with pytest.raises(TwelvefoldError, match=r"unused: trunk\.blocks\.1\."):
         warm_start.warm_start(made(2), tmp_path / "deep")
+    with pytest.raises(TwelvefoldError, match=r"unused: trunk\.blocks\.0\."):
+        warm_start.warm_start(made(2, trunk="single_stream"), tmp_path / "deep")
     made(1, text_ffn_dim=64).save(tmp_path / "narrow")
     with pytest.raises(TwelvefoldError, match=r"shape: trunk\.text_layers\.0\S+ is \[64, 128\], expected \[256, 128\]"):
         warm_start.warm_start(made(2), tmp_path / "narrow")

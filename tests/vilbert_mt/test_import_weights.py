@@ -292,6 +292,9 @@ def test_a_model_that_vilbert_mt_cannot_represent_is_refused(tmp_path: Path) -> 
         match=r"(?s)norms before.*head snli_ve of vilbert-multi-task is of form linear, the model's mlp",
     ):
         export_weights(tmp_path / "own", tmp_path / "o.bin")
+    Model(preset("small", vocab_size=30, trunk="single_stream"), tasks, heads).save(tmp_path / "single")
+    with pytest.raises(TwelvefoldError, match="its trunk is single_stream, vilbert-multi-task's is two_stream"):
+        export_weights(tmp_path / "single", tmp_path / "o.bin")
     linear = [HeadSpec("snli_ve", "verification", tasks[0].classes, form="linear"), heads[1]]
     own = Model(preset("small", vocab_size=30, norm="post"), tasks, linear)
     own.save(tmp_path / "own")

@@ -12,13 +12,16 @@ from twelvefold.schema import TwelvefoldError, did_you_mean
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Configuration of a two-stream model; the defaults are those of the published one (``vilbert_base``).
+    """Configuration of a model; the defaults are those of the published one (``vilbert_base``).
 
-    Text and image streams first run their own transformer layers (``num_text_layers``, ``num_image_layers``). Then
-    come ``num_coattention_layers`` blocks, each with a co-attention layer, an image layer and a text layer. The
-    published model therefore has 6 image, 12 text and 6 co-attention layers.
+    In the two-stream trunk, text and image streams first run their own transformer layers (``num_text_layers``,
+    ``num_image_layers``). Then come ``num_coattention_layers`` blocks, each with a co-attention layer, an image layer
+    and a text layer. The published model therefore has 6 image, 12 text and 6 co-attention layers.
     """
 
+    trunk: Literal["two_stream", "single_stream"] = "two_stream"
+    """The network between inputs and heads; ``two_stream`` is the paper's. The others have a file of this name in
+    ``model/`` that says which of the fields below they read."""
     vocab_size: int = 30522
     max_position_embeddings: int = 512
     feature_size: int = 2048

@@ -19,6 +19,7 @@ from twelvefold.model import save_load
 from twelvefold.model.attention import AttentionWeights
 from twelvefold.model.heads import LinearScore, build_head
 from twelvefold.model.pretraining import PretrainingHeads, PretrainingLogits
+from twelvefold.model.single_stream import SingleStreamTrunk
 from twelvefold.model.trunk import Trunk
 from twelvefold.model.two_stream import TwoStreamTrunk
 from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError, did_you_mean
@@ -28,6 +29,10 @@ Precision = Literal["auto", "fp32", "bf16"]
 CPU without them bfloat16 is more than ten times slower (measured), so request ``bf16`` only for known hardware."""
 
 Spec = TypeVar("Spec", TaskSpec, HeadSpec)
+
+
+TRUNKS: dict[str, type[Trunk]] = {"two_stream": TwoStreamTrunk, "single_stream": SingleStreamTrunk}
+"""Trunks by the name that a configuration's ``trunk`` has."""
 
 
 class ImageStream(NamedTuple):
@@ -76,11 +81,12 @@ class Model(nn.Module):
             self._check_head(task)
         self.task_tokens = tuple(task_tokens) or self._default_task_tokens()
         self.word_pieces = _checked_word_pieces(word_pieces, config.vocab_size)
-        self.trunk = TwoStreamTrunk(config, len(self.task_tokens), self.word_pieces)
-        self.heads = nn.ModuleDict(
-            {_module_name(spec.name): build_head(config, spec, self.trunk.region_hidden_size) for spec in heads}
+        self.trunk = TRUNKS[config.trunk](config, len(self.task_tokens), self.word_pieces)
+        region_size = self.trunk.region_hidden_size
+        self.heads = nn.ModuleDict({_module_name(spec.name): build_head(config, spec, region_size) for spec in heads})
+        self.pretraining = (
+            PretrainingHeads(config, region_size, len(self.word_pieces)) if config.num_region_categories else None
         )
-        self.pretraining = PretrainingHeads(config, len(self.word_pieces)) if config.num_region_categories else None
         self.word_score = LinearScore(config, config.text_hidden_size) if config.word_score else None
         self._init_weights()
 

@@ -47,13 +47,13 @@ class Transform(nn.Module):
 class PretrainingHeads(nn.Module):
     """The three heads. The token head's output matrix is the word embedding (tied weights)."""
 
-    def __init__(self, config: ModelConfig, num_word_pieces: int = 0) -> None:
+    def __init__(self, config: ModelConfig, region_hidden_size: int, num_word_pieces: int = 0) -> None:
         super().__init__()
         self.dropout = nn.Dropout(config.dropout)
         self.words = Transform(config, config.text_hidden_size)
         self.words_bias = nn.Parameter(torch.zeros(num_word_pieces or config.vocab_size))
-        self.regions = Transform(config, config.image_hidden_size)
-        self.region_classifier = nn.Linear(config.image_hidden_size, config.num_region_categories)
+        self.regions = Transform(config, region_hidden_size)
+        self.region_classifier = nn.Linear(region_hidden_size, config.num_region_categories)
         self.alignment = nn.Linear(config.bi_hidden_size, 2)
 
     def forward(

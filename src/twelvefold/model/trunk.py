@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -88,8 +89,16 @@ class Trunk(nn.Module):
 
     text_embeddings: TextEmbeddings
     image_embeddings: ImageEmbeddings
+    text_pooler: nn.Linear
+    image_pooler: nn.Linear
     region_hidden_size: int
     """H_v, the size of a region's final state."""
+    fusion: Literal["product", "sum"]
+
+    @abstractmethod
+    def __init__(self, config: ModelConfig, num_task_tokens: int, word_pieces: Sequence[int] = ()) -> None:
+        """``word_pieces``: see :class:`TextEmbeddings`."""
+        super().__init__()
 
     @abstractmethod
     def forward(self, batch: Batch, task_index: int, weights: list[AttentionWeights] | None = None) -> TrunkOutput:
@@ -117,3 +126,8 @@ class Trunk(nn.Module):
         text, text_mask = self.encode_text(batch.token_ids, batch.token_mask, task_index)
         image = self.encode_image(batch.features, batch.locations, batch.region_mask)
         return self.cross_encode(text, text_mask, image, batch.region_mask)
+
+    def pool(self, text: Tensor, image: Tensor) -> TrunkOutput:
+        """Pool the first row of each modality (CLS and IMG) by linear + ReLU, and fuse the two pooled vectors."""
+        cls, img = F.relu(self.text_pooler(text[:, 0])), F.relu(self.image_pooler(image[:, 0]))  # (P, H) each
+        return TrunkOutput(text, image, cls, img, cls * img if self.fusion == "product" else cls + img)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from twelvefold.batch import Batch, TrunkOutput
 from twelvefold.config.model import ModelConfig
@@ -53,7 +52,7 @@ class TwoStreamTrunk(Trunk):
     """ViLBERT: a text stream and an image stream that exchange information in co-attention layers."""
 
     def __init__(self, config: ModelConfig, num_task_tokens: int, word_pieces: Sequence[int] = ()) -> None:
-        super().__init__()
+        super().__init__(config, num_task_tokens, word_pieces)
         self.region_hidden_size = config.image_hidden_size
         self.text_embeddings = TextEmbeddings(config, num_task_tokens, word_pieces)
         self.image_embeddings = ImageEmbeddings(config, config.image_hidden_size)
@@ -85,7 +84,7 @@ class TwoStreamTrunk(Trunk):
         text, text_mask, image = self._encode(batch, task_index)
         for block in self.blocks:
             text, image = block(text, image, text_mask, batch.region_mask, weights=weights)
-        return self._pool(self.text_norm(text), self.image_norm(image))
+        return self.pool(self.text_norm(text), self.image_norm(image))
 
     def cross_encode(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
         """Return the fused vectors (P, H); the last block's text and image layers compute only the pooled rows."""
@@ -93,7 +92,7 @@ class TwoStreamTrunk(Trunk):
         for block in blocks:
             text, image = block(text, image, text_mask, image_mask)
         text, image = last(text, image, text_mask, image_mask, num_rows=1)
-        return self._pool(self.text_norm(text), self.image_norm(image)).fused
+        return self.pool(self.text_norm(text), self.image_norm(image)).fused
 
     def region_states(self, batch: Batch, task_index: int) -> Tensor:
         """Return the final states of the regions, (P, R, W_i), without the text half of the last block."""
@@ -108,11 +107,6 @@ class TwoStreamTrunk(Trunk):
     def _encode(self, batch: Batch, task_index: int) -> tuple[Tensor, Tensor, Tensor]:
         text, text_mask = self.encode_text(batch.token_ids, batch.token_mask, task_index)
         return text, text_mask, self.encode_image(batch.features, batch.locations, batch.region_mask)
-
-    def _pool(self, text: Tensor, image: Tensor) -> TrunkOutput:
-        """Pool the first row of each stream (CLS and IMG) by linear + ReLU, and fuse the two pooled vectors."""
-        cls, img = F.relu(self.text_pooler(text[:, 0])), F.relu(self.image_pooler(image[:, 0]))  # (P, H) each
-        return TrunkOutput(text, image, cls, img, cls * img if self.fusion == "product" else cls + img)
 
 
 def _text_layer(config: ModelConfig) -> TransformerLayer:

@@ -123,6 +123,8 @@ def _reorder_task_tokens(embedding: Tensor, names: list[str]) -> Tensor:
 def _incompatibilities(description: save_load.Description) -> list[str]:
     """Return why vilbert-multi-task can't represent this model; empty if it can."""
     reasons, config = [], description.config
+    if config.trunk != "two_stream":
+        reasons.append(f"its trunk is {config.trunk}, vilbert-multi-task's is two_stream")
     if config.norm != "post":
         reasons.append("it norms before each step (norm = pre), vilbert-multi-task after it")
     if description.word_pieces:

@@ -1,0 +1,93 @@
+"""A trunk with one stream: words and regions in one BERT-style sequence, as in VisualBERT and UNITER.
+
+Not in the paper. Words attend to regions from the first layer on. It has as many layers as the text stream of the
+two-stream trunk (``num_text_layers`` + ``num_coattention_layers``), of the size that ``text_*`` says; the fields
+``image_*``, ``bi_attention_heads`` and ``num_image_layers`` have no effect. Heads, poolers and fusion are the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from twelvefold.batch import Batch, TrunkOutput
+from twelvefold.config.model import ModelConfig
+from twelvefold.model.attention import AttentionWeights, TransformerLayer, attend_with_weights
+from twelvefold.model.trunk import ImageEmbeddings, TextEmbeddings, Trunk
+
+
+class SingleStreamTrunk(Trunk):
+    """Transformer layers over [CLS], task token, words, [SEP], IMG, regions; segment 0 is text, segment 1 image."""
+
+    def __init__(self, config: ModelConfig, num_task_tokens: int, word_pieces: Sequence[int] = ()) -> None:
+        super().__init__(config, num_task_tokens, word_pieces)
+        hidden_size = self.region_hidden_size = config.text_hidden_size
+        self.fusion = config.fusion
+        self.text_embeddings = TextEmbeddings(config, num_task_tokens, word_pieces)
+        self.image_embeddings = ImageEmbeddings(config, hidden_size)
+        self.layers = nn.ModuleList(
+            TransformerLayer(config, hidden_size, config.text_attention_heads, config.text_ffn_dim)
+            for _ in range(config.num_text_layers + config.num_coattention_layers)
+        )
+        self.norm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps) if config.norm == "pre" else nn.Identity()
+        self.text_pooler = nn.Linear(hidden_size, config.bi_hidden_size)
+        self.image_pooler = nn.Linear(hidden_size, config.bi_hidden_size)
+
+    def encode_text(self, token_ids: Tensor, token_mask: Tensor, task_index: int) -> tuple[Tensor, Tensor]:
+        """Return the embeddings of texts (P, L', W) and their mask; every layer needs the image too."""
+        text, mask = self.text_embeddings(token_ids, token_mask, task_index)
+        return text, mask
+
+    def encode_image(self, features: Tensor, locations: Tensor, region_mask: Tensor) -> Tensor:
+        """Return the embeddings of regions (P, R, W); every layer needs the text too."""
+        image: Tensor = self.image_embeddings(features, locations) + self.text_embeddings.segments.weight[1]
+        return image
+
+    def cross_encode(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
+        """Return the fused vectors (P, H)."""
+        return self.pool(*self._run_layers(text, text_mask, image, image_mask)).fused
+
+    def forward(self, batch: Batch, task_index: int, weights: list[AttentionWeights] | None = None) -> TrunkOutput:
+        """Return all final states and pooled vectors.
+
+        ``weights`` gets, layer by layer, the attention of words to regions and of regions to words, each row divided by
+        its sum: the attention that stays within a modality is left out.
+        """
+        text, text_mask = self.encode_text(batch.token_ids, batch.token_mask, task_index)
+        image = self.encode_image(batch.features, batch.locations, batch.region_mask)
+        return self.pool(*self._run_layers(text, text_mask, image, batch.region_mask, weights))
+
+    def region_states(self, batch: Batch, task_index: int) -> Tensor:
+        """Return the final states of the regions, (P, R, W)."""
+        states: Tensor = self(batch, task_index).regions
+        return states
+
+    def _run_layers(
+        self,
+        text: Tensor,
+        text_mask: Tensor,
+        image: Tensor,
+        image_mask: Tensor,
+        weights: list[AttentionWeights] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """text (P, L', W), image (P, R, W) -> the final states of both."""
+        x = torch.cat([text, image], dim=1)  # (P, L' + R, W)
+        mask = torch.cat([text_mask, image_mask], dim=1)  # (P, L' + R)
+        for layer in self.layers:
+            if weights is not None:
+                weights.append(_attention_weights(cast(TransformerLayer, layer), x, mask, text.shape[1]))
+            x = layer(x, mask)
+        x = self.norm(x)
+        return x[:, : text.shape[1]], x[:, text.shape[1] :]
+
+
+def _attention_weights(layer: TransformerLayer, x: Tensor, mask: Tensor, num_words: int) -> AttentionWeights:
+    """Return a layer's attention between the modalities for its input ``x`` (P, L' + R, W)."""
+    query, key, value = layer.qkv.all(layer.residual.norm_input(x))
+    _, weights = attend_with_weights(query, key, value, mask, layer.num_heads)  # (P, N, L' + R, L' + R)
+    to_regions = weights[:, :, :num_words, num_words:]  # (P, N, L', R)
+    to_words = weights[:, :, num_words:, :num_words]  # (P, N, R, L')
+    return AttentionWeights(*(w / w.sum(dim=-1, keepdim=True).clamp(min=1e-12) for w in (to_regions, to_words)))
