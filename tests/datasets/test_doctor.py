@@ -29,9 +29,9 @@ def small_world(folder: Any, images: bool = True) -> Path:
     for name in paper_task_names():
         examples[name] = {}
         for split in get_args(Split):
-            found = list(load_dataset(name).read(root, split, bad=BadRecords(), **load_sample(name).options))
-            examples[name][split] = len(found)
-            for key in {pair.image for example in found for pair in example.pairs} if images else ():
+            samples = list(load_dataset(name).read(root, split, bad=BadRecords(), **load_sample(name).options))
+            examples[name][split] = len(samples)
+            for key in {pair.image for example in samples for pair in example.pairs} if images else ():
                 coco = f"coco/val2014/COCO_val2014_{int(key.id):012}" if key.source == "coco" else ""
                 path = root / "images" / f"{coco or key}.jpg"
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,9 +128,9 @@ def test_missing_images_and_id_maps_are_reported(folder: Any) -> None:
     lost.unlink()
     (root / "vg" / "image_data.json").unlink()
     check = doctor(root)
-    found = [split for task in check.tasks.values() for split in task.splits.values() if split.num_images_missing]
-    assert found
-    assert {name for split in found for name in split.first_missing_images} == {f"vg/{lost.stem}"}
+    incomplete = [split for task in check.tasks.values() for split in task.splits.values() if split.num_images_missing]
+    assert incomplete
+    assert {name for split in incomplete for name in split.first_missing_images} == {f"vg/{lost.stem}"}
     assert any("image_data.json is missing" in hint for hint in check.limitations)
     assert not check.is_complete
     assert doctor(root, tasks=["nlvr2"]).is_complete

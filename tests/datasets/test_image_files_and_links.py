@@ -39,8 +39,8 @@ def _touch(root: Path, *names: str) -> None:
 
 def test_every_image_file_has_its_publishers_key(tmp_path: Path) -> None:
     _touch(tmp_path, *IMAGES, "coco/train2014/Thumbs.db", "vg/readme.txt", "flickr30k/._1000092795.jpg")
-    found = image_files(tmp_path)
-    assert {str(key): str(path.relative_to(tmp_path / "images")) for key, path in found.items()} == {
+    files = image_files(tmp_path)
+    assert {str(key): str(path.relative_to(tmp_path / "images")) for key, path in files.items()} == {
         key: name for name, key in IMAGES.items()
     }
 

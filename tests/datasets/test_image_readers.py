@@ -172,10 +172,10 @@ def test_guesswhat_flattens_the_dialogue_and_sorts_the_objects(folder: Any) -> N
 
 def _newer_layout(game: dict[str, Any]) -> dict[str, Any]:
     """Return a game in the layout of the authors' newer code."""
-    picture = {k: v for k, v in game["image"].items() if k != "id"}
+    image = {k: v for k, v in game["image"].items() if k != "id"}
     objects = {str(o["id"]): {k: v for k, v in o.items() if k != "id"} for o in game["objects"]}
     turns = [{"q": turn["question"], "a": turn["answer"]} for turn in game["qas"]]
-    return {"dialogue_id": game["id"], "picture": picture, "picture_id": game["image"]["id"], "objects": objects} | {
+    return {"dialogue_id": game["id"], "picture": image, "picture_id": game["image"]["id"], "objects": objects} | {
         "qas": turns,
         "object_id": game["object_id"],
         "status": game["status"],

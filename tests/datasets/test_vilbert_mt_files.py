@@ -69,11 +69,11 @@ def gqa_together(files: dict[str, Any]) -> dict[str, Any]:
 
 
 def captions(files: dict[str, Any], task: str, name: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-    pictures = files.pop(f"{task}/dataset_{task}.json")["images"]
+    images = files.pop(f"{task}/dataset_{task}.json")["images"]
     folds = {"train": ("train", "restval"), "val_set0": ("val",), "test_set0": ("test",)}
     return {
         f"{task}/all_data_final_{fold}_2014.jsonline": [
-            {**name(p), "sentences": [s["raw"] for s in p["sentences"]]} for p in pictures if p["split"] in splits
+            {**name(p), "sentences": [s["raw"] for s in p["sentences"]]} for p in images if p["split"] in splits
         ]
         for fold, splits in folds.items()
     }

@@ -66,10 +66,10 @@ def test_the_recipe_of_the_page_loads_with_its_reader_options(page_folder: Path)
 def test_examples_and_image_files_have_the_keys_that_the_page_states(page_folder: Path) -> None:
     example = _read(page_folder / "data")[2]
     assert (example.pairs[0].image, example.label) == (ImageKey("pets", "tom"), ClassName("false"))
-    picture = page_folder / "data/images/pets/tom.jpg"
-    picture.parent.mkdir(parents=True)
-    picture.touch()
-    assert image_files(page_folder / "data") == {ImageKey("pets", "tom"): picture}
+    image = page_folder / "data/images/pets/tom.jpg"
+    image.parent.mkdir(parents=True)
+    image.touch()
+    assert image_files(page_folder / "data") == {ImageKey("pets", "tom"): image}
 
 
 def test_the_page_names_every_family() -> None:

@@ -114,9 +114,9 @@ def test_full_data_contradicts_a_pin_and_the_lists_policy_needs_one(data: Path) 
 
 
 def test_the_order_of_tasks_changes_nothing(data: Path) -> None:
-    one = pinned(data)
+    kept = pinned(data)
     out = data.parent / "out"
     assert run(data, None, tasks=[FINDS, ASKS]).new_steps == ()
     out.rename(data.parent / "first")
     run(data, None, tasks=[FINDS, ASKS])
-    assert (out / "clean.json").read_bytes() == one.read_bytes()
+    assert (out / "clean.json").read_bytes() == kept.read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from twelvefold.config.recipe import DataConfig
@@ -30,11 +31,12 @@ def policy_name(config: DataConfig) -> str:
     return name
 
 
-def read_pinned_manifest(config: DataConfig, policy: str) -> CleaningManifest | None:
+def read_pinned_manifest(config: DataConfig, policy: str, tasks: Iterable[str]) -> CleaningManifest | None:
     """Return the pinned manifest, or None if none is configured.
 
     Raises:
-        TwelvefoldError: the manifest has another policy or digest, or the file is not a manifest.
+        TwelvefoldError: the manifest has another policy or digest or lacks one of ``tasks``, or the file is not a
+            manifest.
     """
     if not config.manifest:
         return None
@@ -47,6 +49,8 @@ def read_pinned_manifest(config: DataConfig, policy: str) -> CleaningManifest | 
             f"--policy {policy}`"
         )
     check_digest(manifest, config.clean_digest, path)
+    for task in tasks:
+        manifest.split(task, "train")
     return manifest
 
 

@@ -123,10 +123,7 @@ def prepare(
     with atomic_files.lock_folder(out):
         for folder in (steps.folder, *filter(Path.is_dir, steps.folder.iterdir())):
             atomic_files.remove_leftovers(folder)
-        pinned = read_pinned_manifest(config, policy)
-        if pinned is not None:  # before any table is made: the manifest has all tasks
-            for request in requests:
-                pinned.split(request.task.name, "train")
+        pinned = read_pinned_manifest(config, policy, [request.task.name for request in requests])
         steps.make_tables()
         cleaning = None if policy == NO_CLEANING else steps.decide_cleaning(policy, pinned)
         steps.select_rows(cleaning, check=pinned is not None)

@@ -90,8 +90,14 @@ class Steps:
             self.data, chosen, cache_dir=self.folder / "made", bad=self.bad_links, processes=self.processes
         )
         tables = sorted([step, entry.digest] for step, entry in self.entries.items())
-        found = [sorted(map(str, evidence.links)), evidence.limitations, sorted(map(str, evidence.unreadable.items()))]
-        digest = atomic_files.digest_value([tables, found, msgspec.to_builtins(chosen), list(CLEANING_VERSIONS)])
+        evidence_inputs = [
+            sorted(map(str, evidence.links)),
+            evidence.limitations,
+            sorted(map(str, evidence.unreadable.items())),
+        ]
+        digest = atomic_files.digest_value(
+            [tables, evidence_inputs, msgspec.to_builtins(chosen), list(CLEANING_VERSIONS)]
+        )
         self._run_one(self._write_cleaning, "cleaning", digest, chosen, evidence)
         manifest = read_manifest(path)
         check_digest(manifest, self.config.clean_digest, path)
