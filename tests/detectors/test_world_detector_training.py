@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from twelvefold.detectors.world_detector import train_on_world as module
-from twelvefold.detectors.world_detector.train import (
+from twelvefold.detectors.world_detector.fit import (
     DetectorBatch,
     DetectorSchedule,
     DetectorTrainState,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,20 +11,37 @@ from cyclopts import App, Parameter
 from rich.table import Table
 
 from twelvefold.cli.from_function import Json, Output, first_lines, print_result
+from twelvefold.config.recipe import Recipe
+from twelvefold.datasets import paper_task_names
+from twelvefold.splits.clean import clean, compare_id_lists
 
 DataFolder = Annotated[Path, Parameter(help="A data folder; docs/data.md shows the layout.")]
-Tasks = Annotated[
-    tuple[str, ...],
-    Parameter(
-        help="Names of tasks, or dotted names of datasets of your own; default: all twelve.",
-        consume_multiple=True,
-        negative="",
-    ),
-]
-Lists = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")]
-Recipe = Annotated[str, Parameter(help="Take tasks and reader options from this recipe.")]
-Processes = Annotated[int, Parameter(help="Number of processes that read files and compare images.")]
-SkipBad = Annotated[bool, Parameter(help="Skip malformed records instead of stopping at the first.", negative="")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ReadOptions:
+    """Which tasks are read, and how."""
+
+    tasks: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = ()
+    """Names of tasks, or dotted names of datasets of your own; default: all twelve."""
+    recipe: str = ""
+    """Take tasks and reader options from this recipe."""
+    skip_bad: Annotated[bool, Parameter(negative="")] = False
+    """Skip malformed records instead of stopping at the first."""
+    processes: int = 2
+    """Number of processes that read files and compare images."""
+
+    def tasks_and_policy(self) -> tuple[tuple[str, ...] | Mapping[str, Mapping[str, Any]], str]:
+        """Return the tasks, with the reader options of the recipe, and its policy."""
+        if not self.recipe:
+            return self.tasks or paper_task_names(), "paper"
+        recipe = Recipe.load(self.recipe)
+        options = {task: recipe.task_config(task).options for task in recipe.tasks}
+        return {task: options.get(task, {}) for task in self.tasks or recipe.tasks}, str(recipe.data.clean)
+
+
+DEFAULT_OPTIONS = ReadOptions()
 
 app = App(name="clean")
 
@@ -34,12 +52,9 @@ def clean_run(
     out: Path,
     *,
     policy: str = "",
-    tasks: Tasks = (),
-    recipe: Recipe = "",
-    protect: Lists = (),
+    protect: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = (),
     ids: Annotated[bool, Parameter(negative="")] = False,
-    skip_bad: SkipBad = False,
-    processes: Processes = 2,
+    reading: ReadOptions = DEFAULT_OPTIONS,
     json: Json = False,
 ) -> int:
     """Decide which examples no task may learn from, and why, and write OUT/clean.json, a file that recipes can pin.
@@ -59,17 +74,15 @@ def clean_run(
         protect: Id lists with additional protected images: coco_test_ids.npy, or vg=mine.npy to name the source.
         ids: Also write lists of kept and removed ids, for each task and split, to OUT/ids.
     """
-    from twelvefold.splits.clean import clean
-
-    task_options, recipe_policy = _tasks_and_policy(recipe, tasks)
+    task_options, recipe_policy = reading.tasks_and_policy()
     summary = clean(
         data,
         out,
         policy=policy or recipe_policy,
         protect=protect,
         ids=ids,
-        skip_bad=skip_bad,
-        processes=processes,
+        skip_bad=reading.skip_bad,
+        processes=reading.processes,
         tasks=task_options,
     )
     lines = [str(summary.manifest), f"policy {summary.policy}, digest {summary.digest}", *summary.limitations]
@@ -82,10 +95,7 @@ def clean_run(
 def clean_compare(
     data: DataFolder,
     *lists: str,
-    tasks: Tasks = (),
-    recipe: Recipe = "",
-    skip_bad: SkipBad = False,
-    processes: Processes = 2,
+    reading: ReadOptions = DEFAULT_OPTIONS,
     json: Json = False,
 ) -> int:
     """Compare id lists of the original project with the test images of these data.
@@ -100,10 +110,10 @@ def clean_compare(
     Args:
         lists: NumPy files of ids. The source of the ids is in the file's name, or before it: vg=mine.npy.
     """
-    from twelvefold.splits.clean import compare_id_lists
-
-    task_options, _ = _tasks_and_policy(recipe, tasks)
-    comparisons = compare_id_lists(data, lists, tasks=task_options, skip_bad=skip_bad, processes=processes)
+    task_options, _ = reading.tasks_and_policy()
+    comparisons = compare_id_lists(
+        data, lists, tasks=task_options, skip_bad=reading.skip_bad, processes=reading.processes
+    )
     lines = []
     table = Table("list", "source")
     for name in ("in theirs", "in ours", "in both", "only theirs", "only ours"):
@@ -118,18 +128,3 @@ def clean_compare(
             lines.append(f"{each.file}: only ours, such as {', '.join(each.some_only_ours)}; by test set: {by_task}")
     exit_code = 1 if any(each.only_theirs or each.only_ours for each in comparisons) else 0
     return print_result(comparisons, Output("\n".join(lines), [table], exit_code), json=json)
-
-
-def _tasks_and_policy(
-    recipe_name: str, tasks: tuple[str, ...]
-) -> tuple[tuple[str, ...] | Mapping[str, Mapping[str, Any]], str]:
-    """Return the tasks and the policy. A recipe gives reader options too."""
-    from twelvefold.datasets import paper_task_names
-
-    if not recipe_name:
-        return tasks or paper_task_names(), "paper"
-    from twelvefold.config.recipe import Recipe
-
-    recipe = Recipe.load(recipe_name)
-    options = {task: recipe.task_config(task).options for task in recipe.tasks}
-    return {task: options.get(task, {}) for task in tasks or recipe.tasks}, str(recipe.data.clean)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,26 @@ from twelvefold.doctor import doctor as check_data
 
 RecipeName = Annotated[str, Parameter(help="Name of a shipped recipe (`twelvefold recipes`), or a .toml file.")]
 Flag = Annotated[bool, Parameter(negative="")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class DataOverrides:
+    """What a call changes of a recipe's ``[data]``."""
+
+    clean: str = ""
+    """Cleaning policy instead of the recipe's: paper, strict, ids, lists, or none for full data."""
+    manifest: str = ""
+    """Remove exactly the examples that this cleaning manifest lists, and refuse other data."""
+    clean_digest: str = ""
+    """Refuse a cleaning manifest with another digest."""
+    skip_bad: Flag = False
+    """List malformed records and continue, instead of stopping at the first."""
+    without_regions: Flag = False
+    """Leave out examples whose image has no regions, instead of stopping."""
+
+
+NO_OVERRIDES = DataOverrides()
 
 
 def datasets(name: str = "", *, json: Json = False) -> int:
@@ -65,11 +86,7 @@ def prepare(
     out: Path,
     *,
     recipe: RecipeName = "demo",
-    clean: str = "",
-    manifest: str = "",
-    clean_digest: str = "",
-    skip_bad: Flag = False,
-    without_regions: Flag = False,
+    overrides: DataOverrides = NO_OVERRIDES,
     processes: int = 2,
     json: Json = False,
 ) -> int:
@@ -85,19 +102,13 @@ def prepare(
         data: A data folder; docs/data.md shows the layout.
         regions: Folder that `twelvefold extract` wrote.
         out: Folder for the tables.
-        clean: Cleaning policy instead of the recipe's: paper, strict, ids, lists, or none for full data.
-        manifest: Remove exactly the examples that this cleaning manifest lists, and refuse other data.
-        clean_digest: Refuse a cleaning manifest with another digest.
-        skip_bad: List malformed records and continue, instead of stopping at the first.
-        without_regions: Leave out examples whose image has no regions, instead of stopping.
         processes: Number of tables made at the same time.
     """
     from twelvefold.preparation.prepare import prepare_recipe  # here, because it imports torch
 
     chosen = Recipe.load(recipe)
-    options: dict[str, str | bool] = {"clean": clean, "manifest": manifest, "clean_digest": clean_digest}
-    options |= {"skip_bad": skip_bad, "without_regions": without_regions}
-    config = replace(chosen.data, **{name: value for name, value in options.items() if value})
+    changes = {name: value for name, value in asdict(overrides).items() if value}
+    config = replace(chosen.data, **changes)
     summary = prepare_recipe(chosen, data, regions, out, config=config, processes=processes)
     lines = [f"cleaned by policy {summary.policy}, digest {summary.clean_digest}"] if summary.clean_digest else []
     lines += [*summary.limitations, *first_lines("unreadable", summary.unreadable)]

@@ -4,66 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, Token
 
 from twelvefold.cli.from_function import Json, Output, command, first_lines, print_result
 from twelvefold.export.hub import write_hub_folder
 from twelvefold.export.onnx import OnnxSummary, export_onnx
 from twelvefold.schema import TwelvefoldError
 from twelvefold.vilbert_mt.export_weights import export_weights
-from twelvefold.vilbert_mt.import_weights import import_weights
+from twelvefold.vilbert_mt.import_weights import ImportSummary, import_weights
 from twelvefold.vilbert_mt.inspect_weights import WeightsContents, inspect_weights
-
-Lists = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")]
-Off = Annotated[bool, Parameter(negative="")]
 
 app = App(name="weights", help="Import published weights; export models for vilbert-multi-task, a hub or ONNX.")
 
 
-@app.command(name="import")
-def weights_import(
-    file: Path,
-    *,
-    out: Path,
-    config: Path | None = None,
-    answers: Lists = (),
-    pad_answers: Off = False,
-    guesswhat_row: int = 17,
-    partial: Off = False,
-    seed: int = 0,
-    json: Json = False,
-) -> int:
-    """Make a model folder of a vilbert-multi-task file: multi-task, pretraining, plain BERT, or a training checkpoint.
+def _parse_lists(hint: Any, tokens: Sequence[Token]) -> dict[str, Path]:
+    """Return answer lists by task from ``vqav2=label2ans.pkl``.
 
-    ```
-    twelvefold weights import multi_task_model.bin --config bert_base_6layer_6conect.json \\
-        --answers vqav2=trainval_label2ans.pkl gqa=gqa_label2ans.pkl --out models/published
-    ```
-
-    Nothing in the file is run. Exit code 2 if tensors are missing, unknown or of another shape; each is listed.
-
-    Args:
-        file: The weight file.
-        out: Folder of the model; an older model there is replaced.
-        config: JSON published with the file; needed if its sizes are not the published ones.
-        answers: Answer lists by task, pickled or JSON: vqav2=trainval_label2ans.pkl.
-        pad_answers: Accept lists shorter than their head; the other outputs are named unnamed.<column>.
-        guesswhat_row: Row of the task embedding for GuessWhat; sources differ between 17 and 16.
-        partial: Initialize missing tensors and carry unknown tensors along, instead of refusing the file.
-        seed: Seed of the initialized tensors.
+    Raises:
+        TwelvefoldError: an argument of another form, or a task twice.
     """
-    summary = import_weights(
-        file,
-        out,
-        config=config,
-        answers=_parse_lists(answers),
-        pad_answers=pad_answers,
-        guesswhat_row=guesswhat_row,
-        partial=partial,
-        seed=seed,
-    )
+    lists: dict[str, Path] = {}
+    for token in tokens:
+        task, equals, path = token.value.partition("=")
+        if not equals or not path or task in lists:
+            raise TwelvefoldError(
+                f"expected an answer list as vqav2=label2ans.pkl, once for each task; got {token.value!r}"
+            )
+        lists[task] = Path(path)
+    return lists
+
+
+@app.command(name="import")
+@command(
+    import_weights,
+    example="""
+        twelvefold weights import multi_task_model.bin --config bert_base_6layer_6conect.json \\
+            --answers vqav2=trainval_label2ans.pkl gqa=gqa_label2ans.pkl --out models/published""",
+    options=("out",),
+    answers=Parameter(converter=_parse_lists, n_tokens=-1, accepts_keys=False, consume_multiple=True),
+)
+def weights_import(summary: ImportSummary, arguments: Mapping[str, Any]) -> Output:
     lines = [
         f"{summary.folder}: {summary.kind}, {summary.parameters:,} parameters; of {summary.entries} entries "
         f"{len(summary.used)} are used, {len(summary.tied)} tied, {len(summary.carried)} carried along",
@@ -74,7 +56,7 @@ def weights_import(
         *first_lines("set aside", summary.set_aside),
         *(f"note: {note}" for note in summary.notes),
     ]
-    return print_result(summary, Output("\n".join(lines)), json=json)
+    return Output("\n".join(lines))
 
 
 @app.command(name="export")
@@ -141,15 +123,3 @@ def weights_show(contents: WeightsContents, arguments: Mapping[str, Any]) -> Out
         *(f"note: {note}" for note in contents.notes),
     ]
     return Output("\n".join(lines))
-
-
-def _parse_lists(arguments: Sequence[str]) -> dict[str, Path]:
-    lists: dict[str, Path] = {}
-    for argument in arguments:
-        task, equals, path = argument.partition("=")
-        if not equals or not path or task in lists:
-            raise TwelvefoldError(
-                f"expected an answer list as vqav2=label2ans.pkl, once for each task; got {argument!r}"
-            )
-        lists[task] = Path(path)
-    return lists

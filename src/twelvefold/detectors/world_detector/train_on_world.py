@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from twelvefold.detectors.world_detector.detector import LabelSpace, WorldDetector
+from twelvefold.detectors.world_detector.fit import DetectorBatch, DetectorSchedule, DetectorTrainState, fit
 from twelvefold.detectors.world_detector.images import to_tensor
 from twelvefold.detectors.world_detector.metrics import DetectionMetrics, GroundTruth, compute_metrics
-from twelvefold.detectors.world_detector.train import DetectorBatch, DetectorSchedule, DetectorTrainState, fit
 from twelvefold.images import RGB, open_image
 from twelvefold.progress import track
 from twelvefold.schema import TwelvefoldError
