@@ -1,11 +1,10 @@
-"""From a photograph to answers of all six heads with the published sizes, on a CPU, stage by stage.
+"""Time each stage from a photograph to answers of all six heads, at the published sizes, on a CPU.
 
-    python benchmarks/photo_to_answers.py [PHOTOGRAPH ...] [--weights multi_task_model.bin] [--detector FILE.pth]
+    python benchmarks/photo_to_answers.py [IMAGE ...] [--weights multi_task_model.bin] [--detector FILE.pth]
 
-Who holds the two published files (multi_task_model.bin, detectron_model.pth) gets the paper's answers; without
-them both are made of random weights (seed 0) under
-their official names and at full size, 1.1 and 0.8 GB in a folder that is removed again. Without photographs the two
-that come with scikit-learn are taken. Random weights answer at random; they take as long as trained ones.
+With the two published files (multi_task_model.bin, detectron_model.pth) the answers are the paper's. Without them both
+are made from random weights (seed 0) with their official names and sizes, 1.1 and 0.8 GB in a temporary folder; the
+answers are random then, but take the same time. Without images the two photographs of scikit-learn are used.
 """
 
 from __future__ import annotations
@@ -36,20 +35,20 @@ ANSWERS = {"vqa": 3129, "gqa": 1533}
 
 
 class Clock:
-    """Says what each stage took, by the clock and of the processor: they part where other work runs beside this."""
+    """Print the wall-clock and CPU time of each stage; they differ if other processes run."""
 
     def __init__(self) -> None:
-        self._began = time.perf_counter(), time.process_time()
+        self._start = time.perf_counter(), time.process_time()
 
-    def told(self, stage: str, answer: str = "") -> None:
+    def report(self, stage: str, answer: str = "") -> None:
         now = time.perf_counter(), time.process_time()
-        took, busy = (end - began for began, end in zip(self._began, now, strict=True))
-        print(f"{stage:26} {took:8.2f} s {busy:8.2f} s of processor time  {answer}", flush=True)
-        self._began = time.perf_counter(), time.process_time()
+        wall, cpu = (end - start for start, end in zip(self._start, now, strict=True))
+        print(f"{stage:26} {wall:8.2f} s {cpu:8.2f} s of CPU time  {answer}", flush=True)
+        self._start = time.perf_counter(), time.process_time()
 
 
 def random_weights(folder: Path) -> Path:
-    """A multi-task file under official names, every entry of it there."""
+    """Write a complete multi-task file with official names."""
     heads = [
         HeadSpec(
             head.name,
@@ -68,14 +67,14 @@ def random_weights(folder: Path) -> Path:
 
 
 def random_detector(folder: Path) -> Path:
-    """A detector's file in maskrcnn-benchmark's names."""
+    """Write a detector file with maskrcnn-benchmark's names."""
     torch.save({"model": X152Network().state_dict()}, folder / "detectron_model.pth")
     return folder / "detectron_model.pth"
 
 
-def photographs(given: list[Path]) -> list[InputImage]:
-    if given:
-        return [load_image(path) for path in given]
+def load_images(paths: list[Path]) -> list[InputImage]:
+    if paths:
+        return [load_image(path) for path in paths]
     from sklearn.datasets import load_sample_image
 
     return [load_image(load_sample_image(name)) for name in ("china.jpg", "flower.jpg")]
@@ -83,46 +82,46 @@ def photographs(given: list[Path]) -> list[InputImage]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photographs", nargs="*", type=Path)
+    parser.add_argument("images", nargs="*", type=Path)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--detector", type=Path)
     parser.add_argument("--threads", type=int, default=1)
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    pictures = photographs(asked.photographs)
+    images = load_images(arguments.images)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        weights = asked.weights or random_weights(folder)
-        detector = asked.detector or random_detector(folder)
+        weights = arguments.weights or random_weights(folder)
+        detector = arguments.detector or random_detector(folder)
         clock = Clock()
-        eyes = X152.load(detector)
-        clock.told("detector loaded")
+        x152 = X152.load(detector)
+        clock.report("detector loaded")
         import_weights(weights, folder / "model", pad_answers=True)
-        clock.told("weights imported")
-        model = twelvefold.load(folder / "model", detector=eyes)
-        clock.told("model loaded", f"{model.about.parameters:,} parameters")
-        answer(model, pictures, clock)
-    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GB at most")
+        clock.report("weights imported")
+        model = twelvefold.load(folder / "model", detector=x152)
+        clock.report("model loaded", f"{model.about.parameters:,} parameters")
+        answer(model, images, clock)
+    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GB peak memory")
 
 
-def answer(model: Predictor, pictures: list[InputImage], clock: Clock) -> None:
-    """One question to each head; the regions of a picture are kept from the first time that it is seen."""
-    first, other = pictures[0], pictures[-1]
-    for seen in pictures:
-        (regions,) = model.detect([seen])
-        clock.told(f"detector, {seen.width} x {seen.height}", f"{len(regions.boxes_px)} regions")
-    asked = {
+def answer(model: Predictor, images: list[InputImage], clock: Clock) -> None:
+    """Ask each head one question; the regions of an image are cached after its detection."""
+    first, last = images[0], images[-1]
+    for image in images:
+        (regions,) = model.detect([image])
+        clock.report(f"detector, {image.width} x {image.height}", f"{len(regions.boxes_px)} regions")
+    requests = {
         "vqa": Request("vqav2", (first,), "what is in the picture?"),
         "gqa": Request("gqa", (first,), "is it indoors or outdoors?"),
-        "retrieval": Request("coco", tuple(pictures), "a building"),
+        "retrieval": Request("coco", tuple(images), "a building"),
         "grounding": Request("refcoco", (first,), "the roof on the left"),
-        "nlvr2": Request("nlvr2", (first, other), "one of the pictures shows a flower"),
+        "nlvr2": Request("nlvr2", (first, last), "one of the pictures shows a flower"),
         "snli_ve": Request("snli_ve", (first,), "somebody is outdoors"),
     }
-    for head, request in asked.items():
+    for head, request in requests.items():
         best = model.answer([request])[0].best
-        clock.told(f"head {head}", f"{best.name or best.box_px}, probability {best.probability:.3f}")
+        clock.report(f"head {head}", f"{best.name or best.box_px}, probability {best.probability:.3f}")
 
 
 if __name__ == "__main__":

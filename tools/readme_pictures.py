@@ -1,9 +1,8 @@
-"""Makes docs/pictures/, which the README shows: answers drawn by ``Prediction.draw()``, and the page in a browser.
+"""Make docs/pictures/, the images of the README: answers drawn by ``Prediction.draw()`` and a screenshot of the page.
 
     python tools/readme_pictures.py
 
-The pictures asked are the samples that ship, the model the one that ships. The page needs chromium; without it only
-the drawn answers are made.
+They show the shipped model with a sample image. The screenshot needs chromium; without it only the drawings are made.
 """
 
 from __future__ import annotations
@@ -24,38 +23,38 @@ from twelvefold.serving.samples import find_sample
 from twelvefold.store import atomic_files
 
 OUT = Path(__file__).parent.parent / "docs" / "pictures"
-PICTURE = "room"
+SAMPLE = "room"
 PHRASE = "rightmost mushroom"
 QUESTION = "What is the color of the boot?"
-COLOURS = 256
-"""A palette keeps a screenshot below 200 kB; what is drawn here has few colours, so nothing is seen of it."""
+NUM_COLORS = 256
+"""A palette keeps the screenshot below 200 kB without a visible difference."""
 
 
-def save(name: str, image: Image.Image, colours: int = COLOURS) -> None:
-    written = io.BytesIO()
-    image.convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(written, "PNG", optimize=True)
-    atomic_files.write_bytes(OUT / name, written.getvalue())
-    print(f"{OUT / name}: {image.width} x {image.height}, {len(written.getvalue()) // 1000} kB")
+def save(name: str, image: Image.Image) -> None:
+    file = io.BytesIO()
+    image.convert("RGB").quantize(NUM_COLORS, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    atomic_files.write_bytes(OUT / name, file.getvalue())
+    print(f"{OUT / name}: {image.width} x {image.height}, {len(file.getvalue()) // 1000} kB")
 
 
-def answers() -> None:
-    """A box and an answer, on the picture."""
-    shown = (load_image(find_sample(PICTURE).path),)
-    requests = [Request("refcoco", shown, PHRASE), Request("vqav2", shown, QUESTION)]
+def draw_answers() -> None:
+    """Draw a box and an answer on the image."""
+    images = (load_image(find_sample(SAMPLE).path),)
+    requests = [Request("refcoco", images, PHRASE), Request("vqav2", images, QUESTION)]
     pointed, answered = twelvefold.load().answer(requests)
     save("point.png", pointed.draw())
     save("ask.png", answered.draw())
 
 
-def page(chromium: str) -> None:
-    """The page with a phrase pointed at."""
+def save_screenshot(chromium: str) -> None:
+    """Save a screenshot of the page after pointing at a phrase."""
     command = [sys.executable, "-m", "twelvefold", "serve", "--port", "0", "--set", "log_level=warning"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, sync_playwright() as playwright:
         address = next(line.split()[0] for line in server.stdout or () if line.startswith("http://"))
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         window = browser.new_page(viewport={"width": 1180, "height": 820})
         window.goto(address)
-        window.get_by_role("button", name=f"Sample {PICTURE}").click()
+        window.get_by_role("button", name=f"Sample {SAMPLE}").click()
         window.get_by_role("tab", name="Point at").click()
         window.locator("#text").fill(PHRASE)
         window.locator("#text").press("Enter")
@@ -68,11 +67,11 @@ def page(chromium: str) -> None:
 
 
 def main() -> None:
-    answers()
+    draw_answers()
     chromium = shutil.which("chromium")
     if chromium is None:
-        sys.exit("the page's picture was left out: it needs chromium")
-    page(chromium)
+        sys.exit("no screenshot of the page: it needs chromium")
+    save_screenshot(chromium)
 
 
 if __name__ == "__main__":

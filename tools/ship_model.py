@@ -1,10 +1,9 @@
-"""Makes src/twelvefold/serving/weights/, the model that ships, of a finished run: half the bytes, and a card.
+"""Make src/twelvefold/serving/weights/, the model that ships, from a finished run: float16 weights and a card.
 
     python tools/ship_model.py runs/large --name "the world's small model" --check /tmp/check
 
-Weights become half floats. ``--check FOLDER`` scores them on the run's test sets (an ordinary evaluation, left in that
-folder), and says by how much each task moved; more than 0.2 points on average is refused. What the run and its data
-are is taken from the run itself.
+``--check FOLDER`` evaluates the float16 weights on the run's test sets in that folder and prints the change of each
+score; a change of the average by more than 0.2 points is an error.
 """
 
 from __future__ import annotations
@@ -26,36 +25,40 @@ from twelvefold.serving.load import read_card
 from twelvefold.store import atomic_files
 
 OUT = Path(__file__).parent.parent / "src" / "twelvefold" / "serving" / "weights"
-MOST_MOVED = 0.2
-"""Points of the average; a tenth of the widest interval of a task."""
+MAX_CHANGE = 0.2
+"""Points of the average score: a tenth of the widest confidence interval of a task."""
 
 
 def ship(run: Path, out: Path, name: str) -> None:
-    """Leave the run's latest model in ``out``, in half precision, with its card."""
+    """Write the run's latest model to ``out`` in float16, with its card."""
     latest = run / "checkpoints" / "latest"
-    said, recipe = read_card(latest), Recipe.load_run(run)
+    old_card, recipe = read_card(latest), Recipe.load_run(run)
     scores = read_scores(run / "scores.json", Scores)
     tensors = {key: tensor.half() for key, tensor in load_file(latest / save_load.TENSORS).items()}
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
-        raise TwelvefoldError(f"{latest}: a weight is beyond half floats; this model can't ship in half precision")
+        raise TwelvefoldError(
+            f"{latest}: a weight is too large for float16, so this model cannot ship in half precision"
+        )
     atomic_files.write_bytes(out / save_load.TENSORS, save(tensors))
     shutil.copyfile(latest / save_load.DESCRIPTION, out / save_load.DESCRIPTION)
     world = recipe.world
-    words = f"{world.images:,} drawn pictures of the embedded world (seed {world.seed})" if world else said.trained_on
-    made = msgspec.structs.replace(
-        said, name=name, trained_on=words, scores={task: one.score for task, one in scores.tasks.items()}
+    trained_on = (
+        f"{world.images:,} drawn pictures of the embedded world (seed {world.seed})" if world else old_card.trained_on
     )
-    card.write(out, made)
+    new_card = msgspec.structs.replace(
+        old_card, name=name, trained_on=trained_on, scores={task: result.score for task, result in scores.tasks.items()}
+    )
+    card.write(out, new_card)
 
 
 def check(run: Path, out: Path, folder: Path) -> float:
-    """Score the shipped weights as the run was scored; how far the average moved, in points."""
+    """Evaluate the float16 weights as the run was evaluated, and return the change of the average in points."""
     shutil.copytree(out, folder / "checkpoints" / "latest", dirs_exist_ok=True)
     shutil.copyfile(run / "recipe.toml", folder / "recipe.toml")
     after = evaluate(folder, prepared=run / "prepared", regions=run / "regions", processes=1)
     before = read_scores(run / "scores.json", Scores)
-    for task, one in after.tasks.items():
-        print(f"{task:10} {before.tasks[task].score:6.2f} -> {one.score:6.2f}")
+    for task, result in after.tasks.items():
+        print(f"{task:10} {before.tasks[task].score:6.2f} -> {result.score:6.2f}")
     print(f"average    {before.average:6.2f} -> {after.average:6.2f}")
     return abs(after.average - before.average)
 
@@ -66,10 +69,10 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--check", type=Path)
-    asked = parser.parse_args()
-    ship(asked.run, asked.out, asked.name)
-    if asked.check and check(asked.run, asked.out, asked.check) > MOST_MOVED:
-        raise SystemExit(f"half precision moved the average by more than {MOST_MOVED} points")
+    arguments = parser.parse_args()
+    ship(arguments.run, arguments.out, arguments.name)
+    if arguments.check and check(arguments.run, arguments.out, arguments.check) > MAX_CHANGE:
+        raise SystemExit(f"float16 changes the average by more than {MAX_CHANGE} points")
 
 
 if __name__ == "__main__":
