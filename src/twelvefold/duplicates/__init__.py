@@ -1,1 +1,1 @@
-"""Decide which images are the same photograph: links by id, hashes, pixels and features."""
+"""Find keys and files of the same image, by id maps, bytes, pixels, near-duplicate search and features."""

@@ -21,6 +21,8 @@ from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.store.worker_pool import create_pool
 
+HINT = "Finished work is kept: run the same command again to resume, with fewer processes if necessary"
+
 Result = TypeVar("Result")
 Record = TypeVar("Record", bound=msgspec.Struct)
 
@@ -104,8 +106,7 @@ def run_steps(
         description: Label of the progress bar.
         store: Has the results of steps that are done, and gets each new result at once.
         processes: Number of worker processes; 1 runs all steps in this process.
-        executor: Runs the steps instead of new worker processes, ``processes`` at a time: a thread, or a pool that is
-            used several times.
+        executor: Runs the steps instead of new worker processes: a thread, or a pool that is used several times.
         total: Length of the progress bar, if ``steps`` is a generator.
 
     Raises:
@@ -117,14 +118,11 @@ def run_steps(
         total = sum(step.size for step in steps)
     with progress_bar(description=description, total=total) as bar, ExitStack() as stack:
 
-        def finish(step: Step, result: Result) -> None:
+        def finish(step: Step, result: Result, *, is_new: bool = True) -> None:
+            if is_new and store is not None:
+                store.save(step.name, result)
             results[step.name] = result
             bar.advance(step.size)
-
-        def finish_new(step: Step, result: Result) -> None:
-            if store is not None:
-                store.save(step.name, result)
-            finish(step, result)
 
         def missing_steps() -> Iterator[Step]:
             for step in steps:
@@ -133,27 +131,22 @@ def run_steps(
                 if stored is None:
                     yield step
                 else:
-                    finish(step, stored)
+                    finish(step, stored, is_new=False)
 
         missing: Iterable[Step] = missing_steps()
         if processes > 1 and executor is None:
             missing = list(missing)
             processes = min(processes, len(missing))
             if processes > 1:
-                executor = create_pool(processes)
-                stack.callback(executor.shutdown, cancel_futures=True)
+                executor = stack.enter_context(create_pool(processes))
         if executor is None:
             for step in missing:
-                finish_new(step, function(*step.arguments))
+                finish(step, function(*step.arguments))
         else:
-            max_pending = 2 * processes if processes > 1 else 1
             try:
-                _run_in_executor(executor, function, missing, finish_new, max_pending)
+                _run_in_executor(executor, function, missing, finish, max_pending=2 * processes - 1)
             except BrokenProcessPool as error:
-                raise TwelvefoldError(
-                    f"a worker process was killed ({description}; out of memory?). Finished work is kept: run the "
-                    "same command again to resume, with fewer processes if necessary"
-                ) from error
+                raise TwelvefoldError(f"a worker process was killed ({description}; out of memory?). {HINT}") from error
     return {name: results[name] for name in names}
 
 
