@@ -1,6 +1,6 @@
-"""Pictures in: any file that a photograph comes in becomes upright RGB, or an error that says why not.
+"""Open image files as upright RGB arrays, and walk folders of images.
 
-The one place that opens pictures: the detector looks at what it gives, and splits compare it. Paper: section 2.1.
+All of the package opens images here, so that the detector and the search for duplicates get the same pixels.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from twelvefold.schema import TwelvefoldError
 
 MAX_PIXELS = 80_000_000
-"""Most pixels of a picture that is decoded: a 240 MB bitmap. Larger ones are taken for decompression bombs."""
+"""Larger images are refused as decompression bombs; this many pixels are a 240 MB bitmap."""
 
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, TypeError)
-"""What Pillow raises on broken files: its decoders the first four, its reader of EXIF the others."""
+"""Exceptions that Pillow raises for broken files: its decoders the first four, its EXIF reader the others."""
 EXIF_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -38,7 +38,7 @@ EXIF_TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes a picture upright, by its EXIF orientation; 1 is upright, other numbers mean nothing."""
+"""The operation that makes an image upright, by its EXIF orientation; 1 is upright, others are invalid."""
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"))
 """Suffixes of the image files in a folder of images."""
@@ -47,89 +47,90 @@ URL_START = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/|data:")
 """The start of a URL. ``Path`` merges the two slashes into one; a drive letter is a single letter, so it never fits."""
 
 RGB = NDArray[np.uint8]
-"""(H, W, 3), upright."""
+"""An upright image, (H, W, 3)."""
 
 
 class ImageError(TwelvefoldError):
-    """A picture that can't be read: missing, truncated, too large, or no picture at all."""
+    """An image that can't be read: it is missing, truncated, too large, or not an image."""
 
 
 class TooManyPixelsError(ImageError):
-    """A picture of more pixels than are decoded; nothing but its header was read."""
+    """An image with more pixels than the limit; only its header was read."""
 
 
 def open_image(source: Path | bytes, *, max_pixels: int | None = None, formats: tuple[str, ...] | None = None) -> RGB:
-    """The picture as (H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
+    """Return an image as (H, W, 3) uint8 RGB, made upright by its EXIF orientation.
 
-    Grey, palette, transparent (laid on white), CMYK and 16-bit pictures are converted. ``max_pixels``: ``MAX_PIXELS``
-    where left out. ``formats``: Pillow's names of those that are read; all that Pillow knows where left out.
+    Gray, palette, transparent (on white), CMYK and 16-bit images are converted. ``max_pixels``: default ``MAX_PIXELS``.
+    ``formats``: Pillow's names of the accepted formats; by default all that Pillow reads.
 
-    Raises: ImageError, naming the file and the reason; TooManyPixelsError before anything is decoded.
+    Raises:
+        ImageError: the file can't be read; the message names the file and the reason.
+        TooManyPixelsError: the image is too large; nothing was decoded.
     """
-    with _opened(source, max_pixels, formats) as picture:
-        picture.load()
-        return np.asarray(to_rgb_image(apply_exif_orientation(picture)))
+    with _open(source, max_pixels, formats) as image:
+        image.load()
+        return np.asarray(to_rgb_image(apply_exif_orientation(image)))
 
 
 def image_size(
     source: Path | bytes, *, max_pixels: int | None = None, formats: tuple[str, ...] | None = None
 ) -> tuple[int, int]:
-    """Width and height as the file's header has them, nothing decoded.
+    """Return width and height from the file's header, without decoding it and without its EXIF orientation.
 
-    Raises: ImageError, as :func:`open_image` does, where the header tells.
+    Raises:
+        ImageError: as :func:`open_image`, if the header shows it.
     """
-    with _opened(source, max_pixels, formats) as picture:
-        return picture.size
+    with _open(source, max_pixels, formats) as image:
+        return image.size
 
 
 @contextmanager
-def _opened(source: Path | bytes, max_pixels: int | None, formats: tuple[str, ...] | None) -> Iterator[Image.Image]:
-    """The picture, its header read; what goes wrong with it inside the block is a ImageError too."""
-    name = str(source) if isinstance(source, Path) else f"picture of {len(source)} bytes"
-    most = MAX_PIXELS if max_pixels is None else max_pixels
+def _open(source: Path | bytes, max_pixels: int | None, formats: tuple[str, ...] | None) -> Iterator[Image.Image]:
+    """Yield the image after reading its header; errors of Pillow inside the block become ImageErrors too."""
+    name = str(source) if isinstance(source, Path) else f"image of {len(source)} bytes"
+    limit = MAX_PIXELS if max_pixels is None else max_pixels
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", Image.DecompressionBombWarning
-            )  # our own limit is lower than Pillow's error
-            with Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=formats) as picture:
-                if picture.width * picture.height > most:
-                    size = f"{picture.width} x {picture.height}"
-                    advice = "make the picture smaller"
-                    raise TooManyPixelsError(f"{name}: {size} pixels are more than {most:,}; {advice}")
-                yield picture
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is below Pillow's limit
+            with Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=formats) as image:
+                if image.width * image.height > limit:
+                    raise TooManyPixelsError(
+                        f"{name}: {image.width} x {image.height} pixels are more than {limit:,}; make the image smaller"
+                    )
+                yield image
     except FileNotFoundError as error:
         raise ImageError(f"{name}: no such file") from error
     except UnidentifiedImageError as error:
-        known = "that Pillow knows" if formats is None else f"among {', '.join(formats)}"
-        raise ImageError(f"{name}: not a picture in a format {known}") from error
+        known = "that Pillow reads" if formats is None else f"among {', '.join(formats)}"
+        raise ImageError(f"{name}: not an image in a format {known}") from error
     except Image.DecompressionBombError as error:
-        raise TooManyPixelsError(f"{name}: larger than any picture that is read ({error})") from error
+        raise TooManyPixelsError(f"{name}: more pixels than any image may have ({error})") from error
     except PILLOW_ERRORS as error:
         raise ImageError(f"{name}: can't be decoded, truncated or damaged ({error})") from error
 
 
-def apply_exif_orientation(picture: Image.Image) -> Image.Image:
-    """The picture turned as its EXIF orientation says.
+def apply_exif_orientation(image: Image.Image) -> Image.Image:
+    """Return the image made upright by its EXIF orientation.
 
-    Not Pillow's ``exif_transpose``: it writes the whole EXIF anew, and so fails where any entry of it is damaged.
+    Unlike Pillow's ``exif_transpose`` it does not rewrite the EXIF data, which fails if any entry is damaged.
     """
-    turn = EXIF_TRANSPOSES.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
-    return picture if turn is None else picture.transpose(turn)
+    operation = EXIF_TRANSPOSES.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if operation is None else image.transpose(operation)
 
 
-def to_rgb_image(picture: Image.Image) -> Image.Image:
-    """RGB, whatever the mode: transparency on white, numbers of more than 8 bits brought to 8."""
-    if picture.mode in ("I", "I;16", "I;16L", "I;16B", "F"):
-        values = np.nan_to_num(np.asarray(picture, dtype=np.float64)).clip(0.0)
-        top = values.max(initial=0.0)
-        full = 255.0 if top <= 255.0 else 65535.0 if top <= 65535.0 else top
-        return Image.fromarray((values * (255.0 / full)).astype(np.uint8)).convert("RGB")
-    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
-        rgba = picture.convert("RGBA")
+def to_rgb_image(image: Image.Image) -> Image.Image:
+    """Convert an image of any mode to RGB: transparency on white, values of more than 8 bits scaled to 8 bits."""
+    if image.mode in ("I", "I;16", "I;16L", "I;16B", "F"):
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64)).clip(0.0)
+        maximum = values.max(initial=0.0)
+        full_scale = 255.0 if maximum <= 255.0 else 65535.0 if maximum <= 65535.0 else maximum
+        return Image.fromarray((values * (255.0 / full_scale)).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
-    return picture.convert("RGB")
+    return image.convert("RGB")
 
 
 def to_rgb_array(image: RGB | Image.Image) -> RGB:

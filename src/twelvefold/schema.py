@@ -1,25 +1,24 @@
-"""Types shared by several packages: examples and regions as read and stored, tasks and heads, and predictions.
+"""Types that several packages share: examples, regions, tasks, heads, predictions.
 
-Plain data with checks and conversions only. This module imports nothing of twelvefold and no torch; batches and other
-types that hold tensors are in :mod:`twelvefold.batch`.
+This module imports nothing of twelvefold and no torch; types that hold tensors are in :mod:`twelvefold.batch`.
 
 Letters in shapes:
 
 ====== =====================================================================================================
 ``B``  examples in a batch
 ``K``  image-text pairs of one example (NLVR2 2, retrieval training 4, the rest 1)
-``P``  pairs in a batch, ``P = B * K``: what the trunk reads, row ``b * K + k`` being pair ``k`` of example ``b``
-``L``  text tokens, ``[CLS]`` and ``[SEP]`` included, the task token not
-``R``  region rows: row 0 is the whole image (IMG), then detected regions, then given candidate boxes
-``D``  numbers in one region's feature
+``P``  pairs in a batch, ``P = B * K``; row ``b * K + k`` is pair ``k`` of example ``b``
+``L``  text tokens with ``[CLS]`` and ``[SEP]``, without the task token
+``R``  region rows: row 0 is the whole image (IMG), then detected regions, then candidate boxes
+``D``  length of a region's feature vector
 ``A``  outputs of a head: answers or classes
-``C``  kinds the detector knows
+``C``  categories of the detector
 ====== =====================================================================================================
 
-Masks are boolean and True means real. Boxes are ``x1, y1, x2, y2``; ``_px`` or ``_unit`` is in every name.
+Masks are boolean, True for real. Boxes are ``x1, y1, x2, y2``; their names end in ``_px`` (pixels) or ``_unit`` (0..1).
 
-What an example is made of are structs: there are millions, and a frozen dataclass takes six to ten times as long to
-make. ``gc=False``: they never refer to what refers to them.
+Examples and their parts are msgspec structs: there are millions, and a frozen dataclass takes six to ten times as long
+to create. ``gc=False`` is safe because they contain no reference cycles.
 """
 
 from __future__ import annotations
@@ -41,23 +40,23 @@ Box = tuple[float, float, float, float]
 Split = Literal["train", "val", "test"]
 
 CONSISTENCY_ONLY = "entailed"
-"""The ``kind`` of examples that count for consistency alone and not for a task's score (GQA's ``all`` questions)."""
+"""The ``question_type`` of examples that count for consistency only, not for the score (GQA's ``all`` questions)."""
 
 
 class TwelvefoldError(Exception):
-    """Something a person can mend: what failed, expected, got, where, what to do. Ends a command with code 2."""
+    """An error that the user can fix: what failed, expected, got, where, what to do. A command exits with code 2."""
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` where a valid name is close to a misspelt one, else nothing: the end of an error."""
+    """Return ``; did you mean 'x'?`` if a valid name is close to a misspelled one, else an empty string."""
     close = difflib.get_close_matches(name, list(valid), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 class ImageKey(Struct, frozen=True, order=True, gc=False):
-    """A picture as its publisher names it: ``coco/391895``, ``vg/2318324``, ``flickr30k/1000092795``.
+    """An image by its publisher's id: ``coco/391895``, ``vg/2318324``, ``flickr30k/1000092795``.
 
-    Two keys may name the same photograph; ``splits`` finds out, nothing else guesses.
+    Two keys may name the same image; ``duplicates`` finds such pairs.
     """
 
     source: str
@@ -75,12 +74,12 @@ class ImageKey(Struct, frozen=True, order=True, gc=False):
 
 
 Evidence = Literal["ids", "bytes", "pixels", "looks", "features"]
-"""How it is known that two keys name one photograph, the surest first: a publisher's id map, files of equal bytes,
-equal decoded pixels, pictures that look alike, features that lie close together."""
+"""How it is known that two keys name the same image, most certain first: a publisher's id map, files of equal bytes,
+equal decoded pixels, similar appearance, similar features."""
 
 
 class SameImageLink(NamedTuple):
-    """Two keys of one photograph: how that is known, and why, in words that end a sentence about them."""
+    """Two keys of the same image, how that is known, and the reason in words that end a sentence."""
 
     first: ImageKey
     second: ImageKey
@@ -89,31 +88,31 @@ class SameImageLink(NamedTuple):
 
 
 class SoftAnswers(Struct, frozen=True, gc=False):
-    """Answers with scores in 0..1 (VQA's min(1, 0.3 c)); empty when no annotator's answer is known."""
+    """Answers with scores in 0..1 (VQA: min(1, 0.3 c)); empty if no answer is known."""
 
     scores: Mapping[str, float]
 
 
 class ClassName(Struct, frozen=True, gc=False):
-    """One class by name; empty when the annotators found none (SNLI-VE's gold label ``-``): never right."""
+    """A class by name; empty if there is no gold label (SNLI-VE's ``-``): then no prediction is right."""
 
     name: str
 
 
 class PositivePair(Struct, frozen=True, gc=False):
-    """The pair at ``index`` belongs together; every other pair of the example does not."""
+    """The text and image of the pair at ``index`` match; those of the example's other pairs do not."""
 
     index: int = 0
 
 
 class TargetBox(Struct, frozen=True, gc=False):
-    """The box meant, not necessarily among the regions; scored by overlap (RefCOCO, RefCOCO+, RefCOCOg)."""
+    """The true box, which need not be one of the regions; scored by IoU (RefCOCO, RefCOCO+, RefCOCOg)."""
 
     box_px: Box
 
 
 class Candidate(Struct, frozen=True, gc=False):
-    """The candidate box meant, by its place in ``Pair.candidates_px`` (Visual7W, GuessWhat)."""
+    """The true candidate box, by its index in ``Pair.candidates_px`` (Visual7W, GuessWhat)."""
 
     index: int
 
@@ -122,7 +121,7 @@ Label = SoftAnswers | ClassName | PositivePair | TargetBox | Candidate
 
 
 class Pair(Struct, frozen=True, gc=False):
-    """One image and one text: what the trunk reads once. ``candidates_px`` where the task gives the boxes."""
+    """One image and one text. ``candidates_px``: the boxes to choose from, if the dataset lists them."""
 
     image: ImageKey
     text: str
@@ -130,11 +129,12 @@ class Pair(Struct, frozen=True, gc=False):
 
 
 class Example(Struct, frozen=True, gc=False):
-    """One thing to learn from or be scored on: an id, K pairs and the label (None where it is withheld).
+    """An example of a dataset: K pairs and a label, None if it is withheld.
 
-    ``kind`` is what per-kind scores are grouped by (a question type, ``testA``). ``group`` names examples that
-    consistency judges together (NLVR2: the same sentence). ``linked`` lists ids that this one entails (GQA).
-    ``chosen_answer`` is the one answer that counts towards the answer list of an answers task.
+    ``question_type``: scores are also reported for each of these (VQA's answer types, RefCOCO's ``testA``). ``group``:
+    examples whose consistency is judged together (NLVR2: the same sentence). ``linked``: ids of examples whose answers
+    this one's answer entails (GQA). ``chosen_answer``: the one answer that counts towards the answer list of an answers
+    task.
     """
 
     id: str
@@ -148,10 +148,10 @@ class Example(Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Regions:
-    """What a detector saw in one picture, best first.
+    """The detected regions of one image, most confident first.
 
-    boxes_px: (N, 4) float32, pixels of the original picture. features: (N, D) float16 or float32.
-    class_probs: (N, C) of the same type, or None where not kept.
+    boxes_px: (N, 4) float32, pixels of the original image. features: (N, D) float16 or float32. class_probs: (N, C) of
+    the same type, None if they are not stored. width, height: of the image.
     """
 
     boxes_px: NDArray[np.float32]
@@ -163,11 +163,12 @@ class Regions:
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """What a task is, before any recipe changes a number. Paper: section 2.1, 3.2; values of the supplement.
+    """A task, with the paper's values where a recipe does not change them. Paper: sections 2.1, 3.2, supplement.
 
-    ``head``: tasks naming the same head share its weights. ``pairs``: K. ``max_tokens`` counts ``[CLS]`` and
-    ``[SEP]``. ``max_regions`` counts IMG and detected rows; given candidates come on top and are never cut.
-    ``vocabulary``: the task whose answer list this one predicts from. ``classes``: class names in head order.
+    ``head``: tasks that name the same head share its weights. ``max_tokens`` includes ``[CLS]`` and ``[SEP]``.
+    ``max_regions`` includes IMG and detected regions; candidate boxes are additional and never cut.
+    ``pairs_per_example``: K. ``vocabulary``: the task whose answer list this one predicts from. ``classes``: class
+    names in the order of the head's outputs.
     """
 
     name: str
@@ -187,10 +188,11 @@ class TaskSpec:
 
 @dataclass(frozen=True, slots=True)
 class HeadSpec:
-    """A head: its name, the family whose shape it has, its outputs by name, and K for heads that read K pairs.
+    """A head that one or more tasks of a family share.
 
-    ``outputs`` is the answer list or the class order; empty for retrieval and grounding heads (one logit).
-    ``form``: of an answers or verification head, the paper's two layers or one linear layer.
+    ``outputs``: the answers or classes in the order of the logits; empty for heads that score pairs or regions.
+    ``pairs_per_example``: K, the pairs that a classifier reads together. ``form``: a classifier's two-layer MLP (the
+    paper's) or one linear layer.
     """
 
     name: str
@@ -202,7 +204,7 @@ class HeadSpec:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """One answer or class with its probability, or one box with its probability."""
+    """An answer, class or image by name, or a box, with its probability."""
 
     probability: float
     name: str = ""
@@ -210,10 +212,10 @@ class Ranked:
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
-    """What the model says of one example, best first: what files, REST and the page all show.
+class ExamplePrediction:
+    """The model's outputs for one example, most probable first.
 
-    ``ranked`` holds names (answers, verification), boxes (grounding) or image keys (retrieval).
+    ``ranked``: answers or classes, boxes (grounding), or image keys (retrieval).
     """
 
     example_id: str

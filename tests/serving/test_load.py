@@ -111,5 +111,5 @@ def test_missing_and_damaged_files_are_named(folder: Path, tmp_path: Path) -> No
     with pytest.raises(TwelvefoldError, match="x152 needs its weight file"):
         twelvefold.load(folder, detector="x152")
     (folder / card.CARD).write_text("{")
-    with pytest.raises(TwelvefoldError, match=r"card\.json is no card of a model"):
+    with pytest.raises(TwelvefoldError, match=r"card\.json is not a model card"):
         twelvefold.load(folder)

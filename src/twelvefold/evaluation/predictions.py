@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from twelvefold.schema import Prediction, Ranked, Split, TwelvefoldError
+from twelvefold.schema import ExamplePrediction, Ranked, Split, TwelvefoldError
 from twelvefold.store import atomic_files
 
 MAX_RANKED_IMAGES = 20
@@ -28,7 +28,9 @@ class PredictionRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     rank: int | None = None
 
     @classmethod
-    def from_prediction(cls, prediction: Prediction, score: float | None, rank: int | None = None) -> PredictionRecord:
+    def from_prediction(
+        cls, prediction: ExamplePrediction, score: float | None, rank: int | None = None
+    ) -> PredictionRecord:
         return cls(prediction.example_id, prediction.task, score, prediction.ranked, rank)
 
 

@@ -24,7 +24,7 @@ from twelvefold.evaluation.predictions import MAX_RANKED_IMAGES, PredictionRecor
 from twelvefold.evaluation.reliability import measure_reliability
 from twelvefold.evaluation.scores import QuestionTypeScore, Reliability, TaskScore
 from twelvefold.families import load_family, retrieval
-from twelvefold.schema import CONSISTENCY_ONLY, Example, Prediction, TaskSpec
+from twelvefold.schema import CONSISTENCY_ONLY, Example, ExamplePrediction, TaskSpec
 
 CPU = torch.device("cpu")
 
@@ -85,8 +85,8 @@ class TaskResult:
     def append(
         self,
         examples: Sequence[Example],
-        predictions: Sequence[Prediction],
-        raw: Sequence[Prediction],
+        predictions: Sequence[ExamplePrediction],
+        raw: Sequence[ExamplePrediction],
         scores: Sequence[float | None],
         ranks: Sequence[int | None],
     ) -> None:

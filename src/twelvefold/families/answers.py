@@ -17,10 +17,10 @@ from twelvefold.families.shared.consistency import consistency
 from twelvefold.families.shared.interface import Family
 from twelvefold.families.shared.labels import output_index, read_labels, require_target
 from twelvefold.families.shared.probabilities import decode_names
-from twelvefold.schema import Example, HeadSpec, Label, Prediction, Ranked, SoftAnswers
+from twelvefold.schema import Example, ExamplePrediction, HeadSpec, Label, Ranked, SoftAnswers
 
 
-class Answers(Family):
+class AnswersFamily(Family):
     """Each answer of the head's list gets a probability of its own."""
 
     group = "G1"
@@ -60,7 +60,7 @@ class Answers(Family):
 
     def decode(
         self, logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0
-    ) -> list[Prediction]:
+    ) -> list[ExamplePrediction]:
         """Return the ``top`` most probable answers of each example; probabilities need not sum to one."""
         return decode_names(logits, batch, head, top, temperature, independent=True)
 
@@ -85,4 +85,4 @@ class Answers(Family):
         return consistency(examples, scores)
 
 
-FAMILY = Answers()
+FAMILY = AnswersFamily()

@@ -21,7 +21,17 @@ from twelvefold.config.recipe import TrainingConfig
 from twelvefold.families.shared.interface import Family
 from twelvefold.families.shared.labels import read_labels, require_target
 from twelvefold.families.shared.probabilities import top_k
-from twelvefold.schema import Box, Candidate, Example, HeadSpec, Label, Prediction, Ranked, TargetBox, TwelvefoldError
+from twelvefold.schema import (
+    Box,
+    Candidate,
+    Example,
+    ExamplePrediction,
+    HeadSpec,
+    Label,
+    Ranked,
+    TargetBox,
+    TwelvefoldError,
+)
 
 IOU_THRESHOLD = 0.5
 """Regions with a smaller IoU with the true box have target 0 (the original project), and are no hit (RefCOCO)."""
@@ -29,7 +39,7 @@ IOU_THRESHOLD = 0.5
 LABEL_TYPES: tuple[type[TargetBox | Candidate], ...] = (TargetBox, Candidate)
 
 
-class Grounding(Family):
+class GroundingFamily(Family):
     """Choose the region that a text refers to."""
 
     group = "G3"
@@ -119,7 +129,7 @@ class Grounding(Family):
 
     def decode(
         self, logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0
-    ) -> list[Prediction]:
+    ) -> list[ExamplePrediction]:
         """Return the ``top`` most probable boxes of each example, softmax over its candidates."""
         values, rows = top_k(self.mask(logits, batch), top, temperature)
         counts = batch.candidate_mask.sum(dim=1).tolist()
@@ -127,7 +137,7 @@ class Grounding(Family):
         for i, (id_, count) in enumerate(zip(batch.example_ids, counts, strict=True)):
             chosen = zip(values[i][:count], rows[i][:count], strict=True)
             ranked = tuple(Ranked(p, box_px=_to_box(batch.boxes_px[i, row])) for p, row in chosen)
-            predictions.append(Prediction(id_, batch.task, ranked))
+            predictions.append(ExamplePrediction(id_, batch.task, ranked))
         return predictions
 
     def initial_bias(self, config: ModelConfig) -> float:
@@ -162,7 +172,7 @@ class Grounding(Family):
         return {"iou_above_0.5_original": float(np.mean(hits))} if hits else {}
 
 
-FAMILY = Grounding()
+FAMILY = GroundingFamily()
 
 
 def _is_vilbert_mt_hit(predicted: Box, true: Box) -> bool:

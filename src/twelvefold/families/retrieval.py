@@ -15,10 +15,10 @@ from twelvefold.config.recipe import TrainingConfig
 from twelvefold.families.shared.interface import Family
 from twelvefold.families.shared.labels import read_labels, require_target
 from twelvefold.families.shared.probabilities import top_k
-from twelvefold.schema import Example, HeadSpec, PositivePair, Prediction, Ranked
+from twelvefold.schema import Example, ExamplePrediction, HeadSpec, PositivePair, Ranked
 
 
-class Retrieval(Family):
+class RetrievalFamily(Family):
     """Find the image of a caption."""
 
     group = "G2"
@@ -50,7 +50,7 @@ class Retrieval(Family):
 
     def decode(
         self, logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0
-    ) -> list[Prediction]:
+    ) -> list[ExamplePrediction]:
         """Return the ``top`` most probable pairs of each example, named by their index (``"0"`` is the first).
 
         :func:`decode_pool` ranks a pool of images by image key.
@@ -63,7 +63,7 @@ class Retrieval(Family):
         return [1 / batch.pairs_per_example] * len(batch.example_ids)
 
 
-FAMILY = Retrieval()
+FAMILY = RetrievalFamily()
 
 
 def decode_pool(
@@ -73,14 +73,14 @@ def decode_pool(
     task: str,
     top: int = 5,
     temperature: float = 1.0,
-) -> list[Prediction]:
+) -> list[ExamplePrediction]:
     """Return the ``top`` most probable images of each caption, softmax over the pool.
 
     ``scores``: (captions, images).
     """
     values, indices = top_k(scores, top, temperature)
     return [
-        Prediction(id_, task, tuple(Ranked(p, name=image_keys[i]) for p, i in zip(row, images, strict=True)))
+        ExamplePrediction(id_, task, tuple(Ranked(p, name=image_keys[i]) for p, i in zip(row, images, strict=True)))
         for id_, row, images in zip(example_ids, values, indices, strict=True)
     ]
 

@@ -16,13 +16,22 @@ from twelvefold.families.shared.consistency import consistency
 from twelvefold.families.shared.interface import Family
 from twelvefold.families.shared.labels import read_labels, require_target
 from twelvefold.families.shared.probabilities import decode_names
-from twelvefold.schema import ClassName, Example, HeadSpec, Label, Prediction, Ranked, TwelvefoldError, did_you_mean
+from twelvefold.schema import (
+    ClassName,
+    Example,
+    ExamplePrediction,
+    HeadSpec,
+    Label,
+    Ranked,
+    TwelvefoldError,
+    did_you_mean,
+)
 
 NO_LABEL = -1
 """Target of an example for which the annotators found no gold label."""
 
 
-class Verification(Family):
+class VerificationFamily(Family):
     """One class of the head's list is right."""
 
     group = "G4"
@@ -65,7 +74,7 @@ class Verification(Family):
 
     def decode(
         self, logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0
-    ) -> list[Prediction]:
+    ) -> list[ExamplePrediction]:
         """Return the ``top`` most probable classes of each example; the probabilities of all classes sum to one."""
         return decode_names(logits, batch, head, top, temperature)
 
@@ -85,4 +94,4 @@ class Verification(Family):
         return consistency(examples, scores)
 
 
-FAMILY = Verification()
+FAMILY = VerificationFamily()

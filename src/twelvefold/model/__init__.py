@@ -1,6 +1,6 @@
-"""The two-stream model: attention, trunk, heads, the whole, and its weights in and out.
+"""The model: attention, trunks, heads, saving and loading.
 
-``Model`` is imported when it is first asked for: whoever checks a recipe needs ``config`` alone, and no PyTorch.
+``Model`` is imported on first use, because checking a recipe needs only its configuration and not PyTorch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a model's folder says of the model beside its numbers: what it learnt from, by which eyes, how well it does.
+"""The model card: what a model was trained on, with which detector, and its scores.
 
-``card.json`` lies beside ``model.json`` in checkpoints, run, hub and shipped folders; a folder without one (a
-published file that was imported) has an empty card.
+``card.json`` is next to ``model.json`` in checkpoints and in hub folders; an imported model has none, which reads as an
+empty card.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
 
 CARD = "card.json"
-OWN = "world"
-"""The detector of stores whose ``info`` names none: the package's own."""
+DEFAULT_DETECTOR = "world"
+"""The detector of region stores whose ``info`` names none: the one that comes with the package."""
 
 
 class DetectorCard(msgspec.Struct, frozen=True, kw_only=True):
-    """The detector whose regions a model learnt to read. ``digest``: of its weights (and settings)."""
+    """The detector whose regions a model was trained on. ``digest``: of its weights and settings."""
 
     name: str
     digest: str
@@ -31,11 +31,11 @@ class DetectorCard(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, info: Mapping[str, Any], feature_size: int) -> DetectorCard | None:
-        """What a region store's ``info`` says of its detector; None where its features were not made by us."""
+        """Return the detector of a region store from its ``info``; None if its features were imported."""
         if "detector" not in info:
             return None
         return cls(
-            name=info.get("detector_name", OWN),
+            name=info.get("detector_name", DEFAULT_DETECTOR),
             digest=info["detector"],
             feature_size=feature_size,
             max_regions=info.get("max_regions"),
@@ -44,9 +44,12 @@ class DetectorCard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """name: of the recipe, or one that was given. trained_on: in words that end a sentence. made_from: digests of
-    prepared examples and regions. scores: of test, percent, by task. temperatures: by task, fitted on val; a task
-    that is not among them has 1."""
+    """Content of ``card.json``.
+
+    name: the recipe's, or the user's. trained_on: words that end a sentence. made_from: digests of the prepared
+    examples and the regions. scores: on test, in percent, by task. temperatures: by task, fitted on val; 1 for a task
+    that is not listed.
+    """
 
     name: str = ""
     trained_on: str = ""
@@ -58,7 +61,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(folder: Path) -> Card:
-    """The card of a model's folder; an empty one where there is none.
+    """Read the card of a model's folder; return an empty one if there is none.
 
     Raises:
         TwelvefoldError: the file is broken.
@@ -69,9 +72,9 @@ def read(folder: Path) -> Card:
     except FileNotFoundError:
         return Card()
     except (OSError, msgspec.DecodeError) as error:
-        raise TwelvefoldError(f"{path} is no card of a model: {error}") from error
+        raise TwelvefoldError(f"{path} is not a model card: {error}") from error
 
 
 def write(folder: Path, card: Card) -> None:
-    """Leave a card in a model's folder, atomically."""
+    """Write a card to a model's folder, atomically."""
     atomic_files.write_json(folder / CARD, msgspec.to_builtins(card))

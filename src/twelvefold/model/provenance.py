@@ -1,7 +1,7 @@
-"""What an imported model remembers of the file it came from, so that its export can be that file again.
+"""The origin of an imported model, from which an export restores the original file.
 
-Beside ``model.safetensors`` lie ``origin.json`` and, where our network has no place for a tensor,
-``carried.safetensors``, which nothing loads for inference.
+``origin.json`` is next to ``model.safetensors``, and so is ``carried.safetensors`` with the tensors that the model does
+not use.
 """
 
 from __future__ import annotations
@@ -16,23 +16,26 @@ from twelvefold.schema import TwelvefoldError
 ORIGIN = "origin.json"
 CARRIED = "carried.safetensors"
 
-Kind = Literal["multi-task with task tokens", "multi-task without task tokens", "pretraining", "plain BERT"]
+CheckpointKind = Literal["multi-task with task tokens", "multi-task without task tokens", "pretraining", "plain BERT"]
 
 
 class Origin(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """names: the file's entries in its order, by current official names. dtypes: of the entries that were not
-    float32. fresh: our tensors that the file did not have, drawn anew."""
+    """Content of ``origin.json``.
+
+    names: the file's entries in its order, by their names in vilbert-multi-task. dtypes: of the entries that were not
+    float32. fresh: tensors of the model that the file did not have, by name on disk; they were randomly initialized.
+    """
 
     file: str
     digest: str
-    kind: Kind
+    kind: CheckpointKind
     names: list[str]
     dtypes: dict[str, str] = {}
     fresh: list[str] = []
 
 
 def read(folder: Path) -> Origin | None:
-    """What a model's folder says of where it came from; None where it was not imported.
+    """Read the origin of the model in a folder; None if it was not imported.
 
     Raises:
         TwelvefoldError: the file is broken.
@@ -43,4 +46,4 @@ def read(folder: Path) -> Origin | None:
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:
-        raise TwelvefoldError(f"{path} doesn't say where the model came from: {error}") from error
+        raise TwelvefoldError(f"{path} does not describe the origin of a model: {error}") from error

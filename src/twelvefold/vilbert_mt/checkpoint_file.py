@@ -19,7 +19,7 @@ class VilbertCheckpoint:
     """Tensors by name. set_aside: other contents of a training checkpoint. notes: how names were changed."""
 
     tensors: dict[str, Tensor]
-    kind: provenance.Kind
+    kind: provenance.CheckpointKind
     set_aside: tuple[str, ...]
     notes: list[str]
 
@@ -61,7 +61,7 @@ def has_tied_decoder(tensors: Mapping[str, Tensor]) -> bool:
     return words.data_ptr() == decoder.data_ptr() or (words.dtype == decoder.dtype and torch.equal(words, decoder))
 
 
-def _kind(tensors: Mapping[str, Tensor]) -> provenance.Kind:
+def _kind(tensors: Mapping[str, Tensor]) -> provenance.CheckpointKind:
     if not any(name.startswith(("bert.encoder.c_layer.", "bert.v_embeddings.")) for name in tensors):
         return "plain BERT"
     if not any(name.startswith(tuple(f"{head.prefix}." for head in HEADS)) for name in tensors):

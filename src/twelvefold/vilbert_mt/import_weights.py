@@ -51,7 +51,7 @@ class ImportSummary:
     folder: Path
     file: str
     digest: str
-    kind: provenance.Kind
+    kind: provenance.CheckpointKind
     entries: int
     parameters: int
     tasks: tuple[str, ...]

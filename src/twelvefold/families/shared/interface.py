@@ -13,7 +13,7 @@ from torch import Tensor
 from twelvefold.batch import Batch
 from twelvefold.config.model import ModelConfig
 from twelvefold.config.recipe import TrainingConfig
-from twelvefold.schema import Example, HeadSpec, Label, Prediction, Ranked
+from twelvefold.schema import Example, ExamplePrediction, HeadSpec, Label, Ranked
 
 HeadKind = Literal["classifier", "pair_score", "region_score"]
 """Building block of a family's heads (:mod:`twelvefold.model.heads`), and the shape of its logits.
@@ -70,7 +70,7 @@ class Family(ABC):
     @abstractmethod
     def decode(
         self, logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0
-    ) -> list[Prediction]:
+    ) -> list[ExamplePrediction]:
         """Return a Prediction for each example with its ``top`` most probable outputs, most probable first."""
 
     @abstractmethod

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twelvefold.batch import Batch
-from twelvefold.schema import HeadSpec, Prediction, Ranked
+from twelvefold.schema import ExamplePrediction, HeadSpec, Ranked
 
 
 def probabilities(logits: Tensor, temperature: float = 1.0, *, independent: bool = False) -> Tensor:
@@ -35,10 +35,12 @@ def top_k(
 
 def decode_names(
     logits: Tensor, batch: Batch, head: HeadSpec, top: int, temperature: float, *, independent: bool = False
-) -> list[Prediction]:
+) -> list[ExamplePrediction]:
     """Return the ``top`` most probable outputs of each example by name. ``logits``: (B, A)."""
     values, indices = top_k(logits, top, temperature, independent=independent)
     return [
-        Prediction(id_, batch.task, tuple(Ranked(p, name=head.outputs[a]) for p, a in zip(row, answers, strict=True)))
+        ExamplePrediction(
+            id_, batch.task, tuple(Ranked(p, name=head.outputs[a]) for p, a in zip(row, answers, strict=True))
+        )
         for id_, row, answers in zip(batch.example_ids, values, indices, strict=True)
     ]
