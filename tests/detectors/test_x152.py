@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.ops import FrozenBatchNorm2d
 
+from twelvefold.config.extract import ExtractConfig
 from twelvefold.detectors.x152.detector import X152, build_network, infer_config
 from twelvefold.detectors.x152.images import MEANS_BGR, preprocess, resize_scale, resized_size
 from twelvefold.detectors.x152.network import X152Config, X152Network, pool_regions
@@ -260,7 +261,7 @@ def test_the_backbone_equals_a_plain_implementation() -> None:
 
 
 def test_regions_are_proposals_and_given_boxes_are_processed_alike(weight_file: Path) -> None:
-    detector = X152.load(weight_file, config=SMALL, max_regions=12)
+    detector = X152.load(weight_file, ExtractConfig(max_regions=12), network_config=SMALL)
     detected, none = detector.extract_regions([IMAGE], [np.zeros((0, 4))])[0]
     assert (detector.feature_size, len(detector.categories)) == (16, 21)
     assert detected.boxes_px.shape == (12, 4)
@@ -297,33 +298,33 @@ def test_missing_unknown_and_misshaped_tensors_are_named(weight_file: Path) -> N
     ):
         assert part in str(error.value)
     with pytest.raises(TwelvefoldError, match=r"missing: backbone\.body\.layer1"):
-        X152.load(weight_file, config=X152Config())  # the file of the small network does not fit
+        X152.load(weight_file, network_config=X152Config())  # the file of the small network does not fit
 
 
 def test_widths_and_depths_are_inferred_from_the_file(weight_file: Path) -> None:
     assert infer_config(network().state_dict()) == SMALL
     with torch.device("meta"):
         assert infer_config(X152Network().state_dict()) == X152Config()
-    assert X152.load(weight_file).digest == X152.load(weight_file, config=SMALL).digest
+    assert X152.load(weight_file).digest == X152.load(weight_file, network_config=SMALL).digest
     with pytest.raises(TwelvefoldError, match="missing: backbone"):
         build_network({"roi_heads.box.predictor.cls_score.weight": torch.zeros(3)}, "file")
 
 
 def test_digests_depend_on_the_settings(weight_file: Path) -> None:
     digests = {
-        X152.load(weight_file, config=SMALL).digest,
-        X152.load(weight_file, config=SMALL, max_regions=36).digest,
-        X152.load(weight_file, config=SMALL, min_regions=10).digest,
-        X152.load(weight_file, config=SMALL, min_regions=10, confidence=0.2).digest,
-        X152.load(weight_file, config=SMALL, fc6="before_relu").digest,
+        X152.load(weight_file, network_config=SMALL).digest,
+        X152.load(weight_file, ExtractConfig(max_regions=36), network_config=SMALL).digest,
+        X152.load(weight_file, ExtractConfig(min_regions=10), network_config=SMALL).digest,
+        X152.load(weight_file, ExtractConfig(min_regions=10, confidence=0.2), network_config=SMALL).digest,
+        X152.load(weight_file, ExtractConfig(fc6="before_relu"), network_config=SMALL).digest,
     }
     assert len(digests) == 5
-    assert X152.load(weight_file, config=SMALL).digest in digests
+    assert X152.load(weight_file, network_config=SMALL).digest in digests
 
 
 def test_features_are_fc6_after_or_before_its_relu(weight_file: Path) -> None:
     after, _ = X152.load(weight_file).extract_regions([IMAGE], [np.zeros((0, 4))])[0]
-    before, _ = X152.load(weight_file, fc6="before_relu").extract_regions([IMAGE], [np.zeros((0, 4))])[0]
+    before, _ = X152.load(weight_file, ExtractConfig(fc6="before_relu")).extract_regions([IMAGE], [np.zeros((0, 4))])[0]
     assert (before.features < 0).any()
     np.testing.assert_array_equal(before.features.clip(min=0), after.features)
     np.testing.assert_array_equal(before.boxes_px, after.boxes_px)  # classes depend on fc7, which is the same
@@ -351,4 +352,4 @@ def test_all_tensors_are_on_the_device_of_the_network() -> None:
 )
 def test_options_out_of_range_are_refused(min_regions: int, max_regions: int, confidence: float) -> None:
     with pytest.raises(TwelvefoldError, match="min_regions"):
-        X152(network(), min_regions=min_regions, max_regions=max_regions, confidence=confidence)
+        X152(network(), ExtractConfig(min_regions=min_regions, max_regions=max_regions, confidence=confidence))

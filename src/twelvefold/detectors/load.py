@@ -45,14 +45,7 @@ def load_detector(
         raise TwelvefoldError(f"the detector {name} needs its weight file: --weights FILE (see docs/detector.md)")
     if name != PAPER:
         return CocoDetector.load(name, weights, max_regions=max_regions, device=device)
-    return X152.load(
-        weights,
-        max_regions=max_regions,
-        min_regions=config.min_regions,
-        confidence=config.confidence or 0.0,
-        fc6=config.fc6 or "after_relu",
-        device=device,
-    )
+    return X152.load(weights, config, device=device)
 
 
 def check_detector_name(name: str) -> DetectorName:

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from twelvefold import boxes as box_geometry
-from twelvefold.config.extract import Fc6
+from twelvefold.config.extract import ExtractConfig
 from twelvefold.detectors.interface import CPU, RegionPair, extract_per_image
 from twelvefold.detectors.x152.images import preprocess, resize_scale, resized_size
 from twelvefold.detectors.x152.network import X152Config, X152Network, pool_regions
@@ -35,6 +35,7 @@ from twelvefold.store.atomic_files import digest_file, digest_value
 
 MAX_REGIONS = 100
 """Regions per image in the original."""
+DEFAULTS = ExtractConfig(detector="x152")
 IGNORED_PREFIXES = ("roi_heads.mask.", "roi_heads.box.predictor.attr_", "roi_heads.box.predictor.cls_embed.")
 """Tensors that a file may hold besides the network's: heads for masks and attributes, which extraction does not use."""
 
@@ -47,25 +48,20 @@ class X152:
     def __init__(
         self,
         network: X152Network,
+        options: ExtractConfig = DEFAULTS,
         *,
-        max_regions: int = MAX_REGIONS,
-        min_regions: int | None = None,
-        confidence: float = 0.0,
-        fc6: Fc6 = "after_relu",
         digest: str = "",
         device: torch.device = CPU,
     ) -> None:
         """Prepare the network for inference.
 
-        ``min_regions``: number of regions kept if fewer have a class probability above ``confidence``. None: always
-        ``max_regions``, as in the original; the files of bottom-up attention have 10 to 100. ``fc6``: which outputs
-        are the features.
-
         Raises:
-            TwelvefoldError: one of these numbers is out of range.
+            TwelvefoldError: an option is out of range.
         """
-        minimum = max_regions if min_regions is None else min_regions
-        if not 1 <= minimum <= max_regions <= POST_NMS_TOP_N or not 0.0 <= confidence < 1.0:
+        max_regions = MAX_REGIONS if options.max_regions is None else options.max_regions
+        min_regions = max_regions if options.min_regions is None else options.min_regions
+        confidence, fc6 = options.confidence or 0.0, options.fc6 or "after_relu"
+        if not 1 <= min_regions <= max_regions <= POST_NMS_TOP_N or not 0.0 <= confidence < 1.0:
             raise TwelvefoldError(
                 f"expected 1 <= min_regions <= max_regions <= {POST_NMS_TOP_N} and 0 <= confidence < 1, "
                 f"got {min_regions}, {max_regions} and {confidence}"
@@ -74,9 +70,9 @@ class X152:
         self._network.fuse_batch_norm()
         self._network.to(device)
         self._device, self._fc6 = device, fc6
-        self._max_regions, self._min_regions, self._confidence = max_regions, minimum, confidence
+        self._max_regions, self._min_regions, self._confidence = max_regions, min_regions, confidence
         changed: list[str] = [] if fc6 == "after_relu" else [fc6]
-        self.digest = digest_value(["x152", digest, max_regions, minimum, confidence, *changed])
+        self.digest = digest_value(["x152", digest, max_regions, min_regions, confidence, *changed])
         classifier = network.get_submodule("roi_heads.box.predictor.cls_score")
         self.feature_size, num_classes = int(classifier.in_features), int(classifier.out_features)  # type: ignore[arg-type]
         self.categories = tuple(f"class {column}" for column in range(num_classes))
@@ -85,30 +81,21 @@ class X152:
     def load(
         cls,
         path: Path,
+        options: ExtractConfig = DEFAULTS,
         *,
-        config: X152Config | None = None,
-        max_regions: int = MAX_REGIONS,
-        min_regions: int | None = None,
-        confidence: float = 0.0,
-        fc6: Fc6 = "after_relu",
+        network_config: X152Config | None = None,
         device: torch.device = CPU,
     ) -> X152:
-        """Load a weight file with the tensor names of maskrcnn-benchmark. ``config``: None infers it from the tensors.
+        """Load a weight file with the tensor names of maskrcnn-benchmark.
+
+        ``network_config``: None infers widths and depths from the tensors.
 
         Raises:
             TwelvefoldError: the file cannot be read, or its tensors do not match the network.
         """
         tensors = tensor_files.read(Path(path)).tensors
-        network = build_network(tensors, str(path), config)
-        return cls(
-            network,
-            max_regions=max_regions,
-            min_regions=min_regions,
-            confidence=confidence,
-            fc6=fc6,
-            digest=digest_file(Path(path)),
-            device=device,
-        )
+        network = build_network(tensors, str(path), network_config)
+        return cls(network, options, digest=digest_file(Path(path)), device=device)
 
     def input_size(self, width: int, height: int) -> tuple[int, int]:
         """Return width and height to which an image is resized, without padding."""

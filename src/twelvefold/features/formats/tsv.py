@@ -34,7 +34,7 @@ class TsvLine(NamedTuple):
 
 
 class TsvFile:
-    """A feature table."""
+    """A table with a line per image; subclasses parse other columns."""
 
     unit = "bytes"
 

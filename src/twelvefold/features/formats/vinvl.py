@@ -9,7 +9,7 @@ and ``features``. Two columns: key and a JSON object with ``objects``, each with
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ import msgspec
 import numpy as np
 
 from twelvefold.features.formats.fields import RegionsWithWarnings, decode_base64, parse_regions, validate_regions
-from twelvefold.features.formats.record import FeatureRecord, Problem, ReadOptions, RecordError
-from twelvefold.features.formats.tsv import ParsedLine, read_lines, read_table
+from twelvefold.features.formats.record import ReadOptions, RecordError
+from twelvefold.features.formats.tsv import ParsedLine, TsvFile, read_lines
 from twelvefold.schema import Regions, TwelvefoldError
 
 NUM_BOX_VALUES = 6
@@ -27,26 +27,14 @@ FEATURE_SIZE = 2048
 ImageSizes = Mapping[str, tuple[int, int]]
 
 
-class VinvlFile:
+class VinvlFile(TsvFile):
     """A table of VinVL's features."""
-
-    unit = "bytes"
 
     def __init__(self, path: Path, options: ReadOptions, sizes: Path | None = None) -> None:
         """``sizes``: a table of image sizes; None searches for one next to ``path``."""
-        self._path = path
-        self._options = options
+        super().__init__(path, options)
         self._sizes = read_image_sizes(sizes) if sizes else _read_adjacent_sizes(path)
-        self.total = path.stat().st_size
-        self.identity: dict[str, str | int] = {"bytes": self.total, "sizes": len(self._sizes)}
-
-    def records(self, after: str = "") -> Iterator[FeatureRecord]:
-        """Yield the lines after the position ``after`` (line number and byte)."""
-        return read_table(self._path, after, self._parse)
-
-    def file_problems(self) -> list[Problem]:
-        """Return no problems: those of a table belong to its lines."""
-        return []
+        self.identity["sizes"] = len(self._sizes)
 
     def _parse(self, cells: list[bytes]) -> ParsedLine:
         name = cells[0].decode("latin1")
