@@ -21,6 +21,7 @@ from twelvefold.world.text.image_sets import make_image_set
 from twelvefold.world.text.lexicon import CATEGORY_NOUNS, COLOR_WORDS, LOCATION_WORDS, pluralize
 from twelvefold.world.text.nlvr2 import generate_statements
 from twelvefold.world.text.refer import generate_references
+from twelvefold.world.text.sampling import alternatives
 from twelvefold.world.text.scene_graph import SceneGraph
 from twelvefold.world.text.visual7w_questions import generate_pointing_questions
 
@@ -236,7 +237,7 @@ def test_captions_mention_only_what_the_image_shows(scenes: list[Scene], rng: np
         for name in nouns
         for noun in (name, pluralize(name))
     }
-    color_words = {word: color for color, words in COLOR_WORDS.items() for word in words}
+    color_words = {word: color for color, words in COLOR_WORDS.items() for word in alternatives(words)}
     scenery = {"table", "paper", "carpet", "orange"}
     num_names = num_colors = 0
     for scene in scenes:

@@ -7,7 +7,9 @@ from typing import Final
 from twelvefold.world.formats.official import AnnotationShard, Layout
 from twelvefold.world.formats.source_image import SourceImage
 from twelvefold.world.text.annotations import GqaQuestion, Pointers
+from twelvefold.world.text.gqa.program import format_program
 from twelvefold.world.text.gqa.questions import generate_gqa_questions
+from twelvefold.world.text.lexicon import tokenize
 
 _FILES: Final = {"train": "train", "val": "val", "minval": "val", "testdev": "testdev"}
 LAYOUTS: Final = (
@@ -48,19 +50,28 @@ def _question(question: GqaQuestion, ids: list[str], image_id: str) -> dict[str,
         "isBalanced": question.is_balanced,
         "groups": {"global": global_group, "local": local_group},
         "answer": question.answer,
-        "semanticStr": question.semantic_str,
+        "semanticStr": format_program(question.semantic),
         "annotations": {
             "answer": {},
-            "question": _spans(question.question_pointers),
-            "fullAnswer": _spans(question.full_answer_pointers),
+            "question": _spans(question.question, question.pointers),
+            "fullAnswer": _spans(question.full_answer, question.pointers),
         },
         "types": {"detailed": detailed, "semantic": semantic, "structural": structural},
         "fullAnswer": question.full_answer,
     }
 
 
-def _spans(pointers: Pointers) -> dict[str, str]:
-    return {span: str(obj) for span, obj in pointers}
+def _spans(text: str, pointers: Pointers) -> dict[str, str]:
+    """Return token span -> object id of each phrase in the text: ``3:5`` for tokens 3 and 4, ``3`` for one token."""
+    tokens, spans = tokenize(text), {}
+    for phrase, obj in pointers:
+        wanted = tokenize(phrase)
+        for start in range(len(tokens) - len(wanted) + 1):
+            end = start + len(wanted)
+            if tokens[start:end] == wanted:
+                spans[str(start) if end == start + 1 else f"{start}:{end}"] = str(obj)
+                break
+    return spans
 
 
 def _scene_graph(image: SourceImage) -> dict[str, object]:

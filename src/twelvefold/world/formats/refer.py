@@ -11,7 +11,7 @@ from twelvefold.world.formats.source_image import CATEGORY_IDS, MAX_OBJECTS, URL
 from twelvefold.world.text.annotations import ReferStyle
 from twelvefold.world.text.refer import generate_references
 
-REFS: Final = {
+REFS: Final[dict[ReferStyle, str]] = {
     "refcoco": "refcoco/refs(unc).p", "refcoco+": "refcoco+/refs(unc).p", "refcocog": "refcocog/refs(umd).p",
 }  # fmt: skip
 _HEAD: Final = {

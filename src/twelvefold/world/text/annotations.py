@@ -19,7 +19,7 @@ GameStatus = Literal["success", "failure", "incomplete"]
 PlayerAnswer = Literal["Yes", "No", "N/A"]
 ReferStyle = Literal["refcoco", "refcoco+", "refcocog"]
 Pointers = tuple[tuple[str, int], ...]
-"""(token span, object) pairs: ``2`` for token 2, ``2:4`` for tokens 2 and 3."""
+"""(phrase, object) pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +52,21 @@ class Operation:
 class GqaQuestion:
     """A GQA question.
 
-    ``types`` is (structural, semantic, detailed); ``groups`` is (global, local). ``entailed`` and ``equivalent`` are
-    indices of questions about the same image. The balanced file contains the questions with ``is_balanced``.
+    ``types`` is (structural, semantic, detailed); ``groups`` is (global, local). ``pointers`` are (phrase, object)
+    pairs. ``entailed`` and ``equivalent`` are indices of questions about the same image, and before they are put
+    together, of the same family. The balanced file contains the questions with ``is_balanced``.
     """
 
     question: str
     answer: str
     full_answer: str
     semantic: tuple[Operation, ...]
-    semantic_str: str
     types: tuple[str, str, str]
     groups: tuple[str | None, str]
-    is_balanced: bool
-    entailed: tuple[int, ...]
-    equivalent: tuple[int, ...]
-    question_pointers: Pointers
-    full_answer_pointers: Pointers
+    pointers: Pointers
+    entailed: tuple[int, ...] = ()
+    equivalent: tuple[int, ...] = ()
+    is_balanced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

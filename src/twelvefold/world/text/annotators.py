@@ -85,7 +85,8 @@ def most_frequent(answers: tuple[tuple[str, str], ...]) -> str:
 def _similar_answers(truth: str) -> tuple[str, ...]:
     """Return what other annotators answer: synonyms and easy mistakes."""
     if truth in SIMILAR_ANSWERS:
-        return (*COLOR_WORDS.get(truth, ()), *alternatives(SIMILAR_ANSWERS[truth]))
+        names = alternatives(COLOR_WORDS[truth]) if truth in COLOR_WORDS else ()
+        return (*names, *alternatives(SIMILAR_ANSWERS[truth]))
     if truth.isdigit():
         number = int(truth)
         return (str(number + 1), str(max(0, number - 1)), str(number + 2), "many", "several")
@@ -96,7 +97,7 @@ def _similar_answers(truth: str) -> tuple[str, ...]:
         return (*synonyms * 3, *rivals[:4], supercategory, "toy")
     for table in (PATTERN_WORDS, SIZE_WORDS):
         if truth in table:
-            return (*table[truth], *(name for name in table if name != truth), "normal")
+            return (*alternatives(table[truth]), *(name for name in table if name != truth), "normal")
     return ("not sure", "unknown", "can't tell")
 
 

@@ -137,7 +137,7 @@ def _mention_pair(graph: SceneGraph, a: int, relation: str, b: int, style: Capti
     if bernoulli(rng, 0.6 if style == "flickr" else 0.35):
         supercategory = CATEGORY_BY_NAME[graph.objects[a].category].supercategory
         posture = fill(rng, _POSTURES.get(supercategory, _OTHER_POSTURES)) + " "
-    preposition = choice(rng, RELATION_WORDS[relation])
+    preposition = fill(rng, RELATION_WORDS[relation])
     if graph.objects[a].category == graph.objects[b].category and bernoulli(rng, 0.7):
         other = f"{add_article(graph.objects[b].color)} one", "another " + _mention(graph, b, rng, "")
         second = choice(rng, other)

@@ -59,7 +59,7 @@ def _play(graph: SceneGraph, target: int, rng: Generator) -> Dialogue:
     if remaining == [target] and len(turns) < MAX_TURNS and bernoulli(rng, CONFIRM_PROBABILITY):
         facts = graph.describe_uniquely(target, rng, use_position=True, use_relation=True)
         if facts is not None and all(turn.facts != facts for turn in turns):
-            template = choice(rng, ("is it {}?", "so it is {}?", "{}?"))
+            template = choice(rng, ("is it {}?", "so it is {}?", "{}?"))  # chosen before the phrase is realized
             turns.append(Turn(_type(template.format(realize(facts, rng)), rng), "Yes", facts))
     return Dialogue(target, tuple(turns), "success" if choice(rng, remaining) == target else "failure")
 
@@ -124,11 +124,12 @@ def _word(facts: ObjectDescription, rng: Generator) -> str:
         question = fill(rng, ABILITIES[facts.ability].questions)
     elif facts.relation is not None:
         name, other = facts.relation
-        where = choice(rng, RELATION_WORDS[name]) + " " + realize(other, rng)
+        where = fill(rng, RELATION_WORDS[name]) + " " + realize(other, rng)
         question = fill(rng, "is it {where}? | is the object {where}? | {where}?", where=where)
     elif facts.position:
-        corner = f"in the {facts.position}", f"in the {facts.position} corner"
-        where = choice(rng, POSITION_WORDS.get(facts.position, corner))
+        where = fill(
+            rng, POSITION_WORDS.get(facts.position, "in the {corner} | in the {corner} corner"), corner=facts.position
+        )
         question = fill(rng, "is it {where}? | {where}? | is the thing {where} of the picture?", where=where)
     elif not facts.category and not facts.hypernym:
         attributes = facts.attributes(("size", "pattern", "color"))

@@ -6,36 +6,25 @@ WordPiece vocabulary. Alternatives are separated by ``|``; a repeated one is use
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from twelvefold.world.categories import CATEGORIES
-from twelvefold.world.text.sampling import alternatives
 
-
-def _table(rows: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    return {key: alternatives(text) for key, text in rows.items()}
-
-
-COLOR_WORDS: Final = _table({"gray": "gray | gray | grey", "purple": "purple | purple | purple | violet"})
+COLOR_WORDS: Final = {"gray": "gray | gray | grey", "purple": "purple | purple | purple | violet"}
 """Colors with several names. The others have one."""
 
-SIZE_WORDS: Final = _table(
-    {
-        "small": "small | small | little | tiny",
-        "medium": "medium sized | medium sized | mid sized | average sized",
-        "large": "large | big | big | huge",
-    }
-)
-PATTERN_WORDS: Final = _table(
-    {
-        "plain": "plain | solid",
-        "striped": "striped | striped | stripy",
-        "dotted": "dotted | spotted | polka dot",
-        "checked": "checked | checked | plaid",
-    }
-)
+SIZE_WORDS: Final = {
+    "small": "small | small | little | tiny",
+    "medium": "medium sized | medium sized | mid sized | average sized",
+    "large": "large | big | big | huge",
+}
+PATTERN_WORDS: Final = {
+    "plain": "plain | solid",
+    "striped": "striped | striped | stripy",
+    "dotted": "dotted | spotted | polka dot",
+    "checked": "checked | checked | plaid",
+}
 PATTERN_PHRASES: Final = {
     "striped": "with stripes",
     "dotted": "with dots",
@@ -46,26 +35,22 @@ PATTERN_PHRASES: Final = {
 
 PATTERN_NOUNS: Final = {"plain": "plain", "striped": "stripes", "dotted": "dots", "checked": "checks"}
 
-RELATION_WORDS: Final = _table(
-    {
-        "left of": "to the left of | to the left of | left of | on the left side of",
-        "right of": "to the right of | to the right of | right of | on the right side of",
-        "on": "on | on top of | on",
-        "under": "under | underneath | below | beneath",
-        "in front of": "in front of",
-        "behind": "behind",
-        "next to": "next to | beside | by",
-    }
-)
-POSITION_WORDS: Final = _table(
-    {
-        "left": "on the left | on the left side | at the left",
-        "right": "on the right | on the right side | at the right",
-        "top": "at the top | near the top",
-        "bottom": "at the bottom | near the bottom",
-        "middle": "in the middle | in the center",
-    }
-)
+RELATION_WORDS: Final = {
+    "left of": "to the left of | to the left of | left of | on the left side of",
+    "right of": "to the right of | to the right of | right of | on the right side of",
+    "on": "on | on top of | on",
+    "under": "under | underneath | below | beneath",
+    "in front of": "in front of",
+    "behind": "behind",
+    "next to": "next to | beside | by",
+}
+POSITION_WORDS: Final = {
+    "left": "on the left | on the left side | at the left",
+    "right": "on the right | on the right side | at the right",
+    "top": "at the top | near the top",
+    "bottom": "at the bottom | near the bottom",
+    "middle": "in the middle | in the center",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +209,7 @@ def pluralize(noun: str) -> str:
 CATEGORY_NOUNS: Final = {c.name: (*(c.name,) * (2 if c.synonyms else 1), *c.synonyms) for c in CATEGORIES}
 """The names of a category. The usual one is used more often than each synonym."""
 
-NUMBER_WORDS: Final = alternatives("zero | one | two | three | four | five | six | seven | eight | nine | ten")
+NUMBER_WORDS: Final = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 ORDINALS: Final = ("first", "second", "third", "fourth", "fifth")
 
 

@@ -58,7 +58,7 @@ class QuestionFrame:
 FrameSampler = Callable[[SceneGraph, Generator], QuestionFrame | None]
 
 _SLOTS: Final[dict[str, Callable[[QuestionFrame, Generator], str]]] = {
-    "relation": lambda frame, rng: choice(rng, RELATION_WORDS[frame.detail]),
+    "relation": lambda frame, rng: fill(rng, RELATION_WORDS[frame.detail]),
     "larger": lambda frame, rng: fill(rng, COMPARATIVES[frame.detail]),
     "an_a": lambda frame, rng: realize(frame.subject, rng, "a"),
     "a": lambda frame, rng: realize(frame.subject, rng),

@@ -16,8 +16,8 @@ from twelvefold.world.scene import Scene
 from twelvefold.world.text import lexicon
 from twelvefold.world.text.annotations import Expression, Reference, ReferStyle
 from twelvefold.world.text.description import ATTRIBUTES, ObjectDescription
-from twelvefold.world.text.realize import realize
-from twelvefold.world.text.sampling import alternatives, bernoulli, choice, collect_distinct, fill, shuffled
+from twelvefold.world.text.realize import realize, realize_size_and_pattern
+from twelvefold.world.text.sampling import bernoulli, choice, collect_distinct, fill, shuffled
 from twelvefold.world.text.scene_graph import INVERSE_RELATIONS, SceneGraph
 
 NUM_EXPRESSIONS: Final[dict[ReferStyle, tuple[int, ...]]] = {
@@ -115,34 +115,27 @@ def _extend(graph: SceneGraph, target: int, description: ObjectDescription, rng:
 
 def _realize_short(description: ObjectDescription, rng: Generator, *, without_location: bool) -> str:
     """Return a phrase as typed in a hurry: few articles, the position first or last, sometimes capitals."""
-    before: list[str] = []
-    after: list[str] = []
-    if description.size:
-        before.append(choice(rng, lexicon.SIZE_WORDS[description.size]))
-    if description.pattern and bernoulli(rng, 0.25):
-        after.append(lexicon.PATTERN_PHRASES[description.pattern])
-    elif description.pattern:
-        before.append(choice(rng, lexicon.PATTERN_WORDS[description.pattern]))
+    before, after = realize_size_and_pattern(description, rng, after_noun=0.25)
     if description.color:
-        before.append(choice(rng, lexicon.COLOR_WORDS.get(description.color, (description.color,))))
+        before.append(fill(rng, lexicon.COLOR_WORDS.get(description.color, description.color)))
     if bernoulli(rng, 0.15):
         before = shuffled(rng, before)
     if description.ability:
-        after.append("that " + choice(rng, alternatives(lexicon.ABILITIES[description.ability].phrases)))
+        after.append("that " + fill(rng, lexicon.ABILITIES[description.ability].phrases))
     if description.relation is not None:
         name, other = description.relation
         after.append(
-            f"{choice(rng, lexicon.RELATION_WORDS[name])} {realize(other, rng, 'the' if bernoulli(rng, 0.5) else '')}"
+            f"{fill(rng, lexicon.RELATION_WORDS[name])} {realize(other, rng, 'the' if bernoulli(rng, 0.5) else '')}"
         )
     text = " ".join([*before, _short_noun(description, rng, without_location=without_location), *after])
     if description.order is not None:
         axis, rank = description.order
-        text = choice(rng, alternatives(_SHORT_SECOND if rank else _SHORT_ORDER[axis])).format(text, axis)
+        text = fill(rng, _SHORT_SECOND if rank else _SHORT_ORDER[axis], text, axis)
     if description.position == "middle":
-        text = choice(rng, alternatives(_SHORT_MIDDLE)).format(text)
+        text = fill(rng, _SHORT_MIDDLE, text)
     elif description.position:
         templates = _SHORT_CORNER if " " in description.position else _SHORT_SIDE
-        text = choice(rng, alternatives(templates)).format(text, description.position)
+        text = fill(rng, templates, text, description.position)
     if bernoulli(rng, 0.2):
         text = "the " + text
     return text.upper() if bernoulli(rng, 0.02) else text + " " if bernoulli(rng, 0.02) else text
@@ -166,9 +159,9 @@ def _realize_long(description: ObjectDescription, rng: Generator) -> str:
     name, other = description.relation
     a = realize(replace(description, relation=None), rng, fill(rng, "the | a | the"))
     b = realize(other, rng, fill(rng, "the | the | a"))
-    relation = choice(rng, lexicon.RELATION_WORDS[name])
+    relation = fill(rng, lexicon.RELATION_WORDS[name])
     link = fill(rng, "standing | placed | sitting | located | which is | that is | that can be seen | shown")
     texts = [f"{a} {link} {relation} {b}", f"{a} {link} {relation} {b}", f"{a} is {relation} {b}"]
     if name not in ("left of", "right of"):
-        texts.append(f"{a} that has {b} {choice(rng, lexicon.RELATION_WORDS[INVERSE_RELATIONS[name]])} it")
+        texts.append(f"{a} that has {b} {fill(rng, lexicon.RELATION_WORDS[INVERSE_RELATIONS[name]])} it")
     return choice(rng, texts) + choice(rng, (".", "", ""))

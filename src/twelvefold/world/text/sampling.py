@@ -41,9 +41,9 @@ def alternatives(text: str) -> tuple[str, ...]:
     return tuple(text.split(" | "))
 
 
-def fill(rng: Generator, templates: str, **slots: object) -> str:
+def fill(rng: Generator, templates: str, *values: object, **slots: object) -> str:
     """Choose one of the alternatives of ``templates`` and fill in its ``{slots}``."""
-    return choice(rng, alternatives(templates)).format(**slots)
+    return choice(rng, alternatives(templates)).format(*values, **slots)
 
 
 def collect_distinct(

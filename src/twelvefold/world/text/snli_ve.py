@@ -155,7 +155,7 @@ def _claim_relation(
     graph: SceneGraph, label: EntailmentLabel, pair: tuple[int, int], relation: str, rng: Generator
 ) -> str:
     a, b = _refer_to_pair(graph, label, pair, rng)
-    preposition = choice(rng, RELATION_WORDS[relation])
+    preposition = fill(rng, RELATION_WORDS[relation])
     templates = "{a} is {where} {b} | {a} is {where} {b} | {where} {b} is {a} | you can find {a} {where} {b}"
     return fill(rng, templates, a=a, b=b, where=preposition)
 

@@ -15,7 +15,7 @@ from twelvefold.world.text import question_templates as q
 from twelvefold.world.text.annotations import VgQuestion
 from twelvefold.world.text.description import ObjectDescription
 from twelvefold.world.text.lexicon import ABILITIES, HYPERNYMS, PATTERN_NOUNS, add_article, to_sentence
-from twelvefold.world.text.sampling import alternatives, bernoulli, choice, collect_distinct, fill, parse_templates
+from twelvefold.world.text.sampling import bernoulli, choice, collect_distinct, fill, parse_templates
 from twelvefold.world.text.scene_graph import SceneGraph
 
 LONG_ANSWERS: Final = 0.12
@@ -52,7 +52,7 @@ def _query_by_ability(graph: SceneGraph, rng: Generator) -> q.QuestionFrame | No
     for name in (choice(rng, list(ABILITIES)), choice(rng, list(ABILITIES))):
         objects = graph.undisputed_matches(ObjectDescription(ability=name))
         if objects is not None and len(objects) == 1 and len(ABILITIES[name].members) > 3:
-            phrase = choice(rng, alternatives(ABILITIES[name].phrases))
+            phrase = fill(rng, ABILITIES[name].phrases)
             category = graph.objects[objects[0]].category
             detail = f"{phrase}|{phrase if phrase.endswith('t') else 'in the picture ' + phrase}"
             return q.QuestionFrame("category by ability", category, detail=detail, objects=objects)

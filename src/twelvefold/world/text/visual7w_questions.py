@@ -16,7 +16,7 @@ from twelvefold.world.text.description import ATTRIBUTES, ObjectDescription
 from twelvefold.world.text.lexicon import ABILITIES, to_sentence
 from twelvefold.world.text.question_templates import hypernyms_of
 from twelvefold.world.text.realize import realize, realize_attribute, realize_noun
-from twelvefold.world.text.sampling import alternatives, bernoulli, choice, collect_distinct, fill, shuffled
+from twelvefold.world.text.sampling import bernoulli, choice, collect_distinct, fill, shuffled
 from twelvefold.world.text.scene_graph import SceneGraph
 
 NUM_CHOICES: Final = 4
@@ -76,7 +76,7 @@ def _word(description: ObjectDescription, rng: Generator) -> str:
     """Return ``which cup is striped``, ``which one is the red cup``, ``which object is something that can fly``."""
     whole = realize(description, rng)
     if description.ability:
-        phrase = choice(rng, alternatives(ABILITIES[description.ability].phrases))
+        phrase = fill(rng, ABILITIES[description.ability].phrases)
         noun = realize_noun(ObjectDescription(), rng)
         is_verb = not phrase.startswith(("you", "people", "a "))
         short = f"which of these {phrase}" if is_verb else f"which is {whole}"

@@ -97,7 +97,9 @@ def _run_step(step: Operation, inputs: list[Value], graph: SceneGraph) -> Value:
             return tuple(i for i in _objects(inputs[0]) if _value(graph, i, attribute) == argument)
         case "relate":
             name, relation, _ = argument.split(",", 2)
-            return _related_objects(graph, _only(inputs[0], step), relation, _objects_named(graph, name))
+            relation, base = _SCENE_RELATIONS.get(relation, relation), _only(inputs[0], step)
+            objects = (i for i in _objects_named(graph, name) if i != base)
+            return tuple(i for i in objects if graph.relation_holds(relation, i, base) is not False)
         case "exist":
             return bool(_objects(inputs[0]))
         case "query" | "verify" | "choose":
@@ -140,11 +142,6 @@ def _objects_named(graph: SceneGraph, name: str) -> tuple[int, ...]:
     if objects is None:
         raise ProgramError(f"people disagree whether an object of the scene is a {name}")
     return objects
-
-
-def _related_objects(graph: SceneGraph, base: int, relation: str, candidates: Sequence[int]) -> tuple[int, ...]:
-    name = _SCENE_RELATIONS.get(relation, relation)
-    return tuple(i for i in candidates if i != base and graph.relation_holds(name, i, base) is not False)
 
 
 def _value(graph: SceneGraph, index: int, attribute: str) -> str:

@@ -12,10 +12,9 @@ from typing import Final
 from numpy.random import Generator
 
 from twelvefold.world.scene import Scene
-from twelvefold.world.text.annotations import GqaQuestion, Pointers
-from twelvefold.world.text.gqa.draft import Draft, Family
+from twelvefold.world.text.annotations import GqaQuestion
+from twelvefold.world.text.gqa.builders import Family
 from twelvefold.world.text.gqa.object_pairs import comparison_family, logical_family, neighbor_family, relation_family
-from twelvefold.world.text.gqa.program import format_program
 from twelvefold.world.text.gqa.single_object import (
     attribute_family,
     background_family,
@@ -23,7 +22,6 @@ from twelvefold.world.text.gqa.single_object import (
     existence_family,
     side_family,
 )
-from twelvefold.world.text.lexicon import tokenize
 from twelvefold.world.text.sampling import choice
 from twelvefold.world.text.scene_graph import SceneGraph
 
@@ -44,47 +42,19 @@ FAMILIES: Final[tuple[Family, ...]] = (
 def generate_gqa_questions(scene: Scene, rng: Generator, count: int = 3) -> tuple[GqaQuestion, ...]:
     """Return at most ``count`` families, each with one balanced question and one to five others."""
     graph = SceneGraph(scene)
-    drafts: list[Draft] = []
+    questions: list[GqaQuestion] = []
     num_families = 0
     for _ in range(5 * count):
         family = choice(rng, FAMILIES)(graph, rng)
-        known = {draft.question for draft in drafts}
-        if not family or any(draft.question in known for draft in family):
+        known = {question.question for question in questions}
+        if not family or any(question.question in known for question in family):
             continue
-        offset = len(drafts)
-        drafts += [replace(d, entails=tuple(offset + i for i in d.entails)) for d in family]
+        offset = len(questions)
+        questions += [replace(q, entailed=tuple(offset + i for i in q.entailed)) for q in family]
         num_families += 1
         if num_families == count:
             break
-    return tuple(_finish(drafts, index) for index in range(len(drafts)))
-
-
-def _finish(drafts: list[Draft], index: int) -> GqaQuestion:
-    draft = drafts[index]
-    return GqaQuestion(
-        question=draft.question,
-        answer=draft.answer,
-        full_answer=draft.full_answer,
-        semantic=draft.steps,
-        semantic_str=format_program(draft.steps),
-        types=draft.types,
-        groups=draft.groups,
-        is_balanced=draft.balanced,
-        entailed=draft.entails,
-        equivalent=(index, *(i for i in draft.entails if index in drafts[i].entails)),
-        question_pointers=_point(draft.question, draft.pointers),
-        full_answer_pointers=_point(draft.full_answer, draft.pointers),
+    return tuple(
+        replace(q, equivalent=(index, *(i for i in q.entailed if index in questions[i].entailed)))
+        for index, q in enumerate(questions)
     )
-
-
-def _point(text: str, phrases: Pointers) -> Pointers:
-    """Replace each phrase by its token span in the text: ``3:5`` for tokens 3 and 4, ``3`` for one token."""
-    tokens, pointers = tokenize(text), []
-    for phrase, obj in phrases:
-        wanted = tokenize(phrase)
-        for start in range(len(tokens) - len(wanted) + 1):
-            end = start + len(wanted)
-            if tokens[start:end] == wanted:
-                pointers.append((str(start) if end == start + 1 else f"{start}:{end}", obj))
-                break
-    return tuple(pointers)

@@ -9,13 +9,13 @@ from numpy.random import Generator
 
 from twelvefold.world.categories import BACKGROUND_BY_NAME, CATEGORY_BY_NAME
 from twelvefold.world.text import question_templates as q
+from twelvefold.world.text.annotations import GqaQuestion
 from twelvefold.world.text.description import ObjectDescription
-from twelvefold.world.text.gqa.draft import (
-    Draft,
-    link_drafts,
-    make_draft,
-    make_drafts_about_fact,
-    make_existence_draft,
+from twelvefold.world.text.gqa.builders import (
+    link_questions,
+    make_existence_question,
+    make_question,
+    make_questions_about_fact,
 )
 from twelvefold.world.text.gqa.program import Program
 from twelvefold.world.text.lexicon import add_article
@@ -30,7 +30,7 @@ _QUERY_ATTRIBUTE: Final = {
 }
 
 
-def attribute_family(graph: SceneGraph, rng: Generator) -> list[Draft]:
+def attribute_family(graph: SceneGraph, rng: Generator) -> list[GqaQuestion]:
     """Query, verify a correct and a wrong value, choose, and exist: all about one attribute of one object."""
     name = choice(rng, ("color", "color", "pattern", "size"))
     sampler = choice(rng, (q.query_attribute, q.verify_attribute, q.choose_attribute))
@@ -56,30 +56,30 @@ def attribute_family(graph: SceneGraph, rng: Generator) -> list[Draft]:
     )  # fmt: skip
     rows.append((question, value, f"choose {name}", "|".join(pair), "choose attr chooseAttr"))
     groups = (name, f"06-{frame.subject.category}_{name}")
-    drafts = make_drafts_about_fact(
-        lambda program: program.find(frame.subject), graph, f"{noun} is {value}", rows, groups,
+    questions = make_questions_about_fact(
+        graph, frame.subject, f"{noun} is {value}", rows, groups,
         ((a, index), (noun, index)),
     )  # fmt: skip
-    existence = make_existence_draft(graph, frame.subject.with_attributes({name: value}), rng)
+    existence = make_existence_question(graph, frame.subject.with_attributes({name: value}), rng)
     balanced = {q.query_attribute: 0, q.choose_attribute: 3}.get(sampler, 1 if frame.answer == "yes" else 2)
-    return [*link_drafts([*drafts, existence], balanced)[:-1], existence]
+    return [*link_questions([*questions, existence], balanced)[:-1], existence]
 
 
-def existence_family(graph: SceneGraph, rng: Generator) -> list[Draft]:
+def existence_family(graph: SceneGraph, rng: Generator) -> list[GqaQuestion]:
     """Ask for a red dog. If there is one, there is a dog."""
     frame = q.verify_existence(graph, rng)
     if frame is None:
         return []
     subject = frame.subject
-    first = replace(make_existence_draft(graph, subject, rng), balanced=True)
+    first = replace(make_existence_question(graph, subject, rng), is_balanced=True)
     if subject == ObjectDescription(category=subject.category):
         return [first]
     wider = ObjectDescription(category=subject.category, hypernym=subject.hypernym)
     entails = (1,) if first.answer == "yes" else ()
-    return [replace(first, entails=entails), make_existence_draft(graph, wider, rng)]
+    return [replace(first, entailed=entails), make_existence_question(graph, wider, rng)]
 
 
-def category_family(graph: SceneGraph, rng: Generator) -> list[Draft]:
+def category_family(graph: SceneGraph, rng: Generator) -> list[GqaQuestion]:
     """Ask what the red object, or the red animal, is; and whether there is a red dog."""
     index = choice(rng, range(graph.num_objects))
     subject = graph.describe_uniquely(index, rng, exclude=("category",))
@@ -94,7 +94,7 @@ def category_family(graph: SceneGraph, rng: Generator) -> list[Draft]:
     program.add("query", "name", program.find(subject))
     a = realize(subject, rng)
     looks = subject.attributes()
-    query = make_draft(
+    query = make_question(
         program,
         fill(rng, "what is {a} | what is {a} called | what is the name of {a}", a=a),
         category,
@@ -106,11 +106,11 @@ def category_family(graph: SceneGraph, rng: Generator) -> list[Draft]:
         ),
         ((a, index),),
     )
-    existence = make_existence_draft(graph, ObjectDescription(category=category).with_attributes(looks), rng)
-    return [replace(query, entails=(1,), balanced=True), existence]
+    existence = make_existence_question(graph, ObjectDescription(category=category).with_attributes(looks), rng)
+    return [replace(query, entailed=(1,), is_balanced=True), existence]
 
 
-def side_family(graph: SceneGraph, rng: Generator) -> list[Draft]:
+def side_family(graph: SceneGraph, rng: Generator) -> list[GqaQuestion]:
     """Ask on which side of the image an object is: query, verify both sides."""
     frame = q.query_side(graph, rng)
     if frame is None:
@@ -121,14 +121,14 @@ def side_family(graph: SceneGraph, rng: Generator) -> list[Draft]:
     for stated, answer in ((side, "yes"), ("left" if side == "right" else "right", "no")):
         question = f"is {a} on the {stated} of the image"
         rows.append((question, answer, "verify hposition", stated, "verify attr positionVerify"))
-    drafts = make_drafts_about_fact(
-        lambda program: program.find(frame.subject), graph, f"{a} is on the {side}", rows,
+    questions = make_questions_about_fact(
+        graph, frame.subject, f"{a} is on the {side}", rows,
         ("position", f"07-{frame.subject.category}_hposition"), ((a, frame.objects[0]),),
     )  # fmt: skip
-    return link_drafts(drafts, choice(rng, (0, 0, 1, 2)))
+    return link_questions(questions, choice(rng, (0, 0, 1, 2)))
 
 
-def background_family(graph: SceneGraph, rng: Generator) -> list[Draft]:
+def background_family(graph: SceneGraph, rng: Generator) -> list[GqaQuestion]:
     """Ask where the image was taken: query, verify, choose."""
     frame = q.verify_background(graph, rng)
     own = graph.scene.background
@@ -141,8 +141,8 @@ def background_family(graph: SceneGraph, rng: Generator) -> list[Draft]:
         rows.append((question, answer, "verify place", stated, "verify global locationVerify"))
     question = f"is this the {pair[0]} or the {pair[1]}"
     rows.append((question, own, "choose place", "|".join(pair), "choose global placeChoose"))
-    drafts = make_drafts_about_fact(
-        lambda program: program.add("select", "scene (-)"), graph, f"it is {BACKGROUND_BY_NAME[own].phrase}", rows,
+    questions = make_questions_about_fact(
+        graph, None, f"it is {BACKGROUND_BY_NAME[own].phrase}", rows,
         ("place", "09-place"),
     )  # fmt: skip
-    return link_drafts(drafts, choice(rng, (0, 1 if frame.answer == "yes" else 2, 3)))
+    return link_questions(questions, choice(rng, (0, 1 if frame.answer == "yes" else 2, 3)))

@@ -1,13 +1,13 @@
-"""GQA questions of one family before they have ids, and the questions that several families contain."""
+"""Build GQA questions, among them those that several families contain."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from numpy.random import Generator
 
-from twelvefold.world.text.annotations import Operation, Pointers
+from twelvefold.world.text.annotations import GqaQuestion, Pointers
 from twelvefold.world.text.description import ObjectDescription
 from twelvefold.world.text.gqa.program import ANY_OBJECT, Program, gqa_relation
 from twelvefold.world.text.lexicon import to_sentence
@@ -16,30 +16,10 @@ from twelvefold.world.text.realize import realize
 from twelvefold.world.text.sampling import fill
 from twelvefold.world.text.scene_graph import SceneGraph
 
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A question of a family.
-
-    ``types`` is (structural, semantic, detailed); ``groups`` is (global, local). ``pointers``: (phrase, object)
-    pairs. ``entails`` are indices of drafts in the same family.
-    """
-
-    question: str
-    answer: str
-    full_answer: str
-    steps: tuple[Operation, ...]
-    types: tuple[str, str, str]
-    groups: tuple[str | None, str]
-    pointers: Pointers
-    entails: tuple[int, ...] = ()
-    balanced: bool = False
+Family = Callable[[SceneGraph, Generator], list[GqaQuestion]]
 
 
-Family = Callable[[SceneGraph, Generator], list[Draft]]
-
-
-def make_draft(
+def make_question(
     program: Program,
     question: str,
     answer: str,
@@ -47,48 +27,52 @@ def make_draft(
     types: str,
     groups: tuple[str | None, str],
     pointers: Pointers = (),
-) -> Draft:
-    """Return a draft with question and full answer as sentences. ``types`` are three words."""
+) -> GqaQuestion:
+    """Return a question with question and full answer as sentences. ``types`` are three words."""
     structural, semantic, detailed = types.split()
-    question, full_answer = to_sentence(question, "?"), to_sentence(full_answer)
-    steps, all_types = tuple(program.steps), (structural, semantic, detailed)
-    return Draft(question, answer, full_answer, steps, all_types, groups, pointers)
+    return GqaQuestion(
+        question=to_sentence(question, "?"),
+        answer=answer,
+        full_answer=to_sentence(full_answer),
+        semantic=tuple(program.steps),
+        types=(structural, semantic, detailed),
+        groups=groups,
+        pointers=pointers,
+    )
 
 
-def make_drafts_about_fact(
-    find: Callable[[Program], int],
+def make_questions_about_fact(
     graph: SceneGraph,
+    subject: ObjectDescription | None,
     fact: str,
     rows: Iterable[tuple[str, str, str, str, str]],
     groups: tuple[str, str],
     pointers: Pointers = (),
-) -> list[Draft]:
-    """Return a draft for each (question, answer, operation, argument, types) about one fact of one object.
+) -> list[GqaQuestion]:
+    """Return a question for each (question, answer, operation, argument, types) about one fact.
 
-    ``find`` adds the steps that find the object. The full answer states the fact, after yes or no.
+    The fact is about the subject, or about the background if that is None. Full answers state it after yes or no.
     """
-    drafts = []
+    questions = []
     for question, answer, operation, argument, types in rows:
         program = Program(graph)
-        program.add(operation, argument, find(program))
+        program.add(operation, argument, program.find(subject) if subject else program.add("select", "scene (-)"))
         full_answer = f"{answer}, {fact}" if answer in ("yes", "no") else fact
-        drafts.append(make_draft(program, question, answer, full_answer, types, groups, pointers))
-    return drafts
+        questions.append(make_question(program, question, answer, full_answer, types, groups, pointers))
+    return questions
 
 
-def link_drafts(drafts: list[Draft], balanced: int) -> list[Draft]:
-    """Let every draft with an answer other than no entail all others, and mark the balanced one."""
-    return [
-        replace(
-            draft,
-            entails=tuple(i for i in range(len(drafts)) if i != index) if draft.answer != "no" else draft.entails,
-            balanced=index == balanced,
-        )
-        for index, draft in enumerate(drafts)
+def link_questions(questions: list[GqaQuestion], balanced: int) -> list[GqaQuestion]:
+    """Let every question with an answer other than no entail all others, and mark the balanced one."""
+    indices = range(len(questions))
+    linked = [
+        question if question.answer == "no" else replace(question, entailed=tuple(i for i in indices if i != index))
+        for index, question in enumerate(questions)
     ]
+    return [replace(question, is_balanced=index == balanced) for index, question in enumerate(linked)]
 
 
-def make_existence_draft(graph: SceneGraph, description: ObjectDescription, rng: Generator) -> Draft:
+def make_existence_question(graph: SceneGraph, description: ObjectDescription, rng: Generator) -> GqaQuestion:
     """Ask whether the scene contains such an object."""
     objects = graph.undisputed_matches(description) or ()
     program = Program(graph)
@@ -101,7 +85,7 @@ def make_existence_draft(graph: SceneGraph, description: ObjectDescription, rng:
     )
     full_answer = f"yes, there is {an_a}" if objects else f"no, there is no {realize(description, rng, '')}"
     detailed = "existAttrC" if description.attributes() else "existRelS" if description.relation else "existC"
-    return make_draft(
+    return make_question(
         program,
         question,
         "yes" if objects else "no",
@@ -119,7 +103,7 @@ def start_pair(graph: SceneGraph, frame: QuestionFrame, rng: Generator) -> tuple
     return a, b, program, (program.find(frame.subject), program.find(frame.other))
 
 
-def make_relation_draft(graph: SceneGraph, frame: QuestionFrame, rng: Generator) -> Draft:
+def make_relation_question(graph: SceneGraph, frame: QuestionFrame, rng: Generator) -> GqaQuestion:
     """Ask whether the subject of a frame is in the relation ``detail`` to the other object."""
     relation = gqa_relation(frame.detail)
     a, b, program, found = start_pair(graph, frame, rng)
@@ -131,7 +115,7 @@ def make_relation_draft(graph: SceneGraph, frame: QuestionFrame, rng: Generator)
         b=b,
         relation=relation,
     )
-    return make_draft(
+    return make_question(
         program,
         question,
         frame.answer,
