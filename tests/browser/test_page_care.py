@@ -93,8 +93,8 @@ def test_photographs_and_unusual_images_are_answered(open_page: Open, shot: Shot
     expect(page.locator("figcaption")).to_contain_text("48 × 64")  # after EXIF orientation
 
 
-@pytest.mark.parametrize("how", ["drop", "paste"])
-def test_images_are_dropped_or_pasted_anywhere(open_page: Open, how: str) -> None:
+@pytest.mark.parametrize("action", ["drop", "paste"])
+def test_images_are_dropped_or_pasted_anywhere(open_page: Open, action: str) -> None:
     page = open_page()
     data = base64.b64encode(encode(GRAY, "PNG")).decode()
     carried = page.evaluate_handle(
@@ -106,7 +106,7 @@ def test_images_are_dropped_or_pasted_anywhere(open_page: Open, how: str) -> Non
         }""",
         data,
     )
-    if how == "drop":
+    if action == "drop":
         page.dispatch_event("h1", "dragenter", {"dataTransfer": carried})
         expect(page.locator(".drop")).to_be_visible()
         page.dispatch_event("h1", "drop", {"dataTransfer": carried})

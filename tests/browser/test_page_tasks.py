@@ -199,7 +199,7 @@ def test_every_phrase_of_a_caption_gets_a_box(open_page: Open, shot: Shot, sampl
     shot(page)
 
 
-def test_entailment_of_one_image(open_page: Open, shot: Shot, samples: Samples) -> None:
+def test_entailment_of_an_image(open_page: Open, shot: Shot, samples: Samples) -> None:
     page, right = open_page(), []
     select_tab(page, "Entailment")
     for sample in ("night", "snow"):
@@ -247,7 +247,7 @@ def test_images_are_found_by_their_captions(open_page: Open, shot: Shot, samples
     shot(page)
 
 
-def test_several_tasks_are_asked_at_once(open_page: Open, shot: Shot) -> None:
+def test_several_tasks_at_once(open_page: Open, shot: Shot) -> None:
     page = open_page()
     select_tab(page, "Several at once")
     page.get_by_role("button", name="Fill in").click()

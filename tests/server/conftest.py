@@ -98,7 +98,7 @@ def jpegs() -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="session")
-def photograph() -> Callable[[int], bytes]:
+def make_photo() -> Callable[[int], bytes]:
     """Return the n-th of many images; each test uses its own, so that none is cached."""
     from twelvefold.world.draw import draw_jpeg
     from twelvefold.world.scene import make_scene

@@ -51,34 +51,34 @@ def check_equal(reply: Any, prediction: Prediction) -> None:
         ("entails", "statement", ("snli_ve",)),
     ],
 )
-def test_endpoints_with_one_text_and_one_image(
+def test_endpoints_with_a_text_and_an_image(
     path: str, field: str, tasks: tuple[str, ...], server: Server, predictor: Predictor, jpegs: Jpegs
 ) -> None:
     for task in tasks:
-        sample, asked = first_suggestion(task)
-        form = {field: asked.text} | ({"task": task} if len(tasks) > 1 else {})
+        sample, suggestion = first_suggestion(task)
+        form = {field: suggestion.text} | ({"task": task} if len(tasks) > 1 else {})
         reply = server.client.post(f"/v1/{path}", data=form, files={"image": jpegs[sample.name]}).json()
-        more: dict[str, Any] = {"task": task} if len(tasks) > 1 else {}
-        check_equal(reply, getattr(predictor, path)(jpegs[sample.name], asked.text, **more))
+        options: dict[str, Any] = {"task": task} if len(tasks) > 1 else {}
+        check_equal(reply, getattr(predictor, path)(jpegs[sample.name], suggestion.text, **options))
 
 
 def test_choose_and_guess_use_the_given_boxes(server: Server, predictor: Predictor, jpegs: Jpegs) -> None:
-    sample, which = first_suggestion("visual7w")
-    form = {"question": which.text, "boxes": json.dumps(which.boxes_px), "top": "100"}
+    sample, question = first_suggestion("visual7w")
+    form = {"question": question.text, "boxes": json.dumps(question.boxes_px), "top": "100"}
     reply = server.client.post("/v1/choose", data=form, files={"image": jpegs[sample.name]}).json()
-    check_equal(reply, predictor.choose(jpegs[sample.name], which.text, which.boxes_px, top=100))
-    assert reply["candidates_px"] == [list(box) for box in which.boxes_px]
-    sample, secret = first_suggestion("guesswhat")
-    form = {"dialogue": json.dumps(secret.dialogue), "boxes": json.dumps(secret.boxes_px), "top": "100"}
+    check_equal(reply, predictor.choose(jpegs[sample.name], question.text, question.boxes_px, top=100))
+    assert reply["candidates_px"] == [list(box) for box in question.boxes_px]
+    sample, dialogue = first_suggestion("guesswhat")
+    form = {"dialogue": json.dumps(dialogue.dialogue), "boxes": json.dumps(dialogue.boxes_px), "top": "100"}
     reply = server.client.post("/v1/guess", data=form, files={"image": jpegs[sample.name]}).json()
-    check_equal(reply, predictor.guess(jpegs[sample.name], secret.dialogue, secret.boxes_px, top=100))
+    check_equal(reply, predictor.guess(jpegs[sample.name], dialogue.dialogue, dialogue.boxes_px, top=100))
 
 
 def test_compare_keeps_the_order_of_the_images(server: Server, predictor: Predictor, jpegs: Jpegs) -> None:
-    sample, asked = first_suggestion("nlvr2")
-    files = {"image_a": jpegs[sample.name], "image_b": jpegs[asked.other]}
-    reply = server.client.post("/v1/compare", data={"statement": asked.text}, files=files).json()
-    check_equal(reply, predictor.compare(files["image_a"], files["image_b"], asked.text))
+    sample, comparison = first_suggestion("nlvr2")
+    files = {"image_a": jpegs[sample.name], "image_b": jpegs[comparison.other]}
+    reply = server.client.post("/v1/compare", data={"statement": comparison.text}, files=files).json()
+    check_equal(reply, predictor.compare(files["image_a"], files["image_b"], comparison.text))
 
 
 def test_find_ranks_the_matching_image_first(server: Server, predictor: Predictor, jpegs: Jpegs) -> None:
@@ -93,40 +93,42 @@ def test_find_ranks_the_matching_image_first(server: Server, predictor: Predicto
 
 def test_ground_returns_a_box_for_each_phrase(server: Server, predictor: Predictor, jpegs: Jpegs) -> None:
     sample, _ = first_suggestion("refcoco")
-    phrases = [one.text for one in sample.suggestions if one.task == "refcoco"]
+    phrases = [s.text for s in sample.suggestions if s.task == "refcoco"]
     caption = " beside ".join(phrases)
     form = {"caption": caption, "phrases": json.dumps(phrases)}
     reply = server.client.post("/v1/ground", data=form, files={"image": jpegs[sample.name]}).json()
     expected = predictor.ground(jpegs[sample.name], caption, phrases)
-    for one, prediction in zip(reply["phrases"], expected, strict=True):
-        check_equal({"task": reply["task"], "ranked": one["ranked"]}, prediction)
-    assert [one["name"] for one in reply["ranked"]] == phrases
+    for phrase, prediction in zip(reply["phrases"], expected, strict=True):
+        check_equal({"task": reply["task"], "ranked": phrase["ranked"]}, prediction)
+    assert [rank["name"] for rank in reply["ranked"]] == phrases
 
 
-def test_a_cached_image_is_referred_to_by_its_digest(server: Server, photograph: Callable[[int], bytes]) -> None:
-    data = photograph(0)
-    seen = server.client.post("/v1/pictures", files={"image": data}).json()
-    assert seen["regions"][0]["kind"]
-    assert seen["regions"][0]["probability"] > 0.1
-    assert all(0 <= x1 < x2 <= seen["width"] for x1, _, x2, _ in (one["box_px"] for one in seen["regions"]))
-    form = {"picture": seen["picture"], "question": "How many things are there?"}
+def test_a_cached_image_is_referred_to_by_its_digest(server: Server, make_photo: Callable[[int], bytes]) -> None:
+    data = make_photo(0)
+    detection = server.client.post("/v1/pictures", files={"image": data}).json()
+    assert detection["regions"][0]["kind"]
+    assert detection["regions"][0]["probability"] > 0.1
+    assert all(
+        0 <= x1 < x2 <= detection["width"] for x1, _, x2, _ in (region["box_px"] for region in detection["regions"])
+    )
+    form = {"picture": detection["picture"], "question": "How many things are there?"}
     by_digest = server.client.post("/v1/ask", data=form).json()
     by_file = server.client.post("/v1/ask", data={"question": form["question"]}, files={"image": data}).json()
     assert by_digest["ranked"] == by_file["ranked"]
-    assert by_digest["pictures"] == [{key: seen[key] for key in ("picture", "width", "height")}]
-    assert max(by_digest["seconds"]["detect"], by_file["seconds"]["detect"]) < seen["seconds"] / 5
+    assert by_digest["pictures"] == [{key: detection[key] for key in ("picture", "width", "height")}]
+    assert max(by_digest["seconds"]["detect"], by_file["seconds"]["detect"]) < detection["seconds"] / 5
 
 
 def test_explain_returns_attention_weights(server: Server) -> None:
     form = {"picture_a": "left", "picture_b": "right", "statement": "There is a blue thing.", "explain": "true"}
     reply = server.client.post("/v1/compare", data=form).json()
-    assert [one["picture"] for one in reply["attention"]] == [0, 1]
-    for one in reply["attention"]:
-        assert {"blue", "thing"} <= set(one["words"])
-        for block in one["blocks"]:
-            shares = np.array(block["to_regions"])
-            assert shares.shape[1:] == (len(one["words"]), len(one["boxes_px"]))
-            assert shares.sum(2) == pytest.approx(1, abs=1e-3)
+    assert [attention["picture"] for attention in reply["attention"]] == [0, 1]
+    for attention in reply["attention"]:
+        assert {"blue", "thing"} <= set(attention["words"])
+        for block in attention["blocks"]:
+            weights = np.array(block["to_regions"])
+            assert weights.shape[1:] == (len(attention["words"]), len(attention["boxes_px"]))
+            assert weights.sum(2) == pytest.approx(1, abs=1e-3)
     plain = server.client.post("/v1/compare", data=form | {"explain": "false"}).json()
     assert plain["attention"] is None
     assert plain["ranked"][0]["probability"] == pytest.approx(reply["ranked"][0]["probability"], abs=1e-3)
@@ -142,10 +144,10 @@ def test_a_sample_is_referred_to_by_its_name(server: Server, jpegs: Jpegs) -> No
 
 def test_samples_are_listed_and_served(server: Server, jpegs: Jpegs) -> None:
     listed = server.client.get("/v1/samples").json()
-    assert [one["name"] for one in listed] == list(jpegs)
-    for one in listed:
-        got = server.client.get(f"/{one['url']}")
-        assert got.content == jpegs[one["name"]]
+    assert [sample["name"] for sample in listed] == list(jpegs)
+    for sample in listed:
+        got = server.client.get(f"/{sample['url']}")
+        assert got.content == jpegs[sample["name"]]
         assert got.headers["content-type"] == "image/jpeg"
 
 

@@ -32,7 +32,7 @@ def test_texts_are_converted_to_the_type_of_the_setting() -> None:
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
-def test_an_earlier_name_is_refused_with_the_current_one(old: str, new: str, tmp_path: Path) -> None:
+def test_an_earlier_name_is_refused_with_the_current_name(old: str, new: str, tmp_path: Path) -> None:
     file = tmp_path / "serve.toml"
     file.write_text(f"{old} = 1\n")
     assert new in Settings.__struct_fields__

@@ -81,10 +81,10 @@ def test_each_of_the_six_heads_answers(model: Predictor, folder: Path) -> None:
     a, b = folder / "a.png", folder / "b.png"
     for task, head in (("vqav2", "vqa"), ("vgqa", "vqa"), ("gqa", "gqa")):
         assert {ranked.name for ranked in model.ask(a, QUESTION, task=task).ranked} <= set(ANSWERS[head])
-    found = model.find("an umbrella", [a, b])
+    search = model.find("an umbrella", [a, b])
     compared = model.compare(a, b, "both pictures show an umbrella")
     entailed = model.entails(a, "it rains")
-    for prediction, count in ((found, 2), (compared, 2), (entailed, 3)):
+    for prediction, count in ((search, 2), (compared, 2), (entailed, 3)):
         assert len(prediction.ranked) == count
         assert sum(ranked.probability for ranked in prediction.ranked) == pytest.approx(1, abs=1e-4)
     pointed = {ranked.box_px for ranked in model.point(a, "the umbrella", top=REGIONS).ranked}

@@ -65,7 +65,7 @@ def test_the_shipped_model_answers_the_samples_correctly(model: Predictor) -> No
     assert np.mean(correct) >= MIN_ACCURACY
 
 
-def test_a_single_input_gives_one_prediction_and_a_list_gives_a_list(model: Predictor) -> None:
+def test_a_single_input_gives_a_prediction_and_a_list_gives_a_list(model: Predictor) -> None:
     room, beach = find_sample("room").path, find_sample("beach").path
     assert isinstance(assert_type(model.ask(room, "What is this?"), Prediction), Prediction)
     answers = model.ask([room, beach], "What is this?")

@@ -110,7 +110,7 @@ def test_refused_calls_change_nothing(model: PretrainedPredictor, index: SearchI
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
-def test_an_index_of_another_detector_or_a_damaged_one_is_refused(
+def test_a_damaged_index_or_that_of_another_detector_is_refused(
     model: PretrainedPredictor, index: SearchIndex, tmp_path: Path
 ) -> None:
     folder = tmp_path / "index"

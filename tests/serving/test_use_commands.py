@@ -69,7 +69,7 @@ def test_without_json_it_prints_probabilities_and_names_and_draws(run: Any, mode
     assert "room.jpg" in run("find", "a boot", ROOM, LEFT)[1]
 
 
-def test_a_folder_gives_one_line_per_image_and_an_error_for_each_broken_file(run: Any, tmp_path: Path) -> None:
+def test_a_folder_gives_a_line_per_image_and_an_error_for_each_broken_file(run: Any, tmp_path: Path) -> None:
     for path in (ROOM, LEFT):
         shutil.copy(path, tmp_path)
     (tmp_path / "broken.jpg").write_bytes(b"not an image")

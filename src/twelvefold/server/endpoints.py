@@ -20,11 +20,11 @@ from twelvefold.server.forms import (
     Call,
     CurrentCall,
     ImageList,
-    OneImage,
+    ImagePair,
     Options,
     ReceivedImages,
+    SingleImage,
     TextField,
-    TwoImages,
 )
 from twelvefold.server.service import ClientAnswer, parse_json_list
 from twelvefold.serving.request import Request, check_phrases, dialogue_text, find_task
@@ -40,7 +40,7 @@ router = APIRouter(prefix="/v1", responses=ERROR_RESPONSES, tags=["tasks"])
 
 
 @router.post("/pictures")
-async def pictures(call: CurrentCall, received: OneImage) -> schemas.DetectedRegions:
+async def pictures(call: CurrentCall, received: SingleImage) -> schemas.DetectedRegions:
     """Send an image once, get its detected regions, and refer to it by its `picture` in later requests."""
     [image] = received.images
     answer = await call.service.answer(received.images)
@@ -56,7 +56,7 @@ async def pictures(call: CurrentCall, received: OneImage) -> schemas.DetectedReg
 @router.post("/ask")
 async def ask(
     call: CurrentCall,
-    received: OneImage,
+    received: SingleImage,
     question: TextField,
     options: Options,
     task: Annotated[str, Form()] = "vqav2",
@@ -75,7 +75,11 @@ async def find(
 
 @router.post("/point")
 async def point(
-    call: CurrentCall, received: OneImage, phrase: TextField, options: Options, task: Annotated[str, Form()] = "refcoco"
+    call: CurrentCall,
+    received: SingleImage,
+    phrase: TextField,
+    options: Options,
+    task: Annotated[str, Form()] = "refcoco",
 ) -> schemas.Answer:
     """Point at the object that a phrase describes. Tasks: `refcoco`, `refcoco+`, `refcocog`."""
     return await _answer(call, task, grounding.FAMILY, received, call.service.check_text("phrase", phrase), options)
@@ -83,7 +87,7 @@ async def point(
 
 @router.post("/choose")
 async def choose(
-    call: CurrentCall, received: OneImage, question: TextField, options: Options, boxes: BoxesField = ""
+    call: CurrentCall, received: SingleImage, question: TextField, options: Options, boxes: BoxesField = ""
 ) -> schemas.Answer:
     """Answer a "which" question with one of the boxes. Task: `visual7w`."""
     text, candidates = call.service.check_text("question", question), call.service.parse_boxes(boxes)
@@ -93,7 +97,7 @@ async def choose(
 @router.post("/guess")
 async def guess(
     call: CurrentCall,
-    received: OneImage,
+    received: SingleImage,
     dialogue: Annotated[str, Form(min_length=1, description="JSON list of [question, answer]; or a text")],
     options: Options,
     boxes: BoxesField = "",
@@ -108,14 +112,14 @@ async def guess(
 
 
 @router.post("/compare")
-async def compare(call: CurrentCall, received: TwoImages, statement: TextField, options: Options) -> schemas.Answer:
+async def compare(call: CurrentCall, received: ImagePair, statement: TextField, options: Options) -> schemas.Answer:
     """Decide whether a statement is true of two images, the left (a) and the right one (b). Task: `nlvr2`."""
     text = call.service.check_text("statement", statement)
     return await _answer(call, nlvr2.TASK.name, verification.FAMILY, received, text, options)
 
 
 @router.post("/entails")
-async def entails(call: CurrentCall, received: OneImage, statement: TextField, options: Options) -> schemas.Answer:
+async def entails(call: CurrentCall, received: SingleImage, statement: TextField, options: Options) -> schemas.Answer:
     """Decide whether an image entails a statement, contradicts it, or neither. Task: `snli_ve`."""
     text = call.service.check_text("statement", statement)
     return await _answer(call, snli_ve.TASK.name, verification.FAMILY, received, text, options)
@@ -124,7 +128,7 @@ async def entails(call: CurrentCall, received: OneImage, statement: TextField, o
 @router.post("/ground")
 async def ground(
     call: CurrentCall,
-    received: OneImage,
+    received: SingleImage,
     caption: TextField,
     phrases: Annotated[str, Form(min_length=1, description="JSON list of phrases of the caption")],
     options: Options,

@@ -78,12 +78,14 @@ def _options(
     return AnswerOptions(top, explain)
 
 
-async def _one_image(call: CurrentCall, image: ImageFile = None, picture: Digest = "") -> AsyncIterator[ReceivedImages]:
+async def _single_image(
+    call: CurrentCall, image: ImageFile = None, picture: Digest = ""
+) -> AsyncIterator[ReceivedImages]:
     async with _open_images(call, [ImageFields("image", image, "picture", picture)]) as received:
         yield received
 
 
-async def _two_images(
+async def _image_pair(
     call: CurrentCall,
     image_a: ImageFile = None,
     picture_a: Digest = "",
@@ -136,7 +138,7 @@ async def _open_images(call: Call, fields: Sequence[ImageFields]) -> AsyncIterat
         yield ReceivedImages(tuple(opened), time.monotonic() - start)
 
 
-OneImage = Annotated[ReceivedImages, Depends(_one_image)]
-TwoImages = Annotated[ReceivedImages, Depends(_two_images)]
+SingleImage = Annotated[ReceivedImages, Depends(_single_image)]
+ImagePair = Annotated[ReceivedImages, Depends(_image_pair)]
 ImageList = Annotated[ReceivedImages, Depends(_image_list)]
 Options = Annotated[AnswerOptions, Depends(_options)]

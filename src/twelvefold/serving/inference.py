@@ -82,7 +82,7 @@ class InferenceContext:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class RankedAnswers:
     """The ranked answers to one request, and its attention if requested."""
 
     ranked: tuple[schema.Ranked, ...]
@@ -140,7 +140,7 @@ def region_rows(regions: Regions, spec: TaskSpec, candidates: Regions | None = N
 
 def answer_requests(context: InferenceContext, prepared: Sequence[PreparedRequest]) -> list[Prediction]:
     """Answer every request, in order. Requests of one task share batches."""
-    answers: dict[int, Answers] = {}
+    answers: dict[int, RankedAnswers] = {}
     groups: dict[tuple[str, bool], list[int]] = {}
     for i, item in enumerate(prepared):
         groups.setdefault((item.spec.name, item.request.explain), []).append(i)
@@ -157,7 +157,7 @@ def answer_requests(context: InferenceContext, prepared: Sequence[PreparedReques
     return [_make_prediction(context, item, answers[i]) for i, item in enumerate(prepared)]
 
 
-def _answer_batch(context: InferenceContext, prepared: Sequence[PreparedRequest], explain: bool) -> list[Answers]:
+def _answer_batch(context: InferenceContext, prepared: Sequence[PreparedRequest], explain: bool) -> list[RankedAnswers]:
     """Run one forward pass over requests of one task and decode it."""
     spec = prepared[0].spec
     pairs = [(item.token_ids, item.rows(k)) for item in prepared for k in range(spec.pairs_per_example)]
@@ -171,17 +171,17 @@ def _answer_batch(context: InferenceContext, prepared: Sequence[PreparedRequest]
         logits = context.network(batch)
     top = max(item.request.top for item in prepared)
     decoded = load_family(spec.family).decode(logits, batch, context.head(spec), top, context.temperature(spec))
-    return [Answers(each.ranked, maps) for each, maps in zip(decoded, attention, strict=True)]
+    return [RankedAnswers(each.ranked, maps) for each, maps in zip(decoded, attention, strict=True)]
 
 
 def _answer_searches(
     context: InferenceContext, prepared: Sequence[PreparedRequest], indices: Sequence[int]
-) -> dict[int, Answers]:
+) -> dict[int, RankedAnswers]:
     """Answer searches of one task; searches of the same images share the image stream."""
     pools: dict[tuple[str, ...], list[int]] = {}
     for i in indices:
         pools.setdefault(tuple(image.digest for image in prepared[i].request.images), []).append(i)
-    answers: dict[int, Answers] = {}
+    answers: dict[int, RankedAnswers] = {}
     for members in pools.values():
         captions = [prepared[i] for i in members]
         regions, spec = captions[0].regions, captions[0].spec
@@ -194,7 +194,7 @@ def _answer_searches(
         ids = [str(i) for i in members]
         decoded = retrieval.decode_pool(scores, ids, names, spec.name, top, context.temperature(spec))
         for i, item, each in zip(members, captions, decoded, strict=True):
-            answers[i] = Answers(each.ranked, _explain_best_image(context, item, each.ranked))
+            answers[i] = RankedAnswers(each.ranked, _explain_best_image(context, item, each.ranked))
     return answers
 
 
@@ -231,7 +231,7 @@ def image_batch(context: InferenceContext, spec: TaskSpec, regions: Sequence[Reg
     return context.make_batch(spec, len(regions), [[]] * len(regions), [region_rows(each, spec) for each in regions])
 
 
-def _make_prediction(context: InferenceContext, item: PreparedRequest, answers: Answers) -> Prediction:
+def _make_prediction(context: InferenceContext, item: PreparedRequest, answers: RankedAnswers) -> Prediction:
     request, spec = item.request, item.spec
     return Prediction(
         task=spec.name,
