@@ -128,7 +128,7 @@ def test_limited_examples_are_spread_over_the_table(data: Callable[[str], TaskBa
 def test_chance_is_one_half_for_two_classes_and_one_over_the_pool_size_for_retrieval(
     data: Callable[[str], TaskBatches],
 ) -> None:
-    assert chance_score(data("nlvr2"), [], 0) == 0.5
+    assert chance_score(data("nlvr2"), [0, 1, 2], 0) == 0.5
     num_images = len(data("flickr30k").table.first_images()[0])
     assert chance_score(data("flickr30k"), [], 0) == pytest.approx(1 / num_images)
     assert chance_score(data("flickr30k"), [], 4) == 0.25
