@@ -1,4 +1,4 @@
-"""One batch: rows in their order, padding that changes nothing, candidates with their own features."""
+"""Collating: the order of rows, padding, candidates with their own features."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from twelvefold.store.region_store import ShardWriter, finish_store
 
 D = 5
 COUNTS = {"1": 4, "2": 0, "3": 9}
-GIVEN = [(0.0, 0.0, 10.5, 10.0), (5.0, 5.0, 50.0, 60.0), (-1.0, 3.0, 7.0, 9.1)]
+CANDIDATES = [(0.0, 0.0, 10.5, 10.0), (5.0, 5.0, 50.0, 60.0), (-1.0, 3.0, 7.0, 9.1)]
 
 VQA = TaskSpec("vqav2", "VQAv2", "answers", "vqa", "accuracy", 8, 4, 4e-5, max_regions=6, vocabulary="vqav2")
 VQA_HEAD = HeadSpec("vqa", "answers", ("yes", "no"))
@@ -56,7 +56,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> RegionSource:
             boxes[:, 2:] += boxes[:, :2]
             shard.add(key(name), Regions(boxes, random.normal(size=(count, D)), 100, 80))
     with ShardWriter(folder / "given" / "a", feature_size=D) as shard:
-        boxes = np.array(GIVEN[::-1], dtype=np.float32)
+        boxes = np.array(CANDIDATES[::-1], dtype=np.float32)
         shard.add(key("1"), Regions(boxes, np.arange(3 * D).reshape(3, D).astype(float), 100, 80))
     return RegionSource(finish_store(folder, ["a"], info={}), finish_store(folder / "given", ["a"], info={}))
 
@@ -65,8 +65,8 @@ def question(name: str, image: str, answer: str = "yes") -> Example:
     return Example(name, (Pair(key(image), "?"),), SoftAnswers({answer: 1.0}))
 
 
-def alone(batch: Batch, p: int) -> dict[str, torch.Tensor]:
-    """Row p without its padding."""
+def unpadded_row(batch: Batch, p: int) -> dict[str, torch.Tensor]:
+    """Return row p without its padding."""
     text, rows = batch.token_mask[p], batch.region_mask[p]
     return {
         "ids": batch.token_ids[p][text],
@@ -77,7 +77,7 @@ def alone(batch: Batch, p: int) -> dict[str, torch.Tensor]:
     }
 
 
-def test_a_batch_of_many_is_the_batches_of_one_padded(source: RegionSource) -> None:
+def test_a_batch_of_many_equals_padded_batches_of_one(source: RegionSource) -> None:
     examples = [question("a", "1"), question("b", "2", "no"), question("c", "3")]
     ids = [[7, 8], [], list(range(1000, 1020))]
     many = collate(examples, ids, source, VQA, VQA_HEAD)
@@ -87,8 +87,8 @@ def test_a_batch_of_many_is_the_batches_of_one_padded(source: RegionSource) -> N
         assert one.target is not None
         assert one.token_mask.all()
         assert one.region_mask.all()
-        for name, value in alone(one, 0).items():
-            assert torch.equal(value, alone(many, p)[name]), name
+        for name, value in unpadded_row(one, 0).items():
+            assert torch.equal(value, unpadded_row(many, p)[name]), name
         assert torch.equal(one.target[0], many.target[p])
     assert not many.token_ids[~many.token_mask].any()
     assert not many.features[~many.region_mask].any()
@@ -96,7 +96,7 @@ def test_a_batch_of_many_is_the_batches_of_one_padded(source: RegionSource) -> N
     assert not (many.candidate_mask & ~many.region_mask).any()
 
 
-def test_the_rows_are_img_then_the_best_detected_regions(source: RegionSource) -> None:
+def test_rows_are_img_then_the_most_confident_regions(source: RegionSource) -> None:
     batch = collate([question("a", "3")], [[7]], source, VQA, VQA_HEAD)
     stored = source.detected[key("3")]
     assert batch.features.dtype == batch.boxes_px.dtype == batch.locations.dtype == torch.float32
@@ -113,7 +113,7 @@ def test_the_rows_are_img_then_the_best_detected_regions(source: RegionSource) -
     assert batch.candidate_mask[0].tolist() == [False, *[True] * 5]
 
 
-def test_no_regions_leave_img_alone_and_nothing_to_point_at(source: RegionSource) -> None:
+def test_without_regions_there_is_only_img_and_no_candidate(source: RegionSource) -> None:
     box = TargetBox((0.0, 0.0, 5.0, 5.0))
     batch = collate([Example("a", (Pair(key("2"), "it"),), box)], [[7]], source, V7W, V7W_HEAD)
     assert batch.features.shape == (1, 1, D)
@@ -125,30 +125,30 @@ def test_no_regions_leave_img_alone_and_nothing_to_point_at(source: RegionSource
 
 
 def test_candidates_come_last_with_their_own_features_and_are_never_cut(source: RegionSource) -> None:
-    example = Example("a", (Pair(key("1"), "which", tuple(GIVEN)),), Candidate(1))
+    example = Example("a", (Pair(key("1"), "which", tuple(CANDIDATES)),), Candidate(1))
     batch = collate([example], [[7]], source, replace(V7W, max_regions=3), V7W_HEAD)
     assert batch.features.shape == (1, 1 + 2 + 3, D)
     # The store holds the boxes the other way round: they are found by their corners, not by their place.
     expected = np.arange(3 * D).reshape(3, D)[::-1]
     np.testing.assert_array_equal(batch.features[0, 3:], expected)
-    np.testing.assert_array_equal(batch.boxes_px[0, 3:], np.array(GIVEN, dtype=np.float32))
+    np.testing.assert_array_equal(batch.boxes_px[0, 3:], np.array(CANDIDATES, dtype=np.float32))
     assert batch.candidate_mask[0].tolist() == [False, False, False, True, True, True]
     assert batch.target is not None
     assert batch.target[0, :, 1].tolist() == [0, 0, 0, 0, 1, 0]
 
 
-def test_a_candidate_without_features_is_named(source: RegionSource) -> None:
-    missing = Example("a", (Pair(key("1"), "", (GIVEN[0], (1.0, 2.0, 3.0, 4.0))),), Candidate(0))
+def test_a_candidate_without_features_is_an_error(source: RegionSource) -> None:
+    missing = Example("a", (Pair(key("1"), "", (CANDIDATES[0], (1.0, 2.0, 3.0, 4.0))),), Candidate(0))
     with pytest.raises(TwelvefoldError, match=r"vg/1: candidate box \[1.0, 2.0, 3.0, 4.0\] has no features"):
         collate([missing], [[]], source, V7W, V7W_HEAD)
-    elsewhere = Example("a", (Pair(key("3"), "", (GIVEN[0],)),), Candidate(0))
+    elsewhere = Example("a", (Pair(key("3"), "", (CANDIDATES[0],)),), Candidate(0))
     with pytest.raises(TwelvefoldError, match="vg/3: candidate boxes need features"):
         collate([elsewhere], [[]], source, V7W, V7W_HEAD)
     with pytest.raises(TwelvefoldError, match="no store of them"):
         collate([missing], [[]], RegionSource(source.detected), V7W, V7W_HEAD)
 
 
-def test_an_image_without_regions_in_the_store_is_named(source: RegionSource) -> None:
+def test_an_image_missing_from_the_store_is_an_error(source: RegionSource) -> None:
     with pytest.raises(TwelvefoldError, match="has no image vg/77"):
         collate([question("a", "77")], [[]], source, VQA, VQA_HEAD)
 
@@ -161,14 +161,14 @@ def test_stores_of_two_detectors_are_refused(source: RegionSource, tmp_path: Pat
 
 
 @pytest.mark.parametrize(("count", "kept"), [(0, 0), (5, 5), (6, 6), (7, 6), (500, 6)])
-def test_long_texts_lose_their_end_and_keep_sep(source: RegionSource, count: int, kept: int) -> None:
+def test_long_texts_are_truncated_and_keep_sep(source: RegionSource, count: int, kept: int) -> None:
     ids = np.arange(1000, 1000 + count, dtype=np.int32)
     batch = collate([question("a", "1")], [ids], source, VQA, VQA_HEAD)
     assert batch.token_ids.dtype == torch.int64
     assert batch.token_ids[0].tolist() == [101, *ids[:kept].tolist(), 102]
 
 
-def test_two_pairs_stand_in_neighbouring_rows_and_each_picture_is_padded_alone(source: RegionSource) -> None:
+def test_pairs_of_an_example_are_adjacent_rows_and_each_image_is_padded_unpadded_row(source: RegionSource) -> None:
     examples = [
         Example("a", (Pair(key("1"), "x"), Pair(key("3"), "x")), ClassName("True")),
         Example("b", (Pair(key("3"), "y"), Pair(key("2"), "y")), ClassName("False")),
@@ -180,7 +180,7 @@ def test_two_pairs_stand_in_neighbouring_rows_and_each_picture_is_padded_alone(s
     assert batch.target.tolist() == [1, 0]
 
 
-def test_examples_of_different_size_are_refused(source: RegionSource) -> None:
+def test_examples_with_different_numbers_of_pairs_are_refused(source: RegionSource) -> None:
     examples = [
         Example("a", (Pair(key("1"), "x"), Pair(key("3"), "x")), ClassName("True")),
         Example("b", (Pair(key("3"), "y"),), ClassName("False")),

@@ -1,4 +1,4 @@
-"""The shipped vocabulary is BERT's, and texts of every length are framed."""
+"""The vocabulary is BERT's, and encoding word by word equals encoding whole texts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def tokens() -> Tokenizer:
     return Tokenizer()
 
 
-def test_the_vocabulary_is_the_published_one() -> None:
+def test_the_vocabulary_is_that_of_bert() -> None:
     data = VOCABULARY.read_bytes()
     assert len(data) == 231_508
     assert hashlib.sha256(data).hexdigest() == "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
@@ -43,7 +43,7 @@ def test_empty_and_blank_texts_have_no_ids(tokens: Tokenizer) -> None:
     assert tokens.encode_batch(["", "  \n"]) == [[], []]
 
 
-def test_many_agrees_with_one_by_one(tokens: Tokenizer) -> None:
+def test_encode_batch_equals_encode(tokens: Tokenizer) -> None:
     texts = ["what color is the cat?", "", "unbelievablyunbelievable", "two dogs and a kite"]
     assert tokens.encode_batch(texts) == [tokens.encode(text) for text in texts]
 
@@ -70,13 +70,13 @@ ODD = [
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.lists(st.text(max_size=6) | st.sampled_from([*ODD, " "]), max_size=8).map("".join), max_size=8))
-def test_ids_word_by_word_are_those_of_the_whole_text(texts: list[str]) -> None:
+def test_encoding_word_by_word_equals_encoding_the_text(texts: list[str]) -> None:
     assert CACHED.encode_batch(texts) == [found.ids for found in WHOLE.encode_batch(texts, add_special_tokens=False)]
 
 
-def test_words_beyond_what_is_kept_are_looked_up_anew(tokens: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_cache_starts_again(tokens: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = tokens.encode_batch(["a red bus", "two dogs"])
     monkeypatch.setattr(text, "MAX_CACHED_WORDS", 2)
     few = Tokenizer()
-    assert [few.encode_batch([one])[0] for one in ("a red bus", "two dogs", "a red bus")] == [*expected, expected[0]]
-    assert len(few._cache) == 3  # those of the last call alone
+    assert [few.encode_batch([x])[0] for x in ("a red bus", "two dogs", "a red bus")] == [*expected, expected[0]]
+    assert len(few._cache) == 3  # those of the last call only

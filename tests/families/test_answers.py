@@ -19,7 +19,7 @@ BOXES, MASK = np.zeros((1, 1, 4)), np.zeros((1, 1), dtype=bool)
 
 
 def example(label: Label | None, id_: str = "q1") -> Example:
-    return Example(id_, (Pair(ImageKey("coco", "1"), "what colour?"),), label)
+    return Example(id_, (Pair(ImageKey("coco", "1"), "what color?"),), label)
 
 
 def batch(target: Tensor | None, size: int) -> Batch:
@@ -27,7 +27,7 @@ def batch(target: Tensor | None, size: int) -> Batch:
     return Batch("vqav2", 1, [f"q{i}" for i in range(size)], none, none, none, none, none, none, none, target)
 
 
-def test_a_target_holds_each_known_answers_score_and_drops_unknown_ones() -> None:
+def test_the_target_has_the_scores_of_known_answers_only() -> None:
     examples = [example(SoftAnswers({"red": 0.9, "crimson": 0.3})), example(SoftAnswers({"crimson": 1.0}))]
     target = ANSWERS.target(examples, BOXES, MASK, HEAD)
     assert target is not None
@@ -38,26 +38,26 @@ def test_a_target_holds_each_known_answers_score_and_drops_unknown_ones() -> Non
 def test_the_loss_sums_over_answers_and_averages_over_the_batch() -> None:
     # ln(1 + e^x) - x y: example one 3 ln 2 (all logits 0); example two ln(1 + e^2) - 2 * 0.6 + 2 ln 2
     logits = torch.tensor([[0.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
-    wanted = torch.tensor([[1.0, 0.0, 0.3], [0.6, 1.0, 0.0]])
+    target = torch.tensor([[1.0, 0.0, 0.3], [0.6, 1.0, 0.0]])
     by_hand = (3 * math.log(2) + math.log(1 + math.exp(2)) - 1.2 + 2 * math.log(2)) / 2
-    assert ANSWERS.loss(logits, batch(wanted, 2)).item() == pytest.approx(by_hand, rel=1e-6)
+    assert ANSWERS.loss(logits, batch(target, 2)).item() == pytest.approx(by_hand, rel=1e-6)
 
 
-def test_the_score_is_the_soft_score_of_the_likeliest_answer() -> None:
-    wanted = torch.tensor([[1.0, 0.0, 0.3], [0.6, 1.0, 0.0], [0.0, 0.0, 0.0]])
+def test_the_score_is_the_soft_score_of_the_most_probable_answer() -> None:
+    target = torch.tensor([[1.0, 0.0, 0.3], [0.6, 1.0, 0.0], [0.0, 0.0, 0.0]])
     logits = torch.tensor([[0.0, 1.0, 2.0], [-1.0, 3.0, 2.0], [1.0, 0.0, 0.0]])
-    assert ANSWERS.score(logits, batch(wanted, 3)).tolist() == pytest.approx([0.3, 1.0, 0.0])
+    assert ANSWERS.score(logits, batch(target, 3)).tolist() == pytest.approx([0.3, 1.0, 0.0])
 
 
-def test_decoding_ranks_answers_by_their_own_probability() -> None:
-    (one,) = ANSWERS.decode(torch.tensor([[0.0, -1.0, 1.0]]), batch(None, 1), HEAD, top=2)
-    assert [(r.name, round(r.probability, 4)) for r in one.ranked] == [("red", 0.7311), ("yes", 0.5)]
-    assert (one.example_id, one.task, one.best.name) == ("q0", "vqav2", "red")
-    (all_of_them,) = ANSWERS.decode(torch.tensor([[0.0, -1.0, 1.0]]), batch(None, 1), HEAD, top=50)
-    assert len(all_of_them.ranked) == 3
+def test_decoding_ranks_answers_by_independent_probabilities() -> None:
+    (prediction,) = ANSWERS.decode(torch.tensor([[0.0, -1.0, 1.0]]), batch(None, 1), HEAD, top=2)
+    assert [(r.name, round(r.probability, 4)) for r in prediction.ranked] == [("red", 0.7311), ("yes", 0.5)]
+    assert (prediction.example_id, prediction.task, prediction.best.name) == ("q0", "vqav2", "red")
+    (whole,) = ANSWERS.decode(torch.tensor([[0.0, -1.0, 1.0]]), batch(None, 1), HEAD, top=50)
+    assert len(whole.ranked) == 3
 
 
-def test_withheld_labels_make_no_target_and_no_loss() -> None:
+def test_withheld_labels_give_no_target_and_no_loss() -> None:
     assert ANSWERS.target([example(None)], BOXES, MASK, HEAD) is None
     with pytest.raises(TwelvefoldError, match="withheld"):
         ANSWERS.loss(torch.zeros(1, 3), batch(None, 1))
@@ -65,7 +65,7 @@ def test_withheld_labels_make_no_target_and_no_loss() -> None:
         ANSWERS.target([example(SoftAnswers({})), example(None, "q7")], BOXES, MASK, HEAD)
 
 
-def test_a_label_of_another_kind_is_named() -> None:
+def test_a_label_of_another_type_is_an_error() -> None:
     with pytest.raises(TwelvefoldError, match=r"'q1'.*'vqa'.*SoftAnswers, got ClassName"):
         ANSWERS.target([example(ClassName("yes"))], BOXES, MASK, HEAD)
 

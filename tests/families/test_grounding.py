@@ -1,4 +1,4 @@
-"""Grounding (G3): targets by overlap, both losses, hits and choices against numbers worked out by hand."""
+"""Grounding (G3): targets, both losses, scores and decoding against numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -16,76 +16,76 @@ from twelvefold.schema import Box, Candidate, Example, HeadSpec, ImageKey, Label
 
 HEAD = HeadSpec("grounding", "grounding")
 SOFTMAX = TrainingConfig(grounding_loss="softmax")
-MEANT: Box = (0, 0, 10, 10)
+TRUE_BOX: Box = (0, 0, 10, 10)
 ROWS = np.array([[[0, 0, 100, 100], [0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 4], [50, 50, 60, 60], [0, 0, 0, 0]]])
 MASK = np.array([[False, True, True, True, True, False]])
 
 
 def example(label: Label | None, candidates: tuple[Box, ...] = ()) -> Example:
-    return Example("r1", (Pair(ImageKey("coco", "1"), "the left one", candidates),), label)
+    return Example("r1", (Pair(ImageKey("coco", "1"), "the one on the left", candidates),), label)
 
 
 def target(label: Label, candidates: tuple[Box, ...] = (), **options: str) -> Tensor:
-    found = GROUNDING.target([example(label, candidates)], ROWS, MASK, HEAD, **options)  # type: ignore[arg-type]
-    assert found is not None
-    assert found.dtype == np.float32
-    return torch.from_numpy(found)
+    result = GROUNDING.target([example(label, candidates)], ROWS, MASK, HEAD, **options)  # type: ignore[arg-type]
+    assert result is not None
+    assert result.dtype == np.float32
+    return torch.from_numpy(result)
 
 
-def batch(wanted: Tensor | None, mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = MASK) -> Batch:
+def batch(target_: Tensor | None, mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = MASK) -> Batch:
     none = torch.zeros(len(mask), 1)
     boxes, ids = torch.from_numpy(ROWS).float(), [f"r{i}" for i in range(len(mask))]
-    return Batch("refcoco", 1, ids, none, none, none, boxes, none, none, torch.from_numpy(mask), wanted)
+    return Batch("refcoco", 1, ids, none, none, none, boxes, none, none, torch.from_numpy(mask), target_)
 
 
-def test_training_keeps_overlaps_of_half_and_more_by_the_original_measure() -> None:
-    trained = target(TargetBox(MEANT))[0, :, 0]
+def test_training_targets_are_ious_of_at_least_half_as_in_vilbert_mt() -> None:
+    trained = target(TargetBox(TRUE_BOX))[0, :, 0]
     # sides with one added: 11 x 11 = 121; 11 x 6 = 66 and 11 x 5 = 55 lie inside it: 66/121 stays, 55/121 does not
     assert trained.tolist() == pytest.approx([0, 1, 66 / 121, 0, 0, 0])
 
 
-def test_scoring_uses_the_raw_overlap_by_the_named_measure() -> None:
-    assert target(TargetBox(MEANT))[0, :, 1].tolist() == pytest.approx([0, 1, 0.5, 0.4, 0, 0])
-    original = target(TargetBox(MEANT), convention="vilbert_mt")[0, :, 1]
+def test_scoring_uses_the_iou_by_the_given_convention() -> None:
+    assert target(TargetBox(TRUE_BOX))[0, :, 1].tolist() == pytest.approx([0, 1, 0.5, 0.4, 0, 0])
+    original = target(TargetBox(TRUE_BOX), convention="vilbert_mt")[0, :, 1]
     assert original.tolist() == pytest.approx([0, 1, 66 / 121, 55 / 121, 0, 0])
 
 
-def test_a_candidate_earns_by_being_the_one_not_by_overlap() -> None:
-    given: tuple[Box, ...] = ((0, 0, 10, 10), (0, 0, 10, 5), (0, 0, 10, 4), (0, 0, 10, 10))
+def test_choosing_a_candidate_is_right_only_for_the_true_box() -> None:
+    candidates: tuple[Box, ...] = ((0, 0, 10, 10), (0, 0, 10, 5), (0, 0, 10, 4), (0, 0, 10, 10))
     rows = ROWS.copy()
     rows[0, 4] = (0, 0, 10, 10)
-    found = GROUNDING.target([example(Candidate(0), given)], rows, MASK, HEAD)
-    assert found is not None
-    assert found[0, :, 1].tolist() == [0, 1, 0, 0, 1, 0]  # a box identical to the right one is right too
-    assert found[0, :, 0].tolist() == pytest.approx([0, 1, 66 / 121, 0, 1, 0])  # but overlap trains, as published
+    result = GROUNDING.target([example(Candidate(0), candidates)], rows, MASK, HEAD)
+    assert result is not None
+    assert result[0, :, 1].tolist() == [0, 1, 0, 0, 1, 0]  # a box identical to the right one is right too
+    assert result[0, :, 0].tolist() == pytest.approx([0, 1, 66 / 121, 0, 1, 0])  # but overlap trains, as published
 
 
-def test_a_candidate_that_is_not_there_is_named() -> None:
+def test_a_candidate_index_out_of_range_is_an_error() -> None:
     with pytest.raises(TwelvefoldError, match=r"'r1'.*candidate 4, but there are 4 candidates"):
-        target(Candidate(4), (MEANT,) * 4)
+        target(Candidate(4), (TRUE_BOX,) * 4)
     with pytest.raises(TwelvefoldError, match=r"'r1'.*3 candidates, but the batch has 4 rows"):
-        target(Candidate(0), (MEANT,) * 3)
+        target(Candidate(0), (TRUE_BOX,) * 3)
 
 
 def test_the_sigmoid_loss_sums_over_candidates_only() -> None:
-    wanted = torch.zeros(1, 6, 2)
-    wanted[0, :2, 0] = torch.tensor([1.0, 0.5])
+    target_ = torch.zeros(1, 6, 2)
+    target_[0, :2, 0] = torch.tensor([1.0, 0.5])
     logits = torch.tensor([[9.0, 1.0, 0.0, 0.0, -1.0, 9.0]])
     # rows 1 to 4 (target 0.5, 0, 0, 0): ln(1 + e) - 0.5, ln 2, ln 2, ln(1 + 1/e)
     by_hand = math.log(1 + math.e) - 0.5 + 2 * math.log(2) + math.log(1 + math.exp(-1))
-    assert GROUNDING.loss(logits, batch(wanted)).item() == pytest.approx(by_hand, rel=1e-6)
+    assert GROUNDING.loss(logits, batch(target_)).item() == pytest.approx(by_hand, rel=1e-6)
 
 
-def test_the_softmax_loss_shares_one_among_the_targets() -> None:
-    wanted = torch.zeros(1, 6, 2)
-    wanted[0, 1:3, 0] = torch.tensor([1.0, 0.6])
+def test_the_softmax_loss_normalizes_the_targets() -> None:
+    target_ = torch.zeros(1, 6, 2)
+    target_[0, 1:3, 0] = torch.tensor([1.0, 0.6])
     logits = torch.tensor([[9.0, math.log(2), 0.0, 0.0, 0.0, 9.0]])
     # probabilities 2/5, 1/5, 1/5, 1/5; shares 5/8 and 3/8
     by_hand = -(5 / 8 * math.log(2 / 5) + 3 / 8 * math.log(1 / 5))
-    assert GROUNDING.loss(logits, batch(wanted), SOFTMAX).item() == pytest.approx(by_hand, rel=1e-6)
+    assert GROUNDING.loss(logits, batch(target_), SOFTMAX).item() == pytest.approx(by_hand, rel=1e-6)
 
 
-def test_an_expression_without_any_target_teaches_the_softmax_nothing() -> None:
+def test_an_expression_without_a_target_adds_nothing_to_the_softmax_loss() -> None:
     logits = torch.randn(1, 6, requires_grad=True)
     loss = GROUNDING.loss(logits, batch(torch.zeros(1, 6, 2)), SOFTMAX)
     torch.autograd.backward(loss)
@@ -94,8 +94,8 @@ def test_an_expression_without_any_target_teaches_the_softmax_nothing() -> None:
     assert not logits.grad.any()
 
 
-def test_half_an_overlap_is_a_hit_but_not_by_the_original_rule() -> None:
-    b = batch(target(TargetBox(MEANT)))
+def test_an_iou_of_exactly_half_is_a_hit_except_in_vilbert_mt() -> None:
+    b = batch(target(TargetBox(TRUE_BOX)))
     second, third = torch.tensor([[9.0, 0, 1, 0, 0, 9]]), torch.tensor([[9.0, 0, 0, 1, 0, 9]])
     assert GROUNDING.score(second, b).tolist() == [1.0]
     assert GROUNDING.score(second, b, "vilbert_mt").tolist() == [0.0]
@@ -103,16 +103,16 @@ def test_half_an_overlap_is_a_hit_but_not_by_the_original_rule() -> None:
     assert GROUNDING.chosen_value(third, b).tolist() == pytest.approx([0.4])
 
 
-def test_ties_lose_unless_all_of_the_tied_are_right() -> None:
-    wanted = torch.zeros(3, 6, 2)
-    wanted[:, 1:3, 1] = torch.tensor([1.0, 0.7])
+def test_the_worst_of_tied_rows_counts() -> None:
+    target_ = torch.zeros(3, 6, 2)
+    target_[:, 1:3, 1] = torch.tensor([1.0, 0.7])
     logits = torch.tensor([[0.0, 5, 5, 0, 0, 0], [0, 5, 5, 5, 0, 0], [5, 5, 0, 0, 0, 5]])
-    b = batch(wanted, np.repeat(MASK, 3, axis=0))
+    b = batch(target_, np.repeat(MASK, 3, axis=0))
     assert GROUNDING.chosen_value(logits, b).tolist() == pytest.approx([0.7, 0.0, 1.0])
     assert GROUNDING.score(logits, b).tolist() == [1.0, 0.0, 1.0]
 
 
-def test_without_candidates_there_is_nothing_to_hit_and_nothing_to_decode() -> None:
+def test_without_candidates_score_and_ranking_are_empty() -> None:
     b = batch(torch.zeros(1, 6, 2), np.zeros((1, 6), dtype=bool))
     for config in (None, SOFTMAX):
         assert GROUNDING.loss(torch.randn(1, 6), b, config).item() == 0.0
@@ -120,11 +120,11 @@ def test_without_candidates_there_is_nothing_to_hit_and_nothing_to_decode() -> N
     assert GROUNDING.decode(torch.randn(1, 6), b, HEAD)[0].ranked == ()
 
 
-def test_decoding_gives_boxes_of_candidates_with_probabilities() -> None:
-    (one,) = GROUNDING.decode(torch.tensor([[9.0, 0, math.log(3), 0, 0, 9]]), batch(None), HEAD, top=5)
-    assert one.best.box_px == (0.0, 0.0, 10.0, 5.0)
-    assert [round(r.probability, 4) for r in one.ranked] == [0.5, 0.1667, 0.1667, 0.1667]
+def test_decoding_ranks_the_boxes_of_candidates() -> None:
+    (prediction,) = GROUNDING.decode(torch.tensor([[9.0, 0, math.log(3), 0, 0, 9]]), batch(None), HEAD, top=5)
+    assert prediction.best.box_px == (0.0, 0.0, 10.0, 5.0)
+    assert [round(r.probability, 4) for r in prediction.ranked] == [0.5, 0.1667, 0.1667, 0.1667]
 
 
-def test_withheld_boxes_make_no_target() -> None:
+def test_withheld_labels_give_no_target() -> None:
     assert GROUNDING.target([example(None)], ROWS, MASK, HEAD) is None

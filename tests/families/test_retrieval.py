@@ -1,4 +1,4 @@
-"""Retrieval (G2): the four-way choice and ranks over a pool against numbers worked out by hand; ties lose."""
+"""Retrieval (G2): 4-way choices and ranks in a pool against numbers worked out by hand; ties count as wrong."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def batch(target: list[int]) -> Batch:
     return Batch("coco", 4, ids, none, none, none, none, none, none, none, torch.tensor(target))
 
 
-def test_the_target_is_the_place_of_the_true_pair() -> None:
+def test_the_target_is_the_index_of_the_true_pair() -> None:
     pair = Pair(ImageKey("coco", "1"), "a dog")
     examples = [Example("a", (pair,) * 4, PositivePair()), Example("b", (pair,) * 4, PositivePair(2))]
     target = RETRIEVAL.target(examples, np.zeros((8, 1, 4)), np.zeros((8, 1), dtype=bool), HEAD)
@@ -34,41 +34,41 @@ def test_the_target_is_the_place_of_the_true_pair() -> None:
     assert target.dtype == np.int64
 
 
-def test_the_loss_is_a_four_way_cross_entropy() -> None:
+def test_the_loss_is_cross_entropy_over_four_pairs() -> None:
     logits = torch.tensor([[0.0, 0.0, 0.0, 0.0], [math.log(3), 0.0, 0.0, 0.0]])
     # 1/4 for the first; 3 / (3 + 1 + 1 + 1) = 1/2 for the second
     assert RETRIEVAL.loss(logits, batch([0, 0])).item() == pytest.approx((math.log(4) + math.log(2)) / 2, rel=1e-6)
 
 
-def test_only_a_strictly_best_true_pair_scores() -> None:
+def test_the_true_pair_must_score_strictly_highest() -> None:
     logits = torch.tensor([[2.0, 1, 0, 0], [2, 2, 0, 0], [0, 0, 3, 0], [math.nan, 0, 0, 0]])
     assert RETRIEVAL.score(logits, batch([0, 0, 2, 0])).tolist() == [1, 0, 1, 0]
 
 
 def test_ranks_count_ties_against_the_model() -> None:
     scores = torch.tensor([[3.0, 1, 2], [5, 5, 5], [1, 3, 2]])
-    found = ranks(scores, torch.tensor([0, 0, 0]))
-    assert found.tolist() == [0, 2, 2]
-    assert recall_at(found, 1) == pytest.approx(1 / 3)
-    assert recall_at(found, 3) == 1.0
+    result = ranks(scores, torch.tensor([0, 0, 0]))
+    assert result.tolist() == [0, 2, 2]
+    assert recall_at(result, 1) == pytest.approx(1 / 3)
+    assert recall_at(result, 3) == 1.0
 
 
-def test_a_score_that_is_no_number_never_helps() -> None:
+def test_nan_counts_as_wrong() -> None:
     scores = torch.tensor([[math.nan, 1.0, 2.0], [3.0, math.nan, 1.0]])
     assert ranks(scores, torch.tensor([0, 0])).tolist() == [2, 1]
 
 
 @given(st.integers(1, 8), st.integers(0, 2**31))
-def test_without_ties_a_rank_is_the_place_in_descending_order(m: int, seed: int) -> None:
+def test_without_ties_the_rank_is_the_index_in_descending_order(m: int, seed: int) -> None:
     scores = torch.rand(5, m, generator=torch.Generator().manual_seed(seed))
     true = torch.arange(5) % m
     order: Tensor = scores.argsort(dim=1, descending=True)
     assert ranks(scores, true).tolist() == [order[i].tolist().index(int(true[i])) for i in range(5)]
 
 
-def test_decoding_a_pool_names_its_pictures() -> None:
-    one, two = decode_pool(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), ["a", "b"], ["coco/1", "coco/2"], "coco")
-    assert [one.best.name, two.best.name] == ["coco/2", "coco/1"]
-    assert one.best.probability == pytest.approx(1 / (1 + math.exp(-1)))
+def test_decoding_a_pool_ranks_image_keys() -> None:
+    first, second = decode_pool(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), ["a", "b"], ["coco/1", "coco/2"], "coco")
+    assert [first.best.name, second.best.name] == ["coco/2", "coco/1"]
+    assert first.best.probability == pytest.approx(1 / (1 + math.exp(-1)))
     (choice,) = RETRIEVAL.decode(torch.tensor([[0.0, 0, 5, 1]]), batch([0]), HEAD, top=2)
     assert [r.name for r in choice.ranked] == ["2", "3"]

@@ -27,19 +27,19 @@ def batch(target: list[int]) -> Batch:
     return Batch("snli_ve", 1, ids, none, none, none, none, none, none, none, torch.tensor(target))
 
 
-def test_a_target_is_the_classes_place_and_minus_one_without_gold() -> None:
+def test_the_target_is_the_class_index_and_minus_one_without_a_gold_label() -> None:
     target = VERIFICATION.target([example("entailment"), example(""), example("contradiction")], BOXES, MASK, HEAD)
     assert target is not None
     assert target.tolist() == [2, -1, 0]
     assert target.dtype == np.int64
 
 
-def test_an_unknown_class_is_answered_with_the_nearest() -> None:
+def test_an_unknown_class_is_an_error_with_the_closest_name() -> None:
     with pytest.raises(TwelvefoldError, match=r"'s1'.*'entailmnt'.*did you mean 'entailment'"):
         VERIFICATION.target([example("entailmnt")], BOXES, MASK, HEAD)
 
 
-def test_the_loss_is_a_softmax_and_no_gold_label_contributes_nothing() -> None:
+def test_the_loss_is_softmax_cross_entropy_over_gold_labels() -> None:
     logits = torch.tensor([[0.0, 0.0, math.log(2)], [5.0, -3.0, 1.0]], requires_grad=True)
     loss = VERIFICATION.loss(logits, batch([2, -1]))
     assert loss.item() == pytest.approx(math.log(2) / 2, rel=1e-6)  # probability 2 / 4; mean over two examples
@@ -50,12 +50,12 @@ def test_the_loss_is_a_softmax_and_no_gold_label_contributes_nothing() -> None:
     assert VERIFICATION.loss(logits, batch([-1, -1])).item() == 0.0
 
 
-def test_no_gold_label_is_never_right() -> None:
+def test_without_a_gold_label_the_score_is_0() -> None:
     logits = torch.tensor([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [3.0, 0.0, 0.0]])
     assert VERIFICATION.score(logits, batch([1, -1, 2])).tolist() == [1.0, 0.0, 0.0]
 
 
-def test_decoding_ranks_classes_that_sum_to_one() -> None:
+def test_decoding_ranks_classes_whose_probabilities_sum_to_one() -> None:
     (one,) = VERIFICATION.decode(torch.tensor([[0.0, 0.0, math.log(2)]]), batch([0]), HEAD)
     assert one.best.name == "entailment"
     assert [r.probability for r in one.ranked] == pytest.approx([0.5, 0.25, 0.25])

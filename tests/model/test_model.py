@@ -183,7 +183,7 @@ def test_alignments_are_those_of_the_pairs(trunk: str) -> None:
         m.alignments(batch("vqav2"), images)
 
 
-def test_task_tokens_tell_tasks_of_one_head_apart_only_per_dataset() -> None:
+def test_tasks_of_one_head_differ_only_with_a_task_token_per_dataset() -> None:
     b = batch("vqav2")
     same = replace(b, task="vgqa")
     per_dataset, per_head, without = (model(task_token=kind) for kind in ("dataset", "head", "none"))
@@ -196,7 +196,7 @@ def test_task_tokens_tell_tasks_of_one_head_apart_only_per_dataset() -> None:
     assert without.trunk(b, 0).text.shape[1] == b.token_ids.shape[1]
 
 
-def test_the_task_token_stands_second_and_has_no_position() -> None:
+def test_the_task_token_is_second_and_has_no_position_embedding() -> None:
     text = model(norm="post").trunk.text_embeddings
     ids, mask = torch.tensor([[4, 5, 6]]), torch.tensor([[True, True, False]])
     with_token, longer = text(ids, mask, 2)
@@ -209,7 +209,7 @@ def test_the_task_token_stands_second_and_has_no_position() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_half_precision_is_finite_close_and_answers_in_float32(name: str) -> None:
+def test_half_precision_is_finite_and_close_and_gives_float32_logits(name: str) -> None:
     m, b = model().train(), batch(name)
     exact = m(b)
     m.precision = "bf16"
@@ -223,7 +223,7 @@ def test_half_precision_is_finite_close_and_answers_in_float32(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_regions_and_no_words_give_finite_answers_and_gradients(name: str) -> None:
+def test_no_regions_and_no_words_give_finite_logits_and_gradients(name: str) -> None:
     m, b = model().train(), batch(name)
     b.region_mask[0], b.candidate_mask[0], b.features[0] = False, False, 0.0
     b.token_mask[-1] = False
@@ -237,7 +237,7 @@ def test_no_regions_and_no_words_give_finite_answers_and_gradients(name: str) ->
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
-def test_word_pieces_without_a_row_read_the_first_ones() -> None:
+def test_word_pieces_without_an_embedding_use_the_first_one() -> None:
     torch.manual_seed(0)
     m = Model(config(), TASKS, HEADS, word_pieces=[9, 4, 5]).eval()
     assert m.trunk.text_embeddings.words.num_embeddings == 3
@@ -250,7 +250,7 @@ def test_word_pieces_without_a_row_read_the_first_ones() -> None:
             Model(config(), TASKS, HEADS, word_pieces=wrong)
 
 
-def test_first_weights_are_drawn_as_the_configuration_says() -> None:
+def test_weights_are_initialized_as_configured() -> None:
     m = Model(preset("small", vocab_size=500), TASKS, HEADS)
     layer = m.get_submodule("trunk.image_layers.0")
     fc1, fc2 = layer.get_parameter("feed_forward.fc1.weight"), layer.get_parameter("feed_forward.fc2.weight")
@@ -261,7 +261,7 @@ def test_first_weights_are_drawn_as_the_configuration_says() -> None:
     assert m.get_parameter("heads.nlvr2.last.bias").tolist() == [0.0, 0.0]
 
 
-def test_what_does_not_fit_is_named() -> None:
+def test_batches_and_specs_that_do_not_fit_are_refused() -> None:
     m, b = model(), batch("vqav2")
     with pytest.raises(TwelvefoldError, match=r"no task 'vqa2'.*did you mean 'vqav2'"):
         m(replace(b, task="vqa2"))
@@ -279,7 +279,7 @@ def test_what_does_not_fit_is_named() -> None:
         Model(config(), [TASKS[0], TASKS[0]], HEADS)
 
 
-def test_a_configuration_that_can_not_be_is_refused() -> None:
+def test_an_invalid_configuration_is_refused() -> None:
     with pytest.raises(TwelvefoldError, match=r"'smal'.*did you mean 'small'"):
         preset("smal")
     with pytest.raises(TwelvefoldError, match=r"'num_text_layer'.*did you mean 'num_text_layers'"):
@@ -295,7 +295,7 @@ def test_a_configuration_that_can_not_be_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_model_with_one_side_hidden_answers_from_the_other_alone(name: str) -> None:
+def test_a_model_of_one_modality_ignores_the_other(name: str) -> None:
     one, other = batch(name, seed=1), batch(name, seed=2)
     only_text, only_image = model(modality="text"), model(modality="image")
     shown = replace(one, features=other.features, locations=other.locations)

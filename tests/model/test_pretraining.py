@@ -1,4 +1,4 @@
-"""The losses of pretraining by hand, their parts, and a search by alignment that nobody trained for."""
+"""Pretraining losses worked out by hand, losses of parts of a batch, zero-shot alignment."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def model(*, tasks: bool = False, **changes: str) -> Model:
     ).eval()
 
 
-def columns(net: Model, batch: MaskedBatch) -> Tensor:
+def token_rows(net: Model, batch: MaskedBatch) -> Tensor:
     return net.trunk.text_embeddings.token_to_row[batch.token_labels]
 
 
@@ -83,12 +83,12 @@ def whole_loss(net: Model, batch: MaskedBatch, **options: float) -> Tensor:
     return loss(
         net.pretraining_logits(batch, batch.predict_tokens, batch.predict_regions),
         batch,
-        columns(net, batch),
+        token_rows(net, batch),
         **options,
     )
 
 
-def test_the_loss_is_the_one_worked_out_by_hand() -> None:
+def test_the_loss_equals_the_one_worked_out_by_hand() -> None:
     batch = masked()
     logits = PretrainingLogits(
         tokens=torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.25, 0.25, 0.5], [0.1, 0.8, 0.1]])),
@@ -101,23 +101,27 @@ def test_the_loss_is_the_one_worked_out_by_hand() -> None:
     rows = torch.tensor([0, 2, 0])
     assert loss(logits, batch, rows).item() == pytest.approx(words + regions + aligned, rel=1e-5)
     assert loss(logits, batch, rows, region_weight=3.0).item() == pytest.approx(words + 3 * regions + aligned, rel=1e-5)
-    told = [one.tolist() for one in accuracies(logits, batch, rows)]
-    assert told == [[1, 1, 0], [0, 1], [1, 1, 1, 1, 0, 1]]
+    correct = [x.tolist() for x in accuracies(logits, batch, rows)]
+    assert correct == [[1, 1, 0], [0, 1], [1, 1, 1, 1, 0, 1]]
 
 
-def test_ties_are_not_right() -> None:
+def test_ties_count_as_wrong() -> None:
     flat = PretrainingLogits(torch.zeros(3, 4), torch.zeros(2, C), torch.zeros(P, 2))
-    assert [one.sum().item() for one in accuracies(flat, masked(), torch.tensor([0, 1, 2]))] == [0, 0, 0]
+    assert [x.sum().item() for x in accuracies(flat, masked(), torch.tensor([0, 1, 2]))] == [0, 0, 0]
 
 
-def test_parts_of_a_batch_sum_to_its_loss_and_gradient() -> None:
+def test_losses_and_gradients_of_parts_sum_to_those_of_the_batch() -> None:
     batch, net = masked(), model()
     expected = whole_loss(net, batch)
     expected.backward()  # type: ignore[no-untyped-call]
     gradients = {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
     net.zero_grad()
-    parts = [part(batch, 0, 1), part(batch, 1, 4), part(batch, 4, 6)]  # the first tells no region, the last one word
-    total = sum((whole_loss(net, one) * len(one.example_ids) / P for one in parts), torch.tensor(0.0))
+    parts = [
+        part(batch, 0, 1),
+        part(batch, 1, 4),
+        part(batch, 4, 6),
+    ]  # the first has no region to predict, the last one token
+    total = sum((whole_loss(net, p) * len(p.example_ids) / P for p in parts), torch.tensor(0.0))
     total.backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(total, expected)
     for name, p in net.named_parameters():
@@ -125,7 +129,7 @@ def test_parts_of_a_batch_sum_to_its_loss_and_gradient() -> None:
             torch.testing.assert_close(p.grad, gradients[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
-def test_a_batch_with_nothing_hidden_still_has_a_loss() -> None:
+def test_a_batch_with_nothing_to_predict_has_a_loss() -> None:
     nothing = {
         "predict_tokens": torch.zeros(P, L, dtype=torch.bool),
         "predict_regions": torch.zeros(P, R, dtype=torch.bool),
@@ -150,31 +154,31 @@ def test_a_batch_with_nothing_hidden_still_has_a_loss() -> None:
 def test_logits_where_to_predict_are_those_of_all(tasks: bool, trunk: str) -> None:
     """With a task token, which comes second in the text, as without."""
     batch, net = masked(), model(tasks=tasks, trunk=trunk)
-    everything = net.pretraining_logits(batch)
-    some = net.pretraining_logits(batch, batch.predict_tokens, batch.predict_regions)
-    words = everything.tokens[:, [0, *range(2, L + 1)]] if tasks else everything.tokens
-    torch.testing.assert_close(some.tokens, words[batch.predict_tokens])
-    torch.testing.assert_close(some.regions, everything.regions[batch.predict_regions])
-    torch.testing.assert_close(some.alignment, everything.alignment)
-    assert some.tokens.shape == (3, len(PIECES))
+    all_logits = net.pretraining_logits(batch)
+    some_logits = net.pretraining_logits(batch, batch.predict_tokens, batch.predict_regions)
+    words = all_logits.tokens[:, [0, *range(2, L + 1)]] if tasks else all_logits.tokens
+    torch.testing.assert_close(some_logits.tokens, words[batch.predict_tokens])
+    torch.testing.assert_close(some_logits.regions, all_logits.regions[batch.predict_regions])
+    torch.testing.assert_close(some_logits.alignment, all_logits.alignment)
+    assert some_logits.tokens.shape == (3, len(PIECES))
 
 
-def test_zero_shot_alignments_are_the_alignment_heads_logits_pair_by_pair() -> None:
+def test_zero_shot_alignments_equal_the_alignment_head_of_each_pair() -> None:
     batch, net = masked(), model()
-    found = net.zero_shot_alignments(part(batch, 0, 2), batch, pairs_at_once=5)
-    assert found.shape == (2, P)
+    scores = net.zero_shot_alignments(part(batch, 0, 2), batch, pairs_at_once=5)
+    assert scores.shape == (2, P)
     for c in range(2):
         for i in range(P):
             fields = {name: getattr(batch, name) for name in Batch.__dataclass_fields__}
             text = {"token_ids": batch.token_ids[[c]], "token_mask": batch.token_mask[[c]]}
             image = {n: fields[n][[i]] for n in ("features", "boxes_px", "locations", "region_mask", "candidate_mask")}
-            two = net.pretraining_logits(Batch(**fields | text | image | {"example_ids": ["x"]})).alignment[0]
-            torch.testing.assert_close(found[c, i], two[0] - two[1], rtol=1e-4, atol=1e-5)
+            logits = net.pretraining_logits(Batch(**fields | text | image | {"example_ids": ["x"]})).alignment[0]
+            torch.testing.assert_close(scores[c, i], logits[0] - logits[1], rtol=1e-4, atol=1e-5)
 
 
-def test_a_model_without_the_heads_says_so() -> None:
+def test_a_model_without_pretraining_heads_is_refused() -> None:
     torch.manual_seed(0)
     net = Model(preset("small", feature_size=D), [], [])
-    for ask in (lambda: net.pretraining_logits(masked()), lambda: net.zero_shot_alignments(masked(), masked())):
+    for call in (lambda: net.pretraining_logits(masked()), lambda: net.zero_shot_alignments(masked(), masked())):
         with pytest.raises(TwelvefoldError, match="no pretraining heads"):
-            ask()
+            call()

@@ -1,4 +1,4 @@
-"""A model on disk comes back the same, and a folder that is not this model's says so name by name."""
+"""A saved model is loaded unchanged; files that do not fit are errors that name every tensor."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def batch(task: str = "vqav2", pairs: int = 1) -> Batch:
 @pytest.mark.parametrize(
     ("pieces", "trunk"), [((), "two_stream"), ((3, 7, 1, 20), "two_stream"), ((), "single_stream")]
 )
-def test_a_saved_model_comes_back_the_same(tmp_path: Path, pieces: tuple[int, ...], trunk: str) -> None:
+def test_a_loaded_model_equals_the_saved_one(tmp_path: Path, pieces: tuple[int, ...], trunk: str) -> None:
     ours = model(trunk, word_pieces=pieces)
     ours.save(tmp_path)
     back = Model.load(tmp_path)
@@ -64,16 +64,16 @@ def test_a_saved_model_comes_back_the_same(tmp_path: Path, pieces: tuple[int, ..
         assert torch.equal(back(batch(task, pairs)), ours(batch(task, pairs)))
 
 
-def test_rows_of_the_task_embedding_are_kept_by_name(tmp_path: Path) -> None:
+def test_the_order_of_task_tokens_is_kept(tmp_path: Path) -> None:
     ours = model()
     ours.save(tmp_path)
-    said = json.loads((tmp_path / "model.json").read_text())
-    said["tasks"].reverse()
-    (tmp_path / "model.json").write_text(json.dumps(said))
+    content = json.loads((tmp_path / "model.json").read_text())
+    content["tasks"].reverse()
+    (tmp_path / "model.json").write_text(json.dumps(content))
     assert torch.equal(Model.load(tmp_path)(batch()), ours(batch()))
 
 
-def test_tensors_that_are_not_this_models_are_listed_with_the_nearest_name(tmp_path: Path) -> None:
+def test_tensors_of_another_model_are_listed_with_the_closest_name(tmp_path: Path) -> None:
     model().save(tmp_path)
     tensors = load_file(tmp_path / "model.safetensors")
     tensors["trunk.text_poler.weight"] = tensors.pop("trunk.text_pooler.weight")
@@ -81,13 +81,13 @@ def test_tensors_that_are_not_this_models_are_listed_with_the_nearest_name(tmp_p
     save_file(tensors, tmp_path / "model.safetensors")
     with pytest.raises(TwelvefoldError) as caught:
         Model.load(tmp_path)
-    said = str(caught.value)
-    assert "missing: trunk.text_pooler.weight [8, 8]" in said
-    assert "unknown: trunk.text_poler.weight [8, 8]; is it trunk.text_pooler.weight?" in said
-    assert "shape: heads.vqa.last.bias is [9], expected [3]" in said
+    message = str(caught.value)
+    assert "missing: trunk.text_pooler.weight [8, 8]" in message
+    assert "unknown: trunk.text_poler.weight [8, 8]; is it trunk.text_pooler.weight?" in message
+    assert "shape: heads.vqa.last.bias is [9], expected [3]" in message
 
 
-def test_broken_and_missing_files_are_named(tmp_path: Path) -> None:
+def test_broken_and_missing_files_are_errors_that_name_the_file(tmp_path: Path) -> None:
     with pytest.raises(TwelvefoldError, match=r"model\.json: can't be read"):
         Model.load(tmp_path)
     model().save(tmp_path)
@@ -95,13 +95,13 @@ def test_broken_and_missing_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(whole[:-100])
     with pytest.raises(TwelvefoldError, match=r"model\.safetensors: can't be read"):
         Model.load(tmp_path)
-    said = json.loads((tmp_path / "model.json").read_text())
+    content = json.loads((tmp_path / "model.json").read_text())
     for change, message in (
         ({"format": 3}, "format 3, but this version reads 2"),
-        ({"config": said["config"] | {"text_widht": 8}}, "text_widht"),
-        ({"config": said["config"] | {"text_hidden_size": 9}}, "text_hidden_size = 9"),
+        ({"config": content["config"] | {"text_widht": 8}}, "text_widht"),
+        ({"config": content["config"] | {"text_hidden_size": 9}}, "text_hidden_size = 9"),
     ):
-        (tmp_path / "model.json").write_text(json.dumps(said | change))
+        (tmp_path / "model.json").write_text(json.dumps(content | change))
         with pytest.raises(TwelvefoldError, match=message):
             Model.load(tmp_path)
     (tmp_path / "model.json").write_text("{")
@@ -109,7 +109,7 @@ def test_broken_and_missing_files_are_named(tmp_path: Path) -> None:
         Model.load(tmp_path)
 
 
-def test_a_model_that_format_1_wrote_is_read_by_the_present_names(tmp_path: Path) -> None:
+def test_a_model_of_format_1_is_read(tmp_path: Path) -> None:
     model().save(tmp_path)
     now = json.loads((tmp_path / "model.json").read_text())
     old_of = {new: old for old, new in save_load.KEYS_OF_FORMAT_1.items()}
@@ -119,14 +119,14 @@ def test_a_model_that_format_1_wrote_is_read_by_the_present_names(tmp_path: Path
     assert (back.config, back.tasks, back.head_specs) == (model().config, model().tasks, model().head_specs)
 
 
-def test_weights_are_for_whoever_may_read_new_files(tmp_path: Path) -> None:
+def test_weight_files_have_the_permissions_of_new_files(tmp_path: Path) -> None:
     (tmp_path / "new").write_bytes(b"")
     tensor_files.write(tmp_path / "x.safetensors", {"a": torch.ones(2)})
     assert (tmp_path / "x.safetensors").stat().st_mode == (tmp_path / "new").stat().st_mode
     assert torch.equal(tensor_files.read(tmp_path / "x.safetensors").tensors["a"], torch.ones(2))
 
 
-def test_a_disk_that_is_full_while_weights_are_written_is_named_and_leaves_the_old_ones(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_and_leaves_the_old_weights(tmp_path: Path) -> None:
     # A child with a small file limit: the kernel itself refuses the write, as a full disk does.
     program = f"""
 import resource

@@ -43,7 +43,7 @@ def linear(inputs: int, outputs: int) -> int:
     return inputs * outputs + outputs
 
 
-def test_the_count_is_the_published_one_less_what_takes_no_part() -> None:
+def test_the_parameter_count_is_the_published_one_without_unused_parameters() -> None:
     with torch.device("meta"):
         model = Model(preset("vilbert_base"), TASKS, HEADS)
     ours = sum(p.numel() for p in model.parameters())
@@ -60,7 +60,7 @@ def test_the_count_is_the_published_one_less_what_takes_no_part() -> None:
     assert ours - own + theirs + second_queries + pretraining + per_token_score + unused_task_rows == PUBLISHED
 
 
-def test_the_whole_model_makes_one_training_step() -> None:
+def test_the_published_model_takes_a_training_step() -> None:
     torch.manual_seed(0)
     model = Model(preset("vilbert_base"), TASKS, HEADS).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=4e-5, fused=True)

@@ -1,4 +1,4 @@
-"""First weights from another model: by name, by what rows stand for; what is new, left or doesn't fit is named."""
+"""Warm start from another model: tensors are matched by name, rows by what they stand for; the rest is reported."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def spec(name: str, family: Any = "answers", head: str = "vqa") -> TaskSpec:
     return TaskSpec(name, "", family, head, "accuracy", 8, 4, 1e-4)
 
 
-def made(
+def make_model(
     seed: int = 0,
     *,
     answers: tuple[str, ...] = ANSWERS,
@@ -45,105 +45,107 @@ def made(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made(1).save(tmp_path / "model")
+    make_model(1).save(tmp_path / "model")
     return tmp_path / "model"
 
 
-def test_everything_in_common_is_taken_and_nothing_else_named(folder: Path) -> None:
-    model = made(2)
-    started = warm_start.warm_start(model, folder)
+def test_a_warm_start_from_the_same_model_loads_every_tensor(folder: Path) -> None:
+    model = make_model(2)
+    report = warm_start.warm_start(model, folder)
     theirs = Model.load(folder).state_dict()
     assert all(torch.equal(value, theirs[name]) for name, value in model.state_dict().items())
-    assert (started.loaded, started.initialized, started.unused) == (len(theirs), [], [])
+    assert (report.loaded, report.initialized, report.unused) == (len(theirs), [], [])
 
 
-def test_rows_go_by_what_they_stand_for(folder: Path) -> None:
+def test_rows_are_matched_by_answers_and_tasks(folder: Path) -> None:
     answers = ("blue", "red", "yes")
     tasks = (spec("gqa"), spec("vgqa"))
-    model, drawn = made(2, answers=answers, tasks=tasks), made(2, answers=answers, tasks=tasks)
-    started = warm_start.warm_start(model, folder)
+    model, initial = make_model(2, answers=answers, tasks=tasks), make_model(2, answers=answers, tasks=tasks)
+    report = warm_start.warm_start(model, folder)
     theirs = Model.load(folder)
     ours, old = model.get_parameter("heads.vqa.last.weight"), theirs.get_parameter("heads.vqa.last.weight")
     assert torch.equal(ours[1:], old[[2, 0]])
-    assert torch.equal(ours[0], drawn.get_parameter("heads.vqa.last.weight")[0])
+    assert torch.equal(ours[0], initial.get_parameter("heads.vqa.last.weight")[0])
     tokens = model.get_parameter(warm_start.TASKS)
     assert torch.equal(tokens[1], theirs.get_parameter(warm_start.TASKS)[1])
-    assert torch.equal(tokens[0], drawn.get_parameter(warm_start.TASKS)[0])
-    assert started.initialized == [
+    assert torch.equal(tokens[0], initial.get_parameter(warm_start.TASKS)[0])
+    assert report.initialized == [
         f"{warm_start.TASKS}: 1 of 2 rows", "heads.vqa.last.weight: 1 of 3 rows", "heads.vqa.last.bias: 1 of 3 rows",
     ]  # fmt: skip
-    assert {name.split(".")[1] for name in started.unused} == {"snli_ve"}
+    assert {name.split(".")[1] for name in report.unused} == {"snli_ve"}
 
 
 @pytest.mark.parametrize("few_first", [True, False])
-def test_words_go_by_their_pieces_between_a_few_and_all(tmp_path: Path, few_first: bool) -> None:
+def test_word_embeddings_are_matched_by_word_piece(tmp_path: Path, few_first: bool) -> None:
     few, everything = (40, 3, 7, 21), tuple[int, ...]()
-    made(1, pieces=few if few_first else everything).save(tmp_path)
-    model = made(2, pieces=everything if few_first else few)
-    drawn = made(2, pieces=everything if few_first else few)
+    make_model(1, pieces=few if few_first else everything).save(tmp_path)
+    model = make_model(2, pieces=everything if few_first else few)
+    initial = make_model(2, pieces=everything if few_first else few)
     warm_start.warm_start(model, tmp_path)
     ours, theirs = (m.get_parameter(warm_start.WORDS) for m in (model, Model.load(tmp_path)))
     for row, piece in enumerate(few):
         one, other = (ours[piece], theirs[row]) if few_first else (ours[row], theirs[piece])
         assert torch.equal(one, other)
     if few_first:
-        assert torch.equal(ours[4], drawn.get_parameter(warm_start.WORDS)[4])
+        assert torch.equal(ours[4], initial.get_parameter(warm_start.WORDS)[4])
 
 
-def test_pretraining_heads_are_left_by_tasks_and_taken_by_pretraining(tmp_path: Path) -> None:
-    made(1, tasks=(), num_region_categories=4).save(tmp_path)
-    said = save_load.describe(tmp_path)
-    config = warm_start.config_from(msgspec.structs.replace(said, config=preset("small", task_token="none", **SIZES)))
+def test_pretraining_heads_are_unused_by_tasks_and_loaded_by_pretraining(tmp_path: Path) -> None:
+    make_model(1, tasks=(), num_region_categories=4).save(tmp_path)
+    description = save_load.describe(tmp_path)
+    config = warm_start.config_from(
+        msgspec.structs.replace(description, config=preset("small", task_token="none", **SIZES))
+    )
     assert (config.num_region_categories, config.task_token) == (
         0,
         "dataset",
     )  # rows for tasks, though pretraining had none
-    tasks = made(2)
-    started = warm_start.warm_start(tasks, tmp_path)
-    assert started.unused
-    assert all(name.startswith("pretraining.") for name in started.unused)
-    assert warm_start.TASKS in started.initialized
-    again = made(2, tasks=(), num_region_categories=4)
+    tasks = make_model(2)
+    report = warm_start.warm_start(tasks, tmp_path)
+    assert report.unused
+    assert all(name.startswith("pretraining.") for name in report.unused)
+    assert warm_start.TASKS in report.initialized
+    again = make_model(2, tasks=(), num_region_categories=4)
     assert warm_start.warm_start(again, tmp_path).initialized == []
 
 
-def test_a_head_keeps_its_published_form(tmp_path: Path) -> None:
-    made(1, form="linear").save(tmp_path)
-    said = save_load.describe(tmp_path)
+def test_a_head_keeps_the_form_of_the_other_model(tmp_path: Path) -> None:
+    make_model(1, form="linear").save(tmp_path)
+    description = save_load.describe(tmp_path)
     wanted = [HeadSpec("snli_ve", "verification", ("no", "maybe", "yes")), HeadSpec("new", "grounding")]
-    assert [head.form for head in warm_start.heads_from(wanted, said)] == ["linear", "mlp"]
+    assert [head.form for head in warm_start.heads_from(wanted, description)] == ["linear", "mlp"]
     with pytest.raises(TwelvefoldError, match=r"head 'vqa' is of family verification with 2 pairs here, but of family"):
-        warm_start.heads_from([HeadSpec("vqa", "verification", pairs_per_example=2)], said)
+        warm_start.heads_from([HeadSpec("vqa", "verification", pairs_per_example=2)], description)
 
 
-def test_what_does_not_fit_is_an_error_that_names_it(tmp_path: Path) -> None:
-    made(1, num_coattention_layers=2).save(tmp_path / "deep")
+def test_tensors_that_do_not_fit_are_listed_in_an_error(tmp_path: Path) -> None:
+    make_model(1, num_coattention_layers=2).save(tmp_path / "deep")
     with pytest.raises(TwelvefoldError, match=r"unused: trunk\.blocks\.1\."):
-        warm_start.warm_start(made(2), tmp_path / "deep")
+        warm_start.warm_start(make_model(2), tmp_path / "deep")
     with pytest.raises(TwelvefoldError, match=r"unused: trunk\.blocks\.0\."):
-        warm_start.warm_start(made(2, trunk="single_stream"), tmp_path / "deep")
-    made(1, text_ffn_dim=64).save(tmp_path / "narrow")
+        warm_start.warm_start(make_model(2, trunk="single_stream"), tmp_path / "deep")
+    make_model(1, text_ffn_dim=64).save(tmp_path / "narrow")
     with pytest.raises(TwelvefoldError, match=r"shape: trunk\.text_layers\.0\S+ is \[64, 128\], expected \[256, 128\]"):
-        warm_start.warm_start(made(2), tmp_path / "narrow")
-    made(1, answers=("unnamed.0", "unnamed.1", "unnamed.2")).save(tmp_path / "nameless")
+        warm_start.warm_start(make_model(2), tmp_path / "narrow")
+    make_model(1, answers=("unnamed.0", "unnamed.1", "unnamed.2")).save(tmp_path / "nameless")
     with pytest.raises(TwelvefoldError, match="outputs without names: those of head vqa; import the file again"):
-        warm_start.warm_start(made(2), tmp_path / "nameless")
+        warm_start.warm_start(make_model(2), tmp_path / "nameless")
 
 
-def test_what_an_import_drew_anew_does_not_count(folder: Path) -> None:
+def test_tensors_that_an_import_initialized_are_not_loaded(folder: Path) -> None:
     """A plain BERT brings no image side, so its size there is free."""
     image = [name for name in Model.load(folder).state_dict() if name.startswith("trunk.image_embeddings.features")]
-    came = provenance.Origin(file="bert.bin", digest="", kind="plain BERT", names=[], fresh=image)
-    (folder / provenance.ORIGIN).write_bytes(msgspec.json.encode(came))
-    started = warm_start.warm_start(made(2, feature_size=9), folder)
-    assert set(started.initialized) == set(image)
+    origin = provenance.Origin(file="bert.bin", digest="", kind="plain BERT", names=[], fresh=image)
+    (folder / provenance.ORIGIN).write_bytes(msgspec.json.encode(origin))
+    report = warm_start.warm_start(make_model(2, feature_size=9), folder)
+    assert set(report.initialized) == set(image)
 
 
 MakeTensors = Callable[..., dict[str, torch.Tensor]]
 ImportTensors = Callable[..., ImportSummary]
 
 
-def test_a_plain_bert_starts_the_text_stream_of_a_pretraining(
+def test_a_plain_bert_initializes_the_text_stream_of_pretraining(
     vilbert_tensors: MakeTensors, import_tensors: ImportTensors
 ) -> None:
     """Whatever the width of the regions' features: an import draws the image stream anew, a start again."""
@@ -151,24 +153,26 @@ def test_a_plain_bert_starts_the_text_stream_of_a_pretraining(
     config = changed(warm_start.config_from(save_load.describe(folder)), feature_size=6, num_region_categories=3)
     torch.manual_seed(5)
     model = Model(config, [], [])
-    started = warm_start.warm_start(model, folder)
+    report = warm_start.warm_start(model, folder)
     text = {n for n in model.state_dict() if "text_layer" in n or n.startswith(("trunk.text_emb", "pretraining.words"))}
-    assert not text & set(started.initialized)
-    assert any(n.startswith("trunk.image_embeddings.") for n in started.initialized)
+    assert not text & set(report.initialized)
+    assert any(n.startswith("trunk.image_embeddings.") for n in report.initialized)
 
 
-def test_one_task_of_a_published_model_answers_as_it_did(
+def test_a_single_task_model_started_from_an_imported_one_gives_the_same_logits(
     vilbert_tensors: MakeTensors, import_tensors: ImportTensors
 ) -> None:
     """Task token, head and classes go by name, and the three-way head stays the one linear layer that it is."""
     folder = import_tensors(vilbert_tensors("tokens")).folder
     whole = Model.load(folder)
     task = whole.tasks["snli_ve"]
-    said = save_load.describe(folder)
-    heads = warm_start.heads_from([HeadSpec("snli_ve", "verification", whole.head_specs["snli_ve"].outputs)], said)
-    alone = Model(warm_start.config_from(said), [task], heads).eval()
-    started = warm_start.warm_start(alone, folder)
-    assert (heads[0].form, started.initialized) == ("linear", [])
+    description = save_load.describe(folder)
+    heads = warm_start.heads_from(
+        [HeadSpec("snli_ve", "verification", whole.head_specs["snli_ve"].outputs)], description
+    )
+    single_task = Model(warm_start.config_from(description), [task], heads).eval()
+    report = warm_start.warm_start(single_task, folder)
+    assert (heads[0].form, report.initialized) == ("linear", [])
     sizes, random = whole.config, torch.Generator().manual_seed(0)
     batch = Batch(
         task="snli_ve",
@@ -183,18 +187,18 @@ def test_one_task_of_a_published_model_answers_as_it_did(
         candidate_mask=torch.zeros(2, 4, dtype=torch.bool),
     )
     with torch.inference_mode():
-        assert torch.equal(alone(batch), whole(batch))
+        assert torch.equal(single_task(batch), whole(batch))
 
 
-def test_a_run_is_its_latest_checkpoint_and_nothing_is_no_model(folder: Path, tmp_path: Path) -> None:
+def test_the_model_folder_of_a_run_is_its_latest_checkpoint(folder: Path, tmp_path: Path) -> None:
     assert save_load.model_folder(folder) == folder
-    made(1).save(tmp_path / "run" / "checkpoints" / "latest")
+    make_model(1).save(tmp_path / "run" / "checkpoints" / "latest")
     assert save_load.model_folder(tmp_path / "run") == tmp_path / "run" / "checkpoints" / "latest"
     with pytest.raises(TwelvefoldError, match=r"holds no model: it has neither model\.json nor"):
-        save_load.model_folder(tmp_path / "nowhere")
+        save_load.model_folder(tmp_path / "missing")
 
 
-def test_sizes_come_from_the_model_to_start_from(folder: Path) -> None:
+def test_sizes_come_from_the_other_model(folder: Path) -> None:
     config = warm_start.config_from(save_load.describe(folder))
     assert isinstance(config, ModelConfig)
     assert (config.text_hidden_size, config.feature_size) == (128, 6)
