@@ -114,7 +114,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 """``vilbert_base``: the published configuration (6 image, 12 text, 6 co-attention layers; the supplement's
-defaults). ``small``: learns the embedded world from scratch in minutes on one CPU core (measured)."""
+defaults). ``small``: learns the drawn world from scratch in minutes on one CPU core (measured)."""
 
 
 def preset(name: str, **changes: Any) -> ModelConfig:

@@ -35,7 +35,7 @@ class StrictStruct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class WorldConfig(StrictStruct, frozen=True, kw_only=True):
-    """The embedded world to draw, in a recipe that does not train on other data."""
+    """The drawn world to draw, in a recipe that does not train on other data."""
 
     images: PositiveInt = 2000
     seed: int = 0

@@ -1,4 +1,4 @@
-"""Reader options: those of a recipe or a caller, on top of those that an embedded world states for itself."""
+"""Reader options: those of a recipe or a caller, on top of those that a drawn world states for itself."""
 
 from __future__ import annotations
 

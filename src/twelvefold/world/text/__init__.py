@@ -1,1 +1,1 @@
-"""The language of the embedded world: from a scene to what people would have written about its picture."""
+"""The language of the drawn world: from a scene to the texts that annotators would have written about its image."""
