@@ -43,7 +43,7 @@ CARD = DatasetCard(
     files=(CardFile("flickr30k/dataset_flickr30k.json", "captions and splits"),),
     image_sources=("flickr30k",),
     examples={"train": 145_000, "val": 5_070, "test": 5_000},
-    on_request="the pictures",
+    on_request="the images",
 )
 
 

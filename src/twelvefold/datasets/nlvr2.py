@@ -47,7 +47,7 @@ CARD = DatasetCard(
     ),
     image_sources=("nlvr2",),
     examples={"train": 86_373, "val": 6_982, "test": 6_967},
-    on_request="the pictures",
+    on_request="the images",
 )
 
 

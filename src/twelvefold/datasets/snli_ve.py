@@ -45,7 +45,7 @@ CARD = DatasetCard(
     ),
     image_sources=("flickr30k",),
     examples={"train": 529_527, "val": 17_858, "test": 17_901},
-    on_request="the pictures",
+    on_request="the images",
 )
 NO_GOLD_LABEL = "-"
 FILES = {"train": "train", "val": "dev", "test": "test"}

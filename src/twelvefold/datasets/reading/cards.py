@@ -19,7 +19,7 @@ VG_SOURCE = "Visual Genome, homes.cs.washington.edu/~ranjay/visualgenome, Downlo
 KARPATHY_SOURCE = "Andrej Karpathy's caption_datasets.zip, cs.stanford.edu/people/karpathy/deepimagesent"
 REFER_SOURCE = "the refer toolkit, github.com/lichengunc/refer, Download"
 CC_BY = "CC BY 4.0"
-FLICKR_TERMS = "pictures under Flickr's terms, for research"
+FLICKR_TERMS = "images under Flickr's terms, for research"
 
 TOLERANCE = 0.01
 """Relative difference allowed for a count that is not published exactly (``DatasetCard.approximate_splits``)."""
@@ -83,7 +83,7 @@ IMAGE_SOURCES: dict[str, ImageSource] = {
 }
 """Publishers of image files, by the folder under ``images/``."""
 
-VG_ID_MAP = CardFile("vg/image_data.json", "which of its pictures are COCO's and Flickr's; cleaning needs it")
+VG_ID_MAP = CardFile("vg/image_data.json", "which of its images are COCO's and Flickr's; cleaning needs it")
 
 
 @cache
