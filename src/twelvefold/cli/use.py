@@ -12,6 +12,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from twelvefold.cli.from_function import Json, Output, print_result
+from twelvefold.config import default_tasks
 from twelvefold.schema import TwelvefoldError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class ModelOptions:
         return twelvefold.load(self.model, detector_weights=self.detector_weights)
 
 
-def ask(image: Path, question: str, *, task: str = "vqav2", using: ModelOptions | None = None) -> int:
+def ask(image: Path, question: str, *, task: str = default_tasks.ASK, using: ModelOptions | None = None) -> int:
     """Answer a question about an image, or about every image of a folder.
 
     ```
@@ -59,7 +60,7 @@ def ask(image: Path, question: str, *, task: str = "vqav2", using: ModelOptions 
     )
 
 
-def point(image: Path, phrase: str, *, task: str = "refcoco", using: ModelOptions | None = None) -> int:
+def point(image: Path, phrase: str, *, task: str = default_tasks.POINT, using: ModelOptions | None = None) -> int:
     """Point at what a phrase describes, in an image or in every image of a folder.
 
     ```
@@ -144,7 +145,7 @@ def compare(left: Path, right: Path, statement: str, *, using: ModelOptions | No
 
 
 def ground(
-    image: Path, caption: str, phrases: list[str], *, task: str = "refcoco", using: ModelOptions | None = None
+    image: Path, caption: str, phrases: list[str], *, task: str = default_tasks.POINT, using: ModelOptions | None = None
 ) -> int:
     """Find a box for each phrase of a caption.
 
@@ -166,7 +167,7 @@ def ground(
     return print_result([prediction.to_dict() for prediction in predictions], Output(text), json=options.json)
 
 
-def find(text: str, images: list[Path], *, task: str = "coco", using: ModelOptions | None = None) -> int:
+def find(text: str, images: list[Path], *, task: str = default_tasks.FIND, using: ModelOptions | None = None) -> int:
     """Rank images by how well a text describes them.
 
     ```
@@ -237,7 +238,7 @@ def add(folder: Path, images: list[Path], *, using: ModelOptions | None = None) 
 
 
 @app.command
-def search(folder: Path, text: str, *, task: str = "coco", using: ModelOptions | None = None) -> int:
+def search(folder: Path, text: str, *, task: str = default_tasks.FIND, using: ModelOptions | None = None) -> int:
     """Rank the images of an index by how well a text describes them.
 
     ```

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Form
 
-from twelvefold.datasets import guesswhat, nlvr2, snli_ve, visual7w
+from twelvefold.config import default_tasks
 from twelvefold.families import Family, answers, grounding, retrieval, verification
 from twelvefold.images import InputImage
 from twelvefold.schema import Box, Regions
@@ -24,6 +24,7 @@ from twelvefold.server.forms import (
     Options,
     ReceivedImages,
     SingleImage,
+    TaskField,
     TextField,
 )
 from twelvefold.server.service import ClientAnswer, parse_json_list
@@ -55,11 +56,7 @@ async def pictures(call: CurrentCall, received: SingleImage) -> schemas.Detected
 
 @router.post("/ask")
 async def ask(
-    call: CurrentCall,
-    received: SingleImage,
-    question: TextField,
-    options: Options,
-    task: Annotated[str, Form()] = "vqav2",
+    call: CurrentCall, received: SingleImage, question: TextField, options: Options, task: TaskField = default_tasks.ASK
 ) -> schemas.Answer:
     """Answer a question about an image. Tasks: `vqav2`, `gqa`, `vgqa`."""
     return await _answer(call, task, answers.FAMILY, received, call.service.check_text("question", question), options)
@@ -67,7 +64,7 @@ async def ask(
 
 @router.post("/find")
 async def find(
-    call: CurrentCall, received: ImageList, text: TextField, options: Options, task: Annotated[str, Form()] = "coco"
+    call: CurrentCall, received: ImageList, text: TextField, options: Options, task: TaskField = default_tasks.FIND
 ) -> schemas.Answer:
     """Rank images by how well a text describes them; `name` is an index in `pictures`. Tasks: `coco`, `flickr30k`."""
     return await _answer(call, task, retrieval.FAMILY, received, call.service.check_text("text", text), options)
@@ -75,11 +72,7 @@ async def find(
 
 @router.post("/point")
 async def point(
-    call: CurrentCall,
-    received: SingleImage,
-    phrase: TextField,
-    options: Options,
-    task: Annotated[str, Form()] = "refcoco",
+    call: CurrentCall, received: SingleImage, phrase: TextField, options: Options, task: TaskField = default_tasks.POINT
 ) -> schemas.Answer:
     """Point at the object that a phrase describes. Tasks: `refcoco`, `refcoco+`, `refcocog`."""
     return await _answer(call, task, grounding.FAMILY, received, call.service.check_text("phrase", phrase), options)
@@ -91,7 +84,7 @@ async def choose(
 ) -> schemas.Answer:
     """Answer a "which" question with one of the boxes. Task: `visual7w`."""
     text, candidates = call.service.check_text("question", question), call.service.parse_boxes(boxes)
-    return await _answer(call, visual7w.TASK.name, grounding.FAMILY, received, text, options, candidates)
+    return await _answer(call, default_tasks.CHOOSE, grounding.FAMILY, received, text, options, candidates)
 
 
 @router.post("/guess")
@@ -108,21 +101,21 @@ async def guess(
     if not isinstance(turns, str) and not all(isinstance(turn, list) for turn in turns):
         raise ApiError(422, 'dialogue: each turn is ["question", "answer"]')
     text, candidates = dialogue_text(turns), call.service.parse_boxes(boxes)
-    return await _answer(call, guesswhat.TASK.name, grounding.FAMILY, received, text, options, candidates)
+    return await _answer(call, default_tasks.GUESS, grounding.FAMILY, received, text, options, candidates)
 
 
 @router.post("/compare")
 async def compare(call: CurrentCall, received: ImagePair, statement: TextField, options: Options) -> schemas.Answer:
     """Decide whether a statement is true of two images, the left (a) and the right one (b). Task: `nlvr2`."""
     text = call.service.check_text("statement", statement)
-    return await _answer(call, nlvr2.TASK.name, verification.FAMILY, received, text, options)
+    return await _answer(call, default_tasks.COMPARE, verification.FAMILY, received, text, options)
 
 
 @router.post("/entails")
 async def entails(call: CurrentCall, received: SingleImage, statement: TextField, options: Options) -> schemas.Answer:
     """Decide whether an image entails a statement, contradicts it, or neither. Task: `snli_ve`."""
     text = call.service.check_text("statement", statement)
-    return await _answer(call, snli_ve.TASK.name, verification.FAMILY, received, text, options)
+    return await _answer(call, default_tasks.ENTAILS, verification.FAMILY, received, text, options)
 
 
 @router.post("/ground")
@@ -132,7 +125,7 @@ async def ground(
     caption: TextField,
     phrases: Annotated[str, Form(min_length=1, description="JSON list of phrases of the caption")],
     options: Options,
-    task: Annotated[str, Form()] = "refcoco",
+    task: TaskField = default_tasks.POINT,
 ) -> schemas.Grounded:
     """Find a box for each phrase of a caption. Tasks: `refcoco`, `refcoco+`, `refcocog`."""
     call.service.check_text("caption", caption)

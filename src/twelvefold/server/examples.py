@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from twelvefold.datasets import coco, guesswhat, nlvr2, refcoco, snli_ve, visual7w, vqav2
+from twelvefold.config import default_tasks
 from twelvefold.serving.samples import Sample, Suggestion
 
 FORM = "multipart/form-data"
@@ -16,15 +16,15 @@ POOL_SIZE = 4
 
 def make_examples(samples: Sequence[Sample]) -> dict[str, dict[str, Any]]:
     """Return the form fields of an example request, by path."""
-    sample, question = _first_suggestion(samples, vqav2.TASK.name)
-    point_sample, phrase = _first_suggestion(samples, refcoco.TASK.name)
-    choose_sample, which_question = _first_suggestion(samples, visual7w.TASK.name)
-    guess_sample, dialogue = _first_suggestion(samples, guesswhat.TASK.name)
-    left_sample, comparison = _first_suggestion(samples, nlvr2.TASK.name)
-    entails_sample, statement = _first_suggestion(samples, snli_ve.TASK.name)
-    find_sample, caption = _first_suggestion(samples, coco.TASK.name)
+    sample, question = _first_suggestion(samples, default_tasks.ASK)
+    point_sample, phrase = _first_suggestion(samples, default_tasks.POINT)
+    choose_sample, which_question = _first_suggestion(samples, default_tasks.CHOOSE)
+    guess_sample, dialogue = _first_suggestion(samples, default_tasks.GUESS)
+    left_sample, comparison = _first_suggestion(samples, default_tasks.COMPARE)
+    entails_sample, statement = _first_suggestion(samples, default_tasks.ENTAILS)
+    find_sample, caption = _first_suggestion(samples, default_tasks.FIND)
     pool = [find_sample.name, *(each.name for each in samples if each is not find_sample)][:POOL_SIZE]
-    phrases = [each.text for each in point_sample.suggestions if each.task == refcoco.TASK.name][:2]
+    phrases = [each.text for each in point_sample.suggestions if each.task == default_tasks.POINT][:2]
     return {
         "/v1/pictures": {"picture": sample.name},
         "/v1/ask": {"picture": sample.name, "question": question.text},

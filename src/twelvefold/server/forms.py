@@ -22,6 +22,7 @@ ImageFile = Annotated[
     UploadFile | SkipJsonSchema[None], File(description="an image: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF")
 ]
 Digest = Annotated[str, Form(description="the `picture` of an image that was sent before, or a sample's name")]
+TaskField = Annotated[str, Form()]
 TextField = Annotated[str, Form(min_length=1)]
 BoxesField = Annotated[
     str, Form(description="JSON list of candidate boxes [x1, y1, x2, y2]; empty: the detected regions")

@@ -11,8 +11,8 @@ from typing import Any, overload
 
 import torch
 
+from twelvefold.config import default_tasks
 from twelvefold.data.tokenizer import Tokenizer
-from twelvefold.datasets import guesswhat, nlvr2, snli_ve, visual7w
 from twelvefold.detectors.interface import RegionDetector
 from twelvefold.families import answers, grounding, retrieval, verification
 from twelvefold.images import ImageSource, InputImage, load_image
@@ -87,7 +87,7 @@ class Predictor:
         image: ImageSources,
         question: Texts,
         *,
-        task: str = "vqav2",
+        task: str = default_tasks.ASK,
         top: int = 5,
         explain: bool = False,
     ) -> Prediction | list[Prediction]:
@@ -117,7 +117,7 @@ class Predictor:
         text: Texts,
         images: Sequence[ImageSource],
         *,
-        task: str = "coco",
+        task: str = default_tasks.FIND,
         top: int = 5,
         explain: bool = False,
     ) -> Prediction | list[Prediction]:
@@ -146,7 +146,7 @@ class Predictor:
         image: ImageSources,
         phrase: Texts,
         *,
-        task: str = "refcoco",
+        task: str = default_tasks.POINT,
         top: int = 5,
         explain: bool = False,
     ) -> Prediction | list[Prediction]:
@@ -178,8 +178,8 @@ class Predictor:
         explain: bool = False,
     ) -> Prediction | list[Prediction]:
         """Answer a "which" question with one of the boxes, by default the detected regions. Task: visual7w."""
-        find_task(visual7w.TASK.name, grounding.FAMILY, self._specs)
-        return self._answer_each(visual7w.TASK.name, [image], question, boxes, top=top, explain=explain)
+        find_task(default_tasks.CHOOSE, grounding.FAMILY, self._specs)
+        return self._answer_each(default_tasks.CHOOSE, [image], question, boxes, top=top, explain=explain)
 
     @overload
     def guess(
@@ -214,9 +214,9 @@ class Predictor:
 
         ``dialogue``: (question, answer) pairs, or a text; or a list of such dialogues.
         """
-        find_task(guesswhat.TASK.name, grounding.FAMILY, self._specs)
+        find_task(default_tasks.GUESS, grounding.FAMILY, self._specs)
         texts = [dialogue_text(each) for each in dialogue] if _are_dialogues(dialogue) else dialogue_text(dialogue)
-        return self._answer_each(guesswhat.TASK.name, [image], texts, boxes, top=top, explain=explain)
+        return self._answer_each(default_tasks.GUESS, [image], texts, boxes, top=top, explain=explain)
 
     @overload
     def compare(
@@ -236,8 +236,8 @@ class Predictor:
         explain: bool = False,
     ) -> Prediction | list[Prediction]:
         """Decide whether a statement is true of two images, the left and the right one. Task: nlvr2."""
-        find_task(nlvr2.TASK.name, verification.FAMILY, self._specs, num_images=2)
-        return self._answer_each(nlvr2.TASK.name, [image_a, image_b], statement, top=top, explain=explain)
+        find_task(default_tasks.COMPARE, verification.FAMILY, self._specs, num_images=2)
+        return self._answer_each(default_tasks.COMPARE, [image_a, image_b], statement, top=top, explain=explain)
 
     @overload
     def entails(self, image: ImageSource, statement: str, *, top: int = ..., explain: bool = ...) -> Prediction: ...
@@ -254,8 +254,8 @@ class Predictor:
         explain: bool = False,
     ) -> Prediction | list[Prediction]:
         """Decide whether an image entails a statement, contradicts it, or neither. Task: snli_ve."""
-        find_task(snli_ve.TASK.name, verification.FAMILY, self._specs)
-        return self._answer_each(snli_ve.TASK.name, [image], statement, top=top, explain=explain)
+        find_task(default_tasks.ENTAILS, verification.FAMILY, self._specs)
+        return self._answer_each(default_tasks.ENTAILS, [image], statement, top=top, explain=explain)
 
     def ground(
         self,
@@ -263,7 +263,7 @@ class Predictor:
         caption: str,
         phrases: Sequence[str],
         *,
-        task: str = "refcoco",
+        task: str = default_tasks.POINT,
         top: int = 5,
         explain: bool = False,
     ) -> list[Prediction]:

@@ -13,6 +13,7 @@ from typing import overload
 import torch
 from torch import Tensor
 
+from twelvefold.config import default_tasks
 from twelvefold.families import retrieval
 from twelvefold.images import ImageSource, load_image
 from twelvefold.model.model import ImageStream
@@ -103,13 +104,13 @@ class SearchIndex:
         self._streams = {}
 
     @overload
-    def search(self, text: str, top: int = 5, *, task: str = "coco") -> tuple[Ranked, ...]: ...
+    def search(self, text: str, top: int = 5, *, task: str = default_tasks.FIND) -> tuple[Ranked, ...]: ...
     @overload
-    def search(self, text: list[str], top: int = 5, *, task: str = "coco") -> list[tuple[Ranked, ...]]: ...
+    def search(self, text: list[str], top: int = 5, *, task: str = default_tasks.FIND) -> list[tuple[Ranked, ...]]: ...
 
     @torch.inference_mode()
     def search(
-        self, text: str | list[str], top: int = 5, *, task: str = "coco"
+        self, text: str | list[str], top: int = 5, *, task: str = default_tasks.FIND
     ) -> tuple[Ranked, ...] | list[tuple[Ranked, ...]]:
         """Return the names of the images that a text describes best, with probabilities over the whole index.
 

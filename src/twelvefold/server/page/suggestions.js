@@ -1,7 +1,7 @@
 // Suggested questions about the sample images, and their ground truth. A suggestion has a task, a text or dialogue, and
 // the answer, the correct box (box_px), the candidate boxes (boxes_px), or the other image of a pair.
 
-import { headOf } from './tasks.js'
+import { headOf, taskOf } from './tasks.js'
 import { overlap, IOU_THRESHOLD } from './format.js'
 
 const MAX_SUGGESTIONS = 3 // suggestions shown
@@ -29,7 +29,7 @@ export function suggestionsOf(task, images, state, form) {
 
 // Join two referring expressions of a sample, as samples have no captions with phrases.
 function phrasesOf(sample) {
-  const [first, second] = suggestionsFor(sample, 'refcoco')
+  const [first, second] = suggestionsFor(sample, headOf(taskOf('point'), {}))
   const text = second && `[${first.text}] and [${second.text}]`
   return text ? [{ label: text, form: { text } }] : []
 }
