@@ -24,7 +24,7 @@ def test_small_sets_give_exactly_the_nearest_in_order(total: int, count: int, se
     indices = nearest(features, count)
     count = min(count, total - 1)
     assert indices.shape == (total, count)
-    assert all(len({*row, row}) == count + 1 for row, row in enumerate(indices.tolist()))
+    assert all(len({*row, index}) == count + 1 for index, row in enumerate(indices.tolist()))
     distances = distances_between(features)
     np.testing.assert_array_equal(np.take_along_axis(distances, indices, 1), np.sort(distances)[:, :count])
 

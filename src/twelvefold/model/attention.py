@@ -47,7 +47,8 @@ def attend_with_weights(
     """Return what :func:`attend` returns without dropout, and the attention weights (P, N, Q, S)."""
     q, k, v = (_split_heads(x, num_heads).float() for x in (query, key, value))
     with torch.autocast(query.device.type, enabled=False):
-        scores = (q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])).masked_fill(~mask[:, None, None, :], -math.inf)
+        scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])  # (P, N, Q, S)
+        scores = scores.masked_fill(~mask[:, None, None, :], -math.inf)
         weights = torch.softmax(scores, dim=-1).nan_to_num(0.0)  # NaN where a row has no real key
         context = weights @ v
     return _merge_heads(context), weights
@@ -72,11 +73,12 @@ class QKVProjection(nn.Linear):
         return F.linear(x, self.weight[: self.hidden_size], self.bias[: self.hidden_size])
 
     def key_value(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        key, value = F.linear(x, self.weight[self.hidden_size :], self.bias[self.hidden_size :]).chunk(2, dim=-1)
+        both = F.linear(x, self.weight[self.hidden_size :], self.bias[self.hidden_size :])  # (P, S, 2 * W)
+        key, value = both.chunk(2, dim=-1)  # (P, S, W) each
         return key, value
 
     def all(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value = self(x).chunk(3, dim=-1)
+        query, key, value = self(x).chunk(3, dim=-1)  # (P, S, 3 * W) -> (P, S, W) each
         return query, key, value
 
 
