@@ -177,7 +177,7 @@ def small_sizes() -> dict[str, Any]:
 
 @pytest.fixture
 def vilbert_json(tmp_path: Path) -> Path:
-    path = tmp_path / "official.json"
+    path = tmp_path / "bert_base_6layer_6conect.json"
     path.write_text(json.dumps(SMALL))
     return path
 
@@ -187,7 +187,7 @@ def import_tensors(vilbert_json: Path, tmp_path: Path) -> Callable[..., ImportSu
     """Return a function that saves tensors to a file and imports it."""
 
     def make(value: Any, **options: Any) -> ImportSummary:
-        name = tmp_path / options.pop("name", "official.bin")
+        name = tmp_path / options.pop("name", "vilbert.bin")
         legacy = options.pop("legacy", False)
         torch.save(value, name, _use_new_zipfile_serialization=not legacy)
         return import_weights(name, tmp_path / "model", config=vilbert_json, **options)

@@ -53,9 +53,9 @@ def test_the_latest_checkpoint_of_a_run_is_exported_and_loaded(hub_folder: Path,
     run = tmp_path / "run"
     shutil.copytree(tmp_path / "model", run / "checkpoints" / "latest")
     write_hub_folder(run, tmp_path / "again", name="me/mine")
-    export_weights(run, tmp_path / "official.bin")
+    export_weights(run, tmp_path / "vilbert.bin")
     assert (tmp_path / "again/model.safetensors").read_bytes() == (hub_folder / "model.safetensors").read_bytes()
-    back = torch.load(tmp_path / "official.bin")
+    back = torch.load(tmp_path / "vilbert.bin")
     first = torch.load(tmp_path / "o.bin")
     assert back.keys() == first.keys()
     assert all(torch.equal(back[name], first[name]) for name in back)

@@ -250,7 +250,7 @@ def remove(*names: str) -> Callable[[Path], None]:
         "events",
         "prepared",
         "world",
-        "picture",
+        "image",
         "predictions",
         "recipe",
         "confidence",

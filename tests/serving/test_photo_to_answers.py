@@ -61,11 +61,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tasks = [datasets.load_dataset(name).TASK for name in datasets.paper_task_names()]
     Model(preset("vilbert_base", **widths), tasks, heads, task_tokens=TASK_TOKENS).save(folder / "made")
     export_weights(folder / "made", folder / "multi_task_model.bin")
-    (folder / "official.json").write_text(json.dumps(HEADS_OF))
+    (folder / "bert_base_6layer_6conect.json").write_text(json.dumps(HEADS_OF))
     for task, head in (("vqav2", "vqa"), ("gqa", "gqa")):
         (folder / f"{task}.json").write_text(json.dumps(ANSWERS[head]))
     lists = {task: folder / f"{task}.json" for task in ("vqav2", "gqa")}
-    import_weights(folder / "multi_task_model.bin", folder / "model", config=folder / "official.json", answers=lists)
+    import_weights(
+        folder / "multi_task_model.bin",
+        folder / "model",
+        config=folder / "bert_base_6layer_6conect.json",
+        answers=lists,
+    )
     rng = np.random.default_rng(0)
     for name, size in (("a.png", (60, 80, 3)), ("b.png", (90, 60, 3))):
         Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(folder / name)

@@ -81,7 +81,9 @@ def test_a_training_checkpoint_is_read_without_creating_its_objects(
         controllers = {"TASK1": MultiTaskStopOnPlateau()}
         value = {"model_state_dict": t, "optimizer_state_dict": {"lr": 1e-4}, "task_stop_controller": controllers}
         torch.save(value, tmp_path / "ckpt.tar", _use_new_zipfile_serialization=not legacy)
-    summary = import_weights(tmp_path / "ckpt.tar", tmp_path / "model", config=tmp_path / "official.json")
+    summary = import_weights(
+        tmp_path / "ckpt.tar", tmp_path / "model", config=tmp_path / "bert_base_6layer_6conect.json"
+    )
     assert summary.entries == len(t)
     assert "objects of vilbert.utils.MultiTaskStopOnPlateau, not created" in summary.set_aside
     assert "optimizer_state_dict of the training checkpoint" in summary.set_aside

@@ -203,9 +203,9 @@ def test_a_json_that_contradicts_the_file_is_refused(
 
 
 def test_unpublished_sizes_need_a_json(vilbert_tensors: MakeTensors, tmp_path: Path) -> None:
-    torch.save(vilbert_tensors(), tmp_path / "official.bin")
+    torch.save(vilbert_tensors(), tmp_path / "vilbert.bin")
     with pytest.raises(TwelvefoldError, match=r"text_hidden_size 24 is not a published one.*--config"):
-        import_weights(tmp_path / "official.bin", tmp_path / "model")
+        import_weights(tmp_path / "vilbert.bin", tmp_path / "model")
 
 
 @pytest.mark.parametrize("content", ["truncated zip", "truncated legacy", "text", "empty", "list", "no tensors", "tar"])

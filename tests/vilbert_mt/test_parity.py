@@ -187,10 +187,10 @@ def imported(vilbert_tensors: MakeTensors, small_sizes: Sizes, tmp_path_factory:
 
     @functools.cache
     def make(kind: str = "tokens", fusion: str = "mul") -> tuple[dict[str, Tensor], Model]:
-        folder, tensors = tmp_path_factory.mktemp("official"), vilbert_tensors(kind)
-        torch.save(tensors, folder / "official.bin")
-        (folder / "official.json").write_text(json.dumps(small_sizes | {"fusion_method": fusion}))
-        import_weights(folder / "official.bin", folder / "model", config=folder / "official.json")
+        folder, tensors = tmp_path_factory.mktemp("vilbert"), vilbert_tensors(kind)
+        torch.save(tensors, folder / "vilbert.bin")
+        (folder / "bert_base_6layer_6conect.json").write_text(json.dumps(small_sizes | {"fusion_method": fusion}))
+        import_weights(folder / "vilbert.bin", folder / "model", config=folder / "bert_base_6layer_6conect.json")
         return tensors, Model.load(folder / "model")
 
     return make
