@@ -19,6 +19,7 @@ from twelvefold.datasets import Dataset, load_dataset, paper_task_names
 from twelvefold.datasets.reading import same_image_links
 from twelvefold.datasets.reading.cards import IMAGE_SOURCES, dataset_cards
 from twelvefold.datasets.reading.image_files import image_files
+from twelvefold.datasets.reading.image_sources import VG
 from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.preparation.jobs import TaskRequest, find_table
@@ -107,7 +108,7 @@ def doctor(data: Path, *, tasks: Sequence[str] = (), prepared: Path | None = Non
     }
     cards = dataset_cards()
     sources = {source for name in datasets if name in cards for source in cards[name].image_sources}
-    return DataCheck(data, checks, (*(_map_limitations(data) if "vg" in sources else ()), *limitations))
+    return DataCheck(data, checks, (*(_map_limitations(data) if VG in sources else ()), *limitations))
 
 
 def _world_examples(data: Path) -> Mapping[str, Mapping[str, int]] | None:

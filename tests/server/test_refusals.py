@@ -116,7 +116,7 @@ def test_a_decompression_bomb_is_413_and_uses_no_memory(server: Server) -> None:
     assert len(data) < 500_000
     before = server.resident_bytes()
     for _ in range(3):
-        check_refused(server, 413, "/v1/pictures", message="larger than any", files={"image": data})
+        check_refused(server, 413, "/v1/pictures", message="more pixels than any", files={"image": data})
     assert server.resident_bytes() - before < 20e6  # decoded, it has 112 MB of bits, 900 MB of gray, 2,700 MB of color
 
 

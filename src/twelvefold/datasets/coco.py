@@ -24,6 +24,7 @@ import msgspec
 
 from twelvefold.datasets.reading import vilbert_mt_files
 from twelvefold.datasets.reading.cards import CC_BY, KARPATHY_SOURCE, CardFile, DatasetCard
+from twelvefold.datasets.reading.image_sources import COCO
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.datasets.reading.submissions import (
     Answered,
@@ -51,7 +52,7 @@ CARD = DatasetCard(
     publisher=KARPATHY_SOURCE,
     license=f"captions {CC_BY}",
     files=(CardFile("coco/dataset_coco.json", "captions and splits"),),
-    image_sources=("coco",),
+    image_sources=(COCO,),
     examples={"train": 566_747, "val": 25_010, "test": 5_000},
     approximate_splits=("val", "test"),  # a few images have six or seven captions
 )
@@ -134,7 +135,7 @@ def caption_rows(reader: RecordReader, record: str, key: ImageKey, sentences: li
 
 
 def _image_key(image: vilbert_mt_files.CaptionedImage) -> ImageKey:
-    return ImageKey("coco", str(image.id))
+    return ImageKey(COCO, str(image.id))
 
 
 def _rows(reader: RecordReader, split: Split, pool: int, texts: dict[int, list[Sentence]] | None) -> Iterator[Row]:
@@ -150,7 +151,7 @@ def _rows(reader: RecordReader, split: Split, pool: int, texts: dict[int, list[S
         num_images += 1
         if split == "test" and 0 < pool < num_images:
             return
-        yield from caption_rows(reader, record, ImageKey("coco", str(image.cocoid)), sentences)
+        yield from caption_rows(reader, record, ImageKey(COCO, str(image.cocoid)), sentences)
 
 
 def _official_captions(readers: list[RecordReader]) -> dict[int, list[Sentence]]:

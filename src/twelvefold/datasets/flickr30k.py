@@ -21,6 +21,7 @@ from twelvefold.datasets import coco
 from twelvefold.datasets.coco import caption_rows, read_images
 from twelvefold.datasets.reading import vilbert_mt_files
 from twelvefold.datasets.reading.cards import KARPATHY_SOURCE, CardFile, DatasetCard
+from twelvefold.datasets.reading.image_sources import FLICKR30K
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.schema import Example, ImageKey, Split, TaskSpec
 
@@ -41,7 +42,7 @@ CARD = DatasetCard(
     publisher=KARPATHY_SOURCE,
     license="for research",
     files=(CardFile("flickr30k/dataset_flickr30k.json", "captions and splits"),),
-    image_sources=("flickr30k",),
+    image_sources=(FLICKR30K,),
     examples={"train": 145_000, "val": 5_070, "test": 5_000},
     on_request="the images",
 )
@@ -63,12 +64,12 @@ def read(root: Path, split: Split, *, bad: BadRecords) -> Iterator[Example]:
 
 def _image_key(image: vilbert_mt_files.CaptionedImage) -> ImageKey:
     # From the file name, as in the original code: the ``id`` field holds another number.
-    return ImageKey("flickr30k", Path(image.img_path).name.partition(".")[0])
+    return ImageKey(FLICKR30K, Path(image.img_path).name.partition(".")[0])
 
 
 def _rows(reader: RecordReader, split: Split) -> Iterator[Row]:
     for record, image in read_images(reader, split):
-        key = ImageKey("flickr30k", image.filename.removesuffix(".jpg"))
+        key = ImageKey(FLICKR30K, image.filename.removesuffix(".jpg"))
         yield from caption_rows(reader, record, key, image.sentences)
 
 

@@ -30,6 +30,7 @@ import msgspec
 
 from twelvefold.datasets.reading import vilbert_mt_files
 from twelvefold.datasets.reading.cards import CC_BY, VG_ID_MAP, CardFile, DatasetCard
+from twelvefold.datasets.reading.image_sources import GQA, VG
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, split_tail, validated
 from twelvefold.datasets.reading.submissions import Answered, Submission, simple_format
 from twelvefold.schema import CONSISTENCY_ONLY, Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
@@ -56,7 +57,7 @@ CARD = DatasetCard(
         CardFile("gqa/testdev_all_questions.json", "entailed questions, for consistency alone (optional)"),
         VG_ID_MAP,
     ),
-    image_sources=("vg", "gqa"),
+    image_sources=(VG, GQA),
     examples={"train": 1_072_062, "val": 3_000, "test": 12_578},
 )
 MINVAL = 3000
@@ -153,7 +154,7 @@ def _items(reader: RecordReader, answer_list: list[str]) -> Iterator[tuple[str, 
 
 
 def _image_key(image_id: str) -> ImageKey:
-    return ImageKey("vg" if image_id.isdecimal() else "gqa", image_id)  # train and val use Visual Genome's images
+    return ImageKey(VG if image_id.isdecimal() else GQA, image_id)  # train and val use Visual Genome's images
 
 
 def _row(

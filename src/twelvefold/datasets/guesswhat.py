@@ -22,6 +22,7 @@ import msgspec
 
 from twelvefold.datasets.reading.candidates import XYWH, clip_candidates
 from twelvefold.datasets.reading.cards import CardFile, DatasetCard
+from twelvefold.datasets.reading.image_sources import COCO
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.datasets.reading.submissions import (
     Answered,
@@ -57,7 +58,7 @@ CARD = DatasetCard(
         CardFile(f"guesswhat/guesswhat.{part}.jsonl.gz", "games; .jsonl is read too")
         for part in ("train", "valid", "test")
     ),
-    image_sources=("coco",),
+    image_sources=(COCO,),
     examples={"train": 113_221, "val": 23_739, "test": 23_785},
 )
 FILES = {"train": "train", "val": "valid", "test": "test"}
@@ -142,7 +143,7 @@ def _example(game: Game) -> tuple[Example | None, str]:
     candidates, problem = clip_candidates([boxes[i] for i in ids], image.width, image.height)
     if problem:
         return None, problem
-    pair = Pair(ImageKey("coco", str(image_id)), text, candidates)
+    pair = Pair(ImageKey(COCO, str(image_id)), text, candidates)
     return Example(str(id_), (pair,), Candidate(ids.index(game.object_id)), question_type=game.status), ""
 
 

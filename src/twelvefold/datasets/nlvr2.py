@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from twelvefold.datasets.reading.cards import CC_BY, CardFile, DatasetCard
+from twelvefold.datasets.reading.image_sources import NLVR2
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.datasets.reading.submissions import Answered, Submission, best_class, simple_format
 from twelvefold.schema import ClassName, Example, ImageKey, Pair, Split, TaskSpec, TwelvefoldError
@@ -45,7 +46,7 @@ CARD = DatasetCard(
     files=tuple(
         CardFile(f"nlvr2/{part}.json", "statements, a JSON record on each line") for part in ("train", "dev", "test1")
     ),
-    image_sources=("nlvr2",),
+    image_sources=(NLVR2,),
     examples={"train": 86_373, "val": 6_982, "test": 6_967},
     on_request="the images",
 )
@@ -82,7 +83,7 @@ def _rows(reader: RecordReader) -> Iterator[Row]:
             continue
         part, set_, pair, sentence = parts
         pairs = tuple(
-            Pair(ImageKey("nlvr2", f"{part}-{set_}-{pair}-img{side}"), statement.sentence.strip()) for side in (0, 1)
+            Pair(ImageKey(NLVR2, f"{part}-{set_}-{pair}-img{side}"), statement.sentence.strip()) for side in (0, 1)
         )
         label, group = ClassName(statement.label), f"{part}-{set_}-{sentence}"
         yield reader, record, Example(statement.identifier, pairs, label, group=group)

@@ -23,6 +23,7 @@ import msgspec
 from twelvefold.boxes import xyxy_to_xywh
 from twelvefold.datasets.reading.candidates import XYWH, clip_candidates
 from twelvefold.datasets.reading.cards import refer_card
+from twelvefold.datasets.reading.image_sources import COCO
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.datasets.reading.submissions import (
     EMPTY_BOX,
@@ -129,7 +130,7 @@ def _rows(refs: RecordReader, instances_reader: RecordReader, split: Split) -> I
             continue
         question_type = ref.split if ref.split != split else ""
         for j, sentence in enumerate(ref.sentences):
-            pair = Pair(ImageKey("coco", str(ref.image_id)), sentence.raw.strip())
+            pair = Pair(ImageKey(COCO, str(ref.image_id)), sentence.raw.strip())
             example = Example(f"{ref.ref_id}-{sentence.sent_id}", (pair,), TargetBox(box), question_type=question_type)
             yield refs, f"{record}.sentences[{j}]", example
 

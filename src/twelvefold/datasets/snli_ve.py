@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from twelvefold.datasets.reading.cards import CardFile, DatasetCard
+from twelvefold.datasets.reading.image_sources import FLICKR30K
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.datasets.reading.submissions import Answered, Submission, best_class, simple_format
 from twelvefold.schema import ClassName, Example, ImageKey, Pair, Split, TaskSpec
@@ -43,7 +44,7 @@ CARD = DatasetCard(
     files=tuple(
         CardFile(f"snli_ve/snli_ve_{part}.jsonl", "hypotheses and labels") for part in ("train", "dev", "test")
     ),
-    image_sources=("flickr30k",),
+    image_sources=(FLICKR30K,),
     examples={"train": 529_527, "val": 17_858, "test": 17_901},
     on_request="the images",
 )
@@ -79,7 +80,7 @@ def _rows(reader: RecordReader) -> Iterator[Row]:
             expected = ", ".join(TASK.classes)
             reader.reject(record, f"expected a gold_label {expected} or {NO_GOLD_LABEL}, got {hypothesis.gold_label!r}")
         else:
-            pair = Pair(ImageKey("flickr30k", image.removesuffix(".jpg")), hypothesis.sentence2.strip())
+            pair = Pair(ImageKey(FLICKR30K, image.removesuffix(".jpg")), hypothesis.sentence2.strip())
             label = ClassName("" if hypothesis.gold_label == NO_GOLD_LABEL else hypothesis.gold_label)
             yield reader, record, Example(hypothesis.pair_id, (pair,), label)
 

@@ -23,6 +23,7 @@ import msgspec
 from twelvefold.datasets import vqav2
 from twelvefold.datasets.reading import answers, vilbert_mt_files
 from twelvefold.datasets.reading.cards import CC_BY, VG_ID_MAP, VG_SOURCE, CardFile, DatasetCard
+from twelvefold.datasets.reading.image_sources import VG
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, split_tail, validated
 from twelvefold.datasets.reading.submissions import Submission
 from twelvefold.schema import Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
@@ -45,7 +46,7 @@ CARD = DatasetCard(
     publisher=VG_SOURCE,
     license=CC_BY,
     files=(CardFile("vg/question_answers.json", "questions and answers, version 1.2"), VG_ID_MAP),
-    image_sources=("vg",),
+    image_sources=(VG,),
     examples={"train": 1_435_322, "val": 5_000, "test": 5_000},
     approximate_splits=("train",),  # releases differ by some hundreds; the paper's 1,440,069 include our val split
 )
@@ -101,7 +102,7 @@ def _rows(reader: RecordReader, answer_list: list[str], split: Split, tail: int)
             continue
         first_word = question.question.split(maxsplit=1)[:1]
         question_type = first_word[0].lower() if first_word and first_word[0].lower() in QUESTION_TYPES else "other"
-        pair = Pair(ImageKey("vg", str(question.image_id)), question.question.strip())
+        pair = Pair(ImageKey(VG, str(question.image_id)), question.question.strip())
         label = label or _label(question)
         yield reader, record, Example(str(question.qa_id), (pair,), label, question_type=question_type)
 

@@ -20,6 +20,7 @@ import msgspec
 
 from twelvefold.datasets.reading.candidates import clip_candidates
 from twelvefold.datasets.reading.cards import VG_ID_MAP, CardFile, DatasetCard
+from twelvefold.datasets.reading.image_sources import VG
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.datasets.reading.submissions import (
     Answered,
@@ -55,7 +56,7 @@ CARD = DatasetCard(
         CardFile("visual7w/dataset_v7w_pointing.json", "questions and boxes; dataset.json is read too"),
         VG_ID_MAP,
     ),
-    image_sources=("vg",),
+    image_sources=(VG,),
     examples={"train": 93_813, "val": 36_990, "test": 57_265},
 )
 SPLITS = ("train", "val", "test")
@@ -139,7 +140,7 @@ def _example(question: Question, image_id: int, boxes: dict[int, BoxRecord]) -> 
     candidates, problem = clip_candidates([(b.x, b.y, b.width, b.height) for b in map(boxes.__getitem__, ids)])
     if problem:
         return None, problem
-    pair = Pair(ImageKey("vg", str(image_id)), question.question.strip(), candidates)
+    pair = Pair(ImageKey(VG, str(image_id)), question.question.strip(), candidates)
     return Example(str(question.qa_id), (pair,), Candidate(ids.index(question.answer))), ""
 
 

@@ -26,6 +26,7 @@ import msgspec
 
 from twelvefold.datasets.reading import answers, vilbert_mt_files
 from twelvefold.datasets.reading.cards import CC_BY, CardFile, DatasetCard
+from twelvefold.datasets.reading.image_sources import COCO
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, split_tail, validated
 from twelvefold.datasets.reading.submissions import Answered, Submission, simple_format
 from twelvefold.schema import Example, ImageKey, Pair, Split, TaskSpec
@@ -52,7 +53,7 @@ CARD = DatasetCard(
         CardFile("vqav2/v2_OpenEnded_mscoco_test2015_questions.json", "questions; answers are withheld"),
         *(CardFile(f"vqav2/v2_mscoco_{p}_annotations.json", "ten answers each") for p in ("train2014", "val2014")),
     ),
-    image_sources=("coco",),
+    image_sources=(COCO,),
     examples={"train": 655_111, "val": 3_000, "test": 447_793},
 )
 MINVAL = 3000
@@ -190,7 +191,7 @@ def _target_rows(
 
 
 def _pair(question: Question) -> Pair:
-    return Pair(ImageKey("coco", str(question.image_id)), question.question.strip())
+    return Pair(ImageKey(COCO, str(question.image_id)), question.question.strip())
 
 
 def submission_row(example: Example, answered: Answered) -> dict[str, object]:

@@ -34,6 +34,7 @@ from typing import Any, get_args
 import msgspec
 
 from twelvefold.datasets.reading.image_files import FOLDERS
+from twelvefold.datasets.reading.image_sources import FLICKR30K, NUMERIC_SOURCES
 from twelvefold.leakage import read_lists
 from twelvefold.leakage.overlap import Collection, CollectionKind, SplitContent
 from twelvefold.schema import ImageKey, SameImageLink, Split, TwelvefoldError, did_you_mean
@@ -44,9 +45,6 @@ FILE_SOURCE = "file"
 
 URL_SOURCE = "url"
 """The source of images that are known by their URL (Conceptual Captions)."""
-
-NUMERIC_SOURCES = {"coco": "coco", "vg": "vg", "visual7w": "vg"}
-"""Publishers whose ids are numbers, with or without leading zeros, and the source of their keys."""
 
 _SPLITS: tuple[Split, ...] = get_args(Split)
 _URL_PREFIX = re.compile(r"^\w+://(www\.)?", re.IGNORECASE)
@@ -214,9 +212,7 @@ def make_key(name: str, source: str, path: Path) -> ImageKey:
     if source == URL_SOURCE:
         flickr = _FLICKR_URL.search(name)
         return (
-            ImageKey("flickr30k", flickr[1])
-            if flickr
-            else ImageKey(URL_SOURCE, _URL_PREFIX.sub("", name).split("#")[0])
+            ImageKey(FLICKR30K, flickr[1]) if flickr else ImageKey(URL_SOURCE, _URL_PREFIX.sub("", name).split("#")[0])
         )
     if source not in FOLDERS:
         return ImageKey(source, name)  # unchanged: whether 12 and 012 are equal is only known of known sources

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from twelvefold.datasets.reading.image_sources import COCO, FLICKR30K, VG
 from twelvefold.schema import ImageKey, TwelvefoldError
 from twelvefold.splits.manifest import IdListInfo
 from twelvefold.splits.policy import ProtectedImages
 from twelvefold.store import atomic_files
 
-SOURCES = {"coco_test_ids": "coco", "genome_test_ids": "vg", "flickr_test_ids": "flickr30k"}
+SOURCES = {"coco_test_ids": COCO, "genome_test_ids": VG, "flickr_test_ids": FLICKR30K}
 """How the names of the original's list files begin, and the source of their ids."""
 
 MAX_SAMPLES = 5

@@ -12,6 +12,7 @@ from functools import cache
 import msgspec
 
 from twelvefold.datasets import load_dataset, task_names
+from twelvefold.datasets.reading.image_sources import COCO, FLICKR30K, GQA, NLVR2, VG
 from twelvefold.schema import Split, TwelvefoldError, did_you_mean
 
 COCO_SOURCE = "COCO, cocodataset.org, Download"
@@ -68,18 +69,18 @@ class DatasetCard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 IMAGE_SOURCES: dict[str, ImageSource] = {
-    "coco": ImageSource(
+    COCO: ImageSource(
         "images/coco/{train2014,val2014,test2015}",
         COCO_SOURCE,
         FLICKR_TERMS,
         "13 GB, 6 GB and 12 GB (test2015 for VQA alone)",
     ),
-    "vg": ImageSource("images/vg/{VG_100K,VG_100K_2}", VG_SOURCE, CC_BY, "9.2 GB and 5.5 GB"),
-    "gqa": ImageSource("images/gqa", "GQA, cs.stanford.edu/people/dorarad/gqa, Download", CC_BY, "20.3 GB"),
-    "flickr30k": ImageSource(
+    VG: ImageSource("images/vg/{VG_100K,VG_100K_2}", VG_SOURCE, CC_BY, "9.2 GB and 5.5 GB"),
+    GQA: ImageSource("images/gqa", "GQA, cs.stanford.edu/people/dorarad/gqa, Download", CC_BY, "20.3 GB"),
+    FLICKR30K: ImageSource(
         "images/flickr30k", "Flickr30k, shannon.cs.illinois.edu/DenotationGraph: fill in their form", FLICKR_TERMS
     ),
-    "nlvr2": ImageSource("images/nlvr2", "NLVR2, lil.nlp.cornell.edu/nlvr: ask with their form", "their owners'"),
+    NLVR2: ImageSource("images/nlvr2", "NLVR2, lil.nlp.cornell.edu/nlvr: ask with their form", "their owners'"),
 }
 """Publishers of image files, by the folder under ``images/``."""
 
@@ -116,6 +117,6 @@ def refer_card(name: str, title: str, split_by: str, examples: Mapping[Split, in
         publisher=REFER_SOURCE,
         license="as the toolkit says, for research",
         files=files,
-        image_sources=("coco",),
+        image_sources=(COCO,),
         examples=examples,
     )

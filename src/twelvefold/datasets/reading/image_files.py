@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twelvefold.datasets import Dataset, load_dataset
+from twelvefold.datasets.reading.image_sources import COCO, FLICKR30K, GQA, NLVR2, VG, VISUAL7W
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.images import walk_images
 from twelvefold.progress import track
@@ -31,13 +32,13 @@ def _text_key(source: str) -> Callable[[str], ImageKey]:
 
 
 FOLDERS: dict[str, tuple[tuple[str, Callable[[str], ImageKey]], ...]] = {
-    "coco": ((r"COCO_(?:train2014|val2014|test2015)_(\d{12})", _numeric_key("coco")),),
-    "vg": ((r"(\d+)", _numeric_key("vg")),),
+    COCO: ((r"COCO_(?:train2014|val2014|test2015)_(\d{12})", _numeric_key(COCO)),),
+    VG: ((r"(\d+)", _numeric_key(VG)),),
     # The publisher's folder for GQA also holds Visual Genome's images, under Visual Genome's numbers.
-    "gqa": ((r"(n\d+)", _text_key("gqa")), (r"(\d+)", _numeric_key("vg"))),
-    "visual7w": ((r"v7w_(\d+)", _numeric_key("vg")),),
-    "flickr30k": ((r"(\d+)", _text_key("flickr30k")),),
-    "nlvr2": ((r"(\w+-\d+-\d+-img[01])", _text_key("nlvr2")),),
+    GQA: ((r"(n\d+)", _text_key(GQA)), (r"(\d+)", _numeric_key(VG))),
+    VISUAL7W: ((r"v7w_(\d+)", _numeric_key(VG)),),
+    FLICKR30K: ((r"(\d+)", _text_key(FLICKR30K)),),
+    NLVR2: ((r"(\w+-\d+-\d+-img[01])", _text_key(NLVR2)),),
 }
 """Publishers' folders under ``images/``: patterns of file names without suffix, and the key that a name stands for."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from twelvefold.datasets.reading.image_sources import COCO, FLICKR30K, VG
 from twelvefold.datasets.reading.records import BadRecords, RecordReader
 from twelvefold.schema import ImageKey, SameImageLink
 
@@ -31,11 +32,11 @@ def read_links(root: Path, *, bad: BadRecords) -> Iterator[SameImageLink]:
     if not path.exists():
         return
     for _, image in RecordReader("identity", path, bad).items("", VisualGenomeImage):
-        key = ImageKey("vg", str(image.image_id))
+        key = ImageKey(VG, str(image.image_id))
         if image.coco_id is not None:
-            yield SameImageLink(key, ImageKey("coco", str(image.coco_id)), "ids", f"coco_id in {path.name}")
+            yield SameImageLink(key, ImageKey(COCO, str(image.coco_id)), "ids", f"coco_id in {path.name}")
         if image.flickr_id is not None:
-            yield SameImageLink(key, ImageKey("flickr30k", str(image.flickr_id)), "ids", f"flickr_id in {path.name}")
+            yield SameImageLink(key, ImageKey(FLICKR30K, str(image.flickr_id)), "ids", f"flickr_id in {path.name}")
 
 
 def map_files(root: Path) -> list[Path]:

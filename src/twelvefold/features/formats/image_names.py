@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 
 from twelvefold.datasets.reading.image_files import FOLDERS
+from twelvefold.datasets.reading.image_sources import COCO, FLICKR30K, NUMERIC_SOURCES, VG
 from twelvefold.features.formats.record import RecordError
 from twelvefold.schema import ImageKey, TwelvefoldError, did_you_mean
 
 COCO_DIGITS = re.compile(r"0\d{11}")
 """COCO's file names since 2017: twelve digits with leading zeros."""
-SOURCES_WITH_DIGITS = ("coco", "vg", "flickr30k")
+SOURCES_WITH_DIGITS = (COCO, VG, FLICKR30K)
 SUFFIX = re.compile(r"\.(?:jpe?g|png|npy|npz)$", re.IGNORECASE)
 
 
@@ -52,10 +53,10 @@ def parse_image_key(name: str, source: str = "") -> ImageKey:
             if not ambiguous and (match := re.fullmatch(pattern, stem)):
                 return make_key(match[1])
     is_number = stem.isdecimal() and stem.isascii()
-    if is_number and (source == "coco" or (not source and COCO_DIGITS.fullmatch(stem))):
-        return ImageKey("coco", str(int(stem)))
-    if is_number and source == "visual7w":
-        return ImageKey("vg", str(int(stem)))
+    if is_number and not source and COCO_DIGITS.fullmatch(stem):
+        return ImageKey(COCO, str(int(stem)))
+    if is_number and source in NUMERIC_SOURCES:
+        return ImageKey(NUMERIC_SOURCES[source], str(int(stem)))
     if is_number and not source:
         *others, last = SOURCES_WITH_DIGITS
         raise AmbiguousNameError(
