@@ -135,17 +135,15 @@ def make_pattern_mask(pattern: Pattern, width: int, height: int, rng: Generator)
     phase = rng.random(2) * 64
     rows = np.arange(height, dtype=np.float32)[:, None] + np.float32(phase[0])
     columns = np.arange(width, dtype=np.float32)[None, :] + np.float32(phase[1])
+    period = np.clip(longest / 2.8, 11, 32) if pattern == "checked" else np.clip(longest / 3.6, 9, 24)
     if pattern == "checked":
-        period = np.clip(longest / 2.8, 11, 32)
         wave = np.cos(2 * np.pi / period * columns) * np.cos(2 * np.pi / period * rows)
         mask = 0.5 + period / (2 * np.pi) * 1.6 * wave
     elif pattern == "striped":
-        period = np.clip(longest / 3.6, 9, 24)
         turn = np.pi / 4 * rng.integers(4)
         wave = np.cos(2 * np.pi / period * (columns * np.cos(turn) + rows * np.sin(turn)))
         mask = 0.5 + period / (2 * np.pi) * (wave - 0.1)
     else:
-        period = np.clip(longest / 3.6, 9, 24)
         half = period / 2
         # Two lattices, one in the gaps of the other.
         near = [np.hypot((columns + shift) % period - half, (rows + shift) % period - half) for shift in (0.0, half)]

@@ -20,7 +20,6 @@ from twelvefold.world.categories import CATEGORIES, COLORS, NUM_DRAWINGS
 from twelvefold.world.scene import (
     GAP_PX,
     Scene,
-    SceneObject,
     make_scene,
 )
 from twelvefold.world.text.sampling import bernoulli, choice, shuffled
@@ -77,16 +76,12 @@ def _exchange(scene: Scene, index: int, category: str, rng: Generator) -> Scene 
     old = scene.objects[index]
     if old.relation is not None or scene.is_base(index):
         return None
+    left, _, right, bottom = old.whole_px
     for _ in range(3):
         drawing = int(rng.integers(NUM_DRAWINGS))
         new = replace(old, category=category, drawing=drawing, pose=old.pose._replace(angle=0))
-        new = _stand_at(new, old)
+        # The new object stands in the middle of the old one's bottom edge.
+        new = new.move_to(round((left + right - new.sprite.width) / 2), round(bottom - new.sprite.height))
         if new.has_valid_size() and scene.remove_object(index).add_object(new, GAP_PX) is not None:
             return scene.replace_object(index, new)
     return None
-
-
-def _stand_at(new: SceneObject, old: SceneObject) -> SceneObject:
-    """Move the new object to the middle of the old one's bottom edge."""
-    left, _, right, bottom = old.whole_px
-    return new.move_to(round((left + right - new.sprite.width) / 2), round(bottom - new.sprite.height))

@@ -50,9 +50,6 @@ class SceneGraph:
     a relation are present.
     """
 
-    __slots__ = ("area", "by_category", "center_x", "center_y", "num_objects", "objects", "partners", "relations",
-                 "scene")  # fmt: skip
-
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         self.objects = scene.objects
