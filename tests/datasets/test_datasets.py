@@ -32,15 +32,11 @@ def test_the_error_for_an_unknown_name_suggests_the_closest() -> None:
 def test_loading_a_dataset_imports_no_other_dataset_and_never_torch() -> None:
     code = (
         "import sys; from twelvefold.datasets import load_dataset; load_dataset('nlvr2');"
-        "print(sorted(m for m in sys.modules if m.startswith('twelvefold.datasets.') or m == 'torch'))"
+        "print(*(m for m in sys.modules if m.startswith('twelvefold.datasets.') or m == 'torch'))"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.strip() == str(
-        [
-            f"twelvefold.datasets.{m}"
-            for m in ("nlvr2", "reading", "reading.cards", "reading.records", "reading.submissions")
-        ]
-    )
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    loaded = [name for name in modules.split() if not name.startswith("twelvefold.datasets.reading")]
+    assert loaded == ["twelvefold.datasets.nlvr2"]
 
 
 @pytest.mark.parametrize(
