@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from twelvefold.download.http import MAX_FAILURES, ExpectedFile, download
+from twelvefold.download.http import MAX_FAILURES, ExpectedFile, FileRecord, download
 from twelvefold.schema import TwelvefoldError
 
 from .conftest import Site
@@ -30,7 +30,7 @@ def expected(site: Site) -> ExpectedFile:
 
 
 def test_a_file_is_downloaded_unchanged_with_its_checksum(site: Site, expected: ExpectedFile, part: Path) -> None:
-    assert download(expected, part) == (len(BODY), SHA)
+    assert download(expected, part) == FileRecord(len(BODY), SHA)
     assert part.read_bytes() == BODY
 
 
@@ -40,7 +40,7 @@ def test_a_broken_download_resumes_without_repeating_bytes(
 ) -> None:
     site.etag = etag
     site.plan = ["break:1000000", "break:700000"]
-    assert download(expected, part) == (len(BODY), SHA)
+    assert download(expected, part) == FileRecord(len(BODY), SHA)
     assert part.read_bytes() == BODY
     assert site.requests[0][1] == ""
     assert all(range_header.startswith("bytes=") for _, range_header in site.requests[1:])

@@ -6,15 +6,15 @@ publisher states no checksum, later downloads must match the first one.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
+from twelvefold.download import http
 from twelvefold.download.catalog import Catalog, Item, load_catalog
-from twelvefold.download.http import DownloadResult, ExpectedFile, copy_from_mirror, download, mirror_paths, remove_part
+from twelvefold.download.http import ExpectedFile, FileRecord, read_file_record
 from twelvefold.download.unpack import unpack_all, unpack_members
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
@@ -24,13 +24,6 @@ PARTS = ".fetching"
 """Folder of incomplete downloads, below the data folder."""
 MIRROR_VARIABLE = "TWELVEFOLD_MIRROR"
 """Environment variable with the default mirror."""
-
-
-class FileRecord(msgspec.Struct):
-    """Size in bytes and sha256 of a file."""
-
-    size: int
-    sha256: str
 
 
 class DownloadRecord(msgspec.Struct):
@@ -115,12 +108,6 @@ def read_records(data: Path) -> dict[str, DownloadRecord]:
         raise TwelvefoldError(f"{path} was edited and cannot be read: {error}; fix or remove it") from error
 
 
-def read_file_record(path: Path) -> FileRecord:
-    """Return size and sha256 of a file."""
-    with path.open("rb") as file:
-        return FileRecord(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
-
-
 def _fetch_item(item: Item, data: Path, mirror: str, record: DownloadRecord | None) -> DownloadRecord:
     """Download, check and store one item."""
     part = data / PARTS / item.name
@@ -142,24 +129,24 @@ def _fetch_item(item: Item, data: Path, mirror: str, record: DownloadRecord | No
         files = {path: read_file_record(data / path) for path in item.members}
     else:
         atomic_files.move_into_place(part, data / item.path)
-        files = {item.path: FileRecord(*result)}
-    remove_part(part)
-    return DownloadRecord(item.url, *result, files)
+        files = {item.path: result}
+    http.remove_part(part)
+    return DownloadRecord(item.url, result.size, result.sha256, files)
 
 
-def _download_to(part: Path, expected: ExpectedFile, mirror: str) -> DownloadResult:
+def _download_to(part: Path, expected: ExpectedFile, mirror: str) -> FileRecord:
     if not mirror:
-        return download(expected, part)
+        return http.download(expected, part)
     if "://" in mirror:
-        path = next(mirror_paths(expected))
-        return download(expected._replace(url=f"{mirror.rstrip('/')}/{path}"), part)
+        path = next(http.mirror_paths(expected))
+        return http.download(expected._replace(url=f"{mirror.rstrip('/')}/{path}"), part)
     folder = Path(mirror).expanduser()
     if not folder.is_dir():
         raise TwelvefoldError(f"the mirror {mirror!r} is not a folder, and not a URL (https://...)")
-    candidates = [folder / path for path in mirror_paths(expected)]
+    candidates = [folder / path for path in http.mirror_paths(expected)]
     for source in candidates:
         if source.is_file():
-            return copy_from_mirror(expected, source, part)
+            return http.copy_from_mirror(expected, source, part)
     raise TwelvefoldError(f"{expected.name}: the mirror has neither {' nor '.join(map(str, candidates))}")
 
 

@@ -41,8 +41,8 @@ class ExpectedFile(NamedTuple):
     sha256: str = ""
 
 
-class DownloadResult(NamedTuple):
-    """Number of bytes and checksum of a downloaded file."""
+class FileRecord(msgspec.Struct, frozen=True):
+    """Size in bytes and sha256 of a file."""
 
     size: int
     sha256: str
@@ -60,7 +60,7 @@ class RetryableError(Exception):
     """A failure of the connection or the server that may not occur again."""
 
 
-def download(expected: ExpectedFile, part: Path) -> DownloadResult:
+def download(expected: ExpectedFile, part: Path) -> FileRecord:
     """Download ``expected.url`` to ``part``, continuing an earlier attempt, and check the result.
 
     Raises:
@@ -91,7 +91,7 @@ def download(expected: ExpectedFile, part: Path) -> DownloadResult:
                 raise TwelvefoldError(f"{expected.name}: {expected.url}: {error}") from error
 
 
-def copy_from_mirror(expected: ExpectedFile, source: Path, part: Path) -> DownloadResult:
+def copy_from_mirror(expected: ExpectedFile, source: Path, part: Path) -> FileRecord:
     """Copy ``source``, a file of a local mirror, to ``part`` and check it.
 
     Raises:
@@ -103,22 +103,18 @@ def copy_from_mirror(expected: ExpectedFile, source: Path, part: Path) -> Downlo
     return check(expected, part)
 
 
-def check(expected: ExpectedFile, part: Path) -> DownloadResult:
+def check(expected: ExpectedFile, part: Path) -> FileRecord:
     """Compare a complete part file with what is known about it; remove it if it differs.
 
     Raises:
         TwelvefoldError: size or checksum differ.
     """
-    size = _size(part)
-    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
-    with part.open("rb") as file:
-        while chunk := file.read(atomic_files.CHUNK):
-            md5.update(chunk)
-            sha256.update(chunk)
+    record = read_file_record(part)
+    md5 = _digest(part, "md5") if expected.md5 else ""
     comparisons = (
-        ("bytes", expected.size, size),
-        ("md5", expected.md5, md5.hexdigest()),
-        ("sha256", expected.sha256, sha256.hexdigest()),
+        ("bytes", expected.size, record.size),
+        ("md5", expected.md5, md5),
+        ("sha256", expected.sha256, record.sha256),
     )
     for quantity, wanted, actual in comparisons:
         if wanted and wanted != actual:
@@ -127,7 +123,17 @@ def check(expected: ExpectedFile, part: Path) -> DownloadResult:
                 f"{expected.name}: {expected.url}: expected {quantity} {wanted}, got {actual}: the file was changed, "
                 "or the server sent an error page instead. The download was removed"
             )
-    return DownloadResult(size, sha256.hexdigest())
+    return record
+
+
+def read_file_record(path: Path) -> FileRecord:
+    """Return size and sha256 of a file."""
+    return FileRecord(path.stat().st_size, _digest(path, "sha256"))
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def remove_part(part: Path) -> None:

@@ -10,8 +10,9 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
@@ -24,32 +25,10 @@ MAX_LISTED = 8
 
 
 class Member(NamedTuple):
-    """A file in an archive. ``entry`` is the archive library's own record of it."""
+    """A file in an archive, whose name has been checked; ``open`` opens it for reading."""
 
     name: str
-    size: int
-    entry: zipfile.ZipInfo | tarfile.TarInfo
-
-
-class Archive(NamedTuple):
-    """An open archive whose members have been checked."""
-
-    path: Path
-    members: list[Member]
-    file: zipfile.ZipFile | tarfile.TarFile
-
-    def open(self, member: Member) -> IO[bytes]:
-        """Open a member for reading."""
-        stream = (
-            self.file.open(member.entry)
-            if isinstance(self.file, zipfile.ZipFile) and isinstance(member.entry, zipfile.ZipInfo)
-            else self.file.extractfile(member.entry)
-            if isinstance(self.file, tarfile.TarFile) and isinstance(member.entry, tarfile.TarInfo)
-            else None
-        )
-        if stream is None:
-            raise TwelvefoldError(f"{self.path}: {member.name} is not a file")
-        return stream
+    open: Callable[[], IO[bytes]]
 
 
 def unpack_members(archive: Path, wanted: Mapping[Path, str]) -> None:
@@ -58,10 +37,10 @@ def unpack_members(archive: Path, wanted: Mapping[Path, str]) -> None:
     Raises:
         TwelvefoldError: the archive is damaged or has an unsafe member, or a wanted member is not in it exactly once.
     """
-    with _open_archive(archive) as opened:
-        chosen = {path: _find(opened, name) for path, name in wanted.items()}
+    with _open_archive(archive) as members:
+        chosen = {path: _find(archive, members, name) for path, name in wanted.items()}
         for path, member in chosen.items():
-            with opened.open(member) as source, atomic_files.atomic_file(path) as out:
+            with member.open() as source, atomic_files.atomic_file(path) as out:
                 shutil.copyfileobj(source, out, atomic_files.CHUNK)
 
 
@@ -71,50 +50,46 @@ def unpack_all(archive: Path, folder: Path) -> int:
     Raises:
         TwelvefoldError: the archive is damaged or has an unsafe member.
     """
-    with _open_archive(archive) as opened, atomic_files.atomic_folder(folder) as temporary:
-        for member in track(opened.members, description=f"files of {archive.name}"):
-            out = temporary / member.name
-            out.parent.mkdir(parents=True, exist_ok=True)
-            with opened.open(member) as source, out.open("xb") as file:
-                shutil.copyfileobj(source, file, atomic_files.CHUNK)
-        return len(opened.members)
+    with _open_archive(archive) as members, atomic_files.atomic_folder(folder) as temporary:
+        for member in track(members, description=f"files of {archive.name}"):
+            path = temporary / member.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with member.open() as source, path.open("xb") as out:
+                shutil.copyfileobj(source, out, atomic_files.CHUNK)
+        return len(members)
 
 
 @contextmanager
-def _open_archive(path: Path) -> Iterator[Archive]:
+def _open_archive(path: Path) -> Iterator[list[Member]]:
+    """Open an archive and check the names of all its members."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                yield Archive(path, _zip_members(path, archive), archive)
+                yield _zip_members(path, archive)
         else:
             with tarfile.open(path) as tar:
-                yield Archive(path, _tar_members(path, tar), tar)
+                yield _tar_members(path, tar)
     # zipfile raises NotImplementedError for an unknown compression method.
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
         raise TwelvefoldError(f"{path} is damaged or not an archive: {error}") from error
 
 
 def _zip_members(path: Path, archive: zipfile.ZipFile) -> list[Member]:
-    members = []
     for info in archive.infolist():
-        mode = info.external_attr >> 16
-        if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR) or info.flag_bits & 1:
+        file_type = stat.S_IFMT(info.external_attr >> 16)
+        if file_type not in (0, stat.S_IFREG, stat.S_IFDIR) or info.flag_bits & 1:
             raise TwelvefoldError(f"{path}: member {info.orig_filename!r} is a link, a device or encrypted; refused")
         _check_name(path, info.orig_filename)
-        if not info.is_dir():
-            members.append(Member(info.filename, info.file_size, info))
-    return members
+    return [Member(info.filename, partial(archive.open, info)) for info in archive.infolist() if not info.is_dir()]
 
 
 def _tar_members(path: Path, archive: tarfile.TarFile) -> list[Member]:
-    members = []
     for info in archive:
         _check_name(path, info.name)
         if not (info.isreg() or info.isdir()):
             raise TwelvefoldError(f"{path}: member {info.name!r} is a link or a device; refused")
-        if info.isreg():
-            members.append(Member(info.name, info.size, info))
-    return members
+    files = [info for info in archive.getmembers() if info.isreg()]
+    return [Member(info.name, partial(archive.extractfile, info)) for info in files]  # type: ignore[arg-type]
 
 
 def _check_name(path: Path, name: str) -> None:
@@ -124,12 +99,10 @@ def _check_name(path: Path, name: str) -> None:
         raise TwelvefoldError(f"{path}: member {name!r} leads out of its folder; the archive was not unpacked")
 
 
-def _find(archive: Archive, wanted: str) -> Member:
-    suffix = f"/{wanted}"
-    matches = [m for m in archive.members if m.name == wanted or m.name.endswith(suffix)]
-    matches = [m for m in matches if not m.name.startswith("__MACOSX/")]
+def _find(archive: Path, members: Sequence[Member], wanted: str) -> Member:
+    matches = [m for m in members if f"/{m.name}".endswith(f"/{wanted}") and not m.name.startswith("__MACOSX/")]
     if len(matches) != 1:
-        names = [member.name for member in archive.members]
+        names = [member.name for member in members]
         listed = ", ".join(names[:MAX_LISTED]) + (f" and {len(names) - MAX_LISTED} more" if names[MAX_LISTED:] else "")
-        raise TwelvefoldError(f"{archive.path}: expected {wanted} in it once, got {len(matches)}; it holds {listed}")
+        raise TwelvefoldError(f"{archive}: expected {wanted} in it once, got {len(matches)}; it holds {listed}")
     return matches[0]
