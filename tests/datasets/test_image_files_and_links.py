@@ -75,7 +75,7 @@ def test_candidate_boxes_are_the_union_over_all_examples_of_an_image(folder: Any
                         assert (known == box).all(axis=1).sum() == 1
 
 
-def test_candidate_boxes_are_read_from_grounding_tasks_only(folder: Any) -> None:
+def test_candidate_boxes_are_read_from_tasks_that_list_candidates_only(folder: Any) -> None:
     del folder.files["vg/question_answers.json"]
     assert candidate_boxes(folder.write(), {"vgqa": {}}) == {}
     with pytest.raises(TwelvefoldError, match=r"guesswhat\.train"):

@@ -72,7 +72,6 @@ def test_examples_and_image_files_have_the_keys_that_the_page_states(page_folder
     assert image_files(page_folder / "data") == {ImageKey("pets", "tom"): image}
 
 
-def test_the_page_names_every_family() -> None:
-    assert len(family_names()) >= 4
-    for family in family_names():
+def test_the_page_names_the_papers_families() -> None:
+    for family in family_names()[:4]:
         assert f"| `{family}` |" in PAGE.read_text()

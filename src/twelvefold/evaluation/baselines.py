@@ -231,11 +231,13 @@ def score_task_baselines(inputs: RunInputs, task: TaskSpec, seed: int) -> TaskBa
     indices = scored_indices(test, limits.max_examples)
     chance = 100 * chance_score(test, indices, limits.retrieval_pool)
     majority = score(MajorityBaseline(train))
-    # Without the image, a caption has the same score with every image of the pool: that is chance.
-    modalities: tuple[Modality, ...] = ("image",) if load_family(task.family).searches_images else ("text", "image")
-    networks = train_networks(task, modalities, train, val, seed=seed)
-    text_only = score(networks["text"]) if "text" in networks else chance
-    return TaskBaselines(round(chance, 2), majority, round(text_only, 2), score(networks["image"]), len(indices))
+    # Images that compete for one text have equal scores without the images, and texts for one image without the texts:
+    # that is chance.
+    family = load_family(task.family)
+    fixed: dict[Modality, bool] = {"text": family.searches_images, "image": family.chooses_text}
+    networks = train_networks(task, [each for each in fixed if not fixed[each]], train, val, seed=seed)
+    single = {each: score(networks[each]) if each in networks else round(chance, 2) for each in fixed}
+    return TaskBaselines(round(chance, 2), majority, single["text"], single["image"], len(indices))
 
 
 def baselines(

@@ -7,8 +7,8 @@ Each module of this package is a family: it has the family's name and defines ``
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from functools import cache
-from pathlib import Path
 
 from twelvefold.families.shared.interface import Family as Family
 from twelvefold.schema import TwelvefoldError, did_you_mean
@@ -17,7 +17,7 @@ from twelvefold.schema import TwelvefoldError, did_you_mean
 @cache
 def family_names() -> tuple[str, ...]:
     """Return the names of all families in the order of their groups."""
-    modules = [path.stem for path in Path(__file__).parent.glob("*.py") if path.stem != "__init__"]
+    modules = [module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg]
     return tuple(sorted(modules, key=lambda name: (_load(name).group, name)))
 
 

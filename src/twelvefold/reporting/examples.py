@@ -134,6 +134,9 @@ def make_example(task: TaskSpec, record: PredictionRecord, example: Example, thu
         images, answers, truth = _describe_grounding(record, example, thumbnails)
     elif family.searches_images:
         images, answers, truth = _describe_retrieval(record, example, thumbnails)
+    elif family.chooses_text:
+        images, answers, truth = _describe_text_choice(record, example, thumbnails)
+        text = f"{len(example.pairs)} to choose from"
     else:
         images, answers, truth = _describe_classes(record, example, thumbnails)
     prompt = "Dialogue" if turns else "Question" if text.endswith("?") else family.text_label
@@ -161,6 +164,14 @@ def _describe_classes(record: PredictionRecord, example: Example, thumbnails: Th
     ]
     answers = [ReportAnswer(ranked.name, 100.0 * ranked.probability) for ranked in record.ranked[:MAX_ANSWERS]]
     return images, answers, _true_answer(example)
+
+
+def _describe_text_choice(record: PredictionRecord, example: Example, thumbnails: Thumbnails) -> Parts:
+    texts, image = [pair.text for pair in example.pairs], example.pairs[0].image
+    best = record.ranked[:MAX_ANSWERS]
+    answers = [ReportAnswer(texts[int(ranked.name)], 100.0 * ranked.probability) for ranked in best]
+    truth = texts[example.label.index] if isinstance(example.label, PositivePair) else "unknown"
+    return [thumbnails.make(image, f"Image {image}")], answers, truth
 
 
 def _true_answer(example: Example) -> str:

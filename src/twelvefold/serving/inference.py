@@ -6,7 +6,7 @@ Paper: section 3.2, Eqs. 1-4.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -41,13 +41,13 @@ NO_REGIONS_NOTE = "The detector found nothing in {}, so the answer depends mostl
 class PreparedRequest:
     """A request with everything that the network reads.
 
-    token_ids: of the text, not truncated. regions: of each image. candidates: candidate boxes with features; None if
+    token_ids: of each text, not truncated. regions: of each image. candidates: candidate boxes with features; None if
     the task points at the detected regions or at nothing. candidates_px: the request's own boxes, clipped to the image.
     """
 
     request: Request
     spec: TaskSpec
-    token_ids: list[int]
+    token_ids: Sequence[TokenIds]
     regions: tuple[Regions, ...]
     candidates: Regions | None
     candidates_px: tuple[Box, ...]
@@ -55,6 +55,17 @@ class PreparedRequest:
     def rows(self, image_index: int) -> RegionRows:
         """Return the region rows of one image."""
         return region_rows(self.regions[image_index], self.spec, self.candidates)
+
+    @property
+    def image_indices(self) -> Sequence[int]:
+        """Return the index of each pair's image."""
+        return [0] * len(self.token_ids) if len(self.token_ids) > 1 else range(len(self.regions))
+
+    def pairs(self) -> list[tuple[TokenIds, RegionRows]]:
+        """Return the pairs of the example: the text with each image, or each text with the image."""
+        images = self.image_indices
+        texts = self.token_ids if len(self.token_ids) > 1 else [*self.token_ids] * len(images)
+        return [(ids, self.rows(index)) for ids, index in zip(texts, images, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +112,7 @@ def prepare_requests(
     candidates = _extract_candidates(requests, boxes_px, cache)
     images = {image.digest: image for request in requests for image in request.images}
     regions = dict(zip(images, cache.detect(list(images.values())), strict=True))
-    token_ids = tokenizer.encode_batch([request.text.strip() for request in requests])
+    token_ids = [tokenizer.encode_batch(request.stripped_texts) for request in requests]
     prepared = []
     for i, (request, spec) in enumerate(zip(requests, specs, strict=True)):
         image_regions = tuple(regions[image.digest] for image in request.images)
@@ -141,16 +152,17 @@ def region_rows(regions: Regions, spec: TaskSpec, candidates: Regions | None = N
 def answer_requests(context: InferenceContext, prepared: Sequence[PreparedRequest]) -> list[Prediction]:
     """Answer every request, in order. Requests of one task share batches."""
     answers: dict[int, RankedAnswers] = {}
-    groups: dict[tuple[str, bool], list[int]] = {}
+    groups: dict[tuple[str, bool, int], list[int]] = {}
     for i, item in enumerate(prepared):
-        groups.setdefault((item.spec.name, item.request.explain), []).append(i)
-    for (_, explain), indices in groups.items():
+        groups.setdefault((item.spec.name, item.request.explain, len(item.token_ids)), []).append(i)
+    for (_, explain, num_texts), indices in groups.items():
         spec = prepared[indices[0]].spec
         if load_family(spec.family).searches_images:
             answers.update(_answer_searches(context, prepared, indices))
             continue
-        by_length = sorted(indices, key=lambda i: len(prepared[i].token_ids))  # similar lengths need little padding
-        size = max(1, (EXPLAIN_BATCH_PAIRS if explain else BATCH_PAIRS) // spec.pairs_per_example)
+        # Texts of similar lengths need little padding.
+        by_length = sorted(indices, key=lambda i: max(map(len, prepared[i].token_ids)))
+        size = max(1, (EXPLAIN_BATCH_PAIRS if explain else BATCH_PAIRS) // max(num_texts, spec.pairs_per_example))
         for start in range(0, len(by_length), size):
             part = by_length[start : start + size]
             answers.update(zip(part, _answer_batch(context, [prepared[i] for i in part], explain), strict=True))
@@ -160,12 +172,12 @@ def answer_requests(context: InferenceContext, prepared: Sequence[PreparedReques
 def _answer_batch(context: InferenceContext, prepared: Sequence[PreparedRequest], explain: bool) -> list[RankedAnswers]:
     """Run one forward pass over requests of one task and decode it."""
     spec = prepared[0].spec
-    pairs = [(item.token_ids, item.rows(k)) for item in prepared for k in range(spec.pairs_per_example)]
+    pairs = [pair for item in prepared for pair in item.pairs()]
     batch = context.make_batch(spec, len(prepared), [ids for ids, _ in pairs], [rows for _, rows in pairs])
     attention: list[tuple[Attention, ...]] = [()] * len(prepared)
     if explain:
         logits, weights = context.network.forward_with_attention(batch)
-        image_indices = [range(spec.pairs_per_example)] * len(prepared)
+        image_indices = [item.image_indices for item in prepared]
         attention = collect_attention(context.network, context.tokenizer, batch, weights, image_indices)
     else:
         logits = context.network(batch)
@@ -205,7 +217,7 @@ def _explain_best_image(
     if not item.request.explain:
         return ()
     best = int(ranked[0].name)
-    batch = context.make_batch(item.spec, 1, [item.token_ids], [item.rows(best)])
+    batch = context.make_batch(item.spec, 1, item.token_ids, [item.rows(best)])
     weights = context.network.forward_with_attention(batch)[1]
     [attention] = collect_attention(context.network, context.tokenizer, batch, weights, [[best]])
     return attention
@@ -214,7 +226,7 @@ def _explain_best_image(
 def _score_pairs(context: InferenceContext, captions: Sequence[PreparedRequest], regions: Sequence[Regions]) -> Tensor:
     """Return (captions, images) alignment scores. Paper: Eq. 2."""
     spec = captions[0].spec
-    text_batch = caption_batch(context, spec, [item.token_ids for item in captions], captions[0].regions[0])
+    text_batch = caption_batch(context, spec, [item.token_ids[0] for item in captions], captions[0].regions[0])
     image_stream_batch = image_batch(context, spec, regions)
     return context.network.alignments(text_batch, image_stream_batch).cpu()
 
@@ -232,11 +244,13 @@ def image_batch(context: InferenceContext, spec: TaskSpec, regions: Sequence[Reg
 
 
 def _make_prediction(context: InferenceContext, item: PreparedRequest, answers: RankedAnswers) -> Prediction:
-    request, spec = item.request, item.spec
+    request, spec, ranked = item.request, item.spec, answers.ranked[: item.request.top]
+    if load_family(spec.family).chooses_text:
+        ranked = tuple(replace(rank, name=request.stripped_texts[int(rank.name)]) for rank in ranked)
     return Prediction(
         task=spec.name,
         family=spec.family,
-        ranked=answers.ranked[: request.top],
+        ranked=ranked,
         images=request.images,
         text=request.text.strip(),
         candidates_px=item.candidates_px,
@@ -248,10 +262,11 @@ def _make_prediction(context: InferenceContext, item: PreparedRequest, answers: 
 def _make_notes(context: InferenceContext, item: PreparedRequest, ranked: Sequence[schema.Ranked]) -> list[str]:
     notes = []
     max_pieces = item.spec.max_tokens - 2  # without [CLS] and [SEP]
-    if len(item.token_ids) > max_pieces:
-        kept = context.tokenizer.decode(item.token_ids[:max_pieces])
+    longest = max(item.token_ids, key=len)
+    if len(longest) > max_pieces:
+        kept = context.tokenizer.decode([*longest[:max_pieces]])
         notes.append(f"The text is longer than the task's limit; it was cut after: {kept[-60:]!r}.")
-    unknown = unknown_words(item.request.text, context.network.word_pieces, context.tokenizer)
+    unknown = unknown_words(" ".join(item.request.stripped_texts), context.network.word_pieces, context.tokenizer)
     if unknown:
         notes.append(f"Words that were not in the model's training data: {', '.join(unknown)}.")
     if not ranked:

@@ -19,13 +19,15 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """One request.
 
     images: files, relative to the folder of the request file: one, two for ``nlvr2``, or those to search. text or
-    dialogue: the question. boxes: candidate boxes. id: any JSON value, returned with the answers.
+    dialogue: the question. texts: the texts to choose from. boxes: candidate boxes. id: any JSON value, returned with
+    the answers.
     """
 
     task: str
     images: tuple[str, ...]
     text: str = ""
     dialogue: tuple[tuple[str, str], ...] = ()
+    texts: tuple[str, ...] = ()
     boxes: tuple[Box, ...] = ()
     top: int = 5
     explain: bool = False
@@ -79,7 +81,7 @@ def _make_request(model: Predictor, line: RequestLine | TwelvefoldError, folder:
         spec = model.task_spec(line.task)
         images = tuple(load_image(folder / name) for name in line.images)
         text = dialogue_text(line.dialogue) if line.dialogue else line.text
-        request = Request(line.task, images, text, line.boxes, line.top, line.explain)
+        request = Request(line.task, images, text, line.boxes, line.top, line.explain, line.texts)
         check_request(request, spec)
         clip_boxes(request)
     except TwelvefoldError as error:

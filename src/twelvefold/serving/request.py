@@ -26,7 +26,8 @@ class Request:
     """One question to one task.
 
     images: as many as the task's pairs, or the pool to search (retrieval). boxes_px: candidate boxes; empty means the
-    detected regions. top: number of answers, best first. explain: also return attention weights.
+    detected regions. top: number of answers, best first. explain: also return attention weights. texts: the texts to
+    choose from, for a family that chooses a text; ``text`` is then empty.
     """
 
     task: str
@@ -35,6 +36,12 @@ class Request:
     boxes_px: tuple[Box, ...] = ()
     top: int = 5
     explain: bool = False
+    texts: tuple[str, ...] = ()
+
+    @property
+    def stripped_texts(self) -> list[str]:
+        """Return the texts to choose from, or the text, without white space around them."""
+        return [text.strip() for text in self.texts or (self.text,)]
 
 
 def dialogue_text(turns: str | Iterable[Sequence[str]]) -> str:
@@ -68,19 +75,23 @@ def check_request(request: Request, spec: TaskSpec) -> None:
     """Check everything except the boxes' numbers, which :func:`clip_boxes` checks.
 
     Raises:
-        TwelvefoldError: no text, a text that is too long, a wrong number of images, boxes for a task that takes none,
-            or ``top`` below 1.
+        TwelvefoldError: no text, a text that is too long, a wrong number of texts or images, boxes for a task that
+            takes none, or ``top`` below 1.
     """
     num_images = len(request.images)
-    check_text(request.text, spec.name)
     family = load_family(spec.family)
+    if family.chooses_text != bool(request.texts) or (request.text and request.texts):
+        expected = "a list of `texts` to choose from, and no `text`" if family.chooses_text else "one `text`"
+        raise TwelvefoldError(f"task {spec.name!r} takes {expected}")
+    for text in request.texts or (request.text,):
+        check_text(text, spec.name)
+    num_expected = 1 if family.chooses_text else spec.pairs_per_example
     if family.searches_images:
         if not num_images:
             raise TwelvefoldError(f"task {spec.name!r} searches a list of images, got none")
-    elif num_images != spec.pairs_per_example:
+    elif num_images != num_expected:
         raise TwelvefoldError(
-            f"task {spec.name!r} takes {spec.pairs_per_example} "
-            f"image{'s'[: spec.pairs_per_example - 1]}, got {num_images}"
+            f"task {spec.name!r} takes {num_expected} image{'s'[: num_expected - 1]}, got {num_images}"
         )
     check_top(request.top)
     if request.boxes_px and not family.chooses_region:

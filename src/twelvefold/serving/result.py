@@ -24,7 +24,7 @@ class Prediction:
     ranked: most likely first; answers and classes by name, boxes in pixels, images of a search by their index in
     ``images`` ("0" is the first). candidates_px: the candidate boxes of the request. notes: sentences that qualify the
     answer: unknown words, a text that was cut, no candidates. attention: if requested, one for each image of the task;
-    for a search, that of the best image.
+    for a search, that of the best image; for a choice of texts, one for each text.
     """
 
     task: str

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from twelvefold.datasets import Dataset, load_dataset
+from twelvefold.datasets import Dataset, is_built_in, load_dataset
 from twelvefold.datasets.reading.image_sources import COCO, FLICKR30K, GQA, NLVR2, VG, VISUAL7W
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.images import walk_images
@@ -94,6 +94,9 @@ def candidate_boxes(
     bad = BadRecords() if bad is None else bad
     union: dict[ImageKey, set[Box]] = {}
     for name, options in tasks.items():
+        # A built-in dataset states whether it has candidates; the first example of your own shows it.
+        if not getattr(load_dataset(name), "LISTS_CANDIDATES", not is_built_in(name)):
+            continue
         pairs = _pairs_with_candidates(load_dataset(name), root, bad, options)
         for pair in track(pairs, description=f"candidate boxes of {name}"):
             union.setdefault(pair.image, set()).update(pair.candidates_px)
@@ -102,8 +105,6 @@ def candidate_boxes(
 
 
 def _pairs_with_candidates(dataset: Dataset, root: Path, bad: BadRecords, options: Mapping[str, Any]) -> Iterator[Pair]:
-    if dataset.TASK.family != "grounding":
-        return
     for split in get_args(Split):
         for example in dataset.read(root, split, bad=bad, **options):
             if not any(pair.candidates_px for pair in example.pairs):

@@ -43,6 +43,9 @@ class Family(ABC):
     searches_images: ClassVar[bool] = False
     """An example is a caption whose image is to be found: by 4-way multiple choice in training and validation, in a
     pool of images in evaluation and serving."""
+    chooses_text: ClassVar[bool] = False
+    """An answer is a text: the K pairs of an example have one image and K texts, and outputs are named by the text's
+    index (``"0"`` is the first). The head is a ``pair_score``."""
     first_in_curriculum: ClassVar[Literal["none", "easy_first", "hard_first"]] = "none"
     """The curriculum that starts with this family."""
     is_slow: ClassVar[bool] = False
