@@ -204,7 +204,7 @@ def image_from_rgb(rgb: RGB, name: str = "") -> InputImage:
     """Wrap pixels that are upright RGB already, as ``open_image`` returns them."""
     rgb = np.ascontiguousarray(rgb)
     height, width = rgb.shape[:2]
-    pixels = xxhash.xxh3_128_hexdigest(rgb.data.cast("B"))  # without a copy: a photograph has tens of megabytes
+    pixels = xxhash.xxh3_128_hexdigest(rgb.data.cast("B"))  # without a copy: an image can have tens of megabytes
     return InputImage(rgb, width, height, xxhash.xxh3_128_hexdigest(f"{width}x{height}:{pixels}".encode()), name)
 
 

@@ -266,7 +266,7 @@ def save_checkpoint(state: TrainState, services: TrainServices, end: str | None)
         "iterations": services.schedule.iterations,
         "stop_and_go": state.stop_and_go.state_dict(),
         "events_bytes": log.sync(),
-        "data_digests": services.card.made_from,
+        "data_digests": services.card.data_digests,
     }
     card = msgspec.structs.replace(services.card, iterations=counters.iteration)
     services.checkpoints.save(state.model, state.optimizer, content, card, is_best=is_best)

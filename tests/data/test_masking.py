@@ -195,7 +195,7 @@ def test_nothing_is_predicted_on_mismatched_captions_by_default(make: Make) -> N
 def test_mismatched_captions_are_drawn_uniformly_from_other_images(make: Make) -> None:
     choices = make().captions.choices
     assert choices is not None
-    uniforms = (np.arange(1170) + 0.5) / 1170  # 117 captions are not of picture 3
+    uniforms = (np.arange(1170) + 0.5) / 1170  # 117 captions are not of image 3
     found = choices.captions_of_other_images(np.full(1170, 43), uniforms)
     indices, counts = np.unique(found, return_counts=True)
     assert not set(indices % IMAGES) & {3}

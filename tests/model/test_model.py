@@ -203,8 +203,8 @@ def test_the_task_token_is_second_and_has_no_position_embedding() -> None:
     assert longer.tolist() == [[True, True, True, False]]
     assert text.tasks is not None
     torch.testing.assert_close(with_token[0, 1], text.norm(text.tasks.weight[2]))
-    for place, row in enumerate((0, 2, 3)):
-        summed = text.words.weight[ids[0, place]] + text.positions.weight[place] + text.segments.weight[0]
+    for position, row in enumerate((0, 2, 3)):
+        summed = text.words.weight[ids[0, position]] + text.positions.weight[position] + text.segments.weight[0]
         torch.testing.assert_close(with_token[0, row], text.norm(summed))
 
 
@@ -296,16 +296,16 @@ def test_an_invalid_configuration_is_refused() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_model_of_one_modality_ignores_the_other(name: str) -> None:
-    one, other = batch(name, seed=1), batch(name, seed=2)
+    first, second = batch(name, seed=1), batch(name, seed=2)
     only_text, only_image = model(modality="text"), model(modality="image")
-    shown = replace(one, features=other.features, locations=other.locations)
-    said = replace(one, token_ids=other.token_ids.clone(), token_mask=other.token_mask)
-    said.token_ids[:, 0] = one.token_ids[:, 0]  # [CLS], the same in every text
-    torch.testing.assert_close(only_text(shown), only_text(one))
-    torch.testing.assert_close(only_image(said), only_image(one))
+    other_image = replace(first, features=second.features, locations=second.locations)
+    other_text = replace(first, token_ids=second.token_ids.clone(), token_mask=second.token_mask)
+    other_text.token_ids[:, 0] = first.token_ids[:, 0]  # [CLS], the same in every text
+    torch.testing.assert_close(only_text(other_image), only_text(first))
+    torch.testing.assert_close(only_image(other_text), only_image(first))
     both = model()
-    assert not torch.allclose(both(shown), both(one))
-    assert not torch.allclose(both(said), both(one))
+    assert not torch.allclose(both(other_image), both(first))
+    assert not torch.allclose(both(other_text), both(first))
 
 
 @pytest.mark.parametrize("name", NAMES)

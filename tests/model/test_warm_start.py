@@ -148,7 +148,7 @@ ImportTensors = Callable[..., ImportSummary]
 def test_a_plain_bert_initializes_the_text_stream_of_pretraining(
     vilbert_tensors: MakeTensors, import_tensors: ImportTensors
 ) -> None:
-    """Whatever the width of the regions' features: an import draws the image stream anew, a start again."""
+    """The feature size may differ: the image stream of a plain BERT is randomly initialized in the import and here."""
     folder = import_tensors(vilbert_tensors("bert")).folder
     config = changed(warm_start.config_from(save_load.describe(folder)), feature_size=6, num_region_categories=3)
     torch.manual_seed(5)

@@ -112,7 +112,7 @@ def test_every_checkpoint_has_a_card(toy: Toy, uninterrupted: Path) -> None:
     assert latest.trained_on == f"200 examples of {', '.join(TASKS)}"
     assert latest.detector == DetectorCard(name="world", digest="toy's", feature_size=len(CATEGORIES), max_regions=4)
     digests = json.loads((uninterrupted / "checkpoints/latest/state.json").read_text())["data_digests"]
-    assert latest.made_from == digests == best.made_from
+    assert latest.data_digests == digests == best.data_digests
 
 
 def test_the_same_recipe_gives_the_same_weights_and_another_seed_others(

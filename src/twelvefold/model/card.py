@@ -30,7 +30,7 @@ class DetectorCard(msgspec.Struct, frozen=True, kw_only=True):
     arithmetic: str = "float32"
 
     @classmethod
-    def of(cls, info: Mapping[str, Any], feature_size: int) -> DetectorCard | None:
+    def from_store_info(cls, info: Mapping[str, Any], feature_size: int) -> DetectorCard | None:
         """Return the detector of a region store from its ``info``; None if its features were imported."""
         if "detector" not in info:
             return None
@@ -46,7 +46,7 @@ class DetectorCard(msgspec.Struct, frozen=True, kw_only=True):
 class Card(msgspec.Struct, frozen=True, kw_only=True):
     """Content of ``card.json``.
 
-    name: the recipe's, or the user's. trained_on: words that end a sentence. made_from: digests of the prepared
+    name: the recipe's, or the user's. trained_on: words that end a sentence. data_digests: of the prepared
     examples and the regions. scores: on test, in percent, by task. temperatures: by task, fitted on val; 1 for a task
     that is not listed.
     """
@@ -54,7 +54,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     trained_on: str = ""
     iterations: int = 0
-    made_from: dict[str, str] = {}
+    data_digests: dict[str, str] = msgspec.field(default_factory=dict, name="made_from")
     detector: DetectorCard | None = None
     scores: dict[str, float] = {}
     temperatures: dict[str, float] = {}

@@ -37,13 +37,14 @@ STATE_KEYS = ("model_state_dict", "state_dict", "model")
 class TensorFile:
     """Content of a file.
 
-    wrapped: the key of the mapping that holds the tensors, empty for a flat file. beside: the other keys of a training
-    checkpoint. stand_ins: full names of the classes whose objects were ignored. metadata: of a safetensors file.
+    wrapped: the key of the mapping that holds the tensors, empty for a flat file. other_keys: further keys of a
+    training checkpoint. stand_ins: full names of the classes whose objects were ignored. metadata: of a safetensors
+    file.
     """
 
     tensors: dict[str, Tensor]
     wrapped: str = ""
-    beside: tuple[str, ...] = ()
+    other_keys: tuple[str, ...] = ()
     stand_ins: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
 
@@ -62,8 +63,8 @@ def read(path: Path) -> TensorFile:
         raise TwelvefoldError(f"{path} is an archive of files; unpack it and give the weight file in it")
     value, stand_ins = _unpickle(path)
     tensors, wrapped = _find_tensors(path, value)
-    beside = tuple(str(key) for key in value if key != wrapped) if wrapped else ()
-    return TensorFile(tensors, wrapped, beside, stand_ins)
+    other_keys = tuple(str(key) for key in value if key != wrapped) if wrapped else ()
+    return TensorFile(tensors, wrapped, other_keys, stand_ins)
 
 
 def _is_safetensors(path: Path) -> bool:

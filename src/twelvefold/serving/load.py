@@ -122,7 +122,9 @@ def read_card(folder: Path) -> Card:
     regions = folder.parent.parent / "regions" / "detected"
     if model_card.detector is None and folder.parent.name == "checkpoints" and regions.is_dir():
         store = RegionStore.open(regions)
-        return msgspec.structs.replace(model_card, detector=DetectorCard.of(store.info, store.feature_size))
+        return msgspec.structs.replace(
+            model_card, detector=DetectorCard.from_store_info(store.info, store.feature_size)
+        )
     return model_card
 
 

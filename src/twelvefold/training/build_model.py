@@ -64,6 +64,6 @@ def build_card(recipe: Recipe, prepared: Prepared, regions: RegionSource) -> Car
     return Card(
         name=recipe.name,
         trained_on=trained_on,
-        made_from={"prepared": prepared.digest, "regions": regions.detected.digest},
-        detector=DetectorCard.of(regions.detected.info, regions.feature_size),
+        data_digests={"prepared": prepared.digest, "regions": regions.detected.digest},
+        detector=DetectorCard.from_store_info(regions.detected.info, regions.feature_size),
     )

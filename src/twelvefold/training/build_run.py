@@ -89,7 +89,7 @@ def build_run(
     counters = Counters(steps=dict.fromkeys(objectives, 0))
     card = build_card(recipe, prepared, regions)
     if saved is not None:
-        check_same_data(saved["data_digests"], card.made_from, run)
+        check_same_data(saved["data_digests"], card.data_digests, run)
         checkpoints.load(model, optimizer)
         stop_and_go.load_state_dict(saved["stop_and_go"])
         counters = Counters(**{f.name: saved[f.name] for f in dataclasses.fields(Counters) if f.name in saved})

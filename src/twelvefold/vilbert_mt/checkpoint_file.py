@@ -48,7 +48,7 @@ def read_checkpoint(file: Path) -> VilbertCheckpoint:
     notes = [f"trunk only: {len(tensors)} names without bert."] if trunk_only else []
     notes += ["names began with module."] if any(name.startswith("module.") for name in contents.tensors) else []
     notes += ["names had gamma and beta"] if any("gamma" in name for name in contents.tensors) else []
-    set_aside = [f"{key} of the training checkpoint" for key in contents.beside]
+    set_aside = [f"{key} of the training checkpoint" for key in contents.other_keys]
     set_aside += [f"objects of {class_name}, not created" for class_name in contents.stand_ins]
     return VilbertCheckpoint(tensors, _kind(tensors), tuple(set_aside), notes)
 
