@@ -13,8 +13,10 @@ from twelvefold.config.recipe import Recipe
 from twelvefold.datasets import check_options, load_dataset
 from twelvefold.datasets.reading.image_files import image_files
 from twelvefold.datasets.reading.records import BadRecords
+from twelvefold.evaluation.predictions import PredictionRecord, predictions_path, write_predictions
+from twelvefold.evaluation.submit import submit
 from twelvefold.families import family_names
-from twelvefold.schema import ClassName, Example, ImageKey, TwelvefoldError
+from twelvefold.schema import ClassName, Example, ImageKey, Ranked, TwelvefoldError
 
 PAGE = Path(__file__).parents[2] / "docs" / "your-own-dataset.md"
 BLOCK = re.compile(r"^```\w+\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -70,6 +72,19 @@ def test_examples_and_image_files_have_the_keys_that_the_page_states(page_folder
     image.parent.mkdir(parents=True)
     image.touch()
     assert image_files(page_folder / "data") == {ImageKey("pets", "tom"): image}
+
+
+def test_the_submission_format_of_the_page_is_used(page_folder: Path) -> None:
+    lines = re.findall(r"^    ((?:from \S+ import|SUBMISSION = ).*)$", PAGE.read_text(), re.MULTILINE)
+    module = page_folder / "mine" / "pets.py"
+    module.write_text("\n".join([module.read_text(), *lines]))
+    run = page_folder / "run"
+    run.mkdir()
+    (run / "recipe.toml").write_text(Recipe.load(page_folder / "pets.toml").to_toml())
+    records = [PredictionRecord(id_, "pets", 1.0, (Ranked(0.9, name="true"),)) for id_ in ("p6", "p5")]
+    write_predictions(predictions_path(run, "pets", "test"), records)
+    submit(run, "pets", run / "pets.csv", data=page_folder / "data")
+    assert (run / "pets.csv").read_text() == "p5,true\np6,true\n"
 
 
 def test_the_page_names_the_papers_families() -> None:
