@@ -88,7 +88,7 @@ def test_pickled_arrays_are_never_loaded() -> None:
     with pytest.raises(TwelvefoldError, match="Pickled objects are never loaded"):
         read_lists.read_entries(Path("a.npy"))
     np.save("b.npy", np.array([1.0, 2.0]))
-    with pytest.raises(TwelvefoldError, match="integers or of text, got float64"):
+    with pytest.raises(TwelvefoldError, match="integers or text, got float64"):
         read_lists.read_entries(Path("b.npy"))
 
 

@@ -61,7 +61,7 @@ def test_a_pickled_array_is_refused_and_not_loaded(tmp_path: Path, monkeypatch: 
         (7, r"one-dimensional array of ids, got \(\)"),
         (["12", "1_3"], "value 1 is '1_3'"),
         (["n161313"], "value 0 is 'n161313'"),
-        ([3, -4], "-4 is not an image id"),
+        ([3, -4], "value 1 is '-4'"),
     ],
 )
 def test_an_invalid_list_is_refused_with_its_name(tmp_path: Path, values: object, message: str) -> None:

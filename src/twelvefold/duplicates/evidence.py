@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -29,9 +30,10 @@ from twelvefold.duplicates.near_duplicates import (
     find_near_duplicates,
 )
 from twelvefold.progress import track
-from twelvefold.schema import Evidence, ImageKey, SameImageLink, TwelvefoldError
+from twelvefold.schema import Evidence, ImageKey, SameImageLink
 from twelvefold.store import atomic_files
 from twelvefold.store.region_store import RegionStore
+from twelvefold.store.steps import StepCache
 
 VERSION = 1
 """Version of what this module computes. Increase it when a change gives other results: files made from it are then
@@ -88,7 +90,7 @@ def collect_evidence(
     files = {key: path for key, path in images.items() if os.access(path, os.R_OK)}
     result.unreadable.update((key, "no such file, or no permission to read it") for key in images if key not in files)
     if "bytes" in evidence and files:
-        result.links.extend(_cached_equal_files(files, cache_dir / "equal-pictures.json"))
+        result.links.extend(_cached_equal_files(files, cache_dir))
     if DECODED_EVIDENCE & set(evidence) and files:
         _compare_images(result, files, evidence, cache_dir, processes, max_difference)
     if "features" in evidence:
@@ -113,32 +115,28 @@ def _compare_images(
     if "pixels" in evidence:
         result.links.extend(equal_pixels(fingerprints, ImageGroups(result.links)))
     if "looks" in evidence:
-        known = ImageGroups(result.links)
-
-        def find() -> NearDuplicates:
-            return find_near_duplicates(
-                fingerprints,
-                images,
-                known,
-                cache_dir / "comparisons",
-                processes=processes,
-                max_difference=max_difference,
-            )
-
+        find = partial(
+            find_near_duplicates,
+            fingerprints,
+            images,
+            ImageGroups(result.links),
+            cache_dir / "comparisons",
+            processes=processes,
+            max_difference=max_difference,
+        )
         pixels = [(str(key), each.pixels_digest) for key, each in sorted(fingerprints.items())]
-        sources = [hash_version(), comparison_version(), max_difference, pixels, sorted(map(str, result.links))]
-        near_duplicates = _cached(cache_dir / "lookalikes.json", atomic_files.digest_value(sources), find)
+        inputs = [hash_version(), comparison_version(), max_difference, pixels, sorted(map(str, result.links))]
+        near_duplicates = _cached(cache_dir, "lookalikes", inputs, find)
         result.links.extend(near_duplicates.links)
         result.limitations.extend(near_duplicates.limitations)
 
 
 def equal_pixels(fingerprints: Mapping[ImageKey, ImageFingerprint], known: ImageGroups) -> Iterator[SameImageLink]:
     """Yield links between images with equal decoded pixels, unless ``known`` has them in one group already."""
-    readable = sorted(key for key, each in fingerprints.items() if not each.problem)
-    for first, *others in _keys_with_equal_value(readable, {k: fingerprints[k].pixels_digest for k in readable}):
-        for key in others:
-            if not known.is_same(first, key):
-                yield SameImageLink(first, key, "pixels", "the decoded pixels are equal")
+    digests = {key: each.pixels_digest for key, each in sorted(fingerprints.items()) if not each.problem}
+    for link in _links_of_equal(digests, "pixels", "the decoded pixels are equal"):
+        if not known.is_same(link.first, link.second):
+            yield link
 
 
 def equal_files(images: Mapping[ImageKey, Path]) -> Iterator[SameImageLink]:
@@ -150,20 +148,32 @@ def equal_files(images: Mapping[ImageKey, Path]) -> Iterator[SameImageLink]:
         TwelvefoldError: a file cannot be read.
     """
     sizes = {key: size for key, path in images.items() if (size := path.stat().st_size)}
-    same_size = [key for keys in _keys_with_equal_value(sizes, sizes) for key in keys]
+    same_size = [key for keys in _keys_by_value(sizes) for key in keys]
     digests = {
         key: atomic_files.digest_file(images[key]) for key in track(same_size, description="images of equal size")
     }
-    for first, *others in _keys_with_equal_value(digests, digests):
+    yield from _links_of_equal(digests, "bytes", "the files are equal")
+
+
+def _links_of_equal(values: Mapping[ImageKey, object], evidence: Evidence, reason: str) -> Iterator[SameImageLink]:
+    """Yield a link from the first key of each group with the same value to every other key of the group."""
+    for first, *others in _keys_by_value(values):
         for key in others:
-            yield SameImageLink(first, key, "bytes", "the files are equal")
+            yield SameImageLink(first, key, evidence, reason)
 
 
-def _cached_equal_files(images: Mapping[ImageKey, Path], cache_file: Path) -> list[SameImageLink]:
-    """Return :func:`equal_files`, from ``cache_file`` while no file's size or modification time changes."""
+def _keys_by_value(values: Mapping[ImageKey, object]) -> list[list[ImageKey]]:
+    """Return groups of two or more keys that have the same value."""
+    groups: defaultdict[object, list[ImageKey]] = defaultdict(list)
+    for key, value in values.items():
+        groups[value].append(key)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _cached_equal_files(images: Mapping[ImageKey, Path], cache_dir: Path) -> list[SameImageLink]:
+    """Return :func:`equal_files`, from the cache while no file's size or modification time changes."""
     states = [(str(key), info.st_size, info.st_mtime_ns) for key, path in images.items() for info in (path.stat(),)]
-    digest = atomic_files.digest_value(states)
-    return _cached(cache_file, digest, lambda: NearDuplicates(list(equal_files(images)), [])).links
+    return _cached(cache_dir, "equal-pictures", states, lambda: NearDuplicates(list(equal_files(images)), [])).links
 
 
 class _CacheEntry(msgspec.Struct, frozen=True):
@@ -171,24 +181,12 @@ class _CacheEntry(msgspec.Struct, frozen=True):
     result: NearDuplicates = msgspec.field(name="found")
 
 
-def _cached(cache_file: Path, digest: str, compute: Callable[[], NearDuplicates]) -> NearDuplicates:
-    """Return the result in ``cache_file`` if it has this digest, else compute it and write it there.
-
-    A cache file of another version, or one that cannot be read, is overwritten.
-    """
-    try:
-        entry: _CacheEntry | None = msgspec.convert(atomic_files.read_json(cache_file), _CacheEntry)
-    except (msgspec.ValidationError, TwelvefoldError):
-        entry = None
-    if entry is None or entry.digest != digest:
+def _cached(cache_dir: Path, name: str, inputs: object, compute: Callable[[], NearDuplicates]) -> NearDuplicates:
+    """Return the stored result of the same inputs, else compute it and store it."""
+    digest = atomic_files.digest_value(inputs)
+    cache = StepCache(cache_dir, _CacheEntry, lambda _, entry: entry.digest == digest)
+    entry = cache.load(name)
+    if entry is None:
         entry = _CacheEntry(digest, compute())
-        atomic_files.write_json(cache_file, msgspec.to_builtins(entry))
+        cache.save(name, entry)
     return entry.result
-
-
-def _keys_with_equal_value(keys: Iterable[ImageKey], values: Mapping[ImageKey, object]) -> list[list[ImageKey]]:
-    """Return groups of two or more keys that have the same value."""
-    groups: defaultdict[object, list[ImageKey]] = defaultdict(list)
-    for key in keys:
-        groups[values[key]].append(key)
-    return [group for group in groups.values() if len(group) > 1]

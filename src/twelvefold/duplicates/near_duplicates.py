@@ -131,15 +131,10 @@ def candidate_pairs(
     left, right = pairs[aspect_differences < np.log1p(MAX_ASPECT_DIFFERENCE)].T
     distances = [np.bitwise_count(hashes[left] ^ hashes[right]).tolist() for hashes in (phashes, dhashes)]
     candidates = [
-        CandidatePair(rows[i], rows[j], phash_distance, dhash_distance)
-        for i, j, phash_distance, dhash_distance in zip(left.tolist(), right.tolist(), *distances, strict=True)
+        CandidatePair(rows[i], rows[j], *bits)
+        for i, j, *bits in zip(left.tolist(), right.tolist(), *distances, strict=True)
+        if known is None or not known.is_same(ImageKey.parse(rows[i].key), ImageKey.parse(rows[j].key))
     ]
-    if known is not None:
-        candidates = [
-            pair
-            for pair in candidates
-            if not known.is_same(ImageKey.parse(pair.first.key), ImageKey.parse(pair.second.key))
-        ]
     return candidates, [rows[i].key for i in crowded.tolist()]
 
 

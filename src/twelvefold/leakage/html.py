@@ -5,14 +5,13 @@ The page is made from the JSON of the audit, so the two always agree. Paper: Tab
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from twelvefold.reporting.percent import format_percent
 from twelvefold.reporting.template import render_template
-from twelvefold.reporting.thumbnails import Thumbnail, Thumbnails
+from twelvefold.reporting.thumbnails import Thumbnails
 from twelvefold.schema import ImageKey
 
 COLUMN_GROUPS: Mapping[str, str] = {
@@ -29,45 +28,20 @@ MIN_HEAT = 14.0
 NUM_OPEN_FINDINGS = 12
 """Findings that are shown at once; the rest can be unfolded."""
 
-
-@dataclass(frozen=True, slots=True)
-class HeatCell:
-    """One cell of a heat map: its ``text`` and, smaller, its ``count``; its color in percent; and a sentence that is
-    shown on hover, empty where nothing is shared."""
-
-    text: str
-    count: str
-    heat: float
-    sentence: str
-    is_own: bool
-
-    @classmethod
-    def from_counts(cls, row: str, column: str, part: int, whole: int, count: str, sentence: str) -> HeatCell:
-        heat = MIN_HEAT + (100.0 - MIN_HEAT) * part / whole if part else 0.0
-        return cls(format_percent(part, whole), count, round(heat, 1), sentence, row == column)
-
-
-@dataclass(frozen=True, slots=True)
-class HeatMap:
-    """``groups``: title and names of the columns, by kind. ``rows``: name, total, and a cell for each column."""
-
-    groups: list[tuple[str, list[str]]]
-    rows: list[tuple[str, int, list[HeatCell]]]
-
-
-@dataclass(frozen=True, slots=True)
-class NearDuplicateFigure:
-    """Two files of one image, with their captions, and the reason why they are the same."""
-
-    row: Thumbnail
-    column: Thumbnail
-    reason: str
+CellContent = tuple[int, str, str]
+"""Of a cell of a heat map: the part of its total that gives the color, a count in small print, and a sentence that is
+shown on hover, empty where nothing is shared."""
 
 
 def render_audit(report: Mapping[str, Any], thumbnails: Thumbnails) -> str:
     """Return the page as HTML. ``report``: the JSON of the audit."""
     sentences = {(each["row"], each["column"], each["split"]): each["sentence"] for each in report["findings"]}
     kinds = {each["name"]: each["kind"] for each in report["sets"]}
+
+    def image_content(cell: Mapping[str, Any]) -> CellContent:
+        sentence = sentences.get((cell["row"], cell["column"], cell["split"]), "")
+        return cell["count"], f"{cell['count']:,}" if cell["count"] else "", sentence
+
     return render_template(
         "audit.html.jinja",
         {"count": lambda number: f"{number:,}"},
@@ -75,57 +49,54 @@ def render_audit(report: Mapping[str, Any], thumbnails: Thumbnails) -> str:
         leaks=[finding for finding in report["findings"] if finding["is_leak"]],
         others=[finding for finding in report["findings"] if not finding["is_leak"]],
         num_open=NUM_OPEN_FINDINGS,
-        tests=_image_heat_map(report["tests"], kinds, sentences),
-        vals=_image_heat_map(report["vals"], kinds, sentences),
-        texts=_text_heat_map(report["texts"], kinds),
+        tests=_heat_map(report["tests"], kinds, image_content),
+        vals=_heat_map(report["vals"], kinds, image_content),
+        texts=_heat_map(report["texts"], kinds, _text_content),
         near_duplicates=[_make_figure(pair, thumbnails) for pair in report["alike"]],
     )
 
 
-def _image_heat_map(
-    cells: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], sentences: Mapping[tuple[str, str, str], str]
-) -> HeatMap:
-    def heat_cell(cell: Mapping[str, Any]) -> HeatCell:
-        sentence = sentences.get((cell["row"], cell["column"], cell["split"]), "")
-        count = f"{cell['count']:,}" if cell["count"] else ""
-        return HeatCell.from_counts(cell["row"], cell["column"], cell["count"], cell["total"], count, sentence)
-
-    return _make_heat_map(cells, kinds, [heat_cell(cell) for cell in cells])
-
-
-def _text_heat_map(cells: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> HeatMap:
-    def heat_cell(cell: Mapping[str, Any]) -> HeatCell:
-        same, reused, total = cell["same_picture"], cell["reused"], cell["total"]
-        is_own = cell["row"] == cell["column"]
-        sentence = (
-            f"{reused:,} of {total:,} test texts of {cell['row']} are among "
-            f"{'its own training texts' if is_own else 'training texts of ' + cell['column']}, "
-            f"{same:,} of them with the same image"
-        )
-        count = f"{format_percent(reused, total)} %" if reused else ""
-        return HeatCell.from_counts(cell["row"], cell["column"], same, total, count, sentence if reused else "")
-
-    return _make_heat_map(cells, kinds, [heat_cell(cell) for cell in cells])
+def _text_content(cell: Mapping[str, Any]) -> CellContent:
+    same, reused, total = cell["same_picture"], cell["reused"], cell["total"]
+    is_own = cell["row"] == cell["column"]
+    sentence = (
+        f"{reused:,} of {total:,} test texts of {cell['row']} are among "
+        f"{'its own training texts' if is_own else 'training texts of ' + cell['column']}, "
+        f"{same:,} of them with the same image"
+    )
+    return same, f"{format_percent(reused, total)} %" if reused else "", sentence if reused else ""
 
 
-def _make_heat_map(
-    cells: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], heat_cells: Sequence[HeatCell]
-) -> HeatMap:
+def _heat_map(
+    cells: Sequence[Mapping[str, Any]],
+    kinds: Mapping[str, str],
+    content: Callable[[Mapping[str, Any]], CellContent],
+) -> dict[str, Any]:
+    """Return ``groups``, title and names of the columns by kind; and ``rows``, each with its name, total and cells."""
     order = list(COLUMN_GROUPS)
     columns = sorted(dict.fromkeys(cell["column"] for cell in cells), key=lambda name: order.index(kinds[name]))
-    by_position = {(cell["row"], cell["column"]): heat for cell, heat in zip(cells, heat_cells, strict=True)}
+    heat_cells: dict[tuple[str, str], dict[str, Any]] = {}
+    for cell in cells:
+        part, count, sentence = content(cell)
+        heat_cells[cell["row"], cell["column"]] = {
+            "text": format_percent(part, cell["total"]),
+            "count": count,
+            "heat": round(MIN_HEAT + (100.0 - MIN_HEAT) * part / cell["total"], 1) if part else 0.0,
+            "sentence": sentence,
+            "is_own": cell["row"] == cell["column"],
+        }
     totals = {cell["row"]: cell["total"] for cell in cells}
-    return HeatMap(
-        groups=[(COLUMN_GROUPS[kind], list(names)) for kind, names in groupby(columns, lambda name: kinds[name])],
-        rows=[(row, total, [by_position[row, column] for column in columns]) for row, total in totals.items()],
-    )
+    return {
+        "groups": [(COLUMN_GROUPS[kind], list(names)) for kind, names in groupby(columns, lambda name: kinds[name])],
+        "rows": [(row, total, [heat_cells[row, column] for column in columns]) for row, total in totals.items()],
+    }
 
 
-def _make_figure(pair: Mapping[str, Any], thumbnails: Thumbnails) -> NearDuplicateFigure:
+def _make_figure(pair: Mapping[str, Any], thumbnails: Thumbnails) -> dict[str, Any]:
+    """Return the two files of an image, with their captions, and the reason why they are the same."""
     trained = "train or val" if pair["split"] == "test" else "train"
-    key, other = (ImageKey.parse(pair[name]) for name in ("key", "other"))
-    return NearDuplicateFigure(
-        thumbnails.make(key, f"{key}, of {pair['row']}", caption=f"{key}: {pair['row']}, {pair['split']}"),
-        thumbnails.make(other, f"{other}, of {pair['column']}", caption=f"{other}: {pair['column']}, {trained}"),
-        pair["why"],
-    )
+    figure = {"reason": pair["why"]}
+    for side, name, split in (("row", "key", pair["split"]), ("column", "other", trained)):
+        key = ImageKey.parse(pair[name])
+        figure[side] = thumbnails.make(key, f"{key}, of {pair[side]}", caption=f"{key}: {pair[side]}, {split}")
+    return figure

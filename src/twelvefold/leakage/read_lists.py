@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
 from twelvefold.images import IMAGE_SUFFIXES, walk_images
 from twelvefold.schema import TwelvefoldError, did_you_mean
+from twelvefold.splits.id_lists import load_flat_array
 
 IMAGE_COLUMNS = ("image_id", "image", "path", "file_name", "filename", "url", "key", "id")
 """Columns that may contain the images. A list with exactly one of them needs no column name."""
@@ -73,16 +73,9 @@ def read_column_pairs(path: Path, columns: tuple[str, str]) -> Iterator[tuple[st
 
 
 def _read_array(path: Path) -> list[Any]:
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise TwelvefoldError(
-            f"{path} is not a plain NumPy array: {error}. Pickled objects are never loaded; save the ids again as "
-            f"integers or text"
-        ) from error
-    if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind not in "iuU":
-        actual = f"{values.dtype}, {values.shape}" if isinstance(values, np.ndarray) else "several arrays"
-        raise TwelvefoldError(f"{path}: expected a one-dimensional array of integers or of text, got {actual}")
+    values = load_flat_array(path)
+    if values.dtype.kind not in "iuU":
+        raise TwelvefoldError(f"{path}: expected integers or text, got {values.dtype}")
     return list(values.tolist())
 
 

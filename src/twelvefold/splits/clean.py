@@ -163,15 +163,13 @@ def files_sources(data: Path, tasks: Tasks) -> dict[str, dict[Split, SplitSource
             f"{data} is not a data folder: expected a folder with the official files, as in docs/data.md"
         )
     tasks = tasks or datasets.paper_task_names()
-    modules = {name: datasets.load_dataset(name) for name in tasks}
-    repeated = {name for name, count in Counter(list(tasks)).items() if count > 1}
-    repeated |= {name for name, count in Counter(module.TASK.name for module in modules.values()).items() if count > 1}
-    if repeated:
+    modules = [(name, datasets.load_dataset(name)) for name in tasks]
+    if repeated := [name for name, count in Counter(module.TASK.name for _, module in modules).items() if count > 1]:
         raise TwelvefoldError(f"tasks are requested more than once: {', '.join(sorted(repeated))}")
     options = reader_options(data, tasks, tasks if isinstance(tasks, Mapping) else None)
-    for name, module in modules.items():
+    for name, module in modules:
         datasets.check_options(module, options[name])
     return {
         module.TASK.name: {split: FilesSource(data, name, options[name], split) for split in SPLITS}
-        for name, module in modules.items()
+        for name, module in modules
     }

@@ -7,10 +7,10 @@ function of the data and the policy, for any number of processes and any order o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from twelvefold.datasets.reading import image_files
 from twelvefold.datasets.reading.records import BadRecords, Rejection
@@ -35,23 +35,9 @@ Sources = Mapping[str, Mapping[Split, SplitSource]]
 
 @dataclass(frozen=True, slots=True)
 class SplitScan:
-    """A split to read. ``protected``: keys of images that it must not contain. ``collect_images``: whether to return
-    the images of the remaining examples. ``ids_dir``: folder for lists of kept and removed ids, or None."""
+    """The result of reading a split. ``images``: of the remaining examples, if requested. ``rejected``: malformed
+    records."""
 
-    task: str
-    split: Split
-    source: SplitSource
-    protected: frozenset[ImageKey]
-    collect_images: bool
-    skip_bad: bool
-    ids_dir: Path | None
-
-
-@dataclass(slots=True)
-class SplitScanResult:
-    """``images``: of the remaining examples, if requested. ``rejected``: malformed records."""
-
-    task: str
     cleaned: CleanedSplit
     images: set[ImageKey]
     rejected: list[Rejection]
@@ -95,17 +81,13 @@ def decide_removals(
     for id_list in lists:
         images.setdefault((id_list.info.file, "list"), set()).update(id_list.keys)
     protected, splits, reasons = ProtectedImages(images, groups), dict[str, dict[Split, CleanedSplit]](), {}
-    with _split_scanner(processes, bad) as scan_all:
+    with _split_scanner(sources, processes, bad) as scan:
         for split in SPLIT_ORDER:
             keys = frozenset[ImageKey]() if split == "test" else protected.all_keys()
-            scans = [
-                SplitScan(task, split, splits_of_task[split], keys, split in policy.protects, bad.skip, ids_dir)
-                for task, splits_of_task in sources.items()
-            ]
-            for result in scan_all(scans):
-                splits.setdefault(result.task, {})[split] = result.cleaned
+            for task, result in scan(split, keys, split in policy.protects, ids_dir).items():
+                splits.setdefault(task, {})[split] = result.cleaned
                 if split != "train" and split in policy.protects:
-                    images[result.task, split] = result.images
+                    images[task, split] = result.images
                 for image in result.cleaned.removed:
                     protections = protected.protections_of(ImageKey.parse(image))
                     reasons[image] = [Reason.from_protection(protection) for protection in protections]
@@ -124,54 +106,64 @@ def protected_test_images(
     sources: Sources, groups: ImageGroups, *, bad: BadRecords, processes: int = 1
 ) -> ProtectedImages:
     """Return the images of all test sets, without deciding any removals."""
-    scans = [
-        SplitScan(task, "test", splits["test"], frozenset(), True, bad.skip, None) for task, splits in sources.items()
-    ]
-    with _split_scanner(processes, bad) as scan_all:
-        return ProtectedImages({(result.task, "test"): result.images for result in scan_all(scans)}, groups)
+    with _split_scanner(sources, processes, bad) as scan:
+        results = scan("test", frozenset(), True, None)
+    return ProtectedImages({(task, "test"): result.images for task, result in results.items()}, groups)
 
 
 @relaxed_gc()
-def scan_split(scan: SplitScan) -> SplitScanResult:
-    """Read one split and decide which of its examples to remove."""
-    digester, bad = SplitDigester(), BadRecords(skip=scan.skip_bad)
+def scan_split(
+    name: str,
+    source: SplitSource,
+    protected: frozenset[ImageKey],
+    collect_images: bool,
+    ids_dir: Path | None,
+    skip_bad: bool,
+) -> SplitScan:
+    """Read one split and decide which of its examples to remove.
+
+    ``protected``: keys of images that it must not contain. ``collect_images``: return the images of the remaining
+    examples. ``ids_dir``: folder for the lists of ids, named after ``name``.
+    """
+    digester, bad = SplitDigester(), BadRecords(skip=skip_bad)
     removed, images = dict[str, list[str]](), set[ImageKey]()
     with ExitStack() as stack:
-        id_files = dict[bool, IO[bytes]]()  # by whether the example is removed
-        if scan.ids_dir is not None:
-            for is_removed, name in ((False, "kept"), (True, "removed")):
-                path = scan.ids_dir / f"{scan.task}-{scan.split}-{name}.txt"
-                id_files[is_removed] = stack.enter_context(atomic_files.atomic_file(path))
-        for id_, example_images in scan.source.rows(bad):
+        id_files = {  # by whether the example is removed
+            is_removed: stack.enter_context(atomic_files.atomic_file(ids_dir / f"{name}-{outcome}.txt"))
+            for is_removed, outcome in ((False, "kept"), (True, "removed"))
+            if ids_dir is not None
+        }
+        for id_, example_images in source.rows(bad):
             digester.add(id_, example_images)
-            match = next((image for image in example_images if image in scan.protected), None)
+            match = next((image for image in example_images if image in protected), None)
             if match is not None:
                 removed.setdefault(str(match), []).append(id_)
-            elif scan.collect_images:
+            elif collect_images:
                 images.update(example_images)
             if id_files:
                 id_files[match is not None].write(f"{id_}\n".encode())
-    source = digester.digest()
-    kept = source.examples - sum(map(len, removed.values()))
+    digest = digester.digest()
+    kept = digest.examples - sum(map(len, removed.values()))
     removed_by_image = {image: sorted(removed[image]) for image in sorted(removed)}
-    return SplitScanResult(scan.task, CleanedSplit(source, kept, removed_by_image), images, bad.rejected)
+    return SplitScan(CleanedSplit(digest, kept, removed_by_image), images, bad.rejected)
 
 
 @contextmanager
-def _split_scanner(processes: int, bad: BadRecords) -> Iterator[Callable[[Sequence[SplitScan]], list[SplitScanResult]]]:
-    """Give a function that scans splits in worker processes, which stay for later calls. ``bad`` collects the malformed
-    records."""
-    pool = worker_pool.create_pool(processes) if processes > 1 else None
+def _split_scanner(sources: Sources, processes: int, bad: BadRecords) -> Iterator[Callable[..., dict[str, SplitScan]]]:
+    """Give a function that reads one split of every task in worker processes, which stay for later calls.
 
-    def scan_all(scans: Sequence[SplitScan]) -> list[SplitScanResult]:
-        steps = [Step(f"{scan.task}-{scan.split}", (scan,)) for scan in scans]
-        description = f"{scans[0].split} sets read for cleaning" if scans else ""
-        results = run_steps(scan_split, steps, description=description, processes=processes, executor=pool)
-        bad.rejected += [rejection for result in results.values() for rejection in result.rejected]
-        return list(results.values())
+    It takes the split and the arguments of :func:`scan_split` from ``protected`` to ``ids_dir``. ``bad`` collects the
+    malformed records.
+    """
+    with worker_pool.create_pool(processes) if processes > 1 else nullcontext() as pool:
 
-    try:
-        yield scan_all
-    finally:
-        if pool:
-            pool.shutdown(cancel_futures=True)
+        def scan(split: Split, *arguments: Any) -> dict[str, SplitScan]:
+            steps = [
+                Step(task, (f"{task}-{split}", splits[split], *arguments, bad.skip)) for task, splits in sources.items()
+            ]
+            description = f"{split} sets read for cleaning"
+            results = run_steps(scan_split, steps, description=description, processes=processes, executor=pool)
+            bad.rejected += [rejection for result in results.values() for rejection in result.rejected]
+            return results
+
+        yield scan

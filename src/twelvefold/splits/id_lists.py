@@ -11,8 +11,10 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twelvefold.datasets.reading.image_sources import COCO, FLICKR30K, VG
 from twelvefold.schema import ImageKey, TwelvefoldError
@@ -50,6 +52,21 @@ def load_id_list(file: str | Path) -> IdList:
             f"{path}: whose ids are these? The name begins with none of {', '.join(SOURCES)}; "
             f"put the source before the path, as in vg={path}"
         )
+    values = load_flat_array(path)
+    if values.dtype.kind not in "iuUS":
+        raise TwelvefoldError(f"{path} contains values of type {values.dtype}; expected integers, or integers as text")
+    numbers = [_to_id(index, value, path) for index, value in enumerate(values.tolist())]
+    keys = frozenset(ImageKey(source, str(number)) for number in numbers)
+    digest = atomic_files.digest_value(sorted(map(str, keys)))
+    return IdList(IdListInfo(path.name, source, len(keys), digest), keys)
+
+
+def load_flat_array(path: Path) -> NDArray[Any]:
+    """Load a one-dimensional array without unpickling anything.
+
+    Raises:
+        TwelvefoldError: the file is missing, not a NumPy array, has pickled objects or more than one dimension.
+    """
     try:
         values = np.load(path, allow_pickle=False)
     except OSError as error:
@@ -62,10 +79,7 @@ def load_id_list(file: str | Path) -> IdList:
     if not isinstance(values, np.ndarray) or values.ndim != 1:
         shape = getattr(values, "shape", "several arrays")
         raise TwelvefoldError(f"{path}: expected a one-dimensional array of ids, got {shape}")
-    numbers = _to_integers(values, path)
-    keys = frozenset(ImageKey(source, str(number)) for number in numbers)
-    digest = atomic_files.digest_value(sorted(map(str, keys)))
-    return IdList(IdListInfo(path.name, source, len(keys), digest), keys)
+    return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +129,9 @@ def _first_keys(keys: Collection[ImageKey]) -> list[ImageKey]:
     return sorted(keys, key=lambda key: (len(key.id), key.id))[:MAX_SAMPLES]
 
 
-def _to_integers(values: np.ndarray, path: Path) -> list[int]:
-    """Return every value as an integer, and refuse values that ``int()`` would truncate or interpret."""
-    if values.dtype.kind in "iu":
-        numbers = [int(value) for value in values]
-    elif values.dtype.kind in "US":
-        texts = [value.decode("ascii", "replace") if isinstance(value, bytes) else str(value) for value in values]
-        if wrong := [(index, text) for index, text in enumerate(texts) if not text.strip().isdecimal()]:
-            raise TwelvefoldError(f"{path}: value {wrong[0][0]} is {wrong[0][1]!r}; an id is an integer")
-        numbers = [int(text) for text in texts]
-    else:
-        raise TwelvefoldError(f"{path} contains values of type {values.dtype}; expected integers, or integers as text")
-    if negative := [number for number in numbers if number < 0]:
-        raise TwelvefoldError(f"{path}: {negative[0]} is not an image id")
-    return numbers
+def _to_id(index: int, value: int | str | bytes, path: Path) -> int:
+    """Return a value as an integer, and refuse texts that ``int()`` would interpret."""
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)
+    if not text.strip().isdecimal():
+        raise TwelvefoldError(f"{path}: value {index} is {text!r}; an id is an integer, 0 or more")
+    return int(text)
