@@ -38,6 +38,7 @@ from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
 from twelvefold.datasets.reading.image_files import image_files
 from twelvefold.detectors.world_detector.detector import RegionsWithAttributes, WorldDetector
+from twelvefold.detectors.world_detector.network import ATTRIBUTES
 from twelvefold.device import select_device
 from twelvefold.evaluation.predictions import read_predictions
 from twelvefold.evaluation.score import score_task, scored_indices
@@ -100,17 +101,11 @@ def read_scenes(world: Path, images: set[ImageKey]) -> dict[ImageKey, dict[str, 
 def all_objects_correct(scene: Mapping[str, Any], detected: RegionsWithAttributes, detector: WorldDetector) -> bool:
     """Return whether every object of a scene has a region with its category, color, pattern and size."""
     regions, labels = detected.regions, detector.labels
-    if regions.class_probs is None:
-        raise ValueError("the detector returned no class probabilities")
     scale = np.array([regions.width / scene["width"], regions.height / scene["height"]] * 2)
-    categories = regions.class_probs.argmax(axis=1)
     for thing in scene["things"]:
-        correct = (
-            (categories == labels.categories.index(thing["kind"]))
-            & (detected.color == labels.colors.index(thing["colour"]))
-            & (detected.size == labels.sizes.index(thing["size"]))
-            & (detected.pattern == labels.patterns.index(thing["pattern"]))
-        )
+        values = (thing["kind"], thing["colour"], thing["size"], thing["pattern"])
+        indices = [names.index(value) for names, value in zip(labels, values, strict=True)]
+        correct = np.all([detected.labels[name] == i for name, i in zip(ATTRIBUTES, indices, strict=True)], axis=0)
         overlaps = iou(regions.boxes_px, [np.array(thing["box_px"]) * scale])[:, 0] >= IOU_THRESHOLD
         if not (correct & overlaps).any():
             return False

@@ -5,6 +5,7 @@ import pytest
 
 from twelvefold.detectors.world_detector.detector import RegionsWithAttributes
 from twelvefold.detectors.world_detector.metrics import GroundTruth, average_precision, compute_metrics
+from twelvefold.detectors.world_detector.network import ATTRIBUTES
 from twelvefold.schema import Regions
 
 LEFT, RIGHT, FAR = (0, 0, 10, 10), (20, 0, 30, 10), (50, 50, 60, 60)
@@ -13,15 +14,15 @@ LEFT, RIGHT, FAR = (0, 0, 10, 10), (20, 0, 30, 10), (50, 50, 60, 60)
 def truth(*objects: tuple[tuple[int, ...], int]) -> GroundTruth:
     boxes = np.array([box for box, _ in objects], np.float32).reshape(-1, 4)
     categories = np.array([category for _, category in objects], np.int64)
-    return GroundTruth(boxes, categories, categories * 0, categories * 0, categories * 0)
+    return GroundTruth(boxes, {**dict.fromkeys(ATTRIBUTES, categories * 0), "category": categories})
 
 
 def detected(*regions: tuple[tuple[int, ...], float, tuple[float, ...]]) -> RegionsWithAttributes:
     boxes = np.array([box for box, _, _ in regions], np.float32).reshape(-1, 4)
     probabilities = np.array([p for _, _, p in regions], np.float32).reshape(len(boxes), 2)
-    labels = np.zeros(len(boxes), np.int64)
+    labels = dict.fromkeys(ATTRIBUTES, np.zeros(len(boxes), np.int64)) | {"category": probabilities.argmax(axis=1)}
     stored = Regions(boxes, np.zeros((len(boxes), 1), np.float32), 64, 64, probabilities)
-    return RegionsWithAttributes(stored, np.array([s for _, s, _ in regions], np.float32), labels, labels, labels)
+    return RegionsWithAttributes(stored, np.array([s for _, s, _ in regions], np.float32), labels)
 
 
 def test_a_perfect_detector_scores_1() -> None:

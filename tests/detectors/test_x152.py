@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torchvision.ops import FrozenBatchNorm2d
+from torchvision.ops import FrozenBatchNorm2d, clip_boxes_to_image
 
 from twelvefold.config.extract import ExtractConfig
 from twelvefold.detectors.x152.detector import X152, build_network, infer_config
 from twelvefold.detectors.x152.images import MEANS_BGR, preprocess, resize_scale, resized_size
 from twelvefold.detectors.x152.network import X152Config, X152Network, pool_regions
-from twelvefold.detectors.x152.proposals import cell_anchors, clip_boxes, decode_deltas, grid_anchors, propose
+from twelvefold.detectors.x152.proposals import cell_anchors, decode_deltas, grid_anchors, propose
 from twelvefold.schema import TwelvefoldError
 
 SMALL = X152Config(
@@ -139,7 +139,7 @@ def test_deltas_count_both_edges() -> None:
     expected = [x - w / 2, y - h / 2, x + w / 2 - 1, y + h / 2 - 1]
     decoded = decode_deltas(torch.tensor([anchor]), torch.tensor([delta]))
     np.testing.assert_allclose(decoded[0], expected, rtol=1e-5)
-    assert clip_boxes(decoded, 30, 25)[0].tolist() == pytest.approx([max(expected[0], 0), 0, 29, 24])
+    assert clip_boxes_to_image(decoded, (24, 29))[0].tolist() == pytest.approx([max(expected[0], 0), 0, 29, 24])
 
 
 def iou_with_edges(a: list[float], b: list[float]) -> float:
@@ -161,7 +161,9 @@ def test_proposals_equal_plain_loops() -> None:
         for row, column, ratio in np.ndindex(*logits.shape[2:], 3):
             anchor = base[ratio] + torch.tensor([column, row, column, row]) * stride
             moved = decode_deltas(anchor[None], deltas[0, 4 * ratio : 4 * ratio + 4, row, column][None])
-            level.append((float(logits[0, ratio, row, column].sigmoid()), clip_boxes(moved, 39, 31)[0].tolist()))
+            level.append(
+                (float(logits[0, ratio, row, column].sigmoid()), clip_boxes_to_image(moved, (30, 38))[0].tolist())
+            )
         kept: list[tuple[float, list[float]]] = []
         for score, box in sorted(level, key=lambda pair: -pair[0]):
             if all(iou_with_edges(box, other) <= 0.7 for _, other in kept):
@@ -341,7 +343,7 @@ def test_all_tensors_are_on_the_device_of_the_network() -> None:
         anchors = [grid_anchors(base, 3, 4, 8) for base in model.anchors]
         boxes = decode_deltas(anchors[0], torch.zeros(36, 4, device=gpu))
         fc6, logits = model.roi_heads["box"](torch.zeros(2, 8, 7, 7, device=gpu))
-        tensors = [*maps, *anchors, clip_boxes(boxes, 70, 45), fc6, logits]
+        tensors = [*maps, *anchors, clip_boxes_to_image(boxes, (44, 69)), fc6, logits]
         assert {tensor.device.type for tensor in tensors} == {"cuda"}
         with pytest.raises(RuntimeError, match="device"):
             model.feature_maps(preprocess(IMAGE))

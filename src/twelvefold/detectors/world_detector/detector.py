@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "detector.safetensors"
 FORMAT = "twelvefold-detector-1"
 METADATA = "twelvefold"
 """Key of the labels in a weight file's metadata."""
+LABEL_KEYS = ("kinds", "colours", "sizes", "patterns")
+"""Keys of the fields of ``LabelSpace`` in a weight file."""
 MAX_REGIONS = 16
 """Regions kept per image. With 3-9 objects per image, 36 regions do not find more objects than 16."""
 
@@ -50,8 +52,7 @@ def autocast_context(dtype: ComputeDtype, device: str = "cpu") -> AbstractContex
     return torch.autocast(device, torch.bfloat16) if dtype == "bfloat16" else nullcontext()
 
 
-@dataclass(frozen=True, slots=True)
-class LabelSpace:
+class LabelSpace(NamedTuple):
     """Names of the detector's outputs, in their order."""
 
     categories: tuple[str, ...]
@@ -61,26 +62,19 @@ class LabelSpace:
 
     def build_network(self) -> WorldNetwork:
         """Return an untrained network with these outputs."""
-        return WorldNetwork(
-            num_categories=len(self.categories),
-            num_colors=len(self.colors),
-            num_sizes=len(self.sizes),
-            num_patterns=len(self.patterns),
-        )
+        return WorldNetwork(*map(len, self))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegionsWithAttributes:
     """Regions of one image with scores and attributes, all (N,).
 
-    scores: objectness, 1 for a given box. color, size, pattern: indices into the ``LabelSpace``.
+    scores: objectness, 1 for a given box. labels: by attribute, indices into the ``LabelSpace``.
     """
 
     regions: Regions
     scores: NDArray[np.float32]
-    color: NDArray[np.int64]
-    size: NDArray[np.int64]
-    pattern: NDArray[np.int64]
+    labels: dict[str, NDArray[np.int64]]
 
 
 class WorldDetector:
@@ -191,41 +185,28 @@ class WorldDetector:
                 for boxes, image, factor in zip(given_boxes, images, factors, strict=True)
             ]
             boxes_per_image = [torch.cat(pair) for pair in zip(detected, given, strict=True)]
-            outputs = self._network.describe(maps, boxes_per_image).cpu()
+            outputs = self._network.describe(maps, boxes_per_image)
         results, start = [], 0
         for image, boxes, score, own, factor in zip(images, detected, scores, given_boxes, factors, strict=True):
             middle, end = start + len(boxes), start + len(boxes) + len(own)
-            height, width = image.shape[:2]
-            boxes_px = box_geometry.clip(boxes.cpu().numpy() / factor, width, height).astype(np.float32)
-            ones = np.ones(len(own), np.float32)
+            boxes_px = box_geometry.clip(boxes.cpu().numpy() / factor, *image.shape[1::-1]).astype(np.float32)
+            detected_rows = _rows(outputs, slice(start, middle), boxes_px, score.cpu().numpy(), image)
             results.append(
-                (
-                    _rows(outputs, slice(start, middle), boxes_px, score.cpu().numpy(), width, height),
-                    _rows(outputs, slice(middle, end), own, ones, width, height),
-                )
+                (detected_rows, _rows(outputs, slice(middle, end), own, np.ones(len(own), np.float32), image))
             )
             start = end
         return results
 
 
 def _rows(
-    outputs: RegionOutputs,
-    rows: slice,
-    boxes: NDArray[np.float32],
-    scores: NDArray[np.float32],
-    width: int,
-    height: int,
+    outputs: RegionOutputs, rows: slice, boxes: NDArray[np.float32], scores: NDArray[np.float32], image: RGB
 ) -> RegionsWithAttributes:
     """Copy some rows of a batch's outputs, which belong to one image."""
-    regions = Regions(
-        boxes_px=boxes,
-        features=outputs.features[rows].numpy().copy(),
-        width=width,
-        height=height,
-        class_probs=outputs.category[rows].softmax(-1).numpy(),
-    )
-    color, size, pattern = (x[rows].argmax(-1).numpy() for x in (outputs.color, outputs.size, outputs.pattern))
-    return RegionsWithAttributes(regions, scores, color, size, pattern)
+    height, width = image.shape[:2]
+    logits = {name: values[rows].cpu() for name, values in outputs.logits.items()}
+    probabilities = logits["category"].softmax(-1).numpy()
+    regions = Regions(boxes, outputs.features[rows].cpu().numpy().copy(), width, height, probabilities)
+    return RegionsWithAttributes(regions, scores, {name: x.argmax(-1).numpy() for name, x in logits.items()})
 
 
 def _box_factors(image: RGB, size: tuple[int, int]) -> NDArray[np.float32]:
@@ -246,13 +227,7 @@ def _clip_for_pooling(boxes: NDArray[np.float32], image: RGB) -> NDArray[np.floa
 def write_weights(path: Path, state: dict[str, Tensor], labels: LabelSpace) -> None:
     """Write a weight file in half precision, without batch norm's step counters, which inference does not use."""
     half = {name: tensor.half() for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
-    metadata = {
-        "format": FORMAT,
-        "kinds": labels.categories,
-        "colours": labels.colors,
-        "sizes": labels.sizes,
-        "patterns": labels.patterns,
-    }
+    metadata = {"format": FORMAT, **dict(zip(LABEL_KEYS, labels, strict=True))}
     # safetensors writes several metadata keys in random order: a single key keeps the file's bytes reproducible.
     tensor_files.write(path, half, {METADATA: json.dumps(metadata)})
 
@@ -271,4 +246,4 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], LabelSpace]:
     metadata = json.loads(file.metadata.get(METADATA, "{}"))
     if metadata.get("format") != FORMAT:
         raise TwelvefoldError(f"{path} has format {metadata.get('format')!r}, expected {FORMAT!r}{advice}")
-    return file.tensors, LabelSpace(*(tuple(metadata[key]) for key in ("kinds", "colours", "sizes", "patterns")))
+    return file.tensors, LabelSpace(*(tuple(metadata[key]) for key in LABEL_KEYS))

@@ -159,8 +159,8 @@ def compute_losses(network: WorldNetwork, auxiliary_head: AuxiliaryHead, batch: 
         / max(1, len(label)),
         "auxiliary": auxiliary_head(maps, targets),
     }
-    for name in ("category", "color", "size", "pattern"):
-        losses[name] = _mean_cross_entropy(getattr(outputs, name), true(name), LABEL_SMOOTHING)
+    for name, attribute_logits in outputs.logits.items():
+        losses[name] = _mean_cross_entropy(attribute_logits, true(name), LABEL_SMOOTHING)
     return losses
 
 

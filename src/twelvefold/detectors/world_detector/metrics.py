@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from twelvefold.boxes import iou
 from twelvefold.detectors.world_detector.detector import RegionsWithAttributes
+from twelvefold.detectors.world_detector.network import ATTRIBUTES
 
 IOU_THRESHOLD = 0.5
 """IoU from which a box counts as detected (Pascal VOC)."""
@@ -27,15 +28,11 @@ JSON_NAMES = {
 """Attribute of ``DetectionMetrics`` -> key in the JSON of ``twelvefold detector``."""
 
 
-@dataclass(frozen=True, slots=True)
-class GroundTruth:
-    """Objects of an image: boxes (n, 4), and label indices (n,) of category, color, size and pattern."""
+class GroundTruth(NamedTuple):
+    """Objects of an image: boxes (n, 4), and label indices (n,) of each attribute."""
 
     boxes_px: NDArray[np.float32]
-    category: NDArray[np.int64]
-    color: NDArray[np.int64]
-    size: NDArray[np.int64]
-    pattern: NDArray[np.int64]
+    labels: dict[str, NDArray[np.int64]]
 
 
 class DetectionMetrics(msgspec.Struct, frozen=True, kw_only=True, rename=JSON_NAMES):
@@ -66,24 +63,22 @@ def compute_metrics(
     num_categories: int,
 ) -> DetectionMetrics:
     """Compare the detected regions, and the regions at the true boxes in their order, with the truth of each image."""
-    at_hits: dict[str, list[NDArray[np.bool_]]] = {}
-    at_true_boxes: dict[str, list[NDArray[np.bool_]]] = {}
-    num_hits, num_objects = 0, 0
+    at_hits: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in ATTRIBUTES}
+    at_true_boxes: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in ATTRIBUTES}
+    hits = [np.zeros(0, np.bool_)]
     for truth, (detected, given) in zip(truths, outputs, strict=True):
         overlap = iou(truth.boxes_px, detected.regions.boxes_px)
-        best = overlap.argmax(axis=1) if overlap.shape[1] else np.zeros(len(truth.category), np.int64)
         hit = overlap.max(axis=1, initial=0.0) >= IOU_THRESHOLD
-        num_hits, num_objects = num_hits + int(hit.sum()), num_objects + len(hit)
-        detected_labels, true_box_labels = _labels(detected), _labels(given)
-        for name in ("category", "color", "size", "pattern"):
-            true = getattr(truth, name)
-            at_hits.setdefault(name, []).append(detected_labels[name][best[hit]] == true[hit])
-            at_true_boxes.setdefault(name, []).append(true_box_labels[name] == true)
+        best = overlap[hit].argmax(axis=1) if hit.any() else np.zeros(0, np.int64)
+        hits.append(hit)
+        for name, true in truth.labels.items():
+            at_hits[name].append(detected.labels[name][best] == true[hit])
+            at_true_boxes[name].append(given.labels[name] == true)
     return DetectionMetrics(
         images=len(truths),
-        objects=num_objects,
+        objects=sum(map(len, hits)),
         regions=float(np.mean([len(detected.scores) for detected, _ in outputs])) if outputs else 0.0,
-        recall=num_hits / max(1, num_objects),
+        recall=_mean(hits),
         map50=average_precision(truths, [detected for detected, _ in outputs], num_categories),
         **{f"detected_{name}": _mean(correct) for name, correct in at_hits.items()},
         **{f"given_{name}": _mean(correct) for name, correct in at_true_boxes.items()},
@@ -100,13 +95,13 @@ def average_precision(
     image_of = np.concatenate([np.full(len(d.scores), i) for i, d in enumerate(detected)]) if detected else np.zeros(0)
     areas = []
     for category in range(num_categories):
-        true = [t.boxes_px[t.category == category] for t in truths]
+        true = [t.boxes_px[t.labels["category"] == category] for t in truths]
         num_true = sum(len(t) for t in true)
         if not num_true:
             continue
         overlaps = [iou(t, d.regions.boxes_px) for t, d in zip(true, detected, strict=True)]
         column = np.concatenate([np.arange(o.shape[1]) for o in overlaps])
-        score = np.concatenate([d.scores * _probabilities(d)[:, category] for d in detected])
+        score = np.concatenate([d.scores * np.asarray(d.regions.class_probs)[:, category] for d in detected])
         matched = [np.zeros(len(t), np.bool_) for t in true]
         correct = np.zeros(len(score), np.bool_)
         order = np.argsort(-score, kind="stable")
@@ -127,18 +122,6 @@ def _area(correct: NDArray[np.bool_], num_true: int) -> float:
     precision = hits / np.arange(1, len(correct) + 1)
     decreasing = np.maximum.accumulate(precision[::-1])[::-1]
     return float(decreasing[correct].sum() / num_true)
-
-
-def _labels(detected: RegionsWithAttributes) -> dict[str, NDArray[np.int64]]:
-    category = _probabilities(detected).argmax(axis=1)
-    return {"category": category, "color": detected.color, "size": detected.size, "pattern": detected.pattern}
-
-
-def _probabilities(detected: RegionsWithAttributes) -> NDArray[np.floating]:
-    probabilities = detected.regions.class_probs
-    if probabilities is None:
-        raise ValueError("regions without class probabilities cannot be evaluated")
-    return probabilities
 
 
 def _mean(correct: list[NDArray[np.bool_]]) -> float:

@@ -16,7 +16,7 @@ not 2,048.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,8 @@ CROP = 32
 """Side of the pixel branch's crop: a pattern repeats about 3.6 times over an object, so every 9 pixels."""
 ANCHOR_SIZES = (30, 54, 92)
 """Middle of each of the world's three object sizes (26-40, 46-64, 74-108 pixels)."""
+ATTRIBUTES = ("category", "color", "size", "pattern")
+"""What the second stage predicts of a region."""
 
 
 class NormalizedLayer(nn.Sequential):
@@ -145,17 +147,10 @@ class WorldProposalHead(nn.Module):
 
 @dataclass(slots=True)
 class RegionOutputs:
-    """Output of the second stage for N boxes: features (N, 256), and logits of category, color, size and pattern."""
+    """Output of the second stage for N boxes: features (N, 256), and the logits of each attribute."""
 
     features: Tensor
-    category: Tensor
-    color: Tensor
-    size: Tensor
-    pattern: Tensor
-
-    def cpu(self) -> RegionOutputs:
-        """Return a copy on the CPU."""
-        return RegionOutputs(*(getattr(self, field.name).cpu() for field in fields(self)))
+    logits: dict[str, Tensor]
 
 
 class RegionHeads(RoIHeads):  # type: ignore[misc]  # torchvision carries no types
@@ -211,21 +206,14 @@ class RegionHeads(RoIHeads):  # type: ignore[misc]  # torchvision carries no typ
         features = self.feature(
             torch.cat([map_features, self.pixels(crops.contiguous(memory_format=torch.channels_last))], dim=1)
         )
-        return RegionOutputs(
-            features.float(),
-            self.kind(features).float(),
-            self.colour(features).float(),
-            self.size(features).float(),
-            self.pattern(features).float(),
-        )
+        heads = zip(ATTRIBUTES, (self.kind, self.colour, self.size, self.pattern), strict=True)
+        return RegionOutputs(features.float(), {name: head(features).float() for name, head in heads})
 
 
 class WorldNetwork(nn.Module):
     """The whole network. Images are (B, 3, H, W) float, as returned by ``images.to_tensor``."""
 
-    def __init__(
-        self, *, num_categories: int, num_colors: int, num_sizes: int, num_patterns: int, num_proposals: int = 40
-    ) -> None:
+    def __init__(self, num_categories: int, num_colors: int, num_sizes: int, num_patterns: int) -> None:
         super().__init__()
         self.backbone = Backbone()
         anchors = AnchorGenerator((ANCHOR_SIZES,), ((0.6, 1.0, 1.6),))
@@ -237,7 +225,7 @@ class WorldNetwork(nn.Module):
             batch_size_per_image=128,
             positive_fraction=0.5,
             pre_nms_top_n={"training": 400, "testing": 200},
-            post_nms_top_n={"training": 64, "testing": num_proposals},
+            post_nms_top_n={"training": 64, "testing": 40},
             nms_thresh=0.7,
         )
         self.heads = RegionHeads(num_categories, num_colors, num_sizes, num_patterns)

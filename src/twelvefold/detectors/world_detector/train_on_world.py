@@ -20,6 +20,7 @@ from twelvefold.detectors.world_detector.detector import LabelSpace, WorldDetect
 from twelvefold.detectors.world_detector.fit import DetectorBatch, DetectorSchedule, DetectorTrainState, fit
 from twelvefold.detectors.world_detector.images import to_tensor
 from twelvefold.detectors.world_detector.metrics import DetectionMetrics, GroundTruth, compute_metrics
+from twelvefold.detectors.world_detector.network import ATTRIBUTES
 from twelvefold.images import RGB, open_image
 from twelvefold.progress import track
 from twelvefold.schema import TwelvefoldError
@@ -95,13 +96,13 @@ def evaluate_detector(
 
 
 def _ground_truth(scene: Scene) -> GroundTruth:
-    objects = scene.objects
+    boxes = np.array([obj.box_px for obj in scene.objects], np.float32).reshape(-1, 4)
     return GroundTruth(
-        boxes_px=np.array([obj.box_px for obj in objects], np.float32).reshape(-1, 4),
-        category=np.array([LABELS.categories.index(obj.category) for obj in objects], np.int64),
-        color=np.array([LABELS.colors.index(obj.color) for obj in objects], np.int64),
-        size=np.array([LABELS.sizes.index(obj.size) for obj in objects], np.int64),
-        pattern=np.array([LABELS.patterns.index(obj.pattern) for obj in objects], np.int64),
+        boxes,
+        {
+            attribute: np.array([names.index(getattr(obj, attribute)) for obj in scene.objects], np.int64)
+            for attribute, names in zip(ATTRIBUTES, LABELS, strict=True)
+        },
     )
 
 
@@ -144,8 +145,8 @@ def _draw_window(seed: int, window: int, executor: Executor | None) -> Iterator[
 def _to_batch(samples: list[Sample], position: tuple[int, int]) -> DetectorBatch:
     targets = []
     for _, truth in samples:
-        labels = {name: torch.from_numpy(getattr(truth, name)) for name in ("category", "color", "size", "pattern")}
-        targets.append({"boxes": torch.from_numpy(truth.boxes_px), **labels})
+        arrays = {"boxes": truth.boxes_px, **truth.labels}
+        targets.append({name: torch.from_numpy(array) for name, array in arrays.items()})
     return DetectorBatch(to_tensor([image for image, _ in samples]), targets, position)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import nms
+from torchvision.ops import clip_boxes_to_image, nms
 
 STRIDES = (4, 8, 16, 32, 64)
 ANCHOR_SIZES = (32, 64, 128, 256, 512)
@@ -58,12 +58,6 @@ def decode_deltas(anchors: Tensor, deltas: Tensor) -> Tensor:
     return torch.cat([center - half, center + half - 1.0], dim=1)
 
 
-def clip_boxes(boxes: Tensor, width: int, height: int) -> Tensor:
-    """Clip boxes to an image whose last pixel is ``width - 1``, ``height - 1``."""
-    edge = boxes.new_tensor([width - 1.0, height - 1.0, width - 1.0, height - 1.0])
-    return torch.minimum(boxes.clamp(min=0.0), edge)
-
-
 def propose(
     rpn_outputs: Sequence[tuple[Tensor, Tensor]], anchors: Sequence[Tensor], width: int, height: int
 ) -> tuple[Tensor, Tensor]:
@@ -79,7 +73,7 @@ def propose(
         score, best = score.topk(min(PRE_NMS_TOP_N, len(score)))
         best_deltas = deltas[0].reshape(-1, 4, rows, columns).permute(2, 3, 0, 1).reshape(-1, 4)[best]  # (best, 4)
         decoded = decode_deltas(grid_anchors(base, rows, columns, stride)[best], best_deltas)
-        clipped = clip_boxes(decoded, width, height)
+        clipped = clip_boxes_to_image(decoded, (height - 1, width - 1))  # whose last pixel is width - 1, height - 1
         with_edges = clipped + clipped.new_tensor([0.0, 0.0, 1.0, 1.0])  # both edges count
         keep = nms(with_edges, score, NMS_IOU_THRESHOLD)[:POST_NMS_TOP_N]
         boxes.append(clipped[keep])
