@@ -92,14 +92,6 @@ class InferenceContext:
         return make_batch(spec, ids, token_ids, rows, self.network.config.feature_size).to(self.device)
 
 
-@dataclass(frozen=True, slots=True)
-class RankedAnswers:
-    """The ranked answers to one request, and its attention if requested."""
-
-    ranked: tuple[schema.Ranked, ...]
-    attention: tuple[Attention, ...] = ()
-
-
 def prepare_requests(
     requests: Sequence[Request], specs: Sequence[TaskSpec], cache: RegionCache, tokenizer: Tokenizer
 ) -> list[PreparedRequest]:
@@ -151,49 +143,50 @@ def region_rows(regions: Regions, spec: TaskSpec, candidates: Regions | None = N
 
 def answer_requests(context: InferenceContext, prepared: Sequence[PreparedRequest]) -> list[Prediction]:
     """Answer every request, in order. Requests of one task share batches."""
-    answers: dict[int, RankedAnswers] = {}
+    predictions: dict[int, Prediction] = {}
     groups: dict[tuple[str, bool, int], list[int]] = {}
     for i, item in enumerate(prepared):
         groups.setdefault((item.spec.name, item.request.explain, len(item.token_ids)), []).append(i)
     for (_, explain, num_texts), indices in groups.items():
         spec = prepared[indices[0]].spec
         if load_family(spec.family).searches_images:
-            answers.update(_answer_searches(context, prepared, indices))
+            predictions |= _answer_searches(context, prepared, indices)
             continue
         # Texts of similar lengths need little padding.
         by_length = sorted(indices, key=lambda i: max(map(len, prepared[i].token_ids)))
         size = max(1, (EXPLAIN_BATCH_PAIRS if explain else BATCH_PAIRS) // max(num_texts, spec.pairs_per_example))
         for start in range(0, len(by_length), size):
             part = by_length[start : start + size]
-            answers.update(zip(part, _answer_batch(context, [prepared[i] for i in part], explain), strict=True))
-    return [_make_prediction(context, item, answers[i]) for i, item in enumerate(prepared)]
+            predictions.update(zip(part, _answer_batch(context, [prepared[i] for i in part], explain), strict=True))
+    return [predictions[i] for i in range(len(prepared))]
 
 
-def _answer_batch(context: InferenceContext, prepared: Sequence[PreparedRequest], explain: bool) -> list[RankedAnswers]:
+def _answer_batch(context: InferenceContext, prepared: Sequence[PreparedRequest], explain: bool) -> list[Prediction]:
     """Run one forward pass over requests of one task and decode it."""
     spec = prepared[0].spec
     pairs = [pair for item in prepared for pair in item.pairs()]
     batch = context.make_batch(spec, len(prepared), [ids for ids, _ in pairs], [rows for _, rows in pairs])
     attention: list[tuple[Attention, ...]] = [()] * len(prepared)
     if explain:
-        logits, weights = context.network.forward_with_attention(batch)
+        logits, layers = context.network.forward_with_attention(batch)
         image_indices = [item.image_indices for item in prepared]
-        attention = collect_attention(context.network, context.tokenizer, batch, weights, image_indices)
+        attention = collect_attention(context.network, context.tokenizer, batch, layers, image_indices)
     else:
         logits = context.network(batch)
     top = max(item.request.top for item in prepared)
     decoded = load_family(spec.family).decode(logits, batch, context.head(spec), top, context.temperature(spec))
-    return [RankedAnswers(each.ranked, maps) for each, maps in zip(decoded, attention, strict=True)]
+    results = zip(prepared, decoded, attention, strict=True)
+    return [_make_prediction(context, item, each.ranked, weights) for item, each, weights in results]
 
 
 def _answer_searches(
     context: InferenceContext, prepared: Sequence[PreparedRequest], indices: Sequence[int]
-) -> dict[int, RankedAnswers]:
+) -> dict[int, Prediction]:
     """Answer searches of one task; searches of the same images share the image stream."""
     pools: dict[tuple[str, ...], list[int]] = {}
     for i in indices:
         pools.setdefault(tuple(image.digest for image in prepared[i].request.images), []).append(i)
-    answers: dict[int, RankedAnswers] = {}
+    predictions: dict[int, Prediction] = {}
     for members in pools.values():
         captions = [prepared[i] for i in members]
         regions, spec = captions[0].regions, captions[0].spec
@@ -206,8 +199,9 @@ def _answer_searches(
         ids = [str(i) for i in members]
         decoded = retrieval.decode_pool(scores, ids, names, spec.name, top, context.temperature(spec))
         for i, item, each in zip(members, captions, decoded, strict=True):
-            answers[i] = RankedAnswers(each.ranked, _explain_best_image(context, item, each.ranked))
-    return answers
+            attention = _explain_best_image(context, item, each.ranked)
+            predictions[i] = _make_prediction(context, item, each.ranked, attention)
+    return predictions
 
 
 def _explain_best_image(
@@ -243,8 +237,13 @@ def image_batch(context: InferenceContext, spec: TaskSpec, regions: Sequence[Reg
     return context.make_batch(spec, len(regions), [[]] * len(regions), [region_rows(each, spec) for each in regions])
 
 
-def _make_prediction(context: InferenceContext, item: PreparedRequest, answers: RankedAnswers) -> Prediction:
-    request, spec, ranked = item.request, item.spec, answers.ranked[: item.request.top]
+def _make_prediction(
+    context: InferenceContext,
+    item: PreparedRequest,
+    ranked: tuple[schema.Ranked, ...],
+    attention: tuple[Attention, ...],
+) -> Prediction:
+    request, spec, ranked = item.request, item.spec, ranked[: item.request.top]
     if load_family(spec.family).chooses_text:
         ranked = tuple(replace(rank, name=request.stripped_texts[int(rank.name)]) for rank in ranked)
     return Prediction(
@@ -254,8 +253,8 @@ def _make_prediction(context: InferenceContext, item: PreparedRequest, answers: 
         images=request.images,
         text=request.text.strip(),
         candidates_px=item.candidates_px,
-        notes=tuple(_make_notes(context, item, answers.ranked)),
-        attention=answers.attention,
+        notes=tuple(_make_notes(context, item, ranked)),
+        attention=attention,
     )
 
 

@@ -27,6 +27,8 @@ from twelvefold.store.region_store import RegionStore
 
 SHIPPED = Path(__file__).parent / "weights"
 """The small model that ships with the package; its card says what it was trained on."""
+HUB_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+"""Options of ``from_pretrained`` for the download; huggingface_hub passes all of them."""
 
 
 class PretrainedPredictor(Predictor, HubMixin):
@@ -41,31 +43,14 @@ class PretrainedPredictor(Predictor, HubMixin):
         return SearchIndex(self, images, names=names)
 
     @classmethod
-    def _from_pretrained(
-        cls,
-        *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
-        **options: Any,
-    ) -> Self:
-        """Load a folder or ``user/name``; ``options`` as in :func:`load`.
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> Self:
+        """Load a folder or ``user/name``; ``options`` as in ``from_pretrained`` and :func:`load`.
 
         Raises:
             TwelvefoldError: there is no such model, or its detector is missing.
         """
-        folder = hub.resolve_folder(
-            model_id,
-            revision=revision,
-            cache_dir=cache_dir,
-            force_download=force_download,
-            local_files_only=local_files_only,
-            token=token,
-        )
-        predictor = load(folder, **options)
+        hub_options = {name: options.pop(name) for name in HUB_OPTIONS}
+        predictor = load(hub.resolve_folder(model_id, **hub_options), **options)
         if not isinstance(predictor, cls):
             raise TwelvefoldError(f"{model_id} loads as a {type(predictor).__name__}, not as a {cls.__name__}")
         return predictor

@@ -7,27 +7,21 @@ Every method takes one input or a list of them and returns one prediction or a l
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, overload
+from typing import Any, TypedDict, Unpack, overload
 
 import torch
 
-from twelvefold.config import default_tasks
+from twelvefold.config import default_tasks as tasks
 from twelvefold.data.tokenizer import Tokenizer
 from twelvefold.detectors.interface import RegionDetector
-from twelvefold.families import answers, grounding, retrieval, verification
+from twelvefold.families import Family, answers, grounding, retrieval, verification
 from twelvefold.images import ImageSource, InputImage, load_image
 from twelvefold.model import Model
 from twelvefold.schema import Box, Regions, TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.serving.inference import InferenceContext, answer_requests, prepare_requests
 from twelvefold.serving.model_info import ModelInfo
 from twelvefold.serving.region_cache import RegionCache
-from twelvefold.serving.request import (
-    Request,
-    check_phrases,
-    check_request,
-    dialogue_text,
-    find_task,
-)
+from twelvefold.serving.request import Request, check_phrases, check_request, dialogue_text, find_task
 from twelvefold.serving.result import Prediction
 
 # A text is itself a sequence of texts. Where both overloads of a method fit, the first one is meant: single inputs.
@@ -36,7 +30,22 @@ from twelvefold.serving.result import Prediction
 ImageSources = ImageSource | Sequence[ImageSource]
 Texts = str | Sequence[str]
 Boxes = Sequence[Box]
-Dialogue = Sequence[tuple[str, str]]
+BoxLists = Boxes | Sequence[Boxes]
+Dialogue = str | Sequence[tuple[str, str]]
+Predictions = Prediction | list[Prediction]
+
+
+class Options(TypedDict, total=False):
+    """Options of every method: the number of answers, and whether to return attention weights."""
+
+    top: int
+    explain: bool
+
+
+class TaskOptions(Options, total=False):
+    """Options of the methods that several tasks can answer."""
+
+    task: str
 
 
 class Predictor:
@@ -75,52 +84,33 @@ class Predictor:
         return self._regions.detect(images)
 
     @overload
-    def ask(
-        self, image: ImageSource, question: str, *, task: str = ..., top: int = ..., explain: bool = ...
-    ) -> Prediction: ...
+    def ask(self, image: ImageSource, question: str, **options: Unpack[TaskOptions]) -> Prediction: ...
     @overload
+    def ask(self, image: ImageSources, question: Texts, **options: Unpack[TaskOptions]) -> list[Prediction]: ...
     def ask(
-        self, image: ImageSources, question: Texts, *, task: str = ..., top: int = ..., explain: bool = ...
-    ) -> list[Prediction]: ...
-    def ask(
-        self,
-        image: ImageSources,
-        question: Texts,
-        *,
-        task: str = default_tasks.ASK,
-        top: int = 5,
-        explain: bool = False,
-    ) -> Prediction | list[Prediction]:
+        self, image: ImageSources, question: Texts, *, task: str = tasks.ASK, top: int = 5, explain: bool = False
+    ) -> Predictions:
         """Answer a question from the task's list of answers. Tasks: vqav2, gqa, vgqa.
 
         Each answer has an independent probability of being correct; they need not sum to one.
         """
-        find_task(task, answers.FAMILY, self._specs)
-        return self._answer_each(task, [image], question, top=top, explain=explain)
+        return self._answer_each(answers.FAMILY, task, [image], question, top=top, explain=explain)
 
     @overload
-    def find(
-        self, text: str, images: Sequence[ImageSource], *, task: str = ..., top: int = ..., explain: bool = ...
-    ) -> Prediction: ...
+    def find(self, text: str, images: Sequence[ImageSource], **options: Unpack[TaskOptions]) -> Prediction: ...
     @overload
     def find(
-        self,
-        text: Sequence[str],
-        images: Sequence[ImageSource],
-        *,
-        task: str = ...,
-        top: int = ...,
-        explain: bool = ...,
+        self, text: Sequence[str], images: Sequence[ImageSource], **options: Unpack[TaskOptions]
     ) -> list[Prediction]: ...
     def find(
         self,
         text: Texts,
         images: Sequence[ImageSource],
         *,
-        task: str = default_tasks.FIND,
+        task: str = tasks.FIND,
         top: int = 5,
         explain: bool = False,
-    ) -> Prediction | list[Prediction]:
+    ) -> Predictions:
         """Rank images by how well a text describes them; ``found`` has them, best first. Tasks: coco, flickr30k.
 
         Probabilities sum to one over these images.
@@ -134,128 +124,85 @@ class Predictor:
         return predictions[0] if isinstance(text, str) else predictions
 
     @overload
-    def point(
-        self, image: ImageSource, phrase: str, *, task: str = ..., top: int = ..., explain: bool = ...
-    ) -> Prediction: ...
+    def point(self, image: ImageSource, phrase: str, **options: Unpack[TaskOptions]) -> Prediction: ...
     @overload
+    def point(self, image: ImageSources, phrase: Texts, **options: Unpack[TaskOptions]) -> list[Prediction]: ...
     def point(
-        self, image: ImageSources, phrase: Texts, *, task: str = ..., top: int = ..., explain: bool = ...
-    ) -> list[Prediction]: ...
-    def point(
-        self,
-        image: ImageSources,
-        phrase: Texts,
-        *,
-        task: str = default_tasks.POINT,
-        top: int = 5,
-        explain: bool = False,
-    ) -> Prediction | list[Prediction]:
+        self, image: ImageSources, phrase: Texts, *, task: str = tasks.POINT, top: int = 5, explain: bool = False
+    ) -> Predictions:
         """Point at the detected region that a phrase describes. Tasks: refcoco, refcoco+, refcocog."""
-        find_task(task, grounding.FAMILY, self._specs)
-        return self._answer_each(task, [image], phrase, top=top, explain=explain)
+        return self._answer_each(grounding.FAMILY, task, [image], phrase, top=top, explain=explain)
 
     @overload
     def choose(
-        self, image: ImageSource, question: str, boxes: Boxes | None = ..., *, top: int = ..., explain: bool = ...
+        self, image: ImageSource, question: str, boxes: Boxes | None = ..., **options: Unpack[Options]
     ) -> Prediction: ...
     @overload
     def choose(
-        self,
-        image: ImageSources,
-        question: Texts,
-        boxes: Boxes | Sequence[Boxes] | None = ...,
-        *,
-        top: int = ...,
-        explain: bool = ...,
+        self, image: ImageSources, question: Texts, boxes: BoxLists | None = ..., **options: Unpack[Options]
     ) -> list[Prediction]: ...
     def choose(
         self,
         image: ImageSources,
         question: Texts,
-        boxes: Boxes | Sequence[Boxes] | None = None,
+        boxes: BoxLists | None = None,
         *,
         top: int = 5,
         explain: bool = False,
-    ) -> Prediction | list[Prediction]:
+    ) -> Predictions:
         """Answer a "which" question with one of the boxes, by default the detected regions. Task: visual7w."""
-        find_task(default_tasks.CHOOSE, grounding.FAMILY, self._specs)
-        return self._answer_each(default_tasks.CHOOSE, [image], question, boxes, top=top, explain=explain)
+        return self._answer_each(grounding.FAMILY, tasks.CHOOSE, [image], question, boxes, top=top, explain=explain)
 
     @overload
     def guess(
-        self,
-        image: ImageSource,
-        dialogue: str | Dialogue,
-        boxes: Boxes | None = ...,
-        *,
-        top: int = ...,
-        explain: bool = ...,
+        self, image: ImageSource, dialogue: Dialogue, boxes: Boxes | None = ..., **options: Unpack[Options]
     ) -> Prediction: ...
     @overload
     def guess(
         self,
         image: ImageSources,
-        dialogue: str | Dialogue | Sequence[str | Dialogue],
-        boxes: Boxes | Sequence[Boxes] | None = ...,
-        *,
-        top: int = ...,
-        explain: bool = ...,
+        dialogue: Dialogue | Sequence[Dialogue],
+        boxes: BoxLists | None = ...,
+        **options: Unpack[Options],
     ) -> list[Prediction]: ...
     def guess(
         self,
         image: ImageSources,
         dialogue: Any,
-        boxes: Boxes | Sequence[Boxes] | None = None,
+        boxes: BoxLists | None = None,
         *,
         top: int = 5,
         explain: bool = False,
-    ) -> Prediction | list[Prediction]:
+    ) -> Predictions:
         """Guess the object that a dialogue is about, among boxes or the detected regions. Task: guesswhat.
 
         ``dialogue``: (question, answer) pairs, or a text; or a list of such dialogues.
         """
-        find_task(default_tasks.GUESS, grounding.FAMILY, self._specs)
         texts = [dialogue_text(each) for each in dialogue] if _are_dialogues(dialogue) else dialogue_text(dialogue)
-        return self._answer_each(default_tasks.GUESS, [image], texts, boxes, top=top, explain=explain)
+        return self._answer_each(grounding.FAMILY, tasks.GUESS, [image], texts, boxes, top=top, explain=explain)
 
     @overload
     def compare(
-        self, image_a: ImageSource, image_b: ImageSource, statement: str, *, top: int = ..., explain: bool = ...
+        self, image_a: ImageSource, image_b: ImageSource, statement: str, **options: Unpack[Options]
     ) -> Prediction: ...
     @overload
     def compare(
-        self, image_a: ImageSources, image_b: ImageSources, statement: Texts, *, top: int = ..., explain: bool = ...
+        self, image_a: ImageSources, image_b: ImageSources, statement: Texts, **options: Unpack[Options]
     ) -> list[Prediction]: ...
     def compare(
-        self,
-        image_a: ImageSources,
-        image_b: ImageSources,
-        statement: Texts,
-        *,
-        top: int = 5,
-        explain: bool = False,
-    ) -> Prediction | list[Prediction]:
+        self, image_a: ImageSources, image_b: ImageSources, statement: Texts, *, top: int = 5, explain: bool = False
+    ) -> Predictions:
         """Decide whether a statement is true of two images, the left and the right one. Task: nlvr2."""
-        find_task(default_tasks.COMPARE, verification.FAMILY, self._specs, num_images=2)
-        return self._answer_each(default_tasks.COMPARE, [image_a, image_b], statement, top=top, explain=explain)
+        images = [image_a, image_b]
+        return self._answer_each(verification.FAMILY, tasks.COMPARE, images, statement, top=top, explain=explain)
 
     @overload
-    def entails(self, image: ImageSource, statement: str, *, top: int = ..., explain: bool = ...) -> Prediction: ...
+    def entails(self, image: ImageSource, statement: str, **options: Unpack[Options]) -> Prediction: ...
     @overload
-    def entails(
-        self, image: ImageSources, statement: Texts, *, top: int = ..., explain: bool = ...
-    ) -> list[Prediction]: ...
-    def entails(
-        self,
-        image: ImageSources,
-        statement: Texts,
-        *,
-        top: int = 5,
-        explain: bool = False,
-    ) -> Prediction | list[Prediction]:
+    def entails(self, image: ImageSources, statement: Texts, **options: Unpack[Options]) -> list[Prediction]: ...
+    def entails(self, image: ImageSources, statement: Texts, *, top: int = 5, explain: bool = False) -> Predictions:
         """Decide whether an image entails a statement, contradicts it, or neither. Task: snli_ve."""
-        find_task(default_tasks.ENTAILS, verification.FAMILY, self._specs)
-        return self._answer_each(default_tasks.ENTAILS, [image], statement, top=top, explain=explain)
+        return self._answer_each(verification.FAMILY, tasks.ENTAILS, [image], statement, top=top, explain=explain)
 
     def ground(
         self,
@@ -263,7 +210,7 @@ class Predictor:
         caption: str,
         phrases: Sequence[str],
         *,
-        task: str = default_tasks.POINT,
+        task: str = tasks.POINT,
         top: int = 5,
         explain: bool = False,
     ) -> list[Prediction]:
@@ -295,9 +242,16 @@ class Predictor:
         return self.network.tasks[name]
 
     def _answer_each(
-        self, task: str, images: Sequence[Any], text: Any, boxes: Any = None, *, top: int, explain: bool
-    ) -> Prediction | list[Prediction]:
+        self,
+        family: Family,
+        task: str,
+        images: Sequence[Any],
+        text: Any,
+        boxes: Any = None,
+        **options: Unpack[Options],
+    ) -> Predictions:
         """Answer one request, or one for each element of the lists; a single value goes with every element."""
+        find_task(task, family, self._specs, num_images=len(images))
         lengths = {len(value) for value in [*images, text] if _is_list(value)}
         if len(lengths) > 1:
             raise TwelvefoldError(f"all lists must have the same length, got {sorted(lengths)}")
@@ -307,12 +261,11 @@ class Predictor:
         box_lists = [boxes or ()] if count is None else [()] * count if boxes is None else list(boxes)
         if len(box_lists) != len(texts):
             raise TwelvefoldError(f"{len(texts)} questions need {len(texts)} lists of boxes, got {len(box_lists)}")
-        predictions = self.answer(
-            [
-                Request(task, tuple(request_images), request_text, tuple(request_boxes), top, explain)
-                for *request_images, request_text, request_boxes in zip(*opened, texts, box_lists, strict=True)
-            ]
-        )
+        requests = [
+            Request(task, tuple(request_images), request_text, tuple(request_boxes), **options)
+            for *request_images, request_text, request_boxes in zip(*opened, texts, box_lists, strict=True)
+        ]
+        predictions = self.answer(requests)
         return predictions[0] if count is None else predictions
 
 
