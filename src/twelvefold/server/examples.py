@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from twelvefold.config import default_tasks
-from twelvefold.serving.samples import Sample, Suggestion
+from twelvefold.serving.samples import Sample
 
 FORM = "multipart/form-data"
 POOL_SIZE = 4
@@ -16,41 +16,30 @@ POOL_SIZE = 4
 
 def make_examples(samples: Sequence[Sample]) -> dict[str, dict[str, Any]]:
     """Return the form fields of an example request, by path."""
-    sample, question = _first_suggestion(samples, default_tasks.ASK)
-    point_sample, phrase = _first_suggestion(samples, default_tasks.POINT)
-    choose_sample, which_question = _first_suggestion(samples, default_tasks.CHOOSE)
-    guess_sample, dialogue = _first_suggestion(samples, default_tasks.GUESS)
-    left_sample, comparison = _first_suggestion(samples, default_tasks.COMPARE)
-    entails_sample, statement = _first_suggestion(samples, default_tasks.ENTAILS)
-    find_sample, caption = _first_suggestion(samples, default_tasks.FIND)
-    pool = [find_sample.name, *(each.name for each in samples if each is not find_sample)][:POOL_SIZE]
-    phrases = [each.text for each in point_sample.suggestions if each.task == default_tasks.POINT][:2]
+    questions = [(sample.name, question) for sample in samples for question in sample.suggestions]
+
+    def example(task: str, text_field: str) -> dict[str, Any]:
+        name, question = next((name, each) for name, each in questions if each.task == task)
+        pictures = {"picture_a": name, "picture_b": question.other} if question.other else {"picture": name}
+        boxes = {"boxes": json.dumps(question.boxes_px)} if question.boxes_px else {}
+        return {**pictures, text_field: question.text or json.dumps(question.dialogue), **boxes}
+
+    ask, point = example(default_tasks.ASK, "question"), example(default_tasks.POINT, "phrase")
+    find = example(default_tasks.FIND, "text")
+    first = find.pop("picture")
+    find["pictures"] = [first, *(sample.name for sample in samples if sample.name != first)][:POOL_SIZE]
+    sample = point["picture"]
+    phrases = [each.text for name, each in questions if (name, each.task) == (sample, default_tasks.POINT)][:2]
     return {
-        "/v1/pictures": {"picture": sample.name},
-        "/v1/ask": {"picture": sample.name, "question": question.text},
-        "/v1/find": {"pictures": pool, "text": caption.text},
-        "/v1/point": {"picture": point_sample.name, "phrase": phrase.text},
-        "/v1/choose": {
-            "picture": choose_sample.name,
-            "question": which_question.text,
-            "boxes": json.dumps(which_question.boxes_px),
-        },
-        "/v1/guess": {
-            "picture": guess_sample.name,
-            "dialogue": json.dumps(dialogue.dialogue),
-            "boxes": json.dumps(dialogue.boxes_px),
-        },
-        "/v1/compare": {
-            "picture_a": left_sample.name,
-            "picture_b": comparison.other,
-            "statement": comparison.text,
-        },
-        "/v1/entails": {"picture": entails_sample.name, "statement": statement.text},
-        "/v1/ground": {
-            "picture": point_sample.name,
-            "caption": " and ".join(phrases),
-            "phrases": json.dumps(phrases),
-        },
+        "/v1/pictures": {"picture": ask["picture"]},
+        "/v1/ask": ask,
+        "/v1/find": find,
+        "/v1/point": point,
+        "/v1/choose": example(default_tasks.CHOOSE, "question"),
+        "/v1/guess": example(default_tasks.GUESS, "dialogue"),
+        "/v1/compare": example(default_tasks.COMPARE, "statement"),
+        "/v1/entails": example(default_tasks.ENTAILS, "statement"),
+        "/v1/ground": {"picture": sample, "caption": " and ".join(phrases), "phrases": json.dumps(phrases)},
     }
 
 
@@ -61,7 +50,3 @@ def add_examples(document: dict[str, Any], samples: Sequence[Sample]) -> dict[st
     [name] = document["paths"]["/v1/samples/{name}"]["get"]["parameters"]
     name["example"] = samples[0].name
     return document
-
-
-def _first_suggestion(samples: Sequence[Sample], task: str) -> tuple[Sample, Suggestion]:
-    return next((sample, each) for sample in samples for each in sample.suggestions if each.task == task)

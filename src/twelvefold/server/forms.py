@@ -29,117 +29,89 @@ BoxesField = Annotated[
 ]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Call:
-    """An HTTP request's service and id, and the fields of its line in the log."""
+    """An HTTP request: its images, the seconds it took to open them, and the fields of its line in the log."""
 
     service: Service
     request_id: str
     log_fields: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedImages:
-    """The images of a request, and the seconds it took to open them."""
-
     images: tuple[InputImage, ...]
     seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerOptions:
-    """top: number of answers. explain: whether to return attention weights."""
-
-    top: int
-    explain: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFields:
-    """One image of a form: a file in one field, or a digest in another."""
-
-    file_field: str
-    file: UploadFile | None
-    digest_field: str
-    digest: str
-
-
-def _call(request: Request) -> Call:
-    log_fields = request.scope["state"].setdefault("log_fields", {})
-    return Call(request.app.state.service, request.state.request_id, log_fields)
-
-
-CurrentCall = Annotated[Call, Depends(_call)]
 
 
 def _options(
     top: Annotated[int, Form(ge=1, le=MAX_TOP, description="number of answers, most likely first")] = 5,
     explain: Annotated[bool, Form(description="also return attention weights between words and regions")] = False,
-) -> AnswerOptions:
-    return AnswerOptions(top, explain)
+) -> dict[str, Any]:
+    """Return the arguments of :class:`twelvefold.serving.request.Request` that all tasks have."""
+    return {"top": top, "explain": explain}
 
 
-async def _single_image(
-    call: CurrentCall, image: ImageFile = None, picture: Digest = ""
-) -> AsyncIterator[ReceivedImages]:
-    async with _open_images(call, [ImageFields("image", image, "picture", picture)]) as received:
-        yield received
+async def _single_image(request: Request, image: ImageFile = None, picture: Digest = "") -> AsyncIterator[Call]:
+    async with _open_images(request, [("", image, picture)]) as call:
+        yield call
 
 
 async def _image_pair(
-    call: CurrentCall,
+    request: Request,
     image_a: ImageFile = None,
     picture_a: Digest = "",
     image_b: ImageFile = None,
     picture_b: Digest = "",
-) -> AsyncIterator[ReceivedImages]:
-    left = ImageFields("image_a", image_a, "picture_a", picture_a)
-    right = ImageFields("image_b", image_b, "picture_b", picture_b)
-    async with _open_images(call, [left, right]) as received:
-        yield received
+) -> AsyncIterator[Call]:
+    async with _open_images(request, [("_a", image_a, picture_a), ("_b", image_b, picture_b)]) as call:
+        yield call
 
 
 async def _image_list(
-    call: CurrentCall,
+    request: Request,
     images: Annotated[
         list[UploadFile] | SkipJsonSchema[None], File(description="images to search; they come first in the result")
     ] = None,
     pictures: Annotated[
         list[str] | SkipJsonSchema[None], Form(description="images to search that were sent before, by `picture`")
     ] = None,
-) -> AsyncIterator[ReceivedImages]:
-    fields = [ImageFields("images", file, "pictures", "") for file in images or []]
-    fields += [ImageFields("images", None, "pictures", digest) for digest in pictures or []]
-    limit = call.service.settings.max_images
+) -> AsyncIterator[Call]:
+    fields = [("s", file, "") for file in images or []] + [("s", None, digest) for digest in pictures or []]
+    limit = request.app.state.service.settings.max_images
     if not fields:
         raise ApiError(422, "images: send the images to search as files `images` or digests `pictures`")
     if len(fields) > limit:
         raise ApiError(413, f"at most {limit} images in one request, got {len(fields)}")
-    async with _open_images(call, fields) as received:
-        yield received
+    async with _open_images(request, fields) as call:
+        yield call
 
 
 @asynccontextmanager
-async def _open_images(call: Call, fields: Sequence[ImageFields]) -> AsyncIterator[ReceivedImages]:
-    """Open the images of a request, and reserve their memory until it is answered."""
-    service, start, opened = call.service, time.monotonic(), []
+async def _open_images(request: Request, fields: Sequence[tuple[str, UploadFile | None, str]]) -> AsyncIterator[Call]:
+    """Open the images of a request, and reserve their memory until it is answered.
+
+    ``fields``: for each image, the end of its fields' names (such as ``_a`` in ``image_a`` and ``picture_a``), and
+    their values: a file or a digest.
+    """
+    service: Service = request.app.state.service
+    start, opened = time.monotonic(), []
     with service.reserve_slot(), ExitStack() as reserved:
-        for each in fields:
-            if each.file is not None and each.digest:
-                raise ApiError(422, f"send {each.file_field} or {each.digest_field}, not both")
-            if each.file is not None:
-                data = await each.file.read()
+        for suffix, file, digest in fields:
+            file_field, digest_field = f"image{suffix}", f"picture{suffix}"
+            if file is not None and digest:
+                raise ApiError(422, f"send {file_field} or {digest_field}, not both")
+            if file is not None:
+                data = await file.read()
                 reserved.enter_context(service.reserve_memory(data))
                 opened.append(await service.decode(data))
-            elif each.digest:
-                opened.append(await service.find_image(each.digest))
+            elif digest:
+                opened.append(await service.find_image(digest))
             else:
-                message = f"{each.file_field}: send an image as a file, or {each.digest_field} of one sent before"
+                message = f"{file_field}: send an image as a file, or {digest_field} of one sent before"
                 raise ApiError(422, message)
-        yield ReceivedImages(tuple(opened), time.monotonic() - start)
+        seconds = time.monotonic() - start
+        log_fields = request.scope["state"].setdefault("log_fields", {})
+        yield Call(service, request.state.request_id, log_fields, tuple(opened), seconds)
 
 
-SingleImage = Annotated[ReceivedImages, Depends(_single_image)]
-ImagePair = Annotated[ReceivedImages, Depends(_image_pair)]
-ImageList = Annotated[ReceivedImages, Depends(_image_list)]
-Options = Annotated[AnswerOptions, Depends(_options)]
+SingleImage = Annotated[Call, Depends(_single_image)]
+ImagePair = Annotated[Call, Depends(_image_pair)]
+ImageList = Annotated[Call, Depends(_image_list)]
+Options = Annotated[dict[str, Any], Depends(_options)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -22,39 +24,23 @@ class Metrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # omits a creation time for every metric
         self.registry = CollectorRegistry()
-        registry = self.registry
-        ProcessCollector(registry=registry)
-        self.requests = Counter(
-            "twelvefold_requests",
-            "Requests by endpoint and status; 499: the client left",
-            ["endpoint", "status"],
-            registry=registry,
+        ProcessCollector(registry=self.registry)
+        counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        requests = "Requests by endpoint and status; 499: the client left"
+        self.requests = counter("twelvefold_requests", requests, ["endpoint", "status"])
+        self.seconds = histogram("twelvefold_request_seconds", "From request to answer", ["endpoint"], buckets=SECONDS)
+        self.stages = histogram(
+            "twelvefold_stage_seconds", "By stage: decode, queue, detect, answer", ["stage"], buckets=SECONDS
         )
-        self.seconds = Histogram(
-            "twelvefold_request_seconds", "From request to answer", ["endpoint"], buckets=SECONDS, registry=registry
-        )
-        self.stages = Histogram(
-            "twelvefold_stage_seconds",
-            "By stage: decode, queue, detect, answer",
-            ["stage"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self.batches = Histogram(
-            "twelvefold_batch_size", "Requests that the model answered together", buckets=SIZES, registry=registry
-        )
-        self.abandoned = Counter(
-            "twelvefold_abandoned",
-            "Requests dropped without an answer: the client left, or the time was over",
-            registry=registry,
-        )
-        self.in_flight = Gauge("twelvefold_requests_in_flight", "Requests being read or answered", registry=registry)
-        self.waiting = Gauge("twelvefold_queue", "Requests that wait for the model", registry=registry)
-        self.images = Counter(
-            "twelvefold_pictures", "Images of requests, new or kept in the cache", ["result"], registry=registry
-        )
-        self.cached_images = Gauge("twelvefold_kept_pictures", "Images in the cache", registry=registry)
-        self.cached_bytes = Gauge("twelvefold_kept_bytes", "Bytes of the images in the cache", registry=registry)
+        self.batches = histogram("twelvefold_batch_size", "Requests that the model answered together", buckets=SIZES)
+        abandoned = "Requests dropped without an answer: the client left, or the time was over"
+        self.abandoned = counter("twelvefold_abandoned", abandoned)
+        self.in_flight = gauge("twelvefold_requests_in_flight", "Requests being read or answered")
+        self.waiting = gauge("twelvefold_queue", "Requests that wait for the model")
+        self.images = counter("twelvefold_pictures", "Images of requests, new or kept in the cache", ["result"])
+        self.cached_images = gauge("twelvefold_kept_pictures", "Images in the cache")
+        self.cached_bytes = gauge("twelvefold_kept_bytes", "Bytes of the images in the cache")
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus's text format."""

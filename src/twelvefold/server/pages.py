@@ -55,16 +55,8 @@ async def model(service: CurrentService) -> schemas.ModelOut:
 @about.get("/samples")
 async def samples() -> list[schemas.SampleOut]:
     """List sample images with questions about each."""
-    return [
-        schemas.SampleOut(
-            name=sample.name,
-            width=sample.width,
-            height=sample.height,
-            url=f"v1/samples/{sample.name}",
-            suggestions=[schemas.SuggestionOut(**msgspec.structs.asdict(each)) for each in sample.suggestions],
-        )
-        for sample in load_samples()
-    ]
+    listed = [{**msgspec.structs.asdict(each), "url": f"v1/samples/{each.name}"} for each in load_samples()]
+    return [schemas.SampleOut.model_validate(each, from_attributes=True) for each in listed]
 
 
 @about.get("/samples/{name}", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}})

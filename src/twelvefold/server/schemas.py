@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field
-
-from twelvefold import schema
+from pydantic import BaseModel, BeforeValidator, Field
 
 BoxPx = Annotated[list[float], Field(min_length=4, max_length=4, description="x1, y1, x2, y2 in pixels of the image")]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -47,16 +45,10 @@ class DetectedRegions(ImageOut):
 class RankedOut(BaseModel):
     """An answer, a class, a box, or an image by its index in `pictures`, with its probability."""
 
-    probability: Probability
+    # A float32 softmax may sum to slightly more than 1.
+    probability: Annotated[Probability, BeforeValidator(lambda value: min(1.0, max(0.0, value)))]
     name: str
     box_px: BoxPx | None
-
-    @classmethod
-    def of(cls, rank: schema.Ranked, name: str = "") -> RankedOut:
-        """``name`` replaces the answer's own name."""
-        probability = min(1.0, max(0.0, rank.probability))  # a float32 softmax may sum to slightly more than 1
-        box_px = None if rank.box_px is None else [*rank.box_px]
-        return cls(probability=probability, name=name or rank.name, box_px=box_px)
 
 
 class Seconds(BaseModel):
