@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,18 +59,13 @@ class InputOptions:
         from twelvefold.leakage.audit import AuditConfig, collect_inputs
         from twelvefold.leakage.custom_sets import parse_flags
 
-        own, pretraining = parse_flags(self.own, "own"), parse_flags(self.pretraining, "pretraining")
-        config = AuditConfig(
-            tasks=self.tasks,
-            collections=self.collections,
-            custom_sets=[*own, *pretraining, *parse_flags(self.detector, "detector")],
-            prepared=self.prepared,
-            evidence=self.evidence,
-            regions=self.regions,
-            cache_dir=self.cache_dir,
-            skip_bad=self.skip_bad,
-            processes=self.processes,
-        )
+        options = asdict(self)
+        custom_sets = [
+            custom_set
+            for purpose in ("own", "pretraining", "detector")
+            for custom_set in parse_flags(options.pop(purpose), purpose)
+        ]
+        config = AuditConfig(custom_sets=custom_sets, **options)
         return collect_inputs(data, config)
 
 

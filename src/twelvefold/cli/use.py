@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 
 from twelvefold.cli.from_function import Json, Output, print_result
 from twelvefold.config import default_tasks
-from twelvefold.schema import TwelvefoldError
+from twelvefold.schema import Box, TwelvefoldError
 
 if TYPE_CHECKING:
     from twelvefold.serving.predictor import Predictor
@@ -42,7 +42,10 @@ class ModelOptions:
         return twelvefold.load(self.model, detector_weights=self.detector_weights)
 
 
-def ask(image: Path, question: str, *, task: str = default_tasks.ASK, using: ModelOptions | None = None) -> int:
+DEFAULT_MODEL = ModelOptions()
+
+
+def ask(image: Path, question: str, *, task: str = default_tasks.ASK, using: ModelOptions = DEFAULT_MODEL) -> int:
     """Answer a question about an image, or about every image of a folder.
 
     ```
@@ -55,12 +58,10 @@ def ask(image: Path, question: str, *, task: str = default_tasks.ASK, using: Mod
         question: The question.
         task: Task whose answer list is used: vqav2, gqa or vgqa.
     """
-    return _answer_each(
-        using or ModelOptions(), image, lambda model, img, top: model.ask(img, question, task=task, top=top)
-    )
+    return _answer_each(using, image, "ask", question, task=task)
 
 
-def point(image: Path, phrase: str, *, task: str = default_tasks.POINT, using: ModelOptions | None = None) -> int:
+def point(image: Path, phrase: str, *, task: str = default_tasks.POINT, using: ModelOptions = DEFAULT_MODEL) -> int:
     """Point at what a phrase describes, in an image or in every image of a folder.
 
     ```
@@ -72,12 +73,10 @@ def point(image: Path, phrase: str, *, task: str = default_tasks.POINT, using: M
         phrase: The phrase.
         task: Task: refcoco, refcoco+ or refcocog.
     """
-    return _answer_each(
-        using or ModelOptions(), image, lambda model, img, top: model.point(img, phrase, task=task, top=top)
-    )
+    return _answer_each(using, image, "point", phrase, task=task)
 
 
-def entails(image: Path, statement: str, *, using: ModelOptions | None = None) -> int:
+def entails(image: Path, statement: str, *, using: ModelOptions = DEFAULT_MODEL) -> int:
     """Decide whether an image entails a statement, contradicts it, or neither.
 
     ```
@@ -88,10 +87,10 @@ def entails(image: Path, statement: str, *, using: ModelOptions | None = None) -
         image: An image, or a folder of images.
         statement: The statement.
     """
-    return _answer_each(using or ModelOptions(), image, lambda model, img, top: model.entails(img, statement, top=top))
+    return _answer_each(using, image, "entails", statement)
 
 
-def choose(image: Path, question: str, *, boxes: str = "", using: ModelOptions | None = None) -> int:
+def choose(image: Path, question: str, *, boxes: str = "", using: ModelOptions = DEFAULT_MODEL) -> int:
     """Answer a "which" question with one of the boxes, by default the detected regions.
 
     ```
@@ -103,13 +102,11 @@ def choose(image: Path, question: str, *, boxes: str = "", using: ModelOptions |
         question: The question.
         boxes: JSON list of candidate boxes x1, y1, x2, y2 in pixels. Default: the detected regions.
     """
-    candidates = _parse_json(boxes, list[tuple[float, float, float, float]], "--boxes", "[[x1, y1, x2, y2], ...]")
-    return _answer_each(
-        using or ModelOptions(), image, lambda model, img, top: model.choose(img, question, candidates, top=top)
-    )
+    candidates = _parse_json(boxes, list[Box], "--boxes", "[[x1, y1, x2, y2], ...]")
+    return _answer_each(using, image, "choose", question, candidates)
 
 
-def guess(image: Path, dialogue: str, *, boxes: str = "", using: ModelOptions | None = None) -> int:
+def guess(image: Path, dialogue: str, *, boxes: str = "", using: ModelOptions = DEFAULT_MODEL) -> int:
     """Guess the object that a dialogue is about, among boxes or the detected regions.
 
     ```
@@ -122,13 +119,11 @@ def guess(image: Path, dialogue: str, *, boxes: str = "", using: ModelOptions | 
         boxes: JSON list of candidate boxes x1, y1, x2, y2 in pixels. Default: the detected regions.
     """
     turns = _parse_json(dialogue, list[tuple[str, str]], "the dialogue", '[["question", "answer"], ...]')
-    candidates = _parse_json(boxes, list[tuple[float, float, float, float]], "--boxes", "[[x1, y1, x2, y2], ...]")
-    return _answer_each(
-        using or ModelOptions(), image, lambda model, img, top: model.guess(img, turns or "", candidates, top=top)
-    )
+    candidates = _parse_json(boxes, list[Box], "--boxes", "[[x1, y1, x2, y2], ...]")
+    return _answer_each(using, image, "guess", turns or "", candidates)
 
 
-def compare(left: Path, right: Path, statement: str, *, using: ModelOptions | None = None) -> int:
+def compare(left: Path, right: Path, statement: str, *, using: ModelOptions = DEFAULT_MODEL) -> int:
     """Decide whether a statement is true of two images.
 
     ```
@@ -140,12 +135,16 @@ def compare(left: Path, right: Path, statement: str, *, using: ModelOptions | No
         right: Second image.
         statement: The statement about both images.
     """
-    options = using or ModelOptions()
-    return _show(options, options.load().compare(left, right, statement, top=options.top))
+    return _show(using, using.load().compare(left, right, statement, top=using.top))
 
 
 def ground(
-    image: Path, caption: str, phrases: list[str], *, task: str = default_tasks.POINT, using: ModelOptions | None = None
+    image: Path,
+    caption: str,
+    phrases: list[str],
+    *,
+    task: str = default_tasks.POINT,
+    using: ModelOptions = DEFAULT_MODEL,
 ) -> int:
     """Find a box for each phrase of a caption.
 
@@ -159,15 +158,14 @@ def ground(
         phrases: Phrases of the caption.
         task: Task: refcoco, refcoco+ or refcocog.
     """
-    options = using or ModelOptions()
-    if options.draw is not None:
+    if using.draw is not None:
         raise TwelvefoldError("ground has no --draw, as each phrase has its own boxes; use `twelvefold point`")
-    predictions = options.load().ground(image, caption, phrases, task=task, top=options.top)
+    predictions = using.load().ground(image, caption, phrases, task=task, top=using.top)
     text = "\n".join(_text(prediction, best_only=True) for prediction in predictions)
-    return print_result([prediction.to_dict() for prediction in predictions], Output(text), json=options.json)
+    return print_result([prediction.to_dict() for prediction in predictions], Output(text), json=using.json)
 
 
-def find(text: str, images: list[Path], *, task: str = default_tasks.FIND, using: ModelOptions | None = None) -> int:
+def find(text: str, images: list[Path], *, task: str = default_tasks.FIND, using: ModelOptions = DEFAULT_MODEL) -> int:
     """Rank images by how well a text describes them.
 
     ```
@@ -180,11 +178,10 @@ def find(text: str, images: list[Path], *, task: str = default_tasks.FIND, using
         images: Images, or folders of images. To search the same images often, make an index: `twelvefold index`.
         task: Task: coco or flickr30k.
     """
-    options = using or ModelOptions()
-    return _show(options, options.load().find(text, _image_files(images), task=task, top=options.top))
+    return _show(using, using.load().find(text, _image_files(images), task=task, top=using.top))
 
 
-def answer(lines: Path, *, out: Path | None = None, using: ModelOptions | None = None) -> int:
+def answer(lines: Path, *, out: Path | None = None, using: ModelOptions = DEFAULT_MODEL) -> int:
     """Answer a file of requests to any tasks: a line of JSON for each request and for each answer, in the same order.
 
     ```
@@ -203,7 +200,7 @@ def answer(lines: Path, *, out: Path | None = None, using: ModelOptions | None =
     from twelvefold.serving.jsonl import answer_lines, read_requests
 
     requests = read_requests(lines)
-    answers = answer_lines((using or ModelOptions()).load(), requests, lines.parent)
+    answers = answer_lines(using.load(), requests, lines.parent)
     return _write_lines(track(answers, description="answering", total=len(requests)), out)
 
 
@@ -211,7 +208,7 @@ app = App(name="index", help="Make an index of images and search it by text.")
 
 
 @app.command
-def add(folder: Path, images: list[Path], *, using: ModelOptions | None = None) -> int:
+def add(folder: Path, images: list[Path], *, using: ModelOptions = DEFAULT_MODEL) -> int:
     """Add images to an index; make it if it does not exist.
 
     ```
@@ -224,8 +221,7 @@ def add(folder: Path, images: list[Path], *, using: ModelOptions | None = None) 
     """
     from twelvefold.serving.search_index import SearchIndex
 
-    options = using or ModelOptions()
-    model = options.load()
+    model = using.load()
     index = SearchIndex.load(folder, model) if folder.exists() else SearchIndex(model)
     new = [path for path in _image_files(images) if str(path) not in index]
     index.add(new)
@@ -233,12 +229,12 @@ def add(folder: Path, images: list[Path], *, using: ModelOptions | None = None) 
     return print_result(
         {"added": len(new), "pictures": len(index)},
         Output(f"{folder}: {len(index):,} images, {len(new):,} new"),
-        json=options.json,
+        json=using.json,
     )
 
 
 @app.command
-def search(folder: Path, text: str, *, task: str = default_tasks.FIND, using: ModelOptions | None = None) -> int:
+def search(folder: Path, text: str, *, task: str = default_tasks.FIND, using: ModelOptions = DEFAULT_MODEL) -> int:
     """Rank the images of an index by how well a text describes them.
 
     ```
@@ -252,16 +248,15 @@ def search(folder: Path, text: str, *, task: str = default_tasks.FIND, using: Mo
     """
     from twelvefold.serving.search_index import SearchIndex
 
-    options = using or ModelOptions()
-    ranked = SearchIndex.load(folder, options.load()).search(text, options.top, task=task)
+    ranked = SearchIndex.load(folder, using.load()).search(text, using.top, task=task)
     result = [{"probability": rank.probability, "name": rank.name} for rank in ranked]
     return print_result(
-        result, Output("\n".join(f"{rank.probability:7.1%}  {rank.name}" for rank in ranked)), json=options.json
+        result, Output("\n".join(f"{rank.probability:7.1%}  {rank.name}" for rank in ranked)), json=using.json
     )
 
 
 @app.command
-def remove(folder: Path, names: list[str], *, using: ModelOptions | None = None) -> int:
+def remove(folder: Path, names: list[str], *, using: ModelOptions = DEFAULT_MODEL) -> int:
     """Remove images from an index by name.
 
     ```
@@ -274,31 +269,31 @@ def remove(folder: Path, names: list[str], *, using: ModelOptions | None = None)
     """
     from twelvefold.serving.search_index import SearchIndex
 
-    options = using or ModelOptions()
-    index = SearchIndex.load(folder, options.load())
+    index = SearchIndex.load(folder, using.load())
     index.remove(names)
     index.save(folder)
     return print_result(
-        {"removed": len(names), "pictures": len(index)}, Output(f"{folder}: {len(index):,} images"), json=options.json
+        {"removed": len(names), "pictures": len(index)}, Output(f"{folder}: {len(index):,} images"), json=using.json
     )
 
 
-def _answer_each(options: ModelOptions, image: Path, call: Any) -> int:
-    """Answer about one image, or about each image of a folder."""
+def _answer_each(using: ModelOptions, image: Path, method: str, *arguments: Any, **task: str) -> int:
+    """Answer about one image, or about each image of a folder. ``method``: of the predictor."""
+    answer_one = getattr(using.load(), method)
     if not image.is_dir():
-        return _show(options, call(options.load(), image, options.top))
+        return _show(using, answer_one(image, *arguments, top=using.top, **task))
     from twelvefold.images import load_image
     from twelvefold.progress import track
 
-    paths, model = _image_files([image]), options.load()
+    paths = _image_files([image])
 
     def answers() -> Iterator[dict[str, Any]]:
         for path in track(paths, description="answering"):
             file = {"file": str(path)}
             try:
-                prediction: Prediction = call(model, load_image(path), options.top)
-                if options.draw is not None:
-                    _save_drawing(prediction, options.draw / f"{path.relative_to(image).with_suffix('')}.png")
+                prediction: Prediction = answer_one(load_image(path), *arguments, top=using.top, **task)
+                if using.draw is not None:
+                    _save_drawing(prediction, using.draw / f"{path.relative_to(image).with_suffix('')}.png")
                 yield file | prediction.to_dict()
             except TwelvefoldError as error:
                 yield file | {"error": str(error)}
@@ -306,10 +301,10 @@ def _answer_each(options: ModelOptions, image: Path, call: Any) -> int:
     return _write_lines(answers(), None)
 
 
-def _show(options: ModelOptions, prediction: Any) -> int:
-    if options.draw is not None:
-        _save_drawing(prediction, options.draw)
-    return print_result(prediction.to_dict(), Output(_text(prediction)), json=options.json)
+def _show(using: ModelOptions, prediction: Any) -> int:
+    if using.draw is not None:
+        _save_drawing(prediction, using.draw)
+    return print_result(prediction.to_dict(), Output(_text(prediction)), json=using.json)
 
 
 def _save_drawing(prediction: Prediction, path: Path) -> None:
