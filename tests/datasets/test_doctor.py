@@ -60,7 +60,7 @@ def test_cards_list_every_file_that_the_readers_read(folder: Any) -> None:
 @pytest.mark.parametrize("name", dataset_cards())
 def test_card_counts_equal_the_counts_in_the_module_docstrings(name: str) -> None:
     page = load_dataset(name).__doc__ or ""
-    stated = {int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\d{3}", page)}
+    stated = {int(number.replace(",", "")) for number in re.findall(r"\d+(?:,\d{3})*", page)}
     card = dataset_cards()[name]
     if name == "vgqa":
         assert 1_440_069 in stated

@@ -81,7 +81,7 @@ def make_record(task: TaskSpec, number: int) -> PredictionRecord:
 
 
 def write_run(run: Path) -> None:
-    specs = [datasets.load_dataset(name).TASK for name in datasets.task_names()]
+    specs = [datasets.load_dataset(name).TASK for name in datasets.paper_task_names()]
     entries: dict[str, dict[str, FileEntry]] = {}
     for task in specs:
         path = run / "prepared" / "tables" / f"{task.name}-test.arrow"

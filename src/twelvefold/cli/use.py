@@ -189,8 +189,8 @@ def answer(lines: Path, *, out: Path | None = None, using: ModelOptions = DEFAUL
     ```
 
     A line: {"task": "vqav2", "images": ["photo.jpg"], "text": "What color is the dog?", "id": 7}; also "dialogue",
-    "boxes", "top", "explain". Image files are relative to the folder of the request file. An invalid request gives a
-    line with an "error", and the exit code is 1.
+    "texts", "boxes", "top", "explain". Image files are relative to the folder of the request file. An invalid request
+    gives a line with an "error", and the exit code is 1.
 
     Args:
         lines: File of requests.

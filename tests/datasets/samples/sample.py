@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-def get_key(name: str) -> Callable[[Any], tuple[dict[str, Any], str]]:
+def get_key(name: str) -> Callable[[Any], tuple[Any, Any]]:
     """Return a function that finds the text of a record at key ``name``."""
     return lambda record: (record, name)
 
@@ -18,11 +18,11 @@ def get_key(name: str) -> Callable[[Any], tuple[dict[str, Any], str]]:
 @dataclass(frozen=True)
 class FirstRecord:
     """The first record of train: its file, the list (or object) of records in it, its key there, its name in errors,
-    and the text in a record."""
+    and the text in a record: the dict or list that holds it, and its key there."""
 
     file: str
     name: str
-    text: Callable[[Any], tuple[dict[str, Any], str]]
+    text: Callable[[Any], tuple[Any, Any]]
     records: Callable[[Any], Any] = field(default=lambda content: content)
     key: Any = 0
 
