@@ -141,7 +141,7 @@ def train_loop(state: TrainState, services: TrainServices) -> None:
 
         counters.iteration, counters.seconds = iteration, time.monotonic() - start_time
         services.log.write("step", iteration, losses=losses, lr=lr, seconds=round(counters.seconds, 3))
-        services.console.record_iteration(iteration)
+        services.console.record_iteration()
         done = iteration == iterations
         if done or shutdown or iteration % config.checkpoint_interval == 0:
             save_checkpoint(state, services, "done" if done else "interrupted" if shutdown else None)
@@ -232,14 +232,17 @@ def log_validation(
     transition: Transition | None,
     iteration: int,
 ) -> None:
-    """Count, log and show a validation and the stop-and-go transition that it caused."""
-    counters, row, score = state.counters, services.console.rows[task], validation.score
+    """Count and log a validation and the stop-and-go transition that it caused."""
+    counters, score = state.counters, validation.score
     counters.metrics[task] = validation.metrics
     counters.scores[task] = score
     counters.best_scores[task] = max(score, counters.best_scores.get(task, score))
-    row.score, row.best_score = score, counters.best_scores[task]
-    row.stopped = state.stop_and_go.states[task].stopped
-    fields = {"task": task, "score": score, "best": row.best_score, "seconds": round(counters.seconds, 3)}
+    fields = {
+        "task": task,
+        "score": score,
+        "best": counters.best_scores[task],
+        "seconds": round(counters.seconds, 3),
+    }
     metrics = {"metrics": validation.metrics} if len(validation.metrics) > 1 else {}
     services.log.write("eval", iteration, **fields, examples=validation.examples, **metrics)
     if transition is not None:
@@ -304,7 +307,7 @@ def non_finite_error(
 
 
 def log_start(state: TrainState, services: TrainServices, warm_start: WarmStartReport | None) -> None:
-    """Log the start or resume of a run, and show the scores that it reached before."""
+    """Log the start or resume of a run."""
     counters, ranks = state.counters, services.ranks
     services.log.write(
         "resume" if counters.iteration else "start",
@@ -319,9 +322,6 @@ def log_start(state: TrainState, services: TrainServices, warm_start: WarmStartR
         seconds=round(counters.seconds, 3),
         **({"warm_start": dataclasses.asdict(warm_start)} if warm_start else {}),
     )
-    for task, row in services.console.rows.items():
-        row.steps, row.score = counters.steps[task], counters.scores.get(task)
-        row.best_score, row.stopped = counters.best_scores.get(task), state.stop_and_go.states[task].stopped
 
 
 def main() -> int:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from twelvefold import cli
-from twelvefold.config.recipe import Recipe, shipped_recipes
+from twelvefold.config.loading import shipped_recipes
+from twelvefold.config.recipe import Recipe
 
 GROUPS = {
     "features": ["import"],

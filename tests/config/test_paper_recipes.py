@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from twelvefold import datasets
-from twelvefold.config.recipe import Recipe, shipped_recipes
+from twelvefold.config.loading import shipped_recipes
+from twelvefold.config.recipe import Recipe
 from twelvefold.finetune import single_task_recipe
 from twelvefold.schema import TaskSpec, TwelvefoldError
 from twelvefold.training.optimizer import loss_scales

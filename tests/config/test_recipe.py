@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from twelvefold.config.recipe import Recipe, shipped_recipes
+from twelvefold.config.loading import shipped_recipes
+from twelvefold.config.recipe import Recipe
 from twelvefold.schema import TaskSpec, TwelvefoldError
 
 MINIMAL = 'name = "r"\ntasks = ["vqav2", "refcoco+"]\n'

@@ -7,17 +7,20 @@ import io
 from rich.console import Console
 
 from twelvefold.training.console import TrainingConsole
+from twelvefold.training.run_folder import Counters
+from twelvefold.training.stop_and_go import StopAndGo
 
 
 def train_display(console: Console, *, interval: float = 30.0, enabled: bool = True) -> TrainingConsole:
-    with TrainingConsole(
-        "demo", ["vqav2", "refcoco"], 4, console=console, interval=interval, enabled=enabled
-    ) as display:
+    counters, stop_and_go = Counters(steps={"vqav2": 2, "refcoco": 0}), StopAndGo(["vqav2", "refcoco"])
+    display = TrainingConsole("demo", 4, counters, stop_and_go, console=console, interval=interval, enabled=enabled)
+    with display:
         display.record_step("vqav2", 2.0, 8)
         display.record_step("vqav2", 1.0, 8)
-        display.rows["vqav2"].score = display.rows["vqav2"].best_score = 0.5
-        display.rows["refcoco"].stopped = True
-        display.record_iteration(1)
+        counters.scores["vqav2"] = counters.best_scores["vqav2"] = 0.5
+        stop_and_go.states["refcoco"].stopped = True
+        counters.iteration = 1
+        display.record_iteration()
     return display
 
 

@@ -28,13 +28,23 @@ def demo(summary: DemoSummary, arguments: Arguments) -> Output:
     return Output(f"{average}\n{summary.html}\n{summary.json}")
 
 
-@command(
+def _show_training(summary: TrainSummary, arguments: Arguments) -> Output:
+    scores = "  ".join(f"{name} {100 * score:.1f}" for name, score in summary.scores.items())
+    return Output(f"{summary.run}: {summary.iterations} iterations in {summary.seconds:.0f} s\n{scores}")
+
+
+train = command(
     train_model,
     example="twelvefold train demo runs/mine --prepared prepared/world --regions regions/world",
     options=("prepared", "regions"),
-)
-def train(summary: TrainSummary, arguments: Arguments) -> Output:
-    return _show_training(summary)
+)(_show_training)
+finetune = command(
+    finetune_task,
+    example="""
+        twelvefold finetune runs/demo gqa runs/demo-gqa --epochs 2
+        twelvefold finetune models/12-in-1 gqa runs/gqa --recipe paper/single/gqa --prepared prepared --regions regions
+        """,
+)(_show_training)
 
 
 @command(
@@ -47,19 +57,3 @@ def pretrain(summary: PretrainSummary, arguments: Arguments) -> Output:
     for name, metrics in summary.metrics.items():
         lines.append(f"{name}: " + "  ".join(f"{metric} {100 * value:.1f}" for metric, value in metrics.items()))
     return Output("\n".join(lines))
-
-
-@command(
-    finetune_task,
-    example="""
-        twelvefold finetune runs/demo gqa runs/demo-gqa --epochs 2
-        twelvefold finetune models/12-in-1 gqa runs/gqa --recipe paper/single/gqa --prepared prepared --regions regions
-        """,
-)
-def finetune(summary: TrainSummary, arguments: Arguments) -> Output:
-    return _show_training(summary)
-
-
-def _show_training(summary: TrainSummary) -> Output:
-    scores = "  ".join(f"{name} {100 * score:.1f}" for name, score in summary.scores.items())
-    return Output(f"{summary.run}: {summary.iterations} iterations in {summary.seconds:.0f} s\n{scores}")

@@ -24,18 +24,13 @@ def world(summary: WorldSummary, arguments: Arguments) -> Output:
     return Output(f"{summary.folder}: {summary.images:,} images, {examples:,} examples, {how}")
 
 
-@app.command(name="train")
-@command(train_detector, example="twelvefold detector train runs/detector --images 30000 --seed 0")
-def detector_train(metrics: DetectionMetrics, arguments: Arguments) -> Output:
-    return _show_metrics(metrics)
-
-
-@app.command(name="evaluate")
-@command(evaluate_detector, example="twelvefold detector evaluate --images 400")
-def detector_evaluate(metrics: DetectionMetrics, arguments: Arguments) -> Output:
-    return _show_metrics(metrics)
-
-
-def _show_metrics(metrics: DetectionMetrics) -> Output:
+def _show_metrics(metrics: DetectionMetrics, arguments: Arguments) -> Output:
     values = metrics_to_json(metrics)
     return Output("\n".join(f"{name:15} {value:g}" for name, value in values.items()), json=values)
+
+
+for name, function, example in (
+    ("train", train_detector, "twelvefold detector train runs/detector --images 30000 --seed 0"),
+    ("evaluate", evaluate_detector, "twelvefold detector evaluate --images 400"),
+):
+    app.command(command(function, example=example)(_show_metrics), name=name)

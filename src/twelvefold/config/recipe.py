@@ -17,7 +17,6 @@ import msgspec
 
 from twelvefold.config import loading, renamed
 from twelvefold.config.extract import ExtractConfig
-from twelvefold.config.loading import shipped_recipes as shipped_recipes
 from twelvefold.config.model import ModelConfig, changed, check_names, preset
 from twelvefold.config.validation import check_keys, describe_error
 from twelvefold.schema import TaskSpec, TwelvefoldError, did_you_mean

@@ -106,9 +106,7 @@ def build_run(
         checkpoints=checkpoints,
         card=card,
         log=open_event_log(run, saved, tensorboard=config.tensorboard) if ranks.is_main else EventLog(Path(os.devnull)),
-        console=TrainingConsole(
-            recipe.name, list(objectives), iterations, done=counters.iteration, enabled=ranks.is_main
-        ),
+        console=TrainingConsole(recipe.name, iterations, counters, stop_and_go, enabled=ranks.is_main),
         shutdown=shutdown,
     )
     return TrainState(model, optimizer, stop_and_go, counters), services, warm_start

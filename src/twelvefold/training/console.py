@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -13,46 +12,37 @@ from rich.live import Live
 from rich.table import Table
 
 from twelvefold import progress
+from twelvefold.training.run_folder import Counters
+from twelvefold.training.stop_and_go import StopAndGo
 
 SMOOTHING = 0.05
 """Weight of the newest loss in the exponential moving average that is shown."""
 
 
-@dataclass(slots=True)
-class TaskRow:
-    """What is shown of one task. Scores are in 0..1, None before the first validation."""
-
-    loss: float | None = None
-    steps: int = 0
-    score: float | None = None
-    best_score: float | None = None
-    stopped: bool = False
-
-
 class TrainingConsole:
     """Show the tasks of a run: as a live table on a terminal, otherwise as a line every ``interval`` seconds.
 
-    ``done``: iterations completed before a resume. ``enabled`` is false on all ranks but rank 0.
+    ``counters`` and ``stop_and_go`` are those of the training loop. ``enabled`` is false on all ranks but rank 0.
     """
 
     def __init__(
         self,
         name: str,
-        tasks: list[str],
         iterations: int,
+        counters: Counters,
+        stop_and_go: StopAndGo,
         *,
-        done: int = 0,
         console: Console | None = None,
         enabled: bool = True,
         interval: float = 30.0,
     ) -> None:
-        self.rows = {task: TaskRow() for task in tasks}
-        self._name = name
-        self._iterations = iterations
-        self._first_iteration, self._iteration = done, done
+        self._name, self._iterations = name, iterations
+        self._counters, self._stop_and_go = counters, stop_and_go
+        self._first_iteration = counters.iteration
         self._console = console or progress.console
         self._enabled = enabled
         self._interval = interval
+        self._losses: dict[str, float] = {}
         self._examples = 0
         self._start_time = self._last_print = time.monotonic()
         self._live = Live(console=self._console, refresh_per_second=2, get_renderable=self.table, transient=False)
@@ -65,19 +55,17 @@ class TrainingConsole:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._live.is_started:
             self._live.stop()
-        elif self._enabled and self._iteration > self._first_iteration:
+        elif self._enabled and self._counters.iteration > self._first_iteration:
             self._console.print(self.line(), highlight=False)
 
     def record_step(self, task: str, loss: float, examples: int) -> None:
-        """Count an update of a task and average its loss."""
-        row = self.rows[task]
-        row.loss = loss if row.loss is None else row.loss + SMOOTHING * (loss - row.loss)
-        row.steps += 1
+        """Average the loss of a task, and count the examples of its step."""
+        average = self._losses.get(task, loss)
+        self._losses[task] = average + SMOOTHING * (loss - average)
         self._examples += examples
 
-    def record_iteration(self, iteration: int) -> None:
-        """Set the iteration that is complete, and print a line if it is time for one."""
-        self._iteration = iteration
+    def record_iteration(self) -> None:
+        """Print a line after an iteration, if it is time for one."""
         now = time.monotonic()
         if self._enabled and not self._live.is_started and now - self._last_print >= self._interval:
             self._last_print = now
@@ -85,32 +73,36 @@ class TrainingConsole:
 
     def line(self) -> str:
         """Return the state as a line: ``demo 120/600, 20%, average 51.3 of 12 tasks, 99 examples/s, 0:04:10 left``."""
-        return f"{self._name} {self._iteration}/{self._iterations}, {self._state()}"
+        return f"{self._name} {self._counters.iteration}/{self._iterations}, {self._state()}"
 
     def table(self) -> Table:
         """Return the state as a table with a row per task."""
-        table = Table(title=f"{self._name}: iteration {self._iteration} of {self._iterations}", caption=self._state())
+        counters = self._counters
+        title = f"{self._name}: iteration {counters.iteration} of {self._iterations}"
+        table = Table(title=title, caption=self._state())
         table.add_column("task")
         for column in ("score", "best", "loss", "steps"):
             table.add_column(column, justify="right", min_width=6)
         table.add_column("")
-        for task, row in self.rows.items():
-            mode = "[yellow]stop[/]" if row.stopped else "[green]go[/]"
-            loss = "" if row.loss is None else f"{row.loss:.3f}"
-            table.add_row(task, _percent(row.score), _percent(row.best_score), loss, str(row.steps), mode)
+        for task, state in self._stop_and_go.states.items():
+            mode = "[yellow]stop[/]" if state.stopped else "[green]go[/]"
+            score, best = _percent(counters.scores.get(task)), _percent(counters.best_scores.get(task))
+            loss = f"{self._losses[task]:.3f}" if task in self._losses else ""
+            table.add_row(task, score, best, loss, str(counters.steps[task]), mode)
         return table
 
     def _state(self) -> str:
+        counters, states = self._counters, self._stop_and_go.states
         elapsed = max(time.monotonic() - self._start_time, 1e-9)
-        completed = self._iteration - self._first_iteration
-        seconds_left = (self._iterations - self._iteration) * elapsed / completed if completed else None
+        completed = counters.iteration - self._first_iteration
+        seconds_left = (self._iterations - counters.iteration) * elapsed / completed if completed else None
         left = "estimating" if seconds_left is None else f"{timedelta(seconds=round(seconds_left))} left"
-        scores = [row.score for row in self.rows.values() if row.score is not None]
+        scores = [counters.scores[task] for task in states if task in counters.scores]
         average = f"average {_percent(sum(scores) / len(scores))} of {len(scores)} tasks, " if scores else ""
-        stopped = [task for task, row in self.rows.items() if row.stopped]
+        stopped = [task for task, state in states.items() if state.stopped]
         stopped_tasks = f"stopped: {' '.join(stopped)}, " if stopped else ""
         rate = f"{self._examples / elapsed:.0f} examples/s"
-        return f"{self._iteration / self._iterations:.0%}, {average}{stopped_tasks}{rate}, {left}"
+        return f"{counters.iteration / self._iterations:.0%}, {average}{stopped_tasks}{rate}, {left}"
 
 
 def _percent(score: float | None) -> str:
