@@ -13,7 +13,6 @@ import pytest
 from twelvefold.cli import app
 from twelvefold.config.extract import ImportConfig
 from twelvefold.features.formats.lmdb_file import LmdbFile
-from twelvefold.features.formats.record import ReadOptions
 from twelvefold.features.import_features import import_features
 from twelvefold.schema import ImageKey, TwelvefoldError
 from twelvefold.store.region_store import RegionStore
@@ -110,7 +109,7 @@ def test_a_pickle_with_a_command_is_refused_and_runs_nothing(writers: Any, tmp_p
     keys = writers.write_lmdb(
         tmp_path / "keys", {"n0": writers.image_record(0), "keys": RunsCommand(f"touch {trace}")}, keys=[]
     )
-    assert LmdbFile(keys, ReadOptions()).total == 1
+    assert LmdbFile(keys, ImportConfig()).total == 1
     assert not trace.exists()
 
 

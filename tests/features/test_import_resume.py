@@ -18,7 +18,6 @@ import twelvefold.features.import_features
 from twelvefold.cli import app
 from twelvefold.config.extract import ImportConfig
 from twelvefold.features.formats.open_feature_file import open_feature_file
-from twelvefold.features.formats.record import ReadOptions
 from twelvefold.features.import_features import import_features
 from twelvefold.schema import ImageKey, TwelvefoldError
 from twelvefold.store.region_store import RegionStore
@@ -183,7 +182,7 @@ def test_json_has_every_count(writers: Any, tmp_path: Path, capsys: pytest.Captu
 
 
 def test_reading_continues_after_any_record(seven_images: Path) -> None:
-    _, feature_file = open_feature_file(seven_images, "auto", ReadOptions())
+    _, feature_file = open_feature_file(seven_images, ImportConfig())
     expected = [(record.location, record.digest) for record in feature_file.records()]
     for n, record in enumerate(list(feature_file.records())):
         assert [(later.location, later.digest) for later in feature_file.records(record.position)] == expected[n + 1 :]

@@ -30,7 +30,7 @@ from twelvefold.features.formats.candidates import (
 )
 from twelvefold.features.formats.image_names import check_source, parse_image_key
 from twelvefold.features.formats.open_feature_file import open_feature_file
-from twelvefold.features.formats.record import FeatureFile, FeatureRecord, Problem, ReadOptions, RecordError
+from twelvefold.features.formats.record import FeatureFile, FeatureRecord, Problem, RecordError, RegionsWithWarnings
 from twelvefold.features.import_state import (
     IMPORTS,
     ImportedBlock,
@@ -120,9 +120,7 @@ def import_features(
             that is not finished, or one of the same name with other settings.
     """
     file, out, config = Path(file), Path(out), config or ImportConfig()
-    format_name, feature_file = open_feature_file(
-        file, config.format, ReadOptions(config.boxes, config.class_probs), config.sizes
-    )
+    format_name, feature_file = open_feature_file(file, config)
     if config.match is not None and not config.given:
         raise TwelvefoldError("only features of given boxes are matched with candidate boxes: use --given with --match")
     candidates = read_candidate_boxes(Path(config.match)) if config.match is not None else {}
@@ -264,7 +262,7 @@ def _read_block(job: ImportJob, records: Iterator[FeatureRecord], number: int) -
             block.position = record.position
             block.digests.append(record.digest)
             try:
-                key, regions = _check_record(job, record)
+                key, (regions, warnings) = _check_record(job, record)
                 if key in job.present:
                     block.num_present += 1
                     continue
@@ -284,23 +282,23 @@ def _read_block(job: ImportJob, records: Iterator[FeatureRecord], number: int) -
             job.imported.add(key)
             block.image_keys.append(str(key))
             block.num_regions += len(regions.boxes_px)
-            block.warnings += [Problem(record.location, warning) for warning in record.warnings]
+            block.warnings += [Problem(record.location, warning) for warning in warnings]
         block.last = block.num_records < BLOCK
         return block, stack.pop_all()
 
 
-def _check_record(job: ImportJob, record: FeatureRecord) -> tuple[ImageKey, Regions]:
-    """Return the image's key and its regions.
+def _check_record(job: ImportJob, record: FeatureRecord) -> tuple[ImageKey, RegionsWithWarnings]:
+    """Return the image's key and the record's content.
 
     Raises:
         RecordError: the record cannot be used, or its image occurred before in this file.
     """
-    if record.regions is None:
-        raise RecordError(record.error)
+    if isinstance(record.result, Exception):
+        raise RecordError(str(record.result))
     key = parse_image_key(record.name, job.settings.source)
     if key in job.imported:
         raise RecordError(f"image {key} occurred before in this file; the first record is used")
-    return key, record.regions
+    return key, record.result
 
 
 def _open_shard(job: ImportJob, path: Path, regions: Regions) -> ShardWriter:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twelvefold import boxes as box_geometry
-from twelvefold.config.extract import BoxFormat
-from twelvefold.features.formats.record import ReadOptions, RecordError
+from twelvefold.config.extract import BoxFormat, ImportConfig
+from twelvefold.features.formats.record import RecordError, RegionsWithWarnings
 from twelvefold.schema import Regions
 
 WIDTH, HEIGHT = ("image_w", "image_width", "img_w"), ("image_h", "image_height", "img_h")
@@ -27,10 +28,8 @@ MAX_SIDE = 1_000_000
 MARGIN_PX = 1.0
 """How far a box may exceed the image without a warning (the datasets' boxes begin at -1)."""
 
-RegionsWithWarnings = tuple[Regions, tuple[str, ...]]
 
-
-def parse_regions(fields: Mapping[str, Any], options: ReadOptions) -> RegionsWithWarnings:
+def parse_regions(fields: Mapping[str, Any], config: ImportConfig) -> RegionsWithWarnings:
     """Return the regions of a record, and warnings about unusual content.
 
     Raises:
@@ -45,11 +44,11 @@ def parse_regions(fields: Mapping[str, Any], options: ReadOptions) -> RegionsWit
     if not len(features):
         raise RecordError("expected regions, got none")
     probabilities = None
-    if options.class_probs:
+    if config.class_probs:
         probabilities = _matrix(fields, PROBABILITIES, num_boxes)
         if len(probabilities) != len(features):
             raise RecordError(f"expected {len(features)} rows of class probabilities, got {len(probabilities)}")
-    return validate_regions(Regions(boxes, features, width, height, probabilities), options.boxes or "corners")
+    return validate_regions(Regions(boxes, features, width, height, probabilities), config.boxes or "corners")
 
 
 def validate_regions(regions: Regions, box_format: BoxFormat) -> RegionsWithWarnings:
@@ -64,7 +63,7 @@ def validate_regions(regions: Regions, box_format: BoxFormat) -> RegionsWithWarn
             row = int(np.argwhere(~np.isfinite(values))[0][0])
             raise RecordError(f"{name} of region {row} contain a number that is not finite")
     boxes, warnings = _boxes_to_pixels(regions, box_format)
-    return Regions(boxes, regions.features, regions.width, regions.height, regions.class_probs), warnings
+    return replace(regions, boxes_px=boxes), warnings
 
 
 def read_image_name(fields: Mapping[str, Any]) -> str:

@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from twelvefold.config.extract import ImportConfig
 from twelvefold.features.formats import tensorpack
 from twelvefold.features.formats.fields import parse_regions, read_image_name
 from twelvefold.features.formats.lmdb_pages import LmdbPages
-from twelvefold.features.formats.record import FeatureRecord, Problem, ReadOptions, RecordError
+from twelvefold.features.formats.record import FeatureFile, FeatureRecord, Problem, RecordError, RegionsWithWarnings
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.atomic_files import digest_bytes
 from twelvefold.store.safe_pickle import load_arrays
@@ -40,12 +41,10 @@ def is_lmdb(path: Path) -> bool:
         return stream.read(20)[16:] == MAGIC
 
 
-class LmdbFile:
+class LmdbFile(FeatureFile):
     """An LMDB environment (a folder with ``data.mdb``, or a single file), opened without writing a lock."""
 
-    unit = "images"
-
-    def __init__(self, path: Path, options: ReadOptions) -> None:
+    def __init__(self, path: Path, config: ImportConfig) -> None:
         """Open it.
 
         Raises:
@@ -55,11 +54,10 @@ class LmdbFile:
             raise TwelvefoldError(
                 "reading LMDB files needs the package lmdb, which is not installed: pip install 'twelvefold[official]'"
             )
+        super().__init__(path, config)
         self._file = path / "data.mdb" if path.is_dir() else path
-        self._options = options
         if not is_lmdb(path):
             raise TwelvefoldError(f"{path} is not an LMDB: expected a folder with data.mdb, or such a file")
-        self._path = path
         with LmdbPages(self._file) as pages:
             size, self._num_entries, self._truncated = pages.size, pages.meta.num_entries, not pages.is_complete()
             self._spans = [span for span in pages.find_values() if span.key not in KEY_LISTS] if self._truncated else []
@@ -68,7 +66,7 @@ class LmdbFile:
         else:
             with self._transaction() as (env, txn):
                 self.total = env.stat()["entries"] - sum(txn.get(name) is not None for name in KEY_LISTS)
-        self.identity: dict[str, str | int] = {"bytes": size, "records": self.total}
+        self.identity = {"bytes": size, "records": self.total}
 
     @contextmanager
     def _transaction(self) -> Iterator[tuple[Any, Any]]:
@@ -106,24 +104,21 @@ class LmdbFile:
             message = f"the file is truncated: {len(self._spans):,} of {self._num_entries:,} entries can still be found"
             return [Problem(f"{self._file.name} (byte {self._file.stat().st_size:,})", message)]
         with self._transaction() as (_, txn):
-            for name in KEY_LISTS:
-                if (value := txn.get(name)) is None:
-                    continue
-                location = f"key {name.decode()}"
-                try:
-                    names = (
-                        tensorpack.decode_value(value) if name == TENSORPACK_KEYS else load_arrays(value, "the list")
-                    )
-                except (TwelvefoldError, RecordError) as error:
-                    return [Problem(location, str(error))]
-                if not isinstance(names, list):
-                    return [Problem(location, f"expected a list of names, got {type(names).__name__}")]
-                keys = [item if isinstance(item, bytes) else str(item).encode() for item in names]
-                missing = [key for key in keys if txn.get(key) is None]
-                return [
-                    Problem(f"key {_printable(key)}", "is in the list of keys, but has no record") for key in missing
-                ]
-        return []
+            list_key = next((key for key in KEY_LISTS if txn.get(key) is not None), None)
+            if list_key is None:
+                return []
+            value, location = txn.get(list_key), f"key {list_key.decode()}"
+            try:
+                names = (
+                    tensorpack.decode_value(value) if list_key == TENSORPACK_KEYS else load_arrays(value, "the list")
+                )
+            except (TwelvefoldError, RecordError) as error:
+                return [Problem(location, str(error))]
+            if not isinstance(names, list):
+                return [Problem(location, f"expected a list of names, got {type(names).__name__}")]
+            keys = [item if isinstance(item, bytes) else str(item).encode() for item in names]
+            missing = [_printable(key) for key in keys if txn.get(key) is None]
+            return [Problem(f"key {key}", "is in the list of keys, but has no record") for key in missing]
 
     def _read_pages(self, start: bytes) -> Iterator[FeatureRecord]:
         """Yield the records of a truncated file, and an error for each whose value is beyond its end."""
@@ -132,12 +127,13 @@ class LmdbFile:
                 if span.key > start and span.end <= pages.size:
                     yield self._decode(span.key, pages.data[span.start : span.end])
                 elif span.key > start:
-                    name, error = _printable(span.key), f"is beyond the end of the file, at byte {span.start:,}"
-                    yield FeatureRecord(name, f"key {name}", span.key.hex(), 1, "", None, error)
+                    name = _printable(span.key)
+                    error = RecordError(f"is beyond the end of the file, at byte {span.start:,}")
+                    yield FeatureRecord(name, f"key {name}", span.key.hex(), "", error)
 
     def _decode(self, key: bytes, value: Any) -> FeatureRecord:
-        name, position, digest = _printable(key), key.hex(), digest_bytes(value)
-        location = f"key {name}"
+        name = printable_key = _printable(key)
+        result: RegionsWithWarnings | Exception
         try:
             if bytes(value[:1]) == bytes([tensorpack.FIRST_BYTE]):
                 fields = tensorpack.decode_record(value)
@@ -146,10 +142,10 @@ class LmdbFile:
                 fields = load_arrays(value, "the record")
             if not isinstance(fields, dict):
                 raise RecordError(f"expected a dict, got {type(fields).__name__}")
-            regions, warnings = parse_regions(fields, self._options)
+            result = parse_regions(fields, self._config)
         except (TwelvefoldError, RecordError) as error:
-            return FeatureRecord(name, location, position, 1, digest, None, str(error))
-        return FeatureRecord(name, location, position, 1, digest, regions, warnings=warnings)
+            result = error
+        return FeatureRecord(name, f"key {printable_key}", key.hex(), digest_bytes(value), result)
 
 
 def _printable(key: bytes) -> str:

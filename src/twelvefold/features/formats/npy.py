@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from twelvefold.config.extract import ImportConfig
 from twelvefold.features.formats.fields import parse_regions
-from twelvefold.features.formats.record import FeatureRecord, Problem, ReadOptions, RecordError
+from twelvefold.features.formats.record import FeatureFile, FeatureRecord, RecordError, RegionsWithWarnings
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.atomic_files import digest_bytes, digest_value
 from twelvefold.store.safe_pickle import load_arrays
@@ -31,43 +32,36 @@ def list_npy_files(folder: Path) -> list[str]:
     )
 
 
-class NpyFolder:
+class NpyFolder(FeatureFile):
     """A folder of ``.npy`` files, at any depth."""
 
-    unit = "images"
-
-    def __init__(self, path: Path, options: ReadOptions) -> None:
+    def __init__(self, path: Path, config: ImportConfig) -> None:
         """List the files.
 
         Raises:
             TwelvefoldError: there is no ``.npy`` file.
         """
-        self._folder = path
-        self._options = options
+        super().__init__(path, config)
         self._names = list_npy_files(path)
         if not self._names:
             raise TwelvefoldError(f"{path} holds no .npy file")
         self.total = len(self._names)
-        self.identity: dict[str, str | int] = {"records": self.total, "names": digest_value(self._names)}
+        self.identity = {"records": self.total, "names": digest_value(self._names)}
 
     def records(self, after: str = "") -> Iterator[FeatureRecord]:
         """Yield the files after the one named ``after``."""
-        for name in self._names:
-            if name > after:
-                yield self._read(name)
-
-    def file_problems(self) -> list[Problem]:
-        """Return no problems: each belongs to a file of its own."""
-        return []
+        return (self._read(name) for name in self._names if name > after)
 
     def _read(self, name: str) -> FeatureRecord:
-        path = self._folder / name
+        path = self._path / name
         try:
             data = path.read_bytes()
         except OSError as error:
-            return FeatureRecord(name, name, name, 1, "", None, f"cannot be read: {error.strerror}")
+            return FeatureRecord(name, name, name, "", RecordError(f"cannot be read: {error.strerror}"))
+        digest = digest_bytes(data)
+        result: RegionsWithWarnings | Exception
         try:
-            value, digest = load_npy(data), digest_bytes(data)
+            value = load_npy(data)
             fields = value if isinstance(value, dict) else {"features": value}
             info_path = path.with_name(path.name.removesuffix(".npy") + INFO_SUFFIX)
             if not isinstance(value, dict) and info_path.exists():
@@ -76,10 +70,10 @@ class NpyFolder:
                 if not isinstance(info, dict):
                     raise RecordError(f"{info_path.name}: expected a dict, got {type(info).__name__}")
                 fields, digest = {**info, **fields}, digest_bytes(data + info_data)
-            regions, warnings = parse_regions(fields, self._options)
+            result = parse_regions(fields, self._config)
         except (TwelvefoldError, RecordError, OSError) as error:
-            return FeatureRecord(name, name, name, 1, digest_bytes(data), None, str(error))
-        return FeatureRecord(name, name, name, 1, digest, regions, warnings=warnings)
+            result = error
+        return FeatureRecord(name, name, name, digest, result)
 
 
 def load_npy(data: bytes) -> Any:

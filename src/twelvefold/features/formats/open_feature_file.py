@@ -2,48 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
 
-from twelvefold.config.extract import FeatureFormat
+from twelvefold.config.extract import FeatureFormat, ImportConfig
 from twelvefold.features.formats.lmdb_file import LmdbFile, is_lmdb
 from twelvefold.features.formats.npy import NpyFolder, list_npy_files
-from twelvefold.features.formats.record import FeatureFile, ReadOptions
+from twelvefold.features.formats.record import FeatureFile
 from twelvefold.features.formats.tsv import COLUMNS, TsvFile, read_lines
 from twelvefold.features.formats.vinvl import VinvlFile
 from twelvefold.schema import TwelvefoldError, did_you_mean
 
+READERS: Mapping[str, type[FeatureFile]] = {
+    "lmdb": LmdbFile,
+    "mmf": LmdbFile,
+    "npy": NpyFolder,
+    "tsv": TsvFile,
+    "vinvl": VinvlFile,
+}
 
-def open_feature_file(
-    path: Path, format: FeatureFormat, options: ReadOptions, sizes: Path | None = None
-) -> tuple[str, FeatureFile]:
-    """Return the format of a file or folder, and the open file. ``sizes``: image sizes for VinVL's format.
+
+def open_feature_file(path: Path, config: ImportConfig) -> tuple[str, FeatureFile]:
+    """Return the format of a file or folder, and the open file.
 
     Raises:
         TwelvefoldError: there is no such file, or it does not have the format (with "auto": any supported format).
     """
-    if format not in get_args(FeatureFormat):
+    formats = ("auto", *READERS)
+    if config.format not in formats:
         raise TwelvefoldError(
-            f"no format {format!r} of feature files; there are {', '.join(get_args(FeatureFormat))}"
-            f"{did_you_mean(format, get_args(FeatureFormat))}"
+            f"no format {config.format!r} of feature files; there are {', '.join(formats)}"
+            f"{did_you_mean(config.format, formats)}"
         )
     if not path.exists():
         raise TwelvefoldError(f"there is no feature file {path}")
-    if format == "auto":
-        format = detect_format(path)
-    needs_folder = {"npy": True, "tsv": False, "vinvl": False}.get(format)
-    if needs_folder is not None and needs_folder != path.is_dir():
-        expected, actual = ("folder", "file") if needs_folder else ("file", "folder")
+    format = detect_format(path) if config.format == "auto" else config.format
+    reader = READERS[format]
+    if reader is not LmdbFile and path.is_dir() != (reader is NpyFolder):
+        expected, actual = ("file", "folder") if path.is_dir() else ("folder", "file")
         raise TwelvefoldError(f"{path}: format {format} needs a {expected}, got a {actual}")
-    match format:
-        case "npy":
-            return format, NpyFolder(path, options)
-        case "tsv":
-            return format, TsvFile(path, options)
-        case "vinvl":
-            return format, VinvlFile(path, options, sizes)
-        case _:
-            return format, LmdbFile(path, options)
+    return format, reader(path, config)
 
 
 def detect_format(path: Path) -> FeatureFormat:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import NamedTuple
 
-from twelvefold.config.extract import BoxFormat
+from twelvefold.config.extract import ImportConfig
 from twelvefold.schema import Regions
 
 
@@ -24,46 +26,46 @@ class Problem(NamedTuple):
         return f"{self.location}: {self.message}"
 
 
+RegionsWithWarnings = tuple[Regions, tuple[str, ...]]
+"""Regions, and warnings about unusual content."""
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureRecord:
     """One record of a feature file.
 
     name: of the image, as written in the file. location: key, line and byte, or file name. position: pass it to
-    ``records`` to continue after this record. num_steps: its share of ``FeatureFile.total``. digest: of its bytes.
-    regions: None if the record cannot be used; ``error`` then says why. warnings: unusual content of a usable record.
+    ``records`` to continue after this record. digest: of its bytes. result: an error if the record cannot be used.
+    num_steps: its share of ``FeatureFile.total``.
     """
 
     name: str
     location: str
     position: str
-    num_steps: int
     digest: str
-    regions: Regions | None
-    error: str = ""
-    warnings: tuple[str, ...] = ()
+    result: RegionsWithWarnings | Exception
+    num_steps: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class ReadOptions:
-    """How records are read. ``boxes``: None means the format's own. ``class_probs``: read class probabilities."""
-
-    boxes: BoxFormat | None = None
-    class_probs: bool = False
-
-
-class FeatureFile(Protocol):
+class FeatureFile(ABC):
     """An open feature file.
 
     total: sum of ``num_steps`` over all records. unit: what a step is. identity: what must not change for an
     interrupted import to continue.
     """
 
-    total: int
-    unit: str
-    identity: dict[str, str | int]
+    unit = "images"
 
+    def __init__(self, path: Path, config: ImportConfig) -> None:
+        self._path = path
+        self._config = config
+        self.total = 0
+        self.identity: dict[str, str | int] = {}
+
+    @abstractmethod
     def records(self, after: str = "") -> Iterator[FeatureRecord]:
         """Yield the records after the position ``after``, in the file's order."""
 
     def file_problems(self) -> list[Problem]:
         """Return problems of the file as a whole: it is truncated, or its index lists missing records."""
+        return []

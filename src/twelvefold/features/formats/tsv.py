@@ -6,12 +6,13 @@ lines are read one at a time, and an interrupted import continues at a byte offs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from twelvefold.features.formats.fields import RegionsWithWarnings, parse_regions, read_image_name
-from twelvefold.features.formats.record import FeatureRecord, Problem, ReadOptions, RecordError
+from twelvefold.config.extract import ImportConfig
+from twelvefold.features.formats.fields import parse_regions, read_image_name
+from twelvefold.features.formats.record import FeatureFile, FeatureRecord, RecordError, RegionsWithWarnings
 from twelvefold.store.atomic_files import digest_bytes
 
 SIX = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
@@ -33,24 +34,29 @@ class TsvLine(NamedTuple):
     end: int
 
 
-class TsvFile:
+class TsvFile(FeatureFile):
     """A table with a line per image; subclasses parse other columns."""
 
     unit = "bytes"
 
-    def __init__(self, path: Path, options: ReadOptions) -> None:
-        self._path = path
-        self._options = options
-        self.total = path.stat().st_size
-        self.identity: dict[str, str | int] = {"bytes": self.total}
+    def __init__(self, path: Path, config: ImportConfig) -> None:
+        super().__init__(path, config)
+        self.total = self.identity["bytes"] = path.stat().st_size
 
     def records(self, after: str = "") -> Iterator[FeatureRecord]:
         """Yield the lines after the position ``after`` (line number and byte)."""
-        return read_table(self._path, after, self._parse)
-
-    def file_problems(self) -> list[Problem]:
-        """Return no problems: those of a table belong to its lines."""
-        return []
+        for line in read_lines(self._path, after):
+            name, result = self._parse(line.data.split(b"\t"))
+            if line.number == 1 and name in COLUMNS[7] + TEN:
+                continue  # a header, which some tools add
+            yield FeatureRecord(
+                name,
+                location=f"line {line.number} (byte {line.start:,})",
+                position=f"{line.number}:{line.end}",
+                digest=digest_bytes(line.data),
+                result=result,
+                num_steps=line.end - line.start,
+            )
 
     def _parse(self, cells: list[bytes]) -> ParsedLine:
         columns = COLUMNS.get(len(cells))
@@ -59,24 +65,9 @@ class TsvFile:
             return "", RecordError(f"expected {counts} columns, got {len(cells)}: truncated, or a different format")
         fields = dict(zip(columns, (cell.decode("latin1") for cell in cells[:-1]), strict=False))
         try:
-            return read_image_name(fields), parse_regions({**fields, columns[-1]: cells[-1]}, self._options)
+            return read_image_name(fields), parse_regions({**fields, columns[-1]: cells[-1]}, self._config)
         except RecordError as error:
             return read_image_name(fields), error
-
-
-def read_table(path: Path, after: str, parse: Callable[[list[bytes]], ParsedLine]) -> Iterator[FeatureRecord]:
-    """Yield the records of a tab-separated table, with ``parse`` applied to the cells of each line."""
-    for line in read_lines(path, after):
-        location = f"line {line.number} (byte {line.start:,})"
-        name, result = parse(line.data.split(b"\t"))
-        if line.number == 1 and name in COLUMNS[7] + TEN:
-            continue  # a header, which some tools add
-        position, num_bytes, digest = f"{line.number}:{line.end}", line.end - line.start, digest_bytes(line.data)
-        if isinstance(result, RecordError):
-            yield FeatureRecord(name, location, position, num_bytes, digest, None, str(result))
-        else:
-            regions, warnings = result
-            yield FeatureRecord(name, location, position, num_bytes, digest, regions, warnings=warnings)
 
 
 def read_lines(path: Path, after: str = "") -> Iterator[TsvLine]:

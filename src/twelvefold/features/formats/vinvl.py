@@ -16,24 +16,23 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from twelvefold.features.formats.fields import RegionsWithWarnings, decode_base64, parse_regions, validate_regions
-from twelvefold.features.formats.record import ReadOptions, RecordError
+from twelvefold.config.extract import ImportConfig
+from twelvefold.features.formats.fields import decode_base64, parse_regions, validate_regions
+from twelvefold.features.formats.record import RecordError, RegionsWithWarnings
 from twelvefold.features.formats.tsv import ParsedLine, TsvFile, read_lines
 from twelvefold.schema import Regions, TwelvefoldError
 
 NUM_BOX_VALUES = 6
 """Numbers after each feature: the relative box, then its relative width and height."""
 FEATURE_SIZE = 2048
-ImageSizes = Mapping[str, tuple[int, int]]
 
 
 class VinvlFile(TsvFile):
     """A table of VinVL's features."""
 
-    def __init__(self, path: Path, options: ReadOptions, sizes: Path | None = None) -> None:
-        """``sizes``: a table of image sizes; None searches for one next to ``path``."""
-        super().__init__(path, options)
-        self._sizes = read_image_sizes(sizes) if sizes else _read_adjacent_sizes(path)
+    def __init__(self, path: Path, config: ImportConfig) -> None:
+        super().__init__(path, config)
+        self._sizes = read_image_sizes(config.sizes) if config.sizes else _read_adjacent_sizes(path)
         self.identity["sizes"] = len(self._sizes)
 
     def _parse(self, cells: list[bytes]) -> ParsedLine:
@@ -65,7 +64,7 @@ class VinvlFile(TsvFile):
             raise RecordError("expected regions, got none")
         matrix, (width, height) = flat.reshape(num_rows, num_columns), self._image_size(name, {})
         boxes = matrix[:, FEATURE_SIZE : FEATURE_SIZE + 4]
-        return validate_regions(Regions(boxes, matrix[:, :FEATURE_SIZE], width, height), self._options.boxes or "unit")
+        return validate_regions(Regions(boxes, matrix[:, :FEATURE_SIZE], width, height), self._config.boxes or "unit")
 
     def _parse_objects(self, name: str, row: Mapping[str, Any]) -> RegionsWithWarnings:
         objects = row["objects"]
@@ -84,7 +83,7 @@ class VinvlFile(TsvFile):
             raise RecordError("expected features of equal length")
         width, height = self._image_size(name, row)
         matrix = np.stack(features) if features else np.zeros((0, FEATURE_SIZE), np.float32)
-        return parse_regions({"image_w": width, "image_h": height, "boxes": boxes, "features": matrix}, self._options)
+        return parse_regions({"image_w": width, "image_h": height, "boxes": boxes, "features": matrix}, self._config)
 
     def _image_size(self, name: str, row: Mapping[str, Any]) -> tuple[int, int]:
         size = _find_size(row) or self._sizes.get(name)
