@@ -15,12 +15,10 @@ from twelvefold.splits.manifest import (
     CleanedSplit,
     CleaningManifest,
     IdListInfo,
-    LinkStep,
-    Reason,
     SplitDigest,
     SplitDigester,
 )
-from twelvefold.splits.policy import POLICIES
+from twelvefold.splits.policy import POLICIES, LinkStep, Reason
 
 STEP = LinkStep("coco/9", "vg/4", "ids", "coco_id in image_data.json")
 

@@ -62,10 +62,11 @@ def test_a_key_is_protected_exactly_when_links_lead_to_a_test_image(
     test_images = {key for images in by_task.values() for key in images}
     assert (key in protected.all_keys()) == bool(reachable(key, pairs) & test_images)
     owners = {task for task, images in by_task.items() if reachable(key, pairs) & set(images)}
-    assert {protection.owner for protection in protected.protections_of(key)} == {(task, "test") for task in owners}
-    for protection in protected.protections_of(key):
-        assert protection.key in by_task[protection.owner[0]]
-        assert protection.path == groups.shortest_path(key, protection.key)
+    assert {(reason.owner, reason.owner_kind) for reason in protected.reasons(key)} == {(t, "test") for t in owners}
+    for reason in protected.reasons(key):
+        assert reason.key in map(str, by_task[reason.owner])
+        path = groups.shortest_path(key, ImageKey.parse(reason.key))
+        assert [(step.first, step.second) for step in reason.steps] == [(str(s.first), str(s.second)) for s in path]
 
 
 @given(links, tests, st.randoms())
@@ -80,7 +81,7 @@ def test_the_order_of_links_tasks_and_images_does_not_matter(
     )
     assert first.all_keys() == second.all_keys()
     assert len(first) == len(second)
-    assert all(first.protections_of(key) == second.protections_of(key) for key in first.all_keys())
+    assert all(first.reasons(key) == second.reasons(key) for key in first.all_keys())
 
 
 def test_an_unknown_policy_is_refused_with_the_closest_name() -> None:
@@ -103,14 +104,14 @@ def test_the_cache_of_equal_files_is_used_until_a_file_changes(tmp_path: Path) -
     paths = {ImageKey("coco", name): tmp_path / name for name in "12"}
     for path in paths.values():
         path.write_bytes(b"same")
-    cache_file = tmp_path / "made" / "entry.json"
-    links = _cached_equal_files(paths, cache_file)
+    cache_file = tmp_path / "made" / "equal-pictures.json"
+    links = _cached_equal_files(paths, cache_file.parent)
     assert [(str(link.first), str(link.second)) for link in links] == [("coco/1", "coco/2")]
     written = cache_file.stat().st_mtime_ns
-    assert _cached_equal_files(paths, cache_file) == links
+    assert _cached_equal_files(paths, cache_file.parent) == links
     assert cache_file.stat().st_mtime_ns == written
     (tmp_path / "2").write_bytes(b"other")
-    assert _cached_equal_files(paths, cache_file) == []
+    assert _cached_equal_files(paths, cache_file.parent) == []
 
 
 @pytest.mark.parametrize("text", ['{"digest": "", "links": []}', '["found"]', '{"found"', ""])
@@ -118,6 +119,5 @@ def test_a_cache_file_of_another_version_is_overwritten(tmp_path: Path, text: st
     paths = {ImageKey("coco", name): tmp_path / name for name in "12"}
     for path in paths.values():
         path.write_bytes(b"same")
-    cache_file = tmp_path / "entry.json"
-    cache_file.write_text(text)
-    assert len(_cached_equal_files(paths, cache_file)) == 1
+    (tmp_path / "equal-pictures.json").write_text(text)
+    assert len(_cached_equal_files(paths, tmp_path)) == 1

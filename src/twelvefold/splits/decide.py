@@ -18,7 +18,7 @@ from twelvefold.duplicates.evidence import CollectedEvidence, collect_evidence
 from twelvefold.duplicates.image_groups import ImageGroups
 from twelvefold.schema import ImageKey, Split
 from twelvefold.splits.id_lists import IdList
-from twelvefold.splits.manifest import CleanedSplit, CleaningManifest, Reason, SplitDigester
+from twelvefold.splits.manifest import CleanedSplit, CleaningManifest, SplitDigester
 from twelvefold.splits.policy import SPLIT_ORDER, Owner, Policy, ProtectedImages
 from twelvefold.splits.split_source import SplitSource
 from twelvefold.store import atomic_files, worker_pool
@@ -89,8 +89,7 @@ def decide_removals(
                 if split != "train" and split in policy.protects:
                     images[task, split] = result.images
                 for image in result.cleaned.removed:
-                    protections = protected.protections_of(ImageKey.parse(image))
-                    reasons[image] = [Reason.from_protection(protection) for protection in protections]
+                    reasons[image] = protected.reasons(ImageKey.parse(image))
             protected = ProtectedImages(images, groups)
     return CleaningManifest(
         policy=policy,

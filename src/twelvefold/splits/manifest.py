@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from twelvefold.schema import Evidence, ImageKey, Split, TwelvefoldError
-from twelvefold.splits.policy import OwnerKind, Policy, Protection
+from twelvefold.schema import ImageKey, Split, TwelvefoldError
+from twelvefold.splits.policy import Policy, Reason
 from twelvefold.splits.split_source import IdAndImages
 from twelvefold.store import atomic_files
 
@@ -53,35 +53,6 @@ class SplitDigester:
     def digest(self) -> SplitDigest:
         """Return the digest of the examples added so far."""
         return SplitDigest(self._count, *(f"{total % (1 << 128):032x}" for total in (self._ids, self._images)))
-
-
-class LinkStep(NamedTuple):
-    """One link on the path from a removed image to the protected one."""
-
-    first: str
-    second: str
-    evidence: Evidence
-    reason: str
-
-
-class Reason(msgspec.Struct, frozen=True):
-    """Why an image was removed: the task (or id list) ``owner`` protects it under ``key``. ``steps``: the links from
-    the removed image to ``key``; empty where the keys are equal."""
-
-    owner: str
-    owner_kind: OwnerKind = msgspec.field(name="kind")
-    key: str
-    steps: list[LinkStep] = []
-
-    @classmethod
-    def from_protection(cls, protection: Protection) -> Reason:
-        steps = [LinkStep(str(link.first), str(link.second), link.evidence, link.reason) for link in protection.path]
-        return cls(*protection.owner, str(protection.key), steps)
-
-    def __str__(self) -> str:
-        is_list = self.owner_kind == "list"
-        text = f"in the list {self.owner}" if is_list else f"in the {self.owner_kind} set of {self.owner}"
-        return f"{text} as {self.key} ({', '.join(step.reason for step in self.steps)})" if self.steps else text
 
 
 class CleanedSplit(msgspec.Struct):

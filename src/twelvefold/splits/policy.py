@@ -18,7 +18,7 @@ import msgspec
 
 from twelvefold.duplicates.evidence import DEFAULT_EVIDENCE
 from twelvefold.duplicates.image_groups import ImageGroups
-from twelvefold.schema import Evidence, ImageKey, SameImageLink, Split, TwelvefoldError, did_you_mean
+from twelvefold.schema import Evidence, ImageKey, Split, TwelvefoldError, did_you_mean
 
 SPLIT_ORDER: tuple[Split, ...] = ("test", "val", "train")
 """A protected split only cleans the splits after it, so no two splits can take examples from each other."""
@@ -65,13 +65,28 @@ Owner = tuple[str, OwnerKind]
 """The name of a task with its test or val set, or the name of an id list."""
 
 
-class Protection(NamedTuple):
-    """``owner`` protects an image under the name ``key``. ``path``: links that lead there from the key in question;
-    empty where the keys are equal."""
+class LinkStep(NamedTuple):
+    """One link on the path from a removed image to the protected one."""
 
-    owner: Owner
-    key: ImageKey
-    path: list[SameImageLink]
+    first: str
+    second: str
+    evidence: Evidence
+    reason: str
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why an image was removed: the task (or id list) ``owner`` protects it under ``key``. ``steps``: the links from
+    the removed image to ``key``; empty where the keys are equal."""
+
+    owner: str
+    owner_kind: OwnerKind = msgspec.field(name="kind")
+    key: str
+    steps: list[LinkStep] = []
+
+    def __str__(self) -> str:
+        is_list = self.owner_kind == "list"
+        text = f"in the list {self.owner}" if is_list else f"in the {self.owner_kind} set of {self.owner}"
+        return f"{text} as {self.key} ({', '.join(step.reason for step in self.steps)})" if self.steps else text
 
 
 class ProtectedImages:
@@ -99,10 +114,12 @@ class ProtectedImages:
         """Return who protects the image; empty where it is not protected."""
         return list(self._keys.get(self._groups.group_of(key), ()))
 
-    def protections_of(self, key: ImageKey) -> list[Protection]:
-        """Return a protection for each owner of the image, under ``key`` itself if the owner uses that key."""
-        protections = []
+    def reasons(self, key: ImageKey) -> list[Reason]:
+        """Return a reason for each owner of the image, under ``key`` itself if the owner uses that key."""
+        reasons = []
         for owner, keys in self._keys.get(self._groups.group_of(key), {}).items():
             owner_key = key if key in keys else keys[0]
-            protections.append(Protection(owner, owner_key, self._groups.shortest_path(key, owner_key)))
-        return protections
+            path = self._groups.shortest_path(key, owner_key)
+            steps = [LinkStep(str(link.first), str(link.second), link.evidence, link.reason) for link in path]
+            reasons.append(Reason(*owner, str(owner_key), steps))
+        return reasons

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -45,23 +46,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
         TwelvefoldError: the disk is full, the folder is not writable, ...; ``path`` is then unchanged.
     """
     path = Path(path)
-    temporary: Path | None = None
-    try:
+    temporary = _temporary_path(path)
+    with _report_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _temporary_path(path)
-        temporary.touch(exist_ok=False)
-        mode = temporary.stat().st_mode
-        yield temporary
-        temporary.chmod(mode)
-        _flush(temporary)
-        temporary.replace(path)
-        _flush(path.parent)
-    except OSError as error:
-        if _is_write_error(error, path):
-            raise _write_error(path, error) from error
-        raise
-    finally:
-        if temporary is not None:
+        try:
+            temporary.touch(exist_ok=False)
+            mode = temporary.stat().st_mode
+            yield temporary
+            temporary.chmod(mode)
+            _flush(temporary)
+            temporary.replace(path)
+            _flush(path.parent)
+        finally:
             temporary.unlink(missing_ok=True)
 
 
@@ -77,13 +73,11 @@ def move_into_place(part: Path, path: Path) -> None:
     Raises:
         TwelvefoldError: the folder is not writable; ``part`` then stays as it is.
     """
-    try:
+    with _report_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _flush(part)
         part.replace(path)
         _flush(path.parent)
-    except OSError as error:
-        raise _write_error(path, error) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -147,26 +141,21 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         TwelvefoldError: the disk is full, the folder is not writable, ...; ``path`` is then unchanged.
     """
     path = Path(path)
-    temporary: Path | None = None
-    try:
+    temporary = _temporary_path(path)
+    with _report_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         recover_folder(path)
-        temporary = _temporary_path(path)
-        temporary.mkdir()
-        yield temporary
-        for file in sorted(temporary.rglob("*")):
-            _flush(file)
-        if path.exists():
-            path.replace(_backup_path(path))
-        temporary.replace(path)
-        _flush(path.parent)
-        shutil.rmtree(_backup_path(path), ignore_errors=True)
-    except OSError as error:
-        if _is_write_error(error, path):
-            raise _write_error(path, error) from error
-        raise
-    finally:
-        if temporary is not None:
+        try:
+            temporary.mkdir()
+            yield temporary
+            for file in sorted(temporary.rglob("*")):
+                _flush(file)
+            if path.exists():
+                path.replace(_backup_path(path))
+            temporary.replace(path)
+            _flush(path.parent)
+            shutil.rmtree(_backup_path(path), ignore_errors=True)
+        finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -197,11 +186,9 @@ def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
         TwelvefoldError: another process holds the lock, and ``wait`` is False.
     """
     folder = Path(folder)
-    try:
+    with _report_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise _write_error(folder, error) from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -214,16 +201,14 @@ def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
         os.close(handle)
 
 
-def digest_file(path: Path) -> str:
-    """Return the xxh3_128 digest of a file's bytes, 32 hexadecimal digits."""
-    state = xxhash.xxh3_128()
+def digest_file(path: Path, start: int = 0) -> str:
+    """Return the xxh3_128 digest of a file's bytes from ``start`` on, 32 hexadecimal digits."""
     try:
         with Path(path).open("rb") as file:
-            while chunk := file.read(CHUNK):
-                state.update(chunk)
+            file.seek(start)
+            return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
     except OSError as error:
         raise TwelvefoldError(f"cannot read {path}: {error.strerror}") from error
-    return state.hexdigest()
 
 
 def digest_bytes(data: bytes | memoryview) -> str:
@@ -258,10 +243,17 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _is_write_error(error: OSError, path: Path) -> bool:
-    """Return whether an error in a ``with`` block comes from writing ``path``, not from files that the caller reads."""
-    name = error.filename
-    return name is None or (isinstance(name, str) and Path(name).is_relative_to(path.parent))
+@contextmanager
+def _report_write_errors(path: Path) -> Iterator[None]:
+    """Raise an error in the block as a ``TwelvefoldError`` if it comes from writing ``path``, not from files that the
+    caller reads."""
+    try:
+        yield
+    except OSError as error:
+        name = error.filename
+        if name is None or (isinstance(name, str) and Path(name).is_relative_to(path.parent)):
+            raise _write_error(path, error) from error
+        raise
 
 
 def _write_error(path: Path, error: OSError) -> TwelvefoldError:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
@@ -33,8 +33,16 @@ _HEADER_BYTES = 128  # reserved for the header
 _ALIGNMENT = 64
 
 
-@dataclass(frozen=True, slots=True)
-class ShardHeader:
+HEADER_KEYS = {
+    "bytes_per_number": "number_bytes",
+    "num_images": "pictures",
+    "num_regions": "regions",
+    "num_categories": "kinds",
+}
+"""Attribute of ``ShardHeader`` -> key in ``store.json``, whose digest depends on the keys."""
+
+
+class ShardHeader(msgspec.Struct, frozen=True, rename=HEADER_KEYS):
     """A shard's header.
 
     ``bytes_per_number``: of the features, 2 (float16) or 4 (float32). ``num_categories``: C, 0 if class probabilities
@@ -75,17 +83,8 @@ class ShardHeader:
         return offset + -(-dtype.itemsize * int(np.prod(shape)) // _ALIGNMENT) * _ALIGNMENT
 
     def to_json(self, file: str) -> dict[str, Any]:
-        """Return the shard's entry in ``store.json``, whose digest depends on these keys."""
-        return {
-            "file": file,
-            "number_bytes": self.bytes_per_number,
-            "pictures": self.num_images,
-            "regions": self.num_regions,
-            "feature_size": self.feature_size,
-            "kinds": self.num_categories,
-            "key_bytes": self.key_bytes,
-            "checksum": self.checksum,
-        }
+        """Return the shard's entry in ``store.json``."""
+        return {"file": file, **msgspec.to_builtins(self)}
 
 
 class ShardWriter:
@@ -287,11 +286,8 @@ class RegionStore:
 
     def verify(self) -> list[str]:
         """Read every shard and compare checksums; return the names of shard files that differ."""
-        return [
-            name
-            for name in self._shards
-            if _checksum(self.folder / name) != read_shard_header(self.folder / name).checksum
-        ]
+        paths = [self.folder / name for name in self._shards]
+        return [p.name for p in paths if atomic_files.digest_file(p, _HEADER_BYTES) != read_shard_header(p).checksum]
 
     def _locate(self, key: ImageKey) -> tuple[int, int]:
         location = self._index.get(key)
@@ -329,15 +325,6 @@ def _read_index(folder: Path, manifest: Mapping[str, Any]) -> dict[ImageKey, tup
                 )
             index[key] = (number, row)
     return index
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        file.seek(_HEADER_BYTES)
-        state = xxhash.xxh3_128()
-        while chunk := file.read(1 << 20):
-            state.update(chunk)
-    return state.hexdigest()
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:
