@@ -10,7 +10,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from twelvefold.server.errors import ApiError
-from twelvefold.server.limits import ByteBudget, LimitsMiddleware, RateLimiter
+from twelvefold.server.limits import LimitsMiddleware, RateLimiter, byte_budget
 from twelvefold.server.metrics import Metrics
 from twelvefold.server.middleware import CLIENT_LEFT, RequestMiddleware
 from twelvefold.server.settings import Settings
@@ -35,7 +35,7 @@ class LimitedApp:
     def __init__(self, app: App = echo, **settings: Any) -> None:
         self.settings = Settings(**settings)
         self.metrics = Metrics()
-        self.budget = ByteBudget(self.settings.max_inflight_bytes)
+        self.budget = byte_budget(self.settings)
         self.app = RequestMiddleware(LimitsMiddleware(app, self.settings, self.metrics, self.budget), self.metrics)
 
     async def post(
@@ -162,7 +162,7 @@ def test_too_many_requests_at_once_are_503() -> None:
         await asyncio.gather(*waiting, return_exceptions=True)
         app.app = RequestMiddleware(LimitsMiddleware(echo, app.settings, app.metrics, app.budget), app.metrics)
         assert (await app.post(b"x"))[0] == 200
-        assert app.budget.free == app.settings.max_inflight_bytes
+        assert app.budget.used == 0
 
     asyncio.run(run())
 

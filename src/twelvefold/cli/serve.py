@@ -14,7 +14,7 @@ from twelvefold.cli.from_function import Json, Output, print_result
 from twelvefold.schema import TwelvefoldError
 
 if TYPE_CHECKING:
-    from twelvefold.server.serve import Serving
+    from twelvefold.serving.model_info import ModelInfo
 
 
 def serve(
@@ -57,12 +57,11 @@ def serve(
     options = {"model": model, "host": host, "port": port}
     flags |= {name: value for name, value in options.items() if value is not None}
 
-    def announce(serving: Serving) -> None:
-        about = serving.about
-        result = {"address": serving.address, **msgspec.to_builtins(about)}
+    def announce(address: str, about: ModelInfo) -> None:
+        result = {"address": address, **msgspec.to_builtins(about)}
         size = f"{about.parameters:,} parameters, {len(about.tasks)} tasks"
         data = f", trained on {about.trained_on}" if about.trained_on else ""
-        lines = [f"{about.name}: {size}{data}", f"{serving.address}  (reference: {serving.address}/docs)"]
+        lines = [f"{about.name}: {size}{data}", f"{address}  (reference: {address}/docs)"]
         print_result(result, Output("\n".join([*lines, "Press Ctrl+C to stop."])), json=json)
         sys.stdout.flush()  # a program that started the server waits for the address
 

@@ -8,14 +8,11 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
 
-from twelvefold.schema import TwelvefoldError
 from twelvefold.server import endpoints, errors, pages
 from twelvefold.server.examples import add_examples
-from twelvefold.server.limits import ByteBudget, LimitsMiddleware
+from twelvefold.server.limits import LimitsMiddleware, byte_budget
 from twelvefold.server.metrics import Metrics
 from twelvefold.server.middleware import RequestMiddleware
 from twelvefold.server.service import Service
@@ -30,7 +27,7 @@ path or a URL that a client sends."""
 
 def create_app(predictor: Predictor, settings: Settings) -> FastAPI:
     """Return the application with its model thread running; the thread ends with the application's lifespan."""
-    metrics, budget = Metrics(), ByteBudget(settings.max_inflight_bytes)
+    metrics, budget = Metrics(), byte_budget(settings)
     service = Service(predictor, settings, metrics=metrics, budget=budget)
 
     @asynccontextmanager
@@ -48,11 +45,7 @@ def create_app(predictor: Predictor, settings: Settings) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
         form_limits={"max_files": settings.max_images + 1, "max_fields": 100, "max_part_size": 1_000_000},
-        exception_handlers={
-            HTTPException: errors.handle_http_error,
-            TwelvefoldError: errors.handle_twelvefold_error,
-            RequestValidationError: errors.handle_validation_error,
-        },
+        exception_handlers=dict.fromkeys(errors.HANDLED, errors.handle_error),
     )
     app.state.service = service
     for router in (endpoints.router, pages.about, pages.health, pages.pages):

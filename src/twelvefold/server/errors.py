@@ -46,12 +46,6 @@ def overloaded_error(message: str) -> ApiError:
     return ApiError(503, f"{message}; try again in a moment", {"Retry-After": str(RETRY_SECONDS)})
 
 
-def to_api_error(error: TwelvefoldError) -> ApiError:
-    """Return 413 for an image with too many pixels, 415 for another image error, and 422 for all else."""
-    status = 413 if isinstance(error, TooManyPixelsError) else 415 if isinstance(error, ImageError) else 422
-    return ApiError(status, str(error))
-
-
 def error_response(
     status: int, message: str, request_id: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
@@ -60,30 +54,24 @@ def error_response(
     return JSONResponse(body, status, dict(headers or {}))
 
 
-async def handle_http_error(request: Request, error: Exception) -> JSONResponse:
-    """Answer an :class:`ApiError`, or an error of the framework: unknown path or method, a body it cannot parse."""
-    if not isinstance(error, HTTPException):
-        raise error
-    message = error.detail
-    if error.status_code == 404 and message == "Not Found":
-        message = f"there is nothing at {request.url.path}; /docs lists all paths"
-    if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "another method")
-        message = f"{request.url.path} takes {allowed}, not {request.method}"
-    return error_response(error.status_code, message, request.state.request_id, error.headers)
+HANDLED = (HTTPException, RequestValidationError, TwelvefoldError)
+"""Errors of a request: refused by this server, of the framework (such as an unknown path), or of the checks in
+:mod:`twelvefold.serving`."""
 
 
-async def handle_twelvefold_error(request: Request, error: Exception) -> JSONResponse:
-    """Answer an error of the checks in :mod:`twelvefold.serving`."""
-    if not isinstance(error, TwelvefoldError):
-        raise error
-    api_error = to_api_error(error)
-    return error_response(api_error.status_code, api_error.detail, request.state.request_id)
-
-
-async def handle_validation_error(request: Request, error: Exception) -> JSONResponse:
-    """Name every form field that is missing or invalid."""
-    if not isinstance(error, RequestValidationError):
-        raise error
-    problems = [f"{'.'.join(str(part) for part in each['loc'][1:])}: {each['msg']}" for each in error.errors()]
-    return error_response(422, "; ".join(problems), request.state.request_id)
+async def handle_error(request: Request, error: Exception) -> JSONResponse:
+    """Answer an error that is one of :data:`HANDLED`."""
+    status, message, headers = 422, str(error), None
+    if isinstance(error, HTTPException):
+        status, message, headers = error.status_code, error.detail, error.headers
+        if status == 404 and message == "Not Found":
+            message = f"there is nothing at {request.url.path}; /docs lists all paths"
+        if status == 405:
+            allowed = (headers or {}).get("Allow", "another method")
+            message = f"{request.url.path} takes {allowed}, not {request.method}"
+    elif isinstance(error, RequestValidationError):  # names every form field that is missing or invalid
+        problems = [f"{'.'.join(str(part) for part in each['loc'][1:])}: {each['msg']}" for each in error.errors()]
+        message = "; ".join(problems)
+    elif isinstance(error, ImageError):
+        status = 413 if isinstance(error, TooManyPixelsError) else 415
+    return error_response(status, message, request.state.request_id, headers)

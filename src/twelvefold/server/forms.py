@@ -92,7 +92,7 @@ async def _open_images(request: Request, fields: Sequence[tuple[str, UploadFile 
     """
     service: Service = request.app.state.service
     start, opened = time.monotonic(), []
-    with service.reserve_slot(), ExitStack() as reserved:
+    with service.active.reserve(), ExitStack() as reserved:
         for suffix, file, digest in fields:
             file_field, digest_field = f"image{suffix}", f"picture{suffix}"
             if file is not None and digest:

@@ -29,26 +29,35 @@ class ClientLeftError(Exception):
     """The client closed the connection before its answer."""
 
 
-class ByteBudget:
-    """A number of bytes that all requests share."""
+class Budget:
+    """A number of bytes, requests or other units that all requests share.
 
-    def __init__(self, max_bytes: int) -> None:
-        self.free = max_bytes
+    ``message``: of the error when too few are free, with ``{used}`` for the number in use.
+    """
+
+    def __init__(self, limit: int, message: str) -> None:
+        self._limit, self._message = limit, message
+        self.used = 0
 
     @contextmanager
-    def reserve(self, num_bytes: int) -> Iterator[None]:
-        """Reserve bytes while the block runs.
+    def reserve(self, amount: int = 1) -> Iterator[None]:
+        """Reserve an amount while the block runs.
 
         Raises:
-            ApiError: 503, fewer bytes are free.
+            ApiError: 503, less is free.
         """
-        if num_bytes > self.free:
-            raise overloaded_error("the requests in progress use all the memory for images")
-        self.free -= num_bytes
+        if self.used + amount > self._limit:
+            raise overloaded_error(self._message.format(used=self.used))
+        self.used += amount
         try:
             yield
         finally:
-            self.free += num_bytes
+            self.used -= amount
+
+
+def byte_budget(settings: Settings) -> Budget:
+    """Return the memory for the bodies and decoded images of all requests."""
+    return Budget(settings.max_inflight_bytes, "the requests in progress use all the memory for images")
 
 
 class RateLimiter:
@@ -81,11 +90,11 @@ class RateLimiter:
 class LimitsMiddleware:
     """ASGI middleware that checks a request's head, reads its body, and cancels work for clients that have left."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, budget: ByteBudget) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, budget: Budget) -> None:
         self._app, self._settings, self._metrics, self._budget = app, settings, metrics, budget
         self._rate_limiter = RateLimiter(settings.rate_limit)
-        self._in_flight = 0
-        metrics.in_flight.set_function(lambda: self._in_flight)
+        self._in_flight = Budget(settings.max_requests, "{used} requests are in progress")
+        metrics.in_flight.set_function(lambda: self._in_flight.used)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -104,7 +113,10 @@ class LimitsMiddleware:
             if scope["method"] not in ("POST", "PUT", "PATCH"):
                 await self._app(scope, receive, send)
                 return
-            with self._count_in_flight(), self._budget.reserve(self._settings.max_bytes if length is None else length):
+            with (
+                self._in_flight.reserve(),
+                self._budget.reserve(self._settings.max_bytes if length is None else length),
+            ):
                 body = await self._read_body(receive_body)
                 await self._call_app(scope, body, receive, send)
         except ApiError as error:
@@ -145,16 +157,6 @@ class LimitsMiddleware:
 
     def _too_large(self, num_bytes: int) -> ApiError:
         return ApiError(413, f"a request has at most {self._settings.max_bytes:,} bytes, got {num_bytes:,} or more")
-
-    @contextmanager
-    def _count_in_flight(self) -> Iterator[None]:
-        if self._in_flight >= self._settings.max_requests:
-            raise overloaded_error(f"{self._in_flight} requests are in progress")
-        self._in_flight += 1
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
 
     async def _read_body(self, receive: Receive) -> bytes:
         """Read the whole body.

@@ -77,17 +77,22 @@ class AttentionOut(BaseModel):
     blocks: list[BlockOut]
 
 
-class Answer(BaseModel):
-    """The answers of the model, most likely first."""
+class Response(BaseModel):
+    """What all answers have."""
 
     request_id: str
     task: str
     ranked: list[RankedOut]
     pictures: list[ImageOut]
+    seconds: Seconds
+
+
+class Answer(Response):
+    """The answers of the model, most likely first."""
+
     candidates_px: list[BoxPx] = Field(description="the candidate boxes of the request")
     notes: list[str] = Field(description="sentences that qualify the answer")
     attention: list[AttentionOut] | None = Field(description="if requested by `explain`")
-    seconds: Seconds
 
 
 class Phrase(BaseModel):
@@ -99,15 +104,10 @@ class Phrase(BaseModel):
     attention: list[AttentionOut] | None
 
 
-class Grounded(BaseModel):
+class Grounded(Response):
     """The best box of each phrase, in order; `phrases` has all boxes of each."""
 
-    request_id: str
-    task: str
-    ranked: list[RankedOut]
-    pictures: list[ImageOut]
     phrases: list[Phrase]
-    seconds: Seconds
 
 
 class DetectorOut(BaseModel):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,20 +15,12 @@ if TYPE_CHECKING:
     from twelvefold.serving.model_info import ModelInfo
 
 
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """The address of a running server and its model."""
-
-    address: str
-    about: ModelInfo
-
-
-def serve(settings: Settings, announce: Callable[[Serving], None]) -> None:
+def serve(settings: Settings, announce: Callable[[str, ModelInfo], None]) -> None:
     """Serve until SIGTERM or SIGINT, then answer the requests in progress and return.
 
     Args:
         settings: see docs/serving.md.
-        announce: called when the server accepts requests.
+        announce: called with its address and its model when the server accepts requests.
 
     Raises:
         TwelvefoldError: the packages of ``twelvefold[serve]`` are missing, the port is in use, or there is no such
@@ -68,8 +59,7 @@ def serve(settings: Settings, announce: Callable[[Serving], None]) -> None:
         )
         # uvicorn raises the signal again after its shutdown; ignore it, so that the exit code is 0.
         signal.signal(signal.SIGTERM, lambda *_: None)
-        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        announce(Serving(address, predictor.about))
+        announce(f"http://{f'[{host}]' if ':' in host else host}:{port}", predictor.about)
         uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -16,9 +16,9 @@ from typing import Any
 from twelvefold.images import InputImage, image_from_rgb, image_size, load_image, open_image
 from twelvefold.schema import Box, Regions
 from twelvefold.server.batching import Batcher, Job
-from twelvefold.server.errors import ApiError, overloaded_error
+from twelvefold.server.errors import ApiError
 from twelvefold.server.image_cache import ImageCache
-from twelvefold.server.limits import ByteBudget
+from twelvefold.server.limits import Budget
 from twelvefold.server.metrics import Metrics
 from twelvefold.server.settings import Settings
 from twelvefold.serving.predictor import Predictor
@@ -50,21 +50,22 @@ class ClientAnswer:
 
 
 class Service:
-    """One model and the state that its endpoints share."""
+    """One model and the state that its endpoints share. ``active``: the requests that the model will answer."""
 
-    def __init__(self, predictor: Predictor, settings: Settings, *, metrics: Metrics, budget: ByteBudget) -> None:
+    def __init__(self, predictor: Predictor, settings: Settings, *, metrics: Metrics, budget: Budget) -> None:
         self.predictor, self.settings, self.metrics, self.budget = predictor, settings, metrics, budget
         self.sample_files = {sample.name: sample.path.read_bytes() for sample in load_samples()}
         self.images = ImageCache(settings.image_cache_bytes, metrics)
-        self._num_active = 0
+        max_active = settings.max_queue + settings.max_batch_size
+        self.active = Budget(max_active, "too many requests are waiting for the model")
         self._decoders = ThreadPoolExecutor(settings.num_decode_threads, "decode")
         self._batcher: Batcher[ClientRequest, ClientAnswer] = Batcher(
             partial(answer_batch, predictor),
             metrics,
-            max_queue=settings.max_queue + settings.max_batch_size,
+            max_queue=max_active,
             max_batch_size=settings.max_batch_size,
             max_wait=settings.max_wait_ms / 1000,
-            num_active=lambda: self._num_active,
+            num_active=lambda: self.active.used,
         )
 
     @property
@@ -84,21 +85,6 @@ class Service:
         """Answer the waiting requests and end the threads."""
         self._batcher.close()
         self._decoders.shutdown()
-
-    @contextmanager
-    def reserve_slot(self) -> Iterator[None]:
-        """Count a request among those that the model will answer, before any work on it.
-
-        Raises:
-            ApiError: 503, the queue is full.
-        """
-        if self._num_active >= self.settings.max_queue + self.settings.max_batch_size:
-            raise overloaded_error("too many requests are waiting for the model")
-        self._num_active += 1
-        try:
-            yield
-        finally:
-            self._num_active -= 1
 
     @contextmanager
     def reserve_memory(self, data: bytes) -> Iterator[None]:

@@ -5,11 +5,10 @@ Paper: section 3.2, Eqs. 1-4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from twelvefold import schema
 from twelvefold.batch import Batch
@@ -19,6 +18,7 @@ from twelvefold.data.tokenizer import Tokenizer
 from twelvefold.families import load_family, retrieval
 from twelvefold.images import InputImage
 from twelvefold.model import Model
+from twelvefold.model.model import ImageStream
 from twelvefold.schema import Box, Regions, TaskSpec
 from twelvefold.serving.attention_weights import Attention, collect_attention
 from twelvefold.serving.region_cache import RegionCache
@@ -190,18 +190,30 @@ def _answer_searches(
     for members in pools.values():
         captions = [prepared[i] for i in members]
         regions, spec = captions[0].regions, captions[0].spec
-        blocks = range(0, len(regions), SEARCH_BATCH_IMAGES)
-        scores = torch.cat(
-            [_score_pairs(context, captions, regions[start : start + SEARCH_BATCH_IMAGES]) for start in blocks], dim=1
-        )
+        texts = caption_batch(context, spec, [item.token_ids[0] for item in captions], regions[0])
+        starts = range(0, len(regions), SEARCH_BATCH_IMAGES)
+        blocks = (image_batch(context, spec, regions[start : start + SEARCH_BATCH_IMAGES]) for start in starts)
         names = [str(index) for index in range(len(regions))]
-        top = max(item.request.top for item in captions)
-        ids = [str(i) for i in members]
-        decoded = retrieval.decode_pool(scores, ids, names, spec.name, top, context.temperature(spec))
-        for i, item, each in zip(members, captions, decoded, strict=True):
-            attention = _explain_best_image(context, item, each.ranked)
-            predictions[i] = _make_prediction(context, item, each.ranked, attention)
+        rankings = rank_images(context, spec, texts, blocks, names, max(item.request.top for item in captions))
+        for i, item, ranked in zip(members, captions, rankings, strict=True):
+            attention = _explain_best_image(context, item, ranked)
+            predictions[i] = _make_prediction(context, item, ranked, attention)
     return predictions
+
+
+def rank_images(
+    context: InferenceContext,
+    spec: TaskSpec,
+    captions: Batch,
+    blocks: Iterable[Batch | ImageStream],
+    names: Sequence[str],
+    top: int,
+) -> list[tuple[schema.Ranked, ...]]:
+    """Return the ``top`` images for each caption. ``blocks``: the images; ``names``: of each. Paper: Eq. 2."""
+    scores = torch.cat([context.network.alignments(captions, block).cpu() for block in blocks], dim=1)
+    temperature = context.temperature(spec)
+    decoded = retrieval.decode_pool(scores, captions.example_ids, names, spec.name, top, temperature)
+    return [each.ranked for each in decoded]
 
 
 def _explain_best_image(
@@ -215,14 +227,6 @@ def _explain_best_image(
     weights = context.network.forward_with_attention(batch)[1]
     [attention] = collect_attention(context.network, context.tokenizer, batch, weights, [[best]])
     return attention
-
-
-def _score_pairs(context: InferenceContext, captions: Sequence[PreparedRequest], regions: Sequence[Regions]) -> Tensor:
-    """Return (captions, images) alignment scores. Paper: Eq. 2."""
-    spec = captions[0].spec
-    text_batch = caption_batch(context, spec, [item.token_ids[0] for item in captions], captions[0].regions[0])
-    image_stream_batch = image_batch(context, spec, regions)
-    return context.network.alignments(text_batch, image_stream_batch).cpu()
 
 
 def caption_batch(

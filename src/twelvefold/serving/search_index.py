@@ -6,6 +6,7 @@ A saved index contains regions, not model states: every model that uses the same
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import overload
@@ -19,7 +20,7 @@ from twelvefold.images import ImageSource, load_image
 from twelvefold.model.model import ImageStream
 from twelvefold.progress import progress_bar
 from twelvefold.schema import ImageKey, Ranked, Regions, TaskSpec, TwelvefoldError, did_you_mean
-from twelvefold.serving.inference import caption_batch, image_batch
+from twelvefold.serving.inference import caption_batch, image_batch, rank_images
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.region_cache import image_key
 from twelvefold.serving.request import check_text, check_top, find_task
@@ -85,7 +86,7 @@ class SearchIndex:
             for start in range(0, len(images), OPEN_IMAGES):
                 block = [load_image(image) for image in images[start : start + OPEN_IMAGES]]
                 for name, image, regions in zip(new_names[start:], block, self._model.detect(block), strict=False):
-                    new[name] = (image_key(image), _without_class_probs(regions))
+                    new[name] = (image_key(image), replace(regions, class_probs=None))
                 bar.advance(len(block))
         self._insert(new)
 
@@ -131,12 +132,9 @@ class SearchIndex:
         context = self._model.context
         token_ids = context.tokenizer.encode_batch([caption.strip() for caption in texts])
         captions = caption_batch(context, spec, token_ids, next(iter(self._regions.values())))
-        blocks = range(0, len(self._keys), BLOCK_IMAGES)
-        scores = torch.cat(
-            [context.network.alignments(captions, self._image_stream(start, spec)).cpu() for start in blocks], dim=1
-        )
-        decoded = retrieval.decode_pool(scores, captions.example_ids, self.names, task, top, context.temperature(spec))
-        return [each.ranked for each in decoded] if isinstance(text, list) else decoded[0].ranked
+        blocks = (self._image_stream(start, spec) for start in range(0, len(self._keys), BLOCK_IMAGES))
+        rankings = rank_images(context, spec, captions, blocks, self.names, top)
+        return rankings if isinstance(text, list) else rankings[0]
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Write the index to a folder, atomically; an index that is already there is replaced.
@@ -224,7 +222,3 @@ class SearchIndex:
 
 def _num_bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
-
-
-def _without_class_probs(regions: Regions) -> Regions:
-    return Regions(regions.boxes_px, regions.features, regions.width, regions.height)
