@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from twelvefold.datasets.reading.records import BadRecords
-from twelvefold.duplicates import evidence, hashes
+from twelvefold.duplicates import evidence, hashes, near_duplicates
 from twelvefold.duplicates.evidence import DEFAULT_EVIDENCE, CollectedEvidence, collect_evidence, equal_files
 from twelvefold.duplicates.feature_similarity import feature_links
 from twelvefold.duplicates.image_groups import ImageGroups
@@ -86,8 +86,11 @@ def test_a_second_call_opens_no_image_and_has_the_same_result(data: Path, monkey
     assert collect(data) == first
 
 
-def test_a_stricter_threshold_links_less_without_comparing_again(data: Path) -> None:
-    loose, strict = collect(data), collect(data, max_difference=0.0)
+def test_a_stricter_threshold_links_less_without_comparing_again(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loose = collect(data)
+    with monkeypatch.context() as context:
+        context.setattr(near_duplicates, "MAX_DIFFERENCE", 0.0)
+        strict = collect(data)
     assert (
         Counter(link.evidence for link in strict.links)["looks"]
         < Counter(link.evidence for link in loose.links)["looks"]

@@ -7,8 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-from twelvefold.store.worker_pool import create_pool
-
 PARENT = """
 import os, sys, time
 from twelvefold.store.worker_pool import create_pool
@@ -44,8 +42,3 @@ def test_a_worker_ends_with_its_killed_parent(tmp_path: Path) -> None:
     while is_alive(worker) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_alive(worker)
-
-
-def test_each_worker_calls_the_initializer() -> None:
-    with create_pool(1, os.chdir, "/") as workers:
-        assert workers.submit(os.getcwd).result() == "/"

@@ -20,15 +20,11 @@ import msgspec
 
 from twelvefold.datasets.reading import same_image_links
 from twelvefold.datasets.reading.records import BadRecords
+from twelvefold.duplicates import near_duplicates
 from twelvefold.duplicates.feature_similarity import feature_links
 from twelvefold.duplicates.hashes import ImageFingerprint, fingerprint_files, hash_version
 from twelvefold.duplicates.image_groups import ImageGroups
-from twelvefold.duplicates.near_duplicates import (
-    MAX_DIFFERENCE,
-    NearDuplicates,
-    comparison_version,
-    find_near_duplicates,
-)
+from twelvefold.duplicates.near_duplicates import NearDuplicates, comparison_version, find_near_duplicates
 from twelvefold.progress import track
 from twelvefold.schema import Evidence, ImageKey, SameImageLink
 from twelvefold.store import atomic_files
@@ -64,7 +60,6 @@ def collect_evidence(
     cache_dir: Path,
     bad: BadRecords,
     processes: int = 1,
-    max_difference: float = MAX_DIFFERENCE,
     store: RegionStore | None = None,
 ) -> CollectedEvidence:
     """Return all links between the images of a data folder.
@@ -78,7 +73,6 @@ def collect_evidence(
         cache_dir: Folder that keeps comparisons; a second call compares only files that have changed.
         bad: Collects malformed records of id maps.
         processes: Number of processes that compare images.
-        max_difference: Largest local difference of images that look alike, 0..1.
         store: Features of the images, for the evidence ``features``.
 
     Raises:
@@ -92,7 +86,7 @@ def collect_evidence(
     if "bytes" in evidence and files:
         result.links.extend(_cached_equal_files(files, cache_dir))
     if DECODED_EVIDENCE & set(evidence) and files:
-        _compare_images(result, files, evidence, cache_dir, processes, max_difference)
+        _compare_images(result, files, evidence, cache_dir, processes)
     if "features" in evidence:
         if store is None:
             result.limitations.append("there are no features of the images, so none were compared by features")
@@ -107,7 +101,6 @@ def _compare_images(
     evidence: Sequence[Evidence],
     cache_dir: Path,
     processes: int,
-    max_difference: float,
 ) -> None:
     """Add the links by pixels and by looks, and the images that cannot be read."""
     fingerprints = fingerprint_files(images, cache_dir / "fingerprints", processes=processes)
@@ -122,13 +115,18 @@ def _compare_images(
             ImageGroups(result.links),
             cache_dir / "comparisons",
             processes=processes,
-            max_difference=max_difference,
         )
         pixels = [(str(key), each.pixels_digest) for key, each in sorted(fingerprints.items())]
-        inputs = [hash_version(), comparison_version(), max_difference, pixels, sorted(map(str, result.links))]
-        near_duplicates = _cached(cache_dir, "lookalikes", inputs, find)
-        result.links.extend(near_duplicates.links)
-        result.limitations.extend(near_duplicates.limitations)
+        inputs = [
+            hash_version(),
+            comparison_version(),
+            near_duplicates.MAX_DIFFERENCE,
+            pixels,
+            sorted(map(str, result.links)),
+        ]
+        similar = _cached(cache_dir, "lookalikes", inputs, find)
+        result.links.extend(similar.links)
+        result.limitations.extend(similar.limitations)
 
 
 def equal_pixels(fingerprints: Mapping[ImageKey, ImageFingerprint], known: ImageGroups) -> Iterator[SameImageLink]:

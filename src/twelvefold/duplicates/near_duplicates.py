@@ -76,7 +76,6 @@ def find_near_duplicates(
     cache_dir: Path,
     *,
     processes: int = 1,
-    max_difference: float = MAX_DIFFERENCE,
 ) -> NearDuplicates:
     """Return links between images that look alike, unless ``known`` has them in one group already.
 
@@ -87,11 +86,9 @@ def find_near_duplicates(
     paths = {str(key): path for key, path in images.items()}
     comparisons = compare_candidates(candidates, paths, cache_dir, processes=processes)
     links = [
-        SameImageLink(
-            ImageKey.parse(pair.first.key), ImageKey.parse(pair.second.key), "looks", describe(pair, comparison)
-        )
-        for pair, comparison in zip(candidates, comparisons, strict=True)
-        if is_near_duplicate(comparison, max_difference)
+        SameImageLink(ImageKey.parse(pair.first.key), ImageKey.parse(pair.second.key), "looks", _reason(pair, result))
+        for pair, result in zip(candidates, comparisons, strict=True)
+        if result.difference <= MAX_DIFFERENCE and result.correlation >= MIN_CORRELATION
     ]
     blank = [each.key for each in readable if each.contrast < MIN_CONTRAST]
     return NearDuplicates(links, _limitations(blank, crowded))
@@ -158,13 +155,7 @@ def compare_candidates(
     return [known[pair.first.pixels_digest, pair.second.pixels_digest] for pair in candidates]
 
 
-def is_near_duplicate(comparison: PairComparison, max_difference: float = MAX_DIFFERENCE) -> bool:
-    """Return whether two compared images are the same image."""
-    return comparison.difference <= max_difference and comparison.correlation >= MIN_CORRELATION
-
-
-def describe(pair: CandidatePair, comparison: PairComparison) -> str:
-    """Return the reason of a link, for people."""
+def _reason(pair: CandidatePair, comparison: PairComparison) -> str:
     return (
         f"they look alike: hashes differ in {pair.phash_distance} and {pair.dhash_distance} of 64 bits, and after "
         f"alignment the largest local difference is {100 * comparison.difference:.0f} %"

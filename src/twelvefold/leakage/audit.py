@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -170,7 +170,7 @@ def explain_link(inputs: AuditInputs, first: ImageKey, second: ImageKey) -> Link
     holders = {str(key): _sets_with(inputs.collections, key) for key in path}
     for key in (first, second):
         if not holders[str(key)] and key not in linked:
-            known = {str(k) for each in inputs.collections for content in each.splits.values() for k in content.images}
+            known = {str(known_key) for each in inputs.collections for known_key in each.images()}
             raise TwelvefoldError(
                 f"no set contains {key}, and no link leads to it{did_you_mean(str(key), sorted(known)[:5000])}"
             )
@@ -261,11 +261,14 @@ def read_task(data: Path, name: str, options: Mapping[str, Any], *, require_all:
 
 def _read_tables(data: Path | None, config: AuditConfig) -> tuple[list[TaskContent], Sequence[Evidence]]:
     """Return the tasks of the data folder or of the prepared folder, and the evidence that counts."""
-    if config.prepared is not None:
-        prepared = Prepared.open(config.prepared)
-        return list(_read_prepared(prepared, config.tasks)), config.evidence or _evidence_of(prepared)
-    tables = [] if data is None else _read_tasks(data, config)
-    return tables, config.evidence or DEFAULT_EVIDENCE
+    if config.prepared is None:
+        return [] if data is None else _read_tasks(data, config), config.evidence or DEFAULT_EVIDENCE
+    prepared, contents = Prepared.open(config.prepared), []
+    for task in track([prepared.task(name) for name in config.tasks] or prepared.tasks, description="tables"):
+        splits = {split: _split_content(prepared.table(task.name, split)) for split in prepared.splits(task.name)}
+        contents.append(TaskContent(task.name, splits))
+    policy = POLICIES.get(prepared.manifest.policy)
+    return contents, config.evidence or (policy.evidence if policy else ()) or DEFAULT_EVIDENCE
 
 
 def _read_tasks(data: Path, config: AuditConfig) -> list[TaskContent]:
@@ -278,22 +281,8 @@ def _read_tasks(data: Path, config: AuditConfig) -> list[TaskContent]:
     return list(run_steps(read, steps, description="tasks", processes=config.processes).values())
 
 
-def _read_prepared(prepared: Prepared, names: Sequence[str]) -> Iterator[TaskContent]:
-    """Yield the tasks of a prepared folder; all where ``names`` is empty."""
-    tasks = [prepared.task(name) for name in names] or prepared.tasks
-    for task in track(tasks, description="tables"):
-        tables = {split: prepared.table(task.name, split) for split in prepared.splits(task.name)}
-        yield TaskContent(task.name, {split: _split_content(table) for split, table in tables.items()})
-
-
 def _split_content(examples: Iterable[Example]) -> SplitContent:
     return SplitContent.from_pairs((pair.image, pair.text) for example in examples for pair in example.pairs)
-
-
-def _evidence_of(prepared: Prepared) -> Sequence[Evidence]:
-    """Return the evidence that a prepared folder was cleaned by."""
-    policy = POLICIES.get(prepared.manifest.policy)
-    return DEFAULT_EVIDENCE if policy is None or not policy.evidence else policy.evidence
 
 
 def _find_images(
@@ -305,7 +294,7 @@ def _find_images(
     folder = data / "images"
     if not folder.is_dir():
         return {}, [f"{folder} does not exist, so duplicates that no id map links cannot be found"]
-    keys = {key for each in collections for content in each.splits.values() for key in content.images}
+    keys = {key for each in collections for key in each.images()}
     files = {key: path for key, path in image_files.image_files(data).items() if key in keys}
     missing = Counter(key.source for key in keys if key not in files)
     return files, [

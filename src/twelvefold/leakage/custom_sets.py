@@ -195,7 +195,7 @@ def zero_padding_limitations(collections: Iterable[Collection]) -> list[str]:
     """Return a sentence for each source whose ids differ only by leading zeros: such ids count as different."""
     first_ids: dict[str, dict[int, str]] = {}
     sentences: dict[str, str] = {}
-    for key in (key for each in collections for content in each.splits.values() for key in content.images):
+    for key in (key for each in collections for key in each.images()):
         if key.source not in FOLDERS and key.id.isdecimal():
             first = first_ids.setdefault(key.source, {}).setdefault(int(key.id), key.id)
             if first != key.id:

@@ -9,7 +9,7 @@ evidence that the keys name the same image.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple, get_args
@@ -61,6 +61,10 @@ class Collection:
     name: str
     kind: CollectionKind
     splits: Mapping[Split, SplitContent]
+
+    def images(self) -> Iterator[ImageKey]:
+        """Yield the images of all splits; an image of several splits is repeated."""
+        return (key for content in self.splits.values() for key in content.images)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,8 +72,8 @@ def read_image_name(fields: Mapping[str, Any]) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def decode_base64(text: bytes | str, field: str, dtype: str = "<f4") -> NDArray[Any]:
-    """Return the numbers of a base64 text as a flat array.
+def decode_base64(text: bytes | str, field: str) -> NDArray[np.float32]:
+    """Return the float32 numbers of a base64 text as a flat array.
 
     Raises:
         RecordError: it is not base64, or it ends within a number.
@@ -85,10 +85,9 @@ def decode_base64(text: bytes | str, field: str, dtype: str = "<f4") -> NDArray[
         data = binascii.a2b_base64(encoded.replace(b"\n", b""), strict_mode=True)
     except (binascii.Error, ValueError) as error:
         raise RecordError(f"{field}: not valid base64, or truncated ({error})") from None
-    size = np.dtype(dtype).itemsize
-    if len(data) % size:
-        raise RecordError(f"{field}: expected numbers of {size} bytes, got {len(data):,} bytes: truncated")
-    return np.frombuffer(data, dtype=dtype)
+    if len(data) % 4:
+        raise RecordError(f"{field}: expected numbers of 4 bytes, got {len(data):,} bytes: truncated")
+    return np.frombuffer(data, dtype="<f4")
 
 
 def _get(fields: Mapping[str, Any], names: tuple[str, ...]) -> Any:
