@@ -38,12 +38,7 @@ from twelvefold.training.distributed import Ranks, init_distributed, launch_loca
 from twelvefold.training.objectives import Objective
 from twelvefold.training.optimizer import lr_multiplier, set_lr
 from twelvefold.training.round_robin import is_task_epoch_end
-from twelvefold.training.run_folder import (
-    TrainSummary,
-    is_finished,
-    prepare_run_folder,
-    summarize,
-)
+from twelvefold.training.run_folder import TrainSummary, is_finished, prepare_run_folder, summarize
 from twelvefold.training.signals import GracefulShutdown, Interrupted
 from twelvefold.training.stop_and_go import StopAndGo, Transition
 
@@ -237,12 +232,7 @@ def log_validation(
     counters.metrics[task] = validation.metrics
     counters.scores[task] = score
     counters.best_scores[task] = max(score, counters.best_scores.get(task, score))
-    fields = {
-        "task": task,
-        "score": score,
-        "best": counters.best_scores[task],
-        "seconds": round(counters.seconds, 3),
-    }
+    fields = {"task": task, "score": score, "best": counters.best_scores[task], "seconds": round(counters.seconds, 3)}
     metrics = {"metrics": validation.metrics} if len(validation.metrics) > 1 else {}
     services.log.write("eval", iteration, **fields, examples=validation.examples, **metrics)
     if transition is not None:

@@ -92,12 +92,7 @@ def clean_run(
 
 
 @app.command(name="compare")
-def clean_compare(
-    data: DataFolder,
-    *lists: str,
-    reading: ReadOptions = DEFAULT_OPTIONS,
-    json: Json = False,
-) -> int:
+def clean_compare(data: DataFolder, *lists: str, reading: ReadOptions = DEFAULT_OPTIONS, json: Json = False) -> int:
     """Compare id lists of the original project with the test images of these data.
 
     ```

@@ -16,8 +16,9 @@ from twelvefold.config import default_tasks
 from twelvefold.schema import Box, TwelvefoldError
 
 if TYPE_CHECKING:
-    from twelvefold.serving.predictor import Predictor
+    from twelvefold.serving.load import PretrainedPredictor
     from twelvefold.serving.result import Prediction
+    from twelvefold.serving.search_index import SearchIndex
 
 
 @Parameter(name="*")
@@ -36,7 +37,7 @@ class ModelOptions:
     json: Json = False
     "Print the answer as JSON. A folder always gives JSON, a line for each image."
 
-    def load(self) -> Predictor:
+    def load(self) -> PretrainedPredictor:
         import twelvefold
 
         return twelvefold.load(self.model, detector_weights=self.detector_weights)
@@ -219,10 +220,7 @@ def add(folder: Path, images: list[Path], *, using: ModelOptions = DEFAULT_MODEL
         folder: Folder of the index.
         images: Images, or folders of images.
     """
-    from twelvefold.serving.search_index import SearchIndex
-
-    model = using.load()
-    index = SearchIndex.load(folder, model) if folder.exists() else SearchIndex(model)
+    index = _load_index(using, folder) if folder.exists() else using.load().index()
     new = [path for path in _image_files(images) if str(path) not in index]
     index.add(new)
     index.save(folder)
@@ -246,9 +244,7 @@ def search(folder: Path, text: str, *, task: str = default_tasks.FIND, using: Mo
         text: The text.
         task: Task: coco or flickr30k.
     """
-    from twelvefold.serving.search_index import SearchIndex
-
-    ranked = SearchIndex.load(folder, using.load()).search(text, using.top, task=task)
+    ranked = _load_index(using, folder).search(text, using.top, task=task)
     result = [{"probability": rank.probability, "name": rank.name} for rank in ranked]
     return print_result(
         result, Output("\n".join(f"{rank.probability:7.1%}  {rank.name}" for rank in ranked)), json=using.json
@@ -267,14 +263,18 @@ def remove(folder: Path, names: list[str], *, using: ModelOptions = DEFAULT_MODE
         folder: Folder of the index.
         names: Names of images, as they were added.
     """
-    from twelvefold.serving.search_index import SearchIndex
-
-    index = SearchIndex.load(folder, using.load())
+    index = _load_index(using, folder)
     index.remove(names)
     index.save(folder)
     return print_result(
         {"removed": len(names), "pictures": len(index)}, Output(f"{folder}: {len(index):,} images"), json=using.json
     )
+
+
+def _load_index(using: ModelOptions, folder: Path) -> SearchIndex:
+    from twelvefold.serving.search_index import SearchIndex
+
+    return SearchIndex.load(folder, using.load())
 
 
 def _answer_each(using: ModelOptions, image: Path, method: str, *arguments: Any, **task: str) -> int:

@@ -96,9 +96,7 @@ def weights_export(
 
 @app.command(name="onnx")
 @command(
-    export_onnx,
-    example="twelvefold weights onnx models/published --task vqav2 --out vqa.onnx",
-    options=("task", "out"),
+    export_onnx, example="twelvefold weights onnx models/published --task vqav2 --out vqa.onnx", options=("task", "out")
 )
 def weights_onnx(summary: OnnxSummary, arguments: Mapping[str, Any]) -> Output:
     lines = [

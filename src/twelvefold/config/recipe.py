@@ -24,7 +24,6 @@ from twelvefold.schema import TaskSpec, TwelvefoldError, did_you_mean
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 NonNegativeInt = Annotated[int, msgspec.Meta(ge=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
-Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 PositiveFloat = Annotated[float, msgspec.Meta(gt=0.0)]
 NonNegativeFloat = Annotated[float, msgspec.Meta(ge=0.0)]
 
@@ -83,14 +82,14 @@ class PretrainingConfig(StrictStruct, frozen=True, kw_only=True):
     defaults are the paper's.
     """
 
-    token_mask_prob: Probability = 0.15
+    token_mask_prob: Fraction = 0.15
     """Probability of each token to be one that the model predicts."""
-    region_mask_prob: Probability = 0.15
+    region_mask_prob: Fraction = 0.15
     """Probability of each region to be one whose category the model predicts."""
     mask_overlapping: bool = True
     """Also mask regions that overlap a region to predict by an IoU above 0.4; false: as ViLBERT, mask only those to
     predict."""
-    mismatch_prob: Probability = 0.5
+    mismatch_prob: Fraction = 0.5
     """Probability of each caption to be replaced by another image's."""
     predict_on_mismatched: bool = False
     """Also predict masked tokens and regions of mismatched pairs; true: as ViLBERT."""

@@ -139,8 +139,7 @@ class LimitsMiddleware:
         if settings.accepted_hosts and name not in settings.accepted_hosts:
             accepted = ", ".join(settings.accepted_hosts)
             raise ApiError(
-                421,
-                f"this server is called {accepted}, not {name[:100]!r}; the setting `allowed_hosts` adds names",
+                421, f"this server is called {accepted}, not {name[:100]!r}; the setting `allowed_hosts` adds names"
             )
         if scope["method"] == "POST" and headers.get("sec-fetch-site") == "cross-site":
             raise ApiError(403, "pages of other sites may not send requests to this server")

@@ -82,7 +82,7 @@ def load(
     network = Model.load(folder)
     model_card = read_card(folder)
     torch_device = select_device(device)
-    region_detector = _load_detector(detector, detector_weights, model_card.detector, torch_device)
+    region_detector, detector_name = _load_detector(detector, detector_weights, model_card.detector, torch_device)
     _check_detector(region_detector, network, model_card.detector, any_detector=any_detector)
     info = ModelInfo(
         name=model_card.name or (folder.name if name_or_path is None else str(name_or_path)),
@@ -90,7 +90,7 @@ def load(
         tasks=tuple(network.tasks),
         trained_on=model_card.trained_on,
         detector=DetectorCard(
-            name=_detector_name(detector, model_card.detector, region_detector),
+            name=detector_name,
             digest=region_detector.digest,
             feature_size=region_detector.feature_size,
             max_regions=model_card.detector.max_regions if model_card.detector else None,
@@ -115,13 +115,16 @@ def read_card(folder: Path) -> Card:
 
 def _load_detector(
     detector: str | RegionDetector | None, weights: Path | None, trained_with: DetectorCard | None, device: torch.device
-) -> RegionDetector:
+) -> tuple[RegionDetector, str]:
+    """Return the detector and its name: as requested or in the card, or else its class name."""
     if detector is not None and not isinstance(detector, str):
-        return detector
+        if trained_with is not None and trained_with.digest == detector.digest:
+            return detector, trained_with.name
+        return detector, type(detector).__name__
     name = detector or (trained_with.name if trained_with else WORLD)
     max_regions = trained_with.max_regions if trained_with and trained_with.name == name else None
     config = ExtractConfig(detector=check_detector_name(name), weights=str(weights or ""), max_regions=max_regions)
-    return load_detector(config, dtype=fastest_cpu_dtype(), device=device)
+    return load_detector(config, dtype=fastest_cpu_dtype(), device=device), name
 
 
 def _check_detector(
@@ -141,14 +144,3 @@ def _check_detector(
             f"the detector differs from the one used in training (expected digest {trained_with.digest}, got "
             f"{detector.digest}), so its features mean something else{advice}; any_detector=True allows it"
         )
-
-
-def _detector_name(
-    requested: str | RegionDetector | None, trained_with: DetectorCard | None, detector: RegionDetector
-) -> str:
-    """Return the requested name, the name in the card if the digests agree, or the detector's class name."""
-    if isinstance(requested, str):
-        return requested
-    if trained_with is not None and trained_with.digest == detector.digest:
-        return trained_with.name
-    return WORLD if requested is None else type(requested).__name__

@@ -103,13 +103,7 @@ class Predictor:
         self, text: Sequence[str], images: Sequence[ImageSource], **options: Unpack[TaskOptions]
     ) -> list[Prediction]: ...
     def find(
-        self,
-        text: Texts,
-        images: Sequence[ImageSource],
-        *,
-        task: str = tasks.FIND,
-        top: int = 5,
-        explain: bool = False,
+        self, text: Texts, images: Sequence[ImageSource], *, task: str = tasks.FIND, top: int = 5, explain: bool = False
     ) -> Predictions:
         """Rank images by how well a text describes them; ``found`` has them, best first. Tasks: coco, flickr30k.
 
@@ -166,13 +160,7 @@ class Predictor:
         **options: Unpack[Options],
     ) -> list[Prediction]: ...
     def guess(
-        self,
-        image: ImageSources,
-        dialogue: Any,
-        boxes: BoxLists | None = None,
-        *,
-        top: int = 5,
-        explain: bool = False,
+        self, image: ImageSources, dialogue: Any, boxes: BoxLists | None = None, *, top: int = 5, explain: bool = False
     ) -> Predictions:
         """Guess the object that a dialogue is about, among boxes or the detected regions. Task: guesswhat.
 
@@ -242,13 +230,7 @@ class Predictor:
         return self.network.tasks[name]
 
     def _answer_each(
-        self,
-        family: Family,
-        task: str,
-        images: Sequence[Any],
-        text: Any,
-        boxes: Any = None,
-        **options: Unpack[Options],
+        self, family: Family, task: str, images: Sequence[Any], text: Any, boxes: Any = None, **options: Unpack[Options]
     ) -> Predictions:
         """Answer one request, or one for each element of the lists; a single value goes with every element."""
         find_task(task, family, self._specs, num_images=len(images))

@@ -19,11 +19,7 @@ from twelvefold.store.prepared import Prepared
 
 
 def build_model(
-    recipe: Recipe,
-    specs: Sequence[TaskSpec],
-    prepared: Prepared,
-    regions: RegionSource,
-    checkpoint: Path | None = None,
+    recipe: Recipe, specs: Sequence[TaskSpec], prepared: Prepared, regions: RegionSource, checkpoint: Path | None = None
 ) -> tuple[Model, WarmStartReport | None]:
     """Return the model, and which weights it took from the recipe's ``initial``, if any.
 

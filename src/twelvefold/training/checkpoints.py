@@ -38,13 +38,7 @@ class Checkpoints:
         self.best = folder / "best"
 
     def save(
-        self,
-        model: Model,
-        optimizer: torch.optim.Optimizer,
-        state: dict[str, Any],
-        model_card: Card,
-        *,
-        is_best: bool,
+        self, model: Model, optimizer: torch.optim.Optimizer, state: dict[str, Any], model_card: Card, *, is_best: bool
     ) -> None:
         """Write ``latest``, and link it as ``best`` and as one of the older ones where that applies.
 

@@ -121,15 +121,8 @@ def summarize(run: Path, checkpoints: Checkpoints) -> TrainSummary:
     state = checkpoints.read_state()
     if state is None:
         raise TwelvefoldError(f"{run} has no checkpoint; train it first")
-    return TrainSummary(
-        run=run,
-        checkpoint=checkpoints.latest,
-        iterations=state["iteration"],
-        seconds=state["seconds"],
-        steps=state["steps"],
-        scores=state["scores"],
-        peak_memory_gb=state["peak_memory_gb"],
-    )
+    fields = {name: state[name] for name in ("seconds", "steps", "scores", "peak_memory_gb")}
+    return TrainSummary(run=run, checkpoint=checkpoints.latest, iterations=state["iteration"], **fields)
 
 
 def _flatten(table: dict[str, object], path: str = "") -> dict[str, object]:
