@@ -57,11 +57,11 @@ def test_a_misspelt_command_gets_the_closest_and_code_2(capsys: pytest.CaptureFi
     assert "train" in capsys.readouterr().err
 
 
-def test_bad_input_is_said_in_a_sentence_with_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_an_error_of_one_sentence_with_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert leave("world", str(tmp_path / "w"), "--images", "3") == 2
-    said = capsys.readouterr().err
-    assert said.startswith("twelvefold: ")
-    assert "Traceback" not in said
+    message = capsys.readouterr().err
+    assert message.startswith("twelvefold: ")
+    assert "Traceback" not in message
 
 
 def test_an_unknown_recipe_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:

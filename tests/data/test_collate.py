@@ -83,13 +83,13 @@ def test_a_batch_of_many_equals_padded_batches_of_one(source: RegionSource) -> N
     many = collate(examples, ids, source, VQA, VQA_HEAD)
     assert many.target is not None
     for p, example in enumerate(examples):
-        one = collate([example], [ids[p]], source, VQA, VQA_HEAD)
-        assert one.target is not None
-        assert one.token_mask.all()
-        assert one.region_mask.all()
-        for name, value in unpadded_row(one, 0).items():
+        single = collate([example], [ids[p]], source, VQA, VQA_HEAD)
+        assert single.target is not None
+        assert single.token_mask.all()
+        assert single.region_mask.all()
+        for name, value in unpadded_row(single, 0).items():
             assert torch.equal(value, unpadded_row(many, p)[name]), name
-        assert torch.equal(one.target[0], many.target[p])
+        assert torch.equal(single.target[0], many.target[p])
     assert not many.token_ids[~many.token_mask].any()
     assert not many.features[~many.region_mask].any()
     assert not many.locations[~many.region_mask].any()

@@ -151,7 +151,7 @@ def test_regions_that_overlap_a_region_to_predict_are_masked_too(make: Make) -> 
         (a.predict_regions, b.predict_regions)
         for a, b in zip(many(batches, 5), many(make(mismatch_prob=0.0, mask_overlapping=False), 5), strict=True)
     ]
-    assert all(torch.equal(one, other) for one, other in other)  # overlaps are masked, not predicted
+    assert all(torch.equal(single, other) for single, other in other)  # overlaps are masked, not predicted
 
 
 def test_only_an_overlap_above_0_4_is_masked() -> None:

@@ -56,9 +56,9 @@ def test_without_a_gold_label_the_score_is_0() -> None:
 
 
 def test_decoding_ranks_classes_whose_probabilities_sum_to_one() -> None:
-    (one,) = VERIFICATION.decode(torch.tensor([[0.0, 0.0, math.log(2)]]), batch([0]), HEAD)
-    assert one.best.name == "entailment"
-    assert [r.probability for r in one.ranked] == pytest.approx([0.5, 0.25, 0.25])
+    (prediction,) = VERIFICATION.decode(torch.tensor([[0.0, 0.0, math.log(2)]]), batch([0]), HEAD)
+    assert prediction.best.name == "entailment"
+    assert [r.probability for r in prediction.ranked] == pytest.approx([0.5, 0.25, 0.25])
 
 
 def test_consistency_needs_every_example_of_a_group_right() -> None:

@@ -135,8 +135,8 @@ def test_co_attention_returns_the_same_when_its_weights_are_recorded() -> None:
     text, image, image_mask = rows(2, 5, 16), rows(2, 3, 24), torch.ones(2, 3, dtype=torch.bool)
     weights: list[AttentionWeights] = []
     recorded = layer(text, image, MASK, image_mask, weights)
-    for one, other in zip(recorded, layer(text, image, MASK, image_mask), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    for plain, other in zip(recorded, layer(text, image, MASK, image_mask), strict=True):
+        torch.testing.assert_close(plain, other, atol=1e-5, rtol=1e-5)
     assert [(w.to_regions.shape, w.to_words.shape) for w in weights] == [((2, 5, 5, 3), (2, 5, 3, 5))]
     flipped: list[AttentionWeights] = []
     layer(text, image.flip(1), MASK, image_mask, flipped)  # regions in another order: their weights follow

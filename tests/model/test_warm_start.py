@@ -84,8 +84,8 @@ def test_word_embeddings_are_matched_by_word_piece(tmp_path: Path, few_first: bo
     warm_start.warm_start(model, tmp_path)
     ours, theirs = (m.get_parameter(warm_start.WORDS) for m in (model, Model.load(tmp_path)))
     for row, piece in enumerate(few):
-        one, other = (ours[piece], theirs[row]) if few_first else (ours[row], theirs[piece])
-        assert torch.equal(one, other)
+        new_row, initial_row = (ours[piece], theirs[row]) if few_first else (ours[row], theirs[piece])
+        assert torch.equal(new_row, initial_row)
     if few_first:
         assert torch.equal(ours[4], initial.get_parameter(warm_start.WORDS)[4])
 

@@ -77,7 +77,7 @@ def test_prepared_tables_contain_no_protected_image(data: Path, tmp_path: Path, 
 def test_cleaning_removes_exactly_the_leaks_of_the_worlds_truth(data: Path, tmp_path: Path) -> None:
     scenes = [json.loads(line)["keys"] for line in (data / "truth" / "scenes.jsonl").read_text().splitlines()]
     planted = json.loads((data / "truth" / "near_duplicates.json").read_text())
-    groups = [*scenes, *(one["keys"] + one["of"] for one in planted if one["near_duplicate"])]
+    groups = [*scenes, *(entry["keys"] + entry["of"] for entry in planted if entry["near_duplicate"])]
     truth = ImageGroups(
         SameImageLink(ImageKey.parse(keys[0]), ImageKey.parse(other), "looks", "")
         for keys in groups

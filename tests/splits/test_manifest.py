@@ -112,11 +112,11 @@ names = st.lists(
 
 
 @given(names, names)
-def test_a_split_digest_depends_on_ids_and_images_and_not_on_order(one: list[str], other: list[str]) -> None:
-    first, second = digest_of(*one), digest_of(*other)
-    assert digest_of(*reversed(one)) == first
-    assert (first.ids == second.ids) == ({n[0] for n in one} == {n[0] for n in other})
-    assert (first == second) == (set(one) == set(other))
+def test_a_split_digest_depends_on_ids_and_images_and_not_on_order(names_: list[str], others: list[str]) -> None:
+    first, second = digest_of(*names_), digest_of(*others)
+    assert digest_of(*reversed(names_)) == first
+    assert (first.ids == second.ids) == ({n[0] for n in names_} == {n[0] for n in others})
+    assert (first == second) == (set(names_) == set(others))
 
 
 @given(names)

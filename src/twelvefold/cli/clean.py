@@ -20,7 +20,7 @@ DataFolder = Annotated[Path, Parameter(help="A data folder; docs/data.md shows t
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class ReadOptions:
+class TaskSelection:
     """Which tasks are read, and how."""
 
     tasks: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = ()
@@ -41,7 +41,7 @@ class ReadOptions:
         return {task: options.get(task, {}) for task in self.tasks or recipe.tasks}, str(recipe.data.clean)
 
 
-DEFAULT_OPTIONS = ReadOptions()
+DEFAULT_OPTIONS = TaskSelection()
 
 app = App(name="clean")
 
@@ -54,7 +54,7 @@ def clean_run(
     policy: str = "",
     protect: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = (),
     ids: Annotated[bool, Parameter(negative="")] = False,
-    reading: ReadOptions = DEFAULT_OPTIONS,
+    reading: TaskSelection = DEFAULT_OPTIONS,
     json: Json = False,
 ) -> int:
     """Decide which examples no task may learn from, and why, and write OUT/clean.json, a file that recipes can pin.
@@ -92,7 +92,7 @@ def clean_run(
 
 
 @app.command(name="compare")
-def clean_compare(data: DataFolder, *lists: str, reading: ReadOptions = DEFAULT_OPTIONS, json: Json = False) -> int:
+def clean_compare(data: DataFolder, *lists: str, reading: TaskSelection = DEFAULT_OPTIONS, json: Json = False) -> int:
     """Compare id lists of the original project with the test images of these data.
 
     ```

@@ -128,7 +128,7 @@ def _fetch_item(item: Item, data: Path, mirror: str, record: DownloadRecord | No
         unpack_members(part, {data / path: member for path, member in item.members.items()})
         files = {path: read_file_record(data / path) for path in item.members}
     else:
-        atomic_files.move_into_place(part, data / item.path)
+        atomic_files.replace_file(part, data / item.path)
         files = {item.path: result}
     http.remove_part(part)
     return DownloadRecord(item.url, result.size, result.sha256, files)

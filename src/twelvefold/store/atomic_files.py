@@ -67,7 +67,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def move_into_place(part: Path, path: Path) -> None:
+def replace_file(part: Path, path: Path) -> None:
     """Replace ``path`` by a complete file on the same disk that was written under another name.
 
     Raises:
