@@ -22,7 +22,7 @@ from twelvefold.detectors.interface import CPU, RegionPair, extract_per_image
 from twelvefold.images import RGB
 from twelvefold.model import tensor_files
 from twelvefold.model.state_dicts import state_dict_differences, summarize_differences
-from twelvefold.schema import Regions, TwelvefoldError, did_you_mean
+from twelvefold.schema import Regions, TwelvefoldError
 from twelvefold.store.atomic_files import digest_file, digest_value
 
 BATCH_NORM_EPS = {
@@ -59,11 +59,8 @@ class CocoDetector:
         """Load the detector ``name`` with the weights in ``path``.
 
         Raises:
-            TwelvefoldError: an unknown name, or the file's tensors do not match the network.
+            TwelvefoldError: the file's tensors do not match the network.
         """
-        if name not in BATCH_NORM_EPS:
-            names = ", ".join(BATCH_NORM_EPS)
-            raise TwelvefoldError(f"no detector {name!r}{did_you_mean(name, BATCH_NORM_EPS)}; there are {names}")
         model = build_model(name, tensor_files.read(Path(path)).tensors, str(path))
         return cls(name, model, max_regions=max_regions, digest=digest_file(Path(path)), device=device)
 

@@ -102,10 +102,8 @@ def read_records(data: Path) -> dict[str, DownloadRecord]:
     path = data / RECORDS
     if not path.exists():
         return {}
-    try:
-        return msgspec.convert(atomic_files.read_json(path), dict[str, DownloadRecord])
-    except msgspec.ValidationError as error:
-        raise TwelvefoldError(f"{path} was edited and cannot be read: {error}; fix or remove it") from error
+    records = atomic_files.read_json(path)
+    return atomic_files.convert_json(path, records, dict[str, DownloadRecord], remedy="fix or remove it")
 
 
 def _fetch_item(item: Item, data: Path, mirror: str, record: DownloadRecord | None) -> DownloadRecord:

@@ -8,8 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from twelvefold.features.formats.record import Problem
-from twelvefold.schema import TwelvefoldError
-from twelvefold.store.atomic_files import read_json
+from twelvefold.store.atomic_files import convert_json, read_json
 
 T = TypeVar("T")
 
@@ -77,7 +76,4 @@ def read_blocks(state_folder: Path) -> list[ImportedBlock]:
 
 
 def _read_struct(path: Path, struct: type[T]) -> T:
-    try:
-        return msgspec.convert(read_json(path), struct)
-    except msgspec.ValidationError as error:
-        raise TwelvefoldError(f"{path} was edited ({error}); start the import over (--no-resume)") from None
+    return convert_json(path, read_json(path), struct, remedy="start the import over (--no-resume)")

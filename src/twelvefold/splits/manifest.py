@@ -148,10 +148,7 @@ def read_manifest(path: Path) -> CleaningManifest:
         TwelvefoldError: there is none, it is another kind of file or version, or it was changed after it was written.
     """
     raw = atomic_files.read_manifest(path, FORMAT, VERSION, remedy="make one with `twelvefold clean` or `prepare`")
-    try:
-        manifest = msgspec.convert(raw, CleaningManifest)
-    except msgspec.ValidationError as error:
-        raise TwelvefoldError(f"{path} was changed after it was written: {error}; make it again") from error
+    manifest = atomic_files.convert_json(path, raw, CleaningManifest, remedy="make it again")
     if manifest.digest != (computed := manifest.compute_digest()):
         raise TwelvefoldError(
             f"{path} was changed after it was written: it states the digest {manifest.digest}, but its content has "

@@ -16,11 +16,14 @@ import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
+import msgspec
 import xxhash
 
 from twelvefold.schema import TwelvefoldError
+
+T = TypeVar("T")
 
 CHUNK = 1 << 20
 
@@ -109,6 +112,18 @@ def read_json(path: Path) -> Any:
         raise TwelvefoldError(
             f"{path} is not JSON: {error}; it was truncated or written by another program: create it again"
         ) from error
+
+
+def convert_json(path: Path, value: Any, type_: type[T], *, remedy: str) -> T:
+    """Return the JSON value of a file as ``type_``. ``remedy``: what to do, the end of an error message.
+
+    Raises:
+        TwelvefoldError: the value does not have that type.
+    """
+    try:
+        return msgspec.convert(value, type_)
+    except msgspec.ValidationError as error:
+        raise TwelvefoldError(f"{path} was changed after it was written: {error}; {remedy}") from error
 
 
 def read_manifest(

@@ -101,14 +101,10 @@ class Prepared:
         folder = Path(folder)
         if not (folder / MANIFEST).exists():
             raise TwelvefoldError(f"{folder} is not prepared: it has no {MANIFEST}; run `twelvefold prepare` (again)")
-        raw = atomic_files.read_manifest(
-            folder / MANIFEST, FORMAT, VERSION, remedy="run `twelvefold prepare` again", older_versions=(1, 2)
-        )
+        remedy = "run `twelvefold prepare` again"
+        raw = atomic_files.read_manifest(folder / MANIFEST, FORMAT, VERSION, remedy=remedy, older_versions=(1, 2))
         raw["tasks"] = rename_keys(raw.get("tasks"), TASK_FIELDS_OF_VERSION_1)
-        try:
-            manifest = msgspec.convert(raw, PreparedManifest)
-        except msgspec.ValidationError as error:
-            raise TwelvefoldError(f"{folder / MANIFEST} was changed after it was written: {error}") from error
+        manifest = atomic_files.convert_json(folder / MANIFEST, raw, PreparedManifest, remedy=remedy)
         for entry in manifest.entries():
             path = folder / entry.file
             size = path.stat().st_size if path.exists() else None
