@@ -263,7 +263,7 @@ def test_the_backbone_equals_a_plain_implementation() -> None:
 
 
 def test_regions_are_proposals_and_given_boxes_are_processed_alike(weight_file: Path) -> None:
-    detector = X152.load(weight_file, ExtractConfig(max_regions=12), network_config=SMALL)
+    detector = X152.load(weight_file, ExtractConfig(max_regions=12))
     detected, none = detector.extract_regions([IMAGE], [np.zeros((0, 4))])[0]
     assert (detector.feature_size, len(detector.categories)) == (16, 21)
     assert detected.boxes_px.shape == (12, 4)
@@ -281,7 +281,7 @@ def test_regions_are_proposals_and_given_boxes_are_processed_alike(weight_file: 
     assert best[0] == best.max()
 
 
-def test_missing_unknown_and_misshaped_tensors_are_named(weight_file: Path) -> None:
+def test_missing_unknown_and_misshaped_tensors_are_named() -> None:
     state = dict(network().state_dict())
     state["roi_heads.box.predictor.attr_linear1.weight"] = torch.zeros(2)  # ignored: extraction does not use attributes
     state["rpn.anchor_generator.cell_anchors.0"] = cell_anchors(4, 32) + 1
@@ -300,28 +300,27 @@ def test_missing_unknown_and_misshaped_tensors_are_named(weight_file: Path) -> N
     ):
         assert part in str(error.value)
     with pytest.raises(TwelvefoldError, match=r"missing: backbone\.body\.layer1"):
-        X152.load(weight_file, network_config=X152Config())  # the file of the small network does not fit
+        build_network(network().state_dict(), "file", X152Config())  # the tensors of the small network do not fit
 
 
-def test_widths_and_depths_are_inferred_from_the_file(weight_file: Path) -> None:
+def test_widths_and_depths_are_inferred_from_the_file() -> None:
     assert infer_config(network().state_dict()) == SMALL
     with torch.device("meta"):
         assert infer_config(X152Network().state_dict()) == X152Config()
-    assert X152.load(weight_file).digest == X152.load(weight_file, network_config=SMALL).digest
     with pytest.raises(TwelvefoldError, match="missing: backbone"):
         build_network({"roi_heads.box.predictor.cls_score.weight": torch.zeros(3)}, "file")
 
 
 def test_digests_depend_on_the_settings(weight_file: Path) -> None:
     digests = {
-        X152.load(weight_file, network_config=SMALL).digest,
-        X152.load(weight_file, ExtractConfig(max_regions=36), network_config=SMALL).digest,
-        X152.load(weight_file, ExtractConfig(min_regions=10), network_config=SMALL).digest,
-        X152.load(weight_file, ExtractConfig(min_regions=10, confidence=0.2), network_config=SMALL).digest,
-        X152.load(weight_file, ExtractConfig(fc6="before_relu"), network_config=SMALL).digest,
+        X152.load(weight_file).digest,
+        X152.load(weight_file, ExtractConfig(max_regions=36)).digest,
+        X152.load(weight_file, ExtractConfig(min_regions=10)).digest,
+        X152.load(weight_file, ExtractConfig(min_regions=10, confidence=0.2)).digest,
+        X152.load(weight_file, ExtractConfig(fc6="before_relu")).digest,
     }
     assert len(digests) == 5
-    assert X152.load(weight_file, network_config=SMALL).digest in digests
+    assert X152.load(weight_file).digest in digests
 
 
 def test_features_are_fc6_after_or_before_its_relu(weight_file: Path) -> None:

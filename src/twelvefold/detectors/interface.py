@@ -5,16 +5,18 @@ Paper: section 3, "the set of image regions {v_1, ..., v_T}".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from twelvefold.boxes import validate_boxes
 from twelvefold.images import RGB, to_rgb_array
-from twelvefold.schema import Regions
+from twelvefold.model.state_dicts import state_dict_differences, summarize_differences
+from twelvefold.schema import Regions, TwelvefoldError
 
 CPU = torch.device("cpu")
 RegionPair = tuple[Regions, Regions]
@@ -49,6 +51,19 @@ class RegionDetector(Protocol):
         Detected regions are sorted, best first; given boxes keep their order and coordinates.
         """
         ...
+
+
+def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor], problem: str, *, assign: bool = False) -> None:
+    """Load the tensors of a weight file; batch norm's step counters may be missing.
+
+    Raises:
+        TwelvefoldError: ``problem``, followed by the missing, unknown and mis-shaped tensors.
+    """
+    expected = network.state_dict()
+    counters = {name for name in expected if name.endswith("num_batches_tracked")}
+    if differences := state_dict_differences(tensors, expected, optional=counters):
+        raise TwelvefoldError(f"{problem}:{summarize_differences(differences)}")
+    network.load_state_dict(dict(tensors), strict=False, assign=assign)
 
 
 @torch.inference_mode()

@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 
 from twelvefold import boxes as box_geometry
-from twelvefold.detectors.interface import CPU, RegionPair, extract_per_image
+from twelvefold.detectors.interface import CPU, RegionPair, extract_per_image, load_tensors
 from twelvefold.images import RGB
 from twelvefold.model import tensor_files
-from twelvefold.model.state_dicts import state_dict_differences, summarize_differences
 from twelvefold.schema import Regions, TwelvefoldError
 from twelvefold.store.atomic_files import digest_file, digest_value
 
@@ -115,9 +114,5 @@ def build_model(name: str, tensors: Mapping[str, Tensor], source: str) -> Any:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eps = BATCH_NORM_EPS[name]
-    expected = model.state_dict()
-    counters = {key for key in expected if key.endswith("num_batches_tracked")}  # absent: batch norm was frozen
-    if problems := state_dict_differences(tensors, expected, optional=counters):
-        raise TwelvefoldError(f"{source} does not hold weights of {name}:{summarize_differences(problems)}")
-    model.load_state_dict(dict(tensors), strict=False)
+    load_tensors(model, tensors, f"{source} does not hold weights of {name}")
     return model

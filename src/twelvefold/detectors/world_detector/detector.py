@@ -20,12 +20,11 @@ from torch import Tensor
 
 from twelvefold import boxes as box_geometry
 from twelvefold.boxes import NO_BOXES, validate_boxes
-from twelvefold.detectors.interface import CPU, RegionPair
+from twelvefold.detectors.interface import CPU, RegionPair, load_tensors
 from twelvefold.detectors.world_detector.images import input_size, to_tensor
 from twelvefold.detectors.world_detector.network import FEATURE_SIZE, RegionOutputs, WorldNetwork
 from twelvefold.images import RGB, to_rgb_array
 from twelvefold.model import tensor_files
-from twelvefold.model.state_dicts import state_dict_differences, summarize_differences
 from twelvefold.schema import Regions, TwelvefoldError
 from twelvefold.store.atomic_files import digest_file
 
@@ -92,18 +91,17 @@ class WorldDetector:
         self,
         network: WorldNetwork,
         labels: LabelSpace,
-        *,
-        max_regions: int = MAX_REGIONS,
-        dtype: ComputeDtype | None = None,
-        digest: str = "",
-        device: torch.device = CPU,
+        max_regions: int,
+        dtype: ComputeDtype,
+        digest: str,
+        device: torch.device,
     ) -> None:
-        """``dtype``: None means the fastest on this CPU. Raises: TwelvefoldError if ``max_regions`` is out of range."""
+        """Raises: TwelvefoldError if ``max_regions`` is out of range."""
         if not 1 <= max_regions <= 36:
             raise TwelvefoldError(f"expected 1 to 36 regions per image, got max_regions={max_regions}")
         self.labels = labels
         self.max_regions = max_regions
-        self.dtype: ComputeDtype = dtype or fastest_cpu_dtype()
+        self.dtype = dtype
         self.digest = digest
         self.categories = labels.categories
         self.feature_size = FEATURE_SIZE
@@ -123,6 +121,8 @@ class WorldDetector:
     ) -> WorldDetector:
         """Load a detector from a weight file; None means the one that is part of the package.
 
+        ``dtype``: None means the fastest on this CPU.
+
         Raises:
             TwelvefoldError: the file is missing, damaged, or not a weight file of this network.
         """
@@ -130,12 +130,8 @@ class WorldDetector:
         tensors, labels = read_weights(path)
         network = labels.build_network()
         state = {name: tensor.float() for name, tensor in tensors.items()}
-        counters = {name for name in network.state_dict() if name.endswith("num_batches_tracked")}
-        if problems := state_dict_differences(state, network.state_dict(), optional=counters):
-            differences = summarize_differences(problems)
-            raise TwelvefoldError(f"{path} is not a weight file of this version's network:{differences}")
-        network.load_state_dict(state, strict=False)
-        return cls(network, labels, max_regions=max_regions, dtype=dtype, digest=digest_file(path), device=device)
+        load_tensors(network, state, f"{path} is not a weight file of this version's network")
+        return cls(network, labels, max_regions, dtype or fastest_cpu_dtype(), digest_file(path), device)
 
     def input_size(self, width: int, height: int) -> tuple[int, int]:
         """Return width and height to which an image of this size is resized."""

@@ -22,14 +22,13 @@ from torch.nn import functional
 
 from twelvefold import boxes as box_geometry
 from twelvefold.config.extract import ExtractConfig
-from twelvefold.detectors.interface import CPU, RegionPair, extract_per_image
+from twelvefold.detectors.interface import CPU, RegionPair, extract_per_image, load_tensors
 from twelvefold.detectors.x152.images import preprocess, resize_scale, resized_size
 from twelvefold.detectors.x152.network import X152Config, X152Network, pool_regions
 from twelvefold.detectors.x152.per_class_nms import per_class_nms
 from twelvefold.detectors.x152.proposals import ANCHOR_SIZES, POST_NMS_TOP_N, STRIDES, cell_anchors, propose
 from twelvefold.images import RGB
 from twelvefold.model import tensor_files
-from twelvefold.model.state_dicts import state_dict_differences, summarize_differences
 from twelvefold.schema import Regions, TwelvefoldError
 from twelvefold.store.atomic_files import digest_file, digest_value
 
@@ -46,12 +45,7 @@ class X152:
     batch_size = 1
 
     def __init__(
-        self,
-        network: X152Network,
-        options: ExtractConfig = DEFAULTS,
-        *,
-        digest: str = "",
-        device: torch.device = CPU,
+        self, network: X152Network, options: ExtractConfig = DEFAULTS, *, digest: str = "", device: torch.device = CPU
     ) -> None:
         """Prepare the network for inference.
 
@@ -78,23 +72,13 @@ class X152:
         self.categories = tuple(f"class {column}" for column in range(num_classes))
 
     @classmethod
-    def load(
-        cls,
-        path: Path,
-        options: ExtractConfig = DEFAULTS,
-        *,
-        network_config: X152Config | None = None,
-        device: torch.device = CPU,
-    ) -> X152:
+    def load(cls, path: Path, options: ExtractConfig = DEFAULTS, *, device: torch.device = CPU) -> X152:
         """Load a weight file with the tensor names of maskrcnn-benchmark.
-
-        ``network_config``: None infers widths and depths from the tensors.
 
         Raises:
             TwelvefoldError: the file cannot be read, or its tensors do not match the network.
         """
-        tensors = tensor_files.read(Path(path)).tensors
-        network = build_network(tensors, str(path), network_config)
+        network = build_network(tensor_files.read(Path(path)).tensors, str(path))
         return cls(network, options, digest=digest_file(Path(path)), device=device)
 
     def input_size(self, width: int, height: int) -> tuple[int, int]:
@@ -144,6 +128,8 @@ def _to_regions(
 def build_network(tensors: Mapping[str, Tensor], source: str, config: X152Config | None = None) -> X152Network:
     """Build the network with these tensors. ``source`` names their file in error messages.
 
+    ``config``: None infers widths and depths from the tensors.
+
     Anchors are taken from the file if it has them, else computed. Heads that extraction does not use (masks,
     attributes) are ignored.
 
@@ -155,16 +141,12 @@ def build_network(tensors: Mapping[str, Tensor], source: str, config: X152Config
         network = X152Network(config or infer_config(state))
     for level, (stride, size) in enumerate(zip(STRIDES, ANCHOR_SIZES, strict=True)):
         state.setdefault(f"rpn.anchor_generator.cell_anchors.{level}", cell_anchors(stride, size))
-    expected = network.state_dict()
-    state = {
-        name: tensor for name, tensor in state.items() if name in expected or not name.startswith(IGNORED_PREFIXES)
-    }
-    if problems := state_dict_differences(state, expected):
-        raise TwelvefoldError(
-            f"{source} is not a file of the X-152 detector, which has the tensor names of maskrcnn-benchmark, as in "
-            f"detectron_model.pth:{summarize_differences(problems)}"
-        )
-    network.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
+    state = {name: tensor.float() for name, tensor in state.items() if not name.startswith(IGNORED_PREFIXES)}
+    problem = (
+        f"{source} is not a file of the X-152 detector, which has the tensor names of maskrcnn-benchmark, as in "
+        "detectron_model.pth"
+    )
+    load_tensors(network, state, problem, assign=True)
     return network
 
 
