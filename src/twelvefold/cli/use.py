@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 
 from twelvefold.cli.from_function import Json, Output, print_result
 from twelvefold.config import default_tasks
-from twelvefold.schema import Box, TwelvefoldError
+from twelvefold.schema import TwelvefoldError
 
 if TYPE_CHECKING:
     from twelvefold.serving.load import PretrainedPredictor
@@ -103,8 +103,9 @@ def choose(image: Path, question: str, *, boxes: str = "", using: ModelOptions =
         question: The question.
         boxes: JSON list of candidate boxes x1, y1, x2, y2 in pixels. Default: the detected regions.
     """
-    candidates = _parse_json(boxes, list[Box], "--boxes", "[[x1, y1, x2, y2], ...]")
-    return _answer_each(using, image, "choose", question, candidates)
+    from twelvefold.serving.request import parse_boxes
+
+    return _answer_each(using, image, "choose", question, parse_boxes(boxes))
 
 
 def guess(image: Path, dialogue: str, *, boxes: str = "", using: ModelOptions = DEFAULT_MODEL) -> int:
@@ -119,9 +120,9 @@ def guess(image: Path, dialogue: str, *, boxes: str = "", using: ModelOptions = 
         dialogue: JSON list of [question, answer] pairs.
         boxes: JSON list of candidate boxes x1, y1, x2, y2 in pixels. Default: the detected regions.
     """
-    turns = _parse_json(dialogue, list[tuple[str, str]], "the dialogue", '[["question", "answer"], ...]')
-    candidates = _parse_json(boxes, list[Box], "--boxes", "[[x1, y1, x2, y2], ...]")
-    return _answer_each(using, image, "guess", turns or "", candidates)
+    from twelvefold.serving.request import parse_boxes, parse_dialogue
+
+    return _answer_each(using, image, "guess", parse_dialogue(dialogue) or "", parse_boxes(boxes))
 
 
 def compare(left: Path, right: Path, statement: str, *, using: ModelOptions = DEFAULT_MODEL) -> int:
@@ -363,13 +364,3 @@ def _image_files(paths: Sequence[Path]) -> list[Path]:
             raise TwelvefoldError(f"no image ({', '.join(sorted(SUFFIXES))}) in the folder {path}")
         files.extend(inside)
     return files
-
-
-def _parse_json(text: str, expected_type: Any, argument: str, example: str) -> Any:
-    """Return the value of a JSON argument; None if it is empty."""
-    if not text:
-        return None
-    try:
-        return msgspec.json.decode(text, type=expected_type)
-    except msgspec.MsgspecError as error:
-        raise TwelvefoldError(f"{argument}: expected JSON like {example}, got {text[:80]!r} ({error})") from error

@@ -29,38 +29,16 @@ def shipped_text(name: str) -> str:
     return resources.files(SHIPPED).joinpath(*f"{name}.toml".split("/")).read_text(encoding="utf-8")
 
 
-def read_tables(source: str | Path) -> tuple[dict[str, Any], str]:
+def read_tables(
+    source: str | Path, folder: Path = Path(), extended_by: tuple[str, ...] = ()
+) -> tuple[dict[str, Any], str]:
     """Return the tables of a file or shipped recipe, with ``extends`` resolved, and its name for errors.
+
+    ``folder`` is what a relative path starts from; ``extended_by`` are the recipes that extend this one.
 
     Raises:
         TwelvefoldError: there is no such recipe, it can't be read, is not TOML, or extends itself.
     """
-    return _read(source, Path(), ())
-
-
-def parse_tables(text: str, source: str) -> dict[str, Any]:
-    """Return the tables of a recipe's text, with ``extends`` resolved; errors call it ``source``.
-
-    Raises:
-        TwelvefoldError: as :func:`read_tables`.
-    """
-    return _resolve(text, source, Path(), ())
-
-
-def to_toml(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
-    """Return a nested mapping of plain values as TOML; None is left out, since TOML has no null."""
-    lines = [f"{_key(name)} = {json.dumps(v, ensure_ascii=False)}" for name, v in table.items() if _is_plain(v)]
-    if path and (lines or not table):
-        lines.insert(0, f"[{'.'.join(_key(name) for name in path)}]")
-    text = "\n".join(lines) + "\n" if lines else ""
-    for name, value in table.items():
-        if isinstance(value, Mapping):
-            text += ("\n" if text else "") + to_toml(value, (*path, name))
-    return text
-
-
-def _read(source: str | Path, folder: Path, extended_by: tuple[str, ...]) -> tuple[dict[str, Any], str]:
-    """``folder`` is what a relative path starts from; ``extended_by`` are the recipes that extend this one."""
     path = folder / source
     if path.suffix == ".toml":
         name, folder = str(path), path.parent
@@ -78,10 +56,15 @@ def _read(source: str | Path, folder: Path, extended_by: tuple[str, ...]) -> tup
         )
     if name in extended_by:
         raise TwelvefoldError(f"{name} extends itself through {' and '.join(extended_by)}; remove one `extends`")
-    return _resolve(text, name, folder, (*extended_by, name)), name
+    return parse_tables(text, name, folder, (*extended_by, name)), name
 
 
-def _resolve(text: str, name: str, folder: Path, extended_by: tuple[str, ...]) -> dict[str, Any]:
+def parse_tables(text: str, name: str, folder: Path = Path(), extended_by: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the tables of a recipe's text, with ``extends`` resolved; errors call it ``name``.
+
+    Raises:
+        TwelvefoldError: as :func:`read_tables`.
+    """
     try:
         own = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -91,8 +74,20 @@ def _resolve(text: str, name: str, folder: Path, extended_by: tuple[str, ...]) -
     base_name = own.pop("extends")
     if not isinstance(base_name, str):
         raise TwelvefoldError(f"{name}: extends names one recipe, such as 'paper/multi_task', got {base_name!r}")
-    base, _ = _read(base_name, folder, extended_by)
+    base, _ = read_tables(base_name, folder, extended_by)
     return _merge(_drop_untrained(base, own), own)
+
+
+def to_toml(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
+    """Return a nested mapping of plain values as TOML; None is left out, since TOML has no null."""
+    lines = [f"{_key(name)} = {json.dumps(v, ensure_ascii=False)}" for name, v in table.items() if _is_plain(v)]
+    if path and (lines or not table):
+        lines.insert(0, f"[{'.'.join(_key(name) for name in path)}]")
+    text = "\n".join(lines) + "\n" if lines else ""
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            text += ("\n" if text else "") + to_toml(value, (*path, name))
+    return text
 
 
 def _drop_untrained(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from twelvefold.schema import Regions
 from twelvefold.server import schemas
 from twelvefold.server.errors import ERROR_CODES, ApiError
 from twelvefold.server.forms import BoxesField, Call, ImageList, ImagePair, Options, SingleImage, TaskField, TextField
-from twelvefold.server.service import ClientAnswer, parse_json_list
-from twelvefold.serving.request import Request, check_phrases, dialogue_text, find_task
+from twelvefold.server.service import ClientAnswer
+from twelvefold.serving.request import Request, check_phrases, dialogue_text, find_task, parse_dialogue, parse_json
 
 ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.Error, "description": code.replace("_", " ")}
@@ -80,7 +80,7 @@ async def guess(
 ) -> schemas.Answer:
     """Guess the object that a dialogue is about. Task: `guesswhat`."""
     call.service.check_text("dialogue", dialogue)
-    text = _parse_dialogue(dialogue)
+    text = dialogue_text(parse_dialogue(dialogue)) if dialogue.lstrip().startswith("[") else dialogue
     return await _answer(call, grounding.FAMILY, default_tasks.GUESS, "dialogue", text, options, boxes)
 
 
@@ -137,18 +137,11 @@ def _result(call: Call, answer: ClientAnswer) -> dict[str, Any]:
     return answer.predictions[0].to_dict() | shared
 
 
-def _parse_dialogue(text: str) -> str:
-    turns: Any = parse_json_list("dialogue", text) if text.lstrip().startswith("[") else text
-    if not isinstance(turns, str) and not all(isinstance(turn, list) for turn in turns):
-        raise ApiError(422, 'dialogue: each turn is ["question", "answer"]')
-    return dialogue_text(turns)
-
-
 def _parse_phrases(text: str, caption: str, limit: int) -> list[str]:
-    values = parse_json_list("phrases", text)
-    phrases = [value for value in values if isinstance(value, str) and value.strip()]
-    if not phrases or len(phrases) < len(values):
-        raise ApiError(422, "phrases: expected a JSON list of texts, at least one, none empty")
+    expected = "of texts, at least one, none empty"
+    phrases = parse_json(text, list[str], "phrases", expected)
+    if not phrases or not all(phrase.strip() for phrase in phrases):
+        raise ApiError(422, f"phrases: expected a JSON list {expected}")
     if len(phrases) > limit:
         raise ApiError(422, f"phrases: at most {limit}, got {len(phrases)}")
     check_phrases(phrases, caption)

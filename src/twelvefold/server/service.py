@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from twelvefold.images import InputImage, image_from_rgb, image_size, load_image, open_image
 from twelvefold.schema import Box, Regions
@@ -22,7 +20,7 @@ from twelvefold.server.limits import Budget
 from twelvefold.server.metrics import Metrics
 from twelvefold.server.settings import Settings
 from twelvefold.serving.predictor import Predictor
-from twelvefold.serving.request import Request
+from twelvefold.serving.request import Request, parse_boxes
 from twelvefold.serving.result import Prediction
 from twelvefold.serving.samples import load_samples
 from twelvefold.store.atomic_files import digest_bytes
@@ -147,25 +145,16 @@ class Service:
             raise ApiError(422, f"{field}: at most {limit:,} characters, got {len(text):,}")
 
     def parse_boxes(self, text: str) -> tuple[Box, ...]:
-        """Return the boxes of a JSON list of [x1, y1, x2, y2], none if it is empty, or raise a 422."""
-        values: list[Any] = parse_json_list("boxes", text) if text else []
-        if len(values) > self.settings.max_boxes:
-            raise ApiError(422, f"boxes: at most {self.settings.max_boxes}, got {len(values)}")
-        for value in values:
-            if not isinstance(value, list) or len(value) != 4 or not all(type(side) in (int, float) for side in value):
-                raise ApiError(422, f"boxes: each is [x1, y1, x2, y2] in pixels, got {json.dumps(value)[:100]}")
-        return tuple((float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in values)
+        """Return the boxes of a form's JSON list, none if it is empty.
 
-
-def parse_json_list(field: str, text: str) -> list[Any]:
-    """Return the JSON list of a form field, or raise a 422."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ApiError(422, f"{field}: expected a JSON list, got {text[:60]!r} ({error})") from error
-    if not isinstance(value, list):
-        raise ApiError(422, f"{field}: expected a JSON list, got {text[:60]!r}")
-    return value
+        Raises:
+            ApiError: 422, there are too many.
+            TwelvefoldError: it is no list of boxes.
+        """
+        boxes = parse_boxes(text)
+        if len(boxes) > self.settings.max_boxes:
+            raise ApiError(422, f"boxes: at most {self.settings.max_boxes}, got {len(boxes)}")
+        return tuple(boxes)
 
 
 def answer_batch(

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+import msgspec
 import numpy as np
 
 from twelvefold import boxes
@@ -16,6 +18,8 @@ from twelvefold.datasets.guesswhat import format_dialogue
 from twelvefold.families import Family, load_family
 from twelvefold.images import InputImage
 from twelvefold.schema import Box, TaskSpec, TwelvefoldError, did_you_mean
+
+T = TypeVar("T")
 
 MAX_TEXT_LENGTH = 10_000
 """Characters: 20 times what the longest task reads (256 word pieces), and fast to tokenize."""
@@ -42,6 +46,28 @@ class Request:
     def stripped_texts(self) -> list[str]:
         """Return the texts to choose from, or the text, without white space around them."""
         return [text.strip() for text in self.texts or (self.text,)]
+
+
+def parse_json(text: str, expected_type: type[T], name: str, expected: str) -> T:
+    """Return the value of a JSON argument or form field.
+
+    Raises:
+        TwelvefoldError: it is not JSON of that type.
+    """
+    try:
+        return msgspec.json.decode(text, type=expected_type)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise TwelvefoldError(f"{name}: expected a JSON list {expected}, got {text[:80]!r} ({error})") from error
+
+
+def parse_boxes(text: str) -> list[Box]:
+    """Return the boxes of a JSON list [[x1, y1, x2, y2], ...]; none if the text is empty."""
+    return parse_json(text, list[Box], "boxes", "of [x1, y1, x2, y2] in pixels") if text else []
+
+
+def parse_dialogue(text: str) -> list[tuple[str, str]]:
+    """Return the turns of a JSON list [["question", "answer"], ...]."""
+    return parse_json(text, list[tuple[str, str]], "dialogue", 'of pairs ["question", "answer"], one for each turn')
 
 
 def dialogue_text(turns: str | Iterable[Sequence[str]]) -> str:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -32,13 +33,13 @@ TIMEOUT = timedelta(minutes=30)
 """How long a rank waits for the others afterwards; writing a checkpoint must take less."""
 
 
+@dataclass(frozen=True, slots=True)
 class Ranks:
     """The process group: this process's ``rank``, the ``world_size``, and the ``device`` of this process."""
 
-    def __init__(self, rank: int = 0, world_size: int = 1, device: torch.device | None = None) -> None:
-        self.rank = rank
-        self.world_size = world_size
-        self.device = device or torch.device("cpu")
+    rank: int
+    world_size: int
+    device: torch.device
 
     @property
     def is_main(self) -> bool:

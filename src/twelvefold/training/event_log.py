@@ -32,8 +32,8 @@ class EventLog:
         self._file = path.open("ab")
         if self.size_bytes > keep_bytes:
             self._file.truncate(keep_bytes)
-        else:
-            self._drop_partial_line(path)
+        elif (text := path.read_bytes()) and not text.endswith(b"\n"):  # a power failure left a part of a line
+            self._file.truncate(text.rfind(b"\n") + 1)
         self._writer = _open_tensorboard(tensorboard, iteration) if tensorboard else None
 
     @property
@@ -69,12 +69,6 @@ class EventLog:
         self._file.close()
         if self._writer is not None:
             self._writer.close()
-
-    def _drop_partial_line(self, path: Path) -> None:
-        """Remove an incomplete last line, which a power failure can leave, so that the next event starts a line."""
-        text = path.read_bytes()
-        if text and not text.endswith(b"\n"):
-            self._file.truncate(text.rfind(b"\n") + 1)
 
 
 def open_event_log(run: Path, state: Mapping[str, Any] | None, *, tensorboard: bool) -> EventLog:

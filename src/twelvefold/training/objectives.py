@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Protocol, cast
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -31,17 +31,6 @@ METRICS = ("words", "regions", "alignment")
 """Accuracies of pretraining. Their mean is its validation score: they measure what is trained, so the best checkpoint
 is the one that learned most of it. Recall in zero-shot retrieval is only reported."""
 RECALLS = (1, 5, 10)
-
-
-class TrainBatches(Protocol):
-    """An endless sequence of training batches."""
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches that hold every example once: the paper's n_t."""
-
-    def train_batch(self, step: int, rank: int = 0, ranks: int = 1) -> Batch:
-        """Return part ``rank`` of ``ranks`` of the batch of ``step``, a function of seed, task and step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +56,7 @@ class Objective:
     """
 
     spec: TaskSpec
-    train_batches: TrainBatches
+    train_batches: TaskBatches | MaskedBatches
     loss: Callable[[Model, Batch], tuple[Tensor, Tensor]]
     evaluators: tuple[Evaluator, ...]
     score_metrics: tuple[str, ...]
