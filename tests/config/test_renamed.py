@@ -97,5 +97,7 @@ def test_the_detector_path_of_an_old_run_is_read_as_its_weights(tmp_path: Path) 
         path.write_text(f'name = "old"\ntasks = ["coco"]\n[extract]\n{old}\n')
         extract = Recipe.load_run(tmp_path).extract
         assert (extract.detector, extract.weights) == ("world", weights)
-    with pytest.raises(TwelvefoldError, match=r"\[extract\] detector can't be 'my.safetensors'.*choose one of world"):
+    with pytest.raises(
+        TwelvefoldError, match=r"\[extract\] detector can't be 'my.safetensors'.*is now \[extract\] weights"
+    ):
         Recipe.parse(path.read_text())

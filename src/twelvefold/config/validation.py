@@ -23,9 +23,10 @@ def check_keys(value: object, expected: Any, source: str, path: tuple[str, ...] 
     """
     for member in _union_members(expected):
         if get_origin(member) is Literal and isinstance(value, str) and value not in get_args(member):
+            moved = "; the path of a weight file is now [extract] weights" if path == ("extract", "detector") else ""
             raise TwelvefoldError(
                 f"{source}: {_key_path(path)} can't be {value!r}{did_you_mean(value, get_args(member))}; "
-                f"choose one of {', '.join(get_args(member))}"
+                f"choose one of {', '.join(get_args(member))}{moved}"
             )
         is_table = isinstance(member, type) and (issubclass(member, msgspec.Struct) or dataclasses.is_dataclass(member))
         if isinstance(value, Mapping) and is_table:
