@@ -39,12 +39,15 @@ def test_the_papers_values_are_the_defaults() -> None:
     ("text", "message"),
     [
         ("[training]\nlrr_factor = 2.0", r"\[training\] lrr_factor .*did you mean 'lr_factor'"),
-        ("[trainning]\n", "trainning is not a name .*did you mean 'training'"),
+        ("[trainning]\n", "trainning does not exist.*did you mean 'training'"),
         ("[per_task.vqav2]\nbatchsize = 3", r"\[per_task.vqav2\] batchsize .*did you mean 'batch_size'"),
         ("[per_task.vqa]\nbatch_size = 3", r"\[per_task.vqa\].*did you mean 'vqav2'.*tasks has vqav2, refcoco\+"),
         ('[training]\ncurriculum = "easy_frist"', r"\[training\] curriculum .*did you mean 'easy_first'.*hard_first"),
         ('[model]\npreset = "smal"', r"\[model\] no model preset 'smal'.*did you mean 'small'"),
-        ("[model]\nnum_text_layer = 1", r"\[model\] a model has no 'num_text_layer'.*did you mean 'num_text_layers'"),
+        (
+            "[model]\nnum_text_layer = 1",
+            r"\[model\] num_text_layer does not exist.*did you mean 'num_text_layers'",
+        ),
         ("[model]\ntext_width = 32", r"\[model\] text_width is now called text_hidden_size"),
         ("[training]\niterations = -1", r"\[training\] iterations: Expected `int` >= 0"),
         ('[training]\nstop_and_go_gap = "4"', r"\[training\] stop_and_go_gap: Expected `int`, got `str`"),

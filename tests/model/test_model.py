@@ -282,7 +282,7 @@ def test_batches_and_specs_that_do_not_fit_are_refused() -> None:
 def test_an_invalid_configuration_is_refused() -> None:
     with pytest.raises(TwelvefoldError, match=r"'smal'.*did you mean 'small'"):
         preset("smal")
-    with pytest.raises(TwelvefoldError, match=r"'num_text_layer'.*did you mean 'num_text_layers'"):
+    with pytest.raises(TwelvefoldError, match=r"num_text_layer does not exist.*did you mean 'num_text_layers'"):
         preset("small", num_text_layer=2)
     with pytest.raises(TwelvefoldError, match="blocks is now called num_coattention_layers"):
         preset("small", blocks=2)

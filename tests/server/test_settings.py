@@ -42,7 +42,7 @@ def test_an_earlier_name_is_refused_with_the_current_name(old: str, new: str, tm
         (None, {}, {old: "1"}),
     ]
     for source in sources:
-        with pytest.raises(TwelvefoldError, match=f"{old!r} is now called {new!r}"):
+        with pytest.raises(TwelvefoldError, match=f"{old!r} is now called {new};"):
             gather(*source)
 
 

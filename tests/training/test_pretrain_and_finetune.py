@@ -276,7 +276,7 @@ def test_invalid_requests_are_refused(toy: Toy, uninterrupted: Path, multi_task:
         pretrain(no_captions, toy.prepared, toy.regions, tmp_path / "b")
     with pytest.raises(TwelvefoldError, match=r"\[model\] preset and initial both set"):
         Recipe.parse(toy.recipe().to_toml().replace('preset = "small"', 'preset = "small"\ninitial = "x"'))
-    with pytest.raises(TwelvefoldError, match=r"a model has no 'text_hiden_size'; .*did you mean 'text_hidden_size'"):
+    with pytest.raises(TwelvefoldError, match=r"text_hiden_size does not exist.*did you mean 'text_hidden_size'"):
         Recipe.parse('name = "x"\ntasks = ["gqa"]\n[model]\ninitial = "x"\ntext_hiden_size = 4\n')
     wide = msgspec.structs.replace(toy.recipe(), model={"initial": str(multi_task), "text_ffn_dim": 32})
     with pytest.raises(TwelvefoldError, match=r"can't start from .*\n.*shape: trunk\.text_layers"):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from twelvefold.config import renamed
+from twelvefold.config.validation import check_name
 from twelvefold.schema import TwelvefoldError, did_you_mean
 
 
@@ -147,9 +148,5 @@ def check_names(changes: Iterable[str]) -> None:
     Raises:
         TwelvefoldError: a name is not a field; the message gives its present name or the closest field.
     """
-    fields = ModelConfig.__struct_fields__
-    for field in changes:
-        if field in renamed.RECIPE["model"]:
-            raise TwelvefoldError(f"{field} is now called {renamed.RECIPE['model'][field]}; rename it")
-        if field not in fields:
-            raise TwelvefoldError(f"a model has no {field!r}; it has {', '.join(fields)}{did_you_mean(field, fields)}")
+    for name in changes:
+        check_name(name, ModelConfig.__struct_fields__, renamed.RECIPE["model"], name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -32,29 +32,30 @@ def check_keys(value: object, expected: Any, source: str, path: tuple[str, ...] 
         if isinstance(value, Mapping) and is_table:
             hints = get_type_hints(member)
             for name, inner in value.items():
-                if name not in hints:
-                    raise _unknown_key((*path, name), source, hints)
+                renamed = RECIPE.get(path[0], {}) if len(path) == 1 else {}
+                check_name(name, hints, renamed, f"{source}: {_key_path((*path, name))}")
                 check_keys(inner, hints[name], source, (*path, name))
         if isinstance(value, Mapping) and get_origin(member) is dict:
             for name, inner in value.items():
                 check_keys(inner, get_args(member)[1], source, (*path, name))
 
 
+def check_name(name: str, valid: Collection[str], renamed: Mapping[str, str], label: str) -> None:
+    """Check that a name is valid. ``renamed``: present names by earlier ones. ``label``: how errors call the name.
+
+    Raises:
+        TwelvefoldError: the name is unknown or was renamed.
+    """
+    if name in renamed:
+        raise TwelvefoldError(f"{label} is now called {renamed[name]}; rename it")
+    if name not in valid:
+        raise TwelvefoldError(f"{label} does not exist; there are {', '.join(valid)}{did_you_mean(name, valid)}")
+
+
 def describe_error(error: msgspec.ValidationError) -> str:
     """Return msgspec's message with ``$.training.lr`` written as ``[training] lr``."""
     message, _, path = str(error).partition(" - at `$.")
     return f"{_key_path(path.rstrip('`').split('.'))}: {message}" if path else message
-
-
-def _unknown_key(path: tuple[str, ...], source: str, valid: Mapping[str, Any]) -> TwelvefoldError:
-    name = path[-1]
-    present = RECIPE.get(path[0], {}).get(name) if len(path) == 2 else None
-    if present is not None:
-        return TwelvefoldError(f"{source}: {_key_path(path)} is now called {present}; rename it")
-    return TwelvefoldError(
-        f"{source}: {_key_path(path)} is not a name that a recipe knows{did_you_mean(name, valid)}; "
-        f"valid names here: {', '.join(valid)}"
-    )
 
 
 def _union_members(expected: Any) -> Sequence[Any]:

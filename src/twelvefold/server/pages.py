@@ -18,17 +18,10 @@ from twelvefold.serving.samples import load_samples
 
 PAGE = Path(__file__).parent / "page"
 REFERENCE = Path(__file__).parent / "reference"
-LIMITS = {
-    "max_bytes": "max_bytes",
-    "max_pixels": "max_pixels",
-    "max_pictures": "max_images",
-    "max_text": "max_text",
-    "max_boxes": "max_boxes",
-    "max_phrases": "max_phrases",
-    "time_limit": "time_limit",
-    "rate": "rate_limit",
-}
-"""The settings in ``limits`` of ``/v1/model``, by their names there."""
+LIMITS = ("max_bytes", "max_pixels", "max_images", "max_text", "max_boxes", "max_phrases", "time_limit", "rate_limit")
+"""The settings in ``limits`` of ``/v1/model``."""
+NAMES_OF_LIMITS = {"max_images": "max_pictures", "rate_limit": "rate"}
+"""Names there that differ from the setting's."""
 
 ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {status: {"model": schemas.Error} for status in (401, 404, 421, 429)}
 
@@ -48,7 +41,7 @@ pages = APIRouter(include_in_schema=False)
 async def model(service: CurrentService) -> schemas.ModelOut:
     """Return the model's name, training data, detector, test scores and the server's limits."""
     info = msgspec.to_builtins(service.predictor.about)
-    limits = {name: getattr(service.settings, setting) for name, setting in LIMITS.items()}
+    limits = {NAMES_OF_LIMITS.get(name, name): getattr(service.settings, name) for name in LIMITS}
     return schemas.ModelOut(version=version("twelvefold"), limits=limits, **info)
 
 

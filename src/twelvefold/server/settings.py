@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from twelvefold.schema import TwelvefoldError, did_you_mean
+from twelvefold.config.validation import check_name
+from twelvefold.schema import TwelvefoldError
 
 PREFIX = "TWELVEFOLD_SERVE_"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -96,13 +97,8 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _validated(values: Mapping[str, Any], source: str, *, strict: bool) -> dict[str, Any]:
     """Check the settings of one source, so that an error names it. Texts are converted unless ``strict``."""
-    names = Settings.__struct_fields__
     for name in values:
-        if name in RENAMED:
-            raise TwelvefoldError(f"{source}: the setting {name!r} is now called {RENAMED[name]!r}; rename it")
-        if name not in names:
-            known = ", ".join(names)
-            raise TwelvefoldError(f"{source}: no setting {name!r}; there are {known}{did_you_mean(name, names)}")
+        check_name(name, Settings.__struct_fields__, RENAMED, f"{source}: the setting {name!r}")
     if not strict and isinstance(values.get("allowed_hosts"), str):
         hosts = [host.strip() for host in values["allowed_hosts"].split(",") if host.strip()]
         values = {**values, "allowed_hosts": hosts}

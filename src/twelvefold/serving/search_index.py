@@ -5,6 +5,7 @@ A saved index contains regions, not model states: every model that uses the same
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -192,11 +193,9 @@ class SearchIndex:
             new_names = list(names)
         if len(new_names) != len(images):
             raise TwelvefoldError(f"expected one name for each image, got {len(images)} images, {len(new_names)} names")
-        used = set(self._keys)
-        for name in new_names:
-            if name in used:
+        for name, count in Counter([*self._keys, *new_names]).items():
+            if count > 1:
                 raise TwelvefoldError(f"the index would have two images called {name!r}; give each its own name")
-            used.add(name)
         return new_names
 
     def _insert(self, new: Mapping[str, tuple[ImageKey, Regions]]) -> None:
