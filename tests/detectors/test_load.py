@@ -170,7 +170,7 @@ def test_the_papers_detector_extracts_a_plain_folder(
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("{", "cannot read boxes"),
+        ("{", "is not JSON"),
         ("[]", "images and their boxes"),
         ('{"gray": [[0, 0, 1, 1]]}', "did you mean 'grey'"),
         ('{"grey": [[0, 0, 1, 1]], "trip/grey": []}', "under another name"),

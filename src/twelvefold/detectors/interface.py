@@ -30,14 +30,10 @@ class RegionDetector(Protocol):
     columns of ``class_probs``. feature_size: length of a region's feature. batch_size: most images in one call.
     """
 
-    @property
-    def digest(self) -> str: ...
-    @property
-    def categories(self) -> tuple[str, ...]: ...
-    @property
-    def feature_size(self) -> int: ...
-    @property
-    def batch_size(self) -> int: ...
+    digest: str
+    categories: tuple[str, ...]
+    feature_size: int
+    batch_size: int
 
     def input_size(self, width: int, height: int) -> tuple[int, int]:
         """Return width and height to which an image is resized; the images of one call share them."""

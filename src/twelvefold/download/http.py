@@ -68,7 +68,7 @@ def download(expected: ExpectedFile, part: Path) -> FileRecord:
             repeatedly. A correct beginning stays in ``part``, so that the next call can continue.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
-    pause, failures, size_before = FIRST_PAUSE, 0, _size(part)
+    failures, size_before = 0, _size(part)
     with httpx2.Client(timeout=TIMEOUT, follow_redirects=True, headers={"Accept-Encoding": "identity"}) as client:
         while True:
             try:
@@ -85,8 +85,7 @@ def download(expected: ExpectedFile, part: Path) -> FileRecord:
                         f"{size_before:,}: {error or type(error).__name__}; the part received so far is kept, and the "
                         "same command continues from there"
                     ) from error
-                time.sleep(pause if not gained else FIRST_PAUSE)
-                pause = 2 * pause if not gained else FIRST_PAUSE
+                time.sleep(FIRST_PAUSE * 2 ** (failures - 1))
             except httpx2.HTTPError as error:
                 raise TwelvefoldError(f"{expected.name}: {expected.url}: {error}") from error
 

@@ -6,7 +6,6 @@ regions; section 4.1 for given boxes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from twelvefold.datasets.reading.image_files import candidate_boxes, image_files
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.images import IMAGE_SUFFIXES, walk_images
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError, did_you_mean
-from twelvefold.store.atomic_files import digest_file
+from twelvefold.store.atomic_files import digest_file, read_json
 
 Boxes = NDArray[np.float32]
 TaskOptions = Mapping[str, Mapping[str, Any]]
@@ -98,10 +97,7 @@ def read_boxes(path: Path, files: ImageFiles, root: Path) -> dict[ImageKey, Boxe
     Raises:
         TwelvefoldError: the file is not such JSON, an image is missing or named twice, or a box is not valid.
     """
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except (OSError, ValueError) as error:
-        raise TwelvefoldError(f"cannot read boxes from {path}: {error}") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise TwelvefoldError(f"{path}: expected images and their boxes, {{NAME: [[x1, y1, x2, y2], ...]}}")
     keys: dict[str, ImageKey] = {}

@@ -32,6 +32,10 @@ CANONICAL_PX, CANONICAL_LEVEL = 224, 4
 """A region of 224 x 224 is pooled from level 4 (stride 16)."""
 
 
+frozen_batch_norm = partial(FrozenBatchNorm2d, eps=0.0)
+"""Batch norm with fixed statistics and, as in maskrcnn-benchmark, an epsilon of 0."""
+
+
 @dataclass(frozen=True, slots=True)
 class X152Config:
     """Widths and depths. The defaults are the published network's; tests use smaller ones."""
@@ -55,11 +59,6 @@ class Stem(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return functional.max_pool2d(functional.relu_(self.bn1(self.conv1(images))), 3, stride=2, padding=1)
-
-
-def frozen_batch_norm(channels: int) -> FrozenBatchNorm2d:
-    """Return batch norm with fixed statistics and, as in maskrcnn-benchmark, an epsilon of 0."""
-    return FrozenBatchNorm2d(channels, eps=0.0)
 
 
 class Body(nn.Module):
@@ -132,17 +131,10 @@ class BoxHead(nn.Module):
 
     def __init__(self, config: X152Config) -> None:
         super().__init__()
-        self.feature_extractor = nn.ModuleDict(
-            {
-                "fc6": nn.Linear(config.fpn_channels * POOLED * POOLED, config.hidden_size),
-                "fc7": nn.Linear(config.hidden_size, config.hidden_size),
-            }
-        )
+        pooled, hidden, classes = config.fpn_channels * POOLED * POOLED, config.hidden_size, config.num_classes
+        self.feature_extractor = nn.ModuleDict({"fc6": nn.Linear(pooled, hidden), "fc7": nn.Linear(hidden, hidden)})
         self.predictor = nn.ModuleDict(
-            {
-                "cls_score": nn.Linear(config.hidden_size, config.num_classes),
-                "bbox_pred": nn.Linear(config.hidden_size, 4 * config.num_classes),
-            }
+            {"cls_score": nn.Linear(hidden, classes), "bbox_pred": nn.Linear(hidden, 4 * classes)}
         )
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,11 +150,10 @@ class X152Network(nn.Module):
         super().__init__()
         config = config or X152Config()
         self.backbone = nn.ModuleDict({"body": Body(config), "fpn": FeaturePyramid(config)})
-        anchors = nn.Module()
         cells = nn.Module()
         for level, (stride, size) in enumerate(zip(STRIDES, ANCHOR_SIZES, strict=True)):
             cells.register_buffer(str(level), cell_anchors(stride, size))
-        anchors.add_module("cell_anchors", cells)
+        anchors = nn.ModuleDict({"cell_anchors": cells})
         self.rpn = nn.ModuleDict({"anchor_generator": anchors, "head": X152ProposalHead(config)})
         self.roi_heads = nn.ModuleDict({"box": BoxHead(config)})
 

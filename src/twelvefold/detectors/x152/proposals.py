@@ -29,14 +29,11 @@ MAX_LOG_SCALE = math.log(1000.0 / 16)
 
 def cell_anchors(stride: int, size: int) -> Tensor:
     """Return the anchors (3, 4) float32 of a map's first cell, one for each aspect ratio."""
-    center, area = 0.5 * (stride - 1), float(stride * stride)
-    anchors = []
-    for ratio in ASPECT_RATIOS:
-        width = np.round(np.sqrt(area / ratio))
-        height = np.round(width * ratio)
-        half = 0.5 * (np.array([width, height]) * (size / stride) - 1.0)
-        anchors.append([*(center - half), *(center + half)])
-    return torch.tensor(np.array(anchors), dtype=torch.float32)
+    center, ratios = 0.5 * (stride - 1), np.array(ASPECT_RATIOS)
+    widths = np.round(np.sqrt(stride * stride / ratios))
+    sides = np.stack([widths, np.round(widths * ratios)], axis=1)
+    half = 0.5 * (sides * (size / stride) - 1.0)
+    return torch.tensor(np.concatenate([center - half, center + half], axis=1), dtype=torch.float32)
 
 
 def grid_anchors(base: Tensor, height: int, width: int, stride: int) -> Tensor:

@@ -17,13 +17,11 @@ from twelvefold.schema import TwelvefoldError
 
 MAGIC = 0xBEEFC0DE
 VERSION = 1
-PAGE_HEADER = struct.Struct(
-    "<Q H H H H"
-)  # page number, padding, flags, lower, upper (of an overflow page: number of pages)
-# magic, version, ..., main tree: ..., entries, root; last page, transaction
-META = struct.Struct("<I I Q Q 48s I H H Q Q Q Q Q Q Q")
+# page number, padding, flags, lower, upper (of an overflow page: number of pages)
+PAGE_HEADER = struct.Struct("<Q H H H H")
+# magic, version, ..., page size (in the free list's tree), ..., main tree: ..., entries, root; last page, transaction
+META = struct.Struct("<I I Q Q I 44s I H H Q Q Q Q Q Q Q")
 NODE = struct.Struct("<H H H H")  # low and high half of the value's size, flags, size of the key
-PAGE_SIZE_OFFSET = PAGE_HEADER.size + 24  # where the free list's tree stores the page size
 BRANCH, LEAF, OVERFLOW = 1, 2, 4
 BIG_VALUE = 1
 NO_PAGE = (1 << 64) - 1
@@ -59,24 +57,17 @@ class LmdbPages:
         """
         self.size = file.stat().st_size
         with file.open("rb") as stream:
-            header = stream.read(PAGE_HEADER.size + META.size)
-            if (
-                len(header) < PAGE_HEADER.size + META.size
-                or struct.unpack_from("<I", header, PAGE_HEADER.size)[0] != MAGIC
-            ):
+            header = stream.read(PAGE_HEADER.size + META.size)[PAGE_HEADER.size :]
+            if len(header) < META.size or META.unpack(header)[0] != MAGIC:
                 raise TwelvefoldError(f"{file} is not an LMDB, or almost nothing is left of it")
-            version = struct.unpack_from("<I", header, PAGE_HEADER.size + 4)[0]
+            _, version, _, _, page_size, *_ = META.unpack(header)
             if version != VERSION:
                 raise TwelvefoldError(f"{file} is an LMDB of version {version}, but version {VERSION} is supported")
-            page_size = struct.unpack_from("<I", header, PAGE_SIZE_OFFSET)[0]
             if page_size not in PAGE_SIZES:
                 raise TwelvefoldError(f"{file} is damaged: its header states a page size of {page_size:,} bytes")
             self.data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        metas = [
-            self._read_meta(start, page_size)
-            for start in (0, page_size)
-            if start + PAGE_HEADER.size + META.size <= self.size
-        ]
+        starts = [start for start in (PAGE_HEADER.size, page_size + PAGE_HEADER.size) if start + META.size <= self.size]
+        metas = [LmdbMeta(page_size, *META.unpack_from(self.data, start)[-4:]) for start in starts]
         self.meta = max(metas, key=lambda meta: meta.transaction)
 
     def __enter__(self) -> LmdbPages:
@@ -116,13 +107,8 @@ class LmdbPages:
             number += 1
         return [spans[key] for key in sorted(spans)]
 
-    def _read_meta(self, start: int, page_size: int) -> LmdbMeta:
-        values = META.unpack_from(self.data, start + PAGE_HEADER.size)
-        return LmdbMeta(page_size, values[11], values[12], values[13], values[14])
-
-    def _page_header(self, number: int) -> tuple[int, int, int, int, int]:
-        stored_number, padding, flags, lower, upper = PAGE_HEADER.unpack_from(self.data, number * self.meta.page_size)
-        return stored_number, padding, flags, lower, upper
+    def _page_header(self, number: int) -> tuple[int, ...]:
+        return PAGE_HEADER.unpack_from(self.data, number * self.meta.page_size)
 
     def _nodes(self, number: int) -> Iterator[tuple[int, int, int, int, int]]:
         """Yield (low, high, flags, size of the key, byte in the file) of every node of a page."""
