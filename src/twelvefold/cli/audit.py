@@ -107,12 +107,9 @@ def audit(
 
     result = run_audit(inputs.collect(data), threshold=threshold, val=val)
     report = result.report
-    if csv is not None:
-        atomic_files.write_text(csv, report.csv())
-    if html is not None:
-        atomic_files.write_text(html, result.html())
-    if listing is not None:
-        atomic_files.write_text(listing, result.shared_images_csv())
+    for file, make_text in ((csv, report.csv), (html, result.html), (listing, result.shared_images_csv)):
+        if file is not None:
+            atomic_files.write_text(file, make_text())
     tables: list[str | Table] = []
     for split, trained in TRAINED_SPLITS.items():
         table = report.table(split)

@@ -16,7 +16,6 @@ from twelvefold.data.collate import TokenIds, make_batch
 from twelvefold.data.region_inputs import RegionRows, assemble_rows
 from twelvefold.data.tokenizer import Tokenizer
 from twelvefold.families import load_family, retrieval
-from twelvefold.images import InputImage
 from twelvefold.model import Model
 from twelvefold.model.model import ImageStream
 from twelvefold.schema import Box, Regions, TaskSpec
@@ -77,9 +76,6 @@ class InferenceContext:
     tokenizer: Tokenizer
     temperatures: Mapping[str, float]
 
-    def head(self, spec: TaskSpec) -> schema.HeadSpec:
-        return self.network.head_specs[spec.head]
-
     def temperature(self, spec: TaskSpec) -> float:
         """Return the number by which the task's logits are divided; 1 if none was fitted."""
         return self.temperatures.get(spec.name, 1.0)
@@ -101,39 +97,19 @@ def prepare_requests(
         TwelvefoldError: a box is invalid.
     """
     boxes_px = [clip_boxes(request) for request in requests]
-    candidates = _extract_candidates(requests, boxes_px, cache)
+    with_boxes = [(request.images[0], boxes) for request, boxes in zip(requests, boxes_px, strict=True) if boxes]
+    at_boxes = iter(cache.extract_boxes(with_boxes))
     images = {image.digest: image for request in requests for image in request.images}
     regions = dict(zip(images, cache.detect(list(images.values())), strict=True))
     token_ids = [tokenizer.encode_batch(request.stripped_texts) for request in requests]
     prepared = []
-    for i, (request, spec) in enumerate(zip(requests, specs, strict=True)):
+    for request, spec, ids, boxes in zip(requests, specs, token_ids, boxes_px, strict=True):
         image_regions = tuple(regions[image.digest] for image in request.images)
-        if candidates[i] is None and load_family(spec.family).chooses_region and lists_candidates(request.task):
-            candidates[i] = image_regions[0]
-        prepared.append(PreparedRequest(request, spec, token_ids[i], image_regions, candidates[i], boxes_px[i]))
+        candidates = next(at_boxes) if boxes else None
+        if candidates is None and load_family(spec.family).chooses_region and lists_candidates(request.task):
+            candidates = image_regions[0]
+        prepared.append(PreparedRequest(request, spec, ids, image_regions, candidates, boxes))
     return prepared
-
-
-def _extract_candidates(
-    requests: Sequence[Request], boxes_px: Sequence[tuple[Box, ...]], cache: RegionCache
-) -> list[Regions | None]:
-    """Return the features of each request's boxes, None without boxes. All boxes of an image share a detector pass."""
-    by_image: dict[str, tuple[InputImage, list[Box]]] = {}
-    parts: list[tuple[str, slice] | None] = []
-    for request, boxes in zip(requests, boxes_px, strict=True):
-        if not boxes:
-            parts.append(None)
-            continue
-        image = request.images[0]
-        _, image_boxes = by_image.setdefault(image.digest, (image, []))
-        parts.append((image.digest, slice(len(image_boxes), len(image_boxes) + len(boxes))))
-        image_boxes.extend(boxes)
-    regions = cache.extract_boxes(by_image) if by_image else {}
-    return [None if part is None else _select(regions[part[0]], part[1]) for part in parts]
-
-
-def _select(regions: Regions, part: slice) -> Regions:
-    return Regions(regions.boxes_px[part], regions.features[part], regions.width, regions.height)
 
 
 def region_rows(regions: Regions, spec: TaskSpec, candidates: Regions | None = None) -> RegionRows:
@@ -174,7 +150,8 @@ def _answer_batch(context: InferenceContext, prepared: Sequence[PreparedRequest]
     else:
         logits = context.network(batch)
     top = max(item.request.top for item in prepared)
-    decoded = load_family(spec.family).decode(logits, batch, context.head(spec), top, context.temperature(spec))
+    head = context.network.head_specs[spec.head]
+    decoded = load_family(spec.family).decode(logits, batch, head, top, context.temperature(spec))
     results = zip(prepared, decoded, attention, strict=True)
     return [_make_prediction(context, item, each.ranked, weights) for item, each, weights in results]
 

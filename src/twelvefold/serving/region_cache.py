@@ -6,7 +6,7 @@ Paper: section 3.1, "the set of image regions {v_1, ..., v_T}".
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from threading import Lock
 
 import numpy as np
@@ -44,17 +44,26 @@ class RegionCache:
                 regions_of[image.digest] = self._put(image, detected)
         return [regions_of[image.digest] for image in images]
 
-    def extract_boxes(self, boxes_px: Mapping[str, tuple[InputImage, Sequence[Box]]]) -> dict[str, Regions]:
-        """Return the regions at the given boxes, by image digest. The same pass caches what is detected."""
-        images = [image for image, _ in boxes_px.values()]
-        regions_at_boxes: dict[str, Regions] = {}
-        for batch in self._batches(images):
-            boxes = [np.array(boxes_px[image.digest][1], dtype=np.float32) for image in batch]
-            results = self.detector.extract_regions([image.rgb for image in batch], boxes)
-            for image, (detected, at_boxes) in zip(batch, results, strict=True):
+    def extract_boxes(self, requests: Sequence[tuple[InputImage, Sequence[Box]]]) -> list[Regions]:
+        """Return the regions at each request's boxes.
+
+        All boxes of an image share a detector pass, and what it detects is cached.
+        """
+        images = {image.digest: image for image, _ in requests}
+        boxes: dict[str, list[Box]] = {digest: [] for digest in images}
+        rows: list[tuple[str, slice]] = []
+        for image, request_boxes in requests:
+            image_boxes = boxes[image.digest]
+            rows.append((image.digest, slice(len(image_boxes), len(image_boxes) + len(request_boxes))))
+            image_boxes.extend(request_boxes)
+        at_boxes: dict[str, Regions] = {}
+        for batch in self._batches(list(images.values())):
+            arrays = [np.array(boxes[image.digest], dtype=np.float32) for image in batch]
+            results = self.detector.extract_regions([image.rgb for image in batch], arrays)
+            for image, (detected, regions) in zip(batch, results, strict=True):
                 self._put(image, detected)
-                regions_at_boxes[image.digest] = as_stored(image_key(image), at_boxes, self.detector.feature_size)
-        return regions_at_boxes
+                at_boxes[image.digest] = as_stored(image_key(image), regions, self.detector.feature_size)
+        return [_select(at_boxes[digest], part) for digest, part in rows]
 
     def _batches(self, images: Sequence[InputImage]) -> list[list[InputImage]]:
         """Group images by working size, then split each group into batches of the detector's size."""
@@ -86,6 +95,10 @@ class RegionCache:
 def image_key(image: InputImage) -> ImageKey:
     """Return the key under which the image's regions are stored."""
     return ImageKey(IMAGE_SOURCE, image.digest)
+
+
+def _select(regions: Regions, part: slice) -> Regions:
+    return Regions(regions.boxes_px[part], regions.features[part], regions.width, regions.height)
 
 
 def _num_bytes(regions: Regions) -> int:
