@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain, zip_longest
 
 import msgspec
 from rich import box
@@ -193,31 +194,23 @@ def near_duplicate_pairs(
     overlap: Overlap, findings: Iterable[Finding], links: Iterable[SameImageLink]
 ) -> list[NearDuplicatePair]:
     """Return image pairs that a person can compare, taken from the findings in turn so that none fills the page."""
-    visible_cells = {
-        (cell.row, cell.column, cell.split)
-        for cell in [*overlap.tests, *overlap.vals]
-        if any(cell.by_evidence.get(evidence) for evidence in VISIBLE_EVIDENCE)
-    }
-    if not visible_cells:
-        return []
     groups, queues = ImageGroups(links), []
     for finding in findings:
-        cell = (finding.row, finding.column, finding.split)
-        shared = overlap.shared_images(*cell) if cell in visible_cells else []
-        queues.append([(finding, image) for image in shared if image.evidence in VISIBLE_EVIDENCE])
+        if any(finding.by_evidence.get(evidence) for evidence in VISIBLE_EVIDENCE):
+            shared = overlap.shared_images(finding.row, finding.column, finding.split)
+            queues.append([(finding, image) for image in shared if image.evidence in VISIBLE_EVIDENCE])
     pairs: dict[frozenset[str], NearDuplicatePair] = {}
-    for turn in range(max(map(len, queues), default=0)):
-        for finding, image in (queue[turn] for queue in queues if turn < len(queue)):
-            key, other = str(image.key), str(image.other)
-            if len(pairs) < MAX_NEAR_DUPLICATES and frozenset((key, other)) not in pairs:
-                path = groups.shortest_path(image.key, image.other)
-                pairs[frozenset((key, other))] = NearDuplicatePair(
-                    row=finding.row,
-                    column=finding.column,
-                    split=finding.split,
-                    key=key,
-                    other=other,
-                    evidence=image.evidence,
-                    reason="; ".join(f"{link.reason} ({link.evidence})" for link in path),
-                )
+    for finding, image in filter(None, chain.from_iterable(zip_longest(*queues))):
+        key, other = str(image.key), str(image.other)
+        if len(pairs) < MAX_NEAR_DUPLICATES and frozenset((key, other)) not in pairs:
+            path = groups.shortest_path(image.key, image.other)
+            pairs[frozenset((key, other))] = NearDuplicatePair(
+                row=finding.row,
+                column=finding.column,
+                split=finding.split,
+                key=key,
+                other=other,
+                evidence=image.evidence,
+                reason="; ".join(f"{link.reason} ({link.evidence})" for link in path),
+            )
     return list(pairs.values())

@@ -22,6 +22,7 @@ from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.preparation.jobs import make_requests, vocabulary_task
 from twelvefold.preparation.pinning import policy_name, read_pinned_manifest
 from twelvefold.preparation.steps import Steps
+from twelvefold.splits.clean import counts_table
 from twelvefold.splits.policy import NO_CLEANING
 from twelvefold.store import atomic_files
 from twelvefold.store.prepared import ExampleCounts
@@ -47,13 +48,7 @@ class PrepareSummary(msgspec.Struct, frozen=True):
 
     def table(self) -> Table:
         """Return examples before cleaning, removed and kept by task, for printing with rich."""
-        table = Table("task")
-        for name in ("train read", "removed", "kept", "val read", "removed", "kept", "test kept"):
-            table.add_column(name, justify="right")
-        for task, counts in self.counts.items():
-            cells = [f"{n:,}" for s in ("train", "val") for n in (counts[s].read, counts[s].removed, counts[s].kept)]
-            table.add_row(task, *cells, f"{counts['test'].kept:,}")
-        return table
+        return counts_table(self.counts)
 
 
 def prepare_recipe(

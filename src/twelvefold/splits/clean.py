@@ -59,14 +59,18 @@ class CleanSummary(msgspec.Struct, frozen=True):
 
     def table(self) -> Table:
         """Return the counts by task, for printing with rich."""
-        table = Table("task")
-        for split in SPLITS:
-            for name in (f"{split} read", "removed", "kept") if split != "test" else ("test",):
-                table.add_column(name, justify="right")
-        for task, counts in self.counts.items():
-            cells = [f"{n:,}" for s in ("train", "val") for n in (counts[s].read, counts[s].removed, counts[s].kept)]
-            table.add_row(task, *cells, f"{counts['test'].kept:,}")
-        return table
+        return counts_table(self.counts)
+
+
+def counts_table(counts_by_task: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return the examples read, removed and kept, by task and split, for printing with rich."""
+    table = Table("task")
+    for name in ("train read", "removed", "kept", "val read", "removed", "kept", "test kept"):
+        table.add_column(name, justify="right")
+    for task, counts in counts_by_task.items():
+        cells = [f"{n:,}" for s in ("train", "val") for n in (counts[s].read, counts[s].removed, counts[s].kept)]
+        table.add_row(task, *cells, f"{counts['test'].kept:,}")
+    return table
 
 
 def clean(
