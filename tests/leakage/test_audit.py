@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.world.overlap import overlap_percentages
 
 from twelvefold import datasets
 from twelvefold.config.recipe import DataConfig, TaskConfig
@@ -17,7 +18,7 @@ from twelvefold.leakage.audit import AuditConfig, AuditResult, audit, collect_in
 from twelvefold.leakage.overlap import OverlapCell
 from twelvefold.preparation.prepare import prepare
 from twelvefold.schema import ImageKey, TwelvefoldError
-from twelvefold.world.sources import overlap_percentages, plan_images
+from twelvefold.world.sources import plan_images
 from twelvefold.world.write import make_world
 
 IMAGES, SEED = 112, 5

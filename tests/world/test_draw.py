@@ -7,19 +7,17 @@ import io
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from twelvefold.schema import Box, TwelvefoldError
+from twelvefold.schema import Box
 from twelvefold.world.backdrop import BACKDROPS, draw_backdrop, make_texture
-from twelvefold.world.categories import BACKGROUND_BY_NAME, CATEGORIES, COLORS, Pattern
+from twelvefold.world.categories import BACKGROUND_BY_NAME, COLORS, Pattern
 from twelvefold.world.draw import draw_jpeg, draw_object, draw_scene, make_pattern_mask
 from twelvefold.world.duplicates import TRANSFORMS, Transform, make_near_duplicate, transform_box
-from twelvefold.world.glyphs import use_glyphs
 from twelvefold.world.scene import Scene, make_scene
 
 PROGRAM = """
@@ -157,21 +155,3 @@ def test_boxes_are_transformed_with_the_image(transform: Transform, box: Box) ->
     if transform == "watermarked" and box[2] < 250:
         found[2:] = [columns[columns < 200][-1] + 1, rows[rows < 200][-1] + 1]
     assert np.abs(found - transform_box(box, 256, 224, transform)).max() <= 1
-
-
-def test_custom_glyphs_change_the_images_until_they_are_reset(tmp_path: Path) -> None:
-    before = draw_jpeg(make_scene(1, 6))
-    masks = np.zeros((len(CATEGORIES), 1, 2, 128, 128), np.uint8)
-    masks[:, :, 0], masks[:, :, 1, 20:100, 10:118] = 128, 255
-    np.savez_compressed(
-        tmp_path / "blocks.npz", masks=masks, kinds=np.array([category.name for category in CATEGORIES])
-    )
-    np.savez_compressed(tmp_path / "foreign.npz", masks=masks, kinds=np.array(["unicorn"] * len(CATEGORIES)))
-    try:
-        use_glyphs(tmp_path / "blocks.npz")
-        assert all(t.sprite.solid.mean() > 0.6 for t in make_scene(1, 6).objects)
-        with pytest.raises(TwelvefoldError, match="make_glyphs"):
-            use_glyphs(tmp_path / "foreign.npz")
-    finally:
-        use_glyphs(None)
-    assert draw_jpeg(make_scene(1, 6)) == before

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from tests.world.overlap import overlap_percentages
 
 from twelvefold.schema import TwelvefoldError
 from twelvefold.world.duplicates import TRANSFORMS
-from twelvefold.world.sources import TASKS, PlannedImage, is_test, overlap_percentages, plan_images
+from twelvefold.world.sources import TASKS, PlannedImage, is_test, plan_images
 
 COLUMNS = (
     "vqav2", "vgqa", "gqa", "coco", "flickr30k", "refcoco", "refcoco+", "refcocog", "visual7w", "guesswhat",

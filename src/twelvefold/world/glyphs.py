@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,27 +46,10 @@ class Sprite:
         return int(self.solid.shape[0])
 
 
-def use_glyphs(path: Path | None) -> None:
-    """Draw with other masks of ``tools/make_glyphs.py`` in this process, or with the package's own if None.
-
-    A detector is tested on drawings that it was not trained on in this way.
-
-    Raises:
-        TwelvefoldError: The categories of the file are not the world's.
-    """
-    glyphs = None if path is None else _load(path.read_bytes())
-    for cached in (_glyphs, sprite, _long_side):
-        cached.cache_clear()
-    _custom_glyphs[:] = [] if glyphs is None else [glyphs]
-
-
-_custom_glyphs: list[list[list[Image.Image]]] = []
-
-
 @lru_cache(maxsize=1024)
 def sprite(category: str, drawing: int, long_px: int, angle: int, flip: bool) -> Sprite:
     """Return a category's drawing, rotated by ``angle`` degrees and outlined, with a long side of about ``long_px``."""
-    glyph = _glyphs()[CATEGORY_INDEX[category]][drawing % len(_glyphs()[0])]
+    glyph = _glyphs()[CATEGORY_INDEX[category]][drawing]
     scale = (long_px - 2) / _long_side(category, drawing, angle)
     size = (max(3, round(glyph.width * scale)), max(3, round(glyph.height * scale)))
     image = glyph.resize(size, Image.Resampling.HAMMING)
@@ -87,7 +69,7 @@ def sprite(category: str, drawing: int, long_px: int, angle: int, flip: bool) ->
 @cache
 def _long_side(category: str, drawing: int, angle: int) -> float:
     """Return the long side in pixels of the rotated mask, from both ends of each of its rows."""
-    glyph = _glyphs()[CATEGORY_INDEX[category]][drawing % len(_glyphs()[0])]
+    glyph = _glyphs()[CATEGORY_INDEX[category]][drawing]
     solid = np.asarray(glyph.getchannel("A")) >= SOLID
     rows = np.flatnonzero(solid.any(axis=1))
     left = solid[rows].argmax(axis=1)
@@ -100,19 +82,13 @@ def _long_side(category: str, drawing: int, angle: int) -> float:
 
 @cache
 def _glyphs() -> list[list[Image.Image]]:
-    if _custom_glyphs:
-        return _custom_glyphs[0]
-    glyphs = _load(files("twelvefold.world").joinpath("glyphs.npz").read_bytes())
-    if len(glyphs[0]) != NUM_DRAWINGS:
-        raise TwelvefoldError(f"glyphs.npz: expected {NUM_DRAWINGS} drawings of each category, got {len(glyphs[0])}")
-    return glyphs
-
-
-def _load(data: bytes) -> list[list[Image.Image]]:
     """Return light and alpha of every drawing by category, cropped to the drawn pixels."""
-    with np.load(BytesIO(data), allow_pickle=False) as arrays:
+    with np.load(BytesIO(files("twelvefold.world").joinpath("glyphs.npz").read_bytes()), allow_pickle=False) as arrays:
         masks, categories = arrays["masks"], arrays["kinds"].tolist()
-    if categories != [category.name for category in CATEGORIES]:
-        raise TwelvefoldError("the masks need the world's categories in its order: make them with tools/make_glyphs.py")
+    if categories != [category.name for category in CATEGORIES] or masks.shape[1] != NUM_DRAWINGS:
+        raise TwelvefoldError(
+            f"glyphs.npz needs {NUM_DRAWINGS} drawings of each of the world's categories, in its order: make it with "
+            "tools/make_glyphs.py"
+        )
     glyphs = [[Image.fromarray(np.moveaxis(drawing, 0, -1), "LA") for drawing in category] for category in masks]
     return [[glyph.crop(glyph.getchannel("A").getbbox()) for glyph in category] for category in glyphs]

@@ -151,15 +151,6 @@ def is_test(split: str) -> bool:
     return split.startswith("test")
 
 
-def overlap_percentages(images: tuple[PlannedImage, ...]) -> dict[str, dict[str, float]]:
-    """Return the percentage of the row task's test images in the column task's train and val sets (Table 1)."""
-    tests = {task: {p.index for p in images if is_test(p.splits.get(task, ""))} for task in TASKS}
-    trains = {task: {p.index for p in images if task in p.splits and p.index not in tests[task]} for task in TASKS}
-    return {
-        row: {column: 100 * len(tests[row] & trains[column]) / len(tests[row]) for column in TASKS} for row in TASKS
-    }
-
-
 def _group_by_source(num_images: int) -> dict[str, Indices]:
     """Return the consecutive images of each source: NLVR2 first, in whole sets, COCO's two folders last."""
     sizes = {source: round(share * num_images) for source, share in SOURCE_SHARES.items()}

@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from tests.world.text.gqa_interpreter import ProgramError, run_program
 
 from twelvefold.schema import TwelvefoldError
 from twelvefold.world.categories import COLORS, PATTERNS
@@ -14,7 +15,6 @@ from twelvefold.world.scene import Scene, make_scene
 from twelvefold.world.text.annotations import Operation, ReferStyle
 from twelvefold.world.text.captions import generate_captions
 from twelvefold.world.text.description import ObjectDescription
-from twelvefold.world.text.gqa.program import ProgramError, run_program
 from twelvefold.world.text.gqa.questions import generate_gqa_questions
 from twelvefold.world.text.guesswhat import MAX_TURNS, answer_question, generate_dialogues
 from twelvefold.world.text.image_sets import make_image_set
@@ -155,7 +155,7 @@ def test_a_program_about_a_missing_object_is_rejected(scenes: list[Scene]) -> No
     absent = next(category for category in CATEGORY_NOUNS if category not in graph.by_category)
     with pytest.raises(ProgramError, match="expected one object"):
         run_program([Operation("select", f"{absent} (-)", ()), Operation("query", "color", (0,))], graph)
-    with pytest.raises(TwelvefoldError, match="no operation"):
+    with pytest.raises(ProgramError, match="no operation"):
         run_program([Operation("imagine", "dog (0)", ())], graph)
 
 
