@@ -108,13 +108,9 @@ def _compare_images(
     if "pixels" in evidence:
         result.links.extend(equal_pixels(fingerprints, ImageGroups(result.links)))
     if "looks" in evidence:
+        known = ImageGroups(result.links)
         find = partial(
-            find_near_duplicates,
-            fingerprints,
-            images,
-            ImageGroups(result.links),
-            cache_dir / "comparisons",
-            processes=processes,
+            find_near_duplicates, fingerprints, images, known, cache_dir / "comparisons", processes=processes
         )
         pixels = [(str(key), each.pixels_digest) for key, each in sorted(fingerprints.items())]
         inputs = [

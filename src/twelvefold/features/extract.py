@@ -35,7 +35,7 @@ from twelvefold.features.image_list import ListedImage, TaskOptions, concat_boxe
 from twelvefold.images import PILLOW_ERRORS, RGB, ImageError, open_image
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.atomic_files import digest_value, lock_folder, read_json, remove_leftovers, write_json
-from twelvefold.store.region_store import MANIFEST, RegionStore, ShardWriter, finish_store, read_shard_header
+from twelvefold.store.region_store import MANIFEST, RegionStore, ShardWriter, finish_store
 from twelvefold.store.steps import Step, StepCache, block_steps, run_steps
 
 BLOCK = 256
@@ -161,7 +161,8 @@ def extract(
         if rank == 0:
             unreadable = _wait_for_blocks(records, names)
             _finish_stores(job.out, detector.categories, settings, names, unreadable, changed=bool(todo))
-    return _summarize(job, names if rank == 0 else [], sum(block.size for block in todo), time.monotonic() - start)
+    num_processed = sum(block.size for block in todo)
+    return _summarize(job, num_processed, time.monotonic() - start, is_main=rank == 0)
 
 
 def _settings_record(job: ExtractJob, detector: RegionDetector, images: Sequence[ListedImage]) -> dict[str, Any]:
@@ -323,24 +324,21 @@ def _finish_stores(
             finish_store(folder, [_shard_name(name) for name in names], info=info, categories=categories)
 
 
-def _summarize(job: ExtractJob, names: Sequence[str], num_processed: int, seconds: float) -> ExtractSummary:
-    """Return the summary; ranks other than 0 pass no blocks and do not read the stores."""
+def _summarize(job: ExtractJob, num_processed: int, seconds: float, *, is_main: bool) -> ExtractSummary:
+    """Return the summary; ranks other than 0 do not read the stores."""
     folders = [job.out / name for name in STORES]
     summary = ExtractSummary(
         detected=folders[0], given=folders[1], num_processed=num_processed, seconds=seconds, dtype=job.dtype
     )
-    if not names:
+    if not is_main:
         return summary
-    store = RegionStore.open(folders[0])
-    num_regions, num_given = (
-        sum(read_shard_header(folder / _shard_name(name)).num_regions for name in names) for folder in folders
-    )
+    detected, given = map(RegionStore.open, folders)
     return msgspec.structs.replace(
         summary,
-        num_images=len(store),
-        num_regions=num_regions,
-        num_given_regions=num_given,
-        unreadable=store.info["unreadable"],
+        num_images=len(detected),
+        num_regions=detected.num_regions,
+        num_given_regions=given.num_regions,
+        unreadable=detected.info["unreadable"],
     )
 
 

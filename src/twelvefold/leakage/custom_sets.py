@@ -81,8 +81,11 @@ class IdMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def read_links(self) -> Iterator[SameImageLink]:
         path = Path(self.file)
         reason = f"{' and '.join(self.columns)} in {path.name}"
-        for ids in read_lists.read_column_pairs(path, self.columns):
-            first, second = (make_key(id_, source, path) for id_, source in zip(ids, self.sources, strict=True))
+        columns = [read_lists.read_entries(path, column=column) for column in self.columns]
+        for entries in zip(*columns, strict=True):
+            first, second = (
+                make_key(id_, source, path) for (id_, _), source in zip(entries, self.sources, strict=True)
+            )
             yield SameImageLink(first, second, "ids", reason)
 
 

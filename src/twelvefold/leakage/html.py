@@ -68,9 +68,7 @@ def _text_content(cell: Mapping[str, Any]) -> CellContent:
 
 
 def _heat_map(
-    cells: Sequence[Mapping[str, Any]],
-    kinds: Mapping[str, str],
-    content: Callable[[Mapping[str, Any]], CellContent],
+    cells: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], content: Callable[[Mapping[str, Any]], CellContent]
 ) -> dict[str, Any]:
     """Return ``groups``, title and names of the columns by kind; and ``rows``, each with its name, total and cells."""
     order = list(COLUMN_GROUPS)

@@ -5,7 +5,7 @@ A list contains ids or paths, each with an optional text. ``leakage.custom_sets`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +64,6 @@ def list_images(folder: Path) -> list[Path]:
     if not paths:
         raise TwelvefoldError(f"{folder} contains no image (a file that ends in {', '.join(sorted(IMAGE_SUFFIXES))})")
     return paths
-
-
-def read_column_pairs(path: Path, columns: tuple[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the values of two columns of a table, row by row: an id map."""
-    left, right = (read_entries(path, column=column) for column in columns)
-    yield from ((first, second) for (first, _), (second, _) in zip(left, right, strict=True))
 
 
 def _read_array(path: Path) -> list[Any]:

@@ -133,12 +133,7 @@ def clean(
 
 
 def compare_id_lists(
-    data: Path,
-    lists: Sequence[str | Path],
-    *,
-    tasks: Tasks = (),
-    skip_bad: bool = False,
-    processes: int = 1,
+    data: Path, lists: Sequence[str | Path], *, tasks: Tasks = (), skip_bad: bool = False, processes: int = 1
 ) -> list[id_lists.IdListComparison]:
     """Compare id lists of the original project with the test images of ``tasks``, under all keys of the id maps.
 

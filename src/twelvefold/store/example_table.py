@@ -70,11 +70,7 @@ _FIELDS = [
 
 
 def write_table(
-    path: Path,
-    examples: Iterable[Example],
-    token_ids: Callable[[Sequence[str]], list[list[int]]],
-    *,
-    digest: str,
+    path: Path, examples: Iterable[Example], token_ids: Callable[[Sequence[str]], list[list[int]]], *, digest: str
 ) -> int:
     """Write ``examples`` in order, atomically, and return their number.
 
@@ -360,8 +356,7 @@ def _columns(block: Sequence[Example], token_ids: list[list[int]]) -> list[pa.Ar
         pa.array([example.group for example in block], pa.string()),
         _lists([example.linked for example in block], pa.string()),
         pa.ListArray.from_arrays(
-            _offsets([example.pairs for example in block]),
-            pa.StructArray.from_arrays(parts, fields=list(_PAIR)),
+            _offsets([example.pairs for example in block]), pa.StructArray.from_arrays(parts, fields=list(_PAIR))
         ),
         pa.array(label_types, pa.int8()),
         _lists([names for names, _ in labels], pa.string()),

@@ -219,13 +219,14 @@ def finish_store(
 class RegionStore:
     """A read-only, memory-mapped store with constant-time access; many processes may open the same one.
 
-    feature_size: D. categories: names of the columns of ``class_probs``, empty if not kept. info: from
-    :func:`finish_store`. digest: of the contents, and so of detector, arithmetic and images.
+    feature_size: D. num_regions: of all images. categories: names of the columns of ``class_probs``, empty if not
+    kept. info: from :func:`finish_store`. digest: of the contents, and so of detector, arithmetic and images.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder = Path(folder)
         self.feature_size: int = manifest["feature_size"]
+        self.num_regions: int = manifest["regions"]
         self.categories: tuple[str, ...] = tuple(manifest["kinds"])
         self.info: dict[str, Any] = manifest["info"]
         self.digest: str = manifest["digest"]

@@ -22,12 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
-from twelvefold.detectors.world_detector.detector import (
-    LabelSpace,
-    autocast_context,
-    fastest_cpu_dtype,
-    write_weights,
-)
+from twelvefold.detectors.world_detector.detector import LabelSpace, autocast_context, fastest_cpu_dtype, write_weights
 from twelvefold.detectors.world_detector.network import MAP_CHANNELS, FeatureMaps, WorldNetwork
 from twelvefold.progress import progress_bar
 from twelvefold.schema import TwelvefoldError

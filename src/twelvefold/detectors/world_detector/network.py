@@ -176,12 +176,7 @@ class RegionHeads(RoIHeads):  # type: ignore[misc]  # torchvision carries no typ
         self.coarse_kind = nn.Linear(128, num_categories + 1)
         self.coarse_box = nn.Linear(128, 4)
         self.pixels = nn.Sequential(
-            conv(3, 24, stride=2),
-            conv(24, 48, stride=2),
-            conv(48, 64),
-            nn.AvgPool2d(2),
-            conv(64, 96),
-            nn.Flatten(),
+            conv(3, 24, stride=2), conv(24, 48, stride=2), conv(48, 64), nn.AvgPool2d(2), conv(64, 96), nn.Flatten()
         )
         self.feature = NormalizedLayer(nn.Linear(map_features + 96 * (CROP // 8) ** 2, FEATURE_SIZE, bias=False))
         self.kind = nn.Linear(FEATURE_SIZE, num_categories)
