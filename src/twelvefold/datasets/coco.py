@@ -32,6 +32,7 @@ from twelvefold.datasets.reading.submissions import (
     Submission,
     SubmissionFormat,
     SubmissionRow,
+    simple_format,
 )
 from twelvefold.schema import Example, ImageKey, Pair, PositivePair, Split, TaskSpec, TwelvefoldError
 
@@ -173,13 +174,10 @@ def _official_captions(readers: list[RecordReader]) -> dict[int, list[Sentence]]
     return texts
 
 
-def _submission_row(_: OfficialQuestions) -> SubmissionRow:
-    def row(example: Example, answered: Answered) -> dict[str, object]:
-        caption = int(example.id) if example.id.isdecimal() else example.id
-        images = [ranked.name for ranked in answered.ranked]
-        return {"caption": caption, "rank": _rank(example, answered), "images": images}
-
-    return row
+def _submission_row(example: Example, answered: Answered) -> dict[str, object]:
+    caption = int(example.id) if example.id.isdecimal() else example.id
+    images = [ranked.name for ranked in answered.ranked]
+    return {"caption": caption, "rank": _rank(example, answered), "images": images}
 
 
 def _vilbert_mt_row(questions: OfficialQuestions) -> SubmissionRow:
@@ -209,6 +207,6 @@ def _rank(example: Example, answered: Answered) -> int:
 
 
 SUBMISSION = Submission(
-    SubmissionFormat("jsonl", _submission_row, max_ranked=None),
+    simple_format("jsonl", _submission_row, max_ranked=None),
     SubmissionFormat("json", _vilbert_mt_row, max_ranked=None),
 )

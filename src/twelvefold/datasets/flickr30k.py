@@ -15,6 +15,7 @@ of white space at both ends.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from twelvefold.datasets import coco
@@ -27,16 +28,7 @@ from twelvefold.schema import Example, ImageKey, Split, TaskSpec
 
 PAPER_ORDER = 5
 PAPER_SCORE = 63.52, "test-1K"
-TASK = TaskSpec(
-    name="flickr30k",
-    title="Flickr30k retrieval",
-    family="retrieval",
-    head="retrieval",
-    metric="recall_at_1",
-    max_tokens=30,
-    batch_size=128,
-    lr=2e-5,
-)
+TASK: TaskSpec = replace(coco.TASK, name="flickr30k", title="Flickr30k retrieval")
 CARD = DatasetCard(
     title=TASK.title,
     publisher=KARPATHY_SOURCE,

@@ -23,17 +23,8 @@ import msgspec
 from twelvefold.datasets.reading.candidates import XYWH, clip_candidates
 from twelvefold.datasets.reading.cards import CardFile, DatasetCard
 from twelvefold.datasets.reading.image_sources import COCO
-from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
-from twelvefold.datasets.reading.submissions import (
-    Answered,
-    OfficialQuestions,
-    Submission,
-    SubmissionFormat,
-    SubmissionRow,
-    best_candidate,
-    candidate_row,
-    simple_format,
-)
+from twelvefold.datasets.reading.records import BadRecords, InvalidRecordError, RecordReader, require_files, validated
+from twelvefold.datasets.reading.submissions import candidate_submission
 from twelvefold.schema import Candidate, Example, ImageKey, Pair, Split, TaskSpec
 
 PAPER_ORDER = 10
@@ -104,7 +95,8 @@ def files(root: Path, split: Split) -> list[Path]:
 
 def read(root: Path, split: Split, *, bad: BadRecords) -> Iterator[Example]:
     """Yield the games of a split in the order of the file, with label ``Candidate``."""
-    return validated(_rows(RecordReader(TASK.name, files(root, split)[0], bad)), allow_empty_text=True)
+    reader = RecordReader(TASK.name, files(root, split)[0], bad)
+    return validated(reader.rows(reader.lines(Game), _example), allow_empty_text=True)
 
 
 def candidate_ids(root: Path, split: Split, *, bad: BadRecords) -> Iterator[tuple[str, list[int]]]:
@@ -113,38 +105,26 @@ def candidate_ids(root: Path, split: Split, *, bad: BadRecords) -> Iterator[tupl
         yield str(game.id if game.id is not None else game.dialogue_id), sorted(_boxes_by_id(game.objects))
 
 
-def _rows(reader: RecordReader) -> Iterator[Row]:
-    for record, game in reader.lines(Game):
-        example, problem = _example(game)
-        if example is None:
-            reader.reject(record, problem)
-        else:
-            yield reader, record, example
-
-
-def _example(game: Game) -> tuple[Example | None, str]:
-    """Return a game as an example, or None and the reason why it is not valid."""
+def _example(game: Game) -> Example:
     id_ = game.id if game.id is not None else game.dialogue_id
     image = game.image or game.picture
     if id_ is None or image is None:
-        return None, "expected id and image, or dialogue_id and picture, got neither"
+        raise InvalidRecordError("expected id and image, or dialogue_id and picture, got neither")
     image_id = image.id if image.id is not None else game.picture_id
     if image_id is None:
-        return None, "expected image.id or picture_id, got neither"
+        raise InvalidRecordError("expected image.id or picture_id, got neither")
     boxes = _boxes_by_id(game.objects)
     if game.object_id not in boxes:
-        return None, f"expected object_id to be one of the objects {sorted(boxes)}, got {game.object_id}"
+        raise InvalidRecordError(f"expected object_id to be one of the objects {sorted(boxes)}, got {game.object_id}")
     if len(boxes) != len(game.objects):
-        return None, f"expected {len(game.objects)} objects with an id each, got {len(boxes)} ids"
+        raise InvalidRecordError(f"expected {len(game.objects)} objects with an id each, got {len(boxes)} ids")
     text = format_dialogue([(turn.question or turn.q or "", turn.answer or turn.a or "") for turn in game.qas])
     if text is None:
-        return None, "expected a question and an answer in every turn, got an empty or missing one"
+        raise InvalidRecordError("expected a question and an answer in every turn, got an empty or missing one")
     ids = sorted(boxes)
-    candidates, problem = clip_candidates([boxes[i] for i in ids], image.width, image.height)
-    if problem:
-        return None, problem
+    candidates = clip_candidates([boxes[i] for i in ids], image.width, image.height)
     pair = Pair(ImageKey(COCO, str(image_id)), text, candidates)
-    return Example(str(id_), (pair,), Candidate(ids.index(game.object_id)), question_type=game.status), ""
+    return Example(str(id_), (pair,), Candidate(ids.index(game.object_id)), question_type=game.status)
 
 
 def _boxes_by_id(objects: list[ObjectRecord] | dict[str, ObjectRecord]) -> dict[int, XYWH]:
@@ -161,13 +141,8 @@ def format_dialogue(turns: Sequence[tuple[str, str]]) -> str | None:
     return " ".join(f"start {question} answer {answer} stop" for question, answer in stripped)
 
 
-def _submission_row(questions: OfficialQuestions) -> SubmissionRow:
-    ids = dict(candidate_ids(questions.data, questions.split, bad=questions.bad_records))
-
-    def row(example: Example, answered: Answered) -> dict[str, int]:
-        return {"id": int(example.id), "object_id": ids[example.id][best_candidate(example, answered)]}
-
-    return row
+def _submission_row(example: Example, object_id: int) -> dict[str, int]:
+    return {"id": int(example.id), "object_id": object_id}
 
 
-SUBMISSION = Submission(SubmissionFormat("json", _submission_row), simple_format("json", candidate_row))
+SUBMISSION = candidate_submission(candidate_ids, _submission_row)

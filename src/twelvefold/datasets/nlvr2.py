@@ -21,7 +21,7 @@ import msgspec
 
 from twelvefold.datasets.reading.cards import CC_BY, CardFile, DatasetCard
 from twelvefold.datasets.reading.image_sources import NLVR2
-from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
+from twelvefold.datasets.reading.records import BadRecords, InvalidRecordError, RecordReader, require_files, validated
 from twelvefold.datasets.reading.submissions import Answered, Submission, best_class, simple_format
 from twelvefold.schema import ClassName, Example, ImageKey, Pair, Split, TaskSpec, TwelvefoldError
 
@@ -67,26 +67,21 @@ def files(root: Path, split: Split, *, test: str = "test1") -> list[Path]:
 
 def read(root: Path, split: Split, *, bad: BadRecords, test: str = "test1") -> Iterator[Example]:
     """Yield the statements of a split in the order of the file: two pairs each (left, right), label ``ClassName``."""
-    return validated(_rows(RecordReader(TASK.name, files(root, split, test=test)[0], bad)))
+    reader = RecordReader(TASK.name, files(root, split, test=test)[0], bad)
+    return validated(reader.rows(reader.lines(Statement), _example))
 
 
-def _rows(reader: RecordReader) -> Iterator[Row]:
-    for record, statement in reader.lines(Statement):
-        parts = statement.identifier.split("-")
-        if len(parts) != 4 or not all(parts):
-            reader.reject(
-                record, f"expected an identifier <split>-<set>-<pair>-<sentence>, got {statement.identifier!r}"
-            )
-            continue
-        if statement.label not in TASK.classes:
-            reader.reject(record, f"expected a label {' or '.join(TASK.classes)}, got {statement.label!r}")
-            continue
-        part, set_, pair, sentence = parts
-        pairs = tuple(
-            Pair(ImageKey(NLVR2, f"{part}-{set_}-{pair}-img{side}"), statement.sentence.strip()) for side in (0, 1)
-        )
-        label, group = ClassName(statement.label), f"{part}-{set_}-{sentence}"
-        yield reader, record, Example(statement.identifier, pairs, label, group=group)
+def _example(statement: Statement) -> Example:
+    parts = statement.identifier.split("-")
+    if len(parts) != 4 or not all(parts):
+        expected = "an identifier <split>-<set>-<pair>-<sentence>"
+        raise InvalidRecordError(f"expected {expected}, got {statement.identifier!r}")
+    if statement.label not in TASK.classes:
+        raise InvalidRecordError(f"expected a label {' or '.join(TASK.classes)}, got {statement.label!r}")
+    part, set_, pair, sentence = parts
+    images = [ImageKey(NLVR2, f"{part}-{set_}-{pair}-img{side}") for side in (0, 1)]
+    pairs = tuple(Pair(image, statement.sentence.strip()) for image in images)
+    return Example(statement.identifier, pairs, ClassName(statement.label), group=f"{part}-{set_}-{sentence}")
 
 
 def _submission_row(example: Example, answered: Answered) -> str:

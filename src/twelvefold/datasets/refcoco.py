@@ -24,7 +24,14 @@ from twelvefold.boxes import xyxy_to_xywh
 from twelvefold.datasets.reading.candidates import XYWH, clip_candidates
 from twelvefold.datasets.reading.cards import refer_card
 from twelvefold.datasets.reading.image_sources import COCO
-from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
+from twelvefold.datasets.reading.records import (
+    BadRecords,
+    InvalidRecordError,
+    RecordReader,
+    Row,
+    require_files,
+    validated,
+)
 from twelvefold.datasets.reading.submissions import (
     EMPTY_BOX,
     Answered,
@@ -124,28 +131,29 @@ def _rows(refs: RecordReader, instances_reader: RecordReader, split: Split) -> I
             continue
         if SPLITS[ref.split] != split:
             continue
-        box, problem = _box(ref, instances)
-        if box is None:
-            refs.reject(f"{record} (ref_id {ref.ref_id})", problem)
+        try:
+            label = TargetBox(_box(ref, instances))
+        except InvalidRecordError as error:
+            refs.reject(f"{record} (ref_id {ref.ref_id})", str(error))
             continue
         question_type = ref.split if ref.split != split else ""
         for j, sentence in enumerate(ref.sentences):
             pair = Pair(ImageKey(COCO, str(ref.image_id)), sentence.raw.strip())
-            example = Example(f"{ref.ref_id}-{sentence.sent_id}", (pair,), TargetBox(box), question_type=question_type)
+            example = Example(f"{ref.ref_id}-{sentence.sent_id}", (pair,), label, question_type=question_type)
             yield refs, f"{record}.sentences[{j}]", example
 
 
-def _box(ref: Ref, instances: Instances) -> tuple[Box | None, str]:
-    """Return the box of a ref, or None and the reason why there is no valid box."""
+def _box(ref: Ref, instances: Instances) -> Box:
     annotation, image = instances.annotations.get(ref.ann_id), instances.images.get(ref.image_id)
     if annotation is None or image is None:
         missing = f"annotation {ref.ann_id}" if annotation is None else f"image {ref.image_id}"
-        return None, f"expected {missing} in instances.json, got none"
+        raise InvalidRecordError(f"expected {missing} in instances.json, got none")
     if annotation.image_id != ref.image_id:
-        return None, f"expected annotation {ref.ann_id} on image {ref.image_id}, got image {annotation.image_id}"
-    _, problem = clip_candidates([annotation.bbox], image.width, image.height)
+        expected = f"annotation {ref.ann_id} on image {ref.image_id}"
+        raise InvalidRecordError(f"expected {expected}, got image {annotation.image_id}")
+    clip_candidates([annotation.bbox], image.width, image.height)  # raises if nothing of the box is in the image
     x, y, width, height = annotation.bbox
-    return (None, problem) if problem else ((x, y, x + width, y + height), "")
+    return x, y, x + width, y + height
 
 
 def _submission_row(questions: OfficialQuestions) -> SubmissionRow:

@@ -20,7 +20,7 @@ import msgspec
 
 from twelvefold.datasets.reading.cards import CardFile, DatasetCard
 from twelvefold.datasets.reading.image_sources import FLICKR30K
-from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
+from twelvefold.datasets.reading.records import BadRecords, InvalidRecordError, RecordReader, require_files, validated
 from twelvefold.datasets.reading.submissions import Answered, Submission, best_class, simple_format
 from twelvefold.schema import ClassName, Example, ImageKey, Pair, Split, TaskSpec
 
@@ -68,21 +68,19 @@ def files(root: Path, split: Split) -> list[Path]:
 
 def read(root: Path, split: Split, *, bad: BadRecords) -> Iterator[Example]:
     """Yield the hypotheses of a split in the order of the file, with label ``ClassName``."""
-    return validated(_rows(RecordReader(TASK.name, files(root, split)[0], bad)))
+    reader = RecordReader(TASK.name, files(root, split)[0], bad)
+    return validated(reader.rows(reader.lines(Hypothesis), _example))
 
 
-def _rows(reader: RecordReader) -> Iterator[Row]:
-    for record, hypothesis in reader.lines(Hypothesis):
-        image = hypothesis.flikr or hypothesis.flickr or hypothesis.flickr_later
-        if not image:
-            reader.reject(record, "expected an image as Flikr30kID, Flickr30kID or Flickr30K_ID, got none")
-        elif hypothesis.gold_label not in (*TASK.classes, NO_GOLD_LABEL):
-            expected = ", ".join(TASK.classes)
-            reader.reject(record, f"expected a gold_label {expected} or {NO_GOLD_LABEL}, got {hypothesis.gold_label!r}")
-        else:
-            pair = Pair(ImageKey(FLICKR30K, image.removesuffix(".jpg")), hypothesis.sentence2.strip())
-            label = ClassName("" if hypothesis.gold_label == NO_GOLD_LABEL else hypothesis.gold_label)
-            yield reader, record, Example(hypothesis.pair_id, (pair,), label)
+def _example(hypothesis: Hypothesis) -> Example:
+    image, label = hypothesis.flikr or hypothesis.flickr or hypothesis.flickr_later, hypothesis.gold_label
+    if not image:
+        raise InvalidRecordError("expected an image as Flikr30kID, Flickr30kID or Flickr30K_ID, got none")
+    if label not in (*TASK.classes, NO_GOLD_LABEL):
+        expected = f"{', '.join(TASK.classes)} or {NO_GOLD_LABEL}"
+        raise InvalidRecordError(f"expected a gold_label {expected}, got {label!r}")
+    pair = Pair(ImageKey(FLICKR30K, image.removesuffix(".jpg")), hypothesis.sentence2.strip())
+    return Example(hypothesis.pair_id, (pair,), ClassName("" if label == NO_GOLD_LABEL else label))
 
 
 def _submission_row(example: Example, answered: Answered) -> dict[str, str]:

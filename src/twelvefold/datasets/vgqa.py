@@ -16,6 +16,7 @@ predicted.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -30,17 +31,7 @@ from twelvefold.schema import Example, ImageKey, Pair, SoftAnswers, Split, TaskS
 
 PAPER_ORDER = 3
 PAPER_SCORE = 36.36, "val"
-TASK = TaskSpec(
-    name="vgqa",
-    title="VG QA",
-    family="answers",
-    head="vqa",
-    metric="accuracy",
-    max_tokens=26,
-    batch_size=128,
-    lr=4e-5,
-    vocabulary="vqav2",
-)
+TASK: TaskSpec = replace(vqav2.TASK, name="vgqa", title="VG QA", metric="accuracy", max_tokens=26)
 CARD = DatasetCard(
     title=TASK.title,
     publisher=VG_SOURCE,

@@ -21,17 +21,15 @@ import msgspec
 from twelvefold.datasets.reading.candidates import clip_candidates
 from twelvefold.datasets.reading.cards import VG_ID_MAP, CardFile, DatasetCard
 from twelvefold.datasets.reading.image_sources import VG
-from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
-from twelvefold.datasets.reading.submissions import (
-    Answered,
-    OfficialQuestions,
-    Submission,
-    SubmissionFormat,
-    SubmissionRow,
-    best_candidate,
-    candidate_row,
-    simple_format,
+from twelvefold.datasets.reading.records import (
+    BadRecords,
+    InvalidRecordError,
+    RecordReader,
+    Row,
+    require_files,
+    validated,
 )
+from twelvefold.datasets.reading.submissions import candidate_submission
 from twelvefold.schema import Candidate, Example, ImageKey, Pair, Split, TaskSpec
 
 PAPER_ORDER = 9
@@ -98,21 +96,16 @@ def read(root: Path, split: Split, *, bad: BadRecords) -> Iterator[Example]:
 def candidate_ids(root: Path, split: Split, *, bad: BadRecords) -> Iterator[tuple[str, list[int]]]:
     """Yield the example id of each question and the file's box ids of its candidates, in the candidates' order."""
     reader = RecordReader(TASK.name, files(root, split)[0], bad)
-    return ((str(question.qa_id), _box_ids(question)) for _, _, question in _questions(reader, split))
+    return ((str(question.qa_id), _box_ids(question)) for _, (_, question) in _questions(reader, split))
 
 
 def _rows(reader: RecordReader, split: Split) -> Iterator[Row]:
     boxes = {box.box_id: box for _, box in reader.items("boxes", BoxRecord)}
-    for record, image_id, question in _questions(reader, split):
-        example, problem = _example(question, image_id, boxes)
-        if example is None:
-            reader.reject(f"{record} (qa_id {question.qa_id})", problem)
-        else:
-            yield reader, record, example
+    yield from reader.rows(_questions(reader, split), lambda item: _example(*item, boxes))
 
 
-def _questions(reader: RecordReader, split: Split) -> Iterator[tuple[str, int, Question]]:
-    """Yield the record name, the id of the enclosing image, and the question, for each question of a split."""
+def _questions(reader: RecordReader, split: Split) -> Iterator[tuple[str, tuple[int, Question]]]:
+    """Yield the record name, and the id of the enclosing image with the question, for each question of a split."""
     for image_record, image in reader.items("images", ImageRecord):
         if image.split not in SPLITS:
             reader.reject(image_record, f"expected one of the splits {', '.join(SPLITS)}, got {image.split!r}")
@@ -120,38 +113,31 @@ def _questions(reader: RecordReader, split: Split) -> Iterator[tuple[str, int, Q
         if image.split != split:
             continue
         for record, question in reader.nested_items(f"{image_record}.qa_pairs", image.qa_pairs, Question):
-            yield record, image.image_id, question
+            yield f"{record} (qa_id {question.qa_id})", (image.image_id, question)
 
 
 def _box_ids(question: Question) -> list[int]:
     return sorted({question.answer, *question.multiple_choices})
 
 
-def _example(question: Question, image_id: int, boxes: dict[int, BoxRecord]) -> tuple[Example | None, str]:
-    """Return a question with its candidates, or None and the reason why it is not valid."""
+def _example(image_id: int, question: Question, boxes: dict[int, BoxRecord]) -> Example:
     ids = _box_ids(question)
     if len(ids) != 1 + len(question.multiple_choices) or len(ids) < 2:
-        return None, f"expected an answer and other boxes, got {question.answer} and {question.multiple_choices}"
+        raise InvalidRecordError(
+            f"expected an answer and other boxes, got {question.answer} and {question.multiple_choices}"
+        )
     if question.image_id != image_id:
-        return None, f"expected image {image_id}, which lists this question, got {question.image_id}"
+        raise InvalidRecordError(f"expected image {image_id}, which lists this question, got {question.image_id}")
     unknown = [id_ for id_ in ids if id_ not in boxes]
     if unknown:
-        return None, f"expected boxes that the file lists, got box_id {unknown[0]}"
-    candidates, problem = clip_candidates([(b.x, b.y, b.width, b.height) for b in map(boxes.__getitem__, ids)])
-    if problem:
-        return None, problem
+        raise InvalidRecordError(f"expected boxes that the file lists, got box_id {unknown[0]}")
+    candidates = clip_candidates([(b.x, b.y, b.width, b.height) for b in map(boxes.__getitem__, ids)])
     pair = Pair(ImageKey(VG, str(image_id)), question.question.strip(), candidates)
-    return Example(str(question.qa_id), (pair,), Candidate(ids.index(question.answer))), ""
+    return Example(str(question.qa_id), (pair,), Candidate(ids.index(question.answer)))
 
 
-def _submission_row(questions: OfficialQuestions) -> SubmissionRow:
-    ids = dict(candidate_ids(questions.data, questions.split, bad=questions.bad_records))
-
-    def row(example: Example, answered: Answered) -> dict[str, object]:
-        answer = {"answer": ids[example.id][best_candidate(example, answered)]}
-        return {"qa_id": int(example.id), "question": example.pairs[0].text, "candidates": [answer]}
-
-    return row
+def _submission_row(example: Example, box_id: int) -> dict[str, object]:
+    return {"qa_id": int(example.id), "question": example.pairs[0].text, "candidates": [{"answer": box_id}]}
 
 
-SUBMISSION = Submission(SubmissionFormat("json", _submission_row), simple_format("json", candidate_row))
+SUBMISSION = candidate_submission(candidate_ids, _submission_row)

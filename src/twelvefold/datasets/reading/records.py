@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -39,6 +39,10 @@ class Rejection(NamedTuple):
 
 class BadRecordError(TwelvefoldError):
     """A record that could not be used, where bad records may not be skipped."""
+
+
+class InvalidRecordError(Exception):
+    """A record that is no valid example. The message says what was expected and what the record has."""
 
 
 @dataclass(slots=True)
@@ -118,6 +122,16 @@ class RecordReader:
         for i, value in enumerate(values):
             if value is not None:
                 yield f"{record}[{i}]", value
+
+    def rows(self, records: Iterable[tuple[str, T]], make_example: Callable[[T], Example]) -> Iterator[Row]:
+        """Yield an example for each named record; reject those of which ``make_example`` raises InvalidRecordError."""
+        for record, value in records:
+            try:
+                example = make_example(value)
+            except InvalidRecordError as error:
+                self.reject(record, str(error))
+            else:
+                yield self, record, example
 
     def lines(self, record_type: type[T]) -> Iterator[tuple[str, T]]:
         """Yield the records of JSON lines, plain or gzipped. Blank lines are ignored; a file without records is an

@@ -72,9 +72,27 @@ class Submission:
     parts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
-def simple_format(container: Literal["json", "jsonl", "csv"], row: SubmissionRow) -> SubmissionFormat:
+def simple_format(
+    container: Literal["json", "jsonl", "csv"], row: SubmissionRow, max_ranked: int | None = 1
+) -> SubmissionFormat:
     """Return a format whose rows depend on example and prediction only."""
-    return SubmissionFormat(container, lambda _: row)
+    return SubmissionFormat(container, lambda _: row, max_ranked)
+
+
+def candidate_submission(
+    candidate_ids: Callable[..., Iterator[tuple[str, list[int]]]], row: Callable[[Example, int], Any]
+) -> Submission:
+    """Return the formats of a task with candidate boxes.
+
+    ``candidate_ids``: yields example ids with the publisher's ids of their candidates, called as a dataset's ``read``.
+    ``row``: returns the row of an example from the publisher's id of the predicted candidate.
+    """
+
+    def publishers_row(questions: OfficialQuestions) -> SubmissionRow:
+        ids = dict(candidate_ids(questions.data, questions.split, bad=questions.bad_records))
+        return lambda example, answered: row(example, ids[example.id][best_candidate(example, answered)])
+
+    return Submission(SubmissionFormat("json", publishers_row), simple_format("json", candidate_row))
 
 
 def best_class(example: Example, answered: Answered, classes: tuple[str, ...]) -> str:
