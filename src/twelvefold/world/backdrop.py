@@ -111,14 +111,7 @@ Texture = Callable[[Generator, Field, Field], Field]
 
 def _noise(*layers: tuple[float, float, float]) -> Texture:
     """Return a texture that is the sum of layers of smooth noise: (down, across, depth)."""
-
-    def texture(rng: Generator, rows: Field, columns: Field) -> Field:
-        first, *others = (_smooth_noise(rng, *layer) for layer in layers)
-        for other in others:
-            first = first + other
-        return first
-
-    return texture
+    return lambda rng, rows, columns: np.asarray(sum(_smooth_noise(rng, *layer) for layer in layers))
 
 
 def _sand(rng: Generator, rows: Field, columns: Field) -> Field:

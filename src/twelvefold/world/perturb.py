@@ -5,22 +5,20 @@ NLVR2's statements about two images use them, and tests of the search for near-d
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Final, Literal, get_args
+from typing import Final, Literal, TypeVar, get_args
 
 from numpy.random import Generator
 
 from twelvefold.world.categories import CATEGORIES, CATEGORY_BY_NAME, COLORS, PATTERNS, SIZES
-from twelvefold.world.scene import (
-    Scene,
-    SceneObject,
-    min_gap_px,
-)
+from twelvefold.world.scene import Scene, SceneObject, min_gap_px
 
 Change = Literal["color", "pattern", "category", "size", "removed"]
 CHANGES: Final[tuple[Change, ...]] = get_args(Change)
 
 _ATTEMPTS = 6
+T = TypeVar("T")
 
 
 def perturb_scene(scene: Scene, rng: Generator, change: Change | None = None) -> Scene | None:
@@ -47,11 +45,9 @@ def perturb_scene(scene: Scene, rng: Generator, change: Change | None = None) ->
 def _perturb_object(scene: Scene, index: int, change: Change, rng: Generator) -> Scene | None:
     obj = scene.objects[index]
     if change == "color":
-        others = [color for color in COLORS if color != obj.color]
-        return scene.replace_object(index, replace(obj, color=others[rng.integers(len(others))]))
+        return scene.replace_object(index, replace(obj, color=_choose_other(COLORS, obj.color, rng)))
     if change == "pattern":
-        patterns = [pattern for pattern in PATTERNS if pattern != obj.pattern]
-        return scene.replace_object(index, replace(obj, pattern=patterns[rng.integers(len(patterns))]))
+        return scene.replace_object(index, replace(obj, pattern=_choose_other(PATTERNS, obj.pattern, rng)))
     if scene.is_base(index):
         return None  # the position of another object depends on this one
     if change == "removed":
@@ -63,16 +59,20 @@ def _perturb_object(scene: Scene, index: int, change: Change, rng: Generator) ->
     return None
 
 
+def _choose_other(options: Iterable[T], current: T, rng: Generator) -> T:
+    others = [option for option in options if option != current]
+    return others[rng.integers(len(others))]
+
+
 def _other_category(obj: SceneObject, rng: Generator) -> SceneObject:
     """Return the object with another category that also stands, or also flies."""
     flies = CATEGORY_BY_NAME[obj.category].flies
-    names = [category.name for category in CATEGORIES if category.flies == flies and category.name != obj.category]
-    return replace(obj, category=names[rng.integers(len(names))])
+    names = [category.name for category in CATEGORIES if category.flies == flies]
+    return replace(obj, category=_choose_other(names, obj.category, rng))
 
 
 def _other_size(obj: SceneObject, rng: Generator) -> SceneObject:
-    sizes = [size for size in SIZES if size != obj.size]
-    size = sizes[rng.integers(len(sizes))]
+    size = _choose_other(SIZES, obj.size, rng)
     low, high = SIZES[size]
     return replace(obj, size=size, pose=obj.pose._replace(long_px=int(rng.integers(low, high + 1))))
 

@@ -238,14 +238,8 @@ def _sample_members(
     )
     coco = train2014 | val2014
     vgqa = _fill("vgqa", coco | outside, ~tested & coco, tests, rng) | (outside & ~tested)
-    return {
-        "vgqa": vgqa,
-        "gqa": _fill("gqa", vgqa, ~tested & vgqa, tests, rng),
-        "visual7w": _fill("visual7w", vgqa, ~tested & vgqa, tests, rng),
-        "refcoco": _fill("refcoco", train2014, ~tested & train2014, tests, rng),
-        "refcocog": _fill("refcocog", train2014, ~tested & train2014, tests, rng),
-        "guesswhat": _fill("guesswhat", coco, ~tested & coco, tests, rng),
-    }
+    allowed = {"gqa": vgqa, "visual7w": vgqa, "refcoco": train2014, "refcocog": train2014, "guesswhat": coco}
+    return {"vgqa": vgqa} | {task: _fill(task, mask, ~tested & mask, tests, rng) for task, mask in allowed.items()}
 
 
 def _fill(task: str, allowed: Mask, untested: Mask, tests: dict[str, Indices], rng: Generator) -> Mask:

@@ -21,13 +21,7 @@ import msgspec
 
 from twelvefold.progress import progress_bar
 from twelvefold.schema import TwelvefoldError
-from twelvefold.store.atomic_files import (
-    atomic_folder,
-    lock_folder,
-    read_json,
-    remove_leftovers,
-    write_json,
-)
+from twelvefold.store.atomic_files import atomic_folder, lock_folder, read_json, remove_leftovers, write_json
 from twelvefold.store.steps import Step, StepCache, block_steps, run_steps
 from twelvefold.world.blocks import SCENES, image_keys, save_block
 from twelvefold.world.formats import LAYOUTS

@@ -51,8 +51,7 @@ def test_an_expression_matches_its_target_only(
         for reference in generate_references(scene, rng, 2, style):
             for expression in reference.expressions:
                 assert graph.matching_objects(expression.facts) == (reference.target,), expression.raw
-                assert expression.sent == expression.sent.lower()
-                assert list(expression.tokens) == expression.sent.split()
+                assert " ".join(expression.tokens).islower()
                 lengths.append(len(expression.tokens))
     assert len(lengths) > 250
     assert np.mean(lengths) > 7 if style == "refcocog" else np.mean(lengths) < 4.5

@@ -36,7 +36,7 @@ def write(image: SourceImage, shard: AnnotationShard, task: ReferStyle) -> int:
     sentence_id = first_id = planned.index * _MAX_SENTENCES
     for number, reference in enumerate(references):
         sentences = [
-            {"tokens": list(e.tokens), "raw": e.raw, "sent_id": id_, "sent": e.sent}
+            {"tokens": list(e.tokens), "raw": e.raw, "sent_id": id_, "sent": " ".join(e.tokens)}
             for id_, e in enumerate(reference.expressions, start=sentence_id)
         ]
         sentence_id += len(sentences)

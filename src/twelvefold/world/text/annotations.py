@@ -27,7 +27,7 @@ class VqaQuestion:
     """A VQA question with the answers of ten annotators.
 
     ``answers``: ten (answer, answer_confidence) pairs in the order of ``answer_id``. ``multiple_choice_answer`` is
-    the most frequent one. ``template`` and ``truth``, the correct answer, are for tests; no file contains them.
+    the most frequent one, which is correct. ``template`` is for tests; no file contains it.
     """
 
     question: str
@@ -36,7 +36,6 @@ class VqaQuestion:
     answers: tuple[tuple[str, str], ...]
     multiple_choice_answer: str
     template: str
-    truth: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +93,9 @@ class Caption:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A referring expression as typed (``raw``), RefCOCO's lower-case ``sent`` and its tokens, and its meaning."""
+    """A referring expression as typed (``raw``), its lower-case tokens, and its meaning."""
 
     raw: str
-    sent: str
     tokens: tuple[str, ...]
     facts: ObjectDescription
 

@@ -5,7 +5,6 @@ Paper: VQA scores an answer by the number of annotators who gave it (section 2.1
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Final
 
 from numpy.random import Generator
@@ -75,11 +74,6 @@ def sample_answers(truth: str, rng: Generator) -> tuple[tuple[str, str], ...]:
     pairs = [(truth, confidence if bernoulli(rng, 0.85) else "maybe") for _ in range(num_agreeing)]
     pairs += [(answer, choice(rng, ("yes", "maybe", "maybe", "no"))) for answer in errors]
     return tuple(shuffled(rng, pairs))
-
-
-def most_frequent(answers: tuple[tuple[str, str], ...]) -> str:
-    """Return the most frequent answer, the first of several."""
-    return Counter(answer for answer, _ in answers).most_common(1)[0][0]
 
 
 def _similar_answers(truth: str) -> tuple[str, ...]:

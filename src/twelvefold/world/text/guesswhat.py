@@ -66,19 +66,14 @@ def _play(graph: SceneGraph, target: int, rng: Generator) -> Dialogue:
 
 def _take_turn(graph: SceneGraph, target: int, remaining: list[int], turns: list[Turn], rng: Generator) -> Turn:
     """Ask the question that splits the remaining objects best."""
-    previous = {turn.facts for turn in turns}
-    best: tuple[float, ObjectDescription] | None = None
-    for facts in _propose(graph, remaining, rng):
-        if facts in previous:
-            continue
+
+    def loss(facts: ObjectDescription) -> float:
         truths = [graph.matches(i, facts) for i in remaining]
         yes, unsure = truths.count(True), truths.count(None)
-        loss = abs(yes / len(remaining) - 0.5) + 0.3 * unsure / len(remaining) + 0.25 * rng.random()
-        if best is None or loss < best[0]:
-            best = (loss, facts)
-    if best is None:
-        raise RuntimeError(f"scene {graph.scene.seed}/{graph.scene.index}: no question about {remaining} is left")
-    facts = best[1]
+        return abs(yes / len(remaining) - 0.5) + 0.3 * unsure / len(remaining) + 0.25 * rng.random()
+
+    previous = {turn.facts for turn in turns}
+    facts = min((facts for facts in _propose(graph, remaining, rng) if facts not in previous), key=loss)
     return Turn(_word(facts, rng), answer_question(graph, facts, target), facts)
 
 
@@ -105,14 +100,11 @@ def _propose(graph: SceneGraph, remaining: list[int], rng: Generator) -> Iterato
             yield ObjectDescription(pattern=obj.pattern)
     obj = graph.objects[choice(rng, remaining)]
     partner = graph.partners.get(choice(rng, remaining))
-    if partner is not None and bernoulli(rng, 0.5):
-        landmark = graph.describe_uniquely(partner[1], rng)
-        if landmark is not None:
-            yield ObjectDescription(relation=(partner[0], landmark))
-    if len(remaining) > 1 and bernoulli(rng, 0.4):
-        landmark = graph.describe_uniquely(choice(rng, remaining), rng)
-        if landmark is not None:
-            yield ObjectDescription(relation=(choice(rng, ("left of", "right of")), landmark))
+    if partner and bernoulli(rng, 0.5) and (landmark := graph.describe_uniquely(partner[1], rng)):
+        yield ObjectDescription(relation=(partner[0], landmark))
+    is_compared = len(remaining) > 1 and bernoulli(rng, 0.4)
+    if is_compared and (landmark := graph.describe_uniquely(choice(rng, remaining), rng)):
+        yield ObjectDescription(relation=(choice(rng, ("left of", "right of")), landmark))
     if len(remaining) < 4:
         yield ObjectDescription(category=obj.category, color=obj.color)
         yield ObjectDescription(color=choice(rng, tuple(COLORS)), size=obj.size)

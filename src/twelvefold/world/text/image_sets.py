@@ -17,11 +17,7 @@ from numpy.random import Generator
 
 from twelvefold.schema import TwelvefoldError
 from twelvefold.world.categories import CATEGORIES, COLORS, NUM_DRAWINGS
-from twelvefold.world.scene import (
-    GAP_PX,
-    Scene,
-    make_scene,
-)
+from twelvefold.world.scene import GAP_PX, Scene, make_scene
 from twelvefold.world.text.sampling import bernoulli, choice, shuffled
 
 SEED_STREAM: Final = 21

@@ -86,95 +86,6 @@ HYPERNYMS: Final = {
 ANY_NOUNS: Final = "thing | object | item | thing"
 
 
-_ABILITIES: Final = {
-    "alive": (
-        "is alive | can breathe | is a living creature",
-        "is it alive? | is it a living thing? | does it breathe?",
-        "animal",
-        "plant apple banana carrot mushroom",
-    ),
-    "flies": (
-        "can fly | flies through the air | belongs in the sky",
-        "can it fly? | does it fly? | is it something that flies?",
-        "owl butterfly airplane rocket helicopter",
-        "duck penguin balloon ball star",
-    ),
-    "edible": (
-        "you can eat | is good to eat | a hungry person would like",
-        "can you eat it? | is it edible? | is it something to eat? | is it food?",
-        "food",
-        "animal teapot cup",
-    ),
-    "worn": (
-        "you can wear | people put on | belongs in a wardrobe",
-        "can you wear it? | is it worn by people? | is it clothing? | is it something you put on?",
-        "hat boot shirt dress crown",
-        "umbrella backpack",
-    ),
-    "wheels": (
-        "has wheels | drives on wheels | rolls on wheels",
-        "does it have wheels? | has it got wheels?",
-        "car bus bicycle train truck",
-        "airplane helicopter backpack",
-    ),
-    "ridden": (
-        "you can travel in | takes people from place to place",
-        "can you travel in it? | is it a means of transport? | is it a vehicle?",
-        "vehicle",
-        "horse elephant balloon",
-    ),
-    "electric": (
-        "has a screen or a lens | you would find in an electronics store",
-        "is it electronic? | does it run on electricity?",
-        "laptop television camera",
-        "car bus airplane train rocket truck helicopter clock bell telephone guitar",
-    ),
-    "grows": (
-        "grows in the ground | needs water and sunlight",
-        "does it grow in the ground? | is it a plant?",
-        "plant",
-        "animal food",
-    ),
-    "legs": (
-        "walks on four legs | has four paws or hooves",
-        "does it walk on four legs? | is it a four legged animal?",
-        "cat dog horse elephant rabbit pig",
-        "turtle crab chair bed",
-    ),
-    "tells time": (
-        "tells the time | tells you when to get up",
-        "does it tell the time?",
-        "clock",
-        "telephone laptop television camera",
-    ),
-    "opens": (
-        "opens a lock | you need to open a door",
-        "does it open a door?",
-        "key",
-        "",
-    ),
-    "music": (
-        "makes music | a musician would play",
-        "can you make music with it? | is it an instrument?",
-        "guitar",
-        "clock bell telephone laptop television",
-    ),
-    "holds a drink": (
-        "you drink from | holds a hot drink",
-        "can you drink from it?",
-        "cup",
-        "teapot bucket",
-    ),
-    "sits": (
-        "people sit or lie on | is a piece of furniture",
-        "is it furniture? | can you sit on it?",
-        "chair bed",
-        "animal vehicle clock bucket television gift ball",
-    ),
-}
-"""Name -> phrases, questions, members, unsure categories."""
-
-
 @dataclass(frozen=True, slots=True)
 class Ability:
     """What objects of some categories can do or be used for.
@@ -191,9 +102,53 @@ class Ability:
 
 
 ABILITIES: Final = {
-    name: Ability(name, phrases, questions, _members(members), _members(unsure))
-    for name, (phrases, questions, members, unsure) in _ABILITIES.items()
-}
+    ability.name: ability
+    for ability in (
+        Ability("alive", "is alive | can breathe | is a living creature",
+                "is it alive? | is it a living thing? | does it breathe?",
+                _members("animal"), _members("plant apple banana carrot mushroom")),
+        Ability("flies", "can fly | flies through the air | belongs in the sky",
+                "can it fly? | does it fly? | is it something that flies?",
+                _members("owl butterfly airplane rocket helicopter"), _members("duck penguin balloon ball star")),
+        Ability("edible", "you can eat | is good to eat | a hungry person would like",
+                "can you eat it? | is it edible? | is it something to eat? | is it food?",
+                _members("food"), _members("animal teapot cup")),
+        Ability("worn", "you can wear | people put on | belongs in a wardrobe",
+                "can you wear it? | is it worn by people? | is it clothing? | is it something you put on?",
+                _members("hat boot shirt dress crown"), _members("umbrella backpack")),
+        Ability("wheels", "has wheels | drives on wheels | rolls on wheels",
+                "does it have wheels? | has it got wheels?",
+                _members("car bus bicycle train truck"), _members("airplane helicopter backpack")),
+        Ability("ridden", "you can travel in | takes people from place to place",
+                "can you travel in it? | is it a means of transport? | is it a vehicle?",
+                _members("vehicle"), _members("horse elephant balloon")),
+        Ability("electric", "has a screen or a lens | you would find in an electronics store",
+                "is it electronic? | does it run on electricity?",
+                _members("laptop television camera"),
+                _members("car bus airplane train rocket truck helicopter clock bell telephone guitar")),
+        Ability("grows", "grows in the ground | needs water and sunlight",
+                "does it grow in the ground? | is it a plant?",
+                _members("plant"), _members("animal food")),
+        Ability("legs", "walks on four legs | has four paws or hooves",
+                "does it walk on four legs? | is it a four legged animal?",
+                _members("cat dog horse elephant rabbit pig"), _members("turtle crab chair bed")),
+        Ability("tells time", "tells the time | tells you when to get up",
+                "does it tell the time?",
+                _members("clock"), _members("telephone laptop television camera")),
+        Ability("opens", "opens a lock | you need to open a door",
+                "does it open a door?",
+                _members("key")),
+        Ability("music", "makes music | a musician would play",
+                "can you make music with it? | is it an instrument?",
+                _members("guitar"), _members("clock bell telephone laptop television")),
+        Ability("holds a drink", "you drink from | holds a hot drink",
+                "can you drink from it?",
+                _members("cup"), _members("teapot bucket")),
+        Ability("sits", "people sit or lie on | is a piece of furniture",
+                "is it furniture? | can you sit on it?",
+                _members("chair bed"), _members("animal vehicle clock bucket television gift ball")),
+    )
+}  # fmt: skip
 
 
 def pluralize(noun: str) -> str:

@@ -51,7 +51,7 @@ def generate_references(
     for target in _order_targets(graph, rng):
         attempts = choice(rng, NUM_EXPRESSIONS[style])
         expressions = collect_distinct(
-            partial(_sample, graph, target, style, rng), lambda e: e.sent, attempts, attempts
+            partial(_sample, graph, target, style, rng), lambda e: " ".join(e.tokens), attempts, attempts
         )
         if expressions:
             references.append(Reference(target, expressions))
@@ -90,8 +90,7 @@ def _sample(graph: SceneGraph, target: int, style: ReferStyle, rng: Generator) -
         raw = _realize_long(description, rng)
     else:
         raw = _realize_short(description, rng, without_location=style == "refcoco+")
-    tokens = lexicon.tokenize(raw)
-    return Expression(raw, " ".join(tokens), tokens, description)
+    return Expression(raw, lexicon.tokenize(raw), description)
 
 
 def _describe_by_position(graph: SceneGraph, target: int, rng: Generator) -> ObjectDescription | None:

@@ -131,9 +131,8 @@ class SceneGraph:
         found = self.possible_matches(description, candidates)
         if description.order is not None:
             return self._in_order(found, description.order)
-        if len(found) == 1 and self.matches(found[0], description) is None:
-            return (found[0], found[0])
-        return tuple(found)
+        is_borderline = len(found) == 1 and self.matches(found[0], description) is None
+        return tuple(found * 2 if is_borderline else found)
 
     def undisputed_matches(self, description: ObjectDescription) -> tuple[int, ...] | None:
         """Return the matching objects, or None where an object may or may not count as the hypernym."""
@@ -180,9 +179,7 @@ class SceneGraph:
             redundancy: Probability of an attribute more than is needed.
             candidates: Objects to distinguish the target from. All objects by default.
         """
-        base = (
-            ObjectDescription() if "category" in exclude else ObjectDescription(category=self.objects[target].category)
-        )
+        base = ObjectDescription(category="" if "category" in exclude else self.objects[target].category)
         free = [name for name in shuffled(rng, ATTRIBUTES) if name not in exclude]
         if base.category and self.matching_objects(base, candidates) == (target,):
             return self._with_attributes(target, base, free[:1]) if bernoulli(rng, redundancy) else base
@@ -222,15 +219,13 @@ class SceneGraph:
         """Yield ``base`` with each relation of the object to one that its own attributes identify."""
         if target in self.partners:
             name, partner = self.partners[target]
-            landmark = self.describe_uniquely(partner, rng, redundancy=0.1)
-            if landmark is not None:
+            if landmark := self.describe_uniquely(partner, rng, redundancy=0.1):
                 yield replace(base, relation=(name, landmark))
         other = choice(rng, range(self.num_objects))
         for side in ("left of", "right of"):
-            if other != target and self.relation_holds(side, target, other):
-                landmark = self.describe_uniquely(other, rng, redundancy=0.1)
-                if landmark is not None:
-                    yield replace(base, relation=(side, landmark))
+            holds = other != target and self.relation_holds(side, target, other)
+            if holds and (landmark := self.describe_uniquely(other, rng, redundancy=0.1)):
+                yield replace(base, relation=(side, landmark))
 
 
 def _all(truths: Iterable[Truth]) -> Truth:

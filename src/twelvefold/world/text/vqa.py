@@ -10,7 +10,7 @@ from numpy.random import Generator
 from twelvefold.world.scene import Scene
 from twelvefold.world.text import question_templates as q
 from twelvefold.world.text.annotations import VqaQuestion
-from twelvefold.world.text.annotators import answer_type, most_frequent, sample_answers
+from twelvefold.world.text.annotators import answer_type, sample_answers
 from twelvefold.world.text.lexicon import NUMBER_WORDS, PATTERN_NOUNS, to_sentence
 from twelvefold.world.text.sampling import alternatives, bernoulli, choice, fill, parse_templates
 from twelvefold.world.text.scene_graph import SceneGraph
@@ -53,15 +53,7 @@ def generate_vqa_questions(scene: Scene, rng: Generator, count: int = 5) -> tupl
 def _answer(text: str, frame: q.QuestionFrame, rng: Generator) -> VqaQuestion:
     truth = str(NUMBER_WORDS.index(frame.answer)) if frame.answer in NUMBER_WORDS else frame.answer
     answers = sample_answers(truth, rng)
-    return VqaQuestion(
-        question=text,
-        question_type=question_type(text),
-        answer_type=answer_type(truth),
-        answers=answers,
-        multiple_choice_answer=most_frequent(answers),
-        template=frame.template,
-        truth=truth,
-    )
+    return VqaQuestion(text, question_type(text), answer_type(truth), answers, truth, frame.template)
 
 
 def question_type(question: str) -> str:
