@@ -100,14 +100,12 @@ def test_links_are_those_of_visual_genomes_id_map(folder: Any) -> None:
         (vg, ImageKey("flickr30k", "2171007168")),
     ]
     assert same_image_links.limitations(root) == []
-    assert [path.name for path in same_image_links.map_files(root)] == ["image_data.json"]
 
 
 def test_a_missing_id_map_gives_no_links_and_a_limitation(folder: Any) -> None:
     del folder.files["vg/image_data.json"]
     root = folder.write()
     assert list(same_image_links.read_links(root, bad=BadRecords())) == []
-    assert same_image_links.map_files(root) == []
     (sentence,) = same_image_links.limitations(root)
     assert "image_data.json is missing" in sentence
     assert "cleaning does not find" in sentence

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from twelvefold.schema import ExamplePrediction, Ranked, Split, TwelvefoldError
+from twelvefold.schema import Ranked, Split, TwelvefoldError
 from twelvefold.store import atomic_files
 
 MAX_RANKED_IMAGES = 20
@@ -27,12 +27,6 @@ class PredictionRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     ranked: tuple[Ranked, ...]
     rank: int | None = None
 
-    @classmethod
-    def from_prediction(
-        cls, prediction: ExamplePrediction, score: float | None, rank: int | None = None
-    ) -> PredictionRecord:
-        return cls(prediction.example_id, prediction.task, score, prediction.ranked, rank)
-
 
 def predictions_path(run: Path, task: str, split: Split) -> Path:
     """Return the file of a task's predictions: in ``predictions/`` for test, ``predictions-val/`` for val."""
@@ -41,8 +35,7 @@ def predictions_path(run: Path, task: str, split: Split) -> Path:
 
 def write_predictions(path: Path, records: Iterable[PredictionRecord]) -> None:
     """Write records as JSON lines, atomically."""
-    encoder = msgspec.json.Encoder()
-    atomic_files.write_bytes(path, b"".join(encoder.encode(record) + b"\n" for record in records))
+    atomic_files.write_bytes(path, msgspec.json.Encoder().encode_lines(records))
 
 
 def read_predictions(path: Path) -> Iterator[PredictionRecord]:

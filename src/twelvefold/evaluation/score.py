@@ -92,7 +92,9 @@ class TaskResult:
     ) -> None:
         """Add the predictions of a batch. ``raw``: the predictions without the temperature."""
         for example, prediction, score, rank in zip(examples, predictions, scores, ranks, strict=True):
-            self.records.append(PredictionRecord.from_prediction(prediction, score, rank))
+            self.records.append(
+                PredictionRecord(prediction.example_id, prediction.task, score, prediction.ranked, rank)
+            )
             self.question_types.append(example.question_type)
             self.images.append(str(example.pairs[0].image))
         self.raw_confidences += [p.best.probability if p.ranked else 0.0 for p in raw]

@@ -5,7 +5,7 @@ Nothing is written unless every question of the official file has exactly one pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -97,8 +97,7 @@ def submit(
     records = _read_records(predictions_path(run, task, split), task, format_.max_ranked)
     bad.rejected.clear()  # making the row function may have read the file before
     rows, unanswered = _make_rows(examples, records, make_row, f"{task} {part}", subset)
-    with atomic_files.atomic_file(out) as file:
-        file.writelines(_encode_rows(format_.container, rows))
+    atomic_files.write_bytes(out, _encode_rows(format_.container, rows))
     return SubmitSummary(out, task, part, form, len(rows), len(records), unanswered, len(bad.rejected))
 
 
@@ -197,16 +196,10 @@ def _list_questions(ids: list[str]) -> str:
     return f"{len(ids):,} question{'s' if len(ids) != 1 else ''} ({', '.join(ids[:MAX_LISTED_IDS])}{more})"
 
 
-def _encode_rows(container: str, rows: Iterable[Any]) -> Iterator[bytes]:
-    """Yield the bytes of a file that holds ``rows``."""
+def _encode_rows(container: str, rows: Sequence[Any]) -> bytes:
+    """Return the content of a file that holds ``rows``, each on a line of its own."""
     if container == "csv":
-        yield from (f"{row}\n".encode() for row in rows)
-        return
-    encoder = msgspec.json.Encoder()
+        return "".join(f"{row}\n" for row in rows).encode()
     if container == "jsonl":
-        yield from (encoder.encode(row) + b"\n" for row in rows)
-        return
-    yield b"["
-    for i, row in enumerate(rows):
-        yield (b",\n" if i else b"\n") + encoder.encode(row)
-    yield b"\n]\n"
+        return msgspec.json.Encoder().encode_lines(rows)
+    return b"[" + b",".join(b"\n" + msgspec.json.encode(row) for row in rows) + b"\n]\n"

@@ -34,7 +34,7 @@ from typing import Any, get_args
 import msgspec
 
 from twelvefold.datasets.reading.image_files import FOLDERS
-from twelvefold.datasets.reading.image_sources import FLICKR30K, NUMERIC_SOURCES
+from twelvefold.datasets.reading.image_sources import FLICKR30K, NUMERIC_SOURCES, image_key
 from twelvefold.leakage import read_lists
 from twelvefold.leakage.overlap import Collection, CollectionKind, SplitContent
 from twelvefold.schema import ImageKey, SameImageLink, Split, TwelvefoldError, did_you_mean
@@ -221,10 +221,10 @@ def make_key(name: str, source: str, path: Path) -> ImageKey:
         return ImageKey(source, name)  # unchanged: whether 12 and 012 are equal is only known of known sources
     stem = Path(name).stem if not name.isdecimal() and read_lists.is_image_name(name) else name
     if stem.isdecimal() and source in NUMERIC_SOURCES:
-        return ImageKey(NUMERIC_SOURCES[source], str(int(stem)))
-    for pattern, key in FOLDERS[source]:
+        return image_key(source, stem)
+    for pattern, id_source in FOLDERS[source]:
         if match := re.fullmatch(pattern, stem):
-            return key(match[1])
+            return image_key(id_source, match[1])
     expected = " or ".join(pattern for pattern, _ in FOLDERS[source])
     raise TwelvefoldError(f"{path}: {name!r} is not an image of {source}, whose names match {expected}")
 

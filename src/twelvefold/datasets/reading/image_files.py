@@ -6,7 +6,7 @@ This is what ``extract`` reads. docs/data.md describes the layout of ``images/``
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twelvefold.datasets import Dataset, is_built_in, load_dataset
-from twelvefold.datasets.reading.image_sources import COCO, FLICKR30K, GQA, NLVR2, VG, VISUAL7W
+from twelvefold.datasets.reading.image_sources import COCO, FLICKR30K, GQA, NLVR2, VG, VISUAL7W, image_key
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.images import walk_images
 from twelvefold.progress import track
@@ -23,24 +23,17 @@ from twelvefold.schema import Box, ImageKey, Pair, Split, TwelvefoldError
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png"))
 
 
-def _numeric_key(source: str) -> Callable[[str], ImageKey]:
-    return lambda id_: ImageKey(source, str(int(id_)))
-
-
-def _text_key(source: str) -> Callable[[str], ImageKey]:
-    return lambda id_: ImageKey(source, id_)
-
-
-FOLDERS: dict[str, tuple[tuple[str, Callable[[str], ImageKey]], ...]] = {
-    COCO: ((r"COCO_(?:train2014|val2014|test2015)_(\d{12})", _numeric_key(COCO)),),
-    VG: ((r"(\d+)", _numeric_key(VG)),),
+FOLDERS: dict[str, tuple[tuple[str, str], ...]] = {
+    COCO: ((r"COCO_(?:train2014|val2014|test2015)_(\d{12})", COCO),),
+    VG: ((r"(\d+)", VG),),
     # The publisher's folder for GQA also holds Visual Genome's images, under Visual Genome's numbers.
-    GQA: ((r"(n\d+)", _text_key(GQA)), (r"(\d+)", _numeric_key(VG))),
-    VISUAL7W: ((r"v7w_(\d+)", _numeric_key(VG)),),
-    FLICKR30K: ((r"(\d+)", _text_key(FLICKR30K)),),
-    NLVR2: ((r"(\w+-\d+-\d+-img[01])", _text_key(NLVR2)),),
+    GQA: ((r"(n\d+)", GQA), (r"(\d+)", VG)),
+    VISUAL7W: ((r"v7w_(\d+)", VG),),
+    FLICKR30K: ((r"(\d+)", FLICKR30K),),
+    NLVR2: ((r"(\w+-\d+-\d+-img[01])", NLVR2),),
 }
-"""Publishers' folders under ``images/``: patterns of file names without suffix, and the key that a name stands for."""
+"""Publishers' folders under ``images/``: patterns of file names without suffix, and the source of
+the id that a pattern captures."""
 
 
 def image_files(root: Path) -> dict[ImageKey, Path]:
@@ -59,22 +52,18 @@ def image_files(root: Path) -> dict[ImageKey, Path]:
         raise TwelvefoldError(f"no images: expected at least one of the folders {expected}, or one of your own")
     files: dict[ImageKey, Path] = {}
     for folder in [*FOLDERS, *(name for name in folders if name not in FOLDERS)]:
-        patterns = [(re.compile(pattern), make_key) for pattern, make_key in FOLDERS.get(folder, ())]
         for path in walk_images(base / folder, SUFFIXES):
-            files.setdefault(_key_of_file(path, base / folder, patterns), path)
+            files.setdefault(_key_of_file(path, base / folder), path)
     return files
 
 
-def _key_of_file(
-    path: Path, folder: Path, patterns: list[tuple[re.Pattern[str], Callable[[str], ImageKey]]]
-) -> ImageKey:
-    if not patterns:
+def _key_of_file(path: Path, folder: Path) -> ImageKey:
+    if folder.name not in FOLDERS:
         return ImageKey(folder.name, path.relative_to(folder).with_suffix("").as_posix())
-    for pattern, make_key in patterns:
-        match = pattern.fullmatch(path.stem)
-        if match:
-            return make_key(match[1])
-    expected = " or ".join(pattern.pattern for pattern, _ in patterns)
+    for pattern, source in FOLDERS[folder.name]:
+        if match := re.fullmatch(pattern, path.stem):
+            return image_key(source, match[1])
+    expected = " or ".join(pattern for pattern, _ in FOLDERS[folder.name])
     raise TwelvefoldError(
         f"{path}: expected a file name in {folder} that matches {expected}; rename the file or move it away"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from twelvefold.schema import ImageKey
+
 COCO = "coco"
 VG = "vg"
 """Visual Genome. Its images also have these keys in Visual7W and in GQA's train and val."""
@@ -15,3 +17,10 @@ VISUAL7W = "visual7w"
 
 NUMERIC_SOURCES = {COCO: COCO, VG: VG, VISUAL7W: VG}
 """Publishers whose ids are numbers, with or without leading zeros, and the source of their keys."""
+
+
+def image_key(source: str, id_: str) -> ImageKey:
+    """Return the key of an image by the id that its publisher uses, with or without leading zeros if it is a number."""
+    if source in NUMERIC_SOURCES and id_.isdecimal():
+        return ImageKey(NUMERIC_SOURCES[source], str(int(id_)))
+    return ImageKey(source, id_)

@@ -94,19 +94,19 @@ class RecordReader:
     def raw_items(self, name: str) -> Iterator[tuple[str, msgspec.Raw]]:
         """Yield as :meth:`items` does, without decoding: memory holds the file's bytes and an index of records."""
         if name:
-            outer = self._decode_file(dict[str, msgspec.Raw])
+            outer = self.mapping()
             if name not in outer:
                 keys = ", ".join(outer) or "nothing"
                 raise TwelvefoldError(f"{self.task}: {self.path}: expected an object with {name!r}, got {keys}")
-            records = self._decode_outer(outer[name], list[msgspec.Raw], f"a list at {name!r}")
+            records = self._decode(outer[name], list[msgspec.Raw], f"a list at {name!r}")
         else:
-            records = self._decode_file(list[msgspec.Raw])
+            records = self._decode(self.path.read_bytes(), list[msgspec.Raw], "a list")
         for i, raw in enumerate(records):
             yield f"{name}[{i}]", raw
 
     def mapping(self) -> dict[str, msgspec.Raw]:
         """Return the undecoded values of the file's JSON object by key."""
-        return self._decode_file(dict[str, msgspec.Raw])
+        return self._decode(self.path.read_bytes(), dict[str, msgspec.Raw], "an object")
 
     def nested_items(self, record: str, raw: msgspec.Raw, record_type: type[T]) -> Iterator[tuple[str, T]]:
         """Yield the records of a list inside a record.
@@ -167,11 +167,7 @@ class RecordReader:
             self.reject(record, f"{error}; got {str(value)[:MAX_SHOWN]}")
             return None
 
-    def _decode_file(self, outer_type: type[T]) -> T:
-        description = "a list" if outer_type == list[msgspec.Raw] else "an object"
-        return self._decode_outer(self.path.read_bytes(), outer_type, description)
-
-    def _decode_outer(self, data: bytes | msgspec.Raw, outer_type: type[T], description: str) -> T:
+    def _decode(self, data: bytes | msgspec.Raw, outer_type: type[T], description: str) -> T:
         try:
             return msgspec.json.decode(data, type=outer_type)
         except msgspec.ValidationError as error:

@@ -39,11 +39,6 @@ def read_links(root: Path, *, bad: BadRecords) -> Iterator[SameImageLink]:
             yield SameImageLink(key, ImageKey(FLICKR30K, str(image.flickr_id)), "ids", f"flickr_id in {path.name}")
 
 
-def map_files(root: Path) -> list[Path]:
-    """Return the id maps that exist, and that :func:`read_links` reads."""
-    return [path for path in (_visual_genome_map(root),) if path.exists()]
-
-
 def limitations(root: Path) -> list[str]:
     """Return one sentence for each missing id map: what cleaning cannot know without it."""
     path = _visual_genome_map(root)

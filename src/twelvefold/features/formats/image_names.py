@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from twelvefold.datasets.reading.image_files import FOLDERS
-from twelvefold.datasets.reading.image_sources import COCO, FLICKR30K, NUMERIC_SOURCES, VG
+from twelvefold.datasets.reading.image_sources import COCO, FLICKR30K, NUMERIC_SOURCES, VG, image_key
 from twelvefold.features.formats.record import RecordError
 from twelvefold.schema import ImageKey, TwelvefoldError, did_you_mean
 
@@ -48,15 +48,15 @@ def parse_image_key(name: str, source: str = "") -> ImageKey:
         return ImageKey(source, SUFFIX.sub("", name))
     stem = name.rsplit("/", 1)[-1].split(".", 1)[0]
     for folder in (source,) if source else FOLDERS:
-        for pattern, make_key in FOLDERS[folder]:
+        for pattern, id_source in FOLDERS[folder]:
             ambiguous = not source and pattern == r"(\d+)"
             if not ambiguous and (match := re.fullmatch(pattern, stem)):
-                return make_key(match[1])
+                return image_key(id_source, match[1])
     is_number = stem.isdecimal() and stem.isascii()
     if is_number and not source and COCO_DIGITS.fullmatch(stem):
         return ImageKey(COCO, str(int(stem)))
     if is_number and source in NUMERIC_SOURCES:
-        return ImageKey(NUMERIC_SOURCES[source], str(int(stem)))
+        return image_key(source, stem)
     if is_number and not source:
         *others, last = SOURCES_WITH_DIGITS
         raise AmbiguousNameError(
