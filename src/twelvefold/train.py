@@ -165,7 +165,7 @@ def train_step(state: TrainState, services: TrainServices, objective: Objective,
         batch = micro_batch.to(ranks.device)
         loss, logits = objective.loss(state.model, batch)
         loss_sum = loss * len(batch.example_ids)
-        torch.autograd.backward(loss_sum * objective.loss_scale)
+        torch.autograd.backward(loss_sum * services.loss_scales[objective.spec.name])
         totals[:2] += torch.stack([totals.new_tensor(len(batch.example_ids)), loss_sum.detach()])
         if not torch.isfinite(loss_sum):
             bad_examples += non_finite_examples(logits, batch)

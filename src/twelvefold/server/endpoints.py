@@ -107,7 +107,7 @@ async def ground(
     """Find a box for each phrase of a caption. Tasks: `refcoco`, `refcoco+`, `refcocog`."""
     call.service.check_text("caption", caption)
     checked = _parse_phrases(phrases, caption, call.service.settings.max_phrases)
-    find_task(task, grounding.FAMILY, call.service.predictor.network.tasks.values())
+    find_task(task, grounding.FAMILY, call.service.predictor.network.tasks)
     answer = await call.service.answer(call.images, [Request(task, call.images, text, **options) for text in checked])
     call.log_fields.update(task=task, phrases=len(checked))
     results = [
@@ -125,7 +125,7 @@ async def _answer(
     call.service.check_text(field, text)
     boxes_px = call.service.parse_boxes(boxes)
     num_images = None if family.searches_images else len(call.images)
-    find_task(task, family, call.service.predictor.network.tasks.values(), num_images=num_images)
+    find_task(task, family, call.service.predictor.network.tasks, num_images=num_images)
     answer = await call.service.answer(call.images, [Request(task, call.images, text, boxes_px, **options)])
     call.log_fields.update(task=task, pictures=len(call.images))
     return schemas.Answer(**_result(call, answer))

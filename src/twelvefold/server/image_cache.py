@@ -39,6 +39,7 @@ class ImageCache:
         self._images.move_to_end(image.digest)
         while self._num_bytes > self._max_bytes and len(self._images) > 1:
             self._num_bytes -= self._images.popitem(last=False)[1].rgb.nbytes
+        self._metrics.images.labels("new").inc()
         self._metrics.cached_images.set(len(self._images))
         self._metrics.cached_bytes.set(self._num_bytes)
         return cached
@@ -52,4 +53,5 @@ class ImageCache:
         if digest not in self._images:
             raise ApiError(404, f"no image {digest[:64]!r} is cached here, or no longer: send it again")
         self._images.move_to_end(digest)
+        self._metrics.images.labels("kept").inc()
         return self._images[digest]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
@@ -84,8 +84,7 @@ class Service:
         self._batcher.close()
         self._decoders.shutdown()
 
-    @contextmanager
-    def reserve_memory(self, data: bytes) -> Iterator[None]:
+    def reserve_memory(self, data: bytes) -> AbstractContextManager[None]:
         """Reserve the memory of a decoded image, computed from its header.
 
         Raises:
@@ -93,8 +92,7 @@ class Service:
             ImageError: it is no image, or has too many pixels.
         """
         width, height = image_size(data, max_pixels=self.settings.max_pixels, formats=FORMATS)
-        with self.budget.reserve(3 * width * height):
-            yield
+        return self.budget.reserve(3 * width * height)
 
     async def decode(self, data: bytes) -> InputImage:
         """Decode a file in a thread of its own, or return it from the cache.
@@ -105,13 +103,11 @@ class Service:
         file_digest = digest_bytes(data)
         cached = self.images.find_by_file(file_digest)
         if cached is not None:
-            self.metrics.images.labels("kept").inc()
             return cached
         start = time.monotonic()
         decode = partial(_decode, data, self.settings.max_pixels)
         image = await asyncio.get_running_loop().run_in_executor(self._decoders, decode)
         self.metrics.stages.labels("decode").observe(time.monotonic() - start)
-        self.metrics.images.labels("new").inc()
         return self.images.add(image, file_digest)
 
     async def find_image(self, name: str) -> InputImage:
@@ -122,9 +118,7 @@ class Service:
         """
         if name in self.sample_files:
             return await self.decode(self.sample_files[name])
-        image = self.images.find(name)
-        self.metrics.images.labels("kept").inc()
-        return image
+        return self.images.find(name)
 
     async def answer(self, images: Sequence[InputImage], requests: Sequence[Request] = ()) -> ClientAnswer:
         """Answer requests about images in the model's next batch.

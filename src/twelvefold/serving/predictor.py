@@ -6,7 +6,7 @@ Every method takes one input or a list of them and returns one prediction or a l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypedDict, Unpack, overload
 
 import torch
@@ -109,7 +109,7 @@ class Predictor:
 
         Probabilities sum to one over these images.
         """
-        find_task(task, retrieval.FAMILY, self._specs)
+        find_task(task, retrieval.FAMILY, self.network.tasks)
         if not _is_list(images):
             raise TwelvefoldError(f"a search needs a list of images, got {type(images).__name__}")
         pool = tuple(load_image(image) for image in images)
@@ -208,13 +208,9 @@ class Predictor:
             TwelvefoldError: a phrase is not part of the caption.
         """
         check_phrases(phrases, caption)
-        find_task(task, grounding.FAMILY, self._specs)
+        find_task(task, grounding.FAMILY, self.network.tasks)
         opened = (load_image(image),)
         return self.answer([Request(task, opened, phrase, top=top, explain=explain) for phrase in phrases])
-
-    @property
-    def _specs(self) -> Iterable[TaskSpec]:
-        return self.network.tasks.values()
 
     def task_spec(self, name: str) -> TaskSpec:
         """Return the task of that name.
@@ -233,7 +229,7 @@ class Predictor:
         self, family: Family, task: str, images: Sequence[Any], text: Any, boxes: Any = None, **options: Unpack[Options]
     ) -> Predictions:
         """Answer one request, or one for each element of the lists; a single value goes with every element."""
-        find_task(task, family, self._specs, num_images=len(images))
+        find_task(task, family, self.network.tasks, num_images=len(images))
         lengths = {len(value) for value in [*images, text] if _is_list(value)}
         if len(lengths) > 1:
             raise TwelvefoldError(f"all lists must have the same length, got {sorted(lengths)}")

@@ -5,7 +5,7 @@ Paper: section 2.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -170,7 +170,7 @@ def clip_boxes(request: Request) -> tuple[Box, ...]:
     return tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in clipped.astype(np.float32).tolist())
 
 
-def find_task(name: str, family: Family, tasks: Iterable[TaskSpec], *, num_images: int | None = 1) -> TaskSpec:
+def find_task(name: str, family: Family, tasks: Mapping[str, TaskSpec], *, num_images: int | None = 1) -> TaskSpec:
     """Return the task of that name, family and number of images (None: any).
 
     Raises:
@@ -178,7 +178,7 @@ def find_task(name: str, family: Family, tasks: Iterable[TaskSpec], *, num_image
     """
     fitting = [
         s
-        for s in tasks
+        for s in tasks.values()
         if load_family(s.family) is family and (num_images is None or s.pairs_per_example == num_images)
     ]
     for spec in fitting:

@@ -121,7 +121,7 @@ class SearchIndex:
         Raises:
             TwelvefoldError: the index is empty, the model has no such task, or a text is invalid.
         """
-        spec = find_task(task, retrieval.FAMILY, self._model.network.tasks.values())
+        spec = find_task(task, retrieval.FAMILY, self._model.network.tasks)
         texts = text if isinstance(text, list) else [text]
         if not self._keys:
             raise TwelvefoldError("the index is empty; add images first")

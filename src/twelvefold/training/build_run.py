@@ -47,11 +47,13 @@ class TrainState:
 class TrainServices:
     """What the loop uses and no checkpoint holds: it is rebuilt from recipe and data when a run is resumed.
 
-    ``batches``: of each task, this rank's batches from its next step on, each in its micro-batches.
+    ``loss_scales``: factor on each task's loss before the backward pass. ``batches``: of each task, this rank's batches
+    from its next step on, each in its micro-batches.
     """
 
     recipe: Recipe
     objectives: dict[str, Objective]
+    loss_scales: dict[str, float]
     batches: dict[str, Iterator[list[Batch]]]
     schedule: RoundRobin
     ranks: Ranks
@@ -75,11 +77,7 @@ def build_run(
     config, checkpoints = recipe.training, Checkpoints(run / "checkpoints", keep_last=recipe.training.keep_last)
     saved = checkpoints.read_state()
     model, warm_start = build_model(recipe, specs, prepared, regions, checkpoints.latest if saved else None)
-    scales = loss_scales(specs, enabled=config.loss_scaling)
-    objectives = {
-        spec.name: make_objective(recipe, spec, scales[spec.name], prepared, regions, model.embedded_pieces)
-        for spec in specs
-    }
+    objectives = {spec.name: make_objective(recipe, spec, prepared, regions, model.embedded_pieces) for spec in specs}
     steps_per_epoch = {name: objective.train_batches.steps_per_epoch for name, objective in objectives.items()}
     iterations = config.iterations or longest_task_iterations(specs, steps_per_epoch)
     model.to(ranks.device).train()
@@ -100,6 +98,7 @@ def build_run(
     services = TrainServices(
         recipe=recipe,
         objectives=objectives,
+        loss_scales=loss_scales(specs, enabled=config.loss_scaling),
         batches=batches,
         schedule=RoundRobin(specs, iterations, curriculum=config.curriculum, fraction=config.curriculum_fraction),
         ranks=ranks,

@@ -52,7 +52,7 @@ class Objective:
 
     ``loss(model, batch)`` returns the mean loss of a batch and the logits behind it, with as many rows for each
     example, by which the examples with non-finite numbers are found. The validation score is the mean of
-    ``score_metrics``. ``loss_scale`` multiplies the loss before the backward pass.
+    ``score_metrics``.
     """
 
     spec: TaskSpec
@@ -60,16 +60,10 @@ class Objective:
     loss: Callable[[Model, Batch], tuple[Tensor, Tensor]]
     evaluators: tuple[Evaluator, ...]
     score_metrics: tuple[str, ...]
-    loss_scale: float
 
 
 def make_objective(
-    recipe: Recipe,
-    spec: TaskSpec,
-    loss_scale: float,
-    prepared: Prepared,
-    regions: RegionSource,
-    word_pieces: Sequence[int],
+    recipe: Recipe, spec: TaskSpec, prepared: Prepared, regions: RegionSource, word_pieces: Sequence[int]
 ) -> Objective:
     """Return the objective of a task: its family's loss and score, or pretraining if the recipe has it.
 
@@ -79,7 +73,7 @@ def make_objective(
         TwelvefoldError: the recipe pretrains, and the task has no captions or its regions no class probabilities.
     """
     if recipe.pretraining is not None:
-        return _pretraining_objective(recipe, recipe.pretraining, spec, loss_scale, prepared, regions, word_pieces)
+        return _pretraining_objective(recipe, recipe.pretraining, spec, prepared, regions, word_pieces)
     family = load_family(spec.family)
 
     def loss(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -91,14 +85,13 @@ def make_objective(
 
     open_batches = partial(TaskBatches.open, prepared, regions, spec, seed=recipe.seed)
     train, val = open_batches("train"), open_batches("val", limit=recipe.training.validation_examples)
-    return Objective(spec, train, loss, (Evaluator(("score",), val.eval_batches, score),), ("score",), loss_scale)
+    return Objective(spec, train, loss, (Evaluator(("score",), val.eval_batches, score),), ("score",))
 
 
 def _pretraining_objective(
     recipe: Recipe,
     config: PretrainingConfig,
     spec: TaskSpec,
-    loss_scale: float,
     prepared: Prepared,
     regions: RegionSource,
     word_pieces: Sequence[int],
@@ -123,7 +116,7 @@ def _pretraining_objective(
         Evaluator(METRICS, val.eval_batches, masked_accuracies),
         retrieval_evaluator(pool, config.retrieval_pool),
     )
-    return Objective(spec, train, loss, evaluators, METRICS, loss_scale)
+    return Objective(spec, train, loss, evaluators, METRICS)
 
 
 def masked_accuracies(model: Model, batch: Batch) -> Sequence[Tensor]:
