@@ -53,7 +53,7 @@ class MaskedBatch(Batch):
     tokens. region_labels (N, C) float32: the detector's category probabilities of those regions. Both are in row order.
 
     whole_batch_counts: number of examples, tokens to predict and regions to predict in the whole batch of the step, of
-    which this may be a part; losses are means over the whole. Paper: section 3.1.
+    which this may be a shard; losses are means over the whole batch. Paper: section 3.1.
     """
 
     predict_tokens: Tensor
@@ -67,8 +67,8 @@ class MaskedBatch(Batch):
 class TrunkOutput:
     """Final states and pooled vectors of a batch. Paper: h_w, h_v, h_CLS and h_IMG of section 3.
 
-    text (P, L', H_t), L' including the task token; regions (P, R, H_v); pooled_text and pooled_image (P, H);
-    fused (P, H): the holistic representation, the product of the two pooled vectors (Eqs. 1, 2, 4).
+    text (P, L', W_t); regions (P, R, W_i); pooled_text and pooled_image (P, H); fused (P, H): the holistic
+    representation, by default the product of the two pooled vectors (Eqs. 1, 2, 4).
     """
 
     text: Tensor

@@ -8,9 +8,11 @@ Letters in shapes:
 ``B``  examples in a batch
 ``K``  image-text pairs of one example (NLVR2 2, retrieval training 4, the rest 1)
 ``P``  pairs in a batch, ``P = B * K``; row ``b * K + k`` is pair ``k`` of example ``b``
-``L``  text tokens with ``[CLS]`` and ``[SEP]``, without the task token
+``L``  text tokens with ``[CLS]`` and ``[SEP]``, without the task token; ``L'`` with it
 ``R``  region rows: row 0 is the whole image (IMG), then detected regions, then candidate boxes
 ``D``  length of a region's feature vector
+``W``  hidden size of a stream: ``W_t`` of the text stream, ``W_i`` of the image stream
+``H``  size of the pooled and fused vectors
 ``A``  outputs of a head: answers or classes
 ``C``  categories of the detector
 ====== =====================================================================================================

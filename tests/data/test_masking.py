@@ -193,10 +193,10 @@ def test_nothing_is_predicted_on_mismatched_captions_by_default(make: Make) -> N
 
 
 def test_mismatched_captions_are_drawn_uniformly_from_other_images(make: Make) -> None:
-    choices = make().captions.choices
+    choices = make().captions.multiple_choice
     assert choices is not None
     uniforms = (np.arange(1170) + 0.5) / 1170  # 117 captions are not of image 3
-    found = choices.captions_of_other_images(np.full(1170, 43), uniforms)
+    found = choices.draw_captions_of_other_images(np.full(1170, 43), uniforms)
     indices, counts = np.unique(found, return_counts=True)
     assert not set(indices % IMAGES) & {3}
     assert (len(indices), set(counts.tolist())) == (117, {10})
@@ -207,16 +207,16 @@ def test_a_batch_depends_on_seed_and_step_only_and_parts_concatenate_to_it(make:
     assert torch.equal(whole.token_ids, make().train_batch(3).token_ids)
     assert not torch.equal(whole.token_ids, make().train_batch(4).token_ids)
     assert not torch.equal(whole.token_ids, make(seed=1).train_batch(3).token_ids)
-    parts = [make().train_batch(3, rank, 4) for rank in range(4)]
-    assert torch.equal(torch.cat([part.token_labels for part in parts]), whole.token_labels)
-    assert torch.equal(torch.cat([part.region_labels for part in parts]), whole.region_labels)
-    assert [id_ for part in parts for id_ in part.example_ids] == whole.example_ids
-    assert {part.whole_batch_counts for part in parts} == {(30, len(whole.token_labels), len(whole.region_labels))}
+    shards = [make().train_batch(3, shard, 4) for shard in range(4)]
+    assert torch.equal(torch.cat([shard.token_labels for shard in shards]), whole.token_labels)
+    assert torch.equal(torch.cat([shard.region_labels for shard in shards]), whole.region_labels)
+    assert [id_ for shard in shards for id_ in shard.example_ids] == whole.example_ids
+    assert {shard.whole_batch_counts for shard in shards} == {(30, len(whole.token_labels), len(whole.region_labels))}
 
 
 def test_validation_masks_are_the_same_for_every_seed_and_batch_size(make: Make) -> None:
     whole = list(make(seed=0).eval_batches(30))
-    cut = [batch for rank in range(3) for batch in make(seed=5).eval_batches(7, rank, 3)]
+    cut = [batch for shard in range(3) for batch in make(seed=5).eval_batches(7, shard, 3)]
     assert torch.equal(torch.cat([b.token_labels for b in whole]), torch.cat([b.token_labels for b in cut]))
     assert torch.equal(torch.cat([b.region_labels for b in whole]), torch.cat([b.region_labels for b in cut]))
     assert sum(len(b.example_ids) for b in whole) == CAPTIONS

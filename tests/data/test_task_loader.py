@@ -1,4 +1,4 @@
-"""Batches of a task: a function of seed, task and step, the same for any number of ranks."""
+"""Batches of a task: a function of seed, task and step, the same however it is split into shards."""
 
 from __future__ import annotations
 
@@ -128,30 +128,30 @@ def test_the_order_depends_on_seed_and_task(snli: Make, coco: Make) -> None:
     assert ids(other, range(4)) != ids(snli(), range(4))
 
 
-@pytest.mark.parametrize("ranks", [2, 3, 5])
-def test_the_parts_of_all_ranks_concatenate_to_the_batch(snli: Make, coco: Make, ranks: int) -> None:
+@pytest.mark.parametrize("num_shards", [2, 3, 5])
+def test_all_shards_concatenate_to_the_batch(snli: Make, coco: Make, num_shards: int) -> None:
     for make in (snli, coco):
         data = make()
         for step in (0, 4):  # step 4 reaches into the second epoch
             whole = data.train_batch(step)
-            parts = [data.train_batch(step, rank, ranks) for rank in range(ranks)]
-            assert all(part.example_ids for part in parts)
-            assert [id_ for part in parts for id_ in part.example_ids] == whole.example_ids
-            features = torch.cat([part.features[:, 0] for part in parts])
+            shards = [data.train_batch(step, shard, num_shards) for shard in range(num_shards)]
+            assert all(shard.example_ids for shard in shards)
+            assert [id_ for shard in shards for id_ in shard.example_ids] == whole.example_ids
+            features = torch.cat([shard.features[:, 0] for shard in shards])
             assert torch.equal(features, whole.features[:, 0])
 
 
-def test_more_ranks_than_examples_are_refused(snli: Make) -> None:
+def test_more_shards_than_examples_are_refused(snli: Make) -> None:
     with pytest.raises(TwelvefoldError, match="a batch of 5 examples can't be split into 6"):
         snli().train_batch(0, 0, 6)
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("num_shards", [1, 2, 4])
 @pytest.mark.parametrize("size", [1, 4, 0])
-def test_evaluation_has_every_example_once_in_order(snli: Make, coco: Make, ranks: int, size: int) -> None:
+def test_evaluation_has_every_example_once_in_order(snli: Make, coco: Make, num_shards: int, size: int) -> None:
     for make in (snli, coco):
         data = make()
-        found = [i for rank in range(ranks) for b in data.eval_batches(size, rank, ranks) for i in b.example_ids]
+        found = [i for k in range(num_shards) for b in data.eval_batches(size, k, num_shards) for i in b.example_ids]
         assert found == data.table.ids()
 
 
@@ -213,9 +213,9 @@ def test_a_wrong_caption_rarely_has_the_text_of_the_true_one(coco: Make) -> None
     assert equal / shared < 0.15  # one try alone would give 7 of 30 captions: 0.23; two give 0.05
 
 
-def test_validation_choices_do_not_depend_on_seed_batch_or_ranks(coco: Make) -> None:
-    def texts(data: TaskBatches, size: int, ranks: int) -> list[tuple[int, list[int]]]:
-        batches = [b for rank in range(ranks) for b in data.eval_batches(size, rank, ranks)]
+def test_validation_choices_do_not_depend_on_seed_batch_size_or_shards(coco: Make) -> None:
+    def texts(data: TaskBatches, size: int, num_shards: int) -> list[tuple[int, list[int]]]:
+        batches = [b for k in range(num_shards) for b in data.eval_batches(size, k, num_shards)]
         return [(image_of(b, p), caption_of(b, p)) for b in batches for p in range(len(b.token_ids))]
 
     expected = texts(coco(hard=False), 5, 1)

@@ -32,7 +32,7 @@ def test_task_spec_is_complete(name: str) -> None:
     assert task.head
     assert task.metric
     num_sources = (task.vocabulary in task_names()) + bool(task.classes)
-    assert num_sources == (load_family(task.family).head == "classifier"), "outputs: an answer list or classes"
+    assert num_sources == (load_family(task.family).head_kind == "classifier"), "outputs: an answer list or classes"
 
 
 @pytest.mark.parametrize("name", task_names())

@@ -26,7 +26,7 @@ def test_a_family_states_all_that_others_need(name: str) -> None:
     assert family.name == name
     assert family.title
     assert family.text_label
-    assert family.logits
+    assert family.logits_description
     assert family.initial_bias(preset("vilbert_base")) == 0.0
 
 

@@ -125,7 +125,7 @@ def test_a_family_of_the_page_is_listed_after_the_papers(captioning: families.Fa
 
 def test_the_page_explains_every_attribute() -> None:
     attributes = set(families.Family.__annotations__)
-    assert "head" in attributes
+    assert "head_kind" in attributes
     assert {name for name in attributes if f"`{name}`" not in PAGE.read_text()} == set()
 
 

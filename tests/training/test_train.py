@@ -329,8 +329,8 @@ def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_example
 ) -> None:
     train_batch = TaskBatches.train_batch
 
-    def poison(self: TaskBatches, step: int, rank: int = 0, ranks: int = 1) -> Batch:
-        batch = train_batch(self, step, rank, ranks)
+    def poison(self: TaskBatches, step: int, shard: int = 0, num_shards: int = 1) -> Batch:
+        batch = train_batch(self, step, shard, num_shards)
         if "refcoco-7" in batch.example_ids:
             batch.features[batch.example_ids.index("refcoco-7")] = float("nan")
         return batch

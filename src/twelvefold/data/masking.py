@@ -1,7 +1,7 @@
 """Pretraining batches: captions with masked tokens, masked regions and mismatched captions. Paper: section 3.1.
 
-The random numbers for a step's whole batch are a function of (seed, task, step), so the masks are the same however many
-ranks or parts share the batch. The paper's two changes to ViLBERT's masking are fields of
+The random numbers for a step's whole batch are a function of (seed, task, step), so the masks do not depend
+on how the batch is split into shards. The paper's two changes to ViLBERT's masking are fields of
 :class:`twelvefold.config.recipe.PretrainingConfig`.
 """
 
@@ -27,12 +27,12 @@ from twelvefold.store.example_table import ExampleTable
 from twelvefold.store.prepared import Prepared
 
 MASK_TOKEN_PROB, RANDOM_TOKEN_PROB = 0.8, 0.1
-"""A token to predict becomes [MASK], a random token, or stays, as in BERT and the original project."""
+"""Probabilities that a token to predict becomes [MASK] or a random token; else it stays. Source: BERT."""
 ZERO_FEATURE_PROB = 0.9
-"""The feature of a region to predict becomes zero, or stays, as in the original project."""
+"""Probability that the feature of a region to predict becomes zero; else it stays. As in the original project."""
 MAX_OVERLAP = 0.4
 """Regions whose IoU with a region to predict is greater are masked too. Paper: section 3.1."""
-SPECIAL = (PAD, UNK, CLS, SEP, MASK)
+SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
 _VALIDATION_SEED = (12, 2)
 """Seed of the masks in validation. Arbitrary."""
 
@@ -44,7 +44,8 @@ class _Uniforms:
     """Uniform random numbers in [0, 1) for n examples, from which all masks follow.
 
     captions (n, 2): whether the caption is mismatched, and by which caption. tokens (n, L, 3): for each token whether
-    to predict it, what replaces it, and by which random token. regions (n, R, 2): the first two for each region.
+    to predict it, what replaces it, and which random token it is. regions (n, R, 2): whether to predict it, and what
+    replaces it.
     """
 
     captions: NDArray[np.float64]
@@ -69,15 +70,15 @@ class MaskedBatches:
             TwelvefoldError: the set has no captions, or its regions have no class probabilities.
         """
         task = captions.task
-        if captions.choices is None:
+        if captions.multiple_choice is None:
             raise TwelvefoldError(f"can't pretrain on {task.name!r}: it has no captions (its family is {task.family})")
         self.captions = captions
         self.config = config
         self.num_categories = num_region_categories(captions.table, captions.source)
         self.task: TaskSpec = task
         self.table = captions.table
-        self._choices = captions.choices
-        self._random_tokens = np.array(sorted(set(word_pieces).difference(SPECIAL)), dtype=np.int64)
+        self._multiple_choice = captions.multiple_choice
+        self._random_tokens = np.array(sorted(set(word_pieces).difference(SPECIAL_TOKENS)), dtype=np.int64)
 
     @classmethod
     def open(
@@ -99,32 +100,32 @@ class MaskedBatches:
         """Number of batches in which every caption occurs once."""
         return self.captions.steps_per_epoch
 
-    def train_batch(self, step: int, rank: int = 0, ranks: int = 1) -> MaskedBatch:
-        """Return this rank's part of the batch of ``step`` (0, 1, 2 ... without end).
+    def train_batch(self, step: int, shard: int = 0, num_shards: int = 1) -> MaskedBatch:
+        """Return a shard of the batch of ``step`` (0, 1, 2 ... without end).
 
         Raises:
-            TwelvefoldError: there are more ranks than examples in a batch, or an image has no regions.
+            TwelvefoldError: there are more shards than examples in a batch, or an image has no regions.
         """
         uniforms = self._uniforms(self.captions.generator("masks", step), self.task.batch_size)
-        return self._batch(self.captions.indices_for_step(step), uniforms, self.captions.part(rank, ranks))
+        return self._batch(self.captions.indices_for_step(step), uniforms, self.captions.shard_rows(shard, num_shards))
 
-    def eval_batches(self, batch_size: int = 0, rank: int = 0, ranks: int = 1) -> Iterator[MaskedBatch]:
-        """Yield this rank's share of all captions, once and in order; the masks are the same in every run."""
+    def eval_batches(self, batch_size: int = 0, shard: int = 0, num_shards: int = 1) -> Iterator[MaskedBatch]:
+        """Yield the batches of a shard of all captions, in order; the masks are the same in every run."""
         indices = self.captions.indices
         uniforms = self._uniforms(np.random.Generator(np.random.PCG64(_VALIDATION_SEED)), len(indices))
-        part = np.array_split(np.arange(len(indices)), ranks)[rank]
+        shard_rows = np.array_split(np.arange(len(indices)), num_shards)[shard]
         size = batch_size or self.task.batch_size
-        for rows in (part[start : start + size] for start in range(0, len(part), size)):
+        for rows in (shard_rows[start : start + size] for start in range(0, len(shard_rows), size)):
             yield self._batch(indices[rows], uniforms[rows], np.arange(len(rows)))
 
     def _uniforms(self, random: np.random.Generator, num_examples: int) -> _Uniforms:
         n, tokens, regions = num_examples, self.task.max_tokens - 2, self.task.max_regions - 1
         return _Uniforms(random.random((n, 2)), random.random((n, tokens, 3)), random.random((n, regions, 2)))
 
-    def _batch(self, indices: NDArray[np.int64], uniforms: _Uniforms, part: NDArray[np.int64]) -> MaskedBatch:
-        """Return the rows ``part`` of the batch whose captions have these ``indices`` in the table."""
+    def _batch(self, indices: NDArray[np.int64], uniforms: _Uniforms, rows: NDArray[np.int64]) -> MaskedBatch:
+        """Return these ``rows`` of the batch whose captions have these ``indices`` in the table."""
         mismatched = uniforms.captions[:, 0] < self.config.mismatch_prob
-        others = self._choices.captions_of_other_images(indices, uniforms.captions[:, 1])
+        others = self._multiple_choice.draw_captions_of_other_images(indices, uniforms.captions[:, 1])
         texts = np.where(mismatched, others, indices)
         token_ids = [self.table.token_ids(int(text)) for text in texts]
         examples = [self.table[int(index)] for index in indices]
@@ -135,13 +136,13 @@ class MaskedBatches:
         regions = _select(uniforms.regions, self.config.region_mask_prob, num_regions)
         predict = ~mismatched | self.config.predict_on_mismatched
         counts = (len(indices), int(tokens[predict].sum()), int(regions[predict].sum()))
-        pairs = [Pair(images[row], self.table[int(texts[row])].pairs[0].text) for row in part]
-        kept = [Example(examples[row].id, (pair,), PositivePair()) for row, pair in zip(part, pairs, strict=True)]
-        batch = self.captions.collate(kept, [token_ids[row] for row in part])
-        predict_tokens, token_labels = self._mask_tokens(batch, tokens[part], predict[part], uniforms[part])
-        predict_regions = self._mask_regions(batch, regions[part], predict[part], uniforms[part])
+        pairs = [Pair(images[row], self.table[int(texts[row])].pairs[0].text) for row in rows]
+        kept = [Example(examples[row].id, (pair,), PositivePair()) for row, pair in zip(rows, pairs, strict=True)]
+        batch = self.captions.collate(kept, [token_ids[row] for row in rows])
+        predict_tokens, token_labels = self._mask_tokens(batch, tokens[rows], predict[rows], uniforms[rows])
+        predict_regions = self._mask_regions(batch, regions[rows], predict[rows], uniforms[rows])
         fields: dict[str, Any] = {field.name: getattr(batch, field.name) for field in dataclasses.fields(Batch)}
-        fields["target"] = torch.from_numpy(mismatched[part].astype(np.int64))
+        fields["target"] = torch.from_numpy(mismatched[rows].astype(np.int64))
         return MaskedBatch(
             **fields,
             predict_tokens=torch.from_numpy(predict_tokens),

@@ -66,15 +66,17 @@ class MultipleChoiceBuilder:
         token_ids: list[TokenIds] = [table.token_ids(text) for text in (index, random_caption, index, hard_caption)]
         return Example(example.id, pairs, PositivePair(0), example.question_type), token_ids
 
-    def captions_of_other_images(self, indices: NDArray[np.int64], uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Draw for each caption one of another image, each with the same probability: (n,) indices into the table.
+    def draw_captions_of_other_images(
+        self, indices: NDArray[np.int64], uniforms: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        """Draw a caption of another image for each caption, uniformly: (n,) indices into the table.
 
         ``uniforms`` (n,): uniform random numbers in [0, 1). Pretraining uses them as mismatched captions.
         """
         image = self._image_of[indices]
         end, start = self._starts[image + 1], self._starts[image]
         num_others = len(self._captions) - (end - start)
-        # Count on from the image's last caption, around the end of the list to the image's first caption.
+        # Start after the image's own captions, and wrap around at the end of the list.
         return self._captions[(end + (uniforms * num_others).astype(np.int64)) % len(self._captions)]
 
     def _draw_caption(self, index: int, image: int, uniforms: NDArray[np.float64], *, hard: bool) -> int:

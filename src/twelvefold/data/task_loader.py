@@ -1,6 +1,8 @@
 """The batches of one task, without state: a run can stop and continue at any step.
 
-A training batch is a function of (seed, task, step). It depends neither on earlier steps nor on the number of ranks.
+A training batch is a function of (seed, task, step). It depends neither on earlier steps nor on the number of ranks,
+each of which computes a shard of it.
+
 Paper: section 3.3 (each task has its own endless loader, shuffled in each epoch of the task), 3.2 (4-way multiple
 choice with hard negatives for retrieval).
 """
@@ -31,7 +33,7 @@ class TaskBatches:
     """Batches of one split of one task. Retrieval examples are 4-way choices in training and validation.
 
     Differs: the last batch of an epoch is filled up with examples of the next epoch instead of being smaller, so every
-    batch is full and every rank has a part of it; each epoch still contains every example once.
+    batch is full and can be split over the ranks; each epoch still contains every example once.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class TaskBatches:
         self.head = head
         self.seed = seed
         self.indices = evenly_spaced(len(table), limit)
-        self.choices = MultipleChoiceBuilder(table, negatives) if load_family(task.family).searches_images else None
+        self.multiple_choice = (
+            MultipleChoiceBuilder(table, negatives) if load_family(task.family).searches_images else None
+        )
         self._epoch_order = lru_cache(maxsize=2)(self._shuffle)
 
     @classmethod
@@ -81,7 +85,7 @@ class TaskBatches:
         return -(-len(self) // self.task.batch_size)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """Return the examples at these indices of the table unchanged: a caption has its one image."""
+        """Return the examples at these indices of the table as a batch, without multiple choice for retrieval."""
         examples = [self.table[int(index)] for index in indices]
         token_ids: list[TokenIds] = [
             self.table.token_ids(int(index), pair)
@@ -90,52 +94,52 @@ class TaskBatches:
         ]
         return self.collate(examples, token_ids)
 
-    def train_batch(self, step: int, rank: int = 0, ranks: int = 1) -> Batch:
-        """Return this rank's part of the batch of ``step`` (0, 1, 2 ... without end).
+    def train_batch(self, step: int, shard: int = 0, num_shards: int = 1) -> Batch:
+        """Return a shard of the batch of ``step`` (0, 1, 2 ... without end).
 
-        The parts of all ranks, concatenated, are the batch that a single rank would get.
+        A rank computes one shard, or one for each of its micro-batches. All shards, concatenated, are the whole batch.
 
         Raises:
-            TwelvefoldError: there are more ranks than examples in a batch, or an image or candidate has no features.
+            TwelvefoldError: there are more shards than examples in a batch, or an image or candidate has no features.
         """
-        part = self.part(rank, ranks)
+        rows = self.shard_rows(shard, num_shards)
         indices = self.indices_for_step(step)
-        if self.choices is None:
-            return self.batch(indices[part].tolist())
+        if self.multiple_choice is None:
+            return self.batch(indices[rows].tolist())
         uniforms = self.generator("negatives", step).random((self.task.batch_size, MultipleChoiceBuilder.NUM_UNIFORMS))
-        return self._multiple_choice_batch(self.choices, indices[part], uniforms[part])
+        return self._multiple_choice_batch(self.multiple_choice, indices[rows], uniforms[rows])
 
-    def part(self, rank: int, ranks: int) -> NDArray[np.int64]:
-        """Return the rows of a training batch that belong to this rank.
+    def shard_rows(self, shard: int, num_shards: int) -> NDArray[np.int64]:
+        """Return the rows of a training batch that belong to a shard.
 
         Raises:
-            TwelvefoldError: there are more ranks than examples in a batch.
+            TwelvefoldError: there are more shards than examples in a batch.
         """
         size = self.task.batch_size
-        if ranks > size:
+        if num_shards > size:
             raise TwelvefoldError(
-                f"task {self.task.name!r}: a batch of {size} examples can't be split into {ranks} parts (processes x "
-                "gradient_accumulation_steps); raise its batch_size, or lower one of these"
+                f"task {self.task.name!r}: a batch of {size} examples can't be split into {num_shards} parts "
+                "(processes x gradient_accumulation_steps); raise its batch_size, or lower one of these"
             )
-        return np.array_split(np.arange(size), ranks)[rank]
+        return np.array_split(np.arange(size), num_shards)[shard]
 
-    def eval_batches(self, batch_size: int = 0, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
-        """Yield this rank's share of all examples, once and in order. ``batch_size`` 0: the task's.
+    def eval_batches(self, batch_size: int = 0, shard: int = 0, num_shards: int = 1) -> Iterator[Batch]:
+        """Yield the batches of a shard of all examples, in order. ``batch_size`` 0: the task's.
 
         Retrieval yields 4-way choices (evaluation searches the whole pool instead). Their wrong pairs depend on the
         table only, so they are the same in every run.
 
         Differs: the original draws new wrong pairs at each validation, and from the test fold.
         """
-        part = np.array_split(np.arange(len(self)), ranks)[rank]
+        shard_rows = np.array_split(np.arange(len(self)), num_shards)[shard]
         size = batch_size or self.task.batch_size
         random = np.random.Generator(np.random.PCG64(_VALIDATION_SEED))
         uniforms = random.random((len(self), MultipleChoiceBuilder.NUM_UNIFORMS))
-        for rows in (part[start : start + size] for start in range(0, len(part), size)):
-            if self.choices is None:
+        for rows in (shard_rows[start : start + size] for start in range(0, len(shard_rows), size)):
+            if self.multiple_choice is None:
                 yield self.batch(self.indices[rows].tolist())
             else:
-                yield self._multiple_choice_batch(self.choices, self.indices[rows], uniforms[rows])
+                yield self._multiple_choice_batch(self.multiple_choice, self.indices[rows], uniforms[rows])
 
     def indices_for_step(self, step: int) -> NDArray[np.int64]:
         """Return the table indices of the whole batch of ``step``: a window on the concatenated epochs."""
@@ -158,9 +162,9 @@ class TaskBatches:
         return np.random.Generator(np.random.PCG64([self.seed, name, number]))
 
     def _multiple_choice_batch(
-        self, choices: MultipleChoiceBuilder, indices: NDArray[np.int64], uniforms: NDArray[np.float64]
+        self, builder: MultipleChoiceBuilder, indices: NDArray[np.int64], uniforms: NDArray[np.float64]
     ) -> Batch:
-        built = [choices.build(int(index), row) for index, row in zip(indices, uniforms, strict=True)]
+        built = [builder.build(int(index), row) for index, row in zip(indices, uniforms, strict=True)]
         return self.collate([example for example, _ in built], [ids for _, texts in built for ids in texts])
 
     def collate(self, examples: Sequence[Example], token_ids: Sequence[TokenIds]) -> Batch:

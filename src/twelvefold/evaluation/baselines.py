@@ -74,7 +74,7 @@ class SingleModalityNetwork(nn.Module):
     def __init__(self, task: TaskSpec, head: HeadSpec, feature_size: int, modality: Modality) -> None:
         super().__init__()
         self.family, self.modality = load_family(task.family), modality
-        self.pairs_per_vector = head.pairs_per_example if self.family.head == "classifier" else 1
+        self.pairs_per_vector = head.pairs_per_example if self.family.head_kind == "classifier" else 1
         if modality == "text":
             self.words = nn.EmbeddingBag(WORD_BUCKETS, HIDDEN_SIZE, mode="mean", padding_idx=0)
             self.candidates = nn.Embedding(MAX_CANDIDATES, HIDDEN_SIZE)
@@ -97,7 +97,7 @@ class SingleModalityNetwork(nn.Module):
             return scores.squeeze(-1)
         pooled = self._text(batch) if self.modality == "text" else self._image(batch)
         logits: Tensor = self.head(pooled.view(-1, self.pairs_per_vector * pooled.shape[-1]))
-        return logits.view(-1, batch.pairs_per_example) if self.family.head == "pair_score" else logits
+        return logits.view(-1, batch.pairs_per_example) if self.family.head_kind == "pair_score" else logits
 
     def alignments(self, captions: Batch, images: Batch) -> Tensor:
         """Return (N, M) scores of all pairs: equal for all images (text) or for all captions (image)."""

@@ -87,7 +87,7 @@ class LogitRecorder:
 
     def __call__(self, batch: Batch) -> Tensor:
         logits = self.model(batch)
-        self.rows += self.family.mask(logits, batch).cpu().unbind()
+        self.rows += self.family.mask_logits(logits, batch).cpu().unbind()
         return logits
 
     def alignments(self, captions: Batch, images: Batch) -> Tensor:

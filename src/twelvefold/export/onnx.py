@@ -108,10 +108,10 @@ def export_onnx(model_path: Path, task: str, out: Path) -> OnnxSummary:
         proto.metadata_props.add(key=name, value=value)
     for graph_input in proto.graph.input:
         graph_input.doc_string = inputs[graph_input.name]
-    proto.graph.output[0].doc_string = load_family(spec.family).logits
+    proto.graph.output[0].doc_string = load_family(spec.family).logits_description
     data = proto.SerializeToString()
     atomic_files.write_bytes(out, data)
-    outputs, logits = model.head_specs[spec.head].outputs, load_family(spec.family).logits
+    outputs, logits = model.head_specs[spec.head].outputs, load_family(spec.family).logits_description
     return OnnxSummary(out, task, spec.family, OPSET, len(data) / 1e6, inputs, logits, outputs)
 
 
@@ -127,7 +127,7 @@ def _find_task(model: Model, task: str) -> TaskSpec:
 
 def _reads_single_image(model: Model, spec: TaskSpec) -> bool:
     """Retrieval trains with several pairs per example, but scores each pair on its own."""
-    return load_family(spec.family).head == "pair_score" or model.head_specs[spec.head].pairs_per_example == 1
+    return load_family(spec.family).head_kind == "pair_score" or model.head_specs[spec.head].pairs_per_example == 1
 
 
 def _export(model: Model, spec: TaskSpec) -> Any:
@@ -167,5 +167,5 @@ def _metadata(model: Model, spec: TaskSpec, inputs: dict[str, str]) -> dict[str,
         "twelvefold.max_regions": str(spec.max_regions),
         "twelvefold.feature_size": str(model.config.feature_size),
         "twelvefold.inputs": json.dumps(inputs),
-        "twelvefold.logits": load_family(spec.family).logits,
+        "twelvefold.logits": load_family(spec.family).logits_description,
     }

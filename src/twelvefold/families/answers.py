@@ -26,8 +26,8 @@ class AnswersFamily(Family):
     group = "G1"
     title = "Vocab-based VQA"
     text_label = "Question"
-    head = "classifier"
-    logits = "(batch, answers) float32: the sigmoid of each logit is the probability of that answer"
+    head_kind = "classifier"
+    logits_description = "(batch, answers) float32: the sigmoid of each logit is the probability of that answer"
     independent = True
     first_in_curriculum = "hard_first"
 

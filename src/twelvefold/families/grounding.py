@@ -45,9 +45,9 @@ class GroundingFamily(Family):
     group = "G3"
     title = "Grounding referring expressions"
     text_label = "Expression"
-    head = "region_score"
+    head_kind = "region_score"
     chooses_region = True
-    logits = "(batch, regions) float32: softmax over the candidate rows; ignore masked rows"
+    logits_description = "(batch, regions) float32: softmax over the candidate rows; ignore masked rows"
     first_in_curriculum = "easy_first"
 
     def target(
@@ -118,12 +118,12 @@ class GroundingFamily(Family):
 
         If several rows have the highest logit, the lowest of their values counts. 0 if there is nothing to choose from.
         """
-        logits = self.mask(logits, batch)
+        logits = self.mask_logits(logits, batch)
         chosen = (logits == logits.amax(dim=1, keepdim=True)) & batch.candidate_mask
         lowest = require_target(batch)[..., 1].masked_fill(~chosen, float("inf")).amin(dim=1)
         return lowest.masked_fill(~chosen.any(dim=1), 0.0)
 
-    def mask(self, logits: Tensor, batch: Batch) -> Tensor:
+    def mask_logits(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return the logits in float32, with minus infinity for rows that may not be chosen: (P, R)."""
         return logits.float().masked_fill(~batch.candidate_mask, float("-inf"))
 
@@ -131,7 +131,7 @@ class GroundingFamily(Family):
         self, logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0
     ) -> list[ExamplePrediction]:
         """Return the ``top`` most probable boxes of each example, softmax over its candidates."""
-        values, rows = top_k(self.mask(logits, batch), top, temperature)
+        values, rows = top_k(self.mask_logits(logits, batch), top, temperature)
         counts = batch.candidate_mask.sum(dim=1).tolist()
         predictions = []
         for i, (id_, count) in enumerate(zip(batch.example_ids, counts, strict=True)):

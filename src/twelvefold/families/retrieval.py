@@ -24,8 +24,8 @@ class RetrievalFamily(Family):
     group = "G2"
     title = "Caption-based image retrieval"
     text_label = "Caption"
-    head = "pair_score"
-    logits = "(batch, 1) float32: score of text and image; softmax over the pairs to compare"
+    head_kind = "pair_score"
+    logits_description = "(batch, 1) float32: score of text and image; softmax over the pairs to compare"
     searches_images = True
     is_slow = True
 

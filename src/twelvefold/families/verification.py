@@ -37,8 +37,8 @@ class VerificationFamily(Family):
     group = "G4"
     title = "Multi-modal verification"
     text_label = "Statement"
-    head = "classifier"
-    logits = "(batch, classes) float32: softmax over the classes"
+    head_kind = "classifier"
+    logits_description = "(batch, classes) float32: softmax over the classes"
     is_slow = True
 
     def target(

@@ -1,7 +1,7 @@
 """Transformer and co-attention layers. Paper: section 3.1 (TRM and Co-TRM).
 
-Letters in shapes are those of :mod:`twelvefold.schema`; Q and S are the query and key rows of one attention, W is a
-hidden size and N the number of attention heads. Masks are boolean (P, S), True for real rows. A query without any
+Letters in shapes are those of :mod:`twelvefold.schema`; Q and S are the query and key rows of one attention, and N is
+the number of attention heads. Masks are boolean (P, S), True for real rows. A query without any
 real key gets zeros, never NaN.
 """
 
@@ -20,7 +20,8 @@ from twelvefold.config.model import ModelConfig
 class AttentionWeights(NamedTuple):
     """Attention between the modalities in one block; every row sums to one.
 
-    ``to_regions`` (P, N, L, R): from each word to the regions. ``to_words`` (P, N, R, L): from each region to words.
+    ``to_regions`` (P, N, L', R): from each word to the regions. ``to_words`` (P, N, R, L'): from each region to the
+    words.
     """
 
     to_regions: Tensor
@@ -63,7 +64,7 @@ def _merge_heads(x: Tensor) -> Tensor:
 
 
 class QKVProjection(nn.Linear):
-    """Query, key and value projections as one matrix, of which a part can be computed alone."""
+    """Query, key and value projections as one matrix; the query, or key and value, can be computed alone."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, 3 * hidden_size)
@@ -155,7 +156,7 @@ class CoAttention(nn.Module):
         image_mask: Tensor,
         weights: list[AttentionWeights] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """text (P, L, W_t), image (P, R, W_i) -> both streams after attending to each other.
+        """text (P, L', W_t), image (P, R, W_i) -> both streams after attending to each other.
 
         ``weights``: a list to which the attention weights are appended; attention dropout is then off.
         """

@@ -66,7 +66,7 @@ def build_head(
     config: ModelConfig, spec: HeadSpec, region_hidden_size: int
 ) -> MLPClassifier | LinearClassifier | LinearScore:
     """Return a new head of the family's kind. ``region_hidden_size``: size of the trunk's region states."""
-    kind = load_family(spec.family).head
+    kind = load_family(spec.family).head_kind
     if kind == "region_score":
         return LinearScore(config, region_hidden_size)
     if kind == "pair_score":

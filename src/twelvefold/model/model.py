@@ -1,4 +1,4 @@
-"""The whole model: one trunk, one head for each group of tasks that share it, one token for each task."""
+"""The whole model: one trunk, task heads (tasks may share a head), and a token for each task."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Spec = TypeVar("Spec", TaskSpec, HeadSpec)
 
 
 TRUNKS: dict[str, type[Trunk]] = {"two_stream": TwoStreamTrunk, "single_stream": SingleStreamTrunk}
-"""Trunks by the name that a configuration's ``trunk`` has."""
+"""Trunk classes by the value of ``ModelConfig.trunk``."""
 
 
 class ImageStream(NamedTuple):
@@ -43,12 +43,12 @@ class ImageStream(NamedTuple):
 
 
 class Model(nn.Module):
-    """Trunk and task heads: a batch in, the logits of its task's head out.
+    """Trunk and task heads: from a batch to the logits of its task's head.
 
     ``tasks`` and ``head_specs`` are the model's tasks and heads by name. ``task_tokens`` names the rows of the
     task-token embedding. ``precision`` may be changed at any time: with ``bf16`` the linear layers compute in bfloat16,
     while weights, residual streams and logits stay float32. ``word_pieces``: ids of the word pieces that have an
-    embedding of their own; the first, [UNK], stands for all others. Empty: all have one.
+    embedding of their own; all others share that of the first, [UNK]. Empty: all have their own.
     """
 
     trunk: Trunk
@@ -125,7 +125,7 @@ class Model(nn.Module):
 
     def _head_logits(self, task: TaskSpec, states: Tensor, batch: Batch) -> Tensor:
         logits: Tensor = self.heads[_module_name(task.head)](states)
-        if load_family(task.family).head == "pair_score":
+        if load_family(task.family).head_kind == "pair_score":
             logits = logits.view(-1, batch.pairs_per_example)  # (P,) -> (B, K)
         return logits
 
@@ -143,7 +143,7 @@ class Model(nn.Module):
         joint layers, which bounds the memory.
         """
         task = self._task(captions.task)
-        if load_family(task.family).head != "pair_score":
+        if load_family(task.family).head_kind != "pair_score":
             raise TwelvefoldError(f"task {task.name!r} of family {task.family} has no score for caption-image pairs")
         head = self.heads[_module_name(task.head)]
         return self._score_all_pairs(captions, images, head, pairs_at_once)
@@ -165,7 +165,7 @@ class Model(nn.Module):
         return self._score_all_pairs(captions, images, score, pairs_at_once)
 
     def encode(self, batch: Batch) -> TrunkOutput:
-        """Return the trunk's whole output for a batch: what all heads read."""
+        """Return the trunk's whole output for a batch, from which every head computes its logits."""
         batch = self._drop_modality(batch)
         with self._autocast(batch.features):
             output: TrunkOutput = self.trunk(batch, self._task_index(batch.task))
@@ -297,7 +297,7 @@ class Model(nn.Module):
             raise TwelvefoldError(
                 f"task {task.name!r} is of family {task.family}, but its head {spec.name!r} is of family {spec.family}"
             )
-        if load_family(spec.family).head == "classifier" and spec.pairs_per_example != task.pairs_per_example:
+        if load_family(spec.family).head_kind == "classifier" and spec.pairs_per_example != task.pairs_per_example:
             raise TwelvefoldError(
                 f"task {task.name!r} has {task.pairs_per_example} pairs per example, but its head "
                 f"{spec.name!r} reads {spec.pairs_per_example}"

@@ -1,6 +1,6 @@
 """Pretraining heads: masked tokens, masked regions, caption-image alignment. Paper: section 3.1.
 
-The published files carry these heads, the multi-task ones too; no task reads them.
+The published files contain these heads, also those of multi-task models; no task uses them.
 """
 
 from __future__ import annotations
@@ -81,11 +81,12 @@ class PretrainingHeads(nn.Module):
 
 
 def loss(logits: PretrainingLogits, batch: MaskedBatch, token_rows: Tensor, *, region_weight: float = 1.0) -> Tensor:
-    """Return the pretraining loss of a part of a batch, a scalar.
+    """Return the pretraining loss of a shard of a batch, a scalar.
 
     It is the mean cross-entropy of masked tokens, plus ``region_weight`` times the mean KL divergence of masked regions
-    from the detector's probabilities, plus the mean cross-entropy of alignment. The first two means are over the whole
-    batch: the losses of all parts, each weighted by its share of the examples, sum to the loss of the whole.
+    from the detector's probabilities, plus the mean cross-entropy of alignment. The first two means divide by
+    the counts of the whole batch: the losses of all shards, each weighted by its share of the examples, sum to the loss
+    of the whole batch.
 
     ``token_rows`` (M,) int64: for each token to predict, its column in ``logits.tokens``.
 

@@ -1,4 +1,4 @@
-"""What all trunks have in common: the embeddings of words and regions, and the interface that :class:`Model` uses.
+"""The base class of all trunks, and the embeddings of words and regions that they share.
 
 Paper: section 3.1 (embeddings), 3.2 (task token).
 """
@@ -20,11 +20,11 @@ from twelvefold.schema import TwelvefoldError
 
 
 class TextEmbeddings(nn.Module):
-    """Word + position + segment embeddings, with the task token between [CLS] and the first word.
+    """Word, position and segment embeddings, with the task token inserted between [CLS] and the first word.
 
     The task token has no position embedding. ``word_pieces``: ids of the word pieces that have an embedding of their
-    own; the first of them ([UNK]) also stands for all others, so that a model trained from scratch on a small
-    vocabulary carries no untrained embeddings. Empty: all have one.
+    own; all others share that of the first ([UNK]), so that a model trained from scratch on a small vocabulary has no
+    untrained embeddings. Empty: all have their own.
     """
 
     token_to_row: Tensor
@@ -82,7 +82,8 @@ class ImageEmbeddings(nn.Module):
 
 
 class Trunk(nn.Module):
-    """The network that all tasks share (theta_s): words and regions in, contextual states and pooled vectors out.
+    """The network that all tasks share (theta_s): from words and regions to contextual states and
+    pooled vectors.
 
     ``task_index`` is the row of the task-token embedding; a model without task tokens ignores it.
     """
@@ -92,7 +93,7 @@ class Trunk(nn.Module):
     text_pooler: nn.Linear
     image_pooler: nn.Linear
     region_hidden_size: int
-    """H_v, the size of a region's final state."""
+    """W_i, the size of a region's final state."""
     fusion: Literal["product", "sum"]
 
     @abstractmethod
@@ -107,11 +108,11 @@ class Trunk(nn.Module):
 
     @abstractmethod
     def encode_text(self, token_ids: Tensor, token_mask: Tensor, task_index: int) -> tuple[Tensor, Tensor]:
-        """Return what can be computed of texts without an image: states (P, L', W_t) and mask (P, L')."""
+        """Return the text encoding that needs no image: states (P, L', W_t) and mask (P, L')."""
 
     @abstractmethod
     def encode_image(self, features: Tensor, locations: Tensor, region_mask: Tensor) -> Tensor:
-        """Return what can be computed of images without a text: states (P, R, W_i)."""
+        """Return the image encoding that needs no text: states (P, R, W_i)."""
 
     @abstractmethod
     def cross_encode(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
@@ -119,10 +120,10 @@ class Trunk(nn.Module):
 
     @abstractmethod
     def region_states(self, batch: Batch, task_index: int) -> Tensor:
-        """Return the final states of the regions, (P, R, H_v)."""
+        """Return the final states of the regions, (P, R, W_i)."""
 
     def fused(self, batch: Batch, task_index: int) -> Tensor:
-        """Return the fused vectors (P, H) of :meth:`forward`, without computing what they do not depend on."""
+        """Return only the fused vectors (P, H) of :meth:`forward`, which costs less."""
         text, text_mask = self.encode_text(batch.token_ids, batch.token_mask, task_index)
         image = self.encode_image(batch.features, batch.locations, batch.region_mask)
         return self.cross_encode(text, text_mask, image, batch.region_mask)

@@ -251,7 +251,7 @@ def _make_notes(context: InferenceContext, item: PreparedRequest, ranked: Sequen
         notes.append(f"Words that were not in the model's training data: {', '.join(unknown)}.")
     if not ranked:
         notes.append(NO_CANDIDATES_NOTE)
-    elif load_family(item.spec.family).head == "classifier":
+    elif load_family(item.spec.family).head_kind == "classifier":
         empty = [not len(regions.boxes_px) for regions in item.regions]
         if any(empty):
             images = "the image" if len(empty) == 1 else "both images" if all(empty) else "one of the images"

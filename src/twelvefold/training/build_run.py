@@ -113,5 +113,6 @@ def build_run(
 
 def make_micro_batches(objective: Objective, ranks: Ranks, accumulation_steps: int, step: int) -> list[Batch]:
     """Return this rank's share of a task's batch of ``step``, split for gradient accumulation."""
-    first, count = ranks.rank * accumulation_steps, ranks.world_size * accumulation_steps
-    return [objective.train_batches.train_batch(step, first + i, count) for i in range(accumulation_steps)]
+    first_shard, num_shards = ranks.rank * accumulation_steps, ranks.world_size * accumulation_steps
+    shards = range(first_shard, first_shard + accumulation_steps)
+    return [objective.train_batches.train_batch(step, shard, num_shards) for shard in shards]

@@ -1,6 +1,6 @@
 """Training objectives: one of the twelve tasks, or masked pretraining on a caption set.
 
-The loop knows no more of either than :class:`Objective`. Paper: sections 2.1 (the twelve) and 3.1 (pretraining).
+The training loop uses only the fields of :class:`Objective`. Paper: sections 2.1 (tasks) and 3.1 (pretraining).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from twelvefold.model import Model, pretraining
 from twelvefold.schema import TaskSpec
 from twelvefold.store.prepared import Prepared
 
-CAPTIONS_PER_BATCH = 4
+CAPTION_BATCH_SIZE = 4
 """Captions that are scored together against the whole retrieval pool, as in evaluation."""
 METRICS = ("words", "regions", "alignment")
 """Accuracies of pretraining. Their mean is its validation score: they measure what is trained, so the best checkpoint
@@ -37,8 +37,8 @@ RECALLS = (1, 5, 10)
 class Evaluator:
     """A part of validation.
 
-    ``batches(size, rank, ranks)`` yields a rank's share of the examples. ``score(model, batch)`` returns for each of
-    ``metrics`` a tensor (n,) in 0..1; the metric is its mean over all batches.
+    ``batches(batch_size, shard, num_shards)`` yields the batches of a shard of the examples. ``score(model, batch)``
+    returns for each of ``metrics`` a tensor (n,) in 0..1; the metric is its mean over all batches.
     """
 
     metrics: tuple[str, ...]
@@ -48,11 +48,11 @@ class Evaluator:
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What is trained in a task's turn.
+    """What is trained and validated in a task's turn.
 
-    ``loss(model, batch)`` returns the mean loss of a batch and the logits behind it, with as many rows for each
-    example, by which the examples with non-finite numbers are found. The validation score is the mean of
-    ``score_metrics``.
+    ``loss(model, batch)`` returns the mean loss of a batch and the logits from which it was computed, with the same
+    number of rows for each example, so that examples with non-finite logits can be named. The validation score is the
+    mean of ``score_metrics``.
     """
 
     spec: TaskSpec
@@ -146,10 +146,10 @@ def retrieval_evaluator(captions: TaskBatches, pool: int) -> Evaluator:
     images = cache(lambda: captions.batch(indices.tolist()))
     columns = {captions.table[int(index)].id: column for column, index in enumerate(indices)}
 
-    def batches(size: int, rank: int, ranks: int) -> Iterator[Batch]:
-        part = np.array_split(indices, ranks)[rank]
-        for start in range(0, len(part), CAPTIONS_PER_BATCH):
-            yield captions.batch(part[start : start + CAPTIONS_PER_BATCH].tolist())
+    def batches(batch_size: int, shard: int, num_shards: int) -> Iterator[Batch]:
+        shard_indices = np.array_split(indices, num_shards)[shard]
+        for start in range(0, len(shard_indices), CAPTION_BATCH_SIZE):
+            yield captions.batch(shard_indices[start : start + CAPTION_BATCH_SIZE].tolist())
 
     def score(model: Model, batch: Batch) -> list[Tensor]:
         scores = model.zero_shot_alignments(batch, images().to(batch.features.device))

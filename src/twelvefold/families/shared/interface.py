@@ -32,9 +32,9 @@ class Family(ABC):
     title: ClassVar[str]
     text_label: ClassVar[str]
     """What a text of the family is, in one word, such as ``Question``."""
-    head: ClassVar[HeadKind]
+    head_kind: ClassVar[HeadKind]
     """Kind of head, which decides the shape of the logits."""
-    logits: ClassVar[str]
+    logits_description: ClassVar[str]
     """Shape and meaning of the logits, for users of an exported model."""
     independent: ClassVar[bool] = False
     """Each output has a probability of its own (sigmoid); else they sum to one (softmax)."""
@@ -80,7 +80,7 @@ class Family(ABC):
     def chance(self, batch: Batch, head: HeadSpec) -> list[float]:
         """Return the expected score of a uniform guess for each example of a batch; none where labels are withheld."""
 
-    def mask(self, logits: Tensor, batch: Batch) -> Tensor:
+    def mask_logits(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return the logits in float32, with minus infinity for outputs that can't be chosen."""
         return logits.float()
 
