@@ -13,7 +13,8 @@ from torch import Tensor
 
 from twelvefold.batch import Batch
 from twelvefold.families.retrieval import FAMILY as RETRIEVAL
-from twelvefold.families.retrieval import decode_pool, ranks, recall_at
+from twelvefold.families.retrieval import ranks, recall_at
+from twelvefold.families.shared.probabilities import decode_names
 from twelvefold.schema import Example, HeadSpec, ImageKey, Pair, PositivePair
 
 HEAD = HeadSpec("alignment", "retrieval", (), 4)
@@ -67,7 +68,7 @@ def test_without_ties_the_rank_is_the_index_in_descending_order(m: int, seed: in
 
 
 def test_decoding_a_pool_ranks_image_keys() -> None:
-    first, second = decode_pool(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), ["a", "b"], ["coco/1", "coco/2"], "coco")
+    first, second = decode_names(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), ["a", "b"], ["coco/1", "coco/2"], "coco")
     assert [first.best.name, second.best.name] == ["coco/2", "coco/1"]
     assert first.best.probability == pytest.approx(1 / (1 + math.exp(-1)))
     (choice,) = RETRIEVAL.decode(torch.tensor([[0.0, 0, 5, 1]]), batch([0]), HEAD, top=2)

@@ -1,7 +1,7 @@
 """Fit one temperature for each task on val and store it in the checkpoint's card.
 
 A temperature makes probabilities match scores; no score and no ranking changes. Retrieval is calibrated over the pool
-of images that evaluation searches, as ``decode_pool`` shows it. Not in the paper; ``evaluation/reliability.py`` says
+of images that evaluation searches, as ``decode_names`` shows it. Not in the paper; ``evaluation/reliability.py`` says
 what is fitted.
 """
 

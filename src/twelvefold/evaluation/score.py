@@ -24,6 +24,7 @@ from twelvefold.evaluation.predictions import MAX_RANKED_IMAGES, PredictionRecor
 from twelvefold.evaluation.reliability import measure_reliability
 from twelvefold.evaluation.scores import QuestionTypeScore, Reliability, TaskScore
 from twelvefold.families import load_family, retrieval
+from twelvefold.families.shared.probabilities import decode_names
 from twelvefold.schema import CONSISTENCY_ONLY, Example, ExamplePrediction, TaskSpec
 
 CPU = torch.device("cpu")
@@ -190,8 +191,8 @@ def _score_retrieval(
         scores = model.alignments(batch.to(device), images).float().cpu()
         ranks = retrieval.ranks(scores, true)
         ids, task = batch.example_ids, data.task.name
-        predictions = retrieval.decode_pool(scores, ids, names, task, MAX_RANKED_IMAGES, result.temperature)
-        raw = retrieval.decode_pool(scores, ids, names, task, top=1)
+        predictions = decode_names(scores, ids, names, task, MAX_RANKED_IMAGES, result.temperature)
+        raw = decode_names(scores, ids, names, task, top=1)
         result.append(block, predictions, raw, (ranks == 0).float().tolist(), ranks.tolist())
         all_ranks.append(ranks)
     joined = torch.cat(all_ranks)

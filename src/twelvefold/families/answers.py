@@ -62,7 +62,7 @@ class AnswersFamily(Family):
         self, logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0
     ) -> list[ExamplePrediction]:
         """Return the ``top`` most probable answers of each example; probabilities need not sum to one."""
-        return decode_names(logits, batch, head, top, temperature, independent=True)
+        return decode_names(logits, batch.example_ids, head.outputs, batch.task, top, temperature, independent=True)
 
     def initial_bias(self, config: ModelConfig) -> float:
         """Return the configured bias, which starts all answers off as improbable."""

@@ -14,8 +14,8 @@ from twelvefold.batch import Batch
 from twelvefold.config.recipe import TrainingConfig
 from twelvefold.families.shared.interface import Family
 from twelvefold.families.shared.labels import read_labels, require_target
-from twelvefold.families.shared.probabilities import top_k
-from twelvefold.schema import Example, ExamplePrediction, HeadSpec, PositivePair, Ranked
+from twelvefold.families.shared.probabilities import decode_names
+from twelvefold.schema import Example, ExamplePrediction, HeadSpec, PositivePair
 
 
 class RetrievalFamily(Family):
@@ -53,10 +53,10 @@ class RetrievalFamily(Family):
     ) -> list[ExamplePrediction]:
         """Return the ``top`` most probable pairs of each example, named by their index (``"0"`` is the first).
 
-        :func:`decode_pool` ranks a pool of images by image key.
+        :func:`decode_names` also ranks a pool of images by image key.
         """
         names = [str(k) for k in range(logits.shape[1])]
-        return decode_pool(logits, batch.example_ids, names, batch.task, top, temperature)
+        return decode_names(logits, batch.example_ids, names, batch.task, top, temperature)
 
     def chance(self, batch: Batch, head: HeadSpec) -> list[float]:
         """Return 1 / K for each example."""
@@ -64,25 +64,6 @@ class RetrievalFamily(Family):
 
 
 FAMILY = RetrievalFamily()
-
-
-def decode_pool(
-    scores: Tensor,
-    example_ids: Sequence[str],
-    image_keys: Sequence[str],
-    task: str,
-    top: int = 5,
-    temperature: float = 1.0,
-) -> list[ExamplePrediction]:
-    """Return the ``top`` most probable images of each caption, softmax over the pool.
-
-    ``scores``: (captions, images).
-    """
-    values, indices = top_k(scores, top, temperature)
-    return [
-        ExamplePrediction(id_, task, tuple(Ranked(p, name=image_keys[i]) for p, i in zip(row, images, strict=True)))
-        for id_, row, images in zip(example_ids, values, indices, strict=True)
-    ]
 
 
 def ranks(scores: Tensor, true_image: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ class VerificationFamily(Family):
         self, logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0
     ) -> list[ExamplePrediction]:
         """Return the ``top`` most probable classes of each example; the probabilities of all classes sum to one."""
-        return decode_names(logits, batch, head, top, temperature)
+        return decode_names(logits, batch.example_ids, head.outputs, batch.task, top, temperature)
 
     def chance(self, batch: Batch, head: HeadSpec) -> list[float]:
         """Return 1 / number of classes for each example."""

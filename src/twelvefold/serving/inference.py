@@ -15,7 +15,8 @@ from twelvefold.batch import Batch
 from twelvefold.data.collate import TokenIds, make_batch
 from twelvefold.data.region_inputs import RegionRows, assemble_rows
 from twelvefold.data.tokenizer import Tokenizer
-from twelvefold.families import load_family, retrieval
+from twelvefold.families import load_family
+from twelvefold.families.shared.probabilities import decode_names
 from twelvefold.model import Model
 from twelvefold.model.model import ImageStream
 from twelvefold.schema import Box, Regions, TaskSpec
@@ -189,7 +190,7 @@ def rank_images(
     """Return the ``top`` images for each caption. ``blocks``: the images; ``names``: of each. Paper: Eq. 2."""
     scores = torch.cat([context.network.alignments(captions, block).cpu() for block in blocks], dim=1)
     temperature = context.temperature(spec)
-    decoded = retrieval.decode_pool(scores, captions.example_ids, names, spec.name, top, temperature)
+    decoded = decode_names(scores, captions.example_ids, names, spec.name, top, temperature)
     return [each.ranked for each in decoded]
 
 

@@ -217,9 +217,7 @@ def _list_variants(plan: tuple[PlannedImage, ...]) -> list[dict[str, object]]:
 
 def _sum_examples(counts: Iterable[Mapping[str, int]]) -> dict[str, dict[str, int]]:
     """Return task -> split -> number of examples, as the readers split them with ``_reader_options``."""
-    total: Counter[str] = Counter()
-    for block in counts:
-        total.update(block)
+    total: Counter[str] = sum(map(Counter, counts), Counter())
     examples = {task: {split: total[f"{task} {split}"] for split in ("train", "val", "test")} for task in TASKS}
     vgqa = examples["vgqa"]  # its reader takes val and test of the same length
     vgqa["train"] += vgqa["val"] - vgqa["test"]

@@ -250,5 +250,4 @@ def test_captions_mention_only_what_the_image_shows(scenes: list[Scene], rng: np
                     assert color not in COLORS or color in colors, caption.raw
                     num_names += word in names
                     num_colors += color in COLORS
-                assert 1 <= len(caption.mentions) <= len(scene.objects)
     assert min(num_names, num_colors) > 1000

@@ -7,12 +7,13 @@ modern neural networks", ICML 2017; not in the paper.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from twelvefold.batch import Batch
-from twelvefold.schema import ExamplePrediction, HeadSpec, Ranked
+from twelvefold.schema import ExamplePrediction, Ranked
 
 
 def probabilities(logits: Tensor, temperature: float = 1.0, *, independent: bool = False) -> Tensor:
@@ -34,13 +35,21 @@ def top_k(
 
 
 def decode_names(
-    logits: Tensor, batch: Batch, head: HeadSpec, top: int, temperature: float, *, independent: bool = False
+    logits: Tensor,
+    example_ids: Sequence[str],
+    names: Sequence[str],
+    task: str,
+    top: int = 5,
+    temperature: float = 1.0,
+    *,
+    independent: bool = False,
 ) -> list[ExamplePrediction]:
-    """Return the ``top`` most probable outputs of each example by name. ``logits``: (B, A)."""
+    """Return the ``top`` most probable outputs of each example by name.
+
+    ``logits``: (examples, outputs). ``names``: of the outputs; for a search in a pool of images their keys.
+    """
     values, indices = top_k(logits, top, temperature, independent=independent)
     return [
-        ExamplePrediction(
-            id_, batch.task, tuple(Ranked(p, name=head.outputs[a]) for p, a in zip(row, answers, strict=True))
-        )
-        for id_, row, answers in zip(batch.example_ids, values, indices, strict=True)
+        ExamplePrediction(id_, task, tuple(Ranked(p, name=names[i]) for p, i in zip(row, outputs, strict=True)))
+        for id_, row, outputs in zip(example_ids, values, indices, strict=True)
     ]

@@ -77,18 +77,16 @@ class VgQuestion:
 
     question: str
     answer: str
-    template: str
     q_objects: tuple[int, ...] = ()
     a_objects: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A caption as typed (``raw``), its lower-case tokens, and the objects that it mentions."""
+    """A caption as typed (``raw``) and its lower-case tokens."""
 
     raw: str
     tokens: tuple[str, ...]
-    mentions: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,6 @@ class PointingQuestion:
     question: str
     choices: tuple[int, ...]
     answer: int
-    template: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +135,10 @@ class Dialogue:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A sentence about two images and its label for each pair of the set, half of them True.
-
-    Labels are balanced for each combination of ``template``, ``number`` and ``noun``, the sort of its noun.
-    """
+    """A sentence about two images, its label for each pair of the set, half of them True, and the sort of its noun."""
 
     sentence: str
     labels: tuple[bool, ...]
-    template: str
-    number: int
     noun: str
 
 

@@ -58,7 +58,7 @@ def _sample(graph: SceneGraph, style: CaptionStyle, rng: Generator) -> Caption:
     is_terse = style == "coco" and bernoulli(rng, 0.6)
     text = _join_tersely(parts, where, rng) if is_terse else _join_as_sentence(parts, where, rng)
     raw = to_sentence(text, choice(rng, (".", ".", ".", " .", "") if style == "coco" else (".", ".", " .")))
-    return Caption(raw, tokenize(raw), tuple(dict.fromkeys(i for part in parts for i in part.objects)))
+    return Caption(raw, tokenize(raw))
 
 
 def _sort_by_salience(graph: SceneGraph, rng: Generator) -> list[int]:

@@ -87,8 +87,7 @@ def generate_statements(pairs: Sequence[tuple[Scene, Scene]], rng: Generator, co
             options = [split for split in splits[name] if _differs_in_variants(split[2]) is wants_difference]
             if options and len(statements) < count and name not in statements:
                 noun, number, labels = choice(rng, options)
-                text = _word(TEMPLATES[name], noun, number, rng)
-                statements[name] = Statement(text, labels, name, number, _noun_sort(noun))
+                statements[name] = Statement(_word(TEMPLATES[name], noun, number, rng), labels, _noun_sort(noun))
     return tuple(statements.values())
 
 

@@ -41,7 +41,6 @@ def _sample(graph: SceneGraph, rng: Generator) -> VgQuestion | None:
     return VgQuestion(
         question=to_sentence(fill(rng, templates, **slots), "?"),
         answer=answer_text,
-        template=frame.template,
         q_objects=frame.objects[-1:] if has_landmark else frame.objects,
         a_objects=frame.objects[:1] if has_landmark or frame.template == "category" else (),
     )

@@ -37,7 +37,7 @@ def _sample(graph: SceneGraph, rng: Generator) -> PointingQuestion | None:
     description = _describe(template, graph, target, choices, rng)
     if description is None or graph.matching_objects(description, choices) != (target,):
         return None
-    return PointingQuestion(to_sentence(_word(description, rng), "?"), tuple(choices), choices.index(target), template)
+    return PointingQuestion(to_sentence(_word(description, rng), "?"), tuple(choices), choices.index(target))
 
 
 def _sample_distractors(graph: SceneGraph, target: int, rng: Generator) -> list[int]:
