@@ -56,13 +56,10 @@ class Ranks:
         """Return the JSON value of rank ``source`` on every rank. It travels as JSON, so nothing is unpickled."""
         if self.world_size == 1:
             return value
-        data = json.dumps(value).encode() if self.rank == source else b""
+        data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8).to(self.device)
         size = torch.tensor([len(data)], device=self.device)
         dist.broadcast(size, source)
-        buffer = torch.zeros(int(size.item()), dtype=torch.uint8)
-        if self.rank == source:
-            buffer = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        buffer = buffer.to(self.device)
+        buffer = data if self.rank == source else data.new_zeros(int(size.item()))
         dist.broadcast(buffer, source)
         return json.loads(bytes(buffer.cpu().numpy()))
 
