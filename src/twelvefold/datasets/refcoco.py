@@ -84,13 +84,6 @@ class Annotation(msgspec.Struct, gc=False):
     bbox: XYWH
 
 
-class Instances(msgspec.Struct):
-    """Image sizes and boxes of ``instances.json``, by id."""
-
-    images: dict[int, ImageRecord]
-    annotations: dict[int, Annotation]
-
-
 def files(root: Path, split: Split) -> list[Path]:
     """Return the pickle of refs and the file of boxes; both hold all splits."""
     return refer_files(TASK, root, "unc")
@@ -113,14 +106,12 @@ def refer_examples(task: TaskSpec, paths: list[Path], split: Split, bad: BadReco
     return validated(_rows(refs, instances, split))
 
 
-def _rows(refs: RecordReader, instances_reader: RecordReader, split: Split) -> Iterator[Row]:
+def _rows(refs: RecordReader, instances: RecordReader, split: Split) -> Iterator[Row]:
     records = load_plain(refs.path)
     if not isinstance(records, list):
         raise TwelvefoldError(f"{refs.task}: {refs.path}: expected a list of refs, got {type(records).__name__}")
-    instances = Instances(
-        {image.id: image for _, image in instances_reader.items("images", ImageRecord)},
-        {annotation.id: annotation for _, annotation in instances_reader.items("annotations", Annotation)},
-    )
+    images = {image.id: image for _, image in instances.items("images", ImageRecord)}
+    annotations = {annotation.id: annotation for _, annotation in instances.items("annotations", Annotation)}
     for i, value in enumerate(records):
         record = f"[{i}]"
         ref = refs.convert(record, value, Ref)
@@ -132,7 +123,7 @@ def _rows(refs: RecordReader, instances_reader: RecordReader, split: Split) -> I
         if SPLITS[ref.split] != split:
             continue
         try:
-            label = TargetBox(_box(ref, instances))
+            label = TargetBox(_box(ref, annotations.get(ref.ann_id), images.get(ref.image_id)))
         except InvalidRecordError as error:
             refs.reject(f"{record} (ref_id {ref.ref_id})", str(error))
             continue
@@ -143,8 +134,7 @@ def _rows(refs: RecordReader, instances_reader: RecordReader, split: Split) -> I
             yield refs, f"{record}.sentences[{j}]", example
 
 
-def _box(ref: Ref, instances: Instances) -> Box:
-    annotation, image = instances.annotations.get(ref.ann_id), instances.images.get(ref.image_id)
+def _box(ref: Ref, annotation: Annotation | None, image: ImageRecord | None) -> Box:
     if annotation is None or image is None:
         missing = f"annotation {ref.ann_id}" if annotation is None else f"image {ref.image_id}"
         raise InvalidRecordError(f"expected {missing} in instances.json, got none")

@@ -29,7 +29,7 @@ from twelvefold.datasets.reading.cards import CC_BY, CardFile, DatasetCard
 from twelvefold.datasets.reading.image_sources import COCO
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, split_tail, validated
 from twelvefold.datasets.reading.submissions import Answered, Submission, simple_format
-from twelvefold.schema import Example, ImageKey, Pair, Split, TaskSpec
+from twelvefold.schema import Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
 
 PAPER_ORDER = 1
 PAPER_SCORE = 72.57, "test-dev"
@@ -128,15 +128,17 @@ def _rows(root: Path, paths: list[Path], split: Split, bad: BadRecords, minval: 
         if part == "val2014":
             questions = list(split_tail(questions, minval, "minval")[split == "val"])
         annotation_file, target_file = _annotation_file(root, part), _target_file(root, part)
-        if target_file in paths:
-            answer_list = vilbert_mt_files.read_answer_list(paths)
-            yield from _target_rows(reader, questions, RecordReader(TASK.name, target_file, bad), answer_list)
-        elif annotation_file in paths:
+        if annotation_file in paths:
             annotations = RecordReader(TASK.name, annotation_file, bad)
             yield from _annotated_rows(reader, questions, annotations, normalize=split != "train")
-        else:
-            for record, question in questions:
-                yield reader, record, Example(str(question.question_id), (_pair(question),), None)
+            continue
+        labels = _target_labels(RecordReader(TASK.name, target_file, bad), paths) if target_file in paths else None
+        for record, question in questions:
+            id_ = str(question.question_id)
+            if labels is None or id_ in labels:
+                yield reader, record, Example(id_, (_pair(question),), labels[id_] if labels else None)
+            else:
+                reader.reject(record, f"expected answers of question {id_} in {target_file}, got none")
 
 
 def _annotated_rows(
@@ -176,18 +178,9 @@ def _annotated_rows(
             yield reader, record, example
 
 
-def _target_rows(
-    reader: RecordReader, questions: list[tuple[str, Question]], targets: RecordReader, answer_list: list[str]
-) -> Iterator[Row]:
-    labels = {
-        str(target.question_id): label for _, target, label in vilbert_mt_files.read_targets(targets, answer_list)
-    }
-    for record, question in questions:
-        id_ = str(question.question_id)
-        if id_ in labels:
-            yield reader, record, Example(id_, (_pair(question),), labels[id_])
-        else:
-            reader.reject(record, f"expected answers of question {id_} in {targets.path}, got none")
+def _target_labels(targets: RecordReader, paths: list[Path]) -> dict[str, SoftAnswers]:
+    answer_list = vilbert_mt_files.read_answer_list(paths)
+    return {str(target.question_id): label for _, target, label in vilbert_mt_files.read_targets(targets, answer_list)}
 
 
 def _pair(question: Question) -> Pair:

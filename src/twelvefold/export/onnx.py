@@ -108,10 +108,10 @@ def export_onnx(model_path: Path, task: str, out: Path) -> OnnxSummary:
         proto.metadata_props.add(key=name, value=value)
     for graph_input in proto.graph.input:
         graph_input.doc_string = inputs[graph_input.name]
-    proto.graph.output[0].doc_string = load_family(spec.family).logits_description
+    logits, outputs = load_family(spec.family).logits_description, model.head_specs[spec.head].outputs
+    proto.graph.output[0].doc_string = logits
     data = proto.SerializeToString()
     atomic_files.write_bytes(out, data)
-    outputs, logits = model.head_specs[spec.head].outputs, load_family(spec.family).logits_description
     return OnnxSummary(out, task, spec.family, OPSET, len(data) / 1e6, inputs, logits, outputs)
 
 

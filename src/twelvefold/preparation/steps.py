@@ -41,7 +41,6 @@ from twelvefold.store.prepared import (
     CLEANING,
     MANIFEST,
     SPLITS,
-    ExampleCounts,
     FileEntry,
     PreparedManifest,
     load_array,
@@ -157,18 +156,8 @@ class Steps:
         if counts.kept < counts.read:
             self._write_array(f"rows/{name}.npy", rows)
             files["rows"] = file_entry(self.folder, f"rows/{name}.npy", counts.kept, digest)
-        return Entry(
-            digest,
-            files,
-            ExampleCounts(
-                read=counts.read,
-                malformed=self._table_entry(request, split).counts.malformed,
-                removed=counts.removed,
-                without_regions=len(counts.missing_features),
-                beyond_limit=counts.beyond_limit,
-                kept=counts.kept,
-            ),
-        )
+        malformed = self._table_entry(request, split).counts.malformed
+        return Entry(digest, files, msgspec.structs.replace(counts, malformed=malformed))
 
     def make_answer_list(self, owner: TaskRequest) -> None:
         """Write the answer list of the task that owns it."""

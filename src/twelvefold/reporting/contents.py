@@ -123,11 +123,8 @@ def _read_stages(path: Path) -> dict[str, float]:
 def _scored_tasks(scores: Scores, prepared: Prepared | None) -> dict[str, TaskSpec]:
     """Return the TaskSpec of every scored task: the twelve in the paper's order, then other tasks."""
     prepared_tasks = {task.name: task for task in prepared.tasks} if prepared else {}
-    names = [name for name in datasets.task_names() if name in scores.tasks]
-    names += [name for name in scores.tasks if name not in datasets.task_names()]
-    return {
-        name: prepared_tasks[name] if name in prepared_tasks else datasets.load_dataset(name).TASK for name in names
-    }
+    names = dict.fromkeys(name for name in (*datasets.task_names(), *scores.tasks) if name in scores.tasks)
+    return {name: prepared_tasks.get(name) or datasets.load_dataset(name).TASK for name in names}
 
 
 def _count_parameters(path: Path) -> int | None:

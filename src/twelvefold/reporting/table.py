@@ -61,6 +61,8 @@ class ScoreRow:
 def make_rows(scores: Scores, baselines: Baselines | None, tasks: Mapping[str, TaskSpec]) -> list[ScoreRow]:
     """Return a row for every scored task, group by group, in the order of ``tasks`` within a group."""
     order = family_names()
-    names = sorted((name for name in tasks if name in scores.tasks), key=lambda name: order.index(tasks[name].family))
     by_task = baselines.tasks if baselines else {}
-    return [ScoreRow(tasks[name], scores.tasks[name], by_task.get(name), paper_score(name)) for name in names]
+    return [
+        ScoreRow(task, scores.tasks[name], by_task.get(name), paper_score(name))
+        for name, task in sorted(tasks.items(), key=lambda item: order.index(item[1].family))
+    ]

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twelvefold.schema import ImageKey, TwelvefoldError
 from twelvefold.splits.split_source import IdAndImages
+from twelvefold.store.prepared import ExampleCounts
 
 VERSION = 1
 """Version of what this module computes. Increase it when a change gives other results: files made from it are then
 made again."""
-
-
-@dataclass(slots=True)
-class FilterCounts:
-    """Counts of a split's examples. ``removed``: by cleaning. ``missing_features``: ids of examples with an image
-    without features, and that image. ``beyond_limit``: more than the limit allows."""
-
-    read: int = 0
-    removed: int = 0
-    missing_features: list[tuple[str, ImageKey]] = field(default_factory=list)
-    beyond_limit: int = 0
-    kept: int = 0
 
 
 def select_rows(
@@ -36,7 +24,7 @@ def select_rows(
     allow_missing_features: bool = False,
     limit: int = 0,
     split_name: str = "",
-) -> tuple[NDArray[np.int32], FilterCounts]:
+) -> tuple[NDArray[np.int32], ExampleCounts]:
     """Return the row numbers of the examples that are used: (n,) int32, ascending; and counts.
 
     Every other example is counted under the first reason that applies.
@@ -52,25 +40,32 @@ def select_rows(
     Raises:
         TwelvefoldError: examples have an image without features and that is not allowed.
     """
-    counts, selected = FilterCounts(), list[int]()
+    read, removed, beyond_limit = 0, 0, 0
+    selected, missing_features = list[int](), list[tuple[str, ImageKey]]()
     for row, (id_, images) in enumerate(rows):
-        counts.read += 1
+        read += 1
         if id_ in removed_ids:
-            counts.removed += 1
+            removed += 1
         elif images_with_features is not None and (
             missing := [image for image in images if image not in images_with_features]
         ):
-            counts.missing_features.append((id_, missing[0]))
+            missing_features.append((id_, missing[0]))
         elif limit and len(selected) >= limit:
-            counts.beyond_limit += 1
+            beyond_limit += 1
         else:
             selected.append(row)
-    counts.kept = len(selected)
-    if counts.missing_features and not allow_missing_features:
-        first_three = ", ".join(f"{id_!r} ({key})" for id_, key in counts.missing_features[:3])
+    if missing_features and not allow_missing_features:
+        first_three = ", ".join(f"{id_!r} ({key})" for id_, key in missing_features[:3])
         raise TwelvefoldError(
-            f"{split_name}: {len(counts.missing_features):,} of {counts.read:,} examples have an image without "
+            f"{split_name}: {len(missing_features):,} of {read:,} examples have an image without "
             f"regions; the first are {first_three}. Extract those images, or leave such examples out with "
             f"--without-regions"
         )
+    counts = ExampleCounts(
+        read=read,
+        removed=removed,
+        without_regions=len(missing_features),
+        beyond_limit=beyond_limit,
+        kept=len(selected),
+    )
     return np.array(selected, dtype=np.int32), counts
