@@ -29,6 +29,7 @@ EARLY_GUESS_PROBABILITY: Final = 0.12
 CONFIRM_PROBABILITY: Final = 0.4
 """Share of games in which the player, with one object left, asks for it by name."""
 
+_POSITIONS: Final = "left | right | top | bottom | middle | top left | bottom right"
 _ANSWER_OF_TRUTH: Final[dict[Truth, PlayerAnswer]] = {True: "Yes", False: "No", None: "N/A"}
 
 
@@ -91,9 +92,7 @@ def _propose(graph: SceneGraph, remaining: list[int], rng: Generator) -> Iterato
         elif draw < 0.68:
             yield ObjectDescription(color=obj.color)
         elif draw < 0.86:
-            yield ObjectDescription(
-                position=fill(rng, "left | right | top | bottom | middle | top left | bottom right")
-            )
+            yield ObjectDescription(position=fill(rng, _POSITIONS))
         elif draw < 0.92:
             yield ObjectDescription(size=obj.size)
         else:
@@ -119,9 +118,8 @@ def _word(facts: ObjectDescription, rng: Generator) -> str:
         where = fill(rng, RELATION_WORDS[name]) + " " + realize(other, rng)
         question = fill(rng, "is it {where}? | is the object {where}? | {where}?", where=where)
     elif facts.position:
-        where = fill(
-            rng, POSITION_WORDS.get(facts.position, "in the {corner} | in the {corner} corner"), corner=facts.position
-        )
+        corner = "in the {corner} | in the {corner} corner"
+        where = fill(rng, POSITION_WORDS.get(facts.position, corner), corner=facts.position)
         question = fill(rng, "is it {where}? | {where}? | is the thing {where} of the picture?", where=where)
     elif not facts.category and not facts.hypernym:
         attributes = facts.attributes(("size", "pattern", "color"))

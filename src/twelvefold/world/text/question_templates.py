@@ -150,9 +150,8 @@ def count_objects(graph: SceneGraph, rng: Generator) -> QuestionFrame | None:
     weights = COUNT_WEIGHTS[level]
     wanted = int(np.searchsorted(np.cumsum(weights), rng.random() * sum(weights), side="right"))
     if level == "category":
-        subjects = [
-            ObjectDescription(category=name) for name in (graph.by_category if wanted else absent_categories(graph))
-        ]
+        categories = list(graph.by_category) if wanted else absent_categories(graph)
+        subjects = [ObjectDescription(category=name) for name in categories]
     elif level in VALUES:
         subjects = [ANYTHING.with_attributes({level: value}) for value in VALUES[level] if value != "plain"]
     else:

@@ -50,9 +50,8 @@ def generate_references(
     references: list[Reference] = []
     for target in _order_targets(graph, rng):
         attempts = choice(rng, NUM_EXPRESSIONS[style])
-        expressions = collect_distinct(
-            partial(_sample, graph, target, style, rng), lambda e: " ".join(e.tokens), attempts, attempts
-        )
+        sample = partial(_sample, graph, target, style, rng)
+        expressions = collect_distinct(sample, lambda expression: expression.tokens, attempts, attempts)
         if expressions:
             references.append(Reference(target, expressions))
         if len(references) == count:
@@ -123,9 +122,8 @@ def _realize_short(description: ObjectDescription, rng: Generator, *, without_lo
         after.append("that " + fill(rng, lexicon.ABILITIES[description.ability].phrases))
     if description.relation is not None:
         name, other = description.relation
-        after.append(
-            f"{fill(rng, lexicon.RELATION_WORDS[name])} {realize(other, rng, 'the' if bernoulli(rng, 0.5) else '')}"
-        )
+        relation = fill(rng, lexicon.RELATION_WORDS[name])
+        after.append(f"{relation} {realize(other, rng, 'the' if bernoulli(rng, 0.5) else '')}")
     text = " ".join([*before, _short_noun(description, rng, without_location=without_location), *after])
     if description.order is not None:
         axis, rank = description.order
@@ -143,10 +141,8 @@ def _realize_short(description: ObjectDescription, rng: Generator, *, without_lo
 def _short_noun(description: ObjectDescription, rng: Generator, *, without_location: bool) -> str:
     if not description.category:
         return fill(rng, "thing | one | object | item")
-    names = lexicon.CATEGORY_NOUNS[description.category]
-    return choice(
-        rng, [name for name in names if not (without_location and lexicon.LOCATION_WORDS & set(name.split()))]
-    )
+    excluded = lexicon.LOCATION_WORDS if without_location else frozenset()
+    return choice(rng, [n for n in lexicon.CATEGORY_NOUNS[description.category] if excluded.isdisjoint(n.split())])
 
 
 def _realize_long(description: ObjectDescription, rng: Generator) -> str:

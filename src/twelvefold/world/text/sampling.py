@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import cache
 from typing import TypeVar
 
@@ -47,10 +47,10 @@ def fill(rng: Generator, templates: str, *values: object, **slots: object) -> st
 
 
 def collect_distinct(
-    sample: Callable[[], T | None], key: Callable[[T], str], count: int, attempts: int | None = None
+    sample: Callable[[], T | None], key: Callable[[T], Hashable], count: int, attempts: int | None = None
 ) -> tuple[T, ...]:
     """Call ``sample`` until it has returned ``count`` records with different keys, at most ``attempts`` times."""
-    records: dict[str, T] = {}
+    records: dict[Hashable, T] = {}
     for _ in itertools.count() if attempts is None else range(attempts):
         record = sample()
         if record is not None:

@@ -145,9 +145,8 @@ def _refer_to_pair(graph: SceneGraph, label: EntailmentLabel, pair: tuple[int, i
     """Return phrases for both objects. For a neutral claim, one of them is replaced by an absent category."""
     first, second = (graph.objects[i].category for i in pair)
     if label == "neutral":
-        first, second = (
-            (_sample_absent(graph, rng), second) if bernoulli(rng, 0.5) else (first, _sample_absent(graph, rng))
-        )
+        is_first, absent = bernoulli(rng, 0.5), _sample_absent(graph, rng)
+        first, second = (absent, second) if is_first else (first, absent)
     return _refer_to(first, rng), _refer_to(second, rng)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Final
 
 from numpy.random import Generator
 
@@ -17,6 +18,11 @@ from twelvefold.world.text.sampling import fill
 from twelvefold.world.text.scene_graph import SceneGraph
 
 Family = Callable[[SceneGraph, Generator], list[GqaQuestion]]
+
+_VERIFY_EXISTENCE: Final = (
+    "is there {an_a} | do you see {an_a} | does the picture show {an_a} | can you see {an_a} in this photo"
+)
+_VERIFY_RELATION: Final = "is {a} {relation} {b} | is {a} {relation} {b} | do you see {a} {relation} {b}"
 
 
 def make_question(
@@ -64,12 +70,12 @@ def make_questions_about_fact(
 
 def link_questions(questions: list[GqaQuestion], balanced: int) -> list[GqaQuestion]:
     """Let every question with an answer other than no entail all others, and mark the balanced one."""
-    indices = range(len(questions))
-    linked = [
-        question if question.answer == "no" else replace(question, entailed=tuple(i for i in indices if i != index))
-        for index, question in enumerate(questions)
-    ]
-    return [replace(question, is_balanced=index == balanced) for index, question in enumerate(linked)]
+    linked = []
+    for index, question in enumerate(questions):
+        others = tuple(i for i in range(len(questions)) if i != index)
+        entailed = question.entailed if question.answer == "no" else others
+        linked.append(replace(question, entailed=entailed, is_balanced=index == balanced))
+    return linked
 
 
 def make_existence_question(graph: SceneGraph, description: ObjectDescription, rng: Generator) -> GqaQuestion:
@@ -78,11 +84,7 @@ def make_existence_question(graph: SceneGraph, description: ObjectDescription, r
     program = Program(graph)
     program.add("exist", "?", program.find(description))
     an_a = realize(description, rng, "a")
-    question = fill(
-        rng,
-        "is there {an_a} | do you see {an_a} | does the picture show {an_a} | can you see {an_a} in this photo",
-        an_a=an_a,
-    )
+    question = fill(rng, _VERIFY_EXISTENCE, an_a=an_a)
     full_answer = f"yes, there is {an_a}" if objects else f"no, there is no {realize(description, rng, '')}"
     detailed = "existAttrC" if description.attributes() else "existRelS" if description.relation else "existC"
     return make_question(
@@ -108,13 +110,7 @@ def make_relation_question(graph: SceneGraph, frame: QuestionFrame, rng: Generat
     relation = gqa_relation(frame.detail)
     a, b, program, found = start_pair(graph, frame, rng)
     program.add("verify rel", f"{frame.other.category or ANY_OBJECT},{relation},o ({frame.objects[1]})", *found)
-    question = fill(
-        rng,
-        "is {a} {relation} {b} | is {a} {relation} {b} | do you see {a} {relation} {b}",
-        a=a,
-        b=b,
-        relation=relation,
-    )
+    question = fill(rng, _VERIFY_RELATION, a=a, b=b, relation=relation)
     return make_question(
         program,
         question,

@@ -24,6 +24,12 @@ from twelvefold.world.text.realize import realize
 from twelvefold.world.text.sampling import bernoulli, choice, fill, shuffled
 from twelvefold.world.text.scene_graph import INVERSE_RELATIONS, SceneGraph
 
+_QUERY_NEIGHBOR: Final = (
+    "what is {relation} {a} | which object is {relation} {a} | what thing is {relation} {a} | what do you see "
+    "{relation} {a}"
+)
+_CHOOSE_LARGER: Final = "which is larger, {a} or {b} | what is bigger, {a} or {b} | which one is bigger, {a} or {b}"
+
 
 def relation_family(graph: SceneGraph, rng: Generator) -> list[GqaQuestion]:
     """Ask whether two objects are in a relation, for both directions, and for left and right also the opposite."""
@@ -69,16 +75,9 @@ def neighbor_family(graph: SceneGraph, rng: Generator) -> list[GqaQuestion]:
     program = Program(graph)
     program.add("query", "name", program.find(neighbor))
     a, relation, answer = realize(frame.subject, rng), gqa_relation(frame.detail), add_article(frame.answer)
-    question = fill(
-        rng,
-        "what is {relation} {a} | which object is {relation} {a} | what thing is {relation} {a} | what do you see "
-        "{relation} {a}",
-        relation=relation,
-        a=a,
-    )
     query = make_question(
         program,
-        question,
+        fill(rng, _QUERY_NEIGHBOR, relation=relation, a=a),
         frame.answer,
         f"{answer} is {relation} {a}",
         "query rel relS",
@@ -165,9 +164,7 @@ def _choose_larger(graph: SceneGraph, rng: Generator) -> list[GqaQuestion]:
     larger = graph.objects[max(frame.objects, key=graph.area.__getitem__)].category
     question = make_question(
         program,
-        fill(
-            rng, "which is larger, {a} or {b} | what is bigger, {a} or {b} | which one is bigger, {a} or {b}", a=a, b=b
-        ),
+        fill(rng, _CHOOSE_LARGER, a=a, b=b),
         larger,
         f"the {larger} is larger",
         "compare attr comparativeChoose",

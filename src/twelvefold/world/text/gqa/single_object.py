@@ -28,6 +28,7 @@ _QUERY_ATTRIBUTE: Final = {
     "pattern": "which pattern does {a} have | what is the pattern of {a}",
     "size": "what size is {a} | how large is {a} | which size does {a} have",
 }
+_CHOOSE_ATTRIBUTE: Final = "is {a} {first} or {second} | which {name} is {a}, {first} or {second}"
 
 
 def attribute_family(graph: SceneGraph, rng: Generator) -> list[GqaQuestion]:
@@ -50,16 +51,11 @@ def attribute_family(graph: SceneGraph, rng: Generator) -> list[GqaQuestion]:
         templates = "is {a} {value} | does {a} look {value} | is {a} {value}" + (" in color" if name == "color" else "")
         question = fill(rng, templates, a=a, value=in_words)
         rows.append((question, answer, f"verify {name}", stated, "verify attr verifyAttr"))
-    question = fill(
-        rng, "is {a} {first} or {second} | which {name} is {a}, {first} or {second}",
-        a=a, name=name, first=pair[0], second=pair[1],
-    )  # fmt: skip
+    question = fill(rng, _CHOOSE_ATTRIBUTE, a=a, name=name, first=pair[0], second=pair[1])
     rows.append((question, value, f"choose {name}", "|".join(pair), "choose attr chooseAttr"))
     groups = (name, f"06-{frame.subject.category}_{name}")
-    questions = make_questions_about_fact(
-        graph, frame.subject, f"{noun} is {value}", rows, groups,
-        ((a, index), (noun, index)),
-    )  # fmt: skip
+    pointers = ((a, index), (noun, index))
+    questions = make_questions_about_fact(graph, frame.subject, f"{noun} is {value}", rows, groups, pointers)
     existence = make_existence_question(graph, frame.subject.with_attributes({name: value}), rng)
     balanced = {q.query_attribute: 0, q.choose_attribute: 3}.get(sampler, 1 if frame.answer == "yes" else 2)
     return [*link_questions([*questions, existence], balanced)[:-1], existence]
@@ -94,16 +90,14 @@ def category_family(graph: SceneGraph, rng: Generator) -> list[GqaQuestion]:
     program.add("query", "name", program.find(subject))
     a = realize(subject, rng)
     looks = subject.attributes()
+    look = next(iter(looks.values()), "")
     query = make_question(
         program,
         fill(rng, "what is {a} | what is {a} called | what is the name of {a}", a=a),
         category,
         f"{a} is {add_article(category)}",
         "query cat categoryAttr" if subject.hypernym else "query obj objThis",
-        (
-            CATEGORY_BY_NAME[category].supercategory,
-            f"08-{subject.hypernym or 'thing'}_{next(iter(looks.values()), '')}",
-        ),
+        (CATEGORY_BY_NAME[category].supercategory, f"08-{subject.hypernym or 'thing'}_{look}"),
         ((a, index),),
     )
     existence = make_existence_question(graph, ObjectDescription(category=category).with_attributes(looks), rng)
@@ -121,10 +115,8 @@ def side_family(graph: SceneGraph, rng: Generator) -> list[GqaQuestion]:
     for stated, answer in ((side, "yes"), ("left" if side == "right" else "right", "no")):
         question = f"is {a} on the {stated} of the image"
         rows.append((question, answer, "verify hposition", stated, "verify attr positionVerify"))
-    questions = make_questions_about_fact(
-        graph, frame.subject, f"{a} is on the {side}", rows,
-        ("position", f"07-{frame.subject.category}_hposition"), ((a, frame.objects[0]),),
-    )  # fmt: skip
+    groups, pointers = ("position", f"07-{frame.subject.category}_hposition"), ((a, frame.objects[0]),)
+    questions = make_questions_about_fact(graph, frame.subject, f"{a} is on the {side}", rows, groups, pointers)
     return link_questions(questions, choice(rng, (0, 0, 1, 2)))
 
 
@@ -141,8 +133,6 @@ def background_family(graph: SceneGraph, rng: Generator) -> list[GqaQuestion]:
         rows.append((question, answer, "verify place", stated, "verify global locationVerify"))
     question = f"is this the {pair[0]} or the {pair[1]}"
     rows.append((question, own, "choose place", "|".join(pair), "choose global placeChoose"))
-    questions = make_questions_about_fact(
-        graph, None, f"it is {BACKGROUND_BY_NAME[own].phrase}", rows,
-        ("place", "09-place"),
-    )  # fmt: skip
+    fact = f"it is {BACKGROUND_BY_NAME[own].phrase}"
+    questions = make_questions_about_fact(graph, None, fact, rows, ("place", "09-place"))
     return link_questions(questions, choice(rng, (0, 1 if frame.answer == "yes" else 2, 3)))
