@@ -7,7 +7,6 @@ of the publisher's full files, or in a world with the world's own.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.preparation.jobs import TaskRequest, find_table
 from twelvefold.progress import track
 from twelvefold.schema import ImageKey, Split, TwelvefoldError
+from twelvefold.store import atomic_files
 from twelvefold.store.relaxed_gc import relaxed_gc
 
 State = Literal["whole", "incomplete", "missing"]
@@ -113,7 +113,7 @@ def doctor(data: Path, *, tasks: Sequence[str] = (), prepared: Path | None = Non
 
 def _world_examples(data: Path) -> Mapping[str, Mapping[str, int]] | None:
     path = data / "world.json"
-    return json.loads(path.read_text(encoding="utf-8"))["examples"] if path.exists() else None
+    return atomic_files.read_json(path)["examples"] if path.exists() else None
 
 
 def _find_images(data: Path) -> tuple[set[ImageKey] | None, list[str]]:

@@ -136,4 +136,6 @@ def _check_rejection(name: str, folder: Any, record: str) -> None:
     bad = BadRecords(skip=True)
     read(name, folder.root, "train", bad)
     assert len(bad.rejected) >= 1
-    assert set(bad.counts) == {(name, Path(load_sample(name).first.file).name)}
+    assert {(rejection.task, rejection.file.name) for rejection in bad.rejected} == {
+        (name, Path(load_sample(name).first.file).name)
+    }

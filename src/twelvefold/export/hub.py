@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment
+from jinja2 import Environment, PackageLoader
 from tokenizers import BertWordPieceTokenizer
 
 from twelvefold.data.tokenizer import VOCABULARY
@@ -21,48 +21,8 @@ from twelvefold.store import atomic_files
 
 FILES = (save_load.HUB_DESCRIPTION, save_load.TENSORS, card.CARD, "tokenizer.json", "vocab.txt", "README.md")
 
-MARKDOWN = Environment(autoescape=False, trim_blocks=True, lstrip_blocks=True)  # noqa: S701
-README = MARKDOWN.from_string(
-    """---
-library_name: twelvefold
-pipeline_tag: visual-question-answering
-tags: [vision-and-language, multi-task, vilbert]
----
-
-# {{ name }}
-
-A two-stream vision-and-language model for {{ tasks | length }} tasks, {{ "{:,}".format(parameters) }} parameters.
-{% if origin %}
-
-Imported from the published file `{{ origin.file }}` ({{ origin.kind }}; xxh3_128 {{ origin.digest }}).
-{% if origin.fresh %}
-{{ origin.fresh | length }} of its tensors are not in that file and are untrained.
-{% endif %}
-{% endif %}
-
-```python
-import twelvefold
-
-model = twelvefold.load("{{ name if "/" in name else "user/" + name }}")
-```
-{% if tasks %}
-
-| task | family | head | outputs |
-|---|---|---|---|
-{% for task in tasks %}
-{% set count = outputs[task.head] or "one score" %}
-| {{ task.title }} (`{{ task.name }}`) | {{ task.family }} | `{{ task.head }}` | {{ count }} |
-{% endfor %}
-{% else %}
-
-It has no task heads; train it on tasks first.
-{% endif %}
-
-Inputs: region features of size {{ config.feature_size }} and uncased BERT word pieces, at most
-{{ config.max_position_embeddings }} per text. Answers reflect the biases of
-the training data; the model is for research.
-"""
-)
+_TEMPLATES = PackageLoader("twelvefold.export")
+MARKDOWN = Environment(loader=_TEMPLATES, autoescape=False, trim_blocks=True, lstrip_blocks=True)  # noqa: S701
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +55,7 @@ def write_hub_folder(model: Path, out: Path, *, name: str = "") -> HubSummary:
         shutil.copyfile(VOCABULARY, folder / "vocab.txt")
         BertWordPieceTokenizer(str(VOCABULARY), lowercase=True).save(str(folder / "tokenizer.json"))
         card.write(folder, card.read(model))
-        text = README.render(
+        text = MARKDOWN.get_template("README.md.jinja").render(
             name=name or out.name,
             tasks=description.tasks,
             outputs={head.name: len(head.outputs) for head in description.heads},

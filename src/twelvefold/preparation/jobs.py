@@ -48,22 +48,6 @@ class TaskRequest:
     answer_list: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TableJob:
-    """One table to make, with everything that a worker process needs."""
-
-    request: TaskRequest
-    split: Split
-    data: Path
-    out: Path
-    digest: str
-    skip_bad: bool
-
-    @property
-    def step(self) -> str:
-        return f"{self.request.task.name}-{self.split}"
-
-
 def make_requests(
     tasks: Sequence[str] | Mapping[str, TaskConfig], answer_lists: Mapping[str, Path]
 ) -> list[TaskRequest]:
@@ -122,33 +106,33 @@ def _file_digest(path: Path, size: int, modified: int) -> str:
     return atomic_files.digest_file(path)
 
 
-def table_job(request: TaskRequest, split: Split, data: Path, out: Path, *, skip_bad: bool) -> TableJob:
-    """Return the job of making one table; its digest covers everything that the table depends on."""
-    inputs = [source_digests(request, data, split), skip_bad, load_tokenizer().version]
-    return TableJob(request, split, data, out, atomic_files.digest_value(inputs), skip_bad)
+def table_digest(request: TaskRequest, split: Split, data: Path, *, skip_bad: bool) -> str:
+    """Return the digest of everything that a table depends on."""
+    return atomic_files.digest_value([source_digests(request, data, split), skip_bad, load_tokenizer().version])
 
 
 def find_table(
     prepared: Path, request: TaskRequest, split: Split, data: Path
 ) -> tuple[example_table.ExampleTable, Entry] | None:
     """Return the table of a split from a prepared folder, with all examples, if it was made from these data."""
+    step = f"{request.task.name}-{split}"
     for skip_bad in (True, False):
-        job = table_job(request, split, data, prepared, skip_bad=skip_bad)
-        if entry := entry_cache(prepared, {job.step: job.digest}).load(job.step):
+        digest = table_digest(request, split, data, skip_bad=skip_bad)
+        if entry := entry_cache(prepared, {step: digest}).load(step):
             return example_table.ExampleTable.open(prepared / entry.files["table"].file), entry
     return None
 
 
 @relaxed_gc()
-def make_table(job: TableJob) -> Entry:
-    """Read one split of one task and write the table of all its examples."""
-    bad = BadRecords(skip=job.skip_bad)
-    examples = datasets.load_dataset(job.request.name).read(job.data, job.split, bad=bad, **job.request.options)
-    file = f"tables/{job.step}.arrow"
-    count = example_table.write_table(job.out / file, examples, load_tokenizer().encode_batch, digest=job.digest)
+def make_table(request: TaskRequest, split: Split, data: Path, out: Path, digest: str, skip_bad: bool) -> Entry:
+    """Read one split of one task and write the table of all its examples. Runs in a process of its own."""
+    bad = BadRecords(skip=skip_bad)
+    examples = datasets.load_dataset(request.name).read(data, split, bad=bad, **request.options)
+    file = f"tables/{request.task.name}-{split}.arrow"
+    count = example_table.write_table(out / file, examples, load_tokenizer().encode_batch, digest=digest)
     return Entry(
-        job.digest,
-        {"table": file_entry(job.out, file, count, job.digest)},
+        digest,
+        {"table": file_entry(out, file, count, digest)},
         ExampleCounts(read=count, malformed=len(bad.rejected)),
         [str(rejection) for rejection in bad.rejected],
     )

@@ -6,6 +6,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from twelvefold.preparation.jobs import (
     TaskRequest,
     make_table,
     source_digests,
-    table_job,
+    table_digest,
 )
 from twelvefold.preparation.pinning import check_digest
 from twelvefold.schema import Split, TwelvefoldError
@@ -70,12 +71,11 @@ class Steps:
 
     def make_tables(self) -> None:
         """Make a table of all examples of every split of every task."""
-        jobs = [
-            table_job(request, split, self.data, self.folder, skip_bad=self.config.skip_bad)
-            for request in self.requests
-            for split in SPLITS
-        ]
-        steps, digests = [Step(job.step, (job,)) for job in jobs], {job.step: job.digest for job in jobs}
+        steps, digests, skip_bad = list[Step](), dict[str, str](), self.config.skip_bad
+        for request, split in product(self.requests, SPLITS):
+            step = f"{request.task.name}-{split}"
+            digests[step] = table_digest(request, split, self.data, skip_bad=skip_bad)
+            steps.append(Step(step, (request, split, self.data, self.folder, digests[step], skip_bad)))
         self._run(make_table, steps, digests, description="tables", processes=self.processes)
 
     def decide_cleaning(self, policy: str, pinned: CleaningManifest | None) -> CleaningManifest:
@@ -125,7 +125,7 @@ class Steps:
     def select_rows(self, cleaning: CleaningManifest | None, *, check: bool) -> None:
         """Select the rows of each table that are used. ``check``: that the tables are those of the manifest."""
         steps, digests = list[Step](), dict[str, str]()
-        for request, split in ((request, split) for request in self.requests for split in SPLITS):
+        for request, split in product(self.requests, SPLITS):
             cleaned = cleaning.split(request.task.name, split) if cleaning else None
             step, limit = f"{request.task.name}-{split}-rows", request.max_examples if split == "train" else 0
             decision = [msgspec.to_builtins(cleaned.source), sorted(cleaned.removed_ids())] if cleaned else []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from twelvefold.store import atomic_files
 
 
 def reader_options(
@@ -17,5 +18,5 @@ def reader_options(
     such file.
     """
     path = data / "world.json"
-    defaults = json.loads(path.read_text(encoding="utf-8"))["reader_options"] if path.exists() else {}
+    defaults = atomic_files.read_json(path)["reader_options"] if path.exists() else {}
     return {name: {**defaults.get(name, {}), **(options or {}).get(name, {})} for name in tasks}

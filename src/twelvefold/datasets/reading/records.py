@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,11 +61,6 @@ class BadRecords:
         if not self.skip:
             raise BadRecordError(f"{rejection}. Correct the record, or leave such records out with --skip-bad.")
         self.rejected.append(rejection)
-
-    @property
-    def counts(self) -> Counter[tuple[str, str]]:
-        """Number of rejected records by (task, file name)."""
-        return Counter((rejection.task, rejection.file.name) for rejection in self.rejected)
 
 
 @dataclass(frozen=True, slots=True)
