@@ -79,7 +79,8 @@ class Model(nn.Module):
         self.precision: Precision = precision
         for task in tasks:
             self._check_head(task)
-        self.task_tokens = tuple(task_tokens) or self._default_task_tokens()
+        default_tokens = {"dataset": (*self.tasks,), "head": (*self.head_specs,), "none": ()}[config.task_token]
+        self.task_tokens = tuple(task_tokens) or default_tokens
         self.word_pieces = _checked_word_pieces(word_pieces, config.vocab_size)
         self.trunk = TRUNKS[config.trunk](config, len(self.task_tokens), self.word_pieces)
         region_size = self.trunk.region_hidden_size
@@ -103,13 +104,9 @@ class Model(nn.Module):
         """
         task = self._task(batch.task)
         batch = self._drop_modality(batch)
-        index = self._task_index(task.name)
+        states_of = self.trunk.region_states if load_family(task.family).chooses_region else self.trunk.fused
         with self._autocast(batch.features):
-            if load_family(task.family).chooses_region:
-                states = self.trunk.region_states(batch, index)
-            else:
-                states = self.trunk.fused(batch, index)
-            return self._head_logits(task, states, batch)
+            return self._head_logits(task, states_of(batch, self._task_index(task.name)), batch)
 
     def forward_with_attention(self, batch: Batch) -> tuple[Tensor, list[AttentionWeights]]:
         """Return the logits of :meth:`forward` and the attention between words and regions, one entry a block.
@@ -165,7 +162,7 @@ class Model(nn.Module):
         return self._score_all_pairs(captions, images, score, pairs_at_once)
 
     def encode(self, batch: Batch) -> TrunkOutput:
-        """Return the trunk's whole output for a batch, from which every head computes its logits."""
+        """Return the trunk's whole output for a batch: what all heads read."""
         batch = self._drop_modality(batch)
         with self._autocast(batch.features):
             output: TrunkOutput = self.trunk(batch, self._task_index(batch.task))
@@ -302,10 +299,6 @@ class Model(nn.Module):
                 f"task {task.name!r} has {task.pairs_per_example} pairs per example, but its head "
                 f"{spec.name!r} reads {spec.pairs_per_example}"
             )
-
-    def _default_task_tokens(self) -> tuple[str, ...]:
-        """Return a task token per task or per head, in their order, or none."""
-        return {"dataset": (*self.tasks,), "head": (*self.head_specs,), "none": ()}[self.config.task_token]
 
     def _task_index(self, name: str) -> int:
         """Return the row of a task's token in the embedding; 0, which is not read, if there are no task tokens."""

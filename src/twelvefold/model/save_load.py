@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from twelvefold.config import renamed
@@ -125,9 +123,4 @@ def read_all(folder: Path) -> dict[str, Tensor]:
     Raises:
         TwelvefoldError: the file can't be read.
     """
-    path = folder / TENSORS
-    try:
-        tensors: dict[str, Tensor] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise TwelvefoldError(f"{path}: can't be read as safetensors ({error})") from error
-    return tensors
+    return tensor_files.read_safetensors(folder / TENSORS).tensors

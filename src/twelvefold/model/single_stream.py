@@ -56,9 +56,7 @@ class SingleStreamTrunk(Trunk):
         ``weights`` gets, layer by layer, the attention of words to regions and of regions to words, each row divided by
         its sum: the attention that stays within a modality is left out.
         """
-        text, text_mask = self.encode_text(batch.token_ids, batch.token_mask, task_index)
-        image = self.encode_image(batch.features, batch.locations, batch.region_mask)
-        return self.pool(*self._run_layers(text, text_mask, image, batch.region_mask, weights))
+        return self.pool(*self._run_layers(*self.encode(batch, task_index), batch.region_mask, weights))
 
     def region_states(self, batch: Batch, task_index: int) -> Tensor:
         """Return the final states of the regions, (P, R, W)."""

@@ -58,7 +58,7 @@ def read(path: Path) -> TensorFile:
     if not path.is_file():
         raise TwelvefoldError(f"no weight file {path}")
     if _is_safetensors(path):
-        return _read_safetensors(path)
+        return read_safetensors(path)
     if not zipfile.is_zipfile(path) and tarfile.is_tarfile(path):
         raise TwelvefoldError(f"{path} is an archive of files; unpack it and give the weight file in it")
     value, stand_ins = _unpickle(path)
@@ -91,7 +91,12 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
             raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
-def _read_safetensors(path: Path) -> TensorFile:
+def read_safetensors(path: Path) -> TensorFile:
+    """Read all tensors of a safetensors file.
+
+    Raises:
+        TwelvefoldError: the file can't be read.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -124,9 +124,12 @@ class Trunk(nn.Module):
 
     def fused(self, batch: Batch, task_index: int) -> Tensor:
         """Return only the fused vectors (P, H) of :meth:`forward`, which costs less."""
+        return self.cross_encode(*self.encode(batch, task_index), batch.region_mask)
+
+    def encode(self, batch: Batch, task_index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what :meth:`encode_text` and :meth:`encode_image` return: text states, text mask, image states."""
         text, text_mask = self.encode_text(batch.token_ids, batch.token_mask, task_index)
-        image = self.encode_image(batch.features, batch.locations, batch.region_mask)
-        return self.cross_encode(text, text_mask, image, batch.region_mask)
+        return text, text_mask, self.encode_image(batch.features, batch.locations, batch.region_mask)
 
     def pool(self, text: Tensor, image: Tensor) -> TrunkOutput:
         """Pool the first row of each modality (CLS and IMG) by linear + ReLU, and fuse the two pooled vectors."""

@@ -81,7 +81,7 @@ class TwoStreamTrunk(Trunk):
         return image
 
     def forward(self, batch: Batch, task_index: int, weights: list[AttentionWeights] | None = None) -> TrunkOutput:
-        text, text_mask, image = self._encode(batch, task_index)
+        text, text_mask, image = self.encode(batch, task_index)
         for block in self.blocks:
             text, image = block(text, image, text_mask, batch.region_mask, weights=weights)
         return self.pool(self.text_norm(text), self.image_norm(image))
@@ -96,17 +96,13 @@ class TwoStreamTrunk(Trunk):
 
     def region_states(self, batch: Batch, task_index: int) -> Tensor:
         """Return the final states of the regions, (P, R, W_i), without the text half of the last block."""
-        text, text_mask, image = self._encode(batch, task_index)
+        text, text_mask, image = self.encode(batch, task_index)
         *blocks, last = self.blocks
         for block in blocks:
             text, image = block(text, image, text_mask, batch.region_mask)
         image = cast(CoAttentionBlock, last).forward_image(text, image, text_mask, batch.region_mask)
         states: Tensor = self.image_norm(image)
         return states
-
-    def _encode(self, batch: Batch, task_index: int) -> tuple[Tensor, Tensor, Tensor]:
-        text, text_mask = self.encode_text(batch.token_ids, batch.token_mask, task_index)
-        return text, text_mask, self.encode_image(batch.features, batch.locations, batch.region_mask)
 
 
 def _text_layer(config: ModelConfig) -> TransformerLayer:

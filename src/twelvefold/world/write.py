@@ -83,7 +83,9 @@ def make_world(out: Path, *, images: int = 2000, seed: int = 0, workers: int | N
     started = time.monotonic()
     out = Path(out).absolute()
     plan = plan_images(images, seed)
-    parameters = {"images": images, "seed": seed, "generator": VERSION, **_library_versions()}
+    # The bytes depend on Pillow, which scales and compresses, and on NumPy, which draws random numbers.
+    libraries = {name: version(name) for name in ("pillow", "numpy")}
+    parameters = {"images": images, "seed": seed, "generator": VERSION, **libraries}
     exists = _exists(out, parameters)
     if not exists:
         building = out.with_name(f".{out.name}.building")
@@ -96,11 +98,6 @@ def make_world(out: Path, *, images: int = 2000, seed: int = 0, workers: int | N
     state = read_json(out / _STATE)
     seconds = round(time.monotonic() - started, 2)
     return WorldSummary(out, images, seed, state["examples"], state["reader_options"], not exists, seconds)
-
-
-def _library_versions() -> dict[str, str]:
-    """Return the versions on which the bytes depend: Pillow scales and compresses, NumPy draws random numbers."""
-    return {name: version(name) for name in ("pillow", "numpy")}
 
 
 def _exists(out: Path, parameters: Mapping[str, object]) -> bool:
