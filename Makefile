@@ -14,7 +14,7 @@ export TOKENIZERS_PARALLELISM := false
 demo: .venv/.ready  ## build the world, train one model on all twelve tasks, evaluate, report
 	$(PY) -m twelvefold demo
 
-inflation: demo  ## what training on leaked test pictures feigns: four models on full, cleaned and half-cleaned splits
+inflation: demo  ## how much training on leaked test images inflates scores: four models on full, cleaned and half-cleaned splits
 	$(PY) experiments/cleaning.py runs/demo runs/cleaning --crossover --page docs/results/cleaning.md
 
 test: .venv/.ready  ## every test
@@ -33,7 +33,7 @@ types: .venv/.ready
 
 check: lint types test  ## lint, format, types, tests
 
-lock: .venv/.ready  ## remake requirements.lock from pyproject.toml
+lock: .venv/.ready  ## update requirements.lock from pyproject.toml
 	$(PY) -m pip install --quiet uv
 	$(PY) -m uv pip compile pyproject.toml --extra lab --extra serve --extra onnx --extra dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate -o requirements.lock

@@ -1,7 +1,8 @@
 """One vision-and-language model for twelve tasks: train it jointly on clean splits, evaluate it, use it.
 
-Every command of ``twelvefold --help`` is also a Python function of the same name, for example
-``twelvefold.train.train`` or ``twelvefold.preparation.prepare.prepare``.
+The commands of ``twelvefold --help`` call Python functions that you can call too, for example
+``twelvefold.train.train``, ``twelvefold.preparation.prepare.prepare`` or the methods of the :class:`Predictor` that
+``twelvefold.load`` returns.
 """
 
 from __future__ import annotations

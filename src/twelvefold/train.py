@@ -45,11 +45,11 @@ from twelvefold.training.stop_and_go import StopAndGo, Transition
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """A validation of one task. ``score``: 0..1; ``metrics``: everything measured, by name; ``examples``: how many."""
+    """A validation of one task. ``score``: 0..1; ``metrics``: all metrics by name, 0..1."""
 
     score: float
     metrics: dict[str, float]
-    examples: int
+    num_examples: int
 
 
 def train(
@@ -79,7 +79,7 @@ def train(
 
 
 def train_recipe(recipe: Recipe, prepared: Path, regions: Path, run: Path, resume: bool = True) -> TrainSummary:
-    """Train as :func:`train` does, by a recipe for tasks or for pretraining."""
+    """Train as :func:`train` does; the recipe may also pretrain."""
     specs = recipe.task_specs(lambda name: datasets.load_dataset(name).TASK)
     checkpoints = Checkpoints(run / "checkpoints", keep_last=recipe.training.keep_last)
     with ExitStack() as stack:
@@ -108,6 +108,7 @@ def train_loop(state: TrainState, services: TrainServices) -> None:
         Interrupted: a shutdown was requested; the iteration was finished and a checkpoint saved.
     """
     config, counters, iterations = services.recipe.training, state.counters, services.schedule.iterations
+    # One learning rate for all tasks: their own rates act as factors on their losses (loss scaling).
     base_lr = config.lr_factor * min(objective.spec.lr for objective in services.objectives.values())
     start_time = time.monotonic() - counters.seconds
 
@@ -122,9 +123,9 @@ def train_loop(state: TrainState, services: TrainServices) -> None:
         for task in services.schedule.tasks_at(iteration):
             objective = services.objectives[task]
             if task in active:
-                losses[task], requested = train_step(state, services, objective, iteration)
+                losses[task], shutdown_requested = train_step(state, services, objective, iteration)
                 counters.steps[task] += 1
-                shutdown = shutdown or requested
+                shutdown = shutdown or shutdown_requested
             steps_per_epoch = objective.train_batches.steps_per_epoch
             epoch_end = is_task_epoch_end(iteration, steps_per_epoch, config.evaluations_per_epoch)
             if epoch_end or monitor:
@@ -227,20 +228,20 @@ def log_validation(
     transition: Transition | None,
     iteration: int,
 ) -> None:
-    """Count and log a validation and the stop-and-go transition that it caused."""
+    """Record and log a validation and the stop-and-go transition that it caused."""
     counters, score = state.counters, validation.score
     counters.metrics[task] = validation.metrics
     counters.scores[task] = score
     counters.best_scores[task] = max(score, counters.best_scores.get(task, score))
     fields = {"task": task, "score": score, "best": counters.best_scores[task], "seconds": round(counters.seconds, 3)}
     metrics = {"metrics": validation.metrics} if len(validation.metrics) > 1 else {}
-    services.log.write("eval", iteration, **fields, examples=validation.examples, **metrics)
+    services.log.write("eval", iteration, **fields, examples=validation.num_examples, **metrics)
     if transition is not None:
         services.log.write(transition, iteration, **fields)
 
 
-def save_checkpoint(state: TrainState, services: TrainServices, end: str | None) -> None:
-    """Save a checkpoint. ``end`` is the event with which the run ends here, if it does."""
+def save_checkpoint(state: TrainState, services: TrainServices, final_event: str | None) -> None:
+    """Save a checkpoint. ``final_event``: ``done`` or ``interrupted`` if the run ends here, else None."""
     counters, log, scores = state.counters, services.log, state.counters.scores
     average = sum(scores.values()) / len(scores) if len(scores) == len(services.objectives) else None
     is_best = average is not None and (counters.best_average is None or average > counters.best_average)
@@ -251,10 +252,10 @@ def save_checkpoint(state: TrainState, services: TrainServices, end: str | None)
         return
     seconds = round(counters.seconds, 3)
     log.write("checkpoint", counters.iteration, average=average, best=is_best, seconds=seconds)
-    if end is not None:
+    if final_event is not None:
         peak_memory_gb = round(counters.peak_memory_gb, 3)
         fields = {"scores": scores, "steps": counters.steps, "peak_memory_gb": peak_memory_gb, "seconds": seconds}
-        log.write(end, counters.iteration, **fields)
+        log.write(final_event, counters.iteration, **fields)
     content = dataclasses.asdict(counters) | {
         "iterations": services.schedule.iterations,
         "stop_and_go": state.stop_and_go.state_dict(),
@@ -282,7 +283,7 @@ def non_finite_examples(logits: Tensor, batch: Batch) -> list[str]:
 def non_finite_error(
     services: TrainServices, objective: Objective, iteration: int, loss: float, bad_examples: list[str]
 ) -> TwelvefoldError:
-    """Return the error of a loss or gradient that is not finite: where, which examples, which checkpoint is good."""
+    """Return the error for a loss or gradient that is not finite; it names task, iteration, examples and checkpoint."""
     ranks = services.ranks
     examples = [id_ for rank in range(ranks.world_size) for id_ in ranks.broadcast(bad_examples, rank)]
     more = f" and {len(examples) - 8} more" if len(examples) > 8 else ""

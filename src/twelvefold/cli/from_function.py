@@ -1,7 +1,7 @@
 """Make commands from functions: the options, their types, defaults and help are the function's own.
 
-A command is a function of the package and a function that shows its result. Parameters before ``*`` are positional.
-Settings that travel as one object (a dataclass of ``config/``) become one option for each field. ``--json`` prints the
+A command consists of a function of the package and a function that shows its result. Parameters before ``*`` are
+positional. A parameter that is a dataclass of ``config/`` becomes an option for each field. ``--json`` prints the
 result instead of showing it.
 """
 
@@ -51,11 +51,12 @@ def command(
     hidden: Collection[str] = (),
     **parameters: Parameter,
 ) -> Callable[[Callable[[Any, Mapping[str, Any]], Output]], Callable[..., int]]:
-    """Make a command of ``function``: decorate the function that shows its result, given result and arguments.
+    """Return a decorator that turns ``show(result, arguments)`` into a command, which calls ``function`` and shows its
+    result.
 
-    ``example``: commands shown in the help. ``options``: parameters that are options although the function takes them
-    by position. ``hidden``: parameters that are left out. ``parameters``: what single options need beyond what their
-    type gives, such as another name.
+    ``example``: commands shown in the help. ``options``: parameters that become options although the function takes
+    them by position. ``hidden``: parameters that the command does not have. ``parameters``: cyclopts settings of single
+    parameters by name, such as another name of the option.
     """
     signature, hints = inspect.signature(function), get_type_hints(function, include_extras=True)
     visible = [parameter for name, parameter in signature.parameters.items() if name not in hidden]
@@ -105,8 +106,8 @@ def first_lines(label: str, entries: Sequence[object] | Mapping[Any, object]) ->
     return [*lines, f"{label}: {more:,} more (--json prints all)"] if more > 0 else lines
 
 
-def _annotation(parameter: inspect.Parameter, hint: Any, own: Parameter | None) -> Any:
-    """Return the type of an option with what cyclopts must know about it."""
+def _annotation(parameter: inspect.Parameter, hint: Any, override: Parameter | None) -> Any:
+    """Return the type of a parameter, annotated for cyclopts."""
     if hint is Recipe or Recipe in get_args(hint):
         hint = Annotated[hint, Parameter(converter=_load_recipe, n_tokens=1, accepts_keys=False)]
     elif dataclasses.is_dataclass(_without_none(hint)):
@@ -116,7 +117,7 @@ def _annotation(parameter: inspect.Parameter, hint: Any, own: Parameter | None) 
     elif parameter.kind is inspect.Parameter.KEYWORD_ONLY and get_origin(hint) in (tuple, Sequence):
         items: Any = tuple.__class_getitem__((get_args(hint)[0], Ellipsis))
         hint = Annotated[items, Parameter(consume_multiple=True, negative="")]
-    return hint if own is None else Annotated[hint, own]
+    return hint if override is None else Annotated[hint, override]
 
 
 def _without_none(hint: Any) -> Any:

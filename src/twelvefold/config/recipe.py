@@ -40,7 +40,7 @@ class WorldConfig(StrictStruct, frozen=True, kw_only=True):
 
 
 class DataConfig(StrictStruct, frozen=True, kw_only=True):
-    """What ``prepare`` makes of the annotation files."""
+    """How ``prepare`` cleans splits, counts answers and treats bad records."""
 
     clean: bool | Literal["paper", "strict", "ids", "lists", "none"] = "paper"
     """Cleaning policy (section 2.2, docs/cleaning.md). "paper" or true: remove every task's test images from every
@@ -70,7 +70,7 @@ class TaskConfig(StrictStruct, frozen=True, kw_only=True):
     max_regions: PositiveInt | None = None
     epochs: PositiveInt | None = None
     max_examples: PositiveInt | None = None
-    """Training examples that ``prepare`` reads, from the start of the file; None: all."""
+    """Training examples that ``prepare`` keeps after cleaning, the first of the split; None: all."""
     options: dict[str, bool | int | float | str] = {}
     """Keyword arguments of the dataset's reader."""
 
@@ -142,7 +142,7 @@ class TrainingConfig(StrictStruct, frozen=True, kw_only=True):
     eval_interval: NonNegativeInt = 0
     """Also validate all tasks every this many iterations, for monitoring; stop-and-go ignores these. 0: never."""
     validation_examples: NonNegativeInt = 500
-    """Validation examples per task and validation, from the start of the split; 0: all."""
+    """Examples of a task in each validation, evenly spaced over the split; 0: all."""
     checkpoint_interval: PositiveInt = 100
     """Iterations between checkpoints."""
     keep_last: NonNegativeInt = 0
@@ -225,7 +225,7 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
         return recipe
 
     def validate(self, source: str = "recipe") -> None:
-        """Check what no single value shows; errors call the recipe ``source``.
+        """Check the values that depend on each other; errors call the recipe ``source``.
 
         Raises:
             TwelvefoldError: a task is listed twice, ``per_task`` has a task that is not trained, the model's fields

@@ -1,4 +1,4 @@
-"""Find the nearest images of every image: the hard negatives of retrieval, computed off-line.
+"""Find the nearest images of every image: the hard negatives of retrieval, computed before training.
 
 Paper: section 3.2. The original project takes the 100 nearest by Euclidean distance between mean region features.
 """
@@ -23,7 +23,7 @@ MAX_EXACT = 20_000
 """Up to this many images all distances are computed (some seconds); above, an index is used."""
 
 PROBES = 16
-"""Cells of the index that are searched for an image. Ours."""
+"""Cells of the index in which the neighbors of an image are searched. Our choice; the original has no index."""
 
 _BLOCK_SIZE = 1024
 """Images compared at once: with 100,000 others this takes 400 MB of distances."""
@@ -50,7 +50,7 @@ def nearest(
         return result
     centered = np.asarray(features - features.mean(axis=0), dtype=np.float32)  # small values lose less when squared
     squares = np.einsum("nd,nd->n", centered, centered)
-    cells, cell_order = _index(centered, 1 if total <= max_exact else round(total**0.5))
+    cells, cell_order = _cluster(centered, 1 if total <= max_exact else round(total**0.5))
     with progress_bar(description="hard negatives", total=total) as bar:
         for cell, members in enumerate(cells):
             others = _candidates(cells, cell_order[cell], probes, count)
@@ -64,7 +64,7 @@ def nearest(
     return result
 
 
-def _index(features: Floats, num_cells: int, rounds: int = 6) -> tuple[list[Indices], Indices]:
+def _cluster(features: Floats, num_cells: int, rounds: int = 6) -> tuple[list[Indices], Indices]:
     """Cluster rows by k-means; return each cell's members, and for each cell all cells, nearest first."""
     random = np.random.Generator(np.random.PCG64(0))
     centers = features[random.choice(len(features), num_cells, replace=False)]

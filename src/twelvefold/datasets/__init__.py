@@ -33,8 +33,9 @@ other examples, image files or links: prepared files are then made again."""
 class Dataset(Protocol):
     """The names that a dataset's module defines.
 
-    A module may also define ``SUBMISSION``, a :class:`~twelvefold.datasets.reading.submissions.Submission`. A built-in
-    task has ``CARD``, its ``DatasetCard``. The paper's twelve have ``PAPER_SCORE``: percent and split (Table 2, row 4).
+    A module may also define ``SUBMISSION``, a :class:`~twelvefold.datasets.reading.submissions.Submission`, and
+    ``vocabulary(root, *, min_count, bad)``, which returns the answer list. A built-in task has ``CARD``, its
+    ``DatasetCard``. The paper's twelve have ``PAPER_SCORE``: percent and split (Table 2, row 4).
     """
 
     TASK: TaskSpec

@@ -1,7 +1,7 @@
 """Score a model on a task's examples: a trained model, a baseline, or one of your own.
 
-The families define what a right answer is (``families``). This module only iterates over the examples, so all models
-are scored by the same code on the same examples.
+The families define what a right answer is (``families``). This module only iterates over the examples. All models
+are therefore scored by the same code on the same examples.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ScoredModel(Protocol):
 class TaskResult:
     """Predictions and scores of a task, example by example; all lists have the same order.
 
-    raw_confidences: probability of the best answer without the temperature; 0 if there is no answer.
+    uncalibrated_confidences: probability of the best answer without the temperature; 0 if there is no answer.
     """
 
     task: TaskSpec
@@ -56,11 +56,11 @@ class TaskResult:
     images: list[str] = field(default_factory=list)
     extra_metrics: dict[str, float] = field(default_factory=dict)
     temperature: float = 1.0
-    raw_confidences: list[float] = field(default_factory=list)
+    uncalibrated_confidences: list[float] = field(default_factory=list)
 
     @property
     def example_scores(self) -> NDArray[np.float64]:
-        """Return (n,) scores in 0..1, without withheld labels and without examples that only consistency uses."""
+        """Scores in 0..1, (n,), without examples whose label is withheld or that only the consistency metric uses."""
         return np.array([self.records[i].score for i in self._scored_indices()], dtype=np.float64)
 
     def task_score(self, split: str, *, resamples: int = RESAMPLES) -> TaskScore:
@@ -87,18 +87,18 @@ class TaskResult:
         self,
         examples: Sequence[Example],
         predictions: Sequence[ExamplePrediction],
-        raw: Sequence[ExamplePrediction],
+        uncalibrated: Sequence[ExamplePrediction],
         scores: Sequence[float | None],
         ranks: Sequence[int | None],
     ) -> None:
-        """Add the predictions of a batch. ``raw``: the predictions without the temperature."""
+        """Add the predictions of a batch. ``uncalibrated``: the predictions without the temperature."""
         for example, prediction, score, rank in zip(examples, predictions, scores, ranks, strict=True):
             self.records.append(
                 PredictionRecord(prediction.example_id, prediction.task, score, prediction.ranked, rank)
             )
             self.question_types.append(example.question_type)
             self.images.append(str(example.pairs[0].image))
-        self.raw_confidences += [p.best.probability if p.ranked else 0.0 for p in raw]
+        self.uncalibrated_confidences += [p.best.probability if p.ranked else 0.0 for p in uncalibrated]
 
     def _reliability(self) -> Reliability | None:
         answered = [i for i in self._scored_indices() if self.records[i].ranked]
@@ -107,7 +107,7 @@ class TaskResult:
         return measure_reliability(
             self.temperature,
             [self.records[i].ranked[0].probability for i in answered],
-            [self.raw_confidences[i] for i in answered],
+            [self.uncalibrated_confidences[i] for i in answered],
             [self.records[i].score or 0.0 for i in answered],
         )
 
@@ -192,8 +192,8 @@ def _score_retrieval(
         ranks = retrieval.ranks(scores, true)
         ids, task = batch.example_ids, data.task.name
         predictions = decode_names(scores, ids, names, task, MAX_RANKED_IMAGES, result.temperature)
-        raw = decode_names(scores, ids, names, task, top=1)
-        result.append(block, predictions, raw, (ranks == 0).float().tolist(), ranks.tolist())
+        uncalibrated = decode_names(scores, ids, names, task, top=1)
+        result.append(block, predictions, uncalibrated, (ranks == 0).float().tolist(), ranks.tolist())
         all_ranks.append(ranks)
     joined = torch.cat(all_ranks)
     result.extra_metrics = {f"recall_at_{k}": retrieval.recall_at(joined, k) for k in (5, 10)}

@@ -84,7 +84,7 @@ class Model(nn.Module):
         self.word_pieces = _checked_word_pieces(word_pieces, config.vocab_size)
         self.trunk = TRUNKS[config.trunk](config, len(self.task_tokens), self.word_pieces)
         region_size = self.trunk.region_hidden_size
-        self.heads = nn.ModuleDict({_module_name(spec.name): build_head(config, spec, region_size) for spec in heads})
+        self.heads = nn.ModuleDict({_module_key(spec.name): build_head(config, spec, region_size) for spec in heads})
         self.pretraining = (
             PretrainingHeads(config, region_size, len(self.word_pieces)) if config.num_region_categories else None
         )
@@ -121,7 +121,7 @@ class Model(nn.Module):
             return self._head_logits(task, states, batch), weights
 
     def _head_logits(self, task: TaskSpec, states: Tensor, batch: Batch) -> Tensor:
-        logits: Tensor = self.heads[_module_name(task.head)](states)
+        logits: Tensor = self.heads[_module_key(task.head)](states)
         if load_family(task.family).head_kind == "pair_score":
             logits = logits.view(-1, batch.pairs_per_example)  # (P,) -> (B, K)
         return logits
@@ -142,7 +142,7 @@ class Model(nn.Module):
         task = self._task(captions.task)
         if load_family(task.family).head_kind != "pair_score":
             raise TwelvefoldError(f"task {task.name!r} of family {task.family} has no score for caption-image pairs")
-        head = self.heads[_module_name(task.head)]
+        head = self.heads[_module_key(task.head)]
         return self._score_all_pairs(captions, images, head, pairs_at_once)
 
     def zero_shot_alignments(self, captions: Batch, images: Batch, pairs_at_once: int = 1024) -> Tensor:
@@ -320,7 +320,7 @@ class Model(nn.Module):
                 fan_in = math.sqrt(module.embedding_dim) if config.init == "fan_in" else 1.0
                 nn.init.normal_(module.weight, std=config.init_scale / fan_in)
         for spec in self.head_specs.values():
-            bias = self.get_parameter(f"{head_module(spec.name)}.last.bias")
+            bias = self.get_parameter(f"{head_module_path(spec.name)}.last.bias")
             nn.init.constant_(bias, load_family(spec.family).initial_bias(config))
 
 
@@ -343,12 +343,12 @@ def _checked_word_pieces(word_pieces: Sequence[int], vocab_size: int) -> tuple[i
     return tuple(word_pieces)
 
 
-def head_module(head: str) -> str:
-    """Return the module name of a head, with which the names of its tensors begin."""
-    return f"heads.{_module_name(head)}"
+def head_module_path(head: str) -> str:
+    """Return the path of a head's module in the model, with which the names of its tensors begin."""
+    return f"heads.{_module_key(head)}"
 
 
-def _module_name(name: str) -> str:
+def _module_key(name: str) -> str:
     """Return a head's name as a key of ``nn.ModuleDict``, which takes no dots."""
     return name.replace(".", "/")
 

@@ -16,7 +16,7 @@ import torch
 
 from twelvefold.config.model import ModelConfig
 from twelvefold.model import provenance, save_load
-from twelvefold.model.model import Model, head_module
+from twelvefold.model.model import Model, head_module_path
 from twelvefold.model.save_load import Description
 from twelvefold.schema import HeadSpec, TwelvefoldError
 
@@ -119,7 +119,7 @@ def _matching_rows(model: Model, description: Description) -> dict[str, tuple[li
     for other in description.heads:
         head = model.head_specs.get(other.name)
         if head is not None and head.outputs:
-            last = f"{head_module(head.name)}.last"
+            last = f"{head_module_path(head.name)}.last"
             rows[f"{last}.weight"] = rows[f"{last}.bias"] = _shared_indices(head.outputs, other.outputs)
     return rows
 

@@ -3,7 +3,7 @@
 The steps are: a table of all examples of every split; what cleaning removes (paper: section 2.2), decided from the
 tables or taken from a pinned manifest; the rows of each table that are used; answer lists; hard negatives. Each step is
 keyed by the digest of its inputs and is not repeated while these are the same: a second call does nothing, a call after
-a kill does the rest, and another policy, limit or region store reads no official file again.
+a kill runs the remaining steps, and with another policy, limit or region store no official file is read again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.preparation.jobs import make_requests, vocabulary_task
 from twelvefold.preparation.pinning import policy_name, read_pinned_manifest
-from twelvefold.preparation.steps import Steps
+from twelvefold.preparation.steps import PreparationSteps
 from twelvefold.splits.clean import counts_table
 from twelvefold.splits.policy import NO_CLEANING
 from twelvefold.store import atomic_files
@@ -32,9 +32,10 @@ from twelvefold.store.region_store import RegionStore
 class PrepareSummary(msgspec.Struct, frozen=True):
     """The result of :func:`prepare`.
 
-    ``policy``: of cleaning, and ``clean_digest``, which a recipe can pin. ``new_steps``: what this call had to make.
-    ``problems``: malformed records that were left out. ``limitations``: what cleaning could not find out.
-    ``unreadable``: images that it could not compare, with the reason.
+    ``policy``: the cleaning policy. ``clean_digest``: digest of the cleaning manifest, which a recipe can pin.
+    ``new_steps``: the steps that this call ran. ``problems``: malformed records that were left out. ``limitations``:
+    duplicates that cleaning could not detect, and why. ``unreadable``: images that cleaning could not compare, with the
+    reason.
     """
 
     folder: Path
@@ -63,7 +64,8 @@ def prepare_recipe(
     """Read the official files of a recipe's tasks, clean their splits, and write memory-mapped tables.
 
     Args:
-        recipe: Its tasks, with their reader options and limits; a world's own reader options where it sets none.
+        recipe: Gives the tasks, their reader options and their limits. A drawn world has its own reader options, which
+            are used where the recipe sets none.
         data: A data folder with the official files.
         regions: The folder that `twelvefold extract` wrote.
         out: Folder for the tables.
@@ -76,7 +78,7 @@ def prepare_recipe(
     configs = {name: recipe.task_config(name) for name in recipe.tasks}
     options = reader_options(data, recipe.tasks, {name: each.options for name, each in configs.items()})
     tasks = {name: msgspec.structs.replace(each, options=options[name]) for name, each in configs.items()}
-    # Pretraining takes the caption of any other image as a negative.
+    # Pretraining draws mismatched captions from all other images, so it needs no hard negatives.
     num_negatives = NUM_NEIGHBORS if recipe.pretraining is None else 0
     processes = processes or recipe.training.processes
     return prepare(data, regions, out, tasks, config or recipe.data, num_negatives=num_negatives, processes=processes)
@@ -114,7 +116,7 @@ def prepare(
     requests = make_requests(tasks or datasets.paper_task_names(), lists)
     policy = policy_name(config)
     store = None if regions is None else RegionStore.open(regions / "detected")
-    steps = Steps(Path(data), Path(out), store, requests, config, processes, BadRecords(config.skip_bad))
+    steps = PreparationSteps(Path(data), Path(out), store, requests, config, processes, BadRecords(config.skip_bad))
     with atomic_files.lock_folder(out):
         for folder in (steps.folder, *filter(Path.is_dir, steps.folder.iterdir())):
             atomic_files.remove_leftovers(folder)

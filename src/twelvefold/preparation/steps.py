@@ -52,11 +52,11 @@ from twelvefold.store.steps import Step, run_steps
 
 
 @dataclass(slots=True)
-class Steps:
+class PreparationSteps:
     """The steps of one call of ``prepare``, in the order of the methods.
 
-    ``bad_links``: malformed records of id maps. ``entries``: results of steps by name;
-    ``new_steps``: those that this call made.
+    ``store``: detected regions, None to prepare without regions. ``bad_links``: malformed records of id maps.
+    ``entries``: results of finished steps by name. ``new_steps``: names of the steps that this call ran.
     """
 
     data: Path

@@ -1,4 +1,4 @@
-"""Run the steps of a long command, in one process or several, so that a killed command resumes where it was.
+"""Run the steps of a long command, in one process or several, so that a killed command resumes where it stopped.
 
 A step is a call of one function. Its result is stored as soon as the step is done, and a step with a stored result is
 not run again. The results do not depend on the number of processes.
@@ -40,11 +40,11 @@ class Step:
 class StepStore(Protocol[Result]):
     """Stores the results of steps."""
 
-    def load(self, step: str, /) -> Result | None:
-        """Return the result of a step that is done and still valid, else None."""
+    def load(self, name: str, /) -> Result | None:
+        """Return the result of the step of that name if it is done and still valid, else None."""
         ...
 
-    def save(self, step: str, result: Result, /) -> None:
+    def save(self, name: str, result: Result, /) -> None:
         """Write the result of a step to disk."""
         ...
 
@@ -52,34 +52,34 @@ class StepStore(Protocol[Result]):
 class StepCache(Generic[Record]):
     """Stores the result of each step in a JSON file ``folder/<step>.json``.
 
-    The file is written when the step is done, so a killed process leaves a step undone, never half done.
-    ``is_valid(step, record)`` decides whether a stored record still counts, usually by a digest of the step's inputs. A
-    file that cannot be read does not count.
+    The file is written when the step is done, so a killed process leaves no file of an unfinished step.
+    ``is_valid(name, record)`` decides whether a stored record is still valid, usually by a digest of the step's inputs.
+    A file that cannot be read is ignored.
     """
 
     def __init__(
         self,
         folder: Path,
         record_type: type[Record],
-        is_valid: Callable[[str, Record], bool] = lambda step, record: True,
+        is_valid: Callable[[str, Record], bool] = lambda name, record: True,
     ) -> None:
         self.folder = folder
         self._decoder = msgspec.json.Decoder(record_type)
         self._is_valid = is_valid
 
-    def path(self, step: str) -> Path:
+    def path(self, name: str) -> Path:
         """Return the file of a step."""
-        return self.folder / f"{step}.json"
+        return self.folder / f"{name}.json"
 
-    def load(self, step: str, /) -> Record | None:
+    def load(self, name: str, /) -> Record | None:
         try:
-            record = self._decoder.decode(self.path(step).read_bytes())
+            record = self._decoder.decode(self.path(name).read_bytes())
         except (FileNotFoundError, msgspec.DecodeError):
             return None
-        return record if self._is_valid(step, record) else None
+        return record if self._is_valid(name, record) else None
 
-    def save(self, step: str, result: Record, /) -> None:
-        atomic_files.write_json(self.path(step), msgspec.to_builtins(result, str_keys=True))
+    def save(self, name: str, result: Record, /) -> None:
+        atomic_files.write_json(self.path(name), msgspec.to_builtins(result, str_keys=True))
 
 
 def block_steps(items: Sequence[Any], block_size: int) -> list[Step]:
@@ -157,7 +157,7 @@ def _run_in_executor(
     finish: Callable[[Step, Result], None],
     max_pending: int,
 ) -> None:
-    """Run the steps with at most ``max_pending`` of them submitted, and finish each in this thread when it is done."""
+    """Run the steps with at most ``max_pending`` of them submitted; call ``finish`` in this thread for each result."""
     pending: dict[Future[Result], Step] = {}
     try:
         for step in steps:
@@ -169,7 +169,7 @@ def _run_in_executor(
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
                 finish(pending.pop(future), future.result())
     except BaseException:
-        # Steps that are running come to their end anyway, so their results are kept.
+        # Steps that are already running cannot be stopped, so wait for them and keep their results.
         for future in as_completed([future for future in pending if not future.cancel()]):
             if future.exception() is None:
                 with suppress(TwelvefoldError):  # a second error while storing must not hide the first

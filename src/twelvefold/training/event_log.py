@@ -1,6 +1,6 @@
 """The event log of a run: ``events.jsonl``, one JSON object per line, and TensorBoard files if it is installed.
 
-``docs/design.md`` lists the events and their fields. Lines are flushed, so a run can be watched. On resume, lines
+``docs/design.md`` lists the events and their fields. Every line is flushed, so a run can be watched. On resume, lines
 written after the checkpoint are cut off, because those iterations are repeated.
 """
 

@@ -109,7 +109,7 @@ def _paper_rule(state: TaskState, improved: bool, diverged: bool) -> Transition 
 
 
 def _original_rule(state: TaskState, improved: bool, diverged: bool) -> Transition | None:
-    """Apply the original code's order of tests, where the test for a stop precedes and hides that for divergence."""
+    """Apply the original code's rule: it tests for a stop first, and for divergence only if that test fails."""
     state.num_bad_evals = 0 if improved else state.num_bad_evals + 1
     if state.cooldown > 0:
         state.cooldown -= 1
