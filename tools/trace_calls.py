@@ -126,7 +126,7 @@ def example_case(package: Path, folder: Path) -> Callable[[], object]:
     bad_records = resolve("datasets.reading.records:BadRecords", "datasets.records:BadRecords")
     tokens = resolve("data.tokenizer:Tokenizer", "batches.text:Tokens")()
     encode = getattr(tokens, "encode_batch", None) or tokens.many
-    write_table = resolve("store.example_table:write_table", "store.tables:write_table")
+    write_table = resolve("data.write_table:write_table", "store.example_table:write_table", "store.tables:write_table")
     example_table = resolve("store.example_table:ExampleTable", "store.tables:ExampleTable")
     source = resolve("data.region_inputs:RegionSource", "batches.regions:RegionSource").open(folder / "regions")
     task_batches = resolve("data.task_loader:TaskBatches", "batches.tasks:TaskBatches")

@@ -17,8 +17,9 @@ from twelvefold.data.masking import MaskedBatches
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
 from twelvefold.data.tokenizer import CLS, MASK, PAD, SEP
+from twelvefold.data.write_table import write_table
 from twelvefold.schema import Example, HeadSpec, ImageKey, Pair, PositivePair, Regions, TaskSpec, TwelvefoldError
-from twelvefold.store.example_table import ExampleTable, write_table
+from twelvefold.store.example_table import ExampleTable
 from twelvefold.store.region_store import ShardWriter, finish_store
 
 IMAGES, CAPTIONS, REGIONS, CATEGORIES = 40, 120, 8, 5

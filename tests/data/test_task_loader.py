@@ -14,6 +14,7 @@ import torch
 from twelvefold.batch import Batch
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
+from twelvefold.data.write_table import write_table
 from twelvefold.schema import (
     ClassName,
     Example,
@@ -25,7 +26,7 @@ from twelvefold.schema import (
     TaskSpec,
     TwelvefoldError,
 )
-from twelvefold.store.example_table import ExampleTable, write_table
+from twelvefold.store.example_table import ExampleTable
 from twelvefold.store.region_store import ShardWriter, finish_store
 
 IMAGES, N = 7, 23

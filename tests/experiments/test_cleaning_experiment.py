@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from twelvefold.config.recipe import Recipe
+from twelvefold.data.write_table import write_table
 from twelvefold.duplicates.image_groups import ImageGroups
 from twelvefold.evaluation.predictions import PredictionRecord, write_predictions
 from twelvefold.schema import CONSISTENCY_ONLY, Example, ImageKey, Pair, PositivePair, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
-from twelvefold.store.example_table import write_table
 from twelvefold.store.prepared import MANIFEST, FileEntry, Prepared, PreparedManifest
 
 NAME = "cleaning"

@@ -17,6 +17,7 @@ import twelvefold
 from twelvefold import families
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
+from twelvefold.data.write_table import write_table
 from twelvefold.evaluation.baselines import MajorityBaseline, chance_score, train_networks
 from twelvefold.evaluation.predictions import PredictionRecord
 from twelvefold.evaluation.score import score_task
@@ -38,7 +39,7 @@ from twelvefold.schema import (
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.request import Request
 from twelvefold.serving.samples import find_sample
-from twelvefold.store.example_table import ExampleTable, write_table
+from twelvefold.store.example_table import ExampleTable
 from twelvefold.store.region_store import ShardWriter, finish_store
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "your-own-family.md"

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from twelvefold import datasets
+from twelvefold.data.write_table import write_table
 from twelvefold.evaluation.predictions import PredictionRecord, write_predictions
 from twelvefold.evaluation.scores import (
     Baselines,
@@ -33,7 +34,6 @@ from twelvefold.schema import (
     TaskSpec,
 )
 from twelvefold.store import atomic_files
-from twelvefold.store.example_table import write_table
 from twelvefold.store.prepared import MANIFEST, ExampleCounts, FileEntry, PreparedManifest
 from twelvefold.training.event_log import EventLog
 from twelvefold.world.draw import draw_jpeg

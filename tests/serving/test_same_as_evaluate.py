@@ -16,6 +16,7 @@ from twelvefold import datasets
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_loader import TaskBatches
 from twelvefold.data.tokenizer import Tokenizer
+from twelvefold.data.write_table import write_table
 from twelvefold.evaluation.predictions import MAX_RANKED_IMAGES
 from twelvefold.evaluation.score import score_task
 from twelvefold.features.extract import extract
@@ -25,7 +26,7 @@ from twelvefold.schema import Example, ImageKey, Pair
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.request import Request, dialogue_text
 from twelvefold.serving.samples import FOLDER, Suggestion, load_samples
-from twelvefold.store.example_table import ExampleTable, write_table
+from twelvefold.store.example_table import ExampleTable
 
 KEYS = {path.stem: key for key, path in list_plain_folder(FOLDER).items()}
 IMAGES = {sample.name: load_image(sample.path) for sample in load_samples()}

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twelvefold.data.write_table import write_table
 from twelvefold.schema import (
     Candidate,
     ClassName,
@@ -25,7 +26,7 @@ from twelvefold.schema import (
     TwelvefoldError,
 )
 from twelvefold.store import example_table
-from twelvefold.store.example_table import ExampleTable, write_table
+from twelvefold.store.example_table import ExampleTable
 
 words = st.text(max_size=12)  # any Unicode but surrogates
 numbers = st.floats(-1e6, 1e6)

@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from twelvefold.data.write_table import write_table
 from twelvefold.schema import Example, ImageKey, Pair, PositivePair, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
-from twelvefold.store.example_table import write_table
 from twelvefold.store.prepared import MANIFEST, ExampleCounts, FileEntry, Prepared, PreparedManifest
 
 COCO = TaskSpec("coco", "COCO", "retrieval", "alignment", "R@1", 30, 128, 2e-5)

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from twelvefold import datasets
 from twelvefold.config.recipe import Recipe
+from twelvefold.data.write_table import write_table
 from twelvefold.schema import (
     Box,
     Candidate,
@@ -39,7 +40,6 @@ from twelvefold.schema import (
     TargetBox,
 )
 from twelvefold.store import atomic_files
-from twelvefold.store.example_table import write_table
 from twelvefold.store.prepared import MANIFEST, FileEntry, PreparedManifest
 from twelvefold.store.region_store import ShardWriter, finish_store
 from twelvefold.training.event_log import read_events

@@ -13,6 +13,7 @@ from typing import Any
 from twelvefold import boxes, datasets
 from twelvefold.config.recipe import TaskConfig
 from twelvefold.data import negatives, tokenizer
+from twelvefold.data.write_table import write_table
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.duplicates import evidence
 from twelvefold.preparation.entries import Entry, entry_cache, file_entry
@@ -129,7 +130,7 @@ def make_table(request: TaskRequest, split: Split, data: Path, out: Path, digest
     bad = BadRecords(skip=skip_bad)
     examples = datasets.load_dataset(request.name).read(data, split, bad=bad, **request.options)
     file = f"tables/{request.task.name}-{split}.arrow"
-    count = example_table.write_table(out / file, examples, load_tokenizer().encode_batch, digest=digest)
+    count = write_table(out / file, examples, load_tokenizer().encode_batch, digest=digest)
     return Entry(
         digest,
         {"table": file_entry(out, file, count, digest)},

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from functools import lru_cache
-from itertools import accumulate, chain, islice
+from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -69,26 +70,37 @@ _FIELDS = [
 ]
 
 
-def write_table(
-    path: Path, examples: Iterable[Example], token_ids: Callable[[Sequence[str]], list[list[int]]], *, digest: str
-) -> int:
-    """Write ``examples`` in order, atomically, and return their number.
+class TableWriter:
+    """Writes a table block by block, atomically: ``with TableWriter(path, digest=...) as writer``.
 
-    ``token_ids`` converts many texts to token ids, without special tokens. ``digest``: of everything that the table is
-    made from (source files, options, versions of the code).
-
-    Raises:
-        TwelvefoldError: an id is repeated, an example has no pair, or a ``Candidate`` label has no box.
+    ``digest``: of everything that the table is made from (source files, options, versions of the code).
     """
-    schema = pa.schema(_FIELDS, metadata={"format": "twelvefold examples", "version": str(VERSION), "digest": digest})
-    stream, used_ids = iter(examples), set[str]()
-    with atomic_files.atomic_file(path) as sink, pa.ipc.new_file(sink, schema) as writer:
-        while block := list(islice(stream, BATCH_ROWS)):
-            for example in block:
-                _check(example, used_ids, path)
-            ids = token_ids([pair.text for example in block for pair in example.pairs])
-            writer.write_batch(pa.RecordBatch.from_arrays(_columns(block, ids), schema=schema))
-    return len(used_ids)
+
+    def __init__(self, path: Path, *, digest: str) -> None:
+        metadata = {"format": "twelvefold examples", "version": str(VERSION), "digest": digest}
+        self._path, self._schema = path, pa.schema(_FIELDS, metadata=metadata)
+        self._ids, self._stack = set[str](), ExitStack()
+
+    def __enter__(self) -> Self:
+        sink = self._stack.enter_context(atomic_files.atomic_file(self._path))
+        self._file = self._stack.enter_context(pa.ipc.new_file(sink, self._schema))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def write(self, examples: Sequence[Example], token_ids: list[list[int]]) -> None:
+        """Append examples, with the token ids of all their texts in order, without special tokens.
+
+        Raises:
+            TwelvefoldError: an id is repeated, an example has no pair, or a ``Candidate`` label has no box.
+        """
+        for example in examples:
+            _check(example, self._ids, self._path)
+        self._file.write_batch(pa.RecordBatch.from_arrays(_columns(examples, token_ids), schema=self._schema))
 
 
 class ExampleTable:
