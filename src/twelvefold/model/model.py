@@ -162,7 +162,7 @@ class Model(nn.Module):
         return self._score_all_pairs(captions, images, score, pairs_at_once)
 
     def encode(self, batch: Batch) -> TrunkOutput:
-        """Return the trunk's whole output for a batch: what all heads read."""
+        """Return the trunk's whole output for a batch, from which every head computes its logits."""
         batch = self._drop_modality(batch)
         with self._autocast(batch.features):
             output: TrunkOutput = self.trunk(batch, self._task_index(batch.task))

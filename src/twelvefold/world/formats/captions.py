@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from twelvefold.world.formats.official import AnnotationShard, Layout
-from twelvefold.world.formats.source_image import URL, SourceImage, coco_file
-from twelvefold.world.text.annotations import Caption
+from twelvefold.world.formats.source_image import URL, SourceImage, coco_file, file_info
 from twelvefold.world.text.captions import generate_captions
+from twelvefold.world.text.lexicon import tokenize
 
 KARPATHY_COCO, KARPATHY_FLICKR = "coco/dataset_coco.json", "flickr30k/dataset_flickr30k.json"
 LICENSES: Final = [{"url": URL, "id": 1, "name": "Apache License 2.0"}]
-_INFO: Final = {
-    "description": "Captions of the embedded world, in the format of COCO 2014.",
-    "url": URL, "version": "1.0", "year": 2014, "contributor": "twelvefold", "date_created": "2017/09/01",
-}  # fmt: skip
+_INFO: Final = file_info("Captions of the embedded world, in the format of COCO 2014.", "2017/09/01")
 _HEAD: Final = {"info": _INFO, "licenses": LICENSES}
 LAYOUTS: Final = (
     Layout(KARPATHY_COCO, "fields", {"dataset": "coco"}, ("images",)),
@@ -56,11 +53,11 @@ def write_coco(image: SourceImage, shard: AnnotationShard) -> int:
     path = f"coco/captions_{planned.coco_folder}.json"
     shard.add(path, coco_image(image), "images")
     for id_, caption in zip(ids, captions, strict=True):
-        shard.add(path, {"image_id": planned.coco_id, "id": id_, "caption": caption.raw}, "annotations")
+        shard.add(path, {"image_id": planned.coco_id, "id": id_, "caption": caption}, "annotations")
     return len(captions)
 
 
-def flickr_captions(image: SourceImage) -> tuple[Caption, ...]:
+def flickr_captions(image: SourceImage) -> tuple[str, ...]:
     """Return the five captions of a Flickr30k image, which are also SNLI-VE's premises."""
     return generate_captions(image.scene, image.rng("flickr30k"), MIN_CAPTIONS, style="flickr")
 
@@ -75,7 +72,7 @@ def write_flickr(image: SourceImage, shard: AnnotationShard) -> int:
 
 
 def _karpathy_entry(
-    image: SourceImage, task: str, filename: str, captions: tuple[Caption, ...], ids: list[int]
+    image: SourceImage, task: str, filename: str, captions: tuple[str, ...], ids: list[int]
 ) -> dict[str, object]:
     index = image.planned.index
     return {
@@ -84,7 +81,7 @@ def _karpathy_entry(
         "imgid": index,
         "split": image.split(task),
         "sentences": [
-            {"tokens": list(caption.tokens), "raw": caption.raw, "imgid": index, "sentid": id_}
+            {"tokens": list(tokenize(caption)), "raw": caption, "imgid": index, "sentid": id_}
             for id_, caption in zip(ids, captions, strict=True)
         ],
     }

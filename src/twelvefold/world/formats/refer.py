@@ -7,7 +7,7 @@ from typing import Final
 from twelvefold.world.categories import CATEGORIES
 from twelvefold.world.formats.captions import LICENSES, coco_image
 from twelvefold.world.formats.official import AnnotationShard, Layout
-from twelvefold.world.formats.source_image import CATEGORY_IDS, MAX_OBJECTS, URL, SourceImage, polygon
+from twelvefold.world.formats.source_image import CATEGORY_IDS, MAX_OBJECTS, SourceImage, file_info, polygon
 from twelvefold.world.text.annotations import ReferStyle
 from twelvefold.world.text.refer import generate_references
 
@@ -15,10 +15,7 @@ REFS: Final[dict[ReferStyle, str]] = {
     "refcoco": "refcoco/refs(unc).p", "refcoco+": "refcoco+/refs(unc).p", "refcocog": "refcocog/refs(umd).p",
 }  # fmt: skip
 _HEAD: Final = {
-    "info": {
-        "description": "Things of the embedded world, in the format of COCO 2014's instances.", "url": URL,
-        "version": "1.0", "year": 2014, "contributor": "twelvefold", "date_created": "2015-01-27 09:11:52",
-    },
+    "info": file_info("Things of the embedded world, in the format of COCO 2014's instances.", "2015-01-27 09:11:52"),
     "licenses": LICENSES,
     "categories": [{"supercategory": c.supercategory, "id": CATEGORY_IDS[c.name], "name": c.name} for c in CATEGORIES],
 }  # fmt: skip

@@ -17,7 +17,7 @@ def write(image: SourceImage, shard: AnnotationShard) -> int:
     premises = flickr_captions(image)
     hypotheses = generate_hypotheses(image.scene, premises, image.rng("snli_ve"), image.num_examples("snli_ve"))
     for number, hypothesis in enumerate(hypotheses, start=1):
-        premise = premises[hypothesis.premise].raw.strip()
+        premise = premises[hypothesis.premise].strip()
         caption_id = f"{image.planned.name}.jpg#{hypothesis.premise}"
         record = {
             "Flikr30kID": f"{image.planned.name}.jpg",  # the publishers' spelling

@@ -92,6 +92,18 @@ class SourceImage:
         return dict(zip(keys, (left, top, max(1, round(x2) - left), max(1, round(y2) - top)), strict=True))
 
 
+def file_info(description: str, date_created: str, *, version: str = "1.0", year: int = 2014) -> dict[str, object]:
+    """Return ``info``, with which COCO's files and VQA's begin."""
+    return {
+        "description": description,
+        "url": URL,
+        "version": version,
+        "year": year,
+        "contributor": "twelvefold",
+        "date_created": date_created,
+    }
+
+
 def coco_file(image: PlannedImage) -> str:
     """Return the COCO file name: ``COCO_train2014_000000391895.jpg``."""
     return f"COCO_{image.coco_folder}_{image.coco_id:012d}.jpg"

@@ -8,22 +8,19 @@ from __future__ import annotations
 from typing import Final
 
 from twelvefold.world.formats.official import AnnotationShard, Layout
-from twelvefold.world.formats.source_image import URL, SourceImage
+from twelvefold.world.formats.source_image import URL, SourceImage, file_info
 from twelvefold.world.text.vqa import generate_vqa_questions
 
 
 def _head(subtype: str) -> dict[str, object]:
+    description = "Questions about the embedded world, in the format of VQA v2.0."
     return {
-        "info": {
-            "description": "Questions about the embedded world, in the format of VQA v2.0.",
-            "url": URL, "version": "2.0", "year": 2017, "contributor": "twelvefold",
-            "date_created": "2017-04-26 17:07:13",
-        },
+        "info": file_info(description, "2017-04-26 17:07:13", version="2.0", year=2017),
         "task_type": "Open-Ended",
         "data_type": "mscoco",
         "license": {"url": URL, "name": "Apache License 2.0"},
         "data_subtype": subtype,
-    }  # fmt: skip
+    }
 
 
 def _questions_path(subtype: str) -> str:

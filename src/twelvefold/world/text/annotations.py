@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from twelvefold.world.text.description import ObjectDescription
+from twelvefold.world.text.lexicon import tokenize
 
 AnswerType = Literal["yes/no", "number", "other"]
 CaptionStyle = Literal["coco", "flickr"]
@@ -82,20 +83,16 @@ class VgQuestion:
 
 
 @dataclass(frozen=True, slots=True)
-class Caption:
-    """A caption as typed (``raw``) and its lower-case tokens."""
-
-    raw: str
-    tokens: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Expression:
-    """A referring expression as typed (``raw``), its lower-case tokens, and its meaning."""
+    """A referring expression as typed, and its meaning."""
 
     raw: str
-    tokens: tuple[str, ...]
     facts: ObjectDescription
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The lower-case words without punctuation."""
+        return tokenize(self.raw)
 
 
 @dataclass(frozen=True, slots=True)

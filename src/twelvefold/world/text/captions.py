@@ -13,9 +13,9 @@ from numpy.random import Generator
 
 from twelvefold.world.categories import BACKGROUND_BY_NAME, CATEGORY_BY_NAME
 from twelvefold.world.scene import Scene
-from twelvefold.world.text.annotations import Caption, CaptionStyle
+from twelvefold.world.text.annotations import CaptionStyle
 from twelvefold.world.text.description import ObjectDescription
-from twelvefold.world.text.lexicon import HYPERNYMS, NUMBER_WORDS, RELATION_WORDS, add_article, to_sentence, tokenize
+from twelvefold.world.text.lexicon import HYPERNYMS, NUMBER_WORDS, RELATION_WORDS, add_article, to_sentence
 from twelvefold.world.text.realize import realize
 from twelvefold.world.text.sampling import bernoulli, choice, collect_distinct, fill
 from twelvefold.world.text.scene_graph import SceneGraph
@@ -41,15 +41,13 @@ class _Part(NamedTuple):
     objects: tuple[int, ...]
 
 
-def generate_captions(
-    scene: Scene, rng: Generator, count: int = 5, style: CaptionStyle = "coco"
-) -> tuple[Caption, ...]:
+def generate_captions(scene: Scene, rng: Generator, count: int = 5, style: CaptionStyle = "coco") -> tuple[str, ...]:
     """Return ``count`` different captions of the scene."""
     graph = SceneGraph(scene)
-    return collect_distinct(lambda: _sample(graph, style, rng), lambda caption: caption.raw, count)
+    return collect_distinct(lambda: _sample(graph, style, rng), str, count)
 
 
-def _sample(graph: SceneGraph, style: CaptionStyle, rng: Generator) -> Caption:
+def _sample(graph: SceneGraph, style: CaptionStyle, rng: Generator) -> str:
     parts = _make_parts(graph, choice(rng, NUM_MENTIONS[style]), style, rng)
     where = ""
     if bernoulli(rng, 0.72):
@@ -57,8 +55,7 @@ def _sample(graph: SceneGraph, style: CaptionStyle, rng: Generator) -> Caption:
         where = choice(rng, (background.phrase, background.phrase, *background.synonyms))
     is_terse = style == "coco" and bernoulli(rng, 0.6)
     text = _join_tersely(parts, where, rng) if is_terse else _join_as_sentence(parts, where, rng)
-    raw = to_sentence(text, choice(rng, (".", ".", ".", " .", "") if style == "coco" else (".", ".", " .")))
-    return Caption(raw, tokenize(raw))
+    return to_sentence(text, choice(rng, (".", ".", ".", " .", "") if style == "coco" else (".", ".", " .")))
 
 
 def _sort_by_salience(graph: SceneGraph, rng: Generator) -> list[int]:

@@ -89,7 +89,7 @@ def _sample(graph: SceneGraph, target: int, style: ReferStyle, rng: Generator) -
         raw = _realize_long(description, rng)
     else:
         raw = _realize_short(description, rng, without_location=style == "refcoco+")
-    return Expression(raw, lexicon.tokenize(raw), description)
+    return Expression(raw, description)
 
 
 def _describe_by_position(graph: SceneGraph, target: int, rng: Generator) -> ObjectDescription | None:

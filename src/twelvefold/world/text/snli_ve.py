@@ -23,7 +23,7 @@ from numpy.random import Generator
 
 from twelvefold.world.categories import CATEGORIES
 from twelvefold.world.scene import Scene
-from twelvefold.world.text.annotations import Caption, EntailmentLabel, Hypothesis
+from twelvefold.world.text.annotations import EntailmentLabel, Hypothesis
 from twelvefold.world.text.description import ObjectDescription
 from twelvefold.world.text.lexicon import RELATION_WORDS, to_sentence
 from twelvefold.world.text.question_templates import COMPARATIVES
@@ -39,7 +39,7 @@ _DETERMINERS: Final = "the | the | the | their | our | someone's | the family's 
 
 
 def generate_hypotheses(
-    scene: Scene, premises: Sequence[Caption], rng: Generator, count: int = 3
+    scene: Scene, premises: Sequence[str], rng: Generator, count: int = 3
 ) -> tuple[Hypothesis, ...]:
     """Return at most ``count`` different hypotheses, each for a random premise."""
     graph = SceneGraph(scene)
