@@ -52,8 +52,7 @@ class TaskResult:
 
     task: TaskSpec
     records: list[PredictionRecord] = field(default_factory=list)
-    question_types: list[str] = field(default_factory=list)
-    images: list[str] = field(default_factory=list)
+    examples: list[Example] = field(default_factory=list)
     extra_metrics: dict[str, float] = field(default_factory=dict)
     temperature: float = 1.0
     uncalibrated_confidences: list[float] = field(default_factory=list)
@@ -66,10 +65,10 @@ class TaskResult:
     def task_score(self, split: str, *, resamples: int = RESAMPLES) -> TaskScore:
         """Return the mean score in percent, its interval, and the score of every question type."""
         indices, scores = self._scored_indices(), self.example_scores
-        low, high = bootstrap95(scores, [self.images[i] for i in indices], resamples=resamples)
+        low, high = bootstrap95(scores, [str(self.examples[i].pairs[0].image) for i in indices], resamples=resamples)
         by_type: dict[str, list[float]] = defaultdict(list)
         for i, score in zip(indices, scores, strict=True):
-            by_type[self.question_types[i]].append(float(score))
+            by_type[self.examples[i].question_type].append(float(score))
         return TaskScore(
             metric=self.task.metric,
             split=split,
@@ -92,12 +91,11 @@ class TaskResult:
         ranks: Sequence[int | None],
     ) -> None:
         """Add the predictions of a batch. ``uncalibrated``: the predictions without the temperature."""
-        for example, prediction, score, rank in zip(examples, predictions, scores, ranks, strict=True):
+        self.examples += examples
+        for prediction, score, rank in zip(predictions, scores, ranks, strict=True):
             self.records.append(
                 PredictionRecord(prediction.example_id, prediction.task, score, prediction.ranked, rank)
             )
-            self.question_types.append(example.question_type)
-            self.images.append(str(example.pairs[0].image))
         self.uncalibrated_confidences += [p.best.probability if p.ranked else 0.0 for p in uncalibrated]
 
     def _reliability(self) -> Reliability | None:
@@ -115,7 +113,7 @@ class TaskResult:
         return [
             i
             for i, record in enumerate(self.records)
-            if record.score is not None and self.question_types[i] != CONSISTENCY_ONLY
+            if record.score is not None and self.examples[i].question_type != CONSISTENCY_ONLY
         ]
 
 
@@ -146,7 +144,6 @@ def score_task(
     if family.searches_images:
         _score_retrieval(result, model, data, max_examples, pool, device)
         return result
-    examples: list[Example] = []
     indices = scored_indices(data, max_examples)
     consistency_only = [] if max_examples else range(len(indices), len(data.table))
     for block, batch in _batches(data, [*indices, *consistency_only], batch_size):
@@ -154,9 +151,8 @@ def score_task(
         scores = [None] * len(block) if batch.target is None else family.score(logits, batch).tolist()
         predictions = family.decode(logits, batch, data.head, temperature=temperature)
         result.append(block, predictions, family.decode(logits, batch, data.head, top=1), scores, [None] * len(block))
-        examples += block
     best = [record.ranked[0] if record.ranked else None for record in result.records]
-    result.extra_metrics = family.extra_metrics(examples, best, [record.score for record in result.records])
+    result.extra_metrics = family.extra_metrics(result.examples, best, [record.score for record in result.records])
     return result
 
 

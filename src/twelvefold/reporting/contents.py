@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 from safetensors import safe_open
 
 from twelvefold import datasets
@@ -17,6 +16,7 @@ from twelvefold.reporting.curves import TrainingCurves, make_curves
 from twelvefold.reporting.paper import PAPER_AVERAGE
 from twelvefold.reporting.table import ScoreRow, make_rows
 from twelvefold.schema import TaskSpec, TwelvefoldError
+from twelvefold.store import atomic_files
 from twelvefold.store.prepared import ExampleCounts, Prepared
 from twelvefold.training.event_log import read_events
 
@@ -114,10 +114,7 @@ def _read_stages(path: Path) -> dict[str, float]:
     """Return seconds by stage, which ``demo`` writes; empty if there is no such file."""
     if not path.exists():
         return {}
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, float])
-    except msgspec.DecodeError as error:
-        raise TwelvefoldError(f"{path} does not hold seconds by stage: {error}; remove it") from error
+    return atomic_files.convert_json(path, atomic_files.read_json(path), dict[str, float], remedy="remove it")
 
 
 def _scored_tasks(scores: Scores, prepared: Prepared | None) -> dict[str, TaskSpec]:
