@@ -81,7 +81,7 @@ equal decoded pixels, similar appearance, similar features."""
 
 
 class SameImageLink(NamedTuple):
-    """Two keys of the same image, how that is known, and the reason in words that end a sentence."""
+    """Two keys of the same image, and how that is known. ``reason``: words that end a sentence."""
 
     first: ImageKey
     second: ImageKey
@@ -135,8 +135,7 @@ class Example(Struct, frozen=True, gc=False):
 
     ``question_type``: scores are also reported for each of these (VQA's answer types, RefCOCO's ``testA``). ``group``:
     examples whose consistency is judged together (NLVR2: the same sentence). ``linked``: ids of examples whose answers
-    this one's answer entails (GQA). ``chosen_answer``: the one answer that counts towards the answer list of an answers
-    task.
+    follow from this example's answer (GQA). ``chosen_answer``: the answer that is counted to make the answer list.
     """
 
     id: str
@@ -169,8 +168,8 @@ class TaskSpec:
 
     ``head``: tasks that name the same head share its weights. ``max_tokens`` includes ``[CLS]`` and ``[SEP]``.
     ``max_regions`` includes IMG and detected regions; candidate boxes are additional and never cut.
-    ``pairs_per_example``: K. ``vocabulary``: the task whose answer list this one predicts from. ``classes``: class
-    names in the order of the head's outputs.
+    ``pairs_per_example``: K. ``vocabulary``: name of the task whose answer list is used. ``classes``: class names in
+    the order of the head's outputs.
     """
 
     name: str

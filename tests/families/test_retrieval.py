@@ -13,7 +13,7 @@ from torch import Tensor
 
 from twelvefold.batch import Batch
 from twelvefold.families.retrieval import FAMILY as RETRIEVAL
-from twelvefold.families.retrieval import ranks, recall_at
+from twelvefold.families.retrieval import rank_true_images, recall_at
 from twelvefold.families.shared.probabilities import decode_names
 from twelvefold.schema import Example, HeadSpec, ImageKey, Pair, PositivePair
 
@@ -48,7 +48,7 @@ def test_the_true_pair_must_score_strictly_highest() -> None:
 
 def test_ranks_count_ties_against_the_model() -> None:
     scores = torch.tensor([[3.0, 1, 2], [5, 5, 5], [1, 3, 2]])
-    result = ranks(scores, torch.tensor([0, 0, 0]))
+    result = rank_true_images(scores, torch.tensor([0, 0, 0]))
     assert result.tolist() == [0, 2, 2]
     assert recall_at(result, 1) == pytest.approx(1 / 3)
     assert recall_at(result, 3) == 1.0
@@ -56,7 +56,7 @@ def test_ranks_count_ties_against_the_model() -> None:
 
 def test_nan_counts_as_wrong() -> None:
     scores = torch.tensor([[math.nan, 1.0, 2.0], [3.0, math.nan, 1.0]])
-    assert ranks(scores, torch.tensor([0, 0])).tolist() == [2, 1]
+    assert rank_true_images(scores, torch.tensor([0, 0])).tolist() == [2, 1]
 
 
 @given(st.integers(1, 8), st.integers(0, 2**31))
@@ -64,7 +64,7 @@ def test_without_ties_the_rank_is_the_index_in_descending_order(m: int, seed: in
     scores = torch.rand(5, m, generator=torch.Generator().manual_seed(seed))
     true = torch.arange(5) % m
     order: Tensor = scores.argsort(dim=1, descending=True)
-    assert ranks(scores, true).tolist() == [order[i].tolist().index(int(true[i])) for i in range(5)]
+    assert rank_true_images(scores, true).tolist() == [order[i].tolist().index(int(true[i])) for i in range(5)]
 
 
 def test_decoding_a_pool_ranks_image_keys() -> None:

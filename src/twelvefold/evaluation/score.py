@@ -185,7 +185,7 @@ def _score_retrieval(
     all_ranks: list[Tensor] = []
     for (block, batch), true in zip(_batches(data, indices, CAPTION_BATCH_SIZE), true_images, strict=True):
         scores = model.alignments(batch.to(device), images).float().cpu()
-        ranks = retrieval.ranks(scores, true)
+        ranks = retrieval.rank_true_images(scores, true)
         ids, task = batch.example_ids, data.task.name
         predictions = decode_names(scores, ids, names, task, MAX_RANKED_IMAGES, result.temperature)
         uncalibrated = decode_names(scores, ids, names, task, top=1)

@@ -34,7 +34,7 @@ from twelvefold.schema import (
 )
 
 IOU_THRESHOLD = 0.5
-"""Regions with a smaller IoU with the true box have target 0 (the original project), and are no hit (RefCOCO)."""
+"""Regions whose IoU with the true box is smaller have target 0 (original project) and are not a hit (RefCOCO)."""
 
 LABEL_TYPES: tuple[type[TargetBox | Candidate], ...] = (TargetBox, Candidate)
 
@@ -62,9 +62,9 @@ class GroundingFamily(Family):
 
         Both are 0 for rows that may not be chosen.
 
-        ``[..., 0]``: the IoU with the true box if it is at least 0.5, else 0, by the original project's convention (as
-        in its code). ``[..., 1]``: for a ``TargetBox`` the IoU by ``convention``, which :meth:`score` compares with the
-        threshold; for a ``Candidate`` 1 for the true box and any box identical to it, else 0.
+        ``[..., 0]``: the IoU with the true box if it is at least 0.5, else 0, by the convention ``vilbert_mt``, as in
+        the original code. ``[..., 1]``: for a ``TargetBox`` the IoU by ``convention``, which :meth:`score` compares
+        with the threshold; for a ``Candidate`` 1 for the true box and any box identical to it, else 0.
 
         Raises:
             TwelvefoldError: a Candidate's index is not among the pair's boxes, or the rows hold other boxes.
@@ -141,7 +141,7 @@ class GroundingFamily(Family):
         return predictions
 
     def initial_bias(self, config: ModelConfig) -> float:
-        """Return the configured bias, which starts all regions off as improbable."""
+        """Return the configured bias; if negative, all regions are improbable at first."""
         return config.region_bias
 
     def chance(self, batch: Batch, head: HeadSpec) -> list[float]:

@@ -46,7 +46,7 @@ class RetrievalFamily(Family):
         Ties count as wrong: a model that ignores the text gives several pairs the same score, and argmax would choose
         the first.
         """
-        return (ranks(logits, require_target(batch)) == 0).float()
+        return (rank_true_images(logits, require_target(batch)) == 0).float()
 
     def decode(
         self, logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0
@@ -66,15 +66,15 @@ class RetrievalFamily(Family):
 FAMILY = RetrievalFamily()
 
 
-def ranks(scores: Tensor, true_image: Tensor) -> Tensor:
+def rank_true_images(scores: Tensor, true_image: Tensor) -> Tensor:
     """Return the rank of each caption's true image in the pool: (N,) int64, 0 is best.
 
     scores: (N, M), any captions with the whole pool. true_image: (N,) int64, the column of the true image.
 
-    Differs: the usual script sorts, so a tie may count either way. Here ties and NaN count as wrong.
+    Differs: scripts that sort the scores count a tie as right or wrong by chance. Here ties and NaN count as wrong.
     """
     true = scores.gather(1, true_image[:, None])
-    return (~(scores < true)).sum(dim=1) - 1  # the true image itself is not below itself
+    return (~(scores < true)).sum(dim=1) - 1  # minus 1 for the true image itself
 
 
 def recall_at(ranks: Tensor, k: int) -> float:

@@ -51,8 +51,8 @@ class TaskOptions(Options, total=False):
 class Predictor:
     """A model with the detector whose regions it was trained on. Several threads may use it at once.
 
-    network: the model. about: what is known about it. categories: names of the detector's classes. context: the network
-    and what else inference needs.
+    network: the model. about: its name, tasks, scores, temperatures and training data. categories: names of the
+    detector's categories. context: the network, its device and what else inference needs.
     """
 
     def __init__(self, network: Model, detector: RegionDetector, about: ModelInfo, device: torch.device) -> None:

@@ -154,7 +154,7 @@ def retrieval_evaluator(captions: TaskBatches, pool: int) -> Evaluator:
     def score(model: Model, batch: Batch) -> list[Tensor]:
         scores = model.zero_shot_alignments(batch, images().to(batch.features.device))
         target = torch.tensor([columns[id_] for id_ in batch.example_ids], device=scores.device)
-        ranks = retrieval.ranks(scores, target)
+        ranks = retrieval.rank_true_images(scores, target)
         return [(ranks < k).float() for k in RECALLS]
 
     return Evaluator(tuple(f"recall_at_{k}" for k in RECALLS), batches, score)

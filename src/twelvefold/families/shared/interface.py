@@ -31,7 +31,7 @@ class Family(ABC):
     """Code of the task group of section 2.1, such as ``G1``."""
     title: ClassVar[str]
     text_label: ClassVar[str]
-    """What a text of the family is, in one word, such as ``Question``."""
+    """What the report calls a text of the family, such as ``Question``."""
     head_kind: ClassVar[HeadKind]
     """Kind of head, which decides the shape of the logits."""
     logits_description: ClassVar[str]
@@ -49,7 +49,7 @@ class Family(ABC):
     first_in_curriculum: ClassVar[Literal["none", "easy_first", "hard_first"]] = "none"
     """The curriculum that starts with this family."""
     is_slow: ClassVar[bool] = False
-    """Scoring takes long, so it starts first."""
+    """``evaluate`` starts with the slow tasks, so that processes finish at about the same time."""
 
     @property
     def name(self) -> str:
@@ -60,7 +60,7 @@ class Family(ABC):
     def target(
         self, examples: Sequence[Example], boxes_px: NDArray[Any], candidate_mask: NDArray[Any], head: HeadSpec
     ) -> NDArray[Any] | None:
-        """Return what :meth:`loss` and :meth:`score` compare with; None if labels are withheld."""
+        """Return the target that :meth:`loss` and :meth:`score` compare with logits; None if labels are withheld."""
 
     @abstractmethod
     def loss(self, logits: Tensor, batch: Batch, config: TrainingConfig | None = None) -> Tensor:
@@ -74,11 +74,11 @@ class Family(ABC):
     def decode(
         self, logits: Tensor, batch: Batch, head: HeadSpec, top: int = 5, temperature: float = 1.0
     ) -> list[ExamplePrediction]:
-        """Return a Prediction for each example with its ``top`` most probable outputs, most probable first."""
+        """Return a prediction for each example with its ``top`` most probable outputs, most probable first."""
 
     @abstractmethod
     def chance(self, batch: Batch, head: HeadSpec) -> list[float]:
-        """Return the expected score of a uniform guess for each example of a batch; none where labels are withheld."""
+        """Return the expected score of a uniform guess for each example of a batch; empty if labels are withheld."""
 
     def mask_logits(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return the logits in float32, with minus infinity for outputs that can't be chosen."""
@@ -89,7 +89,7 @@ class Family(ABC):
         return 0.0
 
     def votes(self, label: Label, head: HeadSpec) -> Iterable[tuple[int, float]]:
-        """Yield (output index, weight) of what a training label votes for in the majority baseline."""
+        """Yield (output index, weight) for each output that a training label votes for in the majority baseline."""
         return ()
 
     def constant_logits(self, index: int, batch: Batch, head: HeadSpec) -> Tensor:
