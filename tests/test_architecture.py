@@ -101,6 +101,7 @@ def words(identifier: str) -> list[str]:
     return [word.lower() for word in spaced.split("_") if word]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [*SOURCES, *TESTS, *SCRIPTS], ids=relative)
 def test_identifiers_are_the_terms_of_the_field(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -173,6 +174,7 @@ def test_the_import_contract_covers_every_module_without_exceptions() -> None:
     assert not re.search(r"ignore_imports|exclude_type_checking|exhaustive_ignores", contract)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "modules",
     [

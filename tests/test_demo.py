@@ -25,6 +25,8 @@ from twelvefold.evaluation.scores import Baselines, Scores, TaskBaselines, read_
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.prepared import Prepared
 
+pytestmark = pytest.mark.slow
+
 TASKS = ("vqav2", "flickr30k", "refcoco", "nlvr2")
 """The tasks of recipe ``smoke``: one of every family."""
 

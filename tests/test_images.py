@@ -110,6 +110,7 @@ def test_a_file_that_is_not_an_image_is_an_error(tmp_path: Path) -> None:
         open_image(tmp_path)
 
 
+@pytest.mark.slow
 def test_an_image_with_too_many_pixels_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode(Image.new("L", (300, 300)))
     monkeypatch.setattr(images, "MAX_PIXELS", 80_000)

@@ -19,6 +19,8 @@ from sklearn.datasets import load_sample_images
 
 from twelvefold.serving.samples import find_sample
 
+pytestmark = pytest.mark.slow
+
 Open = Callable[..., Page]
 Shot = Callable[..., Path]
 

@@ -13,6 +13,8 @@ from playwright.sync_api import Page, expect
 
 from twelvefold import boxes
 
+pytestmark = pytest.mark.slow
+
 Open = Callable[..., Page]
 Shot = Callable[..., Path]
 Samples = dict[str, dict[str, Any]]

@@ -11,6 +11,8 @@ from tests.reporting.run_files import write_run
 
 from twelvefold.reporting.report import report
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:

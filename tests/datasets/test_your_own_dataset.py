@@ -42,6 +42,7 @@ def _read(root: Path, **options: int) -> list[Example]:
     return list(load_dataset("mine.pets").read(root, "train", bad=BadRecords(), **options))
 
 
+@pytest.mark.slow
 def test_the_test_of_the_page_passes(page_folder: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_pets.py"]
     done = subprocess.run(command, cwd=page_folder, capture_output=True, text=True)

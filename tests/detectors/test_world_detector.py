@@ -39,6 +39,7 @@ def scenes() -> Scenes:
     return [(np.asarray(draw_scene(s)), np.array([t.box_px for t in s.objects], np.float32)) for s in drawn]
 
 
+@pytest.mark.slow
 def test_the_shipped_detector_is_accurate_on_unseen_images() -> None:
     metrics = evaluate_detector(images=40, seed=3)
     assert metrics.recall > 0.98

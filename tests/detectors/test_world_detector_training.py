@@ -110,6 +110,7 @@ def test_the_learning_rate_depends_on_the_number_of_images() -> None:
     assert rates[999] == pytest.approx(0.01, rel=0.01)
 
 
+@pytest.mark.slow
 def test_interrupted_training_ends_with_the_same_weights(tmp_path: Path) -> None:
     schedule = DetectorSchedule(num_images=10, batch_size=2, checkpoint_seconds=0.0)
     whole, parts = tmp_path / "whole", tmp_path / "parts"

@@ -83,6 +83,7 @@ def kill_while_hashing(arguments: list[str], blocks: Path) -> None:
     assert process.wait(10) == -signal.SIGKILL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["audit", "clean"])
 def test_a_killed_command_goes_on_and_has_the_same_result(
     command: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -62,6 +62,7 @@ def test_the_latest_checkpoint_of_a_run_is_exported_and_loaded(hub_folder: Path,
     assert sorted(load_model(run).tasks) == sorted(load_model(hub_folder).tasks)
 
 
+@pytest.mark.slow
 def test_a_name_on_a_hub_is_found_in_the_cache(hub_folder: Path, tmp_path: Path) -> None:
     cache = tmp_path / "home/hub/models--me--mine"  # the layout of huggingface_hub's cache
     shutil.copytree(hub_folder, cache / "snapshots/0123456789abcdef")

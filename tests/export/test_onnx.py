@@ -74,6 +74,7 @@ def run_session(session: Any, inputs: Batch) -> np.ndarray[Any, Any]:
     return outputs[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["vqav2", "coco", "refcoco", "snli_ve"])
 def test_the_file_computes_what_the_network_computes_at_any_size(task: str, folder: Path, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")

@@ -112,6 +112,7 @@ def test_the_family_has_baselines(data: TaskBatches, monkeypatch: pytest.MonkeyP
     assert set(train_networks(TASK, ("text", "image"), data, data)) == {"text", "image"}
 
 
+@pytest.mark.slow
 def test_the_test_of_the_page_passes(page_folder: Path) -> None:
     (page_folder / "conftest.py").write_text(CONFTEST.format(str(page_folder / FAMILIES)))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]

@@ -109,6 +109,7 @@ def test_an_unreadable_image_is_listed_with_the_reason(complete: ExtractSummary)
     assert RegionStore.open(complete.given).info["unreadable"] == listed == complete.unreadable
 
 
+@pytest.mark.slow
 def test_a_killed_and_repeated_extraction_gives_the_same_bytes(
     complete: ExtractSummary, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

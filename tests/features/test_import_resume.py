@@ -84,6 +84,7 @@ def test_a_second_call_does_nothing(seven_images: Path, tmp_path: Path) -> None:
     assert (second.num_images, second.rejected, second.digest) == (first.num_images, first.rejected, first.digest)
 
 
+@pytest.mark.slow
 def test_a_killed_process_keeps_its_finished_blocks(writers: Any, tmp_path: Path) -> None:
     path = tmp_path / "many.tsv"
     text = writers.tsv_line("{}", writers.image_record(0, regions=20, width=64))

@@ -79,6 +79,7 @@ def test_the_two_keys_of_a_shared_image_show_the_same_scene(audited: AuditResult
     assert any(pair.key != pair.other for pair in shared)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["paper", "strict", "none"])
 def test_after_cleaning_there_is_no_leak(
     audited: AuditResult, audited_world: Path, tmp_path: Path, policy: Any

@@ -47,6 +47,7 @@ def make_batch(task: str, prototypes: Tensor, size: int = 32) -> Batch:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trunk", ["two_stream", "single_stream"])
 def test_the_small_model_learns_grounding_and_verification_together(trunk: str) -> None:
     torch.manual_seed(1)

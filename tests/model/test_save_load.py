@@ -126,6 +126,7 @@ def test_weight_files_have_the_permissions_of_new_files(tmp_path: Path) -> None:
     assert torch.equal(tensor_files.read(tmp_path / "x.safetensors").tensors["a"], torch.ones(2))
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_an_error_and_leaves_the_old_weights(tmp_path: Path) -> None:
     # A child with a small file limit: the kernel itself refuses the write, as a full disk does.
     program = f"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from twelvefold import families
@@ -60,6 +61,7 @@ def test_the_parameter_count_is_the_published_one_without_unused_parameters() ->
     assert ours - own + theirs + second_queries + pretraining + per_token_score + unused_task_rows == PUBLISHED
 
 
+@pytest.mark.slow
 def test_the_published_model_takes_a_training_step() -> None:
     torch.manual_seed(0)
     model = Model(preset("vilbert_base"), TASKS, HEADS).train()

@@ -131,6 +131,7 @@ def test_a_full_disk_is_reported_and_completed_steps_are_kept(
     assert run(data, None).new_steps == ("finds-val", "cleaning", "finds-val-rows")
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_changes_no_file(data: Path, regions: Path) -> None:
     run(data, regions)
     out = data.parent / "out"

@@ -39,6 +39,7 @@ def test_every_operation_is_covered(operations: dict[str, Any]) -> None:
     assert set(operations) == set(OPERATIONS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "mode"), CASES)
 def test_the_server_follows_the_document(name: str, mode: GenerationMode, operations: dict[str, Any]) -> None:
     cases = operations[name].as_strategy(generation_mode=mode)

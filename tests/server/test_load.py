@@ -136,6 +136,7 @@ def test_no_image_is_written_to_disk(small_server: Server) -> None:
     assert got.status_code == 200, got.text
 
 
+@pytest.mark.slow
 def test_a_stopped_server_answers_the_requests_in_progress(small_server: Server) -> None:
     searches = [make_files(100 * n, 32) for n in range(6)]
     with ThreadPoolExecutor(6) as clients:

@@ -117,6 +117,7 @@ def hub() -> Iterator[Hub]:
     thread.join()
 
 
+@pytest.mark.slow
 def test_a_pushed_model_can_be_loaded_by_name(hub: Hub, tmp_path: Path) -> None:
     code = (
         "import twelvefold; from twelvefold.serving.load import PretrainedPredictor\n"

@@ -11,6 +11,7 @@ from twelvefold.training import distributed
 from twelvefold.training.distributed import init_distributed, launch_local_ranks
 
 
+@pytest.mark.slow
 def test_a_rank_that_fails_before_it_joins_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "JOIN_TIMEOUT", timedelta(seconds=3))
     with (

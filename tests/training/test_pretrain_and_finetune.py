@@ -67,6 +67,7 @@ def uninterrupted(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_it_learns_masked_words_and_regions(toy: Toy, tmp_path: Path) -> None:
     recipe = captions_recipe(toy, dropout=0.0, iterations=120, lr_factor=300.0, eval_interval=0)
     summary = pretrain(recipe, toy.prepared, toy.regions, tmp_path)
@@ -108,6 +109,7 @@ def training_accuracies(toy: Toy, recipe: Recipe, model: Model) -> list[float]:
     return [torch.cat(metric).mean().item() for metric in entries]
 
 
+@pytest.mark.slow
 def test_killed_pretraining_resumes_bit_for_bit(toy: Toy, uninterrupted: Path, tmp_path: Path) -> None:
     kill_after(start_training(toy, captions_recipe(toy), tmp_path), tmp_path, 3)
     assert pretrain(captions_recipe(toy), toy.prepared, toy.regions, tmp_path).iterations == 6
@@ -115,6 +117,7 @@ def test_killed_pretraining_resumes_bit_for_bit(toy: Toy, uninterrupted: Path, t
     assert timeless_events(tmp_path) == timeless_events(uninterrupted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shared", [{"gradient_accumulation_steps": 3}, {"processes": 2}], ids=["micro_batches", "ranks"]
 )

@@ -68,6 +68,7 @@ def plain(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_the_loss_of_every_task_falls(toy: Toy, tmp_path: Path) -> None:
     recipe = no_dropout_recipe(
         toy, iterations=40, lr_factor=500.0, checkpoint_interval=40, eval_interval=0, stop_and_go=False
@@ -115,6 +116,7 @@ def test_every_checkpoint_has_a_card(toy: Toy, uninterrupted: Path) -> None:
     assert latest.data_digests == digests == best.data_digests
 
 
+@pytest.mark.slow
 def test_the_same_recipe_gives_the_same_weights_and_another_seed_others(
     toy: Toy, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -125,6 +127,7 @@ def test_the_same_recipe_gives_the_same_weights_and_another_seed_others(
     assert not equal_tensors(read_weights(tmp_path / "other"), read_weights(uninterrupted))
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_bit_for_bit(toy: Toy, uninterrupted: Path, tmp_path: Path) -> None:
     kill_after(start_training(toy, toy.recipe(), tmp_path), tmp_path, 3)
     summary = train(toy.recipe(), toy.prepared, toy.regions, tmp_path)
@@ -220,6 +223,7 @@ def test_gradient_accumulation_makes_the_update_of_the_whole_batch(toy: Toy, tmp
     assert_close(read_weights(tmp_path / "0"), read_weights(tmp_path / "1"))
 
 
+@pytest.mark.slow
 def test_a_curriculum_trains_only_the_heads_of_its_group_at_first(toy: Toy, tmp_path: Path) -> None:
     recipe = toy.recipe(curriculum="easy_first", curriculum_fraction=0.5)
     train_one_iteration(toy, recipe, tmp_path)
@@ -233,6 +237,7 @@ def test_a_curriculum_trains_only_the_heads_of_its_group_at_first(toy: Toy, tmp_
     assert ("vqav2", 3) not in validated
 
 
+@pytest.mark.slow
 def test_prefetched_batches_are_the_same_also_after_a_resume(toy: Toy, uninterrupted: Path, tmp_path: Path) -> None:
     train_one_iteration(toy, toy.recipe(num_workers=1), tmp_path)
     train(toy.recipe(num_workers=1), toy.prepared, toy.regions, tmp_path)
@@ -240,6 +245,7 @@ def test_prefetched_batches_are_the_same_also_after_a_resume(toy: Toy, uninterru
     assert timeless_events(tmp_path)[-1] == timeless_events(uninterrupted)[-1]
 
 
+@pytest.mark.slow
 def test_only_stopped_tasks_are_skipped_and_step_once_in_a_gap(toy: Toy, tmp_path: Path) -> None:
     """With an lr too small to learn anything no score improves, so all tasks stop after the third evaluation."""
     recipe = toy.recipe(lr_factor=1e-9, iterations=12, evaluations_per_epoch=5, stop_and_go_gap=4)
@@ -272,6 +278,7 @@ def test_two_ranks_compute_the_same_as_one(plain: Path, shared: Path) -> None:
     assert scores[0] == pytest.approx(scores[1])
 
 
+@pytest.mark.slow
 def test_two_ranks_under_torchrun_give_the_same_run(toy: Toy, shared: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(no_dropout_recipe(toy, processes=2).to_toml())
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "twelvefold.train"]
@@ -281,6 +288,7 @@ def test_two_ranks_under_torchrun_give_the_same_run(toy: Toy, shared: Path, tmp_
     assert equal_tensors(read_weights(tmp_path), read_weights(shared))
 
 
+@pytest.mark.slow
 def test_no_thread_of_the_process_group_outlives_the_run(toy: Toy, tmp_path: Path) -> None:
     """Such a thread may abort the interpreter at exit. It depends on the order of imports, so test in a new process."""
     (tmp_path / "recipe.toml").write_text(no_dropout_recipe(toy, iterations=1, processes=2, eval_interval=0).to_toml())
@@ -299,6 +307,7 @@ print([(task / "comm").read_text().strip() for task in Path("/proc/self/task").i
     assert "gloo" not in result.stdout
 
 
+@pytest.mark.slow
 def test_a_killed_rank_is_named_and_two_ranks_resume_exactly(
     toy: Toy, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

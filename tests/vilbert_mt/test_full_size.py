@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -31,6 +32,7 @@ def run(folder: Path, *words: str) -> tuple[dict[str, object], int]:
     return json.loads(done.stdout), int(done.stderr.split()[-1])
 
 
+@pytest.mark.slow
 def test_the_published_size_is_imported_and_exported_bit_for_bit(
     vilbert_tensors: Callable[..., dict[str, Tensor]], tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "weights.md").read_text(e
 COMMANDS = [line.strip() for line in PAGE.splitlines() if line.startswith("    twelvefold ")]
 
 
+@pytest.mark.slow
 def test_the_commands_run(
     vilbert_tensors: Callable[..., dict[str, Tensor]],
     vilbert_json: Path,

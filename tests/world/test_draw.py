@@ -29,6 +29,7 @@ for index in range(12):
 """
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_process_and_order() -> None:
     digests = {
         index: hashlib.sha256(draw_jpeg(make_scene(2, index, crowded=index > 9))).hexdigest()

@@ -85,6 +85,7 @@ def siblings(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.parent.iterdir() if path != folder)
 
 
+@pytest.mark.slow
 def test_two_workers_write_the_same_bytes_as_one(small_world: Path, tmp_path: Path) -> None:
     made = make_world(tmp_path / "w", **arguments(small_world), workers=2)
     assert made.made
@@ -101,6 +102,7 @@ def test_a_finished_world_is_kept(small_world: Path, monkeypatch: pytest.MonkeyP
     assert again.reader_options["vgqa"]["tail"] == again.examples["vgqa"]["test"]
 
 
+@pytest.mark.slow
 def test_a_failed_run_leaves_no_world_and_the_next_run_continues(
     small_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +171,7 @@ def test_a_run_interrupted_at_the_end_is_finished(
     assert siblings(out) == []
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_workers_and_is_finished(small_world: Path, tmp_path: Path) -> None:
     out = tmp_path / "w"
     call = f"write.BLOCK_SIZE = 64; write.make_world(Path({str(out)!r}), workers=2, **{arguments(small_world)})"

@@ -127,6 +127,7 @@ def _describe_image(scene: Scene) -> str:
     return " . ".join([scene.background, f"objects {len(scene.objects)}", *objects, *counts])
 
 
+@pytest.mark.slow
 def test_yes_no_and_entailment_are_not_predictable_from_the_image(
     scenes: list[Scene], rng: np.random.Generator
 ) -> None:
