@@ -79,7 +79,7 @@ def parse_tables(text: str, name: str, folder: Path = Path(), extended_by: tuple
 
 
 def to_toml(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
-    """Return a nested mapping of plain values as TOML; None is left out, since TOML has no null."""
+    """Return a nested mapping of plain values as TOML, without entries that are None: TOML has no null."""
     lines = [f"{_key(name)} = {json.dumps(v, ensure_ascii=False)}" for name, v in table.items() if _is_plain(v)]
     if path and (lines or not table):
         lines.insert(0, f"[{'.'.join(_key(name) for name in path)}]")

@@ -122,7 +122,7 @@ def pad_regions(images: Sequence[RegionRows], feature_size: int) -> dict[str, ND
 def _check_pairs(examples: Sequence[Example], task: TaskSpec) -> None:
     counts = {len(example.pairs): example.id for example in reversed(examples)}
     if len(counts) > 1:
-        found = ", ".join(f"{id_!r} has {count}" for count, id_ in sorted(counts.items()))
+        differing = ", ".join(f"{id_!r} has {count}" for count, id_ in sorted(counts.items()))
         raise TwelvefoldError(
-            f"task {task.name!r}: all examples of a batch must have the same number of pairs; {found}"
+            f"task {task.name!r}: all examples of a batch must have the same number of pairs; {differing}"
         )

@@ -60,7 +60,7 @@ def find_close_pairs(
     masks = [_low_bits(end) ^ _low_bits(start) for start, end in pairwise(bounds)]
     num_pairs = np.zeros(num_rows, dtype=np.int32)
     crowded = np.zeros(num_rows, dtype=bool)
-    found: list[Indices] = []
+    blocks: list[Indices] = []
     expected = num_rows / 2 ** (NUM_BITS * num_chosen / max(num_blocks, 1))
     max_distance = max(max_neighbors + int(2 * expected), FREE_COMPARISONS // max(num_rows, 1))
     tables = list(combinations(range(num_blocks), num_chosen))
@@ -75,8 +75,8 @@ def find_close_pairs(
             left, right = left[~is_full], right[~is_full]
             np.add.at(num_pairs, left, 1)
             np.add.at(num_pairs, right, 1)
-            found.append(np.stack([np.minimum(left, right), np.maximum(left, right)], axis=1))
-    pairs = np.concatenate(found) if found else np.zeros((0, 2), dtype=np.int64)
+            blocks.append(np.stack([np.minimum(left, right), np.maximum(left, right)], axis=1))
+    pairs = np.concatenate(blocks) if blocks else np.zeros((0, 2), dtype=np.int64)
     return CloseHashes(pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))], np.flatnonzero(crowded))
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from twelvefold.batch import Batch
 from twelvefold.data.collate import image_only_batch
-from twelvefold.data.task_loader import TaskBatches, evenly_spaced
+from twelvefold.data.task_loader import CAPTION_BATCH_SIZE, TaskBatches, evenly_spaced
 from twelvefold.evaluation.bootstrap import RESAMPLES, bootstrap95
 from twelvefold.evaluation.predictions import MAX_RANKED_IMAGES, PredictionRecord
 from twelvefold.evaluation.reliability import measure_reliability
@@ -28,9 +28,6 @@ from twelvefold.families.shared.probabilities import decode_names
 from twelvefold.schema import CONSISTENCY_ONLY, Example, ExamplePrediction, TaskSpec
 
 CPU = torch.device("cpu")
-
-CAPTION_BATCH_SIZE = 4
-"""Captions scored together against the whole pool: 4 captions and 200 images are about a thousand rows."""
 
 
 class ScoredModel(Protocol):

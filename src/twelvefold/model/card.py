@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
 
 CARD = "card.json"
@@ -66,13 +65,7 @@ def read(folder: Path) -> Card:
     Raises:
         TwelvefoldError: the file is broken.
     """
-    path = folder / CARD
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Card)
-    except FileNotFoundError:
-        return Card()
-    except (OSError, msgspec.DecodeError) as error:
-        raise TwelvefoldError(f"{path} is not a model card: {error}") from error
+    return atomic_files.read_optional(folder / CARD, Card, problem="is not a model card") or Card()
 
 
 def write(folder: Path, card: Card) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from twelvefold.schema import TwelvefoldError
+from twelvefold.store import atomic_files
 
 ORIGIN = "origin.json"
 CARRIED = "carried.safetensors"
@@ -40,10 +40,4 @@ def read(folder: Path) -> Origin | None:
     Raises:
         TwelvefoldError: the file is broken.
     """
-    path = folder / ORIGIN
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Origin)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.DecodeError) as error:
-        raise TwelvefoldError(f"{path} does not describe the origin of a model: {error}") from error
+    return atomic_files.read_optional(folder / ORIGIN, Origin, problem="does not describe the origin of a model")

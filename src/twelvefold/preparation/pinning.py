@@ -32,7 +32,7 @@ def policy_name(config: DataConfig) -> str:
 
 
 def read_pinned_manifest(config: DataConfig, policy: str, tasks: Iterable[str]) -> CleaningManifest | None:
-    """Return the pinned manifest, or None if none is configured.
+    """Return the pinned manifest; None if the recipe pins no manifest.
 
     Raises:
         TwelvefoldError: the manifest has another policy or digest or lacks one of ``tasks``, or the file is not a

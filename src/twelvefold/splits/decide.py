@@ -50,12 +50,14 @@ def collect_policy_evidence(
     needs_images = any(evidence != "ids" for evidence in policy.evidence)
     has_images = (data / "images").is_dir()
     images = image_files.image_files(data) if needs_images and has_images else {}
-    found = collect_evidence(data, images, evidence=policy.evidence, cache_dir=cache_dir, bad=bad, processes=processes)
-    limitations = [sentence.replace(f"{data}/", "") for sentence in found.limitations]
+    collected = collect_evidence(
+        data, images, evidence=policy.evidence, cache_dir=cache_dir, bad=bad, processes=processes
+    )
+    limitations = [sentence.replace(f"{data}/", "") for sentence in collected.limitations]
     if needs_images and not has_images:
         limitations.append("there are no images in images/, so duplicates that no id map links cannot be found")
-    unreadable = {key: reason.replace(f"{data}/", "") for key, reason in sorted(found.unreadable.items())}
-    return CollectedEvidence(found.links, unreadable, limitations)
+    unreadable = {key: reason.replace(f"{data}/", "") for key, reason in sorted(collected.unreadable.items())}
+    return CollectedEvidence(collected.links, unreadable, limitations)
 
 
 def decide_removals(

@@ -114,6 +114,20 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
+def read_optional(path: Path, type_: type[T], *, problem: str) -> T | None:
+    """Read a JSON file as ``type_``; return None if it does not exist. ``problem``: what an error says about it.
+
+    Raises:
+        TwelvefoldError: the file is broken.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=type_)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise TwelvefoldError(f"{path} {problem}: {error}") from error
+
+
 def convert_json(path: Path, value: Any, type_: type[T], *, remedy: str) -> T:
     """Return the JSON value of a file as ``type_``. ``remedy``: what to do, the end of an error message.
 

@@ -19,14 +19,12 @@ from twelvefold.batch import Batch, MaskedBatch
 from twelvefold.config.recipe import PretrainingConfig, Recipe
 from twelvefold.data.masking import MaskedBatches
 from twelvefold.data.region_inputs import RegionSource
-from twelvefold.data.task_loader import TaskBatches, evenly_spaced
+from twelvefold.data.task_loader import CAPTION_BATCH_SIZE, TaskBatches, evenly_spaced
 from twelvefold.families import load_family, retrieval
 from twelvefold.model import Model, pretraining
 from twelvefold.schema import TaskSpec
 from twelvefold.store.prepared import Prepared
 
-CAPTION_BATCH_SIZE = 4
-"""Captions that are scored together against the whole retrieval pool, as in evaluation."""
 METRICS = ("words", "regions", "alignment")
 """Accuracies of pretraining. Their mean is its validation score: they measure what is trained, so the best checkpoint
 is the one that learned most of it. Recall in zero-shot retrieval is only reported."""

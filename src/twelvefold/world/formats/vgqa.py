@@ -31,7 +31,7 @@ def write(image: SourceImage, shard: AnnotationShard) -> int:
         "height": image.scene.height,
         "image_id": planned.vg_id,
         "coco_id": planned.coco_id or None,
-        # Flickr's numbers, as COCO's images have them. None is a Flickr30k image (Table 1).
+        # Flickr's numbers, as COCO's images have them. No image is in Flickr30k (Table 1).
         "flickr_id": 9_000_000_000 + planned.vg_id if planned.coco_id else None,
     }
     shard.add(IMAGES, _vary_key_order(entry, planned.index))

@@ -128,11 +128,11 @@ class SceneGraph:
         If a candidate is a borderline case, all objects that the description may mean are returned, a single one twice:
         one object is returned only for a description that people agree about.
         """
-        found = self.possible_matches(description, candidates)
+        matches = self.possible_matches(description, candidates)
         if description.order is not None:
-            return self._in_order(found, description.order)
-        is_borderline = len(found) == 1 and self.matches(found[0], description) is None
-        return tuple(found * 2 if is_borderline else found)
+            return self._in_order(matches, description.order)
+        is_borderline = len(matches) == 1 and self.matches(matches[0], description) is None
+        return tuple(matches * 2 if is_borderline else matches)
 
     def undisputed_matches(self, description: ObjectDescription) -> tuple[int, ...] | None:
         """Return the matching objects, or None where an object may or may not count as the hypernym."""

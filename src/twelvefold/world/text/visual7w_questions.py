@@ -82,9 +82,9 @@ def _word(description: ObjectDescription, rng: Generator) -> str:
         short = f"which of these {phrase}" if is_verb else f"which is {whole}"
         return choice(rng, (f"which {noun} is something that {phrase}", short))
     questions = [f"which is {whole}", f"which one is {whole}", f"which box shows {whole}", f"which of these is {whole}"]
-    looks = description.attributes()
-    values = [realize_attribute(name, value, rng) for name, value in looks.items()]
-    if len(values) == 1 and description == ObjectDescription(category=description.category).with_attributes(looks):
+    attributes = description.attributes()
+    values = [realize_attribute(name, value, rng) for name, value in attributes.items()]
+    if len(values) == 1 and description == ObjectDescription(category=description.category).with_attributes(attributes):
         noun = realize_noun(ObjectDescription(category=description.category), rng)
         questions += [f"which {noun} is {values[0]}", f"which {noun} looks {values[0]}"] * 2
     if description.relation is not None or description.position:

@@ -108,8 +108,8 @@ def start_pair(graph: SceneGraph, frame: QuestionFrame, rng: Generator) -> tuple
 def make_relation_question(graph: SceneGraph, frame: QuestionFrame, rng: Generator) -> GqaQuestion:
     """Ask whether the subject of a frame is in the relation ``detail`` to the other object."""
     relation = gqa_relation(frame.detail)
-    a, b, program, found = start_pair(graph, frame, rng)
-    program.add("verify rel", f"{frame.other.category or ANY_OBJECT},{relation},o ({frame.objects[1]})", *found)
+    a, b, program, steps = start_pair(graph, frame, rng)
+    program.add("verify rel", f"{frame.other.category or ANY_OBJECT},{relation},o ({frame.objects[1]})", *steps)
     question = fill(rng, _VERIFY_RELATION, a=a, b=b, relation=relation)
     return make_question(
         program,

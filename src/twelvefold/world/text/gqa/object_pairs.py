@@ -48,12 +48,12 @@ def relation_family(graph: SceneGraph, rng: Generator) -> list[GqaQuestion]:
 
 
 def _choose_side(graph: SceneGraph, frame: q.QuestionFrame, rng: Generator) -> GqaQuestion:
-    a, b, program, found = start_pair(graph, frame, rng)
+    a, b, program, steps = start_pair(graph, frame, rng)
     first, second = frame.objects
     sides = ["to the left of", "to the right of"]
     answer = sides[0] if graph.center_x[first] < graph.center_x[second] else sides[1]
     options = shuffled(rng, sides)
-    program.add("choose rel", f"{frame.other.category or ANY_OBJECT},{'|'.join(options)},o ({second})", *found)
+    program.add("choose rel", f"{frame.other.category or ANY_OBJECT},{'|'.join(options)},o ({second})", *steps)
     return make_question(
         program,
         f"is {a} {options[0]} or {options[1]} {b}",
@@ -144,8 +144,8 @@ def comparison_family(graph: SceneGraph, rng: Generator) -> list[GqaQuestion]:
     fact = f"they have the same {name}" if is_same else f"they have different {name}s"
     questions = []
     for verb, is_true in (("same", is_same), ("different", not is_same)):
-        a, b, program, found = start_pair(graph, frame, rng)
-        program.add(f"{verb} {name}", "", *found)
+        a, b, program, steps = start_pair(graph, frame, rng)
+        program.add(f"{verb} {name}", "", *steps)
         question = fill(rng, _COMPARE[verb], a=a, b=b, name=name)
         answer = "yes" if is_true else "no"
         pointers = ((a, frame.objects[0]), (b, frame.objects[1]))
@@ -159,8 +159,8 @@ def _choose_larger(graph: SceneGraph, rng: Generator) -> list[GqaQuestion]:
     frame = q.compare_sizes(graph, rng, use_position=False)
     if frame is None or frame.subject.category == frame.other.category:
         return []
-    a, b, program, found = start_pair(graph, frame, rng)
-    program.add("choose larger", "", *found)
+    a, b, program, steps = start_pair(graph, frame, rng)
+    program.add("choose larger", "", *steps)
     larger = graph.objects[max(frame.objects, key=graph.area.__getitem__)].category
     question = make_question(
         program,

@@ -89,8 +89,8 @@ def category_family(graph: SceneGraph, rng: Generator) -> list[GqaQuestion]:
     program = Program(graph)
     program.add("query", "name", program.find(subject))
     a = realize(subject, rng)
-    looks = subject.attributes()
-    look = next(iter(looks.values()), "")
+    attributes = subject.attributes()
+    look = next(iter(attributes.values()), "")
     query = make_question(
         program,
         fill(rng, "what is {a} | what is {a} called | what is the name of {a}", a=a),
@@ -100,7 +100,7 @@ def category_family(graph: SceneGraph, rng: Generator) -> list[GqaQuestion]:
         (CATEGORY_BY_NAME[category].supercategory, f"08-{subject.hypernym or 'thing'}_{look}"),
         ((a, index),),
     )
-    existence = make_existence_question(graph, ObjectDescription(category=category).with_attributes(looks), rng)
+    existence = make_existence_question(graph, ObjectDescription(category=category).with_attributes(attributes), rng)
     return [replace(query, entailed=(1,), is_balanced=True), existence]
 
 
