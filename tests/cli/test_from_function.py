@@ -44,7 +44,7 @@ def convert(
     return {"source": str(source), "settings": settings, "tasks": list(tasks), "top": top}
 
 
-@command(convert, example="twelvefold convert a b")
+@command(convert, example="twelvefold convert a b", problem="there are too many rows")
 def convert_command(result: Mapping[str, Any], arguments: Mapping[str, Any]) -> Output:
     return Output(f"{arguments['source']}: {result['top']} rows", exit_code=1 if result["top"] > 9 else 0)
 
@@ -82,7 +82,14 @@ def test_the_help_is_the_functions_docstring_with_an_example(
     with pytest.raises(SystemExit):
         app(["convert", "--help"])
     text = capsys.readouterr().out
-    for part in ("Convert a file.", "twelvefold convert a b", "Details.", "File to read.", "Name of the detector."):
+    for part in (
+        "Convert a file.",
+        "Exit code 1 if there are too many rows.",
+        "twelvefold convert a b",
+        "Details.",
+        "File to read.",
+        "Name of the detector.",
+    ):
         assert part in text
     assert "Raises" not in text
 

@@ -73,6 +73,7 @@ def datasets(name: str = "", *, json: Json = False) -> int:
     example="""
         twelvefold doctor data/real
         twelvefold doctor data/real --tasks vqav2 gqa""",
+    problem="something is missing or wrong",
 )
 def doctor(check: DataCheck, arguments: Mapping[str, Any]) -> Output:
     steps = [f"{name}, {step}" for name, task in check.tasks.items() for step in task.next]

@@ -45,7 +45,11 @@ def calibrate(fitted: Mapping[str, FittedTemperature], arguments: Arguments) -> 
     return Output("\n".join(lines))
 
 
-@command(score_baselines, example="twelvefold baselines runs/demo")
+@command(
+    score_baselines,
+    example="twelvefold baselines runs/demo",
+    problem="the interval of a test score (from `twelvefold evaluate`) does not lie above all baselines",
+)
 def baselines(results: Baselines, arguments: Arguments) -> Output:
     table = Table("task", "chance", "majority", "text only", "image only")
     for name, task in results.tasks.items():

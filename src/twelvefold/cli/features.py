@@ -23,6 +23,7 @@ app = App(name="features", help="Import region features that other projects extr
         twelvefold extract data/world regions/world
         twelvefold extract holiday regions/holiday --detector x152 --weights detectron_model.pth --processes 1
         twelvefold extract holiday regions/few --detector x152 --weights x152.pth --min-regions 10 --confidence 0.2""",
+    problem="some images could not be read; they are listed in OUT/unreadable.json",
     hidden=["tasks"],
 )
 def extract(summary: ExtractSummary, arguments: Arguments) -> Output:
@@ -39,6 +40,7 @@ def extract(summary: ExtractSummary, arguments: Arguments) -> Output:
         twelvefold features import COCO_trainval_resnext152_faster_rcnn_genome.lmdb regions/real --source coco
         twelvefold features import visual7w_gt_resnext152_faster_rcnn_genome.lmdb regions/real --given --match data/real
         """,
+    problem="records were rejected; each is listed by key, line or file, with the reason",
 )
 def features_import(summary: FeatureImportSummary, arguments: Arguments) -> Output:
     rate = f"in {summary.seconds:.0f} s" if summary.seconds else "already there"

@@ -47,6 +47,7 @@ def command(
     function: Callable[..., Any],
     *,
     example: str,
+    problem: str = "",
     options: Collection[str] = (),
     hidden: Collection[str] = (),
     **parameters: Parameter,
@@ -54,9 +55,9 @@ def command(
     """Return a decorator that turns ``show(result, arguments)`` into a command, which calls ``function`` and shows its
     result.
 
-    ``example``: commands shown in the help. ``options``: parameters that become options although the function takes
-    them by position. ``hidden``: parameters that the command does not have. ``parameters``: cyclopts settings of single
-    parameters by name, such as another name of the option.
+    ``example``: commands shown in the help. ``problem``: when the exit code is 1, for the help. ``options``: parameters
+    that become options although the function takes them by position. ``hidden``: parameters that the command does not
+    have. ``parameters``: cyclopts settings of single parameters by name, such as another name of the option.
     """
     signature, hints = inspect.signature(function), get_type_hints(function, include_extras=True)
     visible = [parameter for name, parameter in signature.parameters.items() if name not in hidden]
@@ -76,7 +77,7 @@ def command(
             return print_result(result, show(result, bound), json=json)
 
         run.__name__ = run.__qualname__ = show.__name__
-        run.__doc__ = _with_example(function, example)
+        run.__doc__ = _command_help(function, example, problem)
         run.__signature__ = inspect.Signature(visible)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in visible}
         return run
@@ -130,8 +131,8 @@ def _load_recipe(hint: Any, tokens: Sequence[Any]) -> Recipe:
     return Recipe.load(tokens[0].value)
 
 
-def _with_example(function: Callable[..., Any], example: str) -> str:
-    """Return the function's docstring with the example after its first paragraph."""
+def _command_help(function: Callable[..., Any], example: str, problem: str) -> str:
+    """Return the function's docstring with the example, and when the exit code is 1, after its first paragraph."""
     summary, _, rest = inspect.cleandoc(function.__doc__ or "").partition("\n\n")
     block = f"```\n{textwrap.dedent(example).strip()}\n```"
-    return f"{summary}\n\n{block}\n\n{rest}"
+    return "\n\n".join([summary, block, *([f"Exit code 1 if {problem}."] if problem else []), rest])
