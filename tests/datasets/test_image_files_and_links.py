@@ -12,6 +12,8 @@ from twelvefold.datasets import load_dataset
 from twelvefold.datasets.reading import same_image_links
 from twelvefold.datasets.reading.image_files import candidate_boxes, image_files
 from twelvefold.datasets.reading.records import BadRecordError, BadRecords
+from twelvefold.features.formats.image_names import parse_image_key
+from twelvefold.leakage.custom_sets import make_key
 from twelvefold.schema import ImageKey, TwelvefoldError
 
 IMAGES = {
@@ -43,6 +45,25 @@ def test_every_image_file_has_its_publishers_key(tmp_path: Path) -> None:
     assert {str(key): str(path.relative_to(tmp_path / "images")) for key, path in files.items()} == {
         key: name for name, key in IMAGES.items()
     }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "coco/val2017/000000391895.jpg",
+        "coco/train2017/000000391895.jpg",
+        "coco/val2014/COCO_val2014_000000391895.jpg",
+        "coco/test2014/COCO_test2014_000000391895.jpg",
+        "coco/test2017/000000391895.jpg",
+        "coco/391895.jpg",
+    ],
+)
+def test_a_coco_image_has_one_key_in_images_lists_and_feature_files(name: str, tmp_path: Path) -> None:
+    _touch(tmp_path, name)
+    key = ImageKey("coco", "391895")
+    assert image_files(tmp_path) == {key: tmp_path / "images" / name}
+    assert make_key(name.removeprefix("coco/"), "coco", Path("list.txt")) == key
+    assert parse_image_key(name, "coco") == key
 
 
 def test_of_two_files_with_the_same_key_the_first_is_used(tmp_path: Path) -> None:

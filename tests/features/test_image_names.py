@@ -18,6 +18,8 @@ from twelvefold.schema import TwelvefoldError
         ("000000391895", "", "coco/391895"),
         ("391895", "coco", "coco/391895"),
         ("2318324", "vg", "vg/2318324"),
+        ("n161313", "vg", "gqa/n161313"),
+        ("VG_100K_2/2318324.jpg.npy", "gqa", "vg/2318324"),
         ("v7w_2318324", "", "vg/2318324"),
         ("2318324", "visual7w", "vg/2318324"),
         ("n161313", "", "gqa/n161313"),
@@ -41,7 +43,16 @@ def test_plain_numbers_need_a_source(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "source"),
-    [("COCO_val2014_000000391895", "vg"), ("v7w_5", "coco"), ("dog", ""), ("n1", "flickr30k"), ("²", "coco"), ("", "")],
+    [
+        ("COCO_val2014_000000391895", "vg"),
+        ("v7w_5", "coco"),
+        ("dog", ""),
+        ("n1", "flickr30k"),
+        ("²", "coco"),
+        ("", ""),
+        ("flickr30k-images/1000092795.jpg", "coco"),
+        ("val2014/391895.jpg", "vg"),
+    ],
 )
 def test_a_name_that_does_not_match_the_source_is_refused(name: str, source: str) -> None:
     with pytest.raises(RecordError, match="expected an image name like"):

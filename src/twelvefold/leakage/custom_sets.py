@@ -33,8 +33,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from twelvefold.datasets.reading.image_files import FOLDERS
-from twelvefold.datasets.reading.image_sources import FLICKR30K, NUMERIC_SOURCES, image_key
+from twelvefold.datasets.reading.image_sources import FLICKR30K, NAME_PATTERNS, name_examples, published_key
 from twelvefold.leakage import read_lists
 from twelvefold.leakage.overlap import Collection, CollectionKind, SplitContent
 from twelvefold.schema import ImageKey, SameImageLink, Split, TwelvefoldError, did_you_mean
@@ -199,7 +198,7 @@ def zero_padding_limitations(collections: Iterable[Collection]) -> list[str]:
     first_ids: dict[str, dict[int, str]] = {}
     sentences: dict[str, str] = {}
     for key in (key for each in collections for key in each.images()):
-        if key.source not in FOLDERS and key.id.isdecimal():
+        if key.source not in NAME_PATTERNS and key.id.isdecimal():
             first = first_ids.setdefault(key.source, {}).setdefault(int(key.id), key.id)
             if first != key.id:
                 sentences.setdefault(key.source, f"ids of {key.source} such as {first} and {key.id} count as different")
@@ -217,16 +216,14 @@ def make_key(name: str, source: str, path: Path) -> ImageKey:
         return (
             ImageKey(FLICKR30K, flickr[1]) if flickr else ImageKey(URL_SOURCE, _URL_PREFIX.sub("", name).split("#")[0])
         )
-    if source not in FOLDERS:
+    if source not in NAME_PATTERNS:
         return ImageKey(source, name)  # unchanged: whether 12 and 012 are equal is only known of known sources
-    stem = Path(name).stem if not name.isdecimal() and read_lists.is_image_name(name) else name
-    if stem.isdecimal() and source in NUMERIC_SOURCES:
-        return image_key(source, stem)
-    for pattern, id_source in FOLDERS[source]:
-        if match := re.fullmatch(pattern, stem):
-            return image_key(id_source, match[1])
-    expected = " or ".join(pattern for pattern, _ in FOLDERS[source])
-    raise TwelvefoldError(f"{path}: {name!r} is not an image of {source}, whose names match {expected}")
+    key = published_key(name, source)
+    if key is None:
+        raise TwelvefoldError(
+            f"{path}: {name!r} is not an image of {source}, whose names are like {name_examples(source)}"
+        )
+    return key
 
 
 def _read_pairs(custom_set: CustomSet, path: Path, content: CustomSetContent) -> Iterator[tuple[ImageKey, str]]:

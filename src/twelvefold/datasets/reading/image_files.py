@@ -5,7 +5,6 @@ This is what ``extract`` reads. docs/data.md describes the layout of ``images/``
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -14,26 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twelvefold.datasets import Dataset, is_built_in, load_dataset
-from twelvefold.datasets.reading.image_sources import COCO, FLICKR30K, GQA, NLVR2, VG, VISUAL7W, image_key
+from twelvefold.datasets.reading.image_sources import NAME_PATTERNS, name_examples, published_key
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.images import walk_images
 from twelvefold.progress import track
 from twelvefold.schema import Box, ImageKey, Pair, Split, TwelvefoldError
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png"))
-
-
-FOLDERS: dict[str, tuple[tuple[str, str], ...]] = {
-    COCO: ((r"COCO_(?:train2014|val2014|test2015)_(\d{12})", COCO),),
-    VG: ((r"(\d+)", VG),),
-    # The publisher's folder for GQA also holds Visual Genome's images, under Visual Genome's numbers.
-    GQA: ((r"(n\d+)", GQA), (r"(\d+)", VG)),
-    VISUAL7W: ((r"v7w_(\d+)", VG),),
-    FLICKR30K: ((r"(\d+)", FLICKR30K),),
-    NLVR2: ((r"(\w+-\d+-\d+-img[01])", NLVR2),),
-}
-"""Publishers' folders under ``images/``: patterns of file names without suffix, and the source of
-the id that a pattern captures."""
 
 
 def image_files(root: Path) -> dict[ImageKey, Path]:
@@ -48,25 +34,25 @@ def image_files(root: Path) -> dict[ImageKey, Path]:
     base = root / "images"
     folders = sorted(path.name for path in base.iterdir() if path.is_dir()) if base.is_dir() else []
     if not folders:
-        expected = ", ".join(str(base / folder) for folder in FOLDERS)
+        expected = ", ".join(str(base / folder) for folder in NAME_PATTERNS)
         raise TwelvefoldError(f"no images: expected at least one of the folders {expected}, or one of your own")
     files: dict[ImageKey, Path] = {}
-    for folder in [*FOLDERS, *(name for name in folders if name not in FOLDERS)]:
+    for folder in [*NAME_PATTERNS, *(name for name in folders if name not in NAME_PATTERNS)]:
         for path in walk_images(base / folder, SUFFIXES):
             files.setdefault(_key_of_file(path, base / folder), path)
     return files
 
 
 def _key_of_file(path: Path, folder: Path) -> ImageKey:
-    if folder.name not in FOLDERS:
+    if folder.name not in NAME_PATTERNS:
         return ImageKey(folder.name, path.relative_to(folder).with_suffix("").as_posix())
-    for pattern, source in FOLDERS[folder.name]:
-        if match := re.fullmatch(pattern, path.stem):
-            return image_key(source, match[1])
-    expected = " or ".join(pattern for pattern, _ in FOLDERS[folder.name])
-    raise TwelvefoldError(
-        f"{path}: expected a file name in {folder} that matches {expected}; rename the file or move it away"
-    )
+    key = published_key(path.name, folder.name)
+    if key is None:
+        raise TwelvefoldError(
+            f"{path}: expected a file name in {folder} such as {name_examples(folder.name)}; rename the file or "
+            "move it away"
+        )
+    return key
 
 
 def candidate_boxes(
