@@ -19,7 +19,7 @@ from twelvefold import families
 from twelvefold.batch import Batch
 from twelvefold.config.recipe import Recipe
 from twelvefold.data.region_inputs import RegionSource
-from twelvefold.data.task_loader import TaskBatches
+from twelvefold.data.task_batches import TaskBatches
 from twelvefold.data.tokenizer import collect_word_pieces
 from twelvefold.model import Model, preset
 from twelvefold.store.prepared import Prepared

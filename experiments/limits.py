@@ -35,7 +35,7 @@ from twelvefold.batch import Batch
 from twelvefold.boxes import iou
 from twelvefold.config.recipe import Recipe
 from twelvefold.data.region_inputs import RegionSource
-from twelvefold.data.task_loader import TaskBatches
+from twelvefold.data.task_batches import TaskBatches
 from twelvefold.datasets.reading.image_files import image_files
 from twelvefold.detectors.world_detector.detector import RegionsWithAttributes, WorldDetector
 from twelvefold.detectors.world_detector.network import ATTRIBUTES

@@ -32,7 +32,7 @@ from twelvefold import datasets
 from twelvefold.config.recipe import PretrainingConfig, Recipe
 from twelvefold.data.masking import MaskedBatches
 from twelvefold.data.region_inputs import RegionSource
-from twelvefold.data.task_loader import TaskBatches
+from twelvefold.data.task_batches import TaskBatches
 from twelvefold.evaluate import evaluate
 from twelvefold.evaluation.predictions import predictions_path, read_predictions
 from twelvefold.features.extract import extract
@@ -45,7 +45,7 @@ from twelvefold.store.prepared import Prepared
 from twelvefold.store.steps import Step, run_steps
 from twelvefold.train import train
 from twelvefold.training.checkpoints import Checkpoints
-from twelvefold.training.objectives import METRICS, Evaluator, masked_accuracies, retrieval_evaluator
+from twelvefold.training.objectives import MaskedEvaluator, ZeroShotRetrievalEvaluator
 from twelvefold.world.write import make_world
 
 RECIPE = Path(__file__).with_suffix(".toml")
@@ -212,8 +212,7 @@ def measure(job: Job, model: Model) -> dict[str, float]:
     for spec in job.captions.task_specs(lambda name: datasets.load_dataset(name).TASK):
         captions = TaskBatches.open(prepared, regions, spec, "test")
         masked = MaskedBatches(captions, model.embedded_pieces, PretrainingConfig())
-        evaluators = Evaluator(METRICS, masked.eval_batches, masked_accuracies), retrieval_evaluator(captions, POOL)
-        for evaluator in evaluators:
+        for evaluator in (MaskedEvaluator(masked), ZeroShotRetrievalEvaluator(captions, POOL)):
             batches = [evaluator.score(model, batch) for batch in evaluator.batches(100, 0, 1)]
             for name, scores in zip(evaluator.metrics, zip(*batches, strict=True), strict=True):
                 metrics.setdefault(name, []).append(100 * torch.cat(scores).mean().item())

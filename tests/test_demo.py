@@ -15,7 +15,7 @@ from torch import Tensor
 from twelvefold import families
 from twelvefold.batch import Batch
 from twelvefold.data.region_inputs import RegionSource
-from twelvefold.data.task_loader import TaskBatches
+from twelvefold.data.task_batches import TaskBatches
 from twelvefold.demo import STAGES
 from twelvefold.evaluate import evaluate
 from twelvefold.evaluation.baselines import MajorityBaseline, baselines, chance_score, compare_with_baselines

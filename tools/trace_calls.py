@@ -129,7 +129,7 @@ def example_case(package: Path, folder: Path) -> Callable[[], object]:
     write_table = resolve("data.write_table:write_table", "store.example_table:write_table", "store.tables:write_table")
     example_table = resolve("store.example_table:ExampleTable", "store.tables:ExampleTable")
     source = resolve("data.region_inputs:RegionSource", "batches.regions:RegionSource").open(folder / "regions")
-    task_batches = resolve("data.task_loader:TaskBatches", "batches.tasks:TaskBatches")
+    task_batches = resolve("data.task_batches:TaskBatches", "data.task_loader:TaskBatches", "batches.tasks:TaskBatches")
     family_of = resolve("families:load_family", "families:of")
     spec = network.tasks["vqav2"]
 

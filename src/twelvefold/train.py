@@ -34,7 +34,7 @@ from twelvefold.store import atomic_files
 from twelvefold.store.prepared import Prepared
 from twelvefold.training.build_run import TrainServices, TrainState, build_run
 from twelvefold.training.checkpoints import Checkpoints
-from twelvefold.training.distributed import Ranks, init_distributed, launch_local_ranks, reduce_gradients
+from twelvefold.training.distributed import ProcessGroup, init_distributed, launch_local_ranks, reduce_gradients
 from twelvefold.training.objectives import Objective
 from twelvefold.training.optimizer import lr_multiplier, set_lr
 from twelvefold.training.round_robin import is_task_epoch_end
@@ -90,14 +90,14 @@ def train_recipe(recipe: Recipe, prepared: Path, regions: Path, run: Path, resum
             return summarize(run, checkpoints)
         command = ["-m", "twelvefold.train", str(prepared), str(regions), str(run)]
         stack.enter_context(launch_local_ranks(recipe.training.processes, command))
-        ranks = stack.enter_context(init_distributed(recipe.training.device))
+        group = stack.enter_context(init_distributed(recipe.training.device))
         shutdown = stack.enter_context(GracefulShutdown())
         data = Prepared.open(prepared), RegionSource.open(regions)
-        state, services, warm_start = build_run(recipe, specs, *data, run, ranks, shutdown)
+        state, services, warm_start = build_run(recipe, specs, *data, run, group, shutdown)
         with services.log, services.console:
             log_start(state, services, warm_start)
             train_loop(state, services)
-        ranks.barrier()  # until rank 0 has written the last checkpoint
+        group.barrier()  # until rank 0 has written the last checkpoint
     return summarize(run, checkpoints)
 
 
@@ -131,7 +131,7 @@ def train_loop(state: TrainState, services: TrainServices) -> None:
             if epoch_end or monitor:
                 validation, transition = validate(state, services, objective), None
                 if epoch_end and iteration > config.stop_and_go_start_fraction * iterations:
-                    transition = update_stop_and_go(state.stop_and_go, services.ranks, task, validation.score)
+                    transition = update_stop_and_go(state.stop_and_go, services.group, task, validation.score)
                 counters.seconds = time.monotonic() - start_time
                 log_validation(state, services, task, validation, transition, iteration)
 
@@ -157,22 +157,22 @@ def train_step(state: TrainState, services: TrainServices, objective: Objective,
     Raises:
         TwelvefoldError: the loss or the gradient is not finite; nothing was updated.
     """
-    ranks, parameters, bad_examples = services.ranks, list(state.model.parameters()), list[str]()
+    group, bad_examples = services.group, list[str]()
     seed_step(services, objective, iteration)
     state.optimizer.zero_grad(set_to_none=True)  # other heads stay without a gradient: optimizer.py says why
-    totals = torch.zeros(3, device=ranks.device)  # examples, sum of their losses, ranks with a requested shutdown
+    totals = torch.zeros(3, device=group.device)  # examples, sum of their losses, ranks with a requested shutdown
     totals[2] = float(services.shutdown.requested)
     for micro_batch in next(services.batches[objective.spec.name]):
-        batch = micro_batch.to(ranks.device)
+        batch = micro_batch.to(group.device)
         loss, logits = objective.loss(state.model, batch)
         loss_sum = loss * len(batch.example_ids)
         torch.autograd.backward(loss_sum * services.loss_scales[objective.spec.name])
         totals[:2] += torch.stack([totals.new_tensor(len(batch.example_ids)), loss_sum.detach()])
         if not torch.isfinite(loss_sum):
             bad_examples += non_finite_examples(logits, batch)
-    examples, total_loss, shutdown = reduce_gradients(parameters, totals, ranks).tolist()
+    examples, total_loss, shutdown = reduce_gradients(state.parameters, totals, group).tolist()
     max_norm = services.recipe.training.max_grad_norm or float("inf")
-    grad_norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+    grad_norm = torch.nn.utils.clip_grad_norm_(state.parameters, max_norm)
     mean_loss = total_loss / examples
     if not (np.isfinite(total_loss) and torch.isfinite(grad_norm)):
         raise non_finite_error(services, objective, iteration, mean_loss, bad_examples)
@@ -194,15 +194,15 @@ def validate(state: TrainState, services: TrainServices, objective: Objective) -
         TwelvefoldError: there are no examples.
     """
     state.model.eval()
-    ranks = services.ranks
+    group = services.group
     sums: dict[str, tuple[float, float]] = {}  # of each metric: the sum over its entries, and how many
     batch_size = max(1, services.recipe.evaluation.batch_size // objective.spec.pairs_per_example)
     for evaluator in objective.evaluators:
-        totals = torch.zeros((len(evaluator.metrics), 2), dtype=torch.float64, device=ranks.device)
-        for batch in evaluator.batches(batch_size, ranks.rank, ranks.world_size):
-            scores = evaluator.score(state.model, batch.to(ranks.device))
+        totals = torch.zeros((len(evaluator.metrics), 2), dtype=torch.float64, device=group.device)
+        for batch in evaluator.batches(batch_size, group.rank, group.world_size):
+            scores = evaluator.score(state.model, batch.to(group.device))
             totals += torch.stack([torch.stack([s.double().sum(), totals.new_tensor(len(s))]) for s in scores])
-        sums |= dict(zip(evaluator.metrics, ranks.all_reduce(totals).tolist(), strict=True))
+        sums |= dict(zip(evaluator.metrics, group.all_reduce(totals).tolist(), strict=True))
     state.model.train()
     metrics = {name: total / count for name, (total, count) in sums.items() if count}
     if not (names := [name for name in objective.score_metrics if name in metrics]):
@@ -212,10 +212,10 @@ def validate(state: TrainState, services: TrainServices, objective: Objective) -
     return Validation(fmean(metrics[name] for name in names), metrics, int(sums[names[-1]][1]))
 
 
-def update_stop_and_go(stop_and_go: StopAndGo, ranks: Ranks, task: str, score: float) -> Transition | None:
+def update_stop_and_go(stop_and_go: StopAndGo, group: ProcessGroup, task: str, score: float) -> Transition | None:
     """Update stop-and-go with a validation score on rank 0, and broadcast the decision to all ranks."""
-    transition = stop_and_go.update(task, score) if ranks.is_main else None
-    shared: tuple[Transition | None, dict[str, Any]] = ranks.broadcast((transition, stop_and_go.state_dict()))
+    transition = stop_and_go.update(task, score) if group.is_main else None
+    shared: tuple[Transition | None, dict[str, Any]] = group.broadcast((transition, stop_and_go.state_dict()))
     stop_and_go.load_state_dict(shared[1])
     return shared[0]
 
@@ -247,8 +247,8 @@ def save_checkpoint(state: TrainState, services: TrainServices, final_event: str
     is_best = average is not None and (counters.best_average is None or average > counters.best_average)
     if is_best:
         counters.best_average = average
-    counters.peak_memory_gb = max(counters.peak_memory_gb, services.ranks.peak_memory_gb())
-    if not services.ranks.is_main:
+    counters.peak_memory_gb = max(counters.peak_memory_gb, services.group.peak_memory_gb())
+    if not services.group.is_main:
         return
     seconds = round(counters.seconds, 3)
     log.write("checkpoint", counters.iteration, average=average, best=is_best, seconds=seconds)
@@ -269,7 +269,7 @@ def save_checkpoint(state: TrainState, services: TrainServices, final_event: str
 def seed_step(services: TrainServices, objective: Objective, iteration: int) -> None:
     """Seed the random numbers of a step (dropout) with recipe seed, iteration, task and rank: no state to save."""
     task_index = list(services.objectives).index(objective.spec.name)
-    entropy = [abs(services.recipe.seed), iteration, task_index, services.ranks.rank]
+    entropy = [abs(services.recipe.seed), iteration, task_index, services.group.rank]
     torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
 
@@ -284,8 +284,8 @@ def non_finite_error(
     services: TrainServices, objective: Objective, iteration: int, loss: float, bad_examples: list[str]
 ) -> TwelvefoldError:
     """Return the error for a loss or gradient that is not finite; it names task, iteration, examples and checkpoint."""
-    ranks = services.ranks
-    examples = [id_ for rank in range(ranks.world_size) for id_ in ranks.broadcast(bad_examples, rank)]
+    group = services.group
+    examples = [id_ for rank in range(group.world_size) for id_ in group.broadcast(bad_examples, rank)]
     more = f" and {len(examples) - 8} more" if len(examples) > 8 else ""
     listed = f"Examples: {', '.join(examples[:8])}{more}. " if examples else ""
     saved = services.checkpoints.read_state()
@@ -299,15 +299,15 @@ def non_finite_error(
 
 def log_start(state: TrainState, services: TrainServices, warm_start: WarmStartReport | None) -> None:
     """Log the start or resume of a run."""
-    counters, ranks = state.counters, services.ranks
+    counters, group = state.counters, services.group
     services.log.write(
         "resume" if counters.iteration else "start",
         counters.iteration,
         tasks=list(services.objectives),
         iterations=services.schedule.iterations,
         steps_per_epoch={name: o.train_batches.steps_per_epoch for name, o in services.objectives.items()},
-        processes=ranks.world_size,
-        device=str(ranks.device),
+        processes=group.world_size,
+        device=str(group.device),
         machine=describe_machine(),
         versions={"python": platform.python_version(), "torch": torch.__version__},
         seconds=round(counters.seconds, 3),

@@ -15,7 +15,7 @@ from twelvefold.config.recipe import PretrainingConfig
 from twelvefold.data import masking as masked
 from twelvefold.data.masking import MaskedBatches
 from twelvefold.data.region_inputs import RegionSource
-from twelvefold.data.task_loader import TaskBatches
+from twelvefold.data.task_batches import TaskBatches
 from twelvefold.data.tokenizer import CLS, MASK, PAD, SEP
 from twelvefold.data.write_table import write_table
 from twelvefold.schema import Example, HeadSpec, ImageKey, Pair, PositivePair, Regions, TaskSpec, TwelvefoldError

@@ -16,7 +16,7 @@ import torch
 import twelvefold
 from twelvefold import families
 from twelvefold.data.region_inputs import RegionSource
-from twelvefold.data.task_loader import TaskBatches
+from twelvefold.data.task_batches import TaskBatches
 from twelvefold.data.write_table import write_table
 from twelvefold.evaluation.baselines import MajorityBaseline, chance_score, train_networks
 from twelvefold.evaluation.predictions import PredictionRecord

@@ -14,7 +14,7 @@ import pytest
 import twelvefold
 from twelvefold import datasets
 from twelvefold.data.region_inputs import RegionSource
-from twelvefold.data.task_loader import TaskBatches
+from twelvefold.data.task_batches import TaskBatches
 from twelvefold.data.tokenizer import Tokenizer
 from twelvefold.data.write_table import write_table
 from twelvefold.evaluation.predictions import MAX_RANKED_IMAGES

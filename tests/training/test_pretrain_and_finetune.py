@@ -16,7 +16,7 @@ from twelvefold.cli import main
 from twelvefold.config.recipe import PretrainingConfig, Recipe
 from twelvefold.data.masking import MaskedBatches
 from twelvefold.data.region_inputs import RegionSource
-from twelvefold.data.task_loader import TaskBatches
+from twelvefold.data.task_batches import TaskBatches
 from twelvefold.demo import demo
 from twelvefold.evaluate import evaluate
 from twelvefold.finetune import finetune, single_task_recipe
@@ -28,7 +28,7 @@ from twelvefold.store import atomic_files
 from twelvefold.store.prepared import Prepared
 from twelvefold.train import train
 from twelvefold.training.event_log import read_events
-from twelvefold.training.objectives import retrieval_evaluator
+from twelvefold.training.objectives import ZeroShotRetrievalEvaluator
 
 from .conftest import (
     Toy,
@@ -152,7 +152,8 @@ def test_the_papers_two_changes_affect_training_and_not_validation(
 
 def test_zero_shot_retrieval_counts_ranks(toy: Toy) -> None:
     prepared, regions = Prepared.open(toy.prepared), RegionSource.open(toy.regions)
-    evaluator = retrieval_evaluator(TaskBatches.open(prepared, regions, prepared.task("flickr30k"), "val"), 5)
+    data = TaskBatches.open(prepared, regions, prepared.task("flickr30k"), "val")
+    evaluator = ZeroShotRetrievalEvaluator(data, 5)
     pool = list(evaluator.batches(4, 0, 1))
     assert [len(batch.example_ids) for batch in pool] == [4, 1]
     shared = [id_ for rank in range(2) for batch in evaluator.batches(4, rank, 2) for id_ in batch.example_ids]
@@ -162,8 +163,9 @@ def test_zero_shot_retrieval_counts_ranks(toy: Toy) -> None:
         """Rank a caption's image second, after the image before it in the pool."""
 
         def zero_shot_alignments(self, captions: Batch, images: Batch) -> Tensor:
-            columns = {id_: i for i, id_ in enumerate(images.example_ids)}
-            target = torch.tensor([columns[id_] for id_ in captions.example_ids])
+            assert captions.target is not None
+            target = captions.target
+            assert torch.equal(captions.features, images.features[target, : captions.features.shape[1]])
             scores = torch.zeros(len(target), len(images.example_ids))
             scores[torch.arange(len(target)), target] = 1.0
             not_first = target > 0

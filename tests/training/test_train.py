@@ -18,7 +18,7 @@ import torch
 from twelvefold import train as loop
 from twelvefold.batch import Batch
 from twelvefold.config.recipe import Recipe
-from twelvefold.data.task_loader import TaskBatches
+from twelvefold.data.task_batches import TaskBatches
 from twelvefold.model import Model, card
 from twelvefold.model.card import Card, DetectorCard
 from twelvefold.schema import TwelvefoldError

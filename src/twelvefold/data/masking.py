@@ -20,7 +20,7 @@ from twelvefold import boxes
 from twelvefold.batch import Batch, MaskedBatch
 from twelvefold.config.recipe import PretrainingConfig
 from twelvefold.data.region_inputs import RegionSource
-from twelvefold.data.task_loader import TaskBatches
+from twelvefold.data.task_batches import TaskBatches
 from twelvefold.data.tokenizer import CLS, MASK, PAD, SEP, UNK
 from twelvefold.schema import Example, ImageKey, Pair, PositivePair, TaskSpec, TwelvefoldError
 from twelvefold.store.example_table import ExampleTable
@@ -52,8 +52,34 @@ class _Uniforms:
     tokens: NDArray[np.float64]
     regions: NDArray[np.float64]
 
-    def __getitem__(self, rows: slice | NDArray[np.int64]) -> _Uniforms:
+    def __getitem__(self, rows: NDArray[np.int64]) -> _Uniforms:
         return _Uniforms(self.captions[rows], self.tokens[rows], self.regions[rows])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Plan:
+    """What becomes of n examples, one row each; a shard of a batch is some of its rows.
+
+    images, texts (n,): indices into the table, of the caption whose image and of the caption whose text the example
+    has. tokens (n, L) and regions (n, R): what is selected for masking. mismatched (n,): the text is another image's.
+    predict (n,): the model has to predict what is selected.
+    """
+
+    images: NDArray[np.int64]
+    texts: NDArray[np.int64]
+    tokens: Bools
+    regions: Bools
+    mismatched: Bools
+    predict: Bools
+    uniforms: _Uniforms
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> _Plan:
+        return _Plan(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Number of examples, tokens to predict and regions to predict."""
+        return len(self.texts), int(self.tokens[self.predict].sum()), int(self.regions[self.predict].sum())
 
 
 class MaskedBatches:
@@ -107,7 +133,8 @@ class MaskedBatches:
             TwelvefoldError: there are more shards than examples in a batch, or an image has no regions.
         """
         uniforms = self._uniforms(self.captions.generator("masks", step), self.task.batch_size)
-        return self._batch(self.captions.indices_for_step(step), uniforms, self.captions.shard_rows(shard, num_shards))
+        plan = self._plan(self.captions.indices_for_step(step), uniforms)
+        return self._batch(plan[self.captions.shard_rows(shard, num_shards)], plan.counts)
 
     def eval_batches(self, batch_size: int = 0, shard: int = 0, num_shards: int = 1) -> Iterator[MaskedBatch]:
         """Yield the batches of a shard of all captions, in order; the masks are the same in every run."""
@@ -116,70 +143,84 @@ class MaskedBatches:
         shard_rows = np.array_split(np.arange(len(indices)), num_shards)[shard]
         size = batch_size or self.task.batch_size
         for rows in (shard_rows[start : start + size] for start in range(0, len(shard_rows), size)):
-            yield self._batch(indices[rows], uniforms[rows], np.arange(len(rows)))
+            plan = self._plan(indices[rows], uniforms[rows])
+            yield self._batch(plan, plan.counts)
 
     def _uniforms(self, random: np.random.Generator, num_examples: int) -> _Uniforms:
         n, tokens, regions = num_examples, self.task.max_tokens - 2, self.task.max_regions - 1
         return _Uniforms(random.random((n, 2)), random.random((n, tokens, 3)), random.random((n, regions, 2)))
 
-    def _batch(self, indices: NDArray[np.int64], uniforms: _Uniforms, rows: NDArray[np.int64]) -> MaskedBatch:
-        """Return these ``rows`` of the batch whose captions have these ``indices`` in the table."""
+    def _plan(self, images: NDArray[np.int64], uniforms: _Uniforms) -> _Plan:
+        """Decide what becomes of the captions with these indices in the table, each of which stands for its image."""
         mismatched = uniforms.captions[:, 0] < self.config.mismatch_prob
-        others = self._multiple_choice.draw_captions_of_other_images(indices, uniforms.captions[:, 1])
-        texts = np.where(mismatched, others, indices)
-        token_ids = [self.table.token_ids(int(text)) for text in texts]
-        examples = [self.table[int(index)] for index in indices]
-        images = [example.pairs[0].image for example in examples]
-        num_tokens = np.array([len(ids) for ids in token_ids])
-        num_regions = np.array([len(self.captions.source.detected[image].boxes_px) for image in images])
-        tokens = _select(uniforms.tokens, self.config.token_mask_prob, num_tokens)
-        regions = _select(uniforms.regions, self.config.region_mask_prob, num_regions)
-        predict = ~mismatched | self.config.predict_on_mismatched
-        counts = (len(indices), int(tokens[predict].sum()), int(regions[predict].sum()))
-        pairs = [Pair(images[row], self.table[int(texts[row])].pairs[0].text) for row in rows]
-        kept = [Example(examples[row].id, (pair,), PositivePair()) for row, pair in zip(rows, pairs, strict=True)]
-        batch = self.captions.collate(kept, [token_ids[row] for row in rows])
-        predict_tokens, token_labels = self._mask_tokens(batch, tokens[rows], predict[rows], uniforms[rows])
-        predict_regions = self._mask_regions(batch, regions[rows], predict[rows], uniforms[rows])
+        others = self._multiple_choice.draw_captions_of_other_images(images, uniforms.captions[:, 1])
+        texts = np.where(mismatched, others, images)
+        detected = (self.captions.source.detected[self._image(index)] for index in images)
+        num_tokens = np.array([len(self.table.token_ids(int(text))) for text in texts])
+        num_regions = np.array([len(regions.boxes_px) for regions in detected])
+        return _Plan(
+            images=images,
+            texts=texts,
+            tokens=_select(uniforms.tokens, self.config.token_mask_prob, num_tokens),
+            regions=_select(uniforms.regions, self.config.region_mask_prob, num_regions),
+            mismatched=mismatched,
+            predict=~mismatched | self.config.predict_on_mismatched,
+            uniforms=uniforms,
+        )
+
+    def _batch(self, plan: _Plan, whole_batch_counts: tuple[int, int, int]) -> MaskedBatch:
+        """Return the planned batch."""
+        examples = [
+            Example(
+                self.table[int(image)].id,
+                (Pair(self._image(image), self.table[int(text)].pairs[0].text),),
+                PositivePair(),
+            )
+            for image, text in zip(plan.images, plan.texts, strict=True)
+        ]
+        batch = self.captions.collate(examples, [self.table.token_ids(int(text)) for text in plan.texts])
+        predict_tokens, token_labels = self._mask_tokens(batch, plan)
+        predict_regions = self._mask_regions(batch, plan)
         fields: dict[str, Any] = {field.name: getattr(batch, field.name) for field in dataclasses.fields(Batch)}
-        fields["target"] = torch.from_numpy(mismatched[rows].astype(np.int64))
+        fields["target"] = torch.from_numpy(plan.mismatched.astype(np.int64))
         return MaskedBatch(
             **fields,
             predict_tokens=torch.from_numpy(predict_tokens),
             token_labels=torch.from_numpy(token_labels),
             predict_regions=torch.from_numpy(predict_regions),
-            region_labels=torch.from_numpy(self._region_labels(kept, predict_regions)),
-            whole_batch_counts=counts,
+            region_labels=torch.from_numpy(self._region_labels(examples, predict_regions)),
+            whole_batch_counts=whole_batch_counts,
         )
 
-    def _mask_tokens(
-        self, batch: Batch, selected: Bools, predict: Bools, uniforms: _Uniforms
-    ) -> tuple[Bools, NDArray[np.int64]]:
-        """Mask the ``selected`` tokens in the batch; return which to predict (P, L) and their original ids (M,)."""
+    def _image(self, index: int | np.int64) -> ImageKey:
+        return self.table[int(index)].pairs[0].image
+
+    def _mask_tokens(self, batch: Batch, plan: _Plan) -> tuple[Bools, NDArray[np.int64]]:
+        """Mask the selected tokens in the batch; return which to predict (P, L) and their original ids (M,)."""
         token_ids = batch.token_ids.numpy()
         words = token_ids[:, 1:-1]  # without [CLS] and, in the longest text, [SEP]
         length = words.shape[1]
-        selected, replacement = selected[:, :length], uniforms.tokens[:, :length, 1]
+        selected, replacement = plan.tokens[:, :length], plan.uniforms.tokens[:, :length, 1]
         predict_tokens = np.zeros(token_ids.shape, dtype=bool)
-        predict_tokens[:, 1:-1] = selected & predict[:, None]
+        predict_tokens[:, 1:-1] = selected & plan.predict[:, None]
         labels = token_ids[predict_tokens]
-        random_index = uniforms.tokens[:, :length, 2] * len(self._random_tokens)
+        random_index = plan.uniforms.tokens[:, :length, 2] * len(self._random_tokens)
         random_tokens = self._random_tokens[random_index.astype(np.int64)]
         words[selected & (replacement < MASK_TOKEN_PROB)] = MASK
         is_random = (replacement >= MASK_TOKEN_PROB) & (replacement < MASK_TOKEN_PROB + RANDOM_TOKEN_PROB)
         words[selected & is_random] = random_tokens[selected & is_random]
         return predict_tokens, labels
 
-    def _mask_regions(self, batch: Batch, selected: Bools, predict: Bools, uniforms: _Uniforms) -> Bools:
-        """Mask the ``selected`` regions in the batch; return which to predict (P, R).
+    def _mask_regions(self, batch: Batch, plan: _Plan) -> Bools:
+        """Mask the selected regions in the batch; return which to predict (P, R).
 
         IMG, the mean of all regions, becomes the mean of the unmasked ones. Differs: the original keeps the features of
         masked overlapping regions as input and in that sum, and only leaves them out of the count that divides it.
         """
         real, features = batch.region_mask.numpy()[:, 1:], batch.features.numpy()
         num_regions = real.shape[1]
-        selected = selected[:, :num_regions]
-        masked = selected & (uniforms.regions[:, :num_regions, 1] < ZERO_FEATURE_PROB)
+        selected = plan.regions[:, :num_regions]
+        masked = selected & (plan.uniforms.regions[:, :num_regions, 1] < ZERO_FEATURE_PROB)
         if self.config.mask_overlapping:
             masked |= overlapping(batch.boxes_px.numpy()[:, 1:], real, selected)
         features[:, 1:][masked] = 0.0
@@ -187,7 +228,7 @@ class MaskedBatches:
         num_unmasked = np.maximum((real & ~masked).sum(axis=1, keepdims=True), 1)
         features[changed, 0] = (features[:, 1:].sum(axis=1) / num_unmasked)[changed]
         predict_regions = np.zeros(batch.region_mask.shape, dtype=bool)
-        predict_regions[:, 1:] = selected & predict[:, None]
+        predict_regions[:, 1:] = selected & plan.predict[:, None]
         return predict_regions
 
     def _region_labels(self, examples: Sequence[Example], predict_regions: Bools) -> NDArray[np.float32]:

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from twelvefold.batch import Batch
 from twelvefold.data.region_inputs import RegionSource
-from twelvefold.data.task_loader import TaskBatches
+from twelvefold.data.task_batches import TaskBatches
 from twelvefold.evaluation.per_task import run_per_task
 from twelvefold.evaluation.run_inputs import RunInputs
 from twelvefold.evaluation.score import ScoredModel, score_task, scored_indices

@@ -10,7 +10,7 @@ import torch
 from twelvefold import datasets
 from twelvefold.config.recipe import Recipe
 from twelvefold.data.region_inputs import RegionSource
-from twelvefold.data.task_loader import TaskBatches
+from twelvefold.data.task_batches import TaskBatches
 from twelvefold.device import select_device
 from twelvefold.model import Model, save_load
 from twelvefold.schema import Split, TaskSpec, TwelvefoldError

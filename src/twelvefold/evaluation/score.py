@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twelvefold.batch import Batch
-from twelvefold.data.collate import image_only_batch
-from twelvefold.data.task_loader import CAPTION_BATCH_SIZE, TaskBatches, evenly_spaced
+from twelvefold.data.retrieval_pool import RetrievalPool
+from twelvefold.data.task_batches import TaskBatches, evenly_spaced
 from twelvefold.evaluation.bootstrap import RESAMPLES, bootstrap95
 from twelvefold.evaluation.predictions import MAX_RANKED_IMAGES, PredictionRecord
 from twelvefold.evaluation.reliability import measure_reliability
 from twelvefold.evaluation.scores import QuestionTypeScore, Reliability, TaskScore
 from twelvefold.families import load_family, retrieval
+from twelvefold.families.shared.labels import require_target
 from twelvefold.families.shared.probabilities import decode_names
 from twelvefold.schema import CONSISTENCY_ONLY, Example, ExamplePrediction, TaskSpec
 
@@ -132,14 +133,14 @@ def score_task(
         data: The task's examples.
         max_examples: Number of examples, evenly spaced over the table; 0 means all.
         pool: Number of images that a caption is searched in (retrieval); 0 means every image of the table.
-        batch_size: Examples in a batch; retrieval has ``CAPTION_BATCH_SIZE``.
+        batch_size: Examples in a batch; retrieval has ``retrieval_pool.CAPTION_BATCH_SIZE``.
         temperature: Divides the logits before the probabilities; changes no score.
         device: Device of the model.
     """
     result = TaskResult(data.task, temperature=temperature)
     family = load_family(data.task.family)
     if family.searches_images:
-        _score_retrieval(result, model, data, max_examples, pool, device)
+        _score_retrieval(result, model, RetrievalPool.with_all_captions(data, pool, max_examples), device)
         return result
     indices = scored_indices(data, max_examples)
     consistency_only = [] if max_examples else range(len(indices), len(data.table))
@@ -168,28 +169,21 @@ def _batches(data: TaskBatches, indices: Sequence[int], size: int) -> Iterator[t
         yield [data.table[i] for i in block], data.batch(block)
 
 
-def _score_retrieval(
-    result: TaskResult, model: ScoredModel, data: TaskBatches, max_examples: int, pool: int, device: torch.device
-) -> None:
+def _score_retrieval(result: TaskResult, model: ScoredModel, pool: RetrievalPool, device: torch.device) -> None:
     """Rank the whole pool for every caption. Paper: R@1 over 1,000 images (Table 2)."""
-    keys, image_of_example = data.table.first_images()
-    keys = keys[:pool] if pool else keys
-    captions = np.flatnonzero(image_of_example < len(keys))
-    indices: list[int] = captions[evenly_spaced(len(captions), max_examples)].tolist()
-    images = image_only_batch(keys, data.source, data.task, data.head).to(device)
-    names = [str(key) for key in keys]
-    true_images = torch.split(torch.from_numpy(image_of_example[indices].astype(np.int64)), CAPTION_BATCH_SIZE)
+    images, names, task = pool.image_batch.to(device), [str(key) for key in pool.images], result.task.name
     all_ranks: list[Tensor] = []
-    for (block, batch), true in zip(_batches(data, indices, CAPTION_BATCH_SIZE), true_images, strict=True):
+    for batch in pool.caption_batches():
         scores = model.alignments(batch.to(device), images).float().cpu()
-        ranks = retrieval.rank_true_images(scores, true)
-        ids, task = batch.example_ids, data.task.name
+        ranks = retrieval.rank_true_images(scores, require_target(batch))
+        ids = batch.example_ids
         predictions = decode_names(scores, ids, names, task, MAX_RANKED_IMAGES, result.temperature)
         uncalibrated = decode_names(scores, ids, names, task, top=1)
-        result.append(block, predictions, uncalibrated, (ranks == 0).float().tolist(), ranks.tolist())
+        examples = [pool.data.table[i] for i in pool.captions[len(result.examples) :][: len(ids)].tolist()]
+        result.append(examples, predictions, uncalibrated, (ranks == 0).float().tolist(), ranks.tolist())
         all_ranks.append(ranks)
     joined = torch.cat(all_ranks)
-    result.extra_metrics = {f"recall_at_{k}": retrieval.recall_at(joined, k) for k in (5, 10)}
+    result.extra_metrics = {f"recall_at_{k}": retrieval.recall_at(joined, k) for k in retrieval.RECALLS[1:]}
 
 
 def _percent(share: float | np.floating) -> float:

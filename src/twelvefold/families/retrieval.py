@@ -65,6 +65,9 @@ class RetrievalFamily(Family):
 
 FAMILY = RetrievalFamily()
 
+RECALLS = (1, 5, 10)
+"""R@k is reported for these k."""
+
 
 def rank_true_images(scores: Tensor, true_image: Tensor) -> Tensor:
     """Return the rank of each caption's true image in the pool: (N,) int64, 0 is best.

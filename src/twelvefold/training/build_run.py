@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from twelvefold.batch import Batch
 from twelvefold.config.recipe import Recipe
@@ -23,7 +24,7 @@ from twelvefold.store.prepared import Prepared
 from twelvefold.training.build_model import build_card, build_model
 from twelvefold.training.checkpoints import Checkpoints
 from twelvefold.training.console import TrainingConsole
-from twelvefold.training.distributed import Ranks
+from twelvefold.training.distributed import ProcessGroup
 from twelvefold.training.event_log import EventLog, open_event_log
 from twelvefold.training.objectives import Objective, make_objective
 from twelvefold.training.optimizer import build_optimizer, loss_scales
@@ -35,9 +36,10 @@ from twelvefold.training.stop_and_go import StopAndGo
 
 @dataclass(frozen=True, slots=True)
 class TrainState:
-    """What changes during training and what a checkpoint holds."""
+    """What changes during training and what a checkpoint holds. ``parameters``: all those of ``model``."""
 
     model: Model
+    parameters: list[nn.Parameter]
     optimizer: torch.optim.Optimizer
     stop_and_go: StopAndGo
     counters: Counters
@@ -56,7 +58,7 @@ class TrainServices:
     loss_scales: dict[str, float]
     batches: dict[str, Iterator[list[Batch]]]
     schedule: RoundRobin
-    ranks: Ranks
+    group: ProcessGroup
     checkpoints: Checkpoints
     card: Card
     log: EventLog
@@ -70,7 +72,7 @@ def build_run(
     prepared: Prepared,
     regions: RegionSource,
     run: Path,
-    ranks: Ranks,
+    group: ProcessGroup,
     shutdown: GracefulShutdown,
 ) -> tuple[TrainState, TrainServices, WarmStartReport | None]:
     """Build everything that the loop uses, and load the latest checkpoint if there is one."""
@@ -80,7 +82,7 @@ def build_run(
     objectives = {spec.name: make_objective(recipe, spec, prepared, regions, model.embedded_pieces) for spec in specs}
     steps_per_epoch = {name: objective.train_batches.steps_per_epoch for name, objective in objectives.items()}
     iterations = config.iterations or longest_task_iterations(specs, steps_per_epoch)
-    model.to(ranks.device).train()
+    model.to(group.device).train()
     optimizer = build_optimizer(model, config)
     can_stop = config.stop_and_go and recipe.pretraining is None  # a caption set has no task to make room for
     stop_and_go = StopAndGo(objectives, gap=config.stop_and_go_gap, enabled=can_stop, rule=config.stop_and_go_rule)
@@ -93,7 +95,7 @@ def build_run(
         counters = Counters(**{f.name: saved[f.name] for f in dataclasses.fields(Counters) if f.name in saved})
     batches = {}
     for name, objective in objectives.items():
-        make_step = partial(make_micro_batches, objective, ranks, config.gradient_accumulation_steps)
+        make_step = partial(make_micro_batches, objective, group, config.gradient_accumulation_steps)
         batches[name] = prefetch(make_step, counters.steps[name], config.num_workers)
     services = TrainServices(
         recipe=recipe,
@@ -101,18 +103,18 @@ def build_run(
         loss_scales=loss_scales(specs, enabled=config.loss_scaling),
         batches=batches,
         schedule=RoundRobin(specs, iterations, curriculum=config.curriculum, fraction=config.curriculum_fraction),
-        ranks=ranks,
+        group=group,
         checkpoints=checkpoints,
         card=card,
-        log=open_event_log(run, saved, tensorboard=config.tensorboard) if ranks.is_main else EventLog(Path(os.devnull)),
-        console=TrainingConsole(recipe.name, iterations, counters, stop_and_go, enabled=ranks.is_main),
+        log=open_event_log(run, saved, tensorboard=config.tensorboard) if group.is_main else EventLog(Path(os.devnull)),
+        console=TrainingConsole(recipe.name, iterations, counters, stop_and_go, enabled=group.is_main),
         shutdown=shutdown,
     )
-    return TrainState(model, optimizer, stop_and_go, counters), services, warm_start
+    return TrainState(model, list(model.parameters()), optimizer, stop_and_go, counters), services, warm_start
 
 
-def make_micro_batches(objective: Objective, ranks: Ranks, accumulation_steps: int, step: int) -> list[Batch]:
+def make_micro_batches(objective: Objective, group: ProcessGroup, accumulation_steps: int, step: int) -> list[Batch]:
     """Return this rank's share of a task's batch of ``step``, split for gradient accumulation."""
-    first_shard, num_shards = ranks.rank * accumulation_steps, ranks.world_size * accumulation_steps
+    first_shard, num_shards = group.rank * accumulation_steps, group.world_size * accumulation_steps
     shards = range(first_shard, first_shard + accumulation_steps)
     return [objective.train_batches.train_batch(step, shard, num_shards) for shard in shards]

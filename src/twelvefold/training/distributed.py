@@ -34,8 +34,8 @@ TIMEOUT = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)
-class Ranks:
-    """The process group: this process's ``rank``, the ``world_size``, and the ``device`` of this process."""
+class ProcessGroup:
+    """This process's ``rank`` and ``device`` in a process group of ``world_size`` processes."""
 
     rank: int
     world_size: int
@@ -73,7 +73,7 @@ class Ranks:
         return self.all_reduce(torch.tensor([peak], device=self.device)).item()
 
 
-def reduce_gradients(parameters: Sequence[nn.Parameter], totals: Tensor, ranks: Ranks) -> Tensor:
+def reduce_gradients(parameters: Sequence[nn.Parameter], totals: Tensor, group: ProcessGroup) -> Tensor:
     """Sum gradients and ``totals`` over all ranks in one all-reduce, then divide the gradients by ``totals[0]``.
 
     Each rank's loss is the sum over its own examples, and ``totals[0]`` is their number. The result is therefore the
@@ -84,8 +84,8 @@ def reduce_gradients(parameters: Sequence[nn.Parameter], totals: Tensor, ranks: 
         The summed totals, (n,) float32.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
-    if ranks.world_size > 1:
-        flat = ranks.all_reduce(torch.cat([g.reshape(-1) for g in gradients] + [totals.to(gradients[0].dtype)]))
+    if group.world_size > 1:
+        flat = group.all_reduce(torch.cat([g.reshape(-1) for g in gradients] + [totals.to(gradients[0].dtype)]))
         parts = torch.split(flat, [g.numel() for g in gradients] + [totals.numel()])
         totals = parts[-1]
         for gradient, part in zip(gradients, parts[:-1], strict=True):
@@ -95,7 +95,7 @@ def reduce_gradients(parameters: Sequence[nn.Parameter], totals: Tensor, ranks: 
 
 
 @contextmanager
-def init_distributed(device: str = "auto") -> Iterator[Ranks]:
+def init_distributed(device: str = "auto") -> Iterator[ProcessGroup]:
     """Join the process group that torchrun or :func:`launch_local_ranks` describes in the environment.
 
     On a CPU this process computes in one thread, unless ``OMP_NUM_THREADS`` is set: processes share the cores, and
@@ -111,7 +111,7 @@ def init_distributed(device: str = "auto") -> Iterator[Ranks]:
         torch.set_num_threads(1)
     try:
         with _process_group(world_size, selected):
-            yield Ranks(rank, world_size, selected)
+            yield ProcessGroup(rank, world_size, selected)
     finally:
         torch.set_num_threads(threads)
 

@@ -28,9 +28,6 @@ from twelvefold.store.prepared import Prepared
 _VALIDATION_SEED = (12, 1)
 """Seed of the wrong pairs in validation. Arbitrary."""
 
-CAPTION_BATCH_SIZE = 4
-"""Captions scored together against a whole pool of images: 4 captions and 200 images are about a thousand rows."""
-
 
 class TaskBatches:
     """Batches of one split of one task. Retrieval examples are 4-way choices in training and validation.

@@ -13,7 +13,7 @@ import torch
 
 from twelvefold.batch import Batch
 from twelvefold.data.region_inputs import RegionSource
-from twelvefold.data.task_loader import TaskBatches
+from twelvefold.data.task_batches import TaskBatches
 from twelvefold.data.write_table import write_table
 from twelvefold.schema import (
     ClassName,
