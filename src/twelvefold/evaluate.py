@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
+from twelvefold.evaluation import score
 from twelvefold.evaluation.per_task import run_per_task
 from twelvefold.evaluation.predictions import predictions_path, write_predictions
 from twelvefold.evaluation.run_inputs import RunInputs
-from twelvefold.evaluation.score import score_task
 from twelvefold.evaluation.scores import Scores, TaskScore, write_scores
 from twelvefold.families import load_family
 from twelvefold.model import card
@@ -79,7 +79,7 @@ def evaluate_task(inputs: RunInputs, name: str, split: Split) -> TaskScore:
     torch.set_num_threads(1)
     model, device = inputs.load_model()
     limits = inputs.recipe.evaluation
-    result = score_task(
+    result = score.score_task(
         model,
         inputs.batches(model.tasks[name], split),
         max_examples=limits.max_examples,
@@ -99,6 +99,7 @@ def _inputs_digest(inputs: RunInputs) -> str:
         inputs.weights_digest(),
         limits.max_examples,
         limits.retrieval_pool,
+        score.VERSION,
         *([atomic_files.digest_value(temperatures)] if temperatures else []),
     )
 

@@ -84,7 +84,7 @@ def test_gqa_val_is_the_end_of_train_and_val_sorted_by_id_as_text(folder: Any) -
     assert ids(gqa.read(root, "val", bad=BAD, minval=2)) == ["10", "11"]
     first = next(gqa.read(root, "test", bad=BAD))
     assert (first.id, first.question_type, first.label) == ("07998", "verify", SoftAnswers({"yes": 1.0}))
-    assert first.linked == ("07999", "08000")
+    assert first.linked == ("07999", "08000")  # without itself
     assert first.pairs[0].image == ImageKey("gqa", "n161313")
     assert next(gqa.read(root, "train", bad=BAD, minval=2)).pairs[0].image == ImageKey("vg", "2318324")
 
@@ -97,6 +97,14 @@ def test_gqa_consistency_appends_the_missing_entailed_questions(folder: Any) -> 
         "testdev_all_questions.json",
         "testdev_balanced_questions.json",
     ]
+
+
+def test_gqa_keeps_repeated_entailed_questions(folder: Any) -> None:
+    for name in ("balanced", "all"):
+        folder.files[f"gqa/testdev_{name}_questions.json"]["07998"]["entailed"] = ["08000", "07998", "08000", "07999"]
+    examples = list(gqa.read(folder.write(), "test", bad=BAD, consistency=True))
+    assert examples[0].linked == ("08000", "08000", "07999")
+    assert ids(examples) == ["07998", "07999", "08000"]
 
 
 def test_gqa_reads_a_folder_of_files_like_one_file(folder: Any) -> None:

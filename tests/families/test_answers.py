@@ -78,3 +78,17 @@ def test_consistency_averages_the_scores_of_entailed_questions() -> None:
     examples = [Example(id_, (), None, linked=tuple(linked.get(id_, ()))) for id_ in scores]
     assert ANSWERS.extra_metrics(examples, [None] * 5, list(scores.values())) == {"consistency": 0.5}
     assert ANSWERS.extra_metrics(examples[3:], [None] * 2, [0.0, 1.0]) == {}
+    (limitation,) = ANSWERS.limitations(examples, list(scores.values()))
+    assert "leaves out 1 entailed question that was not asked (09)" in limitation
+    assert ANSWERS.limitations(examples[:1] + examples[2:], [1.0, 0.0, 0.0, 1.0])[0].startswith(
+        "consistency leaves out 1 entailed question that was not asked (02)"
+    )
+    assert ANSWERS.limitations(examples[3:], [0.0, 1.0]) == []
+
+
+def test_consistency_counts_a_repeated_entailed_question_each_time_and_is_0_where_nothing_is_right() -> None:
+    # Expected values: GQA's official script.
+    examples = [Example("1", (), None, linked=("2", "2", "3")), Example("2", (), None), Example("3", (), None)]
+    assert ANSWERS.extra_metrics(examples, [None] * 3, [1.0, 0.0, 1.0]) == {"consistency": pytest.approx(1 / 3)}
+    assert ANSWERS.extra_metrics(examples, [None] * 3, [0.0, 1.0, 1.0]) == {"consistency": 0.0}
+    assert ANSWERS.extra_metrics(examples, [None] * 3, [0.0, 0.0, 0.0]) == {"consistency": 0.0}

@@ -269,6 +269,16 @@ def test_batches_and_specs_that_do_not_fit_are_refused() -> None:
         m(replace(b, features=torch.zeros(4, 6, 5)))
     with pytest.raises(TwelvefoldError, match=r"30 tokens.*24 positions.*max_tokens"):
         m(replace(b, token_ids=torch.zeros(4, 30, dtype=torch.int64), token_mask=torch.ones(4, 30, dtype=torch.bool)))
+    for name, problem in (("nlvr2", "7 image-text pairs.*examples of 2"), ("coco", "15 image-text pairs.*of 4")):
+        whole = batch(name)
+        odd = replace(whole, **{tensor: getattr(whole, tensor)[:-1] for tensor in TENSORS})
+        for forward in (m, m.forward_with_attention):
+            with pytest.raises(TwelvefoldError, match=rf"'{name}': {problem}"):
+                forward(odd)
+    with pytest.raises(TwelvefoldError, match=r"'nlvr2' has 2 pairs per example, but the batch has 1"):
+        m(replace(batch("nlvr2"), pairs_per_example=1))
+    with pytest.raises(TwelvefoldError, match=r"an image for each text, got 4 for 3"):
+        m(replace(b, token_ids=b.token_ids[:3], token_mask=b.token_mask[:3]))
     with pytest.raises(TwelvefoldError, match=r"'vqav2' needs head 'vqa'.*'grounding'|vqa.*grounding"):
         Model(config(), TASKS[:1], HEADS[2:])
     with pytest.raises(TwelvefoldError, match=r"'x' is of family grounding.*'vqa' is of family answers"):

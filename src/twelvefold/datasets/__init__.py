@@ -25,7 +25,7 @@ from twelvefold.schema import Example, Split, TaskSpec, TwelvefoldError, did_you
 if TYPE_CHECKING:
     from twelvefold.datasets.reading.records import BadRecords
 
-VERSION = 2
+VERSION = 3
 """Version of what the readers of this package yield. Increase it when a change to a reader, or to `reading/`, gives
 other examples, image files or links: prepared files are then made again."""
 

@@ -17,7 +17,8 @@ is not known. Its own list can be passed instead, and is used where the original
 
 Most entailed questions are absent from the balanced files. With ``consistency=True`` the questions that test questions
 entail are read from the ``all`` file and appended, with the question type ``entailed``: they count for the consistency
-metric only. They are never read for training and validation. A question that entails itself is not listed as entailed.
+metric only. They are never read for training and validation. ``Example.linked`` has the entailed ids as the file has
+them, repeated ones too, but not the question's own. Entailed questions that no file has are counted with the score.
 """
 
 from __future__ import annotations
@@ -172,7 +173,7 @@ def _row(
     if is_entailed:
         return reader, record, Example(id_, pairs, label, question_type=CONSISTENCY_ONLY)
     structural_type = question.types.structural if question.types else ""
-    linked = tuple(dict.fromkeys(other for other in question.entailed if other != id_))
+    linked = tuple(other for other in question.entailed if other != id_)  # a repeated id counts each time
     example = Example(
         id_, pairs, label, question_type=structural_type, linked=linked, chosen_answer=question.answer or ""
     )

@@ -30,6 +30,9 @@ from twelvefold.schema import CONSISTENCY_ONLY, Example, ExamplePrediction, Task
 
 CPU = torch.device("cpu")
 
+VERSION = 2
+"""Version of the results of this module. Increase it when a change gives other results: tasks are then scored again."""
+
 
 class ScoredModel(Protocol):
     """What :func:`score_task` scores."""
@@ -52,6 +55,7 @@ class TaskResult:
     records: list[PredictionRecord] = field(default_factory=list)
     examples: list[Example] = field(default_factory=list)
     extra_metrics: dict[str, float] = field(default_factory=dict)
+    limitations: list[str] = field(default_factory=list)
     temperature: float = 1.0
     uncalibrated_confidences: list[float] = field(default_factory=list)
 
@@ -78,6 +82,7 @@ class TaskResult:
             },
             extra_metrics={name: _percent(value) for name, value in self.extra_metrics.items()},
             reliability=self._reliability(),
+            limitations=tuple(self.limitations),
         )
 
     def append(
@@ -150,7 +155,9 @@ def score_task(
         predictions = family.decode(logits, batch, data.head, temperature=temperature)
         result.append(block, predictions, family.decode(logits, batch, data.head, top=1), scores, [None] * len(block))
     best = [record.ranked[0] if record.ranked else None for record in result.records]
-    result.extra_metrics = family.extra_metrics(result.examples, best, [record.score for record in result.records])
+    example_scores = [record.score for record in result.records]
+    result.extra_metrics = family.extra_metrics(result.examples, best, example_scores)
+    result.limitations = family.limitations(result.examples, example_scores)
     return result
 
 

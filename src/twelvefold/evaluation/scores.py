@@ -46,7 +46,7 @@ class TaskScore(msgspec.Struct, frozen=True):
     """Score of one task on one split.
 
     ci95: bootstrap interval, resampled by image. extra_metrics: other metrics by name, in percent (recall_at_5,
-    consistency, the IoU rule of vilbert-multi-task).
+    consistency, the IoU rule of vilbert-multi-task). limitations: sentences about what these metrics leave out.
     """
 
     metric: str
@@ -57,6 +57,7 @@ class TaskScore(msgspec.Struct, frozen=True):
     by_question_type: dict[str, QuestionTypeScore] = msgspec.field(default_factory=dict, name="by_kind")
     extra_metrics: dict[str, float] = msgspec.field(default_factory=dict, name="also")
     reliability: Reliability | None = None
+    limitations: tuple[str, ...] = ()
 
 
 class Scores(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from twelvefold.batch import Batch
 from twelvefold.config.model import ModelConfig
 from twelvefold.config.recipe import TrainingConfig
-from twelvefold.families.shared.consistency import consistency
+from twelvefold.families.shared.consistency import consistency, consistency_limitations
 from twelvefold.families.shared.interface import Family
 from twelvefold.families.shared.labels import output_index, read_labels, require_target
 from twelvefold.families.shared.probabilities import decode_names
@@ -83,6 +83,10 @@ class AnswersFamily(Family):
     ) -> dict[str, float]:
         """Return GQA's consistency: how well questions are answered that a rightly answered one entails."""
         return consistency(examples, scores)
+
+    def limitations(self, examples: Sequence[Example], scores: Sequence[float | None]) -> list[str]:
+        """Return a sentence about entailed questions that were not asked."""
+        return consistency_limitations(examples, scores)
 
 
 FAMILY = AnswersFamily()

@@ -102,7 +102,7 @@ class Model(nn.Module):
         Raises:
             TwelvefoldError: the batch's task is not the model's, or its shapes do not fit.
         """
-        task = self._task(batch.task)
+        task = self._checked_task(batch)
         batch = self._drop_modality(batch)
         states_of = self.trunk.region_states if load_family(task.family).chooses_region else self.trunk.fused
         with self._autocast(batch.features):
@@ -113,7 +113,7 @@ class Model(nn.Module):
 
         Rows are those of the trunk: words include the task token. For a model in evaluation mode.
         """
-        task, weights = self._task(batch.task), list[AttentionWeights]()
+        task, weights = self._checked_task(batch), list[AttentionWeights]()
         batch = self._drop_modality(batch)
         with self._autocast(batch.features):
             output: TrunkOutput = self.trunk(batch, self._task_index(task.name), weights)
@@ -283,6 +283,27 @@ class Model(nn.Module):
                 f"this model has no task {name!r}; it has {', '.join(self.tasks)}{did_you_mean(name, self.tasks)}"
             )
         return self.tasks[name]
+
+    def _checked_task(self, batch: Batch) -> TaskSpec:
+        """Return the batch's task.
+
+        Raises:
+            TwelvefoldError: the model has no such task, or the batch's pairs do not make whole examples of it.
+        """
+        task, texts, images = self._task(batch.task), len(batch.token_ids), len(batch.features)
+        if texts != images:
+            raise TwelvefoldError(f"task {task.name!r}: a batch needs an image for each text, got {images} for {texts}")
+        kind, pairs = load_family(task.family).head_kind, batch.pairs_per_example
+        if kind == "classifier" and pairs != task.pairs_per_example:
+            raise TwelvefoldError(
+                f"task {task.name!r} has {task.pairs_per_example} pairs per example, but the batch has {pairs}"
+            )
+        if texts % pairs:
+            raise TwelvefoldError(
+                f"task {task.name!r}: {texts} image-text pairs can't be divided into examples of {pairs} pairs; "
+                "give each example all its pairs"
+            )
+        return task
 
     def _check_head(self, task: TaskSpec) -> None:
         spec = self.head_specs.get(task.head)

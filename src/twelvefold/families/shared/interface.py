@@ -107,3 +107,7 @@ class Family(ABC):
         ``best``: the most probable output of each example, None if there is none. ``scores``: None where withheld.
         """
         return {}
+
+    def limitations(self, examples: Sequence[Example], scores: Sequence[float | None]) -> list[str]:
+        """Return sentences about what :meth:`extra_metrics` left out of these examples."""
+        return []
