@@ -102,6 +102,9 @@ def test_a_truncated_file_is_an_error_with_its_name_and_the_reason(tmp_path: Pat
 def test_a_file_that_is_not_an_image_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "page.jpg"
     path.write_text("<html>not found</html>")
+    with pytest.raises(ImageError, match=r"page\.jpg is a web page"):
+        open_image(path)
+    path.write_text("no image")
     with pytest.raises(ImageError, match=r"page\.jpg: not an image"):
         open_image(path)
     with pytest.raises(ImageError, match="no such file"):

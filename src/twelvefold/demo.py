@@ -15,6 +15,7 @@ from twelvefold.evaluation.calibrate import calibrate
 from twelvefold.features.extract import extract
 from twelvefold.preparation.prepare import prepare_recipe
 from twelvefold.progress import console
+from twelvefold.reporting.contents import read_stages
 from twelvefold.reporting.report import report
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
@@ -87,7 +88,7 @@ class _StageTimer:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.seconds: dict[str, float] = atomic_files.read_json(path) if path.exists() else {}
+        self.seconds: dict[str, float] = read_stages(path)
 
     def __call__(self, stage: str, work: Callable[[], T]) -> T:
         console.print(f"[bold]{stage}[/bold]")

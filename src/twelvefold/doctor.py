@@ -19,12 +19,11 @@ from twelvefold.datasets.reading import same_image_links
 from twelvefold.datasets.reading.cards import IMAGE_SOURCES, dataset_cards
 from twelvefold.datasets.reading.image_files import image_files
 from twelvefold.datasets.reading.image_sources import VG
-from twelvefold.datasets.reading.options import reader_options
+from twelvefold.datasets.reading.options import WORLD_FILE, read_world_file, reader_options
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.preparation.jobs import TaskRequest, find_table
 from twelvefold.progress import track
 from twelvefold.schema import ImageKey, Split, TwelvefoldError
-from twelvefold.store import atomic_files
 from twelvefold.store.relaxed_gc import relaxed_gc
 
 State = Literal["whole", "incomplete", "missing"]
@@ -112,8 +111,8 @@ def doctor(data: Path, *, tasks: Sequence[str] = (), prepared: Path | None = Non
 
 
 def _world_examples(data: Path) -> Mapping[str, Mapping[str, int]] | None:
-    path = data / "world.json"
-    return atomic_files.read_json(path)["examples"] if path.exists() else None
+    world = read_world_file(data / WORLD_FILE)
+    return world.examples if world else None
 
 
 def _find_images(data: Path) -> tuple[set[ImageKey] | None, list[str]]:

@@ -22,6 +22,7 @@ import xxhash
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from twelvefold.parsing.file_kind import HEAD_BYTES, describe_other_kind
 from twelvefold.schema import TwelvefoldError
 
 MAX_PIXELS = 80_000_000
@@ -102,12 +103,22 @@ def _open(source: Path | bytes, max_pixels: int | None, formats: tuple[str, ...]
     except FileNotFoundError as error:
         raise ImageError(f"{name}: no such file") from error
     except UnidentifiedImageError as error:
+        if kind := describe_other_kind(_read_head(source)):
+            raise ImageError(f"{name} {kind}") from error
         known = "that Pillow reads" if formats is None else f"among {', '.join(formats)}"
         raise ImageError(f"{name}: not an image in a format {known}") from error
     except Image.DecompressionBombError as error:
         raise TooManyPixelsError(f"{name}: more pixels than any image may have ({error})") from error
     except PILLOW_ERRORS as error:
         raise ImageError(f"{name}: can't be decoded, truncated or damaged ({error})") from error
+
+
+def _read_head(source: Path | bytes) -> bytes:
+    """Return the first bytes of an image that could be opened."""
+    if isinstance(source, bytes):
+        return source[:HEAD_BYTES]
+    with source.open("rb") as file:
+        return file.read(HEAD_BYTES)
 
 
 def apply_exif_orientation(image: Image.Image) -> Image.Image:

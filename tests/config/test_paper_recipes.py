@@ -154,7 +154,7 @@ def test_a_recipe_can_extend_a_shipped_one_or_a_file_in_its_folder(tmp_path: Pat
     ("text", "message"),
     [
         ('extends = "paper/multi_taks"\n', "no recipe 'paper/multi_taks'; did you mean 'paper/multi_task'"),
-        ('extends = "other.toml"\n', r"can't read the recipe .*other.toml"),
+        ('extends = "other.toml"\n', r"cannot read the recipe .*other.toml"),
         ("extends = 3\n", "extends names one recipe"),
         ('extends = "mine.toml"\n', r"mine.toml extends itself"),
         (

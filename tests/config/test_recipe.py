@@ -80,7 +80,7 @@ def test_an_unknown_recipe_is_an_error_that_lists_the_shipped_ones(tmp_path: Pat
         TwelvefoldError, match=r"no recipe 'dmo'; did you mean 'demo'.*shipped: demo, pretrain_world, smoke, world,"
     ):
         Recipe.load("dmo")
-    with pytest.raises(TwelvefoldError, match=r"can't read the recipe .*absent.toml"):
+    with pytest.raises(TwelvefoldError, match=r"cannot read the recipe .*absent.toml"):
         Recipe.load(tmp_path / "absent.toml")
     (tmp_path / "mine.toml").write_text(MINIMAL)
     assert Recipe.load(tmp_path / "mine.toml").tasks == ("vqav2", "refcoco+")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import pickle
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from twelvefold.datasets.reading.records import BadRecordError, BadRecords, RecordReader, require_files, split_tail
+from twelvefold.parsing.text import iter_lines
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.safe_pickle import load_plain
 
@@ -94,6 +96,68 @@ def test_a_damaged_gzip_file_is_an_error(tmp_path: Path, damage: Callable[[bytes
     pets = make_reader(tmp_path / "pets.jsonl.gz", damage(gzip.compress(lines)))
     with pytest.raises(TwelvefoldError, match=r"pets\.jsonl\.gz"):
         list(pets.lines(Item))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_byte_order_mark_and_utf16_are_no_part_of_the_records(tmp_path: Path, encoding: str) -> None:
+    pets = make_reader(tmp_path / "pets.json", '{"pets": [{"n": 1, "name": "é"}]}'.encode(encoding))
+    assert list(pets.items("pets", Item)) == [("pets[0]", Item(1, "é"))]
+    pets = make_reader(tmp_path / "pets.jsonl", '{"n": 1}\n{"n": 2, "name": "é"}\n'.encode(encoding))
+    assert list(pets.lines(Item)) == [("line 1", Item(1)), ("line 2", Item(2, "é"))]
+
+
+NOT_JSON = ('{"n": NaN}', '{"n": 1, "name": "a\\ud83d"}', '{"n": 1, "name": "\\udc00 b"}', '{"n": 1, "n": 2}')
+
+
+@pytest.mark.parametrize("bad", NOT_JSON)
+def test_a_record_that_is_not_json_does_not_affect_the_others(tmp_path: Path, bad: str) -> None:
+    records = ['{"n": 1}', bad, '{"n": 3, "name": "\\ud83d\\ude00 NaN"}']
+    layouts: dict[str, tuple[str, Callable[[RecordReader], Any]]] = {
+        "list": (f"[{', '.join(records)}]", lambda reader: reader.items("", Item)),
+        "object": (f'{{"pets": [{", ".join(records)}]}}', lambda reader: reader.items("pets", Item)),
+        "lines": ("\n".join(records), lambda reader: reader.lines(Item)),
+        "mapping": (
+            f'{{"a": {records[0]}, "b": {records[1]}, "c": {records[2]}}}',
+            lambda reader: (
+                (key, item)
+                for key, raw in reader.mapping().items()
+                if (item := reader.decode(key, raw, Item)) is not None
+            ),
+        ),
+    }
+    for layout, (text, read) in layouts.items():
+        pets = make_reader(tmp_path / layout, text.encode(), skip=True)
+        assert [item for _, item in read(pets)] == [Item(1), Item(3, "\U0001f600 NaN")]
+        (rejection,) = pets.bad.rejected
+        assert rejection.record in ("[1]", "pets[1]", "line 2", "b")
+        assert any(part in rejection.reason for part in ("NaN, which", "half of a surrogate pair", "'n' occurs twice"))
+
+
+def test_a_key_that_occurs_twice_or_is_no_text_is_rejected(tmp_path: Path) -> None:
+    data = b'{"a": {"n": 1}, "b": {"n": 2}, "a": {"n": 3}, "\\ud83d": {"n": 4}}'
+    pets = make_reader(tmp_path / "pets.json", data, skip=True)
+    assert {key: bytes(raw) for key, raw in pets.mapping().items()} == {"a": b'{"n": 1}', "b": b'{"n": 2}'}
+    assert [str(rejection).split(": ")[-1].split(",")[0] for rejection in pets.bad.rejected] == [
+        "expected every key once",
+        "expected a key of whole characters",
+    ]
+    twice = make_reader(tmp_path / "twice.json", b'{"pets": [], "pets": [{"n": 1}]}', skip=True)
+    with pytest.raises(TwelvefoldError, match="'pets' once, got it 2 times"):
+        list(twice.items("pets", Item))
+
+
+def test_a_line_beyond_the_limit_is_skipped_without_being_read_whole(tmp_path: Path) -> None:
+    stream = io.BytesIO(b"\xef\xbb\xbfab\n" + b"x" * 3_000_000 + b"\ncd\n" + b"y" * 20)
+    assert list(iter_lines(stream, max_bytes=10)) == [b"ab\n", b"x" * 11, b"cd\n", b"y" * 11]
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b'[{"n": ' + b"1" * 10_000 + b"}]", b'[{"n": ' + b"[" * 5000])
+def test_deep_and_long_values_are_errors(tmp_path: Path, data: bytes) -> None:
+    for name in ("", "pets"):
+        with pytest.raises(TwelvefoldError):
+            list(make_reader(tmp_path / "pets.json", data).items(name, Item))
+    with pytest.raises(TwelvefoldError):
+        list(make_reader(tmp_path / "pets.jsonl", data).lines(Item))
 
 
 def test_the_first_existing_name_is_used_and_the_error_for_a_missing_file_lists_all_names(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_tensors_of_another_model_are_listed_with_the_closest_name(tmp_path: Pat
 
 
 def test_broken_and_missing_files_are_errors_that_name_the_file(tmp_path: Path) -> None:
-    with pytest.raises(TwelvefoldError, match=r"model\.json: can't be read"):
+    with pytest.raises(TwelvefoldError, match=r"cannot read .*model\.json"):
         Model.load(tmp_path)
     model().save(tmp_path)
     whole = (tmp_path / "model.safetensors").read_bytes()

@@ -47,7 +47,7 @@ class Trap:
 
 def test_a_pickled_array_is_refused_and_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(TwelvefoldError, match="never loaded"):
+    with pytest.raises(TwelvefoldError, match=r"not loaded: .*Path"):
         load_id_list(save(tmp_path, [Trap()]))
     assert not Path("sprung").exists()
 
@@ -72,18 +72,18 @@ def test_an_invalid_list_is_refused_with_its_name(tmp_path: Path, values: object
 def test_a_missing_truncated_or_foreign_file_is_refused_with_its_name(tmp_path: Path) -> None:
     path = save(tmp_path, list(range(100)))
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(TwelvefoldError, match=r"coco_test_ids\.npy is not a plain NumPy array"):
+    with pytest.raises(TwelvefoldError, match=r"coco_test_ids\.npy is (truncated|not a \.npy file)"):
         load_id_list(path)
     path.write_bytes(b"")
-    with pytest.raises(TwelvefoldError, match=r"coco_test_ids\.npy is not a plain NumPy array"):
+    with pytest.raises(TwelvefoldError, match=r"coco_test_ids\.npy is (truncated|not a \.npy file)"):
         load_id_list(path)
-    with pytest.raises(TwelvefoldError, match=r"can't read the id list .*flickr_test_ids\.npy"):
+    with pytest.raises(TwelvefoldError, match=r"cannot read the id list .*flickr_test_ids\.npy"):
         load_id_list(tmp_path / "flickr_test_ids.npy")
     archive = tmp_path / "coco_test_ids.npz.npy"
     with archive.open("wb") as file:
         ids: NDArray[np.int64] = np.array([1])
         np.savez(file, ids=ids)
-    with pytest.raises(TwelvefoldError, match="got several arrays"):
+    with pytest.raises(TwelvefoldError, match=r"not a \.npy file"):
         load_id_list(archive)
 
 

@@ -58,7 +58,7 @@ def test_nan_and_lines_that_are_not_json_are_refused(tmp_path: Path) -> None:
     path.write_text('{"event": "step"\n{"event": "step", "iteration": 2}\n')
     with pytest.raises(TwelvefoldError, match=r"events.jsonl, line 1 is not JSON"):
         iterations(path)
-    with pytest.raises(TwelvefoldError, match="can't read the event log"):
+    with pytest.raises(TwelvefoldError, match="cannot read the event log"):
         iterations(tmp_path / "absent")
 
 

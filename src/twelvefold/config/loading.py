@@ -7,13 +7,14 @@ therefore a few lines (Tables 2, 3 and 6 vary one thing at a time).
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+from twelvefold.parsing.text import MAX_CONFIG_BYTES, read_text
+from twelvefold.parsing.toml_text import parse_toml
 from twelvefold.schema import TwelvefoldError, did_you_mean
 
 SHIPPED = "twelvefold.recipes"
@@ -42,10 +43,7 @@ def read_tables(
     path = folder / source
     if path.suffix == ".toml":
         name, folder = str(path), path.parent
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise TwelvefoldError(f"can't read the recipe {path}: {error}") from error
+        text = read_text(path, max_bytes=MAX_CONFIG_BYTES, kind="the recipe")
     elif str(source) in shipped_recipes():
         text, name, folder = shipped_text(str(source)), f"recipe {source}", Path()
     else:
@@ -65,10 +63,7 @@ def parse_tables(text: str, name: str, folder: Path = Path(), extended_by: tuple
     Raises:
         TwelvefoldError: as :func:`read_tables`.
     """
-    try:
-        own = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise TwelvefoldError(f"{name} is not TOML: {error}") from error
+    own = parse_toml(text, name)
     if "extends" not in own:
         return own
     base_name = own.pop("extends")

@@ -29,6 +29,8 @@ from typing import Literal, get_args
 import xxhash
 
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
+from twelvefold.parsing.file_kind import check_file_kind
+from twelvefold.parsing.text import MAX_LINE_BYTES, iter_lines
 from twelvefold.schema import Example, ImageKey, Pair, PositivePair, Split, TaskSpec, TwelvefoldError
 
 CAPTION_SET = True
@@ -87,9 +89,13 @@ def read(root: Path, split: Split, *, bad: BadRecords, key: KeyHash = "crc32") -
 
 def _tsv_rows(reader: RecordReader, url_hash: Callable[[str], str]) -> Iterator[Row]:
     number = 0
+    check_file_kind(reader.path)
     with reader.path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
+        for number, line in enumerate(iter_lines(stream), 1):
             record = f"line {number}"
+            if len(line) > MAX_LINE_BYTES:
+                reader.reject(record, f"expected at most {MAX_LINE_BYTES:,} bytes in a line")
+                continue
             try:
                 parts = line.decode().rstrip("\r\n").split("\t")
             except UnicodeDecodeError as error:

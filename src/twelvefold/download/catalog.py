@@ -86,7 +86,7 @@ def parse_catalog(text: str, source: str) -> Catalog:
     """
     try:
         catalog = msgspec.toml.decode(text, type=Catalog)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise TwelvefoldError(f"{source}: {error}") from error
     names = [item.name for item in catalog.items] + [item.name for item in catalog.by_hand]
     for item in catalog.items:

@@ -252,7 +252,7 @@ def _read_state(part: Path, url: str) -> PartialDownload | None:
     """Return the state of a part file of ``url``; remove a part file of anything else."""
     try:
         state = msgspec.json.decode(_state_path(part).read_bytes(), type=PartialDownload)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, ValueError, RecursionError):
         state = None
     if state is None or state.url != url or not part.exists():
         remove_part(part)

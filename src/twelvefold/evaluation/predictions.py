@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from twelvefold.parsing.json_text import JsonError, describe_error
+from twelvefold.parsing.text import iter_lines
 from twelvefold.schema import Ranked, Split, TwelvefoldError
 from twelvefold.store import atomic_files
 
@@ -46,8 +48,9 @@ def read_predictions(path: Path) -> Iterator[PredictionRecord]:
     """
     decoder = msgspec.json.Decoder(PredictionRecord)
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(iter_lines(file), 1):
             try:
                 yield decoder.decode(line)
-            except msgspec.DecodeError as error:
-                raise TwelvefoldError(f"{path}, line {number}: not a prediction: {error}") from error
+            except JsonError as error:
+                reason = describe_error(error, line)
+                raise TwelvefoldError(f"{path}, line {number}: not a prediction: {reason}") from error

@@ -110,9 +110,7 @@ def read_scores(path: Path, type_: type[T]) -> T:
     Raises:
         TwelvefoldError: the file is missing, or holds something else.
     """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=type_)
-    except FileNotFoundError as error:
-        raise TwelvefoldError(f"{path} is missing: run the command that writes it first") from error
-    except msgspec.DecodeError as error:
-        raise TwelvefoldError(f"{path} does not hold {type_.__name__}: {error}") from error
+    scores = atomic_files.read_optional(path, type_, problem=f"does not hold {type_.__name__}")
+    if scores is None:
+        raise TwelvefoldError(f"{path} is missing: run the command that writes it first")
+    return scores

@@ -34,7 +34,14 @@ from twelvefold.device import select_device
 from twelvefold.features.image_list import ListedImage, TaskOptions, concat_boxes, list_images, split_by_key
 from twelvefold.images import PILLOW_ERRORS, RGB, ImageError, open_image
 from twelvefold.schema import TwelvefoldError
-from twelvefold.store.atomic_files import digest_value, lock_folder, read_json, remove_leftovers, write_json
+from twelvefold.store.atomic_files import (
+    convert_json,
+    digest_value,
+    lock_folder,
+    read_json,
+    remove_leftovers,
+    write_json,
+)
 from twelvefold.store.region_store import MANIFEST, RegionStore, ShardWriter, finish_store
 from twelvefold.store.steps import Step, StepCache, block_steps, run_steps
 
@@ -208,7 +215,8 @@ def _prepare_folder(out: Path, settings: Mapping[str, Any], *, is_main: bool, re
     deadline = time.monotonic() + 60.0
     while not path.exists() and time.monotonic() < deadline:  # rank 0 writes it
         time.sleep(0.2)
-    previous = read_json(path)
+    remedy = "start over (resume=False, --no-resume) or choose another folder"
+    previous = convert_json(path, read_json(path), dict[str, Any], remedy=remedy)
     changed = [name for name in {**settings, **previous} if previous.get(name) != settings.get(name)]
     if changed:
         raise TwelvefoldError(

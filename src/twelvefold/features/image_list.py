@@ -18,8 +18,10 @@ from twelvefold.datasets import task_names
 from twelvefold.datasets.reading.image_files import candidate_boxes, image_files
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.images import IMAGE_SUFFIXES, walk_images
+from twelvefold.parsing.bounds import short_repr
+from twelvefold.parsing.json_text import read_json
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError, did_you_mean
-from twelvefold.store.atomic_files import digest_file, read_json
+from twelvefold.store.atomic_files import digest_file
 
 Boxes = NDArray[np.float32]
 TaskOptions = Mapping[str, Mapping[str, Any]]
@@ -118,11 +120,13 @@ def _parse_boxes(value: Any, location: str) -> Boxes:
     try:
         boxes = np.array(value, np.float32)
     except (TypeError, ValueError, OverflowError) as error:
-        raise TwelvefoldError(f"{location}: expected boxes [x1, y1, x2, y2], got {value!r:.60}") from error
+        raise TwelvefoldError(f"{location}: expected boxes [x1, y1, x2, y2], got {short_repr(value, 60)}") from error
     if boxes.size == 0:
         return np.zeros((0, 4), np.float32)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
-        raise TwelvefoldError(f"{location}: expected boxes [x1, y1, x2, y2] of finite numbers, got {value!r:.60}")
+        raise TwelvefoldError(
+            f"{location}: expected boxes [x1, y1, x2, y2] of finite numbers, got {short_repr(value, 60)}"
+        )
     wrong = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
     if wrong.any():
         row = int(np.argmax(wrong))

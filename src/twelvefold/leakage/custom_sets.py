@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,8 +35,9 @@ import msgspec
 from twelvefold.datasets.reading.image_sources import FLICKR30K, NAME_PATTERNS, name_examples, published_key
 from twelvefold.leakage import read_lists
 from twelvefold.leakage.overlap import Collection, CollectionKind, SplitContent
+from twelvefold.parsing.json_text import read_json
+from twelvefold.parsing.toml_text import read_toml
 from twelvefold.schema import ImageKey, SameImageLink, Split, TwelvefoldError, did_you_mean
-from twelvefold.store import atomic_files
 
 FILE_SOURCE = "file"
 """The source of images without a publisher: their key is the file's path, relative to the current folder."""
@@ -259,14 +259,9 @@ def _listed_files(entries: Sequence[read_lists.Entry], folder: Path, *, required
 
 def _parse_file(path: Path) -> dict[str, Any]:
     if path.suffix.lower() == ".json":
-        value = atomic_files.read_json(path)
+        value = read_json(path)
     else:
-        try:
-            value = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise TwelvefoldError(f"can't read the collections file {path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise TwelvefoldError(f"{path} is not TOML: {error}") from error
+        value = read_toml(path)
     if not isinstance(value, dict):
         raise TwelvefoldError(f"{path}: expected an object with 'collection', got a {type(value).__name__}")
     return value

@@ -6,7 +6,6 @@ change; :func:`disk_name` maps the names of today's modules to them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from twelvefold.config import renamed
 from twelvefold.config.model import ModelConfig
 from twelvefold.model import tensor_files
 from twelvefold.model.state_dicts import state_dict_differences
+from twelvefold.parsing.json_text import JsonError, describe_error, parse_json
+from twelvefold.parsing.text import read_bytes
 from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.store.older_formats import rename_keys
@@ -92,17 +93,16 @@ def describe(folder: Path) -> Description:
     path = folder / DESCRIPTION
     if not path.exists() and (folder / HUB_DESCRIPTION).exists():
         path = folder / HUB_DESCRIPTION
+    data = read_bytes(path)
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(data)
         if isinstance(content, dict) and content.get("format") == 1:
             content = rename_keys(content, KEYS_OF_FORMAT_1) | {"format": FORMAT}
         if isinstance(content, dict) and content.get("format") != FORMAT:
             raise TwelvefoldError(f"{path}: format {content.get('format')!r}, but this version reads {FORMAT}")
         return msgspec.convert(content, Description)
-    except OSError as error:
-        raise TwelvefoldError(f"{path}: can't be read ({error.strerror}); a model's folder holds it") from error
-    except ValueError as error:
-        raise TwelvefoldError(f"{path} does not describe a model: {error}") from error
+    except JsonError as error:
+        raise TwelvefoldError(f"{path} does not describe a model: {describe_error(error, data)}") from error
 
 
 def read(folder: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -103,14 +103,14 @@ def read_run(run: Path, prepared: Path) -> RunContents:
         curves=make_curves(read_events(events)) if events.exists() else None,
         recipe=Recipe.load_run(run) if recipe.exists() else None,
         recipe_text=recipe.read_text(encoding="utf-8") if recipe.exists() else "",
-        stages=_read_stages(run / "stages.json"),
+        stages=read_stages(run / "stages.json"),
         prepared=opened,
         rows=make_rows(scores, baselines, _scored_tasks(scores, opened)),
         parameters=_count_parameters(run / "checkpoints" / Path(scores.checkpoint).name / "model.safetensors"),
     )
 
 
-def _read_stages(path: Path) -> dict[str, float]:
+def read_stages(path: Path) -> dict[str, float]:
     """Return seconds by stage, which ``demo`` writes; empty if there is no such file."""
     if not path.exists():
         return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from twelvefold.config.validation import check_name
+from twelvefold.parsing.toml_text import read_toml
 from twelvefold.schema import TwelvefoldError
 
 PREFIX = "TWELVEFOLD_SERVE_"
@@ -87,12 +87,7 @@ def gather(file: Path | None, environment: Mapping[str, str], flags: Mapping[str
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TwelvefoldError(f"cannot read {file}: {error.strerror}") from error
-    except ValueError as error:
-        raise TwelvefoldError(f"{file} is not TOML: {error}") from error
+    return read_toml(file)
 
 
 def _validated(values: Mapping[str, Any], source: str, *, strict: bool) -> dict[str, Any]:

@@ -9,10 +9,16 @@ from typing import Any
 import msgspec
 
 from twelvefold.images import load_image
+from twelvefold.parsing.file_kind import check_file_kind
+from twelvefold.parsing.json_text import JsonError, decode_json, describe_error
+from twelvefold.parsing.text import iter_lines
 from twelvefold.schema import Box, TwelvefoldError
 from twelvefold.serving.inference import BATCH_PAIRS
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.request import Request, check_request, clip_boxes, dialogue_text
+
+MAX_REQUEST_BYTES = 1 << 20
+"""Longest line of a file of requests."""
 
 
 class RequestLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,18 +46,27 @@ def read_requests(file: Path) -> list[RequestLine | TwelvefoldError]:
     Raises:
         TwelvefoldError: the file cannot be read.
     """
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise TwelvefoldError(f"cannot read {file}: {error}") from error
     parsed: list[RequestLine | TwelvefoldError] = []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                parsed.append(msgspec.json.decode(line, type=RequestLine))
-            except msgspec.MsgspecError as error:
-                parsed.append(TwelvefoldError(f"{file}, line {number}: {error}"))
+    try:
+        check_file_kind(file)
+        with file.open("rb") as stream:
+            for number, line in enumerate(iter_lines(stream, max_bytes=MAX_REQUEST_BYTES), 1):
+                if line.strip():
+                    parsed.append(_parse_line(line, f"{file}, line {number}"))
+    except OSError as error:
+        raise TwelvefoldError(f"cannot read {file}: {error.strerror}") from error
+    except UnicodeError as error:
+        raise TwelvefoldError(f"{file} is not text in UTF-8 ({error}); save it as UTF-8") from error
     return parsed
+
+
+def _parse_line(line: bytes, location: str) -> RequestLine | TwelvefoldError:
+    if len(line) > MAX_REQUEST_BYTES:
+        return TwelvefoldError(f"{location}: expected at most {MAX_REQUEST_BYTES:,} bytes in a request")
+    try:
+        return decode_json(line, RequestLine)
+    except JsonError as error:
+        return TwelvefoldError(f"{location}: {describe_error(error, line)}")
 
 
 def answer_lines(

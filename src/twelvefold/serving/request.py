@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import msgspec
 import numpy as np
 
 from twelvefold import boxes
@@ -17,6 +16,7 @@ from twelvefold.datasets import is_built_in, load_dataset
 from twelvefold.datasets.guesswhat import format_dialogue
 from twelvefold.families import Family, load_family
 from twelvefold.images import InputImage
+from twelvefold.parsing.json_text import JsonError, decode_json, describe_error
 from twelvefold.schema import Box, TaskSpec, TwelvefoldError, did_you_mean
 
 T = TypeVar("T")
@@ -54,10 +54,12 @@ def parse_json(text: str, expected_type: type[T], name: str, expected: str) -> T
     Raises:
         TwelvefoldError: it is not JSON of that type.
     """
+    data = text.encode(errors="replace")
     try:
-        return msgspec.json.decode(text, type=expected_type)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise TwelvefoldError(f"{name}: expected a JSON list {expected}, got {text[:80]!r} ({error})") from error
+        return decode_json(data, expected_type)
+    except JsonError as error:
+        reason = describe_error(error, data)
+        raise TwelvefoldError(f"{name}: expected a JSON list {expected}, got {text[:80]!r} ({reason})") from error
 
 
 def parse_boxes(text: str) -> list[Box]:

@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twelvefold.datasets.reading.image_sources import COCO, FLICKR30K, VG
+from twelvefold.parsing.text import read_bytes
 from twelvefold.schema import ImageKey, TwelvefoldError
 from twelvefold.splits.manifest import IdListInfo
 from twelvefold.splits.policy import ProtectedImages
 from twelvefold.store import atomic_files
+from twelvefold.store.npy_content import load_npy
 
 SOURCES = {"coco_test_ids": COCO, "genome_test_ids": VG, "flickr_test_ids": FLICKR30K}
 """How the names of the original's list files begin, and the source of their ids."""
@@ -61,6 +63,9 @@ def load_id_list(file: str | Path) -> IdList:
     return IdList(IdListInfo(path.name, source, len(keys), digest), keys)
 
 
+SAVE_AGAIN = "save the ids as integers: np.save(path, np.array(ids, dtype=np.int64))"
+
+
 def load_flat_array(path: Path) -> NDArray[Any]:
     """Load a one-dimensional array without unpickling anything.
 
@@ -68,14 +73,11 @@ def load_flat_array(path: Path) -> NDArray[Any]:
         TwelvefoldError: the file is missing, not a NumPy array, has pickled objects or more than one dimension.
     """
     try:
-        values = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise TwelvefoldError(f"can't read the id list {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
-        raise TwelvefoldError(
-            f"{path} is not a plain NumPy array of ids: {error}. Pickled objects are never loaded; save the ids again "
-            "as integers: np.save(path, np.array(ids, dtype=np.int64))"
-        ) from error
+        values = load_npy(read_bytes(path, kind="the id list"), f"the id list {path}")
+    except TwelvefoldError as error:
+        raise TwelvefoldError(f"{error}; {SAVE_AGAIN}") from None
+    if not isinstance(values, np.ndarray):
+        raise TwelvefoldError(f"{path} is not a plain NumPy array of ids, it holds pickled objects; {SAVE_AGAIN}")
     if not isinstance(values, np.ndarray) or values.ndim != 1:
         shape = getattr(values, "shape", "several arrays")
         raise TwelvefoldError(f"{path}: expected a one-dimensional array of ids, got {shape}")

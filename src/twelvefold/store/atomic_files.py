@@ -21,6 +21,9 @@ from typing import IO, Any, TypeVar
 import msgspec
 import xxhash
 
+from twelvefold.parsing import json_text as json_reader
+from twelvefold.parsing.json_text import JsonError, decode_json, describe_error
+from twelvefold.parsing.text import read_bytes
 from twelvefold.schema import TwelvefoldError
 
 T = TypeVar("T")
@@ -99,19 +102,12 @@ def json_text(value: object) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file that this package wrote.
 
     Raises:
         TwelvefoldError: the file does not exist or is not JSON.
     """
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TwelvefoldError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise TwelvefoldError(
-            f"{path} is not JSON: {error}; it was truncated or written by another program: create it again"
-        ) from error
+    return json_reader.read_json(path, remedy="it was truncated or written by another program: create it again")
 
 
 def read_optional(path: Path, type_: type[T], *, problem: str) -> T | None:
@@ -120,12 +116,13 @@ def read_optional(path: Path, type_: type[T], *, problem: str) -> T | None:
     Raises:
         TwelvefoldError: the file is broken.
     """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=type_)
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, msgspec.DecodeError) as error:
-        raise TwelvefoldError(f"{path} {problem}: {error}") from error
+    data = read_bytes(path)
+    try:
+        return decode_json(data, type_)
+    except JsonError as error:
+        raise TwelvefoldError(f"{path} {problem}: {describe_error(error, data)}") from error
 
 
 def convert_json(path: Path, value: Any, type_: type[T], *, remedy: str) -> T:
@@ -136,7 +133,7 @@ def convert_json(path: Path, value: Any, type_: type[T], *, remedy: str) -> T:
     """
     try:
         return msgspec.convert(value, type_)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, RecursionError) as error:
         raise TwelvefoldError(f"{path} was changed after it was written: {error}; {remedy}") from error
 
 

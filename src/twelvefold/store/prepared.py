@@ -169,7 +169,9 @@ class Prepared:
         entry = self.manifest.vocabularies.get(owner)
         if entry is None:
             raise TwelvefoldError(f"task {task!r} uses the answer list of {owner!r}, which is not in {self.folder}")
-        return tuple(atomic_files.read_json(self.folder / entry.file))
+        path = self.folder / entry.file
+        remedy = "run `twelvefold prepare` again"
+        return atomic_files.convert_json(path, atomic_files.read_json(path), tuple[str, ...], remedy=remedy)
 
     def head(self, task: str) -> HeadSpec:
         """Return the head of a task; its outputs are the task's answers or classes."""
@@ -196,7 +198,7 @@ def load_array(path: Path) -> NDArray[np.int32]:
     """
     try:
         array: NDArray[np.int32] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+    except (OSError, ValueError, EOFError, OverflowError) as error:
         raise TwelvefoldError(f"{path} is not a NumPy array ({error}); run `twelvefold prepare` again") from error
     return array
 

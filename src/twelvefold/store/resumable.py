@@ -43,7 +43,7 @@ class ResumableRows(Generic[Row]):
             for path in sorted(folder.glob("*.msgpack")):
                 try:
                     version, rows = resumable._decoder.decode(path.read_bytes())
-                except msgspec.MsgspecError as error:
+                except (OSError, ValueError, RecursionError) as error:
                     raise TwelvefoldError(
                         f"{path} is damaged ({error}): remove it, and it is computed again"
                     ) from error

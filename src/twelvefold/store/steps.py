@@ -74,7 +74,7 @@ class StepCache(Generic[Record]):
     def load(self, name: str, /) -> Record | None:
         try:
             record = self._decoder.decode(self.path(name).read_bytes())
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, ValueError, RecursionError):
             return None
         return record if self._is_valid(name, record) else None
 

@@ -74,7 +74,9 @@ class Checkpoints:
         """
         if not self.latest.exists():
             return None
-        state: dict[str, Any] = atomic_files.read_json(self.latest / "state.json")
+        path = self.latest / "state.json"
+        remedy = f"remove {self.folder} to train from the start"
+        state = atomic_files.convert_json(path, atomic_files.read_json(path), dict[str, Any], remedy=remedy)
         if state.get("format") == 1:
             return renamed.translate_state(state)
         if state.get("format") != FORMAT:

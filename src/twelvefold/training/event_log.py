@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from twelvefold.config.renamed import translate_event
+from twelvefold.parsing.json_text import JsonError, decode_json, describe_error
+from twelvefold.parsing.text import read_bytes
 from twelvefold.schema import TwelvefoldError
 
 if TYPE_CHECKING:
@@ -84,15 +86,13 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         TwelvefoldError: the file can't be read, or a complete line is not JSON.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise TwelvefoldError(f"can't read the event log {path}: {error.strerror}") from error
+    lines = read_bytes(path, kind="the event log").split(b"\n")
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            event = json.loads(line)
-        except ValueError as error:
-            raise TwelvefoldError(f"{path}, line {number} is not JSON: {error}; was the log edited?") from error
+            event = decode_json(line, dict[str, Any])
+        except JsonError as error:
+            reason = describe_error(error, line)
+            raise TwelvefoldError(f"{path}, line {number} is not JSON: {reason}; was the log edited?") from error
         yield translate_event(event)
 
 

@@ -15,10 +15,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
+from twelvefold.datasets.reading.options import WORLD_FILE, WorldFile, read_world_file
 from twelvefold.progress import progress_bar
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.atomic_files import atomic_folder, lock_folder, read_json, remove_leftovers, write_json
@@ -37,7 +38,7 @@ _VERSION_OF_DIGEST: Final = {"7a31f0169d1a87f5a0674e257873ceec": 1}
 BLOCK_SIZE: Final = 16 * SET_SIZE
 """Images that a process makes at a time: whole NLVR2 sets, and few enough that a killed run loses little."""
 
-_BLOCKS, _PARAMETERS, _STATE, _DUPLICATES = ".blocks", "parameters.json", "world.json", "truth/near_duplicates.json"
+_BLOCKS, _PARAMETERS, _STATE, _DUPLICATES = ".blocks", "parameters.json", WORLD_FILE, "truth/near_duplicates.json"
 _LAYOUTS: Final = (*LAYOUTS, SCENES)
 
 
@@ -95,9 +96,9 @@ def make_world(out: Path, *, images: int = 2000, seed: int = 0, workers: int | N
                 folders = _make_blocks(building, plan, seed, workers or os.cpu_count() or 1)
                 _finish(building, folders, plan, parameters)
             _publish(building, out)
-    state = read_json(out / _STATE)
+    state = _read_state(out)
     seconds = round(time.monotonic() - started, 2)
-    return WorldSummary(out, images, seed, state["examples"], state["reader_options"], not exists, seconds)
+    return WorldSummary(out, images, seed, state.examples or {}, state.reader_options, not exists, seconds)
 
 
 def _exists(out: Path, parameters: Mapping[str, object]) -> bool:
@@ -110,12 +111,12 @@ def _exists(out: Path, parameters: Mapping[str, object]) -> bool:
         return False
     if not (out / _STATE).is_file():
         raise TwelvefoldError(f"{out} exists and is not a world: choose another folder, or remove it")
-    state = read_json(out / _STATE)
+    state = _read_state(out)
     known = _read_parameters(state)
     if known != parameters:
         other = ", ".join(f"{key} {known.get(key)}" for key, value in parameters.items() if known.get(key) != value)
         raise TwelvefoldError(f"{out} contains another world ({other}): choose another folder, or remove it")
-    for path, size in state["files"].items():
+    for path, size in state.files.items():
         if not (out / path).is_file() or (out / path).stat().st_size != size:
             raise TwelvefoldError(f"{out / path} is missing or has changed since the world was made: remove {out}")
     return True
@@ -123,13 +124,19 @@ def _exists(out: Path, parameters: Mapping[str, object]) -> bool:
 
 def _is_finished(building: Path, parameters: Mapping[str, object]) -> bool:
     """Return whether an interrupted run wrote everything and only did not move it."""
-    state = building / _STATE
-    return state.exists() and _read_parameters(read_json(state)) == parameters
+    return (building / _STATE).exists() and _read_parameters(_read_state(building)) == parameters
 
 
-def _read_parameters(state: Mapping[str, Any]) -> dict[str, object]:
+def _read_state(world: Path) -> WorldFile:
+    state = read_world_file(world / _STATE)
+    if state is None:
+        raise TwelvefoldError(f"{world / _STATE} is missing: remove {world}")
+    return state
+
+
+def _read_parameters(state: WorldFile) -> dict[str, object]:
     """Return the parameters of a world, with the version of its generator as a number."""
-    parameters = dict(state.get("parameters", {}))
+    parameters = dict(state.parameters)
     generator = parameters.get("generator")
     return parameters | {"generator": _VERSION_OF_DIGEST.get(str(generator), generator)}
 

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-import msgspec
-
+from twelvefold.parsing.json_text import read_json
 from twelvefold.schema import SoftAnswers, TwelvefoldError
 from twelvefold.store.safe_pickle import load_plain
 
@@ -128,12 +127,9 @@ def load_answer_list(path: Path) -> list[str]:
     Raises:
         TwelvefoldError: the file holds something else, an answer occurs twice, or an index is missing.
     """
-    try:
-        value = msgspec.json.decode(path.read_bytes()) if path.suffix == ".json" else load_plain(path)
-    except FileNotFoundError:
-        raise TwelvefoldError(f"no answer list {path}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise TwelvefoldError(f"the answer list {path} is truncated or not JSON: {error}") from None
+    if not path.exists():
+        raise TwelvefoldError(f"no answer list {path}")
+    value = read_json(path) if path.suffix == ".json" else load_plain(path)
     if isinstance(value, dict) and sorted(value.values(), key=repr) == sorted(range(len(value)), key=repr):
         value = sorted(value, key=value.__getitem__)
     if not isinstance(value, list) or not value or not all(isinstance(answer, str) for answer in value):

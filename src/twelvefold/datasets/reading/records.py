@@ -11,17 +11,41 @@ import gzip
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from twelvefold.parsing.bounds import MAX_SHOWN, short_repr
+from twelvefold.parsing.file_kind import check_file_kind
+from twelvefold.parsing.json_text import (
+    KEY_MARK,
+    JsonError,
+    check_unique_keys,
+    describe_error,
+    mark_invalid,
+)
+from twelvefold.parsing.text import MAX_LINE_BYTES, iter_lines, read_bytes, to_utf8
 from twelvefold.schema import Example, TwelvefoldError
 
 T = TypeVar("T")
 
-MAX_SHOWN = 160
-"""Characters of a rejected record that its error shows."""
+
+class _Key:
+    """A key of a JSON object. Every key differs from every other, so a key that occurs twice is not lost."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def _make_key(_: type, text: str) -> _Key:
+    return _Key(text)
+
+
+_Entries = dict[_Key, msgspec.Raw]
 
 
 class Rejection(NamedTuple):
@@ -88,19 +112,31 @@ class RecordReader:
     def raw_items(self, name: str) -> Iterator[tuple[str, msgspec.Raw]]:
         """Yield as :meth:`items` does, without decoding: memory holds the file's bytes and an index of records."""
         if name:
-            outer = self.mapping()
-            if name not in outer:
-                keys = ", ".join(outer) or "nothing"
+            outer = self._decode_file(_Entries, "an object")
+            values = [raw for key, raw in outer.items() if key.text == name]
+            if not values:
+                keys = ", ".join(short_repr(key.text).strip("'") for key in islice(outer, 20)) or "nothing"
                 raise TwelvefoldError(f"{self.task}: {self.path}: expected an object with {name!r}, got {keys}")
-            records = self._decode(outer[name], list[msgspec.Raw], f"a list at {name!r}")
+            if len(values) > 1:
+                raise TwelvefoldError(f"{self.task}: {self.path}: expected {name!r} once, got it {len(values)} times")
+            records = self._decode(values[0], list[msgspec.Raw], f"a list at {name!r}")
         else:
-            records = self._decode(self.path.read_bytes(), list[msgspec.Raw], "a list")
+            records = self._decode_file(list[msgspec.Raw], "a list")
         for i, raw in enumerate(records):
             yield f"{name}[{i}]", raw
 
     def mapping(self) -> dict[str, msgspec.Raw]:
-        """Return the undecoded values of the file's JSON object by key."""
-        return self._decode(self.path.read_bytes(), dict[str, msgspec.Raw], "an object")
+        """Return the undecoded values of the file's JSON object by key; a key that occurs again is rejected."""
+        values: dict[str, msgspec.Raw] = {}
+        for key, raw in self._decode_file(_Entries, "an object").items():
+            record = f"[{short_repr(key.text)}]"
+            if KEY_MARK in key.text:
+                self.reject(record, "expected a key of whole characters, got half of a surrogate pair")
+            elif key.text in values:
+                self.reject(record, "expected every key once, got this one again; the first is used")
+            else:
+                values[key.text] = raw
+        return values
 
     def nested_items(self, record: str, raw: msgspec.Raw, record_type: type[T]) -> Iterator[tuple[str, T]]:
         """Yield the records of a list inside a record.
@@ -110,7 +146,7 @@ class RecordReader:
         values: Sequence[T | None]
         try:
             values = msgspec.json.decode(raw, type=list[record_type])  # type: ignore[valid-type]
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except JsonError:
             raws = self.decode(record, raw, list[msgspec.Raw]) or []
             values = [self.decode(f"{record}[{i}]", each, record_type) for i, each in enumerate(raws)]
         for i, value in enumerate(values):
@@ -132,8 +168,9 @@ class RecordReader:
         error."""
         is_empty = True
         try:
+            check_file_kind(self.path)
             with gzip.open(self.path) if self.path.suffix == ".gz" else self.path.open("rb") as stream:
-                for number, line in enumerate(stream, 1):
+                for number, line in enumerate(iter_lines(stream), 1):
                     if line.isspace():
                         continue
                     is_empty = False
@@ -142,32 +179,56 @@ class RecordReader:
                         yield f"line {number}", value
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise TwelvefoldError(f"{self.task}: {self.path} is truncated or not a gzip file: {error}") from None
+        except (OSError, UnicodeError) as error:
+            raise TwelvefoldError(f"{self.task}: {self.path} cannot be read as lines of text: {error}") from None
         if is_empty:
             raise TwelvefoldError(f"{self.task}: {self.path} is empty; expected a record on each line")
 
     def decode(self, record: str, raw: bytes | msgspec.Raw, record_type: type[T]) -> T | None:
         """Return one JSON record in its type, or None if it was rejected."""
         try:
-            return msgspec.json.decode(raw, type=record_type)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            self.reject(record, f"{error}; got {bytes(raw)[:MAX_SHOWN].decode(errors='replace').strip()}")
+            if len(memoryview(raw)) > MAX_LINE_BYTES:
+                raise ValueError(f"expected at most {MAX_LINE_BYTES:,} bytes in a record")
+            value = msgspec.json.decode(raw, type=record_type)
+            check_unique_keys(raw)
+        except JsonError as error:
+            shown = bytes(memoryview(raw)[: 2 * MAX_SHOWN]).strip().decode(errors="replace")[:MAX_SHOWN]
+            self.reject(record, f"{describe_error(error, raw)}; got {shown}")
             return None
+        return value
 
     def convert(self, record: str, value: object, record_type: type[T]) -> T | None:
         """Return one record of plain Python data (unpickled) in its type, or None if it was rejected."""
         try:
             return msgspec.convert(value, record_type)
-        except msgspec.ValidationError as error:
-            self.reject(record, f"{error}; got {str(value)[:MAX_SHOWN]}")
+        except (msgspec.ValidationError, RecursionError) as error:
+            self.reject(record, f"{error}; got {short_repr(value)}")
             return None
+
+    def _decode_file(self, outer_type: type[T], description: str) -> T:
+        """Decode the outermost level of the file. If it holds NaN or half characters, their records stay readable as
+        bytes but cannot be decoded (:func:`mark_invalid`)."""
+        data = read_bytes(self.path)
+        try:
+            data = to_utf8(data)
+            return msgspec.json.decode(data, type=outer_type, dec_hook=_make_key)
+        except msgspec.ValidationError as error:
+            raise TwelvefoldError(f"{self.task}: {self.path}: expected {description} of records: {error}") from None
+        except JsonError as error:
+            marked = None if isinstance(error, RecursionError) else mark_invalid(data)
+            if marked is not None:
+                return self._decode(marked, outer_type, description)
+            reason = describe_error(error, data)
+            raise TwelvefoldError(f"{self.task}: {self.path} is truncated or not JSON: {reason}") from None
 
     def _decode(self, data: bytes | msgspec.Raw, outer_type: type[T], description: str) -> T:
         try:
-            return msgspec.json.decode(data, type=outer_type)
+            return msgspec.json.decode(data, type=outer_type, dec_hook=_make_key)
         except msgspec.ValidationError as error:
             raise TwelvefoldError(f"{self.task}: {self.path}: expected {description} of records: {error}") from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise TwelvefoldError(f"{self.task}: {self.path} is truncated or not JSON: {error}") from None
+        except JsonError as error:
+            reason = describe_error(error, data)
+            raise TwelvefoldError(f"{self.task}: {self.path} is truncated or not JSON: {reason}") from None
 
 
 Row = tuple[RecordReader, str, Example]

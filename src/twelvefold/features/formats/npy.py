@@ -4,20 +4,16 @@ with a dict in ``<stem>_info.npy`` (MMF's). Files are read in the order of their
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from twelvefold.config.extract import ImportConfig
 from twelvefold.features.formats.fields import parse_regions
 from twelvefold.features.formats.record import FeatureFile, FeatureRecord, RecordError, RegionsWithWarnings
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.atomic_files import digest_bytes, digest_value
-from twelvefold.store.safe_pickle import load_arrays
+from twelvefold.store.npy_content import load_npy
 
 INFO_SUFFIX = "_info.npy"
 
@@ -61,12 +57,12 @@ class NpyFolder(FeatureFile):
         digest = digest_bytes(data)
         result: RegionsWithWarnings | Exception
         try:
-            value = load_npy(data)
+            value = load_npy(data, "the file")
             fields = value if isinstance(value, dict) else {"features": value}
             info_path = path.with_name(path.name.removesuffix(".npy") + INFO_SUFFIX)
             if not isinstance(value, dict) and info_path.exists():
                 info_data = info_path.read_bytes()
-                info = load_npy(info_data)
+                info = load_npy(info_data, info_path.name)
                 if not isinstance(info, dict):
                     raise RecordError(f"{info_path.name}: expected a dict, got {type(info).__name__}")
                 fields, digest = {**info, **fields}, digest_bytes(data + info_data)
@@ -74,26 +70,3 @@ class NpyFolder(FeatureFile):
         except (TwelvefoldError, RecordError, OSError) as error:
             result = error
         return FeatureRecord(name, name, name, digest, result)
-
-
-def load_npy(data: bytes) -> Any:
-    """Return the content of a ``.npy`` file: an array of numbers, or plain data that ``numpy.save`` pickled.
-
-    Raises:
-        RecordError: it is not such a file, or it is truncated.
-        TwelvefoldError: a pickle that needs more than plain data and arrays.
-    """
-    stream = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(stream)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read_header(stream)
-    except ValueError as error:
-        raise RecordError(f"not a .npy file, or truncated ({error})") from None
-    content = memoryview(data)[stream.tell() :]
-    if dtype.hasobject:
-        return load_arrays(content, "the pickle in it")
-    num_bytes = dtype.itemsize * int(np.prod(shape))
-    if len(content) < num_bytes:
-        raise RecordError(f"truncated: expected {num_bytes:,} bytes of numbers, got {len(content):,}")
-    return np.frombuffer(content[:num_bytes], dtype).reshape(shape, order="F" if fortran else "C")

@@ -11,6 +11,7 @@ from twelvefold.features.formats.npy import NpyFolder, list_npy_files
 from twelvefold.features.formats.record import FeatureFile
 from twelvefold.features.formats.tsv import COLUMNS, TsvFile, read_lines
 from twelvefold.features.formats.vinvl import VinvlFile
+from twelvefold.parsing.file_kind import check_file_kind
 from twelvefold.schema import TwelvefoldError, did_you_mean
 
 READERS: Mapping[str, type[FeatureFile]] = {
@@ -36,6 +37,7 @@ def open_feature_file(path: Path, config: ImportConfig) -> tuple[str, FeatureFil
         )
     if not path.exists():
         raise TwelvefoldError(f"there is no feature file {path}")
+    check_file_kind(path / "data.mdb" if path.is_dir() else path)
     format = detect_format(path) if config.format == "auto" else config.format
     reader = READERS[format]
     if reader is not LmdbFile and path.is_dir() != (reader is NpyFolder):

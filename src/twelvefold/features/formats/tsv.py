@@ -6,6 +6,7 @@ lines are read one at a time, and an interrupted import continues at a byte offs
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -71,12 +72,17 @@ class TsvFile(FeatureFile):
 
 
 def read_lines(path: Path, after: str = "") -> Iterator[TsvLine]:
-    """Yield the lines after a position; blank lines are skipped, and lines are cut at ``MAX_LINE_BYTES``."""
+    """Yield the lines after a position; blank lines are skipped, and the rest of a line after ``MAX_LINE_BYTES``
+    is skipped."""
     number, start = map(int, after.split(":")) if after else (0, 0)
     with path.open("rb", buffering=1 << 20) as stream:
         stream.seek(start)
         while data := stream.readline(MAX_LINE_BYTES):
             number, end = number + 1, start + len(data)
+            while len(data) == MAX_LINE_BYTES and not data.endswith(b"\n") and (rest := stream.readline(1 << 20)):
+                end += len(rest)
+                if rest.endswith(b"\n"):
+                    break
             if not data.isspace():
-                yield TsvLine(data.rstrip(b"\r\n"), number, start, end)
+                yield TsvLine(data.rstrip(b"\r\n").removeprefix(b"" if start else BOM_UTF8), number, start, end)
             start = end

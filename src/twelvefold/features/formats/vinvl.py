@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from twelvefold.config.extract import ImportConfig
 from twelvefold.features.formats.fields import decode_base64, parse_regions, validate_regions
 from twelvefold.features.formats.record import RecordError, RegionsWithWarnings
 from twelvefold.features.formats.tsv import ParsedLine, TsvFile, read_lines
+from twelvefold.parsing.json_text import JsonError, decode_json, describe_error, parse_json
 from twelvefold.schema import Regions, TwelvefoldError
 
 NUM_BOX_VALUES = 6
@@ -104,9 +104,10 @@ def read_image_sizes(path: Path) -> dict[str, tuple[int, int]]:
     for line in read_lines(path):
         key, _, text = line.data.partition(b"\t")
         try:
-            value = msgspec.json.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise TwelvefoldError(f"{path}, line {line.number}: expected JSON after a tab: {error}") from None
+            value = parse_json(text)
+        except JsonError as error:
+            reason = describe_error(error, text)
+            raise TwelvefoldError(f"{path}, line {line.number}: expected JSON after a tab: {reason}") from None
         size = _find_size(value[0] if isinstance(value, list) and value else value)
         if size is None:
             raise TwelvefoldError(f"{path}, line {line.number}: expected height and width, got {text[:80]!r}")
@@ -128,6 +129,6 @@ def _find_size(value: Any) -> tuple[int, int] | None:
 
 def _decode_json(text: bytes) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise RecordError(f"expected a JSON object: {error}") from None
+        return decode_json(text, dict[str, Any])
+    except JsonError as error:
+        raise RecordError(f"expected a JSON object: {describe_error(error, text)}") from None
