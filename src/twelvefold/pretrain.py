@@ -41,9 +41,19 @@ class PretrainSummary:
 
 
 def pretrain(
-    recipe: Recipe, prepared: Path, regions: Path, run: Path, *, initial: Path | None = None, resume: bool = True
+    recipe: Recipe,
+    prepared: Path,
+    regions: Path,
+    run: Path,
+    *,
+    initial: Path | None = None,
+    iterations: int | None = None,
+    resume: bool = True,
 ) -> PretrainSummary:
     """Pretrain a model on the captions of a recipe's tasks. An interrupted run resumes exactly where it stopped.
+
+    A finished run is only summarized, unless ``iterations`` is now higher: then it is trained for longer, as
+    ``twelvefold train --help`` explains.
 
     Args:
         recipe: What to pretrain on and how, with a table ``[pretraining]``: the name of a shipped recipe or a .toml
@@ -52,6 +62,7 @@ def pretrain(
         regions: Folder of the regions that ``extract`` or ``features import`` wrote, with class probabilities.
         run: Folder of the run: recipe, events, checkpoints, ``pretraining.json``.
         initial: Start from the weights of this run or model folder, instead of what the recipe says.
+        iterations: Iterations in total, instead of what the recipe says.
         resume: Resume the run that the folder holds; if false, a folder that holds a run is refused.
 
     Raises:
@@ -64,6 +75,7 @@ def pretrain(
             f"recipe {recipe.name} trains tasks: use `twelvefold train`, or add a table [pretraining] to it"
         )
     recipe = recipe if initial is None else recipe.with_initial(initial)
+    recipe = recipe if iterations is None else recipe.with_iterations(iterations)
     trained = train_recipe(recipe, prepared, regions, run, resume)
     state = Checkpoints(run / "checkpoints").read_state() or {}
     summary = PretrainSummary(

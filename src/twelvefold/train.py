@@ -53,12 +53,25 @@ class Validation:
 
 
 def train(
-    recipe: Recipe, prepared: Path, regions: Path, run: Path, *, initial: Path | None = None, resume: bool = True
+    recipe: Recipe,
+    prepared: Path,
+    regions: Path,
+    run: Path,
+    *,
+    initial: Path | None = None,
+    iterations: int | None = None,
+    resume: bool = True,
 ) -> TrainSummary:
     """Train one model on all tasks of a recipe. An interrupted run resumes exactly where it stopped.
 
-    With ``[training] processes`` above 1 this starts the other ranks, except under torchrun, which has started them. A
-    finished run is only summarized.
+    With ``[training] processes`` above 1 this starts the other ranks, except under torchrun, which has started them.
+
+    A finished run is only summarized, unless ``iterations`` is now higher: then it is trained for longer, with its
+    weights, optimizer, stop-and-go and order of examples. From the next iteration on, the learning rate and all that is
+    a fraction of the iterations are those of a run that was planned for the new number: with the linear schedule the
+    learning rate jumps from about 0 to the new line and falls to 0 again; there is no second warm-up. Of the recipe
+    only iterations, lr_factor and lr_schedule may change then, and what may change in any resumed run: processes,
+    device, num_workers, tensorboard, keep_last, checkpoint_interval, [evaluation] and [extract].
 
     Args:
         recipe: What to train and how: the name of a shipped recipe (``twelvefold recipes``) or a .toml file.
@@ -66,6 +79,7 @@ def train(
         regions: Folder of the regions that ``extract`` wrote.
         run: Folder of the run: recipe, events, checkpoints.
         initial: Start from the weights of this run or model folder, instead of what the recipe says.
+        iterations: Iterations in total, instead of what the recipe says.
         resume: Resume the run that the folder holds; if false, a folder that holds a run is refused.
 
     Raises:
@@ -75,7 +89,9 @@ def train(
     """
     if recipe.pretraining is not None:
         raise TwelvefoldError(f"recipe {recipe.name} pretrains: use `twelvefold pretrain`")
-    return train_recipe(recipe if initial is None else recipe.with_initial(initial), prepared, regions, run, resume)
+    recipe = recipe if initial is None else recipe.with_initial(initial)
+    recipe = recipe if iterations is None else recipe.with_iterations(iterations)
+    return train_recipe(recipe, prepared, regions, run, resume)
 
 
 def train_recipe(recipe: Recipe, prepared: Path, regions: Path, run: Path, resume: bool = True) -> TrainSummary:
@@ -86,7 +102,7 @@ def train_recipe(recipe: Recipe, prepared: Path, regions: Path, run: Path, resum
         if os.environ.get("RANK", "0") == "0":
             stack.enter_context(atomic_files.lock_folder(run))
             prepare_run_folder(recipe, run, checkpoints, resume=resume)
-        if is_finished(checkpoints):
+        if is_finished(checkpoints, recipe):
             return summarize(run, checkpoints)
         command = ["-m", "twelvefold.train", str(prepared), str(regions), str(run)]
         stack.enter_context(launch_local_ranks(recipe.training.processes, command))
@@ -113,7 +129,7 @@ def train_loop(state: TrainState, services: TrainServices) -> None:
     start_time = time.monotonic() - counters.seconds
 
     for iteration in range(counters.iteration + 1, iterations + 1):
-        lr = base_lr * lr_multiplier(iteration, iterations, config.warmup_fraction)
+        lr = base_lr * lr_multiplier(iteration, iterations, config)
         set_lr(state.optimizer, lr)
         active = state.stop_and_go.active_tasks(iteration)  # DSG_t = go, or DSG_t = stop and i mod gap = 0
         monitor = is_monitored(iteration, iterations, config.eval_interval)

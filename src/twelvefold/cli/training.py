@@ -35,7 +35,11 @@ def _show_training(summary: TrainSummary, arguments: Arguments) -> Output:
 
 train = command(
     train_model,
-    example="twelvefold train demo runs/mine --prepared prepared/world --regions regions/world",
+    example="""
+        twelvefold train demo runs/mine --prepared prepared/world --regions regions/world
+        twelvefold train runs/mine/recipe.toml runs/mine --iterations 2000 --prepared prepared/world \\
+            --regions regions/world
+        """,
     options=("prepared", "regions"),
 )(_show_training)
 finetune = command(

@@ -109,7 +109,10 @@ class TrainingConfig(StrictStruct, frozen=True, kw_only=True):
     loss_scaling: bool = True
     """Scale a task's loss by its lr over the smallest lr of all tasks; false: do not scale losses."""
     warmup_fraction: Fraction = 0.1
-    """Fraction of all iterations over which the lr rises linearly, the paper's eta; then it falls linearly to 0."""
+    """Fraction of all iterations over which the lr rises linearly, the paper's eta."""
+    lr_schedule: Literal["linear", "constant"] = "linear"
+    """After the warm-up the lr falls linearly to 0, as in the paper (linear), or stays (constant), so that a run can be
+    trained for longer as if it had been planned that long."""
     weight_decay: NonNegativeFloat = 0.01
     adam_beta1: Fraction = 0.9
     adam_beta2: Fraction = 0.999
@@ -269,6 +272,17 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
         """Return this recipe, starting from the configuration and weights of the model or run in ``folder``."""
         fields = {name: value for name, value in self.model.items() if name != "preset"}
         return msgspec.structs.replace(self, model=fields | {"initial": str(folder)})
+
+    def with_iterations(self, iterations: int) -> Recipe:
+        """Return this recipe, training for so many iterations.
+
+        Raises:
+            TwelvefoldError: ``iterations`` is below 1.
+        """
+        if iterations < 1:
+            raise TwelvefoldError(f"iterations must be at least 1, got {iterations}")
+        training = msgspec.structs.replace(self.training, iterations=iterations)
+        return msgspec.structs.replace(self, training=training)
 
     def model_config(
         self, *, source: str = "recipe", initial: ModelConfig | None = None, **from_data: int

@@ -55,7 +55,8 @@ class TaskCurve:
 class TrainingCurves:
     """Training of all tasks.
 
-    resumed_at: in percent of the run. start_event: fields of the ``start`` event. done_event: fields of the ``done``
+    resumed_at: in percent of the run. start_event: fields of the ``start`` event. planned_iterations: of the last
+    ``start`` or ``resume``, as a finished run may be trained for longer. done_event: fields of the ``done``
     event; empty if training is not finished.
     """
 
@@ -87,13 +88,14 @@ def make_curves(events: Iterable[Mapping[str, Any]]) -> TrainingCurves | None:
     start_event: Mapping[str, Any] = {}
     done_event: Mapping[str, Any] = {}
     resumed: list[int] = []
-    iterations, seconds = 0, 0.0
+    iterations, planned_iterations, seconds = 0, 0, 0.0
     for event in events:
         name, iteration = event["event"], int(event["iteration"])
         iterations, seconds = max(iterations, iteration), max(seconds, float(event.get("seconds", 0.0)))
         if name in ("start", "resume"):
             start_event = start_event or event
             tasks = tasks or {task: _TaskEvents() for task in event["tasks"]}
+            planned_iterations, done_event = int(event["iterations"]), {}
             if name == "resume":
                 resumed.append(iteration)
         elif name == "step":
@@ -109,7 +111,7 @@ def make_curves(events: Iterable[Mapping[str, Any]]) -> TrainingCurves | None:
         return None
     return TrainingCurves(
         iterations=iterations,
-        planned_iterations=int(start_event["iterations"]),
+        planned_iterations=planned_iterations,
         seconds=seconds,
         tasks={task: _task_curve(task_events, iterations) for task, task_events in tasks.items()},
         resumed_at=[_percent(iteration, iterations) for iteration in resumed],

@@ -38,15 +38,18 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr
 
 
-def lr_multiplier(iteration: int, iterations: int, warmup_fraction: float) -> float:
-    """Return the factor on the base learning rate in ``iteration`` (from 1): linear warm-up, then linear decay.
+def lr_multiplier(iteration: int, iterations: int, config: TrainingConfig) -> float:
+    """Return the factor on the base learning rate in ``iteration`` (from 1): linear warm-up, then linear decay, or none
+    if ``config.lr_schedule`` is constant.
 
     Paper: section 3.3, warm-up over eta N iterations, where N is that of the longest task. Differs: the learning
     rate of the original's first step is 0, so that step changes nothing; here it is above 0 in every step.
     """
-    warmup = round(warmup_fraction * iterations)
+    warmup = round(config.warmup_fraction * iterations)
     if iteration <= warmup:
         return iteration / warmup
+    if config.lr_schedule == "constant":
+        return 1.0
     return (iterations + 1 - iteration) / (iterations + 1 - max(warmup, 1))
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -24,6 +25,9 @@ CHANGEABLE = (
 )
 """Recipe values that may change when a run is resumed, in addition to all of ``[evaluation]`` and ``[extract]``. None
 of them changes what is learned, except that other ``processes`` or another ``device`` round sums differently."""
+
+EXTENDABLE = ("training.iterations", "training.lr_factor", "training.lr_schedule")
+"""Recipe values that may also change when a finished run is trained for longer."""
 
 
 @dataclass(slots=True)
@@ -61,20 +65,25 @@ class TrainSummary:
 def prepare_run_folder(recipe: Recipe, run: Path, checkpoints: Checkpoints, *, resume: bool = True) -> None:
     """Write the resolved recipe into ``run``; if it holds a run to resume, check that its recipe is the same.
 
+    A finished run may be given more iterations.
+
     Raises:
         TwelvefoldError: the folder holds a run with another recipe, or any run and ``resume`` is false.
     """
     checkpoints.recover()
-    if checkpoints.read_state() is not None:
+    state = checkpoints.read_state()
+    if state is not None:
         if not resume:
             raise TwelvefoldError(
                 f"{run} already holds a run; remove {checkpoints.folder} to train from the start, or choose another "
                 "folder"
             )
-        if differences := recipe_differences(Recipe.load_run(run), recipe):
+        old, done, iterations = Recipe.load_run(run), state["iteration"], recipe.training.iterations
+        extends = done == state["iterations"] and iterations > done
+        if differences := recipe_differences(old, recipe, EXTENDABLE if extends else ()):
             raise TwelvefoldError(
                 f"{run} was started with another recipe; differences: {'; '.join(differences)}. Resume with "
-                f"{run / 'recipe.toml'}, or choose another folder"
+                f"{run / 'recipe.toml'}, or choose another folder. {_extension_advice(run, state)}"
             )
     else:
         for leftover in (run / "events.jsonl", run / "tensorboard"):  # of a start that reached no checkpoint
@@ -82,13 +91,22 @@ def prepare_run_folder(recipe: Recipe, run: Path, checkpoints: Checkpoints, *, r
     atomic_files.write_text(run / "recipe.toml", recipe.to_toml())
 
 
-def recipe_differences(old: Recipe, new: Recipe) -> list[str]:
-    """Return the values that change what is learned, each as ``seed: 0 before, 1 now``."""
+def _extension_advice(run: Path, state: Mapping[str, Any]) -> str:
+    """Return how the run can be trained for longer."""
+    done, iterations = state["iteration"], state["iterations"]
+    how = f"`twelvefold train {run / 'recipe.toml'} {run} --iterations N`, with N above {iterations}"
+    if done == iterations:
+        return f"It is finished after {done} iterations; to train it for longer: {how}"
+    return f"It has {done} of {iterations} iterations; when it is finished it can be trained for longer: {how}"
+
+
+def recipe_differences(old: Recipe, new: Recipe, allowed: Sequence[str] = ()) -> list[str]:
+    """Return the values that change what is learned, each as ``seed: 0 before, 1 now``, without the ``allowed``."""
     before, now = _flatten(msgspec.to_builtins(old)), _flatten(msgspec.to_builtins(new))
     names = [
         name
         for name in {**before, **now}
-        if name not in CHANGEABLE and not name.startswith(("evaluation.", "extract."))
+        if name not in (*CHANGEABLE, *allowed) and not name.startswith(("evaluation.", "extract."))
     ]
     return [f"{n}: {before.get(n)} before, {now.get(n)} now" for n in names if before.get(n) != now.get(n)]
 
@@ -106,10 +124,10 @@ def check_same_data(before: Mapping[str, str], now: Mapping[str, str], run: Path
         )
 
 
-def is_finished(checkpoints: Checkpoints) -> bool:
-    """Return whether the latest checkpoint is that of the last iteration."""
+def is_finished(checkpoints: Checkpoints, recipe: Recipe) -> bool:
+    """Return whether the latest checkpoint is that of the last iteration, also of a recipe with more iterations."""
     state = checkpoints.read_state()
-    return state is not None and state["iteration"] == state["iterations"]
+    return state is not None and state["iteration"] >= max(state["iterations"], recipe.training.iterations)
 
 
 def summarize(run: Path, checkpoints: Checkpoints) -> TrainSummary:
