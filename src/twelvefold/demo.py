@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from twelvefold.config.recipe import Recipe
+from twelvefold.datasets.reading.recipe_tasks import resolve_tasks
 from twelvefold.evaluate import evaluate
 from twelvefold.evaluation.baselines import baselines
 from twelvefold.evaluation.calibrate import calibrate
@@ -51,7 +52,7 @@ def demo(out: Path = Path("runs/demo"), *, recipe: Recipe | None = None) -> Demo
     Raises:
         TwelvefoldError: the recipe has no ``[world]`` table or is a pretraining recipe, or a stage failed.
     """
-    recipe = recipe or Recipe.load("demo")
+    recipe = resolve_tasks(recipe or Recipe.load("demo"))
     if recipe.world is None:
         raise TwelvefoldError(
             f"recipe {recipe.name!r} has no [world] table; for your own data run "
@@ -70,7 +71,7 @@ def demo(out: Path = Path("runs/demo"), *, recipe: Recipe | None = None) -> Demo
             regions,
             recipe.extract,
             processes=processes,
-            tasks={name: recipe.task_config(name).options for name in recipe.tasks},
+            tasks={recipe.module(name): recipe.task_config(name).options for name in recipe.tasks},
         ),
     )
     run_stage("prepare", lambda: prepare_recipe(recipe, data, regions, prepared))

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from twelvefold.datasets import Dataset, load_dataset, paper_task_names
+from twelvefold.datasets import Dataset, load_datasets, paper_task_names
 from twelvefold.datasets.reading import same_image_links
 from twelvefold.datasets.reading.cards import IMAGE_SOURCES, dataset_cards
 from twelvefold.datasets.reading.image_files import image_files
@@ -97,13 +97,14 @@ def doctor(data: Path, *, tasks: Sequence[str] = (), prepared: Path | None = Non
     data = Path(data)
     if not data.is_dir():
         raise TwelvefoldError(f"there is no data folder {data}; docs/data.md describes its layout")
-    datasets = {name: load_dataset(name) for name in tasks or paper_task_names()}
+    names = tasks or paper_task_names()
+    datasets = load_datasets(names)
     images, limitations = _find_images(data)
-    options = reader_options(data, datasets)
+    options = reader_options(data, names)
     folder = _Folder(data, prepared, _world_examples(data), images)
     checks = {
-        name: _check_task(folder, name, dataset, options[name])
-        for name, dataset in track(list(datasets.items()), description="datasets read")
+        dataset.TASK.name: _check_task(folder, name, dataset, options[name])
+        for name, dataset in track(list(zip(names, datasets.values(), strict=True)), description="datasets read")
     }
     cards = dataset_cards()
     sources = {source for name in datasets if name in cards for source in cards[name].image_sources}
@@ -193,12 +194,12 @@ def _check_split(folder: _Folder, name: str, dataset: Dataset, split: Split, opt
 def _next_steps(name: str, splits: Mapping[Split, SplitCheck]) -> Iterable[str]:
     """Yield what to do for one task, the most important step of each split first."""
     card = dataset_cards().get(name)
-    publisher = card.publisher if card else "its publisher"
+    publisher = f"{card.publisher} (twelvefold datasets {name})" if card else "its publisher"
     for split, check in splits.items():
         if check.error and check.files:
             yield f"{split} cannot be read: {check.error}; get a damaged file again from {publisher}"
         elif check.error:
-            yield f"{split}: {check.error}; get it from {publisher} (twelvefold datasets {name})"
+            yield f"{split}: {check.error}; get it from {publisher}"
         if check.num_malformed:
             yield (
                 f"{split}: {check.num_malformed:,} malformed record{'s' * (check.num_malformed > 1)}, such as "

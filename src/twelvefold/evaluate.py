@@ -16,7 +16,7 @@ from twelvefold.evaluation.run_inputs import RunInputs
 from twelvefold.evaluation.scores import Scores, TaskScore, write_scores
 from twelvefold.families import load_family
 from twelvefold.model import card
-from twelvefold.schema import Split, TaskSpec, TwelvefoldError, did_you_mean
+from twelvefold.schema import Split
 from twelvefold.store import atomic_files
 
 
@@ -51,7 +51,8 @@ def evaluate(
     """
     started = time.monotonic()
     inputs = RunInputs.open(run, prepared=prepared, regions=regions, checkpoint=checkpoint)
-    chosen = _select_tasks(inputs.tasks(), tasks)
+    names = [inputs.recipe.task_name(name) for name in tasks]
+    chosen = [task for task in inputs.tasks() if not names or task.name in names]
     slow_first = sorted(chosen, key=lambda task: not load_family(task.family).is_slow)
     results = run_per_task(
         evaluate_task,
@@ -102,12 +103,3 @@ def _inputs_digest(inputs: RunInputs) -> str:
         score.VERSION,
         *([atomic_files.digest_value(temperatures)] if temperatures else []),
     )
-
-
-def _select_tasks(tasks: Sequence[TaskSpec], names: Sequence[str]) -> list[TaskSpec]:
-    """Return the tasks with these names, in the recipe's order; all tasks if there are no names."""
-    known = [task.name for task in tasks]
-    for name in names:
-        if name not in known:
-            raise TwelvefoldError(f"the run has no task {name!r}; it has {', '.join(known)}{did_you_mean(name, known)}")
-    return [task for task in tasks if not names or task.name in names]

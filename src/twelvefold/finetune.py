@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 
 from twelvefold.config.recipe import Recipe, TaskConfig
-from twelvefold.schema import TwelvefoldError, did_you_mean
+from twelvefold.datasets.reading.recipe_tasks import resolve_tasks
+from twelvefold.schema import TwelvefoldError
 from twelvefold.train import train
 from twelvefold.training.run_folder import TrainSummary
 
@@ -50,10 +51,8 @@ def finetune(
             f"{start} is a pretraining run and has no tasks; train tasks from it with a recipe: "
             f"`twelvefold train RECIPE RUN --initial {start}`"
         )
-    if task not in base.tasks:
-        raise TwelvefoldError(
-            f"recipe {base.name} has no task {task!r}{did_you_mean(task, base.tasks)}; it has {', '.join(base.tasks)}"
-        )
+    base = resolve_tasks(base)
+    task = base.task_name(task)
     single = single_task_recipe(base, task, epochs=epochs, lr_factor=lr_factor).with_initial(start)
     return train(single, prepared or start / "prepared", regions or start / "regions", out)
 
@@ -75,6 +74,7 @@ def single_task_recipe(
         recipe,
         name=f"{recipe.name}-{task.replace('+', '_plus')}",
         tasks=(task,),
+        modules={name: module for name, module in recipe.modules.items() if name == task},
         per_task={task: config},
         training=training,
     )

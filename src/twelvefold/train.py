@@ -23,10 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twelvefold import datasets
 from twelvefold.batch import Batch
 from twelvefold.config.recipe import Recipe
 from twelvefold.data.region_inputs import RegionSource
+from twelvefold.datasets.reading.recipe_tasks import check_prepared, resolve_tasks, task_specs
 from twelvefold.evaluation.machine import describe_machine
 from twelvefold.model.warm_start import WarmStartReport
 from twelvefold.schema import TwelvefoldError
@@ -96,7 +96,7 @@ def train(
 
 def train_recipe(recipe: Recipe, prepared: Path, regions: Path, run: Path, resume: bool = True) -> TrainSummary:
     """Train as :func:`train` does; the recipe may also pretrain."""
-    specs = recipe.task_specs(lambda name: datasets.load_dataset(name).TASK)
+    listed, recipe = recipe, resolve_tasks(recipe)
     checkpoints = Checkpoints(run / "checkpoints", keep_last=recipe.training.keep_last)
     with ExitStack() as stack:
         if os.environ.get("RANK", "0") == "0":
@@ -109,6 +109,8 @@ def train_recipe(recipe: Recipe, prepared: Path, regions: Path, run: Path, resum
         group = stack.enter_context(init_distributed(recipe.training.device))
         shutdown = stack.enter_context(GracefulShutdown())
         data = Prepared.open(prepared), RegionSource.open(regions)
+        check_prepared(listed, data[0])
+        specs = task_specs(recipe, data[0])
         state, services, warm_start = build_run(recipe, specs, *data, run, group, shutdown)
         with services.log, services.console:
             log_start(state, services, warm_start)

@@ -99,7 +99,23 @@ def test_the_error_for_a_missing_module_names_the_searched_folder(folder: Path) 
     assert str(folder) in str(raised.value)
 
 
-def test_a_failing_import_inside_a_custom_module_is_raised_unchanged(folder: Path) -> None:
-    name = _module(folder, "broken", "import no_such_library\n")
-    with pytest.raises(ModuleNotFoundError, match="no_such_library"):
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("import no_such_library\n", "line 1: ModuleNotFoundError: No module named 'no_such_library'"),
+        ("x = 1\ny = x / 0\n", "line 2: ZeroDivisionError"),
+        ("def files(:\n", "line 1: SyntaxError"),
+    ],
+)
+def test_a_custom_module_that_fails_is_an_error_that_names_its_line(folder: Path, text: str, error: str) -> None:
+    name = _module(folder, f"broken{len(text)}", text)
+    with pytest.raises(TwelvefoldError, match=re.escape(error)) as raised:
         load_dataset(name)
+    assert str(folder) in str(raised.value)
+
+
+def test_a_task_name_that_cannot_name_a_file_is_refused(folder: Path) -> None:
+    text = "from twelvefold.datasets.nlvr2 import files, read\nfrom twelvefold.datasets.nlvr2 import TASK as task\n"
+    text += "import dataclasses\nTASK = dataclasses.replace(task, name='my/pets')\n"
+    with pytest.raises(TwelvefoldError, match=r"TASK\.name is 'my/pets'; files are named after it"):
+        load_dataset(_module(folder, "slash", text))

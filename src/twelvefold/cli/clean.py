@@ -13,6 +13,7 @@ from rich.table import Table
 from twelvefold.cli.from_function import Json, Output, first_lines, print_result
 from twelvefold.config.recipe import Recipe
 from twelvefold.datasets import paper_task_names
+from twelvefold.datasets.reading.recipe_tasks import resolve_tasks
 from twelvefold.splits.clean import clean, compare_id_lists
 
 DataFolder = Annotated[Path, Parameter(help="A data folder; docs/data.md shows the layout.")]
@@ -36,9 +37,10 @@ class TaskSelection:
         """Return the tasks, with the reader options of the recipe, and its policy."""
         if not self.recipe:
             return self.tasks or paper_task_names(), "paper"
-        recipe = Recipe.load(self.recipe)
-        options = {task: recipe.task_config(task).options for task in recipe.tasks}
-        return {task: options.get(task, {}) for task in self.tasks or recipe.tasks}, str(recipe.data.clean)
+        recipe = resolve_tasks(Recipe.load(self.recipe))
+        options = {recipe.module(task): recipe.task_config(task).options for task in recipe.tasks}
+        names = [recipe.module(task) for task in self.tasks or recipe.tasks]
+        return {name: options.get(name, {}) for name in names}, str(recipe.data.clean)
 
 
 DEFAULT_OPTIONS = TaskSelection()

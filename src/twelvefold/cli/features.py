@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from twelvefold.cli.from_function import Output, command, first_lines
+from twelvefold.config.recipe import Recipe
+from twelvefold.datasets.reading.recipe_tasks import resolve_tasks
 from twelvefold.features.extract import ExtractSummary
 from twelvefold.features.extract import extract as extract_regions
+from twelvefold.features.image_list import TaskOptions
 from twelvefold.features.import_features import FeatureImportSummary, import_features
 
 Arguments = Mapping[str, Any]
 
+RECIPE_HELP = "Use the candidate boxes of this recipe's tasks. Default: those of the built-in tasks in the folder."
+
 app = App(name="features", help="Import region features that other projects extracted.")
+
+
+def _recipe_tasks(hint: Any, tokens: Sequence[Any]) -> TaskOptions:
+    recipe = resolve_tasks(Recipe.load(tokens[0].value))
+    return {recipe.module(name): recipe.task_config(name).options for name in recipe.tasks}
 
 
 @command(
@@ -24,7 +34,7 @@ app = App(name="features", help="Import region features that other projects extr
         twelvefold extract holiday regions/holiday --detector x152 --weights detectron_model.pth --processes 1
         twelvefold extract holiday regions/few --detector x152 --weights x152.pth --min-regions 10 --confidence 0.2""",
     problem="some images could not be read; they are listed in OUT/unreadable.json",
-    hidden=["tasks"],
+    tasks=Parameter(name="--recipe", converter=_recipe_tasks, n_tokens=1, accepts_keys=False, help=RECIPE_HELP),
 )
 def extract(summary: ExtractSummary, arguments: Arguments) -> Output:
     rate = f", {summary.images_per_second:.3g} images/s" if summary.num_processed else ", already there"

@@ -86,11 +86,16 @@ def to_toml(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
 
 
 def _drop_untrained(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Remove from ``base`` the ``per_task`` tables of tasks that the extending recipe does not train."""
-    per_task, tasks = base.get("per_task"), own.get("tasks")
-    if not isinstance(per_task, dict) or not isinstance(tasks, list):
+    """Remove from ``base`` the values of tasks that the extending recipe does not train."""
+    tasks, modules = own.get("tasks"), base.get("modules")
+    if not isinstance(tasks, list):
         return base
-    return base | {"per_task": {name: table for name, table in per_task.items() if name in tasks}}
+    modules = modules if isinstance(modules, dict) else {}
+    trained = {*tasks, *(name for name, module in modules.items() if module in tasks)}
+    tables = {table: base[table] for table in ("per_task", "modules") if isinstance(base.get(table), dict)}
+    return base | {
+        table: {name: value for name, value in values.items() if name in trained} for table, values in tables.items()
+    }
 
 
 def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ another recipe as defaults (:mod:`twelvefold.config.loading`).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -176,7 +176,10 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     tasks: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-    """Names of datasets, or dotted names of modules that define one, in the order of their turns."""
+    """Names of tasks, or dotted names of modules that define one, in the order of their turns."""
+    modules: dict[str, str] = {}
+    """Dotted name of the module that defines a task of your own, by the task's name. A run's recipe.toml has it; in
+    your own recipe the dotted name in ``tasks`` is enough."""
     seed: int = 0
     world: WorldConfig | None = None
     data: DataConfig = DataConfig()
@@ -234,21 +237,26 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
             TwelvefoldError: a task is listed twice, ``per_task`` has a task that is not trained, the model's fields
                 are invalid, or warm-up and curriculum take more than all iterations.
         """
-        for name in self.per_task:
-            if name not in self.tasks:
-                raise TwelvefoldError(
-                    f"{source}: [per_task.{name}] has values for a task that is not in tasks"
-                    f"{did_you_mean(name, self.tasks)}; tasks has {', '.join(self.tasks)}"
-                )
         for name in self.tasks:
             if self.tasks.count(name) > 1:
                 raise TwelvefoldError(f"{source}: tasks lists {name!r} more than once")
+        if not self.unresolved_modules:  # else the names of some tasks are not known yet
+            self._check_task_tables(source)
         self._validate_model(source)
         if self.training.warmup_fraction + self.training.curriculum_fraction > 1.0:
             raise TwelvefoldError(
                 f"{source}: [training] warmup_fraction {self.training.warmup_fraction} and curriculum_fraction "
                 f"{self.training.curriculum_fraction} are fractions of all iterations and exceed 1 together"
             )
+
+    def _check_task_tables(self, source: str) -> None:
+        for table, names in (("per_task", self.per_task), ("modules", self.modules)):
+            for name in names:
+                if name not in self.tasks:
+                    raise TwelvefoldError(
+                        f"{source}: [{table}.{name}] has values for a task that is not in tasks"
+                        f"{did_you_mean(name, self.tasks)}; tasks has {', '.join(self.tasks)}"
+                    )
 
     def _validate_model(self, source: str) -> None:
         if self.initial is None:
@@ -302,6 +310,56 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
             return preset(str(self.model.get("preset", "vilbert_base")), **fields)
         except TwelvefoldError as error:
             raise TwelvefoldError(f"{source}: [model] {error}") from error
+
+    @property
+    def unresolved_modules(self) -> tuple[str, ...]:
+        """Dotted names in ``tasks`` whose task is not known before the module is imported."""
+        return tuple(name for name in self.tasks if "." in name and name not in self.modules)
+
+    def with_task_names(self, names: Mapping[str, str]) -> Recipe:
+        """Return this recipe with its tasks under their own names. ``names``: the name of the task that each of
+        ``unresolved_modules`` defines.
+
+        Raises:
+            TwelvefoldError: two modules define the same task, or ``per_task`` has it twice or has a task that is not
+                trained.
+        """
+        modules = dict(self.modules)
+        for module, name in names.items():
+            if name in modules or (name in self.tasks and name != module):
+                raise TwelvefoldError(
+                    f"recipe {self.name}: tasks lists the task {name!r} twice, as {modules.get(name, name)} and as "
+                    f"{module}; list it once, or change TASK.name in one of the modules"
+                )
+            if name != module and {name, module} <= self.per_task.keys():
+                raise TwelvefoldError(f'recipe {self.name}: [per_task."{module}"] and [per_task.{name}] are one task')
+            modules[name] = module
+        resolved = msgspec.structs.replace(
+            self,
+            tasks=tuple(names.get(name, name) for name in self.tasks),
+            modules={name: module for name, module in modules.items() if name != module},
+            per_task={names.get(name, name): config for name, config in self.per_task.items()},
+        )
+        resolved._check_task_tables(f"recipe {self.name}")
+        return resolved
+
+    def module(self, task: str) -> str:
+        """Return what ``datasets.load_dataset`` takes for a task: its name, or its module if it is your own."""
+        return self.modules.get(task, task)
+
+    def task_name(self, task: str) -> str:
+        """Return the name of the recipe's task with that name or module.
+
+        Raises:
+            TwelvefoldError: the recipe has no such task; names the closest.
+        """
+        name = {module: name for name, module in self.modules.items()}.get(task, task)
+        if name not in self.tasks:
+            raise TwelvefoldError(
+                f"recipe {self.name} has no task {task!r}; it has {', '.join(self.tasks)}"
+                f"{did_you_mean(task, self.tasks)}"
+            )
+        return name
 
     def task_config(self, task: str) -> TaskConfig:
         """Return the values for ``task``: those of ``per_task`` before those of ``every_task``; options are merged."""

@@ -12,8 +12,10 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 import sys
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args, get_origin, get_type_hints
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 VERSION = 3
 """Version of what the readers of this package yield. Increase it when a change to a reader, or to `reading/`, gives
 other examples, image files or links: prepared files are then made again."""
+
+TASK_NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
 
 
 class Dataset(Protocol):
@@ -92,6 +96,34 @@ def load_dataset(name: str) -> Dataset:
     return _load_custom(name)
 
 
+def task_name(name: str) -> str:
+    """Return the name of the task that a built-in dataset, or your own by its dotted path, defines.
+
+    Raises:
+        TwelvefoldError: as :func:`load_dataset`.
+    """
+    return load_dataset(name).TASK.name
+
+
+def load_datasets(names: Iterable[str]) -> dict[str, Dataset]:
+    """Return datasets by the names of their tasks. ``names``: as :func:`load_dataset` takes them.
+
+    Raises:
+        TwelvefoldError: as :func:`load_dataset`, or two of them define the same task.
+    """
+    loaded: dict[str, tuple[str, Dataset]] = {}
+    for name in names:
+        dataset = load_dataset(name)
+        task = dataset.TASK.name
+        if task in loaded:
+            raise TwelvefoldError(
+                f"a task is requested more than once: {loaded[task][0]} and {name} are both the task {task!r}; request "
+                "it once, or change TASK.name in one of the modules"
+            )
+        loaded[task] = name, dataset
+    return {task: dataset for task, (_, dataset) in loaded.items()}
+
+
 def check_options(dataset: Dataset, options: Mapping[str, Any]) -> None:
     """Check the names and the types of reader options against the signature of the dataset's ``read``.
 
@@ -152,16 +184,32 @@ def _load_custom(name: str) -> Dataset:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not (name == error.name or name.startswith(f"{error.name}.")):
-            raise  # the module exists, but something that it imports does not: the traceback names it
+            raise _import_error(name, error) from error  # the module exists, but something that it imports does not
         raise TwelvefoldError(
             f"no module {name!r} for a dataset of your own: {error}. Python looked in the current folder {folder} and "
             f"in its search path; name the module relative to one of these, or set PYTHONPATH"
         ) from None
+    except Exception as error:  # a module of your own can fail in any way
+        raise _import_error(name, error) from error
     missing = [part for part in ("TASK", "files", "read") if not hasattr(module, part)]
     if missing:
         raise TwelvefoldError(f"the dataset module {name} ({module.__file__}) does not define {', '.join(missing)}")
     if not isinstance(module.TASK, TaskSpec):
         raise TwelvefoldError(f"{name}.TASK: expected a TaskSpec, got {type(module.TASK).__name__}")
+    if not re.fullmatch(TASK_NAME, module.TASK.name):
+        raise TwelvefoldError(
+            f"{name}.TASK.name is {module.TASK.name!r}; files are named after it, so use letters, digits and . _ + -"
+        )
     if is_built_in(module.TASK.name):
         raise TwelvefoldError(f"{name}.TASK.name is {module.TASK.name!r}, the name of a built-in task; choose another")
     return cast(Dataset, module)
+
+
+def _import_error(name: str, error: Exception) -> TwelvefoldError:
+    """Return the error for a module that exists and fails, with the line of the user's code that failed last."""
+    if isinstance(error, SyntaxError):
+        location = f"{error.filename}, line {error.lineno}"
+    else:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
+        location = f"{frames[-1].filename}, line {frames[-1].lineno}"
+    return TwelvefoldError(f"importing the dataset module {name!r} failed: {location}: {type(error).__name__}: {error}")

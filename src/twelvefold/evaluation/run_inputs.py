@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from twelvefold import datasets
 from twelvefold.config.recipe import Recipe
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_batches import TaskBatches
+from twelvefold.datasets.reading.recipe_tasks import task_specs
 from twelvefold.device import select_device
 from twelvefold.model import Model, save_load
 from twelvefold.schema import Split, TaskSpec, TwelvefoldError
@@ -53,7 +53,7 @@ class RunInputs:
 
     def tasks(self) -> list[TaskSpec]:
         """Return the recipe's tasks with the recipe's limits and batch sizes."""
-        return self.recipe.task_specs(lambda name: datasets.load_dataset(name).TASK)
+        return task_specs(self.recipe, Prepared.open(self.prepared))
 
     def digest(self, *others: str | int) -> str:
         """Return a digest of tables, regions and ``others``, such as weights and limits."""

@@ -15,6 +15,7 @@ import msgspec
 from twelvefold.config.recipe import Recipe
 from twelvefold.datasets import Dataset, check_options, load_dataset
 from twelvefold.datasets.reading.options import reader_options
+from twelvefold.datasets.reading.recipe_tasks import resolve_tasks
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.datasets.reading.submissions import (
     BoxFormat,
@@ -80,15 +81,13 @@ def submit(
         TwelvefoldError: the run has no such task, part or format, or no predictions; or a question has no prediction,
             two predictions, or an impossible one, or a prediction has no question.
     """
-    recipe = Recipe.load_run(run)
-    names = {load_dataset(name).TASK.name: name for name in recipe.tasks}
-    if task not in names:
-        raise TwelvefoldError(f"the run has no task {task!r}; it has {', '.join(names)}{did_you_mean(task, names)}")
-    name = names[task]
+    recipe = resolve_tasks(Recipe.load_run(run))
+    task = recipe.task_name(task)
+    name = recipe.module(task)
     dataset = load_dataset(name)
     split, part_options = _find_part(dataset, part)
     folder = _data_folder(run, data)
-    options = reader_options(folder, [name], {name: recipe.task_config(name).options})[name] | dict(part_options)
+    options = reader_options(folder, [name], {name: recipe.task_config(task).options})[name] | dict(part_options)
     check_options(dataset, options)
     bad = BadRecords(skip=recipe.data.skip_bad)
     examples = partial(dataset.read, folder, split, bad=bad, **options)

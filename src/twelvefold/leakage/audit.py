@@ -264,7 +264,9 @@ def _read_tables(data: Path | None, config: AuditConfig) -> tuple[list[TaskConte
     if config.prepared is None:
         return [] if data is None else _read_tasks(data, config), config.evidence or DEFAULT_EVIDENCE
     prepared, contents = Prepared.open(config.prepared), []
-    for task in track([prepared.task(name) for name in config.tasks] or prepared.tasks, description="tables"):
+    known = [task.name for task in prepared.tasks]
+    names = [datasets.task_name(name) if "." in name and name not in known else name for name in config.tasks]
+    for task in track([prepared.task(name) for name in names] or prepared.tasks, description="tables"):
         splits = {split: _split_content(prepared.table(task.name, split)) for split in prepared.splits(task.name)}
         contents.append(TaskContent(task.name, splits))
     policy = POLICIES.get(prepared.manifest.policy)

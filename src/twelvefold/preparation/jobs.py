@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -59,22 +58,21 @@ def make_requests(
     """
     configs = tasks if isinstance(tasks, Mapping) else dict.fromkeys(tasks, TaskConfig())
     requests = [_make_request(name, config, answer_lists) for name, config in configs.items()]
-    names = [*tasks, *(request.task.vocabulary for request in requests)]
+    datasets.load_datasets(tasks)  # refuses a task that is named twice
+    names = [name for each in requests for name in (each.name, each.task.name, each.task.vocabulary) if name]
     for name in answer_lists:
         if name not in names:
             raise TwelvefoldError(
                 f"an answer list is given for {name!r}, which is not prepared{did_you_mean(name, names)}"
             )
-    counts = Counter(list(tasks)) | Counter(request.task.name for request in requests)
-    if repeated := sorted(name for name, count in counts.items() if count > 1):
-        raise TwelvefoldError(f"tasks are named more than once: {', '.join(repeated)}")
     return requests
 
 
 def _make_request(name: str, config: TaskConfig, answer_lists: Mapping[str, Path]) -> TaskRequest:
     dataset = datasets.load_dataset(name)
     datasets.check_options(dataset, config.options)
-    return TaskRequest(name, dataset.TASK, config.options, config.max_examples or 0, answer_lists.get(name))
+    answer_list = answer_lists.get(dataset.TASK.name, answer_lists.get(name))
+    return TaskRequest(name, dataset.TASK, config.options, config.max_examples or 0, answer_list)
 
 
 def vocabulary_task(

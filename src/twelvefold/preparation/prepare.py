@@ -18,6 +18,7 @@ from twelvefold import datasets
 from twelvefold.config.recipe import DataConfig, Recipe, TaskConfig
 from twelvefold.data.negatives import NUM_NEIGHBORS
 from twelvefold.datasets.reading.options import reader_options
+from twelvefold.datasets.reading.recipe_tasks import resolve_tasks
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.preparation.jobs import make_requests, vocabulary_task
 from twelvefold.preparation.pinning import policy_name, read_pinned_manifest
@@ -75,8 +76,9 @@ def prepare_recipe(
     Raises:
         TwelvefoldError: as :func:`prepare`.
     """
-    configs = {name: recipe.task_config(name) for name in recipe.tasks}
-    options = reader_options(data, recipe.tasks, {name: each.options for name, each in configs.items()})
+    recipe = resolve_tasks(recipe)
+    configs = {recipe.module(name): recipe.task_config(name) for name in recipe.tasks}
+    options = reader_options(data, configs, {name: each.options for name, each in configs.items()})
     tasks = {name: msgspec.structs.replace(each, options=options[name]) for name, each in configs.items()}
     # Pretraining draws mismatched captions from all other images, so it needs no hard negatives.
     num_negatives = NUM_NEIGHBORS if recipe.pretraining is None else 0

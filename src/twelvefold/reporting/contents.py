@@ -96,16 +96,17 @@ def read_run(run: Path, prepared: Path) -> RunContents:
     baselines_path, events, recipe = run / "blind.json", run / "events.jsonl", run / "recipe.toml"
     baselines = read_scores(baselines_path, Baselines) if baselines_path.exists() else None
     opened = Prepared.open(prepared) if prepared.is_dir() else None
+    loaded = Recipe.load_run(run) if recipe.exists() else None
     return RunContents(
         run=run,
         scores=scores,
         baselines=baselines,
         curves=make_curves(read_events(events)) if events.exists() else None,
-        recipe=Recipe.load_run(run) if recipe.exists() else None,
+        recipe=loaded,
         recipe_text=recipe.read_text(encoding="utf-8") if recipe.exists() else "",
         stages=read_stages(run / "stages.json"),
         prepared=opened,
-        rows=make_rows(scores, baselines, _scored_tasks(scores, opened)),
+        rows=make_rows(scores, baselines, _scored_tasks(scores, opened, loaded)),
         parameters=_count_parameters(run / "checkpoints" / Path(scores.checkpoint).name / "model.safetensors"),
     )
 
@@ -117,11 +118,12 @@ def read_stages(path: Path) -> dict[str, float]:
     return atomic_files.convert_json(path, atomic_files.read_json(path), dict[str, float], remedy="remove it")
 
 
-def _scored_tasks(scores: Scores, prepared: Prepared | None) -> dict[str, TaskSpec]:
+def _scored_tasks(scores: Scores, prepared: Prepared | None, recipe: Recipe | None) -> dict[str, TaskSpec]:
     """Return the TaskSpec of every scored task: the twelve in the paper's order, then other tasks."""
     prepared_tasks = {task.name: task for task in prepared.tasks} if prepared else {}
+    modules = recipe.modules if recipe else {}
     names = dict.fromkeys(name for name in (*datasets.task_names(), *scores.tasks) if name in scores.tasks)
-    return {name: prepared_tasks.get(name) or datasets.load_dataset(name).TASK for name in names}
+    return {name: prepared_tasks.get(name) or datasets.load_dataset(modules.get(name, name)).TASK for name in names}
 
 
 def _count_parameters(path: Path) -> int | None:

@@ -6,7 +6,6 @@ projects, and a comparison with the original project's ``*_test_ids.npy``. This 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,13 +161,11 @@ def files_sources(data: Path, tasks: Tasks) -> dict[str, dict[Split, SplitSource
             f"{data} is not a data folder: expected a folder with the official files, as in docs/data.md"
         )
     tasks = tasks or datasets.paper_task_names()
-    modules = [(name, datasets.load_dataset(name)) for name in tasks]
-    if repeated := [name for name, count in Counter(module.TASK.name for _, module in modules).items() if count > 1]:
-        raise TwelvefoldError(f"tasks are requested more than once: {', '.join(sorted(repeated))}")
+    loaded = datasets.load_datasets(tasks)
     options = reader_options(data, tasks, tasks if isinstance(tasks, Mapping) else None)
-    for name, module in modules:
-        datasets.check_options(module, options[name])
+    for name, dataset in zip(tasks, loaded.values(), strict=True):
+        datasets.check_options(dataset, options[name])
     return {
-        module.TASK.name: {split: FilesSource(data, name, options[name], split) for split in SPLITS}
-        for name, module in modules
+        task: {split: FilesSource(data, name, options[name], split) for split in SPLITS}
+        for name, task in zip(tasks, loaded, strict=True)
     }
