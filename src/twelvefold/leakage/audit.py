@@ -32,6 +32,7 @@ from twelvefold.leakage.custom_sets import (
 )
 from twelvefold.leakage.overlap import TRAINED_SPLITS, Collection, Overlap, SplitContent
 from twelvefold.leakage.report import AuditReport, collection_summaries, make_findings, near_duplicate_pairs, to_csv
+from twelvefold.leakage.unmatched import unmatched_lists
 from twelvefold.progress import track
 from twelvefold.schema import Evidence, Example, ImageKey, SameImageLink, Split, TwelvefoldError, did_you_mean
 from twelvefold.splits.policy import POLICIES
@@ -78,7 +79,7 @@ class AuditConfig:
 class AuditInputs:
     """Everything that an audit counts. ``evidence``: the requested evidence. ``collected``: the links it gave.
     ``images``: the available files. ``left_out``: absent tasks and splits, with the reason. ``problems``: malformed
-    records that were skipped."""
+    records that were skipped, and lists that match nothing."""
 
     collections: list[Collection]
     evidence: list[Evidence]
@@ -215,7 +216,9 @@ def collect_inputs(data: Path | None = None, config: AuditConfig | None = None) 
     collected.unreadable.update({key: reason for each in custom_sets for key, reason in each.missing.items()})
     if "ids" in evidence:
         collected.links.extend(link for id_map in listed.maps for link in id_map.read_links())
+    id_lists = [id_list for each in custom_sets for id_list in each.id_lists]
     problems = [*(problem for each in tables for problem in each.problems), *map(str, bad.rejected)]
+    problems += unmatched_lists(id_lists, collections, collected.links, images)
     return AuditInputs(collections, list(evidence), collected, images, left_out, problems)
 
 

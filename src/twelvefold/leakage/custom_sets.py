@@ -35,6 +35,7 @@ import msgspec
 from twelvefold.datasets.reading.image_sources import FLICKR30K, NAME_PATTERNS, name_examples, published_key
 from twelvefold.leakage import read_lists
 from twelvefold.leakage.overlap import Collection, CollectionKind, SplitContent
+from twelvefold.leakage.unmatched import ListedIds
 from twelvefold.parsing.json_text import read_json
 from twelvefold.parsing.toml_text import read_toml
 from twelvefold.schema import ImageKey, SameImageLink, Split, TwelvefoldError, did_you_mean
@@ -98,12 +99,13 @@ class CollectionsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @dataclass(frozen=True, slots=True)
 class CustomSetContent:
     """The images of a custom set. ``files``: by key. ``missing``: listed files that do not exist, with the reason.
-    ``limitations``: what cannot be found out about it."""
+    ``limitations``: what cannot be found out about it. ``id_lists``: its lists without files."""
 
     collection: Collection
     files: dict[ImageKey, Path] = field(default_factory=dict)
     missing: dict[ImageKey, str] = field(default_factory=dict)
     limitations: list[str] = field(default_factory=list)
+    id_lists: list[ListedIds] = field(default_factory=list)
 
 
 def read_collections_file(path: Path) -> CollectionsFile:
@@ -235,6 +237,8 @@ def _read_pairs(custom_set: CustomSet, path: Path, content: CustomSetContent) ->
         entries = read_lists.read_entries(path, column=custom_set.column, text=custom_set.text)
         folder = Path(custom_set.image_folder) if custom_set.image_folder else path.parent
         files = _listed_files(entries, folder, required=bool(custom_set.image_folder))
+        if entries and not files:
+            content.id_lists.append(ListedIds(path, custom_set.name))
     for name, text in entries:
         file: Path | None = files.get(name)
         if custom_set.source:
@@ -243,6 +247,8 @@ def _read_pairs(custom_set: CustomSet, path: Path, content: CustomSetContent) ->
             key = ImageKey(custom_set.name, name)
         else:
             key = ImageKey(FILE_SOURCE, Path(os.path.relpath(file)).as_posix())
+        if not files:
+            content.id_lists[-1].keys.append(key)
         if file is not None and file.is_file():
             content.files[key] = file
         elif file is not None:

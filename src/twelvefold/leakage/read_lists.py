@@ -1,57 +1,74 @@
-"""Read lists of images in common formats: text, CSV, TSV, JSON, JSON lines, NumPy, or a folder.
+"""Read lists of images as spreadsheets, pandas and other programs write them, or a folder.
 
-A list contains ids or paths, each with an optional text. ``leakage.custom_sets`` decides what an id means.
+A list contains ids or paths, each with an optional text: text, CSV, TSV, JSON, JSON lines, NumPy or Parquet, in UTF-8
+or UTF-16. ``leakage.list_tables`` reads tables of text; ``leakage.custom_sets`` decides what an id means.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pyarrow as pa
-from pyarrow import csv
+from pyarrow import parquet
 
 from twelvefold.images import IMAGE_SUFFIXES, walk_images
+from twelvefold.leakage import list_tables
+from twelvefold.leakage.list_tables import Table, is_image_name, select_image_columns
+from twelvefold.parsing.json_text import JsonError, decode_json, describe_error
+from twelvefold.parsing.text import read_text
 from twelvefold.schema import TwelvefoldError, did_you_mean
 from twelvefold.splits.id_lists import load_flat_array
 
-IMAGE_COLUMNS = ("image_id", "image", "path", "file_name", "filename", "url", "key", "id")
-"""Columns that may contain the images. A list with exactly one of them needs no column name."""
+TEXT_SUFFIXES = {".txt": "", ".lst": "", ".list": "", ".csv": ",", ".tsv": "\t"}
+"""Suffixes of lists of text, and the delimiter that a suffix states."""
 
-LIST_SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl", ".json", ".npy")
+LIST_SUFFIXES = (*TEXT_SUFFIXES, ".json", ".jsonl", ".ndjson", ".npy", ".parquet")
+
+_INTEGER = re.compile(r"[0-9]+(?:[.,]0+)?")
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)*(?:[eE][+-]?[0-9]+)?")
+_FORMULA = re.compile(r'="(.*)"')
+"""How a spreadsheet is told to keep an id as text."""
+
+MISSING = ("", "nan", "<na>", "null", "none")
+"""What pandas and other programs write for a missing value, in lower case."""
 
 Column = str | int
-"""The name of a column, or its number, starting at 1, in a table without a header."""
+"""The name of a column, or its number, starting at 1."""
 
 Entry = tuple[str, str]
 """An id or a path, and its text, which may be empty."""
+
+Numbered = tuple[int, Any]
+"""The line or record of an id, and the id."""
 
 
 def read_entries(path: Path, *, column: Column = "", text: Column = "") -> list[Entry]:
     """Return the entries of a list, in order. ``column`` contains the images, ``text`` the texts.
 
+    Ids that a program stored as floats become integers again, and backslashes of Windows paths become slashes.
+
     Raises:
         TwelvefoldError: the file is missing, of an unknown format, or not valid; there is no such column; an entry is
-            empty, or neither text nor an integer; or the entries have different types.
+            empty, or neither text nor an integer; or the entries have different types. Names the line or record.
     """
     if not path.is_file():
         raise TwelvefoldError(f"expected a list or a folder of images at {path}, but there is no such file or folder")
     suffix = path.suffix.lower()
-    if suffix in (".csv", ".tsv"):
-        return _read_table(path, column, text)
     if suffix not in LIST_SUFFIXES:
-        raise TwelvefoldError(f"{path}: expected a folder, or a list that ends in one of {', '.join(LIST_SUFFIXES)}")
-    if suffix == ".txt":
-        lines = _read_text(path).splitlines()
-        return [(line.strip(), "") for line in lines if line.strip()]
-    return _to_entries(path, _read_array(path) if suffix == ".npy" else _read_json(path), column, text)
-
-
-def is_image_name(name: str) -> bool:
-    """Return whether a name has the suffix of an image file."""
-    return name.lower().endswith(tuple(IMAGE_SUFFIXES))
+        is_spreadsheet = suffix in (".xlsx", ".xls", ".ods")
+        advice = ". Save the spreadsheet as CSV UTF-8" if is_spreadsheet else ""
+        raise TwelvefoldError(
+            f"{path}: expected a folder, or a list that ends in one of {', '.join(LIST_SUFFIXES)}{advice}"
+        )
+    if suffix in TEXT_SUFFIXES:
+        ids, texts = _read_text_list(path, column, text)
+    else:
+        ids, texts = _read_records(path, column, text)
+    unit = "line" if suffix in TEXT_SUFFIXES else "record"
+    return list(zip(_clean_ids(path, unit, ids), texts, strict=True))
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -66,98 +83,186 @@ def list_images(folder: Path) -> list[Path]:
     return paths
 
 
-def _read_array(path: Path) -> list[Any]:
-    values = load_flat_array(path)
-    if values.dtype.kind not in "iuU":
-        raise TwelvefoldError(f"{path}: expected integers or text, got {values.dtype}")
-    return list(values.tolist())
-
-
-def _read_json(path: Path) -> Sequence[Any]:
-    data = path.read_bytes()
-    try:
-        if path.suffix.lower() == ".jsonl":
-            return msgspec.json.Decoder(Any).decode_lines(data)
-        value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise TwelvefoldError(f"{path} is truncated or not {path.suffix[1:].upper()}: {error}") from error
-    if isinstance(value, dict):  # COCO's format: an object with its images under "images"
-        value = value.get("images")
-    if not isinstance(value, list):
-        raise TwelvefoldError(f"{path}: expected a list, or an object with a list under 'images'")
-    return value
-
-
-def _to_entries(path: Path, records: Sequence[Any], column: Column, text: Column) -> list[Entry]:
-    """Return the records as entries, after checking that their ids have one type."""
-    if not records:
-        return []
-    if isinstance(records[0], dict):
-        column = _find_column(path, list(records[0]), column)
-        ids = [record.get(column) if isinstance(record, dict) else None for record in records]
-    elif column or text:
-        raise TwelvefoldError(f"{path} has no columns, so it has neither {column!r} nor {text!r}; it is a plain list")
+def _read_text_list(path: Path, column: Column, text: Column) -> tuple[list[Numbered], list[str]]:
+    content, delimiter = read_text(path), TEXT_SUFFIXES[path.suffix.lower()]
+    lines: Table | list[tuple[int, str]]
+    if delimiter or column or text:
+        lines = list_tables.read_table(path, content, delimiter or ",", column)
     else:
-        ids = list(records)
+        lines = list_tables.read_lines(path, content)
+    if not isinstance(lines, Table):
+        return list(lines), [""] * len(lines)
+    image = _find_column(path, lines.names, lines.num_columns, column, lines.image_columns)
+    text_index = _find_column(path, lines.names, lines.num_columns, text, list) if text else None
+    rows = list(lines.rows())
+    return (
+        [(number, cells[image]) for number, cells in rows],
+        ["" if text_index is None else cells[text_index] for _, cells in rows],
+    )
+
+
+def _read_records(path: Path, column: Column, text: Column) -> tuple[list[Numbered], list[str]]:
+    """Return ids and texts of a list of plain values or of records."""
+    records = _records_in(path)
+    if not records:
+        return [], []
+    if not isinstance(records[0], dict):
+        if column or text:
+            raise TwelvefoldError(
+                f"{path} has no columns, so it has neither {column!r} nor {text!r}; it is a plain list"
+            )
+        return _check_types(path, records), [""] * len(records)
+    names = list(records[0])
+    sample = [record for record in records[: list_tables.SAMPLE_ROWS] if isinstance(record, dict)]
+
+    def image_columns() -> list[int]:
+        return select_image_columns(range(len(names)), names, lambda n: [record.get(names[n]) for record in sample])
+
+    image = names[_find_column(path, names, len(names), column, image_columns)]
+    ids = _check_types(path, [record.get(image) if isinstance(record, dict) else None for record in records])
+    if not text:
+        return ids, [""] * len(ids)
+    name = names[_find_column(path, names, len(names), text, list)]
+    return ids, [_text_of(path, n, record, name) for n, record in enumerate(records)]
+
+
+def _records_in(path: Path) -> Sequence[Any]:
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        values = load_flat_array(path)
+        if values.dtype.kind not in "iufUS":
+            raise TwelvefoldError(f"{path}: expected integers or text, got {values.dtype}")
+        return [each.decode("latin1") if isinstance(each, bytes) else each for each in values.tolist()]
+    if suffix == ".parquet":
+        try:
+            return list(parquet.read_table(path).to_pylist())
+        except (pa.ArrowException, OSError) as error:
+            raise TwelvefoldError(f"{path} can't be read as Parquet: {error}") from error
+    return _records_of_json(path, _read_json(path))
+
+
+def _read_json(path: Path) -> Any:
+    """Return the value of a JSON file, or the list of its lines if each is JSON."""
+    data, name = read_text(path).encode(), path.suffix[1:].upper()
+    reason = ""
+    if path.suffix.lower() == ".json":
+        try:
+            return decode_json(data, Any)
+        except JsonError as error:
+            reason = describe_error(error, data)
+    records: list[Any] = []
+    for number, line in enumerate(data.split(b"\n"), 1):
+        try:
+            records += [decode_json(line, Any)] if line.strip() else []
+        except JsonError as error:
+            if reason and not records:
+                break
+            description = describe_error(error, line)
+            raise TwelvefoldError(f"{path}, line {number}, is truncated or not {name}: {description}") from error
+    if reason and not records:
+        raise TwelvefoldError(f"{path} is truncated or not {name}: {reason}")
+    return records[0] if len(records) == 1 and isinstance(records[0], list) else records
+
+
+def _records_of_json(path: Path, value: Any) -> Sequence[Any]:
+    """Return the list in a JSON value: COCO's object with ``images``, or any of the forms of pandas' ``to_json``."""
+    if isinstance(value, list):
+        return value
+    if isinstance(value, dict):
+        if isinstance(images := value.get("images"), list):
+            return images
+        if isinstance(columns := value.get("columns"), list) and isinstance(rows := value.get("data"), list):
+            return [dict(zip(map(str, columns), row, strict=False)) for row in rows if isinstance(row, list)]
+        if "schema" in value and isinstance(rows := value.get("data"), list):
+            return rows
+        if value and all(isinstance(each, dict) for each in value.values()):
+            return _records_by_name(value)
+        if value and all(key == str(n) for n, key in enumerate(value)):
+            return list(value.values())
+    raise TwelvefoldError(
+        f"{path}: expected a list, an object with a list under 'images', or a table as pandas writes it"
+    )
+
+
+def _records_by_name(value: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the records of ``{column: {row: value}}``, or of ``{row: {column: value}}`` with rows 0, 1, ..."""
+    if all(key == str(n) for n, key in enumerate(value)):
+        return [dict(record) for record in value.values()]
+    rows = dict.fromkeys(row for cells in value.values() for row in cells)
+    return [{name: cells.get(row) for name, cells in value.items()} for row in rows]
+
+
+def _check_types(path: Path, ids: Sequence[Any]) -> list[Numbered]:
+    """Return the ids with their places, after checking that they have one type; whole floats count as integers."""
+    ids = [int(id_) if isinstance(id_, float) and id_.is_integer() else id_ for id_ in ids]
     id_type = type(ids[0])
     for index, id_ in enumerate(ids):
         if type(id_) not in (str, int) or id_ == "":
-            raise TwelvefoldError(f"{path}, record {index}: expected an id or a path, got {id_!r}")
+            raise TwelvefoldError(f"{path}, record {index}: expected an id or a path, got {id_!r:.80}")
         if type(id_) is not id_type:
             raise TwelvefoldError(
                 f"{path}: ids of mixed type: record 0 is {ids[0]!r}, record {index} is {id_!r}. The same image may "
                 f"occur as a number and as text; write all as numbers or all as text"
             )
-    texts = [_text_of(path, n, record, text) for n, record in enumerate(records)] if text else [""] * len(ids)
-    return list(zip(map(str, ids), texts, strict=True))
+    return list(enumerate(ids))
 
 
-def _text_of(path: Path, index: int, record: dict[str, Any], column: Column) -> str:
-    value = record.get(str(column))
+def _clean_ids(path: Path, unit: str, ids: Iterable[Numbered]) -> Iterator[str]:
+    """Yield the ids as text, without what spreadsheets, pandas and Windows add to them. ``unit``: what is numbered.
+
+    Raises:
+        TwelvefoldError: an id is empty, or a spreadsheet changed the digits of one.
+    """
+    cleaned = [(number, _clean_id(id_)) for number, id_ in ids]
+    is_numeric = all(_NUMBER.fullmatch(id_) or id_.lower() in MISSING for _, id_ in cleaned)
+    for number, id_ in cleaned:
+        if not id_ or (is_numeric and id_.lower() in MISSING):
+            raise TwelvefoldError(f"{path}, {unit} {number}: expected an id or a path, got nothing")
+        if is_numeric and not _INTEGER.fullmatch(id_):
+            raise TwelvefoldError(
+                f"{path}, {unit} {number}: expected a whole number, got {id_!r}: a spreadsheet rounded it or set "
+                "separators; write the ids as text"
+            )
+        yield re.split("[.,]", id_)[0] if is_numeric else id_
+
+
+def _clean_id(id_: Any) -> str:
+    text = str(id_).strip()
+    if match := _FORMULA.fullmatch(text):
+        text = match[1].strip()
+    return text.replace("\\", "/").removeprefix("./")
+
+
+def _text_of(path: Path, index: int, record: dict[str, Any], column: str) -> str:
+    value = record.get(column)
     if not isinstance(value, str):
-        raise TwelvefoldError(f"{path}, record {index}: expected a text under {column!r}, got {value!r}")
+        raise TwelvefoldError(f"{path}, record {index}: expected a text under {column!r}, got {value!r:.80}")
     return value
 
 
-def _read_table(path: Path, column: Column, text: Column) -> list[Entry]:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    has_header = not isinstance(column, int)
-    try:
-        read_options = csv.ReadOptions(autogenerate_column_names=not has_header)
-        parse_options = csv.ParseOptions(delimiter=delimiter, newlines_in_values=delimiter == ",")
-        names = csv.open_csv(path, read_options=read_options, parse_options=parse_options).schema.names
-        column = _find_column(path, names, f"f{column - 1}" if isinstance(column, int) else column)
-        columns = [column]
-        if text:
-            columns.append(_find_column(path, names, f"f{text - 1}" if isinstance(text, int) else text))
-        convert_options = csv.ConvertOptions(
-            include_columns=columns, column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False
-        )
-        table = csv.read_csv(path, read_options, parse_options, convert_options)
-    except pa.ArrowInvalid as error:
-        raise TwelvefoldError(f"{path} can't be read as {path.suffix[1:].upper()}: {error}") from error
-    ids = [id_.strip() for id_ in table.column(0).to_pylist()]
-    if "" in ids:
-        raise TwelvefoldError(f"{path}, record {ids.index('')}: expected an id or a path in {column!r}, got nothing")
-    return list(zip(ids, table.column(1).to_pylist() if text else [""] * len(ids), strict=True))
-
-
-def _find_column(path: Path, names: Sequence[str], column: Column) -> str:
-    """Return the requested column, or the only one that may contain the images."""
+def _find_column(
+    path: Path, names: Sequence[str], num_columns: int, column: Column, candidates: Callable[[], Sequence[int]]
+) -> int:
+    """Return the index of the requested column, or the only one that may contain the images."""
+    if isinstance(column, int):
+        if not 1 <= column <= num_columns:
+            raise TwelvefoldError(f"{path} has no column {column}; it has {num_columns} columns, the first is 1")
+        return column - 1
     if column:
         if column not in names:
             raise TwelvefoldError(
-                f"{path} has no column {column!r}; it has {', '.join(names)}{did_you_mean(str(column), names)}"
+                f"{path} has no column {column!r}; it has {', '.join(names)}{did_you_mean(column, names)}"
             )
-        return str(column)
-    possible = [name for name in names if name in IMAGE_COLUMNS] if len(names) > 1 else list(names)
+        return list(names).index(column)
+    possible = candidates()
     if len(possible) != 1:
-        raise TwelvefoldError(f"{path} has the columns {', '.join(names)}: state which of them contains the images")
+        described = f"the columns {', '.join(names)}" if names else f"{num_columns} columns and no header"
+        example = f'"{names[possible[0] if possible else 0]}"' if names else str(possible[0] + 1 if possible else 1)
+        raise TwelvefoldError(
+            f"{path} has {described}: state which of them contains the images, in a file for --collections: "
+            f"column = {example}"
+        )
     return possible[0]
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise TwelvefoldError(f"{path} is not UTF-8 text: {error}") from error
+__all__ = ["Column", "Entry", "is_image_name", "list_images", "read_entries"]

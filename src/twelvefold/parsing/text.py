@@ -72,10 +72,12 @@ def read_text(path: Path, *, max_bytes: int = MAX_FILE_BYTES, kind: str = "") ->
     Raises:
         TwelvefoldError: as :func:`read_bytes`, or the file is not text in UTF-8, or in UTF-16 with a byte order mark.
     """
+    data = read_bytes(path, max_bytes=max_bytes, kind=kind)
     try:
-        return to_utf8(read_bytes(path, max_bytes=max_bytes, kind=kind)).decode()
+        return to_utf8(data).decode()
     except UnicodeError as error:
-        raise TwelvefoldError(f"{path} is not text in UTF-8 ({error}); save it as UTF-8") from error
+        line = data[: error.start].count(b"\n") + 1 if isinstance(error, UnicodeDecodeError) else 1
+        raise TwelvefoldError(f"{path}, line {line}, is not text in UTF-8 ({error}); save it as UTF-8") from error
 
 
 def iter_lines(stream: IO[bytes] | gzip.GzipFile, *, max_bytes: int = MAX_LINE_BYTES) -> Iterator[bytes]:
