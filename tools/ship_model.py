@@ -16,7 +16,6 @@ import msgspec
 import torch
 from safetensors.torch import load_file, save
 
-from twelvefold.config.recipe import Recipe
 from twelvefold.evaluate import evaluate
 from twelvefold.evaluation.scores import Scores, read_scores
 from twelvefold.model import card, save_load
@@ -25,6 +24,7 @@ from twelvefold.serving.load import read_card
 from twelvefold.store import atomic_files
 
 OUT = Path(__file__).parent.parent / "src" / "twelvefold" / "serving" / "weights"
+LICENSE = "apache-2.0"
 MAX_CHANGE = 0.2
 """Points of the average score: a tenth of the widest confidence interval of a task."""
 
@@ -32,8 +32,9 @@ MAX_CHANGE = 0.2
 def ship(run: Path, out: Path, name: str) -> None:
     """Write the run's latest model to ``out`` in float16, with its card."""
     latest = run / "checkpoints" / "latest"
-    old_card, recipe = read_card(latest), Recipe.load_run(run)
-    scores = read_scores(run / "scores.json", Scores)
+    old_card = read_card(latest)
+    if not old_card.scores:
+        raise TwelvefoldError(f"the card of {latest} has no scores; run `twelvefold evaluate {run}` first")
     tensors = {key: tensor.half() for key, tensor in load_file(latest / save_load.TENSORS).items()}
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
         raise TwelvefoldError(
@@ -41,14 +42,7 @@ def ship(run: Path, out: Path, name: str) -> None:
         )
     atomic_files.write_bytes(out / save_load.TENSORS, save(tensors))
     shutil.copyfile(latest / save_load.DESCRIPTION, out / save_load.DESCRIPTION)
-    world = recipe.world
-    trained_on = (
-        f"{world.images:,} drawn pictures of the embedded world (seed {world.seed})" if world else old_card.trained_on
-    )
-    new_card = msgspec.structs.replace(
-        old_card, name=name, trained_on=trained_on, scores={task: result.score for task, result in scores.tasks.items()}
-    )
-    card.write(out, new_card)
+    card.write(out, msgspec.structs.replace(old_card, name=name, license=LICENSE))
 
 
 def check(run: Path, out: Path, folder: Path) -> float:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import torch
 
 from twelvefold.evaluation import score
@@ -72,7 +73,30 @@ def evaluate(
     )
     if not tasks:
         write_scores(run / ("scores.json" if split == "test" else f"scores-{split}.json"), scores)
+        if split == "test":
+            record_scores(inputs, scores)
     return scores
+
+
+def record_scores(inputs: RunInputs, scores: Scores) -> None:
+    """Write test scores to the checkpoint's card, with what they were measured on, if they changed."""
+    source, titles = inputs.data_source(), {task.name: task.title for task in inputs.tasks()}
+    details = {
+        name: card.ScoreDetails(
+            title=titles[name],
+            metric=each.metric,
+            split=each.split,
+            n=each.n,
+            ci95=each.ci95,
+            data=source.describe() if source else "",
+        )
+        for name, each in scores.tasks.items()
+    }
+    old_card = card.read(inputs.checkpoint)
+    percentages = {name: each.score for name, each in scores.tasks.items()}
+    new_card = msgspec.structs.replace(old_card, scores=percentages, score_details=details)
+    if new_card != old_card:
+        card.write(inputs.checkpoint, new_card)
 
 
 def evaluate_task(inputs: RunInputs, name: str, split: Split) -> TaskScore:

@@ -188,6 +188,22 @@ class TaskSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskForm:
+    """How a page asks for the text of a task: a family states it, and a dataset may state its own.
+
+    ``tab``: a short name. ``heading``, ``hint``: what the task does. ``label``, ``placeholder``: of the text field.
+    ``verb``: of the button.
+    """
+
+    tab: str
+    heading: str
+    label: str
+    placeholder: str = ""
+    hint: str = ""
+    verb: str = "Ask"
+
+
+@dataclass(frozen=True, slots=True)
 class HeadSpec:
     """A head that one or more tasks of a family share.
 

@@ -14,7 +14,7 @@ from .conftest import Server
 
 OPERATIONS = (
     *(f"POST /v1/{name}" for name in ("pictures", "ask", "find", "point", "choose")),
-    *(f"POST /v1/{name}" for name in ("guess", "compare", "entails", "ground")),
+    *(f"POST /v1/{name}" for name in ("guess", "compare", "entails", "ground", "answer")),
     *(f"GET /v1/{name}" for name in ("model", "samples", "samples/{name}")),
     *(f"GET /{name}" for name in ("health", "ready", "metrics")),
 )

@@ -45,9 +45,11 @@ def folder(tmp_path: Path) -> Path:
 def test_the_shipped_model_has_complete_info(shipped: Predictor) -> None:
     about = shipped.about
     assert about.name == "world-small"
-    assert "drawn pictures of the embedded world (seed 1)" in about.trained_on
+    assert "images of the drawn world (seed 1)" in about.trained_on
     assert set(about.tasks) == set(about.scores) == set(about.temperatures)
     assert len(about.tasks) == 12
+    assert all(about.score_details[task].n == 1500 for task in about.scores)
+    assert about.limitations == (card.DRAWN_DATA,)
     assert about.parameters == sum(weight.numel() for weight in shipped.network.parameters())
     assert about.detector.digest == card.read(SHIPPED).detector.digest  # type: ignore[union-attr]
 

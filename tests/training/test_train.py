@@ -21,7 +21,7 @@ from twelvefold.batch import Batch
 from twelvefold.config.recipe import Recipe
 from twelvefold.data.task_batches import TaskBatches
 from twelvefold.model import Model, card
-from twelvefold.model.card import Card, DetectorCard
+from twelvefold.model.card import Card, DetectorCard, TrainingData
 from twelvefold.schema import TwelvefoldError
 from twelvefold.train import Validation, train
 from twelvefold.training.build_run import TrainServices, TrainState
@@ -33,6 +33,7 @@ from twelvefold.training.stop_and_go import Transition
 from .conftest import (
     CATEGORIES,
     MAX_WAIT,
+    NUM_IMAGES,
     TASKS,
     Toy,
     assert_close,
@@ -111,7 +112,8 @@ def test_every_checkpoint_has_a_card(toy: Toy, uninterrupted: Path) -> None:
     latest, best = (card.read(uninterrupted / "checkpoints" / name) for name in ("latest", "best"))
     assert (latest.name, latest.iterations, latest.temperatures) == ("toy", 6, {})
     assert best.iterations == json.loads((uninterrupted / "checkpoints/best/state.json").read_text())["iteration"]
-    assert latest.trained_on == f"200 examples of {', '.join(TASKS)}"
+    assert latest.data == TrainingData(images=NUM_IMAGES, examples=dict.fromkeys(TASKS, 40), recipe="toy")
+    assert latest.trained_on == f"200 examples of 5 tasks about {NUM_IMAGES} images (recipe toy)"
     assert latest.detector == DetectorCard(name="world", digest="toy's", feature_size=len(CATEGORIES), max_regions=4)
     digests = json.loads((uninterrupted / "checkpoints/latest/state.json").read_text())["data_digests"]
     assert latest.data_digests == digests == best.data_digests

@@ -34,7 +34,7 @@ from twelvefold.datasets.reading.cards import CC_BY, VG_ID_MAP, CardFile, Datase
 from twelvefold.datasets.reading.image_sources import GQA, VG
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, split_tail, validated
 from twelvefold.datasets.reading.submissions import Answered, Submission, simple_format
-from twelvefold.schema import CONSISTENCY_ONLY, Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
+from twelvefold.schema import CONSISTENCY_ONLY, Example, ImageKey, Pair, SoftAnswers, Split, TaskForm, TaskSpec
 
 PAPER_ORDER = 2
 PAPER_SCORE = 60.12, "test-dev"
@@ -48,6 +48,13 @@ TASK = TaskSpec(
     batch_size=128,
     lr=4e-5,
     vocabulary="gqa",
+)
+FORM = TaskForm(
+    tab="Reasoning",
+    heading="Ask a question that takes several steps",
+    label="Your question",
+    placeholder="Is the animal next to the tree red?",
+    hint="Questions about relations, attributes and logic, as in GQA.",
 )
 CARD = DatasetCard(
     title=TASK.title,

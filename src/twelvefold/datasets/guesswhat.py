@@ -25,7 +25,7 @@ from twelvefold.datasets.reading.cards import CardFile, DatasetCard
 from twelvefold.datasets.reading.image_sources import COCO
 from twelvefold.datasets.reading.records import BadRecords, InvalidRecordError, RecordReader, require_files, validated
 from twelvefold.datasets.reading.submissions import candidate_submission
-from twelvefold.schema import Candidate, Example, ImageKey, Pair, Split, TaskSpec
+from twelvefold.schema import Candidate, Example, ImageKey, Pair, Split, TaskForm, TaskSpec
 
 PAPER_ORDER = 10
 PAPER_SCORE = 65.04, "test"
@@ -40,6 +40,15 @@ TASK = TaskSpec(
     max_tokens=256,
     batch_size=64,
     lr=2e-5,
+)
+FORM = TaskForm(
+    tab="Dialogue",
+    heading="Guess the object of a dialogue",
+    label="Next question",
+    placeholder="Is it an animal?",
+    hint="As in GuessWhat?!: think of an object and answer questions with yes, no or n/a. The model guesses again "
+    "after each turn.",
+    verb="Add turn",
 )
 CARD = DatasetCard(
     title=TASK.title,

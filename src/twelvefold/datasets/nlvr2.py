@@ -23,7 +23,7 @@ from twelvefold.datasets.reading.cards import CC_BY, CardFile, DatasetCard
 from twelvefold.datasets.reading.image_sources import NLVR2
 from twelvefold.datasets.reading.records import BadRecords, InvalidRecordError, RecordReader, require_files, validated
 from twelvefold.datasets.reading.submissions import Answered, Submission, best_class, simple_format
-from twelvefold.schema import ClassName, Example, ImageKey, Pair, Split, TaskSpec, TwelvefoldError
+from twelvefold.schema import ClassName, Example, ImageKey, Pair, Split, TaskForm, TaskSpec, TwelvefoldError
 
 PAPER_ORDER = 11
 PAPER_SCORE = 78.44, "testP"
@@ -38,6 +38,14 @@ TASK = TaskSpec(
     lr=2e-5,
     pairs_per_example=2,
     classes=("False", "True"),
+)
+FORM = TaskForm(
+    tab="Two images",
+    heading="Is a statement true of two images?",
+    label="Statement about both",
+    placeholder="Both images contain a dog.",
+    hint="As in NLVR2. Use “the left image”, “the right image”, “both” or “one”.",
+    verb="Judge",
 )
 CARD = DatasetCard(
     title=TASK.title,

@@ -22,7 +22,7 @@ from twelvefold.datasets.reading.cards import CardFile, DatasetCard
 from twelvefold.datasets.reading.image_sources import FLICKR30K
 from twelvefold.datasets.reading.records import BadRecords, InvalidRecordError, RecordReader, require_files, validated
 from twelvefold.datasets.reading.submissions import Answered, Submission, best_class, simple_format
-from twelvefold.schema import ClassName, Example, ImageKey, Pair, Split, TaskSpec
+from twelvefold.schema import ClassName, Example, ImageKey, Pair, Split, TaskForm, TaskSpec
 
 PAPER_ORDER = 12
 PAPER_SCORE = 76.78, "test"
@@ -36,6 +36,14 @@ TASK = TaskSpec(
     batch_size=256,
     lr=2e-5,
     classes=("contradiction", "neutral", "entailment"),
+)
+FORM = TaskForm(
+    tab="Entailment",
+    heading="Does the image entail a statement?",
+    label="Statement",
+    placeholder="Two animals are outdoors.",
+    hint="As in SNLI-VE: entailment (true), contradiction (false), or neutral (the image does not show it).",
+    verb="Judge",
 )
 CARD = DatasetCard(
     title=TASK.title,

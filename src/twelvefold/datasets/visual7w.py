@@ -30,7 +30,7 @@ from twelvefold.datasets.reading.records import (
     validated,
 )
 from twelvefold.datasets.reading.submissions import candidate_submission
-from twelvefold.schema import Candidate, Example, ImageKey, Pair, Split, TaskSpec
+from twelvefold.schema import Candidate, Example, ImageKey, Pair, Split, TaskForm, TaskSpec
 
 PAPER_ORDER = 9
 PAPER_SCORE = 82.75, "test"
@@ -45,6 +45,13 @@ TASK = TaskSpec(
     max_tokens=20,
     batch_size=256,
     lr=2e-5,
+)
+FORM = TaskForm(
+    tab="Which one?",
+    heading="Answer a “which” question with a box",
+    label="A “which” question",
+    placeholder="Which one can fly?",
+    hint="As in Visual7W: the answer is one of several boxes, detected or drawn by you.",
 )
 CARD = DatasetCard(
     title=TASK.title,

@@ -15,7 +15,7 @@ from twelvefold.device import select_device
 from twelvefold.model import Model, save_load
 from twelvefold.schema import Split, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
-from twelvefold.store.prepared import Prepared
+from twelvefold.store.prepared import DataSource, Prepared
 from twelvefold.training.checkpoints import checkpoint_folder
 
 
@@ -59,6 +59,10 @@ class RunInputs:
         """Return a digest of tables, regions and ``others``, such as weights and limits."""
         tables, regions = Prepared.open(self.prepared).digest, RegionSource.open(self.regions).detected.digest
         return atomic_files.digest_value([tables, regions, *others])
+
+    def data_source(self) -> DataSource | None:
+        """Return the data folder that the tables were made from; None if it was not recorded."""
+        return Prepared.open(self.prepared).manifest.source
 
     def weights_digest(self) -> str:
         """Return the digest of the checkpoint's weights."""

@@ -17,7 +17,7 @@ from twelvefold.families.shared.consistency import consistency, consistency_limi
 from twelvefold.families.shared.interface import Family
 from twelvefold.families.shared.labels import output_index, read_labels, require_target
 from twelvefold.families.shared.probabilities import decode_names
-from twelvefold.schema import Example, ExamplePrediction, HeadSpec, Label, Ranked, SoftAnswers
+from twelvefold.schema import Example, ExamplePrediction, HeadSpec, Label, Ranked, SoftAnswers, TaskForm
 
 
 class AnswersFamily(Family):
@@ -26,6 +26,13 @@ class AnswersFamily(Family):
     group = "G1"
     title = "Vocab-based VQA"
     text_label = "Question"
+    form = TaskForm(
+        tab="Question",
+        heading="Ask a question about the image",
+        label="Your question",
+        placeholder="What color is the dog?",
+        hint="Any question about colors, counts, positions, or yes and no. The answer comes from a fixed list.",
+    )
     head_kind = "classifier"
     logits_description = "(batch, answers) float32: the sigmoid of each logit is the probability of that answer"
     independent = True

@@ -30,6 +30,7 @@ from twelvefold.schema import (
     Label,
     Ranked,
     TargetBox,
+    TaskForm,
     TwelvefoldError,
 )
 
@@ -45,6 +46,14 @@ class GroundingFamily(Family):
     group = "G3"
     title = "Grounding referring expressions"
     text_label = "Expression"
+    form = TaskForm(
+        tab="Point at",
+        heading="Point at what a phrase describes",
+        label="What should it point at?",
+        placeholder="the red car on the left",
+        hint="Describe one object; the model finds its box.",
+        verb="Point",
+    )
     head_kind = "region_score"
     chooses_region = True
     logits_description = "(batch, regions) float32: softmax over the candidate rows; ignore masked rows"

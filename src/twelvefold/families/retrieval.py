@@ -15,7 +15,7 @@ from twelvefold.config.recipe import TrainingConfig
 from twelvefold.families.shared.interface import Family
 from twelvefold.families.shared.labels import read_labels, require_target
 from twelvefold.families.shared.probabilities import decode_names
-from twelvefold.schema import Example, ExamplePrediction, HeadSpec, PositivePair
+from twelvefold.schema import Example, ExamplePrediction, HeadSpec, PositivePair, TaskForm
 
 
 class RetrievalFamily(Family):
@@ -24,6 +24,14 @@ class RetrievalFamily(Family):
     group = "G2"
     title = "Caption-based image retrieval"
     text_label = "Caption"
+    form = TaskForm(
+        tab="Find by caption",
+        heading="Find the image that a caption describes",
+        label="Caption",
+        placeholder="A red car beside a tree.",
+        hint="Rank all images below by how well the caption describes them.",
+        verb="Find",
+    )
     head_kind = "pair_score"
     logits_description = "(batch, 1) float32: score of text and image; softmax over the pairs to compare"
     searches_images = True

@@ -23,6 +23,7 @@ from twelvefold.schema import (
     HeadSpec,
     Label,
     Ranked,
+    TaskForm,
     TwelvefoldError,
     did_you_mean,
 )
@@ -37,6 +38,13 @@ class VerificationFamily(Family):
     group = "G4"
     title = "Multi-modal verification"
     text_label = "Statement"
+    form = TaskForm(
+        tab="Statement",
+        heading="Judge a statement",
+        label="Statement",
+        placeholder="Two animals are outdoors.",
+        verb="Judge",
+    )
     head_kind = "classifier"
     logits_description = "(batch, classes) float32: softmax over the classes"
     is_slow = True

@@ -17,6 +17,13 @@ from twelvefold.store import atomic_files
 CARD = "card.json"
 DEFAULT_DETECTOR = "world"
 """The detector of region stores whose ``info`` names none: the one that comes with the package."""
+MAX_TASKS = 4
+"""Tasks that a sentence about the training data names; of more it states the number."""
+DRAWN_DATA = "It was trained on drawn images like the samples. Its answers about photographs are guesses."
+DRAWN_DETECTOR = (
+    "Its regions come from the detector that ships with the package, which was trained on drawn images and knows "
+    "nothing about photographs."
+)
 
 
 class DetectorCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,21 +49,107 @@ class DetectorCard(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class TrainingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The data that a model was trained on, as far as known.
+
+    folder: name of the data folder. images: distinct images of the training examples. examples: by task; ``captions``
+    says that they are captions for pretraining. recipe: its name. initial: the model whose weights training started
+    from. world_seed: of a drawn world; None for other data.
+    """
+
+    folder: str = ""
+    images: int = 0
+    examples: dict[str, int] = {}
+    captions: bool = False
+    recipe: str = ""
+    initial: str = ""
+    world_seed: int | None = None
+
+    def describe(self) -> str:
+        """Return words that end a sentence about the training data; empty if nothing is known."""
+        if not self.examples:
+            return ""
+        names = list(self.examples)
+        tasks = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+        tasks = tasks if len(names) <= MAX_TASKS else f"{len(names)} tasks"
+        drawn = "" if self.world_seed is None else f" of a drawn world (seed {self.world_seed})"
+        parts = [
+            f"{sum(self.examples.values()):,} {'captions' if self.captions else 'examples'} of {tasks}",
+            f"about {self.images:,} images{drawn}" if self.images else "",
+            f"in the folder {self.folder}" if self.folder else "",
+            f"(recipe {self.recipe})" if self.recipe else "",
+            f"starting from the weights of {self.initial}" if self.initial else "",
+        ]
+        return " ".join(filter(None, parts))
+
+
+class ScoreDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """What a test score was measured on.
+
+    title: of the task. n: number of examples. ci95: in percent. data: the data folder in words, empty if unknown.
+    """
+
+    title: str
+    metric: str
+    split: str
+    n: int
+    ci95: tuple[float, float]
+    data: str = ""
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """How a task's temperature was fitted on one half of val and checked on the other.
+
+    temperature: the fitted one. kept: whether it is used, because it helped on the other half. seed: of the split of
+    the images into halves. n_fit, n_check: examples of the halves. error, error_raw: expected calibration error on the
+    other half in points, with the temperature and without it.
+    """
+
+    temperature: float
+    kept: bool
+    seed: int
+    n_fit: int
+    n_check: int
+    error: float | None
+    error_raw: float | None
+
+
 class Card(msgspec.Struct, frozen=True, kw_only=True):
     """Content of ``card.json``.
 
-    name: the recipe's, or the user's. trained_on: words that end a sentence. data_digests: of the prepared
-    examples and the regions. scores: on test, in percent, by task. temperatures: by task, fitted on val; 1 for a task
-    that is not listed.
+    name: the recipe's, or the user's. trained_on: words that end a sentence. data: the same in parts; None if unknown.
+    license: of the weights, as the author stated it; empty if not. data_digests: of the prepared examples and the
+    regions. scores: on test, in percent, by task; score_details: what they were measured on. temperatures: by task; 1
+    for a task that is not listed. calibrations: how they were fitted, also where none was kept.
     """
 
     name: str = ""
     trained_on: str = ""
+    data: TrainingData | None = None
+    license: str = ""
     iterations: int = 0
     data_digests: dict[str, str] = msgspec.field(default_factory=dict, name="made_from")
     detector: DetectorCard | None = None
     scores: dict[str, float] = {}
+    score_details: dict[str, ScoreDetails] = {}
     temperatures: dict[str, float] = {}
+    calibrations: dict[str, Calibration] = {}
+
+    @property
+    def limitations(self) -> list[str]:
+        """Return sentences on what the model was not made for."""
+        drawn = self.data is not None and self.data.world_seed is not None
+        sentences = []
+        if drawn:
+            sentences.append(DRAWN_DATA)
+        elif self.detector is not None and self.detector.name == DEFAULT_DETECTOR:
+            sentences.append(DRAWN_DETECTOR)
+        if names := [name for name, each in self.calibrations.items() if not each.kept]:
+            sentences.append(
+                f"Confidence is not calibrated for {', '.join(names)}: the fitted temperature did not help on the "
+                "other half of the validation images."
+            )
+        return sentences
 
 
 def read(folder: Path) -> Card:

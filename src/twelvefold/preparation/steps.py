@@ -18,6 +18,7 @@ from twelvefold import datasets
 from twelvefold.config.recipe import DataConfig
 from twelvefold.data.negatives import nearest
 from twelvefold.datasets.reading import answers, vilbert_mt_files
+from twelvefold.datasets.reading.options import world_seed
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.duplicates.evidence import CollectedEvidence
 from twelvefold.preparation.entries import Entry, entry_cache, file_entry
@@ -42,6 +43,7 @@ from twelvefold.store.prepared import (
     CLEANING,
     MANIFEST,
     SPLITS,
+    DataSource,
     FileEntry,
     PreparedManifest,
     load_array,
@@ -236,6 +238,7 @@ class PreparationSteps:
         cleaning = self.entries.get("cleaning")
         rows = {name: {split: self.entries[f"{name}-{split}-rows"] for split in SPLITS} for name in names}
         manifest = PreparedManifest(
+            source=DataSource(self.data.resolve().name, world_seed(self.data)),
             clean=policy != NO_CLEANING,
             policy=policy,
             cleaning=cleaning.files["manifest"] if cleaning else None,

@@ -17,6 +17,7 @@ from twelvefold.server.metrics import Metrics
 from twelvefold.server.middleware import RequestMiddleware
 from twelvefold.server.service import Service
 from twelvefold.server.settings import Settings
+from twelvefold.server.task_forms import make_forms
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.samples import load_samples
 
@@ -54,5 +55,7 @@ def create_app(predictor: Predictor, settings: Settings) -> FastAPI:
     app.mount("/reference", pages.RevalidatedFiles(directory=pages.REFERENCE), name="reference")
     app.add_middleware(LimitsMiddleware, settings=settings, metrics=metrics, budget=budget)
     app.add_middleware(RequestMiddleware, metrics=metrics)  # added last, so it is the outermost
-    add_examples(app.openapi(), load_samples())  # the application keeps the document that openapi() returns
+    network = predictor.network
+    forms = make_forms(network.tasks.values(), network.head_specs)
+    add_examples(app.openapi(), load_samples(), forms)  # the application keeps the document that openapi() returns
     return app

@@ -15,7 +15,15 @@ from twelvefold.server import schemas
 from twelvefold.server.errors import ERROR_CODES, ApiError
 from twelvefold.server.forms import BoxesField, Call, ImageList, ImagePair, Options, SingleImage, TaskField, TextField
 from twelvefold.server.service import ClientAnswer
-from twelvefold.serving.request import Request, check_phrases, dialogue_text, find_task, parse_dialogue, parse_json
+from twelvefold.serving.request import (
+    Request,
+    check_phrases,
+    check_request,
+    dialogue_text,
+    find_task,
+    parse_dialogue,
+    parse_json,
+)
 
 ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.Error, "description": code.replace("_", " ")}
@@ -116,6 +124,28 @@ async def ground(
     ]
     best = [result["ranked"][0] | {"name": result["phrase"]} for result in results if result["ranked"]]
     return schemas.Grounded(**_result(call, answer) | {"ranked": best, "phrases": results})
+
+
+@router.post("/answer")
+async def answer(
+    call: ImageList,
+    task: Annotated[str, Form(min_length=1)],
+    options: Options,
+    text: Annotated[str, Form()] = "",
+    texts: Annotated[str, Form(description="JSON list of texts to choose from, instead of `text`")] = "",
+    boxes: BoxesField = "",
+) -> schemas.Answer:
+    """Ask any task of the model, also one of your own; `forms` of `/v1/model` lists them with their inputs."""
+    spec = call.service.predictor.task_spec(task)
+    choices = parse_json(texts, list[str], "texts", "of texts to choose from") if texts else []
+    for each in (text, *choices):
+        call.service.check_text("text", each)
+    boxes_px = call.service.parse_boxes(boxes)
+    request = Request(spec.name, call.images, text, boxes_px, texts=tuple(choices), **options)
+    check_request(request, spec)
+    result = await call.service.answer(call.images, [request])
+    call.log_fields.update(task=spec.name, pictures=len(call.images))
+    return schemas.Answer(**_result(call, result))
 
 
 async def _answer(

@@ -14,6 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from twelvefold.server import schemas
 from twelvefold.server.errors import ApiError, overloaded_error
 from twelvefold.server.service import Service
+from twelvefold.server.task_forms import make_forms
 from twelvefold.serving.samples import load_samples
 
 PAGE = Path(__file__).parent / "page"
@@ -39,10 +40,15 @@ pages = APIRouter(include_in_schema=False)
 
 @about.get("/model")
 async def model(service: CurrentService) -> schemas.ModelOut:
-    """Return the model's name, training data, detector, test scores and the server's limits."""
+    """Return the model's name, tasks, training data, detector and test scores, and the server's limits."""
     info = msgspec.to_builtins(service.predictor.about)
+    info["data"] = msgspec.structs.asdict(service.predictor.about.data)
+    network = service.predictor.network
+    forms = make_forms(network.tasks.values(), network.head_specs)
+    source = service.settings.model
+    source = Path(source).name if Path(source).is_absolute() else source  # the server's folders are its own
     limits = {NAMES_OF_LIMITS.get(name, name): getattr(service.settings, name) for name in LIMITS}
-    return schemas.ModelOut(version=version("twelvefold"), limits=limits, **info)
+    return schemas.ModelOut(version=version("twelvefold"), limits=limits, forms=forms, source=source, **info)
 
 
 @about.get("/samples")

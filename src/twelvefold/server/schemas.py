@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
@@ -120,16 +120,89 @@ class DetectorOut(BaseModel):
     arithmetic: str
 
 
+FormInput = Literal["text", "texts", "dialogue", "phrases"]
+
+
+class FormTask(BaseModel):
+    """A task of a tab."""
+
+    name: str
+    title: str
+
+
+class FormOut(BaseModel):
+    """A tab of the page: tasks of the model that are asked in the same way."""
+
+    key: str
+    tab: str = Field(description="short name")
+    title: str = Field(description="what the task does")
+    label: str = Field(description="of the text field")
+    example: str = Field(description="placeholder of the text field")
+    hint: str
+    verb: str = Field(description="of the button")
+    method: str = Field(description="the endpoint, and the method in Python")
+    field: str = Field(description="the endpoint's field for the text")
+    input: FormInput = Field(description="what the field holds; all but `text` are JSON lists")
+    images: int | None = Field(description="number of images; null: a list to search")
+    boxes: bool = Field(description="the answers are boxes")
+    candidates: bool = Field(description="takes candidate boxes")
+    independent: bool = Field(description="each answer is judged separately, so probabilities may sum to more than 1")
+    takes_task: bool = Field(description="the endpoint has a field `task`")
+    tasks: list[FormTask]
+
+
+class TrainingDataOut(BaseModel):
+    """The data that a model was trained on, as far as known: 0 or empty for what is not."""
+
+    folder: str = Field(description="name of the data folder")
+    images: int = Field(description="distinct images")
+    examples: dict[str, int] = Field(description="by task")
+    captions: bool = Field(description="the examples are captions for pretraining")
+    recipe: str
+    initial: str = Field(description="the model whose weights training started from")
+    world_seed: int | None = Field(description="of a drawn world; null for other data")
+
+
+class ScoreOut(BaseModel):
+    """What a test score was measured on."""
+
+    title: str = Field(description="of the task")
+    metric: str
+    split: str
+    n: int = Field(description="number of examples")
+    ci95: list[float] = Field(description="95 % interval, in percent")
+    data: str = Field(description="the data folder in words, empty if unknown")
+
+
+class CalibrationOut(BaseModel):
+    """How a temperature was fitted on one half of val and checked on the other."""
+
+    temperature: float
+    kept: bool = Field(description="it helped on the other half and is used")
+    seed: int = Field(description="of the split of the images into halves")
+    n_fit: int
+    n_check: int
+    error: float | None = Field(description="calibration error on the other half, in points")
+    error_raw: float | None = Field(description="the same without the temperature")
+
+
 class ModelOut(BaseModel):
     """The model's name, training data and test scores (in percent, by task)."""
 
     name: str
+    source: str = Field(description="what twelvefold.load takes; empty for the model that ships")
     version: str = Field(description="of twelvefold")
     parameters: int
     tasks: list[str]
+    forms: list[FormOut] = Field(description="the tabs of the page, from the model's own tasks")
     trained_on: str
+    data: TrainingDataOut
+    limitations: list[str] = Field(description="sentences on what the model was not made for")
     detector: DetectorOut
     scores: dict[str, float]
+    score_details: dict[str, ScoreOut]
+    calibrations: dict[str, CalibrationOut]
+    license: str = Field(description="of the weights; empty if the author stated none")
     temperatures: dict[str, float]
     limits: dict[str, int | float] = Field(description="of the server")
 

@@ -42,8 +42,12 @@ class HubMixin(ModelHubMixin, library_name="twelvefold"):
             name=about.name,
             trained_on=about.trained_on,
             detector=about.detector,
+            data=about.data,
+            license=about.license,
             scores=dict(about.scores),
+            score_details=dict(about.score_details),
             temperatures=dict(about.temperatures),
+            calibrations=dict(about.calibrations),
         )
         with tempfile.TemporaryDirectory() as folder:
             self.network.save(Path(folder))

@@ -17,7 +17,7 @@ from twelvefold.device import select_device
 from twelvefold.export import hub
 from twelvefold.images import ImageSource
 from twelvefold.model import Model, card
-from twelvefold.model.card import Card, DetectorCard
+from twelvefold.model.card import Card, DetectorCard, TrainingData
 from twelvefold.schema import TwelvefoldError
 from twelvefold.serving.hub_mixin import HubMixin
 from twelvefold.serving.model_info import ModelInfo
@@ -97,6 +97,11 @@ def load(
         ),
         scores=model_card.scores,
         temperatures=model_card.temperatures,
+        data=model_card.data or TrainingData(),
+        limitations=tuple(model_card.limitations),
+        license=model_card.license,
+        score_details=model_card.score_details,
+        calibrations=model_card.calibrations,
     )
     return PretrainedPredictor(network, region_detector, info, torch_device)
 

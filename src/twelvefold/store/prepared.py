@@ -51,9 +51,21 @@ class ExampleCounts(msgspec.Struct, frozen=True):
     kept: int = 0
 
 
+class DataSource(msgspec.Struct, frozen=True):
+    """The data folder that was prepared: its name, and the seed if it is a drawn world."""
+
+    folder: str
+    world_seed: int | None = None
+
+    def describe(self) -> str:
+        """Return the data as people name it."""
+        return f"folder {self.folder}" if self.world_seed is None else f"the drawn world (seed {self.world_seed})"
+
+
 class PreparedManifest(msgspec.Struct, kw_only=True):
     """The contents of ``prepared.json``. Tables, rows and counts are by task, then split; the rest by task.
 
+    ``source``: the data folder; None in folders that were prepared before it was recorded.
     ``policy``: of cleaning. ``cleaning``: the cleaning manifest, whose count is the number of removed examples; None
     for full data. ``regions``: digest of the region store that negatives were made from, or empty. ``problems``:
     malformed records that were left out, each with the reason.
@@ -61,6 +73,7 @@ class PreparedManifest(msgspec.Struct, kw_only=True):
 
     format: str = FORMAT
     version: int = VERSION
+    source: DataSource | None = None
     clean: bool
     policy: str = ""
     cleaning: FileEntry | None = None

@@ -12,9 +12,9 @@ from twelvefold.data.masking import num_region_categories
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.tokenizer import collect_word_pieces
 from twelvefold.model import Model, save_load, warm_start
-from twelvefold.model.card import Card, DetectorCard
+from twelvefold.model.card import Card, DetectorCard, TrainingData
 from twelvefold.model.warm_start import WarmStartReport
-from twelvefold.schema import TaskSpec
+from twelvefold.schema import ImageKey, TaskSpec
 from twelvefold.store.prepared import Prepared
 
 
@@ -50,16 +50,25 @@ def build_model(
 
 
 def build_card(recipe: Recipe, prepared: Prepared, regions: RegionSource) -> Card:
-    """Return the card of the model: its recipe, its training data and its detector."""
-    examples = sum(len(prepared.table(name, "train")) for name in recipe.tasks)
-    trained_on = f"{examples:,} {'captions' if recipe.pretraining else 'examples'} of {', '.join(recipe.tasks)}"
-    if recipe.world is not None:
-        trained_on += f": {recipe.world.images:,} drawn pictures of the embedded world (seed {recipe.world.seed})"
-    if recipe.initial is not None:
-        trained_on += f"; from the weights of {recipe.initial.name}"
+    """Return the card of the model: its recipe, its training data and its detector.
+
+    The training data are those that were prepared; a recipe's ``[world]`` says nothing about them.
+    """
+    tables = {task.name: prepared.table(task.name, "train") for task in prepared.tasks if task.name in recipe.tasks}
+    source = prepared.manifest.source
+    data = TrainingData(
+        folder=source.folder if source else "",
+        images=len(set[ImageKey]().union(*(table.all_images() for table in tables.values()))),
+        examples={name: len(table) for name, table in tables.items()},
+        captions=recipe.pretraining is not None,
+        recipe=recipe.name,
+        initial=recipe.initial.name if recipe.initial else "",
+        world_seed=source.world_seed if source else None,
+    )
     return Card(
         name=recipe.name,
-        trained_on=trained_on,
+        trained_on=data.describe(),
+        data=data,
         data_digests={"prepared": prepared.digest, "regions": regions.detected.digest},
         detector=DetectorCard.from_store_info(regions.detected.info, regions.feature_size),
     )

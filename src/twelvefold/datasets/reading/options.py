@@ -43,3 +43,13 @@ def reader_options(
     world = read_world_file(data / WORLD_FILE)
     defaults = world.reader_options if world else {}
     return {name: {**defaults.get(name, {}), **(options or {}).get(name, {})} for name in tasks}
+
+
+def world_seed(data: Path) -> int | None:
+    """Return the seed of a drawn world; None for other data."""
+    path = data / "world.json"
+    if not path.exists():
+        return None
+    parameters = atomic_files.read_json(path).get("parameters", {})
+    seed: int | None = parameters.get("seed")
+    return seed

@@ -13,7 +13,7 @@ from torch import Tensor
 from twelvefold.batch import Batch
 from twelvefold.config.model import ModelConfig
 from twelvefold.config.recipe import TrainingConfig
-from twelvefold.schema import Example, ExamplePrediction, HeadSpec, Label, Ranked
+from twelvefold.schema import Example, ExamplePrediction, HeadSpec, Label, Ranked, TaskForm
 
 HeadKind = Literal["classifier", "pair_score", "region_score"]
 """Building block of a family's heads (:mod:`twelvefold.model.heads`), and the shape of its logits.
@@ -32,6 +32,8 @@ class Family(ABC):
     title: ClassVar[str]
     text_label: ClassVar[str]
     """What the report calls a text of the family, such as ``Question``."""
+    form: ClassVar[TaskForm | None] = None
+    """How the page asks for a text of the family; None: by ``title`` and ``text_label``."""
     head_kind: ClassVar[HeadKind]
     """Kind of head, which decides the shape of the logits."""
     logits_description: ClassVar[str]

@@ -2,7 +2,7 @@
 
 import { ask, getBlob, getModel, getSamples, detectRegions, ApiError, useToken } from './api.js'
 import { formOf, imagesOf, imageIdsOf, withForm } from './store.js'
-import { missingInput, makeRequest, MULTI_TASKS, taskOf } from './tasks.js'
+import { isSearch, missingInput, makeRequest, rowsOf, tabsOf, taskOf } from './tasks.js'
 import { describeReply } from './format.js'
 
 const MAX_HISTORY = 30 // questions in the history
@@ -28,14 +28,17 @@ export function createActions(store) {
       set({ modelError: error.message, locked: error.status === 401 })
       return null
     })
-    set({ model, ...(model && { modelError: '', locked: false }) })
-    if (!model) return
+    if (!model) return set({ model })
+    const tabs = tabsOf(model)
+    set(({ task }) => ({ model, tabs, task: task ?? tabs[0]?.key ?? null, modelError: '', locked: false }))
+    if (!tabs.length) return undefined
     const samples = await getSamples().catch((error) => {
       announce(error.message)
       return []
     })
     set({ samples })
     if (samples.length && !get().images.length) await addSample(samples[0])
+    return undefined
   }
 
   function unlock(token) {
@@ -81,8 +84,8 @@ export function createActions(store) {
   }
 
   function choose(id) {
-    const { task, slot } = get()
-    if (taskOf(task).images !== 2) return set({ first: id, hot: null })
+    const { slot } = get()
+    if (taskOf(get())?.images !== 2) return set({ first: id, hot: null })
     return set(slot === 'second' ? { second: id, slot: 'first' } : { first: id, slot: 'second' })
   }
 
@@ -109,35 +112,35 @@ export function createActions(store) {
   function chooseTask(key) {
     set((state) => {
       const second = state.second ?? state.images.find((image) => image.id !== state.first)?.id ?? null
-      return { task: key, hot: null, slot: 'first', second: taskOf(key).images === 2 ? second : state.second }
+      return { task: key, hot: null, slot: 'first', second: taskOf(state, key).images === 2 ? second : state.second }
     })
   }
 
   async function submit() {
-    const key = get().task
-    if (key === 'several') return submitMultiTask()
-    if (key === 'guess') addTurn()
+    const task = taskOf(get())
+    if (task.input === 'rows') return submitMultiTask()
+    if (task.input === 'dialogue') addTurn(task.key)
     const state = get()
     pending?.abort()
     pending = new AbortController()
-    await answer(taskOf(key), formOf(state, key), imagesOf(state, taskOf(key)), pending.signal)
+    await answer(task, formOf(state, task.key), imagesOf(state, task), pending.signal)
     return undefined
   }
 
   // Append the typed question and the selected answer to the dialogue.
-  function addTurn() {
-    const { text, answer, turns } = formOf(get(), 'guess')
-    if (text.trim()) setForm({ text: '', turns: [...turns, [text.trim(), answer]] }, 'guess')
+  function addTurn(key) {
+    const { text, answer, turns } = formOf(get(), key)
+    if (text.trim()) setForm({ text: '', turns: [...turns, [text.trim(), answer]] }, key)
   }
 
   async function submitMultiTask() {
     const state = get()
-    const images = imagesOf(state, taskOf('several'))
+    const images = imagesOf(state, taskOf(state, 'several'))
     pending?.abort()
     pending = new AbortController()
     const { signal } = pending
     const form = formOf(state, 'several')
-    const rows = MULTI_TASKS.filter((task) => form[task.key]?.trim())
+    const rows = rowsOf(state.tabs).filter((task) => form[task.key]?.trim())
     if (!rows.length) return setResult('several', { status: 'refused', imageIds: imageIdsOf(images), error: 'Type at least one text.' })
     setResult('several', { status: 'several', imageIds: imageIdsOf(images) })
     return Promise.all(
@@ -148,7 +151,7 @@ export function createActions(store) {
   // Send one question and store its answer, or its error, under `key`.
   async function answer(task, form, images, signal, key = task.key) {
     const imageIds = imageIdsOf(images)
-    const missing = missingInput(task, form, images)
+    const missing = missingInput(task, form, images, get().model.limits)
     if (missing) return refuse(key, imageIds, missing)
     setResult(key, { status: 'pending', imageIds })
     try {
@@ -204,7 +207,8 @@ export function createActions(store) {
   // Show a question of the history again, with its images, text and answer.
   function restore(entry) {
     const [first, second] = entry.images
-    const chosen = { 1: { first }, 2: { first, second } }[taskOf(entry.task).images] ?? { searchIds: entry.images }
+    const task = taskOf(get(), entry.task)
+    const chosen = { 1: { first }, 2: { first, second } }[task.images] ?? (isSearch(task) ? { searchIds: entry.images } : {})
     set({ task: entry.task, ...chosen })
     setForm(entry.form, entry.task)
     setResult(entry.task, entry.result)

@@ -2,6 +2,7 @@
 
 import { html, useEffect, useRef } from './vendor/preact.js'
 import { nameOf, percent, whole } from './format.js'
+import { isSearch } from './tasks.js'
 
 function Row({ ranked, index, reply, images, hot, point }) {
   const boxed = Boolean(ranked.box_px)
@@ -17,6 +18,8 @@ function Row({ ranked, index, reply, images, hot, point }) {
       : html`<div>${content}</div>`}
   </li>`
 }
+
+const INDEPENDENT = 'Each answer is judged separately: its percentage says how likely this answer is to be right, so together they may give more or less than 100 %.'
 
 const MIN_VISIBLE = 100 // pixels: the best answer and its bar
 
@@ -42,9 +45,10 @@ export function Answers({ task, result, images, hot, point, groundTruth }) {
   const { ranked, notes = [], seconds } = reply
   return html`<section class="answers" aria-label="Answers" ref=${section}>
     ${ranked.length === 0 && html`<p>No answer.</p>`}
-    <ol hidden=${task.key === 'find'}>
-      ${task.key !== 'find' && ranked.map((rank, index) => html`<${Row} key=${index} ranked=${rank} ...${{ index, reply, images, point, hot: hot === index }} />`)}
+    <ol hidden=${isSearch(task)}>
+      ${!isSearch(task) && ranked.map((rank, index) => html`<${Row} key=${index} ranked=${rank} ...${{ index, reply, images, point, hot: hot === index }} />`)}
     </ol>
+    ${task.independent && ranked.length > 1 && html`<p class="hint">${INDEPENDENT}</p>`}
     ${notes.map((note) => html`<p class="note">${note}</p>`)}
     ${groundTruth && html`<${GroundTruth} groundTruth=${groundTruth} />`}
     ${seconds && html`<p class="timing">${timing(seconds)}</p>`}

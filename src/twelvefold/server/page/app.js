@@ -18,12 +18,14 @@ import { taskOf } from './tasks.js'
 import { DropZone, ImageTray } from './image_tray.js'
 import { overlap } from './format.js'
 
+const NO_TASKS = 'This model has no tasks to ask: it was pretrained only. Train it on tasks, and serve the run.'
+
 const store = createStore(initialState)
 const actions = createActions(store)
 
 function marksOf({ state, task, form, result, image, groundTruth, imageIds }) {
   const regions = state.showRegions && image ? regionMarks(image) : []
-  const answers = task.key === 'several' ? multiTaskMarks(state, imageIds) : answerMarks(result, state.hot)
+  const answers = task.input === 'rows' ? multiTaskMarks(state, imageIds) : answerMarks(result, state.hot)
   const answered = (mark) => answers.some(({ box }) => overlap(box, mark.box) > 0.99)
   const candidates = task.candidates && form.useOwnBoxes ? candidateMarks(form.boxes).filter((mark) => !answered(mark)) : []
   const correct = groundTruth?.box && !groundTruth.right ? [{ box: groundTruth.box, index: 'correct', type: 'correct', label: 'correct' }] : []
@@ -55,7 +57,7 @@ function Single({ state, task, form, result, groundTruth, imageIds, image, glow 
 }
 
 function Panel({ state }) {
-  const task = taskOf(state.task)
+  const task = taskOf(state)
   const form = formOf(state)
   const images = imagesOf(state, task)
   const result = resultOf(state, task)
@@ -67,13 +69,13 @@ function Panel({ state }) {
     <div class="images">
       ${task.images === 1 && html`<${Single} ...${view} image=${images[0]} glow=${attention.glow[0] ?? []} />`}
       ${task.images === 2 && html`<${Pair} ...${view} glow=${attention.glow} />`}
-      ${task.images === Infinity && html`<${Gallery} ...${view} />`}
+      ${task.images > 2 && html`<${Gallery} ...${view} />`}
     </div>
     <div class="questions">
-      ${task.key === 'several' ? html`<${MultiTask} ...${view} />` : html`<${TaskForm} key=${task.key} ...${view} />`}
+      ${task.input === 'rows' ? html`<${MultiTask} ...${view} />` : html`<${TaskForm} key=${task.key} ...${view} />`}
       <${Answers} ...${view} hot=${state.hot} point=${actions.point} />
       <${Attention} ...${attention} />
-      ${result?.request && html`<${Snippets} request=${result.request} />`}
+      ${result?.request && html`<${Snippets} request=${result.request} model=${state.model} />`}
     </div>
     <${ImageTray} ...${view} />
   </div>`
@@ -94,8 +96,9 @@ function App() {
   return html`<a class="skip" href="#panel">Skip to images and question</a>
     <${Header} model=${state.model} error=${state.modelError} locked=${state.locked} unlock=${actions.unlock} />
     <main>
-      <${Tabs} chosen=${state.task} choose=${actions.chooseTask} />
-      <${Panel} state=${state} />
+      ${state.tabs.length > 0 && html`<${Tabs} tabs=${state.tabs} chosen=${state.task} choose=${actions.chooseTask} />
+        <${Panel} state=${state} />`}
+      ${state.model && !state.tabs.length && html`<p class="empty">${NO_TASKS}</p>`}
     </main>
     <${History} ...${{ state, actions }} />
     <p class="visually-hidden" role="status">${state.announcement}</p>

@@ -4,13 +4,13 @@ import { html } from './vendor/preact.js'
 import { Candidates } from './candidates.js'
 import { Reply, Turns } from './dialogue.js'
 import { suggestionsOf } from './suggestions.js'
-import { headOf } from './tasks.js'
+import { headOf, isSearch } from './tasks.js'
 
 function Heads({ task, form, setForm }) {
-  if (!(task.heads?.length > 1)) return null
+  if (task.tasks.length < 2) return null
   return html`<label class="head">Answer as for
     <select value=${headOf(task, form)} onChange=${(event) => setForm({ head: event.target.value })}>
-      ${task.heads.map(([value, name]) => html`<option key=${value} value=${value}>${name}</option>`)}
+      ${task.tasks.map(({ name, title }) => html`<option key=${name} value=${name}>${title}</option>`)}
     </select>
   </label>`
 }
@@ -46,24 +46,29 @@ export function TaskForm({ task, state, form, result, images, actions }) {
     event.preventDefault()
     actions.submit()
   }
+  const input = {
+    value: form.text, placeholder: task.example, 'aria-invalid': Boolean(error), 'aria-describedby': 'error hint',
+    onInput: (event) => setForm({ text: event.target.value }),
+  }
   return html`<form class="ask" onSubmit=${submit} novalidate>
     <h2>${task.title}</h2>
     <p class="hint" id="hint">${task.hint}</p>
-    ${task.key === 'guess' && html`<${Turns} ...${{ form, setForm }} />`}
-    <label for="text">${task.label}</label>
+    ${task.input === 'dialogue' && html`<${Turns} ...${{ form, setForm }} />`}
+    <label for="text">${task.label}${task.input === 'texts' ? ', one a line' : ''}</label>
     <div class="row">
-      <input id="text" type="text" autocomplete="off" value=${form.text} placeholder=${task.example} enterkeyhint="send"
-        aria-invalid=${Boolean(error)} aria-describedby="error hint" onInput=${(event) => setForm({ text: event.target.value })} />
+      ${task.input === 'texts'
+        ? html`<textarea id="text" rows="4" ...${input}></textarea>`
+        : html`<input id="text" type="text" autocomplete="off" enterkeyhint="send" ...${input} />`}
       <button type="submit" class="go" aria-disabled=${pending}>${pending ? 'Waiting …' : task.verb}</button>
     </div>
     <p id="error" class="error" hidden=${!error}>${error}</p>
-    ${task.key === 'guess' && html`<${Reply} ...${{ form, setForm }} />`}
+    ${task.input === 'dialogue' && html`<${Reply} ...${{ form, setForm }} />`}
     <${Suggestions} ...${{ task, state, form, images, actions }} />
     ${task.candidates && html`<${Candidates} ...${{ form, setForm, image: images[0] }} />`}
     <div class="row options">
-      ${task.key === 'ground' && html`<${MarkPhrase} ...${{ form, setForm }} />`}
+      ${task.input === 'phrases' && html`<${MarkPhrase} ...${{ form, setForm }} />`}
       <${Heads} ...${{ task, form, setForm }} />
-      ${!['find', 'ground'].includes(task.key) &&
+      ${!isSearch(task) && task.input !== 'phrases' &&
       html`<label class="check"><input type="checkbox" checked=${form.explain} onChange=${(event) => setForm({ explain: event.target.checked })} />
         <span>Show attention</span></label>`}
     </div>

@@ -1,5 +1,7 @@
 // Numbers, boxes and answers as text.
 
+import { isSearch } from './tasks.js'
+
 export const percent = (fraction) => {
   const value = 100 * fraction
   if (value >= 99.95) return '100 %'
@@ -53,6 +55,6 @@ export const rankedImage = (ranked, images) => images[Number(ranked.name)]
 export function describeReply(task, reply, images) {
   const [best] = reply.ranked
   if (!best) return `${task.tab}: no answer.`
-  const name = task.key === 'find' ? rankedImage(best, images).name : nameOf(best, 0, reply, images)
+  const name = isSearch(task) ? rankedImage(best, images).name : nameOf(best, 0, reply, images)
   return `${task.tab}: ${name}, ${percent(best.probability)}.`
 }

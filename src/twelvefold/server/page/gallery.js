@@ -2,14 +2,15 @@
 
 import { html } from './vendor/preact.js'
 import { percent, rankedImage } from './format.js'
+import { isSearch } from './tasks.js'
 
-export function Gallery({ images, result }) {
-  const ranked = result?.status === 'answered' ? result.reply.ranked : []
+export function Gallery({ task, images, result }) {
+  const ranked = isSearch(task) && result?.status === 'answered' ? result.reply.ranked : []
   const rankedImages = ranked.map((rank) => ({ image: rankedImage(rank, images), probability: rank.probability }))
   const rest = images.filter((image) => !rankedImages.some((item) => item.image === image))
   const all = [...rankedImages, ...rest.map((image) => ({ image }))]
   if (!all.length) return html`<p class="empty">No images yet: add some, or add all samples.</p>`
-  return html`<ol class="gallery" aria-label=${rankedImages.length ? 'Images, best first' : 'Images to search'}>
+  return html`<ol class="gallery" aria-label=${rankedImages.length ? 'Images, best first' : isSearch(task) ? 'Images to search' : 'Images of the question'}>
     ${all.map(
       ({ image, probability }, index) => html`<li key=${image.id} class=${probability !== undefined && index === 0 ? 'best' : ''}>
         <img src=${image.url} alt=${image.name} />

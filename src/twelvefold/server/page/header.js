@@ -1,23 +1,27 @@
-// The model's name, training data and test scores.
+// The model's name, training data, limitations and test scores.
 
 import { html, useState } from './vendor/preact.js'
 import { whole } from './format.js'
 
 const million = (count) => (count >= 1e6 ? `${(count / 1e6).toFixed(count >= 1e7 ? 0 : 1)} million` : whole(count))
 
-const PACKAGE_DETECTOR = 'world' // the detector that ships, trained on drawn images
+const NO_SCORES = 'It has no test scores yet: run “twelvefold evaluate”.'
 
-const DRAWN_ONLY = 'It was trained on drawn images like the samples. Its answers about photographs are guesses.'
-
-function Scores({ scores }) {
-  const rows = Object.entries(scores ?? {})
+// Each score with the test set that it was measured on: a score without its data says nothing.
+function Scores({ scores, details }) {
+  const rows = Object.entries(scores)
   if (!rows.length) return null
   return html`<details class="scores">
     <summary>Test scores</summary>
-    <table>
-      <caption class="visually-hidden">Test score of each task, in percent</caption>
-      <tbody>${rows.map(([task, score]) => html`<tr key=${task}><th scope="row">${task}</th><td>${score.toFixed(1)}</td></tr>`)}</tbody>
-    </table>
+    <div class="table" role="region" aria-label="Test scores" tabindex="0"><table>
+      <caption>Measured on test examples that the model was not trained on</caption>
+      <thead><tr><th scope="col">Task</th><th scope="col">Metric</th><th scope="col">Score, %</th><th scope="col">Examples</th><th scope="col">Test set</th></tr></thead>
+      <tbody>${rows.map(([task, score]) => {
+        const about = details[task]
+        return html`<tr key=${task}><th scope="row">${about?.title ?? task}</th><td class="data">${about?.metric.replaceAll('_', ' ') ?? ""}</td><td>${score.toFixed(1)}</td>
+          <td>${about ? whole(about.n) : 'unknown'}</td><td class="data">${about?.data || 'unknown'}</td></tr>`
+      })}</tbody>
+    </table></div>
   </details>`
 }
 
@@ -35,6 +39,7 @@ function Token({ unlock }) {
 }
 
 export function Header({ model, error, locked, unlock }) {
+  const count = model?.tasks.length
   return html`<header class="top">
     <p class="brand"><img src="page/icon.svg" alt="" width="32" height="32" /><span>twelvefold</span></p>
     <div class="model">
@@ -43,12 +48,13 @@ export function Header({ model, error, locked, unlock }) {
       ${locked && html`<${Token} unlock=${unlock} />`}
       ${model &&
       html`<p>
-        One model, <strong>${model.name}</strong>, answers all tasks: ${million(model.parameters)} parameters,
-        ${' '}${model.tasks.length} tasks, trained on ${model.trained_on || 'unknown data'}.
+        The model <strong>${model.name}</strong> has ${million(model.parameters)} parameters and
+        ${' '}${count === 1 ? 'one task' : `${count} tasks`}. ${model.trained_on ? `Trained on ${model.trained_on}.` : 'What it was trained on is not known.'}
+        ${Object.keys(model.scores).length ? '' : ` ${NO_SCORES}`}
       </p>
-      ${model.detector.name === PACKAGE_DETECTOR && html`<p class="warning">${DRAWN_ONLY}</p>`}`}
+      ${model.limitations.map((sentence) => html`<p key=${sentence} class="warning">${sentence}</p>`)}`}
     </div>
-    ${model && html`<${Scores} scores=${model.scores} />`}
+    ${model && html`<${Scores} scores=${model.scores} details=${model.score_details} />`}
     <p class="links"><a href="docs">API</a></p>
   </header>`
 }

@@ -1,11 +1,11 @@
 // The answered questions of this page. Selecting one shows its images, text and answer again.
 
 import { html } from './vendor/preact.js'
-import { taskOf } from './tasks.js'
+import { isSearch, taskOf } from './tasks.js'
 import { nameOf, percent, rankedImage } from './format.js'
 
 function questionText(task, form) {
-  if (task.key !== 'guess') return form.text
+  if (task.input !== 'dialogue') return form.text
   return form.turns.map(([question, answer]) => `${question} ${answer.toLowerCase()}`).join(' · ')
 }
 
@@ -15,10 +15,10 @@ export function History({ state, actions }) {
     <h2>History</h2>
     <ol>
       ${state.history.map((entry) => {
-        const task = taskOf(entry.task)
+        const task = taskOf(state, entry.task)
         const images = entry.images.map((id) => state.images.find((image) => image.id === id)).filter(Boolean)
         const [best] = entry.result.reply.ranked
-        const foundImage = best && task.key === 'find' ? rankedImage(best, images) : null
+        const foundImage = best && isSearch(task) ? rankedImage(best, images) : null
         const name = best ? (foundImage?.name ?? nameOf(best, 0, entry.result.reply, images)) : 'no answer'
         return html`<li key=${entry.id}>
           <button type="button" onClick=${() => actions.restore(entry)}>

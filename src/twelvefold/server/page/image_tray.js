@@ -6,8 +6,8 @@ import { taskOf } from './tasks.js'
 const isImage = (file) => file.type.startsWith('image/') || !file.type
 
 function Tile({ image, state, actions }) {
-  const two = taskOf(state.task).images === 2
-  const all = taskOf(state.task).images === Infinity
+  const two = taskOf(state).images === 2
+  const all = taskOf(state).images > 2
   const role = image.id === state.first ? (two ? 'Left' : 'Shown') : two && image.id === state.second ? 'Right' : ''
   const note = { detecting: 'detecting regions', refused: 'could not be read' }[image.status] ?? ''
   return html`<li class=${`tile ${image.status} ${role && !all ? 'chosen' : ''}`}>

@@ -2,7 +2,7 @@
 
 import { html } from './vendor/preact.js'
 import { suggestionsOf } from './suggestions.js'
-import { MULTI_TASKS } from './tasks.js'
+import { rowsOf } from './tasks.js'
 import { nameOf, percent } from './format.js'
 
 const resultFor = (state, task, imageIds) => {
@@ -21,10 +21,11 @@ function TaskResult({ result, images }) {
 }
 
 export function MultiTask({ task, state, form, result, images, imageIds, actions }) {
+  const rows = rowsOf(state.tabs)
   const error = result?.status === 'refused' ? result.error : ''
   const fill = () => {
     const suggested = (row) => suggestionsOf(row, images, state, {})[0]?.form.text ?? ''
-    actions.setForm(Object.fromEntries(MULTI_TASKS.map((row) => [row.key, suggested(row)])))
+    actions.setForm(Object.fromEntries(rows.map((row) => [row.key, suggested(row)])))
   }
   const submit = (event) => {
     event.preventDefault()
@@ -33,8 +34,8 @@ export function MultiTask({ task, state, form, result, images, imageIds, actions
   return html`<form class="ask several" onSubmit=${submit} novalidate>
     <h2>${task.title}</h2>
     <p class="hint">${task.hint}</p>
-    ${MULTI_TASKS.map((row) => html`<div key=${row.key} class="several-row">
-      <label for=${`several-${row.key}`}>${row.tab} <span class="dataset">${row.heads[0][1]}</span></label>
+    ${rows.map((row) => html`<div key=${row.key} class="several-row">
+      <label for=${`several-${row.key}`}>${row.tab} <span class="dataset">${row.tasks[0].title}</span></label>
       <input id=${`several-${row.key}`} type="text" autocomplete="off" value=${form[row.key] ?? ''} placeholder=${row.example}
         onInput=${(event) => actions.setForm({ [row.key]: event.target.value }, 'several')} />
       <${TaskResult} result=${resultFor(state, row, imageIds)} images=${images} />
@@ -49,7 +50,7 @@ export function MultiTask({ task, state, form, result, images, imageIds, actions
 
 // The best box of each task that returns boxes, labeled with the task.
 export const multiTaskMarks = (state, imageIds) =>
-  MULTI_TASKS.flatMap((task) => {
+  rowsOf(state.tabs).flatMap((task) => {
     const best = resultFor(state, task, imageIds)?.reply?.ranked[0]
     return best?.box_px ? [{ box: best.box_px, index: task.key, type: 'best', label: task.tab }] : []
   })

@@ -13,9 +13,11 @@ export function asCurl(request, origin) {
   return ['curl', ...images, ...fields, shell(`${origin}${request.path}`)].join(' \\\n  ')
 }
 
-export function asPython(request) {
+export function asPython(request, source) {
   const field = Object.fromEntries(request.fields)
   const names = request.images.map(([, image]) => python(image.name))
+  const load = `model = twelvefold.load(${source && python(source)})`
+  if (request.method === 'answer') return asPythonRequest(field, names, load)
   const plain = { question: 1, phrase: 1, statement: 1, caption: 1, text: 1 }
   const texts = request.fields.filter(([name]) => plain[name]).map(([, value]) => python(value))
   const lists = ['dialogue', 'phrases'].filter((name) => field[name]).map((name) => python(JSON.parse(field[name])))
@@ -26,7 +28,20 @@ export function asPython(request) {
   const images = request.method === 'find' ? [`[${names.join(', ')}]`] : names
   const order = request.method === 'find' ? [...texts, ...images] : [...images, ...texts, ...lists]
   const call = [...order, ...options].join(', ')
-  return `import twelvefold\n\nmodel = twelvefold.load()\nprediction = model.${request.method}(${call})\nprint(prediction.best)`
+  const each = request.method === 'ground' ? 'for prediction in predictions:\n    print(prediction.best)' : 'print(prediction.best)'
+  const result = request.method === 'ground' ? 'predictions' : 'prediction'
+  return `import twelvefold\n\n${load}\n${result} = model.${request.method}(${call})\n${each}`
+}
+
+// A task without a method of its own is asked with a Request.
+function asPythonRequest(field, names, load) {
+  const images = names.map((name) => `load_image(${name})`).join(', ')
+  const parts = [python(field.task), `(${images},)`, python(field.text ?? '')]
+  if (field.boxes) parts.push(`boxes_px=${python(JSON.parse(field.boxes))}`)
+  if (field.texts) parts.push(`texts=${python(JSON.parse(field.texts))}`)
+  if (field.explain) parts.push('explain=True')
+  const imports = 'import twelvefold\nfrom twelvefold.images import load_image\nfrom twelvefold.serving.request import Request'
+  return `${imports}\n\n${load}\n[prediction] = model.answer([Request(${parts.join(', ')})])\nprint(prediction.best)`
 }
 
 function Snippet({ name, text }) {
@@ -42,11 +57,11 @@ function Snippet({ name, text }) {
   </div>`
 }
 
-export function Snippets({ request }) {
+export function Snippets({ request, model }) {
   const origin = new URL('.', location.href).href
   return html`<details class="code">
     <summary>This request as curl and Python code</summary>
     <${Snippet} name="curl" text=${asCurl(request, origin)} />
-    <${Snippet} name="Python" text=${asPython(request)} />
+    <${Snippet} name="Python" text=${asPython(request, model.source)} />
   </details>`
 }

@@ -18,6 +18,7 @@ export function createStore(initial) {
 
 export const initialState = {
   model: null, //          the response of /v1/model
+  tabs: [], //             its tabs, of tasks.js
   modelError: '',
   locked: false, //        the server needs a token
   samples: [], //          the response of /v1/samples
@@ -26,7 +27,7 @@ export const initialState = {
   second: null, //         id of the right image
   searchIds: null, //      ids of the images to search; null: all of the tray
   slot: 'first', //        the image that a click in the tray replaces: first or second
-  task: 'ask', //          key of the tab
+  task: null, //           key of the tab
   forms: {}, //            the inputs of each task
   imageForms: {}, //       the inputs of each task that belong to one image: drawn boxes, turns of a dialogue
   results: {}, //          by task: {status, imageIds, request, reply | error}
@@ -62,6 +63,7 @@ export function imagesOf(state, task) {
   const byId = (id) => state.images.find((image) => image.id === id)
   if (task.images === 1) return [byId(state.first)].filter(Boolean)
   if (task.images === 2) return [byId(state.first), byId(state.second)].filter(Boolean)
+  if (task.images < Infinity) return state.images.filter(({ status }) => status !== 'refused').slice(0, task.images)
   return state.images.filter(({ id, status }) => status !== 'refused' && (!state.searchIds || state.searchIds.includes(id)))
 }
 

@@ -1,9 +1,8 @@
 // The tasks as tabs, with arrow keys, Home and End as in the ARIA pattern for tabs.
 
 import { html, useEffect, useRef } from './vendor/preact.js'
-import { TASKS } from './tasks.js'
 
-export function Tabs({ chosen, choose }) {
+export function Tabs({ tabs, chosen, choose }) {
   const list = useRef(null)
   const current = () => list.current.querySelector('[aria-selected="true"]')
   useEffect(() => {
@@ -12,8 +11,8 @@ export function Tabs({ chosen, choose }) {
     list.current.scrollTo({ left: tab.offsetLeft - (list.current.clientWidth - tab.clientWidth) / 2 })
   }, [chosen])
   const move = (event) => {
-    const index = TASKS.findIndex((task) => task.key === chosen)
-    const last = TASKS.length - 1
+    const index = tabs.findIndex((task) => task.key === chosen)
+    const last = tabs.length - 1
     const next = {
       ArrowRight: index === last ? 0 : index + 1, ArrowDown: index === last ? 0 : index + 1,
       ArrowLeft: index === 0 ? last : index - 1, ArrowUp: index === 0 ? last : index - 1,
@@ -21,11 +20,11 @@ export function Tabs({ chosen, choose }) {
     }[event.key]
     if (next === undefined) return
     event.preventDefault()
-    choose(TASKS[next].key)
+    choose(tabs[next].key)
     list.current.children[next].focus()
   }
   return html`<div class="tabs" role="tablist" aria-label="Task" ref=${list} onKeyDown=${move}>
-    ${TASKS.map((task) => html`<button key=${task.key} type="button" role="tab" id=${`tab-${task.key}`} aria-controls="panel"
+    ${tabs.map((task) => html`<button key=${task.key} type="button" role="tab" id=${`tab-${task.key}`} aria-controls="panel"
       aria-selected=${task.key === chosen} tabindex=${task.key === chosen ? 0 : -1} onClick=${() => choose(task.key)}>${task.tab}</button>`)}
   </div>`
 }
