@@ -33,6 +33,9 @@ def evaluate(
 ) -> Scores:
     """Score a run's model; write ``scores.json`` and ``predictions/<task>.jsonl``.
 
+    A retrieval task is scored by image retrieval (find the image of a caption), as in the paper. Text retrieval (find a
+    caption of an image) is shown next to it, from the same pass, and is not in the average.
+
     Other splits have files of their own (``scores-val.json``, ``predictions-val``). Limits, pool sizes and the device
     are the recipe's. A task that was scored before with the same weights, temperatures and data is not scored again,
     so an interrupted evaluation resumes.

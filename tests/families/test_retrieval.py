@@ -13,7 +13,7 @@ from torch import Tensor
 
 from twelvefold.batch import Batch
 from twelvefold.families.retrieval import FAMILY as RETRIEVAL
-from twelvefold.families.retrieval import rank_true_images, recall_at
+from twelvefold.families.retrieval import rank_true_images, rank_true_texts, recall_at
 from twelvefold.families.shared.probabilities import decode_names
 from twelvefold.schema import Example, HeadSpec, ImageKey, Pair, PositivePair
 
@@ -65,6 +65,33 @@ def test_without_ties_the_rank_is_the_index_in_descending_order(m: int, seed: in
     true = torch.arange(5) % m
     order: Tensor = scores.argsort(dim=1, descending=True)
     assert rank_true_images(scores, true).tolist() == [order[i].tolist().index(int(true[i])) for i in range(5)]
+
+
+def test_any_caption_of_an_image_counts_and_ties_and_nan_are_wrong_in_text_retrieval() -> None:
+    true_image = torch.tensor([0, 0, 1, 1, 2])
+    scores = torch.tensor([[1.0, 0, 5], [9, 2, 5], [8, 1, 5], [7, 2, 5], [6, 0, 5]])
+    # image 0: its second caption is first; image 1: its best caption ties with one of image 0; image 2: all tie
+    assert rank_true_texts(scores, true_image).tolist() == [0, 1, 4]
+    scores[:, 2] = torch.tensor([math.nan, 1.0, 1.0, 1.0, 5.0])  # another image's NaN precedes
+    scores[1, 0] = math.nan  # the first image is left with its other caption, which is the worst
+    scores[2:4, 1] = math.nan
+    assert rank_true_texts(scores, true_image).tolist() == [3, 3, 1]
+    scores[2:, 0] = float("inf")
+    assert rank_true_texts(torch.full((5, 3), float("inf")), true_image).tolist() == [3, 3, 4]
+
+
+def test_images_without_captions_are_no_queries_of_text_retrieval() -> None:
+    assert rank_true_texts(torch.eye(3)[:2], torch.tensor([0, 2])).tolist() == [0, 1]
+    assert rank_true_texts(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64)).tolist() == []
+
+
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 2**31))
+def test_without_ties_the_rank_of_texts_is_the_index_of_the_first_own_caption(m: int, each: int, seed: int) -> None:
+    scores = torch.rand(m * each, m, generator=torch.Generator().manual_seed(seed))
+    true_image = torch.arange(m * each) % m
+    order = scores.argsort(dim=0, descending=True)
+    expected = [true_image[order[:, image]].tolist().index(image) for image in range(m)]
+    assert rank_true_texts(scores, true_image).tolist() == expected
 
 
 def test_decoding_a_pool_ranks_image_keys() -> None:

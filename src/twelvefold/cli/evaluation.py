@@ -36,6 +36,10 @@ def evaluate(scores: Scores, arguments: Arguments) -> Output:
         low, high = task.ci95
         error = f"{task.reliability.error:.1f}" if task.reliability else ""
         table.add_row(name, task.metric, f"{task.score:.1f}", f"{low:.1f} to {high:.1f}", f"{task.n:,}", error)
+        if text := task.text_retrieval:
+            low, high = text.ci95
+            interval = f"{low:.1f} to {high:.1f}"
+            table.add_row("  text retrieval", text.metric, f"{text.score:.1f}", interval, f"{text.n:,}", "")
     limitations = [f"{name}: {sentence}" for name, task in scores.tasks.items() for sentence in task.limitations]
     return Output("\n".join([f"average {scores.average:.2f}", *limitations]), [table])
 

@@ -22,7 +22,7 @@ from twelvefold.data.task_batches import TaskBatches, evenly_spaced
 from twelvefold.evaluation.bootstrap import RESAMPLES, bootstrap95
 from twelvefold.evaluation.predictions import MAX_RANKED_IMAGES, PredictionRecord
 from twelvefold.evaluation.reliability import measure_reliability
-from twelvefold.evaluation.scores import QuestionTypeScore, Reliability, TaskScore
+from twelvefold.evaluation.scores import QuestionTypeScore, Reliability, TaskScore, TextRetrievalScore
 from twelvefold.families import load_family, retrieval
 from twelvefold.families.shared.labels import require_target
 from twelvefold.families.shared.probabilities import decode_names
@@ -30,7 +30,7 @@ from twelvefold.schema import CONSISTENCY_ONLY, Example, ExamplePrediction, Task
 
 CPU = torch.device("cpu")
 
-VERSION = 2
+VERSION = 3
 """Version of the results of this module. Increase it when a change gives other results: tasks are then scored again."""
 
 
@@ -49,6 +49,7 @@ class TaskResult:
     """Predictions and scores of a task, example by example; all lists have the same order.
 
     uncalibrated_confidences: probability of the best answer without the temperature; 0 if there is no answer.
+    text_ranks: of retrieval tasks, the rank of each image's best caption among all captions, (M,) int64.
     """
 
     task: TaskSpec
@@ -56,6 +57,7 @@ class TaskResult:
     examples: list[Example] = field(default_factory=list)
     extra_metrics: dict[str, float] = field(default_factory=dict)
     limitations: list[str] = field(default_factory=list)
+    text_ranks: Tensor | None = None
     temperature: float = 1.0
     uncalibrated_confidences: list[float] = field(default_factory=list)
 
@@ -83,6 +85,7 @@ class TaskResult:
             extra_metrics={name: _percent(value) for name, value in self.extra_metrics.items()},
             reliability=self._reliability(),
             limitations=tuple(self.limitations),
+            text_retrieval=self._text_retrieval(resamples),
         )
 
     def append(
@@ -100,6 +103,22 @@ class TaskResult:
                 PredictionRecord(prediction.example_id, prediction.task, score, prediction.ranked, rank)
             )
         self.uncalibrated_confidences += [p.best.probability if p.ranked else 0.0 for p in uncalibrated]
+
+    def _text_retrieval(self, resamples: int) -> TextRetrievalScore | None:
+        if self.text_ranks is None or not len(self.text_ranks):
+            return None
+        recalls = {f"recall_at_{k}": _percent(retrieval.recall_at(self.text_ranks, k)) for k in retrieval.RECALLS}
+        metric = next(iter(recalls))
+        images = [str(image) for image in range(len(self.text_ranks))]  # an image is one value and one cluster
+        low, high = bootstrap95((self.text_ranks == 0).numpy(), images, resamples=resamples)
+        return TextRetrievalScore(
+            metric=metric,
+            score=recalls.pop(metric),
+            n=len(images),
+            captions=len(self.records),
+            ci95=(_percent(low), _percent(high)),
+            extra_metrics=recalls,
+        )
 
     def _reliability(self) -> Reliability | None:
         answered = [i for i in self._scored_indices() if self.records[i].ranked]
@@ -177,8 +196,12 @@ def _batches(data: TaskBatches, indices: Sequence[int], size: int) -> Iterator[t
 
 
 def _score_retrieval(result: TaskResult, model: ScoredModel, pool: RetrievalPool, device: torch.device) -> None:
-    """Rank the whole pool for every caption. Paper: R@1 over 1,000 images (Table 2)."""
+    """Rank the whole pool for every caption, and all captions for every image of the pool.
+
+    Paper: image retrieval, R@1 over 1,000 images (Table 2).
+    """
     images, names, task = pool.image_batch.to(device), [str(key) for key in pool.images], result.task.name
+    all_scores: list[Tensor] = []
     all_ranks: list[Tensor] = []
     for batch in pool.caption_batches():
         scores = model.alignments(batch.to(device), images).float().cpu()
@@ -188,9 +211,11 @@ def _score_retrieval(result: TaskResult, model: ScoredModel, pool: RetrievalPool
         uncalibrated = decode_names(scores, ids, names, task, top=1)
         examples = [pool.data.table[i] for i in pool.captions[len(result.examples) :][: len(ids)].tolist()]
         result.append(examples, predictions, uncalibrated, (ranks == 0).float().tolist(), ranks.tolist())
+        all_scores.append(scores)
         all_ranks.append(ranks)
     joined = torch.cat(all_ranks)
     result.extra_metrics = {f"recall_at_{k}": retrieval.recall_at(joined, k) for k in retrieval.RECALLS[1:]}
+    result.text_ranks = retrieval.rank_true_texts(torch.cat(all_scores), torch.from_numpy(pool.true_images))
 
 
 def _percent(share: float | np.floating) -> float:

@@ -42,11 +42,27 @@ class Reliability(msgspec.Struct, frozen=True):
     bins_raw: tuple[CalibrationBin, ...]
 
 
+class TextRetrievalScore(msgspec.Struct, frozen=True):
+    """Text retrieval of a retrieval task: share of images for which one of their captions is found first, in percent.
+
+    n: images. captions: number of captions that are searched, of all these images. ci95: bootstrap interval.
+    extra_metrics: recall_at_5 and recall_at_10.
+    """
+
+    metric: str
+    score: float
+    n: int
+    captions: int
+    ci95: tuple[float, float]
+    extra_metrics: dict[str, float] = msgspec.field(default_factory=dict, name="also")
+
+
 class TaskScore(msgspec.Struct, frozen=True):
     """Score of one task on one split.
 
     ci95: bootstrap interval, resampled by image. extra_metrics: other metrics by name, in percent (recall_at_5,
     consistency, the IoU rule of vilbert-multi-task). limitations: sentences about what these metrics leave out.
+    text_retrieval: of retrieval tasks; it is part of no average.
     """
 
     metric: str
@@ -58,6 +74,7 @@ class TaskScore(msgspec.Struct, frozen=True):
     extra_metrics: dict[str, float] = msgspec.field(default_factory=dict, name="also")
     reliability: Reliability | None = None
     limitations: tuple[str, ...] = ()
+    text_retrieval: TextRetrievalScore | None = None
 
 
 class Scores(msgspec.Struct, frozen=True):

@@ -1,4 +1,7 @@
-"""Caption-based image retrieval (G2; COCO, Flickr30k): the true pair must score highest. Paper: Eq. 2, section 3.2."""
+"""Caption-based image retrieval (G2; COCO, Flickr30k): the true pair must score highest. Paper: Eq. 2, section 3.2.
+
+Text retrieval, which finds an image's captions, uses the same scores of captions with images. Not in the paper.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
@@ -88,6 +92,21 @@ def rank_true_images(scores: Tensor, true_image: Tensor) -> Tensor:
     return (~(scores < true)).sum(dim=1) - 1  # minus 1 for the true image itself
 
 
+def rank_true_texts(scores: Tensor, true_image: Tensor) -> Tensor:
+    """Return, for each image that has captions, the rank of its best caption among all captions: (Q,) int64, 0 is best.
+
+    Text retrieval: any of an image's captions counts (Flickr30k and COCO have five), as in the literature. ``scores``
+    and ``true_image`` are those of :func:`rank_true_images`; images are in the order of their columns. Ties with
+    another image's caption and NaN count as wrong.
+    """
+    ranks = []
+    for image in torch.unique(true_image):
+        own, column = true_image == image, scores[:, image]
+        best = column[own].nan_to_num(nan=float("-inf"), posinf=float("inf"), neginf=float("-inf")).max()
+        ranks.append((~(column[~own] < best)).sum())
+    return torch.stack(ranks) if ranks else true_image.new_zeros(0)
+
+
 def recall_at(ranks: Tensor, k: int) -> float:
-    """Return R@k: the share of captions whose true image is among the first ``k``, in 0..1."""
+    """Return R@k: the share of queries whose true image or text is among the first ``k``, in 0..1."""
     return float((ranks < k).double().mean())

@@ -54,6 +54,7 @@ class ScoreRow:
             "paper_split": self.paper and self.paper.split,
             "by_kind": msgspec.to_builtins(result.by_question_type),
             "also": result.extra_metrics,
+            "text_retrieval": msgspec.to_builtins(result.text_retrieval),
             "limitations": list(result.limitations),
             "reliability": msgspec.to_builtins(result.reliability),
         }
