@@ -92,6 +92,7 @@ def record_scores(inputs: RunInputs, scores: Scores) -> None:
             n=each.n,
             ci95=each.ci95,
             data=source.describe() if source else "",
+            drawn=source is not None and source.world_seed is not None,
         )
         for name, each in scores.tasks.items()
     }

@@ -35,9 +35,10 @@ def score(toy: Toy, run: Path) -> Scores:
 
 def test_calibration_changes_nothing_but_probabilities(toy: Toy, run: Path) -> None:
     fitted = calibrate(run, prepared=toy.prepared, regions=toy.regions, processes=1)
-    assert {name: task.temperature for name, task in fitted.items()} == card.read(
-        run / "checkpoints/latest"
-    ).temperatures
+    latest = card.read(run / "checkpoints/latest")
+    kept = {name: task.temperature for name, task in fitted.items() if task.calibration.kept}
+    assert latest.temperatures == kept != {}
+    assert latest.calibrations == {name: task.calibration for name, task in fitted.items()}
     assert set(fitted) == set(TASKS)
     after, before = score(toy, run), read_scores(run.with_name("before") / "scores-val.json", Scores)
     for name in TASKS:
@@ -53,7 +54,7 @@ def test_calibration_changes_nothing_but_probabilities(toy: Toy, run: Path) -> N
         for calibrated, raw in zip(*records, strict=True):
             assert [(r.name, r.box_px) for r in calibrated.ranked] == [(r.name, r.box_px) for r in raw.ranked]
         probabilities = [[record.ranked[0].probability for record in folder] for folder in records]
-        assert probabilities[0] != probabilities[1]
+        assert (probabilities[0] != probabilities[1]) == fitted[name].calibration.kept
 
 
 def test_temperatures_are_not_fitted_twice(toy: Toy, run: Path) -> None:

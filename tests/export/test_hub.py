@@ -12,12 +12,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from huggingface_hub import ModelCard
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from twelvefold.data.tokenizer import Tokenizer as BertTokenizer
-from twelvefold.export.hub import FILES, load_model, push_folder, write_hub_folder
+from twelvefold.export.hub import FILES, data_licenses, load_model, push_folder, write_hub_folder
+from twelvefold.model import card
 from twelvefold.schema import TwelvefoldError
+from twelvefold.serving.load import SHIPPED
 from twelvefold.vilbert_mt.export_weights import export_weights
 from twelvefold.vilbert_mt.import_weights import import_weights
 
@@ -39,14 +43,17 @@ def test_a_hub_folder_is_complete_and_loads_the_same_model(hub_folder: Path, tmp
     assert after.task_tokens == before.task_tokens
     state = after.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in before.state_dict().items())
-    text = "What color is the umbrella?"
-    pieces = Tokenizer.from_file(str(hub_folder / "tokenizer.json")).encode(text, add_special_tokens=False)
-    assert pieces.ids == BertTokenizer().encode(text)
-    card = (hub_folder / "README.md").read_text()
-    assert card.startswith("---\nlibrary_name: twelvefold\n")
-    assert 'twelvefold.load("me/mine")' in card
-    assert "| SNLI-VE (`snli_ve`) | verification | `snli_ve` | 3 |" in card
-    assert "| `retrieval` | one score |" in card
+    question = "What color is the umbrella?"
+    pieces = Tokenizer.from_file(str(hub_folder / "tokenizer.json")).encode(question, add_special_tokens=False)
+    assert pieces.ids == BertTokenizer().encode(question)
+    text = (hub_folder / "README.md").read_text()
+    header = yaml.safe_load(text.split("---")[1])
+    assert (header["library_name"], header["license"]) == ("twelvefold", "other")
+    assert "Not recorded: the imported file does not state it." in text
+    assert "The author stated no license" in text
+    assert 'twelvefold.load("me/mine")' in text
+    assert "| SNLI-VE (`snli_ve`) | verification | `snli_ve` | 3 |" in text
+    assert "| `retrieval` | one score |" in text
 
 
 def test_the_latest_checkpoint_of_a_run_is_exported_and_loaded(hub_folder: Path, tmp_path: Path) -> None:
@@ -60,6 +67,26 @@ def test_the_latest_checkpoint_of_a_run_is_exported_and_loaded(hub_folder: Path,
     assert back.keys() == first.keys()
     assert all(torch.equal(back[name], first[name]) for name in back)
     assert sorted(load_model(run).tasks) == sorted(load_model(hub_folder).tasks)
+
+
+def test_the_model_card_states_license_data_scores_and_limits(tmp_path: Path) -> None:
+    write_hub_folder(SHIPPED, tmp_path / "hub", name="me/small", license_name="mit")
+    text = (tmp_path / "hub/README.md").read_text()
+    header = ModelCard(text).data
+    assert (header.license, header.language, header.pipeline_tag) == ("mit", "en", "visual-question-answering")
+    shipped = card.read(SHIPPED)
+    results = {result.dataset_type: result.metric_value for result in header.eval_results}
+    assert results == {f"twelvefold-drawn-{task}": score for task, score in shipped.scores.items()}
+    assert shipped.trained_on in text
+    assert "| `visual7w` | 23,827 | drawn by twelvefold in this dataset's format: Apache-2.0 |" in text
+    assert "| SNLI-VE (`snli_ve`) | accuracy | 95.6 | 94.2 to 96.8 | 1,500 | the drawn world (seed 1) |" in text
+    assert card.DRAWN_DATA in text
+    assert card.read(tmp_path / "hub").license == "mit"
+
+
+def test_licenses_are_those_of_the_training_data() -> None:
+    licenses = data_licenses(card.TrainingData(examples={"visual7w": 5, "pets": 7}))
+    assert licenses == {"visual7w": "MIT; images: CC BY 4.0", "pets": "your own dataset: state it here"}
 
 
 @pytest.mark.slow

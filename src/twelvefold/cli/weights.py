@@ -61,13 +61,19 @@ def weights_import(summary: ImportSummary, arguments: Mapping[str, Any]) -> Outp
 
 @app.command(name="export")
 def weights_export(
-    folder: Path, file: Path | None = None, *, hub: Path | None = None, name: str = "", json: Json = False
+    folder: Path,
+    file: Path | None = None,
+    *,
+    hub: Path | None = None,
+    name: str = "",
+    license: str = "",
+    json: Json = False,
 ) -> int:
     """Write a model under the parameter names of vilbert-multi-task, or as a folder for a model hub.
 
     ```
     twelvefold weights export models/published multi_task_model.bin
-    twelvefold weights export models/published --hub hub/published --name me/published
+    twelvefold weights export models/published --hub hub/published --name me/published --license cc-by-4.0
     ```
 
     A model that was imported and not trained since is written exactly as it was read, bit for bit.
@@ -77,9 +83,10 @@ def weights_export(
         file: File to write: safetensors if the name ends so, else as torch.save writes.
         hub: Folder to write instead: weights, configuration, tokenizer and model card.
         name: Name on the hub for the model card: user/name.
+        license: License of the weights for the model card, as the hub names it: apache-2.0, cc-by-4.0 ...
     """
     if hub is not None and file is None:
-        written = write_hub_folder(folder, hub, name=name)
+        written = write_hub_folder(folder, hub, name=name, license_name=license)
         text = f"{written.folder}: {', '.join(written.files)}; {written.parameters:,} parameters"
         return print_result(written, Output(text), json=json)
     if file is None or hub is not None:

@@ -1,12 +1,14 @@
-"""Fit one temperature for each task on val and store it in the checkpoint's card.
+"""Fit one temperature for each task on one half of val, check it on the other, and store it in the checkpoint's card.
 
-A temperature makes probabilities match scores; no score and no ranking changes. Retrieval is calibrated over the pool
-of images that evaluation searches, as ``decode_names`` shows it. Not in the paper; ``evaluation/reliability.py`` says
-what is fitted.
+A temperature makes probabilities match scores; no score and no ranking changes. It is kept for a task only if it helps
+on the half that it was not fitted on. The halves have no image in common. Retrieval is calibrated over the pool of
+images that evaluation searches, as ``decode_names`` shows it. Not in the paper; ``evaluation/reliability.py`` says what
+is fitted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,26 +17,36 @@ from torch import Tensor
 
 from twelvefold.batch import Batch
 from twelvefold.evaluation.per_task import run_per_task
-from twelvefold.evaluation.reliability import fit_temperature
+from twelvefold.evaluation.reliability import (
+    calibration_bins,
+    expected_calibration_error,
+    fit_temperature,
+    mean_cross_entropy,
+    split_by_image,
+)
 from twelvefold.evaluation.run_inputs import RunInputs
 from twelvefold.evaluation.score import ScoredModel, score_task
 from twelvefold.families import Family, load_family
+from twelvefold.families.shared.probabilities import probabilities
 from twelvefold.model import card
 from twelvefold.schema import TwelvefoldError
 
-MAX_EXAMPLES = 1000
-"""Examples that a temperature is fitted on, evenly spaced over val: enough for one number."""
-MAX_CAPTIONS = 200
+MAX_EXAMPLES = 2000
+"""Examples of both halves, evenly spaced over val: a thousand are enough for one number."""
+MAX_CAPTIONS = 400
 """The same for retrieval, where each caption is compared with a whole pool of images."""
-VERSION = 1
+SEED = 0
+"""Seed of the split into halves. It is the same for all runs, so that their calibration errors can be compared."""
+VERSION = 2
 """Version of the fit: a new version fits again."""
 
 
 class FittedTemperature(msgspec.Struct, frozen=True):
-    """A task's temperature, and the number of validation examples behind it."""
+    """The temperature that a task uses, 1 if the fitted one was not kept; ``n``: validation examples of both halves."""
 
     temperature: float
     n: int
+    calibration: card.Calibration
 
 
 def calibrate(
@@ -47,8 +59,9 @@ def calibrate(
 ) -> dict[str, FittedTemperature]:
     """Fit a temperature for each task of a run's model and store them in the checkpoint's card.
 
-    ``evaluate`` and ``load`` then use them. Later checkpoints have none. Temperatures that were fitted with the same
-    weights and data are kept.
+    A temperature is fitted on one half of the validation images, and kept only if it lowers both the calibration error
+    and the cross-entropy on the other half; the card says for which tasks it was not. ``evaluate`` and ``load`` then
+    use it. Later checkpoints have none. A second call with the same weights and data fits nothing again.
 
     Args:
         run: Folder of the run.
@@ -71,10 +84,12 @@ def calibrate(
         processes=processes,
         description="tasks calibrated",
     )
-    temperatures = {name: result.temperature for name, result in fitted.items()}
+    calibrations = {name: result.calibration for name, result in fitted.items()}
+    temperatures = {name: each.temperature for name, each in calibrations.items() if each.kept}
     old_card = card.read(inputs.checkpoint)
-    if old_card.temperatures != temperatures:
-        card.write(inputs.checkpoint, msgspec.structs.replace(old_card, temperatures=temperatures))
+    new_card = msgspec.structs.replace(old_card, temperatures=temperatures, calibrations=calibrations)
+    if new_card != old_card:
+        card.write(inputs.checkpoint, new_card)
     return fitted
 
 
@@ -97,7 +112,7 @@ class LogitRecorder:
 
 
 def fit_task_temperature(inputs: RunInputs, name: str) -> FittedTemperature:
-    """Fit one task's temperature on val. Runs in a process of its own.
+    """Fit and check one task's temperature on val. Runs in a process of its own.
 
     Raises:
         TwelvefoldError: no validation example has a label.
@@ -116,13 +131,44 @@ def fit_task_temperature(inputs: RunInputs, name: str) -> FittedTemperature:
         batch_size=limits.batch_size,
         device=device,
     )
-    rows, scores = [], []
-    for row, record in zip(recorder.rows, result.records, strict=True):
-        if record.score is not None and bool(row.isfinite().any()):
-            rows.append(row)
-            scores.append(record.score)
-    if not rows:
+    usable = [
+        (row, record.score, [str(pair.image) for pair in example.pairs])
+        for row, record, example in zip(recorder.rows, result.records, result.examples, strict=True)
+        if record.score is not None and bool(row.isfinite().any())
+    ]
+    if not usable:
         raise TwelvefoldError(f"task {name} has no labeled validation examples to calibrate on; prepare more data")
-    logits = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=float("-inf"))
-    temperature = fit_temperature(logits, torch.tensor(scores), independent=family.independent)
-    return FittedTemperature(temperature, len(rows))
+    logits = torch.nn.utils.rnn.pad_sequence(
+        [row for row, _, _ in usable], batch_first=True, padding_value=float("-inf")
+    )
+    scores = torch.tensor([score for _, score, _ in usable])
+    calibration = fit_on_half(logits, scores, [images for _, _, images in usable], independent=family.independent)
+    return FittedTemperature(calibration.temperature if calibration.kept else 1.0, len(usable), calibration)
+
+
+def fit_on_half(
+    logits: Tensor, scores: Tensor, images: Sequence[Sequence[str]], *, independent: bool, seed: int = SEED
+) -> card.Calibration:
+    """Fit a temperature on one half of the examples, and decide on the other half whether it is kept.
+
+    logits: (N, A), minus infinity where there is no output. scores: (N,) in 0..1, of each row's best output. images: of
+    each example. If all examples share images, there is no other half, and the temperature is not kept.
+    """
+    first = torch.from_numpy(split_by_image(images, seed))
+    temperature = fit_temperature(logits[first], scores[first], independent=independent)
+    after, before = (
+        probabilities(logits[~first], each, independent=independent).amax(dim=1).tolist() if (~first).any() else []
+        for each in (temperature, 1.0)
+    )
+    checked = scores[~first].tolist()
+    error, error_raw = (expected_calibration_error(calibration_bins(each, checked)) for each in (after, before))
+    entropy, entropy_raw = mean_cross_entropy(after, checked), mean_cross_entropy(before, checked)
+    return card.Calibration(
+        temperature=temperature,
+        kept=error <= error_raw and entropy < entropy_raw,
+        seed=seed,
+        n_fit=int(first.sum()),
+        n_check=len(checked),
+        error=error if checked else None,
+        error_raw=error_raw if checked else None,
+    )

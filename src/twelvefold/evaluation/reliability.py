@@ -12,8 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+import xxhash
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from twelvefold.evaluation.scores import CalibrationBin, Reliability
@@ -72,3 +75,38 @@ def fit_temperature(logits: Tensor, scores: Tensor, *, independent: bool = False
     low, high = map(math.log, TEMPERATURE_RANGE)
     best = minimize_scalar(cross_entropy, bounds=(low, high), method="bounded", options={"xatol": 1e-3})
     return round(math.exp(best.x), 4)
+
+
+def mean_cross_entropy(confidences: ArrayLike, scores: ArrayLike) -> float:
+    """Return the mean binary cross-entropy of best confidences with scores in 0..1, in nats; NaN without answers."""
+    p = np.clip(np.asarray(confidences, dtype=np.float64), EPSILON, 1 - EPSILON)
+    s = np.asarray(scores, dtype=np.float64)
+    return float(-(s * np.log(p) + (1 - s) * np.log1p(-p)).mean()) if len(s) else math.nan
+
+
+def split_by_image(images: Sequence[Sequence[str]], seed: int) -> NDArray[np.bool_]:
+    """Return which examples are in the first of two halves: (N,). No image is in both.
+
+    ``images``: the images of each example. Examples that share an image stay together: these groups, in an order drawn
+    from ``seed`` and the names of their images, go to the half with fewer examples.
+    """
+    keys = {key: column for column, key in enumerate(sorted({key for row in images for key in row}))}
+    rows = np.repeat(np.arange(len(images)), [len(row) for row in images])
+    columns = len(images) + np.array([keys[key] for row in images for key in row], dtype=np.int64)
+    size = len(images) + len(keys)
+    edges = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(size, size))
+    labels = connected_components(edges, directed=False)[1]
+    groups: dict[int, list[int]] = {}
+    for example, label in enumerate(labels[: len(images)].tolist()):
+        groups.setdefault(label, []).append(example)
+
+    def draw(members: list[int]) -> int:
+        name = min(key for example in members for key in images[example])
+        return xxhash.xxh3_64_intdigest(f"{seed}/{name}".encode())
+
+    first, sizes = np.zeros(len(images), dtype=np.bool_), [0, 0]
+    for members in sorted(groups.values(), key=draw):
+        half = int(sizes[0] > sizes[1])
+        sizes[half] += len(members)
+        first[members] = half == 0
+    return first

@@ -11,15 +11,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from jinja2 import Environment, PackageLoader
 from tokenizers import BertWordPieceTokenizer
 
 from twelvefold.data.tokenizer import VOCABULARY
+from twelvefold.datasets.reading.cards import IMAGE_SOURCES, dataset_cards
 from twelvefold.model import Model, card, provenance, save_load
+from twelvefold.model.card import Card, TrainingData
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
 
 FILES = (save_load.HUB_DESCRIPTION, save_load.TENSORS, card.CARD, "tokenizer.json", "vocab.txt", "README.md")
+
+DRAWN_LICENSE = "drawn by twelvefold in this dataset's format: Apache-2.0"
+UNKNOWN_LICENSE = "your own dataset: state it here"
+LIMITS = (
+    "It reads English, in lower case; other words are split into pieces that it has not learned.",
+    "Answers to questions come from the fixed lists of the training data, and probabilities tell how often such an "
+    "answer was right on data like the training data. On other images they are not reliable.",
+    "Answers reflect the biases of the training data. The model is for research, not for decisions about people.",
+)
+"""What holds for every model of this package."""
 
 _TEMPLATES = PackageLoader("twelvefold.export")
 MARKDOWN = Environment(loader=_TEMPLATES, autoescape=False, trim_blocks=True, lstrip_blocks=True)  # noqa: S701
@@ -34,19 +47,21 @@ class HubSummary:
     parameters: int
 
 
-def write_hub_folder(model: Path, out: Path, *, name: str = "") -> HubSummary:
+def write_hub_folder(model: Path, out: Path, *, name: str = "", license_name: str = "") -> HubSummary:
     """Write a model as a folder for a hub: weights, configuration, tokenizer and model card.
 
     Args:
         model: Folder of a model, or of a run (its latest checkpoint).
         out: Folder to write; an older hub folder there is replaced.
         name: Name on the hub for the model card: ``user/name``.
+        license_name: License of the weights as the hub names it, such as ``apache-2.0``; by default the card's.
 
     Raises:
         TwelvefoldError: ``model`` has no model, or ``out`` has other files.
     """
     model = save_load.model_folder(model)
-    description, origin = save_load.describe(model), provenance.read(model)
+    model_card = card.read(model)
+    model_card = msgspec.structs.replace(model_card, license=license_name or model_card.license)
     check_free(out)
     parameters = sum(parameter.numel() for parameter in Model.load(model).parameters())
     with atomic_files.atomic_folder(out) as folder:
@@ -54,17 +69,70 @@ def write_hub_folder(model: Path, out: Path, *, name: str = "") -> HubSummary:
         shutil.copyfile(model / save_load.DESCRIPTION, folder / save_load.HUB_DESCRIPTION)
         shutil.copyfile(VOCABULARY, folder / "vocab.txt")
         BertWordPieceTokenizer(str(VOCABULARY), lowercase=True).save(str(folder / "tokenizer.json"))
-        card.write(folder, card.read(model))
-        text = MARKDOWN.get_template("README.md.jinja").render(
-            name=name or out.name,
-            tasks=description.tasks,
-            outputs={head.name: len(head.outputs) for head in description.heads},
-            config=description.config,
-            parameters=parameters,
-            origin=origin,
-        )
+        card.write(folder, model_card)
+        text = model_card_text(model, model_card, name or out.name, parameters)
         atomic_files.write_text(folder / "README.md", text)
     return HubSummary(out, FILES, parameters)
+
+
+def model_card_text(model: Path, model_card: Card, name: str, parameters: int) -> str:
+    """Return ``README.md``: a hub's metadata (license, test results), training data, test scores, limits and license.
+
+    What is not known is stated as such.
+    """
+    description = save_load.describe(model)
+    return MARKDOWN.get_template("README.md.jinja").render(
+        name=name,
+        metadata=metadata(model_card, name),
+        tasks=description.tasks,
+        outputs={head.name: len(head.outputs) for head in description.heads},
+        config=description.config,
+        parameters=parameters,
+        origin=provenance.read(model),
+        card=model_card,
+        licenses=data_licenses(model_card.data) if model_card.data else {},
+        limits=[*model_card.limitations, *LIMITS],
+    )
+
+
+def data_licenses(data: TrainingData) -> dict[str, str]:
+    """Return the license of each task's annotations and images, as its publisher states it."""
+    if data.world_seed is not None:
+        return dict.fromkeys(data.examples, DRAWN_LICENSE)
+    cards, licenses = dataset_cards(), dict.fromkeys(data.examples, UNKNOWN_LICENSE)
+    for task in licenses.keys() & cards.keys():
+        images = dict.fromkeys(IMAGE_SOURCES[name].license for name in cards[task].image_sources)
+        licenses[task] = "; images: ".join([cards[task].license, *images])
+    return licenses
+
+
+def metadata(model_card: Card, name: str) -> str:
+    """Return the YAML header of a model card: license, language, tags and the test results."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    results = [
+        EvalResult(
+            task_type="visual-question-answering",
+            dataset_type=f"twelvefold-drawn-{task}" if about.drawn else task,  # not the hub's data set of that name
+            dataset_name=f"{about.title}, {about.data}" if about.data else about.title,
+            dataset_split=about.split,
+            metric_type=about.metric,
+            metric_value=model_card.scores[task],
+            metric_name=f"{about.metric} on {about.n:,} examples, percent",
+        )
+        for task, about in model_card.score_details.items()
+        if task in model_card.scores
+    ]
+    header = ModelCardData(
+        language="en",
+        license=model_card.license or "other",
+        library_name="twelvefold",
+        pipeline_tag="visual-question-answering",
+        tags=["vision-and-language", "multi-task", "vilbert"],
+        model_name=name,
+        eval_results=results or None,
+    )
+    return str(header.to_yaml()).strip()
 
 
 def check_free(out: Path) -> None:

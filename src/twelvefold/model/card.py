@@ -86,7 +86,8 @@ class TrainingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 class ScoreDetails(msgspec.Struct, frozen=True, kw_only=True):
     """What a test score was measured on.
 
-    title: of the task. n: number of examples. ci95: in percent. data: the data folder in words, empty if unknown.
+    title: of the task. n: number of examples. ci95: in percent. data: the data folder in words, empty if
+    unknown. drawn: the test set is of a drawn world, in the dataset's format.
     """
 
     title: str
@@ -95,6 +96,7 @@ class ScoreDetails(msgspec.Struct, frozen=True, kw_only=True):
     n: int
     ci95: tuple[float, float]
     data: str = ""
+    drawn: bool = False
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):

@@ -172,6 +172,7 @@ class ScoreOut(BaseModel):
     n: int = Field(description="number of examples")
     ci95: list[float] = Field(description="95 % interval, in percent")
     data: str = Field(description="the data folder in words, empty if unknown")
+    drawn: bool = Field(description="a drawn world in the dataset's format, not the published test set")
 
 
 class CalibrationOut(BaseModel):
