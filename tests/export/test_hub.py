@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -72,7 +73,7 @@ def test_the_latest_checkpoint_of_a_run_is_exported_and_loaded(hub_folder: Path,
 def test_the_model_card_states_license_data_scores_and_limits(tmp_path: Path) -> None:
     write_hub_folder(SHIPPED, tmp_path / "hub", name="me/small", license_name="mit")
     text = (tmp_path / "hub/README.md").read_text()
-    header = ModelCard(text).data
+    header: Any = ModelCard(text).data
     assert (header.license, header.language, header.pipeline_tag) == ("mit", "en", "visual-question-answering")
     shipped = card.read(SHIPPED)
     results = {result.dataset_type: result.metric_value for result in header.eval_results}
