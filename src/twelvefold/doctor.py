@@ -201,9 +201,12 @@ def _next_steps(name: str, splits: Mapping[Split, SplitCheck]) -> Iterable[str]:
         elif check.error:
             yield f"{split}: {check.error}; get it from {publisher}"
         if check.num_malformed:
+            advice = "correct them, or prepare with --skip-bad"
+            if not check.examples:
+                advice = f"no record can be used, so this is another file or layout; get it from {publisher}"
             yield (
                 f"{split}: {check.num_malformed:,} malformed record{'s' * (check.num_malformed > 1)}, such as "
-                f"{check.first_malformed[0]}; correct them, or prepare with --skip-bad"
+                f"{check.first_malformed[0]}; {advice}"
             )
         if not check.error and not check.count_is_right:
             yield (

@@ -146,6 +146,28 @@ def test_vg_holds_out_val_and_test_by_qa_id(folder: Any) -> None:
     assert (example.question_type, example.pairs[0].image) == ("what", ImageKey("vg", "5"))
 
 
+@pytest.mark.parametrize(
+    "rename",
+    [
+        lambda record, qa: (record.pop("id"),),
+        lambda record, qa: (record.update(image_id=record.pop("id")), qa.pop("image_id")),
+        lambda record, qa: (qa.pop("image_id"),),
+        lambda record, qa: (qa.update(image=qa.pop("image_id"), id=qa.pop("qa_id")),),
+    ],
+)
+def test_vg_ids_have_the_same_meaning_under_each_of_their_names(folder: Any, rename: Any) -> None:
+    expected = list(vgqa.read(folder.write(), "train", bad=BAD, tail=2))
+    for record in folder.files["vg/question_answers.json"]:
+        rename(record, record["qas"][0])
+    assert list(vgqa.read(folder.write(), "train", bad=BAD, tail=2)) == expected
+
+
+def test_vg_a_question_of_another_image_than_its_list_is_rejected(folder: Any) -> None:
+    folder.files["vg/question_answers.json"][0]["qas"][0]["image_id"] = 99
+    with pytest.raises(BadRecordError, match=r"expected one image, that of its list, got \[5, 99\]"):
+        list(vgqa.read(folder.write(), "train", bad=BAD, tail=2))
+
+
 def test_vg_answers_of_articles_only_have_no_label_and_empty_answers_are_rejected(folder: Any) -> None:
     qas = folder.files["vg/question_answers.json"][0]["qas"]
     qas[2].update(answer="The.", question="Is it red?")

@@ -55,6 +55,39 @@ def test_googles_rows_are_keyed_by_the_crc_of_their_url(tmp_path: Path) -> None:
     assert len({*keys}) == 3
 
 
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+@pytest.mark.parametrize(
+    ("header", "order"),
+    [
+        ("caption\turl", "{0}\t{1}"),
+        ("Caption\tURL", "{0}\t{1}"),
+        ("url\ttext", "{1}\t{0}"),
+        ("", "{1}\t{0}"),
+        ("id\turl\tcaption", "7\t{1}\t{0}"),
+    ],
+)
+def test_a_header_and_the_order_of_the_columns_change_nothing(
+    header: str, order: str, bom: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "plain", rows())
+    lines = [*([header] if header else []), *(order.format(caption, url) for caption, url in ROWS)]
+    write(tmp_path / "other", [bom + lines[0], *lines[1:]])
+    assert read(tmp_path / "other") == read(tmp_path / "plain")
+
+
+def test_rows_in_another_order_than_the_first_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, [rows()[0], "http://a.org/1.jpg\ta dog", rows()[1]])
+    examples, rejections = read(tmp_path, skip=True)
+    assert [e.id for e in examples] == ["1", "3"]
+    assert "line 2: expected a caption, a TAB and a URL" in rejections[0]
+
+
+def test_a_header_alone_is_an_empty_file(tmp_path: Path) -> None:
+    write(tmp_path, ["caption\turl"])
+    with pytest.raises(TwelvefoldError, match="is empty"):
+        read(tmp_path)
+
+
 def test_train_and_val_have_a_file_and_test_has_none(tmp_path: Path) -> None:
     write(tmp_path, rows()[:1])
     write(tmp_path, rows(), "Validation_GCC-1.1.0-Validation.tsv")

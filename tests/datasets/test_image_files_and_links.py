@@ -123,6 +123,16 @@ def test_links_are_those_of_visual_genomes_id_map(folder: Any) -> None:
     assert same_image_links.limitations(root) == []
 
 
+def test_an_id_map_may_call_the_image_id_id(folder: Any) -> None:
+    expected = list(same_image_links.read_links(folder.write(), bad=BadRecords()))
+    for record in folder.files["vg/image_data.json"]:
+        record["id"] = record.pop("image_id")
+    assert list(same_image_links.read_links(folder.write(), bad=BadRecords())) == expected
+    del folder.files["vg/image_data.json"][0]["id"]
+    with pytest.raises(BadRecordError, match="expected image_id or id, got neither"):
+        list(same_image_links.read_links(folder.write(), bad=BadRecords()))
+
+
 def test_a_missing_id_map_gives_no_links_and_a_limitation(folder: Any) -> None:
     del folder.files["vg/image_data.json"]
     root = folder.write()

@@ -14,7 +14,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from twelvefold.datasets import load_dataset
+from twelvefold.datasets.reading.examples import read_examples
 from twelvefold.datasets.reading.records import BadRecordError, BadRecords, RecordReader, require_files, split_tail
+from twelvefold.doctor import doctor
 from twelvefold.parsing.text import iter_lines
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.safe_pickle import load_plain
@@ -242,3 +245,19 @@ def test_a_damaged_pickle_is_an_error(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(data)
     with pytest.raises(TwelvefoldError, match=r"refs\.p"):
         load_plain(path)
+
+
+def test_leaving_records_out_is_advised_only_if_others_can_be_used(folder: Any) -> None:
+    dataset, options = load_dataset("vgqa"), {"tail": 1}
+    records = folder.files["vg/question_answers.json"]
+    del records[0]["qas"][0]["question"]
+    with pytest.raises(BadRecordError, match="leave such records out with --skip-bad"):
+        list(read_examples(dataset, folder.write(), "train", bad=BadRecords(), **options))
+    for record in records:
+        record["questions"] = record.pop("qas")
+    with pytest.raises(TwelvefoldError, match=r"No record of train can be used \(2 were tried\)") as error:
+        list(read_examples(dataset, folder.write(), "train", bad=BadRecords(), **options))
+    assert "--skip-bad" not in str(error.value)
+    steps = doctor(folder.write(), tasks=["vgqa"]).tasks["vgqa"].next
+    assert steps
+    assert not any("--skip-bad" in step for step in steps)

@@ -151,6 +151,30 @@ def test_vinvl_boxes_need_the_image_size(writers: Any, tmp_path: Path) -> None:
     ).num_images
 
 
+def test_a_label_table_without_sizes_does_not_hide_the_table_of_sizes(writers: Any, tmp_path: Path) -> None:
+    names = ["1", "2"]
+    lines = [vinvl_line(writers, name, writers.image_record(int(name)), "three columns") for name in names]
+    (tmp_path / "train.feature.tsv").write_text("".join(lines))
+    labels = [{"class": "dog", "conf": 0.9, "rect": [0, 0, 9, 9]}]
+    (tmp_path / "train.label.tsv").write_text(f"1\t{json.dumps(labels)}\n2\t[]\n")
+    with pytest.raises(TwelvefoldError, match=r"not stated in train\.label\.tsv; name a table.*--sizes"):
+        import_features(tmp_path / "train.feature.tsv", tmp_path / "out", ImportConfig(source="coco"))
+    (tmp_path / "train.hw.tsv").write_text(writers.vinvl_sizes(names).replace("480", '"480"').replace("640", "640.0"))
+    summary = import_features(tmp_path / "train.feature.tsv", tmp_path / "out", ImportConfig(source="coco"))
+    assert (summary.num_images, summary.rejected) == (2, ())
+
+
+@pytest.mark.parametrize("names", [["2370799", "n161313"], ["n161313", "2370799"], ["v7w_5", "2370799"]])
+def test_the_source_that_an_error_advises_imports_every_image(writers: Any, tmp_path: Path, names: list[str]) -> None:
+    lines = [writers.tsv_line(name, writers.image_record(n), 10) for n, name in enumerate(names)]
+    (tmp_path / "vg_gqa_obj36.tsv").write_text("".join(lines))
+    with pytest.raises(TwelvefoldError) as refused:
+        import_features(tmp_path / "vg_gqa_obj36.tsv", tmp_path / "out")
+    assert "--source vg" in str(refused.value)
+    summary = import_features(tmp_path / "vg_gqa_obj36.tsv", tmp_path / "out", ImportConfig(source="vg"))
+    assert (summary.num_images, summary.rejected) == (2, ())
+
+
 def test_one_file_per_image(writers: Any, tmp_path: Path) -> None:
     row, name = writers.image_record(6, regions=100), "COCO_val2014_000000391895"
     (tmp_path / "npy" / "val").mkdir(parents=True)

@@ -5,7 +5,8 @@ Many URLs no longer work: examples without regions are left out and counted (``w
 
 Files, in ``conceptual_captions/``: Google's ``Train_GCC-training.tsv`` (3,318,333 rows, caption TAB URL, no header) and
 ``Validation_GCC-1.1.0-Validation.tsv`` (15,840), or the original project's ``caption_train.json`` and
-``caption_val.json``, which map image names to captions.
+``caption_val.json``, which map image names to captions. A first line with the names of the columns, which img2dataset
+asks for, and URLs in the first column are recognized; more columns need such a line.
 
 Splits: train and val as published; there is no test split.
 
@@ -21,10 +22,11 @@ Captions are stripped of white space at both ends.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import xxhash
 
@@ -51,6 +53,11 @@ FILES: dict[Split, tuple[str, str]] = {
     "train": ("Train_GCC-training.tsv", "caption_train.json"),
     "val": ("Validation_GCC-1.1.0-Validation.tsv", "caption_val.json"),
 }
+
+_URL = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//\S+|www\.\S+")
+_CAPTION_NAMES = ("caption", "captions", "text", "title", "alt_text", "top_caption")
+_URL_NAMES = ("url", "urls", "image_url", "img_url", "image", "link", "image_link")
+"""Names of columns, in lower case."""
 
 KeyHash = Literal["crc32", "xxh3"]
 
@@ -87,7 +94,17 @@ def read(root: Path, split: Split, *, bad: BadRecords, key: KeyHash = "crc32") -
         yield from validated(_json_rows(reader) if path.suffix == ".json" else _tsv_rows(reader, HASHES[key]))
 
 
+class _Columns(NamedTuple):
+    """Indices of the columns of a table, their number, and whether the first line has their names."""
+
+    caption: int = 0
+    url: int = 1
+    num_cells: int = 2
+    has_header: bool = False
+
+
 def _tsv_rows(reader: RecordReader, url_hash: Callable[[str], str]) -> Iterator[Row]:
+    columns: _Columns | None = None
     number = 0
     check_file_kind(reader.path)
     with reader.path.open("rb") as stream:
@@ -97,16 +114,34 @@ def _tsv_rows(reader: RecordReader, url_hash: Callable[[str], str]) -> Iterator[
                 reader.reject(record, f"expected at most {MAX_LINE_BYTES:,} bytes in a line")
                 continue
             try:
-                parts = line.decode().rstrip("\r\n").split("\t")
+                cells = [cell.strip() for cell in line.decode().rstrip("\r\n").split("\t")]
             except UnicodeDecodeError as error:
                 reader.reject(record, f"expected UTF-8: {error}")
                 continue
-            if len(parts) != 2 or not parts[1].strip():
-                reader.reject(record, f"expected a caption, a TAB and a URL, got {line[:160]!r}")
+            if columns is None:
+                columns = _find_columns(cells)
+                if columns.has_header:
+                    continue
+            if len(cells) != columns.num_cells or not _URL.match(cells[columns.url]):
+                names = "a caption, a TAB and a URL" if columns.caption == 0 else "a URL, a TAB and a caption"
+                if columns.num_cells > 2:
+                    names = f"{columns.num_cells} columns with a URL in column {columns.url + 1}"
+                reader.reject(record, f"expected {names}, got {line[:160]!r}")
                 continue
-            yield reader, record, _example(str(number), parts[0], url_hash(parts[1].strip()))
-    if not number:
+            row_number = number - columns.has_header
+            yield reader, record, _example(str(row_number), cells[columns.caption], url_hash(cells[columns.url]))
+    if columns is None or number == columns.has_header:
         raise TwelvefoldError(f"{TASK.name}: {reader.path} is empty; expected a caption and a URL on each line")
+
+
+def _find_columns(first: list[str]) -> _Columns:
+    """Return the columns of a table by its first line."""
+    names = [cell.lower().replace(" ", "_") for cell in first]
+    captions, urls = ([n for n, name in enumerate(names) if name in known] for known in (_CAPTION_NAMES, _URL_NAMES))
+    if len(captions) == len(urls) == 1:
+        return _Columns(captions[0], urls[0], len(first), has_header=True)
+    are_urls = [bool(_URL.match(cell)) for cell in first]
+    return _Columns(1, 0) if are_urls == [True, False] else _Columns()
 
 
 def _json_rows(reader: RecordReader) -> Iterator[Row]:

@@ -49,6 +49,19 @@ QUESTION_TYPES = frozenset(("what", "where", "when", "who", "why", "how"))
 
 class ImageRecord(msgspec.Struct, gc=False):
     qas: msgspec.Raw
+    id: int | None = None
+    image_id: int | None = None
+
+
+class OfficialQuestion(msgspec.Struct, gc=False):
+    """A question of the file. Releases differ in the names of the ids; the image may be stated by its record only."""
+
+    question: str
+    answer: str
+    qa_id: int | None = None
+    id: int | None = None
+    image_id: int | None = None
+    image: int | None = None
 
 
 class Question(msgspec.Struct, gc=False):
@@ -114,8 +127,16 @@ def _target_questions(reader: RecordReader, answer_list: list[str]) -> Iterator[
 
 def _official_questions(reader: RecordReader) -> Iterator[LabeledQuestion]:
     for image_record, image in reader.items("", ImageRecord):
-        for record, question in reader.nested_items(f"{image_record}.qas", image.qas, Question):
-            yield record, question, None
+        for record, question in reader.nested_items(f"{image_record}.qas", image.qas, OfficialQuestion):
+            qa_id = question.id if question.qa_id is None else question.qa_id
+            stated = (question.image_id, question.image, image.image_id, image.id)
+            image_ids = {id_ for id_ in stated if id_ is not None}
+            if qa_id is None or not image_ids:
+                reader.reject(record, "expected qa_id and image_id, got at most one of them")
+            elif len(image_ids) > 1:
+                reader.reject(record, f"expected one image, that of its list, got {sorted(image_ids)}")
+            else:
+                yield record, Question(qa_id, image_ids.pop(), question.question, question.answer), None
 
 
 SUBMISSION = Submission(vqav2.SUBMISSION.publishers, vqav2.SUBMISSION.vilbert_mt)

@@ -19,6 +19,7 @@ import msgspec
 
 from twelvefold import datasets
 from twelvefold.datasets.reading import image_files
+from twelvefold.datasets.reading.examples import read_examples
 from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.duplicates.evidence import DEFAULT_EVIDENCE, CollectedEvidence, collect_evidence
@@ -257,7 +258,7 @@ def read_task(data: Path, name: str, options: Mapping[str, Any], *, require_all:
                 raise
             content.absent[split] = str(error)
             continue
-        content.splits[split] = _split_content(dataset.read(data, split, bad=bad, **options))
+        content.splits[split] = _split_content(read_examples(dataset, data, split, bad=bad, **options))
     content.problems.extend(map(str, bad.rejected))
     return content
 

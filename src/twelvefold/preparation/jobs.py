@@ -13,6 +13,7 @@ from twelvefold import boxes, datasets
 from twelvefold.config.recipe import TaskConfig
 from twelvefold.data import negatives, tokenizer
 from twelvefold.data.write_table import write_table
+from twelvefold.datasets.reading.examples import read_examples
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.duplicates import evidence
 from twelvefold.preparation.entries import Entry, entry_cache, file_entry
@@ -126,7 +127,7 @@ def find_table(
 def make_table(request: TaskRequest, split: Split, data: Path, out: Path, digest: str, skip_bad: bool) -> Entry:
     """Read one split of one task and write the table of all its examples. Runs in a process of its own."""
     bad = BadRecords(skip=skip_bad)
-    examples = datasets.load_dataset(request.name).read(data, split, bad=bad, **request.options)
+    examples = read_examples(datasets.load_dataset(request.name), data, split, bad=bad, **request.options)
     file = f"tables/{request.task.name}-{split}.arrow"
     count = write_table(out / file, examples, load_tokenizer().encode_batch, digest=digest)
     return Entry(

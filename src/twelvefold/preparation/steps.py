@@ -18,6 +18,7 @@ from twelvefold import datasets
 from twelvefold.config.recipe import DataConfig
 from twelvefold.data.negatives import nearest
 from twelvefold.datasets.reading import answers, vilbert_mt_files
+from twelvefold.datasets.reading.examples import read_examples
 from twelvefold.datasets.reading.options import world_seed
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.duplicates.evidence import CollectedEvidence
@@ -198,7 +199,7 @@ class PreparationSteps:
             if f"{owner.task.name}-{split}" in self.entries:
                 counts += self._open_table(owner, split).answer_counts()
             else:
-                examples = dataset.read(self.data, split, bad=bad, **owner.options)
+                examples = read_examples(dataset, self.data, split, bad=bad, **owner.options)
                 counts.update(example.chosen_answer for example in examples)
         if not counts.keys() - {""}:
             raise TwelvefoldError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from twelvefold import datasets
+from twelvefold.datasets.reading.examples import read_examples
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.schema import ImageKey, Split
 from twelvefold.store.example_table import ExampleTable
@@ -33,7 +34,8 @@ class FilesSource:
     split: Split
 
     def rows(self, bad: BadRecords) -> Iterator[IdAndImages]:
-        examples = datasets.load_dataset(self.task).read(self.data, self.split, bad=bad, **self.options)
+        dataset = datasets.load_dataset(self.task)
+        examples = read_examples(dataset, self.data, self.split, bad=bad, **self.options)
         return ((example.id, tuple([pair.image for pair in example.pairs])) for example in examples)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twelvefold.datasets import Dataset, is_built_in, load_dataset
+from twelvefold.datasets.reading.examples import read_examples
 from twelvefold.datasets.reading.image_sources import NAME_PATTERNS, name_examples, published_key
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.images import walk_images
@@ -81,7 +82,7 @@ def candidate_boxes(
 
 def _pairs_with_candidates(dataset: Dataset, root: Path, bad: BadRecords, options: Mapping[str, Any]) -> Iterator[Pair]:
     for split in get_args(Split):
-        for example in dataset.read(root, split, bad=bad, **options):
+        for example in read_examples(dataset, root, split, bad=bad, **options):
             if not any(pair.candidates_px for pair in example.pairs):
                 return  # a task provides candidates with all of its examples or with none (RefCOCO)
             yield from example.pairs

@@ -60,6 +60,10 @@ class Rejection(NamedTuple):
         return f"{self.task}: {self.file}, {self.record}: {self.reason}"
 
 
+SKIP_ADVICE = ". Correct the record, or leave such records out with --skip-bad."
+"""The end of a :class:`BadRecordError`."""
+
+
 class BadRecordError(TwelvefoldError):
     """A record that could not be used, where bad records may not be skipped."""
 
@@ -83,7 +87,7 @@ class BadRecords:
             BadRecordError: records may not be skipped.
         """
         if not self.skip:
-            raise BadRecordError(f"{rejection}. Correct the record, or leave such records out with --skip-bad.")
+            raise BadRecordError(f"{rejection}{SKIP_ADVICE}")
         self.rejected.append(rejection)
 
 
@@ -282,6 +286,8 @@ def split_tail(items: Sequence[T], tail: int, option: str) -> tuple[Sequence[T],
     Raises:
         TwelvefoldError: there are fewer items; ``option`` is the reader option that is set too high.
     """
+    if not items and tail:
+        raise TwelvefoldError("no question can be used: expected a file of questions in the publisher's layout")
     if not 0 <= tail <= len(items):
         raise TwelvefoldError(f"{option}={tail} cannot be held out of {len(items)} questions; set {option} lower")
     cut = len(items) - tail

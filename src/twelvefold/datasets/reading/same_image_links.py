@@ -18,7 +18,10 @@ from twelvefold.schema import ImageKey, SameImageLink
 
 
 class VisualGenomeImage(msgspec.Struct, gc=False):
-    image_id: int
+    """A record of ``image_data.json``. The first release, and copies of it, call ``image_id`` ``id``."""
+
+    image_id: int | None = None
+    id: int | None = None
     coco_id: int | None = None
     flickr_id: int | None = None
 
@@ -31,8 +34,13 @@ def read_links(root: Path, *, bad: BadRecords) -> Iterator[SameImageLink]:
     path = _visual_genome_map(root)
     if not path.exists():
         return
-    for _, image in RecordReader("identity", path, bad).items("", VisualGenomeImage):
-        key = ImageKey(VG, str(image.image_id))
+    reader = RecordReader("identity", path, bad)
+    for record, image in reader.items("", VisualGenomeImage):
+        id_ = image.image_id if image.image_id is not None else image.id
+        if id_ is None:
+            reader.reject(record, "expected image_id or id, got neither")
+            continue
+        key = ImageKey(VG, str(id_))
         if image.coco_id is not None:
             yield SameImageLink(key, ImageKey(COCO, str(image.coco_id)), "ids", f"coco_id in {path.name}")
         if image.flickr_id is not None:

@@ -55,8 +55,8 @@ def parse_image_key(name: str, source: str = "") -> ImageKey:
     if key is None and not source and is_ambiguous(name):
         *others, last = SOURCES_WITH_DIGITS
         raise AmbiguousNameError(
-            f"the name {name!r} may be an image of {', '.join(others)} (VG QA, GQA, Visual7W) or {last}; "
-            f"name the source: --source {' or --source '.join(SOURCES_WITH_DIGITS)}"
+            f"the name {name!r} may be an image of {', '.join(others)} or {last}; "
+            f"name the source: --source {' or --source '.join(SOURCES_WITH_DIGITS)} ({VG} for VG QA, GQA and Visual7W)"
         )
     if key is None:
         raise RecordError(f"expected an image name like {name_examples(source)}, got {name!r:.80}")

@@ -3,8 +3,8 @@
 Two layouts. Three columns: key, number of boxes, base64 of (N, 2054) float32, of which 2,048 are the feature and the
 rest the box relative to the image size (x1, y1, x2, y2, width, height); also key and a JSON object with ``num_boxes``
 and ``features``. Two columns: key and a JSON object with ``objects``, each with ``rect`` (corners in pixels) and
-``feature``. Only the last may state the size of the image. Otherwise sizes are read from a table next to the file
-(``*.hw.tsv`` or ``*label*.tsv``), or from one that the caller names.
+``feature``. Only the last may state the size of the image. Otherwise sizes are read from the tables next to the file
+(``*.hw.tsv`` and ``*label*.tsv``, of which the latter often have none), or from one that the caller names.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ class VinvlFile(TsvFile):
 
     def __init__(self, path: Path, config: ImportConfig) -> None:
         super().__init__(path, config)
-        self._sizes = read_image_sizes(config.sizes) if config.sizes else _read_adjacent_sizes(path)
+        self._size_tables = [config.sizes] if config.sizes else _adjacent_tables(path)
+        is_requested = config.sizes is not None
+        # A table that comes first goes before the others.
+        tables = [read_image_sizes(table, skip_others=not is_requested) for table in reversed(self._size_tables)]
+        self._sizes = {name: size for table in tables for name, size in table.items()}
         self.identity["sizes"] = len(self._sizes)
 
     def _parse(self, cells: list[bytes]) -> ParsedLine:
@@ -88,12 +92,16 @@ class VinvlFile(TsvFile):
     def _image_size(self, name: str, row: Mapping[str, Any]) -> tuple[int, int]:
         size = _find_size(row) or self._sizes.get(name)
         if size is None:
-            raise RecordError("the image's size is not known: no table next to the file states it; use --sizes")
+            tables = ", ".join(table.name for table in self._size_tables)
+            reason = f"not stated in {tables}" if tables else "there is no *.hw.tsv next to the file"
+            raise RecordError(f"the image's size is not known: {reason}; name a table that states it with --sizes")
         return size
 
 
-def read_image_sizes(path: Path) -> dict[str, tuple[int, int]]:
+def read_image_sizes(path: Path, *, skip_others: bool = False) -> dict[str, tuple[int, int]]:
     """Return image -> (width, height) from a table of keys and JSON (``height``, ``width``; ``image_h``, ``image_w``).
+
+    ``skip_others``: leave out lines without a size, in a table that may be of something else.
 
     Raises:
         TwelvefoldError: the file is missing, or a line has no size.
@@ -106,25 +114,37 @@ def read_image_sizes(path: Path) -> dict[str, tuple[int, int]]:
         try:
             value = parse_json(text)
         except JsonError as error:
+            if skip_others:
+                continue
             reason = describe_error(error, text)
             raise TwelvefoldError(f"{path}, line {line.number}: expected JSON after a tab: {reason}") from None
         size = _find_size(value[0] if isinstance(value, list) and value else value)
+        if size is None and skip_others:
+            continue
         if size is None:
             raise TwelvefoldError(f"{path}, line {line.number}: expected height and width, got {text[:80]!r}")
         sizes[key.decode("latin1")] = size
     return sizes
 
 
-def _read_adjacent_sizes(path: Path) -> dict[str, tuple[int, int]]:
-    tables = [p for pattern in ("*.hw.tsv", "*label*.tsv") for p in sorted(path.parent.glob(pattern)) if p != path]
-    return {name: size for table in reversed(tables) for name, size in read_image_sizes(table).items()}
+def _adjacent_tables(path: Path) -> list[Path]:
+    return [p for pattern in ("*.hw.tsv", "*label*.tsv") for p in sorted(path.parent.glob(pattern)) if p != path]
 
 
 def _find_size(value: Any) -> tuple[int, int] | None:
-    for width, height in (("image_w", "image_h"), ("width", "height")):
-        if isinstance(value, dict) and isinstance(value.get(width), int) and isinstance(value.get(height), int):
-            return value[width], value[height]
+    for names in (("image_w", "image_h"), ("width", "height")):
+        width, height = (_to_side(value.get(name)) if isinstance(value, dict) else 0 for name in names)
+        if width and height:
+            return width, height
     return None
+
+
+def _to_side(value: Any) -> int:
+    """Return a side in pixels, which some tools write as a float or as text; 0 if it is none."""
+    try:
+        return int(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return 0
 
 
 def _decode_json(text: bytes) -> dict[str, Any]:
