@@ -46,7 +46,7 @@ def short_repr(value: object, limit: int = MAX_SHOWN) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
-def _children(value: Any) -> Collection[Any]:
+def children(value: Any) -> Collection[Any]:
     """Return the parts of a container of plain data; nothing for other values."""
     if isinstance(value, dict):
         return (*value, *value.values())
@@ -58,7 +58,7 @@ def check_bounds(
     max_nodes: int,
     *,
     max_depth: int = MAX_DEPTH,
-    children: Callable[[Any], Collection[Any]] = _children,
+    children: Callable[[Any], Collection[Any]] = children,
 ) -> None:
     """Check the depth of a value, and its number of parts if everything that it shares were written out.
 

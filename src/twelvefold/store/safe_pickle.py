@@ -17,14 +17,21 @@ import io
 import math
 import pickle  # only behind find_class below
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twelvefold.parsing.bounds import MAX_SHOWN, TooLargeError, check_bounds, children, short_repr
+from twelvefold.parsing.file_kind import describe_other_kind
+from twelvefold.parsing.text import read_bytes
 from twelvefold.schema import TwelvefoldError
+from twelvefold.store.pickle_opcodes import PickleBoundsError, check_opcodes
+
+MAX_PICKLE_BYTES = 1 << 30
+"""Largest file that is unpickled; the largest of the original project has about 200 MB."""
 
 
 class NotAllowedError(pickle.UnpicklingError):
@@ -43,7 +50,37 @@ def _no_bytes() -> bytes:
     return b""
 
 
-ALLOWED: Mapping[tuple[str, str], Any] = {("_codecs", "encode"): encode_latin1, ("__builtin__", "bytes"): _no_bytes}
+def _new_dict(items: Any = (), *_: Any) -> dict[Any, Any]:
+    """Stand in for ``OrderedDict``, whose items may be its argument, and ``defaultdict``, whose argument is a type."""
+    if not isinstance(items, list):
+        return {}
+    return {_check_scalar(key): value for key, value in items}
+
+
+def _new_set(items: Any = ()) -> set[Any]:
+    if not isinstance(items, list):
+        _reject(f"the items of a set, got {type(items).__name__}")
+    return {_check_scalar(item) for item in items}
+
+
+def _check_scalar(key: Any) -> Any:
+    """Return a key that is cheap to hash; tuples are hashed item by item."""
+    return key if isinstance(key, str | bytes | int | float) else _reject(f"a name or number, got {type(key).__name__}")
+
+
+def _new_list(*items: Any) -> list[Any]:
+    """Stand in for ``list``, which a pickle of a ``defaultdict(list)`` names without calling it."""
+    return [] if not items else _reject("a list, got a call of list")
+
+
+ALLOWED: Mapping[tuple[str, str], Any] = {
+    ("_codecs", "encode"): encode_latin1,
+    ("__builtin__", "bytes"): _no_bytes,
+    ("collections", "OrderedDict"): _new_dict,
+    ("collections", "defaultdict"): _new_dict,
+    **{(module, "set"): _new_set for module in ("builtins", "__builtin__")},
+    **{(module, "list"): _new_list for module in ("builtins", "__builtin__")},
+}
 """Every global name that a pickle of plain data may use, by full name; never by a prefix such as ``numpy.``."""
 
 DTYPE = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f[248]|S\d{1,4}|U\d{1,4}|O8?)")
@@ -59,12 +96,12 @@ class _DType:
     def __setstate__(self, state: Any) -> None:
         order, is_structured = state[1], any(part not in (None, ()) for part in state[2:5])
         if is_structured or not isinstance(order, str):
-            _reject(f"an array of plain numbers, got a type with parts or a shape: {state!r:.80}")
+            _reject(f"an array of plain numbers, got a type with parts or a shape: {short_repr(state, 80)}")
         self.code = order + self.code.lstrip("<>|=") if isinstance(self.code, str) else self.code
 
     def plain(self) -> np.dtype[Any]:
         if not isinstance(self.code, str) or not DTYPE.fullmatch(self.code):
-            _reject(f"an array of plain numbers, got the type {self.code!r:.80}")
+            _reject(f"an array of plain numbers, got the type {short_repr(self.code, 80)}")
         return np.dtype(self.code.removesuffix("8") if "O" in self.code else self.code)
 
 
@@ -89,17 +126,22 @@ class _Array:
     def plain(self) -> Any:
         """Return the array, or the item of an array without dimensions."""
         _, shape, dtype, fortran, data = self.state
-        numpy_type = dtype.plain() if isinstance(dtype, _DType) else _reject(f"the type of an array, got {dtype!r:.80}")
+        numpy_type = (
+            dtype.plain()
+            if isinstance(dtype, _DType)
+            else _reject(f"the type of an array, got {short_repr(dtype, 80)}")
+        )
         if not isinstance(shape, tuple) or not all(type(side) is int and side >= 0 for side in shape):
-            _reject(f"the shape of an array, got {shape!r:.80}")
+            _reject(f"the shape of an array, got {short_repr(shape, 80)}")
         if numpy_type.hasobject:
             if not isinstance(data, list) or len(data) != math.prod(shape):
-                _reject(f"{math.prod(shape)} items of an array of shape {shape}")
+                _reject(f"the items of an array of shape {short_repr(shape, 80)}")
             return _plain(data[0] if shape == () else data)
-        data = data.encode("latin1") if isinstance(data, str) else data  # a Python 2 byte string
+        data = data.encode(errors="surrogateescape") if isinstance(data, str) else data  # a Python 2 byte string
         if not isinstance(data, bytes) or len(data) != numpy_type.itemsize * math.prod(shape):
             size = len(data) if isinstance(data, bytes) else type(data).__name__
-            _reject(f"{numpy_type.itemsize * math.prod(shape):,} bytes for an array of shape {shape}, got {size}")
+            expected = f"{numpy_type.itemsize * math.prod(shape):,} bytes for an array of shape {short_repr(shape, 80)}"
+            _reject(f"{expected}, got {size}")
         flat: NDArray[Any] = np.frombuffer(data, dtype=numpy_type)
         return flat.reshape(shape, order="F" if fortran else "C")
 
@@ -136,7 +178,11 @@ class AllowListUnpickler(pickle.Unpickler):
 
     allowed = ALLOWED
 
+    has_names = False
+    """Whether the pickle needed any global name."""
+
     def find_class(self, module: str, name: str) -> Any:
+        self.has_names = True
         return self.allowed[module, name] if (module, name) in self.allowed else self.replace(module, name)
 
     def replace(self, module: str, name: str) -> Any:
@@ -159,19 +205,13 @@ _BROKEN = (EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError
 def load_plain(path: Path) -> Any:
     """Read the lists, dicts, strings and numbers of a pickle; Python 2 byte strings as UTF-8, or else Latin-1.
 
+    NumPy scalars become Python numbers, and arrays stay arrays: files that were saved again often hold them.
+
     Raises:
-        TwelvefoldError: the file is truncated, not a pickle, or needs anything but plain data.
+        TwelvefoldError: the file is truncated, not a pickle, needs anything but plain data, or describes a value that
+            is far larger or deeper than the file.
     """
-    data = path.read_bytes()
-    try:
-        try:
-            return AllowListUnpickler(io.BytesIO(data), encoding="utf-8").load()
-        except UnicodeDecodeError:  # a byte string of a Western code page; ASCII is decoded the same
-            return AllowListUnpickler(io.BytesIO(data), encoding="latin1").load()
-    except pickle.UnpicklingError as error:
-        raise TwelvefoldError(f"{path} was not loaded: {error}") from None
-    except _BROKEN as error:
-        raise TwelvefoldError(f"{path} is truncated or not a pickle ({type(error).__name__}: {error})") from None
+    return _load(read_bytes(path, max_bytes=MAX_PICKLE_BYTES), str(path), has_arrays=False)
 
 
 def load_arrays(data: bytes | memoryview, name: str) -> Any:
@@ -180,22 +220,66 @@ def load_arrays(data: bytes | memoryview, name: str) -> Any:
     Arrays are read-only views. ``name``: of the pickle, for errors.
 
     Raises:
-        TwelvefoldError: the data is truncated, not a pickle, or needs anything else, which is named and not run.
+        TwelvefoldError: as :func:`load_plain`; a name that is not allowed is stated and not run.
     """
+    return _load(bytes(data), name, has_arrays=True)
+
+
+def _load(data: bytes, name: str, *, has_arrays: bool) -> Any:
     try:
-        return _plain(_ArrayUnpickler(io.BytesIO(data), encoding="latin1").load())
-    except NotAllowedError as error:
+        check_opcodes(data)
+        if not has_arrays:
+            unpickler = _ArrayUnpickler(io.BytesIO(data), encoding="utf-8")
+            try:
+                value = unpickler.load()
+            except UnicodeDecodeError:  # a byte string of Python 2 that is no UTF-8
+                return _load(data, name, has_arrays=True)
+            if not unpickler.has_names:
+                check_bounds(value, 1_000_000 + 8 * len(data))
+                return value
+        value = _ArrayUnpickler(io.BytesIO(data), encoding="utf-8", errors="surrogateescape").load()
+        check_bounds(value, 1_000_000 + 8 * len(data), children=_parts)
+        return _plain(value)
+    except (NotAllowedError, PickleBoundsError) as error:
         raise TwelvefoldError(f"{name} was not loaded: {error}") from None
+    except TooLargeError as error:
+        raise TwelvefoldError(f"{name} was not loaded: expected plain data, got {error}") from None
     except (pickle.UnpicklingError, RecursionError, *_BROKEN) as error:
-        raise TwelvefoldError(f"{name} is truncated or not a pickle ({type(error).__name__}: {error})") from None
+        if kind := describe_other_kind(data):
+            raise TwelvefoldError(f"{name} {kind}") from None
+        reason = f"{type(error).__name__}: {str(error)[:MAX_SHOWN]}"
+        raise TwelvefoldError(f"{name} is truncated or not a pickle ({reason})") from None
+
+
+def _parts(value: Any) -> Collection[Any]:
+    """Return what a value holds, for :func:`twelvefold.parsing.bounds.check_bounds`."""
+    if isinstance(value, _Array):
+        return value.state
+    if isinstance(value, _Scalar):
+        return value.array.state
+    return children(value)
+
+
+def _to_text(text: str) -> str:
+    """Return a Python 2 byte string that is no UTF-8, and was decoded with escapes, as Latin-1."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        try:
+            return text.encode(errors="surrogateescape").decode("latin1")
+        except UnicodeEncodeError:
+            return text  # half of a surrogate pair, which the record's reader rejects
+    return text
 
 
 def _plain(value: Any) -> Any:
     """Return ``value`` with all recorded states replaced by arrays and numbers, recursively."""
+    if isinstance(value, str):
+        return value if value.isascii() else _to_text(value)
     if isinstance(value, _Array | _Scalar):
         return value.plain()
-    if isinstance(value, dict):
+    if isinstance(value, dict):  # OrderedDict and defaultdict too
         return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | set | frozenset):
         return type(value)(_plain(item) for item in value)
     return value

@@ -204,10 +204,12 @@ class RecordReader:
     def convert(self, record: str, value: object, record_type: type[T]) -> T | None:
         """Return one record of plain Python data (unpickled) in its type, or None if it was rejected."""
         try:
-            return msgspec.convert(value, record_type)
-        except (msgspec.ValidationError, RecursionError) as error:
+            converted = msgspec.convert(value, record_type)
+            msgspec.json.encode(converted)  # half of a surrogate pair cannot be stored
+        except (msgspec.ValidationError, UnicodeError, RecursionError) as error:
             self.reject(record, f"{error}; got {short_repr(value)}")
             return None
+        return converted
 
     def _decode_file(self, outer_type: type[T], description: str) -> T:
         """Decode the outermost level of the file. If it holds NaN or half characters, their records stay readable as

@@ -10,6 +10,7 @@ from __future__ import annotations
 import binascii
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from twelvefold import boxes as box_geometry
 from twelvefold.config.extract import BoxFormat, ImportConfig
 from twelvefold.features.formats.record import RecordError, RegionsWithWarnings
+from twelvefold.parsing.bounds import short_repr
 from twelvefold.schema import Regions
 
 WIDTH, HEIGHT = ("image_w", "image_width", "img_w"), ("image_h", "image_height", "img_h")
@@ -66,10 +68,16 @@ def validate_regions(regions: Regions, box_format: BoxFormat) -> RegionsWithWarn
     return replace(regions, boxes_px=boxes), warnings
 
 
+MAX_NAME = 1000
+"""Characters of an image name; the rest cannot be part of one."""
+
+
 def read_image_name(fields: Mapping[str, Any]) -> str:
     """Return the image's name stored in the record itself, or an empty string."""
     value = next((fields[name] for name in NAME if fields.get(name) is not None), "")
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")[:MAX_NAME]
+    return value[:MAX_NAME] if isinstance(value, str) else short_repr(value)
 
 
 def decode_base64(text: bytes | str, field: str) -> NDArray[np.float32]:
@@ -94,17 +102,18 @@ def _get(fields: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     for name in names:
         if fields.get(name) is not None:
             return fields[name]
-    raise RecordError(f"expected {' or '.join(names)}, got only {', '.join(map(str, fields)) or 'nothing'}")
+    present = ", ".join(short_repr(name, 40).strip("'") for name in islice(fields, 20))
+    raise RecordError(f"expected {' or '.join(names)}, got only {present or 'nothing'}")
 
 
 def _side(fields: Mapping[str, Any], names: tuple[str, ...]) -> int:
     value = _get(fields, names)
     try:
         side = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         side = 0
     if not 0 < side <= MAX_SIDE:
-        raise RecordError(f"{names[0]}: expected a number of pixels, got {value!r:.40}")
+        raise RecordError(f"{names[0]}: expected a number of pixels, got {short_repr(value, 40)}")
     return side
 
 
@@ -113,8 +122,8 @@ def _num_boxes(fields: Mapping[str, Any]) -> int | None:
     value = fields.get("num_boxes")
     try:
         return None if value is None else int(value)
-    except (TypeError, ValueError):
-        raise RecordError(f"num_boxes: expected a number, got {value!r:.40}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise RecordError(f"num_boxes: expected a number, got {short_repr(value, 40)}") from None
 
 
 def _matrix(

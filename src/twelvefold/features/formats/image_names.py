@@ -18,6 +18,7 @@ from twelvefold.datasets.reading.image_sources import (
     published_key,
 )
 from twelvefold.features.formats.record import RecordError
+from twelvefold.parsing.bounds import short_repr
 from twelvefold.schema import ImageKey, TwelvefoldError, did_you_mean
 
 SOURCES_WITH_DIGITS = (COCO, VG, FLICKR30K)
@@ -59,5 +60,5 @@ def parse_image_key(name: str, source: str = "") -> ImageKey:
             f"name the source: --source {' or --source '.join(SOURCES_WITH_DIGITS)} ({VG} for VG QA, GQA and Visual7W)"
         )
     if key is None:
-        raise RecordError(f"expected an image name like {name_examples(source)}, got {name!r:.80}")
+        raise RecordError(f"expected an image name like {name_examples(source)}, got {short_repr(name, 80)}")
     return key

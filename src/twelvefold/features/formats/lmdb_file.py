@@ -21,6 +21,7 @@ from twelvefold.features.formats import tensorpack
 from twelvefold.features.formats.fields import parse_regions, read_image_name
 from twelvefold.features.formats.lmdb_pages import LmdbPages
 from twelvefold.features.formats.record import FeatureFile, FeatureRecord, Problem, RecordError, RegionsWithWarnings
+from twelvefold.parsing.bounds import MAX_SHOWN
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.atomic_files import digest_bytes
 from twelvefold.store.safe_pickle import load_arrays
@@ -103,7 +104,7 @@ class LmdbFile(FeatureFile):
         if self._truncated:
             message = f"the file is truncated: {len(self._spans):,} of {self._num_entries:,} entries can still be found"
             return [Problem(f"{self._file.name} (byte {self._file.stat().st_size:,})", message)]
-        with self._transaction() as (_, txn):
+        with self._transaction() as (env, txn):
             list_key = next((key for key in KEY_LISTS if txn.get(key) is not None), None)
             if list_key is None:
                 return []
@@ -116,8 +117,11 @@ class LmdbFile(FeatureFile):
                 return [Problem(location, str(error))]
             if not isinstance(names, list):
                 return [Problem(location, f"expected a list of names, got {type(names).__name__}")]
-            keys = [item if isinstance(item, bytes) else str(item).encode() for item in names]
-            missing = [_printable(key) for key in keys if txn.get(key) is None]
+            keys = [item if isinstance(item, bytes) else str(item).encode(errors="replace") for item in names]
+            max_size = env.max_key_size()
+            missing = [
+                _printable(key)[:MAX_SHOWN] for key in keys if not 0 < len(key) <= max_size or txn.get(key) is None
+            ]
             return [Problem(f"key {key}", "is in the list of keys, but has no record") for key in missing]
 
     def _read_pages(self, start: bytes) -> Iterator[FeatureRecord]:

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from twelvefold.features.formats.record import RecordError
+from twelvefold.parsing.bounds import short_repr
 from twelvefold.store.safe_pickle import DTYPE
 
 FIELDS = ("features", "cls_prob", "boxes", "num_boxes", "image_h", "image_w", "image_id", "caption")
@@ -53,9 +54,9 @@ def _to_numpy(value: Any) -> Any:
     code, data, shape = entries.get("type"), entries.get("data"), entries.get("shape", [])
     code = code.decode(errors="replace") if isinstance(code, bytes) else code
     if not isinstance(code, str) or not DTYPE.fullmatch(code) or "O" in code:
-        raise RecordError(f"expected an array of plain numbers, got the type {code!r:.80}")
+        raise RecordError(f"expected an array of plain numbers, got the type {short_repr(code, 80)}")
     if not isinstance(shape, list) or not all(type(side) is int and side >= 0 for side in shape):
-        raise RecordError(f"expected the shape of an array, got {shape!r:.80}")
+        raise RecordError(f"expected the shape of an array, got {short_repr(shape, 80)}")
     num_bytes = np.dtype(code).itemsize * math.prod(shape)
     if not isinstance(data, bytes) or len(data) != num_bytes:
         raise RecordError(f"expected {num_bytes:,} bytes for an array of shape {tuple(shape)}")
