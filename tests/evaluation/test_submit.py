@@ -218,19 +218,32 @@ def test_the_gqa_submission_part_reads_the_file_of_all_questions(run_copy: Path,
     assert {row["questionId"] for row in json.loads(out.read_text())} == set(questions)
 
 
-def test_vqa_test_dev_is_a_part_of_the_predictions(run: Path, data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("phase", ["test-dev", "test2015"])
+def test_vqas_server_gets_every_question_in_each_phase(run: Path, data: Path, tmp_path: Path, phase: str) -> None:
+    questions = json.loads((data / "vqav2" / "v2_OpenEnded_mscoco_test2015_questions.json").read_text())["questions"]
+    for flags in ([], ["--subset"]):
+        out = tmp_path / "vqa.json"
+        command = ["submit", str(run), "--task", "vqav2", "--split", phase, "--data", str(data), "--out", str(out)]
+        assert cli.app([*command, *flags], result_action="return_value") == 0
+        assert {row["question_id"] for row in json.loads(out.read_text())} == {q["question_id"] for q in questions}
+
+
+def test_split_only_writes_the_questions_of_vqas_test_dev(run: Path, data: Path, tmp_path: Path) -> None:
     official = json.loads((data / "vqav2" / "v2_OpenEnded_mscoco_test2015_questions.json").read_text())
     official["questions"] = official["questions"][:7]
     (tmp_path / "vqav2").mkdir()
     (tmp_path / "vqav2" / "v2_OpenEnded_mscoco_test-dev2015_questions.json").write_text(json.dumps(official))
     out = tmp_path / "vqa.json"
-    with pytest.raises(TwelvefoldError, match="--subset"):
-        submit(run, "vqav2", out, data=tmp_path, part="test-dev")
-    summary = submit(run, "vqav2", out, data=tmp_path, part="test-dev", subset=True)
+    summary = submit(run, "vqav2", out, data=tmp_path, part="test-dev-only")
     assert summary.left_out == sum(1 for _ in read_predictions(predictions_path(run, "vqav2", "test"))) - 7
-    assert [r["question_id"] for r in json.loads(out.read_text())] == sorted(
-        question["question_id"] for question in official["questions"]
-    )
+    expected = sorted(question["question_id"] for question in official["questions"])
+    assert [r["question_id"] for r in json.loads(out.read_text())] == expected
+    out.unlink()
+    command = f"submit {run} --task vqav2 --split test-dev --split-only --data {tmp_path} --out {out}"
+    assert cli.app(command, result_action="return_value") == 0
+    assert [r["question_id"] for r in json.loads(out.read_text())] == expected
+    with pytest.raises(TwelvefoldError, match="nlvr2 has no part 'test1-only'"):
+        submit(run, "nlvr2", out, data=data, part="test1-only")
 
 
 def test_the_page_shows_valid_commands_and_the_real_rows(run: Path, data: Path, tmp_path: Path) -> None:

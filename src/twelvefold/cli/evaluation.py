@@ -8,14 +8,14 @@ from typing import Any
 from cyclopts import Parameter
 from rich.table import Table
 
-from twelvefold.cli.from_function import Output, command
+from twelvefold.cli.from_function import Flag, Output, command
 from twelvefold.evaluate import evaluate as evaluate_run
 from twelvefold.evaluation.baselines import baselines as score_baselines
 from twelvefold.evaluation.baselines import compare_with_baselines
 from twelvefold.evaluation.calibrate import SEED, FittedTemperature
 from twelvefold.evaluation.calibrate import calibrate as calibrate_run
 from twelvefold.evaluation.scores import Baselines, Scores
-from twelvefold.evaluation.submit import SubmitSummary
+from twelvefold.evaluation.submit import ONLY, SubmitSummary
 from twelvefold.evaluation.submit import submit as write_submission
 from twelvefold.reporting.report import ReportSummary
 from twelvefold.reporting.report import report as write_report
@@ -78,11 +78,18 @@ def report(summary: ReportSummary, arguments: Arguments) -> Output:
     return Output(f"{summary.html}\n{summary.json}")
 
 
+def _write_part_only(arguments: dict[str, Any]) -> None:
+    arguments["part"] = arguments.get("part", "test") + ONLY
+
+
 @command(
     write_submission,
     example="""
         twelvefold submit runs/mine --task vqav2 --split test-dev --data data/real --out vqa.json
         twelvefold submit runs/mine --task nlvr2 --data data/real --out nlvr2.csv""",
+    flags=[
+        Flag("split_only", "Write the questions of --split alone, where its server expects more.", _write_part_only)
+    ],
     part=Parameter(name="--split"),
     box_format=Parameter(name="--boxes"),
 )

@@ -43,6 +43,20 @@ class Output:
     """What ``--json`` prints instead of the result, if not None."""
 
 
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """An option without a value. ``change``: changes the arguments by name if the flag is set."""
+
+    name: str
+    help: str
+    change: Callable[[dict[str, Any]], None]
+
+    def parameter(self) -> inspect.Parameter:
+        """Return the flag as a parameter of a command."""
+        annotation = Annotated[bool, Parameter(negative="", help=self.help)]
+        return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
+
+
 def command(
     function: Callable[..., Any],
     *,
@@ -50,6 +64,7 @@ def command(
     problem: str = "",
     options: Collection[str] = (),
     hidden: Collection[str] = (),
+    flags: Collection[Flag] = (),
     **parameters: Parameter,
 ) -> Callable[[Callable[[Any, Mapping[str, Any]], Output]], Callable[..., int]]:
     """Return a decorator that turns ``show(result, arguments)`` into a command, which calls ``function`` and shows its
@@ -57,7 +72,8 @@ def command(
 
     ``example``: commands shown in the help. ``problem``: when the exit code is 1, for the help. ``options``: parameters
     that become options although the function takes them by position. ``hidden``: parameters that the command does not
-    have. ``parameters``: cyclopts settings of single parameters by name, such as another name of the option.
+    have. ``flags``: further options, without a parameter of their own. ``parameters``: cyclopts settings of single
+    parameters by name, such as another name of the option.
     """
     signature, hints = inspect.signature(function), get_type_hints(function, include_extras=True)
     visible = [parameter for name, parameter in signature.parameters.items() if name not in hidden]
@@ -68,11 +84,15 @@ def command(
     }
     visible = [p.replace(kind=p.KEYWORD_ONLY, default=configs[p.name]()) if p.name in configs else p for p in visible]
     visible.append(inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json))
+    visible += [flag.parameter() for flag in flags]
     visible.sort(key=lambda parameter: parameter.kind)
 
     def decorate(show: Callable[[Any, Mapping[str, Any]], Output]) -> Callable[..., int]:
         def run(*args: Any, json: bool = False, **kwargs: Any) -> int:
             bound = inspect.Signature(visible).bind(*args, **kwargs).arguments
+            for flag in flags:
+                if bound.pop(flag.name, False):
+                    flag.change(bound)
             result = function(**bound)
             return print_result(result, show(result, bound), json=json)
 

@@ -193,4 +193,10 @@ def submission_row(example: Example, answered: Answered) -> dict[str, object]:
 
 
 _FORMAT = simple_format("json", submission_row)
-SUBMISSION = Submission(_FORMAT, _FORMAT, {"test-dev": {"test": "test-dev2015"}, "test2015": {"test": "test2015"}})
+SUBMISSION = Submission(
+    _FORMAT,
+    _FORMAT,
+    # The server scores a part of test2015 in each of its phases and expects every question of it in all of them.
+    parts={"test-dev": {"test": "test2015"}, "test2015": {"test": "test2015"}},
+    own_parts={"test-dev": {"test": "test-dev2015"}},
+)

@@ -31,6 +31,9 @@ from twelvefold.store import atomic_files
 
 FormatName = Literal["publishers", "vilbert_mt"]
 
+ONLY = "-only"
+"""End of the name of a part whose own questions are written although its server expects more."""
+
 MAX_LISTED_IDS = 5
 """Ids listed of the questions that are missing or unknown."""
 
@@ -38,8 +41,8 @@ MAX_LISTED_IDS = 5
 class SubmitSummary(msgspec.Struct, frozen=True):
     """What was written.
 
-    left_out: predictions of other questions (``subset``). unanswered: expressions in whose image nothing was
-    detected. malformed: records of the official file that could not be read.
+    left_out: predictions of other questions (``subset``, or the part is a part of the predictions). unanswered:
+    expressions in whose image nothing was detected. malformed: records of the official file that could not be read.
     """
 
     file: Path
@@ -70,12 +73,12 @@ def submit(
         task: Name of the task.
         out: File to write; an older file is replaced.
         part: ``test``, ``val``, or an official part: vqav2 test-dev, test2015; gqa testdev, submission; nlvr2 test1,
-            test2.
+            test2. VQA's server expects every question of test2015 for test-dev too; ``test-dev-only`` writes those of
+            test-dev.
         data: Folder of the official files; ``RUN/world`` by default.
         form: Format of the file: that of the publishers, or that of vilbert-multi-task.
         box_format: Boxes of RefCOCO, RefCOCO+ and RefCOCOg as x, y, width, height, or as two corners.
-        subset: Leave out predictions of other questions instead of refusing them (VQA's test-dev is a part of
-            test2015).
+        subset: Leave out predictions of other questions instead of refusing them.
 
     Raises:
         TwelvefoldError: the run has no such task, part or format, or no predictions; or a question has no prediction,
@@ -95,7 +98,7 @@ def submit(
     make_row = format_.row(OfficialQuestions(folder, split, bad, examples, box_format))
     records = _read_records(predictions_path(run, task, split), task, format_.max_ranked)
     bad.rejected.clear()  # making the row function may have read the file before
-    rows, unanswered = _make_rows(examples, records, make_row, f"{task} {part}", subset)
+    rows, unanswered = _make_rows(examples, records, make_row, f"{task} {part}", subset or part.endswith(ONLY))
     atomic_files.write_bytes(out, _encode_rows(format_.container, rows))
     return SubmitSummary(out, task, part, form, len(rows), len(records), unanswered, len(bad.rejected))
 
@@ -104,7 +107,9 @@ def _find_part(dataset: Dataset, name: str) -> tuple[Split, Mapping[str, str]]:
     """Return our split and the reader options of ``test``, ``val``, or a publisher's part of the test split."""
     submission: Submission | None = getattr(dataset, "SUBMISSION", None)
     parts: dict[str, tuple[Split, Mapping[str, str]]] = {"test": ("test", {}), "val": ("val", {})}
-    parts |= {part: ("test", options) for part, options in submission.parts.items()} if submission else {}
+    if submission is not None:
+        parts |= {part: ("test", options) for part, options in submission.parts.items()}
+        parts |= {part + ONLY: ("test", options) for part, options in submission.own_parts.items()}
     if name not in parts:
         raise TwelvefoldError(
             f"{dataset.TASK.name} has no part {name!r}; it has {', '.join(parts)}{did_you_mean(name, parts)}"
@@ -184,7 +189,8 @@ def _advice(rows: list[Any], missing: list[str]) -> str:
     if missing:
         return (
             "The recipe limits what is evaluated ([evaluation] max_examples, pool), `prepare` left out images without "
-            "regions, or the tables hold another part (the reader's option test): fix it and evaluate again."
+            "regions, or the tables hold another part (the reader's option test): fix it and evaluate again. To "
+            "write a part's own questions where its server expects more, use --split-only."
         )
     return "To submit a subset of the predictions, use --subset."
 

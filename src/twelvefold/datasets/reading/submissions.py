@@ -64,12 +64,14 @@ class Submission:
 
     publishers: the format of the publishers' server or scorer. vilbert_mt: what vilbert-multi-task writes; None if it
     can't be derived from predictions. parts: publishers' names of parts of the test split, with the reader options
-    that select them.
+    that select what the server expects for each. own_parts: the reader options that select the questions of a part
+    alone, where its server expects more.
     """
 
     publishers: SubmissionFormat
     vilbert_mt: SubmissionFormat | None = None
     parts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    own_parts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def simple_format(
