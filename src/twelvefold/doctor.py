@@ -17,10 +17,11 @@ import msgspec
 from twelvefold.datasets import Dataset, load_datasets, paper_task_names
 from twelvefold.datasets.reading import same_image_links
 from twelvefold.datasets.reading.cards import IMAGE_SOURCES, dataset_cards
-from twelvefold.datasets.reading.image_files import image_files
+from twelvefold.datasets.reading.image_files import scan_image_files
 from twelvefold.datasets.reading.image_sources import VG
 from twelvefold.datasets.reading.options import WORLD_FILE, read_world_file, reader_options
 from twelvefold.datasets.reading.records import BadRecords
+from twelvefold.image_folder import SkippedFile
 from twelvefold.preparation.jobs import TaskRequest, find_table
 from twelvefold.progress import track
 from twelvefold.schema import ImageKey, Split, TwelvefoldError
@@ -60,11 +61,13 @@ class TaskCheck(msgspec.Struct, frozen=True):
 
 
 class DataCheck(msgspec.Struct, frozen=True):
-    """The result for a data folder. ``limitations``: what cleaning cannot know without an id map or images."""
+    """The result for a data folder. ``limitations``: what cleaning cannot know without an id map or images.
+    ``skipped``: files under ``images/`` that are no images or are not used."""
 
     data: Path
     tasks: Mapping[str, TaskCheck]
     limitations: tuple[str, ...] = msgspec.field(name="hidden")
+    skipped: tuple[SkippedFile, ...] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -99,7 +102,7 @@ def doctor(data: Path, *, tasks: Sequence[str] = (), prepared: Path | None = Non
         raise TwelvefoldError(f"there is no data folder {data}; docs/data.md describes its layout")
     names = tasks or paper_task_names()
     datasets = load_datasets(names)
-    images, limitations = _find_images(data)
+    images, limitations, skipped = _find_images(data)
     options = reader_options(data, names)
     folder = _Folder(data, prepared, _world_examples(data), images)
     checks = {
@@ -108,7 +111,8 @@ def doctor(data: Path, *, tasks: Sequence[str] = (), prepared: Path | None = Non
     }
     cards = dataset_cards()
     sources = {source for name in datasets if name in cards for source in cards[name].image_sources}
-    return DataCheck(data, checks, (*(_map_limitations(data) if VG in sources else ()), *limitations))
+    maps = _map_limitations(data) if VG in sources else []
+    return DataCheck(data, checks, (*maps, *limitations), tuple(skipped))
 
 
 def _world_examples(data: Path) -> Mapping[str, Mapping[str, int]] | None:
@@ -116,15 +120,23 @@ def _world_examples(data: Path) -> Mapping[str, Mapping[str, int]] | None:
     return world.examples if world else None
 
 
-def _find_images(data: Path) -> tuple[set[ImageKey] | None, list[str]]:
-    """Return the images that have a file, or None and what is not possible without them."""
+def _find_images(data: Path) -> tuple[set[ImageKey] | None, list[str], list[SkippedFile]]:
+    """Return the images that have a file, or None; what is not possible without some; and files that are no images."""
     try:
-        return set(image_files(data)), []
+        content = scan_image_files(data)
+        unreadable = [f"images/, cannot be read: {name}: {reason}" for name, reason in content.unreadable.items()]
+        more = f"images/, cannot be read: {len(unreadable) - MAX_SHOWN:,} more"
+        sentences = unreadable[:MAX_SHOWN] + [more] * (len(unreadable) > MAX_SHOWN)
+        return set(content.files), sentences, content.skipped
     except TwelvefoldError as error:
-        return None, [
-            f"{error}; without images no features can be extracted (they can be imported instead: "
-            "twelvefold features import), and cleaning cannot compare images"
-        ]
+        return (
+            None,
+            [
+                f"{error}; without images no features can be extracted (they can be imported instead: "
+                "twelvefold features import), and cleaning cannot compare images"
+            ],
+            [],
+        )
 
 
 def _map_limitations(data: Path) -> list[str]:

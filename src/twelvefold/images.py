@@ -1,20 +1,24 @@
-"""Open image files as upright RGB arrays, and walk folders of images.
+"""Open image files as upright RGB arrays.
 
 All of the package opens images here, so that the detector and the search for duplicates get the same pixels.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
-import os
+import logging
 import re
+import stat
 import struct
 import warnings
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from os import PathLike
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,7 +26,9 @@ import xxhash
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from twelvefold.parsing.file_kind import HEAD_BYTES, describe_other_kind
+from twelvefold.image_formats import NEVER_OPENED, describe, identify, unsupported
+from twelvefold.parsing.file_kind import HEAD_BYTES
+from twelvefold.printable import printable_name
 from twelvefold.schema import TwelvefoldError
 
 MAX_PIXELS = 80_000_000
@@ -41,9 +47,6 @@ EXIF_TRANSPOSES = {
 }
 """The operation that makes an image upright, by its EXIF orientation; 1 is upright, others are invalid."""
 
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"))
-"""Suffixes of the image files in a folder of images."""
-
 URL_START = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/|data:")
 """The start of a URL. ``Path`` merges the two slashes into one; a drive letter is a single letter, so it never fits."""
 
@@ -53,6 +56,10 @@ RGB = NDArray[np.uint8]
 
 class ImageError(TwelvefoldError):
     """An image that can't be read: it is missing, truncated, too large, or not an image."""
+
+    def reason(self, path: Path) -> str:
+        """Return the message without the name of the file."""
+        return str(self).removeprefix(str(path)).lstrip(": ")
 
 
 class TooManyPixelsError(ImageError):
@@ -86,39 +93,108 @@ def image_size(
         return image.size
 
 
+@lru_cache
+def _rare_formats() -> tuple[str, ...]:
+    """Return the formats that are tried for a file without a known signature (TGA ...)."""
+    Image.init()
+    return tuple(name for name in Image.ID if name not in NEVER_OPENED)
+
+
+class _PillowWarnings:
+    """Ignores Pillow's warnings inside its ``with`` blocks, in all threads. They never concern the decoded pixels.
+
+    ``warnings.catch_warnings`` alone is not safe in threads: the first that leaves would restore them for the others.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._depth, self._stack = Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._depth += 1
+            if self._depth == 1:
+                self._stack.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings("ignore", module=r"PIL\b")
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._depth -= 1
+            if not self._depth:
+                self._stack.close()
+
+
+ignore_pillow_warnings = _PillowWarnings()
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its warnings go to stderr when nothing is configured
+
+
 @contextmanager
 def _open(source: Path | bytes, max_pixels: int | None, formats: tuple[str, ...] | None) -> Iterator[Image.Image]:
     """Yield the image after reading its header; errors of Pillow inside the block become ImageErrors too."""
     name = str(source) if isinstance(source, Path) else f"image of {len(source)} bytes"
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is below Pillow's limit
-            with Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=formats) as image:
-                if image.width * image.height > limit:
-                    raise TooManyPixelsError(
-                        f"{name}: {image.width} x {image.height} pixels are more than {limit:,}; make the image smaller"
-                    )
-                yield image
-    except FileNotFoundError as error:
-        raise ImageError(f"{name}: no such file") from error
+        with ExitStack() as stack:
+            stack.enter_context(ignore_pillow_warnings)
+            stream = open_regular_file(source) if isinstance(source, Path) else io.BytesIO(source)
+            file: Any = stack.enter_context(stream)
+            head = file.read(HEAD_BYTES)
+            image_format = identify(head)
+            if image_format is not None and (problem := unsupported(image_format)):
+                raise ImageError(f"{name}: {problem}")
+            accepted = formats or ((image_format.pillow,) if image_format else _rare_formats())
+            image = stack.enter_context(Image.open(file, formats=accepted))
+            if image.width * image.height > limit:
+                raise TooManyPixelsError(
+                    f"{name}: {image.width} x {image.height} pixels are more than {limit:,}; make the image smaller"
+                )
+            yield image
     except UnidentifiedImageError as error:
-        if kind := describe_other_kind(_read_head(source)):
-            raise ImageError(f"{name} {kind}") from error
-        known = "that Pillow reads" if formats is None else f"among {', '.join(formats)}"
-        raise ImageError(f"{name}: not an image in a format {known}") from error
+        if image_format is None:
+            kind = describe(head)
+            raise ImageError(f"{name} {kind}" if kind.startswith("is ") else f"{name}: {kind}") from error
+        if formats is not None and image_format.pillow not in formats:
+            raise ImageError(f"{name}: not an image in a format among {', '.join(formats)}") from error
+        raise ImageError(f"{name}: can't be decoded, truncated or damaged ({image_format.name})") from error
     except Image.DecompressionBombError as error:
         raise TooManyPixelsError(f"{name}: more pixels than any image may have ({error})") from error
     except PILLOW_ERRORS as error:
         raise ImageError(f"{name}: can't be decoded, truncated or damaged ({error})") from error
 
 
-def _read_head(source: Path | bytes) -> bytes:
-    """Return the first bytes of an image that could be opened."""
-    if isinstance(source, bytes):
-        return source[:HEAD_BYTES]
-    with source.open("rb") as file:
-        return file.read(HEAD_BYTES)
+def open_regular_file(path: Path) -> io.BufferedReader:
+    """Open a file for reading. Devices and pipes, which may block forever, are refused.
+
+    Raises:
+        ImageError: it is missing, a link to a missing file, a folder, no regular file, or may not be read.
+    """
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise ImageError(f"{path}: a folder can't be decoded as an image")
+        if not stat.S_ISREG(mode):
+            raise ImageError(f"{path}: not a regular file, but a pipe, a socket or a device")
+        return path.open("rb")
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise ImageError(f"{path}: a link to {path.readlink()}, and there is no such file") from error
+        raise ImageError(f"{path}: no such file") from error
+    except OSError as error:
+        raise ImageError(f"{path}: can't be opened ({error.strerror})") from error
+    except ValueError as error:  # a null character, or a surrogate that is no byte of a name
+        raise ImageError(f"{path}: no such file, as no file can have this name") from error
+
+
+def digest_image(path: Path) -> str:
+    """Return the xxh3_128 digest of an image file's bytes, 32 hexadecimal digits.
+
+    Raises:
+        ImageError: the file can't be read.
+    """
+    try:
+        with open_regular_file(path) as file:
+            return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
+    except OSError as error:
+        raise ImageError(f"{path}: can't be read ({error.strerror})") from error
 
 
 def apply_exif_orientation(image: Image.Image) -> Image.Image:
@@ -151,19 +227,11 @@ def to_rgb_array(image: RGB | Image.Image) -> RGB:
         ImageError: an array with another shape or dtype, or without pixels.
     """
     if isinstance(image, Image.Image):
-        image = np.asarray(to_rgb_image(apply_exif_orientation(image)))
+        with ignore_pillow_warnings:
+            image = np.asarray(to_rgb_image(apply_exif_orientation(image)))
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ImageError(f"expected an image (H, W, 3) uint8, got {image.shape} {image.dtype}")
     return image
-
-
-def walk_images(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> Iterator[Path]:
-    """Yield the image files in a folder, at any depth, sorted within each folder; hidden ones are skipped."""
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if Path(name).suffix.lower() in suffixes and not name.startswith("."):
-                yield Path(parent, name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,7 +269,7 @@ def load_image(source: ImageSource) -> InputImage:
         )
     if isinstance(source, (str, PathLike)):
         path = Path(source)
-        return image_from_rgb(open_image(path), path.name)
+        return image_from_rgb(open_image(path), printable_name(path.name))
     if isinstance(source, (bytes, bytearray, memoryview)):
         return image_from_rgb(open_image(bytes(source)))
     if isinstance(source, Image.Image):
@@ -226,7 +294,8 @@ def _rgb_from_pil(image: Image.Image) -> RGB:
         size = f"{image.width} x {image.height}"
         raise ImageError(f"an image has at most {MAX_PIXELS:,} pixels, got {size}; scale it down")
     try:
-        return np.asarray(to_rgb_image(apply_exif_orientation(image)))
+        with ignore_pillow_warnings:
+            return np.asarray(to_rgb_image(apply_exif_orientation(image)))
     except PILLOW_ERRORS as error:
         raise ImageError(f"cannot decode the PIL image: {error}") from error
 

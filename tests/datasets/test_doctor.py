@@ -20,6 +20,9 @@ from twelvefold.schema import Split, TwelvefoldError
 
 from .conftest import load_sample
 
+JPEG_START = b"\xff\xd8\xff\xe0"
+"""All that a walk through a folder reads of an image."""
+
 
 def small_world(folder: Any, images: bool = True) -> Path:
     """Write the sample data folder as a world: with reader options, example counts, and an image file for each key."""
@@ -35,7 +38,7 @@ def small_world(folder: Any, images: bool = True) -> Path:
                 coco = f"coco/val2014/COCO_val2014_{int(key.id):012}" if key.source == "coco" else ""
                 path = root / "images" / f"{coco or key}.jpg"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch()
+                path.write_bytes(JPEG_START)
     (root / "world.json").write_text(json.dumps({"reader_options": options, "examples": examples}))
     return root
 
@@ -151,6 +154,19 @@ def test_an_image_with_an_unexpected_file_name_is_reported(folder: Any) -> None:
     (root / "images" / "coco" / "val2014" / "holiday.jpg").touch()
     [hint] = doctor(root, tasks=["coco"]).limitations
     assert "holiday.jpg" in hint
+
+
+def test_files_that_cannot_be_read_as_images_are_reported(folder: Any) -> None:
+    root = small_world(folder)
+    check = doctor(root, tasks=["coco"])
+    assert check.is_complete
+    images = root / "images" / "coco" / "val2014"
+    (images / "COCO_val2014_000000000001.jpg").write_text("version https://git-lfs.github.com/spec/v1")
+    (images / "notes.txt").write_text("a note")
+    check = doctor(root, tasks=["coco"])
+    [hint] = check.limitations
+    assert re.search("coco/1: images/coco/.*is a Git LFS pointer", hint)
+    assert [each.file for each in check.skipped] == ["coco/val2014/notes.txt"]
 
 
 def test_a_folder_without_images_is_reported_once(folder: Any) -> None:

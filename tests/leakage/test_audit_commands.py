@@ -137,10 +137,10 @@ def test_json_has_all_results_and_nothing_else_is_printed(capsys: pytest.Capture
 
 
 @pytest.mark.usefixtures("guide_folder")
-def test_an_unreadable_image_is_reported_with_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreadable_image_is_reported_with_code_3(capsys: pytest.CaptureFixture[str]) -> None:
     Path("dogs/torn.png").write_bytes(b"not an image")
     own = ("--own", "cats:test=cats/test", "--own", "dogs:train=dogs", "--threshold", "100")
-    assert run_command("audit", *own) == 1
+    assert run_command("audit", *own) == 3
     output = capsys.readouterr().out
     assert "Could not be read:" in output
     assert "file/dogs/torn.png" in output
@@ -155,8 +155,8 @@ def test_malformed_records_stop_the_audit_or_are_listed(tmp_path: Path, capsys: 
     arguments = ("audit", str(tmp_path), "--evidence", "ids", "--threshold", "100")
     assert run_command(*arguments) == 2
     assert "images[0]: expected captions, got none" in capsys.readouterr().err
-    assert run_command(*arguments, "--skip-bad") == 1
-    assert "Malformed records skipped:" in capsys.readouterr().out
+    assert run_command(*arguments, "--skip-bad") == 3
+    assert "Missing or malformed:" in capsys.readouterr().out
 
 
 def test_the_number_of_processes_does_not_change_the_report(tmp_path: Path) -> None:

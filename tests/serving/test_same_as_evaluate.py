@@ -20,7 +20,7 @@ from twelvefold.data.write_table import write_table
 from twelvefold.evaluation.predictions import MAX_RANKED_IMAGES
 from twelvefold.evaluation.score import score_task
 from twelvefold.features.extract import extract
-from twelvefold.features.image_list import list_plain_folder
+from twelvefold.features.image_list import scan_plain_folder
 from twelvefold.images import load_image
 from twelvefold.schema import Example, ImageKey, Pair
 from twelvefold.serving.predictor import Predictor
@@ -28,7 +28,7 @@ from twelvefold.serving.request import Request, dialogue_text
 from twelvefold.serving.samples import FOLDER, Suggestion, load_samples
 from twelvefold.store.example_table import ExampleTable
 
-KEYS = {path.stem: key for key, path in list_plain_folder(FOLDER).items()}
+KEYS = {path.stem: key for key, path in scan_plain_folder(FOLDER).files.items()}
 IMAGES = {sample.name: load_image(sample.path) for sample in load_samples()}
 
 

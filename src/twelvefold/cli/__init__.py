@@ -1,6 +1,6 @@
 """The command line. A command's module, and with it torch, is imported only when that command is called.
 
-Exit codes: 0 success, 1 the command found a problem, 2 bad input.
+Exit codes: 0 success, 1 the command found a problem, 2 bad input, 3 an audit could not examine everything.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from cyclopts import App
 from rich.console import Console
 
+from twelvefold.printable import never_fail_to_print, printable_text
 from twelvefold.schema import TwelvefoldError
 
 COMMANDS = {
@@ -37,7 +38,7 @@ COMMANDS = {
     "entails": ("use:entails", "Decide whether an image entails a statement."),
     "ground": ("use:ground", "Find a box for each phrase of a caption."),
     "answer": ("use:answer", "Answer many requests, one line of JSON each."),
-    "index": ("use:app", "Keep images ready to be searched by text."),
+    "index": ("index:app", "Keep images ready to be searched by text."),
     "serve": ("serve:serve", "Serve a model: a web page and a REST API."),
     "audit": ("audit:app", "Count test images that are in a training set."),
     "clean": ("clean:app", "Decide which examples no task may learn from."),
@@ -73,11 +74,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
     # Waiting threads sleep instead of spinning, so that other programs on the same cores keep their speed.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    never_fail_to_print()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         make_app(called=arguments[0] if arguments else "")(arguments)
     except TwelvefoldError as error:
-        Console(stderr=True, soft_wrap=True).print(f"twelvefold: {error}", markup=False, highlight=False)
+        _print_error(str(error))
+        sys.exit(2)
+    except BrokenPipeError:  # the reader of the output has ended, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        _print_error(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _print_error(message: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(printable_text(f"twelvefold: {message}"), markup=False, highlight=False)

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from rich.table import Table
 
 from twelvefold.cli.from_function import Json, Output, print_result
+from twelvefold.image_folder import skipped_lines
 from twelvefold.schema import Evidence, ImageKey
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from twelvefold.leakage.report import AuditReport
 
 app = App(name="audit")
+
+LEAK, NOT_EXAMINED = 1, 3
+"""Exit codes: a leak was found; none was found, but not everything could be examined."""
 
 MAX_LEAKS, MAX_OTHERS = 20, 5
 """Leaks that are printed, and lines of every other list; --json has all."""
@@ -92,7 +96,7 @@ def audit(
     twelvefold audit --own cats:train=cats/train --own cats:test=cats/test --html audit.html
     ```
 
-    Exit code 1 if a leak is above the threshold, an image could not be read, or a malformed record was skipped.
+    Exit code 1 if a leak is above the threshold; 3 if there is none, but an image or a record could not be examined.
 
     Args:
         threshold: Percent of a test set that may leak.
@@ -115,8 +119,8 @@ def audit(
         table = report.table(split)
         title = f"Percent of {split} images (rows) in {' and '.join(trained)} (columns)"
         tables += [title, table] if table.row_count else []
-    problems = report.leaks or report.unreadable or report.problems
-    output = Output("\n".join(_summary_lines(report)), tables, exit_code=1 if problems else 0)
+    exit_code = LEAK if report.leaks else 0 if report.is_complete else NOT_EXAMINED
+    output = Output("\n".join(_summary_lines(report)), tables, exit_code)
     return print_result(report, output, json=json)
 
 
@@ -145,14 +149,16 @@ def why(
 
 def _summary_lines(report: AuditReport) -> list[str]:
     leaks, others = report.leaks, [finding for finding in report.findings if not finding.is_leak]
-    lines = [f"Leaks above {report.threshold:g} %: {len(leaks)}" if leaks else "No leak found."]
+    some = "" if report.is_complete else " in what could be examined; not everything could, see below"
+    lines = [f"Leaks above {report.threshold:g} %: {len(leaks)}{some}" if leaks else f"No leak found{some}."]
     lines += _truncate([f"- {finding.sentence}" for finding in leaks], MAX_LEAKS)
     for title, sentences in (
         ("Not counted as leaks", [finding.sentence for finding in others]),
         ("Left out", [f"{name}: {reason}" for name, reason in report.left_out.items()]),
         ("Limitations", report.limitations),
         ("Could not be read", [f"{key}: {reason}" for key, reason in report.unreadable.items()]),
-        ("Malformed records skipped", report.problems),
+        ("Missing or malformed", report.problems),
+        ("Files that are not images", skipped_lines(report.skipped)),
     ):
         if sentences:
             lines += ["", f"{title}:", *_truncate([f"- {sentence}" for sentence in sentences], MAX_OTHERS)]

@@ -19,6 +19,7 @@ from twelvefold.config.recipe import Recipe
 from twelvefold.datasets.reading.cards import IMAGE_SOURCES, DatasetCard, dataset_card, dataset_cards
 from twelvefold.doctor import DataCheck
 from twelvefold.doctor import doctor as check_data
+from twelvefold.image_folder import skipped_lines
 
 RecipeName = Annotated[str, Parameter(help="Name of a shipped recipe (`twelvefold recipes`), or a .toml file.")]
 Flag = Annotated[bool, Parameter(negative="")]
@@ -77,7 +78,8 @@ def datasets(name: str = "", *, json: Json = False) -> int:
 )
 def doctor(check: DataCheck, arguments: Mapping[str, Any]) -> Output:
     steps = [f"{name}, {step}" for name, task in check.tasks.items() for step in task.next]
-    text = "\n".join([*steps, *check.limitations]) or "All is well."
+    lines = [*steps, *check.limitations] or ["All is well."]
+    text = "\n".join([*lines, *skipped_lines(check.skipped)])
     return Output(text, [_table(check)], exit_code=0 if check.is_complete else 1)
 
 

@@ -14,6 +14,7 @@ from twelvefold.features.extract import ExtractSummary
 from twelvefold.features.extract import extract as extract_regions
 from twelvefold.features.image_list import TaskOptions
 from twelvefold.features.import_features import FeatureImportSummary, import_features
+from twelvefold.image_folder import skipped_lines
 
 Arguments = Mapping[str, Any]
 
@@ -40,6 +41,7 @@ def extract(summary: ExtractSummary, arguments: Arguments) -> Output:
     rate = f", {summary.images_per_second:.3g} images/s" if summary.num_processed else ", already there"
     counts = f"{summary.num_images:,} images, {summary.num_regions:,} regions, {summary.num_given_regions:,} given"
     lines = [f"{arguments['out']}: {counts}{rate}", *first_lines("unreadable", summary.unreadable)]
+    lines += skipped_lines(summary.skipped)
     return Output("\n".join(lines), exit_code=1 if summary.unreadable else 0)
 
 

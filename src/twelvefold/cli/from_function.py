@@ -16,12 +16,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
 from twelvefold.config.recipe import Recipe
+from twelvefold.printable import print_json, printable_text
 
 Json = Annotated[bool, Parameter(help="Print the result as JSON.", negative="")]
 
@@ -108,14 +108,13 @@ def command(
 def print_result(result: Any, output: Output, *, json: bool = False) -> int:
     """Print a result, as JSON or for a person, and return the exit code."""
     if json:
-        value = result if output.json is None else output.json
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=1).decode() + "\n")
+        print_json(result if output.json is None else output.json, indent=1)
         return output.exit_code
     console = Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
     for table in output.tables:
         console.print(table, highlight=False)
     if output.text:
-        console.print(output.text, markup=False, highlight=False, soft_wrap=True)
+        console.print(printable_text(output.text), markup=False, highlight=False, soft_wrap=True)
     return output.exit_code
 
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
-from twelvefold.cli.from_function import Json, Output, print_result
+from twelvefold.cli.from_function import Json, Output, first_lines, print_result
+from twelvefold.cli.image_selection import is_folder, select_images
 from twelvefold.config import default_tasks
+from twelvefold.image_folder import skipped_lines
+from twelvefold.printable import encode_json, print_json, printable_name
 from twelvefold.schema import TwelvefoldError
 
 if TYPE_CHECKING:
     from twelvefold.serving.load import PretrainedPredictor
     from twelvefold.serving.result import Prediction
-    from twelvefold.serving.search_index import SearchIndex
 
 
 @Parameter(name="*")
@@ -180,7 +180,26 @@ def find(text: str, images: list[Path], *, task: str = default_tasks.FIND, using
         images: Images, or folders of images. To search the same images often, make an index: `twelvefold index`.
         task: Task: coco or flickr30k.
     """
-    return _show(using, using.load().find(text, _image_files(images), task=task, top=using.top))
+    from twelvefold.images import ImageError, load_image
+
+    selection = select_images(images)
+    opened, unreadable = [], dict[str, str]()
+    for path in selection.files:
+        try:
+            opened.append(load_image(path))
+        except ImageError as error:
+            unreadable[printable_name(path)] = error.reason(path)
+    if not opened:
+        raise TwelvefoldError("no image can be read: " + "; ".join(": ".join(item) for item in unreadable.items()))
+    prediction = using.load().find(text, opened, task=task, top=using.top)
+    if using.draw is not None:
+        _save_drawing(prediction, using.draw)
+    unreadable |= selection.problems
+    extra = {"unreadable": unreadable, "skipped": selection.skipped}
+    result = prediction.to_dict() | {name: value for name, value in extra.items() if value}
+    lines = [_text(prediction), *first_lines("unreadable", unreadable), *skipped_lines(selection.skipped)]
+    output = Output("\n".join(lines), exit_code=1 if unreadable else 0)
+    return print_result(result, output, json=using.json)
 
 
 def answer(lines: Path, *, out: Path | None = None, using: ModelOptions = DEFAULT_MODEL) -> int:
@@ -206,91 +225,19 @@ def answer(lines: Path, *, out: Path | None = None, using: ModelOptions = DEFAUL
     return _write_lines(track(answers, description="answering", total=len(requests)), out)
 
 
-app = App(name="index", help="Make an index of images and search it by text.")
-
-
-@app.command
-def add(folder: Path, images: list[Path], *, using: ModelOptions = DEFAULT_MODEL) -> int:
-    """Add images to an index; make it if it does not exist.
-
-    ```
-    twelvefold index add holiday.index holiday
-    ```
-
-    Args:
-        folder: Folder of the index.
-        images: Images, or folders of images.
-    """
-    index = _load_index(using, folder) if folder.exists() else using.load().index()
-    new = [path for path in _image_files(images) if str(path) not in index]
-    index.add(new)
-    index.save(folder)
-    return print_result(
-        {"added": len(new), "pictures": len(index)},
-        Output(f"{folder}: {len(index):,} images, {len(new):,} new"),
-        json=using.json,
-    )
-
-
-@app.command
-def search(folder: Path, text: str, *, task: str = default_tasks.FIND, using: ModelOptions = DEFAULT_MODEL) -> int:
-    """Rank the images of an index by how well a text describes them.
-
-    ```
-    twelvefold index search holiday.index "two dogs on a beach" --top 3
-    ```
-
-    Args:
-        folder: Folder of the index.
-        text: The text.
-        task: Task: coco or flickr30k.
-    """
-    ranked = _load_index(using, folder).search(text, using.top, task=task)
-    result = [{"probability": rank.probability, "name": rank.name} for rank in ranked]
-    return print_result(
-        result, Output("\n".join(f"{rank.probability:7.1%}  {rank.name}" for rank in ranked)), json=using.json
-    )
-
-
-@app.command
-def remove(folder: Path, names: list[str], *, using: ModelOptions = DEFAULT_MODEL) -> int:
-    """Remove images from an index by name.
-
-    ```
-    twelvefold index remove holiday.index holiday/blurred.jpg
-    ```
-
-    Args:
-        folder: Folder of the index.
-        names: Names of images, as they were added.
-    """
-    index = _load_index(using, folder)
-    index.remove(names)
-    index.save(folder)
-    return print_result(
-        {"removed": len(names), "pictures": len(index)}, Output(f"{folder}: {len(index):,} images"), json=using.json
-    )
-
-
-def _load_index(using: ModelOptions, folder: Path) -> SearchIndex:
-    from twelvefold.serving.search_index import SearchIndex
-
-    return SearchIndex.load(folder, using.load())
-
-
 def _answer_each(using: ModelOptions, image: Path, method: str, *arguments: Any, **task: str) -> int:
     """Answer about one image, or about each image of a folder. ``method``: of the predictor."""
     answer_one = getattr(using.load(), method)
-    if not image.is_dir():
+    if not is_folder(image):
         return _show(using, answer_one(image, *arguments, top=using.top, **task))
     from twelvefold.images import load_image
     from twelvefold.progress import track
 
-    paths = _image_files([image])
+    selection = select_images([image])
 
     def answers() -> Iterator[dict[str, Any]]:
-        for path in track(paths, description="answering"):
-            file = {"file": str(path)}
+        for path in track(selection.files, description="answering"):
+            file = {"file": printable_name(path)}
             try:
                 prediction: Prediction = answer_one(load_image(path), *arguments, top=using.top, **task)
                 if using.draw is not None:
@@ -298,6 +245,9 @@ def _answer_each(using: ModelOptions, image: Path, method: str, *arguments: Any,
                 yield file | prediction.to_dict()
             except TwelvefoldError as error:
                 yield file | {"error": str(error)}
+        yield from ({"file": name, "error": reason} for name, reason in selection.problems.items())
+        if selection.skipped:
+            yield {"skipped": selection.skipped}
 
     return _write_lines(answers(), None)
 
@@ -331,12 +281,10 @@ def _write_lines(answers: Iterator[dict[str, Any]], out: Path | None) -> int:
     num_errors, lines = 0, []
     for answer in answers:
         num_errors += "error" in answer
-        line = msgspec.json.encode(answer) + b"\n"
         if out is None:
-            sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
+            print_json(answer)
         else:
-            lines.append(line)
+            lines.append(encode_json(answer) + b"\n")
     if out is not None:
         atomic_files.write_bytes(out, b"".join(lines))
         print_result(None, Output(f"{out}: {len(lines):,} answers, {num_errors:,} of them errors"), json=False)
@@ -350,17 +298,3 @@ def _text(prediction: Prediction, *, best_only: bool = False) -> str:
         name = prediction.images[int(rank.name)].name if prediction.found else rank.name or box
         lines.append(f"{rank.probability:7.1%}  {name}")
     return "\n".join([*lines, *prediction.notes])
-
-
-def _image_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the files among the paths, and the image files in the folders among them, sorted by name."""
-    from twelvefold.datasets.reading.image_files import SUFFIXES
-    from twelvefold.images import walk_images
-
-    files: list[Path] = []
-    for path in paths:
-        inside = sorted(walk_images(path, SUFFIXES)) if path.is_dir() else [path]
-        if not inside:
-            raise TwelvefoldError(f"no image ({', '.join(sorted(SUFFIXES))}) in the folder {path}")
-        files.extend(inside)
-    return files

@@ -109,7 +109,7 @@ def _fingerprint_file(blank: ImageFingerprint, path: Path) -> ImageFingerprint:
     try:
         pixels = open_image(path)
     except ImageError as error:
-        return msgspec.structs.replace(blank, problem=str(error).removeprefix(f"{path}: "))
+        return msgspec.structs.replace(blank, problem=error.reason(path))
     return fingerprint_image(pixels, blank.key, blank.num_bytes, blank.modified_ns)
 
 

@@ -3,27 +3,26 @@
 Two stores are written: ``detected/`` (the detected regions, best first) and ``given/`` (features of the candidate boxes
 of Visual7W, GuessWhat ..., in their order). Paper: section 3, image regions; section 4.1 for given boxes.
 
-Images are divided into blocks by their index in the sorted list. A block has its own batches and is one shard on disk,
-so any process can do any block, an interrupted extraction continues, and the resulting bytes are the same. Files with
-the same content under several keys (an image in COCO and in Visual Genome) are processed once.
+Images are divided into blocks (``features.block_plan``). A block has its own batches and is one shard on disk, so any
+process can do any block, an interrupted extraction continues, and the resulting bytes are the same. Files with the same
+content under several keys (an image in COCO and in Visual Genome) are processed once. When images were added, removed
+or changed since the last extraction, only new and changed ones are processed.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import torch
-from PIL import Image
 
 from twelvefold.config.extract import ExtractConfig
 from twelvefold.datasets.reading.records import BadRecords
@@ -31,25 +30,20 @@ from twelvefold.detectors.interface import RegionDetector, RegionPair
 from twelvefold.detectors.load import MAX_REGIONS, WORLD, load_detector
 from twelvefold.detectors.world_detector.detector import ComputeDtype, fastest_cpu_dtype
 from twelvefold.device import select_device
-from twelvefold.features.image_list import ListedImage, TaskOptions, concat_boxes, list_images, split_by_key
-from twelvefold.images import PILLOW_ERRORS, RGB, ImageError, open_image
+from twelvefold.features.block_plan import STORES, image_identity, prepare_folder, remove_unplanned
+from twelvefold.features.image_list import ImageList, ListedImage, TaskOptions, concat_boxes, list_images, split_by_key
+from twelvefold.image_folder import SkippedFile
+from twelvefold.images import RGB, ImageError, image_size, open_image
+from twelvefold.printable import printable_name
 from twelvefold.schema import TwelvefoldError
-from twelvefold.store.atomic_files import (
-    convert_json,
-    digest_value,
-    lock_folder,
-    read_json,
-    remove_leftovers,
-    write_json,
-)
-from twelvefold.store.region_store import MANIFEST, RegionStore, ShardWriter, finish_store
-from twelvefold.store.steps import Step, StepCache, block_steps, run_steps
+from twelvefold.store.atomic_files import digest_value, lock_folder, read_json, write_json
+from twelvefold.store.region_store import MANIFEST, RegionStore, ShardWriter, finish_store, read_shard
+from twelvefold.store.steps import Step, StepCache, run_steps
 
 BLOCK = 256
 """Images per block: two to ten seconds of work, the most that an interruption loses."""
 MAX_WAIT_SECONDS = 1800.0
 """How long rank 0 waits for another rank to finish its next block."""
-STORES = ("detected", "given")
 
 SUMMARY_KEYS = {
     "num_images": "pictures",
@@ -65,7 +59,7 @@ class ExtractSummary(msgspec.Struct, frozen=True, kw_only=True, rename=SUMMARY_K
     """Result of an extraction.
 
     num_images, num_regions, num_given_regions: content of the stores. num_processed, seconds: images and duration of
-    this call. unreadable: key -> reason.
+    this call. unreadable: key or path -> reason. skipped: files in the folder that are no images.
     """
 
     detected: Path
@@ -74,6 +68,7 @@ class ExtractSummary(msgspec.Struct, frozen=True, kw_only=True, rename=SUMMARY_K
     num_regions: int = 0
     num_given_regions: int = 0
     unreadable: Mapping[str, str] = {}
+    skipped: Sequence[SkippedFile] = ()
     num_processed: int
     seconds: float
     dtype: str
@@ -127,8 +122,10 @@ def extract(
 ) -> ExtractSummary:
     """Detect the regions of every image of a folder once, and store them. An interrupted call continues.
 
-    Under ``torchrun`` the ranks share the blocks, each with its own GPU, and rank 0 finishes the stores. Unreadable
-    images are left out and listed, with the reason, in ``unreadable.json`` and in the stores' ``info``.
+    A later call with the same settings processes images that are new or have changed, by the digest of their files, and
+    takes images that are gone out of the stores. Unreadable images are left out and listed, with the reason, in
+    ``unreadable.json`` and in the stores' ``info``. Under ``torchrun`` the ranks share the blocks, each with its own
+    GPU, and rank 0 finishes the stores.
 
     Args:
         images: A data folder (docs/data.md shows the layout), or any folder of images.
@@ -141,35 +138,48 @@ def extract(
         skip_bad: Skip malformed records of the tasks with candidate boxes.
 
     Raises:
-        TwelvefoldError: there are no images, or ``out`` holds regions of other images or settings.
+        TwelvefoldError: there are no images, or ``out`` holds regions of another detector or other settings.
     """
     if processes < 1:
         raise TwelvefoldError(f"extraction needs at least one process, got processes={processes}")
-    config = config or ExtractConfig()
     rank, num_ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    device = select_device(config.device, int(os.environ.get("LOCAL_RANK", "0")))
-    dtype = fastest_cpu_dtype() if config.detector == WORLD and device.type == "cpu" else "float32"
-    job = ExtractJob(Path(images), Path(out), config, dtype, str(device))
+    job = _make_job(Path(images), Path(out), config or ExtractConfig())
     detector = _load_detector(job)
     job = replace(job, digest=detector.digest)
     start = time.monotonic()
     listed = list_images(job.root, tasks, BadRecords(skip=skip_bad), boxes)
-    blocks = [Step(step.name, (job, step.name, *step.arguments), step.size) for step in block_steps(listed, BLOCK)]
-    names = [block.name for block in blocks]
+    by_identity = {image_identity(image): image for image in listed.images}
     records = StepCache(job.out / "blocks", ExtractedBlock)
     with lock_folder(job.out) if rank == 0 else nullcontext():
-        settings = _settings_record(job, detector, listed)
-        _prepare_folder(job.out, settings, is_main=rank == 0, resume=resume, num_ranks=num_ranks)
-        todo = [block for block in blocks[rank::num_ranks] if records.load(block.name) is None]
+        settings = _settings_record(job, detector, listed.images)
+        is_done = partial(_is_done, records)
+        plan = prepare_folder(job.out, settings, by_identity, is_done, block_size=BLOCK, resume=resume)
+        steps = [
+            Step(name, (job, name, [by_identity[i] for i in block], plan.copies.get(name, "")), len(block))
+            for name, block in list(plan.blocks.items())[rank::num_ranks]
+            if not is_done(name)
+        ]
         try:
-            run_steps(extract_block, todo, description="images processed", store=records, processes=processes)
+            run_steps(extract_block, steps, description="images processed", store=records, processes=processes)
         finally:
             _load_detector.cache_clear()
         if rank == 0:
-            unreadable = _wait_for_blocks(records, names)
-            _finish_stores(job.out, detector.categories, settings, names, unreadable, changed=bool(todo))
-    num_processed = sum(block.size for block in todo)
-    return _summarize(job, num_processed, time.monotonic() - start, is_main=rank == 0)
+            unreadable = listed.unreadable | _wait_for_blocks(records, list(plan.blocks))
+            _finish_stores(job.out, detector.categories, settings, list(plan.blocks), unreadable)
+    num_processed = sum(step.size for step in steps if step.name not in plan.copies)
+    return _summarize(job, listed, num_processed, time.monotonic() - start, is_main=rank == 0)
+
+
+def _make_job(images: Path, out: Path, config: ExtractConfig) -> ExtractJob:
+    if not images.is_dir():
+        raise TwelvefoldError(f"expected a folder of images, got {images}, which is not a folder")
+    device = select_device(config.device, int(os.environ.get("LOCAL_RANK", "0")))
+    dtype = fastest_cpu_dtype() if config.detector == WORLD and device.type == "cpu" else "float32"
+    return ExtractJob(images, out, config, dtype, str(device))
+
+
+def _is_done(records: StepCache[ExtractedBlock], name: str) -> bool:
+    return records.load(name) is not None
 
 
 def _settings_record(job: ExtractJob, detector: RegionDetector, images: Sequence[ListedImage]) -> dict[str, Any]:
@@ -197,37 +207,6 @@ def _settings_record(job: ExtractJob, detector: RegionDetector, images: Sequence
     }
 
 
-def _prepare_folder(out: Path, settings: Mapping[str, Any], *, is_main: bool, resume: bool, num_ranks: int) -> None:
-    """Make ``out`` ready: it is empty or holds a part of the same extraction.
-
-    Raises:
-        TwelvefoldError: it holds another extraction.
-    """
-    path = out / "extract.json"
-    if not resume:
-        if num_ranks > 1:
-            raise TwelvefoldError("under torchrun an extraction cannot start over: remove the folder first")
-        for name in (*STORES, "blocks"):
-            shutil.rmtree(out / name, ignore_errors=True)
-        path.unlink(missing_ok=True)
-    if is_main and not path.exists():
-        write_json(path, settings)
-    deadline = time.monotonic() + 60.0
-    while not path.exists() and time.monotonic() < deadline:  # rank 0 writes it
-        time.sleep(0.2)
-    remedy = "start over (resume=False, --no-resume) or choose another folder"
-    previous = convert_json(path, read_json(path), dict[str, Any], remedy=remedy)
-    changed = [name for name in {**settings, **previous} if previous.get(name) != settings.get(name)]
-    if changed:
-        raise TwelvefoldError(
-            f"{out} holds regions of another extraction, which differs in: {', '.join(changed)}; "
-            "start over (resume=False, --no-resume) or choose another folder"
-        )
-    if is_main:
-        for folder in (out, *(out / name for name in (*STORES, "blocks"))):
-            remove_leftovers(folder)
-
-
 @contextmanager
 def _single_thread() -> Iterator[None]:
     """Compute in one thread: the images are divided among processes, whose threads would compete for the cores."""
@@ -240,9 +219,11 @@ def _single_thread() -> Iterator[None]:
 
 
 @_single_thread()
-def extract_block(job: ExtractJob, name: str, images: Sequence[ListedImage]) -> ExtractedBlock:
-    """Extract the images of a block and write its two shards."""
+def extract_block(job: ExtractJob, name: str, images: Sequence[ListedImage], source: str = "") -> ExtractedBlock:
+    """Extract the images of a block and write its two shards. ``source``: the earlier block that has their regions."""
     detector = _load_detector(job)
+    if source:
+        return _copy_block(job, detector, name, images, source)
     unreadable: dict[str, str] = {}
     regions: dict[int, RegionPair] = {}
     for batch in _make_batches(images, detector):
@@ -251,19 +232,13 @@ def extract_block(job: ExtractJob, name: str, images: Sequence[ListedImage]) -> 
             try:
                 readable.append((i, open_image(images[i].path)))
             except ImageError as error:
-                reason = str(error).replace(f"{job.root}{os.sep}", "")
+                reason = printable_name(str(error).replace(f"{job.root}{os.sep}", ""))
                 unreadable.update({str(key): reason for key in images[i].keys})
         if readable:
             given_boxes = [concat_boxes(images[i]) for i, _ in readable]
             pairs = detector.extract_regions([image for _, image in readable], given_boxes)
             regions.update({i: pair for (i, _), pair in zip(readable, pairs, strict=True)})
-    num_categories = len(detector.categories)
-    writers = [
-        ShardWriter(
-            job.out / store / _shard_name(name), feature_size=detector.feature_size, num_categories=num_categories
-        )
-        for store in STORES
-    ]
+    writers = _shard_writers(job, detector, name)
     with writers[0] as detected_writer, writers[1] as given_writer:
         for i in sorted(regions):
             detected, given = regions[i]
@@ -272,6 +247,33 @@ def extract_block(job: ExtractJob, name: str, images: Sequence[ListedImage]) -> 
                 if given_of_key is not None:
                     given_writer.add(key, given_of_key)
     return ExtractedBlock(dict(sorted(unreadable.items())))
+
+
+def _shard_writers(job: ExtractJob, detector: RegionDetector, name: str) -> list[ShardWriter]:
+    return [
+        ShardWriter(
+            job.out / store / _shard_name(name),
+            feature_size=detector.feature_size,
+            num_categories=len(detector.categories),
+        )
+        for store in STORES
+    ]
+
+
+def _copy_block(
+    job: ExtractJob, detector: RegionDetector, name: str, images: Sequence[ListedImage], source: str
+) -> ExtractedBlock:
+    """Write the shards of a block whose regions an earlier block has."""
+    keys = {key for image in images for key in image.keys}
+    for store, writer in zip(STORES, _shard_writers(job, detector, name), strict=True):
+        with writer:
+            for key, regions in read_shard(job.out / store / _shard_name(source)):
+                if key in keys:
+                    writer.add(key, regions)
+    record = StepCache(job.out / "blocks", ExtractedBlock).load(source)
+    unreadable = {} if record is None else record.unreadable
+    names = set(map(str, keys))
+    return ExtractedBlock({key: reason for key, reason in unreadable.items() if key in names})
 
 
 def _make_batches(images: Sequence[ListedImage], detector: RegionDetector) -> Iterator[list[int]]:
@@ -287,9 +289,8 @@ def _make_batches(images: Sequence[ListedImage], detector: RegionDetector) -> It
 def _input_size_on_disk(path: Path, detector: RegionDetector) -> tuple[int, int]:
     """Return the input size according to the file's header, or (0, 0) if it cannot be read."""
     try:
-        with Image.open(path) as image:
-            return detector.input_size(*image.size)
-    except (*PILLOW_ERRORS, Image.DecompressionBombError):
+        return detector.input_size(*image_size(path))
+    except ImageError:
         return (0, 0)
 
 
@@ -320,23 +321,32 @@ def _finish_stores(
     settings: Mapping[str, Any],
     names: Sequence[str],
     unreadable: Mapping[str, str],
-    *,
-    changed: bool,
 ) -> None:
-    """Write the stores' manifests and the list of unreadable images, unless nothing has changed."""
+    """Write the stores' manifests and the list of unreadable images, unless nothing has changed; then remove the files
+    of blocks that are no longer used."""
+    shards, info = [_shard_name(name) for name in names], {**settings, "unreadable": dict(unreadable)}
     folders = [out / name for name in STORES]
-    if changed or not all((folder / MANIFEST).exists() for folder in folders):
-        write_json(out / "unreadable.json", unreadable)
-        for folder in folders:
-            info = {**settings, "unreadable": unreadable}
-            finish_store(folder, [_shard_name(name) for name in names], info=info, categories=categories)
+    write_json(out / "unreadable.json", unreadable)
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+        manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).exists() else None
+        if manifest is None or ([each["file"] for each in manifest["shards"]], manifest["info"]) != (shards, info):
+            finish_store(folder, shards, info=info, categories=categories)
+    remove_unplanned([*folders, out / "blocks"], names)
 
 
-def _summarize(job: ExtractJob, num_processed: int, seconds: float, *, is_main: bool) -> ExtractSummary:
+def _summarize(
+    job: ExtractJob, listed: ImageList, num_processed: int, seconds: float, *, is_main: bool
+) -> ExtractSummary:
     """Return the summary; ranks other than 0 do not read the stores."""
     folders = [job.out / name for name in STORES]
     summary = ExtractSummary(
-        detected=folders[0], given=folders[1], num_processed=num_processed, seconds=seconds, dtype=job.dtype
+        detected=folders[0],
+        given=folders[1],
+        skipped=listed.skipped,
+        num_processed=num_processed,
+        seconds=seconds,
+        dtype=job.dtype,
     )
     if not is_main:
         return summary

@@ -15,18 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twelvefold.datasets import task_names
-from twelvefold.datasets.reading.image_files import candidate_boxes, image_files
+from twelvefold.datasets.reading.image_files import ImageFiles, candidate_boxes, key_of_path, scan_image_files
 from twelvefold.datasets.reading.records import BadRecords
-from twelvefold.images import IMAGE_SUFFIXES, walk_images
+from twelvefold.image_folder import SkippedFile, scan_image_folder, skipped_lines
+from twelvefold.images import ImageError, digest_image
 from twelvefold.parsing.bounds import short_repr
 from twelvefold.parsing.json_text import read_json
+from twelvefold.printable import printable_name
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError, did_you_mean
-from twelvefold.store.atomic_files import digest_file
 
 Boxes = NDArray[np.float32]
 TaskOptions = Mapping[str, Mapping[str, Any]]
 """Options of the dataset reader, by task."""
-ImageFiles = Mapping[ImageKey, Path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,20 @@ class ListedImage:
     given_boxes: tuple[Boxes | None, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ImageList:
+    """The images of an extraction, sorted by their first key. ``unreadable``: files that are not among them, by key or
+    path, with the reason. ``skipped``: what is no image."""
+
+    images: list[ListedImage]
+    unreadable: dict[str, str]
+    skipped: list[SkippedFile]
+
+
 def list_images(
     root: Path, tasks: TaskOptions | None = None, bad: BadRecords | None = None, boxes: Path | None = None
-) -> list[ListedImage]:
-    """Return every image of a folder, sorted by its first key. Files with the same content are one image.
+) -> ImageList:
+    """Return every image of a folder. Files with the same content are one image.
 
     A folder with ``images/`` in it is a data folder; any other is a plain folder, where ``trip/day1/boat.jpg`` has the
     key ``trip/day1/boat``. ``boxes``: a JSON file of given boxes (:func:`read_boxes`), used instead of the tasks'.
@@ -52,7 +62,8 @@ def list_images(
     """
     root = Path(root)
     is_plain = not (root / "images").is_dir()
-    files = list_plain_folder(root) if is_plain else image_files(root)
+    content = scan_plain_folder(root) if is_plain else scan_image_files(root)
+    files, unreadable = content.files, dict(content.unreadable)
     if not files:
         raise TwelvefoldError(f"no images in {root / 'images'}; write a world there, or copy the datasets' images")
     given: Mapping[ImageKey, NDArray[Any]] = {}
@@ -63,38 +74,47 @@ def list_images(
         given = candidate_boxes(root, all_tasks if tasks is None else tasks, bad=bad)
     keys_by_digest: dict[str, list[ImageKey]] = {}
     for key in sorted(files):
-        keys_by_digest.setdefault(digest_file(files[key]), []).append(key)
-    return [
+        if str(key) not in unreadable:
+            try:
+                keys_by_digest.setdefault(digest_image(files[key]), []).append(key)
+            except ImageError as error:
+                unreadable[str(key)] = str(error)
+    images = [
         ListedImage(files[keys[0]], digest, tuple(keys), tuple(_to_float32(given.get(key)) for key in keys))
         for digest, keys in keys_by_digest.items()
     ]
+    return ImageList(images, unreadable, content.skipped)
 
 
-def list_plain_folder(root: Path) -> dict[ImageKey, Path]:
+def scan_plain_folder(root: Path) -> ImageFiles:
     """Return the images of a plain folder by key: the folder's name, and the path in it without suffix.
 
     Raises:
         TwelvefoldError: there is no image, or two files differ in their suffix only.
     """
-    files: dict[ImageKey, Path] = {}
+    content = scan_image_folder(root)
+    result = ImageFiles(unreadable=content.problems, skipped=content.skipped)
     source = root.resolve().name or "photographs"
-    for path in walk_images(root):
-        key = ImageKey(source, path.relative_to(root).with_suffix("").as_posix())
-        if key in files:
-            raise TwelvefoldError(f"{files[key]} and {path} would both be {key}; rename one of them")
-        files[key] = path
-    if not files:
+    for path in content.files:
+        key = key_of_path(source, path, root)
+        if key in result.files:
+            raise TwelvefoldError(f"{result.files[key]} and {path} would both be {key}; rename one of them")
+        result.files[key] = path
+        if path in content.unreadable:
+            result.unreadable[str(key)] = f"{printable_name(path.relative_to(root))}: {content.unreadable[path]}"
+    if not result.files:
         raise TwelvefoldError(
-            f"no images in {root}: expected a data folder (with a folder images in it) or a folder of images "
-            f"({', '.join(sorted(IMAGE_SUFFIXES))})"
+            f"no images in {root}: expected a data folder (with a folder images in it) or a folder of images; "
+            + "; ".join(skipped_lines(content.skipped) or ["it is empty"])
         )
-    return files
+    return result
 
 
-def read_boxes(path: Path, files: ImageFiles, root: Path) -> dict[ImageKey, Boxes]:
+def read_boxes(path: Path, files: Mapping[ImageKey, Path], root: Path) -> dict[ImageKey, Boxes]:
     """Read given boxes from JSON: ``{"day1/boat.jpg": [[x1, y1, x2, y2], ...], ...}``, corners in pixels.
 
-    An image is named by its path in the folder, with or without suffix, or by its key. Boxes keep their order.
+    An image is named by its path in the folder, with or without suffix, or by its key; a path that is not UTF-8 as
+    :func:`printable_name` writes it. Boxes keep their order.
 
     Raises:
         TwelvefoldError: the file is not such JSON, an image is missing or named twice, or a box is not valid.
@@ -105,7 +125,8 @@ def read_boxes(path: Path, files: ImageFiles, root: Path) -> dict[ImageKey, Boxe
     keys: dict[str, ImageKey] = {}
     for key, file in files.items():
         relative = file.relative_to(root)
-        keys |= {str(key): key, relative.as_posix(): key, relative.with_suffix("").as_posix(): key}
+        names = (str(key), relative.as_posix(), relative.with_suffix("").as_posix())
+        keys |= {printable_name(name): key for name in names}
     boxes_by_key: dict[ImageKey, Boxes] = {}
     for name, boxes in content.items():
         if name not in keys:

@@ -24,6 +24,7 @@ from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.duplicates.evidence import DEFAULT_EVIDENCE, CollectedEvidence, collect_evidence
 from twelvefold.duplicates.image_groups import ImageGroups
+from twelvefold.image_folder import UNEXAMINED, SkippedFile
 from twelvefold.leakage.custom_sets import (
     CollectionsFile,
     CustomSet,
@@ -80,7 +81,8 @@ class AuditConfig:
 class AuditInputs:
     """Everything that an audit counts. ``evidence``: the requested evidence. ``collected``: the links it gave.
     ``images``: the available files. ``left_out``: absent tasks and splits, with the reason. ``problems``: malformed
-    records that were skipped, and lists that match nothing."""
+    records that were skipped, lists that match nothing, and sentences about missing image files. ``skipped``: files in
+    the folders that are no images."""
 
     collections: list[Collection]
     evidence: list[Evidence]
@@ -88,6 +90,7 @@ class AuditInputs:
     images: dict[ImageKey, Path]
     left_out: dict[str, str]
     problems: list[str]
+    skipped: list[SkippedFile] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,7 @@ def audit(inputs: AuditInputs, *, threshold: float = 0.0, val: bool = False) -> 
     """
     overlap, collected = Overlap(inputs.collections, inputs.collected.links), inputs.collected
     findings = make_findings(overlap, inputs.collections, threshold=threshold, val=val)
+    is_hiding = any(each.kind in UNEXAMINED for each in inputs.skipped)
     report = AuditReport(
         sets=collection_summaries(overlap, inputs.collections),
         num_images=overlap.num_images,
@@ -155,6 +159,8 @@ def audit(inputs: AuditInputs, *, threshold: float = 0.0, val: bool = False) -> 
         limitations=list(collected.limitations),
         unreadable={str(key): reason for key, reason in sorted(collected.unreadable.items())},
         problems=list(inputs.problems),
+        skipped=list(inputs.skipped),
+        is_complete=not (collected.unreadable or inputs.problems or is_hiding),
     )
     return AuditResult(report, overlap, inputs)
 
@@ -200,8 +206,8 @@ def collect_inputs(data: Path | None = None, config: AuditConfig | None = None) 
     collections = [*tasks, *(each.collection for each in custom_sets)]
     left_out = {name: reason for each in tables for name, reason in each.left_out().items()}
     _check_collections(collections, data, left_out)
-    images, limitations = _find_images(data, tasks, evidence)
-    images |= {key: path for each in custom_sets for key, path in each.files.items()}
+    folder = _find_images(data, tasks, evidence)
+    images = folder.files | {key: path for each in custom_sets for key, path in each.files.items()}
     bad = BadRecords(skip=config.skip_bad)
     collected = collect_evidence(
         data or Path(),
@@ -212,15 +218,17 @@ def collect_inputs(data: Path | None = None, config: AuditConfig | None = None) 
         processes=config.processes,
         store=None if config.regions is None else RegionStore.open(config.regions / "detected"),
     )
-    collected.limitations.extend([*limitations, *zero_padding_limitations(collections)])
+    collected.limitations.extend([*folder.limitations, *zero_padding_limitations(collections)])
     collected.limitations.extend(sentence for each in custom_sets for sentence in each.limitations)
-    collected.unreadable.update({key: reason for each in custom_sets for key, reason in each.missing.items()})
+    collected.unreadable.update(folder.unreadable)
+    collected.unreadable.update({key: reason for each in custom_sets for key, reason in each.unreadable.items()})
     if "ids" in evidence:
         collected.links.extend(link for id_map in listed.maps for link in id_map.read_links())
     id_lists = [id_list for each in custom_sets for id_list in each.id_lists]
-    problems = [*(problem for each in tables for problem in each.problems), *map(str, bad.rejected)]
+    problems = [*(problem for each in tables for problem in each.problems), *map(str, bad.rejected), *folder.missing]
     problems += unmatched_lists(id_lists, collections, collected.links, images)
-    return AuditInputs(collections, list(evidence), collected, images, left_out, problems)
+    skipped = [*folder.skipped, *(file for each in custom_sets for file in each.skipped)]
+    return AuditInputs(collections, list(evidence), collected, images, left_out, problems, skipped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,22 +299,39 @@ def _split_content(examples: Iterable[Example]) -> SplitContent:
     return SplitContent.from_pairs((pair.image, pair.text) for example in examples for pair in example.pairs)
 
 
-def _find_images(
-    data: Path | None, collections: Sequence[Collection], evidence: Sequence[Evidence]
-) -> tuple[dict[ImageKey, Path], list[str]]:
-    """Return the image files of the collections in a data folder, and a sentence for each source that lacks some."""
+@dataclass(frozen=True, slots=True)
+class TaskImages:
+    """The image files of the tasks of a data folder. ``missing``: sentences about files that are not there, although
+    others of their source are. ``limitations``: sentences about sources without any file."""
+
+    files: dict[ImageKey, Path] = field(default_factory=dict)
+    unreadable: dict[ImageKey, str] = field(default_factory=dict)
+    skipped: list[SkippedFile] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    limitations: list[str] = field(default_factory=list)
+
+
+def _find_images(data: Path | None, collections: Sequence[Collection], evidence: Sequence[Evidence]) -> TaskImages:
+    """Return the image files of the collections in a data folder."""
     if data is None or not set(evidence) - {"ids"}:
-        return {}, []
+        return TaskImages()
     folder = data / "images"
     if not folder.is_dir():
-        return {}, [f"{folder} does not exist, so duplicates that no id map links cannot be found"]
+        return TaskImages(limitations=[f"{folder} does not exist, so duplicates that no id map links cannot be found"])
     keys = {key for each in collections for key in each.images()}
-    files = {key: path for key, path in image_files.image_files(data).items() if key in keys}
-    missing = Counter(key.source for key in keys if key not in files)
-    return files, [
-        f"{count:,} images of {source} are not in {folder}, so their duplicates are only found by id maps"
-        for source, count in sorted(missing.items())
-    ]
+    content = image_files.scan_image_files(data)
+    result = TaskImages({key: path for key, path in content.files.items() if key in keys}, skipped=content.skipped)
+    for name, reason in content.unreadable.items():
+        key = ImageKey.parse(name)
+        if key in keys or key not in content.files:
+            result.unreadable[key] = reason
+    sources = {key.source for key in result.files}
+    for source, count in sorted(Counter(key.source for key in keys if key not in result.files).items()):
+        sentences = result.missing if source in sources else result.limitations
+        sentences.append(
+            f"{count:,} images of {source} are not in {folder}, so their duplicates are only found by id maps"
+        )
+    return result
 
 
 def _check_collections(collections: Sequence[Collection], data: Path | None, left_out: Mapping[str, str]) -> None:

@@ -33,11 +33,13 @@ from typing import Any, get_args
 import msgspec
 
 from twelvefold.datasets.reading.image_sources import FLICKR30K, NAME_PATTERNS, name_examples, published_key
+from twelvefold.image_folder import UNEXAMINED, SkippedFile
 from twelvefold.leakage import read_lists
 from twelvefold.leakage.overlap import Collection, CollectionKind, SplitContent
 from twelvefold.leakage.unmatched import ListedIds
 from twelvefold.parsing.json_text import read_json
 from twelvefold.parsing.toml_text import read_toml
+from twelvefold.printable import printable_name
 from twelvefold.schema import ImageKey, SameImageLink, Split, TwelvefoldError, did_you_mean
 
 FILE_SOURCE = "file"
@@ -98,12 +100,17 @@ class CollectionsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class CustomSetContent:
-    """The images of a custom set. ``files``: by key. ``missing``: listed files that do not exist, with the reason.
-    ``limitations``: what cannot be found out about it. ``id_lists``: its lists without files."""
+    """The images of a custom set.
+
+    ``files``: by key. ``unreadable``: files that do not exist or cannot be read, with the reason. ``skipped``: files in
+    its folders that are no images. ``limitations``: what cannot be found out about it. ``id_lists``: its lists without
+    files.
+    """
 
     collection: Collection
     files: dict[ImageKey, Path] = field(default_factory=dict)
-    missing: dict[ImageKey, str] = field(default_factory=dict)
+    unreadable: dict[ImageKey, str] = field(default_factory=dict)
+    skipped: list[SkippedFile] = field(default_factory=list)
     limitations: list[str] = field(default_factory=list)
     id_lists: list[ListedIds] = field(default_factory=list)
 
@@ -230,9 +237,16 @@ def make_key(name: str, source: str, path: Path) -> ImageKey:
 
 def _read_pairs(custom_set: CustomSet, path: Path, content: CustomSetContent) -> Iterator[tuple[ImageKey, str]]:
     """Yield the keys and texts of one folder or list, and add the files to ``content``."""
+    unreadable: Mapping[Path, str] = {}
     if path.is_dir():
-        files = {str(file): file for file in read_lists.list_images(path)}
+        folder_content = read_lists.list_images(path)
+        files, unreadable = {str(file): file for file in folder_content.files}, folder_content.unreadable
         entries = [(name, "") for name in files]
+        for each in folder_content.skipped:
+            skipped = SkippedFile(printable_name(path / each.file), each.kind, each.reason)
+            content.skipped.append(skipped)
+            if each.kind in UNEXAMINED:
+                content.unreadable[_file_key(path / each.file)] = each.reason
     else:
         entries = read_lists.read_entries(path, column=custom_set.column, text=custom_set.text)
         folder = Path(custom_set.image_folder) if custom_set.image_folder else path.parent
@@ -246,21 +260,41 @@ def _read_pairs(custom_set: CustomSet, path: Path, content: CustomSetContent) ->
         elif file is None:
             key = ImageKey(custom_set.name, name)
         else:
-            key = ImageKey(FILE_SOURCE, Path(os.path.relpath(file)).as_posix())
+            key = _file_key(file)
         if not files:
             content.id_lists[-1].keys.append(key)
-        if file is not None and file.is_file():
+        if file is not None and file in unreadable:
+            content.unreadable[key] = unreadable[file]
+        elif file is not None and _is_file(file):
             content.files[key] = file
         elif file is not None:
-            content.missing[key] = f"{file}: no such file"
+            content.unreadable[key] = f"{file}: no such file"
         yield key, text
 
 
+def _file_key(file: Path) -> ImageKey:
+    return ImageKey(FILE_SOURCE, printable_name(Path(os.path.relpath(file)).as_posix()))
+
+
 def _listed_files(entries: Sequence[read_lists.Entry], folder: Path, *, required: bool) -> dict[str, Path]:
-    """Return the files of a list: all names with an image's suffix, if any of them exists or they are required.
-    Otherwise the names are ids only."""
-    files = {name: folder / name for name, _ in entries if read_lists.is_image_name(name)}
-    return files if required or any(file.is_file() for file in files.values()) else {}
+    """Return the files of a list: the names of existing files, and all other names with an image's suffix, if any file
+    exists or they are required. Otherwise the names are ids only."""
+    siblings = {each.name for each in folder.iterdir()} if folder.is_dir() else set()
+    files = {
+        name: folder / name
+        for name, _ in entries
+        if (name in siblings and _is_file(folder / name))
+        or read_lists.is_image_name(name)
+        or ("/" in name and _is_file(folder / name))
+    }
+    return files if required or any(map(_is_file, files.values())) else {}
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # the name is too long for a file
+        return False
 
 
 def _parse_file(path: Path) -> dict[str, Any]:

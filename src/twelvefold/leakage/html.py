@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+import msgspec
+
+from twelvefold.image_folder import SkippedFile, skipped_lines
 from twelvefold.reporting.percent import format_percent
 from twelvefold.reporting.template import render_template
 from twelvefold.reporting.thumbnails import Thumbnails
@@ -52,6 +55,7 @@ def render_audit(report: Mapping[str, Any], thumbnails: Thumbnails) -> str:
         tests=_heat_map(report["tests"], kinds, image_content),
         vals=_heat_map(report["vals"], kinds, image_content),
         texts=_heat_map(report["texts"], kinds, _text_content),
+        skipped=skipped_lines(msgspec.convert(report["skipped"], list[SkippedFile])),
         near_duplicates=[_make_figure(pair, thumbnails) for pair in report["alike"]],
     )
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from twelvefold.datasets.reading.image_sources import published_key
-from twelvefold.images import IMAGE_SUFFIXES
+from twelvefold.image_formats import IMAGE_SUFFIXES
 from twelvefold.schema import TwelvefoldError
 
 IMAGE_COLUMNS = (

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from twelvefold.images import IMAGE_SUFFIXES, walk_images
+from twelvefold.image_folder import ImageFolder, scan_image_folder, skipped_lines
 from twelvefold.leakage import list_tables
 from twelvefold.leakage.list_tables import Table, is_image_name, select_image_columns
 from twelvefold.parsing.json_text import JsonError, decode_json, describe_error
@@ -71,16 +71,17 @@ def read_entries(path: Path, *, column: Column = "", text: Column = "") -> list[
     return list(zip(_clean_ids(path, unit, ids), texts, strict=True))
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Return the image files in a folder, at any depth, sorted by name. Hidden files are ignored.
+def list_images(folder: Path) -> ImageFolder:
+    """Return the image files in a folder, at any depth, and what is skipped.
 
     Raises:
         TwelvefoldError: there is no image.
     """
-    paths = list(walk_images(folder))
-    if not paths:
-        raise TwelvefoldError(f"{folder} contains no image (a file that ends in {', '.join(sorted(IMAGE_SUFFIXES))})")
-    return paths
+    content = scan_image_folder(folder)
+    if not content.files:
+        reasons = skipped_lines(content.skipped) or ["it is empty"]
+        raise TwelvefoldError(f"{folder} contains no image: {'; '.join(reasons)}")
+    return content
 
 
 def _read_text_list(path: Path, column: Column, text: Column) -> tuple[list[Numbered], list[str]]:

@@ -13,6 +13,7 @@ from rich import box
 from rich.table import Table
 
 from twelvefold.duplicates.image_groups import ImageGroups
+from twelvefold.image_folder import SkippedFile
 from twelvefold.leakage.overlap import TRAINED_SPLITS, Collection, CollectionKind, Overlap, OverlapCell
 from twelvefold.leakage.text_overlap import TextOverlapCell
 from twelvefold.reporting.percent import EVIDENCE, format_evidence, format_percent
@@ -74,7 +75,12 @@ class AuditReport(
     msgspec.Struct,
     frozen=True,
     kw_only=True,
-    rename={"num_images": "photographs", "near_duplicates": "alike", "limitations": "hidden"},
+    rename={
+        "num_images": "photographs",
+        "near_duplicates": "alike",
+        "limitations": "hidden",
+        "is_complete": "complete",
+    },
 ):
     """The result of an audit.
 
@@ -82,7 +88,8 @@ class AuditReport(
     leak. ``evidence``: what counted. ``tests``, ``vals``: the cells of both matrices. ``texts``: text overlap.
     ``findings``: test sets before val sets, the worst first. ``near_duplicates``: image pairs to look at. ``left_out``:
     absent tasks and splits, with the reason. ``limitations``: what could not be found out. ``unreadable``: images that
-    could not be compared, with the reason. ``problems``: malformed records that were skipped.
+    could not be compared, with the reason. ``problems``: malformed records that were skipped, and missing image files.
+    ``skipped``: files in the folders of images that are no images. ``is_complete``: whether all could be examined.
     """
 
     sets: list[CollectionSummary]
@@ -98,6 +105,8 @@ class AuditReport(
     limitations: list[str]
     unreadable: dict[str, str]
     problems: list[str]
+    skipped: list[SkippedFile]
+    is_complete: bool
 
     @property
     def leaks(self) -> list[Finding]:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from PIL import Image
 
+from twelvefold.images import ImageError, open_image
 from twelvefold.schema import Box, ImageKey
 
 MAX_SIDE = 320
@@ -45,8 +46,8 @@ class BoxOverlay:
 class Thumbnail:
     """An image on a page.
 
-    uri: a data URI; empty if there is no image, and ``alt`` then says why. width, height: of the original image, in
-    pixels. is_true: the right image of a retrieval example.
+    uri: a data URI; empty if there is no image, and ``alt`` then says why. width, height: of the original image, made
+    upright, in pixels. is_true: the right image of a retrieval example.
     """
 
     uri: str
@@ -72,13 +73,11 @@ class Thumbnails:
         if path is None:
             return Thumbnail("", 4, 3, f"The image {key} is not in the data folder.", caption, is_true)
         try:
-            with Image.open(path) as image:
-                width, height = image.size
-                data = _small_jpeg(image.convert("RGB"))
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            rgb = open_image(path)
+        except ImageError as error:
             return Thumbnail("", 4, 3, f"The image {key} can't be read: {error}.", caption, is_true)
-        uri = "data:image/jpeg;base64," + base64.b64encode(data).decode()
-        return Thumbnail(uri, width, height, alt, caption, is_true, boxes)
+        uri = "data:image/jpeg;base64," + base64.b64encode(_small_jpeg(Image.fromarray(rgb))).decode()
+        return Thumbnail(uri, rgb.shape[1], rgb.shape[0], alt, caption, is_true, boxes)
 
 
 def _small_jpeg(image: Image.Image) -> bytes:

@@ -5,20 +5,23 @@ A saved index contains regions, not model states: every model that uses the same
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import overload
 
+import msgspec
 import torch
 from torch import Tensor
 
 from twelvefold.config import default_tasks
 from twelvefold.families import retrieval
-from twelvefold.images import ImageSource, load_image
+from twelvefold.images import ImageError, ImageSource, InputImage, digest_image, load_image
 from twelvefold.model.model import ImageStream
+from twelvefold.printable import printable_name
 from twelvefold.progress import progress_bar
 from twelvefold.schema import ImageKey, Ranked, Regions, TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.serving.inference import caption_batch, image_batch, rank_images
@@ -39,6 +42,22 @@ OPEN_IMAGES = 64
 CACHE_BYTES = 2**30
 """Memory for image streams kept between searches: 120,000 images of the small model (9 kB each), 2,600 of the paper's
 (414 kB each). Streams beyond it are computed again for each search: slower, with the same ranking."""
+SAVE_SECONDS = 60.0
+"""Most work that a killed ``index add`` loses, unless saving the index takes more than a tenth of it."""
+
+
+class IndexUpdate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"num_images": "pictures"}):
+    """What :meth:`SearchIndex.update` did.
+
+    num_images: in the index. added, changed: numbers of images whose regions were detected. removed: names that are no
+    longer in the folders. unreadable: name -> reason; none of them is in the index.
+    """
+
+    added: int
+    num_images: int
+    changed: int = 0
+    removed: list[str] = []
+    unreadable: dict[str, str] = {}
 
 
 class SearchIndex:
@@ -57,6 +76,7 @@ class SearchIndex:
         self._cache_bytes = cache_bytes
         self._keys: dict[str, ImageKey] = {}
         self._regions: dict[ImageKey, Regions] = {}
+        self._digests: dict[str, str] = {}  # of image files, by name; indexes of version 0.1 have none
         self._streams: dict[tuple[int, int], ImageStream] = {}  # by first image and number of regions
         if images or names:
             self.add(images, names=names)
@@ -91,6 +111,79 @@ class SearchIndex:
                 bar.advance(len(block))
         self._insert(new)
 
+    def update(
+        self, paths: Sequence[Path], *, folders: Sequence[Path] = (), save: Callable[[], None] | None = None
+    ) -> IndexUpdate:
+        """Make the index agree with image files.
+
+        New files are added, the regions of changed files are detected again, and images are removed that are gone from
+        ``folders`` or cannot be read.
+
+        Every file is read and its digest compared, so no change is missed, whatever its size and time of modification.
+
+        Args:
+            paths: Image files; a name is the path as :func:`printable_name` writes it.
+            folders: Images of the index that were in these folders and are not among the paths are removed.
+            save: Writes the index. It is called during long updates, so that a kill loses about a minute of work.
+        """
+        files = {printable_name(path): path for path in paths}
+        inside = tuple(f"{printable_name(folder)}/" for folder in folders)
+        removed = [name for name in self._keys if name.startswith(inside) and name not in files] if inside else []
+        known, unreadable, todo = set(self._keys), dict[str, str](), dict[str, str]()
+        for name, path in files.items():
+            try:
+                digest = digest_image(path)
+            except ImageError as error:
+                unreadable[name] = error.reason(path)
+            else:
+                if name not in known or self._digests.get(name) != digest:
+                    todo[name] = digest
+        num_changed, last_save, duration = 0, time.monotonic(), 0.0
+        with progress_bar(description="detecting regions", total=len(todo)) as bar:
+            names = list(todo)
+            for start in range(0, len(names), OPEN_IMAGES):
+                block = names[start : start + OPEN_IMAGES]
+                new = self._detect_files({name: files[name] for name in block}, unreadable)
+                num_changed += sum(name in known and self._keys[name] != key for name, (key, _) in new.items())
+                self._insert(new, {name: todo[name] for name in new})
+                bar.advance(len(block))
+                if save is not None and time.monotonic() - last_save > max(SAVE_SECONDS, 10 * duration):
+                    begin = time.monotonic()
+                    save()
+                    last_save = time.monotonic()
+                    duration = last_save - begin
+        self._drop({*removed, *unreadable} & set(self._keys))
+        num_added = sum(name not in known for name in todo if name not in unreadable)
+        return IndexUpdate(
+            added=num_added, num_images=len(self), changed=num_changed, removed=removed, unreadable=unreadable
+        )
+
+    def _detect_files(
+        self, files: Mapping[str, Path], unreadable: dict[str, str]
+    ) -> dict[str, tuple[ImageKey, Regions]]:
+        """Return key and regions of each image; add those that cannot be opened to ``unreadable``."""
+        images: dict[str, InputImage] = {}
+        for name, path in files.items():
+            try:
+                images[name] = load_image(path)
+            except ImageError as error:
+                unreadable[name] = error.reason(path)
+        new = {name: image for name, image in images.items() if image_key(image) not in self._regions}
+        detected = dict(zip(new, self._model.detect(list(new.values())), strict=True))
+        return {
+            name: (key, replace(detected[name], class_probs=None) if name in detected else self._regions[key])
+            for name, image in images.items()
+            for key in (image_key(image),)
+        }
+
+    def _drop(self, names: set[str]) -> None:
+        """Remove images that are in the index, and regions that no name uses."""
+        if names:
+            self._keys = {name: key for name, key in self._keys.items() if name not in names}
+            self._streams = {}
+        self._digests = {name: digest for name, digest in self._digests.items() if name in self._keys}
+        self._regions = {key: self._regions[key] for key in self._keys.values()}
+
     def remove(self, names: str | Iterable[str]) -> None:
         """Remove images.
 
@@ -101,9 +194,7 @@ class SearchIndex:
         for name in sorted(removed):
             if name not in self._keys:
                 raise TwelvefoldError(f"the index has no image {name!r}{did_you_mean(name, self._keys)}")
-        self._keys = {name: key for name, key in self._keys.items() if name not in removed}
-        self._regions = {key: self._regions[key] for key in self._keys.values()}
-        self._streams = {}
+        self._drop(removed)
 
     @overload
     def search(self, text: str, top: int = 5, *, task: str = default_tasks.FIND) -> tuple[Ranked, ...]: ...
@@ -157,7 +248,8 @@ class SearchIndex:
                         shard.add(key, self._regions[key])
             finish_store(new_folder, shards, info={"detector": detector.digest, "max_regions": detector.max_regions})
             images = {name: str(key) for name, key in self._keys.items()}
-            atomic_files.write_json(new_folder / MANIFEST, {"format": FORMAT, "version": VERSION, "pictures": images})
+            manifest = {"format": FORMAT, "version": VERSION, "pictures": images, "digests": self._digests}
+            atomic_files.write_json(new_folder / MANIFEST, manifest)
 
     @classmethod
     def load(cls, folder: str | PathLike[str], model: Predictor) -> SearchIndex:
@@ -180,7 +272,7 @@ class SearchIndex:
         index = cls(model)
         images: Mapping[str, str] = manifest["pictures"]
         keys = {name: ImageKey.parse(key) for name, key in images.items()}
-        index._insert({name: (key, store[key]) for name, key in keys.items()})
+        index._insert({name: (key, store[key]) for name, key in keys.items()}, manifest.get("digests", {}))
         return index
 
     def _check_names(self, images: Sequence[ImageSource], names: Sequence[str] | None) -> list[str]:
@@ -188,7 +280,7 @@ class SearchIndex:
             for i, image in enumerate(images):
                 if not isinstance(image, (str, PathLike)):
                     raise TwelvefoldError(f"image {i} is no path, so it needs a name: names=[...]")
-            new_names = [str(image) for image in images]
+            new_names = [printable_name(str(image)) for image in images]
         else:
             new_names = list(names)
         if len(new_names) != len(images):
@@ -198,8 +290,11 @@ class SearchIndex:
                 raise TwelvefoldError(f"the index would have two images called {name!r}; give each its own name")
         return new_names
 
-    def _insert(self, new: Mapping[str, tuple[ImageKey, Regions]]) -> None:
+    def _insert(self, new: Mapping[str, tuple[ImageKey, Regions]], digests: Mapping[str, str] = {}) -> None:
         full = len(self._keys) // BLOCK_IMAGES * BLOCK_IMAGES  # the last, partial block grows
+        if any(self._keys.get(name, key) != key for name, (key, _) in new.items()):
+            full = 0
+        self._digests.update(digests)
         self._streams = {block: stream for block, stream in self._streams.items() if block[0] < full}
         for name, (key, regions) in new.items():
             self._keys[name] = key

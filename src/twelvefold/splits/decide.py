@@ -49,13 +49,14 @@ def collect_policy_evidence(
     """Return the links of a data folder that ``policy`` accepts. Messages do not contain the folder's path."""
     needs_images = any(evidence != "ids" for evidence in policy.evidence)
     has_images = (data / "images").is_dir()
-    images = image_files.image_files(data) if needs_images and has_images else {}
+    content = image_files.scan_image_files(data) if needs_images and has_images else image_files.ImageFiles()
     collected = collect_evidence(
-        data, images, evidence=policy.evidence, cache_dir=cache_dir, bad=bad, processes=processes
+        data, content.files, evidence=policy.evidence, cache_dir=cache_dir, bad=bad, processes=processes
     )
     limitations = [sentence.replace(f"{data}/", "") for sentence in collected.limitations]
     if needs_images and not has_images:
         limitations.append("there are no images in images/, so duplicates that no id map links cannot be found")
+    collected.unreadable.update({ImageKey.parse(name): reason for name, reason in content.unreadable.items()})
     unreadable = {key: reason.replace(f"{data}/", "") for key, reason in sorted(collected.unreadable.items())}
     return CollectedEvidence(collected.links, unreadable, limitations)
 

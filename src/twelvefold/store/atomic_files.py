@@ -24,11 +24,15 @@ import xxhash
 from twelvefold.parsing import json_text as json_reader
 from twelvefold.parsing.json_text import JsonError, decode_json, describe_error
 from twelvefold.parsing.text import read_bytes
+from twelvefold.printable import escape_in_json
 from twelvefold.schema import TwelvefoldError
 
 T = TypeVar("T")
 
 CHUNK = 1 << 20
+
+MAX_NAME_BYTES = 200
+"""Longest file name whose temporary file has the whole name in its own."""
 
 
 @contextmanager
@@ -87,8 +91,8 @@ def replace_file(part: Path, path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` in UTF-8, atomically."""
-    write_bytes(path, text.encode())
+    """Write ``text`` to ``path`` in UTF-8, atomically; lone surrogates become backslash escapes."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, value: object) -> None:
@@ -97,8 +101,8 @@ def write_json(path: Path, value: object) -> None:
 
 
 def json_text(value: object) -> str:
-    """Return the text that :func:`write_json` writes."""
-    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    """Return the text that :func:`write_json` writes. In names that are not UTF-8, bytes become backslash escapes."""
+    return escape_in_json(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -249,15 +253,25 @@ def digest_int(data: bytes) -> int:
 
 def digest_value(value: object) -> str:
     """Return the xxh3_128 digest of a JSON value, which does not depend on the order of its keys."""
-    return digest_bytes(json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False).encode())
+    return digest_bytes(
+        json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False).encode(errors="surrogatepass")
+    )
 
 
 def _backup_path(path: Path) -> Path:
-    return path.with_name(f".{path.name}.replaced")
+    return _hidden_path(path, "replaced")
 
 
 def _temporary_path(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    return _hidden_path(path, f"{secrets.token_hex(4)}.tmp")
+
+
+def _hidden_path(path: Path, ending: str) -> Path:
+    """Return ``.NAME.ENDING`` next to ``path``; a long name is cut, as a name has at most 255 bytes."""
+    name = os.fsencode(path.name)
+    if len(name) > MAX_NAME_BYTES:
+        name = name[: MAX_NAME_BYTES - 16] + digest_bytes(name)[:16].encode()
+    return path.with_name(f".{os.fsdecode(name)}.{ending}")
 
 
 def _flush(path: Path) -> None:

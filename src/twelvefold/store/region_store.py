@@ -11,7 +11,7 @@ Differs: the original kept pickled dictionaries in LMDB and searched its list of
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +175,24 @@ def read_shard_header(path: Path) -> ShardHeader:
             "remove it and extract again"
         )
     return header
+
+
+def read_shard(path: Path) -> Iterator[tuple[ImageKey, Regions]]:
+    """Yield the images of one shard with their regions, views of the mapped file.
+
+    Raises:
+        TwelvefoldError: as :func:`read_shard_header`.
+    """
+    has_categories = read_shard_header(path).num_categories > 0
+    features, boxes, probabilities, _, widths, heights, offsets, keys = _map_arrays(path)
+    names = keys.tobytes().decode()
+    for row, name in enumerate(names.split("\n") if names else []):
+        rows = slice(int(offsets[row]), int(offsets[row + 1]))
+        class_probs = probabilities[rows] if has_categories else None
+        yield (
+            ImageKey.parse(name),
+            Regions(boxes[rows], features[rows], int(widths[row]), int(heights[row]), class_probs),
+        )
 
 
 def finish_store(

@@ -5,7 +5,8 @@ This is what ``extract`` reads. docs/data.md describes the layout of ``images/``
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,37 +17,87 @@ from twelvefold.datasets import Dataset, is_built_in, load_dataset
 from twelvefold.datasets.reading.examples import read_examples
 from twelvefold.datasets.reading.image_sources import NAME_PATTERNS, name_examples, published_key
 from twelvefold.datasets.reading.records import BadRecords
-from twelvefold.images import walk_images
+from twelvefold.image_folder import ImageFolder, SkippedFile, examine_file, scan_image_folder
+from twelvefold.printable import printable_name
 from twelvefold.progress import track
 from twelvefold.schema import Box, ImageKey, Pair, Split, TwelvefoldError
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png"))
+
+@dataclass(frozen=True, slots=True)
+class ImageFiles:
+    """The image files of a data folder.
+
+    files: by key; also those that cannot be read. unreadable: what cannot be read by its first bytes, by key, or by its
+    path where it has none, with the reason. skipped: what is no image, by its path in ``images/``.
+    """
+
+    files: dict[ImageKey, Path] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    skipped: list[SkippedFile] = field(default_factory=list)
 
 
 def image_files(root: Path) -> dict[ImageKey, Path]:
+    """Return the files of :func:`scan_image_files`."""
+    return scan_image_files(root).files
+
+
+def scan_image_files(root: Path) -> ImageFiles:
     """Return every image file of a data folder, at any depth, by key; of two files with one key the first.
 
-    A folder that is not a publisher's is a source of its own: ``images/pets/rex.jpg`` is ``pets/rex``. Files that are
-    not JPEG or PNG by suffix are ignored.
+    A folder that is not a publisher's is a source of its own: ``images/pets/rex.jpg`` is ``pets/rex``.
 
     Raises:
         TwelvefoldError: there is no image folder, or a file name does not match its folder's pattern.
     """
     base = root / "images"
-    folders = sorted(path.name for path in base.iterdir() if path.is_dir()) if base.is_dir() else []
+    entries = sorted(base.iterdir()) if base.is_dir() else []
+    folders = [path.name for path in entries if path.is_dir() and not path.name.startswith(".")]
     if not folders:
         expected = ", ".join(str(base / folder) for folder in NAME_PATTERNS)
         raise TwelvefoldError(f"no images: expected at least one of the folders {expected}, or one of your own")
-    files: dict[ImageKey, Path] = {}
-    for folder in [*NAME_PATTERNS, *(name for name in folders if name not in NAME_PATTERNS)]:
-        for path in walk_images(base / folder, SUFFIXES):
-            files.setdefault(_key_of_file(path, base / folder), path)
-    return files
+    result = _files_outside_folders(base, [path for path in entries if path.name not in folders])
+    published = [name for name in NAME_PATTERNS if name in folders]
+    for folder in [*published, *(name for name in folders if name not in NAME_PATTERNS)]:
+        content = scan_image_folder(base / folder)
+        for path in [*content.images, *content.unreadable]:
+            key = _key_of_file(path, base / folder)
+            if result.files.setdefault(key, path) != path:
+                reason = f"{result.files[key].relative_to(base)} is used, which is {key} too"
+                result.skipped.append(SkippedFile(printable_name(path.relative_to(base)), "other", reason))
+            elif path in content.unreadable:
+                result.unreadable[str(key)] = f"{printable_name(path.relative_to(root))}: {content.unreadable[path]}"
+        for each in content.skipped:
+            result.skipped.append(SkippedFile(f"{printable_name(folder)}/{each.file}", each.kind, each.reason))
+            if each.kind == "unreadable":
+                result.unreadable[f"images/{printable_name(folder)}/{each.file}"] = each.reason
+    return result
+
+
+def _files_outside_folders(base: Path, paths: Iterable[Path]) -> ImageFiles:
+    """Return what lies directly in ``images/``, where only folders are read: images there are reported."""
+    content = ImageFolder()
+    for path in paths:
+        if path.name.startswith("."):
+            content.skipped.append(SkippedFile(printable_name(path.name), "hidden", "a name that begins with a dot"))
+        else:
+            examine_file(path, base, content)
+    reason = "it lies directly in images/: move it into the folder of its source"
+    images = [SkippedFile(printable_name(path.name), "unreadable", reason) for path in content.files]
+    skipped = [*images, *content.skipped]
+    return ImageFiles(
+        unreadable={f"images/{each.file}": each.reason for each in skipped if each.kind == "unreadable"},
+        skipped=skipped,
+    )
+
+
+def key_of_path(source: str, path: Path, folder: Path) -> ImageKey:
+    """Return the key of a file without a publisher: its path in the folder without suffix, printable."""
+    return ImageKey(printable_name(source), printable_name(path.relative_to(folder).with_suffix("").as_posix()))
 
 
 def _key_of_file(path: Path, folder: Path) -> ImageKey:
     if folder.name not in NAME_PATTERNS:
-        return ImageKey(folder.name, path.relative_to(folder).with_suffix("").as_posix())
+        return key_of_path(folder.name, path, folder)
     key = published_key(path.name, folder.name)
     if key is None:
         raise TwelvefoldError(

@@ -1,0 +1,55 @@
+"""The images that a command was called with: files, and the images in folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from twelvefold.image_folder import SkippedFile, scan_image_folder, skipped_lines
+from twelvefold.printable import printable_name
+from twelvefold.schema import TwelvefoldError
+
+
+@dataclass(frozen=True)
+class ImageSelection:
+    """Files to use, from ``folders`` too. problems: what cannot be read in the folders. skipped: what is no image."""
+
+    files: list[Path]
+    folders: list[Path]
+    problems: dict[str, str]
+    skipped: list[SkippedFile]
+
+
+def select_images(paths: Sequence[Path]) -> ImageSelection:
+    """Return the files among the paths, and the image files in the folders among them, sorted by name.
+
+    Raises:
+        TwelvefoldError: a folder contains no image.
+    """
+    selection = ImageSelection([], [], {}, [])
+    for path in paths:
+        if not is_folder(path):
+            selection.files.append(path)
+            continue
+        content = scan_image_folder(path)
+        if not content.files:
+            reasons = skipped_lines(content.skipped) or ["it is empty"]
+            raise TwelvefoldError(f"no image in the folder {path}: {'; '.join(reasons)}")
+        selection.folders.append(path)
+        selection.files.extend(content.files)
+        for each in content.skipped:
+            name = printable_name(path / each.file)
+            if each.kind == "unreadable":
+                selection.problems[name] = each.reason
+            else:
+                selection.skipped.append(SkippedFile(name, each.kind, each.reason))
+    return selection
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path is a folder."""
+    try:
+        return path.is_dir()
+    except OSError:  # the name is too long
+        return False

@@ -1,0 +1,100 @@
+"""The commands ``twelvefold index ...``: keep images ready to be searched by text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from cyclopts import App
+
+from twelvefold.cli.from_function import Output, first_lines, print_result
+from twelvefold.cli.image_selection import select_images
+from twelvefold.cli.use import DEFAULT_MODEL, ModelOptions
+from twelvefold.config import default_tasks
+from twelvefold.image_folder import skipped_lines
+from twelvefold.printable import printable_name
+from twelvefold.schema import TwelvefoldError
+
+if TYPE_CHECKING:
+    from twelvefold.serving.search_index import SearchIndex
+
+app = App(name="index", help="Make an index of images and search it by text.")
+
+
+@app.command
+def add(folder: Path, images: list[Path], *, using: ModelOptions = DEFAULT_MODEL) -> int:
+    """Add images to an index; make it if it does not exist. Files whose content has changed are read again.
+
+    ```
+    twelvefold index add holiday.index holiday
+    ```
+
+    Images that are gone from a folder leave the index. Files that cannot be read are listed, the others are kept, and
+    the exit code is 1.
+
+    Args:
+        folder: Folder of the index.
+        images: Images, or folders of images.
+    """
+    selection = select_images(images)
+    index = _load_index(using, folder) if folder.exists() else using.load().index()
+    update = index.update(selection.files, folders=selection.folders, save=lambda: index.save(folder))
+    unreadable = update.unreadable | selection.problems
+    if not len(index) and not folder.exists():
+        raise TwelvefoldError("no image can be read: " + "; ".join(": ".join(item) for item in unreadable.items()))
+    index.save(folder)
+    counts = [f"{update.num_images:,} images", f"{update.added:,} new"]
+    counts += [f"{update.changed:,} changed"] if update.changed else []
+    counts += [f"{len(update.removed):,} removed"] if update.removed else []
+    lines = [f"{folder}: {', '.join(counts)}", *first_lines("removed, no longer there", update.removed)]
+    lines += [*first_lines("unreadable", unreadable), *skipped_lines(selection.skipped)]
+    result = msgspec.to_builtins(update) | ({"unreadable": unreadable} if unreadable else {})
+    result |= {"skipped": selection.skipped} if selection.skipped else {}
+    return print_result(result, Output("\n".join(lines), exit_code=1 if unreadable else 0), json=using.json)
+
+
+@app.command
+def search(folder: Path, text: str, *, task: str = default_tasks.FIND, using: ModelOptions = DEFAULT_MODEL) -> int:
+    """Rank the images of an index by how well a text describes them.
+
+    ```
+    twelvefold index search holiday.index "two dogs on a beach" --top 3
+    ```
+
+    Args:
+        folder: Folder of the index.
+        text: The text.
+        task: Task: coco or flickr30k.
+    """
+    ranked = _load_index(using, folder).search(text, using.top, task=task)
+    result = [{"probability": rank.probability, "name": rank.name} for rank in ranked]
+    return print_result(
+        result, Output("\n".join(f"{rank.probability:7.1%}  {rank.name}" for rank in ranked)), json=using.json
+    )
+
+
+@app.command
+def remove(folder: Path, names: list[str], *, using: ModelOptions = DEFAULT_MODEL) -> int:
+    """Remove images from an index by name.
+
+    ```
+    twelvefold index remove holiday.index holiday/blurred.jpg
+    ```
+
+    Args:
+        folder: Folder of the index.
+        names: Names of images, as they were added.
+    """
+    index = _load_index(using, folder)
+    index.remove([printable_name(name) for name in names])
+    index.save(folder)
+    return print_result(
+        {"removed": len(names), "pictures": len(index)}, Output(f"{folder}: {len(index):,} images"), json=using.json
+    )
+
+
+def _load_index(using: ModelOptions, folder: Path) -> SearchIndex:
+    from twelvefold.serving.search_index import SearchIndex
+
+    return SearchIndex.load(folder, using.load())
