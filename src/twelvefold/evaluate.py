@@ -11,6 +11,7 @@ import msgspec
 import torch
 
 from twelvefold.evaluation import score
+from twelvefold.evaluation.machine import describe_invocation
 from twelvefold.evaluation.per_task import run_per_task
 from twelvefold.evaluation.predictions import predictions_path, write_predictions
 from twelvefold.evaluation.run_inputs import RunInputs
@@ -73,6 +74,7 @@ def evaluate(
         checkpoint=checkpoint,
         seconds=round(time.monotonic() - started, 1),
         peak_memory_gb=round(sum(usage.ru_maxrss for usage in usages) / 2**20, 2),
+        invocation=describe_invocation(),
     )
     if not tasks:
         write_scores(run / ("scores.json" if split == "test" else f"scores-{split}.json"), scores)

@@ -27,7 +27,7 @@ from twelvefold.batch import Batch
 from twelvefold.config.recipe import Recipe
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.datasets.reading.recipe_tasks import check_prepared, resolve_tasks, task_specs
-from twelvefold.evaluation.machine import describe_machine
+from twelvefold.evaluation.machine import describe_invocation, describe_machine
 from twelvefold.model.warm_start import WarmStartReport
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
@@ -327,6 +327,7 @@ def log_start(state: TrainState, services: TrainServices, warm_start: WarmStartR
         processes=group.world_size,
         device=str(group.device),
         machine=describe_machine(),
+        invocation=msgspec.to_builtins(describe_invocation()),
         versions={"python": platform.python_version(), "torch": torch.__version__},
         seconds=round(counters.seconds, 3),
         **({"warm_start": dataclasses.asdict(warm_start)} if warm_start else {}),

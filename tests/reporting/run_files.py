@@ -12,6 +12,7 @@ from twelvefold.evaluation.predictions import PredictionRecord, write_prediction
 from twelvefold.evaluation.scores import (
     Baselines,
     CalibrationBin,
+    Invocation,
     QuestionTypeScore,
     Reliability,
     Scores,
@@ -19,6 +20,8 @@ from twelvefold.evaluation.scores import (
     TaskScore,
     write_scores,
 )
+from twelvefold.model import card
+from twelvefold.model.card import Calibration, Card
 from twelvefold.schema import (
     Box,
     Candidate,
@@ -34,7 +37,7 @@ from twelvefold.schema import (
     TaskSpec,
 )
 from twelvefold.store import atomic_files
-from twelvefold.store.prepared import MANIFEST, ExampleCounts, FileEntry, PreparedManifest
+from twelvefold.store.prepared import MANIFEST, DataSource, ExampleCounts, FileEntry, PreparedManifest
 from twelvefold.training.event_log import EventLog
 from twelvefold.world.draw import draw_jpeg
 from twelvefold.world.scene import make_scene
@@ -46,6 +49,9 @@ IMAGES = "world/images/coco/train2014"
 RELIABILITY = Reliability(
     1.75, 3.25, 12.5, (CalibrationBin(0.25, 0.2, 3), CalibrationBin(0.75, 0.8, 3)), (CalibrationBin(0.9, 0.5, 6),)
 )
+
+
+EVALUATED = Invocation("2026-01-31 14:05 UTC", "twelvefold evaluate run", "0.1", "0123456789ab-dirty")
 
 
 def key(number: int) -> ImageKey:
@@ -96,7 +102,12 @@ def write_run(run: Path) -> None:
         "test": ExampleCounts(read=6, kept=6),
     }
     manifest = PreparedManifest(
-        clean=True, regions="r", tasks=specs, tables=entries, counts=dict.fromkeys(entries, counts)
+        source=DataSource("photos"),
+        clean=True,
+        regions="r",
+        tasks=specs,
+        tables=entries,
+        counts=dict.fromkeys(entries, counts),
     )
     atomic_files.write_json(run / "prepared" / MANIFEST, msgspec.to_builtins(manifest))
     for number in range(1, EXAMPLES + 1):
@@ -111,13 +122,23 @@ def write_run(run: Path) -> None:
         )
         for n, task in enumerate(specs)
     }
-    write_scores(run / "scores.json", Scores(tasks, "latest", 3.0, 1.5))
+    write_scores(run / "scores.json", Scores(tasks, "latest", 3.0, 1.5, EVALUATED))
+    calibrations = {
+        task.name: Calibration(
+            temperature=1.75, kept=task.name != "gqa", seed=0, n_fit=500, n_check=501, error=4.5, error_raw=3.5
+        )
+        for task in specs
+    }
+    trained_on = "1,000 examples of 12 tasks about 600 images in the folder photos"
+    card.write(run / "checkpoints" / "latest", Card(trained_on=trained_on, calibrations=calibrations))
     baselines = {
         name: TaskBaselines(chance=10.0, majority=20.0, text_only=30.0, image_only=25.0, n=6) for name in tasks
     }
     write_scores(run / "blind.json", Baselines(baselines, 2.0))
     with EventLog(run / "events.jsonl") as log:
+        invocation = {"date": "2026-01-30 10:00 UTC", "command": "twelvefold train toy.toml run", "version": "0.1"}
         fields = {"processes": 2, "device": "cpu", "versions": {"torch": "2"}, "machine": "a box"}
+        fields |= {"invocation": invocation}
         log.write("start", 0, tasks=list(tasks), iterations=4, epoch_iterations={}, **fields)
         for i in range(1, 5):
             log.write("step", i, losses=dict.fromkeys(tasks, 4.0 / i), lr=1e-3, seconds=i)

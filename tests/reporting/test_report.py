@@ -132,6 +132,57 @@ def test_confidence_is_plotted_with_and_without_temperatures(reported: Path, pag
     assert (entry["temperature"], entry["error"], entry["error_raw"]) == (1.75, 3.25, 12.5)
 
 
+def test_the_report_says_when_how_and_on_what_it_was_made(reported: Path, page: Elements) -> None:
+    facts = list(zip((n for _, n in page.find("dt")), (n for _, n in page.find("dd")), strict=False))
+    pairs = {
+        ("Trained", "2026-01-30 10:00 UTC"),
+        ("Command", "twelvefold train toy.toml run"),
+        ("Code", "twelvefold 0.1"),
+        ("Evaluated", "2026-01-31 14:05 UTC"),
+        ("Command", "twelvefold evaluate run"),
+        ("Code", "twelvefold 0.1, commit 0123456789ab with uncommitted changes"),
+        ("Trained on", "1,000 examples of 12 tasks about 600 images in the folder photos"),
+        ("Test data", "folder photos"),
+    }
+    assert pairs <= set(facts)
+    assert page.find("p", **{"class": "kicker"})[0][1].endswith("recipe toy · 2026-01-31")
+    entry = atomic_files.read_json(reported / "report.json")
+    assert entry["evaluated"]["commit"] == "0123456789ab-dirty"
+    assert entry["trained"]["date"] == "2026-01-30 10:00 UTC"
+
+
+def test_a_recipes_world_is_not_named_as_the_data(run: Path) -> None:
+    """A recipe that can draw a world may have trained on other data."""
+    (run / "recipe.toml").write_text('name = "toy"\ntasks = ["vqav2"]\n\n[world]\nimages = 77\nseed = 5\n')
+    report(run)
+    html = (run / "report.html").read_text(encoding="utf-8").split("<details>")[0]
+    assert "77 images" not in html
+
+
+def test_the_report_says_where_a_temperature_was_not_kept(page: Elements) -> None:
+    text = " ".join(text for _, text in page.find("section"))
+    assert "Not used, because it did not help on the other half: GQA." in text
+    assert "drawn with seed 0" in text
+    captions = [text for _, text in page.find("p", **{"class": "small"}) if "checked on" in text]
+    assert len(captions) == 12
+    refused = (
+        "not used: temperature 1.75, error on the other half 3.5 without, 4.5 with it; fitted on 500, checked on 501"
+    )
+    assert sum(text.startswith(refused) for text in captions) == 1
+
+
+def test_curves_have_axis_values_and_values_under_the_pointer(page: Elements) -> None:
+    values = [a["data-value"] for a, _ in page.find("i", **{"class": "hit"})]
+    assert {"50.0 % at iteration 2", "4.00 at iteration 1", "1.00e-03 at iteration 3"} <= set(values)
+    assert "stated 75 %, right 80 % (3 answers)" in values
+    axes = [text for _, text in page.find("span", **{"class": "axis"})]
+    assert {"100", "0", "4.00", "1.00e-03"} <= set(axes)
+
+
+def test_independent_probabilities_are_explained(html: str) -> None:
+    assert "For VQAv2, GQA, VG QA each answer is judged separately" in " ".join(html.split())
+
+
 def remove_reliability(run: Path) -> None:
     """Rewrite the scores as a version without reliability wrote them."""
     old = atomic_files.read_json(run / "scores.json")

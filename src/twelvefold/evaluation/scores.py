@@ -77,13 +77,37 @@ class TaskScore(msgspec.Struct, frozen=True):
     text_retrieval: TextRetrievalScore | None = None
 
 
+class Invocation(msgspec.Struct, frozen=True):
+    """When, by which command and with which code something was computed.
+
+    date: UTC, ``2026-01-31 14:05 UTC``. commit: of twelvefold's repository, ending in ``-dirty`` if it had uncommitted
+    changes; empty for an installed package.
+    """
+
+    date: str
+    command: str
+    version: str
+    commit: str = ""
+
+    @property
+    def code(self) -> str:
+        """Return version and commit as people name them."""
+        commit, dirty, _ = self.commit.partition("-dirty")
+        parts = [f"twelvefold {self.version}", f"commit {commit}" if commit else ""]
+        return ", ".join(filter(None, parts)) + (" with uncommitted changes" if dirty else "")
+
+
 class Scores(msgspec.Struct, frozen=True):
-    """Scores of one model on several tasks, and the time and memory of the evaluation."""
+    """Scores of one model on several tasks, and the time and memory of the evaluation.
+
+    invocation: None in files that were written before it was recorded.
+    """
 
     tasks: dict[str, TaskScore]
     checkpoint: str
     seconds: float
     peak_memory_gb: float
+    invocation: Invocation | None = None
 
     @property
     def average(self) -> float:

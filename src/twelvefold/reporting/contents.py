@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from safetensors import safe_open
 
 from twelvefold import datasets
 from twelvefold.config.recipe import Recipe
-from twelvefold.evaluation.scores import Baselines, Scores, read_scores
+from twelvefold.evaluation.scores import Baselines, Invocation, Scores, read_scores
+from twelvefold.model import card
+from twelvefold.model.card import Card
 from twelvefold.reporting.curves import TrainingCurves, make_curves
 from twelvefold.reporting.paper import PAPER_AVERAGE
 from twelvefold.reporting.table import ScoreRow, make_rows
@@ -25,7 +28,7 @@ from twelvefold.training.event_log import read_events
 class RunContents:
     """What a run's folder holds; None or empty for what is missing.
 
-    stages: seconds by stage, of a demo. parameters: number of parameters of the evaluated checkpoint.
+    stages: seconds by stage, of a demo. card: of the evaluated checkpoint. parameters: their number in it.
     """
 
     run: Path
@@ -37,6 +40,7 @@ class RunContents:
     stages: dict[str, float]
     prepared: Prepared | None
     rows: list[ScoreRow]
+    card: Card
     parameters: int | None
 
     @property
@@ -47,6 +51,24 @@ class RunContents:
     @property
     def checkpoint(self) -> str:
         return Path(self.scores.checkpoint).name
+
+    @property
+    def trained(self) -> Invocation | None:
+        """Return the date, command and code of the run's start; None if they were not recorded."""
+        recorded = self.curves.start_event.get("invocation") if self.curves else None
+        return msgspec.convert(recorded, Invocation) if recorded else None
+
+    @property
+    def test_data(self) -> str:
+        """Return the data that the scores are for, in words; empty if it was not recorded."""
+        source = self.prepared.manifest.source if self.prepared else None
+        return source.describe() if source else ""
+
+    @property
+    def not_calibrated(self) -> list[ScoreRow]:
+        """Return the tasks whose temperature was fitted but not kept."""
+        calibrations = self.card.calibrations
+        return [row for row in self.rows if (each := calibrations.get(row.task.name)) and not each.kept]
 
     @property
     def counts(self) -> Mapping[str, Mapping[str, ExampleCounts]]:
@@ -97,6 +119,7 @@ def read_run(run: Path, prepared: Path) -> RunContents:
     baselines = read_scores(baselines_path, Baselines) if baselines_path.exists() else None
     opened = Prepared.open(prepared) if prepared.is_dir() else None
     loaded = Recipe.load_run(run) if recipe.exists() else None
+    checkpoint = run / "checkpoints" / Path(scores.checkpoint).name
     return RunContents(
         run=run,
         scores=scores,
@@ -107,7 +130,8 @@ def read_run(run: Path, prepared: Path) -> RunContents:
         stages=read_stages(run / "stages.json"),
         prepared=opened,
         rows=make_rows(scores, baselines, _scored_tasks(scores, opened, loaded)),
-        parameters=_count_parameters(run / "checkpoints" / Path(scores.checkpoint).name / "model.safetensors"),
+        card=card.read(checkpoint),
+        parameters=_count_parameters(checkpoint / "model.safetensors"),
     )
 
 

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twelvefold.evaluation.scores import CalibrationBin
 
+X = TypeVar("X", int, float)
+
 MAX_POINTS = 100
 """Points of a curve and dots of a timeline; a page has no room to tell more apart."""
+MAX_LABELS = 25
+"""Points of a curve whose values appear under the pointer: at least a finger's width apart on a wide page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +32,22 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class PointLabel:
+    """Values of a point of a line, shown under the pointer. ``x``: in percent of the plot's width."""
+
+    x: float
+    iteration: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
 class PlotLine:
-    """A line to draw. ``path``: SVG path data. ``last``: the last point (x, y)."""
+    """A line to draw. ``path``: SVG path data. ``last``: the last point (x, y). ``top``: value at the axis's end."""
 
     path: str
     last: tuple[float, float]
+    top: float
+    labels: list[PointLabel]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +79,7 @@ class TrainingCurves:
     planned_iterations: int
     seconds: float
     tasks: dict[str, TaskCurve]
+    learning_rate: PlotLine | None
     resumed_at: list[float]
     start_event: Mapping[str, Any]
     done_event: Mapping[str, Any]
@@ -88,6 +104,7 @@ def make_curves(events: Iterable[Mapping[str, Any]]) -> TrainingCurves | None:
     start_event: Mapping[str, Any] = {}
     done_event: Mapping[str, Any] = {}
     resumed: list[int] = []
+    rates: list[tuple[int, float]] = []
     iterations, planned_iterations, seconds = 0, 0, 0.0
     for event in events:
         name, iteration = event["event"], int(event["iteration"])
@@ -99,6 +116,7 @@ def make_curves(events: Iterable[Mapping[str, Any]]) -> TrainingCurves | None:
             if name == "resume":
                 resumed.append(iteration)
         elif name == "step":
+            rates += [(iteration, float(event["lr"]))] if "lr" in event else []
             for task, loss in event["losses"].items():
                 tasks[task].losses.append((iteration, float(loss)))
         elif name == "eval":
@@ -114,6 +132,7 @@ def make_curves(events: Iterable[Mapping[str, Any]]) -> TrainingCurves | None:
         planned_iterations=planned_iterations,
         seconds=seconds,
         tasks={task: _task_curve(task_events, iterations) for task, task_events in tasks.items()},
+        learning_rate=_plot_line(_thin_out(rates), iterations, max((rate for _, rate in rates), default=0.0)),
         resumed_at=[_percent(iteration, iterations) for iteration in resumed],
         start_event=start_event,
         done_event=done_event,
@@ -159,11 +178,11 @@ def _average(values: Sequence[tuple[int, float]]) -> list[tuple[float, float]]:
     return [(float(iteration), float(value)) for iteration, value in means]
 
 
-def _thin_out(values: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Return at most ``MAX_POINTS`` evenly spaced values, with the first and the last."""
-    if len(values) <= MAX_POINTS:
+def _thin_out(values: Sequence[tuple[X, float]], limit: int = MAX_POINTS) -> list[tuple[X, float]]:
+    """Return at most ``limit`` evenly spaced values, with the first and the last."""
+    if len(values) <= limit:
         return list(values)
-    return [values[int(i)] for i in np.linspace(0, len(values) - 1, MAX_POINTS).round()]
+    return [values[int(i)] for i in np.linspace(0, len(values) - 1, limit).round()]
 
 
 def _plot_line(points: Sequence[tuple[float, float]], iterations: int, top: float) -> PlotLine | None:
@@ -171,7 +190,11 @@ def _plot_line(points: Sequence[tuple[float, float]], iterations: int, top: floa
     if not points or top <= 0.0:
         return None
     line = [(_percent(iteration, iterations), round(100.0 - 100.0 * value / top, 2)) for iteration, value in points]
-    return PlotLine(_svg_path(f"{x:g} {y:g}" for x, y in line), line[-1])
+    labels = [
+        PointLabel(_percent(iteration, iterations), round(iteration), value)
+        for iteration, value in _thin_out(points, MAX_LABELS)
+    ]
+    return PlotLine(_svg_path(f"{x:g} {y:g}" for x, y in line), line[-1], top, labels)
 
 
 def reliability_path(bins: Sequence[CalibrationBin]) -> str:

@@ -16,6 +16,7 @@ from twelvefold.reporting.curves import reliability_path
 from twelvefold.reporting.examples import ReportExample
 from twelvefold.reporting.table import ScoreRow
 from twelvefold.reporting.template import render_template
+from twelvefold.schema import TaskSpec
 
 MAX_QUESTION_TYPES = 10
 """Question types shown per task, the most frequent; ``report.json`` has all."""
@@ -49,6 +50,18 @@ class ReportPage:
         """Return whether any task has a fitted temperature."""
         reliabilities = (row.result.reliability for row in self.contents.rows)
         return any(reliability and reliability.temperature != 1.0 for reliability in reliabilities)
+
+    @property
+    def date(self) -> str:
+        """Return the day of the evaluation, or else of training; empty if neither was recorded."""
+        invocation = self.contents.scores.invocation or self.contents.trained
+        return invocation.date.partition(" ")[0] if invocation else ""
+
+    @property
+    def independent(self) -> list[TaskSpec]:
+        """Return the tasks whose answers have a probability each."""
+        tasks = [row.task for row in self.contents.rows]
+        return [task for task in tasks if load_family(task.family).independent]
 
     @property
     def groups(self) -> list[tuple[str, str, list[ScoreRow]]]:
@@ -105,9 +118,11 @@ class ReportPage:
         if recipe:
             model = ", ".join(f"{name} {value}" for name, value in recipe.model.items()) or "vilbert_base"
             facts += [("Recipe", recipe.name), ("Seed", str(recipe.seed))]
-            if recipe.world:
-                facts.append(("World", f"{recipe.world.images:,} images, seed {recipe.world.seed}"))
             facts.append(("Model", model))
+        if contents.card.trained_on:
+            facts.append(("Trained on", contents.card.trained_on))
+        if contents.test_data:
+            facts.append(("Test data", contents.test_data))
         if contents.parameters:
             facts.append(("Parameters", f"{contents.parameters:,}"))
         facts.append(("Checkpoint", contents.checkpoint))
@@ -119,6 +134,9 @@ class ReportPage:
                 ("Versions", ", ".join(f"{name} {version}" for name, version in start["versions"].items())),
                 ("Training", format_duration(curves.seconds)),
             ]
+        for name, invocation in (("Trained", contents.trained), ("Evaluated", contents.scores.invocation)):
+            if invocation:
+                facts += [(name, invocation.date), ("Command", invocation.command), ("Code", invocation.code)]
         facts.append(("Evaluation", format_duration(contents.scores.seconds)))
         if contents.baselines:
             facts.append(("Baselines", format_duration(contents.baselines.seconds)))
@@ -162,6 +180,8 @@ FILTERS: dict[str, Any] = {
     "signed": lambda value: f"{value:+.1f}".replace("-", "−"),
     "whole": lambda value: f"{value:.0f}",
     "loss": lambda value: f"{value:.2f}",
+    "rate": lambda value: f"{value:.2e}",
+    "formatted": lambda value, name: FILTERS[name](value),
     "count": lambda value: f"{value:,}",
     "duration": format_duration,
     "removed": format_removed,

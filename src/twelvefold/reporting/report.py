@@ -88,6 +88,10 @@ def to_json(contents: RunContents) -> dict[str, Any]:
         "peak_memory_gb": round(contents.peak_memory_gb, 2),
         "checkpoint": contents.checkpoint,
         "parameters": contents.parameters,
+        "data": contents.test_data,
+        "trained": msgspec.to_builtins(contents.trained),
+        "evaluated": msgspec.to_builtins(contents.scores.invocation),
+        "calibrations": msgspec.to_builtins(contents.card.calibrations),
         "training": curves
         and {
             "iterations": curves.iterations,
