@@ -141,6 +141,10 @@ def test_visual7w_reads_the_toolkits_file_name(folder: Any) -> None:
         (lambda f: f["boxes"].pop(0), "expected boxes that the file lists, got box_id 100"),
         (lambda f: f["images"][0]["qa_pairs"][0].update(answer=107), "expected an answer and other boxes"),
         (lambda f: f["images"][0]["qa_pairs"][0].update(image_id=1), "expected image 2318324"),
+        (lambda f: f["images"][0]["qa_pairs"][0]["multiple_choices"].pop(), "other boxes, 3 of them, got 114 and"),
+        (lambda f: f["images"][0]["qa_pairs"][0]["multiple_choices"].append(100), "other boxes, 3 of them"),
+        (lambda f: f["boxes"][0].update(x=9), "equal ones: box_id 100 and 107"),
+        (lambda f: f["boxes"][2].update(x=9), "equal ones: box_id 107 and 114"),
     ],
 )
 def test_visual7w_invalid_candidates_are_rejected(folder: Any, change: Any, error: str) -> None:
@@ -170,24 +174,26 @@ def test_guesswhat_flattens_the_dialogue_and_sorts_the_objects(folder: Any) -> N
     assert [(e.question_type, e.pairs[0].text == "") for e in examples] == [("success", False), ("incomplete", True)]
 
 
-def _newer_layout(game: dict[str, Any]) -> dict[str, Any]:
+def _newer_layout(game: dict[str, Any], id_: type = int) -> dict[str, Any]:
     """Return a game in the layout of the authors' newer code."""
     image = {k: v for k, v in game["image"].items() if k != "id"}
     objects = {str(o["id"]): {k: v for k, v in o.items() if k != "id"} for o in game["objects"]}
     turns = [{"q": turn["question"], "a": turn["answer"]} for turn in game["qas"]]
-    return {"dialogue_id": game["id"], "picture": image, "picture_id": game["image"]["id"], "objects": objects} | {
+    ids = {"dialogue_id": id_(game["id"]), "picture_id": id_(game["image"]["id"]), "object_id": id_(game["object_id"])}
+    return {**ids, "picture": image, "objects": objects} | {
         "qas": turns,
-        "object_id": game["object_id"],
         "status": game["status"],
     }
 
 
-def test_guesswhat_reads_both_layouts_and_plain_files(folder: Any) -> None:
+@pytest.mark.parametrize("id_", [int, str])
+def test_guesswhat_reads_both_layouts_and_plain_files(folder: Any, id_: type) -> None:
     expected = list(guesswhat.read(folder.write(), "test", bad=BAD))
     games = folder.files.pop("guesswhat/guesswhat.test.jsonl.gz")
     (folder.root / "guesswhat/guesswhat.test.jsonl.gz").unlink()
-    folder.files["guesswhat/guesswhat.test.jsonl"] = [_newer_layout(game) for game in games]
+    folder.files["guesswhat/guesswhat.test.jsonl"] = [_newer_layout(game, id_) for game in games]
     assert list(guesswhat.read(folder.write(), "test", bad=BAD)) == expected
+    assert [id_ for id_, _ in guesswhat.candidate_ids(folder.root, "test", bad=BAD)] == [e.id for e in expected]
 
 
 @pytest.mark.parametrize(
@@ -201,6 +207,9 @@ def test_guesswhat_reads_both_layouts_and_plain_files(folder: Any) -> None:
         (lambda g: g["objects"][0].update(bbox=[float("nan"), 1.0, 5.0, 5.0]), "it holds NaN, which is no number"),
         (lambda g: g["objects"][0].update(bbox=[1e308, 1.0, 1e308, 5.0]), "finite numbers"),
         (lambda g: g["qas"][1].pop("answer"), "a question and an answer in every turn"),
+        (lambda g: g["qas"][1].update(answer="maybe"), "one of the answers yes, no, n/a, got 'maybe'"),
+        (lambda g: g.update(status="won"), "one of the states success, failure, incomplete, got 'won'"),
+        (lambda g: g.update(object_id="boat"), "matching regex"),
         (lambda g: g.pop("id"), "id and image, or dialogue_id and picture"),
         (lambda g: g["image"].pop("id"), r"image\.id or picture_id"),
     ],

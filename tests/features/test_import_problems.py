@@ -243,3 +243,11 @@ def test_exit_codes(writers: Any, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert app(f"features import {good} {tmp_path / 'out'}", result_action="return_value") == 0
     assert app(f"features import {bad} {tmp_path / 'out'}", result_action="return_value") == 1
     assert "rejected: key n3: " in capsys.readouterr().out
+
+
+def test_boxes_that_are_all_zero_are_boxes_without_area(writers: Any, tmp_path: Path) -> None:
+    row = writers.image_record(1)
+    writers.write_lmdb(tmp_path / "some", {"n1": {**row, "boxes": row["boxes"] * 0}})
+    summary = import_features(tmp_path / "some", tmp_path / "out")
+    assert (summary.num_images, summary.rejected) == (1, ())
+    assert "5 boxes without area" in summary.warnings[0].message

@@ -4,19 +4,21 @@ Publisher: guesswhat.ai. License: as published with the data; the images are COC
 
 Files, in ``guesswhat/``: ``guesswhat.{train,valid,test}.jsonl.gz``, or the same files decompressed. Two layouts are
 read: the published one, and that of the authors' newer code (``dialogue_id``, ``picture``, objects by id, ``q``,
-``a``).
+``a``; ids may be text).
 
 Splits: as the files: 113,221 games (100,398 after cleaning), 23,739, 23,785, of any status.
 
 The text is the whole dialogue, ``start <question> answer <answer> stop`` for each turn; a game that was abandoned
 before the first question has an empty text. The candidates are the game's objects in ascending order of id, clipped to
-the image. ``question_type`` is the status: success, failure or incomplete.
+the image. ``question_type`` is the status: success, failure or incomplete. A game with another status, or with an
+answer other than Yes, No and N/A, is a bad record.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -62,17 +64,23 @@ CARD = DatasetCard(
     examples={"train": 113_221, "val": 23_739, "test": 23_785},
 )
 FILES = {"train": "train", "val": "valid", "test": "test"}
+ANSWERS = ("yes", "no", "n/a")
+STATUSES = ("success", "failure", "incomplete")
+"""In lower case; the published files write ``Yes``, ``No`` and ``N/A``."""
+
+Id = Annotated[int, msgspec.Meta(ge=0)] | Annotated[str, msgspec.Meta(pattern=r"^[0-9]+$")]
+"""A number, which copies of the newer layout write as text."""
 
 
 class ImageRecord(msgspec.Struct, gc=False):
     width: float
     height: float
-    id: int | None = None
+    id: Id | None = None
 
 
 class ObjectRecord(msgspec.Struct, gc=False):
     bbox: XYWH
-    id: int | None = None
+    id: Id | None = None
 
 
 class Turn(msgspec.Struct, gc=False):
@@ -85,15 +93,15 @@ class Turn(msgspec.Struct, gc=False):
 class Game(msgspec.Struct, gc=False):
     """A game in either layout: a field that only one layout has is optional here and checked in :func:`_example`."""
 
-    object_id: int
+    object_id: Id
     objects: list[ObjectRecord] | dict[str, ObjectRecord]
     qas: list[Turn]
     status: str = ""
-    id: int | None = None
-    dialogue_id: int | None = None
+    id: Id | None = None
+    dialogue_id: Id | None = None
     image: ImageRecord | None = None
     picture: ImageRecord | None = None
-    picture_id: int | None = None
+    picture_id: Id | None = None
 
 
 def files(root: Path, split: Split) -> list[Path]:
@@ -111,7 +119,9 @@ def read(root: Path, split: Split, *, bad: BadRecords) -> Iterator[Example]:
 def candidate_ids(root: Path, split: Split, *, bad: BadRecords) -> Iterator[tuple[str, list[int]]]:
     """Yield the example id of each game and the file's object ids of its candidates, in the candidates' order."""
     for _, game in RecordReader(TASK.name, files(root, split)[0], bad).lines(Game):
-        yield str(game.id if game.id is not None else game.dialogue_id), sorted(_boxes_by_id(game.objects))
+        id_ = game.id if game.id is not None else game.dialogue_id
+        if id_ is not None:
+            yield str(int(id_)), sorted(_boxes_by_id(game.objects))
 
 
 def _example(game: Game) -> Example:
@@ -123,23 +133,33 @@ def _example(game: Game) -> Example:
     if image_id is None:
         raise InvalidRecordError("expected image.id or picture_id, got neither")
     boxes = _boxes_by_id(game.objects)
-    if game.object_id not in boxes:
-        raise InvalidRecordError(f"expected object_id to be one of the objects {sorted(boxes)}, got {game.object_id}")
+    target = int(game.object_id)
+    if target not in boxes:
+        raise InvalidRecordError(f"expected object_id to be one of the objects {sorted(boxes)}, got {target}")
     if len(boxes) != len(game.objects):
         raise InvalidRecordError(f"expected {len(game.objects)} objects with an id each, got {len(boxes)} ids")
     text = format_dialogue([(turn.question or turn.q or "", turn.answer or turn.a or "") for turn in game.qas])
     if text is None:
         raise InvalidRecordError("expected a question and an answer in every turn, got an empty or missing one")
+    for turn in game.qas:
+        _check_known("answers", turn.answer or turn.a or "", ANSWERS)
+    if game.status:
+        _check_known("states", game.status, STATUSES)
     ids = sorted(boxes)
     candidates = clip_candidates([boxes[i] for i in ids], image.width, image.height)
-    pair = Pair(ImageKey(COCO, str(image_id)), text, candidates)
-    return Example(str(id_), (pair,), Candidate(ids.index(game.object_id)), question_type=game.status)
+    pair = Pair(ImageKey(COCO, str(int(image_id))), text, candidates)
+    return Example(str(int(id_)), (pair,), Candidate(ids.index(target)), question_type=game.status.strip().lower())
+
+
+def _check_known(what: str, text: str, known: Sequence[str]) -> None:
+    if text.strip().lower() not in known:
+        raise InvalidRecordError(f"expected one of the {what} {', '.join(known)}, got {text!r:.80}")
 
 
 def _boxes_by_id(objects: list[ObjectRecord] | dict[str, ObjectRecord]) -> dict[int, XYWH]:
     if isinstance(objects, dict):
         return {int(key): item.bbox for key, item in objects.items() if key.isdecimal()}
-    return {item.id: item.bbox for item in objects if item.id is not None}
+    return {int(item.id): item.bbox for item in objects if item.id is not None}
 
 
 def format_dialogue(turns: Sequence[tuple[str, str]]) -> str | None:

@@ -7,8 +7,9 @@ File, in ``visual7w/``: ``dataset_v7w_pointing.json``; ``dataset.json``, the too
 Splits: as stated for each image: train 93,813 (93,813 after cleaning), val 36,990, test 57,265.
 
 The candidates are the answer's box and its three distractors in ascending order of box id, so the position of the
-answer carries no information. Boxes that begin at -1 are clipped at 0. The file does not state image sizes, so the
-right and lower edges are clipped later, where the image size is known.
+answer carries no information. A question with other than three distractors, or with two equal boxes, is a bad record:
+it is another task, or has no single answer. Boxes that begin at -1 are clipped at 0. The file does not state image
+sizes, so the right and lower edges are clipped later, where the image size is known.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ CARD = DatasetCard(
     examples={"train": 93_813, "val": 36_990, "test": 57_265},
 )
 SPLITS = ("train", "val", "test")
+NUM_DISTRACTORS = 3
 
 
 class BoxRecord(msgspec.Struct, gc=False):
@@ -129,9 +131,10 @@ def _box_ids(question: Question) -> list[int]:
 
 def _example(image_id: int, question: Question, boxes: dict[int, BoxRecord]) -> Example:
     ids = _box_ids(question)
-    if len(ids) != 1 + len(question.multiple_choices) or len(ids) < 2:
+    if len(ids) != 1 + NUM_DISTRACTORS or len(question.multiple_choices) != NUM_DISTRACTORS:
         raise InvalidRecordError(
-            f"expected an answer and other boxes, got {question.answer} and {question.multiple_choices}"
+            f"expected an answer and other boxes, {NUM_DISTRACTORS} of them, got {question.answer} and "
+            f"{question.multiple_choices}"
         )
     if question.image_id != image_id:
         raise InvalidRecordError(f"expected image {image_id}, which lists this question, got {question.image_id}")
@@ -139,6 +142,9 @@ def _example(image_id: int, question: Question, boxes: dict[int, BoxRecord]) -> 
     if unknown:
         raise InvalidRecordError(f"expected boxes that the file lists, got box_id {unknown[0]}")
     candidates = clip_candidates([(b.x, b.y, b.width, b.height) for b in map(boxes.__getitem__, ids)])
+    if len(set(candidates)) < len(candidates):
+        equal = [ids[n] for n, box in enumerate(candidates) if candidates.count(box) > 1]
+        raise InvalidRecordError(f"expected different boxes, got equal ones: box_id {' and '.join(map(str, equal))}")
     pair = Pair(ImageKey(VG, str(image_id)), question.question.strip(), candidates)
     return Example(str(question.qa_id), (pair,), Candidate(ids.index(question.answer)))
 

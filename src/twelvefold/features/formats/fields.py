@@ -153,7 +153,7 @@ def _boxes_to_pixels(regions: Regions, box_format: BoxFormat) -> tuple[NDArray[n
         boxes = np.asarray(box_geometry.xywh_to_xyxy(boxes), dtype=np.float32)
     elif box_format == "unit":
         boxes = boxes * np.array([width, height, width, height], dtype=np.float32)
-    elif min(width, height) > 2 and boxes.min() >= 0 and boxes.max() <= 1:
+    elif min(width, height) > 2 and boxes.min() >= 0 and 0 < boxes.max() <= 1:
         raise RecordError("boxes are between 0 and 1: relative to the image size instead of pixels? then --boxes unit")
     x1, y1, x2, y2 = boxes.T
     if (wrong := (x2 < x1) | (y2 < y1)).any():
