@@ -47,6 +47,68 @@ def test_the_help_of_the_program_lists_every_command(capsys: pytest.CaptureFixtu
     assert [command for command in cli.COMMANDS if f"│ {command} " not in text] == []
 
 
+def option_names(text: str) -> list[str]:
+    return re.findall(r"--[a-z][a-z0-9-]*", text)
+
+
+@pytest.mark.parametrize("command", CALLS)
+def test_no_name_is_cut_in_a_narrow_terminal(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = {}
+    for columns in ("400", "40"):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert leave(*command.split(), "--help") == 0
+        texts[columns] = capsys.readouterr().out
+    choices = [name for listed in re.findall(r"choices: (.*?)\]", texts["400"]) for name in listed.split(", ")]
+    names = {*option_names(texts["400"]), *choices}
+    assert [name for name in names if not re.search(rf"{re.escape(name)}(?![\w-])", texts["40"])] == []
+    examples = [line for line in texts["40"].splitlines() if line.startswith((" twelvefold ", "     "))]
+    assert [line for line in examples if len(line.rstrip()) > cli.MIN_WIDTH] == []
+
+
+def test_commands_are_listed_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("--help") == 0
+    titles = re.findall(r"╭─ (.*?) ─", capsys.readouterr().out)
+    assert [title for title in titles if title != "Commands"] == list(cli.GROUPS)
+
+
+def test_errors_are_not_wrapped(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    assert leave("evaluate", "runs/demo", "--checkpiont", "best") == 2
+    assert capsys.readouterr().err == "twelvefold: Unknown option: --checkpiont. Did you mean --checkpoint?\n"
+
+
+FORMS = [["--tasks", "gqa", "nlvr2"], ["--tasks", "gqa,nlvr2"], ["--tasks", "gqa,", "nlvr2"], ["--tasks=gqa, nlvr2"]]
+FORMS += [["--tasks", "gqa", "--tasks", "nlvr2"], ["--tasks=gqa", "--tasks=nlvr2"]]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=" ".join)
+@pytest.mark.parametrize(
+    "command", ["evaluate run", "doctor data", "audit data", "clean data out", "clean compare data"]
+)
+def test_tasks_are_named_in_the_same_forms_everywhere(command: str, form: list[str]) -> None:
+    _, bound, _ = cli.make_app().parse_args([*command.split(), *form])
+    values = [getattr(value, "tasks", None) for value in bound.arguments.values()]
+    assert ("gqa", "nlvr2") in [*values, bound.arguments.get("tasks")]
+
+
+def test_an_option_for_tasks_without_a_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for form in (["--tasks", ","], ["--tasks="]):
+        assert leave("evaluate", "run", *form) == 2
+        assert "--tasks" in capsys.readouterr().err
+
+
+COMPUTING = "ask find point choose guess compare entails ground answer serve demo extract pretrain train finetune"
+COMPUTING += " calibrate evaluate baselines"
+
+
+@pytest.mark.parametrize("command", [*COMPUTING.split(), "index add", "index search"])
+def test_every_command_that_computes_takes_a_device(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave(*command.split(), "--help") == 0
+    assert "--device" in capsys.readouterr().out
+
+
 def test_blind_is_another_name_of_baselines(capsys: pytest.CaptureFixture[str]) -> None:
     assert leave("blind", "--help") == 0
     assert "Score the baselines of every task" in capsys.readouterr().out

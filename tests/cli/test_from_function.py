@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +12,12 @@ from typing import Any
 
 import pytest
 from cyclopts import App
+from rich.console import Console
+from rich.table import Table
 
-from twelvefold.cli.from_function import Output, command, first_lines
+from twelvefold.cli.from_function import Output, command, first_lines, keep_words_whole
+from twelvefold.device import select_device
+from twelvefold.environment import DEVICE_VARIABLE
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,34 @@ def test_the_help_is_the_functions_docstring_with_an_example(
     ):
         assert part in text
     assert "Raises" not in text
+
+
+def test_words_of_a_table_are_whole_in_a_narrow_terminal() -> None:
+    console = Console(width=30, file=io.StringIO())
+    table = Table("name", "about")
+    table.add_row("paper/ablation/no_stop_and_go", "the whole text of " * 5 + "https://example.org/a/long/address")
+    keep_words_whole(table, console)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "paper/ablation/no_stop_and_go" in text
+    assert "https://example.org/a/long/address" in text
+    assert {len(line) for line in text.splitlines()} == {len(text.splitlines()[0])}
+
+
+def test_the_device_of_a_command_holds_for_the_call(call: Callable[..., int], tmp_path: Path) -> None:
+    devices: list[str] = []
+
+    def compute(run: Path) -> None:
+        """Compute."""
+        devices.append(select_device("auto").type)
+
+    shown = command(compute, example="twelvefold compute run", computes=True)(lambda result, arguments: Output())
+    app = App(name="twelvefold")
+    app.command(shown, name="compute")
+    assert app(["compute", "run", "--device", "cpu"], result_action="return_value") == 0
+    assert devices == ["cpu"]
+    assert DEVICE_VARIABLE not in os.environ
 
 
 def test_long_lists_are_cut_and_say_so() -> None:

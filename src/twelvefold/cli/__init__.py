@@ -9,47 +9,67 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App
+from cyclopts import App, Group
 from rich.console import Console
 
 from twelvefold.printable import never_fail_to_print, printable_text
 from twelvefold.schema import TwelvefoldError
 
-COMMANDS = {
-    "demo": ("training:demo", "Build a world, train one model on twelve tasks, score it, and write a report."),
-    "world": ("world:world", "Write the drawn world: images and annotations in the twelve official formats."),
-    "extract": ("features:extract", "Extract regions from every image of a folder."),
-    "prepare": ("data:prepare", "Read official files, clean their splits, and write memory-mapped tables."),
-    "pretrain": ("training:pretrain", "Pretrain on captioned images."),
-    "train": ("training:train", "Train one model on all tasks of a recipe."),
-    "finetune": ("training:finetune", "Train one task from the weights of a multi-task model."),
-    "calibrate": ("evaluation:calibrate", "Fit a temperature for each task, so that probabilities match accuracy."),
-    "evaluate": ("evaluation:evaluate", "Score a run's model on its test sets."),
-    "baselines": ("evaluation:baselines", "Score chance, majority, a text-only and an image-only network."),
-    "report": ("evaluation:report", "Write the report of a run: one page, and JSON."),
-    "recipes": ("data:recipes", "List the shipped recipes, or print one."),
-    "submit": ("evaluation:submit", "Write predictions in the format of an evaluation server."),
-    "ask": ("use:ask", "Answer a question about an image."),
-    "find": ("use:find", "Rank images by how well a text describes them."),
-    "point": ("use:point", "Point at what a phrase means."),
-    "choose": ("use:choose", 'Answer a "which" question by a box.'),
-    "guess": ("use:guess", "Guess the object that a dialogue is about."),
-    "compare": ("use:compare", "Decide whether a statement is true of two images."),
-    "entails": ("use:entails", "Decide whether an image entails a statement."),
-    "ground": ("use:ground", "Find a box for each phrase of a caption."),
-    "answer": ("use:answer", "Answer many requests, one line of JSON each."),
-    "index": ("index:app", "Keep images ready to be searched by text."),
-    "serve": ("serve:serve", "Serve a model: a web page and a REST API."),
-    "audit": ("audit:app", "Count test images that are in a training set."),
-    "clean": ("clean:app", "Decide which examples no task may learn from."),
-    "datasets": ("data:datasets", "List the datasets: files, sources, sizes, licenses."),
-    "doctor": ("data:doctor", "Check a data folder: what is present, missing or malformed."),
-    "fetch": ("fetch:fetch", "Download published weights, features and annotations."),
-    "features": ("features:app", "Import region features that other projects extracted."),
-    "weights": ("weights:app", "Import, export and inspect model weights."),
-    "detector": ("world:app", "Train and measure the detector of the drawn world."),
+GROUPS = {
+    "Start": {
+        "demo": ("training:demo", "Build a world, train one model on twelve tasks, score it, and write a report."),
+    },
+    "Use a model": {
+        "ask": ("use:ask", "Answer a question about an image."),
+        "find": ("use:find", "Rank images by how well a text describes them."),
+        "point": ("use:point", "Point at what a phrase means."),
+        "choose": ("use:choose", 'Answer a "which" question by a box.'),
+        "guess": ("use:guess", "Guess the object that a dialogue is about."),
+        "compare": ("use:compare", "Decide whether a statement is true of two images."),
+        "entails": ("use:entails", "Decide whether an image entails a statement."),
+        "ground": ("use:ground", "Find a box for each phrase of a caption."),
+        "answer": ("use:answer", "Answer many requests, one line of JSON each."),
+        "index": ("index:app", "Keep images ready to be searched by text."),
+        "serve": ("serve:serve", "Serve a model: a web page and a REST API."),
+    },
+    "Get data": {
+        "datasets": ("data:datasets", "List the datasets: files, sources, sizes, licenses."),
+        "fetch": ("fetch:fetch", "Download published weights, features and annotations."),
+        "doctor": ("data:doctor", "Check a data folder: what is present, missing or malformed."),
+        "world": ("world:world", "Write the drawn world: images and annotations in the twelve official formats."),
+    },
+    "Prepare data": {
+        "extract": ("features:extract", "Extract regions from every image of a folder."),
+        "features": ("features:app", "Import region features that other projects extracted."),
+        "prepare": ("data:prepare", "Read official files, clean their splits, and write memory-mapped tables."),
+        "clean": ("clean:app", "Decide which examples no task may learn from."),
+        "audit": ("audit:app", "Count test images that are in a training set."),
+    },
+    "Train": {
+        "recipes": ("data:recipes", "List the shipped recipes, or print one."),
+        "pretrain": ("training:pretrain", "Pretrain on captioned images."),
+        "train": ("training:train", "Train one model on all tasks of a recipe."),
+        "finetune": ("training:finetune", "Train one task from the weights of a multi-task model."),
+    },
+    "Score a run": {
+        "calibrate": ("evaluation:calibrate", "Fit a temperature for each task, so that probabilities match accuracy."),
+        "evaluate": ("evaluation:evaluate", "Score a run's model on its test sets."),
+        "baselines": ("evaluation:baselines", "Score chance, majority, a text-only and an image-only network."),
+        "report": ("evaluation:report", "Write the report of a run: one page, and JSON."),
+        "submit": ("evaluation:submit", "Write predictions in the format of an evaluation server."),
+    },
+    "Weights and detectors": {
+        "weights": ("weights:app", "Import, export and inspect model weights."),
+        "detector": ("world:app", "Train and measure the detector of the drawn world."),
+    },
 }
-"""Commands in the order of the help: module and function below ``twelvefold.cli``, and a summary."""
+"""Commands by group, in the order of the help: module and function below ``twelvefold.cli``, and a summary."""
+
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
+"""All commands by name."""
+
+MIN_WIDTH = 80
+"""Least width of the help in columns. In a narrower terminal lines continue on the next line; no name is cut."""
 
 
 def make_app(called: str = "") -> App:
@@ -58,11 +78,16 @@ def make_app(called: str = "") -> App:
         name="twelvefold",
         help="One vision-and-language model, twelve tasks. `twelvefold demo` runs everything once.",
         version_flags=["--version"],
+        console=Console(width=max(MIN_WIDTH, Console().width)),
+        error_console=Console(stderr=True, soft_wrap=True, markup=False, highlight=False),
+        error_formatter=lambda error: printable_text(f"twelvefold: {error}"),
     )
-    for position, (name, (path, summary)) in enumerate(COMMANDS.items()):
-        program.command(f"twelvefold.cli.{path}", name=name, help=summary, sort_key=position)
-        if name == called and program[name].default_command is not None:
-            program[name].help = None  # the docstring of the command's function
+    for position, (title, commands) in enumerate(GROUPS.items()):
+        group = Group(title, sort_key=position)
+        for row, (name, (path, summary)) in enumerate(commands.items()):
+            program.command(f"twelvefold.cli.{path}", name=name, help=summary, group=group, sort_key=row)
+            if name == called and program[name].default_command is not None:
+                program[name].help = None  # the docstring of the command's function
     program.command("twelvefold.cli.evaluation:baselines", name="blind", show=False)  # its name in version 0.1
     return program
 

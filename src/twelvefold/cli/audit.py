@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 from rich.table import Table
 
-from twelvefold.cli.from_function import Json, Output, print_result
+from twelvefold.cli.from_function import Json, Output, TaskNames, print_result
 from twelvefold.image_folder import skipped_lines
 from twelvefold.schema import Evidence, ImageKey
 
@@ -36,7 +36,7 @@ Data = Annotated[
 class InputOptions:
     """What is audited."""
 
-    tasks: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = ()
+    tasks: TaskNames = ()
     "Tasks to audit, which must then be present; default: all that are."
     collections: Path | None = None
     "A TOML or JSON file of your own, pretraining and detector sets."

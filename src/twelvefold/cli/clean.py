@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from rich.table import Table
 
-from twelvefold.cli.from_function import Json, Output, first_lines, print_result
+from twelvefold.cli.from_function import Json, Output, TaskNames, first_lines, print_result
 from twelvefold.config.recipe import Recipe
 from twelvefold.datasets import paper_task_names
 from twelvefold.datasets.reading.recipe_tasks import resolve_tasks
@@ -24,7 +24,7 @@ DataFolder = Annotated[Path, Parameter(help="A data folder; docs/data.md shows t
 class TaskSelection:
     """Which tasks are read, and how."""
 
-    tasks: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = ()
+    tasks: TaskNames = ()
     """Names of tasks, or dotted names of datasets of your own; default: all twelve."""
     recipe: str = ""
     """Take tasks and reader options from this recipe."""

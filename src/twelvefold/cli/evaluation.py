@@ -28,6 +28,7 @@ Arguments = Mapping[str, Any]
     example="""
         twelvefold evaluate runs/demo
         twelvefold evaluate runs/demo --tasks gqa nlvr2 --json""",
+    computes=True,
 )
 def evaluate(scores: Scores, arguments: Arguments) -> Output:
     table = Table("task", "metric", "score", "95 % interval", "examples", "calibration error")
@@ -44,7 +45,7 @@ def evaluate(scores: Scores, arguments: Arguments) -> Output:
     return Output("\n".join([f"average {scores.average:.2f}", *limitations]), [table])
 
 
-@command(calibrate_run, example="twelvefold calibrate runs/mine")
+@command(calibrate_run, example="twelvefold calibrate runs/mine", computes=True)
 def calibrate(fitted: Mapping[str, FittedTemperature], arguments: Arguments) -> Output:
     table = Table("task", "temperature", "kept", "error before", "after", "fitted on", "checked on")
     for name, task in fitted.items():
@@ -63,6 +64,7 @@ def calibrate(fitted: Mapping[str, FittedTemperature], arguments: Arguments) -> 
     score_baselines,
     example="twelvefold baselines runs/demo",
     problem="the interval of a test score (from `twelvefold evaluate`) does not lie above all baselines",
+    computes=True,
 )
 def baselines(results: Baselines, arguments: Arguments) -> Output:
     table = Table("task", "chance", "majority", "text only", "image only")

@@ -14,19 +14,51 @@ import textwrap
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from twelvefold.config.recipe import Recipe
+from twelvefold.environment import override_device
 from twelvefold.printable import print_json, printable_text
+from twelvefold.schema import TwelvefoldError
+
+TASKS_HELP = "Separated by spaces or commas, or by repeating the option."
+
+
+def split_names(hint: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
+    """Return the names of an option in any of its forms: ``a b``, ``a,b``, and ``a`` of each repeated option.
+
+    Raises:
+        TwelvefoldError: there is no name.
+    """
+    names = tuple(name for token in tokens for name in token.value.replace(",", " ").split())
+    if not names:
+        raise TwelvefoldError("--tasks needs a name: `twelvefold datasets` lists those of the package")
+    return names
+
+
+TaskNames = Annotated[
+    tuple[str, ...],
+    Parameter(converter=split_names, n_tokens=-1, accepts_keys=False, consume_multiple=True, negative=""),
+]
+"""Names of tasks, in the form that every command takes."""
+
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"] | None,
+    Parameter(help="Where to compute; auto means a GPU if there is one. Default: what the recipe says, or auto."),
+]
 
 Json = Annotated[bool, Parameter(help="Print the result as JSON.", negative="")]
 
 MAX_LINES = 20
 """Lines of a long list that are shown; ``--json`` prints all."""
+
+EXAMPLE_WIDTH = 72
+"""Width of an example in the help; with its margin and a backslash it fits into 80 columns."""
 
 LOG_WIDTH = 120
 """Width of tables where the output is not a terminal."""
@@ -65,6 +97,7 @@ def command(
     options: Collection[str] = (),
     hidden: Collection[str] = (),
     flags: Collection[Flag] = (),
+    computes: bool = False,
     **parameters: Parameter,
 ) -> Callable[[Callable[[Any, Mapping[str, Any]], Output]], Callable[..., int]]:
     """Return a decorator that turns ``show(result, arguments)`` into a command, which calls ``function`` and shows its
@@ -72,28 +105,35 @@ def command(
 
     ``example``: commands shown in the help. ``problem``: when the exit code is 1, for the help. ``options``: parameters
     that become options although the function takes them by position. ``hidden``: parameters that the command does not
-    have. ``flags``: further options, without a parameter of their own. ``parameters``: cyclopts settings of single
-    parameters by name, such as another name of the option.
+    have. ``flags``: further options, without a parameter of their own. ``computes``: the command has ``--device``.
+    ``parameters``: cyclopts settings of single parameters by name, such as another name of the option.
     """
     signature, hints = inspect.signature(function), get_type_hints(function, include_extras=True)
     visible = [parameter for name, parameter in signature.parameters.items() if name not in hidden]
-    visible = [p.replace(kind=p.KEYWORD_ONLY) if p.name in options else p for p in visible]
+    optional = {name for name in options if type(None) in get_args(hints[name])}
+    visible = [
+        p.replace(kind=p.KEYWORD_ONLY, default=None if p.name in optional else p.default) if p.name in options else p
+        for p in visible
+    ]
     visible = [p.replace(annotation=_annotation(p, hints[p.name], parameters.get(p.name))) for p in visible]
     configs: dict[str, Any] = {
         p.name: hint for p in visible if dataclasses.is_dataclass(hint := _without_none(hints[p.name]))
     }
     visible = [p.replace(kind=p.KEYWORD_ONLY, default=configs[p.name]()) if p.name in configs else p for p in visible]
+    if computes:
+        visible.append(inspect.Parameter("device", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Device))
     visible.append(inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json))
     visible += [flag.parameter() for flag in flags]
     visible.sort(key=lambda parameter: parameter.kind)
 
     def decorate(show: Callable[[Any, Mapping[str, Any]], Output]) -> Callable[..., int]:
         def run(*args: Any, json: bool = False, **kwargs: Any) -> int:
-            bound = inspect.Signature(visible).bind(*args, **kwargs).arguments
+            bound = dict.fromkeys(optional) | inspect.Signature(visible).bind(*args, **kwargs).arguments
             for flag in flags:
                 if bound.pop(flag.name, False):
                     flag.change(bound)
-            result = function(**bound)
+            with override_device(bound.pop("device", None) if computes else None):
+                result = function(**bound)
             return print_result(result, show(result, bound), json=json)
 
         run.__name__ = run.__qualname__ = show.__name__
@@ -112,10 +152,27 @@ def print_result(result: Any, output: Output, *, json: bool = False) -> int:
         return output.exit_code
     console = Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
     for table in output.tables:
+        if isinstance(table, Table):
+            keep_words_whole(table, console)
         console.print(table, highlight=False)
     if output.text:
         console.print(printable_text(output.text), markup=False, highlight=False, soft_wrap=True)
     return output.exit_code
+
+
+def keep_words_whole(table: Table, console: Console) -> None:
+    """Set the widths of a table's columns, and the console's if need be, so that no word is cut: names can be typed."""
+    ranges, wide = [], console.options.update(width=10**4)
+    for column in table.columns:
+        sizes = [Measurement.get(console, wide, cell) for cell in (column.header, *column.cells)]
+        ranges.append((max(size.minimum for size in sizes), max(size.maximum for size in sizes)))
+        column.min_width = ranges[-1][0]
+    smallest = Measurement.get(console, wide, table).minimum
+    console.width = max(console.width, smallest)
+    growth = sum(most - least for least, most in ranges)
+    share = min(1.0, (console.width - smallest) / growth) if growth else 0.0
+    for column, (least, most) in zip(table.columns, ranges, strict=True):
+        column.width = least + int(share * (most - least))
 
 
 def first_lines(label: str, entries: Sequence[object] | Mapping[Any, object]) -> list[str]:
@@ -134,6 +191,8 @@ def _annotation(parameter: inspect.Parameter, hint: Any, override: Parameter | N
         hint = Annotated[_without_none(hint), Parameter(name="*")]
     elif hint is bool and parameter.default is False:
         hint = Annotated[hint, Parameter(negative="")]
+    elif parameter.name == "tasks":
+        hint = TaskNames
     elif parameter.kind is inspect.Parameter.KEYWORD_ONLY and get_origin(hint) in (tuple, Sequence):
         items: Any = tuple.__class_getitem__((get_args(hint)[0], Ellipsis))
         hint = Annotated[items, Parameter(consume_multiple=True, negative="")]
@@ -151,7 +210,14 @@ def _load_recipe(hint: Any, tokens: Sequence[Any]) -> Recipe:
 
 
 def _command_help(function: Callable[..., Any], example: str, problem: str) -> str:
-    """Return the function's docstring with the example, and when the exit code is 1, after its first paragraph."""
+    """Return the function's docstring with the example, and when the exit code is 1, after its first paragraph.
+
+    Long examples continue on the next line as a shell allows it, so that they can be copied from a narrow terminal.
+    """
     summary, _, rest = inspect.cleandoc(function.__doc__ or "").partition("\n\n")
-    block = f"```\n{textwrap.dedent(example).strip()}\n```"
+    lines = (
+        " \\\n    ".join(textwrap.wrap(line, EXAMPLE_WIDTH, break_long_words=False, break_on_hyphens=False))
+        for line in textwrap.dedent(example).strip().replace("\\\n", "").splitlines()
+    )
+    block = "\n".join(["```", *lines, "```"])
     return "\n\n".join([summary, block, *([f"Exit code 1 if {problem}."] if problem else []), rest])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from cyclopts import Parameter
 
-from twelvefold.cli.from_function import Json, Output, print_result
+from twelvefold.cli.from_function import Device, Json, Output, print_result
 from twelvefold.schema import TwelvefoldError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def serve(
     model: str | None = None,
     host: str | None = None,
     port: int | None = None,
+    device: Device = None,
     config: Path | None = None,
     set: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     json: Json = False,
@@ -54,7 +55,7 @@ def serve(
         if not equals:
             raise TwelvefoldError(f"--set takes NAME=VALUE, got {assignment!r}")
         flags[name.replace("-", "_")] = value
-    options = {"model": model, "host": host, "port": port}
+    options = {"model": model, "host": host, "port": port, "device": device}
     flags |= {name: value for name, value in options.items() if value is not None}
 
     def announce(address: str, about: ModelInfo) -> None:

@@ -22,6 +22,7 @@ Arguments = Mapping[str, Any]
     example="""
         twelvefold demo
         twelvefold demo runs/large --recipe world""",
+    computes=True,
 )
 def demo(summary: DemoSummary, arguments: Arguments) -> Output:
     average = f"average of {len(summary.scores)} tasks {summary.average:.1f}"
@@ -37,10 +38,9 @@ train = command(
     train_model,
     example="""
         twelvefold train demo runs/mine --prepared prepared/world --regions regions/world
-        twelvefold train runs/mine/recipe.toml runs/mine --iterations 2000 --prepared prepared/world \\
-            --regions regions/world
-        """,
+        twelvefold train runs/mine/recipe.toml runs/mine --iterations 2000""",
     options=("prepared", "regions"),
+    computes=True,
 )(_show_training)
 finetune = command(
     finetune_task,
@@ -48,6 +48,7 @@ finetune = command(
         twelvefold finetune runs/demo gqa runs/demo-gqa --epochs 2
         twelvefold finetune models/12-in-1 gqa runs/gqa --recipe paper/single/gqa --prepared prepared --regions regions
         """,
+    computes=True,
 )(_show_training)
 
 
@@ -55,6 +56,7 @@ finetune = command(
     pretrain_model,
     example="twelvefold pretrain pretrain_world runs/pretrained --prepared prepared/text --regions regions/text",
     options=("prepared", "regions"),
+    computes=True,
 )
 def pretrain(summary: PretrainSummary, arguments: Arguments) -> Output:
     lines = [f"{summary.run}: {summary.iterations} iterations in {summary.seconds:.0f} s"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import Parameter
 
-from twelvefold.cli.from_function import Json, Output, first_lines, print_result
+from twelvefold.cli.from_function import Device, Json, Output, first_lines, print_result
 from twelvefold.cli.image_selection import is_folder, select_images
 from twelvefold.config import default_tasks
 from twelvefold.image_folder import skipped_lines
@@ -30,6 +30,7 @@ class ModelOptions:
     "Folder of a run or a model, or user/name on a hub. Default: the small model that ships with the package."
     detector_weights: Path | None = None
     "Weight file of the model's detector, for detectors that do not ship with the package."
+    device: Device = None
     top: int = 5
     "Number of answers, best first."
     draw: Path | None = None
@@ -40,7 +41,7 @@ class ModelOptions:
     def load(self) -> PretrainedPredictor:
         import twelvefold
 
-        return twelvefold.load(self.model, detector_weights=self.detector_weights)
+        return twelvefold.load(self.model, detector_weights=self.detector_weights, device=self.device or "auto")
 
 
 DEFAULT_MODEL = ModelOptions()

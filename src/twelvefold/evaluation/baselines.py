@@ -31,9 +31,10 @@ from torch import Tensor, nn
 from twelvefold.batch import Batch
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_batches import TaskBatches
+from twelvefold.device import select_device
 from twelvefold.evaluation.per_task import run_per_task
 from twelvefold.evaluation.run_inputs import RunInputs
-from twelvefold.evaluation.score import ScoredModel, score_task, scored_indices
+from twelvefold.evaluation.score import CPU, ScoredModel, score_task, scored_indices
 from twelvefold.evaluation.scores import Baselines, Scores, TaskBaselines, read_scores, write_scores
 from twelvefold.families import load_family
 from twelvefold.schema import HeadSpec, TaskSpec
@@ -141,14 +142,20 @@ class _Training:
 
 
 def train_networks(
-    task: TaskSpec, modalities: Sequence[Modality], train: TaskBatches, val: TaskBatches, *, seed: int = 0
+    task: TaskSpec,
+    modalities: Sequence[Modality],
+    train: TaskBatches,
+    val: TaskBatches,
+    *,
+    seed: int = 0,
+    device: torch.device = CPU,
 ) -> dict[Modality, SingleModalityNetwork]:
     """Train a network for each modality on the same batches; return those with the best validation score."""
     family = load_family(task.family)
-    val_batches = list(val.eval_batches(BATCH_SIZE))
-    trainings = {modality: _start_training(task, modality, train, seed) for modality in modalities}
+    val_batches = [batch.to(device) for batch in val.eval_batches(BATCH_SIZE)]
+    trainings = {modality: _start_training(task, modality, train, seed, device) for modality in modalities}
     for step in range(TRAIN_STEPS):
-        batch = train.train_batch(step)
+        batch = train.train_batch(step).to(device)
         for modality, training in trainings.items():
             for group in training.optimizer.param_groups:
                 group["lr"] = LR[modality] * (1 - step / TRAIN_STEPS)
@@ -165,10 +172,12 @@ def train_networks(
     return {modality: training.network for modality, training in trainings.items()}
 
 
-def _start_training(task: TaskSpec, modality: Modality, train: TaskBatches, seed: int) -> _Training:
+def _start_training(
+    task: TaskSpec, modality: Modality, train: TaskBatches, seed: int, device: torch.device
+) -> _Training:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = SingleModalityNetwork(task, train.head, train.source.feature_size, modality)
+        network = SingleModalityNetwork(task, train.head, train.source.feature_size, modality).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LR[modality], weight_decay=0.01, fused=True)
     return _Training(network, optimizer, -1.0, copy.deepcopy(network.state_dict()))
 
@@ -217,15 +226,16 @@ def chance_score(test: TaskBatches, indices: Sequence[int], pool: int) -> float:
 def score_task_baselines(inputs: RunInputs, task: TaskSpec, seed: int) -> TaskBaselines:
     """Score the baselines of one task on the test examples that ``evaluate`` scores. Runs in a process of its own."""
     torch.set_num_threads(1)
-    prepared, source = Prepared.open(inputs.prepared), RegionSource.open(inputs.regions)
+    prepared, source, device = Prepared.open(inputs.prepared), RegionSource.open(inputs.regions), select_device("cpu")
     limits = inputs.recipe.evaluation
     task = dataclasses.replace(task, batch_size=BATCH_SIZE // (4 if load_family(task.family).searches_images else 1))
     train = TaskBatches.open(prepared, source, task, "train", seed=seed)
     val = TaskBatches.open(prepared, source, task, "val", limit=VALIDATION_EXAMPLES)
     test = TaskBatches.open(prepared, source, task, "test")
 
-    def score(model: ScoredModel) -> float:
-        scores = score_task(model, test, max_examples=limits.max_examples, pool=limits.retrieval_pool).example_scores
+    def score(model: ScoredModel, device: torch.device = CPU) -> float:
+        result = score_task(model, test, max_examples=limits.max_examples, pool=limits.retrieval_pool, device=device)
+        scores = result.example_scores
         return round(100 * float(scores.mean()), 2) if len(scores) else float("nan")
 
     indices = scored_indices(test, limits.max_examples)
@@ -235,8 +245,8 @@ def score_task_baselines(inputs: RunInputs, task: TaskSpec, seed: int) -> TaskBa
     # that is chance.
     family = load_family(task.family)
     fixed: dict[Modality, bool] = {"text": family.searches_images, "image": family.chooses_text}
-    networks = train_networks(task, [each for each in fixed if not fixed[each]], train, val, seed=seed)
-    single = {each: score(networks[each]) if each in networks else round(chance, 2) for each in fixed}
+    networks = train_networks(task, [each for each in fixed if not fixed[each]], train, val, seed=seed, device=device)
+    single = {each: score(networks[each], device) if each in networks else round(chance, 2) for each in fixed}
     return TaskBaselines(round(chance, 2), majority, single["text"], single["image"], len(indices))
 
 
