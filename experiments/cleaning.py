@@ -287,7 +287,7 @@ def make_page(recipe: Recipe, tasks: Mapping[str, TaskGaps], seeds: int, command
         *(_row(name, gaps.leaked, gaps.unleaked) for name, gaps in tasks.items()),
         _row("**average**", leaked, unleaked),
         "",
-        "On unleaked examples the gap measures the value of more data, on leaked examples that value plus inflation. "
+        "Unleaked: effect of more data. Leaked: that plus memorized test images. "
         "In the last line the two averages are over different tasks if a test set is leaked completely or not at all.",
         "",
         f"On whole test sets the gap is {_format(average_gap([gaps.whole for gaps in tasks.values()]))} on average "

@@ -173,10 +173,10 @@ def test_the_report_says_where_a_temperature_was_not_kept(page: Elements) -> Non
 
 def test_curves_have_axis_values_and_values_under_the_pointer(page: Elements) -> None:
     values = [a["data-value"] for a, _ in page.find("i", **{"class": "hit"})]
-    assert {"50.0 % at iteration 2", "4.00 at iteration 1", "1.00e-03 at iteration 3"} <= set(values)
+    assert {"50.0 % at iteration 2", "4.00 at iteration 1", "0.001 at iteration 3"} <= set(values)
     assert "stated 75 %, right 80 % (3 answers)" in values
     axes = [text for _, text in page.find("span", **{"class": "axis"})]
-    assert {"100", "0", "4.00", "1.00e-03"} <= set(axes)
+    assert {"100", "0", "4.00", "0.001"} <= set(axes)
 
 
 def test_independent_probabilities_are_explained(html: str) -> None:

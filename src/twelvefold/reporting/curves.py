@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -33,11 +34,27 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class PointLabel:
-    """Values of a point of a line, shown under the pointer. ``x``: in percent of the plot's width."""
+    """Values of a point of a line, shown while the pointer is nearer to it than to others.
+
+    area: where that is. x: of the point; both in the plot's coordinates. text: the values.
+    """
 
     x: float
-    iteration: int
-    value: float
+    area: tuple[float, float]
+    text: str
+
+    @property
+    def style(self) -> str:
+        """Return the CSS of the area, with the point's position inside it as ``--at``."""
+        left, right = self.area
+        width = max(right - left, 0.01)
+        return f"left:{left:g}%;width:{width:g}%;--at:{100 * (self.x - left) / width:.4g}%"
+
+
+def label_points(points: Sequence[tuple[float, str]]) -> list[PointLabel]:
+    """Return the labels of points (x in percent, text) in ascending order of x."""
+    middles = [round((a + b) / 2, 2) for (a, _), (b, _) in pairwise(points)]
+    return [PointLabel(x, area, text) for (x, text), area in zip(points, pairwise([0.0, *middles, 100.0]), strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +149,7 @@ def make_curves(events: Iterable[Mapping[str, Any]]) -> TrainingCurves | None:
         planned_iterations=planned_iterations,
         seconds=seconds,
         tasks={task: _task_curve(task_events, iterations) for task, task_events in tasks.items()},
-        learning_rate=_plot_line(_thin_out(rates), iterations, max((rate for _, rate in rates), default=0.0)),
+        learning_rate=_plot_line(_thin_out(rates), iterations, max((rate for _, rate in rates), default=0.0), "{:.2g}"),
         resumed_at=[_percent(iteration, iterations) for iteration in resumed],
         start_event=start_event,
         done_event=done_event,
@@ -147,8 +164,8 @@ def _task_curve(events: _TaskEvents, iterations: int) -> TaskCurve:
         validated_at=[_percent(iteration, iterations) for iteration, _ in scores],
         num_updates=len(events.losses),
         num_stops=sum(not is_active for _, is_active in events.turns),
-        scores=_plot_line(scores, iterations, 100.0),
-        losses=_plot_line(losses, iterations, max((loss for _, loss in losses), default=0.0)),
+        scores=_plot_line(scores, iterations, 100.0, "{:.1f} %"),
+        losses=_plot_line(losses, iterations, max((loss for _, loss in losses), default=0.0), "{:.2f}"),
         first_loss=losses[0][1] if losses else None,
         last_loss=losses[-1][1] if losses else None,
         latest_score=all_scores[-1] if all_scores else None,
@@ -185,21 +202,38 @@ def _thin_out(values: Sequence[tuple[X, float]], limit: int = MAX_POINTS) -> lis
     return [values[int(i)] for i in np.linspace(0, len(values) - 1, limit).round()]
 
 
-def _plot_line(points: Sequence[tuple[float, float]], iterations: int, top: float) -> PlotLine | None:
-    """Return a line in a plot of x from 0 to ``iterations`` and y from 0 to ``top``; None without points."""
+def _plot_line(points: Sequence[tuple[float, float]], iterations: int, top: float, unit_format: str) -> PlotLine | None:
+    """Return a line in a plot of x from 0 to ``iterations`` and y from 0 to ``top``; None without points.
+
+    ``unit_format``: of a value with its unit, such as ``{:.1f} %``.
+    """
     if not points or top <= 0.0:
         return None
     line = [(_percent(iteration, iterations), round(100.0 - 100.0 * value / top, 2)) for iteration, value in points]
-    labels = [
-        PointLabel(_percent(iteration, iterations), round(iteration), value)
-        for iteration, value in _thin_out(points, MAX_LABELS)
-    ]
+    labels = label_points(
+        [
+            (_percent(iteration, iterations), f"{unit_format.format(value)} at iteration {round(iteration):,}")
+            for iteration, value in _thin_out(points, MAX_LABELS)
+        ]
+    )
     return PlotLine(_svg_path(f"{x:g} {y:g}" for x, y in line), line[-1], top, labels)
 
 
 def reliability_path(bins: Sequence[CalibrationBin]) -> str:
     """Return SVG path data in a plot of score over confidence, both from 0 to 1."""
     return _svg_path(f"{100 * b.confidence:.4g} {100 - 100 * b.score:.4g}" for b in bins)
+
+
+def reliability_labels(bins: Sequence[CalibrationBin]) -> list[PointLabel]:
+    """Return the labels of a reliability diagram's points."""
+    points = [
+        (
+            round(100 * b.confidence, 2),
+            f"stated {100 * b.confidence:.0f} %, right {100 * b.score:.0f} % ({b.n:,} answers)",
+        )
+        for b in bins
+    ]
+    return label_points(points)
 
 
 def _svg_path(points: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from twelvefold.evaluation.scores import QuestionTypeScore
 from twelvefold.families import load_family
 from twelvefold.reporting import paper
 from twelvefold.reporting.contents import RunContents
-from twelvefold.reporting.curves import reliability_path
+from twelvefold.reporting.curves import reliability_labels, reliability_path
 from twelvefold.reporting.examples import ReportExample
 from twelvefold.reporting.table import ScoreRow
 from twelvefold.reporting.template import render_template
@@ -180,13 +180,13 @@ FILTERS: dict[str, Any] = {
     "signed": lambda value: f"{value:+.1f}".replace("-", "−"),
     "whole": lambda value: f"{value:.0f}",
     "loss": lambda value: f"{value:.2f}",
-    "rate": lambda value: f"{value:.2e}",
-    "formatted": lambda value, name: FILTERS[name](value),
+    "rate": lambda value: f"{value:.2g}",
     "count": lambda value: f"{value:,}",
     "duration": format_duration,
     "removed": format_removed,
     "stage_title": stage_title,
     "metric_title": paper.metric_title,
+    "reliability_labels": reliability_labels,
     "reliability_path": reliability_path,
     "question_types": weakest_question_types,
 }
