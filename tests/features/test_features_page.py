@@ -23,13 +23,13 @@ def test_the_commands_of_the_page_fill_the_stores(
     monkeypatch.chdir(tmp_path)
     writers.write_lmdb(tmp_path / "COCO_trainval.lmdb", {"391895": writers.image_record(1)})
     writers.write_lmdb(tmp_path / "vg.lmdb", {"2318324": writers.image_record(2)})
-    given_row = writers.image_record(3, regions=2)
+    given_row = writers.image_record(3, regions=4)
     writers.write_lmdb(tmp_path / "visual7w_gt.lmdb", {"v7w_2318324": given_row})
     boxes = [
         {"box_id": i, "x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
         for i, (x1, y1, x2, y2) in enumerate(given_row["boxes"].tolist())
     ]
-    question = {"qa_id": 1, "image_id": 2318324, "question": "Which?", "answer": 1, "multiple_choices": [0]}
+    question = {"qa_id": 1, "image_id": 2318324, "question": "Which?", "answer": 1, "multiple_choices": [0, 2, 3]}
     images = [{"image_id": 2318324, "split": "train", "qa_pairs": [question]}]
     (tmp_path / "data" / "real" / "visual7w").mkdir(parents=True)
     (tmp_path / "data" / "real" / "visual7w" / "dataset.json").write_text(

@@ -28,7 +28,7 @@ The original project's extraction script expects corners where its notes say x, 
 that follow the notes hold the latter.
 """
 
-FeatureFormat = Literal["auto", "lmdb", "mmf", "tsv", "vinvl", "npy"]
+FeatureFormat = Literal["auto", "lmdb", "mmf", "tsv", "vinvl", "npy", "npz", "hdf5"]
 """Formats of feature files. MMF's files are LMDBs and read as such: the content of a record shows its variant."""
 
 

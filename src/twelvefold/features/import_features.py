@@ -110,7 +110,7 @@ def import_features(
 
     Args:
         file: An LMDB (the original project's, its older base64 variant, MMF's), a table (bottom-up attention, LXMERT,
-            VinVL), or a folder of .npy files.
+            VinVL), HDF5, or a folder of .npy or .npz files.
         out: Folder for the stores ``detected`` and ``given``.
         config: How the file is read. Default: its format is detected, and its regions go to ``detected``.
         resume: Continue an interrupted import of this file; if false, start it over.

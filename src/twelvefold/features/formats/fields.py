@@ -22,8 +22,9 @@ from twelvefold.features.formats.record import RecordError, RegionsWithWarnings
 from twelvefold.parsing.bounds import short_repr
 from twelvefold.schema import Regions
 
-WIDTH, HEIGHT = ("image_w", "image_width", "img_w"), ("image_h", "image_height", "img_h")
-BOXES, FEATURES, PROBABILITIES = ("boxes", "bbox"), ("features",), ("cls_prob",)
+WIDTH, HEIGHT = ("image_w", "image_width", "img_w", "width"), ("image_h", "image_height", "img_h", "height")
+BOXES, PROBABILITIES = ("boxes", "bbox", "bboxes", "image_bb"), ("cls_prob",)
+FEATURES = ("features", "x", "feature", "feats", "image_features")
 NAME = ("image_id", "img_id", "feature_path")
 MAX_SIDE = 1_000_000
 """Largest width or height of an image; a larger one means that the record is damaged."""
@@ -41,6 +42,8 @@ def parse_regions(fields: Mapping[str, Any], config: ImportConfig) -> RegionsWit
     num_boxes = _num_boxes(fields)
     features = _matrix(fields, FEATURES, num_boxes)
     boxes = _matrix(fields, BOXES, num_boxes, num_columns=4)
+    if len(features) != len(boxes) == features.shape[1]:
+        features = features.T  # MCAN's files have a column for each region
     if len(features) != len(boxes):
         raise RecordError(f"expected as many boxes as features, got {len(boxes)} and {len(features)}")
     if not len(features):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from twelvefold.config.extract import FeatureFormat, ImportConfig
+from twelvefold.features.formats.hdf5_file import Hdf5File, is_hdf5
 from twelvefold.features.formats.lmdb_file import LmdbFile, is_lmdb
 from twelvefold.features.formats.npy import NpyFolder, list_npy_files
 from twelvefold.features.formats.record import FeatureFile
@@ -18,6 +19,8 @@ READERS: Mapping[str, type[FeatureFile]] = {
     "lmdb": LmdbFile,
     "mmf": LmdbFile,
     "npy": NpyFolder,
+    "npz": NpyFolder,
+    "hdf5": Hdf5File,
     "tsv": TsvFile,
     "vinvl": VinvlFile,
 }
@@ -57,9 +60,15 @@ def detect_format(path: Path) -> FeatureFormat:
     if path.is_dir():
         if (path / "data.mdb").exists():
             raise TwelvefoldError(f"{path / 'data.mdb'} does not begin like an LMDB: it was truncated or overwritten")
-        if list_npy_files(path):
-            return "npy"
-        raise TwelvefoldError(f"{path} has neither data.mdb (LMDB) nor .npy files; for a table, give the file itself")
+        if names := list_npy_files(path):
+            return "npz" if names[0].endswith(".npz") else "npy"
+        raise TwelvefoldError(
+            f"{path} has neither data.mdb (LMDB) nor .npy or .npz files; for a table or HDF5, give the file itself"
+        )
+    if is_hdf5(path):
+        return "hdf5"
+    if path.suffix in (".npy", ".npz"):
+        raise TwelvefoldError(f"{path} has the features of one image: give the folder of such files, {path.parent}")
     first = next(read_lines(path), None)
     num_columns = first.data.count(b"\t") + 1 if first else 0
     if num_columns in COLUMNS:
