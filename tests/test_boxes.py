@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twelvefold import boxes
+from twelvefold.schema import Size
 
 corner = st.floats(0, 500, allow_nan=False)
 side = st.floats(2, 500, allow_nan=False)
@@ -92,3 +93,32 @@ def test_clip_xywh_equals_conversion_and_clip(box: list[float], width: float, he
     clipped = boxes.clip(corners, width, height)
     valid = np.isfinite(corners).all() and clipped[2] > clipped[0] and clipped[3] > clipped[1]
     assert boxes.clip_xywh(box, width, height) == (tuple(clipped.tolist()) if valid else None)
+
+
+@pytest.mark.parametrize(
+    ("stated", "actual", "is_same", "factors"),
+    [
+        ((640, 427), (640, 427), True, (1.0, 1.0)),
+        ((640, 427), (640, 426), True, (1.0, 1.0)),
+        ((640, 427), (320, 213), False, (0.5, 213 / 427)),
+        ((640, 427), (320, 214), False, (0.5, 214 / 427)),
+        ((640, 427), (1280, 854), False, (2.0, 2.0)),
+        ((640, 427), (427, 640), False, None),
+        ((640, 427), (320, 320), False, None),
+        ((640, 427), (640, 480), False, None),
+        ((10, 8), (11, 8), False, (1.1, 1.0)),  # a pixel of a small image is more than rounding
+    ],
+)
+def test_sizes_of_resized_copies(
+    stated: Size, actual: Size, is_same: bool, factors: tuple[float, float] | None
+) -> None:
+    assert boxes.is_same_size(stated, actual) is is_same
+    assert boxes.scale_factors(stated, actual) == factors
+
+
+@given(st.integers(40, 4000), st.integers(40, 4000), st.floats(0.2, 5.0), st.booleans())
+def test_a_copy_of_any_scale_has_the_same_aspect_ratio_when_its_sides_are_rounded(
+    width: int, height: int, scale: float, up: bool
+) -> None:
+    round_side = math.ceil if up else math.floor
+    assert boxes.scale_factors((width, height), (round_side(width * scale), round_side(height * scale))) is not None

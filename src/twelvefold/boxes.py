@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twelvefold.schema import Box, TwelvefoldError
+from twelvefold.schema import Box, Size, TwelvefoldError
 
 Floats = NDArray[np.float64]
 NO_BOXES: NDArray[np.float32] = np.zeros((0, 4), np.float32)
@@ -98,6 +98,30 @@ def clip_xywh(box_xywh: Sequence[float], width: float, height: float) -> Box | N
     corners, limits = (x, y, x + w, y + h), (float(width), float(height))
     x1, y1, x2, y2 = (min(max(0.0, side), limit) for side, limit in zip(corners, limits * 2, strict=True))
     return (x1, y1, x2, y2) if x2 > x1 and y2 > y1 and all(map(isfinite, corners)) else None
+
+
+def is_same_size(first: Size, second: Size) -> bool:
+    """Return whether two sizes are equal, up to one pixel and one percent on each side (rounding)."""
+    return all(abs(a - b) <= min(1, 0.01 * max(a, b)) for a, b in zip(first, second, strict=True))
+
+
+def scale_factors(size: Size, scaled_size: Size) -> tuple[float, float] | None:
+    """Return the factors of x and y from an image to a resized copy; None if the copy has another aspect ratio.
+
+    The copy's sides may be rounded up or down: 640 x 427 and 320 x 213 have one aspect ratio. The factors are 1 if the
+    sizes are the same by :func:`is_same_size`.
+    """
+    if is_same_size(size, scaled_size):
+        return 1.0, 1.0
+    lowest = max((scaled - 1) / side for side, scaled in zip(size, scaled_size, strict=True))
+    highest = min((scaled + 1) / side for side, scaled in zip(size, scaled_size, strict=True))
+    return (scaled_size[0] / size[0], scaled_size[1] / size[1]) if lowest < highest else None
+
+
+def scale(boxes_px: ArrayLike, factors: tuple[float, float]) -> Floats:
+    """Return boxes (..., 4) with x and y multiplied by the two factors."""
+    scaled: Floats = np.asarray(boxes_px, dtype=np.float64) * np.array([*factors, *factors])
+    return scaled
 
 
 def locations(boxes_px: ArrayLike, width: ArrayLike, height: ArrayLike) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,13 +19,16 @@ from twelvefold.datasets import Dataset, load_datasets, paper_task_names
 from twelvefold.datasets.reading import same_image_links
 from twelvefold.datasets.reading.cards import IMAGE_SOURCES, dataset_cards
 from twelvefold.datasets.reading.image_files import scan_image_files
+from twelvefold.datasets.reading.image_sizes import SizeCheck, SizeOf
 from twelvefold.datasets.reading.image_sources import VG
 from twelvefold.datasets.reading.options import WORLD_FILE, read_world_file, reader_options
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.image_folder import SkippedFile
+from twelvefold.images import ImageError, upright_size
 from twelvefold.preparation.jobs import TaskRequest, find_table
 from twelvefold.progress import track
-from twelvefold.schema import ImageKey, Split, TwelvefoldError
+from twelvefold.schema import ImageKey, Size, Split, TwelvefoldError
+from twelvefold.store.region_store import RegionStore
 from twelvefold.store.relaxed_gc import relaxed_gc
 
 State = Literal["whole", "incomplete", "missing"]
@@ -37,7 +41,8 @@ class SplitCheck(msgspec.Struct, frozen=True, kw_only=True):
 
     ``files``: the files that it is read from. ``examples``: the number that could be read. ``expected``: the number in
     the full files, None if unknown. ``error``: why the split cannot be read, or empty. ``num_malformed``: rejected
-    records. ``num_images``: images that the examples use; ``num_images_missing`` of them have no file.
+    records. ``num_images``: images that the examples use; ``num_images_missing`` of them have no file. ``other_sizes``:
+    images that do not have the size that the annotations state, with both sizes.
     """
 
     files: tuple[str, ...]
@@ -50,6 +55,7 @@ class SplitCheck(msgspec.Struct, frozen=True, kw_only=True):
     num_images_missing: int = msgspec.field(name="pictures_missing")
     first_missing_images: tuple[str, ...] = msgspec.field(name="lost")
     count_is_right: bool
+    other_sizes: Mapping[str, str] = {}
 
 
 class TaskCheck(msgspec.Struct, frozen=True):
@@ -78,21 +84,27 @@ class DataCheck(msgspec.Struct, frozen=True):
 @dataclass(frozen=True, slots=True)
 class _Folder:
     """A data folder. ``prepared``: a prepared folder, or None. ``world_examples``: examples by task and split if it is
-    a world, else None. ``images``: the images that have a file, or None if that is unknown."""
+    a world, else None. ``images``: the image files, or None if that is unknown. ``sizes``: by which the sizes that
+    annotations state are checked."""
 
     data: Path
     prepared: Path | None
     world_examples: Mapping[str, Mapping[str, int]] | None
-    images: set[ImageKey] | None
+    images: Mapping[ImageKey, Path] | None
+    sizes: Sequence[SizeOf]
 
 
-def doctor(data: Path, *, tasks: Sequence[str] = (), prepared: Path | None = None) -> DataCheck:
+def doctor(
+    data: Path, *, tasks: Sequence[str] = (), prepared: Path | None = None, regions: Path | None = None
+) -> DataCheck:
     """Read every split of the tasks in a data folder and report what is present, missing or malformed.
 
     Args:
         data: The data folder.
         tasks: Names of tasks, or dotted paths of your own datasets; the paper's twelve tasks if empty.
         prepared: A folder that `twelvefold prepare` wrote from these data: its tables are read instead of the files.
+        regions: A folder that `twelvefold extract` wrote: its image sizes are compared with those of the annotations,
+            as those of the image files are.
 
     Raises:
         TwelvefoldError: there is no such folder or task.
@@ -104,7 +116,9 @@ def doctor(data: Path, *, tasks: Sequence[str] = (), prepared: Path | None = Non
     datasets = load_datasets(names)
     images, limitations, skipped = _find_images(data)
     options = reader_options(data, names)
-    folder = _Folder(data, prepared, _world_examples(data), images)
+    sizes: list[SizeOf] = [] if images is None else [cache(partial(_file_size, images))]
+    sizes += [] if regions is None else [RegionStore.open(regions / "detected").size]
+    folder = _Folder(data, prepared, _world_examples(data), images, sizes)
     checks = {
         dataset.TASK.name: _check_task(folder, name, dataset, options[name])
         for name, dataset in track(list(zip(names, datasets.values(), strict=True)), description="datasets read")
@@ -120,14 +134,22 @@ def _world_examples(data: Path) -> Mapping[str, Mapping[str, int]] | None:
     return world.examples if world else None
 
 
-def _find_images(data: Path) -> tuple[set[ImageKey] | None, list[str], list[SkippedFile]]:
-    """Return the images that have a file, or None; what is not possible without some; and files that are no images."""
+def _file_size(images: Mapping[ImageKey, Path], key: ImageKey) -> Size | None:
+    """Return the size of an image according to its file's header, or None if it has no file that can be read."""
+    try:
+        return upright_size(images[key]) if key in images else None
+    except ImageError:
+        return None
+
+
+def _find_images(data: Path) -> tuple[Mapping[ImageKey, Path] | None, list[str], list[SkippedFile]]:
+    """Return the image files, or None; what is not possible without some; and files that are no images."""
     try:
         content = scan_image_files(data)
         unreadable = [f"images/, cannot be read: {name}: {reason}" for name, reason in content.unreadable.items()]
         more = f"images/, cannot be read: {len(unreadable) - MAX_SHOWN:,} more"
         sentences = unreadable[:MAX_SHOWN] + [more] * (len(unreadable) > MAX_SHOWN)
-        return set(content.files), sentences, content.skipped
+        return content.files, sentences, content.skipped
     except TwelvefoldError as error:
         return (
             None,
@@ -165,7 +187,7 @@ def _check_task(folder: _Folder, name: str, dataset: Dataset, options: Mapping[s
 @relaxed_gc()
 def _check_split(folder: _Folder, name: str, dataset: Dataset, split: Split, options: Mapping[str, Any]) -> SplitCheck:
     """Read one split to its end, or as far as its files allow."""
-    bad, used_images = BadRecords(skip=True), set[ImageKey]()
+    bad, used_images, sizes = BadRecords(skip=True), set[ImageKey](), SizeCheck(folder.sizes)
     paths: list[Path] = []
     num_examples, problem, rejected = 0, "", list[str]()
     request = TaskRequest(name, dataset.TASK, options)
@@ -174,14 +196,16 @@ def _check_split(folder: _Folder, name: str, dataset: Dataset, split: Split, opt
         table = find_table(folder.prepared, request, split, folder.data) if folder.prepared else None
         if table is not None:
             num_examples, used_images, rejected = len(table[0]), table[0].all_images(), table[1].problems
+            sizes.add_table(table[0])
         else:
             for example in dataset.read(folder.data, split, bad=bad, **options):
                 num_examples += 1
                 used_images.update(pair.image for pair in example.pairs)
+                sizes.add(example)
     except (TwelvefoldError, OSError) as error:
         problem = str(error)
     rejected = rejected or [str(rejection) for rejection in bad.rejected]
-    missing_images = sorted(used_images - folder.images) if folder.images is not None else []
+    missing_images = sorted(used_images - folder.images.keys()) if folder.images is not None else []
     card = dataset_cards().get(name)
     if folder.world_examples is not None:
         expected = folder.world_examples.get(name, {}).get(split)
@@ -200,6 +224,7 @@ def _check_split(folder: _Folder, name: str, dataset: Dataset, split: Split, opt
         num_images_missing=len(missing_images),
         first_missing_images=tuple(str(key) for key in missing_images[:MAX_SHOWN]),
         count_is_right=count_is_right,
+        other_sizes={str(key): reason for key, reason in sorted(sizes.other.items())},
     )
 
 
@@ -231,4 +256,10 @@ def _next_steps(name: str, splits: Mapping[Split, SplitCheck]) -> Iterable[str]:
             yield (
                 f"{split}: {check.num_images_missing:,} of {check.num_images:,} images are not under images/, such as "
                 f"{', '.join(check.first_missing_images)}; put them into {' or '.join(folders) or 'images/<source>'}"
+            )
+        if check.other_sizes:
+            listed = [f"{key} ({reason})" for key, reason in list(check.other_sizes.items())[:MAX_SHOWN]]
+            yield (
+                f"{split}: {len(check.other_sizes):,} images do not fit their boxes, such as {'; '.join(listed)}; "
+                "`prepare` leaves their examples out: use the publisher's own image files"
             )

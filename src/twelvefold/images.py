@@ -47,6 +47,9 @@ EXIF_TRANSPOSES = {
 }
 """The operation that makes an image upright, by its EXIF orientation; 1 is upright, others are invalid."""
 
+QUARTER_TURNS = {EXIF_TRANSPOSES[orientation] for orientation in (5, 6, 7, 8)}
+"""Operations that exchange width and height."""
+
 URL_START = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/|data:")
 """The start of a URL. ``Path`` merges the two slashes into one; a drive letter is a single letter, so it never fits."""
 
@@ -91,6 +94,17 @@ def image_size(
     """
     with _open(source, max_pixels, formats) as image:
         return image.size
+
+
+def upright_size(source: Path | bytes) -> tuple[int, int]:
+    """Return width and height of the image that :func:`open_image` returns, from the file's header.
+
+    Raises:
+        ImageError: as :func:`open_image`, if the header shows it.
+    """
+    with _open(source, None, None) as image:
+        turned = EXIF_TRANSPOSES.get(image.getexif().get(ExifTags.Base.Orientation, 1)) in QUARTER_TURNS
+        return image.size[::-1] if turned else image.size
 
 
 @lru_cache

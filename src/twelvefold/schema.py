@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 Box = tuple[float, float, float, float]
 """``x1, y1, x2, y2``."""
 
+Size = tuple[int, int]
+"""Width and height of an image in pixels."""
+
 Split = Literal["train", "val", "test"]
 
 CONSISTENCY_ONLY = "entailed"
@@ -123,11 +126,13 @@ Label = SoftAnswers | ClassName | PositivePair | TargetBox | Candidate
 
 
 class Pair(Struct, frozen=True, gc=False):
-    """One image and one text. ``candidates_px``: the boxes to choose from, if the dataset lists them."""
+    """One image and one text. ``candidates_px``: the boxes to choose from, if the dataset lists them. ``stated_size``:
+    width and height of the image in pixels that the annotations state, if they do; boxes are in these pixels."""
 
     image: ImageKey
     text: str
     candidates_px: tuple[Box, ...] = ()
+    stated_size: Size | None = None
 
 
 class Example(Struct, frozen=True, gc=False):

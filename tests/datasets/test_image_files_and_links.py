@@ -85,12 +85,12 @@ def test_candidate_boxes_are_the_union_over_all_examples_of_an_image(folder: Any
     root = folder.write()
     boxes = candidate_boxes(root, {"vqav2": {}, "refcoco": {}, "guesswhat": {}, "visual7w": {}})
     assert sorted(map(str, boxes)) == ["coco/175527", "vg/2318324", "vg/2318325", "vg/2318326"]
-    assert boxes[ImageKey("coco", "175527")].shape == (4, 4)
+    assert boxes[ImageKey("coco", "175527")].boxes_px.shape == (4, 4)
     for name in ("guesswhat", "visual7w"):
         for split in ("train", "val", "test"):
             for example in load_dataset(name).read(root, split, bad=BadRecords()):
                 for pair in example.pairs:
-                    known = boxes[pair.image]
+                    known = boxes[pair.image].boxes_px
                     assert known.dtype == np.float32
                     for box in np.array(pair.candidates_px, dtype=np.float32):
                         assert (known == box).all(axis=1).sum() == 1

@@ -40,6 +40,8 @@ class DataOverrides:
     """List malformed records and continue, instead of stopping at the first."""
     without_regions: Flag = False
     """Leave out examples whose image has no regions, instead of stopping."""
+    scale_boxes: Flag = False
+    """Use images that are resized copies of those that the annotations describe, with boxes scaled to match."""
 
 
 NO_OVERRIDES = DataOverrides()
@@ -99,7 +101,8 @@ def prepare(
     twelvefold prepare data/world regions/world prepared/world --recipe demo
     ```
 
-    Exit code 1 if malformed records were left out, or if images could not be read and therefore not be compared.
+    Exit code 1 if malformed records were left out, if images have another size than the annotations state, or if images
+    could not be read and therefore not be compared.
 
     Args:
         data: A data folder; docs/data.md shows the layout.
@@ -116,7 +119,12 @@ def prepare(
     lines = [f"cleaned by policy {summary.policy}, digest {summary.clean_digest}"] if summary.clean_digest else []
     lines += [*summary.limitations, *first_lines("unreadable", summary.unreadable)]
     lines += first_lines("malformed", summary.problems)
-    exit_code = 1 if summary.problems or summary.unreadable else 0
+    lines += [f"{summary.num_scaled:,} images are resized copies: boxes are scaled"] if summary.num_scaled else []
+    if summary.other_sizes:
+        count = sum(split.other_size for splits in summary.counts.values() for split in splits.values())
+        lines.append(f"{len(summary.other_sizes):,} images do not fit their boxes: {count:,} examples are left out")
+        lines += first_lines("other size", summary.other_sizes)
+    exit_code = 1 if summary.problems or summary.unreadable or summary.other_sizes else 0
     return print_result(summary, Output("\n".join(lines), [summary.table()], exit_code), json=json)
 
 

@@ -34,15 +34,17 @@ def _recipe_tasks(hint: Any, tokens: Sequence[Any]) -> TaskOptions:
         twelvefold extract data/world regions/world
         twelvefold extract holiday regions/holiday --detector x152 --weights detectron_model.pth --processes 1
         twelvefold extract holiday regions/few --detector x152 --weights x152.pth --min-regions 10 --confidence 0.2""",
-    problem="some images could not be read; they are listed in OUT/unreadable.json",
+    problem="some images could not be read (OUT/unreadable.json has them), or given boxes do not fit their images",
     tasks=Parameter(name="--recipe", converter=_recipe_tasks, n_tokens=1, accepts_keys=False, help=RECIPE_HELP),
 )
 def extract(summary: ExtractSummary, arguments: Arguments) -> Output:
     rate = f", {summary.images_per_second:.3g} images/s" if summary.num_processed else ", already there"
     counts = f"{summary.num_images:,} images, {summary.num_regions:,} regions, {summary.num_given_regions:,} given"
     lines = [f"{arguments['out']}: {counts}{rate}", *first_lines("unreadable", summary.unreadable)]
+    lines += [f"given boxes of {summary.num_scaled:,} resized copies are scaled"] if summary.num_scaled else []
+    lines += first_lines("given boxes left out", summary.other_sizes)
     lines += skipped_lines(summary.skipped)
-    return Output("\n".join(lines), exit_code=1 if summary.unreadable else 0)
+    return Output("\n".join(lines), exit_code=1 if summary.unreadable or summary.other_sizes else 0)
 
 
 @app.command(name="import")

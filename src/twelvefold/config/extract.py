@@ -53,6 +53,9 @@ class ExtractConfig:
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     """Where the detector runs; auto means a GPU if there is one. Features of a GPU differ from a CPU's in the last
     digits. With several GPUs: torchrun --nproc-per-node 8 -m twelvefold extract ... --processes 1 --device cuda."""
+    scale_boxes: bool = False
+    """Scale the candidate boxes of images that are resized copies of those that the annotations describe; else such
+    boxes are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

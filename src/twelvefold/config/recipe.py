@@ -55,6 +55,9 @@ class DataConfig(StrictStruct, frozen=True, kw_only=True):
     """List and count malformed records instead of stopping at the first."""
     without_regions: bool = False
     """Leave out and count examples whose image has no regions, instead of stopping at the first."""
+    scale_boxes: bool = False
+    """Use images that are resized copies of those that the annotations describe, with boxes scaled to match; else they
+    are left out. Images of another aspect ratio are always left out."""
 
     def __post_init__(self) -> None:
         if isinstance(self.clean, bool):

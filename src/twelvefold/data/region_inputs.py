@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twelvefold import boxes
 from twelvefold.schema import Pair, Regions, TwelvefoldError
 from twelvefold.store.region_store import RegionStore
 
@@ -53,6 +54,26 @@ def assemble_rows(
     return RegionRows(features, np.concatenate(boxes_px), regions.width, regions.height, count, num_candidates)
 
 
+def to_stated_size(pair: Pair, regions: Regions) -> Regions:
+    """Return the regions in the pixels of the annotations, if the image is a resized copy of the one they describe.
+
+    Raises:
+        TwelvefoldError: the image has another aspect ratio than the annotations state.
+    """
+    size = (regions.width, regions.height)
+    if pair.stated_size is None or boxes.is_same_size(pair.stated_size, size):
+        return regions
+    factors = boxes.scale_factors(size, pair.stated_size)
+    if factors is None:
+        stated = "{} x {}".format(*pair.stated_size)
+        raise TwelvefoldError(
+            f"image {pair.image}: the annotations state {stated} pixels, the regions are those of an image of "
+            f"{regions.width} x {regions.height}; prepare again with these regions, which leaves such images out"
+        )
+    boxes_px = boxes.scale(regions.boxes_px, factors).astype(np.float32)
+    return Regions(boxes_px, regions.features, *pair.stated_size, regions.class_probs)
+
+
 class RegionSource:
     """Detected regions, and features of the candidate boxes that some tasks give."""
 
@@ -83,7 +104,7 @@ class RegionSource:
         Raises:
             TwelvefoldError: the image or a candidate has no features.
         """
-        regions = self.detected[pair.image]
+        regions = to_stated_size(pair, self.detected[pair.image])
         candidates = self._candidate_regions(pair, regions) if pair.candidates_px else None
         return assemble_rows(regions, self.detected.mean(pair.image)[None], max_regions, candidates)
 
@@ -101,4 +122,7 @@ class RegionSource:
         return Regions(candidates_px, stored.features[equal.argmax(axis=1)], detected.width, detected.height)
 
 
-_ADVICE = "run `twelvefold extract` again over the same data, so that every task's candidate boxes get features"
+_ADVICE = (
+    "run `twelvefold extract` again over the same data, so that every task's candidate boxes get features (with "
+    "--scale-boxes if `prepare` had it)"
+)

@@ -37,8 +37,9 @@ TASK_NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
 class Dataset(Protocol):
     """The names that a dataset's module defines.
 
-    A module may also define ``SUBMISSION``, a :class:`~twelvefold.datasets.reading.submissions.Submission`, and
-    ``vocabulary(root, *, min_count, bad)``, which returns the answer list. A built-in task has ``CARD``, its
+    A module may also define ``SUBMISSION``, a :class:`~twelvefold.datasets.reading.submissions.Submission`;
+    ``vocabulary(root, *, min_count, bad)``, which returns the answer list; and ``optional_files(root)``, files that
+    ``read`` uses where they exist. A built-in task has ``CARD``, its
     ``DatasetCard``. The paper's twelve have ``PAPER_SCORE``: percent and split (Table 2, row 4).
     """
 

@@ -147,7 +147,7 @@ def _example(game: Game) -> Example:
         _check_known("states", game.status, STATUSES)
     ids = sorted(boxes)
     candidates = clip_candidates([boxes[i] for i in ids], image.width, image.height)
-    pair = Pair(ImageKey(COCO, str(int(image_id))), text, candidates)
+    pair = Pair(ImageKey(COCO, str(int(image_id))), text, candidates, (round(image.width), round(image.height)))
     return Example(str(int(id_)), (pair,), Candidate(ids.index(target)), question_type=game.status.strip().lower())
 
 

@@ -122,14 +122,16 @@ def _rows(refs: RecordReader, instances: RecordReader, split: Split) -> Iterator
             continue
         if SPLITS[ref.split] != split:
             continue
+        image = images.get(ref.image_id)
         try:
-            label = TargetBox(_box(ref, annotations.get(ref.ann_id), images.get(ref.image_id)))
+            label = TargetBox(_box(ref, annotations.get(ref.ann_id), image))
         except InvalidRecordError as error:
             refs.reject(f"{record} (ref_id {ref.ref_id})", str(error))
             continue
         question_type = ref.split if ref.split != split else ""
         for j, sentence in enumerate(ref.sentences):
-            pair = Pair(ImageKey(COCO, str(ref.image_id)), sentence.raw.strip())
+            size = (round(image.width), round(image.height)) if image is not None else None
+            pair = Pair(ImageKey(COCO, str(ref.image_id)), sentence.raw.strip(), stated_size=size)
             example = Example(f"{ref.ref_id}-{sentence.sent_id}", (pair,), label, question_type=question_type)
             yield refs, f"{record}.sentences[{j}]", example
 

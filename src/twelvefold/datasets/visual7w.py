@@ -9,7 +9,8 @@ Splits: as stated for each image: train 93,813 (93,813 after cleaning), val 36,9
 The candidates are the answer's box and its three distractors in ascending order of box id, so the position of the
 answer carries no information. A question with other than three distractors, or with two equal boxes, is a bad record:
 it is another task, or has no single answer. Boxes that begin at -1 are clipped at 0. The file does not state image
-sizes, so the right and lower edges are clipped later, where the image size is known.
+sizes; where Visual Genome's map states them, they are the pairs' ``stated_size``. The right and lower edges are clipped
+later.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from twelvefold.datasets.reading import same_image_links
 from twelvefold.datasets.reading.candidates import clip_candidates
 from twelvefold.datasets.reading.cards import VG_ID_MAP, CardFile, DatasetCard
 from twelvefold.datasets.reading.image_sources import VG
@@ -31,7 +33,7 @@ from twelvefold.datasets.reading.records import (
     validated,
 )
 from twelvefold.datasets.reading.submissions import candidate_submission
-from twelvefold.schema import Candidate, Example, ImageKey, Pair, Split, TaskForm, TaskSpec
+from twelvefold.schema import Candidate, Example, ImageKey, Pair, Size, Split, TaskForm, TaskSpec
 
 PAPER_ORDER = 9
 PAPER_SCORE = 82.75, "test"
@@ -97,9 +99,15 @@ def files(root: Path, split: Split) -> list[Path]:
     return require_files(TASK.name, [[folder / "dataset_v7w_pointing.json", folder / "dataset.json"]])
 
 
+def optional_files(root: Path) -> list[Path]:
+    """Return the map of Visual Genome's images, which states their sizes."""
+    return [same_image_links.visual_genome_map(root)]
+
+
 def read(root: Path, split: Split, *, bad: BadRecords) -> Iterator[Example]:
     """Yield the questions of a split in the order of the file: four candidates each, label ``Candidate``."""
-    return validated(_rows(RecordReader(TASK.name, files(root, split)[0], bad), split))
+    sizes = same_image_links.visual_genome_sizes(root)
+    return validated(_rows(RecordReader(TASK.name, files(root, split)[0], bad), split, sizes))
 
 
 def candidate_ids(root: Path, split: Split, *, bad: BadRecords) -> Iterator[tuple[str, list[int]]]:
@@ -108,9 +116,9 @@ def candidate_ids(root: Path, split: Split, *, bad: BadRecords) -> Iterator[tupl
     return ((str(question.qa_id), _box_ids(question)) for _, (_, question) in _questions(reader, split))
 
 
-def _rows(reader: RecordReader, split: Split) -> Iterator[Row]:
+def _rows(reader: RecordReader, split: Split, sizes: dict[int, Size]) -> Iterator[Row]:
     boxes = {box.box_id: box for _, box in reader.items("boxes", BoxRecord)}
-    yield from reader.rows(_questions(reader, split), lambda item: _example(*item, boxes))
+    yield from reader.rows(_questions(reader, split), lambda item: _example(*item, boxes, sizes))
 
 
 def _questions(reader: RecordReader, split: Split) -> Iterator[tuple[str, tuple[int, Question]]]:
@@ -129,7 +137,7 @@ def _box_ids(question: Question) -> list[int]:
     return sorted({question.answer, *question.multiple_choices})
 
 
-def _example(image_id: int, question: Question, boxes: dict[int, BoxRecord]) -> Example:
+def _example(image_id: int, question: Question, boxes: dict[int, BoxRecord], sizes: dict[int, Size]) -> Example:
     ids = _box_ids(question)
     if len(ids) != 1 + NUM_DISTRACTORS or len(question.multiple_choices) != NUM_DISTRACTORS:
         raise InvalidRecordError(
@@ -145,7 +153,7 @@ def _example(image_id: int, question: Question, boxes: dict[int, BoxRecord]) -> 
     if len(set(candidates)) < len(candidates):
         equal = [ids[n] for n, box in enumerate(candidates) if candidates.count(box) > 1]
         raise InvalidRecordError(f"expected different boxes, got equal ones: box_id {' and '.join(map(str, equal))}")
-    pair = Pair(ImageKey(VG, str(image_id)), question.question.strip(), candidates)
+    pair = Pair(ImageKey(VG, str(image_id)), question.question.strip(), candidates, sizes.get(image_id))
     return Example(str(question.qa_id), (pair,), Candidate(ids.index(question.answer)))
 
 

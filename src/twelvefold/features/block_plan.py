@@ -45,7 +45,8 @@ class BlockPlan(msgspec.Struct, frozen=True):
 def image_identity(image: ListedImage) -> str:
     """Return a digest that changes with the content of the file, its keys or its given boxes."""
     boxes = [None if each is None else each.tolist() for each in image.given_boxes]
-    return atomic_files.digest_value([image.digest, [str(key) for key in image.keys], boxes])
+    sizes = [image.stated_sizes] if any(image.stated_sizes) else []
+    return atomic_files.digest_value([image.digest, [str(key) for key in image.keys], boxes, *sizes])
 
 
 def plan_blocks(

@@ -59,7 +59,8 @@ class ExtractSummary(msgspec.Struct, frozen=True, kw_only=True, rename=SUMMARY_K
     """Result of an extraction.
 
     num_images, num_regions, num_given_regions: content of the stores. num_processed, seconds: images and duration of
-    this call. unreadable: key or path -> reason. skipped: files in the folder that are no images.
+    this call. unreadable: key or path -> reason. skipped: files in the folder that are no images. other_sizes: why
+    given boxes were left out, by key. num_scaled: keys of resized copies whose given boxes were scaled.
     """
 
     detected: Path
@@ -69,6 +70,8 @@ class ExtractSummary(msgspec.Struct, frozen=True, kw_only=True, rename=SUMMARY_K
     num_given_regions: int = 0
     unreadable: Mapping[str, str] = {}
     skipped: Sequence[SkippedFile] = ()
+    other_sizes: Mapping[str, str] = {}
+    num_scaled: int = 0
     num_processed: int
     seconds: float
     dtype: str
@@ -147,7 +150,7 @@ def extract(
     detector = _load_detector(job)
     job = replace(job, digest=detector.digest)
     start = time.monotonic()
-    listed = list_images(job.root, tasks, BadRecords(skip=skip_bad), boxes)
+    listed = list_images(job.root, tasks, BadRecords(skip=skip_bad), boxes, scale_boxes=job.config.scale_boxes)
     by_identity = {image_identity(image): image for image in listed.images}
     records = StepCache(job.out / "blocks", ExtractedBlock)
     with lock_folder(job.out) if rank == 0 else nullcontext():
@@ -235,7 +238,7 @@ def extract_block(job: ExtractJob, name: str, images: Sequence[ListedImage], sou
                 reason = printable_name(str(error).replace(f"{job.root}{os.sep}", ""))
                 unreadable.update({str(key): reason for key in images[i].keys})
         if readable:
-            given_boxes = [concat_boxes(images[i]) for i, _ in readable]
+            given_boxes = [concat_boxes(images[i], (rgb.shape[1], rgb.shape[0])) for i, rgb in readable]
             pairs = detector.extract_regions([image for _, image in readable], given_boxes)
             regions.update({i: pair for (i, _), pair in zip(readable, pairs, strict=True)})
     writers = _shard_writers(job, detector, name)
@@ -344,6 +347,8 @@ def _summarize(
         detected=folders[0],
         given=folders[1],
         skipped=listed.skipped,
+        other_sizes=listed.other_sizes,
+        num_scaled=listed.num_scaled,
         num_processed=num_processed,
         seconds=seconds,
         dtype=job.dtype,

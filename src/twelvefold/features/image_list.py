@@ -14,15 +14,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twelvefold import boxes as box_functions
 from twelvefold.datasets import task_names
-from twelvefold.datasets.reading.image_files import ImageFiles, candidate_boxes, key_of_path, scan_image_files
+from twelvefold.datasets.reading.image_files import (
+    CandidateBoxes,
+    ImageFiles,
+    candidate_boxes,
+    key_of_path,
+    scan_image_files,
+)
+from twelvefold.datasets.reading.image_sizes import SizeCheck
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.image_folder import SkippedFile, scan_image_folder, skipped_lines
-from twelvefold.images import ImageError, digest_image
+from twelvefold.images import ImageError, digest_image, upright_size
 from twelvefold.parsing.bounds import short_repr
 from twelvefold.parsing.json_text import read_json
 from twelvefold.printable import printable_name
-from twelvefold.schema import ImageKey, Regions, TwelvefoldError, did_you_mean
+from twelvefold.schema import Example, ImageKey, Pair, Regions, Size, TwelvefoldError, did_you_mean
 
 Boxes = NDArray[np.float32]
 TaskOptions = Mapping[str, Mapping[str, Any]]
@@ -31,31 +39,44 @@ TaskOptions = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class ListedImage:
-    """One image: a file, its digest, its keys, and the given boxes of each key (None: the key has none)."""
+    """One image: a file, its digest, its keys, and the given boxes of each key (None: the key has none).
+
+    ``stated_sizes``: the size of the image that the boxes of each key refer to, if it is not that of the file.
+    """
 
     path: Path
     digest: str
     keys: tuple[ImageKey, ...]
     given_boxes: tuple[Boxes | None, ...]
+    stated_sizes: tuple[Size | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ImageList:
     """The images of an extraction, sorted by their first key. ``unreadable``: files that are not among them, by key or
-    path, with the reason. ``skipped``: what is no image."""
+    path, with the reason. ``skipped``: what is no image. ``other_sizes``: why given boxes were left out, by key.
+    ``num_scaled``: keys of resized copies whose boxes are scaled."""
 
     images: list[ListedImage]
     unreadable: dict[str, str]
     skipped: list[SkippedFile]
+    other_sizes: dict[str, str]
+    num_scaled: int
 
 
 def list_images(
-    root: Path, tasks: TaskOptions | None = None, bad: BadRecords | None = None, boxes: Path | None = None
+    root: Path,
+    tasks: TaskOptions | None = None,
+    bad: BadRecords | None = None,
+    boxes: Path | None = None,
+    *,
+    scale_boxes: bool = False,
 ) -> ImageList:
     """Return every image of a folder. Files with the same content are one image.
 
     A folder with ``images/`` in it is a data folder; any other is a plain folder, where ``trip/day1/boat.jpg`` has the
     key ``trip/day1/boat``. ``boxes``: a JSON file of given boxes (:func:`read_boxes`), used instead of the tasks'.
+    ``scale_boxes``: keep the boxes of resized copies.
 
     Raises:
         TwelvefoldError: there is no image, two files have the same key, or ``boxes`` is not valid.
@@ -66,9 +87,9 @@ def list_images(
     files, unreadable = content.files, dict(content.unreadable)
     if not files:
         raise TwelvefoldError(f"no images in {root / 'images'}; write a world there, or copy the datasets' images")
-    given: Mapping[ImageKey, NDArray[Any]] = {}
+    given: Mapping[ImageKey, CandidateBoxes] = {}
     if boxes is not None:
-        given = read_boxes(boxes, files, root)
+        given = {key: CandidateBoxes(each) for key, each in read_boxes(boxes, files, root).items()}
     elif not is_plain:
         all_tasks: TaskOptions = {name: {} for name in task_names() if (root / name).is_dir()}
         given = candidate_boxes(root, all_tasks if tasks is None else tasks, bad=bad)
@@ -79,11 +100,37 @@ def list_images(
                 keys_by_digest.setdefault(digest_image(files[key]), []).append(key)
             except ImageError as error:
                 unreadable[str(key)] = str(error)
+    sizes = _check_sizes(given, files, scale_boxes=scale_boxes)
+    used = {key: candidates for key, candidates in given.items() if key not in sizes.other}
     images = [
-        ListedImage(files[keys[0]], digest, tuple(keys), tuple(_to_float32(given.get(key)) for key in keys))
+        ListedImage(
+            path=files[keys[0]],
+            digest=digest,
+            keys=tuple(keys),
+            given_boxes=tuple(_to_float32(used[key].boxes_px) if key in used else None for key in keys),
+            stated_sizes=tuple(used[key].stated_size if key in sizes.scaled else None for key in keys),
+        )
         for digest, keys in keys_by_digest.items()
     ]
-    return ImageList(images, unreadable, content.skipped)
+    other_sizes = {str(key): reason for key, reason in sorted(sizes.other.items())}
+    return ImageList(images, unreadable, content.skipped, other_sizes, len(sizes.scaled))
+
+
+def _check_sizes(
+    given: Mapping[ImageKey, CandidateBoxes], files: Mapping[ImageKey, Path], *, scale_boxes: bool
+) -> SizeCheck:
+    """Compare the sizes that given boxes refer to with those of the files; boxes must be inside of an image."""
+
+    def size_of(key: ImageKey) -> Size | None:
+        try:
+            return upright_size(files[key]) if key in files else None
+        except ImageError:
+            return None  # extraction will say so
+
+    check = SizeCheck([size_of], scale_boxes)
+    for key, (boxes_px, stated_size) in given.items():
+        check.add(Example(str(key), (Pair(key, "", tuple(map(tuple, boxes_px.tolist())), stated_size),), None))
+    return check
 
 
 def scan_plain_folder(root: Path) -> ImageFiles:
@@ -158,23 +205,33 @@ def _parse_boxes(value: Any, location: str) -> Boxes:
     return boxes
 
 
-def _to_float32(boxes: NDArray[Any] | None) -> Boxes | None:
-    return None if boxes is None else np.asarray(boxes, np.float32).reshape(-1, 4)
+def _to_float32(boxes: NDArray[Any]) -> Boxes:
+    return np.asarray(boxes, np.float32).reshape(-1, 4)
 
 
-def concat_boxes(image: ListedImage) -> Boxes:
-    """Return the given boxes of all keys of an image, (n, 4)."""
-    return np.concatenate([np.zeros((0, 4), np.float32), *(boxes for boxes in image.given_boxes if boxes is not None)])
+def concat_boxes(image: ListedImage, size: Size) -> Boxes:
+    """Return the given boxes of all keys of an image, (n, 4), in the pixels of the file. ``size``: of the file."""
+    listed = [np.zeros((0, 4), np.float32)]
+    for boxes_px, stated in zip(image.given_boxes, image.stated_sizes, strict=True):
+        if boxes_px is not None:
+            factors = None if stated is None else box_functions.scale_factors(stated, size)
+            listed.append(boxes_px if factors is None else box_functions.scale(boxes_px, factors).astype(np.float32))
+    return np.concatenate(listed)
 
 
 def split_by_key(image: ListedImage, given: Regions) -> Iterator[Regions | None]:
-    """Yield the regions of each key, from those at the boxes of :func:`concat_boxes`; None if the key has no boxes."""
+    """Yield the regions of each key, from those at the boxes of :func:`concat_boxes`; None if the key has no boxes.
+
+    Boxes and size are those of the annotations, also where the file is a resized copy.
+    """
     start = 0
-    for boxes in image.given_boxes:
-        if boxes is None:
+    for boxes_px, stated in zip(image.given_boxes, image.stated_sizes, strict=True):
+        if boxes_px is None:
             yield None
             continue
-        rows = slice(start, start + len(boxes))
+        rows = slice(start, start + len(boxes_px))
         probabilities = None if given.class_probs is None else given.class_probs[rows]
-        yield Regions(given.boxes_px[rows], given.features[rows], given.width, given.height, probabilities)
-        start += len(boxes)
+        width, height = stated or (given.width, given.height)
+        stored_px = given.boxes_px[rows] if stated is None else boxes_px
+        yield Regions(stored_px, given.features[rows], width, height, probabilities)
+        start += len(boxes_px)

@@ -12,12 +12,18 @@ from twelvefold.store.steps import StepCache
 
 
 class Entry(msgspec.Struct):
-    """The result of a step: the digest of its inputs, its files by role, counts of examples, malformed records."""
+    """The result of a step: the digest of its inputs, its files by role, counts of examples, malformed records.
+
+    ``other_sizes``: images of another size than the annotations state, with both sizes. ``scaled``: resized copies
+    whose boxes are scaled.
+    """
 
     digest: str
     files: dict[str, FileEntry] = {}
     counts: ExampleCounts = ExampleCounts()
     problems: list[str] = []
+    other_sizes: dict[str, str] = {}
+    scaled: list[str] = []
 
     def is_complete(self, folder: Path) -> bool:
         """Return whether all files of the step are in the folder, with their sizes."""

@@ -89,7 +89,8 @@ def source_digests(request: TaskRequest, data: Path, split: Split) -> list[objec
     """Return the digests of the files that a split is read from, of the code that reads them, and the options."""
     dataset = datasets.load_dataset(request.name)
     files = []
-    for path in dataset.files(data, split, **request.options):
+    optional = [path for path in getattr(dataset, "optional_files", lambda _: [])(data) if path.exists()]
+    for path in [*dataset.files(data, split, **request.options), *optional]:
         try:
             info = path.stat()
         except OSError as error:

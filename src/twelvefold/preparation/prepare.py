@@ -24,9 +24,10 @@ from twelvefold.preparation.jobs import make_requests, vocabulary_task
 from twelvefold.preparation.pinning import policy_name, read_pinned_manifest
 from twelvefold.preparation.steps import PreparationSteps
 from twelvefold.splits.clean import counts_table
+from twelvefold.splits.manifest import CleaningManifest
 from twelvefold.splits.policy import NO_CLEANING
 from twelvefold.store import atomic_files
-from twelvefold.store.prepared import ExampleCounts
+from twelvefold.store.prepared import ExampleCounts, PreparedManifest
 from twelvefold.store.region_store import RegionStore
 
 
@@ -36,7 +37,8 @@ class PrepareSummary(msgspec.Struct, frozen=True):
     ``policy``: the cleaning policy. ``clean_digest``: digest of the cleaning manifest, which a recipe can pin.
     ``new_steps``: the steps that this call ran. ``problems``: malformed records that were left out. ``limitations``:
     duplicates that cleaning could not detect, and why. ``unreadable``: images that cleaning could not compare, with the
-    reason.
+    reason. ``other_sizes``: images whose examples were left out because they do not have the size that the annotations
+    state (or boxes lie outside of them), with the reason. ``num_scaled``: resized copies whose boxes are scaled.
     """
 
     folder: Path
@@ -47,6 +49,8 @@ class PrepareSummary(msgspec.Struct, frozen=True):
     problems: tuple[str, ...]
     limitations: tuple[str, ...] = msgspec.field(name="hidden")
     unreadable: Mapping[str, str]
+    other_sizes: Mapping[str, str]
+    num_scaled: int
 
     def table(self) -> Table:
         """Return examples before cleaning, removed and kept by task, for printing with rich."""
@@ -135,14 +139,21 @@ def prepare(
             for request in requests:
                 if load_family(request.task.family).searches_images:
                     steps.make_negatives(request, num_negatives)
-        manifest = steps.write_manifest(policy)
+        return _summarize(steps, steps.write_manifest(policy), cleaning)
+
+
+def _summarize(
+    steps: PreparationSteps, manifest: PreparedManifest, cleaning: CleaningManifest | None
+) -> PrepareSummary:
     return PrepareSummary(
-        folder=Path(out),
-        policy=policy,
+        folder=steps.folder,
+        policy=manifest.policy,
         clean_digest=cleaning.digest if cleaning else "",
         counts=manifest.counts,
         new_steps=tuple(steps.new_steps),
         problems=tuple(manifest.problems),
         limitations=tuple(cleaning.limitations) if cleaning else (),
         unreadable=cleaning.unreadable if cleaning else {},
+        other_sizes=manifest.other_sizes,
+        num_scaled=steps.num_scaled(),
     )

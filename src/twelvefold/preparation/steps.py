@@ -19,6 +19,7 @@ from twelvefold.config.recipe import DataConfig
 from twelvefold.data.negatives import nearest
 from twelvefold.datasets.reading import answers, vilbert_mt_files
 from twelvefold.datasets.reading.examples import read_examples
+from twelvefold.datasets.reading.image_sizes import SizeCheck
 from twelvefold.datasets.reading.options import world_seed
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.duplicates.evidence import CollectedEvidence
@@ -132,7 +133,7 @@ class PreparationSteps:
             cleaned = cleaning.split(request.task.name, split) if cleaning else None
             step, limit = f"{request.task.name}-{split}-rows", request.max_examples if split == "train" else 0
             decision = [msgspec.to_builtins(cleaned.source), sorted(cleaned.removed_ids())] if cleaned else []
-            regions = [self.store.digest if self.store else "", self.config.without_regions]
+            regions = [self.store.digest if self.store else "", self.config.without_regions, self.config.scale_boxes]
             table = self._table_entry(request, split)
             digests[step] = atomic_files.digest_value(
                 [table.digest, decision, regions, limit, list(SELECTION_VERSIONS)]
@@ -147,11 +148,13 @@ class PreparationSteps:
         table = self._open_table(request, split)
         if cleaned and check:
             check_split(table.ids_and_images(), cleaned, f"{request.task.name}, {split}")
+        sizes = self._check_sizes(table)
         rows, counts = select_rows(
             table.ids_and_images(),
             cleaned.removed_ids() if cleaned else frozenset[str](),
             images_with_features=self.store,
             allow_missing_features=self.config.without_regions,
+            other_sizes=sizes.other,
             limit=request.max_examples if split == "train" else 0,
             split_name=name,
         )
@@ -160,7 +163,20 @@ class PreparationSteps:
             self._write_array(f"rows/{name}.npy", rows)
             files["rows"] = file_entry(self.folder, f"rows/{name}.npy", counts.kept, digest)
         malformed = self._table_entry(request, split).counts.malformed
-        return Entry(digest, files, msgspec.structs.replace(counts, malformed=malformed))
+        return Entry(
+            digest,
+            files,
+            msgspec.structs.replace(counts, malformed=malformed),
+            other_sizes={str(image): reason for image, reason in sizes.other.items()},
+            scaled=sorted(map(str, sizes.scaled)),
+        )
+
+    def _check_sizes(self, table: ExampleTable) -> SizeCheck:
+        """Compare the sizes that a table states with those of the regions' images."""
+        check = SizeCheck([self.store.size] if self.store else [], self.config.scale_boxes)
+        if self.store is not None:
+            check.add_table(table)
+        return check
 
     def make_answer_list(self, owner: TaskRequest) -> None:
         """Write the answer list of the task that owns it."""
@@ -259,11 +275,19 @@ class PreparationSteps:
                 *map(str, self.bad_links.rejected),
                 *(problem for step in self._steps_with_problems() for problem in self.entries[step].problems),
             ],
+            other_sizes={image: reason for entry in self._row_entries() for image, reason in entry.other_sizes.items()},
         )
         path, text = self.folder / MANIFEST, atomic_files.json_text(msgspec.to_builtins(manifest))
         if not path.exists() or path.read_bytes() != text.encode():
             atomic_files.write_text(path, text)
         return manifest
+
+    def num_scaled(self) -> int:
+        """Return the number of resized copies whose boxes are scaled."""
+        return len({image for entry in self._row_entries() for image in entry.scaled})
+
+    def _row_entries(self) -> list[Entry]:
+        return [self.entries[f"{request.task.name}-{split}-rows"] for request in self.requests for split in SPLITS]
 
     def _steps_with_problems(self) -> list[str]:
         tables = [f"{request.task.name}-{split}" for request in self.requests for split in SPLITS]

@@ -203,7 +203,7 @@ def _describe_grounding(record: PredictionRecord, example: Example, thumbnails: 
         if isinstance(example.label, TargetBox):
             iou = float(boxes.iou([best.box_px], [example.label.box_px], "official")[0, 0])
             truth += f"; IoU with the model's box {100.0 * iou:.0f} %"
-    return [thumbnails.make(pair.image, alt, boxes=tuple(overlays))], answers, truth
+    return [thumbnails.make(pair.image, alt, boxes=tuple(overlays), size=pair.stated_size)], answers, truth
 
 
 def _true_box(example: Example) -> Box | None:

@@ -12,7 +12,7 @@ from typing import Literal
 from PIL import Image
 
 from twelvefold.images import ImageError, open_image
-from twelvefold.schema import Box, ImageKey
+from twelvefold.schema import Box, ImageKey, Size
 
 MAX_SIDE = 320
 """Longest side on the page, in pixels; smaller images keep their size."""
@@ -47,7 +47,7 @@ class Thumbnail:
     """An image on a page.
 
     uri: a data URI; empty if there is no image, and ``alt`` then says why. width, height: of the original image, made
-    upright, in pixels. is_true: the right image of a retrieval example.
+    upright, in the pixels of the boxes. is_true: the right image of a retrieval example.
     """
 
     uri: str
@@ -66,9 +66,19 @@ class Thumbnails:
         self._paths = paths
 
     def make(
-        self, key: ImageKey, alt: str, *, caption: str = "", is_true: bool = False, boxes: tuple[BoxOverlay, ...] = ()
+        self,
+        key: ImageKey,
+        alt: str,
+        *,
+        caption: str = "",
+        is_true: bool = False,
+        boxes: tuple[BoxOverlay, ...] = (),
+        size: Size | None = None,
     ) -> Thumbnail:
-        """Return the image of that key; without an image if the file is missing or can't be read."""
+        """Return the image of that key; without an image if the file is missing or can't be read.
+
+        ``size``: width and height of the image that ``boxes`` refer to, if the file may be a resized copy of it.
+        """
         path = self._paths.get(key)
         if path is None:
             return Thumbnail("", 4, 3, f"The image {key} is not in the data folder.", caption, is_true)
@@ -77,7 +87,8 @@ class Thumbnails:
         except ImageError as error:
             return Thumbnail("", 4, 3, f"The image {key} can't be read: {error}.", caption, is_true)
         uri = "data:image/jpeg;base64," + base64.b64encode(_small_jpeg(Image.fromarray(rgb))).decode()
-        return Thumbnail(uri, rgb.shape[1], rgb.shape[0], alt, caption, is_true, boxes)
+        width, height = size or (rgb.shape[1], rgb.shape[0])
+        return Thumbnail(uri, width, height, alt, caption, is_true, boxes)
 
 
 def _small_jpeg(image: Image.Image) -> bytes:

@@ -11,7 +11,7 @@ from twelvefold.schema import ImageKey, TwelvefoldError
 from twelvefold.splits.split_source import IdAndImages
 from twelvefold.store.prepared import ExampleCounts
 
-VERSION = 1
+VERSION = 2
 """Version of what this module computes. Increase it when a change gives other results: files made from it are then
 made again."""
 
@@ -22,6 +22,7 @@ def select_rows(
     *,
     images_with_features: Container[ImageKey] | None = None,
     allow_missing_features: bool = False,
+    other_sizes: Container[ImageKey] = (),
     limit: int = 0,
     split_name: str = "",
 ) -> tuple[NDArray[np.int32], ExampleCounts]:
@@ -34,13 +35,14 @@ def select_rows(
         removed_ids: Ids of the examples that cleaning removes.
         images_with_features: None skips this check.
         allow_missing_features: Leave out examples with an image without features instead of raising.
+        other_sizes: Images that do not have the size that boxes were drawn on; their examples are left out.
         limit: Keep at most this many examples; 0 keeps all.
         split_name: Names the split in an error.
 
     Raises:
         TwelvefoldError: examples have an image without features and that is not allowed.
     """
-    read, removed, beyond_limit = 0, 0, 0
+    read, removed, other_size, beyond_limit = 0, 0, 0, 0
     selected, missing_features = list[int](), list[tuple[str, ImageKey]]()
     for row, (id_, images) in enumerate(rows):
         read += 1
@@ -50,6 +52,8 @@ def select_rows(
             missing := [image for image in images if image not in images_with_features]
         ):
             missing_features.append((id_, missing[0]))
+        elif any(image in other_sizes for image in images):
+            other_size += 1
         elif limit and len(selected) >= limit:
             beyond_limit += 1
         else:
@@ -65,6 +69,7 @@ def select_rows(
         read=read,
         removed=removed,
         without_regions=len(missing_features),
+        other_size=other_size,
         beyond_limit=beyond_limit,
         kept=len(selected),
     )

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import lru_cache
-from itertools import accumulate, chain
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,40 +34,19 @@ from twelvefold.schema import (
     Label,
     Pair,
     PositivePair,
+    Size,
     SoftAnswers,
     TargetBox,
     TwelvefoldError,
 )
 from twelvefold.store import atomic_files
+from twelvefold.store.table_columns import FIELDS, LABELS, NO_LABEL, NO_SIZE, make_columns
 
-VERSION = 2
-"""Version of this file's layout; part of every table's digest. Version 1 had no ``chosen_answer``."""
+VERSION = 3
+"""Version of a table's layout; part of every table's digest. Version 1 had no ``chosen_answer``, 2 no sizes."""
 
 BATCH_ROWS = 8192
 """Examples in one record batch: a few megabytes are in memory while writing."""
-
-_LABELS: tuple[type[Label], ...] = (SoftAnswers, ClassName, PositivePair, TargetBox, Candidate)
-_NO_LABEL = len(_LABELS)
-
-_PAIR = pa.struct(
-    [
-        ("image", pa.string()),
-        ("text", pa.string()),
-        ("tokens", pa.list_(pa.int32())),
-        ("candidates", pa.list_(pa.list_(pa.float64(), 4))),
-    ]
-)
-_FIELDS = [
-    ("id", pa.string()),
-    ("kind", pa.string()),
-    ("group", pa.string()),
-    ("linked", pa.list_(pa.string())),
-    ("pairs", pa.list_(_PAIR)),
-    ("label", pa.int8()),
-    ("names", pa.list_(pa.string())),
-    ("numbers", pa.list_(pa.float64())),
-    ("chosen_answer", pa.string()),
-]
 
 
 class TableWriter:
@@ -78,7 +57,7 @@ class TableWriter:
 
     def __init__(self, path: Path, *, digest: str) -> None:
         metadata = {"format": "twelvefold examples", "version": str(VERSION), "digest": digest}
-        self._path, self._schema = path, pa.schema(_FIELDS, metadata=metadata)
+        self._path, self._schema = path, pa.schema(FIELDS, metadata=metadata)
         self._ids, self._stack = set[str](), ExitStack()
 
     def __enter__(self) -> Self:
@@ -100,7 +79,7 @@ class TableWriter:
         """
         for example in examples:
             _check(example, self._ids, self._path)
-        self._file.write_batch(pa.RecordBatch.from_arrays(_columns(examples, token_ids), schema=self._schema))
+        self._file.write_batch(pa.RecordBatch.from_arrays(make_columns(examples, token_ids), schema=self._schema))
 
 
 class ExampleTable:
@@ -138,7 +117,7 @@ class ExampleTable:
                 f"{path} is not a complete example table ({error}); prepare the data again"
             ) from error
         metadata = reader.schema.metadata or {}
-        if metadata.get(b"format") != b"twelvefold examples" or metadata.get(b"version") not in (b"1", b"2"):
+        if metadata.get(b"format") != b"twelvefold examples" or metadata.get(b"version") not in (b"1", b"2", b"3"):
             raise TwelvefoldError(f"{path} is not an example table of version {VERSION}; prepare the data again")
         return cls(path, batches, metadata[b"digest"].decode())
 
@@ -176,6 +155,31 @@ class ExampleTable:
             indices = coded.indices.to_pylist()
             for row, id_ in enumerate(batch.column("id").to_pylist()):
                 yield id_, tuple([keys[n] for n in indices[offsets[row] : offsets[row + 1]]])
+
+    def stated_sizes(self) -> dict[ImageKey, list[Size]]:
+        """Return the sizes that the annotations state, by image; several if they contradict each other."""
+        sizes: dict[ImageKey, list[Size]] = {}
+        for batch in self._selected_batches("pairs"):
+            offsets, coded = _coded_images(batch.column("pairs"))
+            pairs = batch.column("pairs").values
+            if not _has_sizes(pairs):
+                return {}
+            columns = [coded.indices, pairs.field("width"), pairs.field("height")]
+            rows = np.stack([column.to_numpy()[offsets[0] : offsets[-1]] for column in columns], axis=1)  # (P, 3)
+            for code, width, height in np.unique(rows, axis=0).tolist():
+                if (width, height) != NO_SIZE:
+                    of_image = sizes.setdefault(_key(coded.dictionary[code].as_py()), [])
+                    of_image += [(width, height)] if (width, height) not in of_image else []
+        return sizes
+
+    def has_boxes(self) -> bool:
+        """Return whether examples have candidate boxes or a true box."""
+        target_box = LABELS.index(TargetBox)
+        return any(
+            len(batch.column("pairs").values.field("candidates").values)
+            or pc.any(pc.equal(batch.column("label"), target_box)).as_py()
+            for batch in self._selected_batches("pairs", "label")
+        )
 
     def answer_counts(self) -> Counter[str]:
         """Return how often each chosen answer occurs."""
@@ -246,6 +250,7 @@ class _Block:
         self._tokens_at = _numbers(pairs.field("tokens"), 1, np.dtype(np.int32))
         self._tokens: NDArray[np.int32] = pairs.field("tokens").values.to_numpy()
         self._boxes_at = _numbers(pairs.field("candidates"), 1, np.dtype(np.int32))
+        self._sizes = [pairs.field(side).to_numpy() for side in ("width", "height") if _has_sizes(pairs)]
         self._boxes = pairs.field("candidates").values.values.to_numpy().reshape(-1, 4)
         self._label = column["label"].to_numpy()
         self._numbers_at = _numbers(column["numbers"], 1, np.dtype(np.int32))
@@ -272,14 +277,16 @@ class _Block:
 
     def _pair(self, n: int) -> Pair:
         boxes = self._boxes[self._boxes_at[n] : self._boxes_at[n + 1]]
-        return Pair(_key(self._image[n]), self._text[n], tuple(map(tuple, boxes.tolist())))
+        sides = tuple(int(side[n]) for side in self._sizes)
+        size = (sides[0], sides[1]) if any(sides) else None
+        return Pair(_key(self._image[n]), self._text[n], tuple(map(tuple, boxes.tolist())), size)
 
     def _label_of(self, row: int) -> Label | None:
         number = int(self._label[row])
-        if number == _NO_LABEL:
+        if number == NO_LABEL:
             return None
         values = self._numbers[self._numbers_at[row] : self._numbers_at[row + 1]].tolist()
-        label_type = _LABELS[number]
+        label_type = LABELS[number]
         if label_type is SoftAnswers:
             return SoftAnswers(dict(zip(self._names[row], values, strict=True)))
         if label_type is ClassName:
@@ -321,6 +328,11 @@ def _numbers(column: pa.Array, buffer: int, dtype: np.dtype[Any]) -> NDArray[Any
     return numbers
 
 
+def _has_sizes(pairs: pa.StructArray) -> bool:
+    """Return whether the table has the sizes that annotations state; tables of versions 1 and 2 do not."""
+    return bool(pairs.type.get_field_index("width") >= 0)
+
+
 def _coded_images(pairs: pa.ListArray) -> tuple[list[int], pa.DictionaryArray]:
     """Return the offset of each example's pairs, and the pairs' image names with each distinct name stored once."""
     offsets = _numbers(pairs, 1, np.dtype(np.int32)).tolist()
@@ -345,56 +357,3 @@ def _check(example: Example, used_ids: set[str], path: Path) -> None:
         raise TwelvefoldError(
             f"{path.stem}: example {example.id!r} has candidate {example.label.index} of {count} boxes as its label"
         )
-
-
-def _columns(block: Sequence[Example], token_ids: list[list[int]]) -> list[pa.Array]:
-    """Return the columns of ``_FIELDS``, built flat: several times as fast as from one dictionary per row."""
-    pairs = [pair for example in block for pair in example.pairs]
-    labels = [_flatten_label(example.label) for example in block]
-    label_types = [_NO_LABEL if e.label is None else _LABELS.index(type(e.label)) for e in block]
-    boxes = np.array([box for pair in pairs for box in pair.candidates_px], dtype=np.float64)
-    parts = [
-        pa.array([str(pair.image) for pair in pairs], pa.string()),
-        pa.array([pair.text for pair in pairs], pa.string()),
-        _lists(token_ids, pa.int32()),
-        pa.ListArray.from_arrays(
-            _offsets([pair.candidates_px for pair in pairs]),
-            pa.FixedSizeListArray.from_arrays(pa.array(boxes.reshape(-1)), 4),
-        ),
-    ]
-    return [
-        pa.array([example.id for example in block], pa.string()),
-        pa.array([example.question_type for example in block], pa.string()),
-        pa.array([example.group for example in block], pa.string()),
-        _lists([example.linked for example in block], pa.string()),
-        pa.ListArray.from_arrays(
-            _offsets([example.pairs for example in block]), pa.StructArray.from_arrays(parts, fields=list(_PAIR))
-        ),
-        pa.array(label_types, pa.int8()),
-        _lists([names for names, _ in labels], pa.string()),
-        _lists([numbers for _, numbers in labels], pa.float64()),
-        pa.array([example.chosen_answer for example in block], pa.string()),
-    ]
-
-
-def _lists(rows: Sequence[Sequence[object]], value_type: pa.DataType) -> pa.ListArray:
-    flat = list(chain.from_iterable(rows))
-    return pa.ListArray.from_arrays(_offsets(rows), pa.array(flat, value_type))
-
-
-def _offsets(rows: Sequence[Sequence[object]]) -> pa.Array:
-    return pa.array(np.cumsum([0, *map(len, rows)], dtype=np.int32))
-
-
-def _flatten_label(label: Label | None) -> tuple[list[str], list[float]]:
-    match label:
-        case None:
-            return [], []
-        case SoftAnswers(scores):
-            return list(scores), [float(score) for score in scores.values()]
-        case ClassName(name):
-            return [name], []
-        case PositivePair(index) | Candidate(index):
-            return [], [float(index)]
-        case TargetBox(box):
-            return [], [float(side) for side in box]

@@ -40,13 +40,14 @@ class FileEntry(msgspec.Struct, frozen=True):
 
 
 class ExampleCounts(msgspec.Struct, frozen=True):
-    """Numbers of one split: examples read, malformed records, examples removed by cleaning, without regions, beyond the
-    recipe's limit, and kept."""
+    """Numbers of one split: examples read, malformed records, examples removed by cleaning, without regions, on an
+    image of another size than the annotations state, beyond the recipe's limit, and kept."""
 
     read: int = 0
     malformed: int = 0
     removed: int = 0
     without_regions: int = 0
+    other_size: int = 0
     beyond_limit: int = 0
     kept: int = 0
 
@@ -68,7 +69,8 @@ class PreparedManifest(msgspec.Struct, kw_only=True):
     ``source``: the data folder; None in folders that were prepared before it was recorded.
     ``policy``: of cleaning. ``cleaning``: the cleaning manifest, whose count is the number of removed examples; None
     for full data. ``regions``: digest of the region store that negatives were made from, or empty. ``problems``:
-    malformed records that were left out, each with the reason.
+    malformed records that were left out, each with the reason. ``other_sizes``: images that were left out because they
+    do not have the size that the annotations state, with both sizes.
     """
 
     format: str = FORMAT
@@ -85,6 +87,7 @@ class PreparedManifest(msgspec.Struct, kw_only=True):
     vocabularies: dict[str, FileEntry] = {}
     negatives: dict[str, FileEntry] = {}
     problems: list[str] = []
+    other_sizes: dict[str, str] = {}
 
     def entries(self) -> list[FileEntry]:
         """Return every file that the manifest lists."""

@@ -20,7 +20,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from twelvefold.schema import ImageKey, Regions, TwelvefoldError
+from twelvefold.schema import ImageKey, Regions, Size, TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.store.region_arrays import check_regions, mean_feature
 
@@ -296,6 +296,13 @@ class RegionStore:
             height=int(heights[row]),
             class_probs=probabilities[rows] if self.categories else None,
         )
+
+    def size(self, key: ImageKey) -> Size | None:
+        """Return width and height of an image in pixels, or None if the store does not have it."""
+        if key not in self._index:
+            return None
+        shard, row = self._index[key]
+        return int(self._arrays[shard][4][row]), int(self._arrays[shard][5][row])
 
     def mean(self, key: ImageKey) -> NDArray[np.float32]:
         """Return (D,) float32: the stored mean of the image's features; zeros if it has no regions."""

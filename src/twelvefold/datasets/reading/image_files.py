@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.image_folder import ImageFolder, SkippedFile, examine_file, scan_image_folder
 from twelvefold.printable import printable_name
 from twelvefold.progress import track
-from twelvefold.schema import Box, ImageKey, Pair, Split, TwelvefoldError
+from twelvefold.schema import Box, ImageKey, Pair, Size, Split, TwelvefoldError
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +107,27 @@ def _key_of_file(path: Path, folder: Path) -> ImageKey:
     return key
 
 
+class CandidateBoxes(NamedTuple):
+    """The candidate boxes of an image.
+
+    boxes_px: (N, 4) float32, corners in pixels: the union of ``Pair.candidates_px`` over all examples with that image,
+    rounded to float32, without repetitions, in ascending order. stated_size: of the image, as the annotations state it.
+    """
+
+    boxes_px: NDArray[np.float32]
+    stated_size: Size | None = None
+
+
 def candidate_boxes(
     root: Path, tasks: Mapping[str, Mapping[str, Any]], *, bad: BadRecords | None = None
-) -> dict[ImageKey, NDArray[np.float32]]:
+) -> dict[ImageKey, CandidateBoxes]:
     """Return the candidate boxes of every image for which a task provides candidates, over all splits.
 
     ``tasks``: names as :func:`twelvefold.datasets.load_dataset` takes them, with the options of their readers.
-
-    Returns:
-        (N, 4) float32 by image: corner boxes in pixels, the union of ``Pair.candidates_px`` over all examples with that
-        image, rounded to float32, without repetitions, in ascending order.
     """
     bad = BadRecords() if bad is None else bad
     union: dict[ImageKey, set[Box]] = {}
+    sizes: dict[ImageKey, Size | None] = {}
     for name, options in tasks.items():
         # A built-in dataset states whether it has candidates; the first example of your own shows it.
         if not getattr(load_dataset(name), "LISTS_CANDIDATES", not is_built_in(name)):
@@ -127,8 +135,9 @@ def candidate_boxes(
         pairs = _pairs_with_candidates(load_dataset(name), root, bad, options)
         for pair in track(pairs, description=f"candidate boxes of {name}"):
             union.setdefault(pair.image, set()).update(pair.candidates_px)
+            sizes[pair.image] = sizes.get(pair.image) or pair.stated_size
     rounded = {key: np.array(sorted(boxes), dtype=np.float32) for key, boxes in sorted(union.items())}
-    return {key: np.unique(boxes, axis=0) for key, boxes in rounded.items()}
+    return {key: CandidateBoxes(np.unique(boxes, axis=0), sizes[key]) for key, boxes in rounded.items()}
 
 
 def _pairs_with_candidates(dataset: Dataset, root: Path, bad: BadRecords, options: Mapping[str, Any]) -> Iterator[Pair]:

@@ -14,7 +14,7 @@ import msgspec
 
 from twelvefold.datasets.reading.image_sources import COCO, FLICKR30K, VG
 from twelvefold.datasets.reading.records import BadRecords, RecordReader
-from twelvefold.schema import ImageKey, SameImageLink
+from twelvefold.schema import ImageKey, SameImageLink, Size
 
 
 class VisualGenomeImage(msgspec.Struct, gc=False):
@@ -24,6 +24,8 @@ class VisualGenomeImage(msgspec.Struct, gc=False):
     id: int | None = None
     coco_id: int | None = None
     flickr_id: int | None = None
+    width: int | None = None
+    height: int | None = None
 
 
 def read_links(root: Path, *, bad: BadRecords) -> Iterator[SameImageLink]:
@@ -31,7 +33,7 @@ def read_links(root: Path, *, bad: BadRecords) -> Iterator[SameImageLink]:
 
     A key may name an image that no task uses.
     """
-    path = _visual_genome_map(root)
+    path = visual_genome_map(root)
     if not path.exists():
         return
     reader = RecordReader("identity", path, bad)
@@ -47,9 +49,25 @@ def read_links(root: Path, *, bad: BadRecords) -> Iterator[SameImageLink]:
             yield SameImageLink(key, ImageKey(FLICKR30K, str(image.flickr_id)), "ids", f"flickr_id in {path.name}")
 
 
+def visual_genome_sizes(root: Path) -> dict[int, Size]:
+    """Return the sizes of Visual Genome's images that its map states, by image id; none if it is missing.
+
+    Malformed records are left out: :func:`read_links` reports them.
+    """
+    path = visual_genome_map(root)
+    if not path.exists():
+        return {}
+    sizes: dict[int, Size] = {}
+    for _, image in RecordReader("identity", path, BadRecords(skip=True)).items("", VisualGenomeImage):
+        id_ = image.image_id if image.image_id is not None else image.id
+        if id_ is not None and image.width and image.height:
+            sizes[id_] = (image.width, image.height)
+    return sizes
+
+
 def limitations(root: Path) -> list[str]:
     """Return one sentence for each missing id map: what cleaning cannot know without it."""
-    path = _visual_genome_map(root)
+    path = visual_genome_map(root)
     if path.exists():
         return []
     return [
@@ -59,5 +77,6 @@ def limitations(root: Path) -> list[str]:
     ]
 
 
-def _visual_genome_map(root: Path) -> Path:
+def visual_genome_map(root: Path) -> Path:
+    """Return the path of Visual Genome's map."""
     return root / "vg" / "image_data.json"

@@ -33,7 +33,8 @@ def read_candidate_boxes(data: Path) -> CandidateBoxes:
         TwelvefoldError: no task has candidate boxes.
     """
     tasks = [name for name in task_names() if (data / name).is_dir()]
-    boxes = candidate_boxes(data, reader_options(data, tasks), bad=BadRecords(skip=True))
+    listed = candidate_boxes(data, reader_options(data, tasks), bad=BadRecords(skip=True))
+    boxes = {key: candidates.boxes_px for key, candidates in listed.items()}
     if not boxes:
         raise TwelvefoldError(f"no task in {data} has candidate boxes; Visual7W and GuessWhat?! do")
     return boxes
