@@ -43,8 +43,8 @@ def evaluate(
 
     Args:
         run: Folder of the run.
-        prepared: Folder that ``prepare`` wrote; ``RUN/prepared`` by default.
-        regions: Folder that ``extract`` wrote; ``RUN/regions`` by default.
+        prepared: Folder that ``prepare`` wrote; by default the one that the run remembers.
+        regions: Folder that ``extract`` wrote; by default the one that the run remembers.
         checkpoint: ``latest`` (the paper reports the end of training), ``best``, or the name of a kept checkpoint.
         split: Split to score.
         tasks: Names of tasks to score; all tasks by default. Scores of some tasks do not change ``scores.json``.

@@ -10,6 +10,7 @@ from twelvefold.config.recipe import Recipe, TaskConfig
 from twelvefold.datasets.reading.recipe_tasks import resolve_tasks
 from twelvefold.schema import TwelvefoldError
 from twelvefold.train import train
+from twelvefold.training.data_folders import find_data_folders
 from twelvefold.training.run_folder import TrainSummary
 
 
@@ -33,8 +34,8 @@ def finetune(
         start: Folder of the run, or of a model such as ``weights import`` writes.
         task: One of the recipe's tasks.
         out: Folder of the new run.
-        prepared: Folder of the tables that ``prepare`` wrote; default: START/prepared.
-        regions: Folder of the regions that ``extract`` wrote; default: START/regions.
+        prepared: Folder of the tables that ``prepare`` wrote; default: the one that START remembers.
+        regions: Folder of the regions that ``extract`` wrote; default: the one that START remembers.
         recipe: Name of a shipped recipe, or a .toml file, to train by; default: the run's own. A model folder needs
             one.
         epochs: Passes over the task's training examples; default: the recipe's.
@@ -54,7 +55,7 @@ def finetune(
     base = resolve_tasks(base)
     task = base.task_name(task)
     single = single_task_recipe(base, task, epochs=epochs, lr_factor=lr_factor).with_initial(start)
-    return train(single, prepared or start / "prepared", regions or start / "regions", out)
+    return train(single, *find_data_folders(start, prepared=prepared, regions=regions), out)
 
 
 def single_task_recipe(

@@ -34,6 +34,7 @@ from twelvefold.store import atomic_files
 from twelvefold.store.prepared import Prepared
 from twelvefold.training.build_run import TrainServices, TrainState, build_run
 from twelvefold.training.checkpoints import Checkpoints
+from twelvefold.training.data_folders import find_data_folders, remember_data_folders
 from twelvefold.training.distributed import ProcessGroup, init_distributed, launch_local_ranks, reduce_gradients
 from twelvefold.training.objectives import Objective
 from twelvefold.training.optimizer import lr_multiplier, set_lr
@@ -54,8 +55,8 @@ class Validation:
 
 def train(
     recipe: Recipe,
-    prepared: Path,
-    regions: Path,
+    prepared: Path | None,
+    regions: Path | None,
     run: Path,
     *,
     initial: Path | None = None,
@@ -75,8 +76,8 @@ def train(
 
     Args:
         recipe: What to train and how: the name of a shipped recipe (``twelvefold recipes``) or a .toml file.
-        prepared: Folder of the tables that ``prepare`` wrote.
-        regions: Folder of the regions that ``extract`` wrote.
+        prepared: Folder of the tables that ``prepare`` wrote; None: the one that the run remembers.
+        regions: Folder of the regions that ``extract`` wrote; None: the one that the run remembers.
         run: Folder of the run: recipe, events, checkpoints.
         initial: Start from the weights of this run or model folder, instead of what the recipe says.
         iterations: Iterations in total, instead of what the recipe says.
@@ -94,7 +95,9 @@ def train(
     return train_recipe(recipe, prepared, regions, run, resume)
 
 
-def train_recipe(recipe: Recipe, prepared: Path, regions: Path, run: Path, resume: bool = True) -> TrainSummary:
+def train_recipe(
+    recipe: Recipe, prepared: Path | None, regions: Path | None, run: Path, resume: bool = True
+) -> TrainSummary:
     """Train as :func:`train` does; the recipe may also pretrain."""
     listed, recipe = recipe, resolve_tasks(recipe)
     checkpoints = Checkpoints(run / "checkpoints", keep_last=recipe.training.keep_last)
@@ -104,14 +107,17 @@ def train_recipe(recipe: Recipe, prepared: Path, regions: Path, run: Path, resum
             prepare_run_folder(recipe, run, checkpoints, resume=resume)
         if is_finished(checkpoints, recipe):
             return summarize(run, checkpoints)
-        command = ["-m", "twelvefold.train", str(prepared), str(regions), str(run)]
+        folders = find_data_folders(run, prepared=prepared, regions=regions)
+        command = ["-m", "twelvefold.train", str(folders.prepared), str(folders.regions), str(run)]
         stack.enter_context(launch_local_ranks(recipe.training.processes, command))
         group = stack.enter_context(init_distributed(recipe.training.device))
         shutdown = stack.enter_context(GracefulShutdown())
-        data = Prepared.open(prepared), RegionSource.open(regions)
+        data = Prepared.open(folders.prepared), RegionSource.open(folders.regions)
         check_prepared(listed, data[0])
         specs = task_specs(recipe, data[0])
         state, services, warm_start = build_run(recipe, specs, *data, run, group, shutdown)
+        if group.is_main:
+            remember_data_folders(run, folders)
         with services.log, services.console:
             log_start(state, services, warm_start)
             train_loop(state, services)

@@ -260,8 +260,8 @@ def baselines(
 
     Args:
         run: Folder of the run.
-        prepared: Folder that ``prepare`` wrote; ``RUN/prepared`` by default.
-        regions: Folder that ``extract`` wrote; ``RUN/regions`` by default.
+        prepared: Folder that ``prepare`` wrote; by default the one that the run remembers.
+        regions: Folder that ``extract`` wrote; by default the one that the run remembers.
         seed: Seed of the weights and batches of the text-only and image-only networks.
         processes: Number of tasks scored at the same time.
 

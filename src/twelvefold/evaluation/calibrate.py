@@ -65,8 +65,8 @@ def calibrate(
 
     Args:
         run: Folder of the run.
-        prepared: Folder that ``prepare`` wrote; ``RUN/prepared`` by default.
-        regions: Folder that ``extract`` wrote; ``RUN/regions`` by default.
+        prepared: Folder that ``prepare`` wrote; by default the one that the run remembers.
+        regions: Folder that ``extract`` wrote; by default the one that the run remembers.
         checkpoint: ``latest``, ``best``, or the name of a kept checkpoint.
         processes: Number of tasks fitted at the same time.
 

@@ -17,6 +17,7 @@ from twelvefold.schema import Split, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.store.prepared import DataSource, Prepared
 from twelvefold.training.checkpoints import checkpoint_folder
+from twelvefold.training.data_folders import find_data_folders, remember_moved_folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,12 @@ class RunInputs:
     def open(
         cls, run: Path, *, prepared: Path | None, regions: Path | None, checkpoint: str | None = None
     ) -> RunInputs:
-        """Read the recipe and find the folders; ``prepared`` and ``regions`` are in the run by default.
+        """Read the recipe and find the folders; None for ``prepared`` or ``regions``: the one that the run remembers.
 
         ``checkpoint``: name of the checkpoint; None if no model is needed.
 
         Raises:
-            TwelvefoldError: the recipe or the checkpoint is missing, or the checkpoint has no tasks.
+            TwelvefoldError: the recipe, the checkpoint or a folder is missing, or the checkpoint has no tasks.
         """
         folder = run / "checkpoints" / "latest" if checkpoint is None else checkpoint_folder(run, checkpoint)
         recipe = Recipe.load_run(run)
@@ -49,7 +50,10 @@ class RunInputs:
             raise TwelvefoldError(
                 f"{run} is a pretraining run and has no tasks to score; its results are in {run}/pretraining.json"
             )
-        return cls(run, recipe, prepared or run / "prepared", regions or run / "regions", folder)
+        folders = find_data_folders(run, prepared=prepared, regions=regions)
+        if prepared is not None or regions is not None:
+            remember_moved_folders(run, folders)
+        return cls(run, recipe, *folders, folder)
 
     def tasks(self) -> list[TaskSpec]:
         """Return the recipe's tasks with the recipe's limits and batch sizes."""

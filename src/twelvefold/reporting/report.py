@@ -20,6 +20,7 @@ from twelvefold.reporting.examples import task_examples
 from twelvefold.reporting.html import ReportPage, render_page
 from twelvefold.reporting.thumbnails import Thumbnails
 from twelvefold.store import atomic_files
+from twelvefold.training.data_folders import remembered_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +42,14 @@ def report(run: Path, *, prepared: Path | None = None, images: Path | None = Non
 
     Args:
         run: Folder of the run.
-        prepared: Folder that ``prepare`` wrote; ``RUN/prepared`` by default.
+        prepared: Folder that ``prepare`` wrote; by default the one that the run remembers.
         images: Data folder with the images of the examples; ``RUN/world`` by default.
 
     Raises:
         TwelvefoldError: the run has no scores, or a file in its folder is damaged.
     """
     run = Path(run)
-    contents = read_run(run, prepared or run / "prepared")
+    contents = read_run(run, prepared or remembered_folder(run, "prepared"))
     atomic_files.write_text(run / "report.html", render_page(_make_page(contents, images or run / "world")))
     atomic_files.write_json(run / "report.json", to_json(contents))
     tasks = contents.tasks_not_above_baselines
