@@ -19,6 +19,7 @@ import torch
 
 import twelvefold
 from twelvefold import datasets
+from twelvefold.config.weights import WeightsImportConfig
 from twelvefold.detectors.x152.detector import X152
 from twelvefold.detectors.x152.network import X152Network
 from twelvefold.images import InputImage, load_image
@@ -97,7 +98,7 @@ def main() -> None:
         clock = Clock()
         x152 = X152.load(detector)
         clock.report("detector loaded")
-        import_weights(weights, folder / "model", pad_answers=True)
+        import_weights(weights, folder / "model", options=WeightsImportConfig(pad_answers=True))
         clock.report("weights imported")
         model = twelvefold.load(folder / "model", detector=x152)
         clock.report("model loaded", f"{model.about.parameters:,} parameters")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from twelvefold.config.weights import WeightsImportConfig
 from twelvefold.vilbert_mt.import_weights import ImportSummary, import_weights
 
 Tensors = dict[str, Tensor]
@@ -55,6 +56,10 @@ SMALL = PUBLISHED | {
     "bi_num_attention_heads": 5, "v_biattention_id": [1, 2], "t_biattention_id": [3, 4],
 }  # fmt: skip
 """Sizes that all differ, with a layer of each stream before the first co-attention."""
+
+
+SMALL_VOCABULARY = WeightsImportConfig(other_vocabulary=True)
+"""Accepts the word embeddings of ``SMALL``."""
 
 
 def linear(s: Shapes, name: str, outputs: int, inputs: int) -> None:
@@ -190,7 +195,9 @@ def import_tensors(vilbert_json: Path, tmp_path: Path) -> Callable[..., ImportSu
         name = tmp_path / options.pop("name", "vilbert.bin")
         legacy = options.pop("legacy", False)
         torch.save(value, name, _use_new_zipfile_serialization=not legacy)
-        return import_weights(name, tmp_path / "model", config=vilbert_json, **options)
+        answers = options.pop("answers", None)
+        settings = WeightsImportConfig(**{"other_vocabulary": True} | options)
+        return import_weights(name, tmp_path / "model", config=vilbert_json, answers=answers, options=settings)
 
     return make
 

@@ -176,7 +176,7 @@ def test_the_papers_detector_extracts_a_plain_folder(
         ('{"grey": [[0, 0, 1, 1]], "trip/grey": []}', "under another name"),
         ('{"grey": [[0, 0, 1]]}', "x1, y1, x2, y2"),
         ('{"grey": [["a", 0, 1, 1]]}', "x1, y1, x2, y2"),
-        ('{"grey": [[0, 0, NaN, 1]]}', "finite"),
+        ('{"grey": [[0, 0, NaN, 1]]}', "NaN"),
         ('{"grey": [[30, 40, 20, 10]]}', "not x, y, width, height"),
     ],
 )

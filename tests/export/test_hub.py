@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import ModelCard
+from tests.vilbert_checkpoints import SMALL_VOCABULARY
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -32,7 +33,7 @@ MakeTensors = Callable[..., dict[str, Tensor]]
 @pytest.fixture
 def hub_folder(vilbert_tensors: MakeTensors, vilbert_json: Path, tmp_path: Path) -> Path:
     torch.save(vilbert_tensors(), tmp_path / "o.bin")
-    import_weights(tmp_path / "o.bin", tmp_path / "model", config=vilbert_json)
+    import_weights(tmp_path / "o.bin", tmp_path / "model", config=vilbert_json, options=SMALL_VOCABULARY)
     write_hub_folder(tmp_path / "model", tmp_path / "hub", name="me/mine")
     return tmp_path / "hub"
 

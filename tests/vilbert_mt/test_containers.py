@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.vilbert_checkpoints import ImportTensors, MakeTensors, equal_tensors
+from tests.vilbert_checkpoints import SMALL_VOCABULARY, ImportTensors, MakeTensors, equal_tensors
 
 from twelvefold.schema import TwelvefoldError
 from twelvefold.vilbert_mt.export_weights import export_weights
@@ -43,7 +43,7 @@ def test_all_containers_give_the_same_model(
         plain = {name: tensor.half().float() for name, tensor in plain.items()}
     if container == "safetensors":
         save_file({name: tensor.clone() for name, tensor in t.items()}, tmp_path / "o.safetensors")
-        import_weights(tmp_path / "o.safetensors", tmp_path / "model", config=vilbert_json)
+        import_weights(tmp_path / "o.safetensors", tmp_path / "model", config=vilbert_json, options=SMALL_VOCABULARY)
         expected = dict(sorted(t.items()))
     else:
         import_tensors(tensors, **options)
@@ -82,7 +82,10 @@ def test_a_training_checkpoint_is_read_without_creating_its_objects(
         value = {"model_state_dict": t, "optimizer_state_dict": {"lr": 1e-4}, "task_stop_controller": controllers}
         torch.save(value, tmp_path / "ckpt.tar", _use_new_zipfile_serialization=not legacy)
     summary = import_weights(
-        tmp_path / "ckpt.tar", tmp_path / "model", config=tmp_path / "bert_base_6layer_6conect.json"
+        tmp_path / "ckpt.tar",
+        tmp_path / "model",
+        config=tmp_path / "bert_base_6layer_6conect.json",
+        options=SMALL_VOCABULARY,
     )
     assert summary.entries == len(t)
     assert "objects of vilbert.utils.MultiTaskStopOnPlateau, not created" in summary.set_aside
@@ -128,5 +131,5 @@ def test_a_file_with_code_is_refused_and_not_run(
 def test_old_opcodes_are_not_run(vilbert_json: Path, tmp_path: Path) -> None:
     (tmp_path / "evil.bin").write_bytes(raw_object(tmp_path / "ran"))
     with pytest.raises(TwelvefoldError, match=r"nothing in it was run.*calls os\.system"):
-        import_weights(tmp_path / "evil.bin", tmp_path / "model", config=vilbert_json)
+        import_weights(tmp_path / "evil.bin", tmp_path / "model", config=vilbert_json, options=SMALL_VOCABULARY)
     assert not (tmp_path / "ran").exists()

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.vilbert_checkpoints import DECODER, WORDS, ImportTensors, MakeTensors, equal_tensors
+from tests.vilbert_checkpoints import DECODER, SMALL_VOCABULARY, WORDS, ImportTensors, MakeTensors, equal_tensors
 
 from twelvefold import cli
+from twelvefold.config.weights import WeightsImportConfig
 from twelvefold.model import Model
 from twelvefold.schema import TwelvefoldError
 from twelvefold.vilbert_mt.export_weights import export_weights
@@ -74,9 +75,10 @@ def test_a_plain_bert_becomes_the_text_stream_and_the_rest_is_initialized(
     else:
         old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"} if how == "old names" else {}
         torch.save({next((n.replace(a, b) for a, b in old.items() if a in n), n): x for n, x in t.items()}, file)
-    summary = import_weights(file, tmp_path / "model", config=vilbert_json, seed=4)
-    again = import_weights(file, tmp_path / "again", config=vilbert_json, seed=4)
-    other = import_weights(file, tmp_path / "other", config=vilbert_json, seed=5)
+    seed_4, seed_5 = (WeightsImportConfig(other_vocabulary=True, seed=seed) for seed in (4, 5))
+    summary = import_weights(file, tmp_path / "model", config=vilbert_json, options=seed_4)
+    again = import_weights(file, tmp_path / "again", config=vilbert_json, options=seed_4)
+    other = import_weights(file, tmp_path / "other", config=vilbert_json, options=seed_5)
     assert summary.kind == "plain BERT"
     assert not summary.unknown
     assert set(summary.carried) >= {"bert.pooler.dense.weight", "cls.seq_relationship.bias"}
@@ -205,7 +207,7 @@ def test_a_json_that_contradicts_the_file_is_refused(
 def test_unpublished_sizes_need_a_json(vilbert_tensors: MakeTensors, tmp_path: Path) -> None:
     torch.save(vilbert_tensors(), tmp_path / "vilbert.bin")
     with pytest.raises(TwelvefoldError, match=r"text_hidden_size 24 is not a published one.*--config"):
-        import_weights(tmp_path / "vilbert.bin", tmp_path / "model")
+        import_weights(tmp_path / "vilbert.bin", tmp_path / "model", options=SMALL_VOCABULARY)
 
 
 @pytest.mark.parametrize("content", ["truncated zip", "truncated legacy", "text", "empty", "list", "no tensors", "tar"])
@@ -226,7 +228,7 @@ def test_other_files_are_refused_by_name(
     else:
         path.write_bytes(b"<html>not found</html>" if content == "text" else b"")
     with pytest.raises(TwelvefoldError, match=r"file\.bin"):
-        import_weights(path, tmp_path / "model", config=vilbert_json)
+        import_weights(path, tmp_path / "model", config=vilbert_json, options=SMALL_VOCABULARY)
     with pytest.raises(TwelvefoldError, match="no weight file"):
         import_weights(tmp_path / "nowhere.bin", tmp_path / "model")
 
@@ -322,7 +324,9 @@ def test_the_commands_print_a_summary(
     assert code == 0
     assert "multi-task with task tokens: 256 entries, 255 distinct tensors" in output
     assert "head snli_ve: 3 outputs" in output
-    code, output = run("import", tmp_path / "o.bin", "--config", vilbert_json, "--out", tmp_path / "m", "--json")
+    words = ("import", tmp_path / "o.bin", "--config", vilbert_json, "--out", tmp_path / "m", "--json")
+    assert run(*words)[0] == 2  # its vocabulary is small
+    code, output = run(*words, "--other-vocabulary")
     assert code == 0
     assert json.loads(output)["tied"] == [WORDS]
     code, output = run("export", tmp_path / "m", tmp_path / "back.bin")

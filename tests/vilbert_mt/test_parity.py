@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.vilbert_checkpoints import SMALL_VOCABULARY
 from torch import Tensor
 
 from twelvefold.batch import Batch, TrunkOutput
@@ -190,7 +191,8 @@ def imported(vilbert_tensors: MakeTensors, small_sizes: Sizes, tmp_path_factory:
         folder, tensors = tmp_path_factory.mktemp("vilbert"), vilbert_tensors(kind)
         torch.save(tensors, folder / "vilbert.bin")
         (folder / "bert_base_6layer_6conect.json").write_text(json.dumps(small_sizes | {"fusion_method": fusion}))
-        import_weights(folder / "vilbert.bin", folder / "model", config=folder / "bert_base_6layer_6conect.json")
+        config = folder / "bert_base_6layer_6conect.json"
+        import_weights(folder / "vilbert.bin", folder / "model", config=config, options=SMALL_VOCABULARY)
         return tensors, Model.load(folder / "model")
 
     return make

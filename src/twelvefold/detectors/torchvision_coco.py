@@ -60,7 +60,7 @@ class CocoDetector:
         Raises:
             TwelvefoldError: the file's tensors do not match the network.
         """
-        model = build_model(name, tensor_files.read(Path(path)).tensors, str(path))
+        model = build_model(name, tensor_files.read_weights(Path(path)).tensors, str(path))
         return cls(name, model, max_regions=max_regions, digest=digest_file(Path(path)), device=device)
 
     def input_size(self, width: int, height: int) -> tuple[int, int]:

@@ -24,6 +24,7 @@ class Origin(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     names: the file's entries in its order, by their names in vilbert-multi-task. dtypes: of the entries that were not
     float32. fresh: tensors of the model that the file did not have, by name on disk; they were randomly initialized.
+    non_finite: tensors of the model with NaN or infinity that the import was told to accept, by name on disk.
     """
 
     file: str
@@ -32,6 +33,7 @@ class Origin(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     names: list[str]
     dtypes: dict[str, str] = {}
     fresh: list[str] = []
+    non_finite: list[str] = []
 
 
 def read(folder: Path) -> Origin | None:

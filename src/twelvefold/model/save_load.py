@@ -6,6 +6,7 @@ change; :func:`disk_name` maps the names of today's modules to them.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from twelvefold.config import renamed
 from twelvefold.config.model import ModelConfig
-from twelvefold.model import tensor_files
+from twelvefold.model import provenance, tensor_files
 from twelvefold.model.state_dicts import state_dict_differences
 from twelvefold.parsing.json_text import JsonError, describe_error, parse_json
 from twelvefold.parsing.text import read_bytes
@@ -121,6 +122,13 @@ def read_all(folder: Path) -> dict[str, Tensor]:
     """Read every tensor of a folder by its name on disk.
 
     Raises:
-        TwelvefoldError: the file can't be read.
+        TwelvefoldError: the file can't be read, or a tensor holds NaN or infinity, which an import did not accept.
     """
-    return tensor_files.read_safetensors(folder / TENSORS).tensors
+    path = folder / TENSORS
+    file = tensor_files.read_safetensors(path)
+    origin = provenance.read(folder)
+    accepted = origin.non_finite if origin else []
+    tensor_files.check_finite(path, {name: t for name, t in file.tensors.items() if name not in accepted})
+    for note in file.notes:
+        warnings.warn(f"{path}: {note}; they were removed", stacklevel=2)
+    return file.tensors

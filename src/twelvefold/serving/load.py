@@ -18,6 +18,7 @@ from twelvefold.export import hub
 from twelvefold.images import ImageSource
 from twelvefold.model import Model, card
 from twelvefold.model.card import Card, DetectorCard, TrainingData
+from twelvefold.model.vocabulary import check_vocabulary
 from twelvefold.schema import TwelvefoldError
 from twelvefold.serving.hub_mixin import HubMixin
 from twelvefold.serving.model_info import ModelInfo
@@ -80,6 +81,7 @@ def load(
     """
     folder = SHIPPED if name_or_path is None else hub.resolve_folder(name_or_path)
     network = Model.load(folder)
+    check_vocabulary(network.config.vocab_size, str(folder))
     model_card = read_card(folder)
     torch_device = select_device(device)
     region_detector, detector_name = _load_detector(detector, detector_weights, model_card.detector, torch_device)

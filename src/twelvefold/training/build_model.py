@@ -11,8 +11,9 @@ from twelvefold.config.recipe import Recipe
 from twelvefold.data.masking import num_region_categories
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.tokenizer import collect_word_pieces
-from twelvefold.model import Model, save_load, warm_start
+from twelvefold.model import Model, provenance, save_load, warm_start
 from twelvefold.model.card import Card, DetectorCard, TrainingData
+from twelvefold.model.vocabulary import check_vocabulary
 from twelvefold.model.warm_start import WarmStartReport
 from twelvefold.schema import ImageKey, TaskSpec
 from twelvefold.store.prepared import Prepared
@@ -27,7 +28,8 @@ def build_model(
     weights are not read here. A model for pretraining has no tasks and no heads but those of pretraining.
 
     Raises:
-        TwelvefoldError: ``initial`` is not a model, or does not fit (:func:`twelvefold.model.warm_start.warm_start`).
+        TwelvefoldError: ``initial`` is not a model, or does not fit (:func:`twelvefold.model.warm_start.warm_start`);
+            it has embeddings for fewer word pieces than texts are split into.
     """
     tasks, num_categories = list(specs), 0
     if recipe.pretraining is not None:
@@ -40,6 +42,8 @@ def build_model(
     config = recipe.model_config(
         initial=initial, feature_size=regions.feature_size, num_region_categories=num_categories
     )
+    if initial is not None and provenance.read(folder) is not None:  # imported, so of any vocabulary
+        check_vocabulary(config.vocab_size, str(recipe.initial))
     tables = (prepared.table(spec.name, "train") for spec in specs)
     word_pieces = collect_word_pieces(tables) if recipe.training.word_pieces == "seen" else ()  # (): all
     torch.manual_seed(recipe.seed)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from twelvefold.model import provenance, tensor_files
+from twelvefold.model.vocabulary import describe_other_vocabulary
 from twelvefold.schema import TwelvefoldError
 from twelvefold.vilbert_mt.parameter_names import HEADS, TASK_EMBEDDINGS, WORD_DECODER, WORD_EMBEDDINGS, normalize_name
 
@@ -22,6 +23,12 @@ class VilbertCheckpoint:
     kind: provenance.CheckpointKind
     set_aside: tuple[str, ...]
     notes: list[str]
+
+    @property
+    def other_vocabulary(self) -> str:
+        """Return what the word embeddings look like if they are of another vocabulary, else an empty string."""
+        words = self.tensors.get(WORD_EMBEDDINGS, self.tensors.get(WORD_DECODER))
+        return describe_other_vocabulary(len(words)) if words is not None and words.ndim else ""
 
     @property
     def is_plain_bert(self) -> bool:
@@ -37,7 +44,10 @@ def read_checkpoint(file: Path) -> VilbertCheckpoint:
             stand for the same parameter.
     """
     contents = tensor_files.read(file)
-    trunk_only = not any(name.removeprefix("module.").startswith("bert.") for name in contents.tensors)
+    if any(name.startswith("bert.bert.") for name in contents.tensors):  # a wrapper whose attribute is called bert
+        contents.tensors = {name.removeprefix("bert."): tensor for name, tensor in contents.tensors.items()}
+        contents.removed = (*contents.removed, "bert.")
+    trunk_only = not any(name.startswith("bert.") for name in contents.tensors)
     file_names: dict[str, str] = {}
     for file_name in contents.tensors:
         name = normalize_name(file_name, add_bert=trunk_only)
@@ -46,7 +56,7 @@ def read_checkpoint(file: Path) -> VilbertCheckpoint:
         file_names[name] = file_name
     tensors = {name: contents.tensors[file_name] for name, file_name in file_names.items()}
     notes = [f"trunk only: {len(tensors)} names without bert."] if trunk_only else []
-    notes += ["names began with module."] if any(name.startswith("module.") for name in contents.tensors) else []
+    notes += contents.notes
     notes += ["names had gamma and beta"] if any("gamma" in name for name in contents.tensors) else []
     set_aside = [f"{key} of the training checkpoint" for key in contents.other_keys]
     set_aside += [f"objects of {class_name}, not created" for class_name in contents.stand_ins]

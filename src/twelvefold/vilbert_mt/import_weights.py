@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from twelvefold import datasets
+from twelvefold.config.weights import WeightsImportConfig
 from twelvefold.datasets.reading.answers import load_answer_list
 from twelvefold.model import Model, provenance, save_load, tensor_files
 from twelvefold.model.state_dicts import state_dict_differences
@@ -26,7 +27,6 @@ from twelvefold.vilbert_mt.infer_config import infer_config
 from twelvefold.vilbert_mt.parameter_names import (
     HEADS,
     TASK_EMBEDDINGS,
-    TASK_TOKENS,
     WORD_DECODER,
     WORD_EMBEDDINGS,
     is_bert_only,
@@ -35,6 +35,7 @@ from twelvefold.vilbert_mt.parameter_names import (
     unused_parameters,
 )
 
+DEFAULTS = WeightsImportConfig()
 TEXT_STREAM = ("bert.embeddings.", "bert.encoder.layer.")
 """What a plain BERT must have; the rest of the two-stream model is initialized."""
 
@@ -72,10 +73,7 @@ def import_weights(
     *,
     config: Path | None = None,
     answers: Mapping[str, Path] | None = None,
-    pad_answers: bool = False,
-    guesswhat_row: int = TASK_TOKENS.index("guesswhat"),
-    partial: bool = False,
-    seed: int = 0,
+    options: WeightsImportConfig = DEFAULTS,
 ) -> ImportSummary:
     """Make a model folder of a vilbert-multi-task file: multi-task, pretraining, plain BERT, or a training checkpoint.
 
@@ -84,29 +82,29 @@ def import_weights(
         out: Folder of the model; an older model there is replaced.
         config: JSON published with the file; needed if its sizes are not the published ones.
         answers: Answer lists (pickle or JSON) by task: ``vqav2``, ``gqa``.
-        pad_answers: Accept lists shorter than their head; other outputs become ``unnamed.<column>``.
-        guesswhat_row: Row of the task embedding for GuessWhat; sources differ between 17 and 16.
-        partial: Initialize missing tensors and carry unknown ones along. A plain BERT never needs it.
-        seed: Seed of the initialized tensors.
+        options: What to accept, and how to fill gaps.
 
     Raises:
         TwelvefoldError: the file can't be read or has missing, unknown or wrongly shaped tensors; the JSON
-            contradicts the file; an answer list and its head differ in length.
+            contradicts the file; an answer list and its head differ in length; the file has another vocabulary, or
+            NaN in a tensor, and ``options`` do not accept that.
     """
     _check_free(out)
     checkpoint = read_checkpoint(file)
     tensors = checkpoint.tensors
+    accepted = _check_contents(file, checkpoint, options)
     model_config, notes = infer_config(tensors, _read_json(config), is_plain_bert=checkpoint.is_plain_bert)
-    heads, num_named = _heads(tensors, answers or {}, pad=pad_answers)
-    description = save_load.Description(
-        config=model_config, tasks=_tasks_of(heads), heads=heads, task_tokens=_task_tokens(tensors, guesswhat_row)
-    )
+    heads, num_named = _heads(tensors, answers or {}, pad=options.pad_answers)
+    tokens = _task_tokens(tensors, options.guesswhat_row)
+    description = save_load.Description(config=model_config, tasks=_tasks_of(heads), heads=heads, task_tokens=tokens)
     match = _match_tensors(description, tensors)
-    _check_match(file, match, tensors, partial=partial, required=TEXT_STREAM if checkpoint.is_plain_bert else ("",))
+    required = TEXT_STREAM if checkpoint.is_plain_bert else ("",)
+    _check_match(file, match, tensors, partial=options.partial, required=required)
     ours = {name: _stack(sources, tensors) for name, sources in match.sources.items() if sources[0] in tensors}
     if fresh := [name for name in match.sources if name not in ours]:
-        ours |= _initialize(description, fresh, seed)
-        notes.append(f"{len(fresh)} of our parameters are not in the file and were initialized with seed {seed}")
+        ours |= _initialize(description, fresh, options.seed)
+        count = f"{len(fresh)} of our parameters"
+        notes.append(f"{count} are not in the file and were initialized with seed {options.seed}")
     summary = ImportSummary(
         folder=out,
         file=file.name,
@@ -123,9 +121,27 @@ def import_weights(
         unknown=tuple(match.unknown),
         fresh=tuple(fresh),
         set_aside=checkpoint.set_aside,
-        notes=(*checkpoint.notes, *notes, *match.notes),
+        notes=(*checkpoint.notes, *accepted, *notes, *match.notes),
     )
     return _write_model(summary, description, ours, checkpoint)
+
+
+def _check_contents(file: Path, checkpoint: VilbertCheckpoint, options: WeightsImportConfig) -> list[str]:
+    """Refuse another vocabulary and tensors with NaN unless they are accepted; return notes about what is accepted."""
+    notes = []
+    if checkpoint.other_vocabulary:
+        if not options.other_vocabulary:
+            raise TwelvefoldError(
+                f"{file}: {checkpoint.other_vocabulary}. Texts would be split into word pieces that its embeddings do "
+                "not stand for; use an uncased English BERT, or accept it with --other-vocabulary"
+            )
+        notes.append(checkpoint.other_vocabulary)
+    if not options.non_finite:
+        advice = "the training that wrote it diverged; use another checkpoint, or accept it with --non-finite"
+        tensor_files.check_finite(file, checkpoint.tensors, advice)
+    elif names := tensor_files.find_non_finite(checkpoint.tensors):
+        notes.append(f"NaN or infinity in {', '.join(names)}")
+    return notes
 
 
 def _check_free(out: Path) -> None:
@@ -232,6 +248,7 @@ def _write_model(
         names=list(tensors),
         dtypes={name: str(t.dtype).removeprefix("torch.") for name, t in tensors.items() if t.dtype != torch.float32},
         fresh=list(summary.fresh),
+        non_finite=[name for name, tensor in ours.items() if not tensor.isfinite().all()],
     )
     with atomic_files.atomic_folder(summary.folder) as folder:
         tensor_files.write(folder / save_load.TENSORS, ours)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from twelvefold.model.tensor_files import find_non_finite
 from twelvefold.vilbert_mt import parameter_names
-from twelvefold.vilbert_mt.checkpoint_file import has_tied_decoder, read_checkpoint
+from twelvefold.vilbert_mt.checkpoint_file import VilbertCheckpoint, has_tied_decoder, read_checkpoint
 
 PARTS = (
     ("text embeddings", ("bert.embeddings.word", "bert.embeddings.pos", "bert.embeddings.tok", "bert.embeddings.Lay")),
@@ -81,5 +82,13 @@ def inspect_weights(file: Path) -> WeightsContents:
         absent=tuple(part.name for part in parts if not part.tensors),
         others=tuple(key for key in tensors if not key.startswith(all_prefixes)),
         set_aside=checkpoint.set_aside,
-        notes=tuple(checkpoint.notes),
+        notes=(*checkpoint.notes, *_problems(checkpoint)),
     )
+
+
+def _problems(checkpoint: VilbertCheckpoint) -> list[str]:
+    """Return what an import refuses unless it is told to accept it."""
+    problems = [checkpoint.other_vocabulary] if checkpoint.other_vocabulary else []
+    if names := find_non_finite(checkpoint.tensors):
+        problems.append(f"NaN or infinity in {', '.join(names)}")
+    return problems

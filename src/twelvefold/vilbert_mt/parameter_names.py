@@ -161,11 +161,11 @@ def is_bert_only(name: str) -> bool:
 
 
 def normalize_name(name: str, *, add_bert: bool) -> str:
-    """Return a name as the latest vilbert-multi-task has it: without ``module.``, ``gamma`` and ``beta``.
+    """Return a name as the latest vilbert-multi-task has it: without ``gamma`` and ``beta``.
 
     ``add_bert``: the file has the trunk only, whose names lack ``bert.``.
     """
-    name = name.removeprefix("module.").replace("gamma", "weight").replace("beta", "bias")
+    name = name.replace("gamma", "weight").replace("beta", "bias")
     if add_bert and not name.startswith(("cls.", *(head.prefix + "." for head in HEADS), WORD_SCORE)):
         return f"bert.{name}"
     return name

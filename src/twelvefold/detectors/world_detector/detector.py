@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from twelvefold.detectors.world_detector.images import input_size, to_tensor
 from twelvefold.detectors.world_detector.network import FEATURE_SIZE, RegionOutputs, WorldNetwork
 from twelvefold.images import RGB, to_rgb_array
 from twelvefold.model import tensor_files
+from twelvefold.parsing.json_text import JsonError, decode_json
 from twelvefold.schema import Regions, TwelvefoldError
 from twelvefold.store.atomic_files import digest_file
 
@@ -228,6 +229,9 @@ def write_weights(path: Path, state: dict[str, Tensor], labels: LabelSpace) -> N
     tensor_files.write(path, half, {METADATA: json.dumps(metadata)})
 
 
+_Metadata = dict[str, Any]
+
+
 def read_weights(path: Path) -> tuple[dict[str, Tensor], LabelSpace]:
     """Return the tensors of a weight file and the names of its outputs.
 
@@ -236,10 +240,13 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], LabelSpace]:
     """
     advice = "; use a file written by `twelvefold detector train`, or leave it out to use the package's own"
     try:
-        file = tensor_files.read(path)
+        file = tensor_files.read_weights(path)
     except TwelvefoldError as error:
         raise TwelvefoldError(f"{error}{advice}") from error
-    metadata = json.loads(file.metadata.get(METADATA, "{}"))
-    if metadata.get("format") != FORMAT:
+    try:
+        metadata = decode_json(file.metadata.get(METADATA, "{}").encode(), _Metadata)
+    except JsonError as error:
+        raise TwelvefoldError(f"{path}: the names of its outputs are damaged: {error}{advice}") from error
+    if metadata.get("format") != FORMAT or not all(isinstance(metadata.get(key), list) for key in LABEL_KEYS):
         raise TwelvefoldError(f"{path} has format {metadata.get('format')!r}, expected {FORMAT!r}{advice}")
     return file.tensors, LabelSpace(*(tuple(metadata[key]) for key in LABEL_KEYS))

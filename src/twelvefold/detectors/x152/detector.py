@@ -78,7 +78,7 @@ class X152:
         Raises:
             TwelvefoldError: the file cannot be read, or its tensors do not match the network.
         """
-        network = build_network(tensor_files.read(Path(path)).tensors, str(path))
+        network = build_network(tensor_files.read_weights(Path(path), usual=("module.",)).tensors, str(path))
         return cls(network, options, digest=digest_file(Path(path)), device=device)
 
     def input_size(self, width: int, height: int) -> tuple[int, int]:
