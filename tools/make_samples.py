@@ -34,8 +34,9 @@ from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.families import load_family
 from twelvefold.images import InputImage, load_image
 from twelvefold.schema import Candidate, ClassName, Example, ImageKey, PositivePair, SoftAnswers, Split, TargetBox
+from twelvefold.serving.dialogue import dialogue_text
 from twelvefold.serving.predictor import Predictor
-from twelvefold.serving.request import Request, dialogue_text
+from twelvefold.serving.request import Request
 from twelvefold.serving.samples import LIST_FILE, Sample, Suggestion
 from twelvefold.store import atomic_files
 

@@ -226,11 +226,15 @@ class HeadSpec:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """An answer, class or image by name, or a box, with its probability."""
+    """An answer, class or image by name, or a box, with its probability.
+
+    ``label``: what the detector takes the object in a box for, if it is known; in serving only.
+    """
 
     probability: float
     name: str = ""
     box_px: Box | None = None
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)

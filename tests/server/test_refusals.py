@@ -184,7 +184,7 @@ def test_an_unknown_digest_is_404_and_no_path_is_opened(name: str, server: Serve
 
 
 def test_unknown_paths_methods_and_bodies(server: Server) -> None:
-    check_refused(server, 404, "/v1/answer", message="/docs")
+    check_refused(server, 404, "/v1/answers", message="/docs")
     got = server.client.get("/v1/ask")
     assert (got.status_code, got.headers["allow"], got.json()["error"]) == (405, "POST", "method_not_allowed")
     check_refused(server, 422, "/v1/ask", json={"question": "why?"})

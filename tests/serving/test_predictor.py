@@ -159,7 +159,7 @@ def test_invalid_requests_are_refused(model: Predictor) -> None:
         (lambda: model.ask(room, "What?", top=0), "at least 1"),
         (lambda: model.ask([room, room], ["a", "b", "c"]), "same length"),
         (lambda: model.choose(room, "Which?", outside), "inside the image"),
-        (lambda: model.choose(room, "Which?", [(1, 2, 3)]), "x1, y1, x2, y2"),  # type: ignore[list-item]
+        (lambda: model.choose(room, "Which?", [(1, 2, 3)]), "x1, y1, x2, y2"),
         (lambda: model.find("a boot", room), "list of images"),  # type: ignore[call-overload]
         (lambda: model.find("a boot", []), "got none"),
         (lambda: model.guess(room, [("Is it?", "")]), "empty one"),

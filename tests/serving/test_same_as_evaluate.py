@@ -23,8 +23,9 @@ from twelvefold.features.extract import extract
 from twelvefold.features.image_list import scan_plain_folder
 from twelvefold.images import load_image
 from twelvefold.schema import Example, ImageKey, Pair
+from twelvefold.serving.dialogue import dialogue_text
 from twelvefold.serving.predictor import Predictor
-from twelvefold.serving.request import Request, dialogue_text
+from twelvefold.serving.request import Request
 from twelvefold.serving.samples import FOLDER, Suggestion, load_samples
 from twelvefold.store.example_table import ExampleTable
 

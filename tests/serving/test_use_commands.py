@@ -48,7 +48,7 @@ def test_each_command_prints_what_its_method_returns(run: Any, model: Predictor)
         (["point", ROOM, "the boot", "--top", "2"], model.point(ROOM, "the boot", top=2)),
         (["entails", ROOM, "A boot is green."], model.entails(ROOM, "A boot is green.")),
         (["compare", LEFT, RIGHT, "There are two cars."], model.compare(LEFT, RIGHT, "There are two cars.")),
-        (["choose", ROOM, "Which is red?", "--boxes", json.dumps(BOXES)], model.choose(ROOM, "Which is red?", boxes)),  # type: ignore[arg-type]
+        (["choose", ROOM, "Which is red?", "--boxes", json.dumps(BOXES)], model.choose(ROOM, "Which is red?", boxes)),
         (["guess", ROOM, json.dumps(turns)], model.guess(ROOM, turns)),
         (["find", "a boot", ROOM, LEFT], model.find("a boot", [ROOM, LEFT])),
     ]

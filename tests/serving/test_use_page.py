@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from twelvefold import cli
-from twelvefold.serving.samples import load_samples
+from twelvefold.serving.samples import sample
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "use.md").read_text(encoding="utf-8")
 
@@ -26,10 +26,8 @@ def blocks(language: str) -> list[str]:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("holiday").mkdir()
-    for sample in load_samples():
-        shutil.copy(sample.path, tmp_path)
-    shutil.copy("room.jpg", "holiday")
-    shutil.copy("beach.jpg", "holiday")
+    for name in ("room", "beach"):
+        shutil.copy(sample(name), "holiday")
     return tmp_path
 
 
@@ -41,7 +39,7 @@ def test_the_python_blocks_run(capsys: pytest.CaptureFixture[str]) -> None:
     for file in ("answer.png", "attention.png", "head.png"):
         with Image.open(file) as drawn:
             assert drawn.width > 300
-    assert names["index"].names == ["room.jpg", "beach.jpg", "right.jpg"]
+    assert names["index"].names == ["sample:room", "sample:beach", "sample:right"]
 
 
 def test_the_commands_run(capfdbinary: pytest.CaptureFixture[bytes]) -> None:

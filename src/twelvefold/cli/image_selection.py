@@ -9,6 +9,7 @@ from pathlib import Path
 from twelvefold.image_folder import SkippedFile, scan_image_folder, skipped_lines
 from twelvefold.printable import printable_name
 from twelvefold.schema import TwelvefoldError
+from twelvefold.serving.samples import resolve_sample
 
 
 @dataclass(frozen=True)
@@ -22,15 +23,15 @@ class ImageSelection:
 
 
 def select_images(paths: Sequence[Path]) -> ImageSelection:
-    """Return the files among the paths, and the image files in the folders among them, sorted by name.
+    """Return the files and samples among the paths, and the image files in the folders among them, sorted by name.
 
     Raises:
-        TwelvefoldError: a folder contains no image.
+        TwelvefoldError: a folder contains no image, or there is no such sample.
     """
     selection = ImageSelection([], [], {}, [])
     for path in paths:
         if not is_folder(path):
-            selection.files.append(path)
+            selection.files.append(resolve_sample(path))
             continue
         content = scan_image_folder(path)
         if not content.files:

@@ -35,7 +35,7 @@ def add(folder: Path, images: list[Path], *, using: ModelOptions = DEFAULT_MODEL
 
     Args:
         folder: Folder of the index.
-        images: Images, or folders of images.
+        images: Images, `sample:NAME`, or folders of images.
     """
     selection = select_images(images)
     index = _load_index(using, folder) if folder.exists() else using.load().index()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import Parameter
 
+from twelvefold.cli.drawing import check_drawing, drawing_names, save_drawing
 from twelvefold.cli.from_function import Device, Json, Output, first_lines, print_result
 from twelvefold.cli.image_selection import is_folder, select_images
 from twelvefold.config import default_tasks
@@ -17,8 +18,13 @@ from twelvefold.printable import encode_json, print_json, printable_name
 from twelvefold.schema import TwelvefoldError
 
 if TYPE_CHECKING:
+    from twelvefold.images import InputImage
     from twelvefold.serving.load import PretrainedPredictor
     from twelvefold.serving.result import Prediction
+
+
+SEPARATE_ANSWERS = "Each answer is judged separately, so answers may sum to more than 100 %."
+"""What the command line says below several answers with independent probabilities."""
 
 
 @Parameter(name="*")
@@ -44,7 +50,24 @@ class ModelOptions:
         return twelvefold.load(self.model, detector_weights=self.detector_weights, device=self.device or "auto")
 
 
-DEFAULT_MODEL = ModelOptions()
+@Parameter(name="*")
+@dataclass(frozen=True)
+class CandidateOptions:
+    """Options of commands that choose among boxes."""
+
+    boxes: str | None = None
+    "JSON list of candidate boxes x1, y1, x2, y2. Default: the detected regions."
+    box_format: Literal["xyxy", "xywh", "xyxy_unit", "xywh_unit"] = "xyxy"
+    "Corners, or a corner with width and height; in pixels, or with `_unit` in shares of the image's sides."
+
+    def read(self) -> dict[str, Any]:
+        """Return the arguments of the predictor's method."""
+        from twelvefold.serving.box_inputs import parse_boxes
+
+        return {"boxes": None if self.boxes is None else parse_boxes(self.boxes), "box_format": self.box_format}
+
+
+DEFAULT_MODEL, NO_BOXES = ModelOptions(), CandidateOptions()
 
 
 def ask(image: Path, question: str, *, task: str = default_tasks.ASK, using: ModelOptions = DEFAULT_MODEL) -> int:
@@ -56,7 +79,7 @@ def ask(image: Path, question: str, *, task: str = default_tasks.ASK, using: Mod
     ```
 
     Args:
-        image: An image, or a folder of images.
+        image: An image, `sample:NAME`, or a folder of images.
         question: The question.
         task: Task whose answer list is used: vqav2, gqa or vgqa.
     """
@@ -71,7 +94,7 @@ def point(image: Path, phrase: str, *, task: str = default_tasks.POINT, using: M
     ```
 
     Args:
-        image: An image, or a folder of images.
+        image: An image, `sample:NAME`, or a folder of images.
         phrase: The phrase.
         task: Task: refcoco, refcoco+ or refcocog.
     """
@@ -86,13 +109,15 @@ def entails(image: Path, statement: str, *, using: ModelOptions = DEFAULT_MODEL)
     ```
 
     Args:
-        image: An image, or a folder of images.
+        image: An image, `sample:NAME`, or a folder of images.
         statement: The statement.
     """
     return _answer_each(using, image, "entails", statement)
 
 
-def choose(image: Path, question: str, *, boxes: str = "", using: ModelOptions = DEFAULT_MODEL) -> int:
+def choose(
+    image: Path, question: str, *, candidates: CandidateOptions = NO_BOXES, using: ModelOptions = DEFAULT_MODEL
+) -> int:
     """Answer a "which" question with one of the boxes, by default the detected regions.
 
     ```
@@ -100,16 +125,15 @@ def choose(image: Path, question: str, *, boxes: str = "", using: ModelOptions =
     ```
 
     Args:
-        image: An image, or a folder of images.
+        image: An image, `sample:NAME`, or a folder of images.
         question: The question.
-        boxes: JSON list of candidate boxes x1, y1, x2, y2 in pixels. Default: the detected regions.
     """
-    from twelvefold.serving.request import parse_boxes
-
-    return _answer_each(using, image, "choose", question, parse_boxes(boxes))
+    return _answer_each(using, image, "choose", question, **candidates.read())
 
 
-def guess(image: Path, dialogue: str, *, boxes: str = "", using: ModelOptions = DEFAULT_MODEL) -> int:
+def guess(
+    image: Path, dialogue: str, *, candidates: CandidateOptions = NO_BOXES, using: ModelOptions = DEFAULT_MODEL
+) -> int:
     """Guess the object that a dialogue is about, among boxes or the detected regions.
 
     ```
@@ -117,13 +141,12 @@ def guess(image: Path, dialogue: str, *, boxes: str = "", using: ModelOptions = 
     ```
 
     Args:
-        image: An image, or a folder of images.
+        image: An image, `sample:NAME`, or a folder of images.
         dialogue: JSON list of [question, answer] pairs.
-        boxes: JSON list of candidate boxes x1, y1, x2, y2 in pixels. Default: the detected regions.
     """
-    from twelvefold.serving.request import parse_boxes, parse_dialogue
+    from twelvefold.serving.dialogue import dialogue_text, parse_dialogue
 
-    return _answer_each(using, image, "guess", parse_dialogue(dialogue) or "", parse_boxes(boxes))
+    return _answer_each(using, image, "guess", dialogue_text(parse_dialogue(dialogue)), **candidates.read())
 
 
 def compare(left: Path, right: Path, statement: str, *, using: ModelOptions = DEFAULT_MODEL) -> int:
@@ -134,11 +157,12 @@ def compare(left: Path, right: Path, statement: str, *, using: ModelOptions = DE
     ```
 
     Args:
-        left: First image.
+        left: First image, or `sample:NAME`.
         right: Second image.
         statement: The statement about both images.
     """
-    return _show(using, using.load().compare(left, right, statement, top=using.top))
+    image_a, image_b = _open_images(using, left=left, right=right)
+    return _show(using, using.load().compare(image_a, image_b, statement, top=using.top))
 
 
 def ground(
@@ -156,14 +180,15 @@ def ground(
     ```
 
     Args:
-        image: An image.
+        image: An image, or `sample:NAME`.
         caption: The caption.
         phrases: Phrases of the caption.
         task: Task: refcoco, refcoco+ or refcocog.
     """
     if using.draw is not None:
         raise TwelvefoldError("ground has no --draw, as each phrase has its own boxes; use `twelvefold point`")
-    predictions = using.load().ground(image, caption, phrases, task=task, top=using.top)
+    [opened] = _open_images(using, image=image)
+    predictions = using.load().ground(opened, caption, phrases, task=task, top=using.top)
     text = "\n".join(_text(prediction, best_only=True) for prediction in predictions)
     return print_result([prediction.to_dict() for prediction in predictions], Output(text), json=using.json)
 
@@ -178,12 +203,13 @@ def find(text: str, images: list[Path], *, task: str = default_tasks.FIND, using
 
     Args:
         text: The text.
-        images: Images, or folders of images. To search the same images often, make an index: `twelvefold index`.
+        images: Images, `sample:NAME`, or folders of images. To search them often, make an index: `twelvefold index`.
         task: Task: coco or flickr30k.
     """
     from twelvefold.images import ImageError, load_image
 
     selection = select_images(images)
+    check_drawing(using.draw, selection.files)
     opened, unreadable = [], dict[str, str]()
     for path in selection.files:
         try:
@@ -194,7 +220,7 @@ def find(text: str, images: list[Path], *, task: str = default_tasks.FIND, using
         raise TwelvefoldError("no image can be read: " + "; ".join(": ".join(item) for item in unreadable.items()))
     prediction = using.load().find(text, opened, task=task, top=using.top)
     if using.draw is not None:
-        _save_drawing(prediction, using.draw)
+        save_drawing(prediction, using.draw)
     unreadable |= selection.problems
     extra = {"unreadable": unreadable, "skipped": selection.skipped}
     result = prediction.to_dict() | {name: value for name, value in extra.items() if value}
@@ -211,8 +237,8 @@ def answer(lines: Path, *, out: Path | None = None, using: ModelOptions = DEFAUL
     ```
 
     A line: {"task": "vqav2", "images": ["photo.jpg"], "text": "What color is the dog?", "id": 7}; also "dialogue",
-    "texts", "boxes", "top", "explain". Image files are relative to the folder of the request file. An invalid request
-    gives a line with an "error", and the exit code is 1.
+    "texts", "boxes", "box_format", "top", "explain". Image files are relative to the folder of the request
+    file. An invalid request gives a line with an "error", and the exit code is 1.
 
     Args:
         lines: File of requests.
@@ -226,23 +252,26 @@ def answer(lines: Path, *, out: Path | None = None, using: ModelOptions = DEFAUL
     return _write_lines(track(answers, description="answering", total=len(requests)), out)
 
 
-def _answer_each(using: ModelOptions, image: Path, method: str, *arguments: Any, **task: str) -> int:
+def _answer_each(using: ModelOptions, image: Path, method: str, *arguments: Any, **options: Any) -> int:
     """Answer about one image, or about each image of a folder. ``method``: of the predictor."""
-    answer_one = getattr(using.load(), method)
     if not is_folder(image):
-        return _show(using, answer_one(image, *arguments, top=using.top, **task))
+        [opened] = _open_images(using, image=image)
+        return _show(using, getattr(using.load(), method)(opened, *arguments, top=using.top, **options))
     from twelvefold.images import load_image
     from twelvefold.progress import track
 
     selection = select_images([image])
+    check_drawing(using.draw, selection.files, folder=image)
+    drawings = drawing_names([path.relative_to(image) for path in selection.files])
+    answer_one = getattr(using.load(), method)
 
     def answers() -> Iterator[dict[str, Any]]:
         for path in track(selection.files, description="answering"):
             file = {"file": printable_name(path)}
             try:
-                prediction: Prediction = answer_one(load_image(path), *arguments, top=using.top, **task)
+                prediction: Prediction = answer_one(load_image(path), *arguments, top=using.top, **options)
                 if using.draw is not None:
-                    _save_drawing(prediction, using.draw / f"{path.relative_to(image).with_suffix('')}.png")
+                    save_drawing(prediction, using.draw / drawings[path.relative_to(image)])
                 yield file | prediction.to_dict()
             except TwelvefoldError as error:
                 yield file | {"error": str(error)}
@@ -253,26 +282,22 @@ def _answer_each(using: ModelOptions, image: Path, method: str, *arguments: Any,
     return _write_lines(answers(), None)
 
 
+def _open_images(using: ModelOptions, **images: Path) -> list[InputImage]:
+    """Open images by the name of their argument, before the model is loaded.
+
+    Raises:
+        TwelvefoldError: an image cannot be opened, or ``--draw`` names it.
+    """
+    from twelvefold.serving.request import open_image
+
+    check_drawing(using.draw, list(images.values()))
+    return [open_image(path, name) for name, path in images.items()]
+
+
 def _show(using: ModelOptions, prediction: Any) -> int:
     if using.draw is not None:
-        _save_drawing(prediction, using.draw)
+        save_drawing(prediction, using.draw)
     return print_result(prediction.to_dict(), Output(_text(prediction)), json=using.json)
-
-
-def _save_drawing(prediction: Prediction, path: Path) -> None:
-    import io
-
-    from PIL import Image
-
-    from twelvefold.store import atomic_files
-
-    Image.init()
-    image_format = Image.EXTENSION.get(path.suffix.lower())
-    if image_format not in Image.SAVE:
-        raise TwelvefoldError(f"--draw {path}: expected an image file like answer.png, got {path.suffix!r}")
-    file = io.BytesIO()
-    prediction.draw().save(file, image_format)
-    atomic_files.write_bytes(path, file.getvalue())
 
 
 def _write_lines(answers: Iterator[dict[str, Any]], out: Path | None) -> int:
@@ -296,6 +321,7 @@ def _text(prediction: Prediction, *, best_only: bool = False) -> str:
     lines = [f"{prediction.text}"] if best_only else []
     for rank in prediction.ranked[: 1 if best_only else None]:
         box = "" if rank.box_px is None else "[" + ", ".join(f"{side:.0f}" for side in rank.box_px) + "]"
-        name = prediction.images[int(rank.name)].name if prediction.found else rank.name or box
+        name = f"{box}  {rank.label}".rstrip() if box else prediction.label(rank)
         lines.append(f"{rank.probability:7.1%}  {name}")
-    return "\n".join([*lines, *prediction.notes])
+    separate = [SEPARATE_ANSWERS] if prediction.independent and len(prediction.ranked) > 1 else []
+    return "\n".join([*lines, *separate, *prediction.notes])

@@ -5,6 +5,7 @@ This module and ``download`` are the only ones that use the network.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -166,9 +167,18 @@ def resolve_folder(name_or_path: str | Path, **download_options: Any) -> Path:
     Raises:
         TwelvefoldError: there is no such folder and no such name on the hub, or it has no model.
     """
+    if not isinstance(name_or_path, (str, os.PathLike)) or not str(name_or_path):
+        raise TwelvefoldError(f"expected a model's folder or a name on the hub such as user/name, got {name_or_path!r}")
     folder, name = Path(name_or_path), str(name_or_path)
+    if name.startswith("~"):
+        folder = Path(os.path.expanduser(name))  # noqa: PTH111 - it leaves an unknown user's name as it is
     if folder.is_dir():
         return save_load.model_folder(folder)
+    if folder.exists():
+        raise TwelvefoldError(
+            f"{name} is a file; expected the folder of a model ({save_load.DESCRIPTION}, {save_load.TENSORS}) or of a "
+            "run, or a name on the hub such as user/name; `twelvefold weights import` makes a folder of a checkpoint"
+        )
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
         raise TwelvefoldError(f"no folder {name}; give a model's folder, or a name on the hub such as user/name")
     from huggingface_hub import snapshot_download

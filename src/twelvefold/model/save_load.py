@@ -99,6 +99,12 @@ def describe(folder: Path) -> Description:
         content = parse_json(data)
         if isinstance(content, dict) and content.get("format") == 1:
             content = rename_keys(content, KEYS_OF_FORMAT_1) | {"format": FORMAT}
+        if isinstance(content, dict) and "format" not in content and "model_type" in content:
+            kind = content["model_type"]
+            raise TwelvefoldError(
+                f"{path} describes a Hugging Face model of type {kind!r}; expected a model that twelvefold wrote. Its "
+                "weights have another architecture and cannot be loaded here"
+            )
         if isinstance(content, dict) and content.get("format") != FORMAT:
             raise TwelvefoldError(f"{path}: format {content.get('format')!r}, but this version reads {FORMAT}")
         return msgspec.convert(content, Description)

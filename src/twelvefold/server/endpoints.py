@@ -6,24 +6,29 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Form
+from fastapi import APIRouter, Depends, Form
 
 from twelvefold.config import default_tasks
 from twelvefold.families import Family, answers, grounding, retrieval, verification
 from twelvefold.schema import Regions
 from twelvefold.server import schemas
 from twelvefold.server.errors import ERROR_CODES, ApiError
-from twelvefold.server.forms import BoxesField, Call, ImageList, ImagePair, Options, SingleImage, TaskField, TextField
-from twelvefold.server.service import ClientAnswer
-from twelvefold.serving.request import (
-    Request,
-    check_phrases,
-    check_request,
-    dialogue_text,
-    find_task,
-    parse_dialogue,
-    parse_json,
+from twelvefold.server.forms import (
+    BoxesField,
+    BoxFormatField,
+    Call,
+    ImageList,
+    ImagePair,
+    Options,
+    SingleImage,
+    TaskField,
+    TextField,
+    check_form,
 )
+from twelvefold.server.service import ClientAnswer
+from twelvefold.serving.box_inputs import BoxFormat
+from twelvefold.serving.dialogue import dialogue_text, parse_dialogue
+from twelvefold.serving.request import Request, check_phrases, check_request, find_task, parse_json
 
 ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.Error, "description": code.replace("_", " ")}
@@ -31,7 +36,7 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     if status != 405
 }
 
-router = APIRouter(prefix="/v1", responses=ERROR_RESPONSES, tags=["tasks"])
+router = APIRouter(prefix="/v1", responses=ERROR_RESPONSES, tags=["tasks"], dependencies=[Depends(check_form)])
 
 
 @router.post("/pictures")
@@ -54,7 +59,7 @@ async def ask(
     call: SingleImage, question: TextField, options: Options, task: TaskField = default_tasks.ASK
 ) -> schemas.Answer:
     """Answer a question about an image. Tasks: `vqav2`, `gqa`, `vgqa`."""
-    return await _answer(call, answers.FAMILY, task, "question", question, options)
+    return await _answer(call, answers.FAMILY, task, ("question", question), options)
 
 
 @router.post("/find")
@@ -62,7 +67,7 @@ async def find(
     call: ImageList, text: TextField, options: Options, task: TaskField = default_tasks.FIND
 ) -> schemas.Answer:
     """Rank images by how well a text describes them; `name` is an index in `pictures`. Tasks: `coco`, `flickr30k`."""
-    return await _answer(call, retrieval.FAMILY, task, "text", text, options)
+    return await _answer(call, retrieval.FAMILY, task, ("text", text), options)
 
 
 @router.post("/point")
@@ -70,13 +75,20 @@ async def point(
     call: SingleImage, phrase: TextField, options: Options, task: TaskField = default_tasks.POINT
 ) -> schemas.Answer:
     """Point at the object that a phrase describes. Tasks: `refcoco`, `refcoco+`, `refcocog`."""
-    return await _answer(call, grounding.FAMILY, task, "phrase", phrase, options)
+    return await _answer(call, grounding.FAMILY, task, ("phrase", phrase), options)
 
 
 @router.post("/choose")
-async def choose(call: SingleImage, question: TextField, options: Options, boxes: BoxesField = "") -> schemas.Answer:
+async def choose(
+    call: SingleImage,
+    question: TextField,
+    options: Options,
+    boxes: BoxesField = "",
+    box_format: BoxFormatField = "xyxy",
+) -> schemas.Answer:
     """Answer a "which" question with one of the boxes. Task: `visual7w`."""
-    return await _answer(call, grounding.FAMILY, default_tasks.CHOOSE, "question", question, options, boxes)
+    candidates = boxes, box_format
+    return await _answer(call, grounding.FAMILY, default_tasks.CHOOSE, ("question", question), options, candidates)
 
 
 @router.post("/guess")
@@ -85,23 +97,25 @@ async def guess(
     dialogue: Annotated[str, Form(min_length=1, description="JSON list of [question, answer]; or a text")],
     options: Options,
     boxes: BoxesField = "",
+    box_format: BoxFormatField = "xyxy",
 ) -> schemas.Answer:
     """Guess the object that a dialogue is about. Task: `guesswhat`."""
     call.service.check_text("dialogue", dialogue)
-    text = dialogue_text(parse_dialogue(dialogue)) if dialogue.lstrip().startswith("[") else dialogue
-    return await _answer(call, grounding.FAMILY, default_tasks.GUESS, "dialogue", text, options, boxes)
+    text = dialogue_text(parse_dialogue(dialogue)) if dialogue.lstrip().startswith(("[", "{")) else dialogue
+    candidates = boxes, box_format
+    return await _answer(call, grounding.FAMILY, default_tasks.GUESS, ("dialogue", text), options, candidates)
 
 
 @router.post("/compare")
 async def compare(call: ImagePair, statement: TextField, options: Options) -> schemas.Answer:
     """Decide whether a statement is true of two images, the left (a) and the right one (b). Task: `nlvr2`."""
-    return await _answer(call, verification.FAMILY, default_tasks.COMPARE, "statement", statement, options)
+    return await _answer(call, verification.FAMILY, default_tasks.COMPARE, ("statement", statement), options)
 
 
 @router.post("/entails")
 async def entails(call: SingleImage, statement: TextField, options: Options) -> schemas.Answer:
     """Decide whether an image entails a statement, contradicts it, or neither. Task: `snli_ve`."""
-    return await _answer(call, verification.FAMILY, default_tasks.ENTAILS, "statement", statement, options)
+    return await _answer(call, verification.FAMILY, default_tasks.ENTAILS, ("statement", statement), options)
 
 
 @router.post("/ground")
@@ -134,13 +148,14 @@ async def answer(
     text: Annotated[str, Form()] = "",
     texts: Annotated[str, Form(description="JSON list of texts to choose from, instead of `text`")] = "",
     boxes: BoxesField = "",
+    box_format: BoxFormatField = "xyxy",
 ) -> schemas.Answer:
     """Ask any task of the model, also one of your own; `forms` of `/v1/model` lists them with their inputs."""
     spec = call.service.predictor.task_spec(task)
     choices = parse_json(texts, list[str], "texts", "of texts to choose from") if texts else []
     for each in (text, *choices):
         call.service.check_text("text", each)
-    boxes_px = call.service.parse_boxes(boxes)
+    boxes_px = call.service.parse_boxes(boxes, call.images[0], box_format)
     request = Request(spec.name, call.images, text, boxes_px, texts=tuple(choices), **options)
     check_request(request, spec)
     result = await call.service.answer(call.images, [request])
@@ -149,14 +164,19 @@ async def answer(
 
 
 async def _answer(
-    call: Call, family: Family, task: str, field: str, text: str, options: dict[str, Any], boxes: str = ""
+    call: Call,
+    family: Family,
+    task: str,
+    text: tuple[str, str],
+    options: dict[str, Any],
+    candidates: tuple[str, BoxFormat] = ("", "xyxy"),
 ) -> schemas.Answer:
-    """Answer one question. ``field``: the form's name of its text."""
-    call.service.check_text(field, text)
-    boxes_px = call.service.parse_boxes(boxes)
+    """Answer one question. ``text``: its field in the form, and the text. ``candidates``: boxes and their format."""
+    call.service.check_text(*text)
+    boxes_px = call.service.parse_boxes(candidates[0], call.images[0], candidates[1])
     num_images = None if family.searches_images else len(call.images)
     find_task(task, family, call.service.predictor.network.tasks, num_images=num_images)
-    answer = await call.service.answer(call.images, [Request(task, call.images, text, boxes_px, **options)])
+    answer = await call.service.answer(call.images, [Request(task, call.images, text[1], boxes_px, **options)])
     call.log_fields.update(task=task, pictures=len(call.images))
     return schemas.Answer(**_result(call, answer))
 
@@ -169,12 +189,9 @@ def _result(call: Call, answer: ClientAnswer) -> dict[str, Any]:
 
 def _parse_phrases(text: str, caption: str, limit: int) -> list[str]:
     expected = "of texts, at least one, none empty"
-    phrases = parse_json(text, list[str], "phrases", expected)
-    if not phrases or not all(phrase.strip() for phrase in phrases):
-        raise ApiError(422, f"phrases: expected a JSON list {expected}")
+    phrases = check_phrases(parse_json(text, list[str], "phrases", expected), caption)
     if len(phrases) > limit:
         raise ApiError(422, f"phrases: at most {limit}, got {len(phrases)}")
-    check_phrases(phrases, caption)
     return phrases
 
 

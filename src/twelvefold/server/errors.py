@@ -50,7 +50,8 @@ def error_response(
     status: int, message: str, request_id: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """Return the JSON response that all errors share."""
-    body = {"error": ERROR_CODES.get(status, "error"), "what": message, "request_id": request_id}
+    text = message.encode(errors="backslashreplace").decode()  # half of a surrogate pair has no bytes in UTF-8
+    body = {"error": ERROR_CODES.get(status, "error"), "what": text, "request_id": request_id}
     return JSONResponse(body, status, dict(headers or {}))
 
 

@@ -12,8 +12,11 @@ from fastapi import Depends, File, Form, Request, UploadFile
 from pydantic.json_schema import SkipJsonSchema
 
 from twelvefold.images import InputImage
+from twelvefold.schema import did_you_mean
 from twelvefold.server.errors import ApiError
 from twelvefold.server.service import Service
+from twelvefold.serving.box_inputs import BoxFormat
+from twelvefold.serving.request import DEFAULT_TOP
 
 MAX_TOP = 100
 """Answers of one request at most."""
@@ -28,6 +31,31 @@ BoxesField = Annotated[
     str, Form(description="JSON list of candidate boxes [x1, y1, x2, y2]; empty: the detected regions")
 ]
 
+BoxFormatField = Annotated[
+    BoxFormat,
+    Form(description="of `boxes`: corners, or a corner with width and height; in pixels, or in 0..1 (`unit`)"),
+]
+
+
+async def check_form(request: Request) -> None:
+    """Check that a request has only the fields of its path, and each once unless it is a list.
+
+    Raises:
+        ApiError: 422, a field is unknown, repeated, or sent in the address.
+    """
+    path, form = request.scope["route"].path, await request.form()
+    body = request.app.openapi()["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    schema = request.app.openapi()["components"]["schemas"][body["$ref"].rpartition("/")[2]]
+    fields: dict[str, Any] = schema["properties"]
+    for name in request.query_params:
+        raise ApiError(422, f"{name[:100]!r} is in the address; send it as a field of the form")
+    for name in form:
+        if name not in fields:
+            advice = did_you_mean(name, fields) or f"; its fields are {', '.join(fields)}"
+            raise ApiError(422, f"{path} has no field {name[:100]!r}{advice}")
+        if fields[name].get("type") != "array" and len(form.getlist(name)) > 1:
+            raise ApiError(422, f"{name}: sent {len(form.getlist(name))} times; send it once")
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -41,7 +69,7 @@ class Call:
 
 
 def _options(
-    top: Annotated[int, Form(ge=1, le=MAX_TOP, description="number of answers, most likely first")] = 5,
+    top: Annotated[int, Form(ge=1, le=MAX_TOP, description="number of answers, most likely first")] = DEFAULT_TOP,
     explain: Annotated[bool, Form(description="also return attention weights between words and regions")] = False,
 ) -> dict[str, Any]:
     """Return the arguments of :class:`twelvefold.serving.request.Request` that all tasks have."""

@@ -49,6 +49,7 @@ class RankedOut(BaseModel):
     probability: Annotated[Probability, BeforeValidator(lambda value: min(1.0, max(0.0, value)))]
     name: str
     box_px: BoxPx | None
+    label: str = Field(description="name; for a box what the detector takes its object for, or else the request's text")
 
 
 class Seconds(BaseModel):

@@ -19,8 +19,9 @@ from twelvefold.server.image_cache import ImageCache
 from twelvefold.server.limits import Budget
 from twelvefold.server.metrics import Metrics
 from twelvefold.server.settings import Settings
+from twelvefold.serving.box_inputs import BoxFormat, parse_boxes, read_boxes
 from twelvefold.serving.predictor import Predictor
-from twelvefold.serving.request import Request, parse_boxes
+from twelvefold.serving.request import Request
 from twelvefold.serving.result import Prediction
 from twelvefold.serving.samples import load_samples
 from twelvefold.store.atomic_files import digest_bytes
@@ -138,17 +139,19 @@ class Service:
         if len(text) > limit:
             raise ApiError(422, f"{field}: at most {limit:,} characters, got {len(text):,}")
 
-    def parse_boxes(self, text: str) -> tuple[Box, ...]:
-        """Return the boxes of a form's JSON list, none if it is empty.
+    def parse_boxes(self, text: str, image: InputImage, box_format: BoxFormat) -> tuple[Box, ...]:
+        """Return the boxes of a form's JSON list in pixels of the image, none if the text is empty.
 
         Raises:
             ApiError: 422, there are too many.
-            TwelvefoldError: it is no list of boxes.
+            TwelvefoldError: it is no list of boxes, or a box is invalid.
         """
+        if not text.strip():
+            return ()
         boxes = parse_boxes(text)
         if len(boxes) > self.settings.max_boxes:
             raise ApiError(422, f"boxes: at most {self.settings.max_boxes}, got {len(boxes)}")
-        return tuple(boxes)
+        return read_boxes(boxes, image, box_format)
 
 
 def answer_batch(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from twelvefold import schema
@@ -21,8 +22,9 @@ from twelvefold.model import Model
 from twelvefold.model.model import ImageStream
 from twelvefold.schema import Box, Regions, TaskSpec
 from twelvefold.serving.attention_weights import Attention, collect_attention
+from twelvefold.serving.box_inputs import clip_boxes
 from twelvefold.serving.region_cache import RegionCache
-from twelvefold.serving.request import Request, clip_boxes, lists_candidates
+from twelvefold.serving.request import Request, lists_candidates
 from twelvefold.serving.result import Prediction
 from twelvefold.store.region_arrays import mean_feature
 
@@ -76,6 +78,8 @@ class InferenceContext:
     device: torch.device
     tokenizer: Tokenizer
     temperatures: Mapping[str, float]
+    categories: Sequence[str] = ()
+    """Names of the detector's categories."""
 
     def temperature(self, spec: TaskSpec) -> float:
         """Return the number by which the task's logits are divided; 1 if none was fitted."""
@@ -97,7 +101,7 @@ def prepare_requests(
     Raises:
         TwelvefoldError: a box is invalid.
     """
-    boxes_px = [clip_boxes(request) for request in requests]
+    boxes_px = [clip_boxes(request) if len(request.boxes_px) else () for request in requests]
     with_boxes = [(request.images[0], boxes) for request, boxes in zip(requests, boxes_px, strict=True) if boxes]
     at_boxes = iter(cache.extract_boxes(with_boxes))
     images = {image.digest: image for request in requests for image in request.images}
@@ -228,6 +232,8 @@ def _make_prediction(
     request, spec, ranked = item.request, item.spec, ranked[: item.request.top]
     if load_family(spec.family).chooses_text:
         ranked = tuple(replace(rank, name=request.stripped_texts[int(rank.name)]) for rank in ranked)
+    regions = item.regions[0] if item.candidates is None else item.candidates
+    ranked = tuple(replace(rank, label=_region_label(rank.box_px, regions, context.categories)) for rank in ranked)
     return Prediction(
         task=spec.name,
         family=spec.family,
@@ -238,6 +244,15 @@ def _make_prediction(
         notes=tuple(_make_notes(context, item, ranked)),
         attention=attention,
     )
+
+
+def _region_label(box_px: Box | None, regions: Regions, categories: Sequence[str]) -> str:
+    """Return the most likely category of the region with this box; empty without a box or without categories."""
+    if box_px is None or regions.class_probs is None:
+        return ""
+    region = int(np.abs(regions.boxes_px - np.asarray(box_px, np.float32)).sum(axis=1).argmin())  # may be clipped
+    category = int(regions.class_probs[region].argmax())
+    return categories[category] if category < len(categories) else ""
 
 
 def _make_notes(context: InferenceContext, item: PreparedRequest, ranked: Sequence[schema.Ranked]) -> list[str]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from twelvefold.images import load_image
+from twelvefold.images import URL_START
 from twelvefold.parsing.file_kind import check_file_kind
 from twelvefold.parsing.json_text import JsonError, decode_json, describe_error
 from twelvefold.parsing.text import iter_lines
-from twelvefold.schema import Box, TwelvefoldError
+from twelvefold.schema import TwelvefoldError, did_you_mean
+from twelvefold.serving.box_inputs import BoxFormat, read_boxes, split_boxes
+from twelvefold.serving.dialogue import dialogue_text
 from twelvefold.serving.inference import BATCH_PAIRS
 from twelvefold.serving.predictor import Predictor
-from twelvefold.serving.request import Request, check_request, clip_boxes, dialogue_text
+from twelvefold.serving.request import DEFAULT_TOP, Request, check_request, open_image
+from twelvefold.serving.samples import PREFIX
 
 MAX_REQUEST_BYTES = 1 << 20
 """Longest line of a file of requests."""
@@ -24,18 +28,19 @@ MAX_REQUEST_BYTES = 1 << 20
 class RequestLine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One request.
 
-    images: files, relative to the folder of the request file: one, two for ``nlvr2``, or those to search. text or
-    dialogue: the question. texts: the texts to choose from. boxes: candidate boxes. id: any JSON value, returned with
-    the answers.
+    images: files, relative to the folder of the request file, or ``sample:NAME``: one, two for ``nlvr2``, or those to
+    search. text or dialogue: the question. texts: the texts to choose from. boxes: candidate boxes, in ``box_format``.
+    id: any JSON value, returned with the answers.
     """
 
     task: str
     images: tuple[str, ...]
     text: str = ""
-    dialogue: tuple[tuple[str, str], ...] = ()
+    dialogue: list[Any] | str | None = None
     texts: tuple[str, ...] = ()
-    boxes: tuple[Box, ...] = ()
-    top: int = 5
+    boxes: list[Any] | None = None
+    box_format: BoxFormat = "xyxy"
+    top: int = DEFAULT_TOP
     explain: bool = False
     id: Any = None
 
@@ -64,9 +69,13 @@ def _parse_line(line: bytes, location: str) -> RequestLine | TwelvefoldError:
     if len(line) > MAX_REQUEST_BYTES:
         return TwelvefoldError(f"{location}: expected at most {MAX_REQUEST_BYTES:,} bytes in a request")
     try:
-        return decode_json(line, RequestLine)
+        request = decode_json(line, RequestLine)
+        msgspec.json.encode(request)  # half of a surrogate pair could not be written with the answers
     except JsonError as error:
-        return TwelvefoldError(f"{location}: {describe_error(error, line)}")
+        unknown = re.search(r"unknown field `(.*)`$", str(error))
+        close = did_you_mean(unknown[1], RequestLine.__struct_fields__) if unknown else ""
+        return TwelvefoldError(f"{location}: {describe_error(error, line)}{close}")
+    return request
 
 
 def answer_lines(
@@ -94,11 +103,19 @@ def _make_request(model: Predictor, line: RequestLine | TwelvefoldError, folder:
         return line
     try:
         spec = model.task_spec(line.task)
-        images = tuple(load_image(folder / name) for name in line.images)
-        text = dialogue_text(line.dialogue) if line.dialogue else line.text
-        request = Request(line.task, images, text, line.boxes, line.top, line.explain, line.texts)
+        if line.dialogue is not None and line.text:
+            raise TwelvefoldError("a request has a `text` or a `dialogue`, got both")
+        text = line.text if line.dialogue is None else dialogue_text(line.dialogue)
+        images = tuple(open_image(_path(folder, name), f"images[{i}]") for i, name in enumerate(line.images))
+        boxes = None if line.boxes is None else split_boxes(line.boxes, None)[0]
+        boxes_px = read_boxes(boxes, images[0], line.box_format) if boxes and images else ()
+        request = Request(line.task, images, text, boxes_px, line.top, line.explain, line.texts)
         check_request(request, spec)
-        clip_boxes(request)
     except TwelvefoldError as error:
         return error
     return request
+
+
+def _path(folder: Path, name: str) -> Path | str:
+    """Return where an image of a request is: a sample, or a file relative to the folder of the request file."""
+    return name if name.startswith((PREFIX, "~")) or URL_START.match(name) or not name.strip() else folder / name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,14 +15,13 @@ from twelvefold.detectors.load import WORLD, check_detector_name, load_detector
 from twelvefold.detectors.world_detector.detector import fastest_cpu_dtype
 from twelvefold.device import select_device
 from twelvefold.export import hub
-from twelvefold.images import ImageSource
 from twelvefold.model import Model, card
 from twelvefold.model.card import Card, DetectorCard, TrainingData
 from twelvefold.model.vocabulary import check_vocabulary
 from twelvefold.schema import TwelvefoldError
 from twelvefold.serving.hub_mixin import HubMixin
 from twelvefold.serving.model_info import ModelInfo
-from twelvefold.serving.predictor import Predictor
+from twelvefold.serving.predictor import ImageInput, Predictor
 from twelvefold.serving.search_index import SearchIndex
 from twelvefold.store.region_store import RegionStore
 
@@ -35,7 +34,7 @@ HUB_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "t
 class PretrainedPredictor(Predictor, HubMixin):
     """A predictor that :func:`load` returns: it can be saved, uploaded, and indexes images for search."""
 
-    def index(self, images: Sequence[ImageSource] = (), *, names: Sequence[str] | None = None) -> SearchIndex:
+    def index(self, images: Iterable[ImageInput] = (), *, names: Sequence[str] | None = None) -> SearchIndex:
         """Return ``SearchIndex(self, images, names=names)``: images to search by text many times.
 
         Raises:
@@ -63,7 +62,7 @@ def load(
     detector: str | RegionDetector | None = None,
     detector_weights: Path | None = None,
     any_detector: bool = False,
-    device: str = "auto",
+    device: str | torch.device = "auto",
 ) -> PretrainedPredictor:
     """Load a model with its detector.
 
@@ -73,17 +72,17 @@ def load(
         detector: a detector or its name ("world", "x152" ...). None loads the one that the model was trained with.
         detector_weights: the detector's weight file, for detectors that do not ship with the package.
         any_detector: accept a detector that differs from the one used in training.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, or ``cuda:1`` for the second GPU.
 
     Raises:
-        TwelvefoldError: there is no such model, the detector needs a weight file, or the detector differs from the one
-            used in training.
+        TwelvefoldError: there is no such model or device, the detector needs a weight file, or the detector differs
+            from the one used in training.
     """
+    torch_device = select_device(device)
     folder = SHIPPED if name_or_path is None else hub.resolve_folder(name_or_path)
     network = Model.load(folder)
     check_vocabulary(network.config.vocab_size, str(folder))
     model_card = read_card(folder)
-    torch_device = select_device(device)
     region_detector, detector_name = _load_detector(detector, detector_weights, model_card.detector, torch_device)
     _check_detector(region_detector, network, model_card.detector, any_detector=any_detector)
     info = ModelInfo(
@@ -106,6 +105,41 @@ def load(
         calibrations=model_card.calibrations,
     )
     return PretrainedPredictor(network, region_detector, info, torch_device)
+
+
+def from_pretrained(
+    name_or_path: str | Path,
+    *,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | bool | None = None,
+    force_download: bool = False,
+    local_files_only: bool = False,
+    **options: Any,
+) -> PretrainedPredictor:
+    """Load a local folder, or ``user/name`` from a hub: :func:`load` with the download options of Hugging Face.
+
+    Args:
+        name_or_path: as in :func:`load`.
+        revision: branch, tag or commit on the hub.
+        cache_dir: folder of downloads; None means huggingface_hub's.
+        token: of the account, for private models.
+        force_download: download again what is in the cache.
+        local_files_only: use the cache, never the network.
+        options: of :func:`load`: ``detector``, ``detector_weights``, ``any_detector``, ``device``.
+
+    Raises:
+        TwelvefoldError: as :func:`load`.
+    """
+    folder = hub.resolve_folder(
+        name_or_path,
+        revision=revision,
+        cache_dir=cache_dir,
+        token=token,
+        force_download=force_download,
+        local_files_only=local_files_only,
+    )
+    return load(folder, **options)
 
 
 def read_card(folder: Path) -> Card:

@@ -6,39 +6,60 @@ Every method takes one input or a list of them and returns one prediction or a l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypedDict, Unpack, overload
+from collections.abc import Iterable, Mapping, Sequence
+from typing import IO, Any, TypedDict, Unpack, overload
 
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from twelvefold.config import default_tasks as tasks
 from twelvefold.data.tokenizer import Tokenizer
 from twelvefold.detectors.interface import RegionDetector
 from twelvefold.families import Family, answers, grounding, retrieval, verification
-from twelvefold.images import ImageSource, InputImage, load_image
+from twelvefold.images import ImageSource, InputImage
 from twelvefold.model import Model
-from twelvefold.schema import Box, Regions, TaskSpec, TwelvefoldError, did_you_mean
+from twelvefold.schema import Regions, TaskSpec, TwelvefoldError, did_you_mean
+from twelvefold.serving.box_inputs import BoxFormat, check_box_format, read_boxes, split_boxes
+from twelvefold.serving.dialogue import split_dialogues
 from twelvefold.serving.inference import InferenceContext, answer_requests, prepare_requests
 from twelvefold.serving.model_info import ModelInfo
 from twelvefold.serving.region_cache import RegionCache
-from twelvefold.serving.request import Request, check_phrases, check_request, dialogue_text, find_task
+from twelvefold.serving.request import (
+    AnswerOptions,
+    Request,
+    check_phrases,
+    check_request,
+    describe,
+    find_task,
+    open_image,
+    read_each,
+    read_options,
+    read_text,
+    split_images,
+    split_texts,
+)
 from twelvefold.serving.result import Prediction
 
 # A text is itself a sequence of texts. Where both overloads of a method fit, the first one is meant: single inputs.
 # mypy: disable-error-code="overload-overlap"
 
-ImageSources = ImageSource | Sequence[ImageSource]
-Texts = str | Sequence[str]
-Boxes = Sequence[Box]
-BoxLists = Boxes | Sequence[Boxes]
-Dialogue = str | Sequence[tuple[str, str]]
+ImageInput = ImageSource | IO[bytes] | Tensor
+"""An image in any form that :func:`twelvefold.serving.request.open_image` opens."""
+ImageInputs = ImageInput | Iterable[ImageInput]
+Texts = str | Iterable[str]
+Boxes = NDArray[Any] | Tensor | Iterable[Any]
+"""Boxes of a request, or for each request its boxes: :func:`twelvefold.serving.box_inputs.split_boxes`."""
+Turn = Iterable[str] | Mapping[str, str]
+Dialogue = str | Iterable[Turn]
 Predictions = Prediction | list[Prediction]
 
 
 class Options(TypedDict, total=False):
-    """Options of every method: the number of answers, and whether to return attention weights."""
+    """Options of every method: the number of answers (by either name), and whether to return attention weights."""
 
-    top: int
+    top: int | None
+    top_k: int | None
     explain: bool
 
 
@@ -46,6 +67,12 @@ class TaskOptions(Options, total=False):
     """Options of the methods that several tasks can answer."""
 
     task: str
+
+
+class BoxOptions(Options, total=False):
+    """Options of the methods that take boxes."""
+
+    box_format: BoxFormat
 
 
 class Predictor:
@@ -60,7 +87,7 @@ class Predictor:
         self.about = about
         self.device = device
         self.categories = detector.categories
-        self.context = InferenceContext(self.network, device, Tokenizer(), about.temperatures)
+        self.context = InferenceContext(self.network, device, Tokenizer(), about.temperatures, detector.categories)
         self._regions = RegionCache(detector)
 
     def __repr__(self) -> str:
@@ -84,133 +111,202 @@ class Predictor:
         return self._regions.detect(images)
 
     @overload
-    def ask(self, image: ImageSource, question: str, **options: Unpack[TaskOptions]) -> Prediction: ...
+    def ask(self, image: ImageInput, question: str, **options: Unpack[TaskOptions]) -> Prediction: ...
     @overload
-    def ask(self, image: ImageSources, question: Texts, **options: Unpack[TaskOptions]) -> list[Prediction]: ...
+    def ask(self, image: ImageInputs, question: Texts, **options: Unpack[TaskOptions]) -> list[Prediction]: ...
     def ask(
-        self, image: ImageSources, question: Texts, *, task: str = tasks.ASK, top: int = 5, explain: bool = False
+        self,
+        image: ImageInputs,
+        question: Texts,
+        *,
+        task: str = tasks.ASK,
+        top: int | None = None,
+        top_k: int | None = None,
+        explain: bool = False,
     ) -> Predictions:
         """Answer a question from the task's list of answers. Tasks: vqav2, gqa, vgqa.
 
-        Each answer has an independent probability of being correct; they need not sum to one.
+        Each answer is judged separately: its probability is that of being correct, so they may sum to more than one.
         """
-        return self._answer_each(answers.FAMILY, task, [image], question, top=top, explain=explain)
+        options = read_options(top, top_k, explain)
+        return self._answer_each(answers.FAMILY, task, {"image": image}, {"question": question}, options)
 
     @overload
-    def find(self, text: str, images: Sequence[ImageSource], **options: Unpack[TaskOptions]) -> Prediction: ...
+    def find(self, text: str, images: Iterable[ImageInput], **options: Unpack[TaskOptions]) -> Prediction: ...
     @overload
     def find(
-        self, text: Sequence[str], images: Sequence[ImageSource], **options: Unpack[TaskOptions]
+        self, text: Iterable[str], images: Iterable[ImageInput], **options: Unpack[TaskOptions]
     ) -> list[Prediction]: ...
     def find(
-        self, text: Texts, images: Sequence[ImageSource], *, task: str = tasks.FIND, top: int = 5, explain: bool = False
+        self,
+        text: Texts,
+        images: Iterable[ImageInput],
+        *,
+        task: str = tasks.FIND,
+        top: int | None = None,
+        top_k: int | None = None,
+        explain: bool = False,
     ) -> Predictions:
         """Rank images by how well a text describes them; ``found`` has them, best first. Tasks: coco, flickr30k.
 
         Probabilities sum to one over these images.
         """
+        options = read_options(top, top_k, explain)
         find_task(task, retrieval.FAMILY, self.network.tasks)
-        if not _is_list(images):
-            raise TwelvefoldError(f"a search needs a list of images, got {type(images).__name__}")
-        pool = tuple(load_image(image) for image in images)
-        texts = [text] if isinstance(text, str) else list(text)
-        predictions = self.answer([Request(task, pool, caption, top=top, explain=explain) for caption in texts])
-        return predictions[0] if isinstance(text, str) else predictions
+        sources, texts = split_images(images, "images"), split_texts(text, "text")
+        if sources is None:
+            raise TwelvefoldError(f"images: a search needs a list of images, got {describe(images)}")
+        captions = read_each(texts, text, "text", read_text)
+        pool = tuple(read_each(sources, None, "images", open_image))
+        predictions = self.answer([Request(task, pool, caption, **options) for caption in captions])
+        return predictions[0] if texts is None else predictions
 
     @overload
-    def point(self, image: ImageSource, phrase: str, **options: Unpack[TaskOptions]) -> Prediction: ...
+    def point(self, image: ImageInput, phrase: str, **options: Unpack[TaskOptions]) -> Prediction: ...
     @overload
-    def point(self, image: ImageSources, phrase: Texts, **options: Unpack[TaskOptions]) -> list[Prediction]: ...
+    def point(self, image: ImageInputs, phrase: Texts, **options: Unpack[TaskOptions]) -> list[Prediction]: ...
     def point(
-        self, image: ImageSources, phrase: Texts, *, task: str = tasks.POINT, top: int = 5, explain: bool = False
-    ) -> Predictions:
-        """Point at the detected region that a phrase describes. Tasks: refcoco, refcoco+, refcocog."""
-        return self._answer_each(grounding.FAMILY, task, [image], phrase, top=top, explain=explain)
-
-    @overload
-    def choose(
-        self, image: ImageSource, question: str, boxes: Boxes | None = ..., **options: Unpack[Options]
-    ) -> Prediction: ...
-    @overload
-    def choose(
-        self, image: ImageSources, question: Texts, boxes: BoxLists | None = ..., **options: Unpack[Options]
-    ) -> list[Prediction]: ...
-    def choose(
         self,
-        image: ImageSources,
-        question: Texts,
-        boxes: BoxLists | None = None,
+        image: ImageInputs,
+        phrase: Texts,
         *,
-        top: int = 5,
+        task: str = tasks.POINT,
+        top: int | None = None,
+        top_k: int | None = None,
         explain: bool = False,
     ) -> Predictions:
-        """Answer a "which" question with one of the boxes, by default the detected regions. Task: visual7w."""
-        return self._answer_each(grounding.FAMILY, tasks.CHOOSE, [image], question, boxes, top=top, explain=explain)
+        """Point at the detected region that a phrase describes. Tasks: refcoco, refcoco+, refcocog."""
+        options = read_options(top, top_k, explain)
+        return self._answer_each(grounding.FAMILY, task, {"image": image}, {"phrase": phrase}, options)
+
+    @overload
+    def choose(
+        self, image: ImageInput, question: str, boxes: Boxes | None = ..., **options: Unpack[BoxOptions]
+    ) -> Prediction: ...
+    @overload
+    def choose(
+        self, image: ImageInputs, question: Texts, boxes: Boxes | None = ..., **options: Unpack[BoxOptions]
+    ) -> list[Prediction]: ...
+    def choose(
+        self,
+        image: ImageInputs,
+        question: Texts,
+        boxes: Boxes | None = None,
+        *,
+        box_format: BoxFormat = "xyxy",
+        top: int | None = None,
+        top_k: int | None = None,
+        explain: bool = False,
+    ) -> Predictions:
+        """Answer a "which" question with one of the boxes, by default the detected regions. Task: visual7w.
+
+        ``box_format``: ``xyxy`` or ``xywh`` in pixels, ``xyxy_unit`` or ``xywh_unit`` in shares of the image's sides.
+        """
+        options = read_options(top, top_k, explain)
+        candidates = boxes, check_box_format(box_format)
+        text = {"question": question}
+        return self._answer_each(grounding.FAMILY, tasks.CHOOSE, {"image": image}, text, options, candidates)
 
     @overload
     def guess(
-        self, image: ImageSource, dialogue: Dialogue, boxes: Boxes | None = ..., **options: Unpack[Options]
+        self, image: ImageInput, dialogue: Dialogue, boxes: Boxes | None = ..., **options: Unpack[BoxOptions]
     ) -> Prediction: ...
     @overload
     def guess(
         self,
-        image: ImageSources,
-        dialogue: Dialogue | Sequence[Dialogue],
-        boxes: BoxLists | None = ...,
-        **options: Unpack[Options],
+        image: ImageInputs,
+        dialogue: Dialogue | Iterable[Dialogue],
+        boxes: Boxes | None = ...,
+        **options: Unpack[BoxOptions],
     ) -> list[Prediction]: ...
     def guess(
-        self, image: ImageSources, dialogue: Any, boxes: BoxLists | None = None, *, top: int = 5, explain: bool = False
+        self,
+        image: ImageInputs,
+        dialogue: Any,
+        boxes: Boxes | None = None,
+        *,
+        box_format: BoxFormat = "xyxy",
+        top: int | None = None,
+        top_k: int | None = None,
+        explain: bool = False,
     ) -> Predictions:
         """Guess the object that a dialogue is about, among boxes or the detected regions. Task: guesswhat.
 
-        ``dialogue``: (question, answer) pairs, or a text; or a list of such dialogues.
+        ``dialogue``: (question, answer) pairs, dicts with ``question`` and ``answer``, or a text; or a list of such
+        dialogues. ``box_format``: as in :meth:`choose`.
         """
-        texts = [dialogue_text(each) for each in dialogue] if _are_dialogues(dialogue) else dialogue_text(dialogue)
-        return self._answer_each(grounding.FAMILY, tasks.GUESS, [image], texts, boxes, top=top, explain=explain)
+        options = read_options(top, top_k, explain)
+        candidates = boxes, check_box_format(box_format)
+        images = split_images(image, "image")
+        text = {"dialogue": split_dialogues(dialogue, with_list=images is not None)}
+        image = image if images is None else images  # a generator can be read only once
+        return self._answer_each(grounding.FAMILY, tasks.GUESS, {"image": image}, text, options, candidates)
 
     @overload
     def compare(
-        self, image_a: ImageSource, image_b: ImageSource, statement: str, **options: Unpack[Options]
+        self, image_a: ImageInput, image_b: ImageInput, statement: str, **options: Unpack[Options]
     ) -> Prediction: ...
     @overload
     def compare(
-        self, image_a: ImageSources, image_b: ImageSources, statement: Texts, **options: Unpack[Options]
+        self, image_a: ImageInputs, image_b: ImageInputs, statement: Texts, **options: Unpack[Options]
     ) -> list[Prediction]: ...
     def compare(
-        self, image_a: ImageSources, image_b: ImageSources, statement: Texts, *, top: int = 5, explain: bool = False
+        self,
+        image_a: ImageInputs,
+        image_b: ImageInputs,
+        statement: Texts,
+        *,
+        top: int | None = None,
+        top_k: int | None = None,
+        explain: bool = False,
     ) -> Predictions:
         """Decide whether a statement is true of two images, the left and the right one. Task: nlvr2."""
-        images = [image_a, image_b]
-        return self._answer_each(verification.FAMILY, tasks.COMPARE, images, statement, top=top, explain=explain)
+        options = read_options(top, top_k, explain)
+        images, text = {"image_a": image_a, "image_b": image_b}, {"statement": statement}
+        return self._answer_each(verification.FAMILY, tasks.COMPARE, images, text, options)
 
     @overload
-    def entails(self, image: ImageSource, statement: str, **options: Unpack[Options]) -> Prediction: ...
+    def entails(self, image: ImageInput, statement: str, **options: Unpack[Options]) -> Prediction: ...
     @overload
-    def entails(self, image: ImageSources, statement: Texts, **options: Unpack[Options]) -> list[Prediction]: ...
-    def entails(self, image: ImageSources, statement: Texts, *, top: int = 5, explain: bool = False) -> Predictions:
+    def entails(self, image: ImageInputs, statement: Texts, **options: Unpack[Options]) -> list[Prediction]: ...
+    def entails(
+        self,
+        image: ImageInputs,
+        statement: Texts,
+        *,
+        top: int | None = None,
+        top_k: int | None = None,
+        explain: bool = False,
+    ) -> Predictions:
         """Decide whether an image entails a statement, contradicts it, or neither. Task: snli_ve."""
-        return self._answer_each(verification.FAMILY, tasks.ENTAILS, [image], statement, top=top, explain=explain)
+        options = read_options(top, top_k, explain)
+        return self._answer_each(
+            verification.FAMILY, tasks.ENTAILS, {"image": image}, {"statement": statement}, options
+        )
 
     def ground(
         self,
-        image: ImageSource,
+        image: ImageInput,
         caption: str,
-        phrases: Sequence[str],
+        phrases: Iterable[str],
         *,
         task: str = tasks.POINT,
-        top: int = 5,
+        top: int | None = None,
+        top_k: int | None = None,
         explain: bool = False,
     ) -> list[Prediction]:
         """Return a prediction with boxes for each phrase of a caption. Tasks: refcoco, refcoco+, refcocog.
 
         Raises:
-            TwelvefoldError: a phrase is not part of the caption.
+            TwelvefoldError: a phrase is not part of the caption, or there is none.
         """
-        check_phrases(phrases, caption)
+        options = read_options(top, top_k, explain)
+        checked = check_phrases(phrases, caption)
         find_task(task, grounding.FAMILY, self.network.tasks)
-        opened = (load_image(image),)
-        return self.answer([Request(task, opened, phrase, top=top, explain=explain) for phrase in phrases])
+        if split_images(image, "image") is not None:
+            raise TwelvefoldError("image: ground takes one image, got a list")
+        opened = (open_image(image),)
+        return self.answer([Request(task, opened, phrase, **options) for phrase in checked])
 
     def task_spec(self, name: str) -> TaskSpec:
         """Return the task of that name.
@@ -218,7 +314,8 @@ class Predictor:
         Raises:
             TwelvefoldError: the model has no such task.
         """
-        if name not in self.network.tasks:
+        if not isinstance(name, str) or name not in self.network.tasks:
+            name = str(name)
             known = ", ".join(self.network.tasks) or "none"
             raise TwelvefoldError(
                 f"the model has no task {name!r}; it has {known}{did_you_mean(name, self.network.tasks)}"
@@ -226,40 +323,36 @@ class Predictor:
         return self.network.tasks[name]
 
     def _answer_each(
-        self, family: Family, task: str, images: Sequence[Any], text: Any, boxes: Any = None, **options: Unpack[Options]
+        self,
+        family: Family,
+        task: str,
+        images: Mapping[str, Any],
+        text: Mapping[str, Any],
+        options: AnswerOptions,
+        candidates: tuple[Any, BoxFormat] = (None, "xyxy"),
     ) -> Predictions:
-        """Answer one request, or one for each element of the lists; a single value goes with every element."""
+        """Answer one request, or one for each element of the lists; a single value goes with every element.
+
+        ``images`` and ``text``: values by the name of their argument. ``candidates``: boxes and their format.
+        """
         find_task(task, family, self.network.tasks, num_images=len(images))
-        lengths = {len(value) for value in [*images, text] if _is_list(value)}
-        if len(lengths) > 1:
-            raise TwelvefoldError(f"all lists must have the same length, got {sorted(lengths)}")
-        count = lengths.pop() if lengths else None
-        opened = [_repeat(_load_images(value), count) for value in images]
-        texts = _repeat(text, count)
-        box_lists = [boxes or ()] if count is None else [()] * count if boxes is None else list(boxes)
-        if len(box_lists) != len(texts):
-            raise TwelvefoldError(f"{len(texts)} questions need {len(texts)} lists of boxes, got {len(box_lists)}")
-        requests = [
-            Request(task, tuple(request_images), request_text, tuple(request_boxes), **options)
-            for *request_images, request_text, request_boxes in zip(*opened, texts, box_lists, strict=True)
-        ]
+        lists = {name: split_images(value, name) for name, value in images.items()}
+        lists |= {name: split_texts(value, name) for name, value in text.items()}
+        lengths = {name: len(items) for name, items in lists.items() if items is not None}
+        if len(set(lengths.values())) > 1:
+            each = ", ".join(f"{name} {length}" for name, length in lengths.items())
+            raise TwelvefoldError(f"all lists must have the same length, got {each}")
+        count = next(iter(lengths.values()), None)
+        boxes, box_format = candidates
+        box_lists = None if boxes is None else split_boxes(boxes, count)
+        texts = {name: read_each(lists[name], value, name, read_text) for name, value in text.items()}
+        opened = {name: read_each(lists[name], value, name, open_image) for name, value in images.items()}
+        requests = []
+        for i in range(1 if count is None else count):
+            request_images = tuple(values[i % len(values)] for values in opened.values())
+            [request_text] = (values[i % len(values)] for values in texts.values())
+            request_boxes = None if box_lists is None else box_lists[i]
+            boxes_px = read_boxes(request_boxes, request_images[0], box_format) if request_boxes else ()
+            requests.append(Request(task, request_images, request_text, boxes_px, **options))
         predictions = self.answer(requests)
         return predictions[0] if count is None else predictions
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, (list, tuple))
-
-
-def _are_dialogues(value: Any) -> bool:
-    """Return whether these are several dialogues: texts, or lists of turns, where a turn is a pair of texts."""
-    return _is_list(value) and all(isinstance(each, str) or all(_is_list(turn) for turn in each) for each in value)
-
-
-def _load_images(image: Any) -> InputImage | list[InputImage]:
-    return [load_image(each) for each in image] if _is_list(image) else load_image(image)
-
-
-def _repeat(value: Any, count: int | None) -> list[Any]:
-    """Return a list unchanged, and any other value ``count`` times (once if None)."""
-    return list(value) if _is_list(value) else [value] * (1 if count is None else count)

@@ -98,7 +98,8 @@ def image_key(image: InputImage) -> ImageKey:
 
 
 def _select(regions: Regions, part: slice) -> Regions:
-    return Regions(regions.boxes_px[part], regions.features[part], regions.width, regions.height)
+    probabilities = None if regions.class_probs is None else regions.class_probs[part]
+    return Regions(regions.boxes_px[part], regions.features[part], regions.width, regions.height, probabilities)
 
 
 def _num_bytes(regions: Regions) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,13 @@ from twelvefold.families import load_family
 from twelvefold.images import InputImage
 from twelvefold.schema import Box, Ranked, TwelvefoldError
 from twelvefold.serving.attention_weights import Attention
+from twelvefold.serving.box_inputs import CORNERS
 from twelvefold.serving.draw import AttentionSelection, draw_prediction
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Prediction:
-    """The answers to one request.
+    """The answers to one request. Iterating over it gives dicts in the form of Hugging Face's pipelines.
 
     ranked: most likely first; answers and classes by name, boxes in pixels, images of a search by their index in
     ``images`` ("0" is the first). candidates_px: the candidate boxes of the request. notes: sentences that qualify the
@@ -54,6 +56,34 @@ class Prediction:
             return ()
         return tuple(self.images[int(rank.name)] for rank in self.ranked)
 
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield the answers as Hugging Face's pipelines do: ``score`` (the probability), ``label`` and ``box``.
+
+        ``label``: the answer, class, or name of an image; for a box what the detector takes its object for, or else the
+        request's text. ``box``: ``xmin``, ``ymin``, ``xmax`` and ``ymax`` in pixels; only for boxes.
+        """
+        for rank in self.ranked:
+            box = {} if rank.box_px is None else {"box": dict(zip(CORNERS, rank.box_px, strict=True))}
+            yield {"score": rank.probability, "label": self.label(rank), **box}
+
+    def __len__(self) -> int:
+        return len(self.ranked)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return an answer as iteration does; 0 is the most likely."""
+        return list(self)[index]
+
+    @property
+    def independent(self) -> bool:
+        """Return whether each answer has a probability of its own; else they sum to one over all candidates."""
+        return load_family(self.family).independent
+
+    def label(self, rank: Ranked) -> str:
+        """Return what an answer of ``ranked`` is called: see :meth:`__iter__`."""
+        if load_family(self.family).searches_images:
+            return self.images[int(rank.name)].name or rank.name
+        return rank.name or rank.label or self.text
+
     @property
     def pictures(self) -> tuple[InputImage, ...]:
         """Return ``images``, by its earlier name, which ``to_dict`` keeps."""
@@ -87,7 +117,12 @@ class Prediction:
             "family": self.family,
             "text": self.text,
             "ranked": [
-                {"probability": rank.probability, "name": rank.name, "box_px": rank.box_px and list(rank.box_px)}
+                {
+                    "probability": rank.probability,
+                    "name": rank.name,
+                    "box_px": rank.box_px and list(rank.box_px),
+                    "label": self.label(rank),
+                }
                 for rank in self.ranked
             ],
             "pictures": [

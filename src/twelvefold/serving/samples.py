@@ -14,6 +14,8 @@ from twelvefold.schema import Box, TwelvefoldError, did_you_mean
 
 FOLDER = Path(__file__).parent / "samples"
 LIST_FILE = "samples.json"
+PREFIX = "sample:"
+"""``sample:room`` stands for the sample ``room`` wherever an image is expected."""
 
 
 class Suggestion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -59,6 +61,25 @@ def find_sample(name: str) -> Sample:
         TwelvefoldError: there is none.
     """
     samples = {sample.name: sample for sample in load_samples()}
-    if name not in samples:
+    if not isinstance(name, str) or name not in samples:
+        name = str(name)
         raise TwelvefoldError(f"no sample image {name!r}; there are {', '.join(samples)}{did_you_mean(name, samples)}")
     return samples[name]
+
+
+def sample(name: str) -> Path:
+    """Return the path of a sample image that ships with the package: ``sample("room")``.
+
+    Raises:
+        TwelvefoldError: there is no sample of that name; the message lists all.
+    """
+    return find_sample(name).path
+
+
+def resolve_sample(path: Path) -> Path:
+    """Return the path of a sample for ``sample:NAME``, and any other path unchanged.
+
+    Raises:
+        TwelvefoldError: there is no sample of that name; the message lists all.
+    """
+    return sample(str(path).removeprefix(PREFIX)) if str(path).startswith(PREFIX) else path

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import msgspec
 import torch
@@ -19,17 +19,29 @@ from torch import Tensor
 
 from twelvefold.config import default_tasks
 from twelvefold.families import retrieval
-from twelvefold.images import ImageError, ImageSource, InputImage, digest_image, load_image
+from twelvefold.images import ImageError, InputImage, digest_image, load_image
 from twelvefold.model.model import ImageStream
 from twelvefold.printable import printable_name
 from twelvefold.progress import progress_bar
 from twelvefold.schema import ImageKey, Ranked, Regions, TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.serving.inference import caption_batch, image_batch, rank_images
-from twelvefold.serving.predictor import Predictor
+from twelvefold.serving.predictor import ImageInput, Predictor
 from twelvefold.serving.region_cache import image_key
-from twelvefold.serving.request import check_text, check_top, find_task
+from twelvefold.serving.request import (
+    check_top,
+    describe,
+    find_task,
+    open_image,
+    read_each,
+    read_text,
+    split_texts,
+    to_items,
+)
 from twelvefold.store import atomic_files
 from twelvefold.store.region_store import RegionStore, ShardWriter, finish_store
+
+# A text is itself a sequence of texts. Where both overloads of a method fit, the first one is meant: a single text.
+# mypy: disable-error-code="overload-overlap"
 
 MANIFEST = "index.json"
 FORMAT, VERSION = "twelvefold index", 1
@@ -66,9 +78,9 @@ class SearchIndex:
     def __init__(
         self,
         model: Predictor,
-        images: Sequence[ImageSource] = (),
+        images: Iterable[ImageInput] = (),
         *,
-        names: Sequence[str] | None = None,
+        names: Iterable[str] | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         """Detect the regions of ``images``; see :meth:`add` for their names. ``cache_bytes``: for image streams."""
@@ -78,8 +90,7 @@ class SearchIndex:
         self._regions: dict[ImageKey, Regions] = {}
         self._digests: dict[str, str] = {}  # of image files, by name; indexes of version 0.1 have none
         self._streams: dict[tuple[int, int], ImageStream] = {}  # by first image and number of regions
-        if images or names:
-            self.add(images, names=names)
+        self.add(images, names=names)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -95,17 +106,19 @@ class SearchIndex:
         """Return the names of all images, in the order in which they were added."""
         return list(self._keys)
 
-    def add(self, images: Sequence[ImageSource], *, names: Sequence[str] | None = None) -> None:
+    def add(self, images: Iterable[ImageInput], *, names: Iterable[str] | None = None) -> None:
         """Detect the regions of images and add them. ``names``: by default the paths; needed for other sources.
 
         Raises:
             TwelvefoldError: a name is missing or used twice, or an image cannot be opened; nothing is added then.
         """
-        new_names = self._check_names(images, names)
+        images = to_items(images, "images", "a list of images")
+        new_names = self._check_names(images, None if names is None else to_items(names, "names", "a list of names"))
         new: dict[str, tuple[ImageKey, Regions]] = {}
         with progress_bar(description="detecting regions", total=len(images)) as bar:
             for start in range(0, len(images), OPEN_IMAGES):
-                block = [load_image(image) for image in images[start : start + OPEN_IMAGES]]
+                sources = enumerate(images[start : start + OPEN_IMAGES], start)
+                block = [open_image(image, f"images[{i}]") for i, image in sources]
                 for name, image, regions in zip(new_names[start:], block, self._model.detect(block), strict=False):
                     new[name] = (image_key(image), replace(regions, class_probs=None))
                 bar.advance(len(block))
@@ -199,11 +212,13 @@ class SearchIndex:
     @overload
     def search(self, text: str, top: int = 5, *, task: str = default_tasks.FIND) -> tuple[Ranked, ...]: ...
     @overload
-    def search(self, text: list[str], top: int = 5, *, task: str = default_tasks.FIND) -> list[tuple[Ranked, ...]]: ...
+    def search(
+        self, text: Iterable[str], top: int = 5, *, task: str = default_tasks.FIND
+    ) -> list[tuple[Ranked, ...]]: ...
 
     @torch.inference_mode()
     def search(
-        self, text: str | list[str], top: int = 5, *, task: str = default_tasks.FIND
+        self, text: str | Iterable[str], top: int = 5, *, task: str = default_tasks.FIND
     ) -> tuple[Ranked, ...] | list[tuple[Ranked, ...]]:
         """Return the names of the images that a text describes best, with probabilities over the whole index.
 
@@ -213,11 +228,10 @@ class SearchIndex:
             TwelvefoldError: the index is empty, the model has no such task, or a text is invalid.
         """
         spec = find_task(task, retrieval.FAMILY, self._model.network.tasks)
-        texts = text if isinstance(text, list) else [text]
+        listed = split_texts(text, "text")
+        texts = read_each(listed, text, "text", read_text)
         if not self._keys:
             raise TwelvefoldError("the index is empty; add images first")
-        for caption in texts:
-            check_text(caption, task)
         check_top(top)
         if not texts:
             return []
@@ -226,7 +240,7 @@ class SearchIndex:
         captions = caption_batch(context, spec, token_ids, next(iter(self._regions.values())))
         blocks = (self._image_stream(start, spec) for start in range(0, len(self._keys), BLOCK_IMAGES))
         rankings = rank_images(context, spec, captions, blocks, self.names, top)
-        return rankings if isinstance(text, list) else rankings[0]
+        return rankings[0] if listed is None else rankings
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Write the index to a folder, atomically; an index that is already there is replaced.
@@ -275,7 +289,7 @@ class SearchIndex:
         index._insert({name: (key, store[key]) for name, key in keys.items()}, manifest.get("digests", {}))
         return index
 
-    def _check_names(self, images: Sequence[ImageSource], names: Sequence[str] | None) -> list[str]:
+    def _check_names(self, images: Sequence[Any], names: Sequence[str] | None) -> list[str]:
         if names is None:
             for i, image in enumerate(images):
                 if not isinstance(image, (str, PathLike)):
@@ -283,6 +297,9 @@ class SearchIndex:
             new_names = [printable_name(str(image)) for image in images]
         else:
             new_names = list(names)
+            for i, name in enumerate(new_names):
+                if not isinstance(name, str) or not name:
+                    raise TwelvefoldError(f"names[{i}]: expected a text, got {describe(name)}")
         if len(new_names) != len(images):
             raise TwelvefoldError(f"expected one name for each image, got {len(images)} images, {len(new_names)} names")
         for name, count in Counter([*self._keys, *new_names]).items():
