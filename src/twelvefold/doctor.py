@@ -42,7 +42,8 @@ class SplitCheck(msgspec.Struct, frozen=True, kw_only=True):
     ``files``: the files that it is read from. ``examples``: the number that could be read. ``expected``: the number in
     the full files, None if unknown. ``error``: why the split cannot be read, or empty. ``num_malformed``: rejected
     records. ``num_images``: images that the examples use; ``num_images_missing`` of them have no file. ``other_sizes``:
-    images that do not have the size that the annotations state, with both sizes.
+    images that do not have the size that the annotations state, with both sizes. ``notes``: unusual records that are
+    used.
     """
 
     files: tuple[str, ...]
@@ -56,6 +57,7 @@ class SplitCheck(msgspec.Struct, frozen=True, kw_only=True):
     first_missing_images: tuple[str, ...] = msgspec.field(name="lost")
     count_is_right: bool
     other_sizes: Mapping[str, str] = {}
+    notes: tuple[str, ...] = ()
 
 
 class TaskCheck(msgspec.Struct, frozen=True):
@@ -189,7 +191,7 @@ def _check_split(folder: _Folder, name: str, dataset: Dataset, split: Split, opt
     """Read one split to its end, or as far as its files allow."""
     bad, used_images, sizes = BadRecords(skip=True), set[ImageKey](), SizeCheck(folder.sizes)
     paths: list[Path] = []
-    num_examples, problem, rejected = 0, "", list[str]()
+    num_examples, problem, rejected, notes = 0, "", list[str](), list[str]()
     request = TaskRequest(name, dataset.TASK, options)
     try:
         paths = dataset.files(folder.data, split, **options)
@@ -197,6 +199,7 @@ def _check_split(folder: _Folder, name: str, dataset: Dataset, split: Split, opt
         if table is not None:
             num_examples, used_images, rejected = len(table[0]), table[0].all_images(), table[1].problems
             sizes.add_table(table[0])
+            notes = table[1].notes
         else:
             for example in dataset.read(folder.data, split, bad=bad, **options):
                 num_examples += 1
@@ -225,6 +228,7 @@ def _check_split(folder: _Folder, name: str, dataset: Dataset, split: Split, opt
         first_missing_images=tuple(str(key) for key in missing_images[:MAX_SHOWN]),
         count_is_right=count_is_right,
         other_sizes={str(key): reason for key, reason in sorted(sizes.other.items())},
+        notes=tuple(notes or bad.notes()),
     )
 
 

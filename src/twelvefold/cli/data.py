@@ -81,6 +81,9 @@ def datasets(name: str = "", *, json: Json = False) -> int:
 def doctor(check: DataCheck, arguments: Mapping[str, Any]) -> Output:
     steps = [f"{name}, {step}" for name, task in check.tasks.items() for step in task.next]
     lines = [*steps, *check.limitations] or ["All is well."]
+    lines += first_lines(
+        "note", [n for task in check.tasks.values() for split in task.splits.values() for n in split.notes]
+    )
     text = "\n".join([*lines, *skipped_lines(check.skipped)])
     return Output(text, [_table(check)], exit_code=0 if check.is_complete else 1)
 
@@ -118,7 +121,7 @@ def prepare(
     summary = prepare_recipe(chosen, data, regions, out, config=config, processes=processes)
     lines = [f"cleaned by policy {summary.policy}, digest {summary.clean_digest}"] if summary.clean_digest else []
     lines += [*summary.limitations, *first_lines("unreadable", summary.unreadable)]
-    lines += first_lines("malformed", summary.problems)
+    lines += first_lines("malformed", summary.problems) + first_lines("note", summary.notes)
     lines += [f"{summary.num_scaled:,} images are resized copies: boxes are scaled"] if summary.num_scaled else []
     if summary.other_sizes:
         count = sum(split.other_size for splits in summary.counts.values() for split in splits.values())

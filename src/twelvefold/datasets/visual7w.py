@@ -7,10 +7,10 @@ File, in ``visual7w/``: ``dataset_v7w_pointing.json``; ``dataset.json``, the too
 Splits: as stated for each image: train 93,813 (93,813 after cleaning), val 36,990, test 57,265.
 
 The candidates are the answer's box and its three distractors in ascending order of box id, so the position of the
-answer carries no information. A question with other than three distractors, or with two equal boxes, is a bad record:
-it is another task, or has no single answer. Boxes that begin at -1 are clipped at 0. The file does not state image
-sizes; where Visual Genome's map states them, they are the pairs' ``stated_size``. The right and lower edges are clipped
-later.
+answer carries no information. Questions with other than three distractors, or with equal boxes, are counted and named:
+they are easier, or cannot be answered for certain. Boxes that begin at -1 are clipped at 0. The file does not state
+image sizes; where Visual Genome's map states them, they are the pairs' ``stated_size``. The right and lower edges are
+clipped later.
 """
 
 from __future__ import annotations
@@ -118,7 +118,14 @@ def candidate_ids(root: Path, split: Split, *, bad: BadRecords) -> Iterator[tupl
 
 def _rows(reader: RecordReader, split: Split, sizes: dict[int, Size]) -> Iterator[Row]:
     boxes = {box.box_id: box for _, box in reader.items("boxes", BoxRecord)}
-    yield from reader.rows(_questions(reader, split), lambda item: _example(*item, boxes, sizes))
+    for row in reader.rows(_questions(reader, split), lambda item: _example(*item, boxes, sizes)):
+        _, record, example = row
+        candidates = example.pairs[0].candidates_px
+        if len(candidates) != 1 + NUM_DISTRACTORS:
+            reader.note(record, f"questions with other than {NUM_DISTRACTORS} wrong boxes")
+        if len(set(candidates)) < len(candidates):
+            reader.note(record, "questions with equal boxes")
+        yield row
 
 
 def _questions(reader: RecordReader, split: Split) -> Iterator[tuple[str, tuple[int, Question]]]:
@@ -139,10 +146,9 @@ def _box_ids(question: Question) -> list[int]:
 
 def _example(image_id: int, question: Question, boxes: dict[int, BoxRecord], sizes: dict[int, Size]) -> Example:
     ids = _box_ids(question)
-    if len(ids) != 1 + NUM_DISTRACTORS or len(question.multiple_choices) != NUM_DISTRACTORS:
+    if len(ids) != 1 + len(question.multiple_choices) or len(ids) < 2:
         raise InvalidRecordError(
-            f"expected an answer and other boxes, {NUM_DISTRACTORS} of them, got {question.answer} and "
-            f"{question.multiple_choices}"
+            f"expected an answer and other boxes, got {question.answer} and {question.multiple_choices}"
         )
     if question.image_id != image_id:
         raise InvalidRecordError(f"expected image {image_id}, which lists this question, got {question.image_id}")
@@ -150,9 +156,6 @@ def _example(image_id: int, question: Question, boxes: dict[int, BoxRecord], siz
     if unknown:
         raise InvalidRecordError(f"expected boxes that the file lists, got box_id {unknown[0]}")
     candidates = clip_candidates([(b.x, b.y, b.width, b.height) for b in map(boxes.__getitem__, ids)])
-    if len(set(candidates)) < len(candidates):
-        equal = [ids[n] for n, box in enumerate(candidates) if candidates.count(box) > 1]
-        raise InvalidRecordError(f"expected different boxes, got equal ones: box_id {' and '.join(map(str, equal))}")
     pair = Pair(ImageKey(VG, str(image_id)), question.question.strip(), candidates, sizes.get(image_id))
     return Example(str(question.qa_id), (pair,), Candidate(ids.index(question.answer)))
 

@@ -15,7 +15,7 @@ class Entry(msgspec.Struct):
     """The result of a step: the digest of its inputs, its files by role, counts of examples, malformed records.
 
     ``other_sizes``: images of another size than the annotations state, with both sizes. ``scaled``: resized copies
-    whose boxes are scaled.
+    whose boxes are scaled. ``notes``: about unusual records that are used.
     """
 
     digest: str
@@ -24,6 +24,7 @@ class Entry(msgspec.Struct):
     problems: list[str] = []
     other_sizes: dict[str, str] = {}
     scaled: list[str] = []
+    notes: list[str] = []
 
     def is_complete(self, folder: Path) -> bool:
         """Return whether all files of the step are in the folder, with their sizes."""

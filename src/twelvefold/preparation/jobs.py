@@ -136,6 +136,7 @@ def make_table(request: TaskRequest, split: Split, data: Path, out: Path, digest
         {"table": file_entry(out, file, count, digest)},
         ExampleCounts(read=count, malformed=len(bad.rejected)),
         [str(rejection) for rejection in bad.rejected],
+        notes=bad.notes(),
     )
 
 

@@ -39,6 +39,7 @@ class PrepareSummary(msgspec.Struct, frozen=True):
     duplicates that cleaning could not detect, and why. ``unreadable``: images that cleaning could not compare, with the
     reason. ``other_sizes``: images whose examples were left out because they do not have the size that the annotations
     state (or boxes lie outside of them), with the reason. ``num_scaled``: resized copies whose boxes are scaled.
+    ``notes``: unusual records that are used.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class PrepareSummary(msgspec.Struct, frozen=True):
     unreadable: Mapping[str, str]
     other_sizes: Mapping[str, str]
     num_scaled: int
+    notes: tuple[str, ...] = ()
 
     def table(self) -> Table:
         """Return examples before cleaning, removed and kept by task, for printing with rich."""
@@ -156,4 +158,5 @@ def _summarize(
         unreadable=cleaning.unreadable if cleaning else {},
         other_sizes=manifest.other_sizes,
         num_scaled=steps.num_scaled(),
+        notes=tuple(note for entry in steps.entries.values() for note in entry.notes),
     )

@@ -75,10 +75,12 @@ class InvalidRecordError(Exception):
 @dataclass(slots=True)
 class BadRecords:
     """What to do with records that cannot be used: raise at the first, or with ``skip`` collect them in
-    ``rejected``."""
+    ``rejected``. Records that are used although they are unusual are counted in ``noted``."""
 
     skip: bool = False
     rejected: list[Rejection] = field(default_factory=list)
+    noted: dict[tuple[str, Path, str], tuple[int, str]] = field(default_factory=dict)
+    """By task, file and description: the number of records, and the first."""
 
     def add(self, rejection: Rejection) -> None:
         """Note a record that is left out.
@@ -89,6 +91,13 @@ class BadRecords:
         if not self.skip:
             raise BadRecordError(f"{rejection}{SKIP_ADVICE}")
         self.rejected.append(rejection)
+
+    def notes(self) -> list[str]:
+        """Return a sentence for each kind of unusual record that is used."""
+        return [
+            f"{task}: {file}: {count:,} {description}, such as {first}"
+            for (task, file, description), (count, first) in self.noted.items()
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +111,12 @@ class RecordReader:
     def reject(self, record: str, reason: str) -> None:
         """Leave a record out by name (see :meth:`BadRecords.add`)."""
         self.bad.add(Rejection(self.task, self.path, record, reason))
+
+    def note(self, record: str, description: str) -> None:
+        """Count a record that is used although it is unusual. ``description``: what such records are, in the plural."""
+        key = self.task, self.path, description
+        count, first = self.bad.noted.get(key, (0, record))
+        self.bad.noted[key] = count + 1, first
 
     def items(self, name: str, record_type: type[T]) -> Iterator[tuple[str, T]]:
         """Yield the records of the JSON list at key ``name`` of the file's object, with their record names.
