@@ -4,6 +4,12 @@
 
 ``--check FOLDER`` evaluates the float16 weights on the run's test sets in that folder and prints the change of each
 score; a change of the average by more than 0.2 points is an error.
+
+    python tools/ship_model.py --statistics prepared/world regions/world
+
+writes only the statistics of the training images' region features. Those that ship are of 4,000 images of seed 1, the
+world with which the model was trained: ``twelvefold world data/world --images 4000 --seed 1``, then ``extract`` and
+``prepare --recipe world``.
 """
 
 from __future__ import annotations
@@ -16,12 +22,15 @@ import msgspec
 import torch
 from safetensors.torch import load_file, save
 
+from twelvefold.data.region_inputs import RegionSource
 from twelvefold.evaluate import evaluate
+from twelvefold.evaluation.fit_statistics import fit_feature_statistics
 from twelvefold.evaluation.scores import Scores, read_scores
-from twelvefold.model import card, save_load
+from twelvefold.model import card, feature_statistics, save_load
 from twelvefold.schema import TwelvefoldError
 from twelvefold.serving.load import read_card
 from twelvefold.store import atomic_files
+from twelvefold.store.prepared import Prepared
 
 OUT = Path(__file__).parent.parent / "src" / "twelvefold" / "serving" / "weights"
 LICENSE = "apache-2.0"
@@ -43,6 +52,18 @@ def ship(run: Path, out: Path, name: str) -> None:
     atomic_files.write_bytes(out / save_load.TENSORS, save(tensors))
     shutil.copyfile(latest / save_load.DESCRIPTION, out / save_load.DESCRIPTION)
     card.write(out, msgspec.structs.replace(old_card, name=name, license=LICENSE))
+    if (latest / feature_statistics.FILE).exists():
+        shutil.copyfile(latest / feature_statistics.FILE, out / feature_statistics.FILE)
+
+
+def ship_statistics(prepared: Path, regions: Path, out: Path) -> None:
+    """Fit the statistics of the training images on prepared data, and write them to ``out``."""
+    data, source = Prepared.open(prepared), RegionSource.open(regions)
+    statistics = fit_feature_statistics(data, source.detected, [task.name for task in data.tasks])
+    if statistics is None:
+        raise TwelvefoldError(f"{prepared} has too few images to fit statistics of their features on")
+    statistics.write(out)
+    print(f"limit: {statistics.limit:.3f}")
 
 
 def check(run: Path, out: Path, folder: Path) -> float:
@@ -59,11 +80,18 @@ def check(run: Path, out: Path, folder: Path) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--name", required=True)
+    parser.add_argument("run", type=Path, nargs="?")
+    parser.add_argument("--name")
+    parser.add_argument("--statistics", type=Path, nargs=2, metavar=("PREPARED", "REGIONS"))
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--check", type=Path)
     arguments = parser.parse_args()
+    if arguments.statistics:
+        prepared, regions = arguments.statistics
+        ship_statistics(prepared, regions, arguments.out)
+        return
+    if arguments.run is None or arguments.name is None:
+        parser.error("give a run and --name, or --statistics")
     ship(arguments.run, arguments.out, arguments.name)
     if arguments.check and check(arguments.run, arguments.out, arguments.check) > MAX_CHANGE:
         raise SystemExit(f"float16 changes the average by more than {MAX_CHANGE} points")

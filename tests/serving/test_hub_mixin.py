@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import twelvefold
-from twelvefold.export.hub import FILES
+from twelvefold.export.hub import ALL_FILES
 from twelvefold.model import card
 from twelvefold.schema import TwelvefoldError
 from twelvefold.serving.load import PretrainedPredictor
@@ -131,7 +131,7 @@ def test_a_pushed_model_can_be_loaded_by_name(hub: Hub, tmp_path: Path) -> None:
     env |= {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_TELEMETRY": "1"}
     process = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
-    assert set(FILES) <= set(hub.repositories["me/small"])
+    assert set(ALL_FILES) <= set(hub.repositories["me/small"])
     assert any(line.startswith("POST /api/models/me/small/commit/main Bearer hf_mine") for line in hub.requests)
     assert "me/other" in process.stdout
     check_equals_shipped(tmp_path / "back")
@@ -150,7 +150,7 @@ def test_save_pretrained_writes_a_hub_folder_and_can_be_repeated(tmp_path: Path)
     model = twelvefold.load(device="cpu")
     model.save_pretrained(tmp_path / "saved")
     model.save_pretrained(tmp_path / "saved")
-    assert {path.name for path in (tmp_path / "saved").iterdir()} == set(FILES)
+    assert {path.name for path in (tmp_path / "saved").iterdir()} == set(ALL_FILES)
     assert card.read(tmp_path / "saved").trained_on == model.about.trained_on
     check_equals_shipped(tmp_path / "saved")
 

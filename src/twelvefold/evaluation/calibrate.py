@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from twelvefold.batch import Batch
+from twelvefold.data.region_inputs import RegionSource
+from twelvefold.evaluation.fit_statistics import fit_feature_statistics
 from twelvefold.evaluation.per_task import run_per_task
 from twelvefold.evaluation.reliability import (
     calibration_bins,
@@ -30,6 +32,7 @@ from twelvefold.families import Family, load_family
 from twelvefold.families.shared.probabilities import probabilities
 from twelvefold.model import card
 from twelvefold.schema import TwelvefoldError
+from twelvefold.store.prepared import Prepared
 
 MAX_EXAMPLES = 2000
 """Examples of both halves, evenly spaced over val: a thousand are enough for one number."""
@@ -62,6 +65,8 @@ def calibrate(
     A temperature is fitted on one half of the validation images, and kept only if it lowers both the calibration error
     and the cross-entropy on the other half; the card says for which tasks it was not. ``evaluate`` and ``load`` then
     use it. Later checkpoints have none. A second call with the same weights and data fits nothing again.
+    The statistics of the training images' region features are stored, too: ``load`` lowers probabilities about images
+    that are unlike them.
 
     Args:
         run: Folder of the run.
@@ -90,6 +95,10 @@ def calibrate(
     new_card = msgspec.structs.replace(old_card, temperatures=temperatures, calibrations=calibrations)
     if new_card != old_card:
         card.write(inputs.checkpoint, new_card)
+    detected = RegionSource.open(inputs.regions).detected
+    names = [task.name for task in inputs.tasks()]
+    if (statistics := fit_feature_statistics(Prepared.open(inputs.prepared), detected, names)) is not None:
+        statistics.write(inputs.checkpoint)
     return fitted
 
 

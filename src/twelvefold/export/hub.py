@@ -18,12 +18,14 @@ from tokenizers import BertWordPieceTokenizer
 
 from twelvefold.data.tokenizer import VOCABULARY
 from twelvefold.datasets.reading.cards import IMAGE_SOURCES, dataset_cards
-from twelvefold.model import Model, card, provenance, save_load
+from twelvefold.model import Model, card, feature_statistics, provenance, save_load
 from twelvefold.model.card import Card, TrainingData
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
 
 FILES = (save_load.HUB_DESCRIPTION, save_load.TENSORS, card.CARD, "tokenizer.json", "vocab.txt", "README.md")
+OPTIONAL_FILES = (feature_statistics.FILE,)
+ALL_FILES = FILES + OPTIONAL_FILES
 
 DRAWN_LICENSE = "drawn by twelvefold in this dataset's format: Apache-2.0"
 UNKNOWN_LICENSE = "your own dataset: state it here"
@@ -71,9 +73,12 @@ def write_hub_folder(model: Path, out: Path, *, name: str = "", license_name: st
         shutil.copyfile(VOCABULARY, folder / "vocab.txt")
         BertWordPieceTokenizer(str(VOCABULARY), lowercase=True).save(str(folder / "tokenizer.json"))
         card.write(folder, model_card)
+        optional = [name for name in OPTIONAL_FILES if (model / name).exists()]
+        for name in optional:
+            shutil.copyfile(model / name, folder / name)
         text = model_card_text(model, model_card, name or out.name, parameters)
         atomic_files.write_text(folder / "README.md", text)
-    return HubSummary(out, FILES, parameters)
+    return HubSummary(out, (*FILES, *optional), parameters)
 
 
 def model_card_text(model: Path, model_card: Card, name: str, parameters: int) -> str:
@@ -142,7 +147,7 @@ def check_free(out: Path) -> None:
     Raises:
         TwelvefoldError: it has other files, which would be lost.
     """
-    others = sorted(path.name for path in out.iterdir() if path.name not in FILES) if out.is_dir() else []
+    others = sorted(path.name for path in out.iterdir() if path.name not in ALL_FILES) if out.is_dir() else []
     if others or out.is_file():
         raise TwelvefoldError(
             f"{out} has files that are not a model's{f' ({others[0]})' if others else ''}; choose another folder"
@@ -185,7 +190,7 @@ def resolve_folder(name_or_path: str | Path, **download_options: Any) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(FILES), **download_options))
+        return Path(snapshot_download(name, allow_patterns=list(ALL_FILES), **download_options))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise TwelvefoldError(f"no folder {name}, and the hub has no model of that name: {reason}") from error
@@ -205,7 +210,7 @@ def push_folder(folder: Path, name: str, *, private: bool = False) -> str:
         raise TwelvefoldError(f"{folder} lacks {', '.join(missing)}; write it with twelvefold weights export DIR --hub")
     try:
         HfApi().create_repo(name, private=private, exist_ok=True)
-        HfApi().upload_folder(repo_id=name, folder_path=folder, allow_patterns=list(FILES))
+        HfApi().upload_folder(repo_id=name, folder_path=folder, allow_patterns=list(ALL_FILES))
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise TwelvefoldError(f"{folder} could not be uploaded as {name}: {error}") from error
     return name

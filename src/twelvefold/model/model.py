@@ -290,7 +290,10 @@ class Model(nn.Module):
         Raises:
             TwelvefoldError: the model has no such task, or the batch's pairs do not make whole examples of it.
         """
-        task, texts, images = self._task(batch.task), len(batch.token_ids), len(batch.features)
+        task = self._task(batch.task)
+        if torch.compiler.is_exporting():  # a size that is read here would become a constant of the exported graph
+            return task
+        texts, images = len(batch.token_ids), len(batch.features)
         if texts != images:
             raise TwelvefoldError(f"task {task.name!r}: a batch needs an image for each text, got {images} for {texts}")
         kind, pairs = load_family(task.family).head_kind, batch.pairs_per_example

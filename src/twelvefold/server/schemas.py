@@ -93,6 +93,7 @@ class Answer(Response):
 
     candidates_px: list[BoxPx] = Field(description="the candidate boxes of the request")
     notes: list[str] = Field(description="sentences that qualify the answer")
+    confidence_weight: float = Field(description="1, or less where probabilities were lowered; `notes` say why")
     attention: list[AttentionOut] | None = Field(description="if requested by `explain`")
 
 
@@ -102,6 +103,7 @@ class Phrase(BaseModel):
     phrase: str
     ranked: list[RankedOut]
     notes: list[str]
+    confidence_weight: float
     attention: list[AttentionOut] | None
 
 

@@ -14,6 +14,7 @@ from huggingface_hub import ModelHubMixin
 from twelvefold.export import hub
 from twelvefold.model import Model, card
 from twelvefold.model.card import Card
+from twelvefold.serving.inference import InferenceContext
 from twelvefold.serving.model_info import ModelInfo
 
 
@@ -26,6 +27,7 @@ class HubMixin(ModelHubMixin, library_name="twelvefold"):
 
     network: Model
     about: ModelInfo
+    context: InferenceContext
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
         """Write a hub folder; ``options`` as in ``huggingface_hub.ModelHubMixin``.
@@ -52,4 +54,6 @@ class HubMixin(ModelHubMixin, library_name="twelvefold"):
         with tempfile.TemporaryDirectory() as folder:
             self.network.save(Path(folder))
             card.write(Path(folder), model_card)
+            if self.context.statistics is not None:
+                self.context.statistics.write(Path(folder))
             hub.write_hub_folder(Path(folder), save_directory, name=about.name)

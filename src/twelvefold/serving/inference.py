@@ -16,9 +16,10 @@ from twelvefold.batch import Batch
 from twelvefold.data.collate import TokenIds, make_batch
 from twelvefold.data.region_inputs import RegionRows, assemble_rows
 from twelvefold.data.tokenizer import Tokenizer
-from twelvefold.families import load_family
-from twelvefold.families.shared.probabilities import decode_names
+from twelvefold.families import Family, load_family
+from twelvefold.families.shared.probabilities import decode_names, lower_probabilities
 from twelvefold.model import Model
+from twelvefold.model.feature_statistics import FeatureStatistics
 from twelvefold.model.model import ImageStream
 from twelvefold.schema import Box, Regions, TaskSpec
 from twelvefold.serving.attention_weights import Attention, collect_attention
@@ -37,6 +38,16 @@ SEARCH_BATCH_IMAGES = 256
 
 NO_CANDIDATES_NOTE = "The detector found nothing in the image to point at; give boxes to choose from."
 NO_REGIONS_NOTE = "The detector found nothing in {}, so the answer depends mostly on the text."
+
+UNUSUAL_IMAGE_NOTE = "{} {} unlike the images that the model was trained on: the answer is little better than a guess."
+
+# Temperatures make probabilities match accuracy on images and texts like those of training. About a photograph, a model
+# of drawings is just as sure, and wrong. There, probabilities move toward chance. Not in the paper.
+UNUSUAL_IMAGE_WEIGHT = 0.1
+"""Weight of the model's probability for images that are unlike the training images. A choice, not a measurement: on
+photographs the drawn world's model answers at chance, and an answer between two is then shown with at most 55 %."""
+UNKNOWN_WORD_WEIGHT = 0.5
+"""Weight if the text has words that were not in the training data. A choice: the answer may not depend on them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +83,18 @@ class PreparedRequest:
 
 @dataclass(frozen=True, slots=True)
 class InferenceContext:
-    """What all requests to a model are answered with."""
+    """What all requests to a model are answered with.
+
+    categories: names of the detector's. statistics: of the features of the training images; None if the model's folder
+    has none.
+    """
 
     network: Model
     device: torch.device
     tokenizer: Tokenizer
     temperatures: Mapping[str, float]
     categories: Sequence[str] = ()
-    """Names of the detector's categories."""
+    statistics: FeatureStatistics | None = None
 
     def temperature(self, spec: TaskSpec) -> float:
         """Return the number by which the task's logits are divided; 1 if none was fitted."""
@@ -230,7 +245,19 @@ def _make_prediction(
     attention: tuple[Attention, ...],
 ) -> Prediction:
     request, spec, ranked = item.request, item.spec, ranked[: item.request.top]
-    if load_family(spec.family).chooses_text:
+    family = load_family(spec.family)
+    notes = [] if ranked else [NO_CANDIDATES_NOTE]
+    max_pieces = spec.max_tokens - 2  # without [CLS] and [SEP]
+    longest = max(item.token_ids, key=len)
+    if len(longest) > max_pieces:
+        kept = context.tokenizer.decode([*longest[:max_pieces]])
+        notes.append(f"The text is longer than the task's limit; it was cut after: {kept[-60:]!r}.")
+    # A search is as sure as it is about its best image: unusual images elsewhere in the pool take nothing from it.
+    images = [item.regions[int(ranked[0].name)]] if family.searches_images and ranked else item.regions
+    weight, reasons = weigh_inputs(context, family, request.stripped_texts, images)
+    if weight < 1:
+        ranked = lower_probabilities(ranked, weight, family.chance_probability(_num_options(context, item)))
+    if family.chooses_text:
         ranked = tuple(replace(rank, name=request.stripped_texts[int(rank.name)]) for rank in ranked)
     regions = item.regions[0] if item.candidates is None else item.candidates
     ranked = tuple(replace(rank, label=_region_label(rank.box_px, regions, context.categories)) for rank in ranked)
@@ -241,8 +268,9 @@ def _make_prediction(
         images=request.images,
         text=request.text.strip(),
         candidates_px=item.candidates_px,
-        notes=tuple(_make_notes(context, item, ranked)),
+        notes=(*notes, *reasons),
         attention=attention,
+        confidence_weight=weight,
     )
 
 
@@ -255,24 +283,47 @@ def _region_label(box_px: Box | None, regions: Regions, categories: Sequence[str
     return categories[category] if category < len(categories) else ""
 
 
-def _make_notes(context: InferenceContext, item: PreparedRequest, ranked: Sequence[schema.Ranked]) -> list[str]:
-    notes = []
-    max_pieces = item.spec.max_tokens - 2  # without [CLS] and [SEP]
-    longest = max(item.token_ids, key=len)
-    if len(longest) > max_pieces:
-        kept = context.tokenizer.decode([*longest[:max_pieces]])
-        notes.append(f"The text is longer than the task's limit; it was cut after: {kept[-60:]!r}.")
-    unknown = unknown_words(" ".join(item.request.stripped_texts), context.network.word_pieces, context.tokenizer)
-    if unknown:
-        notes.append(f"Words that were not in the model's training data: {', '.join(unknown)}.")
-    if not ranked:
-        notes.append(NO_CANDIDATES_NOTE)
-    elif load_family(item.spec.family).head_kind == "classifier":
-        empty = [not len(regions.boxes_px) for regions in item.regions]
-        if any(empty):
-            images = "the image" if len(empty) == 1 else "both images" if all(empty) else "one of the images"
-            notes.append(NO_REGIONS_NOTE.format(images))
-    return notes
+def _num_options(context: InferenceContext, item: PreparedRequest) -> int:
+    """Return the number of classes, boxes, images or texts that a request chooses from."""
+    family = load_family(item.spec.family)
+    if family.chooses_text:
+        return len(item.request.texts)
+    if family.searches_images:
+        return len(item.regions)
+    if family.chooses_region:
+        rows = item.rows(0)
+        return rows.num_candidates or rows.num_detected
+    return len(context.network.head_specs[item.spec.head].outputs)
+
+
+def weigh_inputs(
+    context: InferenceContext, family: Family, texts: Sequence[str], images: Sequence[Regions]
+) -> tuple[float, list[str]]:
+    """Compare texts and images with the training data.
+
+    Return the weight of the model's probabilities, 1 for usual inputs, and sentences with the reasons for less.
+    """
+    weight, reasons = 1.0, []
+    if unknown := unknown_words(" ".join(texts), context.network.word_pieces, context.tokenizer):
+        weight = UNKNOWN_WORD_WEIGHT
+        reasons.append(f"Words that were not in the model's training data: {', '.join(unknown)}.")
+    empty = [not len(regions.boxes_px) for regions in images]
+    if family.head_kind == "classifier" and any(empty):
+        weight = UNUSUAL_IMAGE_WEIGHT
+        reasons.append(NO_REGIONS_NOTE.format(_name_images(empty)))
+    unusual = [context.statistics is not None and context.statistics.is_unusual(regions) for regions in images]
+    if any(unusual):
+        weight = UNUSUAL_IMAGE_WEIGHT
+        subject = "The best image" if family.searches_images else _name_images(unusual).capitalize()
+        reasons.append(UNUSUAL_IMAGE_NOTE.format(subject, "are" if sum(unusual) > 1 else "is"))
+    return weight, reasons
+
+
+def _name_images(marked: Sequence[bool]) -> str:
+    """Return the words for the marked images of a request: "the image", "both images", "one of the images"."""
+    if len(marked) == 1:
+        return "the image"
+    return "both images" if all(marked) else "one of the images"
 
 
 def unknown_words(text: str, known_ids: Sequence[int], tokenizer: Tokenizer) -> list[str]:

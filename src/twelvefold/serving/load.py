@@ -15,7 +15,7 @@ from twelvefold.detectors.load import WORLD, check_detector_name, load_detector
 from twelvefold.detectors.world_detector.detector import fastest_cpu_dtype
 from twelvefold.device import select_device
 from twelvefold.export import hub
-from twelvefold.model import Model, card
+from twelvefold.model import Model, card, feature_statistics
 from twelvefold.model.card import Card, DetectorCard, TrainingData
 from twelvefold.model.vocabulary import check_vocabulary
 from twelvefold.schema import TwelvefoldError
@@ -104,7 +104,7 @@ def load(
         score_details=model_card.score_details,
         calibrations=model_card.calibrations,
     )
-    return PretrainedPredictor(network, region_detector, info, torch_device)
+    return PretrainedPredictor(network, region_detector, info, torch_device, feature_statistics.read(folder))
 
 
 def from_pretrained(

@@ -19,6 +19,7 @@ from twelvefold.detectors.interface import RegionDetector
 from twelvefold.families import Family, answers, grounding, retrieval, verification
 from twelvefold.images import ImageSource, InputImage
 from twelvefold.model import Model
+from twelvefold.model.feature_statistics import FeatureStatistics
 from twelvefold.schema import Regions, TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.serving.box_inputs import BoxFormat, check_box_format, read_boxes, split_boxes
 from twelvefold.serving.dialogue import split_dialogues
@@ -82,12 +83,22 @@ class Predictor:
     detector's categories. context: the network, its device and what else inference needs.
     """
 
-    def __init__(self, network: Model, detector: RegionDetector, about: ModelInfo, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: Model,
+        detector: RegionDetector,
+        about: ModelInfo,
+        device: torch.device,
+        statistics: FeatureStatistics | None = None,
+    ) -> None:
+        """``statistics``: of the training images, to lower the confidence about images of another kind."""
         self.network = network.to(device).eval()
         self.about = about
         self.device = device
         self.categories = detector.categories
-        self.context = InferenceContext(self.network, device, Tokenizer(), about.temperatures, detector.categories)
+        self.context = InferenceContext(
+            self.network, device, Tokenizer(), about.temperatures, detector.categories, statistics
+        )
         self._regions = RegionCache(detector)
 
     def __repr__(self) -> str:

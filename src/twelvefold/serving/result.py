@@ -25,8 +25,10 @@ class Prediction:
 
     ranked: most likely first; answers and classes by name, boxes in pixels, images of a search by their index in
     ``images`` ("0" is the first). candidates_px: the candidate boxes of the request. notes: sentences that qualify the
-    answer: unknown words, a text that was cut, no candidates. attention: if requested, one for each image of the task;
-    for a search, that of the best image; for a choice of texts, one for each text.
+    answer: unknown words, an image unlike the training images, a text that was cut, no candidates. attention: if
+    requested, one for each image of the task; for a search, that of the best image; for a choice of texts, one for each
+    text. confidence_weight: 1, or less where probabilities were lowered because text or image are unlike the training
+    data (:mod:`twelvefold.serving.inference`).
     """
 
     task: str
@@ -37,6 +39,7 @@ class Prediction:
     candidates_px: tuple[Box, ...] = ()
     notes: tuple[str, ...] = ()
     attention: tuple[Attention, ...] = ()
+    confidence_weight: float = 1.0
 
     @property
     def best(self) -> Ranked:
@@ -131,6 +134,7 @@ class Prediction:
             ],
             "candidates_px": [list(box) for box in self.candidates_px],
             "notes": list(self.notes),
+            "confidence_weight": self.confidence_weight,
             "attention": [attention.to_dict() for attention in self.attention] or None,
         }
 

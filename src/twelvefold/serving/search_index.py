@@ -120,7 +120,7 @@ class SearchIndex:
                 sources = enumerate(images[start : start + OPEN_IMAGES], start)
                 block = [open_image(image, f"images[{i}]") for i, image in sources]
                 for name, image, regions in zip(new_names[start:], block, self._model.detect(block), strict=False):
-                    new[name] = (image_key(image), replace(regions, class_probs=None))
+                    new[name] = (image_key(image), _without_categories(regions))
                 bar.advance(len(block))
         self._insert(new)
 
@@ -184,7 +184,7 @@ class SearchIndex:
         new = {name: image for name, image in images.items() if image_key(image) not in self._regions}
         detected = dict(zip(new, self._model.detect(list(new.values())), strict=True))
         return {
-            name: (key, replace(detected[name], class_probs=None) if name in detected else self._regions[key])
+            name: (key, _without_categories(detected[name]) if name in detected else self._regions[key])
             for name, image in images.items()
             for key in (image_key(image),)
         }
@@ -254,13 +254,19 @@ class SearchIndex:
         detector = self._model.about.detector
         with atomic_files.atomic_folder(folder) as new_folder:
             keys = list(dict.fromkeys(self._keys.values()))  # one image may have several names
+            # Images that were added to an index of version 1 are saved without probabilities, as the others are.
+            width = int(all(regions.class_probs is not None for regions in self._regions.values()))
             shards = []
             for start in range(0, len(keys), SHARD_IMAGES):
                 shards.append(f"{start // SHARD_IMAGES:05d}.regions")
-                with ShardWriter(new_folder / shards[-1], feature_size=detector.feature_size) as shard:
+                with ShardWriter(
+                    new_folder / shards[-1], feature_size=detector.feature_size, num_categories=width
+                ) as shard:
                     for key in keys[start : start + SHARD_IMAGES]:
-                        shard.add(key, self._regions[key])
-            finish_store(new_folder, shards, info={"detector": detector.digest, "max_regions": detector.max_regions})
+                        regions = self._regions[key]
+                        shard.add(key, regions if width else replace(regions, class_probs=None))
+            info = {"detector": detector.digest, "max_regions": detector.max_regions}
+            finish_store(new_folder, shards, categories=["best"][:width], info=info)
             images = {name: str(key) for name, key in self._keys.items()}
             manifest = {"format": FORMAT, "version": VERSION, "pictures": images, "digests": self._digests}
             atomic_files.write_json(new_folder / MANIFEST, manifest)
@@ -329,6 +335,12 @@ class SearchIndex:
         if used + _num_bytes(stream.states) <= self._cache_bytes:
             self._streams[block] = stream
         return stream
+
+
+def _without_categories(regions: Regions) -> Regions:
+    """Return regions with the probability of the best category only, (N, 1): all that a search needs."""
+    probabilities = regions.class_probs
+    return replace(regions, class_probs=None if probabilities is None else probabilities.max(axis=1, keepdims=True))
 
 
 def _num_bytes(tensor: Tensor) -> int:

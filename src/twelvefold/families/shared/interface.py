@@ -82,6 +82,16 @@ class Family(ABC):
     def chance(self, batch: Batch, head: HeadSpec) -> list[float]:
         """Return the expected score of a uniform guess for each example of a batch; empty if labels are withheld."""
 
+    def chance_probability(self, num_options: int) -> float:
+        """Return the probability of an answer of which nothing is known.
+
+        It is 0 for an answer from a long list, each judged separately; 1 / n for n classes, one of which is true; and
+        1 / (n + 1) for n boxes, images or texts, since the right one may not be among them.
+        """
+        if self.independent:
+            return 0.0
+        return 1 / num_options if self.head_kind == "classifier" else 1 / (num_options + 1)
+
     def mask_logits(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return the logits in float32, with minus infinity for outputs that can't be chosen."""
         return logits.float()

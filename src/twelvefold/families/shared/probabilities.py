@@ -8,6 +8,7 @@ modern neural networks", ICML 2017; not in the paper.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -53,3 +54,11 @@ def decode_names(
         ExamplePrediction(id_, task, tuple(Ranked(p, name=names[i]) for p, i in zip(row, outputs, strict=True)))
         for id_, row, outputs in zip(example_ids, values, indices, strict=True)
     ]
+
+
+def lower_probabilities(ranked: Sequence[Ranked], weight: float, chance: float) -> tuple[Ranked, ...]:
+    """Return the outputs with probabilities ``weight * p + (1 - weight) * chance``, in the same order.
+
+    For inputs that are unlike the training data, about which temperatures say nothing. ``weight``: 1 for usual inputs.
+    """
+    return tuple(replace(rank, probability=weight * rank.probability + (1 - weight) * chance) for rank in ranked)
