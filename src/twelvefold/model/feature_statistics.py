@@ -76,7 +76,7 @@ class FeatureStatistics:
         means = np.zeros((len(labels), features.shape[1]))
         np.add.at(means, members, features)
         means /= np.bincount(members)[:, None]
-        covariance = np.cov(features - means[members], rowvar=False).reshape(features.shape[1], -1)
+        covariance = np.atleast_2d(np.cov(features - means[members], rowvar=False))
         # A feature that never varies gets a share of the mean variance, or 1 where nothing varies.
         covariance += np.eye(len(covariance)) * (SHRINKAGE * np.trace(covariance) / len(covariance) or 1.0)
         whitening = np.linalg.cholesky(np.linalg.inv(covariance))
