@@ -31,9 +31,9 @@ from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.duplicates.align_and_compare import compare_images, make_thumbnail
 from twelvefold.duplicates.evidence import collect_evidence
 from twelvefold.duplicates.hamming_search import Hashes, choose_blocks, find_close_pairs
-from twelvefold.duplicates.hashes import fingerprint_image
+from twelvefold.duplicates.hashes import ImageFingerprint, fingerprint_image
 from twelvefold.duplicates.image_groups import ImageGroups
-from twelvefold.duplicates.near_duplicates import MAX_DIFFERENCE, MAX_HASH_DISTANCE, MIN_CORRELATION
+from twelvefold.duplicates.near_duplicates import MAX_DIFFERENCE, MAX_HASH_DISTANCE, MIN_CORRELATION, has_detail
 from twelvefold.images import open_image
 from twelvefold.progress import track
 from twelvefold.schema import ImageKey, SameImageLink
@@ -159,13 +159,29 @@ def measure_pairs(arguments: argparse.Namespace) -> None:
             fingerprint = fingerprint_image(image)
             for group, name, variant in variants(scene, seed, index < arguments.odd):
                 other = open_image(encode_jpeg(variant, scene.light.quality))
-                similarity = compare_images(make_thumbnail(image), make_thumbnail(other))
-                other_fingerprint = fingerprint_image(other)
-                phash_distance = (fingerprint.phash ^ other_fingerprint.phash).bit_count()
-                dhash_distance = (fingerprint.dhash ^ other_fingerprint.dhash).bit_count()
+                phash_distance, dhash_distance, is_mirrored = closest_view(fingerprint, fingerprint_image(other))
+                thumbnails = make_thumbnail(image), make_thumbnail(other[:, ::-1] if is_mirrored else other)
+                similarity = compare_images(*thumbnails)
                 scores = round(similarity.difference, 4), round(similarity.correlation, 4)
                 rows.append(PairRow(seed, index, group, name, phash_distance, dhash_distance, *scores))
     arguments.out.write_text(json.dumps(rows))
+
+
+def closest_view(first: ImageFingerprint, second: ImageFingerprint) -> tuple[int, int, bool]:
+    """Return the bits in which the hashes differ in the closest view of one of the images, as the search for candidates
+    sees them, and whether that is the mirror image. All bits where an image has too little detail."""
+    if not has_detail(first) or not has_detail(second):
+        return 64, 64, False
+    distances = [
+        (
+            (whole.hashes[0].phash ^ view.phash).bit_count(),
+            (whole.hashes[0].dhash ^ view.dhash).bit_count(),
+            number == 2,
+        )
+        for whole, viewed in ((first, second), (second, first))
+        for number, view in enumerate(viewed.hashes)
+    ]
+    return min(distances, key=lambda each: (max(each[:2]), each[2]))
 
 
 def report(arguments: argparse.Namespace) -> None:

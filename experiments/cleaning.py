@@ -184,7 +184,7 @@ def read_scores(
         TwelvefoldError: the models were not scored on the same examples.
     """
     images = {
-        example.id: frozenset(groups.group_of(pair.image) for pair in example.pairs)
+        example.id: frozenset(group for pair in example.pairs for group in groups.matching_groups(pair.image))
         for example in prepared.table(task, "test")
         if example.question_type != CONSISTENCY_ONLY
     }

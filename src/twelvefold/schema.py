@@ -28,7 +28,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from msgspec import Struct
 
@@ -81,6 +81,11 @@ class ImageKey(Struct, frozen=True, order=True, gc=False):
 Evidence = Literal["ids", "bytes", "pixels", "looks", "features"]
 """How it is known that two keys name the same image, most certain first: a publisher's id map, files of equal bytes,
 equal decoded pixels, similar appearance, similar features."""
+
+
+SIMILARITY: Final = frozenset[Evidence](("looks", "features"))
+"""Evidence by similarity. What it links is alike, not equal, so it is never chained: of three images A, B and C, B may
+be like A and like C while A and C differ."""
 
 
 class SameImageLink(NamedTuple):

@@ -79,7 +79,7 @@ def test_cleaning_removes_exactly_the_leaks_of_the_worlds_truth(data: Path, tmp_
     planted = json.loads((data / "truth" / "near_duplicates.json").read_text())
     groups = [*scenes, *(entry["keys"] + entry["of"] for entry in planted if entry["near_duplicate"])]
     truth = ImageGroups(
-        SameImageLink(ImageKey.parse(keys[0]), ImageKey.parse(other), "looks", "")
+        SameImageLink(ImageKey.parse(keys[0]), ImageKey.parse(other), "ids", "")
         for keys in groups
         for other in keys[1:]
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 from random import Random
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -12,22 +13,30 @@ from hypothesis import strategies as st
 
 from twelvefold.duplicates.evidence import _cached_equal_files, equal_files
 from twelvefold.duplicates.image_groups import ImageGroups
-from twelvefold.schema import ImageKey, SameImageLink, TwelvefoldError
+from twelvefold.schema import Evidence, ImageKey, SameImageLink, TwelvefoldError
 from twelvefold.splits.policy import ProtectedImages, get_policy
 
 keys = st.builds(ImageKey, st.sampled_from(["coco", "vg", "gqa"]), st.sampled_from("12345"))
-links = st.lists(st.builds(SameImageLink, keys, keys, st.just("ids"), st.just("a map")), max_size=8)
+evidence = st.sampled_from(get_args(Evidence))
+links = st.lists(st.builds(SameImageLink, keys, keys, evidence, st.just("a map")), max_size=8)
 tests = st.dictionaries(st.sampled_from(["vqav2", "refcoco", "nlvr2"]), st.lists(keys, max_size=4))
 
 
-def reachable(start: ImageKey, pairs: list[SameImageLink]) -> set[ImageKey]:
-    """Return all keys of an image by following the links, slowly and obviously correctly."""
-    found = {start}
+def equal_to(start: set[ImageKey], pairs: list[SameImageLink]) -> set[ImageKey]:
+    """Return all keys of images by following the links that are not by similarity, slowly and obviously correctly."""
+    found, certain = set(start), [j for j in pairs if j.evidence not in ("looks", "features")]
     while True:
-        more = {j.second for j in pairs if j.first in found} | {j.first for j in pairs if j.second in found}
+        more = {j.second for j in certain if j.first in found} | {j.first for j in certain if j.second in found}
         if more <= found:
             return found
         found |= more
+
+
+def reachable(start: ImageKey, pairs: list[SameImageLink]) -> set[ImageKey]:
+    """Return the keys of an image and of the images that a link by similarity leads to; no second such link counts."""
+    equal, similar = equal_to({start}, pairs), [j for j in pairs if j.evidence in ("looks", "features")]
+    alike = {j.second for j in similar if j.first in equal} | {j.first for j in similar if j.second in equal}
+    return equal | equal_to(alike, pairs)
 
 
 @given(links, keys, keys)
@@ -36,7 +45,7 @@ def test_two_keys_are_the_same_image_exactly_when_links_connect_them(
 ) -> None:
     groups = ImageGroups(pairs)
     assert groups.is_same(first, second) == (second in reachable(first, pairs))
-    assert groups.group_of(first) == min(reachable(first, pairs))
+    assert groups.group_of(first) == min(equal_to({first}, pairs))
 
 
 @given(links, keys, keys)
@@ -49,8 +58,10 @@ def test_the_path_is_a_shortest_chain_of_existing_links(
         assert (path[0].first, path[-1].second) == (first, second)
         assert all(before.second == after.first for before, after in pairwise(path))
         assert all({link.first, link.second} in [{j.first, j.second} for j in pairs] for link in path)
-        shorter = [j for j in pairs if {j.first, j.second} == {first, second}]
-        assert not shorter or len(path) == 1
+        num_similar = sum(link.evidence in ("looks", "features") for link in path)
+        assert num_similar == (second not in equal_to({first}, pairs))
+        certain = [link for link in pairs if link.evidence not in ("looks", "features")]
+        assert not [j for j in certain if {j.first, j.second} == {first, second}] or len(path) == 1
 
 
 @given(links, tests, keys)
@@ -61,6 +72,8 @@ def test_a_key_is_protected_exactly_when_links_lead_to_a_test_image(
     protected = ProtectedImages({(task, "test"): images for task, images in by_task.items()}, groups)
     test_images = {key for images in by_task.values() for key in images}
     assert (key in protected.all_keys()) == bool(reachable(key, pairs) & test_images)
+    exact = equal_to({key}, pairs) & test_images
+    assert (key in protected.similar_keys()) == (bool(reachable(key, pairs) & test_images) and not exact)
     owners = {task for task, images in by_task.items() if reachable(key, pairs) & set(images)}
     assert {(reason.owner, reason.owner_kind) for reason in protected.reasons(key)} == {(t, "test") for t in owners}
     for reason in protected.reasons(key):

@@ -3,7 +3,9 @@
 Hashes only see coarse light and dark, so they cannot tell a copy from an image in which one object has another color.
 Here one image is shifted and scaled onto the other (publishers crop and resize), and its channels are fitted to the
 other's brightness. The result is the largest local difference that remains: copies have no region that differs, except
-for a watermark in a corner. Paper: section 2.2 compares ids only.
+for a watermark in one corner. Where most of the image has no detail in common (drawings on flat ground, or noise),
+nothing shows that the alignment is right, and the images are not taken for copies. Paper: section 2.2 compares ids
+only.
 """
 
 from __future__ import annotations
@@ -28,12 +30,32 @@ GAIN_RANGE = (0.6, 1.6)
 MAX_ASPECT_DIFFERENCE = 0.1
 """Images whose aspect ratios differ by more than this fraction are not compared."""
 CORNER_SIZE = (0.26, 0.12)
-"""Fractions of width and height of the rectangle in each corner that is ignored: a watermark or a date."""
+"""Fractions of width and height of the rectangle that is ignored in the corner that differs most: a watermark or a
+date."""
 BLUR_SIGMA_PX = 1.0
 """Blur at the side of comparison. It removes the noise of compression and resampling."""
 MEDIAN_FACTOR = 6.0
 """Multiple of the median difference that is subtracted from the largest one: compression and scaling change an image
 everywhere. Of 0, 4, 6 and 8, the values 6 and 8 separated planted copies best from changed images."""
+MAX_GENERAL_DIFFERENCE = 30.0
+"""Most levels that are subtracted for that: images that differ more everywhere are different images, or noise."""
+MAX_RELATIVE_DIFFERENCE = 0.5
+"""Largest local difference of copies, as a fraction of the local range of levels. An outline or color that is in one of
+the images only differs by about as much as it stands out; strong compression and enlargement by less than half."""
+COARSE_BLUR_PX, MAX_COARSE_GENERAL_DIFFERENCE, MAX_COARSE_DIFFERENCE = 2.5, 12.0, 0.05
+"""The same at a stronger blur, which leaves less of noise and more of objects: levels subtracted at most, and the
+largest difference of copies that remains."""
+LOCAL_RANGE_PX, MIN_LOCAL_RANGE = 11, 20.0
+"""Width of the square in which the range of levels is measured, and levels added to it: noise is no content."""
+COMMON_CELLS, CELL_BLUR_PX, MIN_CELL_DEVIATION, MIN_CELL_CORRELATION = 16, 4.0, 0.5, 0.3
+"""Detail is compared in 16 x 16 cells: a cell's is common if both images differ from their surroundings, by this
+standard deviation in levels, and do so alike."""
+MIN_COMMON_DETAIL = 0.62
+"""Least fraction of cells with common detail. Noisy or compressed drawings that show different things and pass the
+other tests had at most 0.53, and 95 % of copies after the strongest transforms 0.67 or more; chosen on seeds of their
+own."""
+MAX_COLORLESS_SPREAD = 8
+"""Most levels between the channels of an image without color; JPEG files of gray images have a few."""
 CLIPPING_LEVEL = 245.0
 """From this level up a channel may be clipped, and is no evidence of the brightness."""
 
@@ -43,8 +65,9 @@ FloatArray = NDArray[np.float32]
 
 
 class ImageSimilarity(NamedTuple):
-    """``difference``: how far the largest local difference, corners excluded, exceeds the general difference; 0..1,
-    where 1 is black against white. ``correlation``: of the two images' gray levels, -1..1."""
+    """``difference``: how far the largest local difference, one corner excluded, exceeds the general difference; 0..1,
+    where 1 is black against white, or images that cannot be aligned with certainty. ``correlation``: of the two images'
+    gray levels, -1..1."""
 
     difference: float
     correlation: float
@@ -67,7 +90,12 @@ def make_thumbnail(pixels: NDArray[np.uint8]) -> Image.Image:
 
 
 def compare_images(first: Image.Image, second: Image.Image) -> ImageSimilarity:
-    """Compare two RGB images. The order of the arguments does not matter."""
+    """Compare two RGB images. The order of the arguments does not matter.
+
+    If only one of them has color, both are compared by gray levels.
+    """
+    if _is_colorless(first) != _is_colorless(second):
+        first, second = (image.convert("L").convert("RGB") for image in (first, second))
     aspect_ratio = (first.width * second.height) / (first.height * second.width)
     if not 1 / (1 + MAX_ASPECT_DIFFERENCE) < aspect_ratio < 1 + MAX_ASPECT_DIFFERENCE:
         return ImageSimilarity(1.0, -1.0)
@@ -86,10 +114,61 @@ def compare_images(first: Image.Image, second: Image.Image) -> ImageSimilarity:
     if inside.sum() < 0.5 * inside.size:
         return ImageSimilarity(1.0, -1.0)
     fitted = np.stack([_fit_brightness(source[:, :, i], target[:, :, i], inside) for i in range(3)], axis=2)
-    residual = np.abs(_blur((target - fitted) * inside[:, :, None], BLUR_SIGMA_PX)).max(axis=2)
-    differences = residual[inside & ~_corner_mask(size)]
-    excess = max(0.0, float(differences.max() - MEDIAN_FACTOR * np.median(differences)))
-    return ImageSimilarity(excess / 255, _correlation(fitted.mean(axis=2)[inside], target.mean(axis=2)[inside]))
+    correlation = _correlation(fitted.mean(axis=2)[inside], target.mean(axis=2)[inside])
+    if _common_detail(fitted.mean(axis=2), target.mean(axis=2), inside) < MIN_COMMON_DETAIL:
+        return ImageSimilarity(1.0, correlation)
+    return ImageSimilarity(_largest_difference(fitted, target, inside), correlation)
+
+
+def _is_colorless(image: Image.Image) -> bool:
+    small = image.copy()
+    small.thumbnail((ALIGNMENT_SIDES[1], ALIGNMENT_SIDES[1]), Image.Resampling.BOX)
+    return int(np.ptp(np.asarray(small).astype(np.int16), axis=2).max()) <= MAX_COLORLESS_SPREAD
+
+
+def _common_detail(first: FloatArray, second: FloatArray, inside: NDArray[np.bool_]) -> float:
+    """Return the fraction of cells in which two gray images (H, W) have the same detail."""
+    a, b = ((levels - _blur(levels, CELL_BLUR_PX)) * inside for levels in (first, second))
+    rows, columns = (np.arange(COMMON_CELLS) * side // COMMON_CELLS for side in a.shape)
+
+    def sum_cells(values: FloatArray) -> FloatArray:
+        return np.asarray(np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1))
+
+    count, area = sum_cells(inside.astype(np.float32)), sum_cells(np.ones_like(a))
+    num = np.maximum(count, 1)
+    mean_a, mean_b = sum_cells(a) / num, sum_cells(b) / num
+    deviation_a, deviation_b = (
+        np.sqrt(np.maximum(sum_cells(x * x) / num - mean**2, 0)) for x, mean in ((a, mean_a), (b, mean_b))
+    )
+    covariance = sum_cells(a * b) / num - mean_a * mean_b
+    is_common = (np.minimum(deviation_a, deviation_b) > MIN_CELL_DEVIATION) & (
+        covariance > MIN_CELL_CORRELATION * deviation_a * deviation_b
+    )
+    is_compared = count >= 0.5 * area
+    return float(is_common[is_compared].mean()) if is_compared.any() else 0.0
+
+
+def _largest_difference(fitted: FloatArray, target: FloatArray, inside: NDArray[np.bool_]) -> float:
+    """Return the ``difference`` of an :class:`ImageSimilarity` for two aligned images (H, W, 3) of equal brightness.
+
+    1 where a local difference is too large for what is there.
+    """
+    errors = (target - fitted) * inside[:, :, None]
+    fine, coarse = (np.abs(_blur(errors, sigma)).max(axis=2) for sigma in (BLUR_SIGMA_PX, COARSE_BLUR_PX))
+    corners = _corner_masks((target.shape[1], target.shape[0]))
+    worst = max(corners, key=lambda corner: float(fine[inside & corner].max(initial=0.0)))
+    compared = inside & ~worst
+    relative = fine / (MIN_LOCAL_RANGE + np.maximum(_local_range(fitted), _local_range(target)))
+    coarse_difference = _excess(coarse[compared], MAX_COARSE_GENERAL_DIFFERENCE)
+    if relative[compared].max() > MAX_RELATIVE_DIFFERENCE or coarse_difference > MAX_COARSE_DIFFERENCE:
+        return 1.0
+    return _excess(fine[compared], MAX_GENERAL_DIFFERENCE)
+
+
+def _excess(differences: FloatArray, max_general: float) -> float:
+    """Return how far the largest difference exceeds the general one, of which at most ``max_general`` counts; 0..1."""
+    general = min(MEDIAN_FACTOR * float(np.median(differences)), max_general)
+    return max(0.0, float(differences.max()) - general) / 255
 
 
 def _align(
@@ -195,10 +274,21 @@ def _inside_mask(alignment: _Alignment, size: tuple[int, int], margin_px: float)
     return axes[1][:, None] & axes[0][None, :]
 
 
-def _corner_mask(size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return (H, W), True in the four rectangles in the corners."""
+def _corner_masks(size: tuple[int, int]) -> list[NDArray[np.bool_]]:
+    """Return a mask (H, W) for each corner, True in its rectangle."""
     width, height = size
     corner_width, corner_height = round(CORNER_SIZE[0] * width), round(CORNER_SIZE[1] * height)
-    near_x = np.minimum(np.arange(width), np.arange(width)[::-1]) < corner_width
-    near_y = np.minimum(np.arange(height), np.arange(height)[::-1]) < corner_height
-    return near_y[:, None] & near_x[None, :]
+    x, y = np.arange(width), np.arange(height)
+    return [
+        near_y[:, None] & near_x[None, :]
+        for near_y in (y < corner_height, y >= height - corner_height)
+        for near_x in (x < corner_width, x >= width - corner_width)
+    ]
+
+
+def _local_range(levels: FloatArray) -> FloatArray:
+    """Return (H, W): the largest range of a channel (of H, W, 3) around each pixel."""
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    size = (LOCAL_RANGE_PX, LOCAL_RANGE_PX, 1)
+    return np.asarray((maximum_filter(levels, size) - minimum_filter(levels, size)).max(axis=2))

@@ -31,7 +31,7 @@ from twelvefold.store import atomic_files
 from twelvefold.store.region_store import RegionStore
 from twelvefold.store.steps import StepCache
 
-VERSION = 1
+VERSION = 2
 """Version of what this module computes. Increase it when a change gives other results: files made from it are then
 made again."""
 

@@ -104,8 +104,8 @@ class Overlap:
                 indices = [index.setdefault(key, len(index)) for key in content.images]
                 self._indices[collection.name, split] = np.array(indices, dtype=np.int64)
         self._keys = list(index)
-        self._group_levels = _group_levels(self._keys, list(links))
-        self._group = list(self._group_levels.values())[-1]
+        self._levels = _evidence_levels(self._keys, list(links))
+        self._group = list(self._levels.values())[-1].groups
 
     @property
     def num_images(self) -> int:
@@ -130,7 +130,9 @@ class Overlap:
     def texts(self) -> list[TextOverlapCell]:
         """Test texts among the texts of train and val sets."""
         test_texts = {name: self._text_digests(name, ["test"]) for name in self._collections}
-        train_texts = {name: self._text_digests(name, TRAINED_SPLITS["test"]) for name in self._collections}
+        train_texts = {
+            name: self._with_similar(self._text_digests(name, TRAINED_SPLITS["test"])) for name in self._collections
+        }
         return count_text_overlap(test_texts, train_texts)
 
     def shared_images(
@@ -141,17 +143,16 @@ class Overlap:
         row_keys = self._key_indices(row, [split])
         column_keys = self._key_indices(column, TRAINED_SPLITS[split])
         match, level = np.full(len(row_keys), -1), np.zeros(len(row_keys), dtype=np.int64)
-        for n, groups in enumerate(self._group_levels.values()):
-            key_of_group = np.full(len(self._keys), -1)
-            key_of_group[groups[column_keys]] = column_keys
+        for n, each in enumerate(self._levels.values()):
+            key_of_group = each.spread(each.groups[column_keys], column_keys)
             level[match < 0] = n
-            match = np.where(match < 0, key_of_group[groups[row_keys]], match)
+            match = np.where(match < 0, key_of_group[each.groups[row_keys]], match)
         is_same_key = self._mask(column_keys)[row_keys]
         match[is_same_key] = row_keys[is_same_key]  # prefer the same key to another key of the image
         matched = np.flatnonzero(match >= 0)
         matched = matched[np.argsort(level[matched], kind="stable")]
         _, first = np.unique(self._group[row_keys[matched]], return_index=True)
-        evidence = list(self._group_levels)
+        evidence = list(self._levels)
         return [
             SharedImage(self._keys[row_keys[n]], self._keys[match[n]], evidence[level[n]])
             for n in matched[np.sort(first)[:limit]]
@@ -177,6 +178,16 @@ class Overlap:
         digests = [np.empty(0, dtype=np.uint64), *(content.text_digests for content in contents.values())]
         return TextDigests(np.concatenate(digests), np.concatenate([_EMPTY, *images]))
 
+    def _with_similar(self, texts: TextDigests) -> TextDigests:
+        """Return the texts, and again with each image that is similar to theirs."""
+        first, second = list(self._levels.values())[-1].similar.T
+        order = np.argsort(texts.images, kind="stable")
+        starts, ends = (np.searchsorted(texts.images[order], first, side=side) for side in ("left", "right"))
+        rows = [order[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+        images = np.repeat(second, ends - starts)
+        digests = texts.digests[np.concatenate([_EMPTY, *rows])]
+        return TextDigests(np.concatenate([texts.digests, digests]), np.concatenate([texts.images, images]))
+
     def _cells(self, split: Split) -> list[OverlapCell]:
         rows = {name: keys for name in self._collections if len(keys := self._key_indices(name, [split]))}
         columns = {
@@ -184,10 +195,10 @@ class Overlap:
         }
         counts: dict[tuple[str, str], dict[Evidence, int]] = {(row, col): {} for row in rows for col in columns}
         for column, column_keys in columns.items():
-            for evidence, groups in self._group_levels.items():
-                is_trained = self._mask(groups[column_keys])
+            for evidence, level in self._levels.items():
+                is_trained = level.spread(level.groups[column_keys], column_keys) >= 0
                 for row, row_keys in rows.items():
-                    total_so_far = self._num_groups(row_keys[is_trained[groups[row_keys]]])
+                    total_so_far = self._num_groups(row_keys[is_trained[level.groups[row_keys]]])
                     counts[row, column][evidence] = total_so_far - sum(counts[row, column].values())
         totals = {row: self._num_groups(row_keys) for row, row_keys in rows.items()}
         cells = []
@@ -197,15 +208,41 @@ class Overlap:
         return cells
 
 
-def _group_levels(keys: Sequence[ImageKey], links: Sequence[SameImageLink]) -> dict[Evidence, Indices]:
-    """Return for each evidence, the most certain first, the group of every key (N,) if only links by that evidence and
-    more certain ones count. ``ids`` is always present, other evidence where it has links."""
-    levels: dict[Evidence, Indices] = {}
+@dataclass(frozen=True, slots=True, eq=False)
+class _EvidenceLevel:
+    """What is known by some evidence and all more certain evidence. ``groups``: (N,) the group of every key, by
+    equality. ``similar``: (M, 2) pairs of groups that are similar, in both directions."""
+
+    groups: Indices
+    similar: Indices
+
+    def spread(self, groups: Indices, values: Indices) -> Indices:
+        """Return (N,) the value of each group, or -1: that of the group itself, or else of a group similar to it."""
+        own = np.full(len(self.groups), -1)
+        own[groups] = values
+        spread = own.copy()
+        first, second = self.similar[own[self.similar[:, 0]] >= 0].T
+        is_new = own[second] < 0
+        spread[second[is_new]] = own[first[is_new]]
+        return spread
+
+
+def _evidence_levels(keys: Sequence[ImageKey], links: Sequence[SameImageLink]) -> dict[Evidence, _EvidenceLevel]:
+    """Return for each evidence, the most certain first, what is known by it and by more certain evidence. ``ids`` is
+    always present, other evidence where it has links."""
+    levels: dict[Evidence, _EvidenceLevel] = {}
     order: tuple[Evidence, ...] = get_args(Evidence)
     for n, evidence in enumerate(order):
         if evidence == "ids" or any(link.evidence == evidence for link in links):
-            groups = ImageGroups(link for link in links if link.evidence in order[: n + 1])
+            known = ImageGroups(link for link in links if link.evidence in order[: n + 1])
             index: dict[ImageKey, int] = {}
-            indices = (index.setdefault(groups.group_of(key), len(index)) for key in keys)
-            levels[evidence] = np.fromiter(indices, np.int64, len(keys))
+            indices = (index.setdefault(known.group_of(key), len(index)) for key in keys)
+            groups = np.fromiter(indices, np.int64, len(keys))
+            pairs = [
+                (number, index[other])
+                for group, number in index.items()
+                for other in known.matching_groups(group)[1:]
+                if other in index
+            ]
+            levels[evidence] = _EvidenceLevel(groups, np.array(pairs, dtype=np.int64).reshape(-1, 2))
     return levels

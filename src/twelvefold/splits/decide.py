@@ -25,7 +25,7 @@ from twelvefold.store import atomic_files, worker_pool
 from twelvefold.store.relaxed_gc import relaxed_gc
 from twelvefold.store.steps import Step, run_steps
 
-VERSION = 1
+VERSION = 2
 """Version of what this module computes. Increase it when a change gives other results: files made from it are then
 made again."""
 

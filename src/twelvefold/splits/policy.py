@@ -18,7 +18,7 @@ import msgspec
 
 from twelvefold.duplicates.evidence import DEFAULT_EVIDENCE
 from twelvefold.duplicates.image_groups import ImageGroups
-from twelvefold.schema import Evidence, ImageKey, Split, TwelvefoldError, did_you_mean
+from twelvefold.schema import SIMILARITY, Evidence, ImageKey, Split, TwelvefoldError, did_you_mean
 
 SPLIT_ORDER: tuple[Split, ...] = ("test", "val", "train")
 """A protected split only cleans the splits after it, so no two splits can take examples from each other."""
@@ -83,6 +83,11 @@ class Reason(msgspec.Struct, frozen=True):
     key: str
     steps: list[LinkStep] = []
 
+    @property
+    def is_similar(self) -> bool:
+        """Whether the image is only similar to the protected one."""
+        return any(step.evidence in SIMILARITY for step in self.steps)
+
     def __str__(self) -> str:
         is_list = self.owner_kind == "list"
         text = f"in the list {self.owner}" if is_list else f"in the {self.owner_kind} set of {self.owner}"
@@ -105,21 +110,38 @@ class ProtectedImages:
         return len(self._keys)
 
     def all_keys(self) -> frozenset[ImageKey]:
-        """Return every key of a protected image, whether a protected split uses that key or not."""
-        listed = (key for owners in self._keys.values() for keys in owners.values() for key in keys)
-        linked = (key for key in self._groups.linked_keys() if self._groups.group_of(key) in self._keys)
-        return frozenset(listed) | frozenset(linked)
+        """Return every key of a protected image, whether a protected split uses that key or not, and of every image
+        that is similar to one."""
+        return self._exact_keys() | frozenset(key for key in self._groups.linked_keys() if self._matches(key))
+
+    def similar_keys(self) -> frozenset[ImageKey]:
+        """Return the keys of :meth:`all_keys` that are protected by similarity alone."""
+        return self.all_keys() - self._exact_keys()
 
     def owners_of(self, key: ImageKey) -> list[Owner]:
         """Return who protects the image; empty where it is not protected."""
-        return list(self._keys.get(self._groups.group_of(key), ()))
+        return list(self._matches(key))
 
     def reasons(self, key: ImageKey) -> list[Reason]:
-        """Return a reason for each owner of the image, under ``key`` itself if the owner uses that key."""
+        """Return a reason for each owner of the image, under ``key`` itself if the owner uses that key. A reason by
+        similarity is given only where there is no other."""
         reasons = []
-        for owner, keys in self._keys.get(self._groups.group_of(key), {}).items():
+        for owner, keys in self._matches(key).items():
             owner_key = key if key in keys else keys[0]
             path = self._groups.shortest_path(key, owner_key)
             steps = [LinkStep(str(link.first), str(link.second), link.evidence, link.reason) for link in path]
             reasons.append(Reason(*owner, str(owner_key), steps))
         return reasons
+
+    def _matches(self, key: ImageKey) -> dict[Owner, list[ImageKey]]:
+        """Return who protects the image, sorted, and under which keys; those of the image itself come first."""
+        matches: dict[Owner, list[ImageKey]] = {}
+        for group in self._groups.matching_groups(key):
+            for owner, keys in self._keys.get(group, {}).items():
+                matches.setdefault(owner, []).extend(keys)
+        return dict(sorted(matches.items()))
+
+    def _exact_keys(self) -> frozenset[ImageKey]:
+        listed = (key for owners in self._keys.values() for keys in owners.values() for key in keys)
+        linked = (key for key in self._groups.linked_keys() if self._groups.group_of(key) in self._keys)
+        return frozenset(listed) | frozenset(linked)

@@ -26,7 +26,7 @@ class ResumableRows(Generic[Row]):
 
     def __init__(self, folder: Path, row_type: type[Row], version: str) -> None:
         self._folder, self._version = folder, version
-        self._decoder = msgspec.msgpack.Decoder(tuple[str, list[row_type]])  # type: ignore[valid-type]
+        self._decoder = msgspec.msgpack.Decoder(list[row_type])  # type: ignore[valid-type]
         self.rows: list[Row] = []
 
     @classmethod
@@ -42,13 +42,13 @@ class ResumableRows(Generic[Row]):
             atomic_files.remove_leftovers(folder)
             for path in sorted(folder.glob("*.msgpack")):
                 try:
-                    version, rows = resumable._decoder.decode(path.read_bytes())
+                    row_version, rows = msgspec.msgpack.decode(path.read_bytes(), type=tuple[str, msgspec.Raw])
+                    if row_version == version:  # rows of another version may have other fields
+                        resumable.rows += resumable._decoder.decode(rows)
                 except (OSError, ValueError, RecursionError) as error:
                     raise TwelvefoldError(
                         f"{path} is damaged ({error}): remove it, and it is computed again"
                     ) from error
-                if version == resumable._version:
-                    resumable.rows += rows
             yield resumable
 
     def load(self, _step: str, /) -> None:
