@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def address() -> Iterator[str]:
     """Return the address of a ``twelvefold serve`` in its own process."""
-    command = [sys.executable, "-m", "twelvefold", "serve", "--port", "0", "--set", "log_level=warning"]
+    with serve_model() as address:
+        yield address
+
+
+@contextmanager
+def serve_model(*options: str) -> Iterator[str]:
+    """Run ``twelvefold serve`` with these options in its own process; yield its address."""
+    command = [sys.executable, "-m", "twelvefold", "serve", "--port", "0", "--set", "log_level=warning", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
         assert server.stdout is not None
         line = next((line for line in server.stdout if line.startswith("http://")), None)

@@ -55,6 +55,7 @@ def invalid_files() -> dict[str, bytes]:
     whole = encode(Image.effect_noise((200, 200), 90), "JPEG")
     return {
         "empty.jpg": b"",
+        "phone.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",  # needs pillow-heif, and has no image
         "letter.jpg": b"Dear Sir or Madam",
         "page.png": b"<html><script>alert(1)</script></html>",
         "drawing.svg": b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="9" height="9"/></svg>',

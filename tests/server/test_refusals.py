@@ -132,8 +132,17 @@ def test_bodies_that_are_too_large_are_413(server: Server) -> None:
 
 
 def test_too_many_images_are_413(server: Server, jpegs: Jpegs) -> None:
-    names = [*jpegs] * 4
-    check_refused(server, 413, "/v1/find", message="at most 32", data={"text": "a dog", "pictures": names})
+    names = [*jpegs] * 21
+    check_refused(server, 413, "/v1/find", message="at most 200", data={"text": "a dog", "pictures": names})
+    files = [("images", jpegs["room"])] * 33
+    check_refused(server, 413, "/v1/find", message="at most 32 images as files", data={"text": "a dog"}, files=files)
+
+
+def test_a_search_ranks_more_images_than_one_request_may_carry(server: Server, jpegs: Jpegs) -> None:
+    names = [*jpegs] * 5
+    reply = server.client.post("/v1/find", data={"text": "a dog", "pictures": names, "top": 100})
+    assert reply.status_code == 200, reply.text
+    assert len(reply.json()["ranked"]) == len(names) == 50
 
 
 @pytest.mark.parametrize(

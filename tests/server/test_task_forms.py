@@ -6,47 +6,19 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+from tests.server.own_model import CLASSES, HEADS, PETS, THREE, TOOLS, TRAINED_ON, save_own_model
 
 import twelvefold
 from twelvefold import datasets
-from twelvefold.model import Model, card
-from twelvefold.model.card import DRAWN_DETECTOR, Card, ScoreDetails, TrainingData
-from twelvefold.schema import HeadSpec, TaskSpec
+from twelvefold.model.card import DRAWN_DETECTOR
 from twelvefold.server.app import create_app
 from twelvefold.server.settings import Settings
 from twelvefold.server.task_forms import make_forms
-from twelvefold.serving.load import SHIPPED
-
-CLASSES = ("false", "unknown", "true")
-PETS = TaskSpec("pets", "Pets", "verification", "pets", "accuracy", 32, 8, 2e-5, classes=CLASSES)
-THREE = TaskSpec("three", "Three of a kind", "verification", "three", "accuracy", 32, 8, 2e-5, pairs_per_example=3)
-TOOLS = TaskSpec("tools", "Tools", "grounding", "grounding", "accuracy", 32, 8, 2e-5)
-HEADS = [
-    HeadSpec("pets", "verification", CLASSES),
-    HeadSpec("three", "verification", ("no", "yes"), pairs_per_example=3),
-    HeadSpec("grounding", "grounding"),
-]
-DATA = TrainingData(folder="clinic", images=1234, examples={"pets": 3000, "tools": 2000}, recipe="vet")
 
 
 @pytest.fixture(scope="module")
 def own_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained model for three tasks of one's own."""
-    folder = tmp_path_factory.mktemp("own")
-    Model(Model.load(SHIPPED).config, [PETS, THREE, TOOLS], HEADS).save(folder)
-    details = ScoreDetails(
-        title="Pets", metric="accuracy", split="test", n=212, ci95=(65.0, 77.0), data="folder clinic"
-    )
-    own_card = Card(
-        name="vet",
-        trained_on=DATA.describe(),
-        data=DATA,
-        detector=card.read(SHIPPED).detector,
-        scores={"pets": 71.2},
-        score_details={"pets": details},
-    )
-    card.write(folder, own_card)
-    return folder
+    return save_own_model(tmp_path_factory.mktemp("own"))
 
 
 def test_tabs_are_the_models_tasks() -> None:
@@ -83,11 +55,7 @@ def test_a_model_of_your_own_is_described_as_itself_and_answers(own_model: Path)
     with TestClient(app) as client:
         about = client.get("/v1/model").json()
         assert (about["name"], about["source"]) == ("vet", own_model.name)
-        assert "3,000" not in about["trained_on"]
-        assert (
-            "5,000 examples of pets and tools about 1,234 images in the folder clinic (recipe vet)"
-            in about["trained_on"]
-        )
+        assert about["trained_on"] == TRAINED_ON
         assert about["data"]["images"] == 1234
         assert about["score_details"]["pets"]["n"] == 212
         assert about["limitations"] == [DRAWN_DETECTOR]

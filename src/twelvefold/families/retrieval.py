@@ -33,7 +33,7 @@ class RetrievalFamily(Family):
         heading="Find the image that a caption describes",
         label="Caption",
         placeholder="A red car beside a tree.",
-        hint="Rank all images below by how well the caption describes them.",
+        hint="Your images are ranked by how well the caption describes them.",
         verb="Find",
     )
     head_kind = "pair_score"

@@ -45,7 +45,11 @@ def create_app(predictor: Predictor, settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        form_limits={"max_files": settings.max_images + 1, "max_fields": 100, "max_part_size": 1_000_000},
+        form_limits={
+            "max_files": settings.max_images + 1,
+            "max_fields": settings.max_search_images + 100,
+            "max_part_size": 1_000_000,
+        },
         exception_handlers=dict.fromkeys(errors.HANDLED, errors.handle_error),
     )
     app.state.service = service

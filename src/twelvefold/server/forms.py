@@ -15,6 +15,7 @@ from twelvefold.images import InputImage
 from twelvefold.schema import did_you_mean
 from twelvefold.server.errors import ApiError
 from twelvefold.server.service import Service
+from twelvefold.server.settings import Settings
 from twelvefold.serving.box_inputs import BoxFormat
 from twelvefold.serving.request import DEFAULT_TOP
 
@@ -22,7 +23,8 @@ MAX_TOP = 100
 """Answers of one request at most."""
 
 ImageFile = Annotated[
-    UploadFile | SkipJsonSchema[None], File(description="an image: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF")
+    UploadFile | SkipJsonSchema[None],
+    File(description="an image: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or (with pillow-heif) HEIC"),
 ]
 Digest = Annotated[str, Form(description="the `picture` of an image that was sent before, or a sample's name")]
 TaskField = Annotated[str, Form()]
@@ -102,11 +104,15 @@ async def _image_list(
     ] = None,
 ) -> AsyncIterator[Call]:
     fields = [("s", file, "") for file in images or []] + [("s", None, digest) for digest in pictures or []]
-    limit = request.app.state.service.settings.max_images
+    settings: Settings = request.app.state.service.settings
     if not fields:
         raise ApiError(422, "images: send the images to search as files `images` or digests `pictures`")
-    if len(fields) > limit:
-        raise ApiError(413, f"at most {limit} images in one request, got {len(fields)}")
+    num_files, limit = len(images or []), settings.max_images
+    if num_files > limit:
+        more = f"; send the images before, one by one, and refer to up to {settings.max_search_images} by `picture`"
+        raise ApiError(413, f"at most {limit} images as files in one request, got {num_files}{more}")
+    if len(fields) > settings.max_search_images:
+        raise ApiError(413, f"at most {settings.max_search_images} images in one request, got {len(fields)}")
     async with _open_images(request, fields) as call:
         yield call
 

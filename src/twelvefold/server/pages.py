@@ -19,7 +19,17 @@ from twelvefold.serving.samples import load_samples
 
 PAGE = Path(__file__).parent / "page"
 REFERENCE = Path(__file__).parent / "reference"
-LIMITS = ("max_bytes", "max_pixels", "max_images", "max_text", "max_boxes", "max_phrases", "time_limit", "rate_limit")
+LIMITS = (
+    "max_bytes",
+    "max_pixels",
+    "max_images",
+    "max_search_images",
+    "max_text",
+    "max_boxes",
+    "max_phrases",
+    "time_limit",
+    "rate_limit",
+)
 """The settings in ``limits`` of ``/v1/model``."""
 NAMES_OF_LIMITS = {"max_images": "max_pictures", "rate_limit": "rate"}
 """Names there that differ from the setting's."""

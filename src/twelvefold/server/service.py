@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
+from twelvefold.image_formats import HEIC, unsupported
 from twelvefold.images import InputImage, image_from_rgb, image_size, load_image, open_image
 from twelvefold.schema import Box, Regions
 from twelvefold.server.batching import Batcher, Job
@@ -28,7 +29,12 @@ from twelvefold.store.atomic_files import digest_bytes
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """Formats accepted from clients: those of cameras and browsers. Pillow's other decoders are rarely used and so rarely
-tested, and EPS starts another program."""
+tested, and EPS starts another program. :func:`accepted_formats` adds HEIC."""
+
+
+def accepted_formats() -> tuple[str, ...]:
+    """Return the formats accepted from clients, with HEIC if the optional package pillow-heif is installed."""
+    return FORMATS if unsupported(HEIC) else (*FORMATS, HEIC.pillow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +98,7 @@ class Service:
             ApiError: 503, there is not enough memory now.
             ImageError: it is no image, or has too many pixels.
         """
-        width, height = image_size(data, max_pixels=self.settings.max_pixels, formats=FORMATS)
+        width, height = image_size(data, max_pixels=self.settings.max_pixels, formats=accepted_formats())
         return self.budget.reserve(3 * width * height)
 
     async def decode(self, data: bytes) -> InputImage:
@@ -179,4 +185,4 @@ def answer_batch(
 
 
 def _decode(data: bytes, max_pixels: int) -> InputImage:
-    return image_from_rgb(open_image(data, max_pixels=max_pixels, formats=FORMATS))
+    return image_from_rgb(open_image(data, max_pixels=max_pixels, formats=accepted_formats()))

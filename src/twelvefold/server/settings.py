@@ -51,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_bytes: Positive = 32_000_000
     max_pixels: Positive = 50_000_000
     max_images: Positive = 32
+    max_search_images: Positive = 200
     max_text: Positive = 2_000
     max_boxes: Positive = 100
     max_phrases: Positive = 20

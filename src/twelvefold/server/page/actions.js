@@ -54,7 +54,7 @@ export function createActions(store) {
     if (!added.length) return
     set((state) => ({ images: [...state.images, ...added], searchIds: null }))
     choose(added[0].id)
-    for (const image of added) await detectImage(image)
+    for (const image of added) if (get().images.some(({ id }) => id === image.id)) await detectImage(image)
   }
 
   async function detectImage(image) {
@@ -106,6 +106,12 @@ export function createActions(store) {
         announcement: `${removed.name} removed.`,
       }
     })
+  }
+
+  function removeAll() {
+    pending?.abort()
+    for (const image of get().images) URL.revokeObjectURL(image.url)
+    set({ images: [], first: null, second: null, searchIds: null, slot: 'first', results: {}, imageForms: {}, history: [], hot: null, announcement: 'All images removed.' })
   }
 
   // Select a tab. A task with two images takes the next image of the tray as the second one.
@@ -226,7 +232,7 @@ export function createActions(store) {
   }
 
   return {
-    start, unlock, addFiles, addSample, addSamples, choose, swap, remove, chooseTask, setForm, submit, cancel, restore, useSuggestion, point,
+    start, unlock, addFiles, addSample, addSamples, choose, swap, remove, removeAll, chooseTask, setForm, submit, cancel, restore, useSuggestion, point,
     setSlot: (slot) => set({ slot }), setShowRegions: (showRegions) => set({ showRegions }), announce,
   }
 }

@@ -21,7 +21,18 @@ function Row({ ranked, index, reply, images, hot, point }) {
 
 const INDEPENDENT = 'Each answer is judged separately: its percentage says how likely this answer is to be right, so together they may give more or less than 100 %.'
 
-const MIN_VISIBLE = 100 // pixels: the best answer and its bar
+const ONE_COLUMN = '(max-width: 820px)' // as in page.css
+const TOUCH = '(pointer: coarse)' // its keyboard covers half of the screen
+
+// On a phone, image, question and answers are below each other: scroll to the answer once. Boxes are drawn on the image,
+// and a search ranks the images, which are above the question.
+function showAnswer(task, section) {
+  if (!section || !matchMedia(ONE_COLUMN).matches) return
+  if (matchMedia(TOUCH).matches) document.activeElement?.blur()
+  const { top, bottom } = section.getBoundingClientRect()
+  if (task.boxes || isSearch(task)) document.querySelector('.images').scrollIntoView({ block: 'start' })
+  else if (top < 0 || bottom > innerHeight) section.scrollIntoView({ block: bottom - top < innerHeight ? 'end' : 'start' })
+}
 
 // Whether the answer agrees with the sample's ground truth.
 function GroundTruth({ groundTruth }) {
@@ -34,11 +45,7 @@ export const Waiting = () => html`<div class="waiting" aria-hidden="true"><span>
 
 export function Answers({ task, result, images, hot, point, groundTruth }) {
   const section = useRef(null)
-  // On a phone the answer may be below the visible part: scroll to it once, as little as needed.
-  useEffect(() => {
-    const top = section.current?.getBoundingClientRect().top
-    if (top > innerHeight - MIN_VISIBLE) section.current.scrollIntoView({ block: 'nearest' })
-  }, [result?.reply])
+  useEffect(() => result?.reply && showAnswer(task, section.current), [result?.reply])
   if (result?.status !== 'pending' && result?.status !== 'answered') return null
   if (result.status === 'pending') return html`<${Waiting} />`
   const { reply } = result

@@ -11,6 +11,7 @@ import { Header } from './header.js'
 import { History } from './history.js'
 import { MultiTask, multiTaskMarks } from './multi_task.js'
 import { answerMarks, candidateMarks, regionMarks, ImageView } from './image_view.js'
+import { Download } from './download.js'
 import { createStore, formOf, initialState, imagesOf, resultOf, imageIdsOf } from './store.js'
 import { groundTruthOf } from './suggestions.js'
 import { Tabs } from './tabs.js'
@@ -74,6 +75,7 @@ function Panel({ state }) {
     <div class="questions">
       ${task.input === 'rows' ? html`<${MultiTask} ...${view} />` : html`<${TaskForm} key=${task.key} ...${view} />`}
       <${Answers} ...${view} hot=${state.hot} point=${actions.point} />
+      ${result?.status === 'answered' && html`<${Download} ...${{ task, result, images }} />`}
       <${Attention} ...${attention} />
       ${result?.request && html`<${Snippets} request=${result.request} model=${state.model} />`}
     </div>

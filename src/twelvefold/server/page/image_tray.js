@@ -1,7 +1,7 @@
 // The tray of images, with ways to add more: drop, paste, select files, or take samples.
 
 import { html, useEffect, useRef, useState } from './vendor/preact.js'
-import { taskOf } from './tasks.js'
+import { isSearch, taskOf } from './tasks.js'
 
 const isImage = (file) => file.type.startsWith('image/') || !file.type
 
@@ -26,7 +26,7 @@ function Samples({ state, actions }) {
   const others = state.samples.filter((sample) => !present.has(sample.name))
   if (!others.length) return null
   return html`<div class="samples">
-    <h3>Samples</h3>
+    <h3>Samples (drawn images)</h3>
     <ul>
       ${others.map(
         (sample) => html`<li key=${sample.name}>
@@ -40,6 +40,8 @@ function Samples({ state, actions }) {
 
 export function ImageTray({ state, actions }) {
   const input = useRef(null)
+  const search = isSearch(taskOf(state))
+  const most = state.model.limits.max_search_images
   const refused = state.images.filter((image) => image.status === 'refused')
   return html`<section class="tray" aria-label="Images">
     <ul class="tiles">
@@ -48,14 +50,15 @@ export function ImageTray({ state, actions }) {
         <button type="button" class="pick" onClick=${() => input.current.click()}>
           <span aria-hidden="true">+</span><span>Add images</span>
         </button>
-        <input ref=${input} type="file" accept="image/*" multiple hidden aria-label="Image files"
+        <input ref=${input} type="file" accept="image/*,.heic,.heif,.hif" multiple hidden aria-label="Image files"
           onChange=${(event) => {
             actions.addFiles(event.target.files)
             event.target.value = ''
           }} />
       </li>
     </ul>
-    <p class="hint">Drop images anywhere, paste one, or select files. They are sent to this server only.</p>
+    <p class="hint">Drop images anywhere, paste one, or select files. They are sent to this server only.${search ? ` A search ranks up to ${most} images.` : ''}</p>
+    ${state.images.length > 1 && html`<p class="row"><button type="button" class="quiet" onClick=${actions.removeAll}>Remove all ${state.images.length} images</button></p>`}
     ${refused.map((image) => html`<p key=${image.id} class="error"><strong>${image.name}</strong>: ${image.error}</p>`)}
     <${Samples} ...${{ state, actions }} />
   </section>`

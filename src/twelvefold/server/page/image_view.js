@@ -1,7 +1,7 @@
 // An image with boxes drawn on it. Boxes are in pixels of the image and drawn in percent of its size, so that they fit
 // at any size on the screen.
 
-import { html, useRef, useState } from './vendor/preact.js'
+import { html, useEffect, useRef, useState } from './vendor/preact.js'
 import { boxName, letterOf, percent } from './format.js'
 
 const MIN_PROBABILITY = 0.01 // boxes with a smaller probability are not drawn
@@ -64,14 +64,38 @@ function useBoxDrawing(image, onBox) {
   return { draft, handlers }
 }
 
+const ZOOMS = [1, 1.5, 2, 3, 4]
+
+function Zoom({ zoom, setZoom, name }) {
+  const index = ZOOMS.indexOf(zoom)
+  const step = (by) => () => setZoom(ZOOMS[index + by])
+  return html`<span class="zoom" role="group" aria-label=${`Zoom of ${name}`}>
+    <button type="button" class="quiet" aria-label="Zoom out" disabled=${index === 0} onClick=${step(-1)}>−</button>
+    <span class="level" aria-live="polite">${Math.round(100 * zoom)} %</span>
+    <button type="button" class="quiet" aria-label="Zoom in" disabled=${index === ZOOMS.length - 1} onClick=${step(1)}>+</button>
+  </span>`
+}
+
 // marks: [{box, index, label, type}]; type: 'best', 'other', 'region', 'candidate', 'correct'. glow: see attention.js.
 export function ImageView({ image, caption, marks = [], glow = [], hot = null, point, onBox }) {
   const { draft, handlers } = useBoxDrawing(image, onBox)
   const [broken, setBroken] = useState(false)
+  const [zoom, setZoom] = useState(1)
   const shape = image.width ? { aspectRatio: `${image.width} / ${image.height}`, '--ratio': image.width / image.height } : {}
   const ready = image.status === 'ready'
+  const zoomed = zoom > 1
+  const view = useRef(null)
+  // Zooming shows the middle of the best box, or of the image.
+  useEffect(() => {
+    const [x1, y1, x2, y2] = marks.find((mark) => mark.type === 'best')?.box ?? [0, 0, image.width, image.height]
+    const middle = (low, high, size, total, part) => ((low + high) / 2 / size) * total - part / 2
+    const { scrollWidth, scrollHeight, clientWidth, clientHeight } = view.current
+    view.current.scrollTo(middle(x1, x2, image.width, scrollWidth, clientWidth), middle(y1, y2, image.height, scrollHeight, clientHeight))
+  }, [zoom])
   return html`<figure class="stage">
-    <div class=${`frame ${onBox ? 'drawing' : ''}`} style=${shape} ...${handlers}>
+    <div ref=${view} class=${`window ${zoomed ? 'zoomed' : ''}`} style=${shape} tabindex=${zoomed ? 0 : undefined} role=${zoomed ? 'region' : undefined}
+      aria-label=${zoomed ? `${image.name}, enlarged: scroll with the arrow keys` : undefined}>
+    <div class=${`frame ${onBox ? 'drawing' : ''}`} style=${{ ...shape, '--zoom': zoom }} ...${handlers}>
       ${broken
         ? html`<p class="nopreview">${image.status === 'refused' ? 'This file could not be read.' : 'Your browser cannot show this format, but the model can read it.'}</p>`
         : html`<img src=${image.url} alt=${image.name} draggable=${false} onError=${() => setBroken(true)} />`}
@@ -80,7 +104,9 @@ export function ImageView({ image, caption, marks = [], glow = [], hot = null, p
       ${draft && html`<div class="mark candidate" style=${boxStyle(draft, image)}></div>`}
       ${image.status === 'detecting' && html`<div class="veil"><span class="spinner" aria-hidden="true"></span> Detecting …</div>`}
     </div>
-    <figcaption>${caption ?? image.name}${ready ? ` · ${image.width} × ${image.height} · ${image.regions.length} regions` : ''}</figcaption>
+    </div>
+    <figcaption><span>${caption ?? image.name}${ready ? ` · ${image.width} × ${image.height} · ${image.regions.length} regions` : ''}</span>
+      ${ready && !broken && html`<${Zoom} ...${{ zoom, setZoom, name: image.name }} />`}</figcaption>
   </figure>`
 }
 
