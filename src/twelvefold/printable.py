@@ -19,16 +19,19 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Control characters and line separators, which a list of names must not contain."""
 
 
+def is_encodable(text: str) -> bool:
+    """Return whether UTF-8 can encode a text, because it has no lone surrogates."""
+    return _SURROGATE.search(text) is None
+
+
 def escape_surrogates(text: str) -> str:
     """Return a text that UTF-8 can encode: lone surrogates become backslash escapes; other texts stay as they are."""
+    if is_encodable(text):
+        return text
     try:
-        text.encode()
+        return os.fsencode(text).decode("utf-8", "backslashreplace")  # the bytes of a file name
     except UnicodeEncodeError:
-        try:
-            return os.fsencode(text).decode("utf-8", "backslashreplace")  # the bytes of a file name
-        except UnicodeEncodeError:
-            return text.encode("utf-8", "backslashreplace").decode()
-    return text
+        return text.encode("utf-8", "backslashreplace").decode()
 
 
 def escape_in_json(text: str) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tokenizers import BertWordPieceTokenizer
 
+from twelvefold.printable import is_encodable, printable_name
+from twelvefold.schema import TwelvefoldError
 from twelvefold.store.example_table import ExampleTable
 
 VERSION = 1
@@ -41,10 +43,17 @@ class Tokenizer:
 
         WordPiece and its text normalization never cross a space, so the ids of a text are those of its words, and each
         word is encoded once. Texts repeat their words: 5 microseconds a text instead of 35.
+
+        Raises:
+            TwelvefoldError: a text has lone surrogates.
         """
         cache = self._cache if len(self._cache) < MAX_CACHED_WORDS else {}
         words = [text.split(" ") for text in texts]
         new = list(set(chain.from_iterable(words)).difference(cache))
+        if bad := next((word for word in new if not is_encodable(word)), ""):
+            raise TwelvefoldError(
+                f"a text has bytes that are not UTF-8 or half of a surrogate pair: {printable_name(bad)}"
+            )
         encoded = self._wordpiece.encode_batch(new, add_special_tokens=False)
         cache.update((word, encoding.ids) for word, encoding in zip(new, encoded, strict=True))
         self._cache = cache  # replaced, never emptied: another thread may be reading the old one

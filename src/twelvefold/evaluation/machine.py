@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from twelvefold.evaluation.scores import Invocation
+from twelvefold.printable import escape_surrogates
 
 GIT_SECONDS = 10.0
 """Time for git to answer; on a slow disk the commit is left out rather than awaited."""
@@ -23,7 +24,7 @@ def describe_invocation() -> Invocation:
     name = "twelvefold" if program.name == "__main__.py" else program.name
     return Invocation(
         date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        command=shlex.join([name, *sys.argv[1:]]),
+        command=escape_surrogates(shlex.join([name, *sys.argv[1:]])),
         version=version("twelvefold"),
         commit=_commit(Path(__file__).parent),
     )

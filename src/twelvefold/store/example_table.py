@@ -108,7 +108,7 @@ class ExampleTable:
         """
         path = Path(path)
         try:
-            reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            reader = pa.ipc.open_file(pa.memory_map(os.fsencode(path)))
             batches = [reader.get_batch(n) for n in range(reader.num_record_batches)]
         except FileNotFoundError as error:
             raise TwelvefoldError(f"there is no example table {path}; prepare the data (again)") from error

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from twelvefold.config.renamed import translate_event
 from twelvefold.parsing.json_text import JsonError, decode_json, describe_error
 from twelvefold.parsing.text import read_bytes
+from twelvefold.printable import escape_in_json
 from twelvefold.schema import TwelvefoldError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class EventLog:
             ValueError: a number is NaN or infinite, which JSON does not have.
         """
         line = json.dumps({"event": event, "iteration": iteration, **fields}, ensure_ascii=False, allow_nan=False)
-        self._file.write(line.encode() + b"\n")
+        self._file.write(escape_in_json(line).encode() + b"\n")
         self._file.flush()
         if self._writer is not None:
             _add_scalars(self._writer, event, iteration, fields)
