@@ -13,6 +13,7 @@ a check.
 from __future__ import annotations
 
 import bisect
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
