@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+import torch
 
 import twelvefold
 from twelvefold.detectors.interface import RegionDetector
@@ -115,3 +118,65 @@ def test_missing_and_damaged_files_are_named(folder: Path, tmp_path: Path) -> No
     (folder / card.CARD).write_text("{")
     with pytest.raises(TwelvefoldError, match=r"card\.json is not a model card"):
         twelvefold.load(folder)
+
+
+def test_what_is_no_model_is_named(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.bin").write_bytes(b"weights")
+    (tmp_path / "vilt").mkdir()
+    (tmp_path / "vilt" / "config.json").write_text(
+        '{"model_type": "vilt", "architectures": ["ViltForQuestionAnswering"]}'
+    )
+    (tmp_path / "empty").mkdir()
+    cases: list[tuple[Any, str]] = [
+        (tmp_path / "x.bin", "is a file; expected the folder of a model"),
+        (tmp_path / "none.bin", "no folder"),
+        (tmp_path / "vilt", "Hugging Face model of type 'vilt'"),
+        (tmp_path / "empty", "holds no model"),
+        ("", "expected a model's folder"),
+        (7, "expected a model's folder"),
+    ]
+    for source, message in cases:
+        for load in (twelvefold.load, twelvefold.from_pretrained):
+            with pytest.raises(TwelvefoldError, match=message):
+                load(source)
+
+
+@pytest.mark.parametrize("device", ["gpu", "CPU", "cuda:x", "cpu:1", "cuda:", "mps", "", 0])
+def test_an_unknown_device_is_refused_with_the_valid_names(device: Any) -> None:
+    with pytest.raises(TwelvefoldError, match="device must be auto, cpu, cuda or cuda:NUMBER"):
+        twelvefold.load(device=device)
+
+
+def test_a_device_is_a_name_or_an_object_of_torch() -> None:
+    assert twelvefold.load(device=torch.device("cpu")).device == torch.device("cpu")
+    with pytest.raises(TwelvefoldError, match="did you mean 'cuda'"):
+        twelvefold.load(device="gpu")
+
+
+def test_from_pretrained_loads_what_load_loads(
+    folder: Path, shipped: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    photo = load_samples()[0].path
+    expected = shipped.ask(photo, "What is in the picture?").to_dict()
+    models = [
+        twelvefold.from_pretrained(folder),
+        twelvefold.from_pretrained(str(folder), revision="main", local_files_only=True, device="cpu"),
+        twelvefold.Predictor.from_pretrained(str(folder)),
+        twelvefold.load("~/mine"),
+    ]
+    for model in models:
+        assert isinstance(model, twelvefold.Predictor)
+        assert model.ask(photo, "What is in the picture?").to_dict() == expected
+    with pytest.raises(TwelvefoldError, match="no folder user/name"):
+        twelvefold.from_pretrained("user/name", local_files_only=True)
+
+
+def test_the_package_has_its_names_and_version() -> None:
+    assert twelvefold.__version__ == version("twelvefold")
+    assert set(twelvefold.__all__) <= set(dir(twelvefold))
+    assert twelvefold.sample("room").is_file()
+    with pytest.raises(TwelvefoldError, match=r"no sample image 'rom'; there are .*room.*did you mean 'room'"):
+        twelvefold.sample("rom")
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = twelvefold.nothing

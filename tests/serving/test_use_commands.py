@@ -81,6 +81,55 @@ def test_a_folder_gives_a_line_per_image_and_an_error_for_each_broken_file(run: 
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["left.png", "room.png"]
 
 
+def test_a_sample_is_an_image_wherever_one_is_taken(run: Any, tmp_path: Path) -> None:
+    question = ["What is this?", "--json"]
+    by_path, by_name = (json.loads(run("ask", image, *question)[1]) for image in (ROOM, "sample:room"))
+    assert by_path == by_name
+    assert json.loads(run("compare", "sample:left", "sample:right", "Two houses.", "--json")[1])["pictures"]
+    assert json.loads(run("ground", "sample:room", "a boot", "a boot", "--json")[1])
+    found = json.loads(run("find", "a boot", "sample:room", "sample:left", "--json")[1])
+    assert {picture["name"] for picture in found["pictures"]} == {"room.jpg", "left.jpg"}
+    assert json.loads(run("index", "add", tmp_path / "index", "sample:room", "--json")[1])["pictures"] == 1
+    lines = tmp_path / "in.jsonl"
+    lines.write_text('{"task": "vqav2", "images": ["sample:room"], "text": "What is this?"}')
+    assert json.loads(run("answer", lines)[1])["ranked"] == by_path["ranked"]
+    for command in (["ask"], ["find", "a boot"]):
+        code, _, err = run(*command, "sample:rom", *(["What?"] if command == ["ask"] else []))
+        assert (code, "paper, room" in err, "did you mean 'room'" in err) == (2, True, True), err
+
+
+def test_images_of_one_stem_have_drawings_of_their_own(run: Any, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    for name in ("a.jpg", "b.jpg", "deep/a.jpg"):
+        (images / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOM, images / name)
+    Image.open(LEFT).save(images / "a.png")
+    Image.open(LEFT).save(images / "A.jpg.png")
+    assert run("ask", images, "Is there a boot?", "--draw", tmp_path / "drawn")[0] == 0
+    drawn = sorted(path.relative_to(tmp_path / "drawn").as_posix() for path in (tmp_path / "drawn").rglob("*.png"))
+    assert len(drawn) == 5
+    assert {"b.png", "deep/a.png"} < set(drawn)
+    assert len({name.casefold() for name in drawn}) == 5
+
+
+def test_a_drawing_never_replaces_an_image(run: Any, tmp_path: Path) -> None:
+    file = tmp_path / "a.jpg"
+    shutil.copy(ROOM, file)
+    before = file.read_bytes()
+    for arguments in (["ask", file, "What?", "--draw", file], ["find", "a boot", file, "--draw", file]):
+        code, _, err = run(*arguments)
+        assert (code, "the image itself" in err) == (2, True)
+    code, _, err = run("ask", tmp_path, "What?", "--draw", tmp_path)
+    assert (code, "give another folder" in err, file.read_bytes()) == (2, True, before)
+
+
+def test_answers_with_independent_probabilities_are_explained(run: Any) -> None:
+    assert "judged separately" in run("ask", ROOM, "What is this?")[1]
+    assert "judged separately" not in run("ask", ROOM, "What is this?", "--top", "1")[1]
+    assert "judged separately" not in run("entails", ROOM, "A boot is green.")[1]
+    assert "mushroom" in run("point", ROOM, "rightmost mushroom")[1]
+
+
 def test_a_request_file_is_answered_in_order(run: Any, model: Predictor, tmp_path: Path) -> None:
     requests = [
         {"task": "nlvr2", "images": [LEFT, RIGHT], "text": "There are two cars.", "id": "a"},
@@ -89,20 +138,31 @@ def test_a_request_file_is_answered_in_order(run: Any, model: Predictor, tmp_pat
         {"task": "guesswhat", "images": [ROOM], "dialogue": [["Is it a boot?", "Yes"]], "boxes": BOXES},
         {"task": "guesswhat", "images": [ROOM], "text": "a boot", "boxes": [[900, 900, 950, 950]]},
         {"task": "vqav2", "image": ROOM},
+        {"task": "guesswhat", "images": [ROOM], "dialogue": [["Is it a boot?", "Yes"]], "boxes": []},
+        {"task": "guesswhat", "images": [ROOM], "dialogue": [["Is it a boot?", "Yes"]], "text": "a boot"},
+        {"task": "guesswhat", "images": [ROOM], "dialogue": [{"question": "Is it a boot?", "answer": "Yes"}]},
+        {"task": "vqav2", "images": [ROOM], "text": "half \ud800 a pair"},
+        {"task": "vqav2", "images": [ROOM], "text": "What?", "top": "3"},
+        {"task": "vqav2", "images": ["https://example.org/a.jpg"], "text": "What?"},
     ]
     shutil.copy(ROOM, tmp_path)
     file, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     file.write_text("\n\n".join(json.dumps(line) for line in requests) + "\n{")
     assert run("answer", file, "--out", out)[0] == 1
     answers = [json.loads(line) for line in out.read_text().splitlines()]
-    assert ["error" in answer for answer in answers] == [False, True, False, False, True, True, True]
+    errors = [False, True, False, False, True, True, True, True, False, True, True, True, True]
+    assert ["error" in answer for answer in answers] == errors
     assert answers[0]["id"] == "a"
     expected = model.compare(LEFT, RIGHT, "There are two cars.").best
     assert answers[0]["ranked"][0]["name"] == expected.name
     assert "did you mean 'vqav2'" in answers[1]["error"]
     assert len(answers[2]["ranked"]) == 1
     assert answers[3]["candidates_px"] == BOXES
-    assert "line 12" in answers[6]["error"]
+    assert "did you mean 'images'" in answers[5]["error"]
+    assert "at least one" in answers[6]["error"]
+    assert "surrogate" in answers[9]["error"]
+    assert "never downloaded" in answers[11]["error"]
+    assert "line 24" in answers[12]["error"]
     file.write_text(json.dumps(requests[0]))
     code, printed, _ = run("answer", file)
     assert (code, json.loads(printed)["id"]) == (0, "a")
@@ -130,6 +190,14 @@ def test_index_commands_add_search_and_remove(run: Any, tmp_path: Path) -> None:
         (["ask", "https://example.org/a.jpg", "What?"], "address"),
         (["point", ROOM, "boot", "--top", "0"], "at least 1"),
         (["choose", ROOM, "Which?", "--boxes", "[1]"], "expected a JSON list of"),
+        (["choose", ROOM, "Which?", "--boxes", "[]"], "at least one box"),
+        (["choose", ROOM, "Which?", "--boxes", ""], "expected a JSON list of"),
+        (["choose", ROOM, "Which?", "--boxes", "[[0.1, 0.1, 0.5, 0.5]]"], "xyxy_unit"),
+        (["choose", ROOM, "Which?", "--boxes", "[[150, 100, 20, 40]]"], "box_format='xywh'"),
+        (["choose", ROOM, "Which?", "--boxes", "[[1, 2, 9, 9]]", "--box-format", "xyhw"], "xywh"),
+        (["guess", ROOM, '[{"question": "Is it red?"}]'], "`question` and `answer`"),
+        (["ask", ROOM, "What?", "--top", "x"], "top"),
+        (["ask", "data:image/png;base64,AAAA", "What?"], "image"),
         (["choose", ROOM, "Which?", "--boxes", "[[900, 900, 950, 950]]"], "inside the image"),
         (["guess", ROOM, "a boot"], "expected a JSON list of pairs"),
         (["ground", ROOM, "a boot", "a mushroom"], "is not part of the caption"),

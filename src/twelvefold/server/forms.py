@@ -37,14 +37,18 @@ BoxFormatField = Annotated[
     BoxFormat,
     Form(description="of `boxes`: corners, or a corner with width and height; in pixels, or in 0..1 (`unit`)"),
 ]
+FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 
 async def check_form(request: Request) -> None:
-    """Check that a request has only the fields of its path, and each once unless it is a list.
+    """Check that a request is a form with only the fields of its path, and each once unless it is a list.
 
     Raises:
-        ApiError: 422, a field is unknown, repeated, or sent in the address.
+        ApiError: 422, it is no form, or a field is unknown, repeated, or sent in the address.
     """
+    content_type = request.headers.get("content-type", FORM_TYPES[0]).partition(";")[0].strip()
+    if content_type.lower() not in FORM_TYPES:
+        raise ApiError(422, f"send a form ({' or '.join(FORM_TYPES)}), got {content_type[:100]!r}")
     path, form = request.scope["route"].path, await request.form()
     body = request.app.openapi()["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     schema = request.app.openapi()["components"]["schemas"][body["$ref"].rpartition("/")[2]]
