@@ -23,6 +23,7 @@ from twelvefold.datasets.reading.image_sizes import SizeCheck, SizeOf
 from twelvefold.datasets.reading.image_sources import VG
 from twelvefold.datasets.reading.options import WORLD_FILE, read_world_file, reader_options
 from twelvefold.datasets.reading.records import BadRecords
+from twelvefold.datasets.reading.shared_files import share_decoded_files
 from twelvefold.image_folder import SkippedFile
 from twelvefold.images import ImageError, upright_size
 from twelvefold.preparation.jobs import TaskRequest, find_table
@@ -179,7 +180,8 @@ def _map_limitations(data: Path) -> list[str]:
 
 
 def _check_task(folder: _Folder, name: str, dataset: Dataset, options: Mapping[str, Any]) -> TaskCheck:
-    splits = {split: _check_split(folder, name, dataset, split, options) for split in get_args(Split)}
+    with share_decoded_files():
+        splits = {split: _check_split(folder, name, dataset, split, options) for split in get_args(Split)}
     steps = tuple(dict.fromkeys(_next_steps(name, splits)))
     if all(check.error and not check.files for check in splits.values()):
         return TaskCheck("missing", splits, steps)

@@ -26,6 +26,7 @@ from twelvefold.datasets.reading import vilbert_mt_files
 from twelvefold.datasets.reading.cards import CC_BY, KARPATHY_SOURCE, CardFile, DatasetCard
 from twelvefold.datasets.reading.image_sources import COCO
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
+from twelvefold.datasets.reading.shared_files import decode_once
 from twelvefold.datasets.reading.submissions import (
     Answered,
     OfficialQuestions,
@@ -119,7 +120,7 @@ def read(
 
 def read_images(reader: RecordReader, split: Split) -> Iterator[tuple[str, CaptionedImage]]:
     """Yield the images of a split of one of Karpathy's files, in the order of the file."""
-    for record, image in reader.items("images", CaptionedImage):
+    for record, image in decode_once(reader, "images", lambda reader: list(reader.items("images", CaptionedImage))):
         if image.split not in KARPATHY_SPLITS:
             reader.reject(record, f"expected one of the splits {', '.join(KARPATHY_SPLITS)}, got {image.split!r}")
         elif not image.sentences:
@@ -159,18 +160,25 @@ def _official_captions(readers: list[RecordReader]) -> dict[int, list[Sentence]]
     """Return the captions of the official files by image id."""
     texts: dict[int, list[Sentence]] = {}
     for reader in readers:
-        with reader.path.open("rb") as stream:
-            if stream.read(64).lstrip().startswith(b"["):
-                raise TwelvefoldError(
-                    f"{TASK.name}: {reader.path}: expected the official annotations (an object with images and "
-                    f"annotations), got a list: is it a captioner's result file (image_id, caption)?"
-                )
-        image_ids = {image.id for _, image in reader.items("images", OfficialImage)}
-        for record, caption in reader.items("annotations", OfficialCaption):
-            if caption.image_id not in image_ids:
-                reader.reject(record, f"expected an image that the file lists, got {caption.image_id}")
-            else:
-                texts.setdefault(caption.image_id, []).append(Sentence(caption.caption, caption.id))
+        for image_id, sentences in decode_once(reader, "captions", _captions_by_image).items():
+            texts.setdefault(image_id, []).extend(sentences)
+    return texts
+
+
+def _captions_by_image(reader: RecordReader) -> dict[int, list[Sentence]]:
+    with reader.path.open("rb") as stream:
+        if stream.read(64).lstrip().startswith(b"["):
+            raise TwelvefoldError(
+                f"{TASK.name}: {reader.path}: expected the official annotations (an object with images and "
+                f"annotations), got a list: is it a captioner's result file (image_id, caption)?"
+            )
+    texts: dict[int, list[Sentence]] = {}
+    image_ids = {image.id for _, image in reader.items("images", OfficialImage)}
+    for record, caption in reader.items("annotations", OfficialCaption):
+        if caption.image_id not in image_ids:
+            reader.reject(record, f"expected an image that the file lists, got {caption.image_id}")
+        else:
+            texts.setdefault(caption.image_id, []).append(Sentence(caption.caption, caption.id))
     return texts
 
 

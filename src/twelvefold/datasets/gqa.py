@@ -33,6 +33,7 @@ from twelvefold.datasets.reading import vilbert_mt_files
 from twelvefold.datasets.reading.cards import CC_BY, VG_ID_MAP, CardFile, DatasetCard
 from twelvefold.datasets.reading.image_sources import GQA, VG
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, split_tail, validated
+from twelvefold.datasets.reading.shared_files import decode_once
 from twelvefold.datasets.reading.submissions import Answered, Submission, simple_format
 from twelvefold.schema import CONSISTENCY_ONLY, Example, ImageKey, Pair, SoftAnswers, Split, TaskForm, TaskSpec
 
@@ -143,7 +144,7 @@ def _rows(paths: list[Path], split: Split, bad: BadRecords, minval: int, is_unla
     missing.difference_update(id_ for id_, _, _ in questions)
     for path in filter(_is_entailed_file, paths):
         reader = RecordReader(TASK.name, path, bad)
-        for id_, raw in reader.mapping().items():
+        for id_, raw in decode_once(reader, "questions", RecordReader.mapping).items():
             if id_ in missing and (row := _row(reader, id_, raw, is_unlabeled, is_entailed=True)):
                 yield row
 
@@ -154,7 +155,8 @@ def _items(reader: RecordReader, answer_list: list[str]) -> Iterator[tuple[str, 
     Records of the official files stay undecoded until their turn: the files are a gigabyte, most of it programs.
     """
     if not vilbert_mt_files.is_target_file(reader.path):
-        yield from ((id_, raw, reader) for id_, raw in reader.mapping().items())
+        questions = decode_once(reader, "questions", RecordReader.mapping)
+        yield from ((id_, raw, reader) for id_, raw in questions.items())
         return
     for record, target, label in vilbert_mt_files.read_targets(reader, answer_list):
         id_, pair = str(target.question_id), Pair(_image_key(str(target.image_id)), target.question.strip())

@@ -32,6 +32,7 @@ from twelvefold.datasets.reading.records import (
     require_files,
     validated,
 )
+from twelvefold.datasets.reading.shared_files import decode_once
 from twelvefold.datasets.reading.submissions import (
     EMPTY_BOX,
     Answered,
@@ -107,16 +108,8 @@ def refer_examples(task: TaskSpec, paths: list[Path], split: Split, bad: BadReco
 
 
 def _rows(refs: RecordReader, instances: RecordReader, split: Split) -> Iterator[Row]:
-    records = load_plain(refs.path)
-    if not isinstance(records, list):
-        raise TwelvefoldError(f"{refs.task}: {refs.path}: expected a list of refs, got {type(records).__name__}")
-    images = {image.id: image for _, image in instances.items("images", ImageRecord)}
-    annotations = {annotation.id: annotation for _, annotation in instances.items("annotations", Annotation)}
-    for i, value in enumerate(records):
-        record = f"[{i}]"
-        ref = refs.convert(record, value, Ref)
-        if ref is None:
-            continue
+    images, annotations = decode_once(instances, "instances", _instances)
+    for record, ref in decode_once(refs, "refs", _refs):
         if ref.split not in SPLITS:
             refs.reject(record, f"expected one of the splits {', '.join(SPLITS)}, got {ref.split!r}")
             continue
@@ -134,6 +127,20 @@ def _rows(refs: RecordReader, instances: RecordReader, split: Split) -> Iterator
             pair = Pair(ImageKey(COCO, str(ref.image_id)), sentence.raw.strip(), stated_size=size)
             example = Example(f"{ref.ref_id}-{sentence.sent_id}", (pair,), label, question_type=question_type)
             yield refs, f"{record}.sentences[{j}]", example
+
+
+def _refs(reader: RecordReader) -> list[tuple[str, Ref]]:
+    records = load_plain(reader.path)
+    if not isinstance(records, list):
+        raise TwelvefoldError(f"{reader.task}: {reader.path}: expected a list of refs, got {type(records).__name__}")
+    refs = ((f"[{i}]", reader.convert(f"[{i}]", value, Ref)) for i, value in enumerate(records))
+    return [(record, ref) for record, ref in refs if ref is not None]
+
+
+def _instances(reader: RecordReader) -> tuple[dict[int, ImageRecord], dict[int, Annotation]]:
+    """Return the images and the annotations by id."""
+    images = {image.id: image for _, image in reader.items("images", ImageRecord)}
+    return images, {annotation.id: annotation for _, annotation in reader.items("annotations", Annotation)}
 
 
 def _box(ref: Ref, annotation: Annotation | None, image: ImageRecord | None) -> Box:

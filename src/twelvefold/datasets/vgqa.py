@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -26,6 +27,7 @@ from twelvefold.datasets.reading import answers, vilbert_mt_files
 from twelvefold.datasets.reading.cards import CC_BY, VG_ID_MAP, VG_SOURCE, CardFile, DatasetCard
 from twelvefold.datasets.reading.image_sources import VG
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, split_tail, validated
+from twelvefold.datasets.reading.shared_files import decode_once
 from twelvefold.datasets.reading.submissions import Submission
 from twelvefold.schema import Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
 
@@ -94,11 +96,8 @@ def read(root: Path, split: Split, *, bad: BadRecords, tail: int = TAIL) -> Iter
 
 
 def _rows(reader: RecordReader, answer_list: list[str], split: Split, tail: int) -> Iterator[Row]:
-    if vilbert_mt_files.is_target_file(reader.path):
-        questions = _target_questions(reader, answer_list)
-    else:
-        questions = _official_questions(reader)
-    rest, test = split_tail(sorted(questions, key=lambda item: item[1].qa_id), tail, "tail")
+    questions = decode_once(reader, "questions", partial(_sorted_questions, answer_list=answer_list))
+    rest, test = split_tail(questions, tail, "tail")
     train, val = split_tail(rest, tail, "tail")
     for record, question, label in {"train": train, "val": val, "test": test}[split]:
         if label is None and not question.answer.strip():
@@ -109,6 +108,12 @@ def _rows(reader: RecordReader, answer_list: list[str], split: Split, tail: int)
         pair = Pair(ImageKey(VG, str(question.image_id)), question.question.strip())
         label = label or _label(question)
         yield reader, record, Example(str(question.qa_id), (pair,), label, question_type=question_type)
+
+
+def _sorted_questions(reader: RecordReader, answer_list: list[str]) -> list[LabeledQuestion]:
+    is_target_file = vilbert_mt_files.is_target_file(reader.path)
+    questions = _target_questions(reader, answer_list) if is_target_file else _official_questions(reader)
+    return sorted(questions, key=lambda item: item[1].qa_id)
 
 
 def _label(question: Question) -> SoftAnswers:

@@ -32,6 +32,7 @@ from twelvefold.datasets.reading.records import (
     require_files,
     validated,
 )
+from twelvefold.datasets.reading.shared_files import decode_once
 from twelvefold.datasets.reading.submissions import candidate_submission
 from twelvefold.schema import Candidate, Example, ImageKey, Pair, Size, Split, TaskForm, TaskSpec
 
@@ -117,7 +118,7 @@ def candidate_ids(root: Path, split: Split, *, bad: BadRecords) -> Iterator[tupl
 
 
 def _rows(reader: RecordReader, split: Split, sizes: dict[int, Size]) -> Iterator[Row]:
-    boxes = {box.box_id: box for _, box in reader.items("boxes", BoxRecord)}
+    boxes = decode_once(reader, "boxes", lambda reader: {b.box_id: b for _, b in reader.items("boxes", BoxRecord)})
     for row in reader.rows(_questions(reader, split), lambda item: _example(*item, boxes, sizes)):
         _, record, example = row
         candidates = example.pairs[0].candidates_px
@@ -130,7 +131,7 @@ def _rows(reader: RecordReader, split: Split, sizes: dict[int, Size]) -> Iterato
 
 def _questions(reader: RecordReader, split: Split) -> Iterator[tuple[str, tuple[int, Question]]]:
     """Yield the record name, and the id of the enclosing image with the question, for each question of a split."""
-    for image_record, image in reader.items("images", ImageRecord):
+    for image_record, image in decode_once(reader, "images", lambda reader: list(reader.items("images", ImageRecord))):
         if image.split not in SPLITS:
             reader.reject(image_record, f"expected one of the splits {', '.join(SPLITS)}, got {image.split!r}")
             continue

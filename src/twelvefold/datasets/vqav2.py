@@ -19,7 +19,8 @@ val, as in the original project; where the original project's answers are read, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -28,6 +29,7 @@ from twelvefold.datasets.reading import answers, vilbert_mt_files
 from twelvefold.datasets.reading.cards import CC_BY, CardFile, DatasetCard
 from twelvefold.datasets.reading.image_sources import COCO
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, split_tail, validated
+from twelvefold.datasets.reading.shared_files import decode_once
 from twelvefold.datasets.reading.submissions import Answered, Submission, simple_format
 from twelvefold.schema import Example, ImageKey, Pair, SoftAnswers, Split, TaskSpec
 
@@ -124,15 +126,18 @@ def _rows(root: Path, paths: list[Path], split: Split, bad: BadRecords, minval: 
             continue
         part = path.stem.split("_")[-2]
         reader = RecordReader(TASK.name, path, bad)
-        questions = sorted(reader.items("questions", Question), key=lambda item: item[1].question_id)
+        questions: Sequence[tuple[str, Question]] = decode_once(reader, "questions", _sorted_questions)
         if part == "val2014":
-            questions = list(split_tail(questions, minval, "minval")[split == "val"])
+            questions = split_tail(questions, minval, "minval")[split == "val"]
         annotation_file, target_file = _annotation_file(root, part), _target_file(root, part)
         if annotation_file in paths:
             annotations = RecordReader(TASK.name, annotation_file, bad)
             yield from _annotated_rows(reader, questions, annotations, normalize=split != "train")
             continue
-        labels = _target_labels(RecordReader(TASK.name, target_file, bad), paths) if target_file in paths else None
+        labels = None
+        if target_file in paths:
+            targets = RecordReader(TASK.name, target_file, bad)
+            labels = decode_once(targets, "labels", partial(_target_labels, paths=paths))
         for record, question in questions:
             id_ = str(question.question_id)
             if labels is None or id_ in labels:
@@ -141,15 +146,24 @@ def _rows(root: Path, paths: list[Path], split: Split, bad: BadRecords, minval: 
                 reader.reject(record, f"expected answers of question {id_} in {target_file}, got none")
 
 
-def _annotated_rows(
-    reader: RecordReader, questions: list[tuple[str, Question]], annotations: RecordReader, *, normalize: bool
-) -> Iterator[Row]:
-    # Annotations stay undecoded until their question's turn, so memory holds the file's bytes and an index.
+def _sorted_questions(reader: RecordReader) -> list[tuple[str, Question]]:
+    return sorted(reader.items("questions", Question), key=lambda item: item[1].question_id)
+
+
+def _annotations_by_question(annotations: RecordReader) -> dict[int, tuple[str, msgspec.Raw]]:
+    """Return the annotations, which stay undecoded until their question's turn, so memory holds the file's bytes."""
     undecoded: dict[int, tuple[str, msgspec.Raw]] = {}
     for record, raw in annotations.raw_items("annotations"):
         key = annotations.decode(record, raw, QuestionId)
         if key is not None:
             undecoded[key.question_id] = record, raw
+    return undecoded
+
+
+def _annotated_rows(
+    reader: RecordReader, questions: Sequence[tuple[str, Question]], annotations: RecordReader, *, normalize: bool
+) -> Iterator[Row]:
+    undecoded = decode_once(annotations, "annotations", _annotations_by_question)
     for record, question in questions:
         if question.question_id not in undecoded:
             reader.reject(record, f"expected an annotation of question {question.question_id}, got none")

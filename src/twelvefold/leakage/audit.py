@@ -22,6 +22,7 @@ from twelvefold.datasets.reading import image_files
 from twelvefold.datasets.reading.examples import read_examples
 from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.records import BadRecords
+from twelvefold.datasets.reading.shared_files import share_decoded_files
 from twelvefold.duplicates.evidence import DEFAULT_EVIDENCE, CollectedEvidence, collect_evidence
 from twelvefold.duplicates.image_groups import ImageGroups
 from twelvefold.image_folder import UNEXAMINED, SkippedFile
@@ -258,15 +259,16 @@ def read_task(data: Path, name: str, options: Mapping[str, Any], *, require_all:
     dataset, bad = datasets.load_dataset(name), BadRecords(skip=skip_bad)
     datasets.check_options(dataset, options)
     content = TaskContent(dataset.TASK.name)
-    for split in SPLITS:
-        try:
-            dataset.files(data, split, **options)
-        except TwelvefoldError as error:
-            if require_all:
-                raise
-            content.absent[split] = str(error)
-            continue
-        content.splits[split] = _split_content(read_examples(dataset, data, split, bad=bad, **options))
+    with share_decoded_files():
+        for split in SPLITS:
+            try:
+                dataset.files(data, split, **options)
+            except TwelvefoldError as error:
+                if require_all:
+                    raise
+                content.absent[split] = str(error)
+                continue
+            content.splits[split] = _split_content(read_examples(dataset, data, split, bad=bad, **options))
     content.problems.extend(map(str, bad.rejected))
     return content
 

@@ -15,6 +15,7 @@ from twelvefold.data import negatives, tokenizer
 from twelvefold.data.write_table import write_table
 from twelvefold.datasets.reading.examples import read_examples
 from twelvefold.datasets.reading.records import BadRecords
+from twelvefold.datasets.reading.shared_files import share_decoded_files
 from twelvefold.duplicates import evidence
 from twelvefold.preparation.entries import Entry, entry_cache, file_entry
 from twelvefold.schema import Split, TaskSpec, TwelvefoldError, did_you_mean
@@ -124,9 +125,20 @@ def find_table(
     return None
 
 
+def make_tables(request: TaskRequest, digests: Mapping[Split, str], data: Path, out: Path, skip_bad: bool) -> None:
+    """Write the tables of a task's splits in ``digests``, and of each an entry as soon as it is complete.
+
+    Files that hold several splits are decoded once. Runs in a process of its own.
+    """
+    with share_decoded_files():
+        for split, digest in digests.items():
+            step = f"{request.task.name}-{split}"
+            entry_cache(out, {step: digest}).save(step, make_table(request, split, data, out, digest, skip_bad))
+
+
 @relaxed_gc()
 def make_table(request: TaskRequest, split: Split, data: Path, out: Path, digest: str, skip_bad: bool) -> Entry:
-    """Read one split of one task and write the table of all its examples. Runs in a process of its own."""
+    """Read one split of one task and write the table of all its examples."""
     bad = BadRecords(skip=skip_bad)
     examples = read_examples(datasets.load_dataset(request.name), data, split, bad=bad, **request.options)
     file = f"tables/{request.task.name}-{split}.arrow"

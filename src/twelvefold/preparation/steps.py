@@ -22,13 +22,14 @@ from twelvefold.datasets.reading.examples import read_examples
 from twelvefold.datasets.reading.image_sizes import SizeCheck
 from twelvefold.datasets.reading.options import world_seed
 from twelvefold.datasets.reading.records import BadRecords
+from twelvefold.datasets.reading.shared_files import share_decoded_files
 from twelvefold.duplicates.evidence import CollectedEvidence
 from twelvefold.preparation.entries import Entry, entry_cache, file_entry
 from twelvefold.preparation.jobs import (
     CLEANING_VERSIONS,
     SELECTION_VERSIONS,
     TaskRequest,
-    make_table,
+    make_tables,
     source_digests,
     table_digest,
 )
@@ -76,11 +77,20 @@ class PreparationSteps:
     def make_tables(self) -> None:
         """Make a table of all examples of every split of every task."""
         steps, digests, skip_bad = list[Step](), dict[str, str](), self.config.skip_bad
-        for request, split in product(self.requests, SPLITS):
-            step = f"{request.task.name}-{split}"
-            digests[step] = table_digest(request, split, self.data, skip_bad=skip_bad)
-            steps.append(Step(step, (request, split, self.data, self.folder, digests[step], skip_bad)))
-        self._run(make_table, steps, digests, description="tables", processes=self.processes)
+        cache = entry_cache(self.folder, digests)
+        for request in self.requests:
+            missing: dict[Split, str] = {}
+            for split in SPLITS:
+                step = f"{request.task.name}-{split}"
+                digests[step] = table_digest(request, split, self.data, skip_bad=skip_bad)
+                if cache.load(step) is None:
+                    missing[split] = digests[step]
+                    self.new_steps.append(step)
+            if missing:
+                arguments = (request, missing, self.data, self.folder, skip_bad)
+                steps.append(Step(request.task.name, arguments, len(missing)))
+        run_steps(make_tables, steps, description="tables", processes=self.processes)
+        self.entries |= {step: entry for step in digests if (entry := cache.load(step)) is not None}
 
     def decide_cleaning(self, policy: str, pinned: CleaningManifest | None) -> CleaningManifest:
         """Write the cleaning manifest, decided from the tables or pinned, and return it."""
@@ -211,12 +221,13 @@ class PreparationSteps:
             return answer_list, []
         counts = Counter[str]()
         splits: tuple[Split, ...] = ("train", "val")
-        for split in splits:
-            if f"{owner.task.name}-{split}" in self.entries:
-                counts += self._open_table(owner, split).answer_counts()
-            else:
-                examples = read_examples(dataset, self.data, split, bad=bad, **owner.options)
-                counts.update(example.chosen_answer for example in examples)
+        with share_decoded_files():
+            for split in splits:
+                if f"{owner.task.name}-{split}" in self.entries:
+                    counts += self._open_table(owner, split).answer_counts()
+                else:
+                    examples = read_examples(dataset, self.data, split, bad=bad, **owner.options)
+                    counts.update(example.chosen_answer for example in examples)
         if not counts.keys() - {""}:
             raise TwelvefoldError(
                 f"{owner.name}: no example of train or val has a chosen_answer to make the answer list from; set it in "

@@ -17,6 +17,7 @@ from twelvefold.datasets import Dataset, is_built_in, load_dataset
 from twelvefold.datasets.reading.examples import read_examples
 from twelvefold.datasets.reading.image_sources import NAME_PATTERNS, name_examples, published_key
 from twelvefold.datasets.reading.records import BadRecords
+from twelvefold.datasets.reading.shared_files import share_decoded_files
 from twelvefold.image_folder import ImageFolder, SkippedFile, examine_file, scan_image_folder
 from twelvefold.printable import printable_name
 from twelvefold.progress import track
@@ -133,9 +134,10 @@ def candidate_boxes(
         if not getattr(load_dataset(name), "LISTS_CANDIDATES", not is_built_in(name)):
             continue
         pairs = _pairs_with_candidates(load_dataset(name), root, bad, options)
-        for pair in track(pairs, description=f"candidate boxes of {name}"):
-            union.setdefault(pair.image, set()).update(pair.candidates_px)
-            sizes[pair.image] = sizes.get(pair.image) or pair.stated_size
+        with share_decoded_files():
+            for pair in track(pairs, description=f"candidate boxes of {name}"):
+                union.setdefault(pair.image, set()).update(pair.candidates_px)
+                sizes[pair.image] = sizes.get(pair.image) or pair.stated_size
     rounded = {key: np.array(sorted(boxes), dtype=np.float32) for key, boxes in sorted(union.items())}
     return {key: CandidateBoxes(np.unique(boxes, axis=0), sizes[key]) for key, boxes in rounded.items()}
 

@@ -92,6 +92,13 @@ class BadRecords:
             raise BadRecordError(f"{rejection}{SKIP_ADVICE}")
         self.rejected.append(rejection)
 
+    def extend(self, other: BadRecords) -> None:
+        """Add what another reading of records rejected and noted."""
+        self.rejected += other.rejected
+        for key, (count, first) in other.noted.items():
+            count_before, first_before = self.noted.get(key, (0, first))
+            self.noted[key] = count_before + count, first_before
+
     def notes(self) -> list[str]:
         """Return a sentence for each kind of unusual record that is used."""
         return [

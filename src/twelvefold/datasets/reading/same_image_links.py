@@ -14,6 +14,7 @@ import msgspec
 
 from twelvefold.datasets.reading.image_sources import COCO, FLICKR30K, VG
 from twelvefold.datasets.reading.records import BadRecords, RecordReader
+from twelvefold.datasets.reading.shared_files import decode_once
 from twelvefold.schema import ImageKey, SameImageLink, Size
 
 
@@ -57,8 +58,12 @@ def visual_genome_sizes(root: Path) -> dict[int, Size]:
     path = visual_genome_map(root)
     if not path.exists():
         return {}
+    return decode_once(RecordReader("identity", path, BadRecords(skip=True)), "sizes", _sizes_by_id)
+
+
+def _sizes_by_id(reader: RecordReader) -> dict[int, Size]:
     sizes: dict[int, Size] = {}
-    for _, image in RecordReader("identity", path, BadRecords(skip=True)).items("", VisualGenomeImage):
+    for _, image in reader.items("", VisualGenomeImage):
         id_ = image.image_id if image.image_id is not None else image.id
         if id_ is not None and image.width and image.height:
             sizes[id_] = (image.width, image.height)
