@@ -19,12 +19,13 @@ from torch import Tensor
 
 from twelvefold.config import default_tasks
 from twelvefold.families import retrieval
+from twelvefold.families.shared.probabilities import lower_probabilities
 from twelvefold.images import ImageError, InputImage, digest_image, load_image
 from twelvefold.model.model import ImageStream
 from twelvefold.printable import printable_name
 from twelvefold.progress import progress_bar
 from twelvefold.schema import ImageKey, Ranked, Regions, TaskSpec, TwelvefoldError, did_you_mean
-from twelvefold.serving.inference import caption_batch, image_batch, rank_images
+from twelvefold.serving.inference import caption_batch, image_batch, rank_images, weigh_inputs
 from twelvefold.serving.predictor import ImageInput, Predictor
 from twelvefold.serving.region_cache import image_key
 from twelvefold.serving.request import (
@@ -240,7 +241,16 @@ class SearchIndex:
         captions = caption_batch(context, spec, token_ids, next(iter(self._regions.values())))
         blocks = (self._image_stream(start, spec) for start in range(0, len(self._keys), BLOCK_IMAGES))
         rankings = rank_images(context, spec, captions, blocks, self.names, top)
-        return rankings[0] if listed is None else rankings
+        lowered = [self._lower(caption, ranked) for caption, ranked in zip(texts, rankings, strict=True)]
+        return lowered[0] if listed is None else lowered
+
+    def _lower(self, text: str, ranked: tuple[Ranked, ...]) -> tuple[Ranked, ...]:
+        """Lower the probabilities of a search as :meth:`Predictor.find` does, if text or best image are unusual."""
+        best = self._regions[self._keys[ranked[0].name]]
+        # Regions of an index of version 0.1 have no probabilities, without which they cannot be compared.
+        images = [] if best.class_probs is None else [best]
+        weight, _ = weigh_inputs(self._model.context, retrieval.FAMILY, [text], images)
+        return lower_probabilities(ranked, weight, retrieval.FAMILY.chance_probability(len(self)))
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Write the index to a folder, atomically; an index that is already there is replaced.
@@ -254,7 +264,7 @@ class SearchIndex:
         detector = self._model.about.detector
         with atomic_files.atomic_folder(folder) as new_folder:
             keys = list(dict.fromkeys(self._keys.values()))  # one image may have several names
-            # Images that were added to an index of version 1 are saved without probabilities, as the others are.
+            # Images that were added to an index of version 0.1 are saved without probabilities, as the others are.
             width = int(all(regions.class_probs is not None for regions in self._regions.values()))
             shards = []
             for start in range(0, len(keys), SHARD_IMAGES):
