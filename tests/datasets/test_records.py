@@ -17,10 +17,17 @@ import pytest
 
 from twelvefold.datasets import load_dataset
 from twelvefold.datasets.reading.examples import read_examples
-from twelvefold.datasets.reading.records import BadRecordError, BadRecords, RecordReader, require_files, split_tail
+from twelvefold.datasets.reading.records import (
+    BadRecordError,
+    BadRecords,
+    RecordReader,
+    require_files,
+    split_tail,
+    validated,
+)
 from twelvefold.doctor import doctor
 from twelvefold.parsing.text import iter_lines
-from twelvefold.schema import TwelvefoldError
+from twelvefold.schema import Example, ImageKey, Pair, TwelvefoldError
 from twelvefold.store.safe_pickle import load_plain
 
 from .samples.sample import python2_pickle
@@ -148,6 +155,15 @@ def test_a_key_that_occurs_twice_or_is_no_text_is_rejected(tmp_path: Path) -> No
     twice = make_reader(tmp_path / "twice.json", b'{"pets": [], "pets": [{"n": 1}]}', skip=True)
     with pytest.raises(TwelvefoldError, match="'pets' once, got it 2 times"):
         list(twice.items("pets", Item))
+
+
+def test_a_text_beyond_the_limit_is_rejected_and_not_cut_silently(tmp_path: Path) -> None:
+    pets = make_reader(tmp_path / "pets.json", b"", skip=True)
+    examples = [Example(str(n), (Pair(ImageKey("pets", "1"), "x" * n),), None) for n in (10_000, 2_000_000)]
+    assert list(validated((pets, f"[{i}]", example) for i, example in enumerate(examples))) == examples[:1]
+    assert [rejection.reason for rejection in pets.bad.rejected] == [
+        "expected a text of at most 10,000 characters, got 2,000,000"
+    ]
 
 
 def test_a_line_beyond_the_limit_is_skipped_without_being_read_whole(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ def zipped(path: Path, members: dict[str, bytes], change: Callable[[zipfile.ZipI
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
             info = zipfile.ZipInfo(name)
+            info.compress_type = zipfile.ZIP_DEFLATED
             change(info)
             archive.writestr(info, data)
     return path
@@ -125,3 +126,27 @@ def test_a_missing_or_repeated_member_is_named(tmp_path: Path) -> None:
         unpack_members(archive, {tmp_path / "x": "i.json"})
     unpack_members(archive, {tmp_path / "x": "refs.p"})
     assert (tmp_path / "x").read_bytes() == b"!"
+
+
+@pytest.mark.parametrize("make", [zipped, tarred])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_zip_bomb_is_refused_before_anything_is_written(
+    tmp_path: Path, make: Callable[..., Path], count: int
+) -> None:
+    zeros = bytes(40_000_000 // count)
+    archive = make(tmp_path / "bomb", {f"a/{i}.json": zeros for i in range(count)})
+    assert archive.stat().st_size < 60_000
+    with pytest.raises(TwelvefoldError, match=r"over 200 times as many: .*zip bomb; it was not unpacked"):
+        unpack_all(archive, tmp_path / "out")
+    with pytest.raises(TwelvefoldError, match="zip bomb"):
+        unpack_members(archive, {tmp_path / "out.json": "a/0.json"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bomb"]
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"), [(b"<html>", "web page"), (b"version https://git-lfs.github.com/spec/v1", "git lfs pull")]
+)
+def test_a_web_page_and_a_pointer_are_named(tmp_path: Path, data: bytes, kind: str) -> None:
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(TwelvefoldError, match=kind):
+        unpack_all(tmp_path / "a.zip", tmp_path / "out")

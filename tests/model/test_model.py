@@ -300,7 +300,7 @@ def test_an_invalid_configuration_is_refused() -> None:
         preset("small", text_hidden_size=100, text_attention_heads=3)
     with pytest.raises(TwelvefoldError, match=r"norm.*|Invalid enum value 'mid'"):
         preset("small", norm="mid")
-    with pytest.raises(TwelvefoldError, match="num_coattention_layers must be at least 1"):
+    with pytest.raises(TwelvefoldError, match="num_coattention_layers must be between 1"):
         preset("small", num_coattention_layers=0)
 
 

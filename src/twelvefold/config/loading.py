@@ -75,7 +75,7 @@ def parse_tables(text: str, name: str, folder: Path = Path(), extended_by: tuple
 
 def to_toml(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
     """Return a nested mapping of plain values as TOML, without entries that are None: TOML has no null."""
-    lines = [f"{_key(name)} = {json.dumps(v, ensure_ascii=False)}" for name, v in table.items() if _is_plain(v)]
+    lines = [f"{_key(name)} = {_value(v)}" for name, v in table.items() if _is_plain(v)]
     if path and (lines or not table):
         lines.insert(0, f"[{'.'.join(_key(name) for name in path)}]")
     text = "\n".join(lines) + "\n" if lines else ""
@@ -83,6 +83,11 @@ def to_toml(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
         if isinstance(value, Mapping):
             text += ("\n" if text else "") + to_toml(value, (*path, name))
     return text
+
+
+def _value(value: Any) -> str:
+    """Return a plain value as TOML, which is JSON but for the character DEL."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("\x7f", "\\u007f")
 
 
 def _drop_untrained(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from twelvefold.config import renamed
-from twelvefold.config.validation import check_name
+from twelvefold.config.validation import check_name, check_numbers
 from twelvefold.schema import TwelvefoldError, did_you_mean
 
 
@@ -74,19 +74,21 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             s, h = getattr(self, size), getattr(self, heads)
             if h < 1 or s < 1 or s % h:
                 raise TwelvefoldError(f"model: {size} = {s} must be a positive multiple of {heads} = {h}")
-        minima = {
-            "num_coattention_layers": 1,
-            "num_text_layers": 0,
-            "num_image_layers": 0,
-            "vocab_size": 1,
-            "num_region_categories": 0,
-        }
-        for name, minimum in minima.items():
-            if getattr(self, name) < minimum:
-                raise TwelvefoldError(f"model: {name} must be at least {minimum}, got {getattr(self, name)}")
+        check_numbers(msgspec.structs.asdict(self), "model")
+        for name in self.__struct_fields__:
+            value, minimum = getattr(self, name), 0 if name in MAY_BE_ZERO else 1
+            if type(value) is int and not minimum <= value <= MAX_SIZE:
+                raise TwelvefoldError(f"model: {name} must be between {minimum} and {MAX_SIZE:,}, got {value}")
+        for name in ("layer_norm_eps", "init_scale", "residual_scale"):
+            if getattr(self, name) < 0:
+                raise TwelvefoldError(f"model: {name} must not be negative, got {getattr(self, name)}")
         if not 0.0 <= self.dropout < 1.0:
             raise TwelvefoldError(f"model: dropout must be at least 0 and less than 1, got {self.dropout}")
 
+
+MAY_BE_ZERO = ("num_text_layers", "num_image_layers", "num_region_categories")
+MAX_SIZE = 1 << 20
+"""Largest size of any part; the largest published one is a vocabulary of 30,522."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "vilbert_base": {},

@@ -18,14 +18,16 @@ import msgspec
 from twelvefold.config import loading, renamed
 from twelvefold.config.extract import ExtractConfig
 from twelvefold.config.model import ModelConfig, changed, check_names, preset
-from twelvefold.config.validation import check_keys, describe_error
+from twelvefold.config.validation import check_keys, check_numbers, describe_error
 from twelvefold.schema import TaskSpec, TwelvefoldError, did_you_mean
 
-PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
-NonNegativeInt = Annotated[int, msgspec.Meta(ge=0)]
+PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
+NonNegativeInt = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
+Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
-PositiveFloat = Annotated[float, msgspec.Meta(gt=0.0)]
-NonNegativeFloat = Annotated[float, msgspec.Meta(ge=0.0)]
+Decay = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
+PositiveFloat = Annotated[float, msgspec.Meta(gt=0.0, le=1e9)]
+NonNegativeFloat = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
 
 
 class StrictStruct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,7 +38,7 @@ class WorldConfig(StrictStruct, frozen=True, kw_only=True):
     """The drawn world to draw, in a recipe that does not train on other data."""
 
     images: PositiveInt = 2000
-    seed: int = 0
+    seed: Seed = 0
 
 
 class DataConfig(StrictStruct, frozen=True, kw_only=True):
@@ -117,8 +119,8 @@ class TrainingConfig(StrictStruct, frozen=True, kw_only=True):
     """After the warm-up the lr falls linearly to 0, as in the paper (linear), or stays (constant), so that a run can be
     trained for longer as if it had been planned that long."""
     weight_decay: NonNegativeFloat = 0.01
-    adam_beta1: Fraction = 0.9
-    adam_beta2: Fraction = 0.999
+    adam_beta1: Decay = 0.9
+    adam_beta2: Decay = 0.999
     adam_eps: PositiveFloat = 1e-6
     max_grad_norm: NonNegativeFloat = 0.0
     """Norm to which the gradient of a step is clipped; 0: no clipping, as in the paper."""
@@ -183,7 +185,7 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
     modules: dict[str, str] = {}
     """Dotted name of the module that defines a task of your own, by the task's name. A run's recipe.toml has it; in
     your own recipe the dotted name in ``tasks`` is enough."""
-    seed: int = 0
+    seed: Seed = 0
     world: WorldConfig | None = None
     data: DataConfig = DataConfig()
     extract: ExtractConfig = ExtractConfig()
@@ -226,6 +228,7 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
     @staticmethod
     def _convert(tables: dict[str, Any], source: str) -> Recipe:
         check_keys(tables, Recipe, source)
+        check_numbers(tables, source)
         try:
             recipe = msgspec.convert(tables, Recipe)
         except msgspec.ValidationError as error:

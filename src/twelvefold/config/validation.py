@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -10,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from twelvefold.config.renamed import RECIPE
+from twelvefold.parsing.bounds import short_repr
 from twelvefold.schema import TwelvefoldError, did_you_mean
 
 
@@ -38,6 +40,24 @@ def check_keys(value: object, expected: Any, source: str, path: tuple[str, ...] 
         if isinstance(value, Mapping) and get_origin(member) is dict:
             for name, inner in value.items():
                 check_keys(inner, get_args(member)[1], source, (*path, name))
+
+
+def check_numbers(value: object, source: str, path: tuple[str, ...] = ()) -> None:
+    """Check that all numbers of a nested mapping are finite, and that an integer fits in 64 bits.
+
+    Raises:
+        TwelvefoldError: a number is NaN or infinite, which no setting can be, or too large; names the key.
+    """
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            check_numbers(inner, source, (*path, str(name)))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            check_numbers(inner, source, path)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise TwelvefoldError(f"{source}: {_key_path(path)} must be a finite number, got {value}")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise TwelvefoldError(f"{source}: {_key_path(path)} is out of range: {short_repr(value)}")
 
 
 def check_name(name: str, valid: Collection[str], renamed: Mapping[str, str], label: str) -> None:

@@ -5,6 +5,7 @@ All member names are checked before the first member is written, so an archive w
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import stat
 import tarfile
@@ -16,12 +17,20 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
+from twelvefold.parsing.file_kind import check_file_kind
 from twelvefold.progress import track
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
 
 MAX_LISTED = 8
 """Members listed in the error message when an expected one is missing."""
+
+
+MAX_RATIO = 200
+"""Times by which the members may be larger than their archive. Text compresses to a tenth or twentieth; a zip bomb
+states a thousand times its size."""
+FREE_BYTES = 16 << 20
+"""Bytes that may be unpacked from any archive."""
 
 
 class Member(NamedTuple):
@@ -61,7 +70,8 @@ def unpack_all(archive: Path, folder: Path) -> int:
 
 @contextmanager
 def _open_archive(path: Path) -> Iterator[list[Member]]:
-    """Open an archive and check the names of all its members."""
+    """Open an archive and check the names and sizes of all its members."""
+    check_file_kind(path)
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -70,12 +80,17 @@ def _open_archive(path: Path) -> Iterator[list[Member]]:
             with tarfile.open(path) as tar:
                 yield _tar_members(path, tar)
     # zipfile raises NotImplementedError for an unknown compression method.
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
+    except (
+        zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, ValueError,
+    ) as error:  # fmt: skip
         raise TwelvefoldError(f"{path} is damaged or not an archive: {error}") from error
 
 
 def _zip_members(path: Path, archive: zipfile.ZipFile) -> list[Member]:
+    total = 0
     for info in archive.infolist():
+        total += info.file_size
+        _check_size(path, total)
         file_type = stat.S_IFMT(info.external_attr >> 16)
         if file_type not in (0, stat.S_IFREG, stat.S_IFDIR) or info.flag_bits & 1:
             raise TwelvefoldError(f"{path}: member {info.orig_filename!r} is a link, a device or encrypted; refused")
@@ -84,12 +99,25 @@ def _zip_members(path: Path, archive: zipfile.ZipFile) -> list[Member]:
 
 
 def _tar_members(path: Path, archive: tarfile.TarFile) -> list[Member]:
-    for info in archive:
+    total = 0
+    for info in archive:  # reads on to the next member only after this one's size was checked
+        total += info.size
+        _check_size(path, total)
         _check_name(path, info.name)
         if not (info.isreg() or info.isdir()):
             raise TwelvefoldError(f"{path}: member {info.name!r} is a link or a device; refused")
     files = [info for info in archive.getmembers() if info.isreg()]
     return [Member(info.name, partial(archive.extractfile, info)) for info in files]  # type: ignore[arg-type]
+
+
+def _check_size(path: Path, total: int) -> None:
+    """Raise if the members read so far state far more bytes than the archive can reasonably hold."""
+    size = path.stat().st_size
+    if total > FREE_BYTES + MAX_RATIO * size:
+        raise TwelvefoldError(
+            f"{path} of {size:,} bytes states members of {total:,} bytes or more, over {MAX_RATIO} times as many: "
+            "it is damaged or a zip bomb; it was not unpacked"
+        )
 
 
 def _check_name(path: Path, name: str) -> None:

@@ -19,6 +19,8 @@ MAX_FILE_BYTES = 4 << 30
 """Largest file that is read whole; the largest official one has about a gigabyte."""
 MAX_CONFIG_BYTES = 16 << 20
 """Largest file of settings that a person writes (TOML)."""
+MAX_TEXT_LENGTH = 10_000
+"""Characters of a question or caption: 20 times what the longest task reads (256 word pieces)."""
 MAX_LINE_BYTES = 64 << 20
 """Longest line, and longest record, that is decoded; official ones have a few kilobytes."""
 

@@ -62,7 +62,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_batch_size: Positive = 16
     max_wait_ms: Annotated[float, Meta(ge=0, le=1000)] = 4.0
     num_decode_threads: Positive = 2
-    time_limit: Annotated[float, Meta(gt=0)] = 30.0
+    time_limit: Annotated[float, Meta(gt=0, le=86_400)] = 30.0
     rate_limit: Annotated[int, Meta(ge=0)] = 0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -56,7 +56,7 @@ def read_requests(file: Path) -> list[RequestLine | TwelvefoldError]:
         check_file_kind(file)
         with file.open("rb") as stream:
             for number, line in enumerate(iter_lines(stream, max_bytes=MAX_REQUEST_BYTES), 1):
-                if line.strip():
+                if line.strip() or len(line) > MAX_REQUEST_BYTES:
                     parsed.append(_parse_line(line, f"{file}, line {number}"))
     except OSError as error:
         raise TwelvefoldError(f"cannot read {file}: {error.strerror}") from error

@@ -25,6 +25,7 @@ from twelvefold.datasets import is_built_in, load_dataset
 from twelvefold.families import Family, load_family
 from twelvefold.images import ImageError, InputImage, image_size, load_image
 from twelvefold.parsing.json_text import JsonError, decode_json, describe_error
+from twelvefold.parsing.text import MAX_TEXT_LENGTH
 from twelvefold.schema import Box, TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.serving.samples import PREFIX, find_sample
 
@@ -32,9 +33,6 @@ T = TypeVar("T")
 
 DEFAULT_TOP = 5
 """Answers of a request that does not say how many."""
-
-MAX_TEXT_LENGTH = 10_000
-"""Characters: 20 times what the longest task reads (256 word pieces), and fast to tokenize."""
 
 BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]{60,}={0,2}\s*")
 """Text that is long enough for the smallest image file, and has only the characters of base64 (either alphabet)."""

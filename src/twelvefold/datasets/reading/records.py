@@ -26,7 +26,7 @@ from twelvefold.parsing.json_text import (
     describe_error,
     mark_invalid,
 )
-from twelvefold.parsing.text import MAX_LINE_BYTES, iter_lines, read_bytes, to_utf8
+from twelvefold.parsing.text import MAX_LINE_BYTES, MAX_TEXT_LENGTH, iter_lines, read_bytes, to_utf8
 from twelvefold.schema import Example, TwelvefoldError
 
 T = TypeVar("T")
@@ -197,7 +197,7 @@ class RecordReader:
             check_file_kind(self.path)
             with gzip.open(self.path) if self.path.suffix == ".gz" else self.path.open("rb") as stream:
                 for number, line in enumerate(iter_lines(stream), 1):
-                    if line.isspace():
+                    if line.isspace() and len(line) <= MAX_LINE_BYTES:
                         continue
                     is_empty = False
                     value = self.decode(f"line {number}", line, record_type)
@@ -264,7 +264,7 @@ Row = tuple[RecordReader, str, Example]
 
 
 def validated(rows: Iterable[Row], *, allow_empty_text: bool = False) -> Iterator[Example]:
-    """Yield the examples with a new id and non-empty texts; reject the others.
+    """Yield the examples with a new id and texts that are neither empty nor too long; reject the others.
 
     ``allow_empty_text``: accept empty texts (a GuessWhat game that was abandoned before the first question).
     """
@@ -272,6 +272,9 @@ def validated(rows: Iterable[Row], *, allow_empty_text: bool = False) -> Iterato
     for reader, record, example in rows:
         if example.id in ids:
             reader.reject(record, f"expected an id that is new, got {example.id!r} again")
+        elif any(len(pair.text) > MAX_TEXT_LENGTH for pair in example.pairs):
+            length = max(len(pair.text) for pair in example.pairs)
+            reader.reject(record, f"expected a text of at most {MAX_TEXT_LENGTH:,} characters, got {length:,}")
         elif not allow_empty_text and not all(pair.text.strip() for pair in example.pairs):
             reader.reject(record, "expected a text, got an empty one")
         else:
