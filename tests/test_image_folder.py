@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import socket
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pillow_heif
 import pytest
 from PIL import Image, features
 
 from twelvefold.image_folder import scan_image_folder, skipped_lines
-from twelvefold.image_formats import identify
+from twelvefold.image_formats import identify, unsupported
+from twelvefold.images import load_image
 
 FORMATS = {
     "JPEG": "JPEG",
@@ -28,7 +32,6 @@ FORMATS = {
     "PPM": "PNM",
     "ICO": "ICO",
 }
-HEIC = bytes.fromhex("00000018667479706865696300000000") + b"mif1heic"
 
 
 def encode(file_format: str) -> bytes:
@@ -65,8 +68,6 @@ def test_a_format_without_a_signature_is_tried_if_its_name_is_that_of_an_image(t
 
 def test_what_is_not_read_is_named_with_the_reason_and_what_to_do(tmp_path: Path) -> None:
     for name, data in {
-        "phone.heic": HEIC,
-        "renamed.jpg": HEIC,
         "new.jxl": b"\x00\x00\x00\x0cJXL \r\n\x87\n",
         "drawing.svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
         "page.jpg": b"<!doctype html><html>",
@@ -79,10 +80,7 @@ def test_what_is_not_read_is_named_with_the_reason_and_what_to_do(tmp_path: Path
     (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
     content = scan_image_folder(tmp_path)
     reasons = {path.name: reason for path, reason in content.unreadable.items()}
-    if "phone.heic" in reasons:  # pillow-heif is not installed
-        assert "pillow-heif" in reasons.pop("phone.heic")
-        assert "pillow-heif" in reasons.pop("renamed.jpg")
-        assert content.images == []
+    assert content.images == []
     expected = {
         "new.jxl": "JPEG XL",
         "drawing.svg": "SVG",
@@ -97,6 +95,23 @@ def test_what_is_not_read_is_named_with_the_reason_and_what_to_do(tmp_path: Path
     for name, word in expected.items():
         assert word in reasons[name]
     assert content.skipped == []
+
+
+def test_heic_is_read_with_its_package_and_refused_by_name_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pillow_heif.register_heif_opener()
+    Image.new("RGB", (64, 48), (200, 30, 40)).save(tmp_path / "phone.heic", "HEIF")
+    shutil.copy(tmp_path / "phone.heic", tmp_path / "renamed.jpg")
+    unsupported.cache_clear()
+    assert [path.name for path in scan_image_folder(tmp_path).images] == ["phone.heic", "renamed.jpg"]
+    assert (load_image(tmp_path / "renamed.jpg").width, load_image(tmp_path / "phone.heic").height) == (64, 48)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    unsupported.cache_clear()
+    reasons = scan_image_folder(tmp_path).unreadable
+    assert [path.name for path in reasons] == ["phone.heic", "renamed.jpg"]
+    assert all("twelvefold[heic]" in reason for reason in reasons.values())
+    unsupported.cache_clear()
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this build of Pillow reads no AVIF")

@@ -118,7 +118,7 @@ def unsupported(image_format: ImageFormat) -> str:
         try:
             import_module("pillow_heif").register_heif_opener()
         except ImportError:
-            return "a HEIC image needs the package pillow-heif (pip install pillow-heif); or save it as JPEG"
+            return "a HEIC image needs pillow-heif (pip install 'twelvefold[heic]'), or save it as JPEG"
     feature = PILLOW_FEATURES.get(image_format.pillow)
     if feature is not None and not features.check(feature):
         return f"this build of Pillow reads no {image_format.name} images (pip install --upgrade pillow)"
