@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 
 from twelvefold.datasets import coco, flickr30k, guesswhat, load_dataset, nlvr2, refcoco, snli_ve, visual7w
@@ -96,6 +98,21 @@ def test_refer_pickles_of_both_python_2_protocols(folder: Any, protocol: int) ->
     expected = list(refcoco.read(root, "train", bad=BAD))
     (root / "refcoco/refs(unc).p").write_bytes(python2_pickle(folder.files["refcoco/refs(unc).p"], protocol))
     assert list(refcoco.read(root, "train", bad=BAD)) == expected
+
+
+def test_refs_that_were_saved_again_with_numpy_are_the_same(folder: Any) -> None:
+    for ref in folder.files["refcoco/refs(unc).p"]:
+        ref["sentences"][1]["raw"] = "a caf\u00e9"
+    root = folder.write()
+    expected = list(refcoco.read(root, "train", bad=BAD))
+    again = [
+        {key: np.int64(value) if isinstance(value, int) else value for key, value in ref.items()}
+        | {"sent_ids": np.array(ref["sent_ids"])}
+        for ref in folder.files["refcoco/refs(unc).p"]
+    ]
+    for value in (again, np.array(again, dtype=object)):
+        (root / "refcoco/refs(unc).p").write_bytes(pickle.dumps(value, protocol=2))
+        assert list(refcoco.read(root, "train", bad=BAD)) == expected
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
@@ -207,3 +208,28 @@ def test_a_tampered_pickle_runs_nothing(folder: Any, tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps([1, 2], protocol=2)[:9])
     with pytest.raises(TwelvefoldError, match="truncated"):
         examples(root, "gqa", "train")
+
+
+@pytest.mark.parametrize("convert", [vqav2, vgqa, gqa])
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_pickles_that_were_saved_again_with_numpy_are_the_same(
+    convert: Callable[[dict[str, Any]], dict[str, Any]], protocol: int, folder: Any, tmp_path: Path
+) -> None:
+    converted = convert(folder.files)
+    expected = write_files(tmp_path / "plain", converted)
+    folder.root = tmp_path / "plain"
+    folder.write()
+    folder.root = tmp_path / "again"
+    folder.write()
+    for name, targets in converted.items():
+        path = folder.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        again = [
+            {key: np.int64(value) if isinstance(value, int) else value for key, value in record.items()}
+            | {"labels": np.array(record["labels"]), "scores": np.array(record["scores"], np.float64)}
+            for record in targets
+        ]
+        path.write_bytes(pickle.dumps(np.array(again, dtype=object), protocol=protocol))
+        (path.parent / "trainval_label2ans.pkl").write_bytes(pickle.dumps(np.array(ANSWERS), protocol=protocol))
+    task = convert.__name__
+    assert examples(folder.root, task, "train") == examples(expected, task, "train")

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from twelvefold.parsing.json_text import read_json
 from twelvefold.schema import SoftAnswers, TwelvefoldError
 from twelvefold.store.safe_pickle import load_plain
@@ -130,6 +132,7 @@ def load_answer_list(path: Path) -> list[str]:
     if not path.exists():
         raise TwelvefoldError(f"no answer list {path}")
     value = read_json(path) if path.suffix == ".json" else load_plain(path)
+    value = value.tolist() if isinstance(value, np.ndarray) else value
     if isinstance(value, dict) and sorted(value.values(), key=repr) == sorted(range(len(value)), key=repr):
         value = sorted(value, key=value.__getitem__)
     if not isinstance(value, list) or not value or not all(isinstance(answer, str) for answer in value):

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+import numpy as np
 
 from twelvefold.parsing.bounds import MAX_SHOWN, short_repr
 from twelvefold.parsing.file_kind import check_file_kind
@@ -224,9 +225,12 @@ class RecordReader:
         return value
 
     def convert(self, record: str, value: object, record_type: type[T]) -> T | None:
-        """Return one record of plain Python data (unpickled) in its type, or None if it was rejected."""
+        """Return one record of unpickled data in its type, or None if it was rejected. Arrays count as lists."""
         try:
-            converted = msgspec.convert(value, record_type)
+            try:
+                converted = msgspec.convert(value, record_type)
+            except msgspec.ValidationError:
+                converted = msgspec.convert(arrays_to_lists(value), record_type)
             msgspec.json.encode(converted)  # half of a surrogate pair cannot be stored
         except (msgspec.ValidationError, UnicodeError, RecursionError) as error:
             self.reject(record, f"{error}; got {short_repr(value)}")
@@ -257,6 +261,16 @@ class RecordReader:
         except JsonError as error:
             reason = describe_error(error, data)
             raise TwelvefoldError(f"{self.task}: {self.path} is truncated or not JSON: {reason}") from None
+
+
+def arrays_to_lists(value: Any) -> Any:
+    """Return unpickled data with NumPy arrays as lists: files that were saved again often have arrays in their
+    records."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key: arrays_to_lists(item) for key, item in value.items()}
+    return [arrays_to_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 Row = tuple[RecordReader, str, Example]

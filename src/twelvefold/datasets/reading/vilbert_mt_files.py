@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from twelvefold.datasets.reading.answers import load_answer_list
 from twelvefold.datasets.reading.records import RecordReader, Row, require_files
@@ -83,6 +84,7 @@ def read_targets(reader: RecordReader, answers: Sequence[str]) -> Iterator[tuple
         TwelvefoldError: the file is truncated, holds no list of targets, or needs anything but plain data.
     """
     values = load_plain(reader.path)
+    values = values.tolist() if isinstance(values, np.ndarray) else values
     if not isinstance(values, list):
         raise TwelvefoldError(f"{reader.task}: {reader.path}: expected a list of targets, got {type(values).__name__}")
     for i, value in enumerate(values):
