@@ -21,6 +21,12 @@ from twelvefold.model import card
 from twelvefold.schema import Split
 from twelvefold.store import atomic_files
 
+WITHHELD = (
+    "no label of this split is known (they are withheld, or the split is empty), so the score is unknown; "
+    "`twelvefold submit` writes the predictions"
+)
+"""Why a task has no score."""
+
 
 def evaluate(
     run: Path,
@@ -70,11 +76,12 @@ def evaluate(
     )
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     scores = Scores(
-        tasks={task.name: results[task.name] for task in chosen},
+        tasks={task.name: results[task.name] for task in chosen if results[task.name].n},
         checkpoint=checkpoint,
         seconds=round(time.monotonic() - started, 1),
         peak_memory_gb=round(sum(usage.ru_maxrss for usage in usages) / 2**20, 2),
         invocation=describe_invocation(),
+        unknown={task.name: WITHHELD for task in chosen if not results[task.name].n},
     )
     if not tasks:
         write_scores(run / ("scores.json" if split == "test" else f"scores-{split}.json"), scores)

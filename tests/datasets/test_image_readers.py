@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import pickle
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 
-from twelvefold.datasets import coco, flickr30k, guesswhat, load_dataset, nlvr2, refcoco, snli_ve, visual7w
+from twelvefold.datasets import coco, flickr30k, guesswhat, load_dataset, nlvr2, refcoco, refcocog, snli_ve, visual7w
 from twelvefold.datasets.reading.records import BadRecordError, BadRecords
 from twelvefold.doctor import doctor
-from twelvefold.schema import Candidate, ClassName, ImageKey, TargetBox, TwelvefoldError
+from twelvefold.schema import Candidate, ClassName, ImageKey, Split, TargetBox, TwelvefoldError
 
 from .samples.sample import python2_pickle
 
@@ -293,3 +294,60 @@ def test_snli_ve_invalid_hypotheses_are_rejected(folder: Any, change: dict[str, 
     folder.files["snli_ve/snli_ve_train.jsonl"][0].update(change)
     with pytest.raises(BadRecordError, match=f"line 1: expected .*{error}"):
         list(snli_ve.read(folder.write(), "train", bad=BAD))
+
+
+@pytest.mark.parametrize(
+    ("reader", "file", "field"),
+    [(nlvr2, "nlvr2/{}.json", "label"), (snli_ve, "snli_ve/snli_ve_{}.jsonl", "gold_label")],
+)
+def test_a_test_file_may_have_no_labels(folder: Any, reader: Any, file: str, field: str) -> None:
+    test = file.format("test1" if reader is nlvr2 else "test")
+    expected = [(e.id, e.pairs) for e in reader.read(folder.write(), "test", bad=BAD)]
+    for record in folder.files[test]:
+        del record[field]
+    examples = list(reader.read(folder.write(), "test", bad=BAD))
+    assert [(e.id, e.pairs) for e in examples] == expected
+    assert [e.label for e in examples] == [None] * len(examples)
+    del folder.files[file.format("train")][0][field]
+    with pytest.raises(BadRecordError, match=r"expected a (gold_)?label"):
+        list(reader.read(folder.write(), "train", bad=BAD))
+
+
+@pytest.mark.parametrize("name", ["coco", "flickr30k"])
+def test_albefs_caption_files_have_the_same_captions_as_karpathys(folder: Any, name: str) -> None:
+    dataset, karpathy = load_dataset(name), f"{name}/dataset_{name}.json"
+    splits: tuple[Split, ...] = ("train", "val", "test")
+    root = folder.write()
+    expected = {split: [e.pairs for e in dataset.read(root, split, bad=BAD)] for split in splits}
+    images = folder.files.pop(karpathy)["images"]
+    (root / karpathy).unlink()
+    for split, stem in product(splits, [{"coco": "coco_karpathy", "flickr30k": "flickr30k"}[name]]):
+        chosen = [image for image in images if image["split"] in (split, "restval" if split == "train" else split)]
+        path = {"coco": "val2014/", "flickr30k": "flickr30k-images/"}[name]
+        texts = [(path + image["filename"], [s["raw"] for s in image["sentences"]]) for image in chosen]
+        records = [{"image": image, "caption": captions} for image, captions in texts]
+        if split == "train":
+            records = [{"image": i, "caption": c, "image_id": "coco_1"} for i, captions in texts for c in captions]
+        folder.files[f"{name}/{stem}_{split}.json"] = records
+    folder.write()
+    for split in splits:
+        examples = list(dataset.read(root, split, bad=BAD))
+        assert [e.pairs for e in examples] == expected[split]
+        assert len({e.id for e in examples}) == len(examples)
+    if name == "coco":
+        assert len({e.pairs for e in dataset.read(root, "test", bad=BAD, pool=1)}) == 2
+    folder.files[f"{name}/{stem}_val.json"][0]["image"] = "dog.jpg"
+    with pytest.raises(BadRecordError, match=r"\[0\]: expected an image like"):
+        list(dataset.read(folder.write(), "val", bad=BAD))
+
+
+def test_refcocog_has_the_older_splits_by_an_option(folder: Any) -> None:
+    folder.files["refcocog/refs(google).p"] = folder.files["refcocog/refs(umd).p"][:2]
+    root = folder.write()
+    umd = list(refcocog.read(root, "train", bad=BAD))
+    assert list(refcocog.read(root, "train", bad=BAD, split_by="google")) == umd[: len(umd)]
+    assert refcocog.files(root, "test", split_by="google")[0].name == "refs(google).p"
+    assert list(refcocog.read(root, "test", bad=BAD, split_by="google")) == []
+    (root / "refcocog/refs(umd).p").unlink()
+    with pytest.raises(TwelvefoldError, match=r'options\.split_by = "google" under \[per_task\.refcocog\]'):
+        list(refcocog.read(root, "train", bad=BAD))

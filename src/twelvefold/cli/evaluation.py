@@ -42,7 +42,11 @@ def evaluate(scores: Scores, arguments: Arguments) -> Output:
             interval = f"{low:.1f} to {high:.1f}"
             table.add_row("  text retrieval", text.metric, f"{text.score:.1f}", interval, f"{text.n:,}", "")
     limitations = [f"{name}: {sentence}" for name, task in scores.tasks.items() for sentence in task.limitations]
-    return Output("\n".join([f"average {scores.average:.2f}", *limitations]), [table])
+    for name in scores.unknown:
+        table.add_row(name, "", "unknown", "", "", "")
+    unknown = [f"{name}: {reason}" for name, reason in scores.unknown.items()]
+    average = [f"average {scores.average:.2f}"] if scores.tasks else []
+    return Output("\n".join([*average, *unknown, *limitations]), [table])
 
 
 @command(calibrate_run, example="twelvefold calibrate runs/mine", computes=True)

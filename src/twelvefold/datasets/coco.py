@@ -4,8 +4,9 @@ Publisher: cocodataset.org, and Andrej Karpathy for the splits. License: caption
 terms.
 
 File, in ``coco/``: ``dataset_coco.json`` (Karpathy). With ``captions="official"`` the texts are read from
-``captions_{train,val}2014.json`` instead, and only the splits from Karpathy's file. If Karpathy's file is missing, the
-original project's JSON lines are read (:mod:`twelvefold.datasets.reading.vilbert_mt_files`).
+``captions_{train,val}2014.json`` instead, and only the splits from Karpathy's file. If Karpathy's file is missing,
+ALBEF's and BLIP's ``coco_karpathy_{train,val,test}.json`` are read (:mod:`twelvefold.datasets.reading.blip_files`), or
+the original project's JSON lines (:mod:`twelvefold.datasets.reading.vilbert_mt_files`).
 
 Splits: train is Karpathy's train and restval, 566,747 captions of 113,287 images (487,600 after cleaning); val has
 5,000 images; test has the first 1,000 of Karpathy's 5,000 test images (``pool=0``: all 5,000).
@@ -22,7 +23,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from twelvefold.datasets.reading import vilbert_mt_files
+from twelvefold.datasets.reading import blip_files, vilbert_mt_files
 from twelvefold.datasets.reading.cards import CC_BY, KARPATHY_SOURCE, CardFile, DatasetCard
 from twelvefold.datasets.reading.image_sources import COCO
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
@@ -62,6 +63,8 @@ POOL = 1000
 """Test images (paper: the 1K pool; that it is the first thousand is inferred from the original's "set0")."""
 KARPATHY_SPLITS: dict[str, Split] = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 
+BLIP_FILE = "coco_karpathy_{}.json"
+
 CaptionSource = Literal["karpathy", "official"]
 
 
@@ -97,7 +100,7 @@ def files(root: Path, split: Split, *, pool: int = POOL, captions: CaptionSource
         expected = f"pool >= 0 and captions one of {', '.join(get_args(CaptionSource))}"
         raise TwelvefoldError(f"{TASK.name}: expected {expected}, got {pool} and {captions!r}")
     folder = root / "coco"
-    names = [["dataset_coco.json", vilbert_mt_files.CAPTIONS[split]]]
+    names = [["dataset_coco.json", BLIP_FILE.format(split), vilbert_mt_files.CAPTIONS[split]]]
     if captions == "official":
         names = [["dataset_coco.json"], ["captions_train2014.json"], ["captions_val2014.json"]]
     return require_files(TASK.name, [[folder / name for name in each] for each in names])
@@ -114,6 +117,8 @@ def read(
     karpathy, *official = (RecordReader(TASK.name, path, bad) for path in paths)
     if karpathy.path.name == vilbert_mt_files.CAPTIONS[split]:
         return validated(vilbert_mt_files.read_captions(karpathy, _image_key, pool if split == "test" else 0))
+    if karpathy.path.name == BLIP_FILE.format(split):
+        return validated(blip_files.read_captions(karpathy, COCO, pool if split == "test" else 0))
     texts = _official_captions(official) if official else None
     return validated(_rows(karpathy, split, pool, texts))
 

@@ -4,7 +4,9 @@ Publisher: the University of Illinois, and Andrej Karpathy for the splits. Licen
 Flickr's terms.
 
 File: ``flickr30k/dataset_flickr30k.json`` (Karpathy), whose images are identified by their file names only. If it is
-missing, the original project's JSON lines are read (:mod:`twelvefold.datasets.reading.vilbert_mt_files`).
+missing, ALBEF's and BLIP's ``flickr30k_{train,val,test}.json`` are read
+(:mod:`twelvefold.datasets.reading.blip_files`), or the original project's JSON lines
+(:mod:`twelvefold.datasets.reading.vilbert_mt_files`).
 
 Splits: train has 145,000 captions of 29,000 images (140,485 after cleaning), val 1,014 images, test 1,000 images.
 
@@ -20,7 +22,7 @@ from pathlib import Path
 
 from twelvefold.datasets import coco
 from twelvefold.datasets.coco import caption_rows, read_images
-from twelvefold.datasets.reading import vilbert_mt_files
+from twelvefold.datasets.reading import blip_files, vilbert_mt_files
 from twelvefold.datasets.reading.cards import KARPATHY_SOURCE, CardFile, DatasetCard
 from twelvefold.datasets.reading.image_sources import FLICKR30K
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
@@ -38,12 +40,13 @@ CARD = DatasetCard(
     examples={"train": 145_000, "val": 5_070, "test": 5_000},
     on_request="the images",
 )
+BLIP_FILE = "flickr30k_{}.json"
 
 
 def files(root: Path, split: Split) -> list[Path]:
-    """Return Karpathy's file, which holds all splits, or the original project's file of the split."""
-    folder = root / "flickr30k"
-    return require_files(TASK.name, [[folder / "dataset_flickr30k.json", folder / vilbert_mt_files.CAPTIONS[split]]])
+    """Return Karpathy's file, which holds all splits, or ALBEF's or the original project's file of the split."""
+    names = "dataset_flickr30k.json", BLIP_FILE.format(split), vilbert_mt_files.CAPTIONS[split]
+    return require_files(TASK.name, [[root / "flickr30k" / name for name in names]])
 
 
 def read(root: Path, split: Split, *, bad: BadRecords) -> Iterator[Example]:
@@ -51,6 +54,8 @@ def read(root: Path, split: Split, *, bad: BadRecords) -> Iterator[Example]:
     reader = RecordReader(TASK.name, files(root, split)[0], bad)
     if reader.path.name == vilbert_mt_files.CAPTIONS[split]:
         return validated(vilbert_mt_files.read_captions(reader, _image_key))
+    if reader.path.name == BLIP_FILE.format(split):
+        return validated(blip_files.read_captions(reader, FLICKR30K))
     return validated(_rows(reader, split))
 
 

@@ -3,7 +3,7 @@
 Publisher: Cornell's lil lab, NLVR page. License: annotations CC BY 4.0; the images belong to their owners.
 
 Files, in ``nlvr2/``, JSON lines under a ``.json`` name: ``train.json``, ``dev.json``, ``test1.json`` (test-P; the
-original project calls it ``test.json``). ``test="test2"`` reads ``test2.json``.
+original project calls it ``test.json``). ``test="test2"`` reads ``test2.json``. A test file may have no labels.
 
 Splits: train 86,373 (86,373 after cleaning), val (dev) 6,982, test 6,967.
 
@@ -15,6 +15,7 @@ classified correctly for all their image pairs.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -63,7 +64,7 @@ CARD = DatasetCard(
 class Statement(msgspec.Struct, gc=False):
     identifier: str
     sentence: str
-    label: str
+    label: str = ""
 
 
 def files(root: Path, split: Split, *, test: str = "test1") -> list[Path]:
@@ -74,22 +75,25 @@ def files(root: Path, split: Split, *, test: str = "test1") -> list[Path]:
 
 
 def read(root: Path, split: Split, *, bad: BadRecords, test: str = "test1") -> Iterator[Example]:
-    """Yield the statements of a split in the order of the file: two pairs each (left, right), label ``ClassName``."""
+    """Yield the statements of a split in the order of the file: two pairs each (left, right), label ``ClassName``, or
+    None in a test file without labels."""
     reader = RecordReader(TASK.name, files(root, split, test=test)[0], bad)
-    return validated(reader.rows(reader.lines(Statement), _example))
+    return validated(reader.rows(reader.lines(Statement), partial(_example, is_test=split == "test")))
 
 
-def _example(statement: Statement) -> Example:
+def _example(statement: Statement, *, is_test: bool) -> Example:
     parts = statement.identifier.split("-")
     if len(parts) != 4 or not all(parts):
         expected = "an identifier <split>-<set>-<pair>-<sentence>"
         raise InvalidRecordError(f"expected {expected}, got {statement.identifier!r}")
-    if statement.label not in TASK.classes:
+    is_withheld = is_test and not statement.label
+    if not is_withheld and statement.label not in TASK.classes:
         raise InvalidRecordError(f"expected a label {' or '.join(TASK.classes)}, got {statement.label!r}")
     part, set_, pair, sentence = parts
     images = [ImageKey(NLVR2, f"{part}-{set_}-{pair}-img{side}") for side in (0, 1)]
     pairs = tuple(Pair(image, statement.sentence.strip()) for image in images)
-    return Example(statement.identifier, pairs, ClassName(statement.label), group=f"{part}-{set_}-{sentence}")
+    label = None if is_withheld else ClassName(statement.label)
+    return Example(statement.identifier, pairs, label, group=f"{part}-{set_}-{sentence}")
 
 
 def _submission_row(example: Example, answered: Answered) -> str:

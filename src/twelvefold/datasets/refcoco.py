@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from twelvefold.boxes import xyxy_to_xywh
 from twelvefold.datasets.reading.candidates import XYWH, clip_candidates
@@ -131,6 +132,7 @@ def _rows(refs: RecordReader, instances: RecordReader, split: Split) -> Iterator
 
 def _refs(reader: RecordReader) -> list[tuple[str, Ref]]:
     records = load_plain(reader.path)
+    records = records.tolist() if isinstance(records, np.ndarray) else records
     if not isinstance(records, list):
         raise TwelvefoldError(f"{reader.task}: {reader.path}: expected a list of refs, got {type(records).__name__}")
     refs = ((f"[{i}]", reader.convert(f"[{i}]", value, Ref)) for i, value in enumerate(records))

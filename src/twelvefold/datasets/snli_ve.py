@@ -8,12 +8,14 @@ or ``Flickr30K_ID``, with or without ``.jpg`` in its value.
 Splits: train 529,527 (512,396 after cleaning), val (dev) 17,858, test 17,901.
 
 Only the hypothesis is read; the image is the premise. A gold label ``-`` (no agreement among the annotators; absent
-from the official files, present in related ones) becomes the empty class name, which no prediction matches.
+from the official files, present in related ones) becomes the empty class name, which no prediction matches. A test file
+may have no labels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -62,8 +64,8 @@ FILES = {"train": "train", "val": "dev", "test": "test"}
 
 class Hypothesis(msgspec.Struct, gc=False):
     pair_id: str = msgspec.field(name="pairID")
-    gold_label: str
     sentence2: str
+    gold_label: str = ""
     flikr: str | None = msgspec.field(name="Flikr30kID", default=None)
     flickr: str | None = msgspec.field(name="Flickr30kID", default=None)
     flickr_later: str | None = msgspec.field(name="Flickr30K_ID", default=None)
@@ -75,20 +77,23 @@ def files(root: Path, split: Split) -> list[Path]:
 
 
 def read(root: Path, split: Split, *, bad: BadRecords) -> Iterator[Example]:
-    """Yield the hypotheses of a split in the order of the file, with label ``ClassName``."""
+    """Yield the hypotheses of a split in the order of the file, with label ``ClassName``, or None in a test file
+    without labels."""
     reader = RecordReader(TASK.name, files(root, split)[0], bad)
-    return validated(reader.rows(reader.lines(Hypothesis), _example))
+    return validated(reader.rows(reader.lines(Hypothesis), partial(_example, is_test=split == "test")))
 
 
-def _example(hypothesis: Hypothesis) -> Example:
+def _example(hypothesis: Hypothesis, *, is_test: bool) -> Example:
     image, label = hypothesis.flikr or hypothesis.flickr or hypothesis.flickr_later, hypothesis.gold_label
     if not image:
         raise InvalidRecordError("expected an image as Flikr30kID, Flickr30kID or Flickr30K_ID, got none")
-    if label not in (*TASK.classes, NO_GOLD_LABEL):
+    is_withheld = is_test and not label
+    if not is_withheld and label not in (*TASK.classes, NO_GOLD_LABEL):
         expected = f"{', '.join(TASK.classes)} or {NO_GOLD_LABEL}"
         raise InvalidRecordError(f"expected a gold_label {expected}, got {label!r}")
     pair = Pair(ImageKey(FLICKR30K, image.removesuffix(".jpg")), hypothesis.sentence2.strip())
-    return Example(hypothesis.pair_id, (pair,), ClassName("" if label == NO_GOLD_LABEL else label))
+    gold = None if is_withheld else ClassName("" if label == NO_GOLD_LABEL else label)
+    return Example(hypothesis.pair_id, (pair,), gold)
 
 
 def _submission_row(example: Example, answered: Answered) -> dict[str, str]:

@@ -250,6 +250,11 @@ def score_task_baselines(inputs: RunInputs, task: TaskSpec, seed: int) -> TaskBa
     return TaskBaselines(round(chance, 2), majority, single["text"], single["image"], len(indices))
 
 
+def has_labels(inputs: RunInputs, task: TaskSpec) -> bool:
+    """Return whether a test example has a label: without any, a score is unknown."""
+    return any(example.label is not None for example in Prepared.open(inputs.prepared).table(task.name, "test"))
+
+
 def baselines(
     run: Path, *, prepared: Path | None = None, regions: Path | None = None, seed: int = 0, processes: int = 2
 ) -> Baselines:
@@ -273,7 +278,7 @@ def baselines(
     limits = inputs.recipe.evaluation
     tasks = run_per_task(
         score_task_baselines,
-        {task.name: (inputs, task, seed) for task in inputs.tasks()},
+        {task.name: (inputs, task, seed) for task in inputs.tasks() if has_labels(inputs, task)},
         type_=TaskBaselines,
         folder=run / "scores" / "blind",
         inputs_digest=inputs.digest(limits.max_examples, limits.retrieval_pool, seed, VERSION),

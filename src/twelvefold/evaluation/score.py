@@ -67,8 +67,11 @@ class TaskResult:
         return np.array([self.records[i].score for i in self._scored_indices()], dtype=np.float64)
 
     def task_score(self, split: str, *, resamples: int = RESAMPLES) -> TaskScore:
-        """Return the mean score in percent, its interval, and the score of every question type."""
+        """Return the mean score in percent, its interval, and the score of every question type; ``n`` is 0 if the
+        labels of all examples are withheld."""
         indices, scores = self._scored_indices(), self.example_scores
+        if not indices:
+            return TaskScore(self.task.metric, split, score=0.0, n=0, ci95=(0.0, 0.0))
         low, high = bootstrap95(scores, [str(self.examples[i].pairs[0].image) for i in indices], resamples=resamples)
         by_type: dict[str, list[float]] = defaultdict(list)
         for i, score in zip(indices, scores, strict=True):
@@ -76,7 +79,7 @@ class TaskResult:
         return TaskScore(
             metric=self.task.metric,
             split=split,
-            score=_percent(scores.mean()) if len(scores) else float("nan"),
+            score=_percent(scores.mean()),
             n=len(scores),
             ci95=(_percent(low), _percent(high)),
             by_question_type={

@@ -60,8 +60,9 @@ class TextRetrievalScore(msgspec.Struct, frozen=True):
 class TaskScore(msgspec.Struct, frozen=True):
     """Score of one task on one split.
 
-    ci95: bootstrap interval, resampled by image. extra_metrics: other metrics by name, in percent (recall_at_5,
-    consistency, the IoU rule of vilbert-multi-task). limitations: sentences about what these metrics leave out.
+    n: examples with a label; if it is 0, the score is unknown. ci95: bootstrap interval, resampled by image.
+    extra_metrics: other metrics by name, in percent (recall_at_5, consistency, the IoU rule of vilbert-multi-task).
+    limitations: sentences about what these metrics leave out.
     text_retrieval: of retrieval tasks; it is part of no average.
     """
 
@@ -100,7 +101,8 @@ class Invocation(msgspec.Struct, frozen=True):
 class Scores(msgspec.Struct, frozen=True):
     """Scores of one model on several tasks, and the time and memory of the evaluation.
 
-    invocation: None in files that were written before it was recorded.
+    unknown: tasks whose test labels are withheld, with a sentence; their predictions are written, and they are part of
+    no average. invocation: None in files that were written before it was recorded.
     """
 
     tasks: dict[str, TaskScore]
@@ -108,11 +110,13 @@ class Scores(msgspec.Struct, frozen=True):
     seconds: float
     peak_memory_gb: float
     invocation: Invocation | None = None
+    unknown: dict[str, str] = {}
 
     @property
     def average(self) -> float:
-        """Return the mean over tasks, each with equal weight (the last column of the paper's Table 2)."""
-        return sum(t.score for t in self.tasks.values()) / len(self.tasks)
+        """Return the mean over tasks, each with equal weight (the last column of the paper's Table 2); 0 if there is
+        none."""
+        return sum(t.score for t in self.tasks.values()) / len(self.tasks) if self.tasks else 0.0
 
 
 class TaskBaselines(msgspec.Struct, frozen=True):

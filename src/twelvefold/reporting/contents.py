@@ -113,6 +113,9 @@ def read_run(run: Path, prepared: Path) -> RunContents:
             f"{run} has no scores to report: {path} is missing. Run `twelvefold evaluate {run}` first"
         )
     scores = read_scores(path, Scores)
+    if not scores.tasks and scores.unknown:
+        names = ", ".join(scores.unknown)
+        raise TwelvefoldError(f"{path} has no score to report: the test labels of {names} are withheld")
     if not scores.tasks:
         raise TwelvefoldError(f"{path} has no tasks; run `twelvefold evaluate {run}` again")
     baselines_path, events, recipe = run / "blind.json", run / "events.jsonl", run / "recipe.toml"
