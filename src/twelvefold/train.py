@@ -28,6 +28,7 @@ from twelvefold.config.recipe import Recipe
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.datasets.reading.recipe_tasks import check_prepared, resolve_tasks, task_specs
 from twelvefold.evaluation.machine import describe_invocation, describe_machine
+from twelvefold.model import save_load
 from twelvefold.model.warm_start import WarmStartReport
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
@@ -107,14 +108,16 @@ def train_recipe(
             prepare_run_folder(recipe, run, checkpoints, resume=resume)
         if is_finished(checkpoints, recipe):
             return summarize(run, checkpoints)
+        if recipe.initial is not None and not checkpoints.latest.exists():
+            save_load.model_folder(recipe.initial)  # before anything is read, as a missing file is reported at once
         folders = find_data_folders(run, prepared=prepared, regions=regions)
+        data = Prepared.open(folders.prepared), RegionSource.open(folders.regions)
+        check_prepared(listed, data[0])
+        specs = task_specs(recipe, data[0])
         command = ["-m", "twelvefold.train", str(folders.prepared), str(folders.regions), str(run)]
         stack.enter_context(launch_local_ranks(recipe.training.processes, command))
         group = stack.enter_context(init_distributed(recipe.training.device))
         shutdown = stack.enter_context(GracefulShutdown())
-        data = Prepared.open(folders.prepared), RegionSource.open(folders.regions)
-        check_prepared(listed, data[0])
-        specs = task_specs(recipe, data[0])
         state, services, warm_start = build_run(recipe, specs, *data, run, group, shutdown)
         if group.is_main:
             remember_data_folders(run, folders)

@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from twelvefold import cli
 from twelvefold.config.loading import shipped_recipes
@@ -107,6 +108,40 @@ COMPUTING += " calibrate evaluate baselines"
 def test_every_command_that_computes_takes_a_device(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert leave(*command.split(), "--help") == 0
     assert "--device" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["ask", "nosuch.jpg", "q"],
+        ["point", "nosuch.jpg", "p"],
+        ["entails", "nosuch.jpg", "s"],
+        ["choose", "nosuch.jpg", "q"],
+        ["guess", "nosuch.jpg", '[["Is it red?", "No"]]'],
+        ["compare", "room.png", "nosuch.jpg", "s"],
+        ["ground", "nosuch.jpg", "c", "p"],
+        ["find", "t", "nosuch.jpg"],
+        ["answer", "nosuch.jpg"],
+        ["index", "add", "new.index", "nosuch.jpg"],
+        ["index", "search", "nosuch.jpg", "t"],
+        ["index", "remove", "nosuch.jpg", "n"],
+        ["ask", "room.png", "q", "--detector-weights", "nosuch.jpg"],
+        ["ask", "room.png", "q", "--draw", "nosuch.jpg/x.nosuch.jpg.txt"],
+        ["find", "t", "room.png", "--draw", "nosuch.jpg.txt"],
+    ],
+    ids=" ".join,
+)
+def test_a_missing_file_is_reported_before_the_model_is_loaded(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def load(*arguments: object, **options: object) -> None:
+        raise AssertionError("the model is loaded")
+
+    Image.new("RGB", (40, 40)).save(tmp_path / "room.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("twelvefold.serving.load.load", load)
+    assert leave(*words) == 2
+    assert "nosuch.jpg" in capsys.readouterr().err
 
 
 def test_blind_is_another_name_of_baselines(capsys: pytest.CaptureFixture[str]) -> None:

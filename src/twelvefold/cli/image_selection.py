@@ -26,7 +26,7 @@ def select_images(paths: Sequence[Path]) -> ImageSelection:
     """Return the files and samples among the paths, and the image files in the folders among them, sorted by name.
 
     Raises:
-        TwelvefoldError: a folder contains no image, or there is no such sample.
+        TwelvefoldError: a folder contains no image, there is no such sample, or none of the files exists.
     """
     selection = ImageSelection([], [], {}, [])
     for path in paths:
@@ -45,7 +45,16 @@ def select_images(paths: Sequence[Path]) -> ImageSelection:
                 selection.problems[name] = each.reason
             else:
                 selection.skipped.append(SkippedFile(name, each.kind, each.reason))
+    if not any(map(_is_there, selection.files)):
+        raise TwelvefoldError("no such file: " + ", ".join(printable_name(path) for path in selection.files))
     return selection
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # the name is too long
+        return False
 
 
 def is_folder(path: Path) -> bool:

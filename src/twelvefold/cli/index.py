@@ -97,4 +97,6 @@ def remove(folder: Path, names: list[str], *, using: ModelOptions = DEFAULT_MODE
 def _load_index(using: ModelOptions, folder: Path) -> SearchIndex:
     from twelvefold.serving.search_index import SearchIndex
 
+    if not folder.is_dir():
+        raise TwelvefoldError(f"there is no index {folder}; make it: twelvefold index add {folder} IMAGES")
     return SearchIndex.load(folder, using.load())

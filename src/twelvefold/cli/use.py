@@ -45,8 +45,11 @@ class ModelOptions:
     "Print the answer as JSON. A folder always gives JSON, a line for each image."
 
     def load(self) -> PretrainedPredictor:
+        """Load the model. Commands open their files before, so that a missing one is reported at once."""
         import twelvefold
 
+        if self.detector_weights is not None and not self.detector_weights.exists():
+            raise TwelvefoldError(f"no weight file {self.detector_weights} (--detector-weights)")
         return twelvefold.load(self.model, detector_weights=self.detector_weights, device=self.device or "auto")
 
 
