@@ -3,6 +3,8 @@ inputs are reported."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -180,3 +182,30 @@ def test_a_folder_without_tasks_is_refused_with_the_expected_files(tmp_path: Pat
         collect_inputs(tmp_path / "nowhere")
     with pytest.raises(TwelvefoldError, match="nothing to audit"):
         collect_inputs()
+
+
+def test_tables_are_read_instead_of_unchanged_files_with_the_same_result(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = ["nlvr2", "snli_ve"]
+    options = reader_options(data, tasks)
+    configs = {name: TaskConfig(options=options[name]) for name in tasks}
+    prepare(data, None, tmp_path / "prepared", configs, DataConfig(clean="none"))
+    config = AuditConfig(tasks=tasks, evidence=["ids"])
+    expected = audit(collect_inputs(data, config)).report
+    reads: list[str] = []
+    for name in tasks:
+        module: Any = datasets.load_dataset(name)
+
+        def read(*args: Any, read: Any = module.read, name: str = name, **kwargs: Any) -> Any:
+            reads.append(name)
+            return read(*args, **kwargs)
+
+        monkeypatch.setattr(module, "read", functools.wraps(module.read)(read))
+    config = dataclasses.replace(config, tables=tmp_path / "prepared")
+    assert audit(collect_inputs(data, config)).report == expected
+    assert reads == []
+    with (data / "nlvr2" / "dev.json").open("ab") as file:
+        file.write(b"\n")
+    assert audit(collect_inputs(data, config)).report == expected
+    assert reads == ["nlvr2"]

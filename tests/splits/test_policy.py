@@ -100,6 +100,8 @@ def test_the_order_of_links_tasks_and_images_does_not_matter(
 def test_an_unknown_policy_is_refused_with_the_closest_name() -> None:
     with pytest.raises(TwelvefoldError, match=r"no cleaning policy 'srtict'; did you mean 'strict'\?.*paper, strict"):
         get_policy("srtict")
+    with pytest.raises(TwelvefoldError, match="'none' keeps full data, so there is nothing to decide; there are paper"):
+        get_policy("none")
 
 
 def test_equal_files_are_the_same_image_and_equal_sizes_are_not(tmp_path: Path) -> None:

@@ -47,7 +47,9 @@ class InputOptions:
     detector: Annotated[tuple[str, ...], Parameter(negative="")] = ()
     "NAME=PATH: what a detector was trained on."
     prepared: Path | None = None
-    "The result of `twelvefold prepare`: audit its tables."
+    "The result of `twelvefold prepare`: audit its tables, as they are after cleaning."
+    tables: Path | None = None
+    "The result of `twelvefold prepare`: read its tables of all examples instead of files that have not changed since."
     evidence: Annotated[tuple[Evidence, ...], Parameter(consume_multiple=True, negative="")] = ()
     "Evidence that counts: ids bytes pixels looks features. Default: what --prepared was cleaned by, or the first four."
     regions: Path | None = None

@@ -36,6 +36,7 @@ from twelvefold.leakage.custom_sets import (
 from twelvefold.leakage.overlap import TRAINED_SPLITS, Collection, Overlap, SplitContent
 from twelvefold.leakage.report import AuditReport, collection_summaries, make_findings, near_duplicate_pairs, to_csv
 from twelvefold.leakage.unmatched import unmatched_lists
+from twelvefold.preparation.jobs import TaskRequest, find_table
 from twelvefold.progress import track
 from twelvefold.schema import Evidence, Example, ImageKey, SameImageLink, Split, TwelvefoldError, did_you_mean
 from twelvefold.splits.policy import POLICIES
@@ -57,7 +58,8 @@ class AuditConfig:
         options: Keyword arguments of readers, by task. A drawn world states its own.
         collections: A TOML or JSON file of sets without a reader (``leakage.custom_sets``).
         custom_sets: More sets without a reader.
-        prepared: A prepared folder. Its tables are read instead of the official files, as they are after cleaning.
+        prepared: A prepared folder. Its tables are audited instead of the official files, as they are after cleaning.
+        tables: A prepared folder. Its tables, with all examples, are read instead of files that have not changed since.
         evidence: The evidence that counts; default: what the prepared folder was cleaned by, else
             ``DEFAULT_EVIDENCE``.
         regions: The result of ``extract``, for evidence by features.
@@ -71,6 +73,7 @@ class AuditConfig:
     collections: Path | None = None
     custom_sets: Sequence[CustomSet] = ()
     prepared: Path | None = None
+    tables: Path | None = None
     evidence: Sequence[Evidence] = ()
     regions: Path | None = None
     cache_dir: Path | None = None
@@ -250,8 +253,18 @@ class TaskContent:
 
 
 @relaxed_gc()
-def read_task(data: Path, name: str, options: Mapping[str, Any], *, require_all: bool, skip_bad: bool) -> TaskContent:
+def read_task(
+    data: Path,
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    require_all: bool,
+    skip_bad: bool,
+    tables: Path | None = None,
+) -> TaskContent:
     """Read the images and texts of every split of a task whose files exist; with ``require_all`` all must.
+
+    ``tables``: a prepared folder, whose tables are read instead of files that have not changed since.
 
     Raises:
         TwelvefoldError: unknown task or option, a broken file, or a malformed record that may not be skipped.
@@ -259,6 +272,7 @@ def read_task(data: Path, name: str, options: Mapping[str, Any], *, require_all:
     dataset, bad = datasets.load_dataset(name), BadRecords(skip=skip_bad)
     datasets.check_options(dataset, options)
     content = TaskContent(dataset.TASK.name)
+    request = TaskRequest(name, dataset.TASK, options)
     with share_decoded_files():
         for split in SPLITS:
             try:
@@ -268,7 +282,12 @@ def read_task(data: Path, name: str, options: Mapping[str, Any], *, require_all:
                     raise
                 content.absent[split] = str(error)
                 continue
-            content.splits[split] = _split_content(read_examples(dataset, data, split, bad=bad, **options))
+            table, entry = (tables and find_table(tables, request, split, data)) or (None, None)
+            if table is None or entry is None or (entry.problems and not skip_bad):
+                content.splits[split] = _split_content(read_examples(dataset, data, split, bad=bad, **options))
+            else:
+                content.splits[split] = _split_content(table)
+                content.problems.extend(entry.problems)
     content.problems.extend(map(str, bad.rejected))
     return content
 
@@ -292,7 +311,7 @@ def _read_tasks(data: Path, config: AuditConfig) -> list[TaskContent]:
     if not data.is_dir():
         raise TwelvefoldError(f"expected a data folder, got {data}, which is not a folder")
     options = reader_options(data, config.tasks or datasets.task_names(), config.options)
-    read = partial(read_task, data, require_all=bool(config.tasks), skip_bad=config.skip_bad)
+    read = partial(read_task, data, require_all=bool(config.tasks), skip_bad=config.skip_bad, tables=config.tables)
     steps = [Step(name, (name, own)) for name, own in options.items()]
     return list(run_steps(read, steps, description="tasks", processes=config.processes).values())
 

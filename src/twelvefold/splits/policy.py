@@ -52,6 +52,10 @@ def get_policy(name: str) -> Policy:
     Raises:
         TwelvefoldError: there is no such policy; the message names the closest.
     """
+    if name == NO_CLEANING:
+        raise TwelvefoldError(
+            f"the policy {name!r} keeps full data, so there is nothing to decide; there are {', '.join(POLICIES)}"
+        )
     if name not in POLICIES:
         raise TwelvefoldError(
             f"no cleaning policy {name!r}{did_you_mean(name, [*POLICIES, NO_CLEANING])}; "
