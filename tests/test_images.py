@@ -1,6 +1,10 @@
 """Image files of every format and mode are read as upright RGB; unreadable ones are errors with file and reason."""
 
 import io
+import subprocess
+import sys
+import warnings
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +134,45 @@ def test_arrays_of_another_shape_are_refused() -> None:
         with pytest.raises(ImageError, match="uint8"):
             to_rgb_array(np.zeros(shape, np.uint8))
     assert to_rgb_array(Image.new("L", (3, 2))).shape == (2, 3, 3)
+
+
+def test_warnings_of_pillow_never_reach_standard_error(tmp_path: Path) -> None:
+    palette = Image.new("P", (8, 8), 1)
+    palette.putpalette([*RED, 0, 0, 0])
+    (tmp_path / "palette.png").write_bytes(encode(palette, transparency=b"\x00\x80"))
+    exif = (
+        b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x05\x01\x12\x00\x03\x00\x00\x00\x01"  # four of five entries are cut
+    )
+    (tmp_path / "exif.jpg").write_bytes(encode(Image.new("RGB", (8, 8)), "JPEG", exif=exif))
+    tiff = encode(Image.new("RGB", (64, 64)), "TIFF")
+    (tmp_path / "cut.tif").write_bytes(tiff[:-40])
+    (tmp_path / "samples.tif").write_bytes(
+        tiff.replace(b"\x15\x01\x03\x00\x01\x00\x00\x00\x03", b"\x15\x01\x03\x00\x01\x00\x00\x00\x63")
+    )
+    (tmp_path / "bomb.png").write_bytes(encode(Image.new("1", (9500, 9500))))  # between our limit and Pillow's
+    code = (
+        "import sys, pathlib\nfrom twelvefold.images import ImageError, image_size, open_image\n"
+        "for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):\n"
+        "    for function in (image_size, open_image):\n"
+        "        try: function(path)\n"
+        "        except ImageError as error: print(error)\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-W", "always", "-c", code, str(tmp_path)], check=False, capture_output=True, text=True
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    assert "bomb.png: 9500 x 9500 pixels are more than 80,000,000" in process.stdout
+
+
+def test_warnings_stay_ignored_until_the_last_thread_leaves() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with ExitStack() as first:
+            first.enter_context(images.ignore_pillow_warnings)
+            second = ExitStack()
+            second.enter_context(images.ignore_pillow_warnings)
+        warnings.warn_explicit("in an image", UserWarning, "Image.py", 1, module="PIL.Image")
+        warnings.warn_explicit("of another module", UserWarning, "a.py", 1, module="a")
+        second.close()
+        warnings.warn_explicit("later", UserWarning, "Image.py", 1, module="PIL.Image")
+    assert [str(each.message) for each in caught] == ["of another module", "later"]

@@ -112,6 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         _print_error(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
         sys.exit(2)
+    except UnicodeEncodeError as error:  # a library that takes names in UTF-8 only
+        _print_error(f"{error.object[:1000]}: expected text or a name in UTF-8; rename the file or folder")
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Self
 from twelvefold.config.renamed import translate_event
 from twelvefold.parsing.json_text import JsonError, decode_json, describe_error
 from twelvefold.parsing.text import read_bytes
-from twelvefold.printable import escape_in_json
+from twelvefold.printable import escape_in_json, is_encodable, printable_name
+from twelvefold.progress import console
 from twelvefold.schema import TwelvefoldError
 
 if TYPE_CHECKING:
@@ -98,7 +99,13 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _open_tensorboard(folder: Path, iteration: int) -> SummaryWriter | None:
-    """Open a TensorBoard writer that hides entries after ``iteration``; return None if it is not installed."""
+    """Open a TensorBoard writer that hides entries after ``iteration``.
+
+    Returns None if TensorBoard is not installed, or if the name of the folder is not UTF-8, which it cannot open.
+    """
+    if not is_encodable(str(folder)):
+        console.print(f"no TensorBoard files: {printable_name(folder)} is not UTF-8", markup=False, highlight=False)
+        return None
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
