@@ -24,7 +24,7 @@ MAX_TEXT_LENGTH = 10_000
 MAX_LINE_BYTES = 64 << 20
 """Longest line, and longest record, that is decoded; official ones have a few kilobytes."""
 
-_BOMS = (
+BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # begins like UTF-16's
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -60,7 +60,7 @@ def to_utf8(data: bytes) -> bytes:
     Raises:
         UnicodeError: the data ends within a character of UTF-16 or UTF-32. UTF-8 is not checked.
     """
-    for bom, encoding in _BOMS:
+    for bom, encoding in BOMS:
         if data.startswith(bom):
             return data[len(bom) :] if encoding == "utf-8" else data.decode(encoding).encode()
     if len(data) > 1 and (data[0] == 0) != (data[1] == 0):
@@ -92,7 +92,7 @@ def iter_lines(stream: IO[bytes] | gzip.GzipFile, *, max_bytes: int = MAX_LINE_B
         UnicodeError: as :func:`to_utf8`.
     """
     first = stream.readline(max_bytes + 1)
-    if first.startswith(tuple(bom for bom, encoding in _BOMS if encoding != "utf-8")) or b"\0" in first[:2]:
+    if first.startswith(tuple(bom for bom, encoding in BOMS if encoding != "utf-8")) or b"\0" in first[:2]:
         yield from to_utf8(first + stream.read(MAX_FILE_BYTES)).splitlines(keepends=True)
         return
     line = first.removeprefix(codecs.BOM_UTF8)
