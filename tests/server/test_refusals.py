@@ -7,6 +7,7 @@ import json
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 
 from twelvefold.server.settings import Settings
 
-from .conftest import Server
+from .conftest import Server, start_server
 
 Jpegs = dict[str, bytes]
 LIMITS = Settings()
@@ -136,6 +137,18 @@ def test_too_many_images_are_413(server: Server, jpegs: Jpegs) -> None:
     check_refused(server, 413, "/v1/find", message="at most 200", data={"text": "a dog", "pictures": names})
     files = [("images", jpegs["room"])] * 33
     check_refused(server, 413, "/v1/find", message="at most 32 images as files", data={"text": "a dog"}, files=files)
+
+
+@pytest.mark.slow
+def test_a_search_finds_images_whose_pixels_were_evicted(tmp_path: Path, jpegs: Jpegs) -> None:
+    with start_server(tmp_path / "log", image_cache_bytes=200_000) as small:  # one sample
+        digests = [
+            small.client.post("/v1/pictures", files={"image": data}).json()["picture"] for data in jpegs.values()
+        ]
+        found = small.client.post("/v1/find", data={"text": "a green boot", "pictures": digests})
+        assert found.status_code == 200, found.text
+        assert [*jpegs][int(found.json()["ranked"][0]["name"])] == "room"
+        check_refused(small, 404, "/v1/ask", message="send it again", data={"question": "Why?", "picture": digests[0]})
 
 
 def test_a_search_ranks_more_images_than_one_request_may_carry(server: Server, jpegs: Jpegs) -> None:

@@ -20,6 +20,7 @@ from twelvefold.server.forms import (
     ImageList,
     ImagePair,
     Options,
+    SearchImages,
     SingleImage,
     TaskField,
     TextField,
@@ -64,7 +65,7 @@ async def ask(
 
 @router.post("/find")
 async def find(
-    call: ImageList, text: TextField, options: Options, task: TaskField = default_tasks.FIND
+    call: SearchImages, text: TextField, options: Options, task: TaskField = default_tasks.FIND
 ) -> schemas.Answer:
     """Rank images by how well a text describes them; `name` is an index in `pictures`. Tasks: `coco`, `flickr30k`."""
     return await _answer(call, retrieval.FAMILY, task, ("text", text), options)

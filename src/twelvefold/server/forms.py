@@ -98,16 +98,32 @@ async def _image_pair(
         yield call
 
 
-async def _image_list(
-    request: Request,
-    images: Annotated[
-        list[UploadFile] | SkipJsonSchema[None], File(description="images to search; they come first in the result")
-    ] = None,
-    pictures: Annotated[
-        list[str] | SkipJsonSchema[None], Form(description="images to search that were sent before, by `picture`")
-    ] = None,
-) -> AsyncIterator[Call]:
-    fields = [("s", file, "") for file in images or []] + [("s", None, digest) for digest in pictures or []]
+Files = Annotated[
+    list[UploadFile] | SkipJsonSchema[None], File(description="images, in order; they come first in the result")
+]
+Digests = Annotated[list[str] | SkipJsonSchema[None], Form(description="images that were sent before, by `picture`")]
+
+
+async def _image_list(request: Request, images: Files = None, pictures: Digests = None) -> AsyncIterator[Call]:
+    async with _open_images(request, _list_fields(request, images, pictures)) as call:
+        yield call
+
+
+async def _search_images(request: Request, images: Files = None, pictures: Digests = None) -> AsyncIterator[Call]:
+    async with _open_images(request, _list_fields(request, images, pictures), needs_pixels=False) as call:
+        yield call
+
+
+def _list_fields(
+    request: Request, images: list[UploadFile] | None, pictures: list[str] | None
+) -> list[tuple[str, UploadFile | None, str]]:
+    """Return the fields of a list of images, for :func:`_open_images`.
+
+    Raises:
+        ApiError: 422 without images; 413, there are too many.
+    """
+    fields: list[tuple[str, UploadFile | None, str]] = [("s", file, "") for file in images or []]
+    fields += [("s", None, digest) for digest in pictures or []]
     settings: Settings = request.app.state.service.settings
     if not fields:
         raise ApiError(422, "images: send the images to search as files `images` or digests `pictures`")
@@ -117,12 +133,13 @@ async def _image_list(
         raise ApiError(413, f"at most {limit} images as files in one request, got {num_files}{more}")
     if len(fields) > settings.max_search_images:
         raise ApiError(413, f"at most {settings.max_search_images} images in one request, got {len(fields)}")
-    async with _open_images(request, fields) as call:
-        yield call
+    return fields
 
 
 @asynccontextmanager
-async def _open_images(request: Request, fields: Sequence[tuple[str, UploadFile | None, str]]) -> AsyncIterator[Call]:
+async def _open_images(
+    request: Request, fields: Sequence[tuple[str, UploadFile | None, str]], *, needs_pixels: bool = True
+) -> AsyncIterator[Call]:
     """Open the images of a request, and reserve their memory until it is answered.
 
     ``fields``: for each image, the end of its fields' names (such as ``_a`` in ``image_a`` and ``picture_a``), and
@@ -140,7 +157,7 @@ async def _open_images(request: Request, fields: Sequence[tuple[str, UploadFile 
                 reserved.enter_context(service.reserve_memory(data))
                 opened.append(await service.decode(data))
             elif digest:
-                opened.append(await service.find_image(digest))
+                opened.append(await service.find_image(digest, needs_pixels=needs_pixels))
             else:
                 message = f"{file_field}: send an image as a file, or {digest_field} of one sent before"
                 raise ApiError(422, message)
@@ -152,4 +169,5 @@ async def _open_images(request: Request, fields: Sequence[tuple[str, UploadFile 
 SingleImage = Annotated[Call, Depends(_single_image)]
 ImagePair = Annotated[Call, Depends(_image_pair)]
 ImageList = Annotated[Call, Depends(_image_list)]
+SearchImages = Annotated[Call, Depends(_search_images)]
 Options = Annotated[dict[str, Any], Depends(_options)]

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
 
-from twelvefold.images import InputImage
+import numpy as np
+
+from twelvefold.images import RGB, InputImage
 from twelvefold.server.errors import ApiError
 from twelvefold.server.metrics import Metrics
 
@@ -12,12 +16,19 @@ MAX_FILES = 10_000
 """Files whose image digests are remembered: about 3 MB."""
 
 
+NO_PIXELS: RGB = np.empty((0, 0, 3), dtype=np.uint8)
+
+
 class ImageCache:
-    """A least-recently-used cache with a byte limit. Use it from the event loop's thread only."""
+    """A least-recently-used cache with a byte limit. Use it from the event loop's thread only.
+
+    Evicted images are remembered without their pixels: while their regions are cached, a search needs no more.
+    """
 
     def __init__(self, max_bytes: int, metrics: Metrics) -> None:
         self._max_bytes = max_bytes
         self._images: OrderedDict[str, InputImage] = OrderedDict()
+        self._evicted: OrderedDict[str, InputImage] = OrderedDict()  # without pixels
         self._image_of_file: OrderedDict[str, str] = OrderedDict()  # digest of a file -> digest of its image
         self._num_bytes = 0
         self._metrics = metrics
@@ -38,19 +49,32 @@ class ImageCache:
         cached = self._images[image.digest]
         self._images.move_to_end(image.digest)
         while self._num_bytes > self._max_bytes and len(self._images) > 1:
-            self._num_bytes -= self._images.popitem(last=False)[1].rgb.nbytes
+            self._evict()
         self._metrics.images.labels("new").inc()
         self._metrics.cached_images.set(len(self._images))
         self._metrics.cached_bytes.set(self._num_bytes)
         return cached
 
-    def find(self, digest: str) -> InputImage:
+    def _evict(self) -> None:
+        """Drop the pixels of the least recently used image."""
+        digest, image = self._images.popitem(last=False)
+        self._num_bytes -= image.rgb.nbytes
+        self._evicted[digest] = replace(image, rgb=NO_PIXELS)
+        if len(self._evicted) > MAX_FILES:
+            self._evicted.popitem(last=False)
+
+    def find(self, digest: str, *, has_regions: Callable[[str], bool] | None = None) -> InputImage:
         """Return the image with that digest.
+
+        has_regions: whether an image's regions are cached, if they are all that the request needs; an evicted image
+        with cached regions is then returned without pixels.
 
         Raises:
             ApiError: 404, it was never sent or is no longer cached.
         """
         if digest not in self._images:
+            if has_regions is not None and digest in self._evicted and has_regions(digest):
+                return self._evicted[digest]
             raise ApiError(404, f"no image {digest[:64]!r} is cached here, or no longer: send it again")
         self._images.move_to_end(digest)
         self._metrics.images.labels("kept").inc()

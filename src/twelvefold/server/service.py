@@ -117,15 +117,17 @@ class Service:
         self.metrics.stages.labels("decode").observe(time.monotonic() - start)
         return self.images.add(image, file_digest)
 
-    async def find_image(self, name: str) -> InputImage:
+    async def find_image(self, name: str, *, needs_pixels: bool = True) -> InputImage:
         """Return an image that was sent before, by its digest, or a sample by its name.
+
+        Without ``needs_pixels`` an image whose pixels were evicted is found while its regions are cached.
 
         Raises:
             ApiError: 404, it was never sent or is no longer cached.
         """
         if name in self.sample_files:
             return await self.decode(self.sample_files[name])
-        return self.images.find(name)
+        return self.images.find(name, has_regions=None if needs_pixels else self.predictor.has_regions)
 
     async def answer(self, images: Sequence[InputImage], requests: Sequence[Request] = ()) -> ClientAnswer:
         """Answer requests about images in the model's next batch.
@@ -168,6 +170,9 @@ def answer_batch(
     images = {image.digest: image for job in jobs for image in job.request.images}
     requests = [request for job in jobs for request in job.request.requests]
     try:
+        for digest, image in images.items():
+            if not image.rgb.size and not predictor.has_regions(digest):  # evicted since it was found
+                raise ApiError(404, f"the image {digest!r} is no longer cached: send it again")
         regions = dict(zip(images, predictor.detect(list(images.values())), strict=True))
         detected = time.monotonic()
         predictions = iter(predictor.answer(requests) if requests else [])

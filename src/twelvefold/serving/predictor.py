@@ -117,6 +117,10 @@ class Predictor:
         prepared = prepare_requests(requests, specs, self._regions, self.context.tokenizer)
         return answer_requests(self.context, prepared)
 
+    def has_regions(self, digest: str) -> bool:
+        """Return whether the regions of the image with that digest are cached."""
+        return digest in self._regions
+
     def detect(self, images: Sequence[InputImage]) -> list[Regions]:
         """Return the detected regions of each image, best first; they are cached for the next request."""
         return self._regions.detect(images)

@@ -34,6 +34,10 @@ class RegionCache:
         self._cache: OrderedDict[str, Regions] = OrderedDict()
         self._lock = Lock()
 
+    def __contains__(self, digest: str) -> bool:
+        """Return whether the regions of the image with that digest are cached, so that its pixels are not needed."""
+        return self._get(digest) is not None
+
     def detect(self, images: Sequence[InputImage]) -> list[Regions]:
         """Return the regions of each image, best first, features in half precision."""
         regions_of = {image.digest: cached for image in images if (cached := self._get(image.digest)) is not None}
