@@ -233,7 +233,8 @@ class HeadSpec:
 class Ranked:
     """An answer, class or image by name, or a box, with its probability.
 
-    ``label``: what the detector takes the object in a box for, if it is known; in serving only.
+    ``label``, in serving only: what the answer is called. For an answer or a class its name; for an image its file's
+    name; for a box what the detector takes the object in it for, or else the request's text.
     """
 
     probability: float

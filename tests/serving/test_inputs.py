@@ -17,7 +17,7 @@ import twelvefold
 from twelvefold.images import load_image
 from twelvefold.schema import TwelvefoldError
 from twelvefold.serving.predictor import Predictor
-from twelvefold.serving.request import open_image
+from twelvefold.serving.request import Request, open_image
 from twelvefold.serving.samples import load_samples
 
 ROOM = twelvefold.sample("room")
@@ -90,6 +90,18 @@ def open_text_file() -> Any:
     return (Path(__file__).parent / "test_inputs.py").open()
 
 
+def closed_image() -> Image.Image:
+    image = Image.open(ROOM)
+    image.close()
+    return image
+
+
+def closed_file() -> io.BytesIO:
+    file = io.BytesIO(PNG)
+    file.close()
+    return file
+
+
 NO_IMAGE: list[tuple[Callable[[], Any], str]] = [
     (lambda: None, "got None"),
     (lambda: "", "empty text"),
@@ -123,6 +135,13 @@ NO_IMAGE: list[tuple[Callable[[], Any], str]] = [
     (lambda: torch.randn(3, 8, 8), "from 0 to 1"),
     (lambda: torch.zeros(3, 8, 8, dtype=torch.int64), "int64"),
     (lambda: torch.zeros(2, 2, 2, 2, 2), r"image"),
+    (lambda: torch.zeros(8, 8, 3).to_sparse(), "no NumPy array"),
+    (lambda: torch.zeros(8, 8, 3, device="meta"), "no NumPy array"),
+    (closed_image, "closed|decode"),
+    (closed_file, "cannot be read"),
+    (lambda: [[ROOM]], r"image\[0\]: expected"),
+    (lambda: np.array([[[["a"]]]]), r"image\[0\]"),
+    (lambda: np.zeros((8, 8), complex), "complex"),
 ]
 
 
@@ -373,3 +392,30 @@ def test_predictions_iterate_as_in_hugging_face_pipelines(model: Predictor) -> N
     assert {item["label"] for item in chosen} <= set(model.categories)
     assert next(iter(model.find("a boot", [ROOM, "sample:left"])))["label"].endswith(".jpg")
     assert [each["label"] for each in pointed.to_dict()["ranked"]] == [item["label"] for item in pointed]
+
+
+def test_requests_and_images_to_detect_are_checked(model: Predictor) -> None:
+    room = load_image(ROOM)
+    boxes: Any = np.array(BOXES)
+    [prediction] = model.answer(iter([Request("visual7w", (room,), "Which is green?", boxes)]))
+    assert prediction.candidates_px == tuple(map(tuple, BOXES))
+    invalid: list[tuple[Any, str]] = [
+        (Request("vqav2", (room,), "What?"), "requests: expected a list"),
+        (["What?"], r"requests\[0\]: expected a Request, got 'What\?'"),
+        ([Request("vqav2", (room,), "What?", top="3")], "top"),  # type: ignore[arg-type]
+        ([Request("vqav2", (room,), "What?", boxes)], "takes no boxes"),
+        ([Request("visual7w", (room,), "Which?", [[9, 9, 1, 1]])], "x2 > x1"),  # type: ignore[arg-type]
+    ]
+    for requests, message in invalid:
+        with pytest.raises(TwelvefoldError, match=message):
+            model.answer(requests)
+    assert len(model.detect(["sample:room", RGB])) == 2
+    with pytest.raises(TwelvefoldError, match="images: "):
+        model.detect("sample:room")
+
+
+def test_a_detector_is_a_name_or_a_detector() -> None:
+    with pytest.raises(TwelvefoldError, match="detector: expected a name or a RegionDetector, got 7"):
+        twelvefold.load(detector=7)  # type: ignore[arg-type]
+    with pytest.raises(TwelvefoldError, match="detector_weights=FILE"):
+        twelvefold.load(detector="x152")

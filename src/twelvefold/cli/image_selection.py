@@ -5,11 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter, Token
 
 from twelvefold.image_folder import SkippedFile, scan_image_folder, skipped_lines
 from twelvefold.printable import printable_name
 from twelvefold.schema import TwelvefoldError
 from twelvefold.serving.samples import resolve_sample
+
+
+def _image_path(hint: Any, tokens: Sequence[Token]) -> Path:
+    """Raises: TwelvefoldError if the text is empty, which ``Path`` would take for the current folder."""
+    if not tokens[0].value.strip():
+        raise TwelvefoldError("an image is an empty text; expected a path, `sample:NAME` or a folder")
+    return Path(tokens[0].value)
+
+
+ImagePath = Annotated[Path, Parameter(converter=_image_path, n_tokens=1)]
+"""An image on the command line: a path, ``sample:NAME``, or a folder of images."""
 
 
 @dataclass(frozen=True)

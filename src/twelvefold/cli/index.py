@@ -9,7 +9,7 @@ import msgspec
 from cyclopts import App
 
 from twelvefold.cli.from_function import Output, first_lines, print_result
-from twelvefold.cli.image_selection import select_images
+from twelvefold.cli.image_selection import ImagePath, select_images
 from twelvefold.cli.use import DEFAULT_MODEL, ModelOptions
 from twelvefold.config import default_tasks
 from twelvefold.image_folder import skipped_lines
@@ -23,7 +23,7 @@ app = App(name="index", help="Make an index of images and search it by text.")
 
 
 @app.command
-def add(folder: Path, images: list[Path], *, using: ModelOptions = DEFAULT_MODEL) -> int:
+def add(folder: Path, images: list[ImagePath], *, using: ModelOptions = DEFAULT_MODEL) -> int:
     """Add images to an index; make it if it does not exist. Files whose content has changed are read again.
 
     ```

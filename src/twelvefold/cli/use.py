@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from twelvefold.cli.drawing import check_drawing, drawing_names, save_drawing
 from twelvefold.cli.from_function import Device, Json, Output, first_lines, print_result
-from twelvefold.cli.image_selection import is_folder, select_images
+from twelvefold.cli.image_selection import ImagePath, is_folder, select_images
 from twelvefold.config import default_tasks
 from twelvefold.image_folder import skipped_lines
 from twelvefold.printable import encode_json, print_json, printable_name
@@ -73,7 +73,7 @@ class CandidateOptions:
 DEFAULT_MODEL, NO_BOXES = ModelOptions(), CandidateOptions()
 
 
-def ask(image: Path, question: str, *, task: str = default_tasks.ASK, using: ModelOptions = DEFAULT_MODEL) -> int:
+def ask(image: ImagePath, question: str, *, task: str = default_tasks.ASK, using: ModelOptions = DEFAULT_MODEL) -> int:
     """Answer a question about an image, or about every image of a folder.
 
     ```
@@ -89,7 +89,9 @@ def ask(image: Path, question: str, *, task: str = default_tasks.ASK, using: Mod
     return _answer_each(using, image, "ask", question, task=task)
 
 
-def point(image: Path, phrase: str, *, task: str = default_tasks.POINT, using: ModelOptions = DEFAULT_MODEL) -> int:
+def point(
+    image: ImagePath, phrase: str, *, task: str = default_tasks.POINT, using: ModelOptions = DEFAULT_MODEL
+) -> int:
     """Point at what a phrase describes, in an image or in every image of a folder.
 
     ```
@@ -104,7 +106,7 @@ def point(image: Path, phrase: str, *, task: str = default_tasks.POINT, using: M
     return _answer_each(using, image, "point", phrase, task=task)
 
 
-def entails(image: Path, statement: str, *, using: ModelOptions = DEFAULT_MODEL) -> int:
+def entails(image: ImagePath, statement: str, *, using: ModelOptions = DEFAULT_MODEL) -> int:
     """Decide whether an image entails a statement, contradicts it, or neither.
 
     ```
@@ -119,7 +121,7 @@ def entails(image: Path, statement: str, *, using: ModelOptions = DEFAULT_MODEL)
 
 
 def choose(
-    image: Path, question: str, *, candidates: CandidateOptions = NO_BOXES, using: ModelOptions = DEFAULT_MODEL
+    image: ImagePath, question: str, *, candidates: CandidateOptions = NO_BOXES, using: ModelOptions = DEFAULT_MODEL
 ) -> int:
     """Answer a "which" question with one of the boxes, by default the detected regions.
 
@@ -135,7 +137,7 @@ def choose(
 
 
 def guess(
-    image: Path, dialogue: str, *, candidates: CandidateOptions = NO_BOXES, using: ModelOptions = DEFAULT_MODEL
+    image: ImagePath, dialogue: str, *, candidates: CandidateOptions = NO_BOXES, using: ModelOptions = DEFAULT_MODEL
 ) -> int:
     """Guess the object that a dialogue is about, among boxes or the detected regions.
 
@@ -152,7 +154,7 @@ def guess(
     return _answer_each(using, image, "guess", dialogue_text(parse_dialogue(dialogue)), **candidates.read())
 
 
-def compare(left: Path, right: Path, statement: str, *, using: ModelOptions = DEFAULT_MODEL) -> int:
+def compare(left: ImagePath, right: ImagePath, statement: str, *, using: ModelOptions = DEFAULT_MODEL) -> int:
     """Decide whether a statement is true of two images.
 
     ```
@@ -169,7 +171,7 @@ def compare(left: Path, right: Path, statement: str, *, using: ModelOptions = DE
 
 
 def ground(
-    image: Path,
+    image: ImagePath,
     caption: str,
     phrases: list[str],
     *,
@@ -196,7 +198,9 @@ def ground(
     return print_result([prediction.to_dict() for prediction in predictions], Output(text), json=using.json)
 
 
-def find(text: str, images: list[Path], *, task: str = default_tasks.FIND, using: ModelOptions = DEFAULT_MODEL) -> int:
+def find(
+    text: str, images: list[ImagePath], *, task: str = default_tasks.FIND, using: ModelOptions = DEFAULT_MODEL
+) -> int:
     """Rank images by how well a text describes them.
 
     ```
@@ -324,7 +328,7 @@ def _text(prediction: Prediction, *, best_only: bool = False) -> str:
     lines = [f"{prediction.text}"] if best_only else []
     for rank in prediction.ranked[: 1 if best_only else None]:
         box = "" if rank.box_px is None else "[" + ", ".join(f"{side:.0f}" for side in rank.box_px) + "]"
-        name = f"{box}  {rank.label}".rstrip() if box else prediction.label(rank)
+        name = rank.label if not box else box if rank.label == prediction.text else f"{box}  {rank.label}"
         lines.append(f"{rank.probability:7.1%}  {name}")
     separate = [SEPARATE_ANSWERS] if prediction.independent and len(prediction.ranked) > 1 else []
     return "\n".join([*lines, *separate, *prediction.notes])

@@ -259,8 +259,7 @@ def _make_prediction(
         ranked = lower_probabilities(ranked, weight, family.chance_probability(_num_options(context, item)))
     if family.chooses_text:
         ranked = tuple(replace(rank, name=request.stripped_texts[int(rank.name)]) for rank in ranked)
-    regions = item.regions[0] if item.candidates is None else item.candidates
-    ranked = tuple(replace(rank, label=_region_label(rank.box_px, regions, context.categories)) for rank in ranked)
+    ranked = tuple(replace(rank, label=_label(rank, item, context.categories)) for rank in ranked)
     return Prediction(
         task=spec.name,
         family=spec.family,
@@ -274,13 +273,19 @@ def _make_prediction(
     )
 
 
-def _region_label(box_px: Box | None, regions: Regions, categories: Sequence[str]) -> str:
-    """Return the most likely category of the region with this box; empty without a box or without categories."""
-    if box_px is None or regions.class_probs is None:
-        return ""
-    region = int(np.abs(regions.boxes_px - np.asarray(box_px, np.float32)).sum(axis=1).argmin())  # may be clipped
-    category = int(regions.class_probs[region].argmax())
-    return categories[category] if category < len(categories) else ""
+def _label(rank: schema.Ranked, item: PreparedRequest, categories: Sequence[str]) -> str:
+    """Return what an answer is called, as :class:`schema.Ranked` states."""
+    if rank.box_px is None:
+        searches = load_family(item.spec.family).searches_images
+        return (item.request.images[int(rank.name)].name if searches else "") or rank.name
+    regions = item.regions[0] if item.candidates is None else item.candidates
+    if regions.class_probs is not None:
+        # The box may be clipped, so it is the nearest.
+        region = int(np.abs(regions.boxes_px - np.asarray(rank.box_px, np.float32)).sum(axis=1).argmin())
+        category = int(regions.class_probs[region].argmax())
+        if category < len(categories):
+            return categories[category]
+    return item.request.text.strip()
 
 
 def _num_options(context: InferenceContext, item: PreparedRequest) -> int:

@@ -22,6 +22,7 @@ from twelvefold.schema import TwelvefoldError
 from twelvefold.serving.hub_mixin import HubMixin
 from twelvefold.serving.model_info import ModelInfo
 from twelvefold.serving.predictor import ImageInput, Predictor
+from twelvefold.serving.request import describe
 from twelvefold.serving.search_index import SearchIndex
 from twelvefold.store.region_store import RegionStore
 
@@ -159,10 +160,15 @@ def _load_detector(
 ) -> tuple[RegionDetector, str]:
     """Return the detector and its name: as requested or in the card, or else its class name."""
     if detector is not None and not isinstance(detector, str):
+        if not hasattr(detector, "digest"):
+            raise TwelvefoldError(f"detector: expected a name or a RegionDetector, got {describe(detector)}")
         if trained_with is not None and trained_with.digest == detector.digest:
             return detector, trained_with.name
         return detector, type(detector).__name__
     name = detector or (trained_with.name if trained_with else WORLD)
+    if check_detector_name(name) != WORLD and not weights:
+        advice = "detector_weights=FILE, on the command line --detector-weights FILE (see docs/detector.md)"
+        raise TwelvefoldError(f"the detector {name} needs its weight file: {advice}")
     max_regions = trained_with.max_regions if trained_with and trained_with.name == name else None
     config = ExtractConfig(detector=check_detector_name(name), weights=str(weights or ""), max_regions=max_regions)
     return load_detector(config, dtype=fastest_cpu_dtype(), device=device), name

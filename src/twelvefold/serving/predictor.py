@@ -6,7 +6,7 @@ Every method takes one input or a list of them and returns one prediction or a l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import IO, Any, TypedDict, Unpack, overload
 
 import torch
@@ -17,7 +17,7 @@ from twelvefold.config import default_tasks as tasks
 from twelvefold.data.tokenizer import Tokenizer
 from twelvefold.detectors.interface import RegionDetector
 from twelvefold.families import Family, answers, grounding, retrieval, verification
-from twelvefold.images import ImageSource, InputImage
+from twelvefold.images import ImageSource
 from twelvefold.model import Model
 from twelvefold.model.feature_statistics import FeatureStatistics
 from twelvefold.schema import Regions, TaskSpec, TwelvefoldError, did_you_mean
@@ -39,6 +39,7 @@ from twelvefold.serving.request import (
     read_text,
     split_images,
     split_texts,
+    to_items,
 )
 from twelvefold.serving.result import Prediction
 
@@ -105,12 +106,16 @@ class Predictor:
         return f"<{self.about.name}: {self.about.parameters:,} parameters, tasks {', '.join(self.about.tasks)}>"
 
     @torch.inference_mode()
-    def answer(self, requests: Sequence[Request]) -> list[Prediction]:
+    def answer(self, requests: Iterable[Request]) -> list[Prediction]:
         """Answer requests to any tasks, in order.
 
         Raises:
             TwelvefoldError: the model has no such task, or a request is invalid; no request is answered then.
         """
+        requests = to_items(requests, "requests", "a list of Request")
+        for i, request in enumerate(requests):
+            if not isinstance(request, Request):
+                raise TwelvefoldError(f"requests[{i}]: expected a Request, got {describe(request)}")
         specs = [self.task_spec(request.task) for request in requests]
         for request, spec in zip(requests, specs, strict=True):
             check_request(request, spec)
@@ -121,9 +126,14 @@ class Predictor:
         """Return whether the regions of the image with that digest are cached."""
         return digest in self._regions
 
-    def detect(self, images: Sequence[InputImage]) -> list[Regions]:
-        """Return the detected regions of each image, best first; they are cached for the next request."""
-        return self._regions.detect(images)
+    def detect(self, images: Iterable[ImageInput]) -> list[Regions]:
+        """Return the detected regions of each image, best first; they are cached for the next request.
+
+        Raises:
+            TwelvefoldError: it is no list of images, or one cannot be opened.
+        """
+        items = to_items(images, "images", "a list of images")
+        return self._regions.detect(read_each(items, None, "images", open_image))
 
     @overload
     def ask(self, image: ImageInput, question: str, **options: Unpack[TaskOptions]) -> Prediction: ...

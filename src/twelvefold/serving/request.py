@@ -108,7 +108,7 @@ def check_request(request: Request, spec: TaskSpec) -> None:
             f"task {spec.name!r} takes {num_expected} image{'s'[: num_expected - 1]}, got {num_images}"
         )
     check_top(request.top)
-    if request.boxes_px and not family.chooses_region:
+    if len(request.boxes_px) and not family.chooses_region:
         raise TwelvefoldError(f"task {spec.name!r} takes no boxes: its answers are not boxes")
 
 
@@ -269,7 +269,7 @@ def _read(file: Any) -> bytes:
         if hasattr(file, "seekable") and file.seekable():
             file.seek(0)
         data = file.read()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise ImageError(f"the open file cannot be read: {error}") from error
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise ImageError(f"a file is read as bytes: open it with mode 'rb' (its read() returned {describe(data)})")
@@ -316,7 +316,10 @@ def _decode_base64(text: str) -> bytes:
 def _tensor_to_array(tensor: torch.Tensor) -> NDArray[Any]:
     if tensor.dtype in (torch.bfloat16, torch.float16):
         tensor = tensor.float()
-    return tensor.detach().cpu().numpy()
+    try:
+        return tensor.detach().cpu().numpy()
+    except (TypeError, RuntimeError) as error:  # sparse, quantized or without data
+        raise ImageError(f"a tensor that has no NumPy array: {str(error).splitlines()[0]}") from error
 
 
 def _channels_last(array: NDArray[Any], *, first: bool) -> NDArray[Any]:

@@ -62,12 +62,12 @@ class Prediction:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the answers as Hugging Face's pipelines do: ``score`` (the probability), ``label`` and ``box``.
 
-        ``label``: the answer, class, or name of an image; for a box what the detector takes its object for, or else the
-        request's text. ``box``: ``xmin``, ``ymin``, ``xmax`` and ``ymax`` in pixels; only for boxes.
+        ``label``: what the answer is called, as in :class:`twelvefold.schema.Ranked`. ``box``: ``xmin``, ``ymin``,
+        ``xmax`` and ``ymax`` in pixels; only for boxes.
         """
         for rank in self.ranked:
             box = {} if rank.box_px is None else {"box": dict(zip(CORNERS, rank.box_px, strict=True))}
-            yield {"score": rank.probability, "label": self.label(rank), **box}
+            yield {"score": rank.probability, "label": rank.label, **box}
 
     def __len__(self) -> int:
         return len(self.ranked)
@@ -80,12 +80,6 @@ class Prediction:
     def independent(self) -> bool:
         """Return whether each answer has a probability of its own; else they sum to one over all candidates."""
         return load_family(self.family).independent
-
-    def label(self, rank: Ranked) -> str:
-        """Return what an answer of ``ranked`` is called: see :meth:`__iter__`."""
-        if load_family(self.family).searches_images:
-            return self.images[int(rank.name)].name or rank.name
-        return rank.name or rank.label or self.text
 
     @property
     def pictures(self) -> tuple[InputImage, ...]:
@@ -124,7 +118,7 @@ class Prediction:
                     "probability": rank.probability,
                     "name": rank.name,
                     "box_px": rank.box_px and list(rank.box_px),
-                    "label": self.label(rank),
+                    "label": rank.label,
                 }
                 for rank in self.ranked
             ],
