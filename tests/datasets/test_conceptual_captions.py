@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 import zlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from PIL import Image
+from pyarrow import parquet
 
 from twelvefold import datasets
 from twelvefold.config.recipe import Recipe
 from twelvefold.datasets import conceptual_captions as cc
+from twelvefold.datasets.reading.image_files import image_files
 from twelvefold.datasets.reading.records import BadRecordError, BadRecords
+from twelvefold.features.unpack_shards import unpack_shards
 from twelvefold.preparation.prepare import prepare_recipe
 from twelvefold.schema import Example, ImageKey, PositivePair, Regions, TwelvefoldError
 from twelvefold.store.prepared import Prepared
@@ -160,3 +167,74 @@ def test_examples_without_regions_are_counted_and_left_out(tmp_path: Path) -> No
     prepared = Prepared.open(tmp_path / "out")
     assert prepared.negatives("conceptual_captions") is None
     assert len(prepared.table("conceptual_captions", "test")) == 0
+
+
+def write_shards(root: Path, layout: str) -> None:
+    """Write img2dataset's output: two shards for training with a sample each that failed in the second, one for val."""
+    for split, shard, keys in (("train", "00000", ["000000000", "000000001"]), ("train", "00001", ["000010000"]),
+                               ("val", "00000", ["000000000"])):  # fmt: skip
+        folder = root / "conceptual_captions" / split
+        folder.mkdir(parents=True, exist_ok=True)
+        images = [io.BytesIO() for _ in keys]
+        for n, stream in enumerate(images):
+            Image.new("RGB", (8, 8), (40 * n, len(shard), 9)).save(stream, "JPEG")
+        if layout != "parquet":
+            with tarfile.open(folder / f"{shard}.tar", "w") as archive:
+                for key, stream in zip(keys, images, strict=True):
+                    caption = f"a dog {key} ".encode()
+                    for suffix, data in (
+                        ("jpg", stream.getvalue()),
+                        ("json", b'{"caption": "a dog"}'),
+                        ("txt", caption),
+                    ):
+                        info = tarfile.TarInfo(f"{key}.{suffix}")
+                        info.size = len(data)
+                        archive.addfile(info, io.BytesIO(data))
+        if layout != "tar":
+            columns: dict[str, list[object]] = {
+                "key": [*keys, "000019999"],
+                "caption": [*(f"a dog {key} " for key in keys), "a lost cat"],
+                "status": [*(["success"] * len(keys)), "failed_to_download"],
+            }
+            if layout == "parquet":
+                columns["jpg"] = [*(stream.getvalue() for stream in images), None]
+            parquet.write_table(pa.table(columns), folder / f"{shard}.parquet")
+
+
+@pytest.mark.parametrize("layout", ["tar", "tar and parquet", "parquet"])
+def test_img2datasets_shards_have_captions_and_images(layout: str, tmp_path: Path) -> None:
+    write_shards(tmp_path, layout)
+    bad = BadRecords()
+    train = list(cc.read(tmp_path, "train", bad=bad))
+    assert [(e.id, e.pairs[0].text) for e in train] == [
+        ("train/00000/000000000", "a dog 000000000"),
+        ("train/00000/000000001", "a dog 000000001"),
+        ("train/00001/000010000", "a dog 000010000"),
+    ]
+    assert len(bad.notes()) == (0 if layout == "tar" else 2)
+    assert [e.id for e in cc.read(tmp_path, "val", bad=bad)] == ["val/00000/000000000"]
+    summary = unpack_shards(tmp_path)
+    assert (summary.num_shards, summary.new_images, summary.without_images) == (3, 4, [])
+    assert unpack_shards(tmp_path).new_images == 0
+    files = image_files(tmp_path)
+    assert {e.pairs[0].image for split in ("train", "val") for e in cc.read(tmp_path, split, bad=bad)} == set(files)
+
+
+def test_damaged_shards_and_samples_are_named(tmp_path: Path) -> None:
+    write_shards(tmp_path, "tar")
+    folder = tmp_path / "conceptual_captions" / "train"
+    with tarfile.open(folder / "00002.tar", "w") as archive:
+        info = tarfile.TarInfo("../../evil.jpg")
+        info.size = 3
+        archive.addfile(info, io.BytesIO(b"abc"))
+    bad = BadRecords(skip=True)
+    assert len(list(cc.read(tmp_path, "train", bad=bad))) == 3
+    assert "expected a caption in .txt or .json next to the image" in str(bad.rejected[0])
+    unpack_shards(tmp_path)
+    assert (tmp_path / "images/conceptual_captions/train/00002/evil.jpg").exists()
+    (folder / "00003.tar").write_bytes(b"no tar" * 200)
+    with pytest.raises(TwelvefoldError, match=r"00003\.tar is no tar"):
+        list(cc.read(tmp_path, "train", bad=bad))
+    (folder / "00003.tar").rename(folder / "00003.parquet")
+    with pytest.raises(TwelvefoldError, match="can't be read as Parquet"):
+        list(cc.read(tmp_path, "train", bad=bad))

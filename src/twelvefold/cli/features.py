@@ -14,13 +14,14 @@ from twelvefold.features.extract import ExtractSummary
 from twelvefold.features.extract import extract as extract_regions
 from twelvefold.features.image_list import TaskOptions
 from twelvefold.features.import_features import FeatureImportSummary, import_features
+from twelvefold.features.unpack_shards import UnpackSummary, unpack_shards
 from twelvefold.image_folder import skipped_lines
 
 Arguments = Mapping[str, Any]
 
 RECIPE_HELP = "Use the candidate boxes of this recipe's tasks. Default: those of the built-in tasks in the folder."
 
-app = App(name="features", help="Import region features that other projects extracted.")
+app = App(name="features", help="Import region features that other projects extracted; unpack shards of images.")
 
 
 def _recipe_tasks(hint: Any, tokens: Sequence[Any]) -> TaskOptions:
@@ -45,6 +46,20 @@ def extract(summary: ExtractSummary, arguments: Arguments) -> Output:
     lines += first_lines("given boxes left out", summary.other_sizes)
     lines += skipped_lines(summary.skipped)
     return Output("\n".join(lines), exit_code=1 if summary.unreadable or summary.other_sizes else 0)
+
+
+@app.command(name="unpack")
+@command(
+    unpack_shards,
+    example="""
+        twelvefold features unpack data/real
+        twelvefold extract data/real regions/real""",
+    problem="a shard has no images",
+)
+def features_unpack(summary: UnpackSummary, arguments: Arguments) -> Output:
+    lines = [f"{summary.folder}: {summary.num_shards:,} shards, {summary.new_images:,} new images"]
+    lines += first_lines("without images", summary.without_images)
+    return Output("\n".join(lines), exit_code=1 if summary.without_images else 0)
 
 
 @app.command(name="import")

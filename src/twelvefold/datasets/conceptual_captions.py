@@ -6,7 +6,9 @@ Many URLs no longer work: examples without regions are left out and counted (``w
 Files, in ``conceptual_captions/``: Google's ``Train_GCC-training.tsv`` (3,318,333 rows, caption TAB URL, no header) and
 ``Validation_GCC-1.1.0-Validation.tsv`` (15,840), or the original project's ``caption_train.json`` and
 ``caption_val.json``, which map image names to captions. A first line with the names of the columns, which img2dataset
-asks for, and URLs in the first column are recognized; more columns need such a line.
+asks for, and URLs in the first column are recognized; more columns need such a line. Instead, ``train/`` and ``val/``
+may hold the shards that img2dataset wrote (``.tar``, ``.parquet`` or both): ``twelvefold features unpack`` writes their
+images to ``images/conceptual_captions/``, and an image's key is ``conceptual_captions/<split>/<shard>/<name>``.
 
 Splits: train and val as published; there is no test split.
 
@@ -30,6 +32,7 @@ from typing import Literal, NamedTuple, get_args
 
 import xxhash
 
+from twelvefold.datasets.reading import shards
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.parsing.file_kind import check_file_kind
 from twelvefold.parsing.text import MAX_LINE_BYTES, iter_lines
@@ -55,7 +58,6 @@ FILES: dict[Split, tuple[str, str]] = {
 }
 
 _URL = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//\S+|www\.\S+")
-_CAPTION_NAMES = ("caption", "captions", "text", "title", "alt_text", "top_caption")
 _URL_NAMES = ("url", "urls", "image_url", "img_url", "image", "link", "image_link")
 """Names of columns, in lower case."""
 
@@ -83,15 +85,27 @@ def files(root: Path, split: Split, *, key: KeyHash = "crc32") -> list[Path]:
     """
     if key not in get_args(KeyHash):
         raise TwelvefoldError(f"{TASK.name}: expected key one of {', '.join(get_args(KeyHash))}, got {key!r}")
-    folder = root / "conceptual_captions"
-    return require_files(TASK.name, [[folder / name for name in FILES[split]]] if split in FILES else [])
+    if split not in FILES:
+        return []
+    tables = [root / TASK.name / name for name in FILES[split]]
+    paths = [] if any(path.exists() for path in tables) else shards.list_shards(shard_folder(root, split))
+    return paths or require_files(TASK.name, [tables])
+
+
+def shard_folder(root: Path, split: Split) -> Path:
+    """Return the folder of img2dataset's shards of a split."""
+    return root / TASK.name / split
 
 
 def read(root: Path, split: Split, *, bad: BadRecords, key: KeyHash = "crc32") -> Iterator[Example]:
     """Yield one example per caption of a split, with label ``PositivePair(0)``. ``key``: the hash of the URLs."""
     for path in files(root, split, key=key):
         reader = RecordReader(TASK.name, path, bad)
-        yield from validated(_json_rows(reader) if path.suffix == ".json" else _tsv_rows(reader, HASHES[key]))
+        if path.suffix == ".json":
+            rows = _json_rows(reader)
+        else:
+            rows = _shard_rows(reader, split) if path.suffix in shards.SUFFIXES else _tsv_rows(reader, HASHES[key])
+        yield from validated(rows)
 
 
 class _Columns(NamedTuple):
@@ -137,11 +151,19 @@ def _tsv_rows(reader: RecordReader, url_hash: Callable[[str], str]) -> Iterator[
 def _find_columns(first: list[str]) -> _Columns:
     """Return the columns of a table by its first line."""
     names = [cell.lower().replace(" ", "_") for cell in first]
-    captions, urls = ([n for n, name in enumerate(names) if name in known] for known in (_CAPTION_NAMES, _URL_NAMES))
+    captions, urls = (
+        [n for n, name in enumerate(names) if name in known] for known in (shards.CAPTION_NAMES, _URL_NAMES)
+    )
     if len(captions) == len(urls) == 1:
         return _Columns(captions[0], urls[0], len(first), has_header=True)
     are_urls = [bool(_URL.match(cell)) for cell in first]
     return _Columns(1, 0) if are_urls == [True, False] else _Columns()
+
+
+def _shard_rows(reader: RecordReader, split: Split) -> Iterator[Row]:
+    for record, key, caption in shards.read_samples(reader):
+        name = f"{split}/{reader.path.stem}/{key}"
+        yield reader, record, _example(name, caption, name)
 
 
 def _json_rows(reader: RecordReader) -> Iterator[Row]:
