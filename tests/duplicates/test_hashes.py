@@ -155,3 +155,16 @@ def test_a_damaged_cache_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "cache" / "all.msgpack").write_bytes(b"\x93\x00")
     with pytest.raises(TwelvefoldError, match=r"all\.msgpack is damaged.*remove it"):
         fingerprint_files(images, tmp_path / "cache")
+
+
+def test_another_image_of_the_same_size_and_date_is_noticed(tmp_path: Path) -> None:
+    images, cache_dir = write_images(tmp_path / "images", 2), tmp_path / "cache"
+    contents = [path.read_bytes() for path in images.values()]
+    size = max(map(len, contents))
+    path, status = images[key("0")], images[key("0")].stat()
+    digests = []
+    for content in contents:
+        path.write_bytes(content.ljust(size, b"\0"))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        digests.append(fingerprint_files(images, cache_dir)[key("0")].pixels_digest)
+    assert digests[0] != digests[1]

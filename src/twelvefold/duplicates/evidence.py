@@ -165,8 +165,8 @@ def _keys_by_value(values: Mapping[ImageKey, object]) -> list[list[ImageKey]]:
 
 
 def _cached_equal_files(images: Mapping[ImageKey, Path], cache_dir: Path) -> list[SameImageLink]:
-    """Return :func:`equal_files`, from the cache while no file's size or modification time changes."""
-    states = [(str(key), info.st_size, info.st_mtime_ns) for key, path in images.items() for info in (path.stat(),)]
+    """Return :func:`equal_files`, from the cache while no file's size or time of change (``st_ctime_ns``) differs."""
+    states = [(str(key), info.st_size, info.st_ctime_ns) for key, path in images.items() for info in (path.stat(),)]
     return _cached(cache_dir, "equal-pictures", states, lambda: NearDuplicates(list(equal_files(images)), [])).links
 
 

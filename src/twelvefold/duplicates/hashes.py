@@ -52,10 +52,11 @@ _NO_HASH = HashPair(0, 0)
 class ImageFingerprint(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is known of one image file.
 
-    ``key``, ``num_bytes``, ``modified_ns``: identify the file and its state. ``pixels_digest``: of the upright RGB
-    pixels. ``hashes``: of the whole image, its center and its mirror image. ``detail``: the fraction of the image that
-    has texture, 0..1; 0 for blank images. ``problem``: why the file cannot be read; the fields after ``modified_ns``
-    are then empty.
+    ``key``, ``num_bytes``, ``modified_ns``: identify the file and its state; the time is that of the last change of
+    any kind (``st_ctime_ns``), which a copy with an old date cannot set back. ``pixels_digest``: of the upright RGB
+    pixels. ``hashes``: of the whole image, its center and its mirror image. ``detail``: the fraction of the image
+    that has texture, 0..1; 0 for blank images. ``problem``: why the file cannot be read; the fields after
+    ``modified_ns`` are then empty.
     """
 
     key: str
@@ -74,12 +75,13 @@ def fingerprint_files(
 ) -> dict[ImageKey, ImageFingerprint]:
     """Return the fingerprint of every image, in the order of ``images``. Unreadable images state their ``problem``.
 
-    ``cache_dir`` keeps the fingerprints of files whose size and modification time do not change.
+    ``cache_dir`` keeps the fingerprints of files whose size and time of change do not differ.
     """
     result: dict[ImageKey, ImageFingerprint] = {}
     todo: list[tuple[ImageFingerprint, Path]] = []
     with ResumableRows.open(cache_dir, ImageFingerprint, hash_version()) as cache:
-        cached = {(row.key, row.num_bytes, row.modified_ns): row for row in cache.rows}
+        # An unreadable image is opened again: a package that reads its format may have been installed since.
+        cached = {(row.key, row.num_bytes, row.modified_ns): row for row in cache.rows if not row.problem}
         for key, path in images.items():
             blank = _file_state(key, path)
             known = cached.get((blank.key, blank.num_bytes, blank.modified_ns))
@@ -146,7 +148,7 @@ def _file_state(key: ImageKey, path: Path) -> ImageFingerprint:
         info = path.stat()
     except OSError as error:
         return ImageFingerprint(str(key), -1, -1, problem=error.strerror or str(error))
-    return ImageFingerprint(str(key), info.st_size, info.st_mtime_ns)
+    return ImageFingerprint(str(key), info.st_size, info.st_ctime_ns)
 
 
 def _fingerprint_block(block: Sequence[tuple[ImageFingerprint, Path]]) -> list[ImageFingerprint]:
