@@ -10,7 +10,7 @@ class WeightsImportConfig:
     """What an import of weights accepts, and how it fills gaps."""
 
     pad_answers: bool = False
-    """Accept lists shorter than their head; other outputs become unnamed.<column>."""
+    """Accept lists shorter than their head; other outputs are named ``unnamed.COLUMN``."""
     guesswhat_row: int = 17
     """Row of the task embedding for GuessWhat; sources differ between 17 and 16."""
     partial: bool = False

@@ -100,8 +100,9 @@ def infer_config(
                 problems.append(_contradiction(key, json_config[key], sizes[name]))
     layers, layer_problems = _count_layers(tensors, json_config, is_plain_bert=is_plain_bert)
     problems += layer_problems
+    source = "the JSON" if json_config else "the published configuration, which is assumed without --config,"
     if problems:
-        raise TwelvefoldError("the JSON does not fit the file:\n  " + "\n  ".join(problems))
+        raise TwelvefoldError(f"{source} does not fit the file:\n  " + "\n  ".join(problems))
     if not is_plain_bert and "num_region_categories" not in sizes:
         fields["num_region_categories"] = 0
     elif is_plain_bert:
@@ -118,7 +119,7 @@ def infer_config(
     try:
         return msgspec.convert(fields, ModelConfig), notes
     except msgspec.ValidationError as error:
-        raise TwelvefoldError(f"the JSON does not fit the file: {error}") from error
+        raise TwelvefoldError(f"{source} does not fit the file: {error}") from error
 
 
 def _contradiction(key: str, json_value: object, size: int) -> str:
@@ -150,7 +151,9 @@ def _count_layers(
     for layer, key in (("layer", "t_biattention_id"), ("v_layer", "v_biattention_id")):
         expected = list(range(counts[layer] - blocks, counts[layer]))
         if counts[layer] < blocks:
-            problems.append(f"{counts[layer]} of {layer}, but {blocks} of c_layer, each of which needs one")
+            problems.append(
+                f"{counts[layer]} x {layer}, but {blocks} x c_layer (co-attention), each of which needs a {layer}"
+            )
         elif list(json_config.get(key, expected)) != expected:
             problems.append(
                 f"{key}: expected co-attention before the last {blocks} layers, {expected}; got {json_config[key]}"
