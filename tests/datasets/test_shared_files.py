@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
+from twelvefold.config.recipe import DataConfig, TaskConfig
 from twelvefold.datasets import load_dataset, task_names
 from twelvefold.datasets.reading import shared_files
 from twelvefold.datasets.reading.records import BadRecords, RecordReader
 from twelvefold.datasets.reading.shared_files import decode_once, share_decoded_files
+from twelvefold.doctor import doctor
+from twelvefold.leakage.audit import AuditConfig, collect_inputs
+from twelvefold.preparation.prepare import prepare
 from twelvefold.schema import Example, Split
+from twelvefold.splits.clean import clean
 
 from .conftest import load_sample
 
@@ -51,6 +57,34 @@ def test_every_list_of_a_file_is_read_once(name: str, folder: Any, monkeypatch: 
         read_all(name, root, BadRecords())
     two_lists = {"instances.json", "dataset_v7w_pointing.json"}  # images and annotations, images and boxes
     assert [file for file, number in counts.items() if number > 1 + (file in two_lists)] == []
+
+
+@pytest.mark.parametrize("command", ["prepare", "clean", "doctor", "audit"])
+def test_every_command_decodes_a_file_of_all_splits_once(
+    command: str, folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, read_bytes, counts = folder.write(), Path.read_bytes, Counter[str]()
+    options = {"vgqa": load_sample("vgqa").options}
+    (root / "world.json").write_text(json.dumps({"reader_options": options, "examples": {}}))
+
+    def count(path: Path) -> bytes:
+        counts[path.name] += 1
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", count)
+    match command:
+        case "prepare":
+            names = ("vqav2", "vgqa")  # VG QA uses the answer list of VQAv2
+            tasks = {name: TaskConfig(options=dict(load_sample(name).options)) for name in names}
+            prepare(root, None, tmp_path / "out", tasks, DataConfig(clean="ids", min_count=1))
+        case "clean":
+            clean(root, tmp_path / "out", policy="ids", tasks=["vgqa"])
+            assert not (tmp_path / "out" / "notes" / "splits").exists()
+        case "doctor":
+            doctor(root, tasks=["vgqa"])
+        case "audit":
+            collect_inputs(root, AuditConfig(tasks=["vgqa"], evidence=["ids"], cache_dir=tmp_path / "cache"))
+    assert counts["question_answers.json"] == 1
 
 
 def test_a_changed_file_is_decoded_again_and_a_block_ends(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from twelvefold.duplicates.image_groups import ImageGroups
 from twelvefold.schema import Split, TwelvefoldError
 from twelvefold.splits import decide, id_lists, manifest
 from twelvefold.splits.policy import get_policy
-from twelvefold.splits.split_source import FilesSource, SplitSource
+from twelvefold.splits.split_source import FilesSource, id_tables
 from twelvefold.store import atomic_files
 from twelvefold.store.prepared import CLEANING, SPLITS
 
@@ -109,9 +109,10 @@ def clean(
     with atomic_files.lock_folder(out):
         evidence = decide.collect_policy_evidence(data, chosen, cache_dir=out / "notes", bad=bad, processes=processes)
         ids_dir = out / "ids" if ids else None
-        decided = decide.decide_removals(
-            sources, chosen, evidence, bad=bad, lists=lists, processes=processes, ids_dir=ids_dir
-        )
+        with id_tables(sources, out / "notes" / "splits", bad=bad, processes=processes) as tables:
+            decided = decide.decide_removals(
+                tables, chosen, evidence, bad=bad, lists=lists, processes=processes, ids_dir=ids_dir
+            )
         manifest.write_manifest(out / CLEANING, decided)
     return CleanSummary(
         manifest=out / CLEANING,
@@ -154,7 +155,7 @@ def compare_id_lists(
     return [id_lists.compare_id_list(id_list, protected) for id_list in loaded]
 
 
-def files_sources(data: Path, tasks: Tasks) -> dict[str, dict[Split, SplitSource]]:
+def files_sources(data: Path, tasks: Tasks) -> dict[str, dict[Split, FilesSource]]:
     """Return the official files of every split of the tasks, after checking all names and reader options."""
     if not data.is_dir():
         raise TwelvefoldError(
