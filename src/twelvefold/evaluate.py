@@ -92,15 +92,18 @@ def evaluate(
 
 def record_scores(inputs: RunInputs, scores: Scores) -> None:
     """Write test scores to the checkpoint's card, with what they were measured on, if they changed."""
-    source, titles = inputs.data_source(), {task.name: task.title for task in inputs.tasks()}
+    source, tasks = inputs.data_source(), {task.name: task for task in inputs.tasks()}
+    pool = inputs.recipe.evaluation.retrieval_pool
+    pool_size = f", {pool} images to search" if pool else ", all its images to search"
     details = {
         name: card.ScoreDetails(
-            title=titles[name],
+            title=tasks[name].title,
             metric=each.metric,
             split=each.split,
             n=each.n,
             ci95=each.ci95,
-            data=source.describe() if source else "",
+            data=(source.describe() if source else "data that was not recorded")
+            + (pool_size if load_family(tasks[name].family).searches_images else ""),
             drawn=source is not None and source.world_seed is not None,
         )
         for name, each in scores.tasks.items()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 import pytest
 from tests.training.conftest import TASKS, Toy
 
-from twelvefold.evaluate import evaluate
+from twelvefold.evaluate import evaluate, record_scores
 from twelvefold.evaluation.calibrate import calibrate
 from twelvefold.evaluation.predictions import predictions_path, read_predictions
+from twelvefold.evaluation.run_inputs import RunInputs
 from twelvefold.evaluation.scores import Scores, read_scores
 from twelvefold.model import card
 from twelvefold.schema import TwelvefoldError
@@ -55,6 +58,22 @@ def test_calibration_changes_nothing_but_probabilities(toy: Toy, run: Path) -> N
             assert [(r.name, r.box_px) for r in calibrated.ranked] == [(r.name, r.box_px) for r in raw.ranked]
         probabilities = [[record.ranked[0].probability for record in folder] for folder in records]
         assert (probabilities[0] != probabilities[1]) == fitted[name].calibration.kept
+
+
+def test_test_scores_are_written_to_the_card_with_their_data(toy: Toy, run: Path) -> None:
+    inputs = RunInputs.open(run, prepared=toy.prepared, regions=toy.regions, checkpoint="latest")
+    assert card.read(inputs.checkpoint).scores == {}  # those of val are not
+    scores = read_scores(run / "scores-val.json", Scores)
+    record_scores(inputs, scores)
+    latest = card.read(inputs.checkpoint)
+    assert latest.scores == {name: task.score for name, task in scores.tasks.items()}
+    details = latest.score_details["vqav2"]
+    assert (details.title, details.n, details.ci95) == ("VQAv2", scores.tasks["vqav2"].n, scores.tasks["vqav2"].ci95)
+    assert (details.data, details.drawn) == ("data that was not recorded", False)  # the toy has no data folder
+    assert "images to search" in latest.score_details["flickr30k"].data
+    assert scores.invocation
+    assert scores.invocation.version == version("twelvefold")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", scores.invocation.date)
 
 
 def test_temperatures_are_not_fitted_twice(toy: Toy, run: Path) -> None:

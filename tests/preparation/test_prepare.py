@@ -16,7 +16,7 @@ from twelvefold.schema import TwelvefoldError
 from twelvefold.splits import manifest
 from twelvefold.splits.clean import clean
 from twelvefold.store import atomic_files
-from twelvefold.store.prepared import MANIFEST, Prepared
+from twelvefold.store.prepared import MANIFEST, DataSource, Prepared
 
 from .conftest import ASKS, FINDS, Write, ids, run
 
@@ -57,6 +57,17 @@ def test_full_data_keeps_everything(data: Path, regions: Path) -> None:
     assert ids(data, "asks", "train") == ["a1", "a2", "a3", "a4"]
     assert not Prepared.open(data.parent / "out").manifest.clean
     assert all(counts.removed == 0 for splits in summary.counts.values() for counts in splits.values())
+
+
+def test_the_manifest_names_the_data_folder_and_a_worlds_seed(data: Path, regions: Path) -> None:
+    run(data, regions)
+    assert Prepared.open(data.parent / "out").manifest.source == DataSource(data.name)
+    world = {"parameters": {"images": 9, "seed": 7}, "reader_options": {}}
+    (data / "world.json").write_text(json.dumps(world))
+    assert run(data, regions).new_steps == ()
+    source = Prepared.open(data.parent / "out").manifest.source
+    assert source == DataSource(data.name, 7)
+    assert source.describe() == "the drawn world (seed 7)"
 
 
 def test_a_second_call_repeats_no_step_and_changes_no_file(data: Path, regions: Path) -> None:

@@ -31,7 +31,7 @@ Arguments = Mapping[str, Any]
     computes=True,
 )
 def evaluate(scores: Scores, arguments: Arguments) -> Output:
-    table = Table("task", "metric", "score", "95 % interval", "examples", "calibration error")
+    table = Table("task", "metric", "score", "95 % interval", "examples", "calibration error (ECE)")
     table.title = f"{arguments['run']}, {arguments.get('split', 'test')}"
     for name, task in scores.tasks.items():
         low, high = task.ci95

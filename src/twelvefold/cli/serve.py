@@ -60,7 +60,7 @@ def serve(
 
     def announce(address: str, about: ModelInfo) -> None:
         result = {"address": address, **msgspec.to_builtins(about)}
-        size = f"{about.parameters:,} parameters, {len(about.tasks)} tasks"
+        size = f"{about.parameters:,} parameters, {len(about.tasks)} task{'s' if len(about.tasks) != 1 else ''}"
         data = f", trained on {about.trained_on}" if about.trained_on else ""
         lines = [f"{about.name}: {size}{data}", f"{address}  (reference: {address}/docs)"]
         print_result(result, Output("\n".join([*lines, "Press Ctrl+C to stop."])), json=json)

@@ -14,7 +14,7 @@ function Scores({ scores, details }) {
   return html`<details class="scores">
     <summary>Test scores</summary>
     <div class="table" role="region" aria-label="Test scores" tabindex="0"><table>
-      <caption>Measured on test examples that the model was not trained on</caption>
+      <caption>Each score with the test set that it was measured on</caption>
       <thead><tr><th scope="col">Task</th><th scope="col">Metric</th><th scope="col">Score, %</th><th scope="col">Examples</th><th scope="col">Test set</th></tr></thead>
       <tbody>${rows.map(([task, score]) => {
         const about = details[task]
