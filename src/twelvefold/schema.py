@@ -26,6 +26,7 @@ to create. ``gc=False`` is safe because they contain no reference cycles.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
@@ -48,8 +49,22 @@ CONSISTENCY_ONLY = "entailed"
 """The ``question_type`` of examples that count for consistency only, not for the score (GQA's ``all`` questions)."""
 
 
+MAX_MESSAGE = 20_000
+"""Characters of an error; the longest ones list what differs between two weight files."""
+_LONG_WORD = re.compile(r"(\S{300})\S{700,}")
+
+
 class TwelvefoldError(Exception):
-    """An error that the user can fix: what failed, expected, got, where, what to do. A command exits with code 2."""
+    """An error that the user can fix: what failed, expected, got, where, what to do. A command exits with code 2.
+
+    Names and values in its message come from files; those of a thousand characters are cut.
+    """
+
+    def __init__(self, message: object = "", *args: object) -> None:
+        text = str(message)
+        if len(text) > 1000:
+            text = _LONG_WORD.sub(r"\1...", text)
+        super().__init__(text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}...", *args)
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ import mmap
 import os
 import pickle  # only with AllowListUnpickler
 import re
+import struct
 import tarfile
 import warnings
 import zipfile
@@ -187,6 +188,13 @@ def read_safetensors(path: Path) -> TensorFile:
     return TensorFile(tensors, metadata=metadata, removed=removed)
 
 
+DAMAGED = (
+    RuntimeError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, OSError,
+    OverflowError, MemoryError, struct.error, ImportError,
+)  # fmt: skip
+"""What ``torch.load`` raises for files that are damaged."""
+
+
 def _unpickle(path: Path) -> tuple[Any, tuple[str, ...]]:
     """Return the content of a file of ``torch.save``, and the names of the classes replaced by stand-ins."""
     _check_pickles(path)
@@ -195,17 +203,14 @@ def _unpickle(path: Path) -> tuple[Any, tuple[str, ...]]:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=can_map), ()
     except pickle.UnpicklingError:
         pass  # the file holds more than tensors, or is damaged: the second attempt shows which
-    except (RuntimeError, EOFError, ValueError, TypeError, KeyError, OSError) as error:
+    except DAMAGED as error:
         raise _damaged(path, error) from error
     module = _PickleModule()
     try:
         value = torch.load(path, map_location="cpu", weights_only=False, mmap=can_map, pickle_module=module)
     except pickle.UnpicklingError as error:
         raise TwelvefoldError(f"{path} was not loaded, and nothing in it was run: {error}") from error
-    except (
-        RuntimeError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, OSError,
-        OverflowError, MemoryError,
-    ) as error:  # fmt: skip
+    except DAMAGED as error:
         raise _damaged(path, error) from error
     return value, tuple(sorted(module.replaced))
 
