@@ -7,9 +7,10 @@ or UTF-16. ``leakage.list_tables`` reads tables of text; ``leakage.custom_sets``
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from pyarrow import parquet
@@ -41,8 +42,12 @@ Column = str | int
 Entry = tuple[str, str]
 """An id or a path, and its text, which may be empty."""
 
-Numbered = tuple[int, Any]
-"""The line or record of an id, and the id."""
+
+class Ids(NamedTuple):
+    """The ids of a list, and the line or record of each."""
+
+    numbers: Sequence[int]
+    values: Sequence[Any]
 
 
 def read_entries(path: Path, *, column: Column = "", text: Column = "") -> list[Entry]:
@@ -84,7 +89,7 @@ def list_images(folder: Path) -> ImageFolder:
     return content
 
 
-def _read_text_list(path: Path, column: Column, text: Column) -> tuple[list[Numbered], list[str]]:
+def _read_text_list(path: Path, column: Column, text: Column) -> tuple[Ids, list[str]]:
     content, delimiter = read_text(path), TEXT_SUFFIXES[path.suffix.lower()]
     lines: Table | list[tuple[int, str]]
     if delimiter or column or text:
@@ -92,21 +97,22 @@ def _read_text_list(path: Path, column: Column, text: Column) -> tuple[list[Numb
     else:
         lines = list_tables.read_lines(path, content)
     if not isinstance(lines, Table):
-        return list(lines), [""] * len(lines)
+        return Ids([number for number, _ in lines], [line for _, line in lines]), [""] * len(lines)
     image = _find_column(path, lines.names, lines.num_columns, column, lines.image_columns)
     text_index = _find_column(path, lines.names, lines.num_columns, text, list) if text else None
-    rows = list(lines.rows())
-    return (
-        [(number, cells[image]) for number, cells in rows],
-        ["" if text_index is None else cells[text_index] for _, cells in rows],
-    )
+    numbers, ids, texts = array("q"), list[str](), list[str]()
+    for number, cells in lines.rows():
+        numbers.append(number)
+        ids.append(cells[image])
+        texts.append("" if text_index is None else cells[text_index])
+    return Ids(numbers, ids), texts
 
 
-def _read_records(path: Path, column: Column, text: Column) -> tuple[list[Numbered], list[str]]:
+def _read_records(path: Path, column: Column, text: Column) -> tuple[Ids, list[str]]:
     """Return ids and texts of a list of plain values or of records."""
     records = _records_in(path)
     if not records:
-        return [], []
+        return Ids([], []), []
     if not isinstance(records[0], dict):
         if column or text:
             raise TwelvefoldError(
@@ -122,7 +128,7 @@ def _read_records(path: Path, column: Column, text: Column) -> tuple[list[Number
     image = names[_find_column(path, names, len(names), column, image_columns)]
     ids = _check_types(path, [record.get(image) if isinstance(record, dict) else None for record in records])
     if not text:
-        return ids, [""] * len(ids)
+        return ids, [""] * len(records)
     name = names[_find_column(path, names, len(names), text, list)]
     return ids, [_text_of(path, n, record, name) for n, record in enumerate(records)]
 
@@ -193,8 +199,8 @@ def _records_by_name(value: Mapping[str, Mapping[str, Any]]) -> list[dict[str, A
     return [{name: cells.get(row) for name, cells in value.items()} for row in rows]
 
 
-def _check_types(path: Path, ids: Sequence[Any]) -> list[Numbered]:
-    """Return the ids with their places, after checking that they have one type; whole floats count as integers."""
+def _check_types(path: Path, ids: Sequence[Any]) -> Ids:
+    """Return the ids with their numbers, after checking that they have one type; whole floats count as integers."""
     ids = [int(id_) if isinstance(id_, float) and id_.is_integer() else id_ for id_ in ids]
     id_type = type(ids[0])
     for index, id_ in enumerate(ids):
@@ -205,18 +211,18 @@ def _check_types(path: Path, ids: Sequence[Any]) -> list[Numbered]:
                 f"{path}: ids of mixed type: record 0 is {ids[0]!r}, record {index} is {id_!r}. The same image may "
                 f"occur as a number and as text; write all as numbers or all as text"
             )
-    return list(enumerate(ids))
+    return Ids(range(len(ids)), ids)
 
 
-def _clean_ids(path: Path, unit: str, ids: Iterable[Numbered]) -> Iterator[str]:
+def _clean_ids(path: Path, unit: str, ids: Ids) -> Iterator[str]:
     """Yield the ids as text, without what spreadsheets, pandas and Windows add to them. ``unit``: what is numbered.
 
     Raises:
         TwelvefoldError: an id is empty, or a spreadsheet changed the digits of one.
     """
-    cleaned = [(number, _clean_id(id_)) for number, id_ in ids]
-    is_numeric = all(_NUMBER.fullmatch(id_) or id_.lower() in MISSING for _, id_ in cleaned)
-    for number, id_ in cleaned:
+    cleaned = [_clean_id(id_) for id_ in ids.values]
+    is_numeric = all(_NUMBER.fullmatch(id_) or id_.lower() in MISSING for id_ in cleaned)
+    for number, id_ in zip(ids.numbers, cleaned, strict=True):
         if not id_ or (is_numeric and id_.lower() in MISSING):
             raise TwelvefoldError(f"{path}, {unit} {number}: expected an id or a path, got nothing")
         if is_numeric and not _INTEGER.fullmatch(id_):
