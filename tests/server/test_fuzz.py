@@ -175,7 +175,7 @@ def test_random_requests_are_answered_or_refused(client: TestClient) -> None:
 def test_strange_values_in_valid_forms_are_answered_or_refused(client: TestClient, path: str) -> None:
     for value in (*TEXTS, *RAW):
         check(client, path, plausible_request(path, value))
-    for name in ("boxes", "box_format", "top", "explain", "task"):
+    for name in ("boxes", "box_format", "top", "explain", "task", "texts", "caption"):
         for value in TEXTS:
             request = plausible_request(path, '[["is it red?", "no"]]' if path == "guess" else '["a boot"]')
             check(client, path, {"data": request["data"] | {name: value}})
@@ -212,7 +212,8 @@ FORM = {"picture": "room", "question": "What is this?"}
         ("choose", {"data": FORM | {"boxes": "[[0.1, 0.1, 0.5, 0.5]]"}}, "xyxy_unit"),
         ("choose", {"data": FORM | {"boxes": "[[150, 100, 20, 40]]"}}, "xywh"),
         ("choose", {"data": FORM | {"boxes": "[[1, 2, 30, 40]]", "box_format": "xyhw"}}, "box_format"),
-        ("ask", {"data": {"question": "a", "image": "data:image/png;base64,AAAA"}}, "image"),
+        ("ask", {"data": {"question": "a", "image": "data:image/png;base64,AAAA"}}, "image: expected a file"),
+        ("compare", {"data": {"statement": "a", "image_b": "https://example.org/a.jpg"}}, "image_b: expected a file"),
         ("ask", {"json": {"question": "a", "picture": "room"}}, "form"),
     ],
 )

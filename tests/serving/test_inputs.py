@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision import tv_tensors
 
 import twelvefold
 from twelvefold.images import load_image
@@ -216,6 +217,17 @@ def test_other_box_formats_are_named(model: Predictor) -> None:
         assert prediction.candidates_px == pytest.approx(np.array(BOXES), abs=1e-3)
         with pytest.raises(TwelvefoldError, match=r"boxes.*box_format='(xywh|xyxy_unit)'"):
             model.choose(ROOM, "Which?", boxes)
+
+
+def test_boxes_of_torchvision_state_their_format(model: Predictor) -> None:
+    def boxes(box_format: str) -> Any:
+        return tv_tensors.BoundingBoxes(torch.tensor(BOXES), format=box_format, canvas_size=RGB.shape[:2])
+
+    assert len(model.choose(ROOM, "Which?", boxes("XYXY")).candidates_px) == 2
+    with pytest.raises(TwelvefoldError, match=r"boxes: .* XYWH, .* give box_format='xywh'"):
+        model.choose(ROOM, "Which?", boxes("XYWH"))
+    with pytest.raises(TwelvefoldError, match=r"boxes: .* CXCYWH, .* convert them"):
+        model.choose(ROOM, "Which?", boxes("CXCYWH"))
 
 
 def test_boxes_of_several_requests(model: Predictor) -> None:

@@ -140,7 +140,7 @@ def test_the_digest_does_not_depend_on_the_source(tmp_path: Path) -> None:
         (np.full((8, 8), 2.0), "from 0 to 1"),
         (np.zeros((8, 8), np.int64), "uint8"),
         (np.zeros((0, 8), np.uint8), "H, W"),
-        (b"nothing", "in a format"),
+        (b"nothing", "not an image"),
         (7, "got int"),
     ],
 )

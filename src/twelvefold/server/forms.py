@@ -59,6 +59,13 @@ async def check_form(request: Request) -> None:
         if name not in fields:
             advice = did_you_mean(name, fields) or f"; its fields are {', '.join(fields)}"
             raise ApiError(422, f"{path} has no field {name[:100]!r}{advice}")
+        if name.startswith("image") and any(isinstance(value, str) and value for value in form.getlist(name)):
+            digest = name.replace("image", "picture")
+            raise ApiError(
+                422,
+                f"{name}: expected a file, as curl -F {name}=@photo.jpg sends it, got a text; no path, URL or base64 "
+                f"text is opened, and an image that was sent before goes into {digest}",
+            )
         if fields[name].get("type") != "array" and len(form.getlist(name)) > 1:
             raise ApiError(422, f"{name}: sent {len(form.getlist(name))} times; send it once")
 

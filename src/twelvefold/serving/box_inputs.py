@@ -33,12 +33,16 @@ TOLERANCE_PX = 1.0
 EXPECTED = "a list of boxes [[x1, y1, x2, y2], ...], at least one"
 
 
-def check_box_format(box_format: Any) -> BoxFormat:
+def check_box_format(box_format: Any, boxes: Any = None) -> BoxFormat:
     """Return the format.
 
     Raises:
-        TwelvefoldError: there is no such format.
+        TwelvefoldError: there is no such format, or ``boxes`` (torchvision's ``BoundingBoxes``) state another one.
     """
+    own = getattr(getattr(boxes, "format", None), "value", None)
+    if isinstance(own, str) and own.lower() != box_format:
+        advice = f"give box_format={own.lower()!r}" if own.lower() in FORMATS else "convert them to xyxy"
+        raise TwelvefoldError(f"boxes: they state the format {own}, but box_format is {box_format!r}; {advice}")
     if box_format not in FORMATS:
         close = did_you_mean(str(box_format), FORMATS)
         raise TwelvefoldError(f"box_format: expected one of {', '.join(FORMATS)}, got {describe(box_format)}{close}")
@@ -146,6 +150,8 @@ def split_boxes(value: Any, count: int | None) -> list[list[Any] | None]:
 
 def _to_lists(value: Any) -> Any:
     """Convert arrays, tensors and other iterables to lists, at every level; dicts and texts stay as they are."""
+    if hasattr(value, "to_numpy"):  # tables of pandas
+        value = value.to_numpy()
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):

@@ -228,7 +228,7 @@ class Predictor:
         ``box_format``: ``xyxy`` or ``xywh`` in pixels, ``xyxy_unit`` or ``xywh_unit`` in shares of the image's sides.
         """
         options = read_options(top, top_k, explain)
-        candidates = boxes, check_box_format(box_format)
+        candidates = boxes, check_box_format(box_format, boxes)
         text = {"question": question}
         return self._answer_each(grounding.FAMILY, tasks.CHOOSE, {"image": image}, text, options, candidates)
 
@@ -261,7 +261,7 @@ class Predictor:
         dialogues. ``box_format``: as in :meth:`choose`.
         """
         options = read_options(top, top_k, explain)
-        candidates = boxes, check_box_format(box_format)
+        candidates = boxes, check_box_format(box_format, boxes)
         images = split_images(image, "image")
         text = {"dialogue": split_dialogues(dialogue, with_list=images is not None)}
         image = image if images is None else images  # a generator can be read only once
