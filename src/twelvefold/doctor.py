@@ -104,7 +104,8 @@ def doctor(
 
     Args:
         data: The data folder.
-        tasks: Names of tasks, or dotted paths of your own datasets; the paper's twelve tasks if empty.
+        tasks: Names of tasks, or dotted paths of your own datasets (as ``gqa nlvr2`` or ``gqa,nlvr2``); the paper's
+            twelve tasks if empty.
         prepared: A folder that `twelvefold prepare` wrote from these data: its tables are read instead of the files.
         regions: A folder that `twelvefold extract` wrote: its image sizes are compared with those of the annotations,
             as those of the image files are.

@@ -53,7 +53,7 @@ def evaluate(
         regions: Folder that ``extract`` wrote; by default the one that the run remembers.
         checkpoint: ``latest`` (the paper reports the end of training), ``best``, or the name of a kept checkpoint.
         split: Split to score.
-        tasks: Names of tasks to score; all tasks by default. Scores of some tasks do not change ``scores.json``.
+        tasks: Tasks to score, as ``gqa nlvr2`` or ``gqa,nlvr2``; default: all. Some leave ``scores.json`` as it is.
         processes: Number of tasks scored at the same time.
 
     Raises:

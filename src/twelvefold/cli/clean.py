@@ -25,7 +25,7 @@ class TaskSelection:
     """Which tasks are read, and how."""
 
     tasks: TaskNames = ()
-    """Names of tasks, or dotted names of datasets of your own; default: all twelve."""
+    """Names of tasks or dotted names of datasets of your own, as gqa nlvr2 or gqa,nlvr2; default: all twelve."""
     recipe: str = ""
     """Take tasks and reader options from this recipe."""
     skip_bad: Annotated[bool, Parameter(negative="")] = False

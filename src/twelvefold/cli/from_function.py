@@ -26,8 +26,6 @@ from twelvefold.environment import override_device
 from twelvefold.printable import print_json, printable_text
 from twelvefold.schema import TwelvefoldError
 
-TASKS_HELP = "Separated by spaces or commas, or by repeating the option."
-
 
 def split_names(hint: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
     """Return the names of an option in any of its forms: ``a b``, ``a,b``, and ``a`` of each repeated option.
