@@ -11,7 +11,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import torch
 
+from twelvefold.model import tensor_files
 from twelvefold.printable import encode_json, escape_surrogates, print_json, printable_name, printable_text
 from twelvefold.serving.samples import find_sample
 from twelvefold.store import atomic_files
@@ -114,3 +116,9 @@ def test_commands_never_end_in_a_traceback_for_a_name_or_a_text(tmp_path: Path, 
         process.stdout.decode("ascii")
         process.stderr.decode("ascii")
     assert b"\x1b[31m" not in process.stdout
+
+
+def test_weights_are_read_from_a_folder_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"run\xe9") / "a.safetensors"
+    tensor_files.write(path, {"a": torch.ones(3)})
+    assert tensor_files.read_safetensors(path).tensors["a"].tolist() == [1, 1, 1]

@@ -10,6 +10,9 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -47,6 +50,19 @@ def printable_name(name: str | os.PathLike[str]) -> str:
 def printable_text(text: str) -> str:
     """Return a text of several lines as a terminal may show it: without control sequences and lone surrogates."""
     return "\n".join(map(printable_name, text.replace("\t", "    ").split("\n")))
+
+
+@contextmanager
+def utf_8_path(path: Path) -> Iterator[Path]:
+    """Yield a path to an existing file for libraries that accept names in UTF-8 only (on Linux: of an open file)."""
+    if is_encodable(str(path)):
+        yield path
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        yield Path(f"/proc/self/fd/{handle}")
+    finally:
+        os.close(handle)
 
 
 def encode_json(value: Any) -> bytes:

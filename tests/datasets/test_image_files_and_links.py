@@ -10,7 +10,7 @@ import pytest
 
 from twelvefold.datasets import load_dataset
 from twelvefold.datasets.reading import same_image_links
-from twelvefold.datasets.reading.image_files import candidate_boxes, image_files
+from twelvefold.datasets.reading.image_files import candidate_boxes, image_files, scan_image_files
 from twelvefold.datasets.reading.records import BadRecordError, BadRecords
 from twelvefold.features.formats.image_names import parse_image_key
 from twelvefold.leakage.custom_sets import make_key
@@ -140,3 +140,18 @@ def test_a_missing_id_map_gives_no_links_and_a_limitation(folder: Any) -> None:
     (sentence,) = same_image_links.limitations(root)
     assert "image_data.json is missing" in sentence
     assert "cleaning does not find" in sentence
+
+
+def test_a_second_file_with_a_key_of_your_own_is_a_problem_and_an_unreadable_one_gives_way(tmp_path: Path) -> None:
+    _touch(tmp_path, "pets/rex.heic", "pets/tom.gif", "pets/notes.txt", "vg/VG_100K/7.jpg", "gqa/7.jpg", "loose.jpg")
+    for name in ("rex.jpg", "tom.png", "tom.webp"):
+        (tmp_path / "images" / "pets" / name).write_bytes(b"\xff\xd8\xff\xe0")
+    content = scan_image_files(tmp_path)
+    assert content.files[ImageKey("pets", "rex")].name == "rex.jpg"
+    assert content.files[ImageKey("pets", "tom")].name == "tom.png"
+    expected = {"images/pets/rex.heic", "images/pets/tom.webp", "images/pets/tom.gif", "images/loose.jpg"}
+    assert expected <= set(content.unreadable)
+    assert "pets/tom.png is used" in content.unreadable["images/pets/tom.webp"]
+    assert "move it" in content.unreadable["images/loose.jpg"]
+    kinds = {each.file: each.kind for each in content.skipped}
+    assert (kinds["pets/notes.txt"], kinds["gqa/7.jpg"]) == ("other", "other")

@@ -149,3 +149,10 @@ def test_unreadable_files_of_every_kind_are_listed_and_the_others_processed(pics
     assert [each.file for each in summary.skipped] == ["captions.txt"]
     assert "no such file" in summary.unreadable["pics/gone"]
     assert "web page" in summary.unreadable["pics/page"]
+
+
+def test_an_unreadable_file_with_the_key_of_an_image_gives_way(pics: Path, tmp_path: Path) -> None:
+    (pics / "p1.heic").write_text("no image")
+    summary = extract(pics, tmp_path / "out", processes=1)
+    assert summary.num_images == 2
+    assert set(summary.unreadable) == {"p1.heic", "pics/p3"}

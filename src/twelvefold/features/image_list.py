@@ -142,13 +142,13 @@ def scan_plain_folder(root: Path) -> ImageFiles:
     content = scan_image_folder(root)
     result = ImageFiles(unreadable=content.problems, skipped=content.skipped)
     source = root.resolve().name or "photographs"
-    for path in content.files:
-        key = key_of_path(source, path, root)
-        if key in result.files:
+    for path in [*content.images, *content.unreadable]:
+        key, name = key_of_path(source, path, root), printable_name(path.relative_to(root))
+        if key in result.files and path not in content.unreadable:
             raise TwelvefoldError(f"{result.files[key]} and {path} would both be {key}; rename one of them")
-        result.files[key] = path
         if path in content.unreadable:
-            result.unreadable[str(key)] = f"{printable_name(path.relative_to(root))}: {content.unreadable[path]}"
+            result.unreadable[name if key in result.files else str(key)] = f"{name}: {content.unreadable[path]}"
+        result.files.setdefault(key, path)
     if not result.files:
         raise TwelvefoldError(
             f"no images in {root}: expected a data folder (with a folder images in it) or a folder of images; "

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from twelvefold.parsing.bounds import short_repr
 from twelvefold.parsing.file_kind import check_file_kind
+from twelvefold.printable import utf_8_path
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.store.pickle_opcodes import PickleBoundsError, check_opcodes
@@ -178,7 +179,7 @@ def read_safetensors(path: Path) -> TensorFile:
         TwelvefoldError: the file can't be read.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with utf_8_path(path) as openable, safe_open(openable, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:

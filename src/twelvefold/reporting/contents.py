@@ -15,6 +15,7 @@ from twelvefold.config.recipe import Recipe
 from twelvefold.evaluation.scores import Baselines, Invocation, Scores, read_scores
 from twelvefold.model import card
 from twelvefold.model.card import Card
+from twelvefold.printable import utf_8_path
 from twelvefold.reporting.curves import TrainingCurves, make_curves
 from twelvefold.reporting.paper import PAPER_AVERAGE
 from twelvefold.reporting.table import ScoreRow, make_rows
@@ -156,6 +157,6 @@ def _scored_tasks(scores: Scores, prepared: Prepared | None, recipe: Recipe | No
 def _count_parameters(path: Path) -> int | None:
     if not path.exists():
         return None
-    with safe_open(path, framework="np") as file:
+    with utf_8_path(path) as openable, safe_open(openable, framework="np") as file:
         shapes: list[list[int]] = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
     return sum(map(math.prod, shapes))

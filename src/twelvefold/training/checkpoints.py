@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from twelvefold.config import renamed
 from twelvefold.model import Model, card, save_load, tensor_files
 from twelvefold.model.card import Card
+from twelvefold.printable import utf_8_path
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.training.optimizer import load_optimizer_state, optimizer_state
@@ -96,7 +97,8 @@ class Checkpoints:
         path, old_path = self.latest / OPTIMIZER_FILE, self.latest / renamed.OPTIMIZER_FILE
         path = old_path if old_path.exists() else path
         try:
-            state = load_file(path)
+            with utf_8_path(path) as openable:
+                state = load_file(openable)
         except (OSError, SafetensorError) as error:
             raise TwelvefoldError(
                 f"can't read {path}: {error}; remove {self.folder} to train from the start"

@@ -63,8 +63,7 @@ def scan_image_files(root: Path) -> ImageFiles:
         for path in [*content.images, *content.unreadable]:
             key = _key_of_file(path, base / folder)
             if result.files.setdefault(key, path) != path:
-                reason = f"{result.files[key].relative_to(base)} is used, which is {key} too"
-                result.skipped.append(SkippedFile(printable_name(path.relative_to(base)), "other", reason))
+                _skip_repeated(path, key, result, base)
             elif path in content.unreadable:
                 result.unreadable[str(key)] = f"{printable_name(path.relative_to(root))}: {content.unreadable[path]}"
         for each in content.skipped:
@@ -72,6 +71,16 @@ def scan_image_files(root: Path) -> ImageFiles:
             if each.kind == "unreadable":
                 result.unreadable[f"images/{printable_name(folder)}/{each.file}"] = each.reason
     return result
+
+
+def _skip_repeated(path: Path, key: ImageKey, result: ImageFiles, base: Path) -> None:
+    """Add a file whose key another file has. Publishers' folders share images; in your own it is a mistake."""
+    name, used = printable_name(path.relative_to(base)), printable_name(result.files[key].relative_to(base))
+    is_mistake = path.relative_to(base).parts[0] not in NAME_PATTERNS
+    reason = f"{used} is used, which is {key} too{'; rename one of them' * is_mistake}"
+    result.skipped.append(SkippedFile(name, "unreadable" if is_mistake else "other", reason))
+    if is_mistake:
+        result.unreadable[f"images/{name}"] = reason
 
 
 def _files_outside_folders(base: Path, paths: Iterable[Path]) -> ImageFiles:
