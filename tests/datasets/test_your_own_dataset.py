@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -129,6 +130,18 @@ def test_a_recipe_may_name_the_task_or_its_module(page_folder: Path, table: str)
     assert resolve_tasks(Recipe.parse(recipe.to_toml())) == recipe
     with pytest.raises(TwelvefoldError, match=r"no task 'pet'.*did you mean 'pets'"):
         recipe.task_name("pet")
+
+
+def test_a_recipe_may_extend_that_of_a_run_by_either_name(page_folder: Path) -> None:
+    (page_folder / "run.toml").write_text(resolve_tasks(Recipe.load(page_folder / "pets.toml")).to_toml())
+    for listed in ("pets", "mine.pets"):
+        path = page_folder / "more.toml"
+        path.write_text(f'extends = "run.toml"\ntasks = ["{listed}"]\n')
+        recipe = resolve_tasks(Recipe.load(path))
+        assert (recipe.tasks, recipe.modules) == (("pets",), {"pets": "mine.pets"})
+        assert recipe.task_config("pets").batch_size == 16
+    with pytest.raises(TwelvefoldError, match=r"lists the task 'pets' twice, as mine\.pets and as mine\.pets"):
+        resolve_tasks(msgspec.structs.replace(recipe, tasks=("pets", "mine.pets")))
 
 
 def test_two_modules_with_one_task_name_are_refused(page_folder: Path) -> None:

@@ -331,12 +331,14 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
                 trained.
         """
         modules = dict(self.modules)
+        listed = {name: modules.get(name, name) for name in self.tasks if name not in names}
         for module, name in names.items():
-            if name in modules or (name in self.tasks and name != module):
+            if name in listed:
                 raise TwelvefoldError(
-                    f"recipe {self.name}: tasks lists the task {name!r} twice, as {modules.get(name, name)} and as "
-                    f"{module}; list it once, or change TASK.name in one of the modules"
+                    f"recipe {self.name}: tasks lists the task {name!r} twice, as {listed[name]} and as {module}; list "
+                    "it once, or change TASK.name in one of the modules"
                 )
+            listed[name] = module
             if name != module and {name, module} <= self.per_task.keys():
                 raise TwelvefoldError(f'recipe {self.name}: [per_task."{module}"] and [per_task.{name}] are one task')
             modules[name] = module
