@@ -37,6 +37,7 @@ from twelvefold.duplicates.near_duplicates import MAX_DIFFERENCE, MAX_HASH_DISTA
 from twelvefold.images import open_image
 from twelvefold.progress import track
 from twelvefold.schema import ImageKey, SameImageLink
+from twelvefold.store import atomic_files
 from twelvefold.world.draw import draw_scene, encode_jpeg
 from twelvefold.world.duplicates import TRANSFORMS, make_near_duplicate
 from twelvefold.world.perturb import CHANGES, perturb_scene
@@ -293,6 +294,35 @@ def wrong_links(
     ]
 
 
+def measure_easy_vqa(arguments: argparse.Namespace) -> None:
+    """Compare all images of easy-VQA, 64 x 64 drawings of one shape each, and count the questions that are removed."""
+    images = {
+        ImageKey("easy", f"{split}-{path.stem}"): path
+        for split in ("train", "test")
+        for path in sorted((arguments.data / split / "images").glob("*.png"))
+    }
+    with tempfile.TemporaryDirectory() as cache_dir:
+        started, cpu = time.monotonic(), time.process_time()
+        collected = collect_evidence(
+            arguments.data, images, evidence=("bytes", "pixels", "looks"), cache_dir=Path(cache_dir), bad=BadRecords()
+        )
+        print(
+            f"{len(images):,} images: {time.monotonic() - started:.1f} s, {time.process_time() - cpu:.1f} s of a core"
+        )
+    started = time.monotonic()
+    digests = {key: atomic_files.digest_bytes(open_image(path).tobytes()) for key, path in images.items()}
+    print(f"opening and decoding them alone: {time.monotonic() - started:.1f} s")
+    groups = ImageGroups(collected.links)
+    tested = {group for key in images if key.id.startswith("test") for group in groups.matching_groups(key)}
+    tested_digests = {digest for key, digest in digests.items() if key.id.startswith("test")}
+    questions = json.loads((arguments.data / "train" / "questions.json").read_text())
+    keys = [ImageKey("easy", f"train-{image}") for _, _, image in questions]
+    removed = sum(groups.group_of(key) in tested for key in keys)
+    equal = sum(digests[key] in tested_digests for key in keys)
+    print(Counter(link.evidence for link in collected.links), *collected.limitations)
+    print(f"of {len(keys):,} training questions {removed:,} are removed; {equal:,} are about pixels of a test image")
+
+
 def measure_search(arguments: argparse.Namespace) -> None:
     rng, total = np.random.default_rng(arguments.seed), arguments.hashes
     tenth, radius = total // 10, MAX_HASH_DISTANCE
@@ -337,6 +367,9 @@ def main() -> None:
     command = commands.add_parser("world")
     command.add_argument("world", type=Path)
     command.set_defaults(run=measure_world)
+    command = commands.add_parser("easy-vqa")
+    command.add_argument("data", type=Path)
+    command.set_defaults(run=measure_easy_vqa)
     command = commands.add_parser("matching")
     command.add_argument("hashes", type=int)
     command.add_argument("--seed", type=int, default=0)

@@ -11,10 +11,11 @@ from cyclopts import App, Parameter
 from rich.table import Table
 
 from twelvefold.cli.from_function import Json, Output, TaskNames, first_lines, print_result
-from twelvefold.config.recipe import Recipe
+from twelvefold.config.recipe import DataConfig, Recipe
 from twelvefold.datasets import paper_task_names
 from twelvefold.datasets.reading.recipe_tasks import resolve_tasks
 from twelvefold.splits.clean import clean, compare_id_lists
+from twelvefold.splits.policy import get_policy
 
 DataFolder = Annotated[Path, Parameter(help="A data folder; docs/data.md shows the layout.")]
 
@@ -33,14 +34,14 @@ class TaskSelection:
     processes: int = 2
     """Number of processes that read files and compare images."""
 
-    def tasks_and_policy(self) -> tuple[tuple[str, ...] | Mapping[str, Mapping[str, Any]], str]:
-        """Return the tasks, with the reader options of the recipe, and its policy."""
+    def tasks_and_config(self) -> tuple[tuple[str, ...] | Mapping[str, Mapping[str, Any]], DataConfig]:
+        """Return the tasks, with the reader options of the recipe, and its way of cleaning."""
         if not self.recipe:
-            return self.tasks or paper_task_names(), "paper"
+            return self.tasks or paper_task_names(), DataConfig()
         recipe = resolve_tasks(Recipe.load(self.recipe))
         options = {recipe.module(task): recipe.task_config(task).options for task in recipe.tasks}
         names = [recipe.module(task) for task in self.tasks or recipe.tasks]
-        return {name: options.get(name, {}) for name in names}, str(recipe.data.clean)
+        return {name: options.get(name, {}) for name in names}, recipe.data
 
 
 DEFAULT_OPTIONS = TaskSelection()
@@ -54,6 +55,7 @@ def clean_run(
     out: Path,
     *,
     policy: str = "",
+    max_similar: float | None = None,
     protect: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = (),
     ids: Annotated[bool, Parameter(negative="")] = False,
     reading: TaskSelection = DEFAULT_OPTIONS,
@@ -66,21 +68,26 @@ def clean_run(
     twelvefold clean data/mine cleaned/mine --tasks vqav2 my.pets --ids
     ```
 
-    Exit code 1 if images could not be read, and so not be compared, or malformed records were skipped.
+    Exit code 2, and nothing is written but OUT/similar.html, if more than 5 % of a split would be removed only because
+    images look alike. Exit code 1 if images could not be read, and so not be compared, or malformed records were
+    skipped.
 
     Args:
         out: Folder for clean.json and for id lists.
         policy: paper: every task's test images leave every task's train and val. strict: val images leave train too.
-            ids: as paper, by publishers' ids alone. lists: the lists given with --protect and nothing else. Default:
-            the recipe's policy, or paper.
+            exact: as paper, by ids, equal bytes and equal pixels, without similarity. ids: as paper, by publishers'
+            ids alone. lists: the lists given with --protect and nothing else. Default: the recipe's policy, or paper.
+        max_similar: Largest fraction of a split that may be removed because images look alike, 0 to 1; default: the
+            recipe's, or 0.05. If it would be more, nothing is removed, and OUT/similar.html shows the pairs.
         protect: Id lists with additional protected images: coco_test_ids.npy, or vg=mine.npy to name the source.
         ids: Also write lists of kept and removed ids, for each task and split, to OUT/ids.
     """
-    task_options, recipe_policy = reading.tasks_and_policy()
+    task_options, config = reading.tasks_and_config()
+    limit = config.max_similar if max_similar is None else max_similar
     summary = clean(
         data,
         out,
-        policy=policy or recipe_policy,
+        policy=get_policy(policy or str(config.clean), max_similar=limit),
         protect=protect,
         ids=ids,
         skip_bad=reading.skip_bad,
@@ -88,6 +95,8 @@ def clean_run(
         tasks=task_options,
     )
     lines = [str(summary.manifest), f"policy {summary.policy}, digest {summary.digest}", *summary.limitations]
+    if summary.removed_by_similarity:
+        lines.append(f"removed only because their images look alike: {summary.removed_by_similarity:,} examples")
     lines += [*first_lines("unreadable", summary.unreadable), *first_lines("malformed", summary.problems)]
     exit_code = 1 if summary.unreadable or summary.problems else 0
     return print_result(summary, Output("\n".join(lines), [summary.table()], exit_code), json=json)
@@ -107,7 +116,7 @@ def clean_compare(data: DataFolder, *lists: str, reading: TaskSelection = DEFAUL
     Args:
         lists: NumPy files of ids. The source of the ids is in the file's name, or before it: vg=mine.npy.
     """
-    task_options, _ = reading.tasks_and_policy()
+    task_options, _ = reading.tasks_and_config()
     comparisons = compare_id_lists(
         data, lists, tasks=task_options, skip_bad=reading.skip_bad, processes=reading.processes
     )

@@ -31,11 +31,14 @@ class DataOverrides:
     """What a call changes of a recipe's ``[data]``."""
 
     clean: str = ""
-    """Cleaning policy instead of the recipe's: paper, strict, ids, lists, or none for full data."""
+    """Cleaning policy instead of the recipe's: paper, strict, exact, ids, lists, or none for full data."""
     manifest: str = ""
     """Remove exactly the examples that this cleaning manifest lists, and refuse other data."""
     clean_digest: str = ""
     """Refuse a cleaning manifest with another digest."""
+    max_similar: float | None = None
+    """Largest fraction of a split that cleaning may remove because images look alike, 0 to 1; default: the recipe's,
+    0.05. If it would remove more, it stops and shows the pairs."""
     skip_bad: Flag = False
     """List malformed records and continue, instead of stopping at the first."""
     without_regions: Flag = False
@@ -105,7 +108,8 @@ def prepare(
     ```
 
     Exit code 1 if malformed records were left out, if images have another size than the annotations state, or if images
-    could not be read and therefore not be compared.
+    could not be read and therefore not be compared. Exit code 2 if cleaning would remove more than 5 % of a split only
+    because images look alike; OUT/similar.html then shows the pairs.
 
     Args:
         data: A data folder; docs/data.md shows the layout.
@@ -116,10 +120,12 @@ def prepare(
     from twelvefold.preparation.prepare import prepare_recipe  # here, because it imports torch
 
     chosen = Recipe.load(recipe)
-    changes = {name: value for name, value in asdict(overrides).items() if value}
+    changes = {name: value for name, value in asdict(overrides).items() if value or isinstance(value, float)}
     config = replace(chosen.data, **changes)
     summary = prepare_recipe(chosen, data, regions, out, config=config, processes=processes)
     lines = [f"cleaned by policy {summary.policy}, digest {summary.clean_digest}"] if summary.clean_digest else []
+    if summary.removed_by_similarity:
+        lines.append(f"removed only because their images look alike: {summary.removed_by_similarity:,} examples")
     lines += [*summary.limitations, *first_lines("unreadable", summary.unreadable)]
     lines += first_lines("malformed", summary.problems) + first_lines("note", summary.notes)
     lines += [f"{summary.num_scaled:,} images are resized copies: boxes are scaled"] if summary.num_scaled else []

@@ -44,13 +44,16 @@ class WorldConfig(StrictStruct, frozen=True, kw_only=True):
 class DataConfig(StrictStruct, frozen=True, kw_only=True):
     """How ``prepare`` cleans splits, counts answers and treats bad records."""
 
-    clean: bool | Literal["paper", "strict", "ids", "lists", "none"] = "paper"
+    clean: bool | Literal["paper", "strict", "ids", "lists", "exact", "none"] = "paper"
     """Cleaning policy (section 2.2, docs/cleaning.md). "paper" or true: remove every task's test images from every
     task's train and val splits; "none" or false: keep the full splits."""
     manifest: str = ""
     """Path of a cleaning manifest (clean.json): remove exactly what it lists, and refuse data of other content."""
     clean_digest: str = ""
     """Digest that the cleaning manifest must have; empty: any."""
+    max_similar: Fraction = 0.05
+    """Largest fraction of a split that cleaning may remove by similarity alone. If it would remove more, it stops and
+    shows the pairs of images; 1 allows any."""
     min_count: PositiveInt = 9
     """Occurrences that an answer needs to enter the answer list; 9 is the paper's value for the real data."""
     skip_bad: bool = False

@@ -26,6 +26,7 @@ from twelvefold.preparation.steps import PreparationSteps
 from twelvefold.splits.clean import counts_table
 from twelvefold.splits.manifest import CleaningManifest
 from twelvefold.splits.policy import NO_CLEANING
+from twelvefold.splits.similarity_limit import count_removed_by_similarity
 from twelvefold.store import atomic_files
 from twelvefold.store.prepared import ExampleCounts, PreparedManifest
 from twelvefold.store.region_store import RegionStore
@@ -39,7 +40,8 @@ class PrepareSummary(msgspec.Struct, frozen=True):
     duplicates that cleaning could not detect, and why. ``unreadable``: images that cleaning could not compare, with the
     reason. ``other_sizes``: images whose examples were left out because they do not have the size that the annotations
     state (or boxes lie outside of them), with the reason. ``num_scaled``: resized copies whose boxes are scaled.
-    ``notes``: unusual records that are used.
+    ``notes``: unusual records that are used. ``removed_by_similarity``: the number of examples that were removed only
+    because images look alike.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class PrepareSummary(msgspec.Struct, frozen=True):
     other_sizes: Mapping[str, str]
     num_scaled: int
     notes: tuple[str, ...] = ()
+    removed_by_similarity: int = 0
 
     def table(self) -> Table:
         """Return examples before cleaning, removed and kept by task, for printing with rich."""
@@ -159,4 +162,5 @@ def _summarize(
         other_sizes=manifest.other_sizes,
         num_scaled=steps.num_scaled(),
         notes=tuple(note for entry in steps.entries.values() for note in entry.notes),
+        removed_by_similarity=count_removed_by_similarity(cleaning),
     )

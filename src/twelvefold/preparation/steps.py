@@ -39,6 +39,7 @@ from twelvefold.splits import decide
 from twelvefold.splits.filter import select_rows
 from twelvefold.splits.manifest import CleanedSplit, CleaningManifest, check_split, read_manifest, write_manifest
 from twelvefold.splits.policy import NO_CLEANING, Policy, get_policy
+from twelvefold.splits.similarity_limit import SHEET, check_similarity
 from twelvefold.splits.split_source import TableSource
 from twelvefold.store import atomic_files
 from twelvefold.store.example_table import ExampleTable
@@ -98,7 +99,7 @@ class PreparationSteps:
         if pinned is not None:
             self._run_one(self._copy_cleaning, "cleaning", atomic_files.digest_file(Path(self.config.manifest)), pinned)
             return pinned
-        chosen = get_policy(policy)
+        chosen = get_policy(policy, max_similar=self.config.max_similar)
         evidence = decide.collect_policy_evidence(
             self.data, chosen, cache_dir=self.folder / "made", bad=self.bad_links, processes=self.processes
         )
@@ -127,6 +128,7 @@ class PreparationSteps:
         }
         bad = BadRecords(self.config.skip_bad)
         manifest = decide.decide_removals(sources, policy, evidence, bad=bad, processes=self.processes)
+        check_similarity(manifest, self.data, self.folder / SHEET)
         write_manifest(self.folder / CLEANING, manifest)
         return self._cleaning_entry(manifest, digest)
 

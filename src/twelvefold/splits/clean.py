@@ -7,6 +7,7 @@ projects, and a comparison with the original project's ``*_test_ids.npy``. This 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.duplicates.image_groups import ImageGroups
 from twelvefold.schema import Split, TwelvefoldError
 from twelvefold.splits import decide, id_lists, manifest
-from twelvefold.splits.policy import get_policy
+from twelvefold.splits.policy import Policy, get_policy
+from twelvefold.splits.similarity_limit import SHEET, check_similarity, count_removed_by_similarity
 from twelvefold.splits.split_source import FilesSource, id_tables
 from twelvefold.store import atomic_files
 from twelvefold.store.prepared import CLEANING, SPLITS
@@ -45,6 +47,7 @@ class CleanSummary(msgspec.Struct, frozen=True):
     ``manifest``: path of the manifest. ``digest``: its digest, which a recipe can pin. ``counts``: by task, then split.
     ``ids``: the folder of id lists, if requested. ``limitations``: what could not be found out. ``unreadable``: images
     that could not be compared, with the reason. ``problems``: malformed records that were skipped.
+    ``removed_by_similarity``: the number of examples that are removed only because images look alike.
     """
 
     manifest: Path
@@ -55,6 +58,7 @@ class CleanSummary(msgspec.Struct, frozen=True):
     limitations: tuple[str, ...] = msgspec.field(name="hidden")
     unreadable: Mapping[str, str]
     problems: tuple[str, ...]
+    removed_by_similarity: int
 
     def table(self) -> Table:
         """Return the counts by task, for printing with rich."""
@@ -76,7 +80,7 @@ def clean(
     data: Path,
     out: Path,
     *,
-    policy: str = "paper",
+    policy: str | Policy = "paper",
     tasks: Tasks = (),
     protect: Sequence[str | Path] = (),
     ids: bool = False,
@@ -89,7 +93,8 @@ def clean(
         data: A data folder with the official files.
         out: Folder for clean.json and for id lists.
         policy: paper: every task's test images leave every task's train and val. strict: val images leave train too.
-            ids: as paper, by publishers' ids alone. lists: the lists given with --protect and nothing else.
+            exact: as paper, without similarity. ids: as paper, by publishers' ids alone. lists: the lists given with
+            --protect and nothing else. A :class:`Policy` can also have another ``max_similar``.
         tasks: Names of tasks, or dotted names of datasets of your own; default: all twelve. A mapping gives each task
             keyword arguments for its reader.
         protect: Id lists with additional protected images: coco_test_ids.npy, or vg=mine.npy to name the source.
@@ -98,38 +103,48 @@ def clean(
         processes: Number of processes that read files and compare images.
 
     Raises:
-        TwelvefoldError: unknown policy or task, a missing or broken file, an invalid id list, or the policy is
-            ``lists`` and ``protect`` is empty.
+        TwelvefoldError: unknown policy or task, a missing or broken file, an invalid id list, the policy is
+            ``lists`` and ``protect`` is empty, or more than ``max_similar`` of a split would be removed by similarity
+            alone: then nothing is written but OUT/similar.html, which shows the pairs.
     """
-    chosen, lists = get_policy(policy), [id_lists.load_id_list(file) for file in protect]
+    chosen = policy if isinstance(policy, Policy) else get_policy(policy)
+    lists = [id_lists.load_id_list(file) for file in protect]
     if not chosen.protects and not lists:
-        raise TwelvefoldError(f"the policy {policy!r} only protects id lists, and none is given: add --protect FILE")
+        raise TwelvefoldError(f"the policy {chosen.name!r} only protects id lists: add one with --protect FILE")
     data, out, bad = Path(data), Path(out), BadRecords(skip=skip_bad)
     sources = files_sources(data, tasks)
     with atomic_files.lock_folder(out):
         evidence = decide.collect_policy_evidence(data, chosen, cache_dir=out / "notes", bad=bad, processes=processes)
-        ids_dir = out / "ids" if ids else None
-        with id_tables(sources, out / "notes" / "splits", bad=bad, processes=processes) as tables:
+        with (
+            atomic_files.atomic_folder(out / "ids") if ids else nullcontext() as ids_dir,
+            id_tables(sources, out / "notes" / "splits", bad=bad, processes=processes) as tables,
+        ):
             decided = decide.decide_removals(
                 tables, chosen, evidence, bad=bad, lists=lists, processes=processes, ids_dir=ids_dir
             )
+            check_similarity(decided, data, out / SHEET)
         manifest.write_manifest(out / CLEANING, decided)
     return CleanSummary(
         manifest=out / CLEANING,
         digest=decided.digest,
-        policy=policy,
-        counts={
-            task: {
-                split: SplitCounts(each.source.examples, len(each.removed_ids()), each.kept)
-                for split, each in splits.items()
-            }
-            for task, splits in decided.splits.items()
-        },
-        ids=ids_dir,
+        policy=chosen.name,
+        counts=_split_counts(decided),
+        ids=out / "ids" if ids else None,
         limitations=tuple(decided.limitations),
         unreadable=decided.unreadable,
+        removed_by_similarity=count_removed_by_similarity(decided),
         problems=tuple(map(str, bad.rejected)),
     )
+
+
+def _split_counts(decided: manifest.CleaningManifest) -> dict[str, dict[str, SplitCounts]]:
+    return {
+        task: {
+            split: SplitCounts(each.source.examples, len(each.removed_ids()), each.kept)
+            for split, each in splits.items()
+        }
+        for task, splits in decided.splits.items()
+    }
 
 
 def compare_id_lists(

@@ -87,7 +87,8 @@ def decide_removals(
     with _split_scanner(sources, processes, bad) as scan:
         for split in SPLIT_ORDER:
             keys = frozenset[ImageKey]() if split == "test" else protected.all_keys()
-            for task, result in scan(split, keys, split in policy.protects, ids_dir).items():
+            similar = keys & protected.similar_keys()
+            for task, result in scan(split, keys, similar, split in policy.protects, ids_dir).items():
                 splits.setdefault(task, {})[split] = result.cleaned
                 if split != "train" and split in policy.protects:
                     images[task, split] = result.images
@@ -109,7 +110,7 @@ def protected_test_images(
 ) -> ProtectedImages:
     """Return the images of all test sets, without deciding any removals."""
     with _split_scanner(sources, processes, bad) as scan:
-        results = scan("test", frozenset(), True, None)
+        results = scan("test", frozenset(), frozenset(), True, None)
     return ProtectedImages({(task, "test"): result.images for task, result in results.items()}, groups)
 
 
@@ -118,14 +119,16 @@ def scan_split(
     name: str,
     source: SplitSource,
     protected: frozenset[ImageKey],
+    similar: frozenset[ImageKey],
     collect_images: bool,
     ids_dir: Path | None,
     skip_bad: bool,
 ) -> SplitScan:
     """Read one split and decide which of its examples to remove.
 
-    ``protected``: keys of images that it must not contain. ``collect_images``: return the images of the remaining
-    examples. ``ids_dir``: folder for the lists of ids, named after ``name``.
+    ``protected``: keys of images that it must not contain. ``similar``: those that are protected by similarity alone;
+    an example with several protected images is removed because of another one. ``collect_images``: return the images
+    of the remaining examples. ``ids_dir``: folder for the lists of ids, named after ``name``.
     """
     digester, bad = SplitDigester(), BadRecords(skip=skip_bad)
     removed, images = dict[str, list[str]](), set[ImageKey]()
@@ -137,7 +140,8 @@ def scan_split(
         }
         for id_, example_images in source.rows(bad):
             digester.add(id_, example_images)
-            match = next((image for image in example_images if image in protected), None)
+            matches = [image for image in example_images if image in protected]
+            match = min(matches, key=similar.__contains__) if matches else None
             if match is not None:
                 removed.setdefault(str(match), []).append(id_)
             elif collect_images:

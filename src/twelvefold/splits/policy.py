@@ -28,11 +28,14 @@ NO_CLEANING = "none"
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """``protects``: splits whose images no later split may contain. ``evidence``: what links keys of the same image."""
+    """``protects``: splits whose images no later split may contain. ``evidence``: what links keys of the same image.
+    ``max_similar``: the largest fraction of a split that may be removed by similarity alone; if it would be more,
+    cleaning stops."""
 
     name: str
     protects: tuple[Split, ...]
     evidence: tuple[Evidence, ...]
+    max_similar: float = 0.05
 
 
 POLICIES = {
@@ -42,12 +45,13 @@ POLICIES = {
         Policy("strict", ("test", "val"), DEFAULT_EVIDENCE),  # also: no task trains on another task's val images
         Policy("ids", ("test",), ("ids",)),  # the paper's evidence: publishers' id maps
         Policy("lists", (), ()),  # only user-supplied id lists, by their exact ids: what the original code did
+        Policy("exact", ("test",), tuple(name for name in DEFAULT_EVIDENCE if name not in SIMILARITY)),
     )
 }
 
 
-def get_policy(name: str) -> Policy:
-    """Return the policy of that name.
+def get_policy(name: str, *, max_similar: float | None = None) -> Policy:
+    """Return the policy of that name, if requested with another limit of similarity.
 
     Raises:
         TwelvefoldError: there is no such policy; the message names the closest.
@@ -61,7 +65,8 @@ def get_policy(name: str) -> Policy:
             f"no cleaning policy {name!r}{did_you_mean(name, [*POLICIES, NO_CLEANING])}; "
             f"there are {', '.join(POLICIES)}"
         )
-    return POLICIES[name]
+    policy = POLICIES[name]
+    return policy if max_similar is None else msgspec.structs.replace(policy, max_similar=max_similar)
 
 
 OwnerKind = Literal["test", "val", "list"]
