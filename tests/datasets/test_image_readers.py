@@ -37,8 +37,11 @@ def _official(folder: Any) -> dict[str, Any]:
     return official
 
 
-def test_coco_official_captions_use_karpathys_splits(folder: Any) -> None:
+@pytest.mark.parametrize("year", [2014, 2017])
+def test_coco_official_captions_use_karpathys_splits(folder: Any, year: int) -> None:
     _official(folder)
+    for part in ("train", "val"):
+        folder.files[f"coco/captions_{part}{year}.json"] = folder.files.pop(f"coco/captions_{part}2014.json")
     examples = list(coco.read(folder.write(), "val", bad=BAD, captions="official"))
     assert [(e.id, e.pairs[0].text) for e in examples] == [
         ("904", "An official boat 4."),

@@ -63,6 +63,8 @@ def ids_of(name: str, content: str | bytes, encoding: str = "utf-8", **columns: 
         ("a.json", json.dumps({"0": 391895, "1": 522418})),
         ("a.json", '{"image_id": 391895.0}\n{"image_id": 522418.0}\n'),
         ("a.json", json.dumps(["391895.0", "522418.0"])),
+        ("a.json", json.dumps({"info": {}, "questions": [{"question_id": n, "image_id": int(n)} for n in IDS]})),
+        ("a.json", json.dumps({"images": [{"id": int(n), "license": 1} for n in IDS], "annotations": [{"id": 5}]})),
         ("a.jsonl", '{"image_id": "391895"}\r\n{"image_id": "522418"}\r\n'),
     ],
 )
@@ -149,6 +151,15 @@ def test_a_list_that_cannot_match_is_a_finding() -> None:
     assert len(no_source) == 2
     assert "Name the source of the ids (a@SOURCE)" in no_source[0]
     assert run_audit("a@shop:test=other.txt", "b@shop:train=train.txt").problems == []
+
+
+def test_an_id_that_its_publisher_does_not_have_is_refused_with_its_line() -> None:
+    Path("a.csv").write_text("image_id;x\n391895;a\nmy dog;b\n")
+    Path("b.txt").write_text("391895\n")
+    with pytest.raises(
+        TwelvefoldError, match=r"a\.csv, line 3: 'my dog' is not an image of coco, whose names are like"
+    ):
+        run_audit("a@coco:test=a.csv", "b@coco:train=b.txt")
 
 
 def test_ids_that_no_data_folder_knows_are_a_finding(folder_of_coco: Path) -> None:

@@ -4,9 +4,10 @@ Publisher: cocodataset.org, and Andrej Karpathy for the splits. License: caption
 terms.
 
 File, in ``coco/``: ``dataset_coco.json`` (Karpathy). With ``captions="official"`` the texts are read from
-``captions_{train,val}2014.json`` instead, and only the splits from Karpathy's file. If Karpathy's file is missing,
-ALBEF's and BLIP's ``coco_karpathy_{train,val,test}.json`` are read (:mod:`twelvefold.datasets.reading.blip_files`), or
-the original project's JSON lines (:mod:`twelvefold.datasets.reading.vilbert_mt_files`).
+``captions_{train,val}2014.json`` (or 2017's) instead, and only the splits from Karpathy's file. If Karpathy's file is
+missing, ALBEF's and BLIP's ``coco_karpathy_{train,val,test}.json`` are read
+(:mod:`twelvefold.datasets.reading.blip_files`), or the original project's JSON lines
+(:mod:`twelvefold.datasets.reading.vilbert_mt_files`).
 
 Splits: train is Karpathy's train and restval, 566,747 captions of 113,287 images (487,600 after cleaning); val has
 5,000 images; test has the first 1,000 of Karpathy's 5,000 test images (``pool=0``: all 5,000).
@@ -102,7 +103,10 @@ def files(root: Path, split: Split, *, pool: int = POOL, captions: CaptionSource
     folder = root / "coco"
     names = [["dataset_coco.json", BLIP_FILE.format(split), vilbert_mt_files.CAPTIONS[split]]]
     if captions == "official":
-        names = [["dataset_coco.json"], ["captions_train2014.json"], ["captions_val2014.json"]]
+        # 2017's files have the same captions, divided in another way.
+        year = 2017 if (folder / "captions_train2017.json").exists() else 2014
+        year = 2014 if (folder / "captions_train2014.json").exists() else year
+        names = [["dataset_coco.json"], [f"captions_train{year}.json"], [f"captions_val{year}.json"]]
     return require_files(TASK.name, [[folder / name for name in each] for each in names])
 
 

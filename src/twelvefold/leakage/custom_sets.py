@@ -229,8 +229,9 @@ def make_key(name: str, source: str, path: Path) -> ImageKey:
         return ImageKey(source, name)  # unchanged: whether 12 and 012 are equal is only known of known sources
     key = published_key(name, source)
     if key is None:
+        location = f"{path}{read_lists.locate_entry(path, name)}"
         raise TwelvefoldError(
-            f"{path}: {name!r} is not an image of {source}, whose names are like {name_examples(source)}"
+            f"{location}: {name!r} is not an image of {source}, whose names are like {name_examples(source)}"
         )
     return key
 

@@ -17,7 +17,7 @@ from pyarrow import parquet
 
 from twelvefold.image_folder import ImageFolder, scan_image_folder, skipped_lines
 from twelvefold.leakage import list_tables
-from twelvefold.leakage.list_tables import Table, is_image_name, select_image_columns
+from twelvefold.leakage.list_tables import IMAGE_COLUMNS, Table, is_image_name, normalize_name, select_image_columns
 from twelvefold.parsing.json_text import JsonError, decode_json, describe_error
 from twelvefold.parsing.text import read_text
 from twelvefold.schema import TwelvefoldError, did_you_mean
@@ -74,6 +74,14 @@ def read_entries(path: Path, *, column: Column = "", text: Column = "") -> list[
         ids, texts = _read_records(path, column, text)
     unit = "line" if suffix in TEXT_SUFFIXES else "record"
     return list(zip(_clean_ids(path, unit, ids), texts, strict=True))
+
+
+def locate_entry(path: Path, id_: str) -> str:
+    """Return the first line of a list of text with an id, as ``, line 3``; empty for other lists."""
+    if path.suffix.lower() not in TEXT_SUFFIXES or not path.is_file():
+        return ""
+    lines = enumerate(read_text(path).splitlines(), 1)
+    return next((f", line {number}" for number, line in lines if id_ in line.replace("\\", "/")), "")
 
 
 def list_images(folder: Path) -> ImageFolder:
@@ -184,6 +192,10 @@ def _records_of_json(path: Path, value: Any) -> Sequence[Any]:
             return rows
         if value and all(isinstance(each, dict) for each in value.values()):
             return _records_by_name(value)
+        lists = [each for each in value.values() if isinstance(each, list) and each and isinstance(each[0], dict)]
+        named = [each for each in lists if any(normalize_name(name) in IMAGE_COLUMNS[:5] for name in each[0])]
+        if len(named) == 1:
+            return named[0]  # such as VQA's questions, or COCO's annotations
         if value and all(key == str(n) for n, key in enumerate(value)):
             return list(value.values())
     raise TwelvefoldError(
@@ -272,4 +284,4 @@ def _find_column(
     return possible[0]
 
 
-__all__ = ["Column", "Entry", "is_image_name", "list_images", "read_entries"]
+__all__ = ["Column", "Entry", "is_image_name", "list_images", "locate_entry", "read_entries"]
