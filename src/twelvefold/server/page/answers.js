@@ -55,8 +55,8 @@ export function Answers({ task, result, images, hot, point, groundTruth }) {
     <ol hidden=${isSearch(task)}>
       ${!isSearch(task) && ranked.map((rank, index) => html`<${Row} key=${index} ranked=${rank} ...${{ index, reply, images, point, hot: hot === index }} />`)}
     </ol>
-    ${task.independent && ranked.length > 1 && html`<p class="hint">${INDEPENDENT}</p>`}
     ${notes.map((note) => html`<p class="note">${note}</p>`)}
+    ${task.independent && ranked.length > 1 && html`<p class="hint">${INDEPENDENT}</p>`}
     ${groundTruth && html`<${GroundTruth} groundTruth=${groundTruth} />`}
     ${seconds && html`<p class="timing">${timing(seconds)}</p>`}
   </section>`

@@ -17,6 +17,7 @@ export function Gallery({ task, images, result }) {
         ${probability !== undefined &&
         html`<p><span>${index + 1}</span> ${percent(probability)}
           <span class="bar" aria-hidden="true"><span style=${{ width: `${100 * probability}%` }}></span></span></p>`}
+        ${probability === undefined && rankedImages.length > 0 && html`<p>not among the first ${rankedImages.length}</p>`}
       </li>`,
     )}
   </ol>`

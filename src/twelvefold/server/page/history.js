@@ -22,7 +22,7 @@ export function History({ state, actions }) {
         const name = best ? (foundImage?.name ?? nameOf(best, 0, entry.result.reply, images)) : 'no answer'
         return html`<li key=${entry.id}>
           <button type="button" onClick=${() => actions.restore(entry)}>
-            <img src=${(foundImage ?? images[0])?.url} alt="" />
+            <img src=${(foundImage ?? images[0])?.url} alt="" onError=${(event) => (event.target.hidden = true)} />
             <span class="question-text"><span class="task-name">${task.tab}</span>${questionText(task, entry.form)}</span>
             <span class="output">${name}${best && ` · ${percent(best.probability)}`}</span>
           </button>
