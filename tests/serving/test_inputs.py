@@ -38,9 +38,17 @@ def png(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
+class ArrayHolder:
+    """What other libraries' arrays have."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return RGB
+
+
 PNG = png(Image.fromarray(RGB))
 SAME_IMAGE: dict[str, Callable[[], Any]] = {
     "an array": lambda: RGB,
+    "an object with an array": lambda: ArrayHolder(),
     "channels first": lambda: RGB.transpose(2, 0, 1),
     "floats": lambda: RGB / 255,
     "half floats from a tensor": lambda: torch.from_numpy(RGB / 255).permute(2, 0, 1).to(torch.float64),
@@ -256,6 +264,10 @@ NO_BOXES: list[tuple[Any, str]] = [
     ([[1, 2, 10**400, 40]], "finite numbers"),
     ([{"xmin": 1, "ymin": 2, "width": 3, "height": 4}], "finite numbers"),
     ([None], "lists of boxes go with lists"),
+    ([{1, 2, 30, 40}], r"boxes\[0\]"),
+    ({(1, 2, 30, 40)}, "list of boxes"),
+    (torch.tensor(BOXES).to_sparse(), "without numbers"),
+    (torch.zeros(2, 4, device="meta"), "without numbers"),
     ([[BOXES]], "four finite|lists of boxes"),
     ([BOXES], "lists of boxes go with lists"),
     ([[0.1, 0.2, 0.5, 0.6]], "box_format='xyxy_unit'"),
@@ -388,8 +400,25 @@ def test_lists_that_do_not_go_together_are_named(model: Predictor) -> None:
     for phrases in ("a boot", [], None, [7]):
         with pytest.raises(TwelvefoldError, match="phrases"):
             model.ground(ROOM, "a boot", phrases)  # type: ignore[arg-type]
+    index = model.index(["sample:room", "sample:left"])  # type: ignore[attr-defined]
+    for names in (3, None, ["sample:right"], ["sample:room", 3]):
+        with pytest.raises(TwelvefoldError, match=r"names: expected|has no image"):
+            index.remove(names)
+    assert len(index) == 2
+    index.remove(name for name in ("sample:room",))
+    assert index.names == ["sample:left"]
     with pytest.raises(TwelvefoldError, match="images: "):
         model.index("sample:room")  # type: ignore[attr-defined]
+
+
+def test_a_generator_that_was_read_before_is_refused(model: Predictor) -> None:
+    images, turns = (path for path in (ROOM, "sample:beach")), (turn for turn in TURNS)
+    assert len(model.ask(images, "What is this?")) == 2
+    with pytest.raises(TwelvefoldError, match="image: a generator that was read to its end"):
+        model.ask(images, "What is this?")
+    model.guess(ROOM, turns)
+    with pytest.raises(TwelvefoldError, match="dialogue: a generator that was read to its end"):
+        model.guess(ROOM, turns)
 
 
 def test_predictions_iterate_as_in_hugging_face_pipelines(model: Predictor) -> None:

@@ -7,7 +7,8 @@ a wrong answer without any sign of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from decimal import Decimal
 from numbers import Real
 from typing import Any, Literal, get_args
 
@@ -153,8 +154,11 @@ def _to_lists(value: Any) -> Any:
     if hasattr(value, "to_numpy"):  # tables of pandas
         value = value.to_numpy()
     if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        try:
+            value = value.tolist()
+        except (RuntimeError, TypeError) as error:  # a tensor that is sparse or without data
+            raise TwelvefoldError(f"boxes: a {type(value).__name__} without numbers: {error}") from error
+    if isinstance(value, (str, bytes, Mapping, Set)) or not isinstance(value, Iterable):
         return value
     return [_to_lists(each) for each in value]
 
@@ -182,7 +186,7 @@ def _numbers(box: Any, argument: str) -> list[float]:
 
 def _is_finite(number: Any) -> bool:
     try:
-        return not isinstance(number, bool) and isinstance(number, Real) and math.isfinite(number)
+        return not isinstance(number, bool) and isinstance(number, (Real, Decimal)) and math.isfinite(number)
     except OverflowError:  # an integer that no float can hold
         return False
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import inspect
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Set
@@ -187,6 +188,10 @@ def to_items(value: Any, argument: str, expected: str) -> list[Any]:
     """
     if isinstance(value, (Mapping, Set, str, bytes, bytearray, memoryview)) or not isinstance(value, Iterable):
         raise TwelvefoldError(f"{argument}: expected {expected}, got {describe(value)}")
+    if inspect.isgenerator(value) and inspect.getgeneratorstate(value) == inspect.GEN_CLOSED:
+        raise TwelvefoldError(
+            f"{argument}: a generator that was read to its end before; make it again, or a list of it"
+        )
     try:
         return list(value)
     except TypeError as error:  # an array or tensor without dimensions
@@ -208,7 +213,7 @@ def split_images(value: Any, argument: str) -> list[Any] | None:
     if hasattr(value, "read"):
         return None
     dimensions = getattr(value, "ndim", None)
-    if isinstance(dimensions, int) and dimensions in (0, 2, 3):
+    if dimensions in (0, 2, 3) or (dimensions is None and hasattr(value, "__array__")):
         return None
     return to_items(value, argument, f"an image ({EXPECTED_IMAGE}) or a list of images")
 
@@ -242,7 +247,10 @@ def _resolve(source: Any) -> Any:
     if isinstance(source, torch.Tensor):
         return _channels_last(_tensor_to_array(source), first=True)
     if hasattr(source, "__array__"):
-        return _channels_last(np.asarray(source), first=False)
+        try:
+            return _channels_last(np.asarray(source), first=False)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise ImageError(f"a {type(source).__name__} that has no NumPy array: {error}") from error
     raise ImageError(f"expected {EXPECTED_IMAGE}, got {describe(source)}")
 
 

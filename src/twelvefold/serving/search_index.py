@@ -204,11 +204,13 @@ class SearchIndex:
         Raises:
             TwelvefoldError: a name is not in the index; nothing is removed then.
         """
-        removed = {names} if isinstance(names, str) else set(names)
-        for name in sorted(removed):
+        removed = (
+            {names} if isinstance(names, str) else dict.fromkeys(to_items(names, "names", "a list of names")).keys()
+        )
+        for name in removed:
             if name not in self._keys:
-                raise TwelvefoldError(f"the index has no image {name!r}{did_you_mean(name, self._keys)}")
-        self._drop(removed)
+                raise TwelvefoldError(f"the index has no image {name!r}{did_you_mean(str(name), self._keys)}")
+        self._drop(set(removed))
 
     @overload
     def search(self, text: str, top: int = 5, *, task: str = default_tasks.FIND) -> tuple[Ranked, ...]: ...
