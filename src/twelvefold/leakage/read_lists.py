@@ -18,6 +18,7 @@ from pyarrow import parquet
 from twelvefold.image_folder import ImageFolder, scan_image_folder, skipped_lines
 from twelvefold.leakage import list_tables
 from twelvefold.leakage.list_tables import IMAGE_COLUMNS, Table, is_image_name, normalize_name, select_image_columns
+from twelvefold.parsing.file_kind import check_file_kind
 from twelvefold.parsing.json_text import JsonError, decode_json, describe_error
 from twelvefold.parsing.text import read_text
 from twelvefold.schema import TwelvefoldError, did_you_mean
@@ -61,6 +62,7 @@ def read_entries(path: Path, *, column: Column = "", text: Column = "") -> list[
     """
     if not path.is_file():
         raise TwelvefoldError(f"expected a list or a folder of images at {path}, but there is no such file or folder")
+    check_file_kind(path)
     suffix = path.suffix.lower()
     if suffix not in LIST_SUFFIXES:
         is_spreadsheet = suffix in (".xlsx", ".xls", ".ods")

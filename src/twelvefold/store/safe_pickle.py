@@ -87,6 +87,10 @@ DTYPE = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f[248]|S\d{1,4}|U\d{1,4}|O8?)")
 """Numeric types, short strings, and ``O``: an array of other plain data, as ``numpy.save`` wraps a dict."""
 
 
+MAX_DIMENSIONS = 32
+"""Dimensions of an array; NumPy allows 64."""
+
+
 class _DType:
     """The pickled state of a ``numpy.dtype``: a short code, and a byte order in the state that follows."""
 
@@ -131,7 +135,11 @@ class _Array:
             if isinstance(dtype, _DType)
             else _reject(f"the type of an array, got {short_repr(dtype, 80)}")
         )
-        if not isinstance(shape, tuple) or not all(type(side) is int and side >= 0 for side in shape):
+        if (
+            not isinstance(shape, tuple)
+            or len(shape) > MAX_DIMENSIONS
+            or not all(type(side) is int and side >= 0 for side in shape)
+        ):
             _reject(f"the shape of an array, got {short_repr(shape, 80)}")
         if numpy_type.hasobject:
             if not isinstance(data, list) or len(data) != math.prod(shape):

@@ -18,6 +18,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from twelvefold.datasets.reading.records import RecordReader
+from twelvefold.parsing.file_kind import check_file_kind
+from twelvefold.parsing.json_text import JsonError
 from twelvefold.parsing.text import MAX_LINE_BYTES
 from twelvefold.schema import TwelvefoldError
 
@@ -48,6 +50,7 @@ def list_shards(folder: Path) -> list[Path]:
         if path.suffix in SUFFIXES and not path.name.startswith("."):
             if path.suffix == ".tar" and path.stem in shards:
                 continue
+            check_file_kind(path)
             if path.suffix == ".tar" or _column(_open_parquet(path), CAPTION_NAMES):
                 shards[path.stem] = path
     return [shards[stem] for stem in sorted(shards)]
@@ -108,7 +111,7 @@ def _tar_samples(reader: RecordReader) -> Iterator[Sample]:
 def _caption_of_json(data: bytes) -> str:
     try:
         fields = msgspec.json.decode(data, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except JsonError:
         return ""
     return next((value for name, value in fields.items() if name in CAPTION_NAMES and isinstance(value, str)), "")
 
@@ -146,7 +149,7 @@ def _members(
                     raise TwelvefoldError(f"{path}, {member.name!r:.80}: expected at most {max_bytes:,} bytes")
                 stream = archive.extractfile(member)
                 yield key, suffix, stream.read() if stream else b""
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
         raise TwelvefoldError(f"{path} is no tar, or is truncated: {error}") from error
 
 

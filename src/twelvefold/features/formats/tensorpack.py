@@ -15,7 +15,7 @@ import numpy as np
 
 from twelvefold.features.formats.record import RecordError
 from twelvefold.parsing.bounds import short_repr
-from twelvefold.store.safe_pickle import DTYPE
+from twelvefold.store.safe_pickle import DTYPE, MAX_DIMENSIONS
 
 FIELDS = ("features", "cls_prob", "boxes", "num_boxes", "image_h", "image_w", "image_id", "caption")
 FIRST_BYTE = 0x90 | len(FIELDS)
@@ -42,7 +42,7 @@ def decode_value(data: bytes | memoryview) -> Any:
     """
     try:
         return msgspec.msgpack.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise RecordError(f"expected TensorPack's MessagePack, which this is not, or truncated ({error})") from None
 
 
@@ -55,10 +55,16 @@ def _to_numpy(value: Any) -> Any:
     code = code.decode(errors="replace") if isinstance(code, bytes) else code
     if not isinstance(code, str) or not DTYPE.fullmatch(code) or "O" in code:
         raise RecordError(f"expected an array of plain numbers, got the type {short_repr(code, 80)}")
-    if not isinstance(shape, list) or not all(type(side) is int and side >= 0 for side in shape):
+    if (
+        not isinstance(shape, list)
+        or len(shape) > MAX_DIMENSIONS
+        or not all(type(side) is int and side >= 0 for side in shape)
+    ):
         raise RecordError(f"expected the shape of an array, got {short_repr(shape, 80)}")
     num_bytes = np.dtype(code).itemsize * math.prod(shape)
     if not isinstance(data, bytes) or len(data) != num_bytes:
         raise RecordError(f"expected {num_bytes:,} bytes for an array of shape {tuple(shape)}")
     values = np.frombuffer(data, code)
+    if not entries.get("nd") and len(values) != 1:
+        raise RecordError(f"expected a number, got {len(values):,}")
     return values.reshape(shape) if entries.get("nd") else values[0].item()

@@ -19,6 +19,7 @@ from twelvefold.config.extract import ImportConfig
 from twelvefold.features.formats.fields import decode_base64, parse_regions, validate_regions
 from twelvefold.features.formats.record import RecordError, RegionsWithWarnings
 from twelvefold.features.formats.tsv import ParsedLine, TsvFile, read_lines
+from twelvefold.parsing.file_kind import check_file_kind
 from twelvefold.parsing.json_text import JsonError, decode_json, describe_error, parse_json
 from twelvefold.schema import Regions, TwelvefoldError
 
@@ -108,6 +109,7 @@ def read_image_sizes(path: Path, *, skip_others: bool = False) -> dict[str, tupl
     """
     if not path.is_file():
         raise TwelvefoldError(f"there is no table of image sizes {path}")
+    check_file_kind(path)
     sizes = {}
     for line in read_lines(path):
         key, _, text = line.data.partition(b"\t")
