@@ -69,10 +69,13 @@ def scan_image_folder(folder: Path) -> ImageFolder:
     return ImageFolder(sorted(content.images), dict(sorted(content.unreadable.items())), sorted(content.skipped))
 
 
-def skipped_lines(skipped: Sequence[SkippedFile], limit: int = 5) -> list[str]:
-    """Return a line for each kind and reason of skipped files, with their number and the first names."""
+def skipped_lines(skipped: Sequence[SkippedFile], limit: int = 5, *, problems: bool = False) -> list[str]:
+    """Return a line for each kind and reason of skipped files, with their number and the first names.
+
+    ``problems``: include unreadable files, which commands list elsewhere.
+    """
     groups: dict[tuple[str, str], list[str]] = {}
-    for each in skipped:
+    for each in (each for each in skipped if problems or each.kind != "unreadable"):
         reason = "hidden" if each.kind == "hidden" else each.reason
         groups.setdefault((each.kind, reason), []).append(each.file)
     lines = []

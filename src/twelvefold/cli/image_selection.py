@@ -49,7 +49,7 @@ def select_images(paths: Sequence[Path]) -> ImageSelection:
             continue
         content = scan_image_folder(path)
         if not content.files:
-            reasons = skipped_lines(content.skipped) or ["it is empty"]
+            reasons = skipped_lines(content.skipped, problems=True) or ["it is empty"]
             raise TwelvefoldError(f"no image in the folder {path}: {'; '.join(reasons)}")
         selection.folders.append(path)
         selection.files.extend(content.files)

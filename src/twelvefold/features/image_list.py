@@ -152,7 +152,7 @@ def scan_plain_folder(root: Path) -> ImageFiles:
     if not result.files:
         raise TwelvefoldError(
             f"no images in {root}: expected a data folder (with a folder images in it) or a folder of images; "
-            + "; ".join(skipped_lines(content.skipped) or ["it is empty"])
+            + "; ".join(skipped_lines(content.skipped, problems=True) or ["it is empty"])
         )
     return result
 

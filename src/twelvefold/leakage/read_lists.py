@@ -94,7 +94,7 @@ def list_images(folder: Path) -> ImageFolder:
     """
     content = scan_image_folder(folder)
     if not content.files:
-        reasons = skipped_lines(content.skipped) or ["it is empty"]
+        reasons = skipped_lines(content.skipped, problems=True) or ["it is empty"]
         raise TwelvefoldError(f"{folder} contains no image: {'; '.join(reasons)}")
     return content
 
