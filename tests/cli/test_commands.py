@@ -104,7 +104,7 @@ COMPUTING = "ask find point choose guess compare entails ground answer serve dem
 COMPUTING += " calibrate evaluate baselines"
 
 
-@pytest.mark.parametrize("command", [*COMPUTING.split(), "index add", "index search"])
+@pytest.mark.parametrize("command", [*COMPUTING.split(), "index add", "index search", "detector evaluate"])
 def test_every_command_that_computes_takes_a_device(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert leave(*command.split(), "--help") == 0
     assert "--device" in capsys.readouterr().out

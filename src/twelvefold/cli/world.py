@@ -33,4 +33,4 @@ for name, function, example in (
     ("train", train_detector, "twelvefold detector train runs/detector --images 30000 --seed 0"),
     ("evaluate", evaluate_detector, "twelvefold detector evaluate --images 400"),
 ):
-    app.command(command(function, example=example)(_show_metrics), name=name)
+    app.command(command(function, example=example, computes=name == "evaluate")(_show_metrics), name=name)

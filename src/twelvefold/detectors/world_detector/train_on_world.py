@@ -16,11 +16,12 @@ import msgspec
 import numpy as np
 import torch
 
-from twelvefold.detectors.world_detector.detector import LabelSpace, WorldDetector
+from twelvefold.detectors.world_detector.detector import ComputeDtype, LabelSpace, WorldDetector
 from twelvefold.detectors.world_detector.fit import DetectorBatch, DetectorSchedule, DetectorTrainState, fit
 from twelvefold.detectors.world_detector.images import to_tensor
 from twelvefold.detectors.world_detector.metrics import DetectionMetrics, GroundTruth, compute_metrics
 from twelvefold.detectors.world_detector.network import ATTRIBUTES
+from twelvefold.device import select_device
 from twelvefold.images import RGB, open_image
 from twelvefold.progress import track
 from twelvefold.schema import TwelvefoldError
@@ -85,7 +86,9 @@ def evaluate_detector(
         seed: Seed of the images.
         crowded: Use images with 10 to 20 objects instead of 3 to 9.
     """
-    detector = WorldDetector.load(weights, max_regions=36 if crowded else 16)
+    device = select_device("cpu")
+    dtype: ComputeDtype | None = None if device.type == "cpu" else "float32"
+    detector = WorldDetector.load(weights, max_regions=36 if crowded else 16, dtype=dtype, device=device)
     truths, outputs = [], []
     for index in track(range(images), description="images evaluated"):
         scene = make_scene(EVALUATION_SEED + seed, index, crowded=crowded)
