@@ -3,11 +3,14 @@
     python benchmarks/lookalikes.py pairs --seeds 21 22 23 --scenes 200 --odd 60 --out pairs.json
     python benchmarks/lookalikes.py report pairs.json docs/results/lookalikes.svg
     python benchmarks/lookalikes.py world runs/demo/world
+    python benchmarks/lookalikes.py easy-vqa easy/easy_vqa/data
     python benchmarks/lookalikes.py matching 1000000
 
 ``pairs`` draws scenes, copies each with every transform of the world and with other transforms (``--odd``: of that many
 scenes), changes one object of each, and compares. ``report`` prints the tables: a threshold is chosen on the first seed
 and reported on the others. ``world`` collects the evidence of a whole world and compares it with the world's truth.
+``easy-vqa`` counts what cleaning removes from a public set of drawings; `pip install --target easy --no-deps easy-vqa`
+gets it.
 ``matching`` measures the search for close hashes.
 """
 
