@@ -55,5 +55,5 @@ def test_without_the_package_the_refusal_names_it(
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     reply = client.post("/v1/pictures", files={"image": ("photo.heic", heic + b"x")})  # other bytes: not in the cache
     assert reply.status_code == 415
-    assert "pip install pillow-heif" in reply.json()["what"]
+    assert "pip install 'twelvefold[heic]'" in reply.json()["what"]
     assert "save it as JPEG" in reply.json()["what"]
