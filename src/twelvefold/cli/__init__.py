@@ -65,6 +65,9 @@ GROUPS = {
 }
 """Commands by group, in the order of the help: module and function below ``twelvefold.cli``, and a summary."""
 
+_HELP_GROUPS = {title: Group(title, sort_key=position) for position, title in enumerate(GROUPS)}
+"""Made once: programs that are made one after the other share the modules' own apps, which keep their group."""
+
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 """All commands by name."""
 
@@ -82,8 +85,8 @@ def make_app(called: str = "") -> App:
         error_console=Console(stderr=True, soft_wrap=True, markup=False, highlight=False),
         error_formatter=lambda error: printable_text(f"twelvefold: {error}"),
     )
-    for position, (title, commands) in enumerate(GROUPS.items()):
-        group = Group(title, sort_key=position)
+    for title, commands in GROUPS.items():
+        group = _HELP_GROUPS[title]
         for row, (name, (path, summary)) in enumerate(commands.items()):
             program.command(f"twelvefold.cli.{path}", name=name, help=summary, group=group, sort_key=row)
             if name == called and program[name].default_command is not None:
