@@ -58,7 +58,8 @@ def arguments(command: str, data: Path, out: Path) -> list[str]:
     """Return a call of the command whose cache is in ``out/notes``."""
     if command == "audit":
         return ["audit", str(data), "--cache-dir", str(out / "notes"), "--listing", str(out / "shared.csv"), "--json"]
-    return ["clean", str(data), str(out), "--tasks", "coco", "flickr30k", "--processes", "1", "--json"]
+    options = ["--tasks", "coco", "flickr30k", "--processes", "1", "--max-similar", "1"]
+    return ["clean", str(data), str(out), *options, "--json"]
 
 
 def result_file(command: str, out: Path) -> bytes:

@@ -25,8 +25,9 @@ SHEET = "similar.html"
 """The file that shows the pairs, in the folder of the manifest."""
 MAX_PAIRS = 60
 """Pairs on the sheet, and at most five named in the error."""
-MAX_IMAGES_ALWAYS = 2
-"""Images of a split that may always be removed: of a small split, the examples of one image may be 5 %."""
+MAX_IMAGES_ALWAYS = 3
+"""Images of a split that may always be removed: of a small split, the examples of one image may be 5 %, and three pairs
+are soon looked at."""
 THUMBNAIL_SIDE_PX = 200
 
 
@@ -58,7 +59,7 @@ def count_removed_by_similarity(manifest: CleaningManifest | None) -> int:
 def check_similarity(manifest: CleaningManifest, data: Path, sheet: Path) -> None:
     """Check that no more of a split is removed by similarity alone than the policy allows (``max_similar``).
 
-    One or two images are always allowed: of a small split they may be more.
+    Up to three images are always allowed: of a small split they may be more.
 
     Args:
         manifest: A decision that has not been written yet.
