@@ -58,9 +58,9 @@ def pretrain(
     Args:
         recipe: What to pretrain on and how, with a table ``[pretraining]``: the name of a shipped recipe or a .toml
             file.
-        prepared: Folder of the tables that ``prepare`` wrote; None: the one that the run remembers.
+        prepared: Folder of the tables that ``prepare`` wrote; default: the one that the run remembers.
         regions: Folder of the regions that ``extract`` or ``features import`` wrote, with class probabilities;
-            None: the one that the run remembers.
+            default: the one that the run remembers.
         run: Folder of the run: recipe, events, checkpoints, ``pretraining.json``.
         initial: Start from the weights of this run or model folder, instead of what the recipe says.
         iterations: Iterations in total, instead of what the recipe says.

@@ -77,8 +77,8 @@ def train(
 
     Args:
         recipe: What to train and how: the name of a shipped recipe (``twelvefold recipes``) or a .toml file.
-        prepared: Folder of the tables that ``prepare`` wrote; None: the one that the run remembers.
-        regions: Folder of the regions that ``extract`` wrote; None: the one that the run remembers.
+        prepared: Folder of the tables that ``prepare`` wrote; default: the one that the run remembers.
+        regions: Folder of the regions that ``extract`` wrote; default: the one that the run remembers.
         run: Folder of the run: recipe, events, checkpoints.
         initial: Start from the weights of this run or model folder, instead of what the recipe says.
         iterations: Iterations in total, instead of what the recipe says.

@@ -42,6 +42,30 @@ def test_the_help_of_every_command_has_an_example_and_explains_every_option(
     assert [names for names, explanation in options if not re.sub(r"\[[^]]*\]", "", explanation).strip()] == []
 
 
+@pytest.mark.parametrize("command", CALLS)
+def test_the_help_shows_only_defaults_that_say_something(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave(*command.split(), "--help") == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert re.findall(r"""\[default: (?:\(\)|""|False|None)\]|--empty-\S*""", text) == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ["answer", "requests.jsonl", "--draw", "a.png"],
+        ["answer", "requests.jsonl", "--top", "1"],
+        ["ground", "room.jpg", "a b", "a", "--draw", "a.png"],
+        ["index", "add", "my.index", "room.jpg", "--draw", "a.png"],
+        ["index", "search", "my.index", "a boot", "--draw", "a.png"],
+        ["index", "remove", "my.index", "room.jpg", "--top", "1"],
+    ],
+    ids=" ".join,
+)
+def test_an_option_that_a_command_would_not_use_is_refused(call: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave(*call) == 2
+    assert f"Unknown option: {call[-2]}" in capsys.readouterr().err
+
+
 def test_the_help_of_the_program_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert leave("--help") == 0
     text = capsys.readouterr().out

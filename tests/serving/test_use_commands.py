@@ -90,6 +90,7 @@ def test_a_sample_is_an_image_wherever_one_is_taken(run: Any, tmp_path: Path) ->
     found = json.loads(run("find", "a boot", "sample:room", "sample:left", "--json")[1])
     assert {picture["name"] for picture in found["pictures"]} == {"room.jpg", "left.jpg"}
     assert json.loads(run("index", "add", tmp_path / "index", "sample:room", "--json")[1])["pictures"] == 1
+    assert run("index", "remove", tmp_path / "index", "sample:room")[0] == 0
     lines = tmp_path / "in.jsonl"
     lines.write_text('{"task": "vqav2", "images": ["sample:room"], "text": "What is this?"}')
     assert json.loads(run("answer", lines)[1])["ranked"] == by_path["ranked"]

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, Group
+from cyclopts import App, Group, Parameter
 from rich.console import Console
 
 from twelvefold.printable import never_fail_to_print, printable_text
@@ -29,7 +29,7 @@ GROUPS = {
         "entails": ("use:entails", "Decide whether an image entails a statement."),
         "ground": ("use:ground", "Find a box for each phrase of a caption."),
         "answer": ("use:answer", "Answer many requests, one line of JSON each."),
-        "index": ("index:app", "Keep images ready to be searched by text."),
+        "index": ("index:app", "Make an index of images and search it by text."),
         "serve": ("serve:serve", "Serve a model: a web page and a REST API."),
     },
     "Get data": {
@@ -40,7 +40,7 @@ GROUPS = {
     },
     "Prepare data": {
         "extract": ("features:extract", "Extract regions from every image of a folder."),
-        "features": ("features:app", "Import region features that other projects extracted."),
+        "features": ("features:app", "Import region features that other projects extracted; unpack shards of images."),
         "prepare": ("data:prepare", "Read official files, clean their splits, and write memory-mapped tables."),
         "clean": ("clean:app", "Decide which examples no task may learn from."),
         "audit": ("audit:app", "Count test images that are in a training set."),
@@ -59,8 +59,8 @@ GROUPS = {
         "submit": ("evaluation:submit", "Write predictions in the format of an evaluation server."),
     },
     "Weights and detectors": {
-        "weights": ("weights:app", "Import, export and inspect model weights."),
-        "detector": ("world:app", "Train and measure the detector of the drawn world."),
+        "weights": ("weights:app", "Import published weights; export models; show what a weight file holds."),
+        "detector": ("world:app", "Train and evaluate the detector of the drawn world."),
     },
 }
 """Commands by group, in the order of the help: module and function below ``twelvefold.cli``, and a summary."""
@@ -75,12 +75,18 @@ MIN_WIDTH = 80
 """Least width of the help in columns. In a narrower terminal lines continue on the next line; no name is cut."""
 
 
+def shown_default(value: object) -> str | None:
+    """Return the default value for the help, or None if it only says that the option is not set."""
+    return None if value is None or value is False or value in ("", ()) else str(value)
+
+
 def make_app(called: str = "") -> App:
     """Return the program. The command that is ``called`` shows its own help; the others are listed by summary."""
     program = App(
         name="twelvefold",
         help="One vision-and-language model, twelve tasks. `twelvefold demo` runs everything once.",
         version_flags=["--version"],
+        default_parameter=Parameter(show_default=shown_default, negative_iterable=()),
         console=Console(width=max(MIN_WIDTH, Console().width)),
         error_console=Console(stderr=True, soft_wrap=True, markup=False, highlight=False),
         error_formatter=lambda error: printable_text(f"twelvefold: {error}"),

@@ -10,11 +10,12 @@ from cyclopts import App
 
 from twelvefold.cli.from_function import Output, first_lines, print_result
 from twelvefold.cli.image_selection import ImagePath, select_images
-from twelvefold.cli.use import DEFAULT_MODEL, ModelOptions
+from twelvefold.cli.use import DEFAULT_MODEL, DEFAULT_RANKING, ModelOptions, RankingOptions
 from twelvefold.config import default_tasks
 from twelvefold.image_folder import skipped_lines
 from twelvefold.printable import printable_name
 from twelvefold.schema import TwelvefoldError
+from twelvefold.serving.samples import resolve_sample
 
 if TYPE_CHECKING:
     from twelvefold.serving.search_index import SearchIndex
@@ -55,7 +56,7 @@ def add(folder: Path, images: list[ImagePath], *, using: ModelOptions = DEFAULT_
 
 
 @app.command
-def search(folder: Path, text: str, *, task: str = default_tasks.FIND, using: ModelOptions = DEFAULT_MODEL) -> int:
+def search(folder: Path, text: str, *, task: str = default_tasks.FIND, using: RankingOptions = DEFAULT_RANKING) -> int:
     """Rank the images of an index by how well a text describes them.
 
     ```
@@ -84,10 +85,10 @@ def remove(folder: Path, names: list[str], *, using: ModelOptions = DEFAULT_MODE
 
     Args:
         folder: Folder of the index.
-        names: Names of images, as they were added.
+        names: Names of images, as they were added: paths, or `sample:NAME`.
     """
     index = _load_index(using, folder)
-    index.remove([printable_name(name) for name in names])
+    index.remove([printable_name(resolve_sample(Path(name))) for name in names])
     index.save(folder)
     return print_result(
         {"removed": len(names), "pictures": len(index)}, Output(f"{folder}: {len(index):,} images"), json=using.json

@@ -37,12 +37,7 @@ class ModelOptions:
     detector_weights: Path | None = None
     "Weight file of the model's detector, for detectors that do not ship with the package."
     device: Device = None
-    top: int = 5
-    "Number of answers, best first."
-    draw: Path | None = None
-    "File for a drawing of the answer (PNG, JPEG ...); a folder of drawings if the image is a folder."
     json: Json = False
-    "Print the answer as JSON. A folder always gives JSON, a line for each image."
 
     def load(self) -> PretrainedPredictor:
         """Load the model. Commands open their files before, so that a missing one is reported at once."""
@@ -51,6 +46,24 @@ class ModelOptions:
         if self.detector_weights is not None and not self.detector_weights.exists():
             raise TwelvefoldError(f"no weight file {self.detector_weights} (--detector-weights)")
         return twelvefold.load(self.model, detector_weights=self.detector_weights, device=self.device or "auto")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class RankingOptions(ModelOptions):
+    """Options of commands that rank answers."""
+
+    top: int = 5
+    "Number of answers, best first."
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class DrawingOptions(RankingOptions):
+    """Options of commands whose answer can be drawn."""
+
+    draw: Path | None = None
+    "File for a drawing of the answer (PNG, JPEG ...); a folder of drawings if the image is a folder."
 
 
 @Parameter(name="*")
@@ -70,11 +83,14 @@ class CandidateOptions:
         return {"boxes": None if self.boxes is None else parse_boxes(self.boxes), "box_format": self.box_format}
 
 
-DEFAULT_MODEL, NO_BOXES = ModelOptions(), CandidateOptions()
+DEFAULT_MODEL, DEFAULT_RANKING, DEFAULT_DRAWING = ModelOptions(), RankingOptions(), DrawingOptions()
+NO_BOXES = CandidateOptions()
 
 
-def ask(image: ImagePath, question: str, *, task: str = default_tasks.ASK, using: ModelOptions = DEFAULT_MODEL) -> int:
-    """Answer a question about an image, or about every image of a folder.
+def ask(
+    image: ImagePath, question: str, *, task: str = default_tasks.ASK, using: DrawingOptions = DEFAULT_DRAWING
+) -> int:
+    """Answer a question about an image, or about every image of a folder, with a line of JSON for each.
 
     ```
     twelvefold ask photo.jpg "What color is the dog?" --draw answer.png
@@ -90,7 +106,7 @@ def ask(image: ImagePath, question: str, *, task: str = default_tasks.ASK, using
 
 
 def point(
-    image: ImagePath, phrase: str, *, task: str = default_tasks.POINT, using: ModelOptions = DEFAULT_MODEL
+    image: ImagePath, phrase: str, *, task: str = default_tasks.POINT, using: DrawingOptions = DEFAULT_DRAWING
 ) -> int:
     """Point at what a phrase describes, in an image or in every image of a folder.
 
@@ -106,7 +122,7 @@ def point(
     return _answer_each(using, image, "point", phrase, task=task)
 
 
-def entails(image: ImagePath, statement: str, *, using: ModelOptions = DEFAULT_MODEL) -> int:
+def entails(image: ImagePath, statement: str, *, using: DrawingOptions = DEFAULT_DRAWING) -> int:
     """Decide whether an image entails a statement, contradicts it, or neither.
 
     ```
@@ -121,7 +137,7 @@ def entails(image: ImagePath, statement: str, *, using: ModelOptions = DEFAULT_M
 
 
 def choose(
-    image: ImagePath, question: str, *, candidates: CandidateOptions = NO_BOXES, using: ModelOptions = DEFAULT_MODEL
+    image: ImagePath, question: str, *, candidates: CandidateOptions = NO_BOXES, using: DrawingOptions = DEFAULT_DRAWING
 ) -> int:
     """Answer a "which" question with one of the boxes, by default the detected regions.
 
@@ -137,7 +153,7 @@ def choose(
 
 
 def guess(
-    image: ImagePath, dialogue: str, *, candidates: CandidateOptions = NO_BOXES, using: ModelOptions = DEFAULT_MODEL
+    image: ImagePath, dialogue: str, *, candidates: CandidateOptions = NO_BOXES, using: DrawingOptions = DEFAULT_DRAWING
 ) -> int:
     """Guess the object that a dialogue is about, among boxes or the detected regions.
 
@@ -154,7 +170,7 @@ def guess(
     return _answer_each(using, image, "guess", dialogue_text(parse_dialogue(dialogue)), **candidates.read())
 
 
-def compare(left: ImagePath, right: ImagePath, statement: str, *, using: ModelOptions = DEFAULT_MODEL) -> int:
+def compare(left: ImagePath, right: ImagePath, statement: str, *, using: DrawingOptions = DEFAULT_DRAWING) -> int:
     """Decide whether a statement is true of two images.
 
     ```
@@ -176,7 +192,7 @@ def ground(
     phrases: list[str],
     *,
     task: str = default_tasks.POINT,
-    using: ModelOptions = DEFAULT_MODEL,
+    using: RankingOptions = DEFAULT_RANKING,
 ) -> int:
     """Find a box for each phrase of a caption.
 
@@ -190,16 +206,16 @@ def ground(
         phrases: Phrases of the caption.
         task: Task: refcoco, refcoco+ or refcocog.
     """
-    if using.draw is not None:
-        raise TwelvefoldError("ground has no --draw, as each phrase has its own boxes; use `twelvefold point`")
-    [opened] = _open_images(using, image=image)
+    from twelvefold.serving.request import open_image
+
+    opened = open_image(image, "image")
     predictions = using.load().ground(opened, caption, phrases, task=task, top=using.top)
     text = "\n".join(_text(prediction, best_only=True) for prediction in predictions)
     return print_result([prediction.to_dict() for prediction in predictions], Output(text), json=using.json)
 
 
 def find(
-    text: str, images: list[ImagePath], *, task: str = default_tasks.FIND, using: ModelOptions = DEFAULT_MODEL
+    text: str, images: list[ImagePath], *, task: str = default_tasks.FIND, using: DrawingOptions = DEFAULT_DRAWING
 ) -> int:
     """Rank images by how well a text describes them.
 
@@ -259,7 +275,7 @@ def answer(lines: Path, *, out: Path | None = None, using: ModelOptions = DEFAUL
     return _write_lines(track(answers, description="answering", total=len(requests)), out)
 
 
-def _answer_each(using: ModelOptions, image: Path, method: str, *arguments: Any, **options: Any) -> int:
+def _answer_each(using: DrawingOptions, image: Path, method: str, *arguments: Any, **options: Any) -> int:
     """Answer about one image, or about each image of a folder. ``method``: of the predictor."""
     if not is_folder(image):
         [opened] = _open_images(using, image=image)
@@ -289,7 +305,7 @@ def _answer_each(using: ModelOptions, image: Path, method: str, *arguments: Any,
     return _write_lines(answers(), None)
 
 
-def _open_images(using: ModelOptions, **images: Path) -> list[InputImage]:
+def _open_images(using: DrawingOptions, **images: Path) -> list[InputImage]:
     """Open images by the name of their argument, before the model is loaded.
 
     Raises:
@@ -301,7 +317,7 @@ def _open_images(using: ModelOptions, **images: Path) -> list[InputImage]:
     return [open_image(path, name) for name, path in images.items()]
 
 
-def _show(using: ModelOptions, prediction: Any) -> int:
+def _show(using: DrawingOptions, prediction: Any) -> int:
     if using.draw is not None:
         save_drawing(prediction, using.draw)
     return print_result(prediction.to_dict(), Output(_text(prediction)), json=using.json)

@@ -73,8 +73,8 @@ def submit(
         task: Name of the task.
         out: File to write; an older file is replaced.
         part: ``test``, ``val``, or an official part: vqav2 test-dev, test2015; gqa testdev, submission; nlvr2 test1,
-            test2. VQA's server expects every question of test2015 for test-dev too; ``test-dev-only`` writes those of
-            test-dev.
+            test2. VQA's server expects every question of test2015 for test-dev too; ``test-dev-only`` (as
+            ``--split-only``) writes those of test-dev.
         data: Folder of the official files; ``RUN/world`` by default.
         form: Format of the file: that of the publishers, or that of vilbert-multi-task.
         box_format: Boxes of RefCOCO, RefCOCO+ and RefCOCOg as x, y, width, height, or as two corners.
