@@ -148,7 +148,7 @@ def test_id_lists_protect_alone_or_in_addition(data: Path, tmp_path: Path) -> No
     config = DataConfig(clean="lists", manifest=str(alone.manifest), min_count=1)
     prepare(data, None, tmp_path / "out", task_configs(data, TASKS), config)
     assert not set(removed[str(image)]) & set(Prepared.open(tmp_path / "out").table("vqav2", "train").ids())
-    with pytest.raises(TwelvefoldError, match="none is given: add --protect"):
+    with pytest.raises(TwelvefoldError, match="protects nothing but id lists: add --protect"):
         clean(data, tmp_path / "x", tasks=TASKS, policy="lists")
 
 

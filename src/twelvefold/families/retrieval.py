@@ -32,7 +32,7 @@ class RetrievalFamily(Family):
         tab="Find by caption",
         heading="Find the image that a caption describes",
         label="Caption",
-        placeholder="A red car beside a tree.",
+        placeholder="A red car next to a tree.",
         hint="Your images are ranked by how well the caption describes them.",
         verb="Find",
     )

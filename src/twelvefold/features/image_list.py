@@ -87,12 +87,12 @@ def list_images(
     files, unreadable = content.files, dict(content.unreadable)
     if not files:
         raise TwelvefoldError(f"no images in {root / 'images'}; write a world there, or copy the datasets' images")
-    given: Mapping[ImageKey, CandidateBoxes] = {}
+    boxes_by_key: Mapping[ImageKey, CandidateBoxes] = {}
     if boxes is not None:
-        given = {key: CandidateBoxes(each) for key, each in read_boxes(boxes, files, root).items()}
+        boxes_by_key = {key: CandidateBoxes(each) for key, each in read_boxes(boxes, files, root).items()}
     elif not is_plain:
         all_tasks: TaskOptions = {name: {} for name in task_names() if (root / name).is_dir()}
-        given = candidate_boxes(root, all_tasks if tasks is None else tasks, bad=bad)
+        boxes_by_key = candidate_boxes(root, all_tasks if tasks is None else tasks, bad=bad)
     keys_by_digest: dict[str, list[ImageKey]] = {}
     for key in sorted(files):
         if str(key) not in unreadable:
@@ -100,8 +100,8 @@ def list_images(
                 keys_by_digest.setdefault(digest_image(files[key]), []).append(key)
             except ImageError as error:
                 unreadable[str(key)] = str(error)
-    sizes = _check_sizes(given, files, scale_boxes=scale_boxes)
-    used = {key: candidates for key, candidates in given.items() if key not in sizes.other}
+    sizes = _check_sizes(boxes_by_key, files, scale_boxes=scale_boxes)
+    used = {key: candidates for key, candidates in boxes_by_key.items() if key not in sizes.other}
     images = [
         ListedImage(
             path=files[keys[0]],

@@ -110,7 +110,7 @@ def clean(
     chosen = policy if isinstance(policy, Policy) else get_policy(policy)
     lists = [id_lists.load_id_list(file) for file in protect]
     if not chosen.protects and not lists:
-        raise TwelvefoldError(f"the policy {chosen.name!r} only protects id lists, none is given: add --protect FILE")
+        raise TwelvefoldError(f"the policy {chosen.name!r} protects nothing but id lists: add --protect FILE")
     data, out, bad = Path(data), Path(out), BadRecords(skip=skip_bad)
     sources = files_sources(data, tasks)
     with atomic_files.lock_folder(out):

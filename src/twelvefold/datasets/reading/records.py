@@ -219,8 +219,8 @@ class RecordReader:
             value = msgspec.json.decode(raw, type=record_type)
             check_unique_keys(raw)
         except JsonError as error:
-            shown = bytes(memoryview(raw)[: 2 * MAX_SHOWN]).strip().decode(errors="replace")[:MAX_SHOWN]
-            self.reject(record, f"{describe_error(error, raw)}; got {shown}")
+            start = bytes(memoryview(raw)[: 2 * MAX_SHOWN]).strip().decode(errors="replace")[:MAX_SHOWN]
+            self.reject(record, f"{describe_error(error, raw)}; got {start}")
             return None
         return value
 
