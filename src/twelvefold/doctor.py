@@ -239,11 +239,15 @@ def _next_steps(name: str, splits: Mapping[Split, SplitCheck]) -> Iterable[str]:
     """Yield what to do for one task, the most important step of each split first."""
     card = dataset_cards().get(name)
     publisher = f"{card.publisher} (twelvefold datasets {name})" if card else "its publisher"
+    missing: dict[str, list[str]] = {}
+    for split, check in splits.items():
+        if check.error and not check.files:
+            missing.setdefault(check.error, []).append(split)
+    for error, names in missing.items():
+        yield f"{', '.join(names)}: {error}; get it from {publisher}"
     for split, check in splits.items():
         if check.error and check.files:
             yield f"{split} cannot be read: {check.error}; get a damaged file again from {publisher}"
-        elif check.error:
-            yield f"{split}: {check.error}; get it from {publisher}"
         if check.num_malformed:
             advice = "correct them, or prepare with --skip-bad"
             if not check.examples:

@@ -68,8 +68,13 @@ class TwelvefoldError(Exception):
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` if a valid name is close to a misspelled one, else an empty string."""
-    close = difflib.get_close_matches(name, list(valid), n=1)
+    """Return ``; did you mean 'x'?`` if a valid name is close to a misspelled one, else an empty string.
+
+    The only name that begins with the misspelled one is the closest: ``vqav2`` for ``vqa``.
+    """
+    names = list(valid)
+    longer = [each for each in names if len(name) >= 3 and each.startswith(name)]
+    close = longer if len(longer) == 1 else difflib.get_close_matches(name, names, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -83,6 +83,13 @@ def test_a_complete_folder_passes(folder: Any, capsys: pytest.CaptureFixture[str
     assert output["tasks"]["nlvr2"]["splits"]["train"]["examples"] > 0
 
 
+def test_a_file_of_several_splits_is_missing_once(folder: Any) -> None:
+    root = small_world(folder)
+    (root / "visual7w" / "dataset_v7w_pointing.json").unlink()
+    [step] = doctor(root, tasks=["visual7w"]).tasks["visual7w"].next
+    assert step.startswith("train, val, test: ")
+
+
 def test_a_missing_file_is_reported_with_its_publisher(folder: Any, capsys: pytest.CaptureFixture[str]) -> None:
     root = small_world(folder)
     (root / "snli_ve" / "snli_ve_dev.jsonl").unlink()

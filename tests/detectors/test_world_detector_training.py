@@ -17,7 +17,7 @@ from twelvefold.detectors.world_detector.fit import (
     fit,
     jitter_boxes,
 )
-from twelvefold.detectors.world_detector.train_on_world import LABELS, TRAINING_SEED, train_detector
+from twelvefold.detectors.world_detector.train_on_world import LABELS, TRAINING_SEED, evaluate_detector, train_detector
 from twelvefold.schema import TwelvefoldError
 from twelvefold.world.scene import make_scene
 
@@ -65,6 +65,12 @@ def test_another_seed_gives_other_images() -> None:
     assert not torch.equal(
         next(stream_batches()).images[0, :, :32, :32], next(stream_batches(seed=1)).images[0, :, :32, :32]
     )
+
+
+@pytest.mark.parametrize("images", [0, -3])
+def test_an_evaluation_needs_an_image(images: int) -> None:
+    with pytest.raises(TwelvefoldError, match="at least 1"):
+        evaluate_detector(images=images)
 
 
 def test_jittered_boxes_stay_near_and_inside() -> None:

@@ -209,6 +209,8 @@ def test_index_commands_add_search_and_remove(run: Any, tmp_path: Path) -> None:
         (["find", "a boot", "."], "no image"),
         (["answer", "none.jsonl"], "none.jsonl"),
         (["index", "search", "none", "a boot"], "none"),
+        (["index", "search", ".", "a boot"], "is not an index"),
+        (["ask", ROOM, "What?", "--task", "vqa"], "did you mean 'vqav2'"),
     ],
 )
 def test_invalid_input_exits_with_code_2_and_a_message(

@@ -96,8 +96,13 @@ def remove(folder: Path, names: list[str], *, using: ModelOptions = DEFAULT_MODE
 
 
 def _load_index(using: ModelOptions, folder: Path) -> SearchIndex:
-    from twelvefold.serving.search_index import SearchIndex
+    from twelvefold.serving.search_index import MANIFEST, SearchIndex
 
     if not folder.is_dir():
         raise TwelvefoldError(f"there is no index {folder}; make it: twelvefold index add {folder} IMAGES")
+    if not (folder / MANIFEST).exists():
+        raise TwelvefoldError(
+            f"the folder {folder} is not an index, as it has no {MANIFEST}; name a folder that `twelvefold index add` "
+            "made, or a new one"
+        )
     return SearchIndex.load(folder, using.load())

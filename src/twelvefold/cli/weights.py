@@ -41,7 +41,7 @@ def _parse_lists(hint: Any, tokens: Sequence[Token]) -> dict[str, Path]:
     import_weights,
     example="""
         twelvefold weights import multi_task_model.bin --config bert_base_6layer_6conect.json \\
-            --answers vqav2=trainval_label2ans.pkl gqa=gqa_label2ans.pkl --out models/published""",
+        --answers vqav2=trainval_label2ans.pkl gqa=gqa_label2ans.pkl --out models/published""",
     options=("out",),
     answers=Parameter(converter=_parse_lists, n_tokens=-1, accepts_keys=False, consume_multiple=True),
 )

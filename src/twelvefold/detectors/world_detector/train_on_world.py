@@ -85,7 +85,12 @@ def evaluate_detector(
         images: Number of images.
         seed: Seed of the images.
         crowded: Use images with 10 to 20 objects instead of 3 to 9.
+
+    Raises:
+        TwelvefoldError: there is no image to evaluate, or the weight file cannot be used.
     """
+    if images < 1:
+        raise TwelvefoldError(f"images: expected at least 1, got {images}")
     device = select_device("cpu")
     dtype: ComputeDtype | None = None if device.type == "cpu" else "float32"
     detector = WorldDetector.load(weights, max_regions=36 if crowded else 16, dtype=dtype, device=device)
