@@ -226,6 +226,11 @@ def test_a_flag_of_another_form_is_refused(flags: list[str], message: str) -> No
         custom_sets.parse_flags(flags, "own")
 
 
+def test_a_folder_of_a_flag_may_have_any_name() -> None:
+    name = "a\n=b:c\udcff"
+    assert custom_sets.parse_flags([f"cats:train={name}"], "own")[0].train == [name]
+
+
 def test_ids_that_differ_by_leading_zeros_are_reported() -> None:
     Path("a.txt").write_text("007\n8\n")
     Path("b.txt").write_text("7\n")

@@ -329,6 +329,7 @@ NO_DIALOGUE: list[tuple[Any, str]] = [
     ([("Is it red?", "No", "x")], "pairs"),
     ([("Is it red?", True)], "pairs"),
     ([("Is it red?", "")], "empty one"),
+    ([{"Is it red?", "No"}], "got set"),
     (["Is it red?", "No"], "each turn is a pair"),
     (("Is it red?", "Yes."), "each turn is a pair"),
     ([{"question": "Is it red?"}], "`question` and `answer`"),

@@ -24,7 +24,9 @@ def test_half_of_a_surrogate_pair_is_refused(text: str) -> None:
     str(raised.value).encode()  # can be printed
 
 
-@pytest.mark.parametrize("text", ['[["a\\ud800b?", "yes"]]', "[" * 100_000, '[["a", NaN]]', '[["a\ud800", "b"]', "{}"])
+@pytest.mark.parametrize(
+    "text", ['[["a\\ud800b?", "yes"]]', "[" * 100_000, '[["a", NaN]]', '[["a\ud800", "b"]', "{}", '[["a\udce9", "No"]]']
+)
 def test_dialogues_that_are_no_json_of_texts_are_refused(text: str) -> None:
     with pytest.raises(TwelvefoldError, match="dialogue: ") as raised:
         parse_dialogue(text)

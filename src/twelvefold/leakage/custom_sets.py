@@ -158,7 +158,7 @@ def parse_flags(flags: Iterable[str], kind: CollectionKind) -> list[CustomSet]:
     """
     fields_by_name: dict[str, dict[str, Any]] = {}
     for flag in flags:
-        match = re.fullmatch(r"([^:=@]+)(?:@([^:=]+))?(?::([^:=]+))?=(.+)", flag)
+        match = re.fullmatch(r"([^:=@]+)(?:@([^:=]+))?(?::([^:=]+))?=(.+)", flag, re.DOTALL)
         if not match or (kind == "own" and not match[3]):
             raise TwelvefoldError(f"expected NAME:SPLIT=PATH, for example cats:train=cats/train, got {flag!r}")
         name, source, split, path = match.groups()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from twelvefold.datasets.guesswhat import format_dialogue
@@ -90,8 +90,10 @@ def split_dialogues(value: Any, *, with_list: bool, argument: str = "dialogue") 
 
 
 def _to_turn_list(value: Any) -> Any:
-    """Read generators once, so that they can be looked at."""
-    return value if isinstance(value, (str, bytes, Mapping)) else list(value) if hasattr(value, "__iter__") else value
+    """Read generators once, so that they can be looked at. A set stays one: its order means nothing."""
+    if isinstance(value, (str, bytes, Mapping, Set)) or not hasattr(value, "__iter__"):
+        return value
+    return list(value)
 
 
 def _holds_turns(value: Any) -> bool:

@@ -68,9 +68,10 @@ def parse_json(text: str, expected_type: type[T], name: str, expected: str) -> T
     """Return the value of a JSON argument or form field.
 
     Raises:
-        TwelvefoldError: it is not JSON of that type.
+        TwelvefoldError: it is not JSON of that type, or has half of a surrogate pair.
     """
-    data = text.encode(errors="replace")
+    _check_characters(text, name)
+    data = text.encode()
     try:
         return decode_json(data, expected_type)
     except JsonError as error:
@@ -353,15 +354,21 @@ def read_text(text: Any, argument: str) -> str:
         raise TwelvefoldError(f"{argument}: needs a text, got {describe(text)}")
     if len(text) > MAX_TEXT_LENGTH:
         raise TwelvefoldError(f"{argument}: a text has at most {MAX_TEXT_LENGTH:,} characters, got {len(text):,}")
+    _check_characters(text, argument)
+    return text
+
+
+def _check_characters(text: str, argument: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        half = text[error.start]
+        half = ord(text[error.start])
+        is_byte = 0xDC80 <= half <= 0xDCFF  # Python's form of a byte of the command line that it could not decode
+        advice = "a byte that the terminal's encoding does not have (for UTF-8, set PYTHONUTF8=1)" if is_byte else ""
         raise TwelvefoldError(
-            f"{argument}: character {error.start + 1} of the text is \\u{ord(half):04x}, half of a surrogate pair "
-            "without its other half; remove it"
+            f"{argument}: character {error.start + 1} of the text is \\u{half:04x}, half of a surrogate pair "
+            f"without its other half{advice and f', or {advice}'}; remove it"
         ) from error
-    return text
 
 
 def read_each(items: list[Any] | None, value: Any, argument: str, read: Callable[[Any, str], T]) -> list[T]:
