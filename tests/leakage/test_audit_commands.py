@@ -114,6 +114,8 @@ def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(*tasks) == 1
     assert run_command(*tasks, "--threshold", "99") == 1
     assert run_command(*tasks, "--threshold", "100") == 0
+    for nonsense in ("nan", "inf", "100.5", "-1"):
+        assert run_command(*tasks, "--threshold", nonsense) == 2
     assert run_command(*tasks, "--tasks", "coco") == 0
     assert run_command(*tasks, "--tasks", "cocoa") == 2
     assert "did you mean 'coco'" in capsys.readouterr().err

@@ -144,3 +144,9 @@ def test_a_checkpoint_that_would_hang_is_refused(tmp_path: Path, zipped: bool) -
         (tmp_path / "bad.bin").write_bytes(b"".join([*header, BOMB, pickle.dumps([], 2)]))
     with pytest.raises(TwelvefoldError, match=r"bad\.bin was not loaded"):
         tensor_files.read(tmp_path / "bad.bin")
+
+
+def test_a_file_that_is_no_pickle_is_not_called_dangerous(tmp_path: Path) -> None:
+    (tmp_path / "notes.bin").write_text("vision and language\n" * 9)
+    with pytest.raises(TwelvefoldError, match=r"notes\.bin is truncated or not a weight file"):
+        tensor_files.read(tmp_path / "notes.bin")

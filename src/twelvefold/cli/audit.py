@@ -101,16 +101,18 @@ def audit(
     Exit code 1 if a leak is above the threshold; 3 if there is none, but an image or a record could not be examined.
 
     Args:
-        threshold: Percent of a test set that may leak.
+        threshold: Percent of a test set that may leak, 0 to 100.
         val: Count val images in train sets as leaks too.
         csv: File for both matrices, a line for each cell.
         html: File for a page with heat maps and near-duplicate images.
         listing: CSV file for every shared image, with both its names and the evidence.
     """
     from twelvefold.leakage.audit import audit as run_audit
+    from twelvefold.leakage.audit import check_threshold
     from twelvefold.leakage.overlap import TRAINED_SPLITS
     from twelvefold.store import atomic_files
 
+    check_threshold(threshold)  # before everything is read
     result = run_audit(inputs.collect(data), threshold=threshold, val=val)
     report = result.report
     for file, make_text in ((csv, report.csv), (html, result.html), (listing, result.shared_images_csv)):

@@ -141,11 +141,21 @@ class LinkExplanation(
         return "\n".join([f"{self.first} and {self.second} {verdict}", *steps, *holders])
 
 
+def check_threshold(threshold: float) -> None:
+    """Raises: TwelvefoldError if it is not a percentage: nothing would ever be a leak above NaN or 200 %."""
+    if not 0 <= threshold <= 100:
+        raise TwelvefoldError(f"threshold: expected percent of a test set, from 0 to 100, got {threshold:g}")
+
+
 def audit(inputs: AuditInputs, *, threshold: float = 0.0, val: bool = False) -> AuditResult:
     """Count the images of every test and val set that other collections learn from.
 
     ``threshold``: percent of a test set (with ``val``, of a val set too) above which a finding is a leak.
+
+    Raises:
+        TwelvefoldError: ``threshold`` is not from 0 to 100.
     """
+    check_threshold(threshold)
     overlap, collected = Overlap(inputs.collections, inputs.collected.links), inputs.collected
     findings = make_findings(overlap, inputs.collections, threshold=threshold, val=val)
     is_hiding = any(each.kind in UNEXAMINED for each in inputs.skipped)

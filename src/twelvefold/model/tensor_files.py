@@ -210,6 +210,8 @@ def _unpickle(path: Path) -> tuple[Any, tuple[str, ...]]:
     try:
         value = torch.load(path, map_location="cpu", weights_only=False, mmap=can_map, pickle_module=module)
     except pickle.UnpicklingError as error:
+        if str(error).startswith("invalid load key"):
+            raise _damaged(path, error) from error
         raise TwelvefoldError(f"{path} was not loaded, and nothing in it was run: {error}") from error
     except DAMAGED as error:
         raise _damaged(path, error) from error
