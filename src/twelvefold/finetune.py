@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import msgspec
@@ -61,7 +62,15 @@ def finetune(
 def single_task_recipe(
     recipe: Recipe, task: str, *, epochs: int | None = None, lr_factor: float | None = None
 ) -> Recipe:
-    """Return a recipe for one task of another: as long as the task's epochs take, without stop-and-go."""
+    """Return a recipe for one task of another: as long as the task's epochs take, without stop-and-go.
+
+    Raises:
+        TwelvefoldError: ``epochs`` is below 1, or ``lr_factor`` is not a finite number above 0.
+    """
+    if epochs is not None and epochs < 1:
+        raise TwelvefoldError(f"epochs must be at least 1, got {epochs}")
+    if lr_factor is not None and not 0 < lr_factor < math.inf:
+        raise TwelvefoldError(f"lr_factor must be a finite number above 0, got {lr_factor:g}")
     config = recipe.per_task.get(task, TaskConfig())
     config = config if epochs is None else msgspec.structs.replace(config, epochs=epochs)
     training = msgspec.structs.replace(

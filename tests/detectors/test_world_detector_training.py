@@ -73,6 +73,12 @@ def test_an_evaluation_needs_an_image(images: int) -> None:
         evaluate_detector(images=images)
 
 
+@pytest.mark.parametrize("lr", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_learning_rate_is_finite_and_positive(lr: float, tmp_path: Path) -> None:
+    with pytest.raises(TwelvefoldError, match="lr must be"):
+        train_detector(tmp_path / "detector", images=8, lr=lr)
+
+
 def test_jittered_boxes_stay_near_and_inside() -> None:
     torch.manual_seed(0)
     boxes = torch.tensor([[0.0, 0.0, 40.0, 40.0], [200.0, 100.0, 288.0, 224.0]])

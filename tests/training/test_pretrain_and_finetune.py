@@ -256,6 +256,12 @@ def test_the_commands_pretrain_and_train_initial(toy: Toy, tmp_path: Path, capsy
         demo(tmp_path / "x", recipe=Recipe.load("pretrain_world"))
 
 
+@pytest.mark.parametrize("values", [{"epochs": 0}, {"lr_factor": -1.0}, {"lr_factor": float("nan")}], ids=str)
+def test_a_fine_tuning_without_updates_or_with_senseless_ones_is_refused(toy: Toy, values: Any) -> None:
+    with pytest.raises(TwelvefoldError, match=next(iter(values))):
+        single_task_recipe(toy.recipe(), "nlvr2", **values)
+
+
 def test_a_single_task_recipe_keeps_the_values_of_its_task(toy: Toy) -> None:
     recipe = Recipe.parse(toy.recipe(curriculum="easy_first").to_toml() + "\n[per_task.nlvr2]\nlr = 0.01\nepochs = 3\n")
     single = single_task_recipe(recipe, "nlvr2", lr_factor=2.0)

@@ -6,6 +6,7 @@ image is trained on. Paper: section 3 uses an existing detector; this module mak
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack
@@ -61,8 +62,10 @@ def train_detector(
         workers: Processes that draw images ahead; 0 draws between steps. The result does not depend on it.
 
     Raises:
-        TwelvefoldError: ``out`` holds a checkpoint with other settings.
+        TwelvefoldError: ``out`` holds a checkpoint with other settings, or a setting is out of range.
     """
+    if not 0 < lr < math.inf:
+        raise TwelvefoldError(f"lr must be a finite number above 0, got {lr:g}")
     if images < batch_size or batch_size < 2:
         raise TwelvefoldError(
             f"expected batches of at least 2 images and at least one batch, got {images=}, {batch_size=}"
