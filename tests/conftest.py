@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pydantic  # noqa: F401 - cyclopts then checks the type of every argument, in each process of the tests alike
 import pytest
 
 pytest_plugins = ("tests.vilbert_checkpoints",)

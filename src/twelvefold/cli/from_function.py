@@ -189,7 +189,7 @@ def _annotation(parameter: inspect.Parameter, hint: Any, override: Parameter | N
         hint = Annotated[_without_none(hint), Parameter(name="*")]
     elif hint is bool and parameter.default is False:
         hint = Annotated[hint, Parameter(negative="")]
-    elif parameter.name == "tasks":
+    elif parameter.name == "tasks" and override is None:
         hint = TaskNames
     elif parameter.kind is inspect.Parameter.KEYWORD_ONLY and get_origin(hint) in (tuple, Sequence):
         items: Any = tuple.__class_getitem__((get_args(hint)[0], Ellipsis))
