@@ -119,3 +119,10 @@ def test_a_task_name_that_cannot_name_a_file_is_refused(folder: Path) -> None:
     text += "import dataclasses\nTASK = dataclasses.replace(task, name='my/pets')\n"
     with pytest.raises(TwelvefoldError, match=r"TASK\.name is 'my/pets'; files are named after it"):
         load_dataset(_module(folder, "slash", text))
+
+
+def test_a_module_without_a_folder_is_refused_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pets.py").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TwelvefoldError, match=r"move pets\.py to mine/pets\.py and name it 'mine\.pets'"):
+        load_dataset("pets")

@@ -90,6 +90,11 @@ def load_dataset(name: str) -> Dataset:
         return cast(Dataset, importlib.import_module(f"{__name__}.{name.replace('+', '_plus')}"))
     if "." not in name:
         tasks, captions = task_names(), caption_set_names()
+        if Path(f"{name}.py").is_file():
+            raise TwelvefoldError(
+                f"no dataset {name!r}: a module of your own is in a folder; move {name}.py to mine/{name}.py and name "
+                f"it 'mine.{name}'"
+            )
         raise TwelvefoldError(
             f"no dataset {name!r}; expected one of {', '.join(tasks)}, for pretraining {', '.join(captions)}, or your "
             f"own as a dotted path such as 'my.pets'{did_you_mean(name, (*tasks, *captions))}"
