@@ -167,7 +167,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _size(num_bytes: int) -> str:
-    return f"{num_bytes >> 30} GB" if num_bytes >= 1 << 30 else f"{num_bytes >> 20} MB"
+    return f"{num_bytes >> 30} GiB" if num_bytes >= 1 << 30 else f"{num_bytes >> 20} MiB"
 
 
 if __name__ == "__main__":

@@ -205,5 +205,5 @@ def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
     (tmp_path / "images" / "coco").mkdir(parents=True)
     with pytest.raises(TwelvefoldError, match="images"):
         extract(tmp_path, tmp_path / "out", processes=1)
-    with pytest.raises(TwelvefoldError, match="at least one process"):
+    with pytest.raises(TwelvefoldError, match="1 process or more"):
         extract(tmp_path, tmp_path / "out", processes=0)

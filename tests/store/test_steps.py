@@ -128,3 +128,9 @@ def test_blocks_cover_all_items_in_order() -> None:
     assert [list(step.arguments[0]) for step in blocks] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert [step.size for step in blocks] == [4, 4, 2]
     assert block_steps([], 4) == []
+
+
+@pytest.mark.parametrize("processes", [0, -2])
+def test_a_number_of_processes_below_one_is_an_error(processes: int) -> None:
+    with pytest.raises(TwelvefoldError, match=f"1 process or more, got {processes}"):
+        run_steps(abs, [Step("a", (1,))], description="", processes=processes)

@@ -38,7 +38,7 @@ from twelvefold.printable import printable_name
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.atomic_files import digest_value, lock_folder, read_json, write_json
 from twelvefold.store.region_store import MANIFEST, RegionStore, ShardWriter, finish_store, read_shard
-from twelvefold.store.steps import Step, StepCache, run_steps
+from twelvefold.store.steps import Step, StepCache, check_processes, run_steps
 
 BLOCK = 256
 """Images per block: two to ten seconds of work, the most that an interruption loses."""
@@ -143,8 +143,7 @@ def extract(
     Raises:
         TwelvefoldError: there are no images, or ``out`` holds regions of another detector or other settings.
     """
-    if processes < 1:
-        raise TwelvefoldError(f"extraction needs at least one process, got processes={processes}")
+    check_processes(processes)
     rank, num_ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     job = _make_job(Path(images), Path(out), config or ExtractConfig())
     detector = _load_detector(job)

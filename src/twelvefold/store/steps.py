@@ -88,6 +88,12 @@ def block_steps(items: Sequence[Any], block_size: int) -> list[Step]:
     return [Step(f"{number:06d}", (block,), len(block)) for number, block in enumerate(blocks)]
 
 
+def check_processes(processes: int) -> None:
+    """Raises: TwelvefoldError if the number of processes is below 1."""
+    if processes < 1:
+        raise TwelvefoldError(f"work needs 1 process or more, got {processes}")
+
+
 def run_steps(
     function: Callable[..., Result],
     steps: Iterable[Step],
@@ -110,8 +116,9 @@ def run_steps(
         total: Length of the progress bar, if ``steps`` is a generator.
 
     Raises:
-        TwelvefoldError: a worker process was killed; finished steps are stored.
+        TwelvefoldError: ``processes`` is below 1, or a worker process was killed; finished steps are stored.
     """
+    check_processes(processes)
     names: list[str] = []
     results: dict[str, Result] = {}
     if total is None and isinstance(steps, Sized):
@@ -136,8 +143,7 @@ def run_steps(
         missing: Iterable[Step] = missing_steps()
         if processes > 1 and executor is None:
             missing = list(missing)
-            processes = min(processes, len(missing))
-            if processes > 1:
+            if (processes := min(processes, len(missing))) > 1:
                 executor = stack.enter_context(create_pool(processes))
         if executor is None:
             for step in missing:

@@ -93,7 +93,7 @@ def make_world(out: Path, *, images: int = 2000, seed: int = 0, workers: int | N
         with lock_folder(building):
             if not _is_finished(building, parameters):
                 _clear_if_other_world(building, parameters)
-                folders = _make_blocks(building, plan, seed, workers or os.cpu_count() or 1)
+                folders = _make_blocks(building, plan, seed, (os.cpu_count() or 1) if workers is None else workers)
                 _finish(building, folders, plan, parameters)
             _publish(building, out)
     state = _read_state(out)
