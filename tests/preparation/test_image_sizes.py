@@ -83,6 +83,24 @@ def test_prepare_leaves_out_and_names_images_of_another_size(size: Size, tmp_pat
     assert prepare_data(data, regions).other_sizes == summary.other_sizes  # also when nothing is made again
 
 
+@pytest.mark.parametrize("size", [STATED, HALF, TURNED])
+def test_files_that_changed_after_the_extraction_are_named_and_their_examples_kept(
+    size: Size, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, regions = write_data(tmp_path / "data", size), write_regions(tmp_path / "regions", STATED)
+    summary = prepare_data(data, regions)
+    assert (summary.counts["guesswhat"]["train"].kept, summary.other_sizes) == (1, {})
+    expected = [] if size == STATED else ["coco/1"]
+    assert list(summary.changed_files) == list(prepare_data(data, regions).changed_files) == expected
+    assert list(prepare_data(data, regions, scale_boxes=True).changed_files) == (expected if size == TURNED else [])
+    recipe = tmp_path / "one.toml"
+    recipe.write_text('name = "one"\ntasks = ["guesswhat"]\n[data]\nclean = "none"\n', encoding="utf-8")
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["prepare", str(data), str(regions), str(tmp_path / "prepared"), "--recipe", str(recipe)])
+    printed = capsys.readouterr()
+    assert (exit_.value.code or 0, "coco/1" in printed.out) == (len(expected), bool(expected)), printed.err
+
+
 @pytest.mark.parametrize("size", [*RIGHT_SIZES, *COPIES, *WRONG])
 def test_copies_of_the_same_aspect_ratio_can_be_used(size: Size, tmp_path: Path) -> None:
     data, regions = write_data(tmp_path / "data", size), write_regions(tmp_path / "regions", size)

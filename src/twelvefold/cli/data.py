@@ -133,7 +133,13 @@ def prepare(
         count = sum(split.other_size for splits in summary.counts.values() for split in splits.values())
         lines.append(f"{len(summary.other_sizes):,} images do not fit their boxes: {count:,} examples are left out")
         lines += first_lines("other size", summary.other_sizes)
-    exit_code = 1 if summary.problems or summary.unreadable or summary.other_sizes else 0
+    if summary.changed_files:
+        what = f"{len(summary.changed_files):,} image files have another size"
+        lines.append(
+            f"{what} than the images that the regions come from: extract again, or use --scale-boxes for copies"
+        )
+        lines += first_lines("changed file", summary.changed_files)
+    exit_code = 1 if summary.problems or summary.unreadable or summary.other_sizes or summary.changed_files else 0
     return print_result(summary, Output("\n".join(lines), [summary.table()], exit_code), json=json)
 
 

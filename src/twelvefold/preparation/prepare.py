@@ -14,12 +14,14 @@ from pathlib import Path
 import msgspec
 from rich.table import Table
 
-from twelvefold import datasets
+from twelvefold import boxes, datasets
 from twelvefold.config.recipe import DataConfig, Recipe, TaskConfig
 from twelvefold.data.negatives import NUM_NEIGHBORS
+from twelvefold.datasets.reading.image_files import scan_image_files
 from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.recipe_tasks import resolve_tasks
 from twelvefold.datasets.reading.records import BadRecords
+from twelvefold.images import ImageError, upright_size
 from twelvefold.preparation.jobs import make_requests, vocabulary_task
 from twelvefold.preparation.pinning import policy_name, read_pinned_manifest
 from twelvefold.preparation.steps import PreparationSteps
@@ -40,6 +42,7 @@ class PrepareSummary(msgspec.Struct, frozen=True):
     duplicates that cleaning could not detect, and why. ``unreadable``: images that cleaning could not compare, with the
     reason. ``other_sizes``: images whose examples were left out because they do not have the size that the annotations
     state (or boxes lie outside of them), with the reason. ``num_scaled``: resized copies whose boxes are scaled.
+    ``changed_files``: images of tasks with boxes whose file has another size than the image that regions come from.
     ``notes``: unusual records that are used. ``removed_by_similarity``: the number of examples that were removed only
     because images look alike.
     """
@@ -54,6 +57,7 @@ class PrepareSummary(msgspec.Struct, frozen=True):
     unreadable: Mapping[str, str]
     other_sizes: Mapping[str, str]
     num_scaled: int
+    changed_files: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
     removed_by_similarity: int = 0
 
@@ -161,6 +165,29 @@ def _summarize(
         unreadable=cleaning.unreadable if cleaning else {},
         other_sizes=manifest.other_sizes,
         num_scaled=steps.num_scaled(),
+        changed_files=find_changed_files(steps),
         notes=tuple(note for entry in steps.entries.values() for note in entry.notes),
         removed_by_similarity=count_removed_by_similarity(cleaning),
     )
+
+
+def find_changed_files(steps: PreparationSteps) -> dict[str, str]:
+    """Return the images of tasks with boxes whose file has another size than the image that the regions come from.
+
+    Training is right then, but the report and whoever opens the file sees boxes in wrong places. With ``scale_boxes``
+    resized copies of the same aspect ratio are accepted. Only the headers of files are read.
+    """
+    store = steps.store
+    if store is None or not (steps.data / "images").is_dir():
+        return {}
+    files, changed = scan_image_files(steps.data).files, {}
+    for key in sorted(steps.images_with_boxes() & files.keys()):
+        try:
+            regions, file = store.size(key), upright_size(files[key])
+        except ImageError:
+            continue  # cleaning lists unreadable images
+        if regions is None or boxes.is_same_size(regions, file):
+            continue
+        if not (steps.config.scale_boxes and boxes.scale_factors(regions, file)):
+            changed[str(key)] = f"regions of {regions[0]} x {regions[1]} pixels, the file has {file[0]} x {file[1]}"
+    return changed

@@ -34,7 +34,7 @@ from twelvefold.preparation.jobs import (
     table_digest,
 )
 from twelvefold.preparation.pinning import check_digest
-from twelvefold.schema import Split, TwelvefoldError
+from twelvefold.schema import ImageKey, Split, TwelvefoldError
 from twelvefold.splits import decide
 from twelvefold.splits.filter import select_rows
 from twelvefold.splits.manifest import CleanedSplit, CleaningManifest, check_split, read_manifest, write_manifest
@@ -182,6 +182,11 @@ class PreparationSteps:
             other_sizes={str(image): reason for image, reason in sizes.other.items()},
             scaled=sorted(map(str, sizes.scaled)),
         )
+
+    def images_with_boxes(self) -> set[ImageKey]:
+        """Return the images that annotations with boxes refer to."""
+        tables = [self._open_table(request, split) for request, split in product(self.requests, SPLITS)]
+        return set[ImageKey]().union(*(table.all_images() for table in tables if len(table) and table.has_boxes()))
 
     def _check_sizes(self, table: ExampleTable) -> SizeCheck:
         """Compare the sizes that a table states with those of the regions' images."""
