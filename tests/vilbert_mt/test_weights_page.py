@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,8 @@ from torch import Tensor
 from twelvefold import cli
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "weights.md").read_text(encoding="utf-8")
-COMMANDS = [line.strip() for line in PAGE.splitlines() if line.startswith("    twelvefold ")]
+LINES = re.sub(r" \\\n +", " ", PAGE).splitlines()  # a command may continue on the next line, as a shell allows it
+COMMANDS = [line.strip() for line in LINES if line.startswith("    twelvefold ")]
 
 
 @pytest.mark.slow
