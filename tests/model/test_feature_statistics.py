@@ -66,6 +66,15 @@ def test_doubt_of_the_detector_alone_makes_an_image_unusual() -> None:
     assert statistics.is_unusual(Regions(regions.boxes_px, regions.features, 10, 10, doubtful))
 
 
+def test_without_probabilities_of_the_training_images_the_distance_alone_counts() -> None:
+    random = np.random.default_rng(6)
+    statistics = fit(random, probabilities=False)
+    regions = make_regions(random, 6)
+    doubtful = Regions(regions.boxes_px, regions.features, 10, 10, np.full((6, NUM_CLASSES), 1 / NUM_CLASSES))
+    assert not statistics.is_unusual(doubtful)
+    assert statistics.is_unusual(make_regions(random, 6, shift=2.5))
+
+
 def test_regions_without_the_probabilities_of_the_training_images_are_refused() -> None:
     random = np.random.default_rng(5)
     with pytest.raises(TwelvefoldError, match="class probabilities"):

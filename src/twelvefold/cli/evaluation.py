@@ -17,8 +17,10 @@ from twelvefold.evaluation.calibrate import calibrate as calibrate_run
 from twelvefold.evaluation.scores import Baselines, Scores
 from twelvefold.evaluation.submit import ONLY, SubmitSummary
 from twelvefold.evaluation.submit import submit as write_submission
+from twelvefold.model.feature_statistics import FILE, MIN_IMAGES
 from twelvefold.reporting.report import ReportSummary
 from twelvefold.reporting.report import report as write_report
+from twelvefold.training.checkpoints import checkpoint_folder
 
 Arguments = Mapping[str, Any]
 
@@ -61,6 +63,11 @@ def calibrate(fitted: Mapping[str, FittedTemperature], arguments: Arguments) -> 
         f"Each temperature was fitted on one half of the validation images (seed {SEED}) and checked on the other; "
         "errors are calibration errors (ECE) there, in points. A temperature that does not help there is not used."
     )
+    if not (checkpoint_folder(arguments["run"], arguments.get("checkpoint", "latest")) / FILE).exists():
+        text += (
+            f"\nFewer than {MIN_IMAGES} validation images are not among the training images, so that no statistics of "
+            "them were made: the model will not recognize images of another kind."
+        )
     return Output(text, [table])
 
 

@@ -30,7 +30,7 @@ from twelvefold.evaluation.run_inputs import RunInputs
 from twelvefold.evaluation.score import ScoredModel, score_task
 from twelvefold.families import Family, load_family
 from twelvefold.families.shared.probabilities import probabilities
-from twelvefold.model import card
+from twelvefold.model import card, feature_statistics
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.prepared import Prepared
 
@@ -66,7 +66,7 @@ def calibrate(
     and the cross-entropy on the other half; the card says for which tasks it was not. ``evaluate`` and ``load`` then
     use it. Later checkpoints have none. A second call with the same weights and data fits nothing again.
     The statistics of the training images' region features are stored, too: ``load`` lowers probabilities about images
-    that are unlike them.
+    that are unlike them. With few validation images that no task trains on there are none, and nothing is lowered.
 
     Args:
         run: Folder of the run.
@@ -97,7 +97,10 @@ def calibrate(
         card.write(inputs.checkpoint, new_card)
     detected = RegionSource.open(inputs.regions).detected
     names = [task.name for task in inputs.tasks()]
-    if (statistics := fit_feature_statistics(Prepared.open(inputs.prepared), detected, names)) is not None:
+    statistics = fit_feature_statistics(Prepared.open(inputs.prepared), detected, names)
+    if statistics is None:
+        (inputs.checkpoint / feature_statistics.FILE).unlink(missing_ok=True)
+    else:
         statistics.write(inputs.checkpoint)
     return fitted
 

@@ -104,16 +104,18 @@ class FeatureStatistics:
     def is_unusual(self, regions: Regions) -> bool:
         """Return whether an image is farther from the training images than the limit; False without regions.
 
+        Doubt counts if it is known of the training images.
+
         Raises:
-            TwelvefoldError: the training images had ``class_probs`` and these regions do not, or the reverse.
+            TwelvefoldError: the training images had ``class_probs`` and these regions have none.
         """
         if not len(regions.features):
             return False
-        measures = self.measure(regions)
-        if len(measures) != len(self.centers):
+        measures = self.measure(regions)[: len(self.centers)]
+        if len(measures) < len(self.centers):
             raise TwelvefoldError(
-                f"the statistics of the training images have {len(self.centers)} measures, the regions of this image "
-                f"{len(measures)}: only one of the two has class probabilities; calibrate again with this detector"
+                "the regions of the training images have class probabilities and those of this image none, so they "
+                "cannot be compared; use the detector of the training images, or calibrate again"
             )
         return bool(((measures - self.centers) / self.scales).mean() > self.limit)
 
