@@ -102,3 +102,13 @@ def test_a_damaged_file_is_an_error_and_a_missing_one_is_none(tmp_path: Path) ->
     atomic_files.write_bytes(tmp_path / feature_statistics.FILE, b"not tensors")
     with pytest.raises(TwelvefoldError, match=feature_statistics.FILE):
         feature_statistics.read(tmp_path)
+
+
+def test_regions_are_taken_evenly_from_all_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feature_statistics, "MAX_REGIONS", 5)
+    counts = [3, 1, 7, 2]
+    parts = feature_statistics._spread_rows(counts)
+    starts = np.cumsum([0, *counts[:-1]])
+    rows = np.concatenate([part + start for part, start in zip(parts, starts, strict=True)])
+    assert rows.tolist() == [0, 3, 6, 9, 12]
+    assert [part.tolist() for part in feature_statistics._spread_rows([2, 1])] == [[0, 1], [0]]  # fewer than the limit

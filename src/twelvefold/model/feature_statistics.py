@@ -68,10 +68,10 @@ class FeatureStatistics:
         train, held_out = ([regions for regions in part if len(regions.features)] for part in (train, held_out))
         if min(len(train), len(held_out)) < MIN_IMAGES:
             return None
-        features = np.concatenate([regions.features for regions in train])
-        rows = np.linspace(0, len(features) - 1, min(len(features), MAX_REGIONS)).round().astype(np.int64)
-        features = features[rows].astype(np.float64)
-        classes = np.concatenate([_classes(regions) for regions in train])[rows]
+        parts = _spread_rows([len(regions.features) for regions in train])
+        chosen = list(zip(train, parts, strict=True))
+        features = np.concatenate([regions.features[rows] for regions, rows in chosen]).astype(np.float64)
+        classes = np.concatenate([_classes(regions)[rows] for regions, rows in chosen])
         labels, members = np.unique(classes, return_inverse=True)
         means = np.zeros((len(labels), features.shape[1]))
         np.add.at(means, members, features)
@@ -152,6 +152,14 @@ def read(folder: Path) -> FeatureStatistics | None:
     if shapes != [(size, size), (size,), scales.shape, (1,)] or len(centers) not in (1, 2):
         raise TwelvefoldError(f"{path} has tensors of wrong shapes; run `twelvefold calibrate` again, or delete it")
     return FeatureStatistics(whitening, means, centers, scales, float(limit[0]))
+
+
+def _spread_rows(counts: list[int]) -> list[NDArray[np.int64]]:
+    """Return the regions of each image to use, at most ``MAX_REGIONS`` in all, evenly spaced over all images."""
+    ends = np.cumsum(counts)
+    rows = np.linspace(0, ends[-1] - 1, min(int(ends[-1]), MAX_REGIONS)).round().astype(np.int64)
+    starts = ends - counts
+    return [part - start for part, start in zip(np.split(rows, np.searchsorted(rows, ends[:-1])), starts, strict=True)]
 
 
 def _classes(regions: Regions) -> NDArray[np.int64]:
