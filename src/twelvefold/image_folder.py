@@ -1,6 +1,6 @@
 """Walk a folder of images and decide by content, for every file, whether it is an image.
 
-All of the package lists images here. A few bytes of each file are read, and none is decoded.
+All of the package lists images here. A few bytes of each file are read; no image is decoded.
 """
 
 from __future__ import annotations

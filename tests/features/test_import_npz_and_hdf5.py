@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import pickle
 import sys
 import zipfile
@@ -19,7 +18,6 @@ from twelvefold.schema import ImageKey, TwelvefoldError
 from twelvefold.store.region_store import RegionStore
 
 NAMES = ["391895", "522418"]
-needs_h5py = pytest.mark.skipif(importlib.util.find_spec("h5py") is None, reason="h5py is an optional package")
 
 
 def assert_imported(path: Path, out: Path, rows: dict[str, dict[str, Any]], format_name: str) -> None:
@@ -106,7 +104,6 @@ def write_ranges(root: Any, rows: dict[str, dict[str, Any]]) -> None:
     Path(root.filename).with_name(f"{Path(root.filename).stem}_imgid2idx.pkl").write_bytes(pickle.dumps(index, 2))
 
 
-@needs_h5py
 @pytest.mark.parametrize("write", [write_by_image, write_by_field, write_stacked, write_ranges])
 def test_every_layout_of_hdf5(rows: Any, tmp_path: Path, write: Callable[..., None]) -> None:
     import h5py
@@ -116,7 +113,6 @@ def test_every_layout_of_hdf5(rows: Any, tmp_path: Path, write: Callable[..., No
     assert_imported(tmp_path / "train.hdf5", tmp_path / "out", rows, "hdf5")
 
 
-@needs_h5py
 def test_hdf5_problems_are_named(rows: Any, tmp_path: Path) -> None:
     import h5py
 

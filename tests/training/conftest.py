@@ -42,7 +42,9 @@ from twelvefold.schema import (
 from twelvefold.store import atomic_files
 from twelvefold.store.prepared import MANIFEST, FileEntry, PreparedManifest
 from twelvefold.store.region_store import ShardWriter, finish_store
+from twelvefold.train import train
 from twelvefold.training.event_log import read_events
+from twelvefold.training.signals import GracefulShutdown, Interrupted
 
 TASKS = ("vqav2", "flickr30k", "refcoco", "visual7w", "nlvr2")
 CATEGORIES = ("ant", "bee", "cat", "dog", "elk", "fox")
@@ -214,3 +216,16 @@ def pair(image: int, text: str) -> Pair:
 def encode_words(texts: Sequence[str]) -> list[list[int]]:
     names = [*CATEGORIES, "which"]
     return [[1000 + names.index(word) for word in text.split()] for text in texts]
+
+
+def train_one_iteration(toy: Toy, recipe: Recipe, run: Path) -> None:
+    """Train until the first iteration is saved."""
+
+    def request_at_once(shutdown: GracefulShutdown) -> GracefulShutdown:
+        shutdown.requested = True
+        return shutdown
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GracefulShutdown, "__enter__", request_at_once)
+        with pytest.raises(Interrupted):
+            train(recipe, toy.prepared, toy.regions, run)

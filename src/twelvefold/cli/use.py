@@ -197,7 +197,7 @@ def ground(
     """Find a box for each phrase of a caption.
 
     ```
-    twelvefold ground photo.jpg "a dog beside a red car" "a dog" "a red car" --json
+    twelvefold ground photo.jpg "a dog next to a red car" "a dog" "a red car" --json
     ```
 
     Args:

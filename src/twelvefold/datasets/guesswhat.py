@@ -55,7 +55,7 @@ FORM = TaskForm(
 CARD = DatasetCard(
     title=TASK.title,
     publisher="GuessWhat?!, guesswhat.ai, Download",
-    license="Apache-2.0 for the code; of the data none is stated",
+    license="Apache-2.0 for the code; no license is stated for the data",
     files=tuple(
         CardFile(f"guesswhat/guesswhat.{part}.jsonl.gz", "games; .jsonl is read too")
         for part in ("train", "valid", "test")

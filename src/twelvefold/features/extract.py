@@ -243,11 +243,11 @@ def extract_block(job: ExtractJob, name: str, images: Sequence[ListedImage], sou
     writers = _shard_writers(job, detector, name)
     with writers[0] as detected_writer, writers[1] as given_writer:
         for i in sorted(regions):
-            detected, given = regions[i]
-            for key, given_of_key in zip(images[i].keys, split_by_key(images[i], given), strict=True):
+            detected, at_boxes = regions[i]
+            for key, at_boxes_of_key in zip(images[i].keys, split_by_key(images[i], at_boxes), strict=True):
                 detected_writer.add(key, detected)
-                if given_of_key is not None:
-                    given_writer.add(key, given_of_key)
+                if at_boxes_of_key is not None:
+                    given_writer.add(key, at_boxes_of_key)
     return ExtractedBlock(dict(sorted(unreadable.items())))
 
 
@@ -354,12 +354,12 @@ def _summarize(
     )
     if not is_main:
         return summary
-    detected, given = map(RegionStore.open, folders)
+    detected, at_boxes = map(RegionStore.open, folders)
     return msgspec.structs.replace(
         summary,
         num_images=len(detected),
         num_regions=detected.num_regions,
-        num_given_regions=given.num_regions,
+        num_given_regions=at_boxes.num_regions,
         unreadable=detected.info["unreadable"],
     )
 

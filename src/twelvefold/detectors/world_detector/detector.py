@@ -151,7 +151,7 @@ class WorldDetector:
         at least one pixel wide and high.
         """
         outputs = self.detect_with_attributes(images, given_boxes_px)
-        return [(detected.regions, given.regions) for detected, given in outputs]
+        return [(detected.regions, at_boxes.regions) for detected, at_boxes in outputs]
 
     @torch.inference_mode()
     def detect_with_attributes(
@@ -177,11 +177,11 @@ class WorldDetector:
         with autocast_context(self.dtype, self._device.type):
             maps = self._network.backbone(to_tensor(images).to(self._device))
             detected, scores = self._network.detect(maps, self.max_regions)
-            given = [
+            scaled_boxes = [
                 torch.from_numpy(_clip_for_pooling(boxes, image) * factor).to(self._device)
                 for boxes, image, factor in zip(given_boxes, images, factors, strict=True)
             ]
-            boxes_per_image = [torch.cat(pair) for pair in zip(detected, given, strict=True)]
+            boxes_per_image = [torch.cat(pair) for pair in zip(detected, scaled_boxes, strict=True)]
             outputs = self._network.describe(maps, boxes_per_image)
         results, start = [], 0
         for image, boxes, score, own, factor in zip(images, detected, scores, given_boxes, factors, strict=True):

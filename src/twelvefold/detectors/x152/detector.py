@@ -100,8 +100,8 @@ class X152:
         maps = self._network.feature_maps(preprocess(image, self._device))
         proposals, _ = propose(self._network.rpn["head"](maps), self._network.anchors, input_width, input_height)
         ratio = proposals.new_tensor([input_width / width, input_height / height] * 2)
-        given = torch.from_numpy(given_boxes).to(self._device) * ratio
-        fc6, logits = self._network.roi_heads["box"](pool_regions(maps, torch.cat([proposals, given])))
+        scaled_boxes = torch.from_numpy(given_boxes).to(self._device) * ratio
+        fc6, logits = self._network.roi_heads["box"](pool_regions(maps, torch.cat([proposals, scaled_boxes])))
         features = functional.relu(fc6) if self._fc6 == "after_relu" else fc6
         probabilities = logits.softmax(-1)
         count = len(proposals)
