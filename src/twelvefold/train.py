@@ -38,7 +38,7 @@ from twelvefold.training.checkpoints import Checkpoints
 from twelvefold.training.data_folders import find_data_folders, remember_data_folders
 from twelvefold.training.distributed import ProcessGroup, init_distributed, launch_local_ranks, reduce_gradients
 from twelvefold.training.objectives import Objective
-from twelvefold.training.optimizer import lr_multiplier, set_lr
+from twelvefold.training.optimizer import set_lr
 from twelvefold.training.round_robin import is_task_epoch_end
 from twelvefold.training.run_folder import TrainSummary, is_finished, prepare_run_folder, summarize
 from twelvefold.training.signals import GracefulShutdown, Interrupted
@@ -140,7 +140,7 @@ def train_loop(state: TrainState, services: TrainServices) -> None:
     start_time = time.monotonic() - counters.seconds
 
     for iteration in range(counters.iteration + 1, iterations + 1):
-        lr = base_lr * lr_multiplier(iteration, iterations, config)
+        lr = base_lr * services.lr_schedule.multiplier(iteration)
         set_lr(state.optimizer, lr)
         active = state.stop_and_go.active_tasks(iteration)  # DSG_t = go, or DSG_t = stop and i mod gap = 0
         monitor = is_monitored(iteration, iterations, config.eval_interval)
@@ -327,11 +327,18 @@ def non_finite_error(
 def log_start(state: TrainState, services: TrainServices, warm_start: WarmStartReport | None) -> None:
     """Log the start or resume of a run."""
     counters, group = state.counters, services.group
+    warmup, iterations = services.lr_schedule.warmup, services.schedule.iterations
+    if warmup > iterations:
+        services.console.note(
+            f"The warm-up takes {warmup:,} iterations and this run has {iterations:,}: its learning rate stays below "
+            "that of the recipe. With [training] warmup_fraction_of = 'iterations' the warm-up is a share of the run."
+        )
     services.log.write(
         "resume" if counters.iteration else "start",
         counters.iteration,
         tasks=list(services.objectives),
-        iterations=services.schedule.iterations,
+        iterations=iterations,
+        warmup_iterations=warmup,
         steps_per_epoch={name: o.train_batches.steps_per_epoch for name, o in services.objectives.items()},
         processes=group.world_size,
         device=str(group.device),

@@ -10,7 +10,8 @@ import pytest
 
 from twelvefold.config import loading
 from twelvefold.config.model import preset
-from twelvefold.config.recipe import EvaluationConfig, PretrainingConfig, Recipe, TaskConfig, TrainingConfig
+from twelvefold.config.recipe import EvaluationConfig, PretrainingConfig, Recipe, TaskConfig
+from twelvefold.config.training import TrainingConfig
 from twelvefold.schema import TwelvefoldError
 from twelvefold.server.settings import gather
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from twelvefold.batch import Batch
-from twelvefold.config.recipe import TrainingConfig
+from twelvefold.config.training import TrainingConfig
 from twelvefold.families.grounding import FAMILY as GROUNDING
 from twelvefold.schema import Box, Candidate, Example, HeadSpec, ImageKey, Label, Pair, TargetBox, TwelvefoldError
 

@@ -186,9 +186,12 @@ def test_alignments_are_those_of_the_pairs(trunk: str) -> None:
 def test_tasks_of_one_head_differ_only_with_a_task_token_per_dataset() -> None:
     b = batch("vqav2")
     same = replace(b, task="vgqa")
-    per_dataset, per_head, without = (model(task_token=kind) for kind in ("dataset", "head", "none"))
+    kinds = ("dataset", "group", "head", "none")
+    per_dataset, per_group, per_head, without = (model(task_token=kind) for kind in kinds)
     assert per_dataset.task_tokens == tuple(NAMES)
     assert not torch.allclose(per_dataset(b), per_dataset(same), atol=1e-4)
+    assert per_group.task_tokens == tuple(dict.fromkeys(t.family for t in TASKS))
+    assert torch.equal(per_group(b), per_group(same))
     assert per_head.task_tokens == tuple(h.name for h in HEADS)
     assert torch.equal(per_head(b), per_head(same))
     assert without.task_tokens == ()

@@ -74,6 +74,7 @@ dropout = 0.1
 [training]
 iterations = 6
 lr_factor = 100.0
+warmup_fraction_of = "iterations"
 max_grad_norm = 1.0
 checkpoint_interval = 2
 eval_interval = 3

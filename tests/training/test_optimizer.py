@@ -1,40 +1,14 @@
-"""The optimizer: learning-rate schedule, loss scales, weight decay, parameters without gradient, saved state."""
+"""The optimizer: loss scales, weight decay, parameters without gradient, saved state."""
 
 from __future__ import annotations
-
-import itertools
 
 import pytest
 import torch
 from torch import nn
 
-from twelvefold.config.recipe import TrainingConfig
+from twelvefold.config.training import TrainingConfig
 from twelvefold.schema import TaskSpec, TwelvefoldError
 from twelvefold.training import optimizer
-
-
-def test_lr_rises_linearly_in_the_warm_up_and_then_falls_linearly() -> None:
-    config = TrainingConfig(warmup_fraction=0.25)
-    factors = [optimizer.lr_multiplier(i, 20, config) for i in range(1, 21)]
-    assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    steps = {round(a - b, 9) for a, b in itertools.pairwise(factors[4:])}
-    assert steps == {round(1 / 16, 9)}
-    assert factors[-1] == pytest.approx(1 / 16)
-
-
-def test_a_constant_lr_stays_after_the_warm_up() -> None:
-    config = TrainingConfig(warmup_fraction=0.25, lr_schedule="constant")
-    factors = [optimizer.lr_multiplier(i, 8, config) for i in range(1, 9)]
-    assert factors == [0.5, 1, 1, 1, 1, 1, 1, 1]
-
-
-@pytest.mark.parametrize("iterations", [1, 2, 7])
-@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5, 1.0])
-def test_lr_multiplier_is_above_zero_and_reaches_one(iterations: int, warmup: float) -> None:
-    config = TrainingConfig(warmup_fraction=warmup)
-    factors = [optimizer.lr_multiplier(i, iterations, config) for i in range(1, iterations + 1)]
-    assert all(0 < factor <= 1 for factor in factors)
-    assert max(factors) == 1
 
 
 def test_loss_scale_is_the_lr_over_the_smallest_lr() -> None:

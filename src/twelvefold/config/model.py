@@ -46,8 +46,9 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     stably from scratch and adds a final norm to each stream)."""
     layer_norm_eps: float = 1e-12
     dropout: float = 0.1
-    task_token: Literal["dataset", "head", "none"] = "dataset"  # noqa: S105
-    """A learned embedding per dataset (section 3.2), per head, or none."""
+    task_token: Literal["dataset", "group", "head", "none"] = "dataset"  # noqa: S105
+    """A learned embedding per dataset (section 3.2), per group of tasks (the paper's "per output head, 4 total"), per
+    head of the model, or none."""
     fusion: Literal["product", "sum"] = "product"
     """How the pooled text and image vectors are combined; the published models multiply."""
     num_region_categories: int = 0

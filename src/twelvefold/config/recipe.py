@@ -18,20 +18,21 @@ import msgspec
 from twelvefold.config import loading, renamed
 from twelvefold.config.extract import ExtractConfig
 from twelvefold.config.model import ModelConfig, changed, check_names, preset
+from twelvefold.config.tables import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Seed,
+    StrictStruct,
+)
+from twelvefold.config.training import TrainingConfig
 from twelvefold.config.validation import check_keys, check_numbers, describe_error
 from twelvefold.schema import TaskSpec, TwelvefoldError, did_you_mean
 
-PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
-NonNegativeInt = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
-Seed = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
-Decay = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
-PositiveFloat = Annotated[float, msgspec.Meta(gt=0.0, le=1e9)]
-NonNegativeFloat = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
-
-
-class StrictStruct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of a recipe; keys other than its fields are refused."""
+RUN_RECIPE = "recipe.toml"
+"""Name of the file in a run's folder that holds its recipe, with all values."""
 
 
 class WorldConfig(StrictStruct, frozen=True, kw_only=True):
@@ -79,7 +80,7 @@ class TaskConfig(StrictStruct, frozen=True, kw_only=True):
     epochs: PositiveInt | None = None
     max_examples: PositiveInt | None = None
     """Training examples that ``prepare`` keeps after cleaning, the first of the split; None: all."""
-    options: dict[str, bool | int | float | str] = {}
+    options: dict[str, bool | int | float | str] = msgspec.field(default_factory=dict)
     """Keyword arguments of the dataset's reader."""
 
 
@@ -107,66 +108,6 @@ class PretrainingConfig(StrictStruct, frozen=True, kw_only=True):
     """Images that captions are searched in at every validation, zero-shot (R@1, R@5, R@10); 0: all."""
 
 
-class TrainingConfig(StrictStruct, frozen=True, kw_only=True):
-    """How one model learns the tasks together. Paper: section 3.3."""
-
-    iterations: NonNegativeInt = 0
-    """Rounds over all tasks; 0: as many as the ``epochs`` of the longest task take, the paper's N."""
-    lr_factor: PositiveFloat = 1.0
-    """Factor on every task's lr: a small model trained from scratch needs a larger lr, in the same proportions."""
-    loss_scaling: bool = True
-    """Scale a task's loss by its lr over the smallest lr of all tasks; false: do not scale losses."""
-    warmup_fraction: Fraction = 0.1
-    """Fraction of all iterations over which the lr rises linearly, the paper's eta."""
-    lr_schedule: Literal["linear", "constant"] = "linear"
-    """After the warm-up the lr falls linearly to 0, as in the paper (linear), or stays (constant), so that a run can be
-    trained for longer as if it had been planned that long."""
-    weight_decay: NonNegativeFloat = 0.01
-    adam_beta1: Decay = 0.9
-    adam_beta2: Decay = 0.999
-    adam_eps: PositiveFloat = 1e-6
-    max_grad_norm: NonNegativeFloat = 0.0
-    """Norm to which the gradient of a step is clipped; 0: no clipping, as in the paper."""
-    gradient_accumulation_steps: PositiveInt = 1
-    """Micro-batches into which a process splits its share of a batch to save memory; the update stays the same."""
-    precision: Literal["auto", "fp32", "bf16"] = "fp32"
-    """Precision of the linear layers; auto: bf16 where the hardware multiplies it fast. Weights and sums stay fp32."""
-    word_pieces: Literal["all", "seen"] = "all"
-    """Word pieces that get an embedding; seen: only those of the training texts, for a small language from scratch."""
-    stop_and_go: bool = True
-    """Dynamic stop-and-go (Algorithm 1); false: every task steps in every iteration."""
-    stop_and_go_rule: Literal["paper", "original_cooldown"] = "paper"
-    """When a task stops and goes: by the paper's rule, or with the cool-down of the original code."""
-    stop_and_go_gap: PositiveInt = 4
-    """A stopped task steps once in this many iterations, the paper's iter-gap (Delta)."""
-    stop_and_go_start_fraction: Fraction = 0.0
-    """Fraction of all iterations before stop-and-go starts; the paper's is 0. The scores of a model trained from
-    scratch stay at chance for a while, which is not convergence."""
-    grounding_loss: Literal["sigmoid", "softmax"] = "sigmoid"
-    """sigmoid: binary cross-entropy for each region, as in the paper's code; softmax: over all regions."""
-    curriculum: Literal["none", "easy_first", "hard_first"] = "none"
-    """easy_first: train only the grounding tasks (G3) at first; hard_first: only question answering (G1)."""
-    curriculum_fraction: Fraction = 0.1
-    """Fraction of all iterations in which only the curriculum's first group is trained."""
-    evaluations_per_epoch: PositiveInt = 1
-    """Validations per task epoch on which stop-and-go decides; the paper's is 1."""
-    eval_interval: NonNegativeInt = 0
-    """Also validate all tasks every this many iterations, for monitoring; stop-and-go ignores these. 0: never."""
-    validation_examples: NonNegativeInt = 500
-    """Examples of a task in each validation, evenly spaced over the split; 0: all."""
-    checkpoint_interval: PositiveInt = 100
-    """Iterations between checkpoints."""
-    keep_last: NonNegativeInt = 0
-    """Older checkpoints to keep in addition to latest and best."""
-    processes: PositiveInt = 1
-    """Data-parallel processes: one thread each on CPUs, one GPU each on GPUs."""
-    num_workers: NonNegativeInt = 0
-    """Processes per task that make batches ahead of time, to keep a GPU busy; 0: make them in the training process."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    tensorboard: bool = True
-    """Also write TensorBoard files, if TensorBoard is installed."""
-
-
 class EvaluationConfig(StrictStruct, frozen=True, kw_only=True):
     """How test sets are scored."""
 
@@ -185,14 +126,14 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     tasks: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
     """Names of tasks, or dotted names of modules that define one, in the order of their turns."""
-    modules: dict[str, str] = {}
+    modules: dict[str, str] = msgspec.field(default_factory=dict)
     """Dotted name of the module that defines a task of your own, by the task's name. A run's recipe.toml has it; in
     your own recipe the dotted name in ``tasks`` is enough."""
     seed: Seed = 0
     world: WorldConfig | None = None
     data: DataConfig = DataConfig()
     extract: ExtractConfig = ExtractConfig()
-    model: dict[str, bool | int | float | str] = {}
+    model: dict[str, bool | int | float | str] = msgspec.field(default_factory=dict)
     """Fields of ``ModelConfig`` (such as ``task_token``), and ``preset``, the name of the configuration whose fields
     they change, or ``initial``, the folder of a model or run whose configuration and weights to start from."""
     pretraining: PretrainingConfig | None = None
@@ -200,17 +141,21 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
     training: TrainingConfig = TrainingConfig()
     every_task: TaskConfig = TaskConfig()
     """Values for all tasks; those of ``per_task`` take precedence."""
-    per_task: dict[str, TaskConfig] = {}
+    per_task: dict[str, TaskConfig] = msgspec.field(default_factory=dict)
     """Values for single tasks, by name."""
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @staticmethod
     def load(source: str | Path) -> Recipe:
-        """Return the recipe in the file ``source``, or the shipped recipe of that name.
+        """Return the recipe in the file ``source`` (a run's own is read as by :meth:`load_run`), or the shipped recipe
+        of that name.
 
         Raises:
             TwelvefoldError: there is no such recipe, it is not TOML, or it has an invalid name or value.
         """
+        path = Path(source)
+        if path.name == RUN_RECIPE and (path.parent / "checkpoints").is_dir():
+            return Recipe.load_run(path.parent)
         return Recipe._convert(*loading.read_tables(source))
 
     @staticmethod
@@ -220,7 +165,7 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
         Raises:
             TwelvefoldError: as :meth:`load`.
         """
-        tables, source = loading.read_tables(run / "recipe.toml")
+        tables, source = loading.read_tables(run / RUN_RECIPE)
         return Recipe._convert(renamed.translate_recipe(tables), source)
 
     @staticmethod
@@ -243,8 +188,8 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
         """Check the values that depend on each other; errors call the recipe ``source``.
 
         Raises:
-            TwelvefoldError: a task is listed twice, ``per_task`` has a task that is not trained, the model's fields
-                are invalid, or warm-up and curriculum take more than all iterations.
+            TwelvefoldError: a task is listed twice, ``per_task`` has a task that is not trained, or the model's
+                fields are invalid.
         """
         for name in self.tasks:
             if self.tasks.count(name) > 1:
@@ -252,11 +197,6 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
         if not self.unresolved_modules:  # else the names of some tasks are not known yet
             self._check_task_tables(source)
         self._validate_model(source)
-        if self.training.warmup_fraction + self.training.curriculum_fraction > 1.0:
-            raise TwelvefoldError(
-                f"{source}: [training] warmup_fraction {self.training.warmup_fraction} and curriculum_fraction "
-                f"{self.training.curriculum_fraction} are fractions of all iterations and exceed 1 together"
-            )
 
     def _check_task_tables(self, source: str) -> None:
         for table, names in (("per_task", self.per_task), ("modules", self.modules)):

@@ -79,11 +79,14 @@ def translate(fields: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, 
 
 
 def translate_recipe(tables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tables of a recipe with present names."""
+    """Return the tables of a run's recipe with present names, and with what an earlier version did without a key."""
     present = {
         name: translate(value, RECIPE[name]) if name in RECIPE and isinstance(value, Mapping) else value
         for name, value in tables.items()
     }
+    training = present.get("training")
+    if isinstance(training, Mapping):
+        present["training"] = {"warmup_fraction_of": "iterations", **training}
     extract = present.get("extract")
     if isinstance(extract, Mapping) and extract.get("detector", "world") not in get_args(DetectorName):
         present["extract"] = translate(extract, {"detector": "weights"})  # `detector` was the path of the weights

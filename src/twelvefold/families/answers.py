@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from twelvefold.batch import Batch
 from twelvefold.config.model import ModelConfig
-from twelvefold.config.recipe import TrainingConfig
+from twelvefold.config.training import TrainingConfig
 from twelvefold.families.shared.consistency import consistency, consistency_limitations
 from twelvefold.families.shared.interface import Family
 from twelvefold.families.shared.labels import output_index, read_labels, require_target

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from twelvefold import boxes
 from twelvefold.batch import Batch
 from twelvefold.config.model import ModelConfig
-from twelvefold.config.recipe import TrainingConfig
+from twelvefold.config.training import TrainingConfig
 from twelvefold.families.shared.interface import Family
 from twelvefold.families.shared.labels import read_labels, require_target
 from twelvefold.families.shared.probabilities import top_k

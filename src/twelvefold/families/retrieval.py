@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twelvefold.batch import Batch
-from twelvefold.config.recipe import TrainingConfig
+from twelvefold.config.training import TrainingConfig
 from twelvefold.families.shared.interface import Family
 from twelvefold.families.shared.labels import read_labels, require_target
 from twelvefold.families.shared.probabilities import decode_names

@@ -66,7 +66,7 @@ class Model(nn.Module):
         """Build a model with new weights, drawn from torch's global random number generator.
 
         ``task_tokens``: the rows of the task-token embedding in the order of a weight file; empty: the order of
-        ``tasks`` (or ``heads``).
+        ``tasks`` (or of their groups, or ``heads``).
 
         Raises:
             TwelvefoldError: a task's head is missing or of another family or number of pairs; a name or word piece
@@ -79,8 +79,9 @@ class Model(nn.Module):
         self.precision: Precision = precision
         for task in tasks:
             self._check_head(task)
-        default_tokens = {"dataset": (*self.tasks,), "head": (*self.head_specs,), "none": ()}[config.task_token]
-        self.task_tokens = tuple(task_tokens) or default_tokens
+        groups = tuple(dict.fromkeys(task.family for task in tasks))
+        default_tokens = {"dataset": (*self.tasks,), "group": groups, "head": (*self.head_specs,), "none": ()}
+        self.task_tokens = tuple(task_tokens) or default_tokens[config.task_token]
         self.word_pieces = _checked_word_pieces(word_pieces, config.vocab_size)
         self.trunk = TRUNKS[config.trunk](config, len(self.task_tokens), self.word_pieces)
         region_size = self.trunk.region_hidden_size
@@ -329,7 +330,7 @@ class Model(nn.Module):
         if not self.task_tokens:
             return 0
         task = self._task(name)
-        return self.task_tokens.index(task.head if self.config.task_token == "head" else name)  # noqa: S105
+        return self.task_tokens.index({"group": task.family, "head": task.head}.get(self.config.task_token, name))
 
     def _init_weights(self) -> None:
         """Draw new weights as the configuration says: linear and embedding weights normal, biases 0, norms 1."""

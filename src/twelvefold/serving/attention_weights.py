@@ -105,7 +105,8 @@ def collect_attention(
     """
     lengths, num_regions = batch.token_mask.sum(dim=1).tolist(), batch.region_mask.sum(dim=1).tolist()
     task = network.tasks[batch.task]
-    task_token = {"dataset": [f"[{task.name}]"], "head": [f"[{task.head}]"], "none": []}[network.config.task_token]
+    names = {"dataset": task.name, "group": task.family, "head": task.head}
+    task_token = [f"[{name}]" for kind, name in names.items() if kind == network.config.task_token]
     result: list[tuple[Attention, ...]] = []
     for i, indices in enumerate(image_indices):
         pairs = []

@@ -26,6 +26,7 @@ from twelvefold.training.checkpoints import Checkpoints
 from twelvefold.training.console import TrainingConsole
 from twelvefold.training.distributed import ProcessGroup
 from twelvefold.training.event_log import EventLog, open_event_log
+from twelvefold.training.lr_schedule import LrSchedule, build_lr_schedule
 from twelvefold.training.objectives import Objective, make_objective
 from twelvefold.training.optimizer import build_optimizer, loss_scales
 from twelvefold.training.round_robin import RoundRobin, longest_task_iterations
@@ -58,6 +59,7 @@ class TrainServices:
     loss_scales: dict[str, float]
     batches: dict[str, Iterator[list[Batch]]]
     schedule: RoundRobin
+    lr_schedule: LrSchedule
     group: ProcessGroup
     checkpoints: Checkpoints
     card: Card
@@ -81,7 +83,8 @@ def build_run(
     model, warm_start = build_model(recipe, specs, prepared, regions, checkpoints.latest if saved else None)
     objectives = {spec.name: make_objective(recipe, spec, prepared, regions, model.embedded_pieces) for spec in specs}
     steps_per_epoch = {name: objective.train_batches.steps_per_epoch for name, objective in objectives.items()}
-    iterations = config.iterations or longest_task_iterations(specs, steps_per_epoch)
+    longest = longest_task_iterations(specs, steps_per_epoch)
+    iterations = config.iterations or longest
     model.to(group.device).train()
     optimizer = build_optimizer(model, config)
     can_stop = config.stop_and_go and recipe.pretraining is None  # a caption set has no task to make room for
@@ -103,6 +106,7 @@ def build_run(
         loss_scales=loss_scales(specs, enabled=config.loss_scaling),
         batches=batches,
         schedule=RoundRobin(specs, iterations, curriculum=config.curriculum, fraction=config.curriculum_fraction),
+        lr_schedule=build_lr_schedule(config, iterations, longest),
         group=group,
         checkpoints=checkpoints,
         card=card,

@@ -58,6 +58,11 @@ class TrainingConsole:
         elif self._enabled and self._counters.iteration > self._first_iteration:
             self._console.print(self.line(), highlight=False)
 
+    def note(self, text: str) -> None:
+        """Print a remark about the run."""
+        if self._enabled:
+            self._console.print(text, highlight=False, markup=False)
+
     def record_step(self, task: str, loss: float, examples: int) -> None:
         """Average the loss of a task, and count the examples of its step."""
         average = self._losses.get(task, loss)

@@ -1,4 +1,4 @@
-"""AdamW over trunk and heads, the learning-rate schedule, the scale of every task's loss. Paper: section 3.3."""
+"""AdamW over trunk and heads, and the scale of every task's loss. Paper: section 3.3."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from twelvefold.config.recipe import TrainingConfig
+from twelvefold.config.training import TrainingConfig
 from twelvefold.model.save_load import disk_name
 from twelvefold.schema import TaskSpec, TwelvefoldError
 
@@ -36,21 +36,6 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Set the learning rate of every parameter group to ``lr``."""
     for group in optimizer.param_groups:
         group["lr"] = lr
-
-
-def lr_multiplier(iteration: int, iterations: int, config: TrainingConfig) -> float:
-    """Return the factor on the base learning rate in ``iteration`` (from 1): linear warm-up, then linear decay, or none
-    if ``config.lr_schedule`` is constant.
-
-    Paper: section 3.3, warm-up over eta N iterations, where N is that of the longest task. Differs: the learning
-    rate of the original's first step is 0, so that step changes nothing; here it is above 0 in every step.
-    """
-    warmup = round(config.warmup_fraction * iterations)
-    if iteration <= warmup:
-        return iteration / warmup
-    if config.lr_schedule == "constant":
-        return 1.0
-    return (iterations + 1 - iteration) / (iterations + 1 - max(warmup, 1))
 
 
 def loss_scales(specs: Iterable[TaskSpec], *, enabled: bool = True) -> dict[str, float]:

@@ -129,8 +129,8 @@ def _incompatibilities(description: save_load.Description) -> list[str]:
         reasons.append("it norms before each step (norm = pre), vilbert-multi-task after it")
     if description.word_pieces:
         reasons.append("only some word pieces have an embedding, in vilbert-multi-task all of them")
-    if config.task_token == "head":  # noqa: S105
-        reasons.append("it has one task token per head, vilbert-multi-task one per dataset")
+    if config.task_token in ("group", "head"):
+        reasons.append(f"it has one task token per {config.task_token}, vilbert-multi-task one per dataset")
     vilbert_heads = {head.name: head for head in HEADS}
     for head in description.heads:
         other = vilbert_heads.get(head.name)

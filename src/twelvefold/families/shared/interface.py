@@ -12,7 +12,7 @@ from torch import Tensor
 
 from twelvefold.batch import Batch
 from twelvefold.config.model import ModelConfig
-from twelvefold.config.recipe import TrainingConfig
+from twelvefold.config.training import TrainingConfig
 from twelvefold.schema import Example, ExamplePrediction, HeadSpec, Label, Ranked, TaskForm
 
 HeadKind = Literal["classifier", "pair_score", "region_score"]
