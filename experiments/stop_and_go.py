@@ -55,7 +55,7 @@ def train_and_score(recipe: Recipe, prepared: Path, regions: Path, run: Path) ->
     transitions = [(e["event"], e["task"]) for e in read_events(run / "events.jsonl") if e["event"] in ("stop", "go")]
     stops = {name: transitions.count(("stop", name)) for name in recipe.tasks}
     goes = {name: transitions.count(("go", name)) for name in recipe.tasks}
-    percent = {name: task.score for name, task in scores.tasks.items()}
+    percent = {name: task.require_score() for name, task in scores.tasks.items()}
     return Result(recipe.seed, trained.iterations, percent, dict(trained.steps), stops, goes)
 
 

@@ -72,10 +72,11 @@ def check(run: Path, out: Path, folder: Path) -> float:
     shutil.copyfile(run / "recipe.toml", folder / "recipe.toml")
     after = evaluate(folder, prepared=run / "prepared", regions=run / "regions", processes=1)
     before = read_scores(run / "scores.json", Scores)
-    for task, result in after.tasks.items():
-        print(f"{task:10} {before.tasks[task].score:6.2f} -> {result.score:6.2f}")
-    print(f"average    {before.average:6.2f} -> {after.average:6.2f}")
-    return abs(after.average - before.average)
+    for task, score in after.known.items():
+        print(f"{task:10} {before.tasks[task].require_score():6.2f} -> {score:6.2f}")
+    averages = [sum(scores.known.values()) / len(scores.known) for scores in (before, after)]
+    print("average    {:6.2f} -> {:6.2f}".format(*averages))
+    return abs(averages[1] - averages[0])
 
 
 def main() -> None:

@@ -11,21 +11,16 @@ import msgspec
 import torch
 
 from twelvefold.evaluation import score
+from twelvefold.evaluation.collect import add_up
 from twelvefold.evaluation.machine import describe_invocation
 from twelvefold.evaluation.per_task import run_per_task
 from twelvefold.evaluation.predictions import predictions_path, write_predictions
 from twelvefold.evaluation.run_inputs import RunInputs
-from twelvefold.evaluation.scores import Scores, TaskScore, write_scores
+from twelvefold.evaluation.scores import Scores, TaskScore
 from twelvefold.families import load_family
 from twelvefold.model import card
 from twelvefold.schema import Split
 from twelvefold.store import atomic_files
-
-WITHHELD = (
-    "no label of this split is known (they are withheld, or the split is empty), so the score is unknown; "
-    "`twelvefold submit` writes the predictions"
-)
-"""Why a task has no score."""
 
 
 def evaluate(
@@ -43,6 +38,9 @@ def evaluate(
     A retrieval task is scored by image retrieval (find the image of a caption), as in the paper. Text retrieval (find a
     caption of an image) is shown next to it, from the same pass, and is not in the average.
 
+    The score of a task whose labels are withheld (VQAv2) is None: its predictions are written, the result has the
+    command that makes its server's file of them, and the average is that of the other tasks.
+
     Other splits have files of their own (``scores-val.json``, ``predictions-val``). Limits, pool sizes and the device
     are the recipe's. A task that was scored before with the same weights, temperatures and data is not scored again,
     so an interrupted evaluation resumes.
@@ -53,7 +51,8 @@ def evaluate(
         regions: Folder that ``extract`` wrote; by default the one that the run remembers.
         checkpoint: ``latest`` (the paper reports the end of training), ``best``, or the name of a kept checkpoint.
         split: Split to score.
-        tasks: Tasks to score, as ``gqa nlvr2`` or ``gqa,nlvr2``; default: all. Some leave ``scores.json`` as it is.
+        tasks: Tasks to score, as ``gqa nlvr2`` or ``gqa,nlvr2``; default: all. Tasks that were scored before with the
+            same weights, temperatures and data are added to the result; others are named in ``missing``.
         processes: Number of tasks scored at the same time.
 
     Raises:
@@ -64,30 +63,37 @@ def evaluate(
     inputs = RunInputs.open(run, prepared=prepared, regions=regions, checkpoint=checkpoint)
     names = [inputs.recipe.task_name(name) for name in tasks]
     chosen = [task for task in inputs.tasks() if not names or task.name in names]
+    folder, inputs_digest = run / "scores" / split, _inputs_digest(inputs)
     slow_first = sorted(chosen, key=lambda task: not load_family(task.family).is_slow)
     results = run_per_task(
         evaluate_task,
         {task.name: (inputs, task.name, split) for task in slow_first},
         type_=TaskScore,
-        folder=run / "scores" / split,
-        inputs_digest=_inputs_digest(inputs),
+        folder=folder,
+        inputs_digest=inputs_digest,
         processes=processes,
         description=f"tasks scored on {split}",
     )
+    scores = add_up(inputs, _describe(inputs, results, checkpoint, inputs_digest, started), split, folder)
+    if split == "test":
+        record_scores(inputs, scores)
+    return scores
+
+
+def _describe(
+    inputs: RunInputs, results: dict[str, TaskScore], checkpoint: str, inputs_digest: str, started: float
+) -> Scores:
+    """Return the results with the time, memory and command of their evaluation, and what they depend on."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    scores = Scores(
-        tasks={task.name: results[task.name] for task in chosen if results[task.name].n},
+    return Scores(
+        tasks=results,
         checkpoint=checkpoint,
         seconds=round(time.monotonic() - started, 1),
         peak_memory_gb=round(sum(usage.ru_maxrss for usage in usages) / 2**20, 2),
         invocation=describe_invocation(),
-        unknown={task.name: WITHHELD for task in chosen if not results[task.name].n},
+        weights_digest=inputs.weights_digest(),
+        inputs_digest=inputs_digest,
     )
-    if not tasks:
-        write_scores(run / ("scores.json" if split == "test" else f"scores-{split}.json"), scores)
-        if split == "test":
-            record_scores(inputs, scores)
-    return scores
 
 
 def record_scores(inputs: RunInputs, scores: Scores) -> None:
@@ -102,6 +108,7 @@ def record_scores(inputs: RunInputs, scores: Scores) -> None:
             split=each.split,
             n=each.n,
             ci95=each.ci95,
+            unlabeled=each.unlabeled,
             data=(source.describe() if source else "data that was not recorded")
             + (pool_size if load_family(tasks[name].family).searches_images else ""),
             drawn=source is not None and source.world_seed is not None,

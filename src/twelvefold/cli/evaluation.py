@@ -14,7 +14,7 @@ from twelvefold.evaluation.baselines import baselines as score_baselines
 from twelvefold.evaluation.baselines import compare_with_baselines
 from twelvefold.evaluation.calibrate import SEED, FittedTemperature
 from twelvefold.evaluation.calibrate import calibrate as calibrate_run
-from twelvefold.evaluation.scores import Baselines, Scores
+from twelvefold.evaluation.scores import SCORED_BY_SERVER, Baselines, Scores
 from twelvefold.evaluation.submit import ONLY, SubmitSummary
 from twelvefold.evaluation.submit import submit as write_submission
 from twelvefold.model.feature_statistics import FILE, MIN_IMAGES
@@ -36,19 +36,23 @@ def evaluate(scores: Scores, arguments: Arguments) -> Output:
     table = Table("task", "metric", "score", "95 % interval", "examples", "calibration error (ECE)")
     table.title = f"{arguments['run']}, {arguments.get('split', 'test')}"
     for name, task in scores.tasks.items():
-        low, high = task.ci95
         error = f"{task.reliability.error:.1f}" if task.reliability else ""
-        table.add_row(name, task.metric, f"{task.score:.1f}", f"{low:.1f} to {high:.1f}", f"{task.n:,}", error)
+        if task.score is None:
+            table.add_row(name, task.metric, SCORED_BY_SERVER, "", f"{task.unlabeled:,}", "")
+            continue
+        table.add_row(name, task.metric, f"{task.score:.1f}", _interval(task.ci95), f"{task.n:,}", error)
         if text := task.text_retrieval:
-            low, high = text.ci95
-            interval = f"{low:.1f} to {high:.1f}"
-            table.add_row("  text retrieval", text.metric, f"{text.score:.1f}", interval, f"{text.n:,}", "")
-    limitations = [f"{name}: {sentence}" for name, task in scores.tasks.items() for sentence in task.limitations]
-    for name in scores.unknown:
-        table.add_row(name, "", "unknown", "", "", "")
-    unknown = [f"{name}: {reason}" for name, reason in scores.unknown.items()]
-    average = [f"average {scores.average:.2f}"] if scores.tasks else []
-    return Output("\n".join([*average, *unknown, *limitations]), [table])
+            table.add_row("  text retrieval", text.metric, f"{text.score:.1f}", _interval(text.ci95), f"{text.n:,}", "")
+    lines = [scores.describe_average()] if scores.known else []
+    for name, reason in scores.unknown.items():
+        lines += [f"{name}: {reason}", f"    {scores.submit[name]}"] if name in scores.submit else [f"{name}: {reason}"]
+    lines += [f"{name}: not in the average, {reason}" for name, reason in scores.missing.items()]
+    lines += [f"{name}: {sentence}" for name, task in scores.tasks.items() for sentence in task.limitations]
+    return Output("\n".join(lines), [table], json=scores.to_json())
+
+
+def _interval(ci95: tuple[float, float] | None) -> str:
+    return f"{ci95[0]:.1f} to {ci95[1]:.1f}" if ci95 else ""
 
 
 @command(calibrate_run, example="twelvefold calibrate runs/mine", computes=True)
@@ -81,9 +85,11 @@ def baselines(results: Baselines, arguments: Arguments) -> Output:
     table = Table("task", "chance", "majority", "text only", "image only")
     for name, task in results.tasks.items():
         cells = (task.chance, task.majority, task.text_only, task.image_only)
-        table.add_row(name, *(f"{score:.1f}" for score in cells))
+        table.add_row(name, *("unknown" if score is None else f"{score:.1f}" for score in cells))
+    unknown = [name for name, task in results.tasks.items() if not task.n]
+    lines = [f"{', '.join(unknown)}: {SCORED_BY_SERVER}, so there is nothing to compare here"] if unknown else []
     problems = compare_with_baselines(arguments["run"], results)
-    return Output("\n".join(problems), [table], exit_code=1 if problems else 0)
+    return Output("\n".join([*lines, *problems]), [table], exit_code=1 if problems else 0)
 
 
 @command(write_report, example="twelvefold report runs/demo")

@@ -25,7 +25,11 @@ Arguments = Mapping[str, Any]
     computes=True,
 )
 def demo(summary: DemoSummary, arguments: Arguments) -> Output:
-    average = f"average of {len(summary.scores)} tasks {summary.average:.1f}"
+    average = (
+        "no score is known"
+        if summary.average is None
+        else f"average of {len(summary.scores)} tasks {summary.average:.1f}"
+    )
     return Output(f"{average}\n{summary.html}\n{summary.json}")
 
 

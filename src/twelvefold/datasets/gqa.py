@@ -200,4 +200,9 @@ def _submission_row(example: Example, answered: Answered) -> dict[str, str]:
 
 
 _FORMAT = simple_format("json", _submission_row)
-SUBMISSION = Submission(_FORMAT, _FORMAT, {"testdev": {"test": "testdev"}, "submission": {"test": "submission"}})
+SUBMISSION = Submission(
+    _FORMAT,
+    _FORMAT,
+    parts={"testdev": {"test": "testdev"}, "submission": {"test": "submission"}},
+    server="submission",
+)

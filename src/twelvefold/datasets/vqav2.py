@@ -213,4 +213,5 @@ SUBMISSION = Submission(
     # The server scores a part of test2015 in each of its phases and expects every question of it in all of them.
     parts={"test-dev": {"test": "test2015"}, "test2015": {"test": "test2015"}},
     own_parts={"test-dev": {"test": "test-dev2015"}},
+    server="test-dev",
 )

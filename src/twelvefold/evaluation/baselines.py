@@ -42,7 +42,7 @@ from twelvefold.store.prepared import Prepared
 
 Modality = Literal["text", "image"]
 
-VERSION = 2
+VERSION = 3
 """Raise it when a change here changes scores."""
 
 HIDDEN_SIZE = 128
@@ -212,47 +212,56 @@ class MajorityBaseline:
         return scores
 
 
-def chance_score(test: TaskBatches, indices: Sequence[int], pool: int) -> float:
-    """Return the expected score, in 0..1, of a uniform guess over all outputs, candidates or images of the pool."""
+def chance_score(test: TaskBatches, indices: Sequence[int], pool: int) -> float | None:
+    """Return the expected score, in 0..1, of a uniform guess over all outputs, candidates or images of the pool.
+
+    ``indices``: of examples with a label; without any the result is None.
+    """
     family = load_family(test.task.family)
     if family.searches_images:
         return 1 / (pool or len(test.table.first_images()[0]))
     expected: list[float] = []
     for start in range(0, len(indices), BATCH_SIZE):
         expected += family.chance(test.batch(indices[start : start + BATCH_SIZE]), test.head)
-    return float(np.mean(expected)) if expected else float("nan")
+    return float(np.mean(expected)) if expected else None
 
 
 def score_task_baselines(inputs: RunInputs, task: TaskSpec, seed: int) -> TaskBaselines:
-    """Score the baselines of one task on the test examples that ``evaluate`` scores. Runs in a process of its own."""
+    """Score the baselines of one task on the test examples that ``evaluate`` scores. Runs in a process of its own.
+
+    They are unknown if the labels of all test examples are withheld.
+    """
     torch.set_num_threads(1)
     prepared, source, device = Prepared.open(inputs.prepared), RegionSource.open(inputs.regions), select_device("cpu")
     limits = inputs.recipe.evaluation
     task = dataclasses.replace(task, batch_size=BATCH_SIZE // (4 if load_family(task.family).searches_images else 1))
-    train = TaskBatches.open(prepared, source, task, "train", seed=seed)
-    val = TaskBatches.open(prepared, source, task, "val", limit=VALIDATION_EXAMPLES)
     test = TaskBatches.open(prepared, source, task, "test")
 
     def score(model: ScoredModel, device: torch.device = CPU) -> float:
         result = score_task(model, test, max_examples=limits.max_examples, pool=limits.retrieval_pool, device=device)
-        scores = result.example_scores
-        return round(100 * float(scores.mean()), 2) if len(scores) else float("nan")
+        return _percent(float(result.example_scores.mean()))
 
     indices = scored_indices(test, limits.max_examples)
-    chance = 100 * chance_score(test, indices, limits.retrieval_pool)
+    if not load_family(task.family).searches_images:  # there every caption has its image
+        indices = [i for i in indices if test.table[i].label is not None]
+    share = chance_score(test, indices, limits.retrieval_pool)
+    if not indices or share is None:
+        return TaskBaselines(None, None, None, None, n=0)
+    chance = _percent(share)
+    train = TaskBatches.open(prepared, source, task, "train", seed=seed)
+    val = TaskBatches.open(prepared, source, task, "val", limit=VALIDATION_EXAMPLES)
     majority = score(MajorityBaseline(train))
     # Images that compete for one text have equal scores without the images, and texts for one image without the texts:
     # that is chance.
     family = load_family(task.family)
     fixed: dict[Modality, bool] = {"text": family.searches_images, "image": family.chooses_text}
     networks = train_networks(task, [each for each in fixed if not fixed[each]], train, val, seed=seed, device=device)
-    single = {each: score(networks[each], device) if each in networks else round(chance, 2) for each in fixed}
-    return TaskBaselines(round(chance, 2), majority, single["text"], single["image"], len(indices))
+    single = {each: score(networks[each], device) if each in networks else chance for each in fixed}
+    return TaskBaselines(chance, majority, single["text"], single["image"], len(indices))
 
 
-def has_labels(inputs: RunInputs, task: TaskSpec) -> bool:
-    """Return whether a test example has a label: without any, a score is unknown."""
-    return any(example.label is not None for example in Prepared.open(inputs.prepared).table(task.name, "test"))
+def _percent(share: float) -> float:
+    return round(100 * share, 2)
 
 
 def baselines(
@@ -261,7 +270,7 @@ def baselines(
     """Score the baselines of every task of a run and write them to ``blind.json``.
 
     Needs the run's recipe and data, but not its model. Baselines that were scored before with the same data and
-    limits are kept.
+    limits are kept. Those of a task whose labels are withheld are unknown (None).
 
     Args:
         run: Folder of the run.
@@ -278,7 +287,7 @@ def baselines(
     limits = inputs.recipe.evaluation
     tasks = run_per_task(
         score_task_baselines,
-        {task.name: (inputs, task, seed) for task in inputs.tasks() if has_labels(inputs, task)},
+        {task.name: (inputs, task, seed) for task in inputs.tasks()},
         type_=TaskBaselines,
         folder=run / "scores" / "blind",
         inputs_digest=inputs.digest(limits.max_examples, limits.retrieval_pool, seed, VERSION),
@@ -300,9 +309,8 @@ def compare_with_baselines(run: Path, results: Baselines) -> list[str]:
         return []
     sentences = []
     for name, score in read_scores(path, Scores).tasks.items():
-        low = score.ci95[0]
-        if name in results.tasks and not low > results.tasks[name].best:
-            sentences.append(
-                f"{name}: the 95 % interval begins at {low:.1f}; the best baseline has {results.tasks[name].best:.1f}"
-            )
+        best = results.tasks[name].best if name in results.tasks else None
+        if best is not None and score.ci95 is not None and not score.ci95[0] > best:
+            low = score.ci95[0]
+            sentences.append(f"{name}: the 95 % interval begins at {low:.1f}; the best baseline has {best:.1f}")
     return sentences

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -44,6 +44,12 @@ def run_per_task(
     steps = [Step(task, (work, inputs_digest, *arguments)) for task, arguments in tasks.items()]
     stored = run_steps(_run_task, steps, description=description, store=store, processes=processes)
     return {task: each.result for task, each in stored.items()}
+
+
+def read_stored(folder: Path, type_: type[T], tasks: Iterable[str]) -> dict[str, StoredResult[T]]:
+    """Return the stored result of each task that has one, whatever its inputs were."""
+    store = StepCache(folder, StoredResult[type_])  # type: ignore[valid-type]
+    return {task: result for task in tasks if (result := store.load(task)) is not None}
 
 
 def _run_task(work: Callable[..., T], inputs_digest: str, *arguments: Any) -> StoredResult[T]:

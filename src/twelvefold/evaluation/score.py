@@ -30,7 +30,7 @@ from twelvefold.schema import CONSISTENCY_ONLY, Example, ExamplePrediction, Task
 
 CPU = torch.device("cpu")
 
-VERSION = 3
+VERSION = 4
 """Version of the results of this module. Increase it when a change gives other results: tasks are then scored again."""
 
 
@@ -67,11 +67,12 @@ class TaskResult:
         return np.array([self.records[i].score for i in self._scored_indices()], dtype=np.float64)
 
     def task_score(self, split: str, *, resamples: int = RESAMPLES) -> TaskScore:
-        """Return the mean score in percent, its interval, and the score of every question type; ``n`` is 0 if the
-        labels of all examples are withheld."""
+        """Return the mean score in percent, its interval, and the score of every question type; None for the score
+        and the interval if the labels of all examples are withheld."""
         indices, scores = self._scored_indices(), self.example_scores
+        unlabeled = sum(record.score is None for record in self.records)
         if not indices:
-            return TaskScore(self.task.metric, split, score=0.0, n=0, ci95=(0.0, 0.0))
+            return TaskScore(self.task.metric, split, score=None, n=0, ci95=None, unlabeled=unlabeled)
         low, high = bootstrap95(scores, [str(self.examples[i].pairs[0].image) for i in indices], resamples=resamples)
         by_type: dict[str, list[float]] = defaultdict(list)
         for i, score in zip(indices, scores, strict=True):
@@ -89,6 +90,7 @@ class TaskResult:
             reliability=self._reliability(),
             limitations=tuple(self.limitations),
             text_retrieval=self._text_retrieval(resamples),
+            unlabeled=unlabeled,
         )
 
     def append(

@@ -1,9 +1,13 @@
-"""Scores as ``scores.json``, ``blind.json`` and ``report.json`` hold them. All scores are percentages."""
+"""Scores as ``scores.json``, ``blind.json`` and ``report.json`` hold them. All scores are percentages.
+
+A score can be unknown: the publishers of VQAv2 and GQA withhold test labels, and a server of theirs scores predictions.
+An unknown score is None (``null`` in JSON), never NaN and never 0, and is part of no average.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -11,6 +15,9 @@ from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+SCORED_BY_SERVER = "scored by the server"
+"""What tables and pages show instead of a score that is unknown."""
 
 
 class QuestionTypeScore(msgspec.Struct, frozen=True):
@@ -60,7 +67,8 @@ class TextRetrievalScore(msgspec.Struct, frozen=True):
 class TaskScore(msgspec.Struct, frozen=True):
     """Score of one task on one split.
 
-    n: examples with a label; if it is 0, the score is unknown. ci95: bootstrap interval, resampled by image.
+    score: None if no label is known. n: examples with a label. ci95: bootstrap interval, resampled by image; None
+    without a score. unlabeled: examples that are predicted and not scored, because their labels are withheld.
     extra_metrics: other metrics by name, in percent (recall_at_5, consistency, the IoU rule of vilbert-multi-task).
     limitations: sentences about what these metrics leave out.
     text_retrieval: of retrieval tasks; it is part of no average.
@@ -68,14 +76,27 @@ class TaskScore(msgspec.Struct, frozen=True):
 
     metric: str
     split: str
-    score: float
+    score: float | None
     n: int
-    ci95: tuple[float, float]
+    ci95: tuple[float, float] | None
     by_question_type: dict[str, QuestionTypeScore] = msgspec.field(default_factory=dict, name="by_kind")
     extra_metrics: dict[str, float] = msgspec.field(default_factory=dict, name="also")
     reliability: Reliability | None = None
     limitations: tuple[str, ...] = ()
     text_retrieval: TextRetrievalScore | None = None
+    unlabeled: int = 0
+
+    def require_score(self) -> float:
+        """Return the score, where labels cannot be withheld.
+
+        Raises:
+            TwelvefoldError: it is unknown.
+        """
+        if self.score is None:
+            raise TwelvefoldError(
+                f"the {self.split} labels are withheld ({self.unlabeled:,} examples): no score is known"
+            )
+        return self.score
 
 
 class Invocation(msgspec.Struct, frozen=True):
@@ -99,10 +120,14 @@ class Invocation(msgspec.Struct, frozen=True):
 
 
 class Scores(msgspec.Struct, frozen=True):
-    """Scores of one model on several tasks, and the time and memory of the evaluation.
+    """Scores of one model on several tasks, and the time and memory of the last evaluation.
 
-    unknown: tasks whose test labels are withheld, with a sentence; their predictions are written, and they are part of
-    no average. invocation: None in files that were written before it was recorded.
+    Several evaluations of the same model on the same data, of some tasks each, add up. tasks: all that were evaluated,
+    also those whose score is unknown. invocation: None in files that were written before it was recorded.
+    unknown: why a score is unknown, by task; submit: the command that writes the file for its server.
+    missing: tasks of the recipe that are not in ``tasks``, and why: they were not evaluated, or with another model.
+    weights_digest: of the scored weights; inputs_digest: of weights, data, limits and temperatures. Empty in files that
+    were written before they were recorded.
     """
 
     tasks: dict[str, TaskScore]
@@ -111,30 +136,54 @@ class Scores(msgspec.Struct, frozen=True):
     peak_memory_gb: float
     invocation: Invocation | None = None
     unknown: dict[str, str] = {}
+    submit: dict[str, str] = {}
+    missing: dict[str, str] = {}
+    weights_digest: str = ""
+    inputs_digest: str = ""
 
     @property
-    def average(self) -> float:
-        """Return the mean over tasks, each with equal weight (the last column of the paper's Table 2); 0 if there is
-        none."""
-        return sum(t.score for t in self.tasks.values()) / len(self.tasks) if self.tasks else 0.0
+    def known(self) -> dict[str, float]:
+        """Return the score of each task that has one."""
+        return {name: task.score for name, task in self.tasks.items() if task.score is not None}
+
+    @property
+    def average(self) -> float | None:
+        """Return the mean over the tasks that have a score, each with equal weight (the last column of the paper's
+        Table 2); None if there is none."""
+        return sum(self.known.values()) / len(self.known) if self.known else None
+
+    def describe_average(self) -> str:
+        """Return ``average 61.20 of 12 tasks``, and which tasks it is of unless it is of all; empty without a score."""
+        if self.average is None:
+            return ""
+        known, others = self.known, len(self.tasks) + len(self.missing) - len(self.known)
+        tasks = f"{len(known)} of {len(known) + others} tasks: {', '.join(known)}" if others else f"{len(known)} tasks"
+        return f"average {self.average:.2f} of {tasks}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields, the average (null if no score is known) and the names of the tasks that it is of."""
+        average = None if self.average is None else round(self.average, 2)
+        return {"average": average, "average_of": list(self.known), **msgspec.to_builtins(self)}
 
 
 class TaskBaselines(msgspec.Struct, frozen=True):
     """Baseline scores of a task in percent, on the examples and with the code of the model's score.
 
     chance: expected score of a uniform guess. majority: the most frequent training answer, class or candidate.
-    text_only, image_only: a small network that reads one modality.
+    text_only, image_only: a small network that reads one modality. n: examples with a label; if it is 0, all are None.
     """
 
-    chance: float
-    majority: float
-    text_only: float = msgspec.field(name="blind_text")
-    image_only: float = msgspec.field(name="blind_image")
+    chance: float | None
+    majority: float | None
+    text_only: float | None = msgspec.field(name="blind_text")
+    image_only: float | None = msgspec.field(name="blind_image")
     n: int
 
     @property
-    def best(self) -> float:
-        return max(self.chance, self.majority, self.text_only, self.image_only)
+    def best(self) -> float | None:
+        """Return the best baseline; None if they are unknown."""
+        scores = (self.chance, self.majority, self.text_only, self.image_only)
+        return max((score for score in scores if score is not None), default=None)
 
 
 class Baselines(msgspec.Struct, frozen=True):
@@ -146,7 +195,8 @@ class Baselines(msgspec.Struct, frozen=True):
 
 def write_scores(path: Path, scores: msgspec.Struct) -> None:
     """Write a struct of this module as indented JSON, atomically."""
-    atomic_files.write_bytes(path, msgspec.json.format(msgspec.json.encode(scores), indent=1))
+    content = scores.to_json() if isinstance(scores, Scores) else scores
+    atomic_files.write_bytes(path, msgspec.json.format(msgspec.json.encode(content), indent=1))
 
 
 def read_scores(path: Path, type_: type[T]) -> T:

@@ -127,7 +127,7 @@ def metadata(model_card: Card, name: str) -> str:
             metric_name=f"{about.metric} on {about.n:,} examples, percent",
         )
         for task, about in model_card.score_details.items()
-        if task in model_card.scores
+        if model_card.scores.get(task) is not None
     ]
     header = ModelCardData(
         language="en",

@@ -86,15 +86,17 @@ class TrainingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 class ScoreDetails(msgspec.Struct, frozen=True, kw_only=True):
     """What a test score was measured on.
 
-    title: of the task. n: number of examples. ci95: in percent. data: the data folder in words, empty if
-    unknown. drawn: the test set is of a drawn world, in the dataset's format.
+    title: of the task. n: number of examples. ci95: in percent; None without a score. unlabeled: examples whose labels
+    are withheld. data: the data folder in words, empty if unknown. drawn: the test set is of a drawn world, in the
+    dataset's format.
     """
 
     title: str
     metric: str
     split: str
     n: int
-    ci95: tuple[float, float]
+    ci95: tuple[float, float] | None
+    unlabeled: int = 0
     data: str = ""
     drawn: bool = False
 
@@ -121,8 +123,9 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
     name: the recipe's, or the user's. trained_on: words that end a sentence. data: the same in parts; None if unknown.
     license: of the weights, as the author stated it; empty if not. data_digests: of the prepared examples and the
-    regions. scores: on test, in percent, by task; score_details: what they were measured on. temperatures: by task; 1
-    for a task that is not listed. calibrations: how they were fitted, also where none was kept.
+    regions. scores: on test, in percent, by task, None where the labels are withheld; score_details: what they were
+    measured on. temperatures: by task; 1 for a task that is not listed. calibrations: how they were fitted, also where
+    none was kept.
     """
 
     name: str = ""
@@ -132,7 +135,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     iterations: int = 0
     data_digests: dict[str, str] = msgspec.field(default_factory=dict, name="made_from")
     detector: DetectorCard | None = None
-    scores: dict[str, float] = {}
+    scores: dict[str, float | None] = {}
     score_details: dict[str, ScoreDetails] = {}
     temperatures: dict[str, float] = {}
     calibrations: dict[str, Calibration] = {}

@@ -274,6 +274,7 @@ class PreparationSteps:
         rows = {name: {split: self.entries[f"{name}-{split}-rows"] for split in SPLITS} for name in names}
         manifest = PreparedManifest(
             source=DataSource(self.data.resolve().name, world_seed(self.data)),
+            data_folder=str(self.data.absolute()),
             clean=policy != NO_CLEANING,
             policy=policy,
             cleaning=cleaning.files["manifest"] if cleaning else None,

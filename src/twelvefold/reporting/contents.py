@@ -12,7 +12,8 @@ from safetensors import safe_open
 
 from twelvefold import datasets
 from twelvefold.config.recipe import Recipe
-from twelvefold.evaluation.scores import Baselines, Invocation, Scores, read_scores
+from twelvefold.evaluation.scores import SCORED_BY_SERVER, Baselines, Invocation, Scores, read_scores
+from twelvefold.evaluation.withheld import UnknownScore, explain_unknown_scores
 from twelvefold.model import card
 from twelvefold.model.card import Card
 from twelvefold.printable import utf_8_path
@@ -91,15 +92,38 @@ class RunContents:
 
     @property
     def paper_average(self) -> float | None:
-        """Return the paper's average if the run has the same twelve tasks."""
-        return PAPER_AVERAGE if {row.task.name for row in self.rows} == set(datasets.paper_task_names()) else None
+        """Return the paper's average over the tasks that have a score here; None if one of them is not the paper's."""
+        scored = [row for row in self.rows if row.has_score]
+        if {row.task.name for row in scored} == set(datasets.paper_task_names()):
+            return PAPER_AVERAGE
+        papers = [row.paper.score for row in scored if row.paper]
+        return round(sum(papers) / len(papers), 2) if scored and len(papers) == len(scored) else None
 
     @property
     def tasks_not_above_baselines(self) -> list[TaskSpec] | None:
-        """Return the tasks whose 95 % interval does not lie above all baselines; None if some were not scored."""
-        if not all(row.baselines for row in self.rows):
+        """Return the tasks whose 95 % interval does not lie above all baselines; None if some were not scored.
+
+        Tasks without a score are not among them.
+        """
+        scored = [row for row in self.rows if row.has_score]
+        if not scored or not all(row.baselines for row in scored):
             return None
-        return [row.task for row in self.rows if not row.beats_baselines]
+        return [row.task for row in scored if not row.beats_baselines]
+
+    @property
+    def num_tasks(self) -> int:
+        """Return the number of the run's tasks, also of those that were not evaluated with this model."""
+        return len(self.scores.tasks) + len(self.scores.missing)
+
+    @property
+    def is_partial(self) -> bool:
+        """Return whether the average is not of all tasks."""
+        return len(self.scores.known) < self.num_tasks
+
+    @property
+    def unknown(self) -> list[ScoreRow]:
+        """Return the tasks whose score is unknown."""
+        return [row for row in self.rows if not row.has_score]
 
 
 def read_run(run: Path, prepared: Path) -> RunContents:
@@ -114,9 +138,6 @@ def read_run(run: Path, prepared: Path) -> RunContents:
             f"{run} has no scores to report: {path} is missing. Run `twelvefold evaluate {run}` first"
         )
     scores = read_scores(path, Scores)
-    if not scores.tasks and scores.unknown:
-        names = ", ".join(scores.unknown)
-        raise TwelvefoldError(f"{path} has no score to report: the test labels of {names} are withheld")
     if not scores.tasks:
         raise TwelvefoldError(f"{path} has no tasks; run `twelvefold evaluate {run}` again")
     baselines_path, events, recipe = run / "blind.json", run / "events.jsonl", run / "recipe.toml"
@@ -124,6 +145,7 @@ def read_run(run: Path, prepared: Path) -> RunContents:
     opened = Prepared.open(prepared) if prepared.is_dir() else None
     loaded = Recipe.load_run(run) if recipe.exists() else None
     checkpoint = run / "checkpoints" / Path(scores.checkpoint).name
+    tasks = _scored_tasks(scores, opened, loaded)
     return RunContents(
         run=run,
         scores=scores,
@@ -133,10 +155,20 @@ def read_run(run: Path, prepared: Path) -> RunContents:
         recipe_text=recipe.read_text(encoding="utf-8") if recipe.exists() else "",
         stages=read_stages(run / "stages.json"),
         prepared=opened,
-        rows=make_rows(scores, baselines, _scored_tasks(scores, opened, loaded)),
+        rows=make_rows(scores, baselines, tasks, _explain_unknown(run, scores, loaded, prepared)),
         card=card.read(checkpoint),
         parameters=_count_parameters(checkpoint / "model.safetensors"),
     )
+
+
+def _explain_unknown(run: Path, scores: Scores, recipe: Recipe | None, prepared: Path) -> dict[str, UnknownScore]:
+    """Return why scores are unknown, by task, with commands for where the run is now; as recorded without a recipe."""
+    names = [name for name, task in scores.tasks.items() if task.score is None]
+    if recipe is not None and set(names) <= set(recipe.tasks):
+        return explain_unknown_scores(run, recipe, names, "test", prepared=prepared)
+    return {
+        name: UnknownScore(scores.unknown.get(name, SCORED_BY_SERVER), scores.submit.get(name, "")) for name in names
+    }
 
 
 def read_stages(path: Path) -> dict[str, float]:

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from twelvefold.evaluation.machine import describe_machine
-from twelvefold.evaluation.scores import QuestionTypeScore
+from twelvefold.evaluation.scores import SCORED_BY_SERVER, QuestionTypeScore
 from twelvefold.families import load_family
 from twelvefold.reporting import paper
 from twelvefold.reporting.contents import RunContents
@@ -148,7 +148,8 @@ class ReportPage:
 
 def render_page(page: ReportPage) -> str:
     """Return the page as HTML."""
-    return render_template("report.html.jinja", FILTERS, page=page, run=page.contents, paper_source=paper.SOURCE)
+    names = {"paper_source": paper.SOURCE, "scored_by_server": SCORED_BY_SERVER}
+    return render_template("report.html.jinja", FILTERS, page=page, run=page.contents, **names)
 
 
 def stage_title(name: str) -> str:

@@ -20,12 +20,12 @@ from twelvefold.reporting.examples import task_examples
 from twelvefold.reporting.html import ReportPage, render_page
 from twelvefold.reporting.thumbnails import Thumbnails
 from twelvefold.store import atomic_files
-from twelvefold.training.data_folders import remembered_folder
+from twelvefold.training.data_folders import find_data_folder, remembered_folder
 
 
 @dataclass(frozen=True, slots=True)
 class ReportSummary:
-    """The two files, the number of tasks and their average score in percent.
+    """The two files, the number of tasks and the average score, in percent, of those that have one.
 
     unclear: tasks whose 95 % interval does not lie above all baselines; None if the baselines were not scored.
     """
@@ -33,7 +33,7 @@ class ReportSummary:
     html: Path
     json: Path
     tasks: int
-    average: float
+    average: float | None
     unclear: tuple[str, ...] | None
 
 
@@ -43,14 +43,16 @@ def report(run: Path, *, prepared: Path | None = None, images: Path | None = Non
     Args:
         run: Folder of the run.
         prepared: Folder that ``prepare`` wrote; by default the one that the run remembers.
-        images: Data folder with the images of the examples; ``RUN/world`` by default.
+        images: Data folder with the images of the examples; by default the one that the tables were made from, or
+            else ``RUN/world``.
 
     Raises:
         TwelvefoldError: the run has no scores, or a file in its folder is damaged.
     """
     run = Path(run)
-    contents = read_run(run, prepared or remembered_folder(run, "prepared"))
-    atomic_files.write_text(run / "report.html", render_page(_make_page(contents, images or run / "world")))
+    prepared = prepared or remembered_folder(run, "prepared")
+    contents, images = read_run(run, prepared), images or find_data_folder(run, prepared)
+    atomic_files.write_text(run / "report.html", render_page(_make_page(contents, images)))
     atomic_files.write_json(run / "report.json", to_json(contents))
     tasks = contents.tasks_not_above_baselines
     return ReportSummary(
@@ -82,7 +84,8 @@ def to_json(contents: RunContents) -> dict[str, Any]:
     return {
         "recipe": contents.name,
         "tasks": {row.task.name: row.to_json() for row in contents.rows},
-        "average": round(contents.scores.average, 2),
+        **{name: value for name, value in contents.scores.to_json().items() if name in ("average", "average_of")},
+        "missing": contents.scores.missing,
         "paper_average": contents.paper_average,
         "paper_source": paper.SOURCE,
         "seconds": round(contents.seconds, 1),

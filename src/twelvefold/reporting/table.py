@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from twelvefold.evaluation.scores import Baselines, Scores, TaskBaselines, TaskScore
+from twelvefold.evaluation.withheld import UnknownScore
 from twelvefold.families import family_names, load_family
 from twelvefold.reporting.paper import PaperScore, paper_score
 from twelvefold.schema import TaskSpec
@@ -16,22 +17,33 @@ from twelvefold.schema import TaskSpec
 
 @dataclass(frozen=True, slots=True)
 class ScoreRow:
-    """One task. ``baselines``: None if they were not scored. ``paper``: None if the task is not one of the twelve."""
+    """One task. ``baselines``: None if they were not scored. ``paper``: None if the task is not one of the twelve.
+
+    ``unknown``: why the score is unknown; empty if it is known. ``submit``: the command that writes the server's file.
+    """
 
     task: TaskSpec
     result: TaskScore
     baselines: TaskBaselines | None
     paper: PaperScore | None
+    unknown: str = ""
+    submit: str = ""
+
+    @property
+    def has_score(self) -> bool:
+        return self.result.score is not None
 
     @property
     def gap(self) -> float | None:
-        """Return the points between the score and the best baseline."""
-        return None if self.baselines is None else self.result.score - self.baselines.best
+        """Return the points between the score and the best baseline; None if one of them is unknown."""
+        best = self.baselines.best if self.baselines else None
+        return None if self.result.score is None or best is None else self.result.score - best
 
     @property
     def beats_baselines(self) -> bool | None:
-        """Return whether the 95 % interval lies above all baselines; None if they were not scored."""
-        return None if self.baselines is None else self.result.ci95[0] > self.baselines.best
+        """Return whether the 95 % interval lies above all baselines; None if one of them is unknown."""
+        best = self.baselines.best if self.baselines else None
+        return None if self.result.ci95 is None or best is None else self.result.ci95[0] > best
 
     def to_json(self) -> dict[str, Any]:
         """Return the task's part of ``report.json``: percentages, null for what is unknown."""
@@ -43,7 +55,10 @@ class ScoreRow:
             "split": result.split,
             "score": result.score,
             "n": result.n,
-            "ci95": list(result.ci95),
+            "unlabeled": result.unlabeled,
+            "unknown": self.unknown or None,
+            "submit": self.submit or None,
+            "ci95": result.ci95 and list(result.ci95),
             "chance": baselines and baselines.chance,
             "majority": baselines and baselines.majority,
             "blind_text": baselines and baselines.text_only,
@@ -60,11 +75,26 @@ class ScoreRow:
         }
 
 
-def make_rows(scores: Scores, baselines: Baselines | None, tasks: Mapping[str, TaskSpec]) -> list[ScoreRow]:
-    """Return a row for every scored task, group by group, in the order of ``tasks`` within a group."""
+def make_rows(
+    scores: Scores,
+    baselines: Baselines | None,
+    tasks: Mapping[str, TaskSpec],
+    unknown: Mapping[str, UnknownScore],
+) -> list[ScoreRow]:
+    """Return a row for every evaluated task, group by group, in the order of ``tasks`` within a group.
+
+    ``unknown``: why scores are unknown, by task.
+    """
     order = family_names()
-    by_task = baselines.tasks if baselines else {}
+    by_task, known = baselines.tasks if baselines else {}, UnknownScore("")
     return [
-        ScoreRow(task, scores.tasks[name], by_task.get(name), paper_score(name))
+        ScoreRow(
+            task,
+            scores.tasks[name],
+            by_task.get(name),
+            paper_score(name),
+            unknown.get(name, known).reason,
+            unknown.get(name, known).command,
+        )
         for name, task in sorted(tasks.items(), key=lambda item: order.index(item[1].family))
     ]

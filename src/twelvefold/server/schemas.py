@@ -172,8 +172,9 @@ class ScoreOut(BaseModel):
     title: str = Field(description="of the task")
     metric: str
     split: str
-    n: int = Field(description="number of examples")
-    ci95: list[float] = Field(description="95 % interval, in percent")
+    n: int = Field(description="number of examples with a label")
+    ci95: list[float] | None = Field(description="95 % interval, in percent; null without a score")
+    unlabeled: int = Field(description="examples whose labels are withheld")
     data: str = Field(description="the data folder in words, empty if unknown")
     drawn: bool = Field(description="a drawn world in the dataset's format, not the published test set")
 
@@ -203,7 +204,7 @@ class ModelOut(BaseModel):
     data: TrainingDataOut
     limitations: list[str] = Field(description="sentences on what the model was not made for")
     detector: DetectorOut
-    scores: dict[str, float]
+    scores: dict[str, float | None] = Field(description="null where the labels are withheld: scored by the server")
     score_details: dict[str, ScoreOut]
     calibrations: dict[str, CalibrationOut]
     license: str = Field(description="of the weights; empty if the author stated none")

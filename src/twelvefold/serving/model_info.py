@@ -14,9 +14,9 @@ class ModelInfo:
 
     parameters: number of weights. trained_on: a phrase for people, empty if unknown; data: the same in parts.
     limitations: sentences on what the model was not made for. license: of the weights, empty if the author stated none.
-    scores: test score by task, in percent; score_details: what they were measured on. temperatures: by task, the number
-    by which logits are divided before probabilities are computed; 1 for a task that is not listed. calibrations: how
-    they were fitted.
+    scores: test score by task, in percent, None where the labels are withheld; score_details: what they were measured
+    on. temperatures: by task, the number by which logits are divided before probabilities are computed; 1 for a task
+    that is not listed. calibrations: how they were fitted.
     """
 
     name: str
@@ -24,7 +24,7 @@ class ModelInfo:
     tasks: tuple[str, ...]
     trained_on: str
     detector: DetectorCard
-    scores: Mapping[str, float]
+    scores: Mapping[str, float | None]
     temperatures: Mapping[str, float]
     data: TrainingData = field(default_factory=TrainingData)
     limitations: tuple[str, ...] = ()

@@ -66,7 +66,7 @@ class DataSource(msgspec.Struct, frozen=True):
 class PreparedManifest(msgspec.Struct, kw_only=True):
     """The contents of ``prepared.json``. Tables, rows and counts are by task, then split; the rest by task.
 
-    ``source``: the data folder; None in folders that were prepared before it was recorded.
+    ``source``: the data folder; None in folders that were prepared before it was recorded. ``data_folder``: its path.
     ``policy``: of cleaning. ``cleaning``: the cleaning manifest, whose count is the number of removed examples; None
     for full data. ``regions``: digest of the region store that negatives were made from, or empty. ``problems``:
     malformed records that were left out, each with the reason. ``other_sizes``: images that were left out because they
@@ -76,6 +76,7 @@ class PreparedManifest(msgspec.Struct, kw_only=True):
     format: str = FORMAT
     version: int = VERSION
     source: DataSource | None = None
+    data_folder: str = ""
     clean: bool
     policy: str = ""
     cleaning: FileEntry | None = None

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
-from twelvefold.store.prepared import Prepared
+from twelvefold.store.prepared import MANIFEST, Prepared
 from twelvefold.training.checkpoints import Checkpoints
 
 FILE = "data_folders.json"
@@ -70,6 +70,16 @@ def remembered_folder(run: Path, name: str) -> Path:
     )
     remembered = run / content.get(name, name)
     return own if own.exists() and not remembered.exists() else remembered
+
+
+def find_data_folder(run: Path, prepared: Path | None = None) -> Path:
+    """Return the data folder that a run's tables were made from, where it still is, else ``RUN/world``.
+
+    The folder may not exist. ``prepared``: folder of the tables; None: the one that the run remembers.
+    """
+    prepared = prepared or remembered_folder(run, "prepared")
+    recorded = Prepared.open(prepared).manifest.data_folder if (prepared / MANIFEST).exists() else ""
+    return Path(recorded) if recorded and Path(recorded).is_dir() else run / "world"
 
 
 def _existing(run: Path, name: str) -> Path:

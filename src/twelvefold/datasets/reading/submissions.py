@@ -65,13 +65,14 @@ class Submission:
     publishers: the format of the publishers' server or scorer. vilbert_mt: what vilbert-multi-task writes; None if it
     can't be derived from predictions. parts: publishers' names of parts of the test split, with the reader options
     that select what the server expects for each. own_parts: the reader options that select the questions of a part
-    alone, where its server expects more.
+    alone, where its server expects more. server: the part that a server scores, of a task whose labels are withheld.
     """
 
     publishers: SubmissionFormat
     vilbert_mt: SubmissionFormat | None = None
     parts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     own_parts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    server: str = ""
 
 
 def simple_format(

@@ -18,8 +18,8 @@ function Scores({ scores, details }) {
       <thead><tr><th scope="col">Task</th><th scope="col">Metric</th><th scope="col">Score, %</th><th scope="col">Examples</th><th scope="col">Test set</th></tr></thead>
       <tbody>${rows.map(([task, score]) => {
         const about = details[task]
-        return html`<tr key=${task}><th scope="row">${about?.title ?? task}</th><td class="data">${about?.metric.replaceAll('_', ' ') ?? ""}</td><td>${score.toFixed(1)}</td>
-          <td>${about ? whole(about.n) : 'unknown'}</td><td class="data">${about?.data || 'unknown'}</td></tr>`
+        return html`<tr key=${task}><th scope="row">${about?.title ?? task}</th><td class="data">${about?.metric.replaceAll('_', ' ') ?? ""}</td><td>${score === null ? 'scored by the server' : score.toFixed(1)}</td>
+          <td>${about ? whole(about.n || about.unlabeled) : 'unknown'}</td><td class="data">${about?.data || 'unknown'}</td></tr>`
       })}</tbody>
     </table></div>
   </details>`
