@@ -125,7 +125,7 @@ def prepare_all(run: Path, out: Path, processes: int) -> None:
     captions = Recipe.load("pretrain_world")
     if captions.world is None:
         raise TwelvefoldError(f"recipe {captions.name} has no [world] to pretrain on")
-    make_world(out / "world", images=captions.world.images, seed=WORLD, workers=processes)
+    make_world(out / "world", images=captions.world.images, seed=WORLD, processes=processes)
     extract(out / "world", out / "regions", processes=processes, tasks={})
     prepare_recipe(captions, out / "world", out / "regions", out / "captions")
     prepare_recipe(Recipe.load(RECIPE), run / "world", run / "regions", out / "prepared")

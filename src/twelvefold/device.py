@@ -6,43 +6,53 @@ import os
 
 import torch
 
-from twelvefold.environment import DEVICE_VARIABLE
-from twelvefold.schema import TwelvefoldError, did_you_mean
-
-NAMES = ("auto", "cpu", "cuda")
-OTHER_NAMES = {"gpu": "cuda", "nvidia": "cuda"}
+from twelvefold.environment import DEVICE_KINDS, DEVICE_VARIABLE, check_device_name
+from twelvefold.schema import TwelvefoldError
 
 
 def select_device(name: str | torch.device, local_rank: int = 0) -> torch.device:
-    """Return the device for ``name``: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, or one GPU as ``cuda:1``.
+    """Return the device for ``name``: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, one GPU as ``cuda:1``, or
+    any other device of PyTorch.
 
     :data:`DEVICE_VARIABLE` in the environment, if set, is used instead of ``name``.
 
     ``local_rank`` selects this process's GPU on this machine, unless the name does.
 
     Raises:
-        TwelvefoldError: the name is another one, a GPU is requested and torch sees none, or there are more processes
-            than GPUs.
+        TwelvefoldError: the name is another one, torch does not see the device, or there are more processes than GPUs.
     """
-    name = os.environ.get(DEVICE_VARIABLE) or str(name)
-    kind, colon, number = name.partition(":")
-    if kind not in NAMES or (colon and not (kind == "cuda" and number.isdecimal())):
-        close = OTHER_NAMES.get(kind.lower())
-        advice = f"; did you mean {close!r}?" if close else did_you_mean(kind, NAMES)
-        raise TwelvefoldError(f"device must be auto, cpu, cuda or cuda:NUMBER, got {name!r}{advice}")
+    override = os.environ.get(DEVICE_VARIABLE)
+    device = find_device(override or str(name), local_rank)
+    if device.type != "cpu" and hasattr(module := getattr(torch, device.type), "set_device"):
+        module.set_device(device.index)
+    return device
+
+
+def find_device(name: str, local_rank: int = 0) -> torch.device:
+    """Return the device for ``name`` as :func:`select_device` does, whatever the environment says, and leave the
+    current device as it is.
+
+    Raises:
+        TwelvefoldError: as :func:`select_device`.
+    """
+    kind, _, number = check_device_name(name).partition(":")
     if kind == "cpu" or (kind == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
-    if not torch.cuda.is_available():
+    kind = "cuda" if kind == "auto" else kind
+    count = _device_count(kind)
+    available = ", ".join(["cpu", *(f"{k}:{i}" for k in DEVICE_KINDS for i in range(_device_count(k)))])
+    if not count or (number and int(number) >= count):
+        raise TwelvefoldError(f"device is {name!r}, but torch sees no such device here; it sees {available}")
+    index = int(number) if number else local_rank
+    if index >= count:
         raise TwelvefoldError(
-            f"device is {name!r}, but torch sees no GPU here; use --device cpu, or a recipe with device = 'auto'"
+            f"process {index} has no {kind} device of its own: torch sees {available}; set [training] processes to "
+            "their number"
         )
-    if number and int(number) >= torch.cuda.device_count():
-        raise TwelvefoldError(f"device is {name!r}, but there are {torch.cuda.device_count()} GPUs, from cuda:0")
-    local_rank = int(number) if number else local_rank
-    if local_rank >= torch.cuda.device_count():
-        raise TwelvefoldError(
-            f"process {local_rank} has no GPU of its own: there are {torch.cuda.device_count()}; "
-            "set [training] processes to that number"
-        )
-    torch.cuda.set_device(local_rank)
-    return torch.device("cuda", local_rank)
+    return torch.device(kind, index)
+
+
+def _device_count(kind: str) -> int:
+    """Return how many devices of a kind torch sees, except CPUs."""
+    module = getattr(torch, kind, None) if kind != "cpu" else None
+    return int(module.device_count()) if module is not None and hasattr(module, "device_count") else 0

@@ -15,7 +15,9 @@ from twelvefold.config.loading import shipped_recipes
 from twelvefold.config.recipe import Recipe
 
 GROUPS = {
-    "features": ["import"],
+    "features": ["import", "unpack"],
+    "clean": ["", "compare"],
+    "audit": ["", "why"],
     "weights": ["import", "export", "onnx", "show"],
     "detector": ["train", "evaluate"],
     "index": ["add", "search", "remove"],
@@ -124,14 +126,60 @@ def test_an_option_for_tasks_without_a_name_is_refused(capsys: pytest.CaptureFix
         assert "--tasks" in capsys.readouterr().err
 
 
-COMPUTING = "ask find point choose guess compare entails ground answer serve demo extract pretrain train finetune"
-COMPUTING += " calibrate evaluate baselines"
+NOT_COMPUTING = {"datasets", "fetch", "doctor", "world", "features import", "prepare", "clean", "audit", "recipes"}
+NOT_COMPUTING |= {"report", "submit", "weights import", "weights show", "features unpack", "clean compare", "audit why"}
+"""Commands that run no network. All others take --device; so does a new one, unless it is listed here."""
 
 
-@pytest.mark.parametrize("command", [*COMPUTING.split(), "index add", "index search", "detector evaluate"])
+@pytest.mark.parametrize("command", CALLS)
 def test_every_command_that_computes_takes_a_device(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert leave(*command.split(), "--help") == 0
-    assert "--device" in capsys.readouterr().out
+    assert ("--device" in capsys.readouterr().out) == (command not in NOT_COMPUTING)
+
+
+IMAGE = "sample:room"
+COMPUTING = [
+    *(f"{name} {IMAGE} text" for name in ("ask", "point", "entails", "choose")),
+    f"compare {IMAGE} {IMAGE} text",
+    f"ground {IMAGE} text text",
+    f"guess {IMAGE} []",
+    f"find text {IMAGE}",
+    f"index add new.index {IMAGE}",
+    "answer requests.jsonl",
+    "serve",
+    "demo",
+    "train demo run",
+    "pretrain pretrain_world run",
+    "finetune run gqa new",
+    *(f"{name} run" for name in ("evaluate", "calibrate", "baselines")),
+    "extract images regions",
+    "weights export model file.bin",
+    "weights export model --hub hub",
+    "weights onnx model --task vqav2 --out file.onnx",
+    "detector train new",
+    "detector evaluate",
+]
+
+
+@pytest.mark.parametrize("device", ["gpu:0", "cuda:99", "meta"])
+@pytest.mark.parametrize("command", COMPUTING)
+def test_a_device_that_is_not_there_is_refused_and_nothing_is_written(
+    command: str, device: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("requests.jsonl").write_text('{"task": "vqav2", "images": ["sample:room"], "text": "Is it red?"}\n')
+    words = ['[["Is it red?", "No"]]' if word == "[]" else word for word in command.split()]
+    assert leave(*words, "--device", device) == 2
+    assert f"{device!r}" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["requests.jsonl"]
+
+
+@pytest.mark.parametrize("command", ["world w", "detector train d"])
+def test_an_option_of_an_earlier_version_is_refused_with_its_present_name(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert leave(*command.split(), "--workers", "2") == 2
+    assert "--workers is now called --processes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

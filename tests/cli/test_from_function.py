@@ -15,6 +15,7 @@ from cyclopts import App
 from rich.console import Console
 from rich.table import Table
 
+from twelvefold.cli.computing import computing_on
 from twelvefold.cli.from_function import Output, command, first_lines, keep_words_whole
 from twelvefold.device import select_device
 from twelvefold.environment import DEVICE_VARIABLE
@@ -120,7 +121,9 @@ def test_the_device_of_a_command_holds_for_the_call(call: Callable[..., int], tm
         """Compute."""
         devices.append(select_device("auto").type)
 
-    shown = command(compute, example="twelvefold compute run", computes=True)(lambda result, arguments: Output())
+    shown = command(compute, example="twelvefold compute run", computes=computing_on)(
+        lambda result, arguments: Output()
+    )
     app = App(name="twelvefold")
     app.command(shown, name="compute")
     assert app(["compute", "run", "--device", "cpu"], result_action="return_value") == 0

@@ -100,3 +100,15 @@ def test_values_of_one_task_precede_those_of_all_tasks_and_of_the_dataset() -> N
     assert (refcoco.batch_size, refcoco.lr) == (4, 3e-5)
     assert recipe.task_config("refcoco+").options == {"minval": 5, "split": "b"}
     assert Recipe.parse(recipe.to_toml()) == recipe
+
+
+@pytest.mark.parametrize("table", ["training", "extract"])
+def test_a_device_is_any_name_of_pytorch(table: str) -> None:
+
+    def change(device: str) -> Recipe:
+        own = f'extends = "demo"\n[{table}]\ndevice = "{device}"\n'
+        return Recipe.parse(own)
+
+    assert getattr(change("cuda:1"), table).device == "cuda:1"
+    with pytest.raises(TwelvefoldError, match=rf"recipe: \[{table}\] device must be .*; did you mean 'cuda'"):
+        change("gpu")

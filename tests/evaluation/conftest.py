@@ -23,7 +23,7 @@ WRONG_BOX = (0.0, 0.0, 1.0, 1.0)
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("submit") / "world"
-    make_world(folder, images=100, seed=3, workers=1)
+    make_world(folder, images=100, seed=3, processes=1)
     return folder
 
 

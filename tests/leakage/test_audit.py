@@ -28,7 +28,7 @@ IMAGES, SEED = 112, 5
 
 @pytest.fixture(scope="session")
 def audited_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_world(tmp_path_factory.mktemp("audited") / "world", images=IMAGES, seed=SEED, workers=1).folder
+    return make_world(tmp_path_factory.mktemp("audited") / "world", images=IMAGES, seed=SEED, processes=1).folder
 
 
 @pytest.fixture(scope="session")

@@ -141,14 +141,19 @@ def test_what_is_no_model_is_named(folder: Path, tmp_path: Path) -> None:
                 load(source)
 
 
-@pytest.mark.parametrize("device", ["gpu", "CPU", "cuda:x", "cpu:1", "cuda:", "mps", "", 0])
+@pytest.mark.parametrize(
+    "device", ["gpu", "CPU", "cuda:x", "cpu:1", "cuda:", "meta", "cuda:-1", "cuda:٣", "auto:0", "", 0]
+)
 def test_an_unknown_device_is_refused_with_the_valid_names(device: Any) -> None:
-    with pytest.raises(TwelvefoldError, match="device must be auto, cpu, cuda or cuda:NUMBER"):
+    with pytest.raises(
+        TwelvefoldError, match="device must be auto, cpu, or a name of PyTorch such as cuda, cuda:1 or mps"
+    ):
         twelvefold.load(device=device)
 
 
 def test_a_device_is_a_name_or_an_object_of_torch() -> None:
     assert twelvefold.load(device=torch.device("cpu")).device == torch.device("cpu")
+    assert twelvefold.load(device="cpu:0").device == torch.device("cpu")
     with pytest.raises(TwelvefoldError, match="did you mean 'cuda'"):
         twelvefold.load(device="gpu")
 

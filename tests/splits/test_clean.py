@@ -33,7 +33,7 @@ TASKS = ("vqav2", "vgqa", "refcoco", "visual7w")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_world(tmp_path_factory.mktemp("clean") / "world", images=112, seed=4, workers=1).folder
+    return make_world(tmp_path_factory.mktemp("clean") / "world", images=112, seed=4, processes=1).folder
 
 
 def run_command(*arguments: str | Path) -> int:

@@ -13,4 +13,4 @@ NUM_IMAGES, SEED = 112, 4
 def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from twelvefold.world.write import make_world  # imported here because tests of scenes do not need it
 
-    return make_world(tmp_path_factory.mktemp("small") / "world", images=NUM_IMAGES, seed=SEED, workers=1).folder
+    return make_world(tmp_path_factory.mktemp("small") / "world", images=NUM_IMAGES, seed=SEED, processes=1).folder

@@ -87,7 +87,7 @@ def siblings(folder: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_two_workers_write_the_same_bytes_as_one(small_world: Path, tmp_path: Path) -> None:
-    made = make_world(tmp_path / "w", **arguments(small_world), workers=2)
+    made = make_world(tmp_path / "w", **arguments(small_world), processes=2)
     assert made.made
     assert digests(made.folder) == digests(small_world)
     assert siblings(made.folder) == [], "temporary files are removed"
@@ -117,7 +117,7 @@ def test_a_failed_run_leaves_no_world_and_the_next_run_continues(
     out = tmp_path / "w"
     monkeypatch.setattr(write, "save_block", save_first_only)
     with pytest.raises(RuntimeError, match="interrupted"):
-        make_world(out, **arguments(small_world), workers=1)
+        make_world(out, **arguments(small_world), processes=1)
     assert not out.exists()
 
     resumed = []
@@ -127,7 +127,7 @@ def test_a_failed_run_leaves_no_world_and_the_next_run_continues(
         save_block(images, seed, folder)
 
     monkeypatch.setattr(write, "save_block", save_and_record)
-    make_world(out, **arguments(small_world), workers=1)
+    make_world(out, **arguments(small_world), processes=1)
     assert resumed == [write.BLOCK_SIZE], "the first block is not made again"
     assert digests(out) == digests(small_world)
 
@@ -140,7 +140,7 @@ def blocks_only(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         patch.setattr(write, "BLOCK_SIZE", 64)
         patch.setattr(write, "_finish", _fail)
         with pytest.raises(RuntimeError, match="interrupted"):
-            make_world(folder / "w", **arguments(small_world), workers=1)
+            make_world(folder / "w", **arguments(small_world), processes=1)
     return folder / ".w.building"
 
 
@@ -163,10 +163,10 @@ def test_a_run_interrupted_at_the_end_is_finished(
     out = tmp_path / "w"
     monkeypatch.setattr(write, step, fail_at_last_call)
     with pytest.raises(RuntimeError, match="interrupted"):
-        make_world(out, **arguments(small_world), workers=1)
+        make_world(out, **arguments(small_world), processes=1)
     assert not out.exists()
     monkeypatch.setattr(write, step, original_step)
-    make_world(out, **arguments(small_world), workers=1)
+    make_world(out, **arguments(small_world), processes=1)
     assert digests(out) == digests(small_world)
     assert siblings(out) == []
 
@@ -174,7 +174,7 @@ def test_a_run_interrupted_at_the_end_is_finished(
 @pytest.mark.slow
 def test_a_killed_run_leaves_no_workers_and_is_finished(small_world: Path, tmp_path: Path) -> None:
     out = tmp_path / "w"
-    call = f"write.BLOCK_SIZE = 64; write.make_world(Path({str(out)!r}), workers=2, **{arguments(small_world)})"
+    call = f"write.BLOCK_SIZE = 64; write.make_world(Path({str(out)!r}), processes=2, **{arguments(small_world)})"
     script = tmp_path / "run.py"
     script.write_text(
         f"from pathlib import Path\nfrom twelvefold.world import write\nif __name__ == '__main__':\n    {call}\n"
@@ -188,7 +188,7 @@ def test_a_killed_run_leaves_no_workers_and_is_finished(small_world: Path, tmp_p
     assert workers
     _wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
     assert not out.exists()
-    make_world(out, **arguments(small_world), workers=1)
+    make_world(out, **arguments(small_world), processes=1)
     assert digests(out) == digests(small_world)
     assert siblings(out) == ["run.py"]
 
@@ -220,7 +220,7 @@ def test_a_full_disk_is_reported_and_leaves_no_world(
 
     monkeypatch.setattr(AnnotationShard, "save", fail)
     with pytest.raises(TwelvefoldError, match="disk is full"):
-        make_world(tmp_path / "w", **arguments(small_world), workers=1)
+        make_world(tmp_path / "w", **arguments(small_world), processes=1)
     assert not (tmp_path / "w").exists()
     assert not list((tmp_path / ".w.building" / ".blocks").iterdir())
 
@@ -256,7 +256,7 @@ def _link(source: Path, target: Path, except_for: str) -> None:
 
 def test_only_one_run_writes_a_world(small_world: Path, tmp_path: Path) -> None:
     with lock_folder(tmp_path / ".w.building"), pytest.raises(TwelvefoldError, match="another process"):
-        make_world(tmp_path / "w", **arguments(small_world), workers=1)
+        make_world(tmp_path / "w", **arguments(small_world), processes=1)
 
 
 def test_an_interrupted_run_of_another_world_is_not_continued(
@@ -266,7 +266,7 @@ def test_an_interrupted_run_of_another_world_is_not_continued(
     parameters = arguments(small_world)
     monkeypatch.setattr(write, "save_block", _fail)
     with pytest.raises(RuntimeError, match="interrupted"):
-        make_world(tmp_path / "w", images=parameters["images"], seed=parameters["seed"] + 1, workers=1)
+        make_world(tmp_path / "w", images=parameters["images"], seed=parameters["seed"] + 1, processes=1)
     assert not any((tmp_path / ".w.building" / ".blocks").iterdir())
 
 

@@ -6,6 +6,7 @@ Exit codes: 0 success, 1 the command found a problem, 2 bad input, 3 an audit co
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -71,6 +72,9 @@ _HELP_GROUPS = {title: Group(title, sort_key=position) for position, title in en
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 """All commands by name."""
 
+RENAMED_OPTIONS = {"--workers": "--processes", "--pictures": "--images", "--photo": "--image"}
+"""Options of earlier versions -> their present names."""
+
 MIN_WIDTH = 80
 """Least width of the help in columns. In a narrower terminal lines continue on the next line; no name is cut."""
 
@@ -78,6 +82,13 @@ MIN_WIDTH = 80
 def shown_default(value: object) -> str | None:
     """Return the default value for the help, or None if it only says that the option is not set."""
     return None if value is None or value is False or value in ("", ()) else str(value)
+
+
+def _name_renamed_option(error: str) -> str:
+    """Return an error of the command line, with the present name of an option that an earlier version had."""
+    match = re.match(r"Unknown option: [\"']?(--[a-z-]+)", error)
+    present = RENAMED_OPTIONS.get(match[1]) if match else None
+    return error if present is None or match is None else f"{match[1]} is now called {present}; rename it"
 
 
 def make_app(called: str = "") -> App:
@@ -89,7 +100,7 @@ def make_app(called: str = "") -> App:
         default_parameter=Parameter(show_default=shown_default, negative_iterable=()),
         console=Console(width=max(MIN_WIDTH, Console().width)),
         error_console=Console(stderr=True, soft_wrap=True, markup=False, highlight=False),
-        error_formatter=lambda error: printable_text(f"twelvefold: {error}"),
+        error_formatter=lambda error: printable_text(f"twelvefold: {_name_renamed_option(str(error))}"),
     )
     for title, commands in GROUPS.items():
         group = _HELP_GROUPS[title]

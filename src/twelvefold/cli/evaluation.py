@@ -8,6 +8,7 @@ from typing import Any
 from cyclopts import Parameter
 from rich.table import Table
 
+from twelvefold.cli.computing import computing_on
 from twelvefold.cli.from_function import Flag, Output, command
 from twelvefold.evaluate import evaluate as evaluate_run
 from twelvefold.evaluation.baselines import baselines as score_baselines
@@ -30,7 +31,7 @@ Arguments = Mapping[str, Any]
     example="""
         twelvefold evaluate runs/demo
         twelvefold evaluate runs/demo --tasks gqa nlvr2 --json""",
-    computes=True,
+    computes=computing_on,
 )
 def evaluate(scores: Scores, arguments: Arguments) -> Output:
     table = Table("task", "metric", "score", "95 % interval", "examples", "calibration error (ECE)")
@@ -55,7 +56,7 @@ def _interval(ci95: tuple[float, float] | None) -> str:
     return f"{ci95[0]:.1f} to {ci95[1]:.1f}" if ci95 else ""
 
 
-@command(calibrate_run, example="twelvefold calibrate runs/mine", computes=True)
+@command(calibrate_run, example="twelvefold calibrate runs/mine", computes=computing_on)
 def calibrate(fitted: Mapping[str, FittedTemperature], arguments: Arguments) -> Output:
     table = Table("task", "temperature", "kept", "error before", "after", "fitted on", "checked on")
     for name, task in fitted.items():
@@ -79,7 +80,7 @@ def calibrate(fitted: Mapping[str, FittedTemperature], arguments: Arguments) -> 
     score_baselines,
     example="twelvefold baselines runs/demo",
     problem="the interval of a test score (from `twelvefold evaluate`) does not lie above all baselines",
-    computes=True,
+    computes=computing_on,
 )
 def baselines(results: Baselines, arguments: Arguments) -> Output:
     table = Table("task", "chance", "majority", "text only", "image only")

@@ -7,6 +7,7 @@ from typing import Any
 
 from cyclopts import App, Parameter
 
+from twelvefold.cli.computing import computing_on
 from twelvefold.cli.from_function import Output, command, first_lines
 from twelvefold.config.recipe import Recipe
 from twelvefold.datasets.reading.recipe_tasks import resolve_tasks
@@ -36,6 +37,7 @@ def _recipe_tasks(hint: Any, tokens: Sequence[Any]) -> TaskOptions:
         twelvefold extract holiday regions/holiday --detector x152 --weights detectron_model.pth --processes 1
         twelvefold extract holiday regions/few --detector x152 --weights x152.pth --min-regions 10 --confidence 0.2""",
     problem="some images could not be read (OUT/unreadable.json has them), or given boxes do not fit their images",
+    computes=computing_on,
     tasks=Parameter(name="--recipe", converter=_recipe_tasks, n_tokens=1, accepts_keys=False, help=RECIPE_HELP),
 )
 def extract(summary: ExtractSummary, arguments: Arguments) -> Output:

@@ -13,8 +13,9 @@ import sys
 import textwrap
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from cyclopts import Parameter, Token
 from rich.console import Console
@@ -22,7 +23,6 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from twelvefold.config.recipe import Recipe
-from twelvefold.environment import override_device
 from twelvefold.printable import print_json, printable_text
 from twelvefold.schema import TwelvefoldError
 
@@ -46,9 +46,13 @@ TaskNames = Annotated[
 """Names of tasks, in the form that every command takes."""
 
 Device = Annotated[
-    Literal["auto", "cpu", "cuda"] | None,
-    Parameter(help="Where to compute; auto means a GPU if there is one. Default: what the recipe says, or auto."),
+    str | None,
+    Parameter(
+        help="Where to compute: cpu, cuda, cuda:1 or another device of PyTorch; auto means a GPU if there is one. "
+        "Default: what the recipe says, or auto; detectors and exports: cpu."
+    ),
 ]
+"""The option of all commands that compute; :func:`twelvefold.cli.computing.computing_on` applies it."""
 
 Json = Annotated[bool, Parameter(help="Print the result as JSON.", negative="")]
 
@@ -95,7 +99,7 @@ def command(
     options: Collection[str] = (),
     hidden: Collection[str] = (),
     flags: Collection[Flag] = (),
-    computes: bool = False,
+    computes: Callable[[str | None], AbstractContextManager[None]] | None = None,
     **parameters: Parameter,
 ) -> Callable[[Callable[[Any, Mapping[str, Any]], Output]], Callable[..., int]]:
     """Return a decorator that turns ``show(result, arguments)`` into a command, which calls ``function`` and shows its
@@ -103,7 +107,8 @@ def command(
 
     ``example``: commands shown in the help. ``problem``: when the exit code is 1, for the help. ``options``: parameters
     that become options although the function takes them by position. ``hidden``: parameters that the command does not
-    have. ``flags``: further options, without a parameter of their own. ``computes``: the command has ``--device``.
+    have. ``flags``: further options, without a parameter of their own. ``computes``: the command has ``--device``,
+    and this function applies it; if a dataclass has the field ``device``, that is the option.
     ``parameters``: cyclopts settings of single parameters by name, such as another name of the option.
     """
     signature, hints = inspect.signature(function), get_type_hints(function, include_extras=True)
@@ -117,8 +122,10 @@ def command(
     configs: dict[str, Any] = {
         p.name: hint for p in visible if dataclasses.is_dataclass(hint := _without_none(hints[p.name]))
     }
-    visible = [p.replace(kind=p.KEYWORD_ONLY, default=configs[p.name]()) if p.name in configs else p for p in visible]
-    if computes:
+    defaults = {name: config() for name, config in configs.items()}
+    default_devices = [getattr(config, "device", None) for config in defaults.values()]
+    visible = [p.replace(kind=p.KEYWORD_ONLY, default=defaults[p.name]) if p.name in defaults else p for p in visible]
+    if computes and not any(default_devices):
         visible.append(inspect.Parameter("device", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Device))
     visible.append(inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json))
     visible += [flag.parameter() for flag in flags]
@@ -130,7 +137,9 @@ def command(
             for flag in flags:
                 if bound.pop(flag.name, False):
                     flag.change(bound)
-            with override_device(bound.pop("device", None) if computes else None):
+            chosen = [getattr(bound.get(name, config), "device", None) for name, config in defaults.items()]
+            device = bound.pop("device", None) or next((d for d in chosen if d not in default_devices), None)
+            with computes(device) if computes else nullcontext():
                 result = function(**bound)
             return print_result(result, show(result, bound), json=json)
 

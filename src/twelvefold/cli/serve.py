@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from cyclopts import Parameter
 
+from twelvefold.cli.computing import computing_on
 from twelvefold.cli.from_function import Device, Json, Output, print_result
 from twelvefold.schema import TwelvefoldError
 
@@ -66,5 +67,6 @@ def serve(
         print_result(result, Output("\n".join([*lines, "Press Ctrl+C to stop."])), json=json)
         sys.stdout.flush()  # a program that started the server waits for the address
 
-    run_server(gather(config, os.environ, flags), announce)
+    with computing_on(device):
+        run_server(gather(config, os.environ, flags), announce)
     return 0

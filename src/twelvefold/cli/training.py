@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from twelvefold.cli.computing import computing_on
 from twelvefold.cli.from_function import Output, command
 from twelvefold.demo import DemoSummary
 from twelvefold.demo import demo as run_demo
@@ -22,7 +23,7 @@ Arguments = Mapping[str, Any]
     example="""
         twelvefold demo
         twelvefold demo runs/large --recipe world""",
-    computes=True,
+    computes=computing_on,
 )
 def demo(summary: DemoSummary, arguments: Arguments) -> Output:
     average = (
@@ -44,7 +45,7 @@ train = command(
         twelvefold train demo runs/mine --prepared prepared/world --regions regions/world
         twelvefold train runs/mine/recipe.toml runs/mine --iterations 2000""",
     options=("prepared", "regions"),
-    computes=True,
+    computes=computing_on,
 )(_show_training)
 finetune = command(
     finetune_task,
@@ -52,7 +53,7 @@ finetune = command(
         twelvefold finetune runs/demo gqa runs/demo-gqa --epochs 2
         twelvefold finetune models/12-in-1 gqa runs/gqa --recipe paper/single/gqa --prepared prepared --regions regions
         """,
-    computes=True,
+    computes=computing_on,
 )(_show_training)
 
 
@@ -60,7 +61,7 @@ finetune = command(
     pretrain_model,
     example="twelvefold pretrain pretrain_world runs/pretrained --prepared prepared/text --regions regions/text",
     options=("prepared", "regions"),
-    computes=True,
+    computes=computing_on,
 )
 def pretrain(summary: PretrainSummary, arguments: Arguments) -> Output:
     lines = [f"{summary.run}: {summary.iterations} iterations in {summary.seconds:.0f} s"]

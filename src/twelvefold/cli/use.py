@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import Parameter
 
+from twelvefold.cli.computing import computing_on
 from twelvefold.cli.drawing import check_drawing, drawing_names, save_drawing
 from twelvefold.cli.from_function import Device, Json, Output, first_lines, print_result
 from twelvefold.cli.image_selection import ImagePath, is_folder, select_images
@@ -45,7 +46,8 @@ class ModelOptions:
 
         if self.detector_weights is not None and not self.detector_weights.exists():
             raise TwelvefoldError(f"no weight file {self.detector_weights} (--detector-weights)")
-        return twelvefold.load(self.model, detector_weights=self.detector_weights, device=self.device or "auto")
+        with computing_on(self.device):
+            return twelvefold.load(self.model, detector_weights=self.detector_weights)
 
 
 @Parameter(name="*")

@@ -8,7 +8,8 @@ from typing import Any
 
 from cyclopts import App, Parameter, Token
 
-from twelvefold.cli.from_function import Json, Output, command, first_lines, print_result
+from twelvefold.cli.computing import computing_on
+from twelvefold.cli.from_function import Device, Json, Output, command, first_lines, print_result
 from twelvefold.export.hub import write_hub_folder
 from twelvefold.export.onnx import OnnxSummary, export_onnx
 from twelvefold.schema import TwelvefoldError
@@ -67,6 +68,7 @@ def weights_export(
     hub: Path | None = None,
     name: str = "",
     license: str = "",
+    device: Device = None,
     json: Json = False,
 ) -> int:
     """Write a model under the parameter names of vilbert-multi-task, or as a folder for a model hub.
@@ -86,13 +88,15 @@ def weights_export(
         license: License of the weights for the model card, as the hub names it: apache-2.0, cc-by-4.0 ...
     """
     if hub is not None and file is None:
-        written = write_hub_folder(folder, hub, name=name, license_name=license)
+        with computing_on(device):
+            written = write_hub_folder(folder, hub, name=name, license_name=license)
         text = f"{written.folder}: {', '.join(written.files)}; {written.parameters:,} parameters"
         return print_result(written, Output(text), json=json)
     if file is None or hub is not None:
         raise TwelvefoldError("give either a file to write, or --hub and a folder")
 
-    summary = export_weights(folder, file)
+    with computing_on(device):
+        summary = export_weights(folder, file)
     zeros = f"; {len(summary.zeros)} that no output depends on are zero" if summary.zeros else ""
     return print_result(
         summary,
@@ -103,7 +107,10 @@ def weights_export(
 
 @app.command(name="onnx")
 @command(
-    export_onnx, example="twelvefold weights onnx models/published --task vqav2 --out vqa.onnx", options=("task", "out")
+    export_onnx,
+    example="twelvefold weights onnx models/published --task vqav2 --out vqa.onnx",
+    options=("task", "out"),
+    computes=computing_on,
 )
 def weights_onnx(summary: OnnxSummary, arguments: Mapping[str, Any]) -> Output:
     lines = [

@@ -7,6 +7,7 @@ from typing import Any
 
 from cyclopts import App
 
+from twelvefold.cli.computing import computing_on
 from twelvefold.cli.from_function import Output, command
 from twelvefold.detectors.world_detector.metrics import DetectionMetrics
 from twelvefold.detectors.world_detector.train_on_world import evaluate_detector, metrics_to_json, train_detector
@@ -33,4 +34,4 @@ for name, function, example in (
     ("train", train_detector, "twelvefold detector train runs/detector --images 30000 --seed 0"),
     ("evaluate", evaluate_detector, "twelvefold detector evaluate --images 400"),
 ):
-    app.command(command(function, example=example, computes=name == "evaluate")(_show_metrics), name=name)
+    app.command(command(function, example=example, computes=computing_on)(_show_metrics), name=name)

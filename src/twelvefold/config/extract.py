@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from twelvefold.environment import check_device_name
+
 DetectorName = Literal[
     "world",
     "x152",
@@ -50,12 +52,16 @@ class ExtractConfig:
     """For x152: class probability from which a region counts. Default: 0."""
     fc6: Fc6 | None = None
     """For x152: use features after the ReLU (default) or before it. Which one the published files hold is unknown."""
-    device: Literal["auto", "cpu", "cuda"] = "cpu"
-    """Where the detector runs; auto means a GPU if there is one. Features of a GPU differ from a CPU's in the last
-    digits. With several GPUs: torchrun --nproc-per-node 8 -m twelvefold extract ... --processes 1 --device cuda."""
+    device: str = "cpu"
+    """Where the detector runs: cpu, cuda, cuda:1 or another device of PyTorch; auto means a GPU if there is one.
+    Features of a GPU differ from a CPU's in the last digits. With several GPUs: torchrun --nproc-per-node 8 -m
+    twelvefold extract ... --processes 1 --device cuda."""
     scale_boxes: bool = False
     """Scale the candidate boxes of images that are resized copies of those that the annotations describe; else such
     boxes are left out."""
+
+    def __post_init__(self) -> None:
+        check_device_name(self.device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from twelvefold.config.tables import (
     StrictStruct,
 )
 from twelvefold.config.training import TrainingConfig
-from twelvefold.config.validation import check_keys, check_numbers, describe_error
+from twelvefold.config.validation import check_tables, describe_error
 from twelvefold.schema import TaskSpec, TwelvefoldError, did_you_mean
 
 RUN_RECIPE = "recipe.toml"
@@ -175,8 +175,7 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
 
     @staticmethod
     def _convert(tables: dict[str, Any], source: str) -> Recipe:
-        check_keys(tables, Recipe, source)
-        check_numbers(tables, source)
+        check_tables(tables, Recipe, source)
         try:
             recipe = msgspec.convert(tables, Recipe)
         except msgspec.ValidationError as error:

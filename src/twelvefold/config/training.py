@@ -73,6 +73,7 @@ class TrainingConfig(StrictStruct, frozen=True, kw_only=True):
     """Data-parallel processes: one thread each on CPUs, one GPU each on GPUs."""
     num_workers: NonNegativeInt = 0
     """Processes per task that make batches ahead of time, to keep a GPU busy; 0: make them in the training process."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: str = "auto"
+    """cpu, cuda, cuda:1 or another device of PyTorch; auto: a GPU if there is one."""
     tensorboard: bool = True
     """Also write TensorBoard files, if TensorBoard is installed."""

@@ -11,8 +11,22 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from twelvefold.config.renamed import RECIPE
+from twelvefold.environment import check_device_name
 from twelvefold.parsing.bounds import short_repr
 from twelvefold.schema import TwelvefoldError, did_you_mean
+
+
+def check_tables(tables: Mapping[str, Any], expected: Any, source: str) -> None:
+    """Check the names, numbers and devices of a recipe before it is converted to the type ``expected``.
+
+    Raises:
+        TwelvefoldError: a name or a choice is unknown, a number is not finite, or a device has no possible name.
+    """
+    check_keys(tables, expected, source)
+    check_numbers(tables, source)
+    for name, table in tables.items():
+        if isinstance(table, Mapping) and isinstance(device := table.get("device"), str):
+            check_device_name(device, f"{source}: [{name}] device")
 
 
 def check_keys(value: object, expected: Any, source: str, path: tuple[str, ...] = ()) -> None:

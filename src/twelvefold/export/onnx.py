@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from twelvefold.batch import Batch
+from twelvefold.device import select_device
 from twelvefold.export import hub
 from twelvefold.families import load_family
 from twelvefold.model import Model
@@ -96,7 +97,7 @@ def export_onnx(model_path: Path, task: str, out: Path) -> OnnxSummary:
     missing = [name for name in REQUIRED_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise TwelvefoldError(f"an ONNX file needs {' and '.join(missing)}: pip install 'twelvefold[onnx]'")
-    model = hub.load_model(model_path)
+    model = hub.load_model(model_path).to(select_device("cpu"))
     spec = _find_task(model, task)
     proto = _export(model, spec).model_proto
     if proto.ByteSize() >= MAX_BYTES:
@@ -144,7 +145,9 @@ def _export(model: Model, spec: TaskSpec) -> Any:
     tokens_dim = torch.export.Dim("tokens", min=3, max=model.config.max_position_embeddings)  # [CLS], a word, [SEP]
     regions_dim = torch.export.Dim("regions")
     shapes = ({0: batch_dim, 1: tokens_dim},) * 2 + ({0: batch_dim, 1: regions_dim},) * 3
-    traced = torch.export.export(_TaskNetwork(model, spec.name).eval(), example, dynamic_shapes=shapes)
+    device = next(model.parameters()).device
+    inputs = tuple(tensor.to(device) for tensor in example)
+    traced = torch.export.export(_TaskNetwork(model, spec.name).eval(), inputs, dynamic_shapes=shapes)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="# The axis name")  # inputs share axes on purpose
         return torch.onnx.export(

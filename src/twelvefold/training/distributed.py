@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 from twelvefold.device import select_device
+from twelvefold.environment import DEVICE_VARIABLE
 from twelvefold.schema import TwelvefoldError
 
 JOIN_TIMEOUT = timedelta(minutes=5)
@@ -105,6 +106,7 @@ def init_distributed(device: str = "auto") -> Iterator[ProcessGroup]:
         TwelvefoldError: a GPU is requested and there is none, or there are more local processes than GPUs.
     """
     world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    _check_shared_device(device)
     selected = select_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     threads = torch.get_num_threads()
     if selected.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
@@ -114,6 +116,17 @@ def init_distributed(device: str = "auto") -> Iterator[ProcessGroup]:
             yield ProcessGroup(rank, world_size, selected)
     finally:
         torch.set_num_threads(threads)
+
+
+def _check_shared_device(device: str) -> None:
+    """Raises: TwelvefoldError if all processes of this machine would compute on one GPU, which NCCL refuses."""
+    name = os.environ.get(DEVICE_VARIABLE) or device
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE", "1"))
+    if local_size > 1 and ":" in name and not name.startswith("cpu"):
+        raise TwelvefoldError(
+            f"device is {name!r}, but each of the {local_size} processes needs a GPU of its own; use "
+            f"{name.partition(':')[0]!r}"
+        )
 
 
 @contextmanager

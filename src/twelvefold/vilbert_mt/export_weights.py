@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from twelvefold.device import select_device
 from twelvefold.model import provenance, save_load, tensor_files
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
@@ -86,6 +87,8 @@ def _is_tied(name: str, entries: dict[str, Tensor]) -> bool:
 
 
 def _save(file: Path, entries: dict[str, Tensor]) -> None:
+    on_cpu = {id(tensor): tensor.cpu() for tensor in entries.values()}
+    entries = {name: on_cpu[id(tensor)] for name, tensor in entries.items()}  # a tied tensor stays one tensor
     if file.suffix != ".safetensors":
         with atomic_files.atomic_file(file) as opened:
             torch.save(entries, opened)
@@ -99,7 +102,10 @@ def _renamed_tensors(
     folder: Path, description: save_load.Description, *, reorder_task_tokens: bool
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the model's tensors under vilbert-multi-task names."""
-    tensors = tensor_files.read(folder / save_load.TENSORS).tensors
+    device = select_device("cpu")
+    tensors = {
+        name: tensor.to(device) for name, tensor in tensor_files.read(folder / save_load.TENSORS).tensors.items()
+    }
     for name, sources in map_parameters(description.config, description.heads):
         tensor = tensors[name]
         if reorder_task_tokens and sources == (TASK_EMBEDDINGS,) and len(tensor) < len(TASK_TOKENS):

@@ -65,7 +65,7 @@ class WorldSummary:
     seconds: float
 
 
-def make_world(out: Path, *, images: int = 2000, seed: int = 0, workers: int | None = None) -> WorldSummary:
+def make_world(out: Path, *, images: int = 2000, seed: int = 0, processes: int | None = None) -> WorldSummary:
     """Write the drawn world: images and their annotations in the twelve official formats.
 
     A world that exists with the same arguments is kept. One that was interrupted is finished.
@@ -74,7 +74,7 @@ def make_world(out: Path, *, images: int = 2000, seed: int = 0, workers: int | N
         out: Folder of the world. It must be new or empty, or contain the same world.
         images: Number of different images, at least 100.
         seed: Random seed. Worlds with different seeds have different images, annotations and ids.
-        workers: Number of processes, one per core by default. The files do not depend on it.
+        processes: Number of processes, one per core by default. The files do not depend on it.
 
     Raises:
         TwelvefoldError: Fewer than 100 images, ``out`` contains something else, another process writes the world, or
@@ -93,7 +93,7 @@ def make_world(out: Path, *, images: int = 2000, seed: int = 0, workers: int | N
         with lock_folder(building):
             if not _is_finished(building, parameters):
                 _clear_if_other_world(building, parameters)
-                folders = _make_blocks(building, plan, seed, (os.cpu_count() or 1) if workers is None else workers)
+                folders = _make_blocks(building, plan, seed, (os.cpu_count() or 1) if processes is None else processes)
                 _finish(building, folders, plan, parameters)
             _publish(building, out)
     state = _read_state(out)

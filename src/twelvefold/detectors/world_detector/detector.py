@@ -223,7 +223,7 @@ def _clip_for_pooling(boxes: NDArray[np.float32], image: RGB) -> NDArray[np.floa
 
 def write_weights(path: Path, state: dict[str, Tensor], labels: LabelSpace) -> None:
     """Write a weight file in half precision, without batch norm's step counters, which inference does not use."""
-    half = {name: tensor.half() for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+    half = {name: tensor.half().cpu() for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
     metadata = {"format": FORMAT, **dict(zip(LABEL_KEYS, labels, strict=True))}
     # safetensors writes several metadata keys in random order: a single key keeps the file's bytes reproducible.
     tensor_files.write(path, half, {METADATA: json.dumps(metadata)})

@@ -22,7 +22,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
-from twelvefold.detectors.world_detector.detector import LabelSpace, autocast_context, fastest_cpu_dtype, write_weights
+from twelvefold.detectors.interface import CPU
+from twelvefold.detectors.world_detector.detector import (
+    ComputeDtype,
+    LabelSpace,
+    autocast_context,
+    fastest_cpu_dtype,
+    write_weights,
+)
 from twelvefold.detectors.world_detector.network import MAP_CHANNELS, FeatureMaps, WorldNetwork
 from twelvefold.progress import progress_bar
 from twelvefold.schema import TwelvefoldError
@@ -90,6 +97,11 @@ class DetectorBatch:
     targets: list[dict[str, Tensor]]
     position: tuple[int, int]
 
+    def to(self, device: torch.device) -> DetectorBatch:
+        """Return the batch with its tensors on a device."""
+        targets = [{name: tensor.to(device) for name, tensor in target.items()} for target in self.targets]
+        return DetectorBatch(self.images.to(device), targets, self.position)
+
 
 BatchStream = Callable[[tuple[int, int]], Iterator[DetectorBatch]]
 """Returns endless batches from a position on; (0, 0) is the start."""
@@ -119,8 +131,8 @@ class AuxiliaryHead(nn.Module):
                 object_at[image, top : bottom + 1, left : right + 1] = row
                 row += 1
         image_index, y, x = (object_at >= 0).nonzero(as_tuple=True)
+        rows = object_at[image_index, y, x].to(maps.coarse.device)
         cells = maps.coarse[image_index, :, y, x]  # (cells, 64)
-        rows = object_at[image_index, y, x]
         category = F.linear(cells, self.kind.weight.flatten(1), self.kind.bias)
         color = F.linear(cells, self.colour.weight.flatten(1), self.colour.bias)
         loss = F.cross_entropy(category.float(), categories[rows]) + 0.4 * F.cross_entropy(color.float(), colors[rows])
@@ -144,7 +156,7 @@ def compute_losses(network: WorldNetwork, auxiliary_head: AuxiliaryHead, batch: 
     def true(name: str) -> Tensor:
         return torch.cat([t[name][m[k > 0]] for t, m, k in zip(targets, matched, labels, strict=True)])
 
-    background = torch.zeros(int((~is_object).sum()), dtype=torch.long)
+    background = torch.zeros(int((~is_object).sum()), dtype=torch.long, device=label.device)
     losses = {
         "proposal": rpn_losses["loss_objectness"],
         "proposal_box": rpn_losses["loss_rpn_box_reg"],
@@ -162,7 +174,7 @@ def compute_losses(network: WorldNetwork, auxiliary_head: AuxiliaryHead, batch: 
 def jitter_boxes(boxes: Tensor, size: tuple[int, int]) -> list[Tensor]:
     """Return copies of boxes with slightly moved corners, clipped to an image of ``size`` (height, width)."""
     sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
-    limit = torch.tensor([size[1], size[0], size[1], size[0]], dtype=torch.float32)
+    limit = boxes.new_tensor([size[1], size[0], size[1], size[0]])
     moved = [boxes + torch.randn_like(boxes) * sides * JITTER for _ in range(JITTERED_COPIES)]
     return [torch.minimum(m.clamp(min=0.0), limit) for m in moved]
 
@@ -187,11 +199,11 @@ def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Te
 class DetectorTrainState:
     """A network in training, with everything that a checkpoint must hold."""
 
-    def __init__(self, labels: LabelSpace, schedule: DetectorSchedule, seed: int) -> None:
+    def __init__(self, labels: LabelSpace, schedule: DetectorSchedule, seed: int, device: torch.device = CPU) -> None:
         torch.manual_seed(seed)
-        self.labels, self.schedule, self.seed = labels, schedule, seed
-        self.network = labels.build_network().to(memory_format=torch.channels_last)
-        self.auxiliary_head = AuxiliaryHead(labels)
+        self.labels, self.schedule, self.seed, self.device = labels, schedule, seed, device
+        self.network = labels.build_network().to(device).to(memory_format=torch.channels_last)
+        self.auxiliary_head = AuxiliaryHead(labels).to(device)
         self.average = AveragedModel(self.network, avg_fn=_moving_average(schedule.ema_decay), use_buffers=True)
         parameters = [*self.network.parameters(), *self.auxiliary_head.parameters()]
         groups = [
@@ -201,7 +213,7 @@ class DetectorTrainState:
         self.optimizer = torch.optim.AdamW(groups, lr=schedule.lr, betas=(0.9, 0.98))
         self.step = 0
         self.position = (0, 0)
-        self.dtype = fastest_cpu_dtype()
+        self.dtype: ComputeDtype = fastest_cpu_dtype() if device.type == "cpu" else "float32"
 
     def train_step(self, batch: DetectorBatch) -> dict[str, float]:
         """Take one step; return the losses by name, and their weighted sum as ``total``.
@@ -212,7 +224,8 @@ class DetectorTrainState:
         self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.lr_at(self.step)
-        with autocast_context(self.dtype):
+        batch = batch.to(self.device)
+        with autocast_context(self.dtype, self.device.type):
             losses = compute_losses(self.network, self.auxiliary_head, batch)
         total = torch.stack([LOSS_WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
         if not torch.isfinite(total):
@@ -233,6 +246,8 @@ class DetectorTrainState:
         """Write a checkpoint to resume from, and the averaged weights as a weight file."""
         state = {key: part.state_dict() for key, part in self._parts().items()}
         state |= {"step": self.step, "place": self.position, "random": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            state["cuda_random"] = torch.cuda.get_rng_state(self.device)
         state |= {"pictures": self.schedule.num_images, "made_with": self._settings()}
         buffer = io.BytesIO()
         torch.save(state, buffer)
@@ -249,7 +264,7 @@ class DetectorTrainState:
         path = folder / "checkpoint.pt"
         if not path.exists():
             return False
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         if state["made_with"] != self._settings():
             raise TwelvefoldError(
                 f"{path} was made with {state['made_with']}, but this call asks for {self._settings()}; "
@@ -267,6 +282,8 @@ class DetectorTrainState:
             part.load_state_dict(state[key])
         self.step, self.position = state["step"], tuple(state["place"])
         torch.set_rng_state(state["random"])
+        if self.device.type == "cuda" and "cuda_random" in state:
+            torch.cuda.set_rng_state(state["cuda_random"], self.device)
         return True
 
     def _parts(self) -> dict[str, Any]:

@@ -47,7 +47,7 @@ Sample = tuple[RGB, GroundTruth]
 
 
 def train_detector(
-    out: Path, *, images: int = 30_000, seed: int = 0, batch_size: int = 8, lr: float = 3e-3, workers: int = 0
+    out: Path, *, images: int = 30_000, seed: int = 0, batch_size: int = 8, lr: float = 3e-3, processes: int = 0
 ) -> DetectionMetrics:
     """Train a detector on drawn images and evaluate it. About 12 images per second on one core.
 
@@ -59,21 +59,24 @@ def train_detector(
         seed: Seed of the weights and the images.
         batch_size: Images per step.
         lr: Peak learning rate.
-        workers: Processes that draw images ahead; 0 draws between steps. The result does not depend on it.
+        processes: Processes that draw images ahead; 0 draws between steps. The result does not depend on it.
 
     Raises:
         TwelvefoldError: ``out`` holds a checkpoint with other settings, or a setting is out of range.
     """
     if not 0 < lr < math.inf:
         raise TwelvefoldError(f"lr must be a finite number above 0, got {lr:g}")
+    if processes < 0:
+        raise TwelvefoldError(f"processes must be 0 or more, got {processes}")
     if images < batch_size or batch_size < 2:
         raise TwelvefoldError(
             f"expected batches of at least 2 images and at least one batch, got {images=}, {batch_size=}"
         )
     with ExitStack() as stack:
         stack.enter_context(lock_folder(out))
-        executor = stack.enter_context(create_pool(workers)) if workers else None
-        state = DetectorTrainState(LABELS, DetectorSchedule(num_images=images, batch_size=batch_size, lr=lr), seed)
+        executor = stack.enter_context(create_pool(processes)) if processes else None
+        schedule = DetectorSchedule(num_images=images, batch_size=batch_size, lr=lr)
+        state = DetectorTrainState(LABELS, schedule, seed, select_device("cpu"))
         fit(state, lambda position: _stream_batches(seed, batch_size, position, executor), out)
     return evaluate_detector(out / "detector.safetensors")
 
