@@ -113,6 +113,38 @@ def test_an_answer_list_or_its_inverse_is_loaded(tmp_path: Path, value: Any, pro
     assert answers.load_answer_list(path) == ["yes", "no"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("answers", b'["yes", "no"]'),  # the content decides
+        ("answers.pkl", b'\xef\xbb\xbf {"yes": 0, "no": 1}'),
+        ("answers.JSON", '["yes", "no"]'.encode("utf-16")),
+        ("answers.json", b'{"0": "yes", "1": "no"}'),  # as JSON writes a mapping from each index to its answer
+        ("answers.pkl", pickle.dumps({1: "no", 0: "yes"}, protocol=2)),
+        ("answers.txt", b"yes\r\nno\r\n"),
+        ("answers.txt", b"\xef\xbb\xbfyes\nno"),
+    ],
+)
+def test_a_list_of_any_origin_is_read(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert answers.load_answer_list(tmp_path / name) == ["yes", "no"]
+
+
+def test_tasks_that_share_a_list_have_one_and_differences_are_described(tmp_path: Path) -> None:
+    owners = {"vqav2": "vqav2", "vgqa": "vqav2", "gqa": "gqa"}
+    for name, content in (("a", '["yes", "no"]'), ("b", '{"no": 1, "yes": 0}'), ("c", '["no", "yes"]')):
+        (tmp_path / name).write_text(content)
+    lists = answers.read_answer_lists({"vqav2": tmp_path / "a", "vgqa": tmp_path / "b"}, owners)
+    assert lists == {"vqav2": (tmp_path / "a", ("yes", "no"))}
+    assert set(answers.read_answer_lists({"vgqa": tmp_path / "a"}, owners)) == {"vqav2"}
+    with pytest.raises(TwelvefoldError, match=r"the same 2 answers in another order; at index 0 'no' and 'yes'"):
+        answers.read_answer_lists({"vqav2": tmp_path / "a", "vgqa": tmp_path / "c"}, owners)
+    with pytest.raises(TwelvefoldError, match=r"no answer list is needed for 'refcoco'; the tasks with one are vqav2"):
+        answers.read_answer_lists({"refcoco": tmp_path / "a"}, owners)
+    assert answers.compare_answer_lists(("a", "b"), ["a", "b"]) == ""
+    assert answers.compare_answer_lists("ab", "abc") == "2 and 3 answers, 2 of them in both"
+
+
 @pytest.mark.parametrize("value", [[], ["yes", "yes"], {"yes": 0, "no": 2}, {"yes": 0, "no": 0}, "yes", [1], {}])
 def test_a_file_that_is_not_an_answer_list_is_rejected(tmp_path: Path, value: Any) -> None:
     path = tmp_path / "answers.json"

@@ -28,14 +28,17 @@ from twelvefold.schema import (
 from twelvefold.store import example_table
 from twelvefold.store.example_table import ExampleTable
 
+ANSWERS = ("a", "b")
+
 words = st.text(max_size=12)  # any Unicode but surrogates
+answer_texts = st.sampled_from("abc") | words
 numbers = st.floats(-1e6, 1e6)
 boxes = st.tuples(numbers, numbers, numbers, numbers)
 keys = st.builds(ImageKey, st.sampled_from(["coco", "vg"]), st.text("abc123/-", min_size=1, max_size=8))
 pairs = st.builds(Pair, keys, words, st.lists(boxes, min_size=3, max_size=5).map(tuple))
 labels = st.one_of(
     st.none(),
-    st.builds(SoftAnswers, st.dictionaries(words, st.floats(0, 1), max_size=4)),
+    st.builds(SoftAnswers, st.dictionaries(answer_texts, st.sampled_from((0.0, 0.3, 1.0)), max_size=4)),
     st.builds(ClassName, words),
     st.builds(PositivePair, st.integers(0, 3)),
     st.builds(TargetBox, boxes),
@@ -55,6 +58,12 @@ examples = st.builds(
 
 def character_codes(texts: Sequence[str]) -> list[list[int]]:
     return [[ord(letter) for letter in text] for text in texts]
+
+
+def count_answered(examples: Sequence[Example]) -> int:
+    """Return the number of examples whose label scores one of ``ANSWERS`` above 0."""
+    scores = [example.label.scores for example in examples if isinstance(example.label, SoftAnswers)]
+    return sum(any(each.get(answer, 0.0) > 0.0 for answer in ANSWERS) for each in scores)
 
 
 def example(number: int, image: str = "1") -> Example:
@@ -83,6 +92,7 @@ def test_written_examples_are_returned_in_any_order(written: list[Example], rows
         assert table.all_images() == {pair.image for e in written for pair in e.pairs}
         assert list(table.ids_and_images()) == [(e.id, tuple(pair.image for pair in e.pairs)) for e in written]
         assert table.answer_counts() == Counter(e.chosen_answer for e in written)
+        assert table.count_answered(ANSWERS) == count_answered(written)
         assert table.distinct_token_ids().tolist() == sorted(
             {ord(letter) for e in written for pair in e.pairs for letter in pair.text}
         )
@@ -111,6 +121,7 @@ def test_a_selection_equals_a_table_of_the_selected_examples(
         assert selection.first_images()[0] == expected.first_images()[0]
         assert selection.first_images()[1].tolist() == expected.first_images()[1].tolist()
         assert selection.answer_counts() == expected.answer_counts()
+        assert selection.count_answered(ANSWERS) == count_answered([written[row] for row in rows])
         assert selection.distinct_token_ids().tolist() == expected.distinct_token_ids().tolist()
         with pytest.raises(IndexError):
             selection[len(rows)]

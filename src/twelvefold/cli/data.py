@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from msgspec.structs import replace
 from rich.table import Table
 
-from twelvefold.cli.from_function import Json, Output, command, first_lines, print_result
+from twelvefold.cli.from_function import ANSWER_FILES, Json, Output, command, first_lines, print_result
 from twelvefold.config.loading import shipped_recipes, shipped_text
 from twelvefold.config.recipe import Recipe
 from twelvefold.datasets.reading.cards import IMAGE_SOURCES, DatasetCard, dataset_card, dataset_cards
@@ -97,6 +97,7 @@ def prepare(
     out: Path,
     *,
     recipe: RecipeName = "demo",
+    answers: Annotated[dict[str, Path] | None, ANSWER_FILES] = None,
     overrides: DataOverrides = NO_OVERRIDES,
     processes: int = 2,
     json: Json = False,
@@ -105,6 +106,8 @@ def prepare(
 
     ```
     twelvefold prepare data/world regions/world prepared/world --recipe demo
+    twelvefold prepare data/real regions/real prepared/real --recipe paper/multi_task \\
+        --answers vqav2=vqa_label2ans.pkl gqa=gqa_label2ans.pkl
     ```
 
     Exit code 1 if malformed records were left out, if images have another size than the annotations state, or if images
@@ -115,6 +118,8 @@ def prepare(
         data: A data folder; docs/data.md shows the layout.
         regions: Folder that `twelvefold extract` wrote.
         out: Folder for the tables.
+        answers: Answer lists (pickle, JSON, or text with an answer on each line) to use instead of counting answers, by
+            task: vqav2, gqa. A list that a model was imported with makes the data fit the model.
         processes: Number of tables made at the same time.
     """
     from twelvefold.preparation.prepare import prepare_recipe  # here, because it imports torch
@@ -122,11 +127,12 @@ def prepare(
     chosen = Recipe.load(recipe)
     changes = {name: value for name, value in asdict(overrides).items() if value or isinstance(value, float)}
     config = replace(chosen.data, **changes)
-    summary = prepare_recipe(chosen, data, regions, out, config=config, processes=processes)
+    summary = prepare_recipe(chosen, data, regions, out, config=config, answer_lists=answers, processes=processes)
     lines = [f"cleaned by policy {summary.policy}, digest {summary.clean_digest}"] if summary.clean_digest else []
     if summary.removed_by_similarity:
         lines.append(f"removed only because their images look alike: {summary.removed_by_similarity:,} examples")
     lines += [*summary.limitations, *first_lines("unreadable", summary.unreadable)]
+    lines += [use.describe(owner) for owner, use in summary.answer_lists.items()]
     lines += first_lines("malformed", summary.problems) + first_lines("note", summary.notes)
     lines += [f"{summary.num_scaled:,} images are resized copies: boxes are scaled"] if summary.num_scaled else []
     if summary.other_sizes:

@@ -15,6 +15,7 @@ import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from cyclopts import Parameter, Token
@@ -44,6 +45,29 @@ TaskNames = Annotated[
     Parameter(converter=split_names, n_tokens=-1, accepts_keys=False, consume_multiple=True, negative=""),
 ]
 """Names of tasks, in the form that every command takes."""
+
+
+def parse_answer_files(hint: Any, tokens: Sequence[Token]) -> dict[str, Path]:
+    """Return files of answers by task from ``vqav2=label2ans.pkl``.
+
+    Raises:
+        TwelvefoldError: an argument of another form, or a task twice.
+    """
+    files: dict[str, Path] = {}
+    for token in tokens:
+        task, equals, path = token.value.partition("=")
+        if not equals or not task or not path or task in files:
+            raise TwelvefoldError(
+                f"expected an answer list as vqav2=label2ans.pkl, once for each task; got {token.value!r}"
+            )
+        files[task] = Path(path)
+    return files
+
+
+ANSWER_FILES = Parameter(
+    converter=parse_answer_files, n_tokens=-1, accepts_keys=False, consume_multiple=True, negative=""
+)
+"""How every command takes answer lists: ``vqav2=label2ans.pkl gqa=answers.json``, or the option repeated."""
 
 Device = Annotated[
     str | None,

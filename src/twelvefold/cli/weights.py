@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cyclopts import App, Parameter, Token
+from cyclopts import App
 
 from twelvefold.cli.computing import computing_on
-from twelvefold.cli.from_function import Device, Json, Output, command, first_lines, print_result
+from twelvefold.cli.from_function import ANSWER_FILES, Device, Json, Output, command, first_lines, print_result
 from twelvefold.export.hub import write_hub_folder
 from twelvefold.export.onnx import OnnxSummary, export_onnx
 from twelvefold.schema import TwelvefoldError
@@ -20,23 +20,6 @@ from twelvefold.vilbert_mt.inspect_weights import WeightsContents, inspect_weigh
 app = App(name="weights", help="Import published weights; export models for vilbert-multi-task, a hub or ONNX.")
 
 
-def _parse_lists(hint: Any, tokens: Sequence[Token]) -> dict[str, Path]:
-    """Return answer lists by task from ``vqav2=label2ans.pkl``.
-
-    Raises:
-        TwelvefoldError: an argument of another form, or a task twice.
-    """
-    lists: dict[str, Path] = {}
-    for token in tokens:
-        task, equals, path = token.value.partition("=")
-        if not equals or not path or task in lists:
-            raise TwelvefoldError(
-                f"expected an answer list as vqav2=label2ans.pkl, once for each task; got {token.value!r}"
-            )
-        lists[task] = Path(path)
-    return lists
-
-
 @app.command(name="import")
 @command(
     import_weights,
@@ -44,7 +27,7 @@ def _parse_lists(hint: Any, tokens: Sequence[Token]) -> dict[str, Path]:
         twelvefold weights import multi_task_model.bin --config bert_base_6layer_6conect.json \\
         --answers vqav2=trainval_label2ans.pkl gqa=gqa_label2ans.pkl --out models/published""",
     options=("out",),
-    answers=Parameter(converter=_parse_lists, n_tokens=-1, accepts_keys=False, consume_multiple=True),
+    answers=ANSWER_FILES,
 )
 def weights_import(summary: ImportSummary, arguments: Mapping[str, Any]) -> Output:
     lines = [

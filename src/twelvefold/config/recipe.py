@@ -53,17 +53,18 @@ class DataConfig(StrictStruct, frozen=True, kw_only=True):
     clean_digest: str = ""
     """Digest that the cleaning manifest must have; empty: any."""
     max_similar: Fraction = 0.05
-    """Largest fraction of a split that cleaning may remove by similarity alone. If it would remove more, it stops and
-    shows the pairs of images; 1 allows any."""
+    """Largest fraction of a split that cleaning may remove by similarity alone, before it stops and shows the pairs."""
     min_count: PositiveInt = 9
     """Occurrences that an answer needs to enter the answer list; 9 is the paper's value for the real data."""
+    answers: dict[str, str] = msgspec.field(default_factory=dict)
+    """Files of answers by task, to use instead of counting answers (docs/data.md); an empty name: count."""
     skip_bad: bool = False
     """List and count malformed records instead of stopping at the first."""
     without_regions: bool = False
     """Leave out and count examples whose image has no regions, instead of stopping at the first."""
     scale_boxes: bool = False
-    """Use images that are resized copies of those that the annotations describe, with boxes scaled to match; else they
-    are left out. Images of another aspect ratio are always left out."""
+    """Use resized copies of the images that the annotations describe, with boxes scaled to match; else leave them out.
+    Images of another aspect ratio are always left out."""
 
     def __post_init__(self) -> None:
         if isinstance(self.clean, bool):

@@ -68,11 +68,19 @@ class TaskBatches:
 
     @classmethod
     def open(
-        cls, prepared: Prepared, source: RegionSource, task: TaskSpec, split: Split, *, seed: int = 0, limit: int = 0
+        cls,
+        prepared: Prepared,
+        source: RegionSource,
+        task: TaskSpec,
+        split: Split,
+        *,
+        seed: int = 0,
+        limit: int = 0,
+        head: HeadSpec | None = None,
     ) -> TaskBatches:
-        """Open a split of a prepared task, for ``train`` with its hard negatives."""
+        """Open a split of a prepared task, for ``train`` with its hard negatives. ``head``: by default the data's."""
         negatives = prepared.negatives(task.name) if split == "train" else None
-        table, head = prepared.table(task.name, split), prepared.head(task.name)
+        table, head = prepared.table(task.name, split), head or prepared.head(task.name)
         return cls(table, source, task, head, seed=seed, limit=limit, negatives=negatives)
 
     def __len__(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import torch
 from twelvefold.config.recipe import Recipe
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_batches import TaskBatches
+from twelvefold.datasets.reading.answers import compare_answer_lists
 from twelvefold.datasets.reading.recipe_tasks import task_specs
 from twelvefold.device import select_device
 from twelvefold.model import Model, save_load
+from twelvefold.model.warm_start import UNNAMED
 from twelvefold.schema import Split, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.store.prepared import DataSource, Prepared
@@ -42,7 +45,8 @@ class RunInputs:
         ``checkpoint``: name of the checkpoint; None if no model is needed.
 
         Raises:
-            TwelvefoldError: the recipe, the checkpoint or a folder is missing, or the checkpoint has no tasks.
+            TwelvefoldError: the recipe, the checkpoint or a folder is missing, the checkpoint has no tasks, or its
+                heads have other answers or classes than the prepared data.
         """
         folder = run / "checkpoints" / "latest" if checkpoint is None else checkpoint_folder(run, checkpoint)
         recipe = Recipe.load_run(run)
@@ -51,9 +55,12 @@ class RunInputs:
                 f"{run} is a pretraining run and has no tasks to score; its results are in {run}/pretraining.json"
             )
         folders = find_data_folders(run, prepared=prepared, regions=regions)
+        inputs = cls(run, recipe, *folders, folder)
+        if checkpoint is not None:
+            check_outputs(folder, Prepared.open(inputs.prepared), inputs.tasks())
         if prepared is not None or regions is not None:
             remember_moved_folders(run, folders)
-        return cls(run, recipe, *folders, folder)
+        return inputs
 
     def tasks(self) -> list[TaskSpec]:
         """Return the recipe's tasks with the recipe's limits and batch sizes."""
@@ -78,5 +85,37 @@ class RunInputs:
         return Model.load(self.checkpoint).to(device), device
 
     def batches(self, task: TaskSpec, split: Split) -> TaskBatches:
-        """Return the batches of a task's split."""
-        return TaskBatches.open(Prepared.open(self.prepared), RegionSource.open(self.regions), task, split)
+        """Return the batches of a task's split, whose targets are about the outputs of the checkpoint's head."""
+        head = {head.name: head for head in save_load.describe(self.checkpoint).heads}.get(task.head)
+        prepared, regions = Prepared.open(self.prepared), RegionSource.open(self.regions)
+        return TaskBatches.open(prepared, regions, task, split, head=head)
+
+
+def check_outputs(model: Path, prepared: Prepared, tasks: Sequence[TaskSpec]) -> None:
+    """Check that the outputs of a model's heads are the answers and classes of the prepared data, in the same order.
+
+    An imported head may have outputs without a name after them.
+
+    Raises:
+        TwelvefoldError: those of a task differ, so its scores would be about other answers than it gives.
+    """
+    heads = {head.name: head for head in save_load.describe(model).heads}
+    for task in tasks:
+        if task.head not in heads:
+            continue
+        theirs, ours = heads[task.head].outputs, prepared.head(task.name).outputs
+        named = tuple(name for name in theirs if not name.startswith(UNNAMED))
+        if theirs == ours or (named and named == ours):
+            continue
+        advice = "use the data that it was trained on"
+        if task.vocabulary and named:
+            advice = (
+                "prepare the data with the list that the model was imported or trained with (`twelvefold prepare ... "
+                f"--answers {task.vocabulary}=FILE`)"
+            )
+        elif task.vocabulary:
+            advice = f"its outputs have no names: import it with its list (--answers {task.vocabulary}=FILE)"
+        raise TwelvefoldError(
+            f"{task.name}: the model {model} has other answers than the prepared data {prepared.folder}, so its "
+            f"outputs mean something else: {compare_answer_lists(named, ours)}; {advice}"
+        )

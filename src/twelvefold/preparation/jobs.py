@@ -13,12 +13,13 @@ from twelvefold import boxes, datasets
 from twelvefold.config.recipe import TaskConfig
 from twelvefold.data import negatives, tokenizer
 from twelvefold.data.write_table import write_table
+from twelvefold.datasets.reading.answers import AnswerList, read_answer_lists
 from twelvefold.datasets.reading.examples import read_examples
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.datasets.reading.shared_files import share_decoded_files
 from twelvefold.duplicates import evidence
 from twelvefold.preparation.entries import Entry, entry_cache, file_entry
-from twelvefold.schema import Split, TaskSpec, TwelvefoldError, did_you_mean
+from twelvefold.schema import Split, TaskSpec, TwelvefoldError
 from twelvefold.splits import decide
 from twelvefold.splits import filter as row_filter
 from twelvefold.store import atomic_files, example_table
@@ -41,49 +42,62 @@ CLEANING_VERSIONS = (decide.VERSION, evidence.VERSION, datasets.VERSION)
 @dataclass(frozen=True, slots=True)
 class TaskRequest:
     """A task to prepare. ``name``: as ``datasets.load_dataset`` takes it. ``options``: of its reader. ``max_examples``:
-    training examples to keep, 0 for all. ``answer_list``: a file to use instead of counting answers, or None."""
+    training examples to keep, 0 for all."""
 
     name: str
     task: TaskSpec
     options: Mapping[str, Any]
     max_examples: int = 0
-    answer_list: Path | None = None
 
 
-def make_requests(
-    tasks: Sequence[str] | Mapping[str, TaskConfig], answer_lists: Mapping[str, Path]
-) -> list[TaskRequest]:
+def make_requests(tasks: Sequence[str] | Mapping[str, TaskConfig]) -> list[TaskRequest]:
     """Return the tasks to prepare, after checking all names and reader options.
 
     Raises:
         TwelvefoldError: a task or reader option does not exist or has a wrong type, or a task is named twice.
     """
     configs = tasks if isinstance(tasks, Mapping) else dict.fromkeys(tasks, TaskConfig())
-    requests = [_make_request(name, config, answer_lists) for name, config in configs.items()]
+    requests = [_make_request(name, config) for name, config in configs.items()]
     datasets.load_datasets(tasks)  # refuses a task that is named twice
-    names = [name for each in requests for name in (each.name, each.task.name, each.task.vocabulary) if name]
-    for name in answer_lists:
-        if name not in names:
-            raise TwelvefoldError(
-                f"an answer list is given for {name!r}, which is not prepared{did_you_mean(name, names)}"
-            )
     return requests
 
 
-def _make_request(name: str, config: TaskConfig, answer_lists: Mapping[str, Path]) -> TaskRequest:
+def _make_request(name: str, config: TaskConfig) -> TaskRequest:
     dataset = datasets.load_dataset(name)
     datasets.check_options(dataset, config.options)
-    answer_list = answer_lists.get(dataset.TASK.name, answer_lists.get(name))
-    return TaskRequest(name, dataset.TASK, config.options, config.max_examples or 0, answer_list)
+    return TaskRequest(name, dataset.TASK, config.options, config.max_examples or 0)
 
 
-def vocabulary_task(
-    request: TaskRequest, requests: Sequence[TaskRequest], answer_lists: Mapping[str, Path]
-) -> TaskRequest:
+def vocabulary_task(request: TaskRequest, requests: Sequence[TaskRequest]) -> TaskRequest:
     """Return the task whose answer list ``request`` uses; it need not be among ``requests``."""
     name = request.task.vocabulary
     owners = [other for other in requests if other.task.name == name]
-    return owners[0] if owners else _make_request(name, TaskConfig(), answer_lists)
+    return owners[0] if owners else _make_request(name, TaskConfig())
+
+
+def choose_answer_lists(
+    requests: Sequence[TaskRequest], configured: Mapping[str, str], answer_lists: Mapping[str, Path]
+) -> tuple[dict[str, AnswerList], list[str]]:
+    """Return the answer lists to use instead of counting, by the task that owns each, and notes about unused ones.
+
+    ``configured``: of the recipe, which may have lists of tasks that are not prepared. ``answer_lists``: take
+    precedence, and each must be used.
+
+    Raises:
+        TwelvefoldError: an answer list is not used by any task or cannot be read, or two of one list differ.
+    """
+    owners = dict[str, str]()
+    for request in requests:
+        if vocabulary := request.task.vocabulary:
+            owners |= {vocabulary: vocabulary, request.task.name: vocabulary, request.name: vocabulary}
+    built_in = {name for name in datasets.task_names() if datasets.load_dataset(name).TASK.vocabulary}
+    files = {task: Path(file) for task, file in configured.items() if file}
+    unused = [task for task in files if task in built_in and task not in owners]
+    lists = read_answer_lists({task: file for task, file in files.items() if task not in unused}, owners)
+    notes = [
+        f"the answer list of {task}, {files[task]}, is not used: no task that is prepared has it" for task in unused
+    ]
+    return lists | read_answer_lists(answer_lists, owners), notes
 
 
 def source_digests(request: TaskRequest, data: Path, split: Split) -> list[object]:

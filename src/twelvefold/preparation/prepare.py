@@ -22,9 +22,11 @@ from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.recipe_tasks import resolve_tasks
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.images import ImageError, upright_size
-from twelvefold.preparation.jobs import make_requests, vocabulary_task
+from twelvefold.parsing.bounds import short_repr
+from twelvefold.preparation.jobs import choose_answer_lists, make_requests, vocabulary_task
 from twelvefold.preparation.pinning import policy_name, read_pinned_manifest
 from twelvefold.preparation.steps import PreparationSteps
+from twelvefold.schema import TwelvefoldError
 from twelvefold.splits.clean import counts_table
 from twelvefold.splits.manifest import CleaningManifest
 from twelvefold.splits.policy import NO_CLEANING
@@ -32,6 +34,28 @@ from twelvefold.splits.similarity_limit import count_removed_by_similarity
 from twelvefold.store import atomic_files
 from twelvefold.store.prepared import ExampleCounts, PreparedManifest
 from twelvefold.store.region_store import RegionStore
+
+
+class AnswerListUse(msgspec.Struct, frozen=True):
+    """An answer list of a prepared folder. ``file``: where it is from; empty if the answers were counted, or are those
+    of the dataset's own files. ``answers``: their number. ``questions``: by task, the train questions that are used;
+    ``answered``: those of them that have an answer in the list."""
+
+    file: str
+    answers: int
+    questions: Mapping[str, int]
+    answered: Mapping[str, int]
+
+    def describe(self, owner: str) -> str:
+        """Return a line about the list of the task ``owner``."""
+        source = f" of {self.file}" if self.file else ""
+        shares = [
+            f"{self.answered[task]:,} of {count:,} train questions of {task} have one of them "
+            f"({100 * self.answered[task] / count:.1f} %)"
+            for task, count in self.questions.items()
+            if count
+        ]
+        return "; ".join([f"answer list of {owner}: {self.answers:,} answers{source}", *shares])
 
 
 class PrepareSummary(msgspec.Struct, frozen=True):
@@ -43,8 +67,8 @@ class PrepareSummary(msgspec.Struct, frozen=True):
     reason. ``other_sizes``: images whose examples were left out because they do not have the size that the annotations
     state (or boxes lie outside of them), with the reason. ``num_scaled``: resized copies whose boxes are scaled.
     ``changed_files``: images of tasks with boxes whose file has another size than the image that regions come from.
-    ``notes``: unusual records that are used. ``removed_by_similarity``: the number of examples that were removed only
-    because images look alike.
+    ``notes``: unusual records that are used, and answer lists that are not. ``removed_by_similarity``: the number of
+    examples that were removed only because images look alike. ``answer_lists``: by the task that owns each.
     """
 
     folder: Path
@@ -60,6 +84,7 @@ class PrepareSummary(msgspec.Struct, frozen=True):
     changed_files: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
     removed_by_similarity: int = 0
+    answer_lists: Mapping[str, AnswerListUse] = {}
 
     def table(self) -> Table:
         """Return examples before cleaning, removed and kept by task, for printing with rich."""
@@ -73,6 +98,7 @@ def prepare_recipe(
     out: Path,
     *,
     config: DataConfig | None = None,
+    answer_lists: Mapping[str, Path] | None = None,
     processes: int = 0,
 ) -> PrepareSummary:
     """Read the official files of a recipe's tasks, clean their splits, and write memory-mapped tables.
@@ -84,6 +110,7 @@ def prepare_recipe(
         regions: The folder that `twelvefold extract` wrote.
         out: Folder for the tables.
         config: Cleaning, answer counts and what to do with bad records; the recipe's ``[data]`` if left out.
+        answer_lists: Files to use instead of those of ``config`` and of counting answers, by task.
         processes: Tables made at once; 0: as the recipe says.
 
     Raises:
@@ -96,7 +123,17 @@ def prepare_recipe(
     # Pretraining draws mismatched captions from all other images, so it needs no hard negatives.
     num_negatives = NUM_NEIGHBORS if recipe.pretraining is None else 0
     processes = processes or recipe.training.processes
-    return prepare(data, regions, out, tasks, config or recipe.data, num_negatives=num_negatives, processes=processes)
+    config = config or recipe.data
+    return prepare(
+        data,
+        regions,
+        out,
+        tasks,
+        config,
+        answer_lists=answer_lists,
+        num_negatives=num_negatives,
+        processes=processes,
+    )
 
 
 def prepare(
@@ -119,19 +156,23 @@ def prepare(
         tasks: Names of tasks or dotted paths of your own datasets; the paper's twelve tasks if empty. A mapping gives
             each its ``options`` (keyword arguments of the reader) and ``max_examples`` (training examples to keep).
         config: Cleaning, answer counts and what to do with bad records.
-        answer_lists: Files to use instead of counting answers, by task.
+        answer_lists: Files to use instead of those of ``config`` and of counting answers, by task; tasks that share a
+            list need one. Each must be used, whereas ``config`` may have lists of other tasks.
         num_negatives: Hard negatives per training image of a retrieval task; 0: none.
         processes: Tables made at once.
 
     Raises:
         TwelvefoldError: a file is missing or damaged, a record is malformed, an image has no regions, a name is wrong,
-            the data differ from those that were pinned, the disk is full, or another process prepares the folder.
+            the data differ from those that were pinned, an answer list fits no question, the disk is full, or another
+            process prepares the folder.
     """
-    config, lists = config or DataConfig(), answer_lists or {}
-    requests = make_requests(tasks or datasets.paper_task_names(), lists)
+    config = config or DataConfig()
+    requests = make_requests(tasks or datasets.paper_task_names())
+    lists, notes = choose_answer_lists(requests, config.answers, answer_lists or {})
     policy = policy_name(config)
     store = None if regions is None else RegionStore.open(regions / "detected")
-    steps = PreparationSteps(Path(data), Path(out), store, requests, config, processes, BadRecords(config.skip_bad))
+    bad_links = BadRecords(config.skip_bad)
+    steps = PreparationSteps(Path(data), Path(out), store, requests, config, processes, bad_links, lists)
     with atomic_files.lock_folder(out):
         for folder in (steps.folder, *filter(Path.is_dir, steps.folder.iterdir())):
             atomic_files.remove_leftovers(folder)
@@ -141,18 +182,49 @@ def prepare(
         steps.select_rows(cleaning, check=pinned is not None)
         for request in requests:
             if request.task.vocabulary:
-                steps.make_answer_list(vocabulary_task(request, requests, lists))
+                steps.make_answer_list(vocabulary_task(request, requests))
+        answer_list_uses = measure_answer_lists(steps)
         if store is not None and num_negatives:
             from twelvefold.families import load_family  # imports torch, which nothing else here needs
 
             for request in requests:
                 if load_family(request.task.family).searches_images:
                     steps.make_negatives(request, num_negatives)
-        return _summarize(steps, steps.write_manifest(policy), cleaning)
+        return _summarize(steps, steps.write_manifest(policy), cleaning, answer_list_uses, notes)
+
+
+def measure_answer_lists(steps: PreparationSteps) -> dict[str, AnswerListUse]:
+    """Return, for each answer list, how many train questions have an answer in it.
+
+    Raises:
+        TwelvefoldError: a list that was given has no answer of any train question.
+    """
+    uses = {}
+    for owner, answers in steps.answers_by_owner().items():
+        tables = {
+            request.task.name: steps.open_selected(request, "train")
+            for request in steps.requests
+            if request.task.vocabulary == owner
+        }
+        questions = {task: len(table) for task, table in tables.items()}
+        answered = {task: table.count_answered(answers) for task, table in tables.items()}
+        file = steps.answer_lists[owner].file if owner in steps.answer_lists else None
+        if file and any(questions.values()) and not any(answered.values()):
+            raise TwelvefoldError(
+                f"{file}: none of the {sum(questions.values()):,} train questions of {', '.join(questions)} has an "
+                f"answer in this list of {len(answers):,} answers, which begins with {short_repr(answers[0])}: is it "
+                "another task's list?"
+            )
+        uses[owner] = AnswerListUse(str(file or ""), len(answers), questions, answered)
+    return uses
 
 
 def _summarize(
-    steps: PreparationSteps, manifest: PreparedManifest, cleaning: CleaningManifest | None
+    steps: PreparationSteps,
+    manifest: PreparedManifest,
+    cleaning: CleaningManifest | None,
+    answer_lists: Mapping[str, AnswerListUse],
+    notes: Sequence[str],
 ) -> PrepareSummary:
     return PrepareSummary(
         folder=steps.folder,
@@ -166,8 +238,9 @@ def _summarize(
         other_sizes=manifest.other_sizes,
         num_scaled=steps.num_scaled(),
         changed_files=find_changed_files(steps),
-        notes=tuple(note for entry in steps.entries.values() for note in entry.notes),
+        notes=(*(note for entry in steps.entries.values() for note in entry.notes), *notes),
         removed_by_similarity=count_removed_by_similarity(cleaning),
+        answer_lists=answer_lists,
     )
 
 

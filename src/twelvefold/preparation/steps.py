@@ -18,6 +18,7 @@ from twelvefold import datasets
 from twelvefold.config.recipe import DataConfig
 from twelvefold.data.negatives import nearest
 from twelvefold.datasets.reading import answers, vilbert_mt_files
+from twelvefold.datasets.reading.answers import AnswerList
 from twelvefold.datasets.reading.examples import read_examples
 from twelvefold.datasets.reading.image_sizes import SizeCheck
 from twelvefold.datasets.reading.options import world_seed
@@ -62,6 +63,7 @@ class PreparationSteps:
     """The steps of one call of ``prepare``, in the order of the methods.
 
     ``store``: detected regions, None to prepare without regions. ``bad_links``: malformed records of id maps.
+    ``answer_lists``: those to use instead of counting, by the task that owns each.
     ``entries``: results of finished steps by name. ``new_steps``: names of the steps that this call ran.
     """
 
@@ -72,6 +74,7 @@ class PreparationSteps:
     config: DataConfig
     processes: int
     bad_links: BadRecords
+    answer_lists: Mapping[str, AnswerList] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)
     new_steps: list[str] = field(default_factory=list)
 
@@ -200,8 +203,8 @@ class PreparationSteps:
         step = f"{owner.task.name}-vocabulary"
         if step in self.entries:
             return
-        if owner.answer_list:
-            inputs: list[object] = [atomic_files.digest_file(owner.answer_list)]
+        if owner.task.name in self.answer_lists:
+            inputs: list[object] = [atomic_files.digest_value(self.answer_lists[owner.task.name].answers)]
         else:
             sources = [source_digests(owner, self.data, split) for split in ("train", "val")]
             inputs = [sources, self.config.min_count, self.config.skip_bad]
@@ -217,8 +220,8 @@ class PreparationSteps:
     @relaxed_gc()
     def _read_answers(self, owner: TaskRequest) -> tuple[list[str], list[str]]:
         """Return an answer list and the malformed records that were left out on the way."""
-        if owner.answer_list:
-            return answers.load_answer_list(owner.answer_list), []
+        if owner.task.name in self.answer_lists:
+            return list(self.answer_lists[owner.task.name].answers), []
         dataset: Any = datasets.load_dataset(owner.name)
         bad = BadRecords(skip=self.config.skip_bad)
         if hasattr(dataset, "vocabulary"):
@@ -246,6 +249,18 @@ class PreparationSteps:
             raise TwelvefoldError(f"{owner.name}: {error}") from None
         return answer_list, [f"answer list: {rejection}" for rejection in bad.rejected]
 
+    def answers_by_owner(self) -> dict[str, tuple[str, ...]]:
+        """Return the answer lists by the task that owns each."""
+        return {
+            owner: tuple(atomic_files.read_json(self.folder / entry.file))
+            for owner, entry in self._files("vocabulary").items()
+        }
+
+    def open_selected(self, request: TaskRequest, split: Split) -> ExampleTable:
+        """Return the examples of a split that are used."""
+        table, rows = self._open_table(request, split), self.entries[f"{request.task.name}-{split}-rows"]
+        return table.select(load_array(self.folder / rows.files["rows"].file)) if "rows" in rows.files else table
+
     def make_negatives(self, request: TaskRequest, count: int) -> None:
         """Write, for every training image of a retrieval task, the images with the most similar regions."""
         name = request.task.name
@@ -254,12 +269,10 @@ class PreparationSteps:
         if store is None:
             raise TwelvefoldError(f"hard negatives of {name} are made from regions, and there are none")
         digest = atomic_files.digest_value([rows.digest, store.digest, count])
-        self._run_one(self._write_negatives, step, digest, request, rows, store, count)
+        self._run_one(self._write_negatives, step, digest, request, store, count)
 
-    def _write_negatives(self, digest: str, request: TaskRequest, rows: Entry, store: RegionStore, count: int) -> Entry:
-        name, table = request.task.name, self._open_table(request, "train")
-        if "rows" in rows.files:
-            table = table.select(load_array(self.folder / rows.files["rows"].file))
+    def _write_negatives(self, digest: str, request: TaskRequest, store: RegionStore, count: int) -> Entry:
+        name, table = request.task.name, self.open_selected(request, "train")
         keys, _ = table.first_images()
         means = np.array([store.mean(key) for key in keys], dtype=np.float32).reshape(len(keys), store.feature_size)
         file = f"negatives/{name}.npy"

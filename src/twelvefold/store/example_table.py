@@ -15,7 +15,7 @@ from __future__ import annotations
 import bisect
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from functools import lru_cache
 from itertools import accumulate
@@ -189,6 +189,19 @@ class ExampleTable:
             for pair in pc.value_counts(batch.column("chosen_answer")).to_pylist():
                 counts[pair["values"]] += pair["counts"]
         return counts
+
+    def count_answered(self, answers: Collection[str]) -> int:
+        """Return the number of examples with one of ``answers`` among those that their label scores above 0."""
+        count, wanted = 0, pa.array(list(answers), pa.string())
+        for batch in self._selected_batches("names", "numbers", "label"):
+            batch = batch.filter(pc.equal(batch.column("label"), LABELS.index(SoftAnswers)))
+            is_answer = pc.and_(
+                pc.is_in(batch.column("names").flatten(), wanted), pc.greater(batch.column("numbers").flatten(), 0.0)
+            )
+            sums = np.cumsum([0, *is_answer.to_numpy(zero_copy_only=False)])
+            ends = np.cumsum([0, *pc.list_value_length(batch.column("names")).to_numpy(zero_copy_only=False)])
+            count += int(np.count_nonzero(np.diff(sums[ends])))
+        return count
 
     def all_images(self) -> set[ImageKey]:
         """Return the images of all pairs."""

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from twelvefold import datasets
 from twelvefold.config.weights import WeightsImportConfig
-from twelvefold.datasets.reading.answers import load_answer_list
+from twelvefold.datasets.reading.answers import read_answer_lists
 from twelvefold.model import Model, provenance, save_load, tensor_files
 from twelvefold.model.state_dicts import state_dict_differences
-from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError, did_you_mean
+from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.vilbert_mt.checkpoint_file import VilbertCheckpoint, has_tied_decoder, read_checkpoint
 from twelvefold.vilbert_mt.infer_config import infer_config
@@ -286,38 +286,23 @@ def _heads(
     tensors: Mapping[str, Tensor], answers: Mapping[str, Path], *, pad: bool
 ) -> tuple[list[HeadSpec], dict[str, int]]:
     """Return the file's heads, and for each answer head the number of outputs with a name."""
-    lists = _read_answer_lists(answers)
+    specs = [datasets.load_dataset(name).TASK for name in datasets.paper_task_names()]
+    lists = read_answer_lists(answers, {spec.name: spec.vocabulary for spec in specs if spec.vocabulary})
+    list_of = {spec.head: lists[spec.vocabulary].answers for spec in specs if spec.vocabulary in lists}
     heads, num_named = [], {}
     for head in HEADS:
         if not any(name.startswith(f"{head.prefix}.") for name in tensors):
-            if head.name in lists:
+            if head.name in list_of:
                 raise TwelvefoldError(f"there is an answer list for {head.name}, but the file has no {head.prefix}")
             continue
         outputs = head.outputs
         if head.family == "answers":
-            weight, names = tensors.get(head.output_weight), lists.get(head.name, ())
+            weight, names = tensors.get(head.output_weight), list_of.get(head.name, ())
             num_outputs = len(weight) if weight is not None and weight.ndim else 0
             outputs, num_named[head.name] = _output_names(head.name, num_outputs, names, pad=pad), len(names)
         form = head.form if head.family == "verification" else "mlp"
         heads.append(HeadSpec(head.name, head.family, outputs, head.pairs_per_example, form))
     return heads, num_named
-
-
-def _read_answer_lists(answers: Mapping[str, Path]) -> dict[str, tuple[str, ...]]:
-    """Return the answer lists by head; tasks with the same head have the same list."""
-    specs = [datasets.load_dataset(name).TASK for name in datasets.paper_task_names()]
-    head_of = {spec.name: spec.head for spec in specs if spec.family == "answers"}
-    lists: dict[str, tuple[str, ...]] = {}
-    for task, path in answers.items():
-        if task not in head_of:
-            raise TwelvefoldError(
-                f"no answer list is needed for {task!r}; the tasks with one are {', '.join(head_of)}"
-                f"{did_you_mean(task, head_of)}"
-            )
-        names = tuple(load_answer_list(path))
-        if lists.setdefault(head_of[task], names) != names:
-            raise TwelvefoldError(f"{path}: not the list of the other task that shares the head {head_of[task]}")
-    return lists
 
 
 def _output_names(head: str, num_outputs: int, names: Sequence[str], *, pad: bool) -> tuple[str, ...]:

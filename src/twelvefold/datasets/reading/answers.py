@@ -11,11 +11,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from twelvefold.parsing.bounds import short_repr
 from twelvefold.parsing.json_text import read_json
-from twelvefold.schema import SoftAnswers, TwelvefoldError
+from twelvefold.parsing.text import read_text
+from twelvefold.schema import SoftAnswers, TwelvefoldError, did_you_mean
 from twelvefold.store.safe_pickle import load_plain
 
 MIN_COUNT = 9
@@ -122,24 +125,96 @@ def frequent_answers(answers: Iterable[str] | Mapping[str, int], min_count: int)
 
 
 def load_answer_list(path: Path) -> list[str]:
-    """Read an answer list in head order: a JSON list, or the original project's pickle.
+    """Read an answer list in head order: a JSON list, a pickle of a list, or text with an answer on each line.
 
-    Either may instead hold the inverse mapping, from each answer to its index.
+    JSON and pickles may instead hold a mapping, from each answer to its index or from each index to its answer. The
+    content decides, whatever the file's name; only text needs a name that ends in ``.txt``.
 
     Raises:
         TwelvefoldError: the file holds something else, an answer occurs twice, or an index is missing.
     """
-    if not path.exists():
+    if not path.is_file():
         raise TwelvefoldError(f"no answer list {path}")
-    value = read_json(path) if path.suffix == ".json" else load_plain(path)
+    value = _read_value(path)
     value = value.tolist() if isinstance(value, np.ndarray) else value
-    if isinstance(value, dict) and sorted(value.values(), key=repr) == sorted(range(len(value)), key=repr):
-        value = sorted(value, key=value.__getitem__)
+    if isinstance(value, dict):
+        value = _order_answers(value)
     if not isinstance(value, list) or not value or not all(isinstance(answer, str) for answer in value):
         raise TwelvefoldError(
-            f"{path}: expected a list of answers, or a mapping from each answer to its index 0, 1, ..."
+            f"{path}: expected a list of answers, or a mapping between each answer and its index 0, 1, ..."
         )
     repeated = [answer for answer, n in Counter(value).items() if n > 1]
     if repeated:
         raise TwelvefoldError(f"{path}: the answer {repeated[0]!r} is in the list more than once")
     return value
+
+
+def _read_value(path: Path) -> Any:
+    """Return what a file of answers holds: JSON if it begins with a bracket or is called so, text, or a pickle."""
+    suffix = path.suffix.lower()
+    try:
+        with path.open("rb") as file:
+            start = file.read(64).lstrip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n")[:1]  # a byte order mark and white space
+    except OSError as error:
+        raise TwelvefoldError(f"cannot read the answer list {path}: {error.strerror}") from error
+    if suffix == ".json" or start in (b"[", b"{"):
+        return read_json(path)
+    if suffix == ".txt":
+        lines = read_text(path).split("\n")
+        return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
+    return load_plain(path)
+
+
+def _order_answers(mapping: dict[Any, Any]) -> list[Any] | None:
+    """Return the answers of a mapping by index, or None if its indices are not 0, 1, ..."""
+    if all(isinstance(answer, str) for answer in mapping.values()):
+        mapping = {answer: int(index) if str(index).isdecimal() else index for index, answer in mapping.items()}
+    if sorted(mapping.values(), key=repr) != sorted(range(len(mapping)), key=repr):
+        return None
+    return sorted(mapping, key=mapping.__getitem__)
+
+
+class AnswerList(NamedTuple):
+    """The answers of a file, in head order."""
+
+    file: Path
+    answers: tuple[str, ...]
+
+
+def read_answer_lists(files: Mapping[str, Path], owners: Mapping[str, str]) -> dict[str, AnswerList]:
+    """Return the answer lists in ``files``, by the task that owns each (``TaskSpec.vocabulary``).
+
+    ``files``: by any task that uses the list. ``owners``: of every task with an answer list, by its names.
+
+    Raises:
+        TwelvefoldError: a name is no task with an answer list, two files for one list differ, or as
+            :func:`load_answer_list`.
+    """
+    lists: dict[str, AnswerList] = {}
+    for task, file in files.items():
+        if task not in owners:
+            raise TwelvefoldError(
+                f"no answer list is needed for {task!r}; the tasks with one are {', '.join(owners) or 'none of these'}"
+                f"{did_you_mean(task, owners)}"
+            )
+        answer_list = AnswerList(file, tuple(load_answer_list(file)))
+        other = lists.setdefault(owners[task], answer_list)
+        if other.answers != answer_list.answers:
+            raise TwelvefoldError(
+                f"{file}: not the list of the other task that shares it, {other.file}: "
+                f"{compare_answer_lists(answer_list.answers, other.answers)}"
+            )
+    return lists
+
+
+def compare_answer_lists(first: Sequence[str], second: Sequence[str]) -> str:
+    """Return how two answer lists differ, for errors; an empty string if they are equal."""
+    if tuple(first) == tuple(second):
+        return ""
+    if set(first) == set(second):
+        kind = f"the same {len(first):,} answers in another order"
+    else:
+        kind = f"{len(first):,} and {len(second):,} answers, {len(set(first) & set(second)):,} of them in both"
+    index = next((n for n, pair in enumerate(zip(first, second, strict=False)) if pair[0] != pair[1]), None)
+    where = "" if index is None else f"; at index {index} {short_repr(first[index])} and {short_repr(second[index])}"
+    return kind + where
