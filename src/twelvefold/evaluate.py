@@ -10,22 +10,27 @@ from pathlib import Path
 import msgspec
 import torch
 
+from twelvefold.config.evaluation import NewRunConfig
 from twelvefold.evaluation import score
 from twelvefold.evaluation.collect import add_up
 from twelvefold.evaluation.machine import describe_invocation
+from twelvefold.evaluation.model_run import make_run
 from twelvefold.evaluation.per_task import run_per_task
 from twelvefold.evaluation.predictions import predictions_path, write_predictions
 from twelvefold.evaluation.run_inputs import RunInputs
 from twelvefold.evaluation.scores import Scores, TaskScore
 from twelvefold.families import load_family
 from twelvefold.model import card
-from twelvefold.schema import Split
+from twelvefold.schema import Split, TwelvefoldError
 from twelvefold.store import atomic_files
+
+NO_NEW_RUN = NewRunConfig()
 
 
 def evaluate(
     run: Path,
     *,
+    new_run: NewRunConfig = NO_NEW_RUN,
     prepared: Path | None = None,
     regions: Path | None = None,
     checkpoint: str = "latest",
@@ -33,7 +38,10 @@ def evaluate(
     tasks: Sequence[str] = (),
     processes: int = 2,
 ) -> Scores:
-    """Score a run's model; write ``scores.json`` and ``predictions/<task>.jsonl``.
+    """Score a run's model, or any model; write ``scores.json`` and ``predictions/<task>.jsonl``.
+
+    Of a model without a run, such as an imported one, ``--out`` makes a run: report, calibrate, baselines and submit
+    then work on it.
 
     A retrieval task is scored by image retrieval (find the image of a caption), as in the paper. Text retrieval (find a
     caption of an image) is shown next to it, from the same pass, and is not in the average.
@@ -46,7 +54,9 @@ def evaluate(
     so an interrupted evaluation resumes.
 
     Args:
-        run: Folder of the run.
+        run: Folder of the run; with ``--out`` any model: its folder, a run, a checkpoint's folder, user/name on a hub,
+            or ``shipped`` for the model of the package.
+        new_run: Folder and recipe of the run to make of a model.
         prepared: Folder that ``prepare`` wrote; by default the one that the run remembers.
         regions: Folder that ``extract`` wrote; by default the one that the run remembers.
         checkpoint: ``latest`` (the paper reports the end of training), ``best``, or the name of a kept checkpoint.
@@ -56,11 +66,17 @@ def evaluate(
         processes: Number of tasks scored at the same time.
 
     Raises:
-        TwelvefoldError: the run or checkpoint is missing, the run has no such task, or the data differ from the data
-            that the model was trained on.
+        TwelvefoldError: the run, model or checkpoint is missing, the run has no such task, the model does not fit the
+            recipe or the data (tasks, answer lists, region features), or ``--out`` holds another run.
     """
     started = time.monotonic()
-    inputs = RunInputs.open(run, prepared=prepared, regions=regions, checkpoint=checkpoint)
+    if new_run.out is None:
+        if new_run.recipe:
+            raise TwelvefoldError(f"a recipe needs the folder of a run to make of {run}: --recipe NAME --out RUN")
+        inputs = RunInputs.open(run, prepared=prepared, regions=regions, checkpoint=checkpoint)
+    else:
+        inputs = make_run(run, new_run.out, new_run.recipe, prepared=prepared, regions=regions, checkpoint=checkpoint)
+        run, checkpoint = inputs.run, inputs.checkpoint.name
     names = [inputs.recipe.task_name(name) for name in tasks]
     chosen = [task for task in inputs.tasks() if not names or task.name in names]
     folder, inputs_digest = run / "scores" / split, _inputs_digest(inputs)

@@ -11,6 +11,7 @@ from twelvefold.config.recipe import Recipe, TaskConfig
 from twelvefold.datasets.reading.recipe_tasks import resolve_tasks
 from twelvefold.schema import TwelvefoldError
 from twelvefold.train import train
+from twelvefold.training.checkpoints import run_of
 from twelvefold.training.data_folders import find_data_folders
 from twelvefold.training.run_folder import TrainSummary
 
@@ -32,7 +33,8 @@ def finetune(
     is no stop-and-go. The result is a run like any other.
 
     Args:
-        start: Folder of the run, or of a model such as ``weights import`` writes.
+        start: Folder of the run, of a checkpoint, or of a model such as ``weights import`` writes; user/name on a hub;
+            or ``shipped`` for the model of the package.
         task: One of the recipe's tasks.
         out: Folder of the new run.
         prepared: Folder of the tables that ``prepare`` wrote; default: the one that START remembers.
@@ -56,7 +58,7 @@ def finetune(
     base = resolve_tasks(base)
     task = base.task_name(task)
     single = single_task_recipe(base, task, epochs=epochs, lr_factor=lr_factor).with_initial(start)
-    return train(single, *find_data_folders(start, prepared=prepared, regions=regions), out)
+    return train(single, *find_data_folders(run_of(start) or start, prepared=prepared, regions=regions), out)
 
 
 def single_task_recipe(
@@ -91,8 +93,9 @@ def single_task_recipe(
 
 
 def _recipe_of(start: Path) -> Recipe:
-    if not (start / "recipe.toml").exists():
+    run = run_of(start)
+    if run is None:
         raise TwelvefoldError(
             f"{start} has no recipe.toml, so it is not a run: state a recipe, as in --recipe paper/single/gqa"
         )
-    return Recipe.load_run(start)
+    return Recipe.load_run(run)

@@ -28,7 +28,7 @@ from twelvefold.config.recipe import Recipe
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.datasets.reading.recipe_tasks import check_prepared, resolve_tasks, task_specs
 from twelvefold.evaluation.machine import describe_invocation, describe_machine
-from twelvefold.model import save_load
+from twelvefold.export import hub
 from twelvefold.model.warm_start import WarmStartReport
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
@@ -109,7 +109,7 @@ def train_recipe(
         if is_finished(checkpoints, recipe):
             return summarize(run, checkpoints)
         if recipe.initial is not None and not checkpoints.latest.exists():
-            save_load.model_folder(recipe.initial)  # before anything is read, as a missing file is reported at once
+            hub.resolve_folder(recipe.initial)  # before anything is read, as a missing file is reported at once
         folders = find_data_folders(run, prepared=prepared, regions=regions)
         data = Prepared.open(folders.prepared), RegionSource.open(folders.regions)
         check_prepared(listed, data[0])

@@ -20,10 +20,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from twelvefold.data.tokenizer import Tokenizer as BertTokenizer
-from twelvefold.export.hub import FILES, data_licenses, load_model, push_folder, write_hub_folder
+from twelvefold.export.hub import FILES, SHIPPED, data_licenses, load_model, push_folder, write_hub_folder
 from twelvefold.model import card
 from twelvefold.schema import TwelvefoldError
-from twelvefold.serving.load import SHIPPED
 from twelvefold.vilbert_mt.export_weights import export_weights
 from twelvefold.vilbert_mt.import_weights import import_weights
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from twelvefold.export.hub import SHIPPED
 from twelvefold.model import Model, card
 from twelvefold.model.card import Card, ScoreDetails, TrainingData
 from twelvefold.schema import HeadSpec, TaskSpec
-from twelvefold.serving.load import SHIPPED
 
 CLASSES = ("false", "unknown", "true")
 PETS = TaskSpec("pets", "Pets", "verification", "pets", "accuracy", 32, 8, 2e-5, classes=CLASSES)

@@ -14,9 +14,9 @@ import torch
 import twelvefold
 from twelvefold.detectors.interface import RegionDetector
 from twelvefold.export import hub
+from twelvefold.export.hub import SHIPPED
 from twelvefold.model import Model, card
 from twelvefold.schema import TwelvefoldError
-from twelvefold.serving.load import SHIPPED
 from twelvefold.serving.predictor import Predictor
 from twelvefold.serving.samples import load_samples
 

@@ -277,9 +277,7 @@ def test_invalid_requests_are_refused(toy: Toy, uninterrupted: Path, multi_task:
     with pytest.raises(TwelvefoldError, match=r"is a pretraining run and has no tasks; train tasks from it"):
         finetune(uninterrupted, "flickr30k", tmp_path / "a", prepared=toy.prepared, regions=toy.regions)
     with pytest.raises(TwelvefoldError, match=r"has no recipe\.toml, so it is not a run"):
-        finetune(
-            uninterrupted / "checkpoints/latest", "vqav2", tmp_path / "a", prepared=toy.prepared, regions=toy.regions
-        )
+        finetune(Path("shipped"), "vqav2", tmp_path / "a", prepared=toy.prepared, regions=toy.regions)
     with pytest.raises(TwelvefoldError, match=r"recipe toy trains tasks: use `twelvefold train`"):
         pretrain(toy.recipe(), toy.prepared, toy.regions, tmp_path / "a")
     with pytest.raises(TwelvefoldError, match=r"is a pretraining run and has no tasks to score"):

@@ -30,7 +30,9 @@ Arguments = Mapping[str, Any]
     evaluate_run,
     example="""
         twelvefold evaluate runs/demo
-        twelvefold evaluate runs/demo --tasks gqa nlvr2 --json""",
+        twelvefold evaluate runs/demo --tasks gqa nlvr2 --json
+        twelvefold evaluate models/published --recipe paper/multi_task --prepared prepared --regions regions \\
+        --out runs/published""",
     computes=computing_on,
 )
 def evaluate(scores: Scores, arguments: Arguments) -> Output:

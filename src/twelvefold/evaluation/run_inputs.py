@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +10,14 @@ import torch
 from twelvefold.config.recipe import Recipe
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_batches import TaskBatches
-from twelvefold.datasets.reading.answers import compare_answer_lists
 from twelvefold.datasets.reading.recipe_tasks import task_specs
 from twelvefold.device import select_device
+from twelvefold.evaluation.check_model import check_model
 from twelvefold.model import Model, save_load
-from twelvefold.model.warm_start import UNNAMED
 from twelvefold.schema import Split, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.store.prepared import DataSource, Prepared
-from twelvefold.training.checkpoints import checkpoint_folder
+from twelvefold.training.checkpoints import checkpoint_folder, run_of
 from twelvefold.training.data_folders import find_data_folders, remember_moved_folders
 
 
@@ -45,9 +43,10 @@ class RunInputs:
         ``checkpoint``: name of the checkpoint; None if no model is needed.
 
         Raises:
-            TwelvefoldError: the recipe, the checkpoint or a folder is missing, the checkpoint has no tasks, or its
-                heads have other answers or classes than the prepared data.
+            TwelvefoldError: the recipe, the checkpoint or a folder is missing, the checkpoint has no tasks, or it does
+                not fit the data (:meth:`check_model`).
         """
+        _check_run(run)
         folder = run / "checkpoints" / "latest" if checkpoint is None else checkpoint_folder(run, checkpoint)
         recipe = Recipe.load_run(run)
         if recipe.pretraining is not None and checkpoint is not None:
@@ -57,10 +56,21 @@ class RunInputs:
         folders = find_data_folders(run, prepared=prepared, regions=regions)
         inputs = cls(run, recipe, *folders, folder)
         if checkpoint is not None:
-            check_outputs(folder, Prepared.open(inputs.prepared), inputs.tasks())
+            inputs.check_model(str(folder))
         if prepared is not None or regions is not None:
             remember_moved_folders(run, folders)
         return inputs
+
+    def check_model(self, name: str) -> None:
+        """Check that the model has the recipe's tasks, and the answers and region features of the data.
+
+        ``name``: of the model, for errors.
+
+        Raises:
+            TwelvefoldError: it does not fit (:func:`twelvefold.evaluation.check_model.check_model`).
+        """
+        prepared, regions = Prepared.open(self.prepared), RegionSource.open(self.regions)
+        check_model(self.checkpoint, name, self.tasks(), prepared, regions)
 
     def tasks(self) -> list[TaskSpec]:
         """Return the recipe's tasks with the recipe's limits and batch sizes."""
@@ -91,31 +101,18 @@ class RunInputs:
         return TaskBatches.open(prepared, regions, task, split, head=head)
 
 
-def check_outputs(model: Path, prepared: Prepared, tasks: Sequence[TaskSpec]) -> None:
-    """Check that the outputs of a model's heads are the answers and classes of the prepared data, in the same order.
-
-    An imported head may have outputs without a name after them.
+def _check_run(run: Path) -> None:
+    """Refuse a model's folder: the commands that score work on runs.
 
     Raises:
-        TwelvefoldError: those of a task differ, so its scores would be about other answers than it gives.
+        TwelvefoldError: ``run`` is a model or a checkpoint.
     """
-    heads = {head.name: head for head in save_load.describe(model).heads}
-    for task in tasks:
-        if task.head not in heads:
-            continue
-        theirs, ours = heads[task.head].outputs, prepared.head(task.name).outputs
-        named = tuple(name for name in theirs if not name.startswith(UNNAMED))
-        if theirs == ours or (named and named == ours):
-            continue
-        advice = "use the data that it was trained on"
-        if task.vocabulary and named:
-            advice = (
-                "prepare the data with the list that the model was imported or trained with (`twelvefold prepare ... "
-                f"--answers {task.vocabulary}=FILE`)"
-            )
-        elif task.vocabulary:
-            advice = f"its outputs have no names: import it with its list (--answers {task.vocabulary}=FILE)"
-        raise TwelvefoldError(
-            f"{task.name}: the model {model} has other answers than the prepared data {prepared.folder}, so its "
-            f"outputs mean something else: {compare_answer_lists(named, ours)}; {advice}"
-        )
+    names = (save_load.DESCRIPTION, save_load.HUB_DESCRIPTION)
+    if (run / "recipe.toml").exists() or not any((run / name).exists() for name in names):
+        return
+    owner = run_of(run)
+    advice = f"its run is {owner}, with --checkpoint {run.name}. To score" if owner else "to score"
+    raise TwelvefoldError(
+        f"{run} is a model, not a run: {advice} it as a run of its own, state the folder to make and a recipe: "
+        f"`twelvefold evaluate {run} --out RUN --recipe NAME`"
+    )

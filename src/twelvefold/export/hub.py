@@ -20,9 +20,13 @@ from twelvefold.data.tokenizer import VOCABULARY
 from twelvefold.datasets.reading.cards import IMAGE_SOURCES, dataset_cards
 from twelvefold.model import Model, card, feature_statistics, provenance, save_load
 from twelvefold.model.card import Card, TrainingData
-from twelvefold.schema import TwelvefoldError
+from twelvefold.schema import TwelvefoldError, did_you_mean
 from twelvefold.store import atomic_files
 
+SHIPPED_NAME = "shipped"
+"""Name of the small model that ships with the package, wherever a model's folder is expected."""
+SHIPPED = Path(__file__).parents[1] / "serving" / "weights"
+"""Folder of that model; its card says what it was trained on."""
 FILES = (save_load.HUB_DESCRIPTION, save_load.TENSORS, card.CARD, "tokenizer.json", "vocab.txt", "README.md")
 OPTIONAL_FILES = (feature_statistics.FILE,)
 ALL_FILES = FILES + OPTIONAL_FILES
@@ -164,7 +168,8 @@ def load_model(name_or_path: str | Path) -> Model:
 
 
 def resolve_folder(name_or_path: str | Path, **download_options: Any) -> Path:
-    """Return a model's folder: of a folder, of a run (its latest checkpoint), or of ``user/name`` on a hub.
+    """Return a model's folder: of a folder, of a run (its latest checkpoint), of ``user/name`` on a hub, or of
+    ``shipped``, the small model that ships with the package.
 
     A model on a hub is downloaded if it is not in the cache. ``download_options``: arguments of
     ``huggingface_hub.snapshot_download`` (``revision``, ``token``, ``local_files_only`` ...).
@@ -179,13 +184,18 @@ def resolve_folder(name_or_path: str | Path, **download_options: Any) -> Path:
         folder = Path(os.path.expanduser(name))  # noqa: PTH111 - it leaves an unknown user's name as it is
     if folder.is_dir():
         return save_load.model_folder(folder)
+    if name == SHIPPED_NAME:
+        return SHIPPED
     if folder.exists():
         raise TwelvefoldError(
             f"{name} is a file; expected the folder of a model ({save_load.DESCRIPTION}, {save_load.TENSORS}) or of a "
             "run, or a name on the hub such as user/name; `twelvefold weights import` makes a folder of a checkpoint"
         )
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
-        raise TwelvefoldError(f"no folder {name}; give a model's folder, or a name on the hub such as user/name")
+        raise TwelvefoldError(
+            f"no folder {name}; give a model's folder, a name on the hub such as user/name, or {SHIPPED_NAME!r} for "
+            f"the model that ships with the package{did_you_mean(name, [SHIPPED_NAME])}"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

@@ -15,6 +15,7 @@ from twelvefold.detectors.load import WORLD, check_detector_name, load_detector
 from twelvefold.detectors.world_detector.detector import fastest_cpu_dtype
 from twelvefold.device import select_device
 from twelvefold.export import hub
+from twelvefold.export.hub import SHIPPED
 from twelvefold.model import Model, card, feature_statistics
 from twelvefold.model.card import Card, DetectorCard, TrainingData
 from twelvefold.model.vocabulary import check_vocabulary
@@ -26,8 +27,6 @@ from twelvefold.serving.request import describe
 from twelvefold.serving.search_index import SearchIndex
 from twelvefold.store.region_store import RegionStore
 
-SHIPPED = Path(__file__).parent / "weights"
-"""The small model that ships with the package; its card says what it was trained on."""
 HUB_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")
 """Options of ``from_pretrained`` for the download; huggingface_hub passes all of them."""
 
@@ -69,7 +68,7 @@ def load(
 
     Args:
         name_or_path: the folder of a run (its latest checkpoint), of a model or of a hub, or ``user/name`` on a hub.
-            None loads the small model that ships with the package.
+            None or ``shipped`` loads the small model that ships with the package.
         detector: a detector or its name ("world", "x152" ...). None loads the one that the model was trained with.
         detector_weights: the detector's weight file, for detectors that do not ship with the package.
         any_detector: accept a detector that differs from the one used in training.

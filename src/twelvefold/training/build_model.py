@@ -11,6 +11,7 @@ from twelvefold.config.recipe import Recipe
 from twelvefold.data.masking import num_region_categories
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.tokenizer import collect_word_pieces
+from twelvefold.export import hub
 from twelvefold.model import Model, provenance, save_load, warm_start
 from twelvefold.model.card import Card, DetectorCard, TrainingData
 from twelvefold.model.vocabulary import check_vocabulary
@@ -36,7 +37,7 @@ def build_model(
         tasks, num_categories = [], num_region_categories(prepared.table(specs[0].name, "train"), regions)
     heads, initial = list({spec.head: prepared.head(spec.name) for spec in tasks}.values()), None
     if recipe.initial is not None:
-        folder = checkpoint or save_load.model_folder(recipe.initial)
+        folder = checkpoint or hub.resolve_folder(recipe.initial)
         description = save_load.describe(folder)
         initial, heads = warm_start.config_from(description), warm_start.heads_from(heads, description)
     config = recipe.model_config(

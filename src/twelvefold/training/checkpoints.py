@@ -68,14 +68,14 @@ class Checkpoints:
             atomic_files.remove_leftovers(self.folder)
 
     def read_state(self) -> dict[str, Any] | None:
-        """Return ``state.json`` of the latest checkpoint with present names, or None if there is no checkpoint.
+        """Return ``state.json`` of the latest checkpoint with present names, or None if no training has saved one.
 
         Raises:
             TwelvefoldError: a newer version wrote it.
         """
-        if not self.latest.exists():
-            return None
         path = self.latest / "state.json"
+        if not path.exists():
+            return None
         remedy = f"remove {self.folder} to train from the start"
         state = atomic_files.convert_json(path, atomic_files.read_json(path), dict[str, Any], remedy=remedy)
         if state.get("format") == 1:
@@ -120,11 +120,24 @@ def checkpoint_folder(run: Path, name: str) -> Path:
     return folder
 
 
+def run_of(folder: Path) -> Path | None:
+    """Return the run that ``folder`` is, or is a checkpoint of; None if it is neither."""
+    for run in (folder, folder.parent.parent if folder.parent.name == "checkpoints" else folder):
+        if (run / "recipe.toml").exists():
+            return run
+    return None
+
+
 def _link_folder(source: Path, target: Path) -> None:
     """Replace ``target`` by a folder of hard links to the files of ``source``, which are never changed in place."""
     with atomic_files.atomic_folder(target) as folder:
         for file in source.iterdir():
-            try:
-                os.link(file, folder / file.name)
-            except OSError:  # a disk without hard links
-                shutil.copy2(file, folder / file.name)
+            link_file(file, folder / file.name)
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Make ``target`` a hard link to the file ``source`` (of a symbolic link, to its target), or else a copy."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # a disk without hard links, or another disk
+        shutil.copy2(source, target)

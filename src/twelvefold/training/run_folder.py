@@ -68,10 +68,16 @@ def prepare_run_folder(recipe: Recipe, run: Path, checkpoints: Checkpoints, *, r
     A finished run may be given more iterations.
 
     Raises:
-        TwelvefoldError: the folder holds a run with another recipe, or any run and ``resume`` is false.
+        TwelvefoldError: the folder holds a run with another recipe, any run and ``resume`` is false, or a model that
+            was only evaluated.
     """
     checkpoints.recover()
     state = checkpoints.read_state()
+    if state is None and checkpoints.latest.exists():
+        raise TwelvefoldError(
+            f"{checkpoints.latest} has no state.json: no training to resume, such as after `twelvefold evaluate MODEL "
+            f"--out {run}`. Choose another folder, and --initial {run} to train from these weights"
+        )
     if state is not None:
         if not resume:
             raise TwelvefoldError(
