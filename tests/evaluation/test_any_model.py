@@ -48,7 +48,7 @@ def score(toy: Toy, model: Path, out: Path, recipe: str, **options: Any) -> dict
     new_run = NewRunConfig(out=out, recipe=recipe)
     folders = {"prepared": toy.prepared, "regions": toy.regions}
     scores = evaluate(model, new_run=new_run, split="val", processes=1, **(folders | options))
-    return {name: task.score for name, task in scores.tasks.items()}
+    return scores.known
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -65,7 +65,7 @@ def test_a_model_has_the_scores_of_its_run(toy: Toy, trained: Path, model: Path,
     calibrate(out, processes=1)  # the folder is a run: it knows its data
     assert contents(model) == before
     assert score(toy, model, out, recipe) == scores  # a second call continues
-    assert evaluate(out, split="val", processes=1).average > 0
+    assert evaluate(out, split="val", processes=1).known == scores
 
 
 def read_scores(run: Path) -> dict[str, Any]:
@@ -170,10 +170,10 @@ def test_a_published_checkpoint_is_imported_evaluated_and_reported(tmp_path: Pat
     torch.save(tensors, tmp_path / "multi_task_model.bin")
     (tmp_path / "sizes.json").write_text(json.dumps(sizes))
     (tmp_path / "answers.json").write_text(json.dumps(list(answers)))
-    weights = [tmp_path / "multi_task_model.bin", "--config", tmp_path / "sizes.json"]
+    weights: list[str | Path] = [tmp_path / "multi_task_model.bin", "--config", tmp_path / "sizes.json"]
     run_command("weights", "import", *weights, "--answers", f"vqav2={tmp_path / 'answers.json'}", "--out", model)
 
-    folders = ["--prepared", prepared, "--regions", regions]
+    folders: list[str | Path] = ["--prepared", prepared, "--regions", regions]
     run_command("evaluate", model, "--recipe", recipe, *folders, "--out", run, "--processes", "1")
     run_command("calibrate", run, "--processes", "1")
     run_command("evaluate", run, "--processes", "1")
