@@ -40,8 +40,7 @@ def evaluate(
 ) -> Scores:
     """Score a run's model, or any model; write ``scores.json`` and ``predictions/<task>.jsonl``.
 
-    Of a model without a run, such as an imported one, ``--out`` makes a run: report, calibrate, baselines and submit
-    then work on it.
+    Of a model without a run, such as an imported one, ``--out`` makes a run that the other commands work on.
 
     A retrieval task is scored by image retrieval (find the image of a caption), as in the paper. Text retrieval (find a
     caption of an image) is shown next to it, from the same pass, and is not in the average.
@@ -54,8 +53,7 @@ def evaluate(
     so an interrupted evaluation resumes.
 
     Args:
-        run: Folder of the run; with ``--out`` any model: its folder, a run, a checkpoint's folder, user/name on a hub,
-            or ``shipped`` for the model of the package.
+        run: Folder of the run. With ``--out`` any model: a folder of one, a checkpoint, user/name on a hub, or shipped.
         new_run: Folder and recipe of the run to make of a model.
         prepared: Folder that ``prepare`` wrote; by default the one that the run remembers.
         regions: Folder that ``extract`` wrote; by default the one that the run remembers.
@@ -70,16 +68,10 @@ def evaluate(
             recipe or the data (tasks, answer lists, region features), or ``--out`` holds another run.
     """
     started = time.monotonic()
-    if new_run.out is None:
-        if new_run.recipe:
-            raise TwelvefoldError(f"a recipe needs the folder of a run to make of {run}: --recipe NAME --out RUN")
-        inputs = RunInputs.open(run, prepared=prepared, regions=regions, checkpoint=checkpoint)
-    else:
-        inputs = make_run(run, new_run.out, new_run.recipe, prepared=prepared, regions=regions, checkpoint=checkpoint)
-        run, checkpoint = inputs.run, inputs.checkpoint.name
+    inputs = _open_inputs(run, new_run, prepared, regions, checkpoint)
     names = [inputs.recipe.task_name(name) for name in tasks]
     chosen = [task for task in inputs.tasks() if not names or task.name in names]
-    folder, inputs_digest = run / "scores" / split, _inputs_digest(inputs)
+    folder, inputs_digest = inputs.run / "scores" / split, _inputs_digest(inputs)
     slow_first = sorted(chosen, key=lambda task: not load_family(task.family).is_slow)
     results = run_per_task(
         evaluate_task,
@@ -90,20 +82,33 @@ def evaluate(
         processes=processes,
         description=f"tasks scored on {split}",
     )
-    scores = add_up(inputs, _describe(inputs, results, checkpoint, inputs_digest, started), split, folder)
+    scores = add_up(inputs, _describe(inputs, results, inputs_digest, started), split, folder)
     if split == "test":
         record_scores(inputs, scores)
     return scores
 
 
-def _describe(
-    inputs: RunInputs, results: dict[str, TaskScore], checkpoint: str, inputs_digest: str, started: float
-) -> Scores:
+def _open_inputs(
+    run: Path, new_run: NewRunConfig, prepared: Path | None, regions: Path | None, checkpoint: str
+) -> RunInputs:
+    """Open a run, or make one of a model.
+
+    Raises:
+        TwelvefoldError: as :func:`evaluate`.
+    """
+    if new_run.out is not None:
+        return make_run(run, new_run.out, new_run.recipe, prepared=prepared, regions=regions, checkpoint=checkpoint)
+    if new_run.recipe:
+        raise TwelvefoldError(f"a recipe needs the folder of a run to make of {run}: --recipe NAME --out RUN")
+    return RunInputs.open(run, prepared=prepared, regions=regions, checkpoint=checkpoint)
+
+
+def _describe(inputs: RunInputs, results: dict[str, TaskScore], inputs_digest: str, started: float) -> Scores:
     """Return the results with the time, memory and command of their evaluation, and what they depend on."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return Scores(
         tasks=results,
-        checkpoint=checkpoint,
+        checkpoint=inputs.checkpoint.name,
         seconds=round(time.monotonic() - started, 1),
         peak_memory_gb=round(sum(usage.ru_maxrss for usage in usages) / 2**20, 2),
         invocation=describe_invocation(),
