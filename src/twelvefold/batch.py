@@ -65,7 +65,7 @@ class MaskedBatch(Batch):
 
 @dataclass(slots=True, eq=False)
 class TrunkOutput:
-    """Final states and pooled vectors of a batch. Paper: h_w, h_v, h_CLS and h_IMG of section 3.
+    """Final states and pooled vectors of a batch. Paper: h_w, h_v, h_CLS and h_IMG of section 3.1.
 
     text (P, L', W_t); regions (P, R, W_i); pooled_text and pooled_image (P, H); fused (P, H): the holistic
     representation, by default the product of the two pooled vectors (Eqs. 1, 2, 4).

@@ -1,4 +1,4 @@
-"""Fine-tune a multi-task model on one task. Paper: section 4.2, Table 2, rows 6 to 8."""
+"""Fine-tune a multi-task model on one task. Paper: section 4.4, Table 2, rows 6 to 8."""
 
 from __future__ import annotations
 

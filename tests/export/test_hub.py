@@ -85,6 +85,13 @@ def test_the_model_card_states_license_data_scores_and_limits(tmp_path: Path) ->
     assert card.read(tmp_path / "hub").license == "mit"
 
 
+@pytest.mark.parametrize(
+    ("policy", "words"), [("ids", " cleaned by the policy ids"), ("none", " without cleaning"), ("", "")]
+)
+def test_a_card_states_how_its_data_were_cleaned(policy: str, words: str) -> None:
+    assert card.TrainingData(examples={"pets": 7}, cleaning=policy).describe() == f"7 examples of pets{words}"
+
+
 def test_licenses_are_those_of_the_training_data() -> None:
     licenses = data_licenses(card.TrainingData(examples={"visual7w": 5, "pets": 7}))
     assert licenses == {"visual7w": "MIT; images: CC BY 4.0", "pets": "your own dataset: state it here"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from twelvefold.evaluation.scores import Baselines, read_scores, write_scores
 from twelvefold.reporting.paper import paper_score
 from twelvefold.reporting.report import report
 from twelvefold.schema import TwelvefoldError
+from twelvefold.splits.policy import describe_cleaning
 from twelvefold.store import atomic_files
+from twelvefold.store.prepared import MANIFEST
 
 VOID_TAGS = ("meta", "img", "path", "rect", "use", "circle", "col")
 
@@ -157,6 +160,16 @@ def test_a_recipes_world_is_not_named_as_the_data(run: Path) -> None:
     report(run)
     html = (run / "report.html").read_text(encoding="utf-8").split("<details>")[0]
     assert "77 images" not in html
+
+
+@pytest.mark.parametrize("policy", ["paper", "ids", "lists", "none", ""])
+def test_the_report_states_the_policy_that_the_data_were_cleaned_by(run: Path, policy: str) -> None:
+    path = run / "prepared" / MANIFEST
+    manifest = atomic_files.read_json(path)
+    assert isinstance(manifest, dict)
+    atomic_files.write_json(path, manifest | {"policy": policy, "clean": policy != "none"})
+    report(run)
+    assert describe_cleaning(policy) in unescape((run / "report.html").read_text(encoding="utf-8"))
 
 
 def test_the_report_says_where_a_temperature_was_not_kept(page: Elements) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from twelvefold.duplicates.evidence import _cached_equal_files, equal_files
 from twelvefold.duplicates.image_groups import ImageGroups
 from twelvefold.schema import Evidence, ImageKey, SameImageLink, TwelvefoldError
-from twelvefold.splits.policy import ProtectedImages, get_policy
+from twelvefold.splits.policy import NO_CLEANING, POLICIES, ProtectedImages, describe_cleaning, get_policy
 
 keys = st.builds(ImageKey, st.sampled_from(["coco", "vg", "gqa"]), st.sampled_from("12345"))
 evidence = st.sampled_from(get_args(Evidence))
@@ -136,3 +136,15 @@ def test_a_cache_file_of_another_version_is_overwritten(tmp_path: Path, text: st
         path.write_bytes(b"same")
     (tmp_path / "equal-pictures.json").write_text(text)
     assert len(_cached_equal_files(paths, tmp_path)) == 1
+
+
+def test_a_sentence_about_a_policy_says_what_it_removed() -> None:
+    sentences = {name: describe_cleaning(name) for name in (*POLICIES, NO_CLEANING, "")}
+    assert len(set(sentences.values())) == len(sentences)
+    assert all(f"policy {name}" in sentence for name, sentence in sentences.items() if name)
+    assert "publishers' ids, equal files, equal pixels and similarity show" in sentences["paper"]
+    assert "similarity" not in sentences["exact"] + sentences["ids"]
+    assert "validation set is in a training set" in sentences["strict"]
+    for name in ("lists", "none"):  # test images of other tasks stay
+        assert "no image of any task's test set" not in sentences[name]
+        assert "may be training images of another" in sentences[name]

@@ -20,6 +20,7 @@ from twelvefold.datasets.reading.cards import IMAGE_SOURCES, DatasetCard, datase
 from twelvefold.doctor import DataCheck
 from twelvefold.doctor import doctor as check_data
 from twelvefold.image_folder import skipped_lines
+from twelvefold.splits.policy import describe_cleaning
 
 RecipeName = Annotated[str, Parameter(help="Name of a shipped recipe (`twelvefold recipes`), or a .toml file.")]
 Flag = Annotated[bool, Parameter(negative="")]
@@ -128,7 +129,7 @@ def prepare(
     changes = {name: value for name, value in asdict(overrides).items() if value or isinstance(value, float)}
     config = replace(chosen.data, **changes)
     summary = prepare_recipe(chosen, data, regions, out, config=config, answer_lists=answers, processes=processes)
-    lines = [f"cleaned by policy {summary.policy}, digest {summary.clean_digest}"] if summary.clean_digest else []
+    lines = [describe_cleaning(summary.policy) + (f" Digest {summary.clean_digest}." if summary.clean_digest else "")]
     if summary.removed_by_similarity:
         lines.append(f"removed only because their images look alike: {summary.removed_by_similarity:,} examples")
     lines += [*summary.limitations, *first_lines("unreadable", summary.unreadable)]

@@ -44,7 +44,8 @@ class ExtractConfig:
     weights: str = ""
     """Path of the detector's weight file. Only the detector world has weights in the package, used by default."""
     max_regions: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Detected regions kept per image, best first. Default: 16 for world, 100 for the others. The paper keeps 100."""
+    """Detected regions kept per image, best first. Default: 16 for world, 100 for the others.
+    The original project keeps 100."""
     min_regions: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """For x152: regions kept if fewer have a class probability above the confidence. Default: always max_regions, as
     in the original. The files of bottom-up attention have 10 to 100, with a confidence of 0.2."""

@@ -1,4 +1,7 @@
-"""Captions that are searched in a pool of images: how retrieval is scored. Paper: R@1 over 1,000 images (Table 2)."""
+"""Captions that are searched in a pool of images: how retrieval is scored.
+
+Paper: R@1 on "the 1K test set" (Tables 2 and 4).
+"""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 A training batch is a function of (seed, task, step). It depends neither on earlier steps nor on the number of ranks,
 each of which computes a shard of it.
 
-Paper: section 3.3 (each task has its own endless loader, shuffled in each epoch of the task), 3.2 (4-way multiple
-choice with hard negatives for retrieval).
+Paper: section 3.3 (round-robin batch-level sampling), 3.2 (4-way multiple choice with hard negatives for retrieval).
+That each task has its own endless loader, shuffled in each epoch of the task, is the original project's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Conceptual Captions, for pretraining: captions with the URLs of their images. Paper: sections 3.1 and 4 ("3.3 M").
+"""Conceptual Captions, for pretraining: captions with the URLs of their images. Paper: sections 3.1, 3.3.
 
 Publisher: Google, page "Conceptual Captions". License: captions free for any use; images belong to their publishers.
 Many URLs no longer work: examples without regions are left out and counted (``without_regions``).

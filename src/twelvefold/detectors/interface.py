@@ -1,6 +1,6 @@
 """The interface of a region detector, and the checks that all detectors share.
 
-Paper: section 3, "the set of image regions {v_1, ..., v_T}".
+Paper: section 3.1, "image region features".
 """
 
 from __future__ import annotations

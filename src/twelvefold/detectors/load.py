@@ -1,4 +1,4 @@
-"""Load a detector by name: the package's own, the paper's, or one of torchvision's. Paper: section 3, image regions."""
+"""Load a detector by name: the package's own, the paper's, or one of torchvision's. Paper: section 3.1."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """torchvision's two-stage detectors with its published COCO weights, read from a file on disk.
 
 Nothing is downloaded: the file is the one that torchvision itself would download. Features are the 1,024 outputs of the
-box head at the detected boxes; class probabilities have torchvision's 91 columns. Paper: section 3, image regions; the
-paper's own detector is :mod:`twelvefold.detectors.x152.detector`.
+box head at the detected boxes; class probabilities have torchvision's 91 columns. Paper: section 3.1, image region
+features; the paper's own detector is :mod:`twelvefold.detectors.x152.detector`.
 """
 
 from __future__ import annotations

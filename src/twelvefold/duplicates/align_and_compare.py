@@ -4,8 +4,8 @@ Hashes only see coarse light and dark, so they cannot tell a copy from an image 
 Here one image is shifted and scaled onto the other (publishers crop and resize), and its channels are fitted to the
 other's brightness. The result is the largest local difference that remains: copies have no region that differs, except
 for a watermark in one corner. Where most of the image has no detail in common (drawings on flat ground, or noise),
-nothing shows that the alignment is right, and the images are not taken for copies. Paper: section 2.2 compares ids
-only.
+nothing shows that the alignment is right, and the images are not taken for copies. Paper: section 2.2; the
+original project compares ids only.
 """
 
 from __future__ import annotations

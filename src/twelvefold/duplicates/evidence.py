@@ -2,8 +2,8 @@
 
 ``ids``: publishers' id maps (``datasets.reading.same_image_links``). ``bytes``: files with equal bytes. ``pixels``:
 files with equal decoded pixels. ``looks``: images that were resized, cropped, compressed, brightened or watermarked
-(``duplicates.near_duplicates``). ``features``: images with almost equal features, on request. Paper: section 2.2
-compares ids only.
+(``duplicates.near_duplicates``). ``features``: images with almost equal features, on request. Paper: section
+2.2; the original project compares ids only.
 """
 
 from __future__ import annotations

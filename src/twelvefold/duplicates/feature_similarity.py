@@ -1,7 +1,8 @@
 """Link images whose features are almost equal: optional evidence for when image files are not available.
 
 The mean of a detector's features describes which objects an image shows, so two images of similar objects may be as
-close as two copies. It is the least certain evidence, and off by default. Paper: section 2.2 compares ids only.
+close as two copies. It is the least certain evidence, and off by default. Paper: section 2.2; the
+original project compares ids only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Find all pairs of similar hashes among a million without comparing every pair. Paper: section 2.2 compares ids only.
+"""Find all pairs of similar hashes among a million without comparing every pair. Paper: section 2.2.
 
 Two 64-bit hashes that differ in at most ``r`` bits, cut into ``r + k`` blocks, agree in at least ``k`` whole blocks. So
 the hashes are sorted by each choice of ``k`` blocks, and only hashes that agree in those blocks are compared. Every

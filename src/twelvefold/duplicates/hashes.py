@@ -3,7 +3,8 @@
 Files that store the same pixels in another format have the same digest. Copies that were resized, compressed or
 brightened have hashes that differ in a few bits. The two hashes describe different things, low frequencies (pHash) and
 gradients (dHash), so different images that agree in one by chance seldom agree in both. They are also taken of the
-image's center and of its mirror image, for copies that were cropped or mirrored. Paper: section 2.2 compares ids only.
+image's center and of its mirror image, for copies that were cropped or mirrored. Paper: section 2.2; the
+original project compares ids only.
 """
 
 from __future__ import annotations

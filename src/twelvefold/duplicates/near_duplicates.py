@@ -1,7 +1,7 @@
 """Find near-duplicate images: two hashes propose candidates, and each candidate pair is compared by its pixels.
 
 Hashes are not enough: of images with one object changed, four in five are as close by both hashes as true copies are
-(docs/results/lookalikes.md). Paper: section 2.2 compares ids only.
+(docs/results/lookalikes.md). Paper: section 2.2; the original project compares ids only.
 """
 
 from __future__ import annotations

@@ -203,7 +203,7 @@ def _batches(data: TaskBatches, indices: Sequence[int], size: int) -> Iterator[t
 def _score_retrieval(result: TaskResult, model: ScoredModel, pool: RetrievalPool, device: torch.device) -> None:
     """Rank the whole pool for every caption, and all captions for every image of the pool.
 
-    Paper: image retrieval, R@1 over 1,000 images (Table 2).
+    Paper: image retrieval, R@1 on "the 1K test set" (Tables 2 and 4).
     """
     images, names, task = pool.image_batch.to(device), [str(key) for key in pool.images], result.task.name
     all_scores: list[Tensor] = []

@@ -1,7 +1,8 @@
 """``twelvefold extract``: detect the regions of every image of a folder and store them.
 
 Two stores are written: ``detected/`` (the detected regions, best first) and ``given/`` (features of the candidate boxes
-of Visual7W, GuessWhat ..., in their order). Paper: section 3, image regions; section 4.1 for given boxes.
+of Visual7W, GuessWhat ..., in their order). Paper: section 3.1, image region features; given boxes are the original
+project's.
 
 Images are divided into blocks (``features.block_plan``). A block has its own batches and is one shard on disk, so any
 process can do any block, an interrupted extraction continues, and the resulting bytes are the same. Files with the same

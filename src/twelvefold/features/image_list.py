@@ -1,7 +1,7 @@
 """List the images of an extraction: each image once, with all its keys, and the given boxes of each key.
 
-The folder is a data folder, whose layout determines the keys, or a plain folder of images. Paper: section 3, image
-regions; section 4.1 for given boxes.
+The folder is a data folder, whose layout determines the keys, or a plain folder of images. Paper: section 3.1, image
+region features; given boxes are the original project's.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Records are read in the file's order, one block at a time. A block is one shard on disk and a JSON file with the
 position after its last record. So memory use is constant, an interrupted call continues, and the resulting bytes are
-the same. Several files can be imported into one store; an image that it already has is not replaced. Paper: section 3,
-image regions.
+the same. Several files can be imported into one store; an image that it already has is not replaced. Paper: section
+3.1, image region features.
 """
 
 from __future__ import annotations

@@ -54,7 +54,8 @@ class TrainingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     folder: name of the data folder. images: distinct images of the training examples. examples: by task; ``captions``
     says that they are captions for pretraining. recipe: its name. initial: the model whose weights training started
-    from. world_seed: of a drawn world; None for other data.
+    from. world_seed: of a drawn world; None for other data. cleaning: name of the policy that removed test images;
+    ``none`` for full data, empty if unknown.
     """
 
     folder: str = ""
@@ -64,6 +65,7 @@ class TrainingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     recipe: str = ""
     initial: str = ""
     world_seed: int | None = None
+    cleaning: str = ""
 
     def describe(self) -> str:
         """Return words that end a sentence about the training data; empty if nothing is known."""
@@ -78,6 +80,7 @@ class TrainingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             f"about {self.images:,} images{drawn}" if self.images else "",
             f"in the folder {self.folder}" if self.folder else "",
             f"(recipe {self.recipe})" if self.recipe else "",
+            {"": "", "none": "without cleaning"}.get(self.cleaning, f"cleaned by the policy {self.cleaning}"),
             f"starting from the weights of {self.initial}" if self.initial else "",
         ]
         return " ".join(filter(None, parts))

@@ -1,5 +1,5 @@
-"""Initialize a model from another one's weights, matched by name. Paper: section 3.1 (pretraining, then the tasks), 3.2
-and 4.2 (from the multi-task model to one task).
+"""Initialize a model from another one's weights, matched by name. Paper: sections 3.1 and 3.3 (pretraining, then the
+tasks), 4.4 (from the multi-task model to one task).
 
 Tensors are matched by their names. Rows that stand for a word piece, a task token, an answer or a class are matched by
 what they stand for. Everything that only the new model has keeps its random initialization and is reported.

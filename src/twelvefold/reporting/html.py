@@ -17,6 +17,7 @@ from twelvefold.reporting.examples import ReportExample
 from twelvefold.reporting.table import ScoreRow
 from twelvefold.reporting.template import render_template
 from twelvefold.schema import TaskSpec
+from twelvefold.splits.policy import NO_CLEANING, describe_cleaning
 
 MAX_QUESTION_TYPES = 10
 """Question types shown per task, the most frequent; ``report.json`` has all."""
@@ -42,8 +43,12 @@ class ReportPage:
         return any(row.baselines for row in self.contents.rows)
 
     @property
-    def is_clean(self) -> bool:
-        return self.contents.prepared.manifest.clean if self.contents.prepared else True
+    def cleaning(self) -> str:
+        """Return what cleaning removed from the data that the model was trained on; empty if there is no such data."""
+        if self.contents.prepared is None:
+            return ""
+        manifest = self.contents.prepared.manifest
+        return describe_cleaning(manifest.policy if manifest.clean else NO_CLEANING)
 
     @property
     def is_calibrated(self) -> bool:

@@ -2,5 +2,5 @@
 
 Requests become the same batches, and are decoded by the same functions, as in training and evaluation. This package
 adds what a person needs: opening images, running the detector, checking requests, and drawing answers.
-Paper: section 4.5, Fig. 3 (one model, all tasks).
+Paper: section 5, Fig. 3 (one model, all tasks).
 """

@@ -1,4 +1,4 @@
-"""Ask a model: ``twelvefold.load()`` returns a :class:`Predictor`. Paper: section 4.5, Fig. 3.
+"""Ask a model: ``twelvefold.load()`` returns a :class:`Predictor`. Paper: section 5, Fig. 3.
 
 Every method takes one input or a list of them and returns one prediction or a list. They all call
 :meth:`Predictor.answer`, as the REST server does.

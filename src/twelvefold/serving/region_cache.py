@@ -1,6 +1,6 @@
 """Run the detector once per image and keep its regions for the next request about the same image.
 
-Paper: section 3.1, "the set of image regions {v_1, ..., v_T}".
+Paper: section 3.1, "image region features".
 """
 
 from __future__ import annotations

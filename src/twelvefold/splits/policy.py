@@ -69,6 +69,39 @@ def get_policy(name: str, *, max_similar: float | None = None) -> Policy:
     return policy if max_similar is None else msgspec.structs.replace(policy, max_similar=max_similar)
 
 
+_EVIDENCE_WORDS: Mapping[Evidence, str] = {
+    "ids": "publishers' ids",
+    "bytes": "equal files",
+    "pixels": "equal pixels",
+    "looks": "similarity",
+    "features": "similar features",
+}
+
+
+def describe_cleaning(name: str) -> str:
+    """Return in sentences what cleaning by the policy of that name removed; an empty name: that is not known."""
+    if name == NO_CLEANING:
+        return (
+            "Full data (policy none): nothing was removed, so test images of one task may be training images "
+            "of another."
+        )
+    policy = POLICIES.get(name)
+    if policy is None:
+        return f"Cleaned by the policy {name}." if name else "Cleaned by a policy that was not recorded."
+    if "test" not in policy.protects:
+        return (
+            f"Cleaned by the policy {name}: the images of id lists were removed. Other test images of one task may be "
+            "training images of another."
+        )
+    words = [_EVIDENCE_WORDS[evidence] for evidence in policy.evidence]
+    evidence = " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+    sentence = (
+        f"Cleaned by the policy {name}: no image of any task's test set is in a training or validation set, as far as "
+        f"{evidence} show."
+    )
+    return f"{sentence} No image of a validation set is in a training set." if "val" in policy.protects else sentence
+
+
 OwnerKind = Literal["test", "val", "list"]
 Owner = tuple[str, OwnerKind]
 """The name of a task with its test or val set, or the name of an id list."""

@@ -1,7 +1,7 @@
 """Stop a cleaning that removes much of a split only because images look alike, and show the pairs of images.
 
 Files with equal ids, bytes or pixels are the same image. Similarity is a judgement, and of a kind of images that it was
-never measured on it may be wrong often. Paper: section 2.2 compares ids only.
+never measured on it may be wrong often. Paper: section 2.2; the original project compares ids only.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ def as_stored(key: ImageKey, regions: Regions, feature_size: int) -> Regions:
 
 
 def mean_feature(regions: Regions) -> NDArray[np.float32]:
-    """Return (1, D) float32: the mean feature, from which the IMG row is made (paper: section 3.1), or zeros."""
+    """Return (1, D) float32: the mean feature, from which the row of the IMG token (paper: section 3.1) is made,
+    or zeros."""
     if not len(regions.features):
         return np.zeros((1, regions.features.shape[1]), dtype=np.float32)
     mean: NDArray[np.float32] = regions.features.mean(axis=0, keepdims=True, dtype=np.float64).astype(np.float32)

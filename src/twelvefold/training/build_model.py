@@ -17,6 +17,7 @@ from twelvefold.model.card import Card, DetectorCard, TrainingData
 from twelvefold.model.vocabulary import check_vocabulary
 from twelvefold.model.warm_start import WarmStartReport
 from twelvefold.schema import ImageKey, TaskSpec
+from twelvefold.splits.policy import NO_CLEANING
 from twelvefold.store.prepared import Prepared
 
 
@@ -69,6 +70,7 @@ def build_card(recipe: Recipe, prepared: Prepared, regions: RegionSource) -> Car
         recipe=recipe.name,
         initial=recipe.initial.name if recipe.initial else "",
         world_seed=source.world_seed if source else None,
+        cleaning=prepared.manifest.policy if prepared.manifest.clean else NO_CLEANING,
     )
     return Card(
         name=recipe.name,

@@ -1,6 +1,6 @@
 """Training objectives: one of the twelve tasks, or masked pretraining on a caption set.
 
-The training loop uses only the interface of :class:`Objective`. Paper: sections 2.1 (tasks) and 3.1 (pretraining).
+The training loop uses only the interface of :class:`Objective`. Paper: sections 3.2 (tasks) and 3.1 (pretraining).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Infer the sizes of a vilbert-multi-task model from the shapes of its tensors and the JSON published with it.
 
 Shapes are decisive. The JSON adds what no shape shows (attention heads, dropout); where both give a size they must
-agree. Paper: section 3.1, the supplement's configuration ``bert_base_6layer_6conect``.
+agree. Paper: section 3.1, "default parameter setting"; the original project's ``bert_base_6layer_6conect.json``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Answers as VQA's official evaluator compares them: normalization, soft scores and answer lists.
 
-Paper: section 3.2 (VQA heads, 3129 answers). The evaluator's quirks are reproduced, because published scores include
-them; each is noted where it occurs.
+Paper: section 3.2, "a set of the pre-defined answers"; their number, 3,129, is the original project's. The evaluator's
+quirks are reproduced, because published scores include them; each is noted where it occurs.
 """
 
 from __future__ import annotations

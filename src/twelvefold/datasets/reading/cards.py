@@ -48,9 +48,8 @@ class DatasetCard(msgspec.Struct, frozen=True, kw_only=True):
     """What one dataset consists of.
 
     ``examples``: number of examples by split, as the reader yields them from the publisher's full files with default
-    options, before cleaning; the training counts agree with the paper's supplement. ``approximate_splits``: splits
-    whose count is not published exactly. ``image_sources``: keys of ``IMAGE_SOURCES``. ``on_request``: the files that
-    the publisher sends only on request, or empty.
+    options, before cleaning. ``approximate_splits``: splits whose count is not published exactly. ``image_sources``:
+    keys of ``IMAGE_SOURCES``. ``on_request``: the files that the publisher sends only on request, or empty.
     """
 
     title: str

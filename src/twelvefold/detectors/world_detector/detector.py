@@ -1,6 +1,6 @@
 """The package's own detector: images in, ``Regions`` out, with features of given boxes from the same forward pass.
 
-Paper: section 3, "the set of image regions {v_1, ..., v_T}".
+Paper: section 3.1, "image region features".
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The detector's network: a narrow residual backbone, torchvision's proposals, region heads with a pixel branch.
 
-It replaces the paper's large detector, which was trained on Visual Genome with 1,600 categories and 400 attributes
-(section 3, "Model architecture"). It returns boxes, each with a feature that encodes category, color, size and pattern.
+It replaces the original project's large detector, which was trained on Visual Genome with 1,600 categories (paper:
+section 3.1, "image region features"). It returns boxes, each with a feature that encodes category, color, size and
+pattern.
 
 The first stage classifies and refines proposals (RPN) from a stride-4 map. The second stage computes the feature of
 each refined box from that map and from a 32 x 32 crop of the image, because patterns are finer than the map. Given

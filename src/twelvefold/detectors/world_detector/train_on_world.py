@@ -1,7 +1,8 @@
 """``twelvefold detector train`` and ``evaluate``: train and evaluate the detector on images of the drawn world.
 
 Images are drawn as they are needed, from seeds that no data world may use: each image is used once, and no evaluation
-image is trained on. Paper: section 3 uses an existing detector; this module makes ours.
+image is trained on. Paper: section 3.1 uses the regions of an existing detector; this module makes
+ours.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The published detector's network, Faster R-CNN with an X-152-32x8d-FPN backbone, built from torchvision's blocks.
 
 Modules have the names of maskrcnn-benchmark, with which it was trained, so ``detectron_model.pth`` loads by name.
-Paper: section 3.1, "Faster R-CNN with ResNeXt-152 backbone".
+Paper: section 3.1, "image region features"; the backbone is stated by the original project only.
 
 Differs: nothing is compiled. Frozen batch norm is merged into the convolutions after loading. The box regression of the
 second stage (``bbox_pred``) is loaded but not used: regions are the proposals themselves.

@@ -2,8 +2,8 @@
 
 In every class a proposal is suppressed if it overlaps (IoU above 0.5) one with a higher probability of the class. A
 proposal's confidence is its highest probability among the classes in which it survives; the 100 most confident
-proposals are kept. Paper: section 3.1, "100 regions". The original runs NMS once for each of 1,600 classes, on the GPU,
-which takes over half a second per image.
+proposals are kept, as in the original project (paper: section 3.1, "image region features"). It runs NMS once for each
+of 1,600 classes, on the GPU, which takes over half a second per image.
 
 Differs: one pass over (proposal, class) pairs of all classes, sorted by probability, which ends as soon as enough
 proposals have a confidence, because later pairs cannot be more confident. Boxes do not depend on the class, so each

@@ -3,5 +3,5 @@
 ``lmdb_file`` (the original project's LMDB, its older base64 variant, MMF's variant), ``tsv`` (bottom-up attention and
 similar), ``vinvl`` (VinVL), ``npy`` (one file per image, also ``.npz``), ``hdf5_file``. ``fields`` converts a record to
 :class:`~twelvefold.schema.Regions`; ``image_names`` converts names to image keys. The records are stored by
-:mod:`twelvefold.features.import_features`. Paper: section 3, image regions.
+:mod:`twelvefold.features.import_features`. Paper: section 3.1, image region features.
 """

@@ -1,6 +1,6 @@
 """Answers of ten annotators to one question: synonyms, near misses and typing errors around the correct answer.
 
-Paper: VQA scores an answer by the number of annotators who gave it (section 2.1 and the targets of Eq. 1).
+VQA scores an answer by the number of annotators who gave it. Paper: section 3.2, "a soft target score" (Eq. 1).
 """
 
 from __future__ import annotations
