@@ -24,6 +24,7 @@ from twelvefold.datasets.reading.image_sources import VG
 from twelvefold.datasets.reading.options import WORLD_FILE, read_world_file, reader_options
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.datasets.reading.shared_files import share_decoded_files
+from twelvefold.datasets.reading.submissions import SCORED_BY_SERVER, server_part
 from twelvefold.image_folder import SkippedFile
 from twelvefold.images import ImageError, upright_size
 from twelvefold.preparation.jobs import TaskRequest, find_table
@@ -44,7 +45,7 @@ class SplitCheck(msgspec.Struct, frozen=True, kw_only=True):
     the full files, None if unknown. ``error``: why the split cannot be read, or empty. ``num_malformed``: rejected
     records. ``num_images``: images that the examples use; ``num_images_missing`` of them have no file. ``other_sizes``:
     images that do not have the size that the annotations state, with both sizes. ``notes``: unusual records that are
-    used.
+    used. ``unlabeled``: examples whose label is withheld.
     """
 
     files: tuple[str, ...]
@@ -59,14 +60,17 @@ class SplitCheck(msgspec.Struct, frozen=True, kw_only=True):
     count_is_right: bool
     other_sizes: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()
+    unlabeled: int = 0
 
 
 class TaskCheck(msgspec.Struct, frozen=True):
-    """The result for one task. ``next``: what to do, in order; empty if nothing is wrong."""
+    """The result for one task. ``next``: what to do, in order; empty if nothing is wrong. ``server``: how its test set
+    is scored, if its labels are withheld; empty if they are known."""
 
     state: State
     splits: Mapping[Split, SplitCheck]
     next: tuple[str, ...]
+    server: str = ""
 
 
 class DataCheck(msgspec.Struct, frozen=True):
@@ -82,6 +86,11 @@ class DataCheck(msgspec.Struct, frozen=True):
     def is_complete(self) -> bool:
         """Whether every checked task is whole and nothing limits cleaning."""
         return not self.limitations and all(task.state == "whole" for task in self.tasks.values())
+
+    @property
+    def server_tasks(self) -> Mapping[str, str]:
+        """How the tasks are scored whose test labels are withheld, by task."""
+        return {name: task.server for name, task in self.tasks.items() if task.server}
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +195,19 @@ def _check_task(folder: _Folder, name: str, dataset: Dataset, options: Mapping[s
     steps = tuple(dict.fromkeys(_next_steps(name, splits)))
     if all(check.error and not check.files for check in splits.values()):
         return TaskCheck("missing", splits, steps)
-    return TaskCheck("incomplete" if steps else "whole", splits, steps)
+    test = splits["test"]
+    server = _describe_server(dataset, options) if test.unlabeled and test.unlabeled == test.examples else ""
+    return TaskCheck("incomplete" if steps else "whole", splits, steps, server)
+
+
+def _describe_server(dataset: Dataset, options: Mapping[str, Any]) -> str:
+    """Return how a test set without labels is scored, in a sentence."""
+    part, name = server_part(dataset, options), dataset.TASK.name
+    sentence = f"{SCORED_BY_SERVER}: no label of the test split is in the files"
+    if getattr(dataset, "SUBMISSION", None) is None:
+        return f"{sentence}, and {name} has no submission format"
+    command = f"after evaluate: twelvefold submit RUN --task {name}{part.option} --out FILE" if part.name else ""
+    return "; ".join(filter(None, [sentence, part.note, command]))
 
 
 @relaxed_gc()
@@ -194,7 +215,7 @@ def _check_split(folder: _Folder, name: str, dataset: Dataset, split: Split, opt
     """Read one split to its end, or as far as its files allow."""
     bad, used_images, sizes = BadRecords(skip=True), set[ImageKey](), SizeCheck(folder.sizes)
     paths: list[Path] = []
-    num_examples, problem, rejected, notes = 0, "", list[str](), list[str]()
+    num_examples, unlabeled, problem, rejected, notes = 0, 0, "", list[str](), list[str]()
     request = TaskRequest(name, dataset.TASK, options)
     try:
         paths = dataset.files(folder.data, split, **options)
@@ -202,10 +223,12 @@ def _check_split(folder: _Folder, name: str, dataset: Dataset, split: Split, opt
         if table is not None:
             num_examples, used_images, rejected = len(table[0]), table[0].all_images(), table[1].problems
             sizes.add_table(table[0])
+            unlabeled = table[0].count_unlabeled()
             notes = table[1].notes
         else:
             for example in dataset.read(folder.data, split, bad=bad, **options):
                 num_examples += 1
+                unlabeled += example.label is None
                 used_images.update(pair.image for pair in example.pairs)
                 sizes.add(example)
     except (TwelvefoldError, OSError) as error:
@@ -232,6 +255,7 @@ def _check_split(folder: _Folder, name: str, dataset: Dataset, split: Split, opt
         count_is_right=count_is_right,
         other_sizes={str(key): reason for key, reason in sorted(sizes.other.items())},
         notes=tuple(notes or bad.notes()),
+        unlabeled=unlabeled,
     )
 
 

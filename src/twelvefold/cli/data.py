@@ -85,6 +85,7 @@ def datasets(name: str = "", *, json: Json = False) -> int:
 def doctor(check: DataCheck, arguments: Mapping[str, Any]) -> Output:
     steps = [f"{name}, {step}" for name, task in check.tasks.items() for step in task.next]
     lines = [*steps, *check.limitations] or ["All is well."]
+    lines += [f"{name}, {sentence}" for name, sentence in check.server_tasks.items()]
     lines += first_lines(
         "note", [n for task in check.tasks.values() for split in task.splits.values() for n in split.notes]
     )
@@ -175,7 +176,9 @@ def _table(check: DataCheck) -> Table:
     table = Table("task", "state", "train", "val", "test", "malformed", "images missing", title=str(check.data))
     for name, task in check.tasks.items():
         counts = [
-            f"{split.examples:,}" + ("" if split.count_is_right else f" of {split.expected:,}")
+            f"{split.examples:,}"
+            + ("" if split.count_is_right else f" of {split.expected:,}")
+            + (" (no labels)" if split.unlabeled and split.unlabeled == split.examples else "")
             for split in task.splits.values()
         ]
         malformed = sum(split.num_malformed for split in task.splits.values())

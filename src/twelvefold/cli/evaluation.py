@@ -10,12 +10,13 @@ from rich.table import Table
 
 from twelvefold.cli.computing import computing_on
 from twelvefold.cli.from_function import Flag, Output, command
+from twelvefold.datasets.reading.submissions import SCORED_BY_SERVER
 from twelvefold.evaluate import evaluate as evaluate_run
 from twelvefold.evaluation.baselines import baselines as score_baselines
 from twelvefold.evaluation.baselines import compare_with_baselines
 from twelvefold.evaluation.calibrate import SEED, FittedTemperature
 from twelvefold.evaluation.calibrate import calibrate as calibrate_run
-from twelvefold.evaluation.scores import SCORED_BY_SERVER, Baselines, Scores
+from twelvefold.evaluation.scores import Baselines, Scores
 from twelvefold.evaluation.submit import ONLY, SubmitSummary
 from twelvefold.evaluation.submit import submit as write_submission
 from twelvefold.model.feature_statistics import FILE, MIN_IMAGES

@@ -37,13 +37,7 @@ def add_up(inputs: RunInputs, scores: Scores, split: Split, folder: Path) -> Sco
         together = before.tasks | together
     together |= scores.tasks
     tasks = {name: together[name] for name in names if name in together}
-    unknown = explain_unknown_scores(
-        inputs.run,
-        inputs.recipe,
-        [name for name, task in tasks.items() if task.score is None],
-        split,
-        prepared=inputs.prepared,
-    )
+    unknown = explain_unknown_scores(inputs.run, inputs.recipe, tasks, split, prepared=inputs.prepared)
     scores = msgspec.structs.replace(
         scores,
         tasks=tasks,

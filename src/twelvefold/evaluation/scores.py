@@ -16,9 +16,6 @@ from twelvefold.store import atomic_files
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-SCORED_BY_SERVER = "scored by the server"
-"""What tables and pages show instead of a score that is unknown."""
-
 
 class QuestionTypeScore(msgspec.Struct, frozen=True):
     """Mean score of the examples of one question type (or part of a split, such as ``testA``), and their number."""

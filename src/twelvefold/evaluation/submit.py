@@ -28,6 +28,7 @@ from twelvefold.evaluation.predictions import PredictionRecord, predictions_path
 from twelvefold.progress import track
 from twelvefold.schema import Example, Split, TwelvefoldError, did_you_mean
 from twelvefold.store import atomic_files
+from twelvefold.training.data_folders import find_table_origin
 
 FormatName = Literal["publishers", "vilbert_mt"]
 
@@ -75,7 +76,7 @@ def submit(
         part: ``test``, ``val``, or an official part: vqav2 test-dev, test2015; gqa testdev, submission; nlvr2 test1,
             test2. VQA's server expects every question of test2015 for test-dev too; ``test-dev-only`` (as
             ``--split-only``) writes those of test-dev.
-        data: Folder of the official files; ``RUN/world`` by default.
+        data: Folder of the official files; by default the one that the tables were made from, or else ``RUN/world``.
         form: Format of the file: that of the publishers, or that of vilbert-multi-task.
         box_format: Boxes of RefCOCO, RefCOCO+ and RefCOCOg as x, y, width, height, or as two corners.
         subset: Leave out predictions of other questions instead of refusing them.
@@ -89,8 +90,15 @@ def submit(
     name = recipe.module(task)
     dataset = load_dataset(name)
     split, part_options = _find_part(dataset, part)
-    folder = _data_folder(run, data)
-    options = reader_options(folder, [name], {name: recipe.task_config(task).options})[name] | dict(part_options)
+    source = find_table_origin(run)
+    folder = data or source.data
+    if not folder.is_dir():
+        raise TwelvefoldError(
+            f"no folder {folder}: a submission is checked against the official question file; name the data folder "
+            "that the run was prepared from (--data)"
+        )
+    options = reader_options(folder, [name], {name: recipe.task_config(task).options})[name]
+    options |= {**source.reader_options.get(task, {}), **part_options}
     check_options(dataset, options)
     bad = BadRecords(skip=recipe.data.skip_bad)
     examples = partial(dataset.read, folder, split, bad=bad, **options)
@@ -126,16 +134,6 @@ def _find_format(dataset: Dataset, name: FormatName) -> SubmissionFormat:
             "docs/submissions.md lists the formats"
         )
     return result
-
-
-def _data_folder(run: Path, data: Path | None) -> Path:
-    folder = data or run / "world"
-    if not folder.is_dir():
-        raise TwelvefoldError(
-            f"no folder {folder}: a submission is checked against the official question file; name the data folder "
-            "that the run was prepared from (--data)"
-        )
-    return folder
 
 
 def _read_records(path: Path, task: str, max_ranked: int | None) -> dict[str, PredictionRecord]:

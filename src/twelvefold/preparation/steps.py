@@ -288,6 +288,7 @@ class PreparationSteps:
         manifest = PreparedManifest(
             source=DataSource(self.data.resolve().name, world_seed(self.data)),
             data_folder=str(self.data.absolute()),
+            reader_options={request.task.name: dict(request.options) for request in self.requests},
             clean=policy != NO_CLEANING,
             policy=policy,
             cleaning=cleaning.files["manifest"] if cleaning else None,

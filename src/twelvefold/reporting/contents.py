@@ -12,8 +12,7 @@ from safetensors import safe_open
 
 from twelvefold import datasets
 from twelvefold.config.recipe import Recipe
-from twelvefold.evaluation.scores import SCORED_BY_SERVER, Baselines, Invocation, Scores, read_scores
-from twelvefold.evaluation.withheld import UnknownScore, explain_unknown_scores
+from twelvefold.evaluation.scores import Baselines, Invocation, Scores, read_scores
 from twelvefold.model import card
 from twelvefold.model.card import Card
 from twelvefold.printable import utf_8_path
@@ -145,7 +144,6 @@ def read_run(run: Path, prepared: Path) -> RunContents:
     opened = Prepared.open(prepared) if prepared.is_dir() else None
     loaded = Recipe.load_run(run) if recipe.exists() else None
     checkpoint = run / "checkpoints" / Path(scores.checkpoint).name
-    tasks = _scored_tasks(scores, opened, loaded)
     return RunContents(
         run=run,
         scores=scores,
@@ -155,20 +153,10 @@ def read_run(run: Path, prepared: Path) -> RunContents:
         recipe_text=recipe.read_text(encoding="utf-8") if recipe.exists() else "",
         stages=read_stages(run / "stages.json"),
         prepared=opened,
-        rows=make_rows(scores, baselines, tasks, _explain_unknown(run, scores, loaded, prepared)),
+        rows=make_rows(run, scores, baselines, _scored_tasks(scores, opened, loaded)),
         card=card.read(checkpoint),
         parameters=_count_parameters(checkpoint / "model.safetensors"),
     )
-
-
-def _explain_unknown(run: Path, scores: Scores, recipe: Recipe | None, prepared: Path) -> dict[str, UnknownScore]:
-    """Return why scores are unknown, by task, with commands for where the run is now; as recorded without a recipe."""
-    names = [name for name, task in scores.tasks.items() if task.score is None]
-    if recipe is not None and set(names) <= set(recipe.tasks):
-        return explain_unknown_scores(run, recipe, names, "test", prepared=prepared)
-    return {
-        name: UnknownScore(scores.unknown.get(name, SCORED_BY_SERVER), scores.submit.get(name, "")) for name in names
-    }
 
 
 def read_stages(path: Path) -> dict[str, float]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from twelvefold.datasets.reading.submissions import SCORED_BY_SERVER
 from twelvefold.evaluation.machine import describe_machine
-from twelvefold.evaluation.scores import SCORED_BY_SERVER, QuestionTypeScore
+from twelvefold.evaluation.scores import QuestionTypeScore
 from twelvefold.families import load_family
 from twelvefold.reporting import paper
 from twelvefold.reporting.contents import RunContents

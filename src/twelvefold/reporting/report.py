@@ -20,7 +20,7 @@ from twelvefold.reporting.examples import task_examples
 from twelvefold.reporting.html import ReportPage, render_page
 from twelvefold.reporting.thumbnails import Thumbnails
 from twelvefold.store import atomic_files
-from twelvefold.training.data_folders import find_data_folder, remembered_folder
+from twelvefold.training.data_folders import find_table_origin, remembered_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def report(run: Path, *, prepared: Path | None = None, images: Path | None = Non
     """
     run = Path(run)
     prepared = prepared or remembered_folder(run, "prepared")
-    contents, images = read_run(run, prepared), images or find_data_folder(run, prepared)
+    contents, images = read_run(run, prepared), images or find_table_origin(run, prepared).data
     atomic_files.write_text(run / "report.html", render_page(_make_page(contents, images)))
     atomic_files.write_json(run / "report.json", to_json(contents))
     tasks = contents.tasks_not_above_baselines

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from twelvefold.evaluation.scores import Baselines, Scores, TaskBaselines, TaskScore
-from twelvefold.evaluation.withheld import UnknownScore
+from twelvefold.evaluation.withheld import move_command
 from twelvefold.families import family_names, load_family
 from twelvefold.reporting.paper import PaperScore, paper_score
 from twelvefold.schema import TaskSpec
@@ -32,6 +33,11 @@ class ScoreRow:
     @property
     def has_score(self) -> bool:
         return self.result.score is not None
+
+    @property
+    def notes(self) -> list[str]:
+        """Return what else is to be known of a score that a server makes."""
+        return self.unknown.split("; ")[1:]
 
     @property
     def gap(self) -> float | None:
@@ -75,26 +81,18 @@ class ScoreRow:
         }
 
 
-def make_rows(
-    scores: Scores,
-    baselines: Baselines | None,
-    tasks: Mapping[str, TaskSpec],
-    unknown: Mapping[str, UnknownScore],
-) -> list[ScoreRow]:
-    """Return a row for every evaluated task, group by group, in the order of ``tasks`` within a group.
-
-    ``unknown``: why scores are unknown, by task.
-    """
+def make_rows(run: Path, scores: Scores, baselines: Baselines | None, tasks: Mapping[str, TaskSpec]) -> list[ScoreRow]:
+    """Return a row for every evaluated task, group by group, in the order of ``tasks`` within a group."""
     order = family_names()
-    by_task, known = baselines.tasks if baselines else {}, UnknownScore("")
+    by_task = baselines.tasks if baselines else {}
     return [
         ScoreRow(
             task,
             scores.tasks[name],
             by_task.get(name),
             paper_score(name),
-            unknown.get(name, known).reason,
-            unknown.get(name, known).command,
+            scores.unknown.get(name, ""),
+            move_command(scores.submit.get(name, ""), run),
         )
         for name, task in sorted(tasks.items(), key=lambda item: order.index(item[1].family))
     ]

@@ -182,6 +182,11 @@ class ExampleTable:
             for batch in self._selected_batches("pairs", "label")
         )
 
+    def count_unlabeled(self) -> int:
+        """Return the number of examples whose label is withheld."""
+        parts = (batch.column("label") for batch in self._selected_batches("label"))
+        return sum(pc.sum(pc.equal(part, NO_LABEL)).as_py() or 0 for part in parts)
+
     def answer_counts(self) -> Counter[str]:
         """Return how often each chosen answer occurs."""
         counts = Counter[str]()

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -67,6 +68,7 @@ class PreparedManifest(msgspec.Struct, kw_only=True):
     """The contents of ``prepared.json``. Tables, rows and counts are by task, then split; the rest by task.
 
     ``source``: the data folder; None in folders that were prepared before it was recorded. ``data_folder``: its path.
+    ``reader_options``: by task; empty in folders that were prepared before they were recorded.
     ``policy``: of cleaning. ``cleaning``: the cleaning manifest, whose count is the number of removed examples; None
     for full data. ``regions``: digest of the region store that negatives were made from, or empty. ``problems``:
     malformed records that were left out, each with the reason. ``other_sizes``: images that were left out because they
@@ -77,6 +79,7 @@ class PreparedManifest(msgspec.Struct, kw_only=True):
     version: int = VERSION
     source: DataSource | None = None
     data_folder: str = ""
+    reader_options: dict[str, dict[str, Any]] = {}
     clean: bool
     policy: str = ""
     cleaning: FileEntry | None = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.schema import TwelvefoldError
@@ -20,6 +21,14 @@ class DataFolders(NamedTuple):
 
     prepared: Path
     regions: Path
+
+
+class TableOrigin(NamedTuple):
+    """The data folder that tables were made from, or else ``RUN/world`` (it may not exist), and the options of the
+    readers by task; without those of a task that were not recorded."""
+
+    data: Path
+    reader_options: Mapping[str, Mapping[str, Any]]
 
 
 def find_data_folders(run: Path, *, prepared: Path | None = None, regions: Path | None = None) -> DataFolders:
@@ -72,14 +81,14 @@ def remembered_folder(run: Path, name: str) -> Path:
     return own if own.exists() and not remembered.exists() else remembered
 
 
-def find_data_folder(run: Path, prepared: Path | None = None) -> Path:
-    """Return the data folder that a run's tables were made from, where it still is, else ``RUN/world``.
-
-    The folder may not exist. ``prepared``: folder of the tables; None: the one that the run remembers.
-    """
+def find_table_origin(run: Path, prepared: Path | None = None) -> TableOrigin:
+    """Return what a run's tables were made from; ``prepared``: their folder; None: the one that the run remembers."""
     prepared = prepared or remembered_folder(run, "prepared")
-    recorded = Prepared.open(prepared).manifest.data_folder if (prepared / MANIFEST).exists() else ""
-    return Path(recorded) if recorded and Path(recorded).is_dir() else run / "world"
+    if not (prepared / MANIFEST).exists():
+        return TableOrigin(run / "world", {})
+    manifest = Prepared.open(prepared).manifest
+    folder = Path(manifest.data_folder)
+    return TableOrigin(folder if manifest.data_folder and folder.is_dir() else run / "world", manifest.reader_options)
 
 
 def _existing(run: Path, name: str) -> Path:

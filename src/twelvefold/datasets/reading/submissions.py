@@ -5,15 +5,22 @@ A dataset's module may define ``SUBMISSION``. ``docs/submissions.md`` says what 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.schema import Box, Example, Ranked, Split, TwelvefoldError
+
+if TYPE_CHECKING:
+    from twelvefold.datasets import Dataset
+
+SCORED_BY_SERVER = "scored by the server"
+"""What tables and pages show instead of a score that is unknown because the labels are withheld."""
 
 BoxFormat = Literal["xywh", "xyxy"]
 EMPTY_BOX: Box = (0.0, 0.0, 0.0, 0.0)
@@ -75,6 +82,18 @@ class Submission:
     server: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ServerPart:
+    """The part of a test set whose predictions are submitted; no name if no server takes them alone.
+
+    ``option``: that of ``submit``. ``note``: what else the server expects, in words; empty if nothing.
+    """
+
+    name: str
+    option: str
+    note: str = ""
+
+
 def simple_format(
     container: Literal["json", "jsonl", "csv"], row: SubmissionRow, max_ranked: int | None = 1
 ) -> SubmissionFormat:
@@ -132,3 +151,32 @@ def best_candidate(example: Example, answered: Answered) -> int:
 def candidate_row(example: Example, answered: Answered) -> dict[str, Any]:
     """Return a row of vilbert-multi-task: the image and the index of the predicted candidate."""
     return {"id": int(example.pairs[0].image.id), "target": best_candidate(example, answered)}
+
+
+def server_part(dataset: Dataset, options: Mapping[str, Any]) -> ServerPart:
+    """Return the part of the test set that reader options select, as ``submit`` names it."""
+    submission: Submission | None = getattr(dataset, "SUBMISSION", None)
+    if submission is None:
+        return ServerPart("test", "")
+    parameters = inspect.signature(dataset.read).parameters
+    defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
+    options = defaults | dict(options)
+
+    def selects(part: Mapping[str, str]) -> bool:
+        return all(options.get(name) == value for name, value in part.items())
+
+    names = sorted(submission.parts, key=lambda name: name != submission.server)  # the server's first
+    note = ""
+    if submission.server and not selects(submission.parts[submission.server]):
+        expected = " and ".join(f'options.{k} = "{v}"' for k, v in submission.parts[submission.server].items())
+        note = (
+            f"its server expects every question of another part: prepare and evaluate with {expected} under "
+            f"[per_task.{dataset.TASK.name}]"
+        )
+    for name in names:
+        if selects(submission.parts[name]):
+            return ServerPart(name, f" --split {name}", note)
+    for name, own in submission.own_parts.items():
+        if selects(own):
+            return ServerPart(f"{name}-only", f" --split {name} --split-only", note)
+    return ServerPart("" if submission.server else "test", "", note)
