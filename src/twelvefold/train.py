@@ -40,7 +40,7 @@ from twelvefold.training.distributed import ProcessGroup, init_distributed, laun
 from twelvefold.training.objectives import Objective
 from twelvefold.training.optimizer import set_lr
 from twelvefold.training.round_robin import is_task_epoch_end
-from twelvefold.training.run_folder import TrainSummary, is_finished, prepare_run_folder, summarize
+from twelvefold.training.run_folder import Counters, TrainSummary, is_finished, prepare_run_folder, summarize
 from twelvefold.training.signals import GracefulShutdown, Interrupted
 from twelvefold.training.stop_and_go import StopAndGo, Transition
 
@@ -135,33 +135,38 @@ def train_loop(state: TrainState, services: TrainServices) -> None:
         Interrupted: a shutdown was requested; the iteration was finished and a checkpoint saved.
     """
     config, counters, iterations = services.recipe.training, state.counters, services.schedule.iterations
-    # One learning rate for all tasks: their own rates act as factors on their losses (loss scaling).
-    base_lr = config.lr_factor * min(objective.spec.lr for objective in services.objectives.values())
+    base_lr = state.optimizer.defaults["lr"]  # of all tasks: their own rates are factors on their losses (loss scaling)
     start_time = time.monotonic() - counters.seconds
 
     for iteration in range(counters.iteration + 1, iterations + 1):
-        lr = base_lr * services.lr_schedule.multiplier(iteration)
-        set_lr(state.optimizer, lr)
-        active = state.stop_and_go.active_tasks(iteration)  # DSG_t = go, or DSG_t = stop and i mod gap = 0
+        i = services.schedule.index(iteration)  # the paper's, which is the iteration, or the original code's
+        active = state.stop_and_go.active_tasks(i)  # DSG_t = go, or DSG_t = stop and i mod gap = 0
         monitor = is_monitored(iteration, iterations, config.eval_interval)
         losses: dict[str, float] = {}
         shutdown = False
 
-        for task in services.schedule.tasks_at(iteration):
-            objective = services.objectives[task]
-            if task in active:
-                losses[task], shutdown_requested = train_step(state, services, objective, iteration)
-                counters.steps[task] += 1
-                shutdown = shutdown or shutdown_requested
-            steps_per_epoch = objective.train_batches.steps_per_epoch
-            epoch_end = is_task_epoch_end(iteration, steps_per_epoch, config.evaluations_per_epoch)
-            if epoch_end or monitor:
-                validation, transition = validate(state, services, objective), None
-                if epoch_end and iteration > config.stop_and_go_start_fraction * iterations:
-                    transition = update_stop_and_go(state.stop_and_go, services.group, task, validation.score)
-                counters.seconds = time.monotonic() - start_time
-                log_validation(state, services, task, validation, transition, iteration)
+        for turn in services.schedule.turns_at(iteration):  # one task each, except with optimization = "vilbert_mt"
+            for task in turn:
+                if task in active:
+                    set_lr(state.optimizer, services.lr_schedule.multiplier(iteration, counters.lr_steps))
+                    losses[task], shutdown_requested = train_step(state, services, services.objectives[task], iteration)
+                    counters.steps[task] += 1
+                    counters.lr_steps += len(losses) == 1  # the first step of this iteration
+                    shutdown = shutdown or shutdown_requested
+            for task in turn:
+                objective = services.objectives[task]
+                steps_per_epoch = objective.train_batches.steps_per_epoch
+                epoch_end = is_task_epoch_end(i, steps_per_epoch, config.evaluations_per_epoch)
+                if epoch_end or monitor:
+                    validation, transition = validate(state, services, objective), None
+                    if epoch_end and iteration > config.stop_and_go_start_fraction * iterations:
+                        transition = update_stop_and_go(state.stop_and_go, services.group, task, validation.score)
+                    counters.seconds = time.monotonic() - start_time
+                    log_validation(state, services, task, validation, transition, iteration)
+        for task in state.stop_and_go.reset_after(iteration):
+            services.log.write("go", iteration, **score_fields(counters, task))
 
+        lr = base_lr * services.lr_schedule.multiplier(iteration, counters.lr_steps)
         counters.iteration, counters.seconds = iteration, time.monotonic() - start_time
         services.log.write("step", iteration, losses=losses, lr=lr, seconds=round(counters.seconds, 3))
         services.console.record_iteration()
@@ -186,7 +191,7 @@ def train_step(state: TrainState, services: TrainServices, objective: Objective,
     """
     group, bad_examples = services.group, list[str]()
     seed_step(services, objective, iteration)
-    state.optimizer.zero_grad(set_to_none=True)  # other heads stay without a gradient: optimizer.py says why
+    state.optimizer.zero_grad()  # which gradients of other heads are None or zero: optimizer.py and vilbert_mt.py
     totals = torch.zeros(3, device=group.device)  # examples, sum of their losses, ranks with a requested shutdown
     totals[2] = float(services.shutdown.requested)
     for micro_batch in next(services.batches[objective.spec.name]):
@@ -260,11 +265,17 @@ def log_validation(
     counters.metrics[task] = validation.metrics
     counters.scores[task] = score
     counters.best_scores[task] = max(score, counters.best_scores.get(task, score))
-    fields = {"task": task, "score": score, "best": counters.best_scores[task], "seconds": round(counters.seconds, 3)}
     metrics = {"metrics": validation.metrics} if len(validation.metrics) > 1 else {}
+    fields = score_fields(counters, task)
     services.log.write("eval", iteration, **fields, examples=validation.num_examples, **metrics)
     if transition is not None:
         services.log.write(transition, iteration, **fields)
+
+
+def score_fields(counters: Counters, task: str) -> dict[str, Any]:
+    """Return the fields that events about a task's score have."""
+    score, best = counters.scores[task], counters.best_scores[task]
+    return {"task": task, "score": score, "best": best, "seconds": round(counters.seconds, 3)}
 
 
 def save_checkpoint(state: TrainState, services: TrainServices, final_event: str | None) -> None:
@@ -327,7 +338,7 @@ def non_finite_error(
 def log_start(state: TrainState, services: TrainServices, warm_start: WarmStartReport | None) -> None:
     """Log the start or resume of a run."""
     counters, group = state.counters, services.group
-    warmup, iterations = services.lr_schedule.warmup, services.schedule.iterations
+    warmup, iterations = round(services.lr_schedule.warmup), services.schedule.iterations
     if warmup > iterations:
         services.console.note(
             f"The warm-up takes {warmup:,} iterations and this run has {iterations:,}: its learning rate stays below "

@@ -11,14 +11,15 @@ import pytest
 from twelvefold.config.recipe import Recipe
 from twelvefold.config.training import TrainingConfig
 from twelvefold.training.lr_schedule import build_lr_schedule
+from twelvefold.training.round_robin import LongestTask
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-LONGEST_TASK = 202_240  # 20 epochs of VG QA, whose 1,294,255 questions make 10,112 batches of 128
+LONGEST_TASK = LongestTask(202_240, 10_112)  # 20 epochs of VG QA, whose 1,294,255 questions make 10,112 batches of 128
 
 
-def multipliers(config: TrainingConfig, iterations: int, longest: int = LONGEST_TASK) -> list[float]:
+def multipliers(config: TrainingConfig, iterations: int, longest: LongestTask = LONGEST_TASK) -> list[float]:
     schedule = build_lr_schedule(config, iterations, longest)
-    return [schedule.multiplier(i) for i in range(1, iterations + 1)]
+    return [schedule.multiplier(i, i - 1) for i in range(1, iterations + 1)]
 
 
 def of_run(fraction: float, lr_schedule: Literal["linear", "constant"] = "linear") -> TrainingConfig:
@@ -54,7 +55,9 @@ def test_the_papers_warm_up_is_a_tenth_of_the_longest_task_however_long_the_run_
 
 
 def test_a_run_may_end_in_its_warm_up() -> None:
-    assert multipliers(TrainingConfig(warmup_fraction=0.5), 5, longest=100) == [i / 50 for i in range(1, 6)]
+    assert multipliers(TrainingConfig(warmup_fraction=0.5), 5, longest=LongestTask(100, 5)) == [
+        i / 50 for i in range(1, 6)
+    ]
 
 
 WORLD = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twelvefold.schema import TaskSpec, TwelvefoldError
-from twelvefold.training.round_robin import RoundRobin, is_task_epoch_end, longest_task_iterations
+from twelvefold.training.round_robin import RoundRobin, is_task_epoch_end, longest_task
 
 
 def spec(name: str, family: str, epochs: int = 20) -> TaskSpec:
@@ -32,7 +32,7 @@ def test_a_curriculum_without_tasks_of_its_first_group_is_refused() -> None:
 
 
 def test_the_longest_task_determines_the_iterations() -> None:
-    assert longest_task_iterations(SPECS, {"a": 3, "g": 20, "v": 1}) == 60
+    assert longest_task(SPECS, {"a": 3, "g": 20, "v": 1}) == (60, 3)
 
 
 @pytest.mark.parametrize(

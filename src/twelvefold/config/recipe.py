@@ -181,6 +181,12 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
             recipe = msgspec.convert(tables, Recipe)
         except msgspec.ValidationError as error:
             raise TwelvefoldError(f"{source}: {describe_error(error)}") from error
+        rule = tables.get("training", {}).get("stop_and_go_rule", recipe.training.stop_and_go_rule)
+        if rule != recipe.training.stop_and_go_rule:
+            raise TwelvefoldError(
+                f"{source}: [training] optimization = 'vilbert_mt' has the stop-and-go rule 'original_cooldown'; set "
+                f"stop_and_go_rule to it, or leave it out, got {rule!r}"
+            )
         recipe.validate(source)
         return recipe
 
@@ -188,8 +194,8 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
         """Check the values that depend on each other; errors call the recipe ``source``.
 
         Raises:
-            TwelvefoldError: a task is listed twice, ``per_task`` has a task that is not trained, or the model's
-                fields are invalid.
+            TwelvefoldError: a task is listed twice, ``per_task`` has a task that is not trained, the model's fields
+                are invalid, or a value does not fit ``optimization``.
         """
         for name in self.tasks:
             if self.tasks.count(name) > 1:
@@ -197,6 +203,26 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
         if not self.unresolved_modules:  # else the names of some tasks are not known yet
             self._check_task_tables(source)
         self._validate_model(source)
+        self._validate_optimization(source)
+
+    def _validate_optimization(self, source: str) -> None:
+        training = self.training
+        original = training.optimization == "vilbert_mt"
+        if original and self.pretraining is not None:
+            raise TwelvefoldError(
+                f"{source}: [training] optimization = 'vilbert_mt' is that of the original's multi-task training; its "
+                "pretraining has the settings of recipe paper/pretraining and optimization = 'paper'"
+            )
+        if original and training.max_grad_norm > 0:
+            raise TwelvefoldError(
+                f"{source}: [training] optimization = 'vilbert_mt' clips no gradients; set max_grad_norm = 0, got "
+                f"{training.max_grad_norm:g}"
+            )
+        if training.lr_schedule == "step" and not original:
+            raise TwelvefoldError(
+                f"{source}: [training] lr_schedule = 'step' is part of optimization = 'vilbert_mt'; choose linear or "
+                "constant, or set that optimization"
+            )
 
     def _check_task_tables(self, source: str) -> None:
         for table, names in (("per_task", self.per_task), ("modules", self.modules)):

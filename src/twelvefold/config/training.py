@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
 from twelvefold.config.tables import (
     Decay,
     Fraction,
@@ -13,6 +15,8 @@ from twelvefold.config.tables import (
     PositiveInt,
     StrictStruct,
 )
+
+LrScheduleName = Literal["linear", "constant", "step"]
 
 
 class TrainingConfig(StrictStruct, frozen=True, kw_only=True):
@@ -29,9 +33,13 @@ class TrainingConfig(StrictStruct, frozen=True, kw_only=True):
     warmup_fraction_of: Literal["longest_task", "iterations"] = "longest_task"
     """longest_task: of the paper's N, the iterations that all epochs of the longest task take, however many
     ``iterations`` the run has; iterations: of the run's own."""
-    lr_schedule: Literal["linear", "constant"] = "linear"
+    lr_schedule: LrScheduleName = "linear"
     """After the warm-up the lr falls linearly to 0, as in the paper (linear), or stays (constant), so that a run can be
-    trained for longer as if it had been planned that long."""
+    trained for longer as if it had been planned that long; step: two drops at fixed epochs, the default of the original
+    code and only with its ``optimization``."""
+    optimization: Literal["paper", "vilbert_mt"] = "paper"
+    """How weights are updated and tasks stop and go: as the paper describes, or exactly as the original code, with a
+    learning rate of their own for five heads and zero gradients for idle ones (training/vilbert_mt.py lists all)."""
     weight_decay: NonNegativeFloat = 0.01
     adam_beta1: Decay = 0.9
     adam_beta2: Decay = 0.999
@@ -47,7 +55,8 @@ class TrainingConfig(StrictStruct, frozen=True, kw_only=True):
     stop_and_go: bool = True
     """Dynamic stop-and-go (Algorithm 1); false: every task steps in every iteration."""
     stop_and_go_rule: Literal["paper", "original_cooldown"] = "paper"
-    """When a task stops and goes: by the paper's rule, or with the cool-down of the original code."""
+    """When a task stops and goes: by the paper's rule, or with the cool-down of the original code, which
+    ``optimization = "vilbert_mt"`` sets."""
     stop_and_go_gap: PositiveInt = 4
     """A stopped task steps once in this many iterations, the paper's iter-gap (Delta)."""
     stop_and_go_start_fraction: Fraction = 0.0
@@ -77,3 +86,7 @@ class TrainingConfig(StrictStruct, frozen=True, kw_only=True):
     """cpu, cuda, cuda:1 or another device of PyTorch; auto: a GPU if there is one."""
     tensorboard: bool = True
     """Also write TensorBoard files, if TensorBoard is installed."""
+
+    def __post_init__(self) -> None:
+        if self.optimization == "vilbert_mt":
+            msgspec.structs.force_setattr(self, "stop_and_go_rule", "original_cooldown")

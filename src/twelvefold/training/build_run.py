@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from twelvefold.model.card import Card
 from twelvefold.model.warm_start import WarmStartReport
 from twelvefold.schema import TaskSpec
 from twelvefold.store.prepared import Prepared
+from twelvefold.training import vilbert_mt
 from twelvefold.training.build_model import build_card, build_model
 from twelvefold.training.checkpoints import Checkpoints
 from twelvefold.training.console import TrainingConsole
@@ -28,8 +29,8 @@ from twelvefold.training.distributed import ProcessGroup
 from twelvefold.training.event_log import EventLog, open_event_log
 from twelvefold.training.lr_schedule import LrSchedule, build_lr_schedule
 from twelvefold.training.objectives import Objective, make_objective
-from twelvefold.training.optimizer import build_optimizer, loss_scales
-from twelvefold.training.round_robin import RoundRobin, longest_task_iterations
+from twelvefold.training.optimizer import base_lr, build_optimizer, loss_scales
+from twelvefold.training.round_robin import RoundRobin, longest_task
 from twelvefold.training.run_folder import Counters, check_same_data
 from twelvefold.training.signals import GracefulShutdown
 from twelvefold.training.stop_and_go import StopAndGo
@@ -83,12 +84,10 @@ def build_run(
     model, warm_start = build_model(recipe, specs, prepared, regions, checkpoints.latest if saved else None)
     objectives = {spec.name: make_objective(recipe, spec, prepared, regions, model.embedded_pieces) for spec in specs}
     steps_per_epoch = {name: objective.train_batches.steps_per_epoch for name, objective in objectives.items()}
-    longest = longest_task_iterations(specs, steps_per_epoch)
-    iterations = config.iterations or longest
+    schedule, lr_schedule, stop_and_go = build_schedules(recipe, specs, steps_per_epoch)
     model.to(group.device).train()
-    optimizer = build_optimizer(model, config)
-    can_stop = config.stop_and_go and recipe.pretraining is None  # a caption set has no task to make room for
-    stop_and_go = StopAndGo(objectives, gap=config.stop_and_go_gap, enabled=can_stop, rule=config.stop_and_go_rule)
+    build = vilbert_mt.build_optimizer if config.optimization == "vilbert_mt" else build_optimizer
+    optimizer = build(model, config, base_lr(specs, config))
     counters = Counters(steps=dict.fromkeys(objectives, 0))
     card = build_card(recipe, prepared, regions)
     if saved is not None:
@@ -105,16 +104,39 @@ def build_run(
         objectives=objectives,
         loss_scales=loss_scales(specs, enabled=config.loss_scaling),
         batches=batches,
-        schedule=RoundRobin(specs, iterations, curriculum=config.curriculum, fraction=config.curriculum_fraction),
-        lr_schedule=build_lr_schedule(config, iterations, longest),
+        schedule=schedule,
+        lr_schedule=lr_schedule,
         group=group,
         checkpoints=checkpoints,
         card=card,
         log=open_event_log(run, saved, tensorboard=config.tensorboard) if group.is_main else EventLog(Path(os.devnull)),
-        console=TrainingConsole(recipe.name, iterations, counters, stop_and_go, enabled=group.is_main),
+        console=TrainingConsole(recipe.name, schedule.iterations, counters, stop_and_go, enabled=group.is_main),
         shutdown=shutdown,
     )
     return TrainState(model, list(model.parameters()), optimizer, stop_and_go, counters), services, warm_start
+
+
+def build_schedules(
+    recipe: Recipe, specs: Sequence[TaskSpec], steps_per_epoch: Mapping[str, int]
+) -> tuple[RoundRobin, LrSchedule, StopAndGo]:
+    """Build what decides which tasks step and at which learning rate. ``steps_per_epoch``: of each task."""
+    config, longest = recipe.training, longest_task(specs, steps_per_epoch)
+    iterations, original = config.iterations or longest.iterations, config.optimization == "vilbert_mt"
+    schedule = RoundRobin(
+        specs,
+        iterations,
+        curriculum=config.curriculum,
+        fraction=config.curriculum_fraction,
+        vilbert_mt=original,
+    )
+    stop_and_go = StopAndGo(
+        steps_per_epoch,
+        gap=config.stop_and_go_gap,
+        enabled=config.stop_and_go and recipe.pretraining is None,  # a caption set has no task to make room for
+        rule=config.stop_and_go_rule,
+        resets=vilbert_mt.reset_iterations(longest.epoch_iterations) if original else (),
+    )
+    return schedule, build_lr_schedule(config, iterations, longest), stop_and_go
 
 
 def make_micro_batches(objective: Objective, group: ProcessGroup, accumulation_steps: int, step: int) -> list[Batch]:

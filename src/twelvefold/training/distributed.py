@@ -79,7 +79,8 @@ def reduce_gradients(parameters: Sequence[nn.Parameter], totals: Tensor, group: 
 
     Each rank's loss is the sum over its own examples, and ``totals[0]`` is their number. The result is therefore the
     gradient of the mean loss over the whole batch, however unevenly the batch was split. All ranks step the same
-    task, so the same parameters have gradients on each; heads of other tasks have none and take no part.
+    task, so the same parameters have gradients on each; heads of other tasks have none and take no part (or zeros on
+    all ranks, with ``optimization = "vilbert_mt"``).
 
     Returns:
         The summed totals, (n,) float32.

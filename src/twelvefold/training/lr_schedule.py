@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from twelvefold.config.training import TrainingConfig
+from twelvefold.config.training import LrScheduleName, TrainingConfig
+from twelvefold.training.round_robin import LongestTask
+from twelvefold.training.vilbert_mt import VilbertLrSchedule
 
 
 @dataclass(frozen=True, slots=True)
-class LrSchedule:
+class PaperLrSchedule:
     """The factor on the base learning rate: it rises linearly over ``warmup`` iterations, then falls linearly to 0 at
     the end of the ``iterations`` (``linear``), or stays 1 (``constant``).
 
@@ -19,10 +20,10 @@ class LrSchedule:
 
     iterations: int
     warmup: int
-    kind: Literal["linear", "constant"]
+    kind: LrScheduleName
 
-    def multiplier(self, iteration: int) -> float:
-        """Return the factor in ``iteration`` (from 1)."""
+    def multiplier(self, iteration: int, lr_steps: int) -> float:
+        """Return the factor in ``iteration`` (from 1), for all tasks; ``lr_steps`` has no effect."""
         if iteration <= self.warmup:
             return iteration / self.warmup
         if self.kind == "constant":
@@ -30,8 +31,17 @@ class LrSchedule:
         return (self.iterations + 1 - iteration) / (self.iterations + 1 - max(self.warmup, 1))
 
 
-def build_lr_schedule(config: TrainingConfig, iterations: int, longest_task_iterations: int) -> LrSchedule:
-    """Return the schedule of a run of ``iterations``. Paper: the warm-up takes eta N iterations, where N is
-    ``longest_task_iterations``, the largest number that any task takes when it is trained alone."""
-    whole = longest_task_iterations if config.warmup_fraction_of == "longest_task" else iterations
-    return LrSchedule(iterations, round(config.warmup_fraction * whole), config.lr_schedule)
+LrSchedule = PaperLrSchedule | VilbertLrSchedule
+
+
+def build_lr_schedule(config: TrainingConfig, iterations: int, longest: LongestTask) -> LrSchedule:
+    """Return the schedule of a run of ``iterations``.
+
+    Paper: the warm-up takes eta N iterations, where N is that of the ``longest`` task, the largest number that any task
+    takes when it is trained alone.
+    """
+    whole = longest.iterations if config.warmup_fraction_of == "longest_task" else iterations
+    warmup = config.warmup_fraction * whole
+    if config.optimization == "vilbert_mt":
+        return VilbertLrSchedule(iterations, warmup, config.lr_schedule, longest.epoch_iterations)
+    return PaperLrSchedule(iterations, round(warmup), config.lr_schedule)

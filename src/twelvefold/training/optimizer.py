@@ -12,16 +12,15 @@ from twelvefold.model.save_load import disk_name
 from twelvefold.schema import TaskSpec, TwelvefoldError
 
 
-def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """Build AdamW with the original project's settings; :func:`set_lr` sets the learning rate of every iteration.
+def build_optimizer(model: nn.Module, config: TrainingConfig, base_lr: float) -> torch.optim.Optimizer:
+    """Build AdamW with the original project's settings; :func:`set_lr` sets the learning rate of every step.
 
     Weight decay applies to matrices and embeddings, not to biases and norms.
 
     A parameter without a gradient (the head of another task) stays unchanged: no decay, no momentum. A head
     therefore moves only in the steps of its own tasks. Paper: Algorithm 1 updates the trunk and the task's own
     layers. Differs: the original code keeps zero gradients there, so the other eleven steps of an iteration decay a
-    head's moments and weights. It also has no bias correction, decays the weights of some norms because of how they
-    are named, and trains some heads at a learning rate of their own that the paper does not mention.
+    head's moments and weights; :mod:`twelvefold.training.vilbert_mt` does that, with its other differences.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
@@ -29,13 +28,21 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Ada
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     betas = (config.adam_beta1, config.adam_beta2)
-    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=config.adam_eps, fused=True)
-
-
-def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of every parameter group to ``lr``."""
+    optimizer = torch.optim.AdamW(groups, lr=base_lr, betas=betas, eps=config.adam_eps, fused=True)
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["initial_lr"] = base_lr
+    return optimizer
+
+
+def base_lr(specs: Iterable[TaskSpec], config: TrainingConfig) -> float:
+    """Return the learning rate of all tasks: the smallest of theirs, times ``lr_factor``. Paper: section 3.3."""
+    return config.lr_factor * min(spec.lr for spec in specs)
+
+
+def set_lr(optimizer: torch.optim.Optimizer, multiplier: float) -> None:
+    """Set the learning rate of every parameter group to ``multiplier`` times its initial one."""
+    for group in optimizer.param_groups:
+        group["lr"] = multiplier * group["initial_lr"]
 
 
 def loss_scales(specs: Iterable[TaskSpec], *, enabled: bool = True) -> dict[str, float]:
@@ -45,7 +52,8 @@ def loss_scales(specs: Iterable[TaskSpec], *, enabled: bool = True) -> dict[str,
 
 
 def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the optimizer's state as ``<parameter>.<field>`` with the fields step, exp_avg and exp_avg_sq.
+    """Return the optimizer's state as ``<parameter>.<field>`` with the fields exp_avg, exp_avg_sq and step
+    (without ``step`` for vilbert_mt, which has no bias correction).
 
     Parameters have the names that they have in a model's file.
     """

@@ -36,7 +36,7 @@ class Counters:
 
     ``steps``: updates by task. ``seconds``: training time without interruptions. ``scores``, ``best_scores``:
     validation scores, 0..1, by task. ``metrics``: everything measured in the last validation, by task and name.
-    ``best_average``: of the best checkpoint.
+    ``best_average``: of the best checkpoint. ``lr_steps``: iterations in which any task has stepped.
     """
 
     steps: dict[str, int]
@@ -47,6 +47,7 @@ class Counters:
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     best_average: float | None = None
     peak_memory_gb: float = 0.0
+    lr_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)

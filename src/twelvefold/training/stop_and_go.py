@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -44,19 +44,41 @@ class StopAndGo:
 
     Paper: section 3.3, Algorithm 1. Differs: the original code starts a cool-down of one evaluation at every
     transition, measures divergence from the best score rounded in 0.1 % steps, and skips the divergence test at every
-    third bad evaluation of a stopped task; ``rule="original_cooldown"`` does the same. Its resets at epochs 5 and 7
-    belong to another learning-rate schedule and are left out.
+    third bad evaluation of a stopped task; ``rule="original_cooldown"`` does the same. The original code also forgets
+    all scores and lets all tasks go at the end of its epochs 5 and 7, counted from 0. That was meant for its learning
+    rate that drops at these epochs, but happens with every schedule. ``resets``: the iterations (from 1) after which
+    to do so.
     """
 
-    def __init__(self, tasks: Iterable[str], *, gap: int = 4, enabled: bool = True, rule: Rule = "paper") -> None:
+    def __init__(
+        self,
+        tasks: Iterable[str],
+        *,
+        gap: int = 4,
+        enabled: bool = True,
+        rule: Rule = "paper",
+        resets: Collection[int] = (),
+    ) -> None:
         self.gap = gap
         self.enabled = enabled
         self.rule = rule
+        self.resets = resets if enabled else ()
         self.states = {task: TaskState() for task in tasks}
 
-    def active_tasks(self, iteration: int) -> list[str]:
-        """Return the tasks that step in ``iteration`` (from 1): those in go mode, and every ``gap`` iterations all."""
-        return [task for task, state in self.states.items() if not state.stopped or iteration % self.gap == 0]
+    def active_tasks(self, index: int) -> list[str]:
+        """Return the tasks that step in an iteration: those in go mode, and every ``gap`` iterations all.
+
+        ``index``: the i of Algorithm 1.
+        """
+        return [task for task, state in self.states.items() if not state.stopped or index % self.gap == 0]
+
+    def reset_after(self, iteration: int) -> list[str]:
+        """Start again if ``iteration`` is one of ``resets``; return the tasks that were stopped and now go."""
+        if iteration not in self.resets:
+            return []
+        stopped = [task for task, state in self.states.items() if state.stopped]
+        self.states = {task: TaskState() for task in self.states}
+        return stopped
 
     def update(self, task: str, score: float) -> Transition | None:
         """Record a validation score and return the task's transition, if it has one.
