@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,22 @@ def test_clean_stops_shows_the_pairs_and_goes_on_if_they_are_accepted(
     removed = read_manifest(tmp_path / "clean.json").split("coco", "train").removed
     assert sorted(removed) == [f"coco/{n}" for n in range(NUM_SIMILAR + 2)]
     assert (tmp_path / "ids" / "coco-train-removed.txt").exists()
+
+
+def test_a_single_image_stops_too_and_the_limit_itself_is_allowed(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Twenty examples of twenty images: one similar image is 5 %, which is not more than 5 %; two are."""
+    kept = tmp_path / "data" / "images" / "flickr30k"
+    shutil.copytree(data, tmp_path / "data")
+    for path in sorted(kept.glob("*.jpg")):
+        path.unlink()
+    shutil.copy(data / "images" / "flickr30k" / "0.jpg", kept)
+    assert run_command("clean", tmp_path / "data", tmp_path / "out") == 0
+    shutil.copy(data / "images" / "flickr30k" / "1.jpg", kept)
+    assert run_command("clean", tmp_path / "data", tmp_path / "out") == 2
+    assert "10.0 % of the examples" in capsys.readouterr().err
+    assert run_command("clean", tmp_path / "data", tmp_path / "out", "--max-similar", "0.1") == 0
 
 
 def test_equal_files_are_no_similarity(data: Path, tmp_path: Path) -> None:

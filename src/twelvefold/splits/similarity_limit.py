@@ -25,9 +25,6 @@ SHEET = "similar.html"
 """The file that shows the pairs, in the folder of the manifest."""
 MAX_PAIRS = 60
 """Pairs on the sheet, and at most five named in the error."""
-MAX_IMAGES_ALWAYS = 3
-"""Images of a split that may always be removed: of a small split, the examples of one image may be 5 %, and three pairs
-are soon looked at."""
 THUMBNAIL_SIDE_PX = 200
 
 
@@ -59,8 +56,6 @@ def count_removed_by_similarity(manifest: CleaningManifest | None) -> int:
 def check_similarity(manifest: CleaningManifest, data: Path, sheet: Path) -> None:
     """Check that no more of a split is removed by similarity alone than the policy allows (``max_similar``).
 
-    Up to three images are always allowed: of a small split they may be more.
-
     Args:
         manifest: A decision that has not been written yet.
         data: The data folder, for its images.
@@ -75,7 +70,7 @@ def check_similarity(manifest: CleaningManifest, data: Path, sheet: Path) -> Non
     fractions = {
         (task, split): sum(map(len, images.values())) / manifest.splits[task][split].source.examples
         for (task, split), images in removed_by_similarity(manifest).items()
-        if len(images) > MAX_IMAGES_ALWAYS
+        if images
     }
     if not fractions or max(fractions.values()) <= limit:
         return
