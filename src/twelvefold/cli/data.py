@@ -148,7 +148,9 @@ def prepare(
         )
         lines += first_lines("changed file", summary.changed_files)
     exit_code = 1 if summary.problems or summary.unreadable or summary.other_sizes or summary.changed_files else 0
-    return print_result(summary, Output("\n".join(lines), [summary.table()], exit_code), json=json)
+    tables = [summary.table(), *([summary.original_counts.table()] if summary.original_counts.rows else [])]
+    lines += summary.original_counts.skipped
+    return print_result(summary, Output("\n".join(lines), tables, exit_code), json=json)
 
 
 def recipes(name: str = "", *, whole: Flag = False, json: Json = False) -> int:

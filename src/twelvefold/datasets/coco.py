@@ -25,7 +25,7 @@ from typing import Literal, get_args
 import msgspec
 
 from twelvefold.datasets.reading import blip_files, vilbert_mt_files
-from twelvefold.datasets.reading.cards import CC_BY, KARPATHY_SOURCE, CardFile, DatasetCard
+from twelvefold.datasets.reading.cards import CC_BY, KARPATHY_SOURCE, CardFile, DatasetCard, OriginalCounts
 from twelvefold.datasets.reading.image_sources import COCO
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.datasets.reading.shared_files import decode_once
@@ -59,6 +59,7 @@ CARD = DatasetCard(
     image_sources=(COCO,),
     examples={"train": 566_747, "val": 25_010, "test": 5_000},
     approximate_splits=("val", "test"),  # a few images have six or seven captions
+    original_counts=OriginalCounts(487_600),
 )
 POOL = 1000
 """Test images (paper: the 1K pool; that it is the first thousand is inferred from the original's "set0")."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from twelvefold.datasets import coco
 from twelvefold.datasets.coco import caption_rows, read_images
 from twelvefold.datasets.reading import blip_files, vilbert_mt_files
-from twelvefold.datasets.reading.cards import KARPATHY_SOURCE, CardFile, DatasetCard
+from twelvefold.datasets.reading.cards import KARPATHY_SOURCE, CardFile, DatasetCard, OriginalCounts
 from twelvefold.datasets.reading.image_sources import FLICKR30K
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, validated
 from twelvefold.schema import Example, ImageKey, Split, TaskSpec
@@ -39,6 +39,7 @@ CARD = DatasetCard(
     image_sources=(FLICKR30K,),
     examples={"train": 145_000, "val": 5_070, "test": 5_000},
     on_request="the images",
+    original_counts=OriginalCounts(140_485),
 )
 BLIP_FILE = "flickr30k_{}.json"
 

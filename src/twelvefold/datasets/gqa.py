@@ -30,7 +30,7 @@ from typing import Literal
 import msgspec
 
 from twelvefold.datasets.reading import vilbert_mt_files
-from twelvefold.datasets.reading.cards import CC_BY, VG_ID_MAP, CardFile, DatasetCard
+from twelvefold.datasets.reading.cards import CC_BY, VG_ID_MAP, CardFile, DatasetCard, OriginalCounts
 from twelvefold.datasets.reading.image_sources import GQA, VG
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, split_tail, validated
 from twelvefold.datasets.reading.shared_files import decode_once
@@ -68,6 +68,7 @@ CARD = DatasetCard(
     ),
     image_sources=(VG, GQA),
     examples={"train": 1_072_062, "val": 3_000, "test": 12_578},
+    original_counts=OriginalCounts(962_928),
 )
 MINVAL = 3000
 """Questions held out for validation (original project)."""

@@ -23,7 +23,7 @@ from typing import Annotated
 import msgspec
 
 from twelvefold.datasets.reading.candidates import XYWH, clip_candidates
-from twelvefold.datasets.reading.cards import CardFile, DatasetCard
+from twelvefold.datasets.reading.cards import CardFile, DatasetCard, OriginalCounts
 from twelvefold.datasets.reading.image_sources import COCO
 from twelvefold.datasets.reading.records import BadRecords, InvalidRecordError, RecordReader, require_files, validated
 from twelvefold.datasets.reading.submissions import candidate_submission
@@ -62,6 +62,7 @@ CARD = DatasetCard(
     ),
     image_sources=(COCO,),
     examples={"train": 113_221, "val": 23_739, "test": 23_785},
+    original_counts=OriginalCounts(100_398),
 )
 FILES = {"train": "train", "val": "valid", "test": "test"}
 ANSWERS = ("yes", "no", "n/a")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from twelvefold.datasets.reading.cards import CC_BY, CardFile, DatasetCard
+from twelvefold.datasets.reading.cards import CC_BY, CardFile, DatasetCard, OriginalCounts
 from twelvefold.datasets.reading.image_sources import NLVR2
 from twelvefold.datasets.reading.records import BadRecords, InvalidRecordError, RecordReader, require_files, validated
 from twelvefold.datasets.reading.submissions import Answered, Submission, best_class, simple_format
@@ -58,6 +58,7 @@ CARD = DatasetCard(
     image_sources=(NLVR2,),
     examples={"train": 86_373, "val": 6_982, "test": 6_967},
     on_request="the images",
+    original_counts=OriginalCounts(86_373, recalled=()),  # the original never cleans NLVR2
 )
 
 

@@ -57,7 +57,7 @@ TASK = TaskSpec(
     batch_size=256,
     lr=2e-5,
 )
-CARD = refer_card(TASK.name, TASK.title, "unc", {"train": 120_624, "val": 10_834, "test": 10_752})
+CARD = refer_card(TASK.name, TASK.title, "unc", {"train": 120_624, "val": 10_834, "test": 10_752}, 96_221)
 SPLITS: dict[str, Split] = {"train": "train", "val": "val", "test": "test", "testA": "test", "testB": "test"}
 
 

@@ -22,7 +22,7 @@ from twelvefold.schema import Example, Split, TaskSpec
 PAPER_ORDER = 7
 PAPER_SCORE = 73.25, "test"
 TASK: TaskSpec = replace(refcoco.TASK, name="refcoco+", title="RefCOCO+")
-CARD = refer_card(TASK.name, TASK.title, "unc", {"train": 120_191, "val": 10_758, "test": 10_615})
+CARD = refer_card(TASK.name, TASK.title, "unc", {"train": 120_191, "val": 10_758, "test": 10_615}, 95_852)
 
 
 def files(root: Path, split: Split) -> list[Path]:

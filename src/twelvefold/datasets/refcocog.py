@@ -25,7 +25,7 @@ from twelvefold.schema import Example, Split, TaskSpec, TwelvefoldError
 PAPER_ORDER = 8
 PAPER_SCORE = 75.96, "test"
 TASK: TaskSpec = replace(refcoco.TASK, name="refcocog", title="RefCOCOg")
-CARD = refer_card(TASK.name, TASK.title, "umd", {"train": 80_512, "val": 4_896, "test": 9_602})
+CARD = refer_card(TASK.name, TASK.title, "umd", {"train": 80_512, "val": 4_896, "test": 9_602}, 65_514)
 
 
 SplitBy = Literal["umd", "google"]

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from twelvefold.datasets.reading.cards import CardFile, DatasetCard
+from twelvefold.datasets.reading.cards import CardFile, DatasetCard, OriginalCounts
 from twelvefold.datasets.reading.image_sources import FLICKR30K
 from twelvefold.datasets.reading.records import BadRecords, InvalidRecordError, RecordReader, require_files, validated
 from twelvefold.datasets.reading.submissions import Answered, Submission, best_class, simple_format
@@ -57,6 +57,7 @@ CARD = DatasetCard(
     image_sources=(FLICKR30K,),
     examples={"train": 529_527, "val": 17_858, "test": 17_901},
     on_request="the images",
+    original_counts=OriginalCounts(512_396),
 )
 NO_GOLD_LABEL = "-"
 FILES = {"train": "train", "val": "dev", "test": "test"}

@@ -24,7 +24,7 @@ import msgspec
 
 from twelvefold.datasets import vqav2
 from twelvefold.datasets.reading import answers, vilbert_mt_files
-from twelvefold.datasets.reading.cards import CC_BY, VG_ID_MAP, VG_SOURCE, CardFile, DatasetCard
+from twelvefold.datasets.reading.cards import CC_BY, VG_ID_MAP, VG_SOURCE, CardFile, DatasetCard, OriginalCounts
 from twelvefold.datasets.reading.image_sources import VG
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, split_tail, validated
 from twelvefold.datasets.reading.shared_files import decode_once
@@ -42,6 +42,7 @@ CARD = DatasetCard(
     image_sources=(VG,),
     examples={"train": 1_435_322, "val": 5_000, "test": 5_000},
     approximate_splits=("train",),  # releases differ by some hundreds; the paper's 1,440,069 include our val split
+    original_counts=OriginalCounts(1_294_255, 1_440_069, ("train", "val"), recalled=("train", "cleaned")),
 )
 TAIL = 5000
 """Questions in each held-out split (original project: the last 5,000)."""

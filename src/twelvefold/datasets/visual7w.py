@@ -22,7 +22,7 @@ import msgspec
 
 from twelvefold.datasets.reading import same_image_links
 from twelvefold.datasets.reading.candidates import clip_candidates
-from twelvefold.datasets.reading.cards import VG_ID_MAP, CardFile, DatasetCard
+from twelvefold.datasets.reading.cards import VG_ID_MAP, CardFile, DatasetCard, OriginalCounts
 from twelvefold.datasets.reading.image_sources import VG
 from twelvefold.datasets.reading.records import (
     BadRecords,
@@ -67,6 +67,7 @@ CARD = DatasetCard(
     ),
     image_sources=(VG,),
     examples={"train": 93_813, "val": 36_990, "test": 57_265},
+    original_counts=OriginalCounts(93_813),  # as if its list of test images named none of these
 )
 SPLITS = ("train", "val", "test")
 NUM_DISTRACTORS = 3

@@ -26,7 +26,7 @@ from pathlib import Path
 import msgspec
 
 from twelvefold.datasets.reading import answers, vilbert_mt_files
-from twelvefold.datasets.reading.cards import CC_BY, CardFile, DatasetCard
+from twelvefold.datasets.reading.cards import CC_BY, CardFile, DatasetCard, OriginalCounts
 from twelvefold.datasets.reading.image_sources import COCO
 from twelvefold.datasets.reading.records import BadRecords, RecordReader, Row, require_files, split_tail, validated
 from twelvefold.datasets.reading.shared_files import decode_once
@@ -57,6 +57,7 @@ CARD = DatasetCard(
     ),
     image_sources=(COCO,),
     examples={"train": 655_111, "val": 3_000, "test": 447_793},
+    original_counts=OriginalCounts(542_104, recalled=()),  # a log of the original's data loader has 542,097 to 542,104
 )
 MINVAL = 3000
 """Questions of val2014 held out for validation (original project)."""

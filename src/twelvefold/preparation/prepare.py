@@ -24,6 +24,7 @@ from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.images import ImageError, upright_size
 from twelvefold.parsing.bounds import short_repr
 from twelvefold.preparation.jobs import choose_answer_lists, make_requests, vocabulary_task
+from twelvefold.preparation.original_counts import CountComparisons, compare_with_original
 from twelvefold.preparation.pinning import policy_name, read_pinned_manifest
 from twelvefold.preparation.steps import PreparationSteps
 from twelvefold.schema import TwelvefoldError
@@ -69,6 +70,7 @@ class PrepareSummary(msgspec.Struct, frozen=True):
     ``changed_files``: images of tasks with boxes whose file has another size than the image that regions come from.
     ``notes``: unusual records that are used, and answer lists that are not. ``removed_by_similarity``: the number of
     examples that were removed only because images look alike. ``answer_lists``: by the task that owns each.
+    ``original_counts``: how the numbers of examples differ from those of the original project.
     """
 
     folder: Path
@@ -85,6 +87,7 @@ class PrepareSummary(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     removed_by_similarity: int = 0
     answer_lists: Mapping[str, AnswerListUse] = {}
+    original_counts: CountComparisons = CountComparisons()
 
     def table(self) -> Table:
         """Return examples before cleaning, removed and kept by task, for printing with rich."""
@@ -241,6 +244,7 @@ def _summarize(
         notes=(*(note for entry in steps.entries.values() for note in entry.notes), *notes),
         removed_by_similarity=count_removed_by_similarity(cleaning),
         answer_lists=answer_lists,
+        original_counts=compare_with_original(steps.data, manifest.counts, manifest.policy),
     )
 
 

@@ -44,12 +44,27 @@ class ImageSource(msgspec.Struct, frozen=True):
     size: str = ""
 
 
+class OriginalCounts(msgspec.Struct, frozen=True):
+    """Numbers of examples that the original project trained on, to compare with those of a data folder.
+
+    ``cleaned``: after cleaning. ``train``: before it, where that is not the card's number. ``train_splits``: the splits
+    here that hold these examples. ``recalled``: which of the counts are from memory of the paper's supplement; the
+    others were checked against the publishers' numbers, the original code or a log of it.
+    """
+
+    cleaned: int
+    train: int | None = None
+    train_splits: tuple[Split, ...] = ("train",)
+    recalled: tuple[str, ...] = ("cleaned",)
+
+
 class DatasetCard(msgspec.Struct, frozen=True, kw_only=True):
     """What one dataset consists of.
 
     ``examples``: number of examples by split, as the reader yields them from the publisher's full files with default
     options, before cleaning. ``approximate_splits``: splits whose count is not published exactly. ``image_sources``:
     keys of ``IMAGE_SOURCES``. ``on_request``: the files that the publisher sends only on request, or empty.
+    ``original_counts``: of the original project; None for a dataset that it does not have.
     """
 
     title: str
@@ -60,6 +75,7 @@ class DatasetCard(msgspec.Struct, frozen=True, kw_only=True):
     examples: Mapping[Split, int]
     on_request: str = msgspec.field(name="by_hand", default="")
     approximate_splits: tuple[Split, ...] = ()
+    original_counts: OriginalCounts | None = None
 
     def matches(self, split: Split, count: int) -> bool:
         """Return whether ``count`` examples are as many as the publisher's full files hold."""
@@ -105,8 +121,9 @@ def dataset_card(name: str) -> DatasetCard:
     return cards[name]
 
 
-def refer_card(name: str, title: str, split_by: str, examples: Mapping[Split, int]) -> DatasetCard:
-    """Return the card of a dataset that the refer toolkit publishes. ``split_by``: the toolkit's name of the splits."""
+def refer_card(name: str, title: str, split_by: str, examples: Mapping[Split, int], cleaned: int) -> DatasetCard:
+    """Return the card of a dataset that the refer toolkit publishes. ``split_by``: the toolkit's name of the splits.
+    ``cleaned``: training examples of the original project after cleaning."""
     files = (
         CardFile(f"{name}/refs({split_by}).p", "expressions and splits, a Python 2 pickle"),
         CardFile(f"{name}/instances.json", "COCO's boxes"),
@@ -118,4 +135,5 @@ def refer_card(name: str, title: str, split_by: str, examples: Mapping[Split, in
         files=files,
         image_sources=(COCO,),
         examples=examples,
+        original_counts=OriginalCounts(cleaned),
     )
