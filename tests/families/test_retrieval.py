@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -71,18 +72,18 @@ def test_any_caption_of_an_image_counts_and_ties_and_nan_are_wrong_in_text_retri
     true_image = torch.tensor([0, 0, 1, 1, 2])
     scores = torch.tensor([[1.0, 0, 5], [9, 2, 5], [8, 1, 5], [7, 2, 5], [6, 0, 5]])
     # image 0: its second caption is first; image 1: its best caption ties with one of image 0; image 2: all tie
-    assert rank_true_texts(scores, true_image).tolist() == [0, 1, 4]
+    assert rank_true_texts(lambda: [scores], true_image).tolist() == [0, 1, 4]
     scores[:, 2] = torch.tensor([math.nan, 1.0, 1.0, 1.0, 5.0])  # another image's NaN precedes
     scores[1, 0] = math.nan  # the first image is left with its other caption, which is the worst
     scores[2:4, 1] = math.nan
-    assert rank_true_texts(scores, true_image).tolist() == [3, 3, 1]
+    assert rank_true_texts(lambda: [scores], true_image).tolist() == [3, 3, 1]
     scores[2:, 0] = float("inf")
-    assert rank_true_texts(torch.full((5, 3), float("inf")), true_image).tolist() == [3, 3, 4]
+    assert rank_true_texts(lambda: [torch.full((5, 3), float("inf"))], true_image).tolist() == [3, 3, 4]
 
 
 def test_images_without_captions_are_no_queries_of_text_retrieval() -> None:
-    assert rank_true_texts(torch.eye(3)[:2], torch.tensor([0, 2])).tolist() == [0, 1]
-    assert rank_true_texts(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64)).tolist() == []
+    assert rank_true_texts(lambda: [torch.eye(3)[:2]], torch.tensor([0, 2])).tolist() == [0, 1]
+    assert rank_true_texts(lambda: [torch.zeros(0, 3)], torch.zeros(0, dtype=torch.int64)).tolist() == []
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 2**31))
@@ -91,7 +92,8 @@ def test_without_ties_the_rank_of_texts_is_the_index_of_the_first_own_caption(m:
     true_image = torch.arange(m * each) % m
     order = scores.argsort(dim=0, descending=True)
     expected = [true_image[order[:, image]].tolist().index(image) for image in range(m)]
-    assert rank_true_texts(scores, true_image).tolist() == expected
+    for size in (m * each, 2):  # blocks of captions add up
+        assert rank_true_texts(partial(scores.split, size), true_image).tolist() == expected
 
 
 def test_decoding_a_pool_ranks_image_keys() -> None:

@@ -5,7 +5,7 @@ Paper: R@1 on "the 1K test set" (Tables 2 and 4).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -17,7 +17,10 @@ from twelvefold.data.collate import image_only_batch
 from twelvefold.data.task_batches import TaskBatches, evenly_spaced
 
 CAPTION_BATCH_SIZE = 4
-"""Captions scored together against a whole pool of images: 4 captions and 200 images are about a thousand rows."""
+"""Captions of a batch."""
+IMAGE_BATCH_SIZE = 128
+"""Images of a batch. A batch of captions and one of images make 512 pairs, however large the pool is: at the published
+size and with 101 regions, their states take 0.2 GB, and all buffers of a layer about 2 GB."""
 
 
 class RetrievalPool:
@@ -49,15 +52,28 @@ class RetrievalPool:
         images = evenly_spaced(len(first_captions), num_images)
         return cls(data, images, first_captions[images])
 
-    @cached_property
-    def image_batch(self) -> Batch:
-        """The images without texts, one an example: (M, R, D) features."""
-        return image_only_batch(self.images, self.data.source, self.data.task, self.data.head)
+    @property
+    def num_pairs(self) -> int:
+        """Number of pairs of a caption and an image."""
+        return len(self.captions) * len(self.images)
 
-    def caption_batches(self, shard: int = 0, num_shards: int = 1) -> Iterator[Batch]:
-        """Yield the captions of a shard, each with its own image; ``target`` (B,) is that image's column."""
-        rows = np.array_split(np.arange(len(self.captions)), num_shards)[shard]
-        for block in (rows[start : start + CAPTION_BATCH_SIZE] for start in range(0, len(rows), CAPTION_BATCH_SIZE)):
+    @cached_property
+    def image_batches(self) -> Sequence[Batch]:
+        """The images without texts, one an example, in batches with (m, R, D) features: those of a whole pool of 1,000
+        images with 101 regions of 2,048 numbers take 0.8 GB."""
+        return list(self.iter_image_batches())
+
+    def iter_image_batches(self) -> Iterator[Batch]:
+        """Yield ``image_batches`` without keeping them."""
+        for start in range(0, len(self.images), IMAGE_BATCH_SIZE):
+            images = self.images[start : start + IMAGE_BATCH_SIZE]
+            yield image_only_batch(images, self.data.source, self.data.task, self.data.head)
+
+    def caption_batches(self, rows: Sequence[int] | NDArray[np.int64]) -> Iterator[Batch]:
+        """Yield the captions of these rows (0 to N - 1), each with its own image; ``target`` (B,) is that image's
+        column."""
+        for start in range(0, len(rows), CAPTION_BATCH_SIZE):
+            block = np.asarray(rows[start : start + CAPTION_BATCH_SIZE])
             batch = self.data.batch(self.captions[block].tolist())
             batch.target = torch.from_numpy(self.true_images[block])
             yield batch

@@ -195,7 +195,7 @@ class MajorityBaseline:
     """
 
     def __init__(self, train: TaskBatches) -> None:
-        self.head, self.family = train.head, load_family(train.task.family)
+        self.head, self.family, self.first_image = train.head, load_family(train.task.family), ""
         totals: defaultdict[int, float] = defaultdict(float)
         for example in train.table:
             if example.label is not None:
@@ -207,8 +207,9 @@ class MajorityBaseline:
         return self.family.constant_logits(self.most_frequent, batch, self.head)
 
     def alignments(self, captions: Batch, images: Batch) -> Tensor:
+        self.first_image = self.first_image or images.example_ids[0]  # of the pool, whose images come in batches
         scores = torch.zeros(len(captions.token_ids), len(images.features))
-        scores[:, 0] = 1.0
+        scores[:, 0] = float(images.example_ids[0] == self.first_image)
         return scores
 
 

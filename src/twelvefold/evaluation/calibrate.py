@@ -27,7 +27,7 @@ from twelvefold.evaluation.reliability import (
     split_by_image,
 )
 from twelvefold.evaluation.run_inputs import RunInputs
-from twelvefold.evaluation.score import ScoredModel, score_task
+from twelvefold.evaluation.score import ScoredModel, TaskScoring
 from twelvefold.families import Family, load_family
 from twelvefold.families.shared.probabilities import probabilities
 from twelvefold.model import card, feature_statistics
@@ -106,7 +106,8 @@ def calibrate(
 
 
 class LogitRecorder:
-    """A model that records the logits of every example, in order; rows that are no candidate have minus infinity."""
+    """A model that records the logits of every example but captions, in order; rows that are no candidate have minus
+    infinity."""
 
     def __init__(self, model: ScoredModel, family: Family) -> None:
         self.model, self.family = model, family
@@ -118,9 +119,7 @@ class LogitRecorder:
         return logits
 
     def alignments(self, captions: Batch, images: Batch) -> Tensor:
-        logits = self.model.alignments(captions, images)
-        self.rows += logits.float().cpu().unbind()
-        return logits
+        return self.model.alignments(captions, images)
 
 
 def fit_task_temperature(inputs: RunInputs, name: str) -> FittedTemperature:
@@ -135,17 +134,18 @@ def fit_task_temperature(inputs: RunInputs, name: str) -> FittedTemperature:
     family = load_family(task.family)
     recorder = LogitRecorder(model, family)
     limits = inputs.recipe.evaluation
-    result = score_task(
-        recorder,
+    scoring = TaskScoring(
         inputs.batches(task, "val"),
         max_examples=MAX_CAPTIONS if family.searches_images else MAX_EXAMPLES,
         pool=limits.retrieval_pool,
         batch_size=limits.batch_size,
-        device=device,
     )
+    parts = [scoring.score(recorder, rows, device) for rows in scoring.parts()]
+    result = scoring.merge(parts)
+    rows = [row for part in parts for row in part.pool_rows()] if family.searches_images else recorder.rows
     usable = [
         (row, record.score, [str(pair.image) for pair in example.pairs])
-        for row, record, example in zip(recorder.rows, result.records, result.examples, strict=True)
+        for row, record, example in zip(rows, result.records, result.examples, strict=True)
         if record.score is not None and bool(row.isfinite().any())
     ]
     if not usable:

@@ -6,145 +6,176 @@ are therefore scored by the same code on the same examples.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from twelvefold.batch import Batch
-from twelvefold.data.retrieval_pool import RetrievalPool
+from twelvefold.data.retrieval_pool import CAPTION_BATCH_SIZE, RetrievalPool
 from twelvefold.data.task_batches import TaskBatches, evenly_spaced
-from twelvefold.evaluation.bootstrap import RESAMPLES, bootstrap95
 from twelvefold.evaluation.predictions import MAX_RANKED_IMAGES, PredictionRecord
-from twelvefold.evaluation.reliability import measure_reliability
-from twelvefold.evaluation.scores import QuestionTypeScore, Reliability, TaskScore, TextRetrievalScore
+from twelvefold.evaluation.task_result import TaskResult
 from twelvefold.families import load_family, retrieval
-from twelvefold.families.shared.labels import require_target
 from twelvefold.families.shared.probabilities import decode_names
-from twelvefold.schema import CONSISTENCY_ONLY, Example, ExamplePrediction, TaskSpec
+from twelvefold.schema import CONSISTENCY_ONLY, ExamplePrediction
 
 CPU = torch.device("cpu")
 
-VERSION = 4
+VERSION = 5
 """Version of the results of this module. Increase it when a change gives other results: tasks are then scored again."""
+
+MAX_PARTS, MAX_PART_BATCHES = 64, 16
+"""A task is cut into about 64 parts, and into more if a part would have more than 16 batches."""
+CAPTIONS_PER_PART = 4 * CAPTION_BATCH_SIZE
+MAX_CACHED_BYTES = 2**31
+"""Region features of a pool up to which a process keeps the images in memory; those of a larger pool are read again for
+each part. The paper's pool of 1,000 images has 0.8 GB."""
 
 
 class ScoredModel(Protocol):
-    """What :func:`score_task` scores."""
+    """What :class:`TaskScoring` scores."""
 
     def __call__(self, batch: Batch) -> Tensor:
         """Return the logits of the batch's task, in the shape of its family."""
 
     def alignments(self, captions: Batch, images: Batch) -> Tensor:
-        """Return the (N, M) scores of every caption with every image. Called for retrieval tasks only."""
+        """Return the (n, m) scores of every caption with every image of a batch of each. Called for retrieval only."""
 
 
-@dataclass(slots=True)
-class TaskResult:
-    """Predictions and scores of a task, example by example; all lists have the same order.
+class PartResult(msgspec.Struct):
+    """Predictions of some examples of a task, in order.
 
     uncalibrated_confidences: probability of the best answer without the temperature; 0 if there is no answer.
-    text_ranks: of retrieval tasks, the rank of each image's best caption among all captions, (M,) int64.
+    pool_scores: of retrieval tasks, the float32 scores of the captions with all images of the pool, row by row.
     """
 
-    task: TaskSpec
-    records: list[PredictionRecord] = field(default_factory=list)
-    examples: list[Example] = field(default_factory=list)
-    extra_metrics: dict[str, float] = field(default_factory=dict)
-    limitations: list[str] = field(default_factory=list)
-    text_ranks: Tensor | None = None
-    temperature: float = 1.0
-    uncalibrated_confidences: list[float] = field(default_factory=list)
-
-    @property
-    def example_scores(self) -> NDArray[np.float64]:
-        """Scores in 0..1, (n,), without examples whose label is withheld or that only the consistency metric uses."""
-        return np.array([self.records[i].score for i in self._scored_indices()], dtype=np.float64)
-
-    def task_score(self, split: str, *, resamples: int = RESAMPLES) -> TaskScore:
-        """Return the mean score in percent, its interval, and the score of every question type; None for the score
-        and the interval if the labels of all examples are withheld."""
-        indices, scores = self._scored_indices(), self.example_scores
-        unlabeled = sum(record.score is None for record in self.records)
-        if not indices:
-            return TaskScore(self.task.metric, split, score=None, n=0, ci95=None, unlabeled=unlabeled)
-        low, high = bootstrap95(scores, [str(self.examples[i].pairs[0].image) for i in indices], resamples=resamples)
-        by_type: dict[str, list[float]] = defaultdict(list)
-        for i, score in zip(indices, scores, strict=True):
-            by_type[self.examples[i].question_type].append(float(score))
-        return TaskScore(
-            metric=self.task.metric,
-            split=split,
-            score=_percent(scores.mean()),
-            n=len(scores),
-            ci95=(_percent(low), _percent(high)),
-            by_question_type={
-                name: QuestionTypeScore(_percent(np.mean(s)), len(s)) for name, s in sorted(by_type.items()) if name
-            },
-            extra_metrics={name: _percent(value) for name, value in self.extra_metrics.items()},
-            reliability=self._reliability(),
-            limitations=tuple(self.limitations),
-            text_retrieval=self._text_retrieval(resamples),
-            unlabeled=unlabeled,
-        )
+    records: list[PredictionRecord] = []
+    uncalibrated_confidences: list[float] = []
+    pool_scores: bytes = b""
 
     def append(
         self,
-        examples: Sequence[Example],
         predictions: Sequence[ExamplePrediction],
         uncalibrated: Sequence[ExamplePrediction],
-        scores: Sequence[float | None],
-        ranks: Sequence[int | None],
+        scores: Iterable[float | None],
+        ranks: Iterable[int | None],
     ) -> None:
-        """Add the predictions of a batch. ``uncalibrated``: the predictions without the temperature."""
-        self.examples += examples
+        """Add predictions. ``uncalibrated``: the same without the temperature."""
         for prediction, score, rank in zip(predictions, scores, ranks, strict=True):
-            self.records.append(
-                PredictionRecord(prediction.example_id, prediction.task, score, prediction.ranked, rank)
-            )
+            record = PredictionRecord(prediction.example_id, prediction.task, score, prediction.ranked, rank)
+            self.records.append(record)
         self.uncalibrated_confidences += [p.best.probability if p.ranked else 0.0 for p in uncalibrated]
 
-    def _text_retrieval(self, resamples: int) -> TextRetrievalScore | None:
-        if self.text_ranks is None or not len(self.text_ranks):
-            return None
-        recalls = {f"recall_at_{k}": _percent(retrieval.recall_at(self.text_ranks, k)) for k in retrieval.RECALLS}
-        metric = next(iter(recalls))
-        images = [str(image) for image in range(len(self.text_ranks))]  # an image is one value and one cluster
-        low, high = bootstrap95((self.text_ranks == 0).numpy(), images, resamples=resamples)
-        return TextRetrievalScore(
-            metric=metric,
-            score=recalls.pop(metric),
-            n=len(images),
-            captions=len(self.records),
-            ci95=(_percent(low), _percent(high)),
-            extra_metrics=recalls,
-        )
-
-    def _reliability(self) -> Reliability | None:
-        answered = [i for i in self._scored_indices() if self.records[i].ranked]
-        if not answered:
-            return None
-        return measure_reliability(
-            self.temperature,
-            [self.records[i].ranked[0].probability for i in answered],
-            [self.uncalibrated_confidences[i] for i in answered],
-            [self.records[i].score or 0.0 for i in answered],
-        )
-
-    def _scored_indices(self) -> list[int]:
-        return [
-            i
-            for i, record in enumerate(self.records)
-            if record.score is not None and self.examples[i].question_type != CONSISTENCY_ONLY
-        ]
+    def pool_rows(self) -> Tensor:
+        """Return ``pool_scores``: (n, M) float32."""
+        scores = np.frombuffer(self.pool_scores, dtype=np.float32).reshape(len(self.records), -1)
+        return torch.from_numpy(scores.copy())
 
 
-@torch.inference_mode()
+class TaskScoring:
+    """The examples of a task that are scored, cut into parts that any process can score in any order.
+
+    A part has whole batches, and a batch does not depend on the parts. So the results are the same to the bit however
+    the parts are distributed. ``indices`` (N,): the examples in order, indices into the table. ``pool``: of retrieval.
+    """
+
+    def __init__(
+        self,
+        data: TaskBatches,
+        *,
+        max_examples: int = 0,
+        pool: int = 0,
+        batch_size: int = 128,
+        temperature: float = 1.0,
+    ) -> None:
+        """See :func:`score_task`."""
+        self.data, self.batch_size, self.temperature = data, batch_size, temperature
+        self.family, self.pool = load_family(data.task.family), None
+        if self.family.searches_images:
+            self.pool = RetrievalPool.with_all_captions(data, pool, max_examples)
+            self.indices: NDArray[np.int64] = self.pool.captions
+        else:
+            indices = scored_indices(data, max_examples)
+            consistency_only = [] if max_examples else range(len(indices), len(data.table))
+            self.indices = np.array([*indices, *consistency_only], dtype=np.int64)
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self.indices)
+
+    def parts(self) -> list[range]:
+        """Return the parts as ranges of rows of ``indices``."""
+        batches = -(-len(self) // self.batch_size)
+        size = self.batch_size * min(max(1, batches // MAX_PARTS), MAX_PART_BATCHES)
+        size = size if self.pool is None else CAPTIONS_PER_PART
+        return [range(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+
+    @torch.inference_mode()
+    def score(self, model: ScoredModel, rows: range, device: torch.device = CPU) -> PartResult:
+        """Score the examples of a part with a model that is on ``device``."""
+        if self.pool is not None:
+            return self._search(self.pool, model, rows, device)
+        result, head = PartResult(), self.data.head
+        for start in range(rows.start, rows.stop, self.batch_size):
+            batch = self.data.batch(self.indices[start : min(start + self.batch_size, rows.stop)].tolist())
+            count = len(batch.example_ids)
+            logits = model(batch.to(device)).cpu()
+            scores = [None] * count if batch.target is None else self.family.score(logits, batch).tolist()
+            predictions = self.family.decode(logits, batch, head, temperature=self.temperature)
+            result.append(predictions, self.family.decode(logits, batch, head, top=1), scores, [None] * count)
+        return result
+
+    def _search(self, pool: RetrievalPool, model: ScoredModel, rows: range, device: torch.device) -> PartResult:
+        """Rank the whole pool for every caption, a batch of captions and a batch of images at a time.
+
+        Paper: image retrieval, R@1 on "the 1K test set" (Tables 2 and 4).
+        """
+        captions = [batch.to(device) for batch in pool.caption_batches(rows)]
+        columns = []
+        for images in self._image_batches(pool):
+            on_device = images.to(device)
+            columns.append(torch.cat([model.alignments(batch, on_device).float().cpu() for batch in captions]))
+        scores = torch.cat(columns, dim=1)  # (n, M)
+        ranks = retrieval.rank_true_images(scores, torch.from_numpy(pool.true_images[rows.start : rows.stop]))
+        ids, names = [id_ for batch in captions for id_ in batch.example_ids], [str(key) for key in pool.images]
+        task, result = self.data.task.name, PartResult(pool_scores=scores.numpy().tobytes())
+        predictions = decode_names(scores, ids, names, task, MAX_RANKED_IMAGES, self.temperature)
+        uncalibrated = decode_names(scores, ids, names, task, top=1)
+        result.append(predictions, uncalibrated, (ranks == 0).float().tolist(), ranks.tolist())
+        return result
+
+    def _image_batches(self, pool: RetrievalPool) -> Iterable[Batch]:
+        num_bytes = len(pool.images) * self.data.task.max_regions * self.data.source.feature_size * 4
+        return pool.image_batches if num_bytes <= MAX_CACHED_BYTES else pool.iter_image_batches()
+
+    def merge(self, parts: Iterable[PartResult]) -> TaskResult:
+        """Return the result of the whole task from those of all parts in order.
+
+        ``parts`` are iterated twice, and only one of them is needed at a time: they may be read from files.
+        """
+        result = TaskResult(self.data.task, temperature=self.temperature)
+        for part in parts:
+            result.records += part.records
+            result.uncalibrated_confidences += part.uncalibrated_confidences
+        result.examples = [self.data.table[index] for index in self.indices.tolist()]
+        if self.pool is not None:
+            ranks = torch.tensor([record.rank for record in result.records])
+            result.extra_metrics = {f"recall_at_{k}": retrieval.recall_at(ranks, k) for k in retrieval.RECALLS[1:]}
+            true_images = torch.from_numpy(self.pool.true_images)
+            result.text_ranks = retrieval.rank_true_texts(lambda: (part.pool_rows() for part in parts), true_images)
+            return result
+        best = [record.ranked[0] if record.ranked else None for record in result.records]
+        example_scores = [record.score for record in result.records]
+        result.extra_metrics = self.family.extra_metrics(result.examples, best, example_scores)
+        result.limitations = self.family.limitations(result.examples, example_scores)
+        return result
+
+
 def score_task(
     model: ScoredModel,
     data: TaskBatches,
@@ -155,34 +186,19 @@ def score_task(
     temperature: float = 1.0,
     device: torch.device = CPU,
 ) -> TaskResult:
-    """Score ``model`` on the table behind ``data``.
+    """Score ``model`` on the table behind ``data``, in this process.
 
     Args:
         model: Called with batches on ``device``.
         data: The task's examples.
         max_examples: Number of examples, evenly spaced over the table; 0 means all.
         pool: Number of images that a caption is searched in (retrieval); 0 means every image of the table.
-        batch_size: Examples in a batch; retrieval has ``retrieval_pool.CAPTION_BATCH_SIZE``.
+        batch_size: Examples in a batch; those of retrieval have the sizes of ``retrieval_pool``.
         temperature: Divides the logits before the probabilities; changes no score.
         device: Device of the model.
     """
-    result = TaskResult(data.task, temperature=temperature)
-    family = load_family(data.task.family)
-    if family.searches_images:
-        _score_retrieval(result, model, RetrievalPool.with_all_captions(data, pool, max_examples), device)
-        return result
-    indices = scored_indices(data, max_examples)
-    consistency_only = [] if max_examples else range(len(indices), len(data.table))
-    for block, batch in _batches(data, [*indices, *consistency_only], batch_size):
-        logits = model(batch.to(device)).cpu()
-        scores = [None] * len(block) if batch.target is None else family.score(logits, batch).tolist()
-        predictions = family.decode(logits, batch, data.head, temperature=temperature)
-        result.append(block, predictions, family.decode(logits, batch, data.head, top=1), scores, [None] * len(block))
-    best = [record.ranked[0] if record.ranked else None for record in result.records]
-    example_scores = [record.score for record in result.records]
-    result.extra_metrics = family.extra_metrics(result.examples, best, example_scores)
-    result.limitations = family.limitations(result.examples, example_scores)
-    return result
+    scoring = TaskScoring(data, max_examples=max_examples, pool=pool, batch_size=batch_size, temperature=temperature)
+    return scoring.merge([scoring.score(model, rows, device) for rows in scoring.parts()])
 
 
 def scored_indices(data: TaskBatches, max_examples: int) -> list[int]:
@@ -192,36 +208,3 @@ def scored_indices(data: TaskBatches, max_examples: int) -> list[int]:
         count -= 1
     indices: list[int] = evenly_spaced(count, max_examples).tolist()
     return indices
-
-
-def _batches(data: TaskBatches, indices: Sequence[int], size: int) -> Iterator[tuple[list[Example], Batch]]:
-    for start in range(0, len(indices), size):
-        block = indices[start : start + size]
-        yield [data.table[i] for i in block], data.batch(block)
-
-
-def _score_retrieval(result: TaskResult, model: ScoredModel, pool: RetrievalPool, device: torch.device) -> None:
-    """Rank the whole pool for every caption, and all captions for every image of the pool.
-
-    Paper: image retrieval, R@1 on "the 1K test set" (Tables 2 and 4).
-    """
-    images, names, task = pool.image_batch.to(device), [str(key) for key in pool.images], result.task.name
-    all_scores: list[Tensor] = []
-    all_ranks: list[Tensor] = []
-    for batch in pool.caption_batches():
-        scores = model.alignments(batch.to(device), images).float().cpu()
-        ranks = retrieval.rank_true_images(scores, require_target(batch))
-        ids = batch.example_ids
-        predictions = decode_names(scores, ids, names, task, MAX_RANKED_IMAGES, result.temperature)
-        uncalibrated = decode_names(scores, ids, names, task, top=1)
-        examples = [pool.data.table[i] for i in pool.captions[len(result.examples) :][: len(ids)].tolist()]
-        result.append(examples, predictions, uncalibrated, (ranks == 0).float().tolist(), ranks.tolist())
-        all_scores.append(scores)
-        all_ranks.append(ranks)
-    joined = torch.cat(all_ranks)
-    result.extra_metrics = {f"recall_at_{k}": retrieval.recall_at(joined, k) for k in retrieval.RECALLS[1:]}
-    result.text_ranks = retrieval.rank_true_texts(torch.cat(all_scores), torch.from_numpy(pool.true_images))
-
-
-def _percent(share: float | np.floating) -> float:
-    return round(100.0 * float(share), 2)

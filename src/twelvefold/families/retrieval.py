@@ -5,7 +5,7 @@ Text retrieval, which finds an image's captions, uses the same scores of caption
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,19 +92,33 @@ def rank_true_images(scores: Tensor, true_image: Tensor) -> Tensor:
     return (~(scores < true)).sum(dim=1) - 1  # minus 1 for the true image itself
 
 
-def rank_true_texts(scores: Tensor, true_image: Tensor) -> Tensor:
+def rank_true_texts(blocks: Callable[[], Iterable[Tensor]], true_image: Tensor) -> Tensor:
     """Return, for each image that has captions, the rank of its best caption among all captions: (Q,) int64, 0 is best.
 
-    Text retrieval: any of an image's captions counts (Flickr30k and COCO have five), as in the literature. ``scores``
-    and ``true_image`` are those of :func:`rank_true_images`; images are in the order of their columns. Ties with
-    another image's caption and NaN count as wrong.
+    Text retrieval: any of an image's captions counts (Flickr30k and COCO have five), as in the literature. Images are
+    in the order of their columns. Ties with another image's caption and NaN count as wrong.
+
+    blocks: called twice, returns the scores of :func:`rank_true_images` in blocks of captions, (n, M) each; only one
+    block is needed at a time. true_image: (N,) int64, of the captions of all blocks.
     """
-    ranks = []
-    for image in torch.unique(true_image):
-        own, column = true_image == image, scores[:, image]
-        best = column[own].nan_to_num(nan=float("-inf"), posinf=float("inf"), neginf=float("-inf")).max()
-        ranks.append((~(column[~own] < best)).sum())
-    return torch.stack(ranks) if ranks else true_image.new_zeros(0)
+    images = torch.unique(true_image)  # (Q,), sorted
+    best = torch.full((len(images),), float("-inf"))  # score of each image's best caption
+    ranks = torch.zeros(len(images), dtype=torch.int64)
+    for own, scores in _with_own_images(blocks(), true_image):
+        true = scores.gather(1, own[:, None]).squeeze(1).float()
+        true = true.nan_to_num(nan=float("-inf"), posinf=float("inf"), neginf=float("-inf"))
+        best.scatter_reduce_(0, torch.searchsorted(images, own), true, "amax")
+    for own, scores in _with_own_images(blocks(), true_image):
+        ranks += (~(scores[:, images] < best) & (own[:, None] != images)).sum(dim=0)
+    return ranks
+
+
+def _with_own_images(blocks: Iterable[Tensor], true_image: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield each block (n, M) with the columns of its captions' own images (n,)."""
+    start = 0
+    for scores in blocks:
+        yield true_image[start : start + len(scores)], scores
+        start += len(scores)
 
 
 def recall_at(ranks: Tensor, k: int) -> float:

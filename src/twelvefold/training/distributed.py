@@ -24,7 +24,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
-from twelvefold.device import select_device
+from twelvefold.device import find_device, select_device
 from twelvefold.environment import DEVICE_VARIABLE
 from twelvefold.schema import TwelvefoldError
 
@@ -32,6 +32,10 @@ JOIN_TIMEOUT = timedelta(minutes=5)
 """How long a rank waits for the others to start: a rank may fail before it joins the group."""
 TIMEOUT = timedelta(minutes=30)
 """How long a rank waits for the others afterwards; writing a checkpoint must take less."""
+
+
+class RankError(TwelvefoldError):
+    """An error that another rank raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,28 @@ class ProcessGroup:
         """Wait until every rank is here."""
         self.all_reduce(torch.zeros(1, device=self.device))
 
+    @contextmanager
+    def fail_together(self) -> Iterator[None]:
+        """Wait at the end of the block for every rank; if it raised an error on some, raise the first on all.
+
+        Raises:
+            TwelvefoldError: a rank raised it in its block. On other ranks it is a :class:`RankError`.
+        """
+        error: TwelvefoldError | None = None
+        try:
+            yield
+        except TwelvefoldError as raised:
+            error = raised
+        failed = torch.zeros(self.world_size, device=self.device)
+        failed[self.rank] = float(error is not None)
+        ranks = self.all_reduce(failed).nonzero().flatten().tolist()
+        if not ranks:
+            return
+        message = self.broadcast(None if error is None else str(error), ranks[0])
+        if error is not None and ranks[0] == self.rank:
+            raise error
+        raise RankError(message)
+
     def peak_memory_gb(self) -> float:
         """Return the sum over ranks of each process's peak resident memory, in GiB."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB
@@ -96,9 +122,28 @@ def reduce_gradients(parameters: Sequence[nn.Parameter], totals: Tensor, group: 
     return totals
 
 
+def is_main_process() -> bool:
+    """Return whether this process is rank 0 of its group, which may not be joined yet."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def default_processes(device: str) -> int:
+    """Return how many processes to start on this machine for independent work: a process for each GPU, or else two.
+
+    ``device``: as :func:`twelvefold.device.select_device` takes it.
+    """
+    name = os.environ.get(DEVICE_VARIABLE) or device
+    kind = find_device(name).type
+    if kind == "cpu":
+        return min(2, os.cpu_count() or 1)
+    return 1 if ":" in name else int(getattr(torch, kind).device_count())
+
+
 @contextmanager
-def init_distributed(device: str = "auto") -> Iterator[ProcessGroup]:
+def init_distributed(device: str = "auto", *, cpu_timeout: timedelta = TIMEOUT) -> Iterator[ProcessGroup]:
     """Join the process group that torchrun or :func:`launch_local_ranks` describes in the environment.
+
+    ``cpu_timeout``: how long a rank on a CPU waits for the others, where a rank's share may take long.
 
     On a CPU this process computes in one thread, unless ``OMP_NUM_THREADS`` is set: processes share the cores, and
     only a single thread sums the gradients of biases in the same order every time, which exact resume needs.
@@ -113,7 +158,7 @@ def init_distributed(device: str = "auto") -> Iterator[ProcessGroup]:
     if selected.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
     try:
-        with _process_group(world_size, selected):
+        with _process_group(world_size, selected, cpu_timeout if selected.type == "cpu" else TIMEOUT):
             yield ProcessGroup(rank, world_size, selected)
     finally:
         torch.set_num_threads(threads)
@@ -131,7 +176,7 @@ def _check_shared_device(device: str) -> None:
 
 
 @contextmanager
-def _process_group(world_size: int, device: torch.device) -> Iterator[None]:
+def _process_group(world_size: int, device: torch.device, timeout: timedelta) -> Iterator[None]:
     if world_size == 1:
         yield
         return
@@ -140,13 +185,13 @@ def _process_group(world_size: int, device: torch.device) -> Iterator[None]:
     # (SIGABRT after a successful run). So import it while there is no group yet.
     importlib.import_module("torch.distributed.nn.functional")
     store, rank, world_size = next(rendezvous("env://", timeout=JOIN_TIMEOUT))
-    store.set_timeout(TIMEOUT)
+    store.set_timeout(timeout)
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         store=store,
         rank=rank,
         world_size=world_size,
-        timeout=TIMEOUT,
+        timeout=timeout,
         device_id=device if device.type == "cuda" else None,
     )
     try:
@@ -162,7 +207,7 @@ def launch_local_ranks(world_size: int, command: Sequence[str]) -> Iterator[None
     ``command`` holds the arguments of ``python``. Under torchrun, which has started the ranks, this does nothing.
 
     Raises:
-        TwelvefoldError: a rank failed; the error states its exit code. The run can resume from its checkpoint.
+        TwelvefoldError: a rank failed; the error states its exit code. The same command resumes.
     """
     if world_size == 1 or "WORLD_SIZE" in os.environ:
         yield
@@ -209,8 +254,8 @@ def _raise_if_failed(children: Sequence[subprocess.Popen[bytes]], cause: Excepti
             end = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
             memory = " (often: out of memory)" if code == -signal.SIGKILL else ""
             raise TwelvefoldError(
-                f"process {rank} of {len(children) + 1} {end}{memory}; its own message is above. The last checkpoint "
-                "is complete: start the same command again to resume from it"
+                f"process {rank} of {len(children) + 1} {end}{memory}; its own message is above. Finished work "
+                "is kept: start the same command again to resume"
             ) from cause
 
 

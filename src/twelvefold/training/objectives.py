@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar, cast
 
 import msgspec
+import numpy as np
+import torch
 from torch import Tensor
 
 from twelvefold.batch import Batch, MaskedBatch
@@ -77,10 +79,11 @@ class ZeroShotRetrievalEvaluator(Evaluator):
         self.pool = RetrievalPool.with_first_captions(data, num_images)
 
     def batches(self, batch_size: int, shard: int, num_shards: int) -> Iterator[Batch]:
-        return self.pool.caption_batches(shard, num_shards)
+        return self.pool.caption_batches(np.array_split(np.arange(len(self.pool.captions)), num_shards)[shard])
 
     def score(self, model: Model, batch: Batch) -> list[Tensor]:
-        scores = model.zero_shot_alignments(batch, self.pool.image_batch.to(batch.features.device))
+        images = (each.to(batch.features.device) for each in self.pool.image_batches)
+        scores = torch.cat([model.zero_shot_alignments(batch, each) for each in images], dim=1)
         ranks = retrieval.rank_true_images(scores, require_target(batch))
         return [(ranks < k).float() for k in retrieval.RECALLS]
 
