@@ -38,6 +38,11 @@ def check_device_name(name: str, label: str = "device") -> str:
     return name
 
 
+def is_main_process() -> bool:
+    """Return whether this process is rank 0 of the processes that compute together, or computes alone."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def override_device(name: str | None) -> Iterator[None]:
     """Use the device ``name`` wherever :func:`twelvefold.device.select_device` is called; None changes nothing."""

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-import resource
+import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
-import torch
 
 from twelvefold.config.evaluation import NewRunConfig
+from twelvefold.environment import is_main_process
 from twelvefold.evaluation import score
 from twelvefold.evaluation.collect import add_up
 from twelvefold.evaluation.machine import describe_invocation
 from twelvefold.evaluation.model_run import make_run
-from twelvefold.evaluation.per_task import run_per_task
-from twelvefold.evaluation.predictions import predictions_path, write_predictions
+from twelvefold.evaluation.per_task import read_stored
 from twelvefold.evaluation.run_inputs import RunInputs
+from twelvefold.evaluation.score_tasks import score_tasks
 from twelvefold.evaluation.scores import Scores, TaskScore
 from twelvefold.families import load_family
 from twelvefold.model import card
-from twelvefold.schema import Split, TwelvefoldError
+from twelvefold.schema import Split, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
+from twelvefold.store.steps import check_processes
+from twelvefold.training.distributed import (
+    RankError,
+    default_processes,
+    init_distributed,
+    launch_local_ranks,
+)
 
 NO_NEW_RUN = NewRunConfig()
+CPU_TIMEOUT = timedelta(days=2)
+"""How long a process on a CPU waits for others, which score a part each: at the published size, 16 captions and 1,000
+images take hours on a core."""
 
 
 def evaluate(
@@ -36,7 +48,7 @@ def evaluate(
     checkpoint: str = "latest",
     split: Split = "test",
     tasks: Sequence[str] = (),
-    processes: int = 2,
+    processes: int | None = None,
 ) -> Scores:
     """Score a run's model, or any model; write ``scores.json`` and ``predictions/<task>.jsonl``.
 
@@ -49,8 +61,9 @@ def evaluate(
     command that makes its server's file of them, and the average is that of the other tasks.
 
     Other splits have files of their own (``scores-val.json``, ``predictions-val``). Limits, pool sizes and the device
-    are the recipe's. A task that was scored before with the same weights, temperatures and data is not scored again,
-    so an interrupted evaluation resumes.
+    are the recipe's. The examples of each task are split over the processes, or over those of torchrun; the results are
+    the same to the bit. What was scored before with the same weights, temperatures and data is not scored again, so an
+    interrupted evaluation resumes. Time and disk space are estimated before it starts.
 
     Args:
         run: Folder of the run. With ``--out`` any model: a folder of one, a checkpoint, user/name on a hub, or shipped.
@@ -61,31 +74,54 @@ def evaluate(
         split: Split to score.
         tasks: Tasks to score, as ``gqa nlvr2`` or ``gqa,nlvr2``; default: all. Tasks that were scored before with the
             same weights, temperatures and data are added to the result; others are named in ``missing``.
-        processes: Number of tasks scored at the same time.
+        processes: Processes on this machine; default: one for each GPU, or two on a CPU.
 
     Raises:
         TwelvefoldError: the run, model or checkpoint is missing, the run has no such task, the model does not fit the
             recipe or the data (tasks, answer lists, region features), or ``--out`` holds another run.
     """
-    started = time.monotonic()
     inputs = _open_inputs(run, new_run, prepared, regions, checkpoint)
+    if processes is not None:
+        check_processes(processes)
     names = [inputs.recipe.task_name(name) for name in tasks]
     chosen = [task for task in inputs.tasks() if not names or task.name in names]
-    folder, inputs_digest = inputs.run / "scores" / split, _inputs_digest(inputs)
-    slow_first = sorted(chosen, key=lambda task: not load_family(task.family).is_slow)
-    results = run_per_task(
-        evaluate_task,
-        {task.name: (inputs, task.name, split) for task in slow_first},
-        type_=TaskScore,
-        folder=folder,
-        inputs_digest=inputs_digest,
-        processes=processes,
-        description=f"tasks scored on {split}",
-    )
-    scores = add_up(inputs, _describe(inputs, results, inputs_digest, started), split, folder)
-    if split == "test":
-        record_scores(inputs, scores)
-    return scores
+    return _evaluate_tasks(inputs, chosen, split, processes or default_processes(inputs.recipe.training.device))
+
+
+def _evaluate_tasks(inputs: RunInputs, tasks: Sequence[TaskSpec], split: Split, processes: int) -> Scores:
+    """Score the tasks that have no stored score with these inputs, and add up the scores of the run."""
+    started, inputs_digest = time.monotonic(), _inputs_digest(inputs)
+    folder, names = inputs.run / "scores" / split, [task.name for task in tasks]
+    stored = read_stored(folder, TaskScore, names)
+    left = [task for task in tasks if task.name not in stored or stored[task.name].inputs_digest != inputs_digest]
+    left.sort(key=lambda task: not load_family(task.family).is_slow)
+    with ExitStack() as stack:
+        if is_main_process():
+            stack.enter_context(atomic_files.lock_folder(folder))
+        stack.enter_context(launch_local_ranks(processes if left else 1, _command(inputs, split, left)))
+        group = stack.enter_context(init_distributed(inputs.recipe.training.device, cpu_timeout=CPU_TIMEOUT))
+        if left:
+            score_tasks(inputs, left, split, inputs_digest, group)
+        scores = Scores(
+            tasks={name: each.result for name, each in read_stored(folder, TaskScore, names).items()},
+            checkpoint=inputs.checkpoint.name,
+            seconds=round(time.monotonic() - started, 1),
+            peak_memory_gb=round(group.peak_memory_gb(), 2),
+            invocation=describe_invocation(),
+            weights_digest=inputs.weights_digest(),
+            inputs_digest=inputs_digest,
+        )
+        if group.is_main:
+            scores = add_up(inputs, scores, split, folder)
+            if split == "test":
+                record_scores(inputs, scores)
+        return msgspec.convert(group.broadcast(msgspec.to_builtins(scores)), Scores)
+
+
+def _command(inputs: RunInputs, split: Split, left: Sequence[TaskSpec]) -> list[str]:
+    """Return the arguments of ``python`` for the other ranks; :func:`main` reads them."""
+    folders = (inputs.run, inputs.prepared, inputs.regions)
+    return ["-m", "twelvefold.evaluate", *map(str, folders), inputs.checkpoint.name, split, *(t.name for t in left)]
 
 
 def _open_inputs(
@@ -101,20 +137,6 @@ def _open_inputs(
     if new_run.recipe:
         raise TwelvefoldError(f"a recipe needs the folder of a run to make of {run}: --recipe NAME --out RUN")
     return RunInputs.open(run, prepared=prepared, regions=regions, checkpoint=checkpoint)
-
-
-def _describe(inputs: RunInputs, results: dict[str, TaskScore], inputs_digest: str, started: float) -> Scores:
-    """Return the results with the time, memory and command of their evaluation, and what they depend on."""
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return Scores(
-        tasks=results,
-        checkpoint=inputs.checkpoint.name,
-        seconds=round(time.monotonic() - started, 1),
-        peak_memory_gb=round(sum(usage.ru_maxrss for usage in usages) / 2**20, 2),
-        invocation=describe_invocation(),
-        weights_digest=inputs.weights_digest(),
-        inputs_digest=inputs_digest,
-    )
 
 
 def record_scores(inputs: RunInputs, scores: Scores) -> None:
@@ -143,24 +165,6 @@ def record_scores(inputs: RunInputs, scores: Scores) -> None:
         card.write(inputs.checkpoint, new_card)
 
 
-def evaluate_task(inputs: RunInputs, name: str, split: Split) -> TaskScore:
-    """Score one task and write its predictions. Runs in a process of its own."""
-    torch.set_num_threads(1)
-    model, device = inputs.load_model()
-    limits = inputs.recipe.evaluation
-    result = score.score_task(
-        model,
-        inputs.batches(model.tasks[name], split),
-        max_examples=limits.max_examples,
-        pool=limits.retrieval_pool,
-        batch_size=limits.batch_size,
-        temperature=card.read(inputs.checkpoint).temperatures.get(name, 1.0),
-        device=device,
-    )
-    write_predictions(predictions_path(inputs.run, name, split), result.records)
-    return result.task_score(split, resamples=limits.bootstrap_samples)
-
-
 def _inputs_digest(inputs: RunInputs) -> str:
     """Return the digest of all that scores depend on."""
     limits, temperatures = inputs.recipe.evaluation, card.read(inputs.checkpoint).temperatures
@@ -171,3 +175,28 @@ def _inputs_digest(inputs: RunInputs) -> str:
         score.VERSION,
         *([atomic_files.digest_value(temperatures)] if temperatures else []),
     )
+
+
+def main() -> int:
+    """Score as a rank that :func:`launch_local_ranks` started: ``python -m twelvefold.evaluate``, and the arguments of
+    :func:`_command`."""
+    run, prepared, regions, checkpoint, split, *tasks = sys.argv[1:]
+    try:
+        evaluate(
+            Path(run),
+            prepared=Path(prepared),
+            regions=Path(regions),
+            checkpoint=checkpoint,
+            split=msgspec.convert(split, Split),
+            tasks=tasks,
+        )
+    except RankError:
+        return 2  # that rank reports it
+    except TwelvefoldError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,7 +8,7 @@ import pytest
 
 from twelvefold.schema import TwelvefoldError
 from twelvefold.training import distributed
-from twelvefold.training.distributed import init_distributed, launch_local_ranks
+from twelvefold.training.distributed import RankError, init_distributed, launch_local_ranks
 
 
 @pytest.mark.slow
@@ -20,3 +20,26 @@ def test_a_rank_that_fails_before_it_joins_is_named(monkeypatch: pytest.MonkeyPa
         init_distributed("cpu"),
     ):
         raise AssertionError("unreachable: rank 1 never joins")
+
+
+RANK_1 = """
+from twelvefold.training.distributed import init_distributed
+from twelvefold.schema import TwelvefoldError
+with init_distributed("cpu") as group:
+    with group.fail_together():
+        pass
+    try:
+        with group.fail_together():
+            raise TwelvefoldError("image 7 has no features")
+    except TwelvefoldError as error:
+        print(type(error).__name__, error, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_an_error_of_a_rank_is_raised_on_all() -> None:
+    with launch_local_ranks(2, ["-c", RANK_1]), init_distributed("cpu") as group:
+        with group.fail_together():
+            pass
+        with pytest.raises(RankError, match=r"^image 7 has no features$"), group.fail_together():
+            pass

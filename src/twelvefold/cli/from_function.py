@@ -24,6 +24,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from twelvefold.config.recipe import Recipe
+from twelvefold.environment import is_main_process
 from twelvefold.printable import print_json, printable_text
 from twelvefold.schema import TwelvefoldError
 
@@ -177,7 +178,9 @@ def command(
 
 
 def print_result(result: Any, output: Output, *, json: bool = False) -> int:
-    """Print a result, as JSON or for a person, and return the exit code."""
+    """Print a result, as JSON or for a person, and return the exit code. Of several ranks only rank 0 prints."""
+    if not is_main_process():
+        return output.exit_code
     if json:
         print_json(result if output.json is None else output.json, indent=1)
         return output.exit_code

@@ -65,9 +65,12 @@ class RetrievalPool:
 
     def iter_image_batches(self) -> Iterator[Batch]:
         """Yield ``image_batches`` without keeping them."""
-        for start in range(0, len(self.images), IMAGE_BATCH_SIZE):
-            images = self.images[start : start + IMAGE_BATCH_SIZE]
-            yield image_only_batch(images, self.data.source, self.data.task, self.data.head)
+        return (self.image_batch(start, IMAGE_BATCH_SIZE) for start in range(0, len(self.images), IMAGE_BATCH_SIZE))
+
+    def image_batch(self, start: int, size: int) -> Batch:
+        """Return at most ``size`` images from column ``start`` on."""
+        images = self.images[start : start + size]
+        return image_only_batch(images, self.data.source, self.data.task, self.data.head)
 
     def caption_batches(self, rows: Sequence[int] | NDArray[np.int64]) -> Iterator[Batch]:
         """Yield the captions of these rows (0 to N - 1), each with its own image; ``target`` (B,) is that image's

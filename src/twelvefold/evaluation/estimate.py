@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import islice
 
 import torch
 
-from twelvefold.data.retrieval_pool import CAPTION_BATCH_SIZE, IMAGE_BATCH_SIZE, RetrievalPool
+from twelvefold.data.retrieval_pool import CAPTION_BATCH_SIZE, IMAGE_BATCH_SIZE
 from twelvefold.evaluation.predictions import MAX_RANKED_IMAGES
 from twelvefold.evaluation.score import ScoredModel, TaskScoring
 from twelvefold.store.disk_space import format_bytes
@@ -18,8 +17,8 @@ from twelvefold.training.distributed import ProcessGroup
 
 CPU_EXAMPLES = 8
 """Examples of a measured batch on a CPU, where time is proportional to their number; on a GPU it is a whole batch."""
-CPU_PAIRS = 16
-"""The same for pairs of captions and images."""
+CPU_IMAGES = 4
+"""Images with which a batch of captions is compared then."""
 BYTES_PER_ANSWER = 110
 """Upper estimate of a ranked answer in a prediction file, and of what an example has besides its answers."""
 ANSWERS = 5
@@ -36,10 +35,12 @@ class Estimate:
 
     def describe(self, group: ProcessGroup, free: int) -> str:
         """Return the estimate as a line."""
-        duration = timedelta(seconds=round(self.seconds))
+        duration = (
+            f"about {timedelta(minutes=round(self.seconds / 60))}" if self.seconds >= 60 else "less than a minute"
+        )
         where = f"{group.world_size} process{'es' if group.world_size > 1 else ''} on {group.device.type}"
         return (
-            f"{self.examples:,} examples, about {duration} with {where}; files of up to {format_bytes(self.num_bytes)} "
+            f"{self.examples:,} examples, {duration} with {where}; files of up to {format_bytes(self.num_bytes)} "
             f"({format_bytes(free)} free)"
         )
 
@@ -77,10 +78,10 @@ def _time_batch(scoring: TaskScoring, model: ScoredModel, device: torch.device) 
         count = min(len(scoring), scoring.batch_size if device.type != "cpu" else CPU_EXAMPLES)
         scoring.score(model, range(count), device)
         return (time.perf_counter() - started) / count
-    pool, num_images = scoring.pool, IMAGE_BATCH_SIZE if device.type != "cpu" else CPU_PAIRS // CAPTION_BATCH_SIZE
-    sample = RetrievalPool(pool.data, pool.true_images_of(num_images), pool.captions)
+    pool, num_images = scoring.pool, IMAGE_BATCH_SIZE if device.type != "cpu" else CPU_IMAGES
     captions = next(iter(pool.caption_batches(range(min(CAPTION_BATCH_SIZE, len(scoring))))))
-    images = next(iter(sample.iter_image_batches()))
+    images = pool.image_batch(0, num_images)
+    started = time.perf_counter()  # a part reads its captions and images once
     model.alignments(captions.to(device), images.to(device)).cpu()
     pairs = len(captions.example_ids) * len(images.example_ids)
     return (time.perf_counter() - started) * len(pool.images) / pairs

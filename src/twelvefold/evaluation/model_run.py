@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 
 import msgspec
 
 from twelvefold.config.recipe import Recipe
 from twelvefold.datasets.reading.recipe_tasks import resolve_tasks
+from twelvefold.environment import is_main_process
 from twelvefold.evaluation.run_inputs import RunInputs
 from twelvefold.export import hub
 from twelvefold.model import card, feature_statistics, provenance, save_load
@@ -50,7 +50,7 @@ def make_run(
     folders = find_data_folders(trained or out, prepared=prepared, regions=regions)
     inputs = RunInputs(out, resolved, *folders, source)
     inputs.check_model(str(model))
-    if os.environ.get("RANK", "0") == "0":
+    if is_main_process():
         with atomic_files.lock_folder(out):
             latest = out / "checkpoints" / "latest"
             atomic_files.recover_folder(latest)

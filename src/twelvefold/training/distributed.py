@@ -122,11 +122,6 @@ def reduce_gradients(parameters: Sequence[nn.Parameter], totals: Tensor, group: 
     return totals
 
 
-def is_main_process() -> bool:
-    """Return whether this process is rank 0 of its group, which may not be joined yet."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def default_processes(device: str) -> int:
     """Return how many processes to start on this machine for independent work: a process for each GPU, or else two.
 
