@@ -15,11 +15,11 @@ from twelvefold.config.evaluation import NewRunConfig
 from twelvefold.environment import is_main_process
 from twelvefold.evaluation import score
 from twelvefold.evaluation.collect import add_up
+from twelvefold.evaluation.distribute import score_tasks
 from twelvefold.evaluation.machine import describe_invocation
 from twelvefold.evaluation.model_run import make_run
 from twelvefold.evaluation.per_task import read_stored
 from twelvefold.evaluation.run_inputs import RunInputs
-from twelvefold.evaluation.score_tasks import score_tasks
 from twelvefold.evaluation.scores import Scores, TaskScore
 from twelvefold.families import load_family
 from twelvefold.model import card
