@@ -55,7 +55,7 @@ class DataConfig(StrictStruct, frozen=True, kw_only=True):
     max_similar: Fraction = 0.05
     """Largest fraction of a split that cleaning may remove by similarity alone, before it stops and shows the pairs."""
     min_count: PositiveInt = 9
-    """Occurrences that an answer needs to enter the answer list; 9 is the paper's value for the real data."""
+    """Occurrences that an answer needs to enter the answer list; 9 gives VQAv2's 3,129 answers of the paper."""
     answers: dict[str, str] = msgspec.field(default_factory=dict)
     """Files of answers by task, to use instead of counting answers (docs/data.md); an empty name: count."""
     skip_bad: bool = False

@@ -85,7 +85,7 @@ def translate_recipe(tables: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in tables.items()
     }
     training = present.get("training")
-    if isinstance(training, Mapping):
+    if isinstance(training, Mapping) and training.get("iterations"):  # else both meanings are the same
         present["training"] = {"warmup_fraction_of": "iterations", **training}
     extract = present.get("extract")
     if isinstance(extract, Mapping) and extract.get("detector", "world") not in get_args(DetectorName):

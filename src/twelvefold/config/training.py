@@ -34,9 +34,9 @@ class TrainingConfig(StrictStruct, frozen=True, kw_only=True):
     """longest_task: of the paper's N, the iterations that all epochs of the longest task take, however many
     ``iterations`` the run has; iterations: of the run's own."""
     lr_schedule: LrScheduleName = "linear"
-    """After the warm-up the lr falls linearly to 0, as in the paper (linear), or stays (constant), so that a run can be
-    trained for longer as if it had been planned that long; step: two drops at fixed epochs, the default of the original
-    code and only with its ``optimization``."""
+    """After the warm-up the lr falls linearly to 0, as with the original's command (linear), or stays (constant), so
+    that a run can be trained for longer as if it had been planned that long; step: two drops at fixed epochs, the
+    default of the original code and only with its ``optimization``."""
     optimization: Literal["paper", "vilbert_mt"] = "paper"
     """How weights are updated and tasks stop and go: as the paper describes, or exactly as the original code, with a
     learning rate of their own for five heads and zero gradients for idle ones (training/vilbert_mt.py lists all)."""
@@ -45,7 +45,7 @@ class TrainingConfig(StrictStruct, frozen=True, kw_only=True):
     adam_beta2: Decay = 0.999
     adam_eps: PositiveFloat = 1e-6
     max_grad_norm: NonNegativeFloat = 0.0
-    """Norm to which the gradient of a step is clipped; 0: no clipping, as in the paper."""
+    """Norm to which the gradient of a step is clipped; 0: no clipping, as in the original code."""
     gradient_accumulation_steps: PositiveInt = 1
     """Micro-batches into which a process splits its share of a batch to save memory; the update stays the same."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
@@ -63,7 +63,7 @@ class TrainingConfig(StrictStruct, frozen=True, kw_only=True):
     """Fraction of all iterations before stop-and-go starts; the paper's is 0. The scores of a model trained from
     scratch stay at chance for a while, which is not convergence."""
     grounding_loss: Literal["sigmoid", "softmax"] = "sigmoid"
-    """sigmoid: binary cross-entropy for each region, as in the paper's code; softmax: over all regions."""
+    """sigmoid: binary cross-entropy for each region, as in the original code; softmax: over all regions."""
     curriculum: Literal["none", "easy_first", "hard_first"] = "none"
     """easy_first: train only the grounding tasks (G3) at first; hard_first: only question answering (G1)."""
     curriculum_fraction: Fraction = 0.1

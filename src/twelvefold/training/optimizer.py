@@ -13,7 +13,7 @@ from twelvefold.schema import TaskSpec, TwelvefoldError
 
 
 def build_optimizer(model: nn.Module, config: TrainingConfig, base_lr: float) -> torch.optim.Optimizer:
-    """Build AdamW with the original project's settings; :func:`set_lr` sets the learning rate of every step.
+    """Build AdamW with the recipe's values; :func:`set_lr` sets the learning rate of every step.
 
     Weight decay applies to matrices and embeddings, not to biases and norms.
 
