@@ -13,8 +13,10 @@ import msgspec
 import pytest
 import torch
 
+from twelvefold.images import ImageError
 from twelvefold.model import tensor_files
-from twelvefold.printable import encode_json, escape_surrogates, print_json, printable_name, printable_text
+from twelvefold.printable import encode_json, print_json, printable_name, printable_text
+from twelvefold.schema import TwelvefoldError, escape_surrogates
 from twelvefold.serving.samples import find_sample
 from twelvefold.store import atomic_files
 
@@ -122,3 +124,11 @@ def test_weights_are_read_from_a_folder_whose_name_is_not_utf_8(tmp_path: Path) 
     path = tmp_path / os.fsdecode(b"run\xe9") / "a.safetensors"
     tensor_files.write(path, {"a": torch.ones(3)})
     assert tensor_files.read_safetensors(path).tensors["a"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("text", [os.fsdecode(b"caf\xe9"), "half \ud83d of a pair", "\udc80" * 30_000])
+def test_the_message_of_an_error_can_be_printed_by_any_program(text: str) -> None:
+    for error in (TwelvefoldError(text), TwelvefoldError(OSError(2, "no such file", text)), ImageError(text)):
+        assert str(error).encode()
+        assert not error.args[0].isspace()
+    assert str(TwelvefoldError("café 日本 \\x")) == "café 日本 \\x"

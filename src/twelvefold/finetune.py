@@ -7,8 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from twelvefold.config.loading import RUN_RECIPE, check_run
 from twelvefold.config.recipe import Recipe, TaskConfig
 from twelvefold.datasets.reading.recipe_tasks import resolve_tasks
+from twelvefold.model.save_load import DESCRIPTION
 from twelvefold.schema import TwelvefoldError
 from twelvefold.train import train
 from twelvefold.training.checkpoints import run_of
@@ -95,7 +97,9 @@ def single_task_recipe(
 def _recipe_of(start: Path) -> Recipe:
     run = run_of(start)
     if run is None:
+        if not (start / DESCRIPTION).exists():
+            check_run(start)
         raise TwelvefoldError(
-            f"{start} has no recipe.toml, so it is not a run: state a recipe, as in --recipe paper/single/gqa"
+            f"{start} has no {RUN_RECIPE}, so it is not a run: state a recipe, as in --recipe paper/single/gqa"
         )
     return Recipe.load_run(run)

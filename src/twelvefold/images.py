@@ -29,7 +29,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from twelvefold.image_formats import NEVER_OPENED, describe, identify, unsupported
 from twelvefold.parsing.file_kind import HEAD_BYTES
 from twelvefold.printable import printable_name
-from twelvefold.schema import TwelvefoldError
+from twelvefold.schema import TwelvefoldError, escape_surrogates
 
 MAX_PIXELS = 80_000_000
 """Larger images are refused as decompression bombs; this many pixels are a 240 MB bitmap."""
@@ -62,7 +62,7 @@ class ImageError(TwelvefoldError):
 
     def reason(self, path: Path) -> str:
         """Return the message without the name of the file."""
-        return str(self).removeprefix(str(path)).lstrip(": ")
+        return str(self).removeprefix(escape_surrogates(str(path))).lstrip(": ")
 
 
 class TooManyPixelsError(ImageError):

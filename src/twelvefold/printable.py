@@ -17,29 +17,20 @@ from typing import Any
 
 import msgspec
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+from twelvefold.schema import LONE_SURROGATE, escape_surrogates
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Control characters and line separators, which a list of names must not contain."""
 
 
 def is_encodable(text: str) -> bool:
     """Return whether UTF-8 can encode a text, because it has no lone surrogates."""
-    return _SURROGATE.search(text) is None
-
-
-def escape_surrogates(text: str) -> str:
-    """Return a text that UTF-8 can encode: lone surrogates become backslash escapes; other texts stay as they are."""
-    if is_encodable(text):
-        return text
-    try:
-        return os.fsencode(text).decode("utf-8", "backslashreplace")  # the bytes of a file name
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace").decode()
+    return LONE_SURROGATE.search(text) is None
 
 
 def escape_in_json(text: str) -> str:
     """Return JSON text that UTF-8 can encode: :func:`escape_surrogates` inside its strings."""
-    return _SURROGATE.sub(lambda match: json.dumps(escape_surrogates(match[0]))[1:-1], text)
+    return LONE_SURROGATE.sub(lambda match: json.dumps(escape_surrogates(match[0]))[1:-1], text)
 
 
 def printable_name(name: str | os.PathLike[str]) -> str:

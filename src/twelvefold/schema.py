@@ -54,14 +54,31 @@ MAX_MESSAGE = 20_000
 _LONG_WORD = re.compile(r"(\S{300})\S{700,}")
 
 
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def escape_surrogates(text: str) -> str:
+    """Return a text that UTF-8 can encode: lone surrogates become backslash escapes; other texts stay as they are.
+
+    Python has lone surrogates where the name of a file is not UTF-8: its byte 0xe9 becomes the characters ``\\xe9``.
+    """
+    return LONE_SURROGATE.sub(_escape_surrogate, text)
+
+
+def _escape_surrogate(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+
+
 class TwelvefoldError(Exception):
     """An error that the user can fix: what failed, expected, got, where, what to do. A command exits with code 2.
 
-    Names and values in its message come from files; those of a thousand characters are cut.
+    Names and values in its message come from files; those of a thousand characters are cut. The message can be
+    encoded in UTF-8 whatever they contain.
     """
 
     def __init__(self, message: object = "", *args: object) -> None:
-        text = str(message)
+        text = escape_surrogates(str(message))
         if len(text) > 1000:
             text = _LONG_WORD.sub(r"\1...", text)
         super().__init__(text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}...", *args)
@@ -193,13 +210,29 @@ class Regions:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskForm:
+    """How a page asks for the text of a task: a family states it, and a dataset may state its own.
+
+    ``tab``: a short name. ``heading``, ``hint``: what the task does. ``label``, ``placeholder``: of the text field.
+    ``verb``: of the button.
+    """
+
+    tab: str
+    heading: str
+    label: str
+    placeholder: str = ""
+    hint: str = ""
+    verb: str = "Ask"
+
+
+@dataclass(frozen=True, slots=True)
 class TaskSpec:
     """A task, with the paper's values where a recipe does not change them. Paper: sections 2.1, 3.2, supplement.
 
     ``head``: tasks that name the same head share its weights. ``max_tokens`` includes ``[CLS]`` and ``[SEP]``.
     ``max_regions`` includes IMG and detected regions; candidate boxes are additional and never cut.
     ``pairs_per_example``: K. ``vocabulary``: name of the task whose answer list is used. ``classes``: class names in
-    the order of the head's outputs.
+    the order of the head's outputs. ``form``: how a page asks for the text, where a dataset of your own states it.
     """
 
     name: str
@@ -215,22 +248,7 @@ class TaskSpec:
     epochs: int = 20
     vocabulary: str = ""
     classes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class TaskForm:
-    """How a page asks for the text of a task: a family states it, and a dataset may state its own.
-
-    ``tab``: a short name. ``heading``, ``hint``: what the task does. ``label``, ``placeholder``: of the text field.
-    ``verb``: of the button.
-    """
-
-    tab: str
-    heading: str
-    label: str
-    placeholder: str = ""
-    hint: str = ""
-    verb: str = "Ask"
+    form: TaskForm | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,3 +245,32 @@ def test_recipes_are_listed_and_printed_as_a_start_for_ones_own(capsys: pytest.C
     assert Recipe.parse(capsys.readouterr().out) == Recipe.load("demo")
     assert leave("recipes", "demo", "--json") == 0
     assert json.loads(capsys.readouterr().out)["name"] == tomllib.loads('name = "demo"')["name"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("evaluate FOLDER", "calibrate FOLDER", "baselines FOLDER", "report FOLDER", "finetune FOLDER gqa new"),
+        "submit FOLDER --task vqav2 --data data --out out.json",
+    ],
+)
+def test_a_folder_that_is_no_run_is_called_that(
+    command: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos", "runs/mine/checkpoints/latest"):
+        Path(name).mkdir(parents=True)
+    Path("runs/mine/recipe.toml").touch()
+    Path("file").touch()
+    expected = {
+        "photos": "photos is not a run, it has no recipe.toml: expected the folder of a run",
+        "runs": "runs is not a run, it has no recipe.toml; did you mean runs/mine?",
+        "runs/mine/checkpoints/latest": "it has no recipe.toml; did you mean runs/mine?",
+        "nosuch": "nosuch is no folder: expected the folder of a run",
+        "file": "file is a file: expected the folder of a run",
+    }
+    if command.startswith("finetune"):  # which also starts from a checkpoint
+        del expected["runs/mine/checkpoints/latest"]
+    for folder, message in expected.items():
+        assert leave(*command.replace("FOLDER", folder).split()) == 2
+        assert message in capsys.readouterr().err

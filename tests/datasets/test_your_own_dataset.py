@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import twelvefold
 from twelvefold import cli
 from twelvefold.config.recipe import Recipe
 from twelvefold.datasets import check_options, load_dataset
@@ -25,7 +26,9 @@ from twelvefold.evaluation.predictions import PredictionRecord, predictions_path
 from twelvefold.evaluation.scores import Scores, read_scores
 from twelvefold.evaluation.submit import submit
 from twelvefold.families import family_names
-from twelvefold.schema import ClassName, Example, ImageKey, Ranked, TwelvefoldError
+from twelvefold.model import Model
+from twelvefold.schema import ClassName, Example, HeadSpec, ImageKey, Ranked, TwelvefoldError
+from twelvefold.server.task_forms import make_forms
 
 from .conftest import load_sample
 from .samples.sample import encode_file
@@ -118,6 +121,34 @@ def test_the_commands_of_the_page_lead_from_reader_to_report(
     assert {each["name"] for each in answer["ranked"]} == {"false", "unknown", "true"}
     assert call("twelvefold submit ../runs/pets pets out.csv --data ../data") == 2
     assert "no module 'mine.pets'" in capsys.readouterr().err
+
+
+def test_the_form_of_the_page_becomes_part_of_the_task(page_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    block = PAGE.read_text().split("says how the page asks")[1].split("## A submission file")[0]
+    text = "\n".join(line[4:] for line in block.splitlines() if line.startswith("    "))
+    module = page_folder / "mine/pets.py"
+    plain = module.read_text()
+    module.write_text(f"{plain}\n{text}\n")
+    task = load_dataset("mine.pets").TASK
+    assert task.form is not None
+    network = twelvefold.load().network
+    [form] = make_forms([task], network.head_specs)
+    assert (form.tab, form.title, form.label) == ("Pets", "Is it true of this pet?", "Statement")
+    assert (form.example, form.hint, form.verb) == (
+        "The dog is asleep.",
+        "The answer is true, false or unknown.",
+        "Check",
+    )
+    Model(network.config, [task], [HeadSpec("pets", "verification", task.classes)]).save(page_folder / "model")
+    assert Model.load(page_folder / "model").tasks["pets"] == task
+    for form_text, message in (
+        ("'Pets'", "expected a twelvefold.schema.TaskForm, got str"),
+        ("TaskForm('a', 3, 'b')", "heading needs a text, got 3"),
+    ):
+        module.write_text(f"{plain}\nfrom twelvefold.schema import TaskForm\nFORM = {form_text}\n")
+        monkeypatch.delitem(sys.modules, "mine.pets")
+        with pytest.raises(TwelvefoldError, match=message):
+            load_dataset("mine.pets")
 
 
 @pytest.mark.parametrize("table", ["pets", '"mine.pets"'])

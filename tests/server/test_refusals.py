@@ -189,6 +189,32 @@ def test_bad_values_are_422(path: str, form: dict[str, str], message: str, serve
     check_refused(server, 422, f"/v1/{path}", message=message, data={"picture": "paper", **form})
 
 
+NULLABLE = {
+    "ask": {"question": "why?", "task": "vqav2", "top": "1", "explain": "false"},
+    "guess": {"dialogue": "Is it red? no", "boxes": "", "box_format": "xyxy"},
+    "choose": {"question": "which?", "boxes": ""},
+    "ground": {"caption": "a dog", "phrases": '["a dog"]', "task": "refcoco"},
+    "find": {"text": "a dog", "pictures": "paper"},
+    "answer": {"task": "vqav2", "text": "why?", "texts": "", "boxes": "", "pictures": "paper"},
+}
+
+
+@pytest.mark.parametrize(("path", "field"), [(path, field) for path, form in NULLABLE.items() for field in form])
+def test_null_is_refused_in_every_field(path: str, field: str, server: Server) -> None:
+    images = {} if "pictures" in NULLABLE[path] else {"picture": "paper"}
+    for null in ("null", " null\n", "undefined"):
+        data = images | NULLABLE[path] | {field: null}
+        check_refused(server, 422, f"/v1/{path}", message=f"{field}: got the text", data=data)
+
+
+@pytest.mark.parametrize("path", ["/v1/model", "/v1/samples", "/v1/samples/room", "/health", "/ready", "/metrics"])
+def test_an_unknown_parameter_of_a_get_request_is_refused(path: str, server: Server) -> None:
+    reply = server.client.get(path, params={"task": "vqav2"})
+    assert (reply.status_code, reply.json()["error"]) == (422, "bad_value")
+    assert "has no parameter 'task'; it has no parameters" in reply.json()["what"]
+    assert server.client.get(path).status_code == 200
+
+
 def test_an_image_is_a_file_or_a_digest(server: Server, jpegs: Jpegs) -> None:
     form = {"question": "why?"}
     check_refused(server, 422, "/v1/ask", message="send an image", data=form)

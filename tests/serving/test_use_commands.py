@@ -81,6 +81,30 @@ def test_a_folder_gives_a_line_per_image_and_an_error_for_each_broken_file(run: 
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["left.png", "room.png"]
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["ask", " "], "question: needs a text"),
+        (["ask", "x" * 10_001], "at most 10,000 characters"),
+        (["ask", "Is it red?", "--top", "0"], "top: expected"),
+        (["ask", "Is it red?", "--task", "vqa"], "did you mean 'vqav2'"),
+        (["point", "\t"], "phrase: needs a text"),
+        (["entails", " "], "statement: needs a text"),
+        (["choose", " "], "question: needs a text"),
+        (["choose", "Which?", "--boxes", "[[1, 2]]"], "a box is four finite numbers"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_for_every_image_of_a_folder_is_one_error(
+    run: Any, tmp_path: Path, words: list[str], message: str
+) -> None:
+    for path in (ROOM, LEFT):
+        shutil.copy(path, tmp_path)
+    code, out, error = run(words[0], tmp_path, *words[1:])
+    assert (code, out) == (2, "")
+    assert message in error
+
+
 def test_a_sample_is_an_image_wherever_one_is_taken(run: Any, tmp_path: Path) -> None:
     question = ["What is this?", "--json"]
     by_path, by_name = (json.loads(run("ask", image, *question)[1]) for image in (ROOM, "sample:room"))

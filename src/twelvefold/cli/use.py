@@ -289,6 +289,7 @@ def _answer_each(using: DrawingOptions, image: Path, method: str, *arguments: An
     check_drawing(using.draw, selection.files, folder=image)
     drawings = drawing_names([path.relative_to(image) for path in selection.files])
     answer_one = getattr(using.load(), method)
+    answer_one([], *arguments, top=using.top, **options)  # what is wrong for every image is one error
 
     def answers() -> Iterator[dict[str, Any]]:
         for path in track(selection.files, description="answering"):

@@ -18,6 +18,8 @@ from twelvefold.parsing.toml_text import parse_toml
 from twelvefold.schema import TwelvefoldError, did_you_mean
 
 SHIPPED = "twelvefold.recipes"
+RUN_RECIPE = "recipe.toml"
+"""Name of the file in a run's folder that holds its recipe, with all values."""
 
 
 def shipped_recipes() -> list[str]:
@@ -55,6 +57,26 @@ def read_tables(
     if name in extended_by:
         raise TwelvefoldError(f"{name} extends itself through {' and '.join(extended_by)}; remove one `extends`")
     return parse_tables(text, name, folder, (*extended_by, name)), name
+
+
+def check_run(run: Path) -> None:
+    """Check that a folder is one of a run, which has a recipe.
+
+    Raises:
+        TwelvefoldError: there is no such folder, or it is another one; says what it looks like.
+    """
+    if (run / RUN_RECIPE).is_file():
+        return
+    expected = f"expected the folder of a run, which `twelvefold train` writes ({RUN_RECIPE}, checkpoints)"
+    if not run.is_dir():
+        raise TwelvefoldError(f"{run} is {'a file' if run.exists() else 'no folder'}: {expected}")
+    inner = sorted(path.name for path in run.iterdir() if (path / RUN_RECIPE).is_file())
+    advice = f"; did you mean {run / inner[0]}?" if inner else ""
+    if run.parent.name == "checkpoints" and (run.parent.parent / RUN_RECIPE).is_file():
+        advice = f"; did you mean {run.parent.parent}?"
+    elif (run / "model.json").is_file():
+        advice = ", but it holds a model without a run"
+    raise TwelvefoldError(f"{run} is not a run, it has no {RUN_RECIPE}{advice}: {expected}")
 
 
 def parse_tables(text: str, name: str, folder: Path = Path(), extended_by: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import msgspec
 
 from twelvefold.config import loading, renamed
 from twelvefold.config.extract import ExtractConfig
+from twelvefold.config.loading import RUN_RECIPE
 from twelvefold.config.model import ModelConfig, changed, check_names, preset
 from twelvefold.config.tables import (
     Fraction,
@@ -30,9 +31,6 @@ from twelvefold.config.tables import (
 from twelvefold.config.training import TrainingConfig
 from twelvefold.config.validation import check_tables, describe_error
 from twelvefold.schema import TaskSpec, TwelvefoldError, did_you_mean
-
-RUN_RECIPE = "recipe.toml"
-"""Name of the file in a run's folder that holds its recipe, with all values."""
 
 
 class WorldConfig(StrictStruct, frozen=True, kw_only=True):
@@ -164,8 +162,9 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
         """Return the recipe that a run keeps in its folder, also if an earlier version with other names wrote it.
 
         Raises:
-            TwelvefoldError: as :meth:`load`.
+            TwelvefoldError: as :meth:`load`; or the folder is not one of a run.
         """
+        loading.check_run(run)
         tables, source = loading.read_tables(run / RUN_RECIPE)
         return Recipe._convert(renamed.translate_recipe(tables), source)
 

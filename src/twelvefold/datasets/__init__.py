@@ -16,13 +16,14 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from twelvefold.schema import Example, Split, TaskSpec, TwelvefoldError, did_you_mean
+from twelvefold.schema import Example, Split, TaskForm, TaskSpec, TwelvefoldError, did_you_mean
 
 if TYPE_CHECKING:
     from twelvefold.datasets.reading.records import BadRecords
@@ -37,7 +38,8 @@ TASK_NAME = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
 class Dataset(Protocol):
     """The names that a dataset's module defines.
 
-    A module may also define ``SUBMISSION``, a :class:`~twelvefold.datasets.reading.submissions.Submission`;
+    A module may also define ``SUBMISSION``, a :class:`~twelvefold.datasets.reading.submissions.Submission`; ``FORM``, a
+    :class:`~twelvefold.schema.TaskForm`, how a page asks for its text;
     ``vocabulary(root, *, min_count, bad)``, which returns the answer list; and ``optional_files(root)``, files that
     ``read`` uses where they exist. A built-in task has ``CARD``, its
     ``DatasetCard``. The paper's twelve have ``PAPER_SCORE``: percent and split (Table 2, row 4).
@@ -208,7 +210,19 @@ def _load_custom(name: str) -> Dataset:
         )
     if is_built_in(module.TASK.name):
         raise TwelvefoldError(f"{name}.TASK.name is {module.TASK.name!r}, the name of a built-in task; choose another")
+    if (form := getattr(module, "FORM", None)) is not None:
+        _check_form(name, form)
+        module.TASK = replace(module.TASK, form=form)  # a model keeps it with the task, so it needs no module
     return cast(Dataset, module)
+
+
+def _check_form(name: str, form: Any) -> None:
+    """Raises: TwelvefoldError if the ``FORM`` of a module of your own is no form, or has values that are no texts."""
+    if not isinstance(form, TaskForm):
+        raise TwelvefoldError(f"{name}.FORM: expected a twelvefold.schema.TaskForm, got {type(form).__name__}")
+    for field, text in asdict(form).items():
+        if not isinstance(text, str) or (field in ("tab", "heading", "label", "verb") and not text.strip()):
+            raise TwelvefoldError(f"{name}.FORM: {field} needs a text, got {text!r}")
 
 
 def _import_error(name: str, error: Exception) -> TwelvefoldError:

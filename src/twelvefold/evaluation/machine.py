@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from twelvefold.evaluation.scores import Invocation
-from twelvefold.printable import escape_surrogates
+from twelvefold.schema import escape_surrogates
 
 GIT_SECONDS = 10.0
 """Time for git to answer; on a slow disk the commit is left out rather than awaited."""

@@ -36,7 +36,7 @@ from twelvefold.features.image_list import ImageList, ListedImage, TaskOptions, 
 from twelvefold.image_folder import SkippedFile
 from twelvefold.images import RGB, ImageError, image_size, open_image
 from twelvefold.printable import printable_name
-from twelvefold.schema import TwelvefoldError
+from twelvefold.schema import TwelvefoldError, escape_surrogates
 from twelvefold.store.atomic_files import digest_value, lock_folder, read_json, write_json
 from twelvefold.store.region_store import MANIFEST, RegionStore, ShardWriter, finish_store, read_shard
 from twelvefold.store.steps import Step, StepCache, check_processes, run_steps
@@ -235,7 +235,7 @@ def extract_block(job: ExtractJob, name: str, images: Sequence[ListedImage], sou
             try:
                 readable.append((i, open_image(images[i].path)))
             except ImageError as error:
-                reason = printable_name(str(error).replace(f"{job.root}{os.sep}", ""))
+                reason = printable_name(str(error).replace(escape_surrogates(f"{job.root}{os.sep}"), ""))
                 unreadable.update({str(key): reason for key in images[i].keys})
         if readable:
             given_boxes = [concat_boxes(images[i], (rgb.shape[1], rgb.shape[0])) for i, rgb in readable]

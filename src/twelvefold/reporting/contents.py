@@ -11,6 +11,7 @@ import msgspec
 from safetensors import safe_open
 
 from twelvefold import datasets
+from twelvefold.config.loading import check_run
 from twelvefold.config.recipe import Recipe
 from twelvefold.evaluation.scores import Baselines, Invocation, Scores, read_scores
 from twelvefold.model import card
@@ -133,6 +134,7 @@ def read_run(run: Path, prepared: Path) -> RunContents:
     """
     path = run / "scores.json"
     if not path.exists():
+        check_run(run)
         raise TwelvefoldError(
             f"{run} has no scores to report: {path} is missing. Run `twelvefold evaluate {run}` first"
         )

@@ -37,6 +37,8 @@ BoxFormatField = Annotated[
     BoxFormat,
     Form(description="of `boxes`: corners, or a corner with width and height; in pixels, or in 0..1 (`unit`)"),
 ]
+NULLS = ("null", "undefined")
+"""What JavaScript's ``FormData`` sends for a field without a value. A form has no null, so they are refused."""
 FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 
@@ -44,7 +46,7 @@ async def check_form(request: Request) -> None:
     """Check that a request is a form with only the fields of its path, and each once unless it is a list.
 
     Raises:
-        ApiError: 422, it is no form, or a field is unknown, repeated, or sent in the address.
+        ApiError: 422, it is no form, or a field is unknown, repeated, null, or sent in the address.
     """
     content_type = request.headers.get("content-type", FORM_TYPES[0]).partition(";")[0].strip()
     if content_type.lower() not in FORM_TYPES:
@@ -66,8 +68,26 @@ async def check_form(request: Request) -> None:
                 f"{name}: expected a file, as curl -F {name}=@photo.jpg sends it, got a text; no path, URL or base64 "
                 f"text is opened, and an image that was sent before goes into {digest}",
             )
+        if any(isinstance(value, str) and value.strip() in NULLS for value in form.getlist(name)):
+            raise ApiError(
+                422, f"{name}: got the text {form.getlist(name)[0]!r:.20}; leave out a field without a value"
+            )
         if fields[name].get("type") != "array" and len(form.getlist(name)) > 1:
             raise ApiError(422, f"{name}: sent {len(form.getlist(name))} times; send it once")
+
+
+async def check_query(request: Request) -> None:
+    """Check that the address of a GET request has only the parameters of its path.
+
+    Raises:
+        ApiError: 422, it has another one.
+    """
+    route = request.scope["route"]
+    known = [parameter.alias for parameter in route.dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            advice = did_you_mean(name, known) or f"; it has {', '.join(known) or 'no parameters'}"
+            raise ApiError(422, f"{route.path} has no parameter {name[:100]!r}{advice}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from fastapi.staticfiles import StaticFiles
 
 from twelvefold.server import schemas
 from twelvefold.server.errors import ApiError, overloaded_error
+from twelvefold.server.forms import check_query
 from twelvefold.server.service import Service
 from twelvefold.server.task_forms import make_forms
 from twelvefold.serving.samples import load_samples
@@ -34,7 +35,9 @@ LIMITS = (
 NAMES_OF_LIMITS = {"max_images": "max_pictures", "rate_limit": "rate"}
 """Names there that differ from the setting's."""
 
-ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {status: {"model": schemas.Error} for status in (401, 404, 421, 429)}
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": schemas.Error} for status in (401, 404, 421, 422, 429)
+}
 
 
 def _service(request: Request) -> Service:
@@ -43,8 +46,8 @@ def _service(request: Request) -> Service:
 
 
 CurrentService = Annotated[Service, Depends(_service)]
-about = APIRouter(prefix="/v1", tags=["about"], responses=ERROR_RESPONSES)
-health = APIRouter(tags=["health"])
+about = APIRouter(prefix="/v1", tags=["about"], responses=ERROR_RESPONSES, dependencies=[Depends(check_query)])
+health = APIRouter(tags=["health"], responses={422: {"model": schemas.Error}}, dependencies=[Depends(check_query)])
 pages = APIRouter(include_in_schema=False)
 
 

@@ -99,7 +99,9 @@ def _input(family: Family, call: _Call) -> schemas.FormInput:
 
 
 def _task_form(spec: TaskSpec, family: Family) -> TaskForm:
-    """Return the form of a dataset, or else of its family; a task of your own keeps its title."""
+    """Return the form of a dataset, or else of its family; a task of your own without one keeps its title."""
+    if spec.form is not None:
+        return spec.form
     form = family.form or TaskForm(tab=family.title, heading=family.title, label=family.text_label)
     if datasets.is_built_in(spec.name):
         own: TaskForm = getattr(datasets.load_dataset(spec.name), "FORM", form)

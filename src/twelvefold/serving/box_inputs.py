@@ -138,6 +138,7 @@ def split_boxes(value: Any, count: int | None) -> list[list[Any] | None]:
     if all(isinstance(box, Real) for box in listed):
         raise TwelvefoldError(f"boxes: expected {EXPECTED}, got numbers; a single box is [[x1, y1, x2, y2]]")
     if not all(box is None or _holds_boxes(box) for box in listed):
+        _corners(listed)  # also where there is no image to put them in
         return [listed] * (1 if count is None else count)
     if count is None:
         raise TwelvefoldError(f"boxes: expected {EXPECTED}; lists of boxes go with lists of images or texts")

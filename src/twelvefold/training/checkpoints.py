@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from twelvefold.config import renamed
+from twelvefold.config.loading import check_run
 from twelvefold.model import Model, card, save_load, tensor_files
 from twelvefold.model.card import Card
 from twelvefold.printable import utf_8_path
@@ -114,6 +115,7 @@ def checkpoint_folder(run: Path, name: str) -> Path:
     """
     folder = run / "checkpoints" / name
     if not folder.exists():
+        check_run(run)
         names = sorted(p.name for p in folder.parent.glob("*")) if folder.parent.exists() else []
         hint = f"checkpoints: {', '.join(names)}" if names else "train first: twelvefold train"
         raise TwelvefoldError(f"{folder} does not exist; {hint}")
