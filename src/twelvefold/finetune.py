@@ -97,7 +97,7 @@ def single_task_recipe(
 def _recipe_of(start: Path) -> Recipe:
     run = run_of(start)
     if run is None:
-        if not (start / DESCRIPTION).exists():
+        if start.exists() and not (start / DESCRIPTION).exists():
             check_run(start)
         raise TwelvefoldError(
             f"{start} has no {RUN_RECIPE}, so it is not a run: state a recipe, as in --recipe paper/single/gqa"

@@ -212,7 +212,7 @@ def _load_custom(name: str) -> Dataset:
         raise TwelvefoldError(f"{name}.TASK.name is {module.TASK.name!r}, the name of a built-in task; choose another")
     if (form := getattr(module, "FORM", None)) is not None:
         _check_form(name, form)
-        module.TASK = replace(module.TASK, form=form)  # a model keeps it with the task, so it needs no module
+        setattr(module, "TASK", replace(module.TASK, form=form))  # noqa: B010 - a model keeps it with the task
     return cast(Dataset, module)
 
 
