@@ -223,7 +223,7 @@ def _check_split(folder: _Folder, name: str, dataset: Dataset, split: Split, opt
         if table is not None:
             num_examples, used_images, rejected = len(table[0]), table[0].all_images(), table[1].problems
             sizes.add_table(table[0])
-            unlabeled = table[0].count_unlabeled()
+            unlabeled = int((~table[0].is_labeled()).sum())
             notes = table[1].notes
         else:
             for example in dataset.read(folder.data, split, bad=bad, **options):

@@ -66,11 +66,17 @@ def calibrate(fitted: Mapping[str, FittedTemperature], arguments: Arguments) -> 
         each = task.calibration
         errors = ["" if error is None else f"{error:.1f}" for error in (each.error_raw, each.error)]
         counts = (f"{each.n_fit:,}", f"{each.n_check:,}")
-        table.add_row(name, f"{each.temperature:.3f}", "yes" if each.kept else "no", *errors, *counts)
+        kept = "yes" if each.kept else "no" if each.n_fit else "no labels of val"
+        table.add_row(name, f"{each.temperature:.3f}", kept, *errors, *counts)
     text = (
         f"Each temperature was fitted on one half of the validation images (seed {SEED}) and checked on the other; "
         "errors are calibration errors (ECE) there, in points. A temperature that does not help there is not used."
     )
+    if withheld := [name for name, task in fitted.items() if not task.test_is_labeled]:
+        text += (
+            f"\nThe test labels of {', '.join(withheld)} are withheld, so evaluate cannot measure their calibration "
+            "errors on test: those on validation images are all that is known."
+        )
     if not (checkpoint_folder(arguments["run"], arguments.get("checkpoint", "latest")) / FILE).exists():
         text += (
             f"\nFewer than {MIN_IMAGES} validation images are not among the training images, so that no statistics of "

@@ -244,7 +244,8 @@ def score_task_baselines(inputs: RunInputs, task: TaskSpec, seed: int) -> TaskBa
 
     indices = scored_indices(test, limits.max_examples)
     if not load_family(task.family).searches_images:  # there every caption has its image
-        indices = [i for i in indices if test.table[i].label is not None]
+        is_labeled = test.table.is_labeled()
+        indices = [i for i in indices if is_labeled[i]]
     share = chance_score(test, indices, limits.retrieval_pool)
     if not indices or share is None:
         return TaskBaselines(None, None, None, None, n=0)

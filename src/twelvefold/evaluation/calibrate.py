@@ -44,12 +44,20 @@ VERSION = 2
 """Version of the fit: a new version fits again."""
 
 
+NOT_FITTED = card.Calibration(temperature=1.0, kept=False, seed=SEED, n_fit=0, n_check=0, error=None, error_raw=None)
+"""The calibration of a task without validation labels."""
+
+
 class FittedTemperature(msgspec.Struct, frozen=True):
-    """The temperature that a task uses, 1 if the fitted one was not kept; ``n``: validation examples of both halves."""
+    """The temperature that a task uses, 1 if the fitted one was not kept; ``n``: validation examples of both halves.
+
+    test_is_labeled: whether ``evaluate`` can measure the calibration on test.
+    """
 
     temperature: float
     n: int
     calibration: card.Calibration
+    test_is_labeled: bool = True
 
 
 def calibrate(
@@ -67,6 +75,8 @@ def calibrate(
     use it. Later checkpoints have none. A second call with the same weights and data fits nothing again.
     The statistics of the training images' region features are stored, too: ``load`` lowers probabilities about images
     that are unlike them. With few validation images that no task trains on there are none, and nothing is lowered.
+    Test labels are not read: a task whose test labels are withheld is calibrated as any other. A task without
+    validation labels is not, and the result and the card say so.
 
     Args:
         run: Folder of the run.
@@ -76,8 +86,8 @@ def calibrate(
         processes: Number of tasks fitted at the same time.
 
     Raises:
-        TwelvefoldError: the run or checkpoint is missing, a task has no validation examples, or the run is a
-            pretraining run.
+        TwelvefoldError: the run or checkpoint is missing, a task has no validation examples, no task has validation
+            labels, or the run is a pretraining run.
     """
     inputs = RunInputs.open(run, prepared=prepared, regions=regions, checkpoint=checkpoint)
     fitted = run_per_task(
@@ -90,19 +100,21 @@ def calibrate(
         description="tasks calibrated",
     )
     calibrations = {name: result.calibration for name, result in fitted.items()}
+    if not any(each.n_fit for each in calibrations.values()):
+        raise TwelvefoldError(f"no task of {run} has labeled validation examples to calibrate on; prepare more data")
     temperatures = {name: each.temperature for name, each in calibrations.items() if each.kept}
     old_card = card.read(inputs.checkpoint)
     new_card = msgspec.structs.replace(old_card, temperatures=temperatures, calibrations=calibrations)
     if new_card != old_card:
         card.write(inputs.checkpoint, new_card)
-    detected = RegionSource.open(inputs.regions).detected
-    names = [task.name for task in inputs.tasks()]
-    statistics = fit_feature_statistics(Prepared.open(inputs.prepared), detected, names)
+    detected, tables = RegionSource.open(inputs.regions).detected, Prepared.open(inputs.prepared)
+    statistics = fit_feature_statistics(tables, detected, [task.name for task in inputs.tasks()])
     if statistics is None:
         (inputs.checkpoint / feature_statistics.FILE).unlink(missing_ok=True)
     else:
         statistics.write(inputs.checkpoint)
-    return fitted
+    withheld = [n for n in fitted if "test" in tables.splits(n) and not tables.table(n, "test").is_labeled().any()]
+    return {name: msgspec.structs.replace(each, test_is_labeled=name not in withheld) for name, each in fitted.items()}
 
 
 class LogitRecorder:
@@ -123,11 +135,7 @@ class LogitRecorder:
 
 
 def fit_task_temperature(inputs: RunInputs, name: str) -> FittedTemperature:
-    """Fit and check one task's temperature on val. Runs in a process of its own.
-
-    Raises:
-        TwelvefoldError: no validation example has a label.
-    """
+    """Fit and check one task's temperature on val. Runs in a process of its own."""
     torch.set_num_threads(1)
     model, device = inputs.load_model()
     task = model.tasks[name]
@@ -149,7 +157,7 @@ def fit_task_temperature(inputs: RunInputs, name: str) -> FittedTemperature:
         if record.score is not None and bool(row.isfinite().any())
     ]
     if not usable:
-        raise TwelvefoldError(f"task {name} has no labeled validation examples to calibrate on; prepare more data")
+        return FittedTemperature(1.0, 0, NOT_FITTED)
     logits = torch.nn.utils.rnn.pad_sequence(
         [row for row, _, _ in usable], batch_first=True, padding_value=float("-inf")
     )

@@ -6,7 +6,7 @@ are therefore scored by the same code on the same examples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -81,7 +81,8 @@ class TaskScoring:
     """The examples of a task that are scored, cut into parts that any process can score in any order.
 
     A part has whole batches, and a batch does not depend on the parts. So the results are the same to the bit however
-    the parts are distributed. ``indices`` (N,): the examples in order, indices into the table. ``pool``: of retrieval.
+    the parts are distributed. ``indices`` (N,): the examples in order, indices into the table; those without a label
+    come last. ``pool``: of retrieval.
     """
 
     def __init__(
@@ -103,6 +104,8 @@ class TaskScoring:
             indices = scored_indices(data, max_examples)
             consistency_only = [] if max_examples else range(len(indices), len(data.table))
             self.indices = np.array([*indices, *consistency_only], dtype=np.int64)
+            self.is_labeled = data.table.is_labeled()
+            self.indices = self.indices[np.argsort(~self.is_labeled[self.indices], kind="stable")]
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -121,14 +124,20 @@ class TaskScoring:
         if self.pool is not None:
             return self._search(self.pool, model, rows, device)
         result, head = PartResult(), self.data.head
-        for start in range(rows.start, rows.stop, self.batch_size):
-            batch = self.data.batch(self.indices[start : min(start + self.batch_size, rows.stop)].tolist())
+        for batch in self._batches(rows):
             count = len(batch.example_ids)
             logits = model(batch.to(device)).cpu()
             scores = [None] * count if batch.target is None else self.family.score(logits, batch).tolist()
             predictions = self.family.decode(logits, batch, head, temperature=self.temperature)
             result.append(predictions, self.family.decode(logits, batch, head, top=1), scores, [None] * count)
         return result
+
+    def _batches(self, rows: range) -> Iterator[Batch]:
+        """Yield the batches of a part; none has examples both with and without a label."""
+        for start in range(rows.start, rows.stop, self.batch_size):
+            block = self.indices[start : min(start + self.batch_size, rows.stop)]
+            is_labeled = self.is_labeled[block]
+            yield from (self.data.batch(each.tolist()) for each in (block[is_labeled], block[~is_labeled]) if len(each))
 
     def _search(self, pool: RetrievalPool, model: ScoredModel, rows: range, device: torch.device) -> PartResult:
         """Rank the whole pool for every caption, a batch of captions and a batch of images at a time.

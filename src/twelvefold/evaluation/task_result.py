@@ -61,7 +61,7 @@ class TaskResult:
             },
             extra_metrics={name: _percent(value) for name, value in self.extra_metrics.items()},
             reliability=self._reliability(),
-            limitations=tuple(self.limitations),
+            limitations=(*self.limitations, *_describe_unlabeled(unlabeled, len(self.records))),
             text_retrieval=self._text_retrieval(resamples),
             unlabeled=unlabeled,
         )
@@ -99,6 +99,11 @@ class TaskResult:
             for i, record in enumerate(self.records)
             if record.score is not None and self.examples[i].question_type != CONSISTENCY_ONLY
         ]
+
+
+def _describe_unlabeled(unlabeled: int, total: int) -> list[str]:
+    verb = "has" if unlabeled == 1 else "have"
+    return [f"{unlabeled:,} of {total:,} examples {verb} no label and are not scored"] if unlabeled else []
 
 
 def _percent(share: float | np.floating) -> float:

@@ -152,7 +152,9 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
             sentences.append(DRAWN_DATA)
         elif self.detector is not None and self.detector.name == DEFAULT_DETECTOR:
             sentences.append(DRAWN_DETECTOR)
-        if names := [name for name, each in self.calibrations.items() if not each.kept]:
+        if names := [name for name, each in self.calibrations.items() if not each.n_fit]:
+            sentences.append(f"Confidence is not calibrated for {', '.join(names)}: no validation label is known.")
+        if names := [name for name, each in self.calibrations.items() if each.n_fit and not each.kept]:
             sentences.append(
                 f"Confidence is not calibrated for {', '.join(names)}: the fitted temperature did not help on the "
                 "other half of the validation images."

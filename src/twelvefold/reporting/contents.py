@@ -70,7 +70,13 @@ class RunContents:
     def not_calibrated(self) -> list[ScoreRow]:
         """Return the tasks whose temperature was fitted but not kept."""
         calibrations = self.card.calibrations
-        return [row for row in self.rows if (each := calibrations.get(row.task.name)) and not each.kept]
+        return [row for row in self.rows if (each := calibrations.get(row.task.name)) and each.n_fit and not each.kept]
+
+    @property
+    def not_fitted(self) -> list[ScoreRow]:
+        """Return the tasks without a temperature, because no validation label is known."""
+        calibrations = self.card.calibrations
+        return [row for row in self.rows if (each := calibrations.get(row.task.name)) and not each.n_fit]
 
     @property
     def counts(self) -> Mapping[str, Mapping[str, ExampleCounts]]:

@@ -41,6 +41,9 @@ MAX_ANSWERS = 3
 OVERSAMPLING = 10
 """Examples drawn for each selected one, so that the selection can prefer different images."""
 
+WITHHELD = "withheld"
+"""The truth of an example without a label."""
+
 _DIALOGUE_TURN = re.compile(r"start (.*?) answer (.*?) stop")
 
 
@@ -54,11 +57,14 @@ class ReportAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ReportExample:
-    """An example on the page. ``turns``: questions and answers of a dialogue, then ``text`` is empty."""
+    """An example on the page. ``turns``: questions and answers of a dialogue, then ``text`` is empty.
+
+    ``is_right``, ``score``: None if the label is withheld.
+    """
 
     id: str
-    is_right: bool
-    score: float
+    is_right: bool | None
+    score: float | None
     prompt: str
     text: str
     turns: list[tuple[str, str]]
@@ -101,17 +107,22 @@ def select_records(
     """Select at most ``per_task`` right records, then as many wrong ones, at random.
 
     The selection depends on the seed and the ids, not on the order of ``records``, and prefers images that are not
-    selected yet. ``image_of`` returns the first image of an example by its id. Records without a score are left out.
+    selected yet. ``image_of`` returns the first image of an example by its id. Records without a score are left out,
+    unless all are: then as many of them are selected.
     """
 
     def draw(record: PredictionRecord) -> tuple[int, str]:
         return xxhash.xxh3_64_intdigest(f"{seed}/{record.task}/{record.id}".encode()), record.id
 
+    records = list(records)
     scored = [record for record in records if record.score is not None]
+    groups = [[r for r in scored if is_right(r) == right] for right in (True, False)]
+    if not scored:
+        groups, per_task = [records], 2 * per_task
     selected: list[PredictionRecord] = []
     times_shown: Counter[str] = Counter()
-    for right in (True, False):
-        drawn = heapq.nsmallest(per_task * OVERSAMPLING, (r for r in scored if is_right(r) == right), key=draw)
+    for group in groups:
+        drawn = heapq.nsmallest(per_task * OVERSAMPLING, group, key=draw)
         for _ in range(min(per_task, len(drawn))):
             record = min(drawn, key=lambda r: times_shown[image_of(r.id)])  # the first of the least shown
             drawn.remove(record)
@@ -142,8 +153,8 @@ def make_example(task: TaskSpec, record: PredictionRecord, example: Example, thu
     prompt = "Dialogue" if turns else "Question" if text.endswith("?") else family.text_label
     return ReportExample(
         id=record.id,
-        is_right=is_right(record),
-        score=record.score or 0.0,
+        is_right=None if record.score is None else is_right(record),
+        score=record.score,
         prompt=prompt,
         text="" if turns else text,
         turns=turns,
@@ -170,7 +181,7 @@ def _describe_text_choice(record: PredictionRecord, example: Example, thumbnails
     texts, image = [pair.text for pair in example.pairs], example.pairs[0].image
     best = record.ranked[:MAX_ANSWERS]
     answers = [ReportAnswer(texts[int(ranked.name)], 100.0 * ranked.probability) for ranked in best]
-    truth = texts[example.label.index] if isinstance(example.label, PositivePair) else "unknown"
+    truth = texts[example.label.index] if isinstance(example.label, PositivePair) else WITHHELD
     return [thumbnails.make(image, f"Image {image}")], answers, truth
 
 
@@ -181,6 +192,8 @@ def _true_answer(example: Example) -> str:
             return ", ".join(answer if score >= 1.0 else f"{answer} ({score:.1f})" for answer, score in best)
         case ClassName(name) if name:
             return name
+        case None:
+            return WITHHELD
         case _:
             return "no agreement among the annotators"
 
@@ -191,7 +204,7 @@ def _describe_grounding(record: PredictionRecord, example: Example, thumbnails: 
     true_box = _true_box(example)
     overlays = [BoxOverlay.from_box(box, "candidate") for box in pair.candidates_px]
     answers: list[ReportAnswer] = []
-    alt, truth = f"Image {pair.image}", "unknown"
+    alt, truth = f"Image {pair.image}", WITHHELD
     if true_box is not None:
         overlays.append(BoxOverlay.from_box(true_box, "truth"))
         alt += f"; the true box is the {_format_box(true_box)}"

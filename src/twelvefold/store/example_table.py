@@ -182,10 +182,10 @@ class ExampleTable:
             for batch in self._selected_batches("pairs", "label")
         )
 
-    def count_unlabeled(self) -> int:
-        """Return the number of examples whose label is withheld."""
-        parts = (batch.column("label") for batch in self._selected_batches("label"))
-        return sum(pc.sum(pc.equal(part, NO_LABEL)).as_py() or 0 for part in parts)
+    def is_labeled(self) -> NDArray[np.bool_]:
+        """Return whether each example has a label: (N,); False where it is withheld."""
+        labels = [batch.column("label").to_numpy() != NO_LABEL for batch in self._selected_batches("label")]
+        return np.concatenate([*labels, np.zeros(0, dtype=np.bool_)])
 
     def answer_counts(self) -> Counter[str]:
         """Return how often each chosen answer occurs."""
