@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from twelvefold.config.finetuning import FinetuneConfig
 from twelvefold.config.loading import RUN_RECIPE, check_run
 from twelvefold.config.recipe import Recipe, TaskConfig
 from twelvefold.datasets.reading.recipe_tasks import resolve_tasks
@@ -17,6 +18,8 @@ from twelvefold.training.checkpoints import run_of
 from twelvefold.training.data_folders import find_data_folders
 from twelvefold.training.run_folder import TrainSummary
 
+AS_THE_RECIPE = FinetuneConfig()
+
 
 def finetune(
     start: Path,
@@ -26,13 +29,13 @@ def finetune(
     prepared: Path | None = None,
     regions: Path | None = None,
     recipe: Recipe | None = None,
-    epochs: int | None = None,
-    lr_factor: float | None = None,
+    options: FinetuneConfig = AS_THE_RECIPE,
 ) -> TrainSummary:
     """Train one task from the weights of a run of many tasks, or of a model.
 
     The task keeps the learning rate, batch size and epochs of the recipe. Optimizer and schedule start new, and there
-    is no stop-and-go. The result is a run like any other.
+    is no stop-and-go. The result is a run like any other. A batch is split over processes, those of torchrun too, and
+    over micro-batches as in training; the updates are the same. Time and disk space are estimated before it starts.
 
     Args:
         start: Folder of the run, of a checkpoint, or of a model such as ``weights import`` writes; user/name on a hub;
@@ -43,8 +46,7 @@ def finetune(
         regions: Folder of the regions that ``extract`` wrote; default: the one that START remembers.
         recipe: Name of a shipped recipe, or a .toml file, to train by; default: the run's own. A model folder needs
             one.
-        epochs: Passes over the task's training examples; default: the recipe's.
-        lr_factor: Factor on the task's learning rate; default: the recipe's.
+        options: What differs from the recipe.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; the checkpoint is saved.
@@ -59,31 +61,30 @@ def finetune(
         )
     base = resolve_tasks(base)
     task = base.task_name(task)
-    single = single_task_recipe(base, task, epochs=epochs, lr_factor=lr_factor).with_initial(start)
+    single = single_task_recipe(base, task, options).with_initial(start)
     return train(single, *find_data_folders(run_of(start) or start, prepared=prepared, regions=regions), out)
 
 
-def single_task_recipe(
-    recipe: Recipe, task: str, *, epochs: int | None = None, lr_factor: float | None = None
-) -> Recipe:
+def single_task_recipe(recipe: Recipe, task: str, options: FinetuneConfig = AS_THE_RECIPE) -> Recipe:
     """Return a recipe for one task of another: as long as the task's epochs take, without stop-and-go.
 
     Raises:
-        TwelvefoldError: ``epochs`` is below 1, or ``lr_factor`` is not a finite number above 0.
+        TwelvefoldError: ``epochs``, ``processes`` or ``gradient_accumulation_steps`` is below 1, or ``lr_factor`` is
+            not a finite number above 0.
     """
-    if epochs is not None and epochs < 1:
-        raise TwelvefoldError(f"epochs must be at least 1, got {epochs}")
+    epochs, lr_factor = options.epochs, options.lr_factor
+    for name in ("epochs", "processes", "gradient_accumulation_steps"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise TwelvefoldError(f"{name} must be at least 1, got {value}")
     if lr_factor is not None and not 0 < lr_factor < math.inf:
         raise TwelvefoldError(f"lr_factor must be a finite number above 0, got {lr_factor:g}")
     config = recipe.per_task.get(task, TaskConfig())
     config = config if epochs is None else msgspec.structs.replace(config, epochs=epochs)
-    training = msgspec.structs.replace(
-        recipe.training,
-        iterations=0,
-        lr_factor=recipe.training.lr_factor if lr_factor is None else lr_factor,
-        stop_and_go=False,
-        curriculum="none",
-    )
+    stated = {"lr_factor": lr_factor, "processes": options.processes}
+    stated["gradient_accumulation_steps"] = options.gradient_accumulation_steps
+    changes = {name: value for name, value in stated.items() if value is not None}
+    training = msgspec.structs.replace(recipe.training, iterations=0, stop_and_go=False, curriculum="none", **changes)
     return msgspec.structs.replace(
         recipe,
         name=f"{recipe.name}-{task.replace('+', '_plus')}",

@@ -37,6 +37,7 @@ from twelvefold.training.build_run import TrainServices, TrainState, build_run
 from twelvefold.training.checkpoints import Checkpoints
 from twelvefold.training.data_folders import find_data_folders, remember_data_folders
 from twelvefold.training.distributed import ProcessGroup, init_distributed, launch_local_ranks, reduce_gradients
+from twelvefold.training.estimate import announce_training
 from twelvefold.training.objectives import Objective
 from twelvefold.training.optimizer import set_lr
 from twelvefold.training.round_robin import is_task_epoch_end
@@ -121,6 +122,7 @@ def train_recipe(
         state, services, warm_start = build_run(recipe, specs, *data, run, group, shutdown)
         if group.is_main:
             remember_data_folders(run, folders)
+        announce_training(state, services)
         with services.log, services.console:
             log_start(state, services, warm_start)
             train_loop(state, services)

@@ -138,9 +138,11 @@ def test_a_model_that_does_not_fit_is_refused(toy: Toy, trained: Path, model: Pa
 
 
 def test_a_model_without_out_or_recipe_is_refused_with_the_options(toy: Toy, trained: Path, model: Path) -> None:
-    with pytest.raises(TwelvefoldError, match=r"is a model, not a run: to score .* --out RUN --recipe NAME"):
+    with pytest.raises(
+        TwelvefoldError, match=r"but it holds a model; `twelvefold evaluate .*model --out RUN --recipe NAME"
+    ):
         evaluate(model, processes=1)
-    with pytest.raises(TwelvefoldError, match=r"is a model, not a run: its run is .*run, with --checkpoint latest"):
+    with pytest.raises(TwelvefoldError, match=r"is not a run, it has no recipe.toml; did you mean .*run\?"):
         calibrate(trained / "checkpoints/latest", processes=1)
     with pytest.raises(TwelvefoldError, match=r"has no recipe\.toml, so it is not a run: state a recipe"):
         evaluate(model, new_run=NewRunConfig(out=model.parent / "out"), processes=1)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ from torch import Tensor
 from twelvefold import datasets
 from twelvefold.batch import Batch
 from twelvefold.cli import main
+from twelvefold.config.finetuning import FinetuneConfig
 from twelvefold.config.recipe import PretrainingConfig, Recipe
 from twelvefold.data.masking import MaskedBatches
 from twelvefold.data.region_inputs import RegionSource
@@ -27,8 +32,10 @@ from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.store.prepared import Prepared
 from twelvefold.train import train
+from twelvefold.training import estimate
 from twelvefold.training.event_log import read_events
 from twelvefold.training.objectives import ZeroShotRetrievalEvaluator
+from twelvefold.training.run_folder import TrainSummary
 
 from .conftest import (
     Toy,
@@ -236,6 +243,51 @@ def test_the_command_finetune_trains_one_task_of_a_multi_task_run(toy: Toy, mult
     assert set(steps.values()) == {10}  # a new optimizer
 
 
+@pytest.mark.slow
+def test_fine_tuning_in_parts_makes_the_updates_of_whole_batches(toy: Toy, multi_task: Path, tmp_path: Path) -> None:
+    recipe = toy.recipe(eval_interval=0)
+    recipe = msgspec.structs.replace(recipe, model=recipe.model | {"dropout": 0.0})
+    data = {"prepared": toy.prepared, "regions": toy.regions}
+
+    def run(name: str, **options: int) -> TrainSummary:
+        settings = FinetuneConfig(epochs=1, **options)
+        return finetune(multi_task, "refcoco", tmp_path / name, **data, recipe=recipe, options=settings)
+
+    run("whole")
+    run("parts", gradient_accumulation_steps=3)
+    run("ranks", processes=2, gradient_accumulation_steps=2)
+    (tmp_path / "toy.toml").write_text(recipe.to_toml())
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29518"]
+    command += ["-m", "twelvefold", "finetune", str(multi_task), "refcoco", "--recipe", str(tmp_path / "toy.toml")]
+    command += ["--prepared", str(toy.prepared), "--regions", str(toy.regions), "--epochs", "1"]
+    subprocess.run([*command, "--out", str(tmp_path / "torchrun")], check=True)
+    for name in ("parts", "ranks", "torchrun"):
+        assert_close(read_weights(tmp_path / "whole"), read_weights(tmp_path / name))
+    assert run("whole", gradient_accumulation_steps=4).iterations == 5  # parts may change when a run is resumed
+
+
+def test_a_disk_that_cannot_hold_the_checkpoints_is_refused(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 1000, 1000))
+    with pytest.raises(TwelvefoldError, match=r"this training writes up to \d+ MB .* its disk has 1 MB free"):
+        train(toy.recipe(), toy.prepared, toy.regions, tmp_path / "run")
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_an_estimate_of_the_time_changes_no_weight(
+    toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(toy.recipe(), toy.prepared, toy.regions, tmp_path / "untimed")
+    assert "at most about" not in capsys.readouterr().err
+    monkeypatch.setattr(estimate, "MIN_ITERATIONS", 1)
+    train(toy.recipe(), toy.prepared, toy.regions, tmp_path / "timed")
+    assert "6 iterations of 5 tasks, at most about 0:0" in capsys.readouterr().err
+    assert equal_tensors(read_weights(tmp_path / "untimed"), read_weights(tmp_path / "timed"))
+
+
 def test_the_commands_pretrain_and_train_initial(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "captions.toml").write_text(captions_recipe(toy, iterations=2).to_toml())
     (tmp_path / "tasks.toml").write_text(toy.recipe(iterations=2).to_toml())
@@ -256,15 +308,25 @@ def test_the_commands_pretrain_and_train_initial(toy: Toy, tmp_path: Path, capsy
         demo(tmp_path / "x", recipe=Recipe.load("pretrain_world"))
 
 
-@pytest.mark.parametrize("values", [{"epochs": 0}, {"lr_factor": -1.0}, {"lr_factor": float("nan")}], ids=str)
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"epochs": 0},
+        {"lr_factor": -1.0},
+        {"lr_factor": float("nan")},
+        {"processes": 0},
+        {"gradient_accumulation_steps": -1},
+    ],
+    ids=str,
+)
 def test_a_fine_tuning_without_updates_or_with_senseless_ones_is_refused(toy: Toy, values: Any) -> None:
     with pytest.raises(TwelvefoldError, match=next(iter(values))):
-        single_task_recipe(toy.recipe(), "nlvr2", **values)
+        single_task_recipe(toy.recipe(), "nlvr2", FinetuneConfig(**values))
 
 
 def test_a_single_task_recipe_keeps_the_values_of_its_task(toy: Toy) -> None:
     recipe = Recipe.parse(toy.recipe(curriculum="easy_first").to_toml() + "\n[per_task.nlvr2]\nlr = 0.01\nepochs = 3\n")
-    single = single_task_recipe(recipe, "nlvr2", lr_factor=2.0)
+    single = single_task_recipe(recipe, "nlvr2", FinetuneConfig(lr_factor=2.0))
     config = single.task_config("nlvr2")
     assert (single.tasks, config.lr, config.epochs) == (("nlvr2",), 0.01, 3)
     assert (single.training.lr_factor, single.training.curriculum, single.training.iterations) == (2.0, "none", 0)

@@ -74,8 +74,8 @@ def check_run(run: Path) -> None:
     advice = f"; did you mean {run / inner[0]}?" if inner else ""
     if run.parent.name == "checkpoints" and (run.parent.parent / RUN_RECIPE).is_file():
         advice = f"; did you mean {run.parent.parent}?"
-    elif (run / "model.json").is_file():
-        advice = ", but it holds a model without a run"
+    elif any((run / name).is_file() for name in ("model.json", "config.json")):
+        advice = f", but it holds a model; `twelvefold evaluate {run} --out RUN --recipe NAME` makes a run of it"
     raise TwelvefoldError(f"{run} is not a run, it has no {RUN_RECIPE}{advice}: {expected}")
 
 

@@ -17,7 +17,7 @@ from twelvefold.model import Model, save_load
 from twelvefold.schema import Split, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.store.prepared import DataSource, Prepared
-from twelvefold.training.checkpoints import checkpoint_folder, run_of
+from twelvefold.training.checkpoints import checkpoint_folder
 from twelvefold.training.data_folders import find_data_folders, remember_moved_folders
 
 
@@ -46,7 +46,6 @@ class RunInputs:
             TwelvefoldError: the recipe, the checkpoint or a folder is missing, the checkpoint has no tasks, or it does
                 not fit the data (:meth:`check_model`).
         """
-        _check_run(run)
         folder = run / "checkpoints" / "latest" if checkpoint is None else checkpoint_folder(run, checkpoint)
         recipe = Recipe.load_run(run)
         if recipe.pretraining is not None and checkpoint is not None:
@@ -99,20 +98,3 @@ class RunInputs:
         head = {head.name: head for head in save_load.describe(self.checkpoint).heads}.get(task.head)
         prepared, regions = Prepared.open(self.prepared), RegionSource.open(self.regions)
         return TaskBatches.open(prepared, regions, task, split, head=head)
-
-
-def _check_run(run: Path) -> None:
-    """Refuse a model's folder: the commands that score work on runs.
-
-    Raises:
-        TwelvefoldError: ``run`` is a model or a checkpoint.
-    """
-    names = (save_load.DESCRIPTION, save_load.HUB_DESCRIPTION)
-    if (run / "recipe.toml").exists() or not any((run / name).exists() for name in names):
-        return
-    owner = run_of(run)
-    advice = f"its run is {owner}, with --checkpoint {run.name}. To score" if owner else "to score"
-    raise TwelvefoldError(
-        f"{run} is a model, not a run: {advice} it as a run of its own, state the folder to make and a recipe: "
-        f"`twelvefold evaluate {run} --out RUN --recipe NAME`"
-    )

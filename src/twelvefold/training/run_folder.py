@@ -22,9 +22,11 @@ CHANGEABLE = (
     "training.keep_last",
     "training.checkpoint_interval",
     "training.num_workers",
+    "training.gradient_accumulation_steps",
 )
 """Recipe values that may change when a run is resumed, in addition to all of ``[evaluation]`` and ``[extract]``. None
-of them changes what is learned, except that other ``processes`` or another ``device`` round sums differently."""
+of them changes what is learned, except that other ``processes``, ``gradient_accumulation_steps`` or another ``device``
+round sums differently."""
 
 EXTENDABLE = ("training.iterations", "training.lr_factor", "training.lr_schedule")
 """Recipe values that may also change when a finished run is trained for longer."""
