@@ -23,10 +23,10 @@ from twelvefold.datasets.reading.image_sources import NAME_EXAMPLES, NAME_PATTER
 from twelvefold.features.formats import fields
 from twelvefold.features.formats.open_feature_file import READERS
 from twelvefold.features.formats.record import FeatureFile
-from twelvefold.leakage.list_tables import DELIMITERS, IMAGE_COLUMNS, describe_delimiter
-from twelvefold.leakage.read_lists import LIST_SUFFIXES
 from twelvefold.model import tensor_files
 from twelvefold.parsing import text
+from twelvefold.splits.list_tables import DELIMITERS, IMAGE_COLUMNS, describe_delimiter
+from twelvefold.splits.read_lists import LIST_SUFFIXES
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "accepted-files.md"
 HEAD = """# Accepted files

@@ -13,8 +13,8 @@ from twelvefold.datasets.reading import same_image_links
 from twelvefold.datasets.reading.image_files import candidate_boxes, image_files, scan_image_files
 from twelvefold.datasets.reading.records import BadRecordError, BadRecords
 from twelvefold.features.formats.image_names import parse_image_key
-from twelvefold.leakage.custom_sets import make_key
 from twelvefold.schema import ImageKey, TwelvefoldError
+from twelvefold.splits.read_lists import make_key
 
 IMAGES = {
     "coco/train2014/COCO_train2014_000000000009.jpg": "coco/9",

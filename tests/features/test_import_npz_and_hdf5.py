@@ -113,6 +113,74 @@ def test_every_layout_of_hdf5(rows: Any, tmp_path: Path, write: Callable[..., No
     assert_imported(tmp_path / "train.hdf5", tmp_path / "out", rows, "hdf5")
 
 
+@pytest.mark.parametrize("layout", ["by image", "by field"])
+def test_every_image_behind_a_link_is_imported_or_named(rows: Any, tmp_path: Path, layout: str) -> None:
+    import h5py
+
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        write_by_image(other, {"8": rows[NAMES[0]]})
+        other["secret"] = np.ones((5, 2048), np.float32)
+    parent = "val2014" if layout == "by image" else "features"
+    inside = f"/{parent}/{NAMES[0]}"
+    targets = {
+        "7": (h5py.ExternalLink("other.h5", "/val2014/8"), "link to another file"),
+        "8": (h5py.ExternalLink("nosuch.h5", "/val2014/8"), "link to another file"),
+        "9": (h5py.SoftLink("/nosuch"), "cannot be read"),
+        "10": (h5py.SoftLink(inside), ""),
+    }
+    with h5py.File(tmp_path / "links.h5", "w") as root:
+        (write_by_image if layout == "by image" else write_by_field)(root, rows)
+        for name, (target, _) in targets.items():
+            root[f"{parent}/{name}"] = target
+        root[f"{parent}/11"] = root[inside]  # another name of the same object
+        if layout == "by field":
+            for field in ("bbox", "image_w", "image_h"):
+                for name in ("7", "8", "9", "10", "11"):
+                    root[f"{field}/{name}"] = root[f"{field}/{NAMES[0]}"]
+        if layout == "by image":
+            for name, field in (("12", "features"), ("13", "boxes")):
+                write_by_image(root, {name: rows[NAMES[0]]})
+                del root[f"val2014/{name}/{field}"]
+                root[f"val2014/{name}/{field}"] = h5py.ExternalLink("other.h5", "/secret")
+            root["val2015"] = h5py.ExternalLink("other.h5", "/val2014")
+    summary = import_features(tmp_path / "links.h5", tmp_path / "out", ImportConfig(source="coco", full=True))
+    rejected = " ".join(f"{each.location}: {each.message};" for each in summary.rejected)
+    names = [name for name, (_, message) in targets.items() if message]
+    for name in names:
+        assert f"/{name})" in rejected or f"({name})" in rejected, name
+    expected = len(names) + (3 if layout == "by image" else 0)
+    assert (summary.num_images, len(summary.rejected)) == (4, expected), rejected
+    store = RegionStore.open(tmp_path / "out/detected")
+    for name in ("10", "11"):
+        np.testing.assert_array_equal(store[ImageKey("coco", name)].features, rows[NAMES[0]]["features"])
+
+
+def test_values_in_other_files_and_bombs_are_not_read(rows: Any, tmp_path: Path) -> None:
+    import h5py
+
+    (tmp_path / "raw").write_bytes(bytes(5 * 2048 * 4))
+    with h5py.File(tmp_path / "a.h5", "w") as root:
+        write_by_image(root, rows)
+        datasets: dict[str, dict[str, Any]] = {
+            "1": {"external": [("raw", 0, 5 * 2048 * 4)], "shape": (5, 2048)},
+            "2": {"shape": (1 << 20, 2048), "chunks": (1 << 10, 2048), "compression": "gzip"},
+            "3": {"shape": (5, 2048), "maxshape": (None, 2048), "chunks": (1 << 17, 2048), "compression": "gzip"},
+        }
+        for name, options in datasets.items():
+            group = root.create_group(f"val2014/{name}")
+            group.create_dataset("features", dtype="f4", **options)
+            group["boxes"] = rows[NAMES[0]]["boxes"]
+            group.attrs["image_w"], group.attrs["image_h"] = 640, 480
+        layout = h5py.VirtualLayout(shape=(5, 2048), dtype="f4")
+        layout[:] = h5py.VirtualSource("nosuch.h5", "x", shape=(5, 2048))
+        root.create_group("val2014/4").create_virtual_dataset("features", layout)
+    summary = import_features(tmp_path / "a.h5", tmp_path / "out", ImportConfig(source="coco"))
+    assert (summary.num_images, len(summary.rejected)) == (2, 4)
+    messages = [each.message for each in summary.rejected]
+    assert ["another file" in message for message in messages] == [True, False, False, True]
+    assert ["expected at most 268,435,456 bytes at once" in m for m in messages] == [False, True, True, False]
+
+
 def test_hdf5_problems_are_named(rows: Any, tmp_path: Path) -> None:
     import h5py
 

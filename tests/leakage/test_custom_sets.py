@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from twelvefold.leakage import custom_sets, read_lists
+from twelvefold.leakage import custom_sets
 from twelvefold.leakage.audit import AuditConfig, AuditResult, audit, collect_inputs
 from twelvefold.schema import ImageKey, TwelvefoldError
+from twelvefold.splits import read_lists
 
 NAMES = ["7", "12", "345"]
 
@@ -153,13 +154,13 @@ def test_a_broken_picture_is_listed_with_the_reason() -> None:
     ],
 )
 def test_every_form_of_a_publishers_id_is_recognized(name: str, source: str, key: str) -> None:
-    assert custom_sets.make_key(name, source, Path("list.txt")) == ImageKey.parse(key)
+    assert read_lists.make_key(name, source, Path("list.txt")) == ImageKey.parse(key)
 
 
 @pytest.mark.parametrize(("name", "source"), [("12.0", "coco"), ("cat", "vg"), ("12", "nlvr2"), ("x7", "flickr30k")])
 def test_an_id_that_is_not_the_publishers_is_refused(name: str, source: str) -> None:
     with pytest.raises(TwelvefoldError, match=rf"list.txt: '{name}' is not an image of {source}"):
-        custom_sets.make_key(name, source, Path("list.txt"))
+        read_lists.make_key(name, source, Path("list.txt"))
 
 
 def test_pretraining_and_detector_sets_are_columns_only() -> None:

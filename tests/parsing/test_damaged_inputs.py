@@ -34,11 +34,11 @@ from twelvefold.download.unpack import unpack_all
 from twelvefold.features.formats.open_feature_file import open_feature_file
 from twelvefold.features.image_list import read_boxes
 from twelvefold.images import load_image
-from twelvefold.leakage.read_lists import read_entries
 from twelvefold.model import tensor_files
 from twelvefold.schema import TwelvefoldError
 from twelvefold.serving.jsonl import read_requests
 from twelvefold.splits.id_lists import load_id_list
+from twelvefold.splits.read_lists import read_entries
 from twelvefold.store import atomic_files
 from twelvefold.store.safe_pickle import load_plain
 

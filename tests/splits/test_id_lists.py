@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from twelvefold.duplicates.image_groups import ImageGroups
 from twelvefold.schema import ImageKey, SameImageLink, TwelvefoldError
+from twelvefold.serving.samples import find_sample
 from twelvefold.splits.id_lists import compare_id_list, load_id_list
 from twelvefold.splits.policy import ProtectedImages
 
@@ -55,13 +57,13 @@ def test_a_pickled_array_is_refused_and_not_loaded(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([1.0, 2.0], "values of type float64"),
-        ([True], "values of type bool"),
+        ([1.0, 2.5], "record 1: expected an id or a path, got 2.5"),
+        ([True], "expected integers or text, got bool"),
         ([[1, 2], [3, 4]], r"one-dimensional array of ids, got \(2, 2\)"),
         (7, r"one-dimensional array of ids, got \(\)"),
-        (["12", "1_3"], "value 1 is '1_3'"),
-        (["n161313"], "value 0 is 'n161313'"),
-        ([3, -4], "value 1 is '-4'"),
+        (["12", "1_3"], "'1_3' is not an image of coco"),
+        (["n161313"], "'n161313' is not an image of coco"),
+        ([3, -4], "record 1: expected a whole number, got '-4'"),
     ],
 )
 def test_an_invalid_list_is_refused_with_its_name(tmp_path: Path, values: object, message: str) -> None:
@@ -77,7 +79,7 @@ def test_a_missing_truncated_or_foreign_file_is_refused_with_its_name(tmp_path: 
     path.write_bytes(b"")
     with pytest.raises(TwelvefoldError, match=r"coco_test_ids\.npy is (truncated|not a \.npy file)"):
         load_id_list(path)
-    with pytest.raises(TwelvefoldError, match=r"cannot read the id list .*flickr_test_ids\.npy"):
+    with pytest.raises(TwelvefoldError, match=r"expected a list .*flickr_test_ids\.npy, but there is no such file"):
         load_id_list(tmp_path / "flickr_test_ids.npy")
     archive = tmp_path / "coco_test_ids.npz.npy"
     with archive.open("wb") as file:
@@ -108,3 +110,31 @@ def test_a_comparison_counts_images_under_all_their_keys(tmp_path: Path) -> None
     assert comparison.only_ours_by_task == {"refcoco": 1, "visual7w": 1}
     genome = compare_id_list(load_id_list(save(tmp_path, [41, 42], "genome_test_ids.npy")), protected)
     assert (genome.both, genome.only_theirs, genome.only_ours) == (2, 0, 0)
+
+
+COCO_IDS = frozenset({ImageKey("coco", "391895"), ImageKey("coco", "522418")})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.txt", "# two images\n391895\n522418\n"),
+        ("a.txt", "COCO_val2014_000000391895.jpg\nval2017/000000522418.jpg\n"),
+        ("a.csv", "image_id;caption\r\n391895.0;a dog\r\n522418.0;a cat\r\n"),
+        ("a.tsv", "id\tname\n1\tCOCO_val2014_000000391895.jpg\n2\tCOCO_val2014_000000522418.jpg\n"),
+        ("a.json", '{"images": [{"id": 391895}, {"id": 522418}]}'),
+        ("a.jsonl", '{"image_id": 391895}\n{"image_id": 522418}\n'),
+    ],
+)
+def test_every_list_that_the_audit_reads_can_protect_images(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    loaded = load_id_list(f"coco={tmp_path / name}")
+    assert (loaded.keys, loaded.info.num_images) == (COCO_IDS, 2)
+    assert loaded.num_comments == text.count("#")
+    assert load_id_list(save(tmp_path, [391895.0, 522418.0])).info.digest == loaded.info.digest
+
+
+def test_a_folder_of_images_can_protect_them(tmp_path: Path) -> None:
+    for key in COCO_IDS:
+        shutil.copy(find_sample("room").path, tmp_path / f"COCO_val2014_{int(key.id):012}.jpg")
+    assert load_id_list(f"coco={tmp_path}").keys == COCO_IDS

@@ -79,7 +79,8 @@ def clean_run(
             ids alone. lists: the lists given with --protect and nothing else. Default: the recipe's policy, or paper.
         max_similar: Largest fraction of a split that may be removed because images look alike, 0 to 1; default: the
             recipe's, or 0.05. If it would be more, nothing is removed, and OUT/similar.html shows the pairs.
-        protect: Id lists with additional protected images: coco_test_ids.npy, or vg=mine.npy to name the source.
+        protect: Lists of additional protected images, in any form that the audit reads, or folders of images:
+            coco_test_ids.npy, or vg=mine.csv to name the source.
         ids: Also write lists of kept and removed ids, for each task and split, to OUT/ids.
     """
     task_options, config = reading.tasks_and_config()
@@ -114,7 +115,8 @@ def clean_compare(data: DataFolder, *lists: str, reading: TaskSelection = DEFAUL
     Exit code 1 if a list lacks a test image or contains another image.
 
     Args:
-        lists: NumPy files of ids. The source of the ids is in the file's name, or before it: vg=mine.npy.
+        lists: Lists of ids, in any form that the audit reads. The source of the ids is in the file's name, or before
+            it: vg=mine.csv.
     """
     task_options, _ = reading.tasks_and_config()
     comparisons = compare_id_lists(

@@ -1,6 +1,6 @@
 """Read collections without a reader: your own images, what a network was pretrained on, what a detector was trained on.
 
-Each split is a folder of images or a list of ids or paths (``leakage.read_lists``). Collections come from flags
+Each split is a folder of images or a list of ids or paths (``splits.read_lists``). Collections come from flags
 (``cats:train=cats/train``) or from a small TOML or JSON file::
 
     [[collection]]
@@ -32,26 +32,21 @@ from typing import Any, get_args
 
 import msgspec
 
-from twelvefold.datasets.reading.image_sources import FLICKR30K, NAME_PATTERNS, name_examples, published_key
+from twelvefold.datasets.reading.image_sources import NAME_PATTERNS
 from twelvefold.image_folder import UNEXAMINED, SkippedFile
-from twelvefold.leakage import read_lists
 from twelvefold.leakage.overlap import Collection, CollectionKind, SplitContent
 from twelvefold.leakage.unmatched import ListedIds
 from twelvefold.parsing.json_text import read_json
 from twelvefold.parsing.toml_text import read_toml
 from twelvefold.printable import printable_name
 from twelvefold.schema import ImageKey, SameImageLink, Split, TwelvefoldError, did_you_mean
+from twelvefold.splits import read_lists
+from twelvefold.splits.read_lists import make_key
 
 FILE_SOURCE = "file"
 """The source of images without a publisher: their key is the file's path, relative to the current folder."""
 
-URL_SOURCE = "url"
-"""The source of images that are known by their URL (Conceptual Captions)."""
-
 _SPLITS: tuple[Split, ...] = get_args(Split)
-_URL_PREFIX = re.compile(r"^\w+://(www\.)?", re.IGNORECASE)
-_FLICKR_URL = re.compile(r"(?:farm\d+\.)?(?:live\.)?static\.?flickr\.com/(?:\d+/)+(\d+)_", re.IGNORECASE)
-"""A Flickr URL contains the photo id: Flickr30k's name of the image and Visual Genome's ``flickr_id``."""
 
 
 class CustomSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -214,28 +209,6 @@ def zero_padding_limitations(collections: Iterable[Collection]) -> list[str]:
     return list(sentences.values())
 
 
-def make_key(name: str, source: str, path: Path) -> ImageKey:
-    """Return the key of an id or a file name, in the form of its source. ``path``: the list, for the error.
-
-    Raises:
-        TwelvefoldError: the publisher has no such image names.
-    """
-    if source == URL_SOURCE:
-        flickr = _FLICKR_URL.search(name)
-        return (
-            ImageKey(FLICKR30K, flickr[1]) if flickr else ImageKey(URL_SOURCE, _URL_PREFIX.sub("", name).split("#")[0])
-        )
-    if source not in NAME_PATTERNS:
-        return ImageKey(source, name)  # unchanged: whether 12 and 012 are equal is only known of known sources
-    key = published_key(name, source)
-    if key is None:
-        location = f"{path}{read_lists.locate_entry(path, name)}"
-        raise TwelvefoldError(
-            f"{location}: {name!r} is not an image of {source}, whose names are like {name_examples(source)}"
-        )
-    return key
-
-
 def _read_pairs(custom_set: CustomSet, path: Path, content: CustomSetContent) -> Iterator[tuple[ImageKey, str]]:
     """Yield the keys and texts of one folder or list, and add the files to ``content``."""
     unreadable: Mapping[Path, str] = {}
@@ -250,6 +223,8 @@ def _read_pairs(custom_set: CustomSet, path: Path, content: CustomSetContent) ->
                 content.unreadable[_file_key(path / each.file)] = each.reason
     else:
         entries = read_lists.read_entries(path, column=custom_set.column, text=custom_set.text)
+        if num_comments := read_lists.count_comments(path):
+            content.limitations.append(f"{path}: lines that begin with # are comments and left out: {num_comments:,}")
         folder = Path(custom_set.image_folder) if custom_set.image_folder else path.parent
         files = _listed_files(entries, folder, required=bool(custom_set.image_folder))
         if entries and not files:

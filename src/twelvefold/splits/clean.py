@@ -97,7 +97,8 @@ def clean(
             --protect and nothing else. A :class:`Policy` can also have another ``max_similar``.
         tasks: Names of tasks, or dotted names of datasets of your own; default: all twelve. A mapping gives each task
             keyword arguments for its reader.
-        protect: Id lists with additional protected images: coco_test_ids.npy, or vg=mine.npy to name the source.
+        protect: Lists of additional protected images, in any form that the audit reads, or folders of images:
+            coco_test_ids.npy, or vg=mine.csv to name the source.
         ids: Also write lists of kept and removed ids, for each task and split, to OUT/ids.
         skip_bad: Skip malformed records instead of stopping at the first.
         processes: Number of processes that read files and compare images.
@@ -130,11 +131,19 @@ def clean(
         policy=chosen.name,
         counts=_split_counts(decided),
         ids=out / "ids" if ids else None,
-        limitations=tuple(decided.limitations),
+        limitations=(*decided.limitations, *_comment_notes(lists)),
         unreadable=decided.unreadable,
         removed_by_similarity=count_removed_by_similarity(decided),
         problems=tuple(map(str, bad.rejected)),
     )
+
+
+def _comment_notes(lists: Sequence[id_lists.IdList]) -> list[str]:
+    return [
+        f"{each.info.file}: lines that begin with # are comments and left out: {each.num_comments:,}"
+        for each in lists
+        if each.num_comments
+    ]
 
 
 def _split_counts(decided: manifest.CleaningManifest) -> dict[str, dict[str, SplitCounts]]:
@@ -154,7 +163,8 @@ def compare_id_lists(
 
     Args:
         data: A data folder with the official files.
-        lists: NumPy files of ids. The source of the ids is in the file's name, or before it: vg=mine.npy.
+        lists: Lists of ids, in any form that the audit reads. The source of the ids is in the file's name, or before
+            it: vg=mine.csv.
         tasks: Names of tasks, or dotted names of datasets of your own; default: all twelve. A mapping gives each task
             keyword arguments for its reader.
         skip_bad: Skip malformed records instead of stopping at the first.

@@ -6,14 +6,16 @@ Stacked: one dataset per field, with a row for each image (``features`` (images,
 if the number of regions varies, and the names in ``<stem>_imgid2idx.pkl`` next to the file. By image: one group per
 image, with its fields as datasets or attributes. By field: one group per field, with a dataset per image.
 
-Fields have the names of :mod:`twelvefold.features.formats.fields`. Links to other files are not followed.
+Fields have the names of :mod:`twelvefold.features.formats.fields`. Links to other files, and datasets whose values are
+in other files, are not followed: each such image is rejected by name.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +68,10 @@ class Hdf5File(FeatureFile):
         if not is_hdf5(path):
             raise TwelvefoldError(f"{path} is not HDF5, or was truncated or overwritten")
         with self._open() as root:
-            self._images = self._list_images(root)
+            try:
+                self._images = self._list_images(root)
+            except (RecordError, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+                raise TwelvefoldError(f"{path}: its images cannot be listed: {error!s:.300}") from error
         self.total = len(self._images)
         self.identity = {"records": self.total, "names": digest_value([name for name, _ in self._images])}
 
@@ -88,15 +93,15 @@ class Hdf5File(FeatureFile):
         """Return name and location of each image: a row of stacked datasets, or the path of its group or dataset."""
         features = _member(root, FEATURES)
         if features is None:
-            return [(path, path) for path in sorted(_groups_with_features(root))] or self._refuse(root)
+            return [(path, path) for path in _groups_with_features(root)] or self._refuse(root)
         if hasattr(features, "keys"):
             return [(name, name) for name in sorted(_dataset_names(features))]
         names = _member(root, NAMES)
         if names is None:
             names_by_row = self._read_index()
         else:
-            names_by_row = [_to_text(name) for name in names[()].reshape(-1)]
-        ranges = root.get(RANGES)
+            names_by_row = [_to_text(name) for name in _read_array(names, ()).reshape(-1)]
+        ranges = _member(root, (RANGES,))
         num_images = len(features if ranges is None else ranges)
         if len(names_by_row) != num_images:
             raise TwelvefoldError(
@@ -132,13 +137,13 @@ class Hdf5File(FeatureFile):
             result = parse_regions(fields, self._config)
         except (RecordError, TwelvefoldError) as error:
             result = error
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
             result = RecordError(f"cannot be read: {error!s:.160}")
         return FeatureRecord(name, f"image {number} ({name})", str(number), digest, result)
 
 
 def _stacked_fields(root: Any, row: int) -> Fields:
-    ranges = root.get(RANGES)
+    ranges = _member(root, (RANGES,))
     start, end = (0, None) if ranges is None else map(int, ranges[row][:2])
     count = _member(root, COUNTS)
     if count is not None:
@@ -177,53 +182,107 @@ def _named_fields(root: Any, name: str) -> Fields:
     features = _member(root, FEATURES)
     known = {*BOXES, *FEATURES, *PROBABILITIES, *WIDTH, *HEIGHT}
     if features is None:
-        group = root[name]
+        group = _inner(root, name)
+        members = {key: _inner(group, key) for key in sorted(known) if _has(group, key)}
         fields = {key: value for key, value in group.attrs.items() if key in known}
-        return fields | {key: _read_array(_inner(group, key), ()) for key in _dataset_names(group) if key in known}
-    fields = {key: value for key, value in features[name].attrs.items() if key in known}
-    for key in known & set(root):
-        if hasattr(group := _inner(root, key), "keys") and name in group:
+        return fields | {key: _read_array(each, ()) for key, each in members.items() if not hasattr(each, "keys")}
+    fields = {key: value for key, value in _inner(features, name).attrs.items() if key in known}
+    for key in sorted(known):
+        if _has(root, key) and hasattr(group := _inner(root, key), "keys") and _has(group, name):
             fields[key] = _read_array(_inner(group, name), ())
     return fields
 
 
 def _read_array(dataset: Any, selection: Any) -> NDArray[Any]:
+    """Return the selected values of a dataset.
+
+    Raises:
+        RecordError: they are too large, or a part of the file that is decompressed at once is.
+    """
     shape = dataset.shape if selection == () else dataset.shape[1:]
-    num_bytes = dataset.dtype.itemsize * math.prod(shape)
-    if num_bytes > MAX_RECORD_BYTES:
-        raise RecordError(f"{dataset.name}: expected at most {MAX_RECORD_BYTES:,} bytes per image, got {num_bytes:,}")
+    if isinstance(selection, slice):
+        shape = (len(range(*selection.indices(len(dataset)))), *shape)
+    for part in (shape, dataset.chunks or ()):
+        num_bytes = dataset.dtype.itemsize * math.prod(part)
+        if num_bytes > MAX_RECORD_BYTES:
+            raise RecordError(f"{dataset.name}: expected at most {MAX_RECORD_BYTES:,} bytes at once, got {num_bytes:,}")
     return np.asarray(dataset[selection])
 
 
 def _member(root: Any, names: tuple[str, ...]) -> Any:
     """Return the first of these members that a group has, or None."""
-    return next((_inner(root, name) for name in names if name in root), None)
+    return next((_inner(root, name) for name in names if _has(root, name)), None)
+
+
+def _has(group: Any, name: str) -> bool:
+    """Return whether a group has a member of that name, also if it is a link that leads nowhere."""
+    return group.get(name, getlink=True) is not None
 
 
 def _inner(group: Any, name: str) -> Any:
+    """Return a member of a group.
+
+    Raises:
+        RecordError: it is, or its values are, in another file.
+        KeyError: there is none.
+    """
     import h5py
 
     if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
         raise RecordError(f"{name} is a link to another file, which is not followed")
-    return group[name]
+    member = group[name]
+    if member.file.filename != group.file.filename:
+        raise RecordError(f"{name} leads to another file, which is not followed")
+    if isinstance(member, h5py.Dataset):
+        is_elsewhere = member.is_virtual and any(source.file_name != "." for source in member.virtual_sources())
+        if is_elsewhere or member.external:
+            raise RecordError(f"the values of {name} are in another file, which is not read")
+    return member
 
 
 def _dataset_names(group: Any) -> list[str]:
-    """Return the names of all datasets in a group, at any depth (a name may have slashes)."""
+    """Return the names of all datasets in a group, at any depth (a name may have slashes), and of links that cannot be
+    followed."""
+    import h5py
+
     names: list[str] = []
-    group.visititems(lambda name, member: None if hasattr(member, "keys") else names.append(name))
+    _visit_links(group, lambda path, kind: None if kind is h5py.Group else names.append(path))
     return names
 
 
 def _groups_with_features(root: Any) -> list[str]:
-    names: list[str] = []
+    """Return the paths of the groups that have features, and of links that may lead to one but cannot be followed."""
+    import h5py
 
-    def visit(name: str, member: Any) -> None:
-        if hasattr(member, "keys") and any(key in member for key in FEATURES):
-            names.append(name)
+    names: set[str] = set()
+    fields = {*BOXES, *FEATURES, *PROBABILITIES, *WIDTH, *HEIGHT}
 
-    root.visititems(visit)
-    return names
+    def visit(path: str, kind: type | None) -> None:
+        parent, _, key = path.rpartition("/")
+        if parent and key in FEATURES:
+            names.add(parent)
+        elif (kind is None and key not in fields) or (
+            kind is h5py.Group and any(_has(root[path], f) for f in FEATURES)
+        ):
+            names.add(path)
+
+    _visit_links(root, visit)
+    return sorted(names)
+
+
+def _visit_links(group: Any, visit: Callable[[str, type | None], None]) -> None:
+    """Call ``visit`` with the path of each member, at any depth, and its class: None for a link to another file, or one
+    that leads nowhere. An object with several names is visited by each."""
+    import h5py
+
+    links: list[tuple[str, bool]] = []
+    group.visititems_links(lambda path, link: links.append((path, isinstance(link, h5py.ExternalLink))))
+    for path, is_external in links:
+        kind = None
+        if not is_external:
+            with suppress(KeyError, OSError, RuntimeError):  # a link that leads nowhere
+                kind = group.get(path, getclass=True)
+        visit(path, kind)
 
 
 def _to_text(name: Any) -> str:

@@ -11,10 +11,10 @@ import pytest
 from pyarrow import parquet
 
 from twelvefold.leakage.audit import AuditConfig, audit, collect_inputs
-from twelvefold.leakage.custom_sets import make_key, parse_flags
-from twelvefold.leakage.read_lists import read_entries
+from twelvefold.leakage.custom_sets import parse_flags
 from twelvefold.leakage.report import AuditReport
 from twelvefold.schema import ImageKey, TwelvefoldError
+from twelvefold.splits.read_lists import count_comments, make_key, read_entries
 
 IDS = ["391895", "522418"]
 
@@ -114,7 +114,7 @@ def test_names_of_files_go_before_ids_and_labels_are_left_out() -> None:
         ("a.csv", "image_id\n3.9E+05\n1\n", "line 2: expected a whole number, got '3.9E.05': a spreadsheet"),
         ("a.csv", "image_id;x\n391.895;a\n", "line 2: expected a whole number, got '391.895'"),
         ("a.csv", "photo\nrex\nbella\n", "line 1: 'photo' may be the name of a column or an image"),
-        ("a.csv", "question_id,answer\n1,yes\n", 'in a file for --collections: column = "question_id"'),
+        ("a.csv", "question_id,answer\n1,yes\n", 'in a file for `audit --collections`: column = "question_id"'),
         ("a.csv", "5,7\n6,9\n", "2 columns and no header: state which"),
         ("a.txt", b"caf\xe9.jpg\n", "line 1, is not text in UTF-8"),
         ("a.jsonl", '{"image_id": 1}\n{"image_id"\n', "line 2, is truncated or not JSONL"),
@@ -178,3 +178,29 @@ def folder_of_coco(tmp_path: Path) -> Path:
     (tmp_path / "data/coco").mkdir(parents=True)
     (tmp_path / "data/coco/dataset_coco.json").write_text(json.dumps({"images": [image]}))
     return tmp_path / "data"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected", "num_comments"),
+    [
+        ("a.txt", "# my list\na\n  #b\n\nc\n#\n", ["a", "c"], 3),
+        ("a.txt", "#1.jpg\n#2.jpg\n", ["#1.jpg", "#2.jpg"], 0),
+        ("a.txt", "# image_id\n1.0e+00\n", None, 1),
+        ("a.csv", "# made by a program\nimage_id,caption\n1,#tag\n2,a\n", ["1", "2"], 1),
+        ("a.csv", "# image_id,caption\n1,a\n2,b\n", ["1", "2"], 0),
+        ("a.csv", "#,image_id\n0,7\n1,9\n", ["7", "9"], 0),
+        ("a.csv", 'image_id,caption\n1,"two\n# lines"\n2,b\n', ["1", "2"], 0),
+        ("a.tsv", "## a\n# b\nimage_id\tcaption\r\n1\ta\r\n", ["1"], 2),
+    ],
+)
+def test_comments_are_no_images_and_are_counted(
+    name: str, text: str, expected: list[str] | None, num_comments: int, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_text(text, newline="")
+    assert count_comments(path) == num_comments
+    if expected is None:
+        with pytest.raises(TwelvefoldError, match="line 2"):  # lines keep their numbers
+            read_entries(path)
+    else:
+        assert [id_ for id_, _ in read_entries(path)] == expected

@@ -88,14 +88,16 @@ def select_image_columns(
 ) -> list[int]:
     """Return the columns that may contain the images by their names; a single column does, whatever its name.
 
-    ``image_id`` goes before ``id``, which may be that of a caption, and names of image files before ids of the images.
+    ``image_id`` goes before ``id``, which may be that of a caption, and names of image files before ids of the images;
+    before a mere ``id`` whatever their column is called.
     ``cells_of``: returns the first cells of a column.
     """
     if len(indices) == 1:
         return list(indices)
     named = [n for n in indices if normalize_name(names[n]) in IMAGE_COLUMNS]
-    specific = [n for n in named if normalize_name(names[n]) not in ("id", "key")] or named
-    files = [n for n in specific if all(is_image_name(str(cell)) for cell in cells_of(n))]
+    specific = [n for n in named if normalize_name(names[n]) not in ("id", "key")]
+    candidates, specific = specific or indices, specific or named
+    files = [n for n in candidates if all(is_image_name(str(cell)) for cell in cells_of(n))]
     return files if len(files) == 1 else specific
 
 

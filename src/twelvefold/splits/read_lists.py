@@ -1,7 +1,7 @@
 """Read lists of images as spreadsheets, pandas and other programs write them, or a folder.
 
 A list contains ids or paths, each with an optional text: text, CSV, TSV, JSON, JSON lines, NumPy or Parquet, in UTF-8
-or UTF-16. ``leakage.list_tables`` reads tables of text; ``leakage.custom_sets`` decides what an id means.
+or UTF-16. ``splits.list_tables`` reads tables of text; ``leakage.custom_sets`` decides what an id means.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyarrow import parquet
 
+from twelvefold.datasets.reading.image_sources import FLICKR30K, NAME_PATTERNS, name_examples, published_key
 from twelvefold.image_folder import ImageFolder, scan_image_folder, skipped_lines
-from twelvefold.leakage import list_tables
-from twelvefold.leakage.list_tables import IMAGE_COLUMNS, Table, is_image_name, normalize_name, select_image_columns
 from twelvefold.parsing.file_kind import check_file_kind
 from twelvefold.parsing.json_text import JsonError, decode_json, describe_error
-from twelvefold.parsing.text import read_text
-from twelvefold.schema import TwelvefoldError, did_you_mean
-from twelvefold.splits.id_lists import load_flat_array
+from twelvefold.parsing.text import read_bytes, read_text
+from twelvefold.schema import ImageKey, TwelvefoldError, did_you_mean
+from twelvefold.splits import list_tables
+from twelvefold.splits.list_tables import IMAGE_COLUMNS, Table, is_image_name, normalize_name, select_image_columns
+from twelvefold.store.npy_content import load_npy
 
 TEXT_SUFFIXES = {".txt": "", ".lst": "", ".list": "", ".csv": ",", ".tsv": "\t"}
 """Suffixes of lists of text, and the delimiter that a suffix states."""
@@ -33,6 +36,13 @@ _INTEGER = re.compile(r"[0-9]+(?:[.,]0+)?")
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)*(?:[eE][+-]?[0-9]+)?")
 _FORMULA = re.compile(r'="(.*)"')
 """How a spreadsheet is told to keep an id as text."""
+
+URL_SOURCE = "url"
+"""The source of images that are known by their URL (Conceptual Captions)."""
+
+_URL_PREFIX = re.compile(r"^\w+://(www\.)?", re.IGNORECASE)
+_FLICKR_URL = re.compile(r"(?:farm\d+\.)?(?:live\.)?static\.?flickr\.com/(?:\d+/)+(\d+)_", re.IGNORECASE)
+"""A Flickr URL contains the photo id: Flickr30k's name of the image and Visual Genome's ``flickr_id``."""
 
 MISSING = ("", "nan", "<na>", "null", "none")
 """What pandas and other programs write for a missing value, in lower case."""
@@ -99,8 +109,83 @@ def list_images(folder: Path) -> ImageFolder:
     return content
 
 
+def make_key(name: str, source: str, path: Path) -> ImageKey:
+    """Return the key of an id or a file name, in the form of its source. ``path``: the list, for the error.
+
+    Raises:
+        TwelvefoldError: the publisher has no such image names.
+    """
+    if source == URL_SOURCE:
+        flickr = _FLICKR_URL.search(name)
+        return (
+            ImageKey(FLICKR30K, flickr[1]) if flickr else ImageKey(URL_SOURCE, _URL_PREFIX.sub("", name).split("#")[0])
+        )
+    if source not in NAME_PATTERNS:
+        return ImageKey(source, name)  # unchanged: whether 12 and 012 are equal is only known of known sources
+    key = published_key(name, source)
+    if key is None:
+        location = f"{path}{locate_entry(path, name)}"
+        raise TwelvefoldError(
+            f"{location}: {name!r} is not an image of {source}, whose names are like {name_examples(source)}"
+        )
+    return key
+
+
+_SAVE_AGAIN = "save the ids as integers: np.save(path, np.array(ids, dtype=np.int64))"
+
+
+def load_flat_array(path: Path) -> NDArray[Any]:
+    """Load a one-dimensional array without unpickling anything.
+
+    Raises:
+        TwelvefoldError: the file is missing, not a NumPy array, has pickled objects or more than one dimension.
+    """
+    try:
+        values = load_npy(read_bytes(path, kind="the id list"), f"the id list {path}")
+    except TwelvefoldError as error:
+        raise TwelvefoldError(f"{error}; {_SAVE_AGAIN}") from None
+    if not isinstance(values, np.ndarray):
+        raise TwelvefoldError(f"{path} is not a plain NumPy array of ids, it holds pickled objects; {_SAVE_AGAIN}")
+    if not isinstance(values, np.ndarray) or values.ndim != 1:
+        shape = getattr(values, "shape", "several arrays")
+        raise TwelvefoldError(f"{path}: expected a one-dimensional array of ids, got {shape}")
+    return values
+
+
+def count_comments(path: Path) -> int:
+    """Return the number of lines that are left out of a list of text because they are comments."""
+    is_text = path.suffix.lower() in TEXT_SUFFIXES and path.is_file()
+    return _without_comments(path)[1] if is_text else 0
+
+
+def _without_comments(path: Path) -> tuple[str, int]:
+    """Return a list's text with blank lines for comments, and their number.
+
+    A comment begins with #. In a table, whose cells may have line breaks, comments come before the first row. A name
+    of an image file (``#1.jpg``) is no comment, and a row with names of columns (``# image_id,caption``, as
+    ``np.savetxt`` writes it) is the header.
+    """
+    text, is_table = read_text(path), bool(TEXT_SUFFIXES[path.suffix.lower()])
+    if "#" not in text:
+        return text, 0
+    lines, num_comments = text.splitlines(keepends=True), 0
+    for index, line in enumerate(lines):
+        content = line.strip()
+        begins = content.startswith("#")
+        if is_table and content and not begins:
+            break
+        cells = [cell.strip().strip('"') for cell in re.split("[,;\t|]", content.lstrip("# "))]
+        has_names = is_table and any(normalize_name(cell) in IMAGE_COLUMNS for cell in cells)
+        if begins and is_table and has_names:
+            lines[index] = line if re.match(r"#\s*[,;\t|]", content) else line.lstrip("# \t")
+            break
+        if begins and not (is_image_name(content) and not re.search(r"\s", content)):
+            lines[index], num_comments = line[len(line.rstrip("\r\n")) :], num_comments + 1
+    return "".join(lines), num_comments
+
+
 def _read_text_list(path: Path, column: Column, text: Column) -> tuple[Ids, list[str]]:
-    content, delimiter = read_text(path), TEXT_SUFFIXES[path.suffix.lower()]
+    content, delimiter = _without_comments(path)[0], TEXT_SUFFIXES[path.suffix.lower()]
     lines: Table | list[tuple[int, str]]
     if delimiter or column or text:
         lines = list_tables.read_table(path, content, delimiter or ",", column)
@@ -280,8 +365,8 @@ def _find_column(
         described = f"the columns {', '.join(names)}" if names else f"{num_columns} columns and no header"
         example = f'"{names[possible[0] if possible else 0]}"' if names else str(possible[0] + 1 if possible else 1)
         raise TwelvefoldError(
-            f"{path} has {described}: state which of them contains the images, in a file for --collections: "
-            f"column = {example}"
+            f"{path} has {described}: state which of them contains the images, in a file for `audit "
+            f"--collections`: column = {example}; or leave out the others"
         )
     return possible[0]
 
