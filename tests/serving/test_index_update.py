@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,6 +106,56 @@ def test_a_long_update_saves_what_it_has(
 
     index.update(files(pics), save=save)
     assert sizes == [1, 2]
+
+
+def test_an_interrupted_update_saves_what_it_has(
+    model: PretrainedPredictor, pics: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_index, "OPEN_IMAGES", 1)
+    index, calls = SearchIndex(model), list[int]()
+    detect = index._detect_files
+
+    def interrupted(*arguments: Any) -> Any:
+        calls.append(len(index))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return detect(*arguments)
+
+    monkeypatch.setattr(index, "_detect_files", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        index.update(files(pics), save=lambda: index.save("x"))
+    assert SearchIndex.load("x", model).names == ["pics/a.jpg"]
+
+
+def test_an_index_that_was_being_replaced_is_recovered(model: PretrainedPredictor, pics: Path) -> None:
+    SearchIndex(model, files(pics)).save("x")
+    Path("x").rename(".x.replaced")  # as after a kill, on systems that cannot swap folders
+    assert SearchIndex.load("x", model).names == ["pics/a.jpg", "pics/b.jpg"]
+
+
+KILLED = """
+import os, sys, threading, time
+from pathlib import Path
+import twelvefold
+from twelvefold.serving.search_index import SearchIndex
+index = SearchIndex(twelvefold.load(), sorted(Path("pics").iterdir()))
+index.save("x")
+print("saved", flush=True)
+while True:
+    index.save("x")
+"""
+
+
+@pytest.mark.slow
+def test_an_index_is_complete_whenever_the_program_is_killed(model: PretrainedPredictor, pics: Path) -> None:
+    for delay in (0.0, 0.003, 0.007, 0.011):
+        program = subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True)
+        assert program.stdout is not None
+        assert program.stdout.readline() == "saved\n"
+        time.sleep(delay)
+        program.kill()
+        program.wait()
+        assert SearchIndex.load("x", model).names == ["pics/a.jpg", "pics/b.jpg"]
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:

@@ -16,6 +16,7 @@ from twelvefold.image_folder import skipped_lines
 from twelvefold.printable import printable_name
 from twelvefold.schema import TwelvefoldError
 from twelvefold.serving.samples import resolve_sample
+from twelvefold.store.atomic_files import recover_folder
 
 if TYPE_CHECKING:
     from twelvefold.serving.search_index import SearchIndex
@@ -39,6 +40,7 @@ def add(folder: Path, images: list[ImagePath], *, using: ModelOptions = DEFAULT_
         images: Images, `sample:NAME`, or folders of images.
     """
     selection = select_images(images)
+    recover_folder(folder)
     index = _load_index(using, folder) if folder.exists() else using.load().index()
     update = index.update(selection.files, folders=selection.folders, save=lambda: index.save(folder))
     unreadable = update.unreadable | selection.problems
@@ -98,6 +100,7 @@ def remove(folder: Path, names: list[str], *, using: ModelOptions = DEFAULT_MODE
 def _load_index(using: ModelOptions, folder: Path) -> SearchIndex:
     from twelvefold.serving.search_index import MANIFEST, SearchIndex
 
+    recover_folder(folder)
     if not folder.is_dir():
         raise TwelvefoldError(f"there is no index {folder}; make it: twelvefold index add {folder} IMAGES")
     if not (folder / MANIFEST).exists():

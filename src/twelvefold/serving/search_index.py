@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -138,7 +139,8 @@ class SearchIndex:
         Args:
             paths: Image files; a name is the path as :func:`printable_name` writes it.
             folders: Images of the index that were in these folders and are not among the paths are removed.
-            save: Writes the index. It is called during long updates, so that a kill loses about a minute of work.
+            save: Writes the index. It is called during long updates, so that a kill loses about a minute
+                of work, and when the user presses Ctrl+C.
         """
         files = {printable_name(path): path for path in paths}
         inside = tuple(f"{printable_name(folder)}/" for folder in folders)
@@ -153,7 +155,7 @@ class SearchIndex:
                 if name not in known or self._digests.get(name) != digest:
                     todo[name] = digest
         num_changed, last_save, duration = 0, time.monotonic(), 0.0
-        with progress_bar(description="detecting regions", total=len(todo)) as bar:
+        with progress_bar(description="detecting regions", total=len(todo)) as bar, _saving_on_interrupt(save):
             names = list(todo)
             for start in range(0, len(names), OPEN_IMAGES):
                 block = names[start : start + OPEN_IMAGES]
@@ -291,6 +293,7 @@ class SearchIndex:
             TwelvefoldError: there is none, it is damaged, or it was made with another detector than the model's.
         """
         folder = Path(folder)
+        atomic_files.recover_folder(folder)
         advice = "make the index again"
         manifest = atomic_files.read_manifest(folder / MANIFEST, FORMAT, VERSION, remedy=advice)
         store = RegionStore.open(folder)
@@ -347,6 +350,17 @@ class SearchIndex:
         if used + _num_bytes(stream.states) <= self._cache_bytes:
             self._streams[block] = stream
         return stream
+
+
+@contextmanager
+def _saving_on_interrupt(save: Callable[[], None] | None) -> Iterator[None]:
+    """Save what is done when the user presses Ctrl+C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if save is not None:
+            save()
+        raise
 
 
 def _without_categories(regions: Regions) -> Regions:

@@ -6,6 +6,7 @@ and ends in ``.tmp``; a killed process may leave one behind, which :func:`remove
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import hashlib
@@ -13,6 +14,7 @@ import json
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +32,9 @@ from twelvefold.schema import TwelvefoldError
 T = TypeVar("T")
 
 CHUNK = 1 << 20
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+"""Constants of Linux (fcntl.h, linux/fs.h) for ``renameat2``: paths of the current folder, and to swap two paths."""
 
 MAX_NAME_BYTES = 200
 """Longest file name whose temporary file has the whole name in its own."""
@@ -164,8 +169,8 @@ def read_manifest(
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Create an empty folder to fill, which replaces ``path`` if the ``with`` block ends without an error.
 
-    An older folder at ``path`` is first renamed and finally removed; :func:`recover_folder` restores it if the process
-    was killed in between.
+    On Linux the new and an older folder change places in one step. Elsewhere the older one is first renamed and finally
+    removed; :func:`recover_folder` restores it if the process was killed in between.
 
     Raises:
         TwelvefoldError: the disk is full, the folder is not writable, ...; ``path`` is then unchanged.
@@ -180,13 +185,23 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             yield temporary
             for file in sorted(temporary.rglob("*")):
                 _flush(file)
-            if path.exists():
-                path.replace(_backup_path(path))
-            temporary.replace(path)
+            if not (path.exists() and _exchange(temporary, path)):
+                if path.exists():
+                    path.replace(_backup_path(path))
+                temporary.replace(path)
             _flush(path.parent)
             shutil.rmtree(_backup_path(path), ignore_errors=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Make two paths on one disk change places in one step; return False where the system cannot do that."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    if rename is None:
+        return False
+    succeeded: bool = rename(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE) == 0
+    return succeeded
 
 
 def recover_folder(path: Path) -> None:
