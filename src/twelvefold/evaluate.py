@@ -90,38 +90,47 @@ def evaluate(
 
 def _evaluate_tasks(inputs: RunInputs, tasks: Sequence[TaskSpec], split: Split, processes: int) -> Scores:
     """Score the tasks that have no stored score with these inputs, and add up the scores of the run."""
-    started, inputs_digest = time.monotonic(), _inputs_digest(inputs)
-    folder, names = inputs.run / "scores" / split, [task.name for task in tasks]
-    stored = read_stored(folder, TaskScore, names)
-    left = [task for task in tasks if task.name not in stored or stored[task.name].inputs_digest != inputs_digest]
-    left.sort(key=lambda task: not load_family(task.family).is_slow)
+    started, folder = time.monotonic(), inputs.run / "scores" / split
+    digest, left = "", list[str]()  # rank 0 decides: the others may not see its files yet
     with ExitStack() as stack:
         if is_main_process():
             stack.enter_context(atomic_files.lock_folder(folder))
-        stack.enter_context(launch_local_ranks(processes if left else 1, _command(inputs, split, left)))
+            digest = _inputs_digest(inputs)
+            left = _unscored(folder, tasks, digest)
+            stack.enter_context(launch_local_ranks(processes if left else 1, _command(inputs, split, left)))
         group = stack.enter_context(init_distributed(inputs.recipe.training.device, cpu_timeout=CPU_TIMEOUT))
+        digest, left = group.broadcast((digest, left))
         if left:
-            score_tasks(inputs, left, split, inputs_digest, group)
-        scores = Scores(
-            tasks={name: each.result for name, each in read_stored(folder, TaskScore, names).items()},
-            checkpoint=inputs.checkpoint.name,
-            seconds=round(time.monotonic() - started, 1),
-            peak_memory_gb=round(group.peak_memory_gb(), 2),
-            invocation=describe_invocation(),
-            weights_digest=inputs.weights_digest(),
-            inputs_digest=inputs_digest,
-        )
+            score_tasks(inputs, left, split, digest, group)
+        peak_memory_gb, scores = round(group.peak_memory_gb(), 2), None
         if group.is_main:
+            stored = read_stored(folder, TaskScore, [task.name for task in tasks])
+            scores = Scores(
+                tasks={name: each.result for name, each in stored.items()},
+                checkpoint=inputs.checkpoint.name,
+                seconds=round(time.monotonic() - started, 1),
+                peak_memory_gb=peak_memory_gb,
+                invocation=describe_invocation(),
+                weights_digest=inputs.weights_digest(),
+                inputs_digest=digest,
+            )
             scores = add_up(inputs, scores, split, folder)
             if split == "test":
                 record_scores(inputs, scores)
         return msgspec.convert(group.broadcast(msgspec.to_builtins(scores)), Scores)
 
 
-def _command(inputs: RunInputs, split: Split, left: Sequence[TaskSpec]) -> list[str]:
+def _unscored(folder: Path, tasks: Sequence[TaskSpec], inputs_digest: str) -> list[str]:
+    """Return the tasks without a stored score with these inputs, slow ones first."""
+    stored = read_stored(folder, TaskScore, [task.name for task in tasks])
+    left = [task for task in tasks if task.name not in stored or stored[task.name].inputs_digest != inputs_digest]
+    return [task.name for task in sorted(left, key=lambda task: not load_family(task.family).is_slow)]
+
+
+def _command(inputs: RunInputs, split: Split, tasks: Sequence[str]) -> list[str]:
     """Return the arguments of ``python`` for the other ranks; :func:`main` reads them."""
     folders = (inputs.run, inputs.prepared, inputs.regions)
-    return ["-m", "twelvefold.evaluate", *map(str, folders), inputs.checkpoint.name, split, *(t.name for t in left)]
+    return ["-m", "twelvefold.evaluate", *map(str, folders), inputs.checkpoint.name, split, *tasks]
 
 
 def _open_inputs(
@@ -190,8 +199,8 @@ def main() -> int:
             split=msgspec.convert(split, Split),
             tasks=tasks,
         )
-    except RankError:
-        return 2  # that rank reports it
+    except (RankError, KeyboardInterrupt):
+        return 2  # rank 0 reports it
     except TwelvefoldError as error:
         print(error, file=sys.stderr)
         return 2

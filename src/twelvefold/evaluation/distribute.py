@@ -35,9 +35,7 @@ class Part(NamedTuple):
     stop: int
 
 
-def score_tasks(
-    inputs: RunInputs, tasks: Sequence[TaskSpec], split: Split, inputs_digest: str, group: ProcessGroup
-) -> None:
+def score_tasks(inputs: RunInputs, tasks: Sequence[str], split: Split, inputs_digest: str, group: ProcessGroup) -> None:
     """Score the tasks and write their predictions and results, ``scores/SPLIT/<task>.json``. Every rank calls this.
 
     ``inputs_digest``: of all that scores depend on.
@@ -48,7 +46,7 @@ def score_tasks(
     folder, limits = inputs.run / "scores" / split, inputs.recipe.evaluation
     with group.fail_together():
         model = Model.load(inputs.checkpoint).to(group.device)
-        scorings = {task.name: _scoring(inputs, model.tasks[task.name], split) for task in tasks}
+        scorings = {name: _scoring(inputs, model.tasks[name], split) for name in tasks}
     digest = atomic_files.digest_value([inputs_digest, limits.batch_size])  # the batch size only changes rounding
     stores = {name: PartStore(folder, digest, name) for name in scorings}
     if group.is_main:
