@@ -186,6 +186,9 @@ def test_doctor_lists_the_tasks_that_need_a_server(run: Path, capsys: pytest.Cap
     assert set(check.server_tasks) == {"vqav2", "nlvr2", "snli_ve"}  # GQA's testdev has labels
     assert {check.tasks[name].state for name in check.server_tasks} == {"whole"}
     assert doctor(data, prepared=run.with_name("prepared")) == check
+    check = doctor(data, recipe=Recipe.parse(RECIPE))
+    assert "submit RUN --task gqa --split submission --out FILE" in check.server_tasks["gqa"]
+    assert check.tasks["gqa"].state == "whole"
     command("doctor", data)
     output = " ".join(capsys.readouterr().out.split())
     assert "twelvefold submit RUN --task vqav2 --split test-dev --out FILE" in output

@@ -79,7 +79,8 @@ def datasets(name: str = "", *, json: Json = False) -> int:
     check_data,
     example="""
         twelvefold doctor data/real
-        twelvefold doctor data/real --tasks vqav2 gqa""",
+        twelvefold doctor data/real --tasks vqav2 gqa
+        twelvefold doctor data/real --recipe server.toml""",
     problem="something is missing or wrong",
 )
 def doctor(check: DataCheck, arguments: Mapping[str, Any]) -> Output:
