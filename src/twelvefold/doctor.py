@@ -7,7 +7,7 @@ of the publisher's full files, or in a world with the world's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -151,7 +151,7 @@ def doctor(
     }
     cards = dataset_cards()
     sources = {source for name in datasets if name in cards for source in cards[name].image_sources}
-    maps = _map_limitations(data) if VG in sources else []
+    maps = _map_limitations(data, sources) if VG in sources else []
     return DataCheck(data, checks, (*maps, *limitations), tuple(skipped))
 
 
@@ -197,7 +197,7 @@ def _find_images(data: Path) -> tuple[Mapping[ImageKey, Path] | None, list[str],
         )
 
 
-def _map_limitations(data: Path) -> list[str]:
+def _map_limitations(data: Path, sources: Collection[str]) -> list[str]:
     """Return what is missing or malformed in the id maps, and what cleaning cannot know because of it."""
     bad = BadRecords(skip=True)
     try:
@@ -206,7 +206,7 @@ def _map_limitations(data: Path) -> list[str]:
     except TwelvefoldError as error:
         return [f"{error}; without this map cleaning counts an image that two datasets share as two images"]
     count = len(bad.rejected)
-    missing = same_image_links.limitations(data)
+    missing = same_image_links.limitations(data, sources)
     if not count:
         return missing
     return [*missing, f"{count:,} malformed record{'s' * (count > 1)} in an id map, such as {bad.rejected[0]}"]

@@ -120,7 +120,7 @@ def test_links_are_those_of_visual_genomes_id_map(folder: Any) -> None:
         (vg, ImageKey("coco", "157190")),
         (vg, ImageKey("flickr30k", "2171007168")),
     ]
-    assert same_image_links.limitations(root) == []
+    assert same_image_links.limitations(root, {"vg", "coco"}) == []
 
 
 def test_an_id_map_may_call_the_image_id_id(folder: Any) -> None:
@@ -137,9 +137,12 @@ def test_a_missing_id_map_gives_no_links_and_a_limitation(folder: Any) -> None:
     del folder.files["vg/image_data.json"]
     root = folder.write()
     assert list(same_image_links.read_links(root, bad=BadRecords())) == []
-    (sentence,) = same_image_links.limitations(root)
+    (sentence,) = same_image_links.limitations(root, {"vg", "coco", "nlvr2"})
     assert "image_data.json is missing" in sentence
     assert "cleaning does not find" in sentence
+    assert same_image_links.limitations(root, {"vg", "flickr30k"})
+    for sources in ({"vg", "gqa"}, {"coco", "flickr30k", "nlvr2"}, {"pets"}, ()):  # nothing that the map could link
+        assert same_image_links.limitations(root, sources) == []
 
 
 def test_a_second_file_with_a_key_of_your_own_is_a_problem_and_an_unreadable_one_gives_way(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from twelvefold.schema import Example, Split, TaskForm, TaskSpec, TwelvefoldErro
 if TYPE_CHECKING:
     from twelvefold.datasets.reading.records import BadRecords
 
-VERSION = 3
+VERSION = 4
 """Version of what the readers of this package yield. Increase it when a change to a reader, or to `reading/`, gives
 other examples, image files or links: prepared files are then made again."""
 

@@ -78,7 +78,7 @@ class Sentence(msgspec.Struct, gc=False):
 class CaptionedImage(msgspec.Struct, gc=False):
     split: str
     filename: str
-    sentences: list[Sentence]
+    sentences: msgspec.Raw
     cocoid: int | None = None
 
 
@@ -133,17 +133,20 @@ def read_images(reader: RecordReader, split: Split) -> Iterator[tuple[str, Capti
     for record, image in decode_once(reader, "images", lambda reader: list(reader.items("images", CaptionedImage))):
         if image.split not in KARPATHY_SPLITS:
             reader.reject(record, f"expected one of the splits {', '.join(KARPATHY_SPLITS)}, got {image.split!r}")
-        elif not image.sentences:
+        elif bytes(image.sentences).translate(None, b" \t\r\n") in (b"[]", b"null"):
             reader.reject(record, "expected captions, got none")
         elif KARPATHY_SPLITS[image.split] == split:
             yield record, image
 
 
-def caption_rows(reader: RecordReader, record: str, key: ImageKey, sentences: list[Sentence]) -> Iterator[Row]:
-    """Yield one row per caption of an image."""
-    for i, sentence in enumerate(sentences):
-        pair = Pair(key, sentence.raw.strip())
-        yield reader, f"{record}.sentences[{i}]", Example(str(sentence.sentid), (pair,), PositivePair(0))
+def caption_rows(
+    reader: RecordReader, record: str, key: ImageKey, image: CaptionedImage, official: list[Sentence] | None = None
+) -> Iterator[Row]:
+    """Yield one row per caption of an image; a bad caption is rejected alone. ``official``: captions to use instead."""
+    name = f"{record}.sentences"
+    named = ((f"{name}[{i}]", sentence) for i, sentence in enumerate(official or ()))
+    for caption, sentence in named if official else reader.nested_items(name, image.sentences, Sentence):
+        yield reader, caption, Example(str(sentence.sentid), (Pair(key, sentence.raw.strip()),), PositivePair(0))
 
 
 def _image_key(image: vilbert_mt_files.CaptionedImage) -> ImageKey:
@@ -156,14 +159,14 @@ def _rows(reader: RecordReader, split: Split, pool: int, texts: dict[int, list[S
         if image.cocoid is None:
             reader.reject(record, "expected a COCO image with a cocoid, got none")
             continue
-        sentences = image.sentences if texts is None else texts.get(image.cocoid, [])
-        if not sentences:
+        official = None if texts is None else texts.get(image.cocoid, [])
+        if official == []:
             reader.reject(record, f"expected official captions of image {image.cocoid}, got none")
             continue
         num_images += 1
         if split == "test" and 0 < pool < num_images:
             return
-        yield from caption_rows(reader, record, ImageKey(COCO, str(image.cocoid)), sentences)
+        yield from caption_rows(reader, record, ImageKey(COCO, str(image.cocoid)), image, official)
 
 
 def _official_captions(readers: list[RecordReader]) -> dict[int, list[Sentence]]:

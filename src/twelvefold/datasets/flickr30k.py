@@ -68,7 +68,7 @@ def _image_key(image: vilbert_mt_files.CaptionedImage) -> ImageKey:
 def _rows(reader: RecordReader, split: Split) -> Iterator[Row]:
     for record, image in read_images(reader, split):
         key = ImageKey(FLICKR30K, image.filename.removesuffix(".jpg"))
-        yield from caption_rows(reader, record, key, image.sentences)
+        yield from caption_rows(reader, record, key, image)
 
 
 SUBMISSION = coco.SUBMISSION

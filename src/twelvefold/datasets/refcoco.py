@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -30,6 +31,7 @@ from twelvefold.datasets.reading.records import (
     InvalidRecordError,
     RecordReader,
     Row,
+    arrays_to_lists,
     require_files,
     validated,
 )
@@ -42,6 +44,7 @@ from twelvefold.datasets.reading.submissions import (
     SubmissionFormat,
     SubmissionRow,
 )
+from twelvefold.parsing.bounds import short_repr
 from twelvefold.schema import Box, Example, ImageKey, Pair, Split, TargetBox, TaskSpec, TwelvefoldError
 from twelvefold.store.safe_pickle import load_plain
 
@@ -71,7 +74,6 @@ class Ref(msgspec.Struct, gc=False):
     ann_id: int
     image_id: int
     split: str
-    sentences: list[Sentence]
 
 
 class ImageRecord(msgspec.Struct, gc=False):
@@ -110,7 +112,7 @@ def refer_examples(task: TaskSpec, paths: list[Path], split: Split, bad: BadReco
 
 def _rows(refs: RecordReader, instances: RecordReader, split: Split) -> Iterator[Row]:
     images, annotations = decode_once(instances, "instances", _instances)
-    for record, ref in decode_once(refs, "refs", _refs):
+    for record, ref, sentences in decode_once(refs, "refs", _refs):
         if ref.split not in SPLITS:
             refs.reject(record, f"expected one of the splits {', '.join(SPLITS)}, got {ref.split!r}")
             continue
@@ -123,20 +125,34 @@ def _rows(refs: RecordReader, instances: RecordReader, split: Split) -> Iterator
             refs.reject(f"{record} (ref_id {ref.ref_id})", str(error))
             continue
         question_type = ref.split if ref.split != split else ""
-        for j, sentence in enumerate(ref.sentences):
-            size = (round(image.width), round(image.height)) if image is not None else None
+        size = (round(image.width), round(image.height)) if image is not None else None
+        for j, value in enumerate(sentences):
+            sentence = refs.convert(f"{record}.sentences[{j}]", value, Sentence)
+            if sentence is None:
+                continue
             pair = Pair(ImageKey(COCO, str(ref.image_id)), sentence.raw.strip(), stated_size=size)
             example = Example(f"{ref.ref_id}-{sentence.sent_id}", (pair,), label, question_type=question_type)
             yield refs, f"{record}.sentences[{j}]", example
 
 
-def _refs(reader: RecordReader) -> list[tuple[str, Ref]]:
+def _refs(reader: RecordReader) -> list[tuple[str, Ref, list[Any]]]:
+    """Return the name of each ref, the ref, and its sentences, which are checked one by one later."""
     records = load_plain(reader.path)
     records = records.tolist() if isinstance(records, np.ndarray) else records
     if not isinstance(records, list):
         raise TwelvefoldError(f"{reader.task}: {reader.path}: expected a list of refs, got {type(records).__name__}")
-    refs = ((f"[{i}]", reader.convert(f"[{i}]", value, Ref)) for i, value in enumerate(records))
-    return [(record, ref) for record, ref in refs if ref is not None]
+    refs = list[tuple[str, Ref, list[Any]]]()
+    for i, value in enumerate(records):
+        ref = reader.convert(f"[{i}]", value, Ref)
+        if ref is None:
+            continue
+        sentences = value.get("sentences")
+        sentences = arrays_to_lists(sentences) if isinstance(sentences, np.ndarray | tuple) else sentences
+        if isinstance(sentences, list):
+            refs.append((f"[{i}]", ref, sentences))
+        else:
+            reader.reject(f"[{i}]", f"expected a list of sentences, got {short_repr(sentences)}")
+    return refs
 
 
 def _instances(reader: RecordReader) -> tuple[dict[int, ImageRecord], dict[int, Annotation]]:

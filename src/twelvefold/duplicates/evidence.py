@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -61,6 +61,7 @@ def collect_evidence(
     bad: BadRecords,
     processes: int = 1,
     store: RegionStore | None = None,
+    sources: Collection[str] = (),
 ) -> CollectedEvidence:
     """Return all links between the images of a data folder.
 
@@ -74,12 +75,14 @@ def collect_evidence(
         bad: Collects malformed records of id maps.
         processes: Number of processes that compare images.
         store: Features of the images, for the evidence ``features``.
+        sources: Sources of the images that the tasks use: a missing id map is a limitation if it concerns them.
 
     Raises:
         TwelvefoldError: an id map is broken, or the cache is damaged.
     """
-    result = CollectedEvidence([], limitations=same_image_links.limitations(root) if "ids" in evidence else [])
+    result = CollectedEvidence([])
     if "ids" in evidence:
+        result.limitations.extend(same_image_links.limitations(root, sources))
         result.links.extend(same_image_links.read_links(root, bad=bad))
     files = {key: path for key, path in images.items() if os.access(path, os.R_OK)}
     result.unreadable.update((key, "no such file, or no permission to read it") for key in images if key not in files)

@@ -231,6 +231,7 @@ def collect_inputs(data: Path | None = None, config: AuditConfig | None = None) 
         bad=bad,
         processes=config.processes,
         store=None if config.regions is None else RegionStore.open(config.regions / "detected"),
+        sources={key.source for each in collections for key in each.images()},
     )
     collected.limitations.extend([*folder.limitations, *zero_padding_limitations(collections)])
     collected.limitations.extend(sentence for each in custom_sets for sentence in each.limitations)

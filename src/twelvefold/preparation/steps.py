@@ -104,7 +104,12 @@ class PreparationSteps:
             return pinned
         chosen = get_policy(policy, max_similar=self.config.max_similar)
         evidence = decide.collect_policy_evidence(
-            self.data, chosen, cache_dir=self.folder / "made", bad=self.bad_links, processes=self.processes
+            self.data,
+            chosen,
+            cache_dir=self.folder / "made",
+            bad=self.bad_links,
+            processes=self.processes,
+            sources=decide.image_sources(self._table_sources()),
         )
         tables = sorted([step, entry.digest] for step, entry in self.entries.items())
         evidence_inputs = [
@@ -125,15 +130,18 @@ class PreparationSteps:
         return self._cleaning_entry(pinned, digest)
 
     def _write_cleaning(self, digest: str, policy: Policy, evidence: CollectedEvidence) -> Entry:
-        sources = {
-            request.task.name: {split: TableSource(self._table_path(request, split)) for split in SPLITS}
-            for request in self.requests
-        }
+        sources = self._table_sources()
         bad = BadRecords(self.config.skip_bad)
         manifest = decide.decide_removals(sources, policy, evidence, bad=bad, processes=self.processes)
         check_similarity(manifest, self.data, self.folder / SHEET)
         write_manifest(self.folder / CLEANING, manifest)
         return self._cleaning_entry(manifest, digest)
+
+    def _table_sources(self) -> dict[str, dict[Split, TableSource]]:
+        return {
+            request.task.name: {split: TableSource(self._table_path(request, split)) for split in SPLITS}
+            for request in self.requests
+        }
 
     def _cleaning_entry(self, manifest: CleaningManifest, digest: str) -> Entry:
         removed = sum(len(each.removed_ids()) for splits in manifest.splits.values() for each in splits.values())

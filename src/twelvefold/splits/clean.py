@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,14 +113,15 @@ def clean(
     lists = [id_lists.load_id_list(file) for file in protect]
     if not chosen.protects and not lists:
         raise TwelvefoldError(f"the policy {chosen.name!r} protects nothing but id lists: add --protect FILE")
-    data, out, bad = Path(data), Path(out), BadRecords(skip=skip_bad)
+    data, out, bad, bad_links = Path(data), Path(out), BadRecords(skip=skip_bad), BadRecords(skip=skip_bad)
     sources = files_sources(data, tasks)
     with atomic_files.lock_folder(out):
-        evidence = decide.collect_policy_evidence(data, chosen, cache_dir=out / "notes", bad=bad, processes=processes)
         with (
             atomic_files.atomic_folder(out / "ids") if ids else nullcontext() as ids_dir,
             id_tables(sources, out / "notes" / "splits", bad=bad, processes=processes) as tables,
         ):
+            collect = partial(decide.collect_policy_evidence, cache_dir=out / "notes", processes=processes)
+            evidence = collect(data, chosen, bad=bad_links, sources=decide.image_sources(tables, lists))
             decided = decide.decide_removals(
                 tables, chosen, evidence, bad=bad, lists=lists, processes=processes, ids_dir=ids_dir
             )
@@ -134,7 +136,7 @@ def clean(
         limitations=(*decided.limitations, *_comment_notes(lists)),
         unreadable=decided.unreadable,
         removed_by_similarity=count_removed_by_similarity(decided),
-        problems=tuple(map(str, bad.rejected)),
+        problems=tuple(map(str, [*bad_links.rejected, *bad.rejected])),
     )
 
 

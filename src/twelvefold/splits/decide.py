@@ -6,7 +6,7 @@ function of the data and the policy, for any number of processes and any order o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from twelvefold.schema import ImageKey, Split
 from twelvefold.splits.id_lists import IdList
 from twelvefold.splits.manifest import CleanedSplit, CleaningManifest, SplitDigester
 from twelvefold.splits.policy import SPLIT_ORDER, Owner, Policy, ProtectedImages
-from twelvefold.splits.split_source import SplitSource
+from twelvefold.splits.split_source import SplitSource, TableSource
 from twelvefold.store import atomic_files, worker_pool
 from twelvefold.store.relaxed_gc import relaxed_gc
 from twelvefold.store.steps import Step, run_steps
@@ -44,14 +44,30 @@ class SplitScan:
 
 
 def collect_policy_evidence(
-    data: Path, policy: Policy, *, cache_dir: Path, bad: BadRecords, processes: int = 1
+    data: Path,
+    policy: Policy,
+    *,
+    cache_dir: Path,
+    bad: BadRecords,
+    processes: int = 1,
+    sources: Collection[str] = (),
 ) -> CollectedEvidence:
-    """Return the links of a data folder that ``policy`` accepts. Messages do not contain the folder's path."""
+    """Return the links of a data folder that ``policy`` accepts. Messages do not contain the folder's path.
+
+    ``sources``: of the images that the tasks and id lists use (:func:`image_sources`), which decide what missing
+    evidence is a limitation.
+    """
     needs_images = any(evidence != "ids" for evidence in policy.evidence)
     has_images = (data / "images").is_dir()
     content = image_files.scan_image_files(data) if needs_images and has_images else image_files.ImageFiles()
     collected = collect_evidence(
-        data, content.files, evidence=policy.evidence, cache_dir=cache_dir, bad=bad, processes=processes
+        data,
+        content.files,
+        evidence=policy.evidence,
+        cache_dir=cache_dir,
+        bad=bad,
+        processes=processes,
+        sources=sources,
     )
     limitations = [sentence.replace(f"{data}/", "") for sentence in collected.limitations]
     if needs_images and not has_images:
@@ -59,6 +75,12 @@ def collect_policy_evidence(
     collected.unreadable.update({ImageKey.parse(name): reason for name, reason in content.unreadable.items()})
     unreadable = {key: reason.replace(f"{data}/", "") for key, reason in sorted(collected.unreadable.items())}
     return CollectedEvidence(collected.links, unreadable, limitations)
+
+
+def image_sources(tables: Mapping[str, Mapping[Split, TableSource]], lists: Sequence[IdList] = ()) -> set[str]:
+    """Return the sources of the images of all examples and id lists."""
+    used = (table.image_sources() for splits in tables.values() for table in splits.values())
+    return {key.source for id_list in lists for key in id_list.keys}.union(*used)
 
 
 def decide_removals(

@@ -54,6 +54,10 @@ class TableSource:
     def rows(self, bad: BadRecords) -> Iterator[IdAndImages]:
         return ExampleTable.open(self.path).ids_and_images()
 
+    def image_sources(self) -> set[str]:
+        """Return the sources of the images of all examples."""
+        return ExampleTable.open(self.path).image_sources()
+
 
 @contextmanager
 def id_tables(

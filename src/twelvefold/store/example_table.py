@@ -216,6 +216,14 @@ class ExampleTable:
             for name in _coded_images(batch.column("pairs"))[1].dictionary.to_pylist()
         }
 
+    def image_sources(self) -> set[str]:
+        """Return the sources of the images of all pairs."""
+        return {
+            name.partition("/")[0]
+            for batch in self._selected_batches("pairs")
+            for name in _coded_images(batch.column("pairs"))[1].dictionary.to_pylist()
+        }
+
     def first_images(self) -> tuple[list[ImageKey], NDArray[np.int32]]:
         """Return the distinct images of first pairs in order of first use, and (N,) int32: their index by example."""
         columns = []

@@ -19,7 +19,7 @@ from twelvefold.schema import Example, ImageKey, Pair, PositivePair
 
 class CaptionRecord(msgspec.Struct, gc=False):
     image: str
-    caption: str | list[str]
+    caption: msgspec.Raw
 
 
 def read_captions(reader: RecordReader, source: str, max_images: int = 0) -> Iterator[Row]:
@@ -27,7 +27,10 @@ def read_captions(reader: RecordReader, source: str, max_images: int = 0) -> Ite
     num_captions = Counter[ImageKey]()
     for record, item in reader.items("", CaptionRecord):
         key = published_key(item.image, source)
-        captions = [item.caption] if isinstance(item.caption, str) else item.caption
+        if bytes(item.caption).startswith(b"["):
+            captions = reader.nested_values(f"{record}.caption", item.caption, str)
+        else:
+            captions = [reader.decode(f"{record}.caption", item.caption, str)]
         if key is None or not captions:
             reader.reject(
                 record, f"expected an image like {name_examples(source)} and captions, got {item.image!r:.80}"
@@ -36,6 +39,7 @@ def read_captions(reader: RecordReader, source: str, max_images: int = 0) -> Ite
         if 0 < max_images <= len(num_captions) and key not in num_captions:
             continue
         for caption in captions:
-            example = Example(f"{key.id}-{num_captions[key]}", (Pair(key, caption.strip()),), PositivePair(0))
+            id_ = f"{key.id}-{num_captions[key]}"
             num_captions[key] += 1
-            yield reader, record, example
+            if caption is not None:
+                yield reader, record, Example(id_, (Pair(key, caption.strip()),), PositivePair(0))

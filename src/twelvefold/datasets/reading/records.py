@@ -166,19 +166,23 @@ class RecordReader:
         return values
 
     def nested_items(self, record: str, raw: msgspec.Raw, record_type: type[T]) -> Iterator[tuple[str, T]]:
-        """Yield the records of a list inside a record.
+        """Yield the records of a list inside a record; a bad one is rejected alone."""
+        for i, value in enumerate(self.nested_values(record, raw, record_type)):
+            if value is not None:
+                yield f"{record}[{i}]", value
+
+    def nested_values(self, record: str, raw: msgspec.Raw, record_type: type[T]) -> Sequence[T | None]:
+        """Return the records of a list inside a record, None for each that was rejected.
 
         They are decoded together, which is fast, or one by one if one of them is bad.
         """
-        values: Sequence[T | None]
         try:
-            values = msgspec.json.decode(raw, type=list[record_type])  # type: ignore[valid-type]
+            values: Sequence[T] = msgspec.json.decode(raw, type=list[record_type])  # type: ignore[valid-type]
+            check_unique_keys(raw)
         except JsonError:
             raws = self.decode(record, raw, list[msgspec.Raw]) or []
-            values = [self.decode(f"{record}[{i}]", each, record_type) for i, each in enumerate(raws)]
-        for i, value in enumerate(values):
-            if value is not None:
-                yield f"{record}[{i}]", value
+            return [self.decode(f"{record}[{i}]", each, record_type) for i, each in enumerate(raws)]
+        return values
 
     def rows(self, records: Iterable[tuple[str, T]], make_example: Callable[[T], Example]) -> Iterator[Row]:
         """Yield an example for each named record; reject those of which ``make_example`` raises InvalidRecordError."""
@@ -212,12 +216,15 @@ class RecordReader:
             raise TwelvefoldError(f"{self.task}: {self.path} is empty; expected a record on each line")
 
     def decode(self, record: str, raw: bytes | msgspec.Raw, record_type: type[T]) -> T | None:
-        """Return one JSON record in its type, or None if it was rejected."""
+        """Return one JSON record in its type, or None if it was rejected.
+
+        Parts that the type leaves undecoded (``msgspec.Raw``) are not checked here: a bad one can be rejected alone.
+        """
         try:
             if len(memoryview(raw)) > MAX_LINE_BYTES:
                 raise ValueError(f"expected at most {MAX_LINE_BYTES:,} bytes in a record")
             value = msgspec.json.decode(raw, type=record_type)
-            check_unique_keys(raw)
+            check_unique_keys(_without_parts(raw, value))
         except JsonError as error:
             start = bytes(memoryview(raw)[: 2 * MAX_SHOWN]).strip().decode(errors="replace")[:MAX_SHOWN]
             self.reject(record, f"{describe_error(error, raw)}; got {start}")
@@ -261,6 +268,18 @@ class RecordReader:
         except JsonError as error:
             reason = describe_error(error, data)
             raise TwelvefoldError(f"{self.task}: {self.path} is truncated or not JSON: {reason}") from None
+
+
+def _without_parts(raw: bytes | msgspec.Raw, value: object) -> bytes | msgspec.Raw:
+    """Return a record's JSON without the parts that its decoded value leaves undecoded."""
+    fields = [getattr(value, name) for name in getattr(value, "__struct_fields__", ())]
+    parts = [part for part in (value if isinstance(value, list) else fields) if isinstance(part, msgspec.Raw)]
+    if not parts:
+        return raw
+    data = bytes(raw)
+    for part in parts:
+        data = data.replace(bytes(part), b"null", 1)
+    return data
 
 
 def arrays_to_lists(value: Any) -> Any:

@@ -7,7 +7,7 @@ and some may be Flickr30k's, whose file names are Flickr's photo ids.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import msgspec
@@ -70,10 +70,14 @@ def _sizes_by_id(reader: RecordReader) -> dict[int, Size]:
     return sizes
 
 
-def limitations(root: Path) -> list[str]:
-    """Return one sentence for each missing id map: what cleaning cannot know without it."""
+def limitations(root: Path, sources: Collection[str]) -> list[str]:
+    """Return one sentence for each missing id map that matters: what cleaning cannot know without it.
+
+    ``sources``: of the images that the tasks use (``ImageKey.source``). Visual Genome's map matters if they use its
+    images and those of COCO or Flickr30k.
+    """
     path = visual_genome_map(root)
-    if path.exists():
+    if path.exists() or VG not in sources or not {COCO, FLICKR30K} & set(sources):
         return []
     return [
         f"{path} is missing: an image that Visual Genome (VG QA, Visual7W, GQA) shares with COCO or Flickr30k counts "

@@ -48,7 +48,7 @@ class Target(msgspec.Struct, gc=False):
 
 class CaptionedImage(msgspec.Struct, gc=False):
     img_path: str
-    sentences: list[str]
+    sentences: msgspec.Raw
     id: int | str = ""
 
 
@@ -107,10 +107,13 @@ def read_captions(
     for n, (record, image) in enumerate(reader.lines(CaptionedImage)):
         if 0 < max_images <= n:
             return
-        key = image_key(image)
-        if not key.id or not image.sentences:
-            reader.reject(record, f"expected an image and captions, got {image.img_path!r} and {image.sentences}")
+        key, sentences = image_key(image), reader.nested_values(f"{record}.sentences", image.sentences, str)
+        if not key.id or not sentences:
+            reader.reject(
+                record, f"expected an image and captions, got {image.img_path!r} and {len(sentences)} captions"
+            )
             continue
-        for k, sentence in enumerate(image.sentences):
-            example = Example(f"{key.id}-{k}", (Pair(key, sentence.strip()),), PositivePair(0))
-            yield reader, f"{record}.sentences[{k}]", example
+        for k, sentence in enumerate(sentences):
+            if sentence is not None:
+                example = Example(f"{key.id}-{k}", (Pair(key, sentence.strip()),), PositivePair(0))
+                yield reader, f"{record}.sentences[{k}]", example
