@@ -106,25 +106,24 @@ def clean(
 
     Raises:
         TwelvefoldError: unknown policy or task, a missing or broken file, an invalid id list, the policy is
-            ``lists`` and ``protect`` is empty, or more than ``max_similar`` of a split would be removed by similarity
-            alone: then nothing is written but OUT/similar.html, which shows the pairs.
+            ``lists`` and ``protect`` is empty, or similarity alone would remove more than ``max_similar`` of a split:
+            then only OUT/similar.html is written, which shows the pairs.
     """
     chosen = policy if isinstance(policy, Policy) else get_policy(policy)
     lists = [id_lists.load_id_list(file) for file in protect]
     if not chosen.protects and not lists:
         raise TwelvefoldError(f"the policy {chosen.name!r} protects nothing but id lists: add --protect FILE")
-    data, out, bad, bad_links = Path(data), Path(out), BadRecords(skip=skip_bad), BadRecords(skip=skip_bad)
-    sources = files_sources(data, tasks)
+    data, out, bad, bad_links = Path(data), Path(out), BadRecords(skip_bad), BadRecords(skip_bad)
+    sources, notes = files_sources(data, tasks), out / "notes"
     with atomic_files.lock_folder(out):
         with (
             atomic_files.atomic_folder(out / "ids") if ids else nullcontext() as ids_dir,
-            id_tables(sources, out / "notes" / "splits", bad=bad, processes=processes) as tables,
+            id_tables(sources, notes / "splits", bad=bad, processes=processes) as tables,
         ):
-            collect = partial(decide.collect_policy_evidence, cache_dir=out / "notes", processes=processes)
-            evidence = collect(data, chosen, bad=bad_links, sources=decide.image_sources(tables, lists))
-            decided = decide.decide_removals(
-                tables, chosen, evidence, bad=bad, lists=lists, processes=processes, ids_dir=ids_dir
-            )
+            used, decide_removals = decide.image_sources(tables, lists), partial(decide.decide_removals, lists=lists)
+            collect = partial(decide.collect_policy_evidence, cache_dir=notes, processes=processes, sources=used)
+            evidence = collect(data, chosen, bad=bad_links)
+            decided = decide_removals(tables, chosen, evidence, bad=bad, processes=processes, ids_dir=ids_dir)
             check_similarity(decided, data, out / SHEET)
         manifest.write_manifest(out / CLEANING, decided)
     return CleanSummary(
