@@ -74,7 +74,8 @@ def train(
     a fraction of the iterations are those of a run that was planned for the new number: with the linear schedule the
     learning rate jumps from about 0 to the new line and falls to 0 again; there is no second warm-up. Of the recipe
     only iterations, lr_factor and lr_schedule may change then, and what may change in any resumed run: processes,
-    device, num_workers, tensorboard, keep_last, checkpoint_interval, [evaluation] and [extract].
+    gradient_accumulation_steps, device, num_workers, tensorboard, keep_last, checkpoint_interval, [evaluation] and
+    [extract].
 
     Args:
         recipe: What to train and how: the name of a shipped recipe (``twelvefold recipes``) or a .toml file.

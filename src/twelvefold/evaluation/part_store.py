@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -47,8 +48,10 @@ class PartStore:
         return result
 
     def remove(self) -> None:
-        """Remove the task's parts."""
+        """Remove the task's parts, and their folder if no other task has any."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):
+            self.folder.parent.rmdir()
 
     def _path(self, rows: range) -> Path:
         return self.folder / f"{rows.start:08}-{rows.stop:08}.msgpack"

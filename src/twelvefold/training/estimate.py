@@ -66,7 +66,7 @@ def measure_step(state: TrainState, services: TrainServices, objective: Objectiv
     num_shards, size = group.world_size * parts, objective.spec.batch_size
     if group.device.type == "cpu":
         num_shards = max(num_shards, size // CPU_EXAMPLES)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # every step seeds those of GPUs
         for _ in range(2 if group.device.type != "cpu" else 1):  # the first batch on a GPU is slower
             started = time.perf_counter()
             batch = objective.train_batches.train_batch(0, group.rank, num_shards).to(group.device)

@@ -26,7 +26,7 @@ CHANGEABLE = (
 )
 """Recipe values that may change when a run is resumed, in addition to all of ``[evaluation]`` and ``[extract]``. None
 of them changes what is learned, except that other ``processes``, ``gradient_accumulation_steps`` or another ``device``
-round sums differently."""
+round sums differently and draw other dropout."""
 
 EXTENDABLE = ("training.iterations", "training.lr_factor", "training.lr_schedule")
 """Recipe values that may also change when a finished run is trained for longer."""
