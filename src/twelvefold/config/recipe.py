@@ -236,6 +236,11 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
         if self.initial is None:
             self.model_config(source=source)
             return
+        if self.training.initial_alignment:
+            raise TwelvefoldError(
+                f"{source}: [training] initial_alignment is for models that start from scratch; remove it, or [model] "
+                "initial"
+            )
         if "preset" in self.model:
             raise TwelvefoldError(
                 f"{source}: [model] preset and initial both set the model's configuration; remove preset"

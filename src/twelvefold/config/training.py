@@ -64,6 +64,9 @@ class TrainingConfig(StrictStruct, frozen=True, kw_only=True):
     scratch stay at chance for a while, which is not convergence."""
     grounding_loss: Literal["sigmoid", "softmax"] = "sigmoid"
     """sigmoid: binary cross-entropy for each region, as in the original code; softmax: over all regions."""
+    initial_alignment: bool = False
+    """Initialize a model that starts from scratch so that words attend to the regions which the grounding tasks'
+    training examples say they describe (training/initial_alignment.py); false: random."""
     curriculum: Literal["none", "easy_first", "hard_first"] = "none"
     """easy_first: train only the grounding tasks (G3) at first; hard_first: only question answering (G1)."""
     curriculum_fraction: Fraction = 0.1

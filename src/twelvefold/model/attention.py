@@ -148,6 +148,17 @@ class CoAttention(nn.Module):
         self.text = _Stream(config, config.text_hidden_size, config.text_ffn_dim)
         self.image = _Stream(config, config.image_hidden_size, config.image_ffn_dim)
 
+    @torch.no_grad()
+    def match_queries_and_keys(self, scale: float) -> None:
+        """Give each stream's keys the query weights of the other stream, so that equal states attend to each other.
+
+        ``scale``: factor on all of these weights.
+        """
+        text, image, size = self.text.qkv.weight, self.image.qkv.weight, self.text.qkv.hidden_size
+        for weight in (text, image):
+            weight[:size] *= scale
+        image[size : 2 * size], text[size : 2 * size] = text[:size].clone(), image[:size].clone()
+
     def forward(
         self,
         text: Tensor,

@@ -16,6 +16,7 @@ from twelvefold.batch import Batch
 from twelvefold.config.recipe import Recipe
 from twelvefold.data.prefetch import prefetch
 from twelvefold.data.region_inputs import RegionSource
+from twelvefold.data.task_batches import TaskBatches
 from twelvefold.model import Model
 from twelvefold.model.card import Card
 from twelvefold.model.warm_start import WarmStartReport
@@ -27,6 +28,7 @@ from twelvefold.training.checkpoints import Checkpoints
 from twelvefold.training.console import TrainingConsole
 from twelvefold.training.distributed import ProcessGroup
 from twelvefold.training.event_log import EventLog, open_event_log
+from twelvefold.training.initial_alignment import align_model
 from twelvefold.training.lr_schedule import LrSchedule, build_lr_schedule
 from twelvefold.training.objectives import Objective, make_objective
 from twelvefold.training.optimizer import base_lr, build_optimizer, loss_scales
@@ -86,6 +88,9 @@ def build_run(
     steps_per_epoch = {name: objective.train_batches.steps_per_epoch for name, objective in objectives.items()}
     schedule, lr_schedule, stop_and_go = build_schedules(recipe, specs, steps_per_epoch)
     model.to(group.device).train()
+    if config.initial_alignment and saved is None:
+        tasks = [objective.train_batches for objective in objectives.values()]
+        align_model(model, [batches for batches in tasks if isinstance(batches, TaskBatches)], group)
     build = vilbert_mt.build_optimizer if config.optimization == "vilbert_mt" else build_optimizer
     optimizer = build(model, config, base_lr(specs, config))
     counters = Counters(steps=dict.fromkeys(objectives, 0))

@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -67,6 +67,12 @@ class ProcessGroup:
         buffer = data if self.rank == source else data.new_zeros(int(size.item()))
         dist.broadcast(buffer, source)
         return json.loads(bytes(buffer.cpu().numpy()))
+
+    def broadcast_tensors(self, tensors: Iterable[Tensor]) -> None:
+        """Replace the values of ``tensors`` on every rank by those of rank 0."""
+        if self.world_size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
 
     def barrier(self) -> None:
         """Wait until every rank is here."""
