@@ -204,3 +204,13 @@ def test_comments_are_no_images_and_are_counted(
             read_entries(path)
     else:
         assert [id_ for id_, _ in read_entries(path)] == expected
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.tsv", "a.jsonl"])
+def test_a_line_beyond_the_limit_is_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    with path.open("wb") as file:
+        file.write(b"a\n")
+        file.write(b"a" * (1 << 20) + b"aa\n")
+    with pytest.raises(TwelvefoldError, match="line 2: expected at most 1,048,576 bytes in a line"):
+        read_entries(path)

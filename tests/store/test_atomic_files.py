@@ -126,7 +126,13 @@ def test_a_kill_while_a_folder_is_replaced_keeps_the_old_folder(
 def test_a_folder_is_there_at_every_step_of_being_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "run"
     fill(path, "old")
-    monkeypatch.setattr(Path, "replace", None)  # it would leave a moment without the folder
+    replace = Path.replace
+
+    def replace_file(self: Path, target: Path) -> Path:
+        assert not self.is_dir()  # it would leave a moment without the folder
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace_file)
     fill(path, "new")
     assert (path / "n").read_text() == "new"
     assert names(tmp_path) == {"run"}

@@ -91,3 +91,10 @@ def test_a_header_that_states_an_impossible_shape_is_an_error(shape: str, dtype:
 def test_values_in_errors_are_cut_before_they_are_printed() -> None:
     for value in (LISTS, TUPLES, ITSELF, pickle.loads(deep(10_000))):
         assert len(short_repr(value)) <= 160
+
+
+@pytest.mark.parametrize("opcode", [b"a", b"s", b"b", b"R", b"\x85", b"\x87"])
+def test_an_opcode_without_operands_ends_the_check(opcode: bytes) -> None:
+    """Such a file, as text is, was read to its end, a byte at a time."""
+    with pytest.raises(pickle.UnpicklingError, match="not a pickle"):
+        check_opcodes(opcode * 10 + b"N.")

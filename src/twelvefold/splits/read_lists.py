@@ -21,7 +21,7 @@ from twelvefold.datasets.reading.image_sources import FLICKR30K, NAME_PATTERNS, 
 from twelvefold.image_folder import ImageFolder, scan_image_folder, skipped_lines
 from twelvefold.parsing.file_kind import check_file_kind
 from twelvefold.parsing.json_text import JsonError, decode_json, describe_error
-from twelvefold.parsing.text import read_bytes, read_text
+from twelvefold.parsing.text import iter_lines, read_bytes, read_text
 from twelvefold.schema import ImageKey, TwelvefoldError, did_you_mean
 from twelvefold.splits import list_tables
 from twelvefold.splits.list_tables import IMAGE_COLUMNS, Table, is_image_name, normalize_name, select_image_columns
@@ -46,6 +46,9 @@ _FLICKR_URL = re.compile(r"(?:farm\d+\.)?(?:live\.)?static\.?flickr\.com/(?:\d+/
 
 MISSING = ("", "nan", "<na>", "null", "none")
 """What pandas and other programs write for a missing value, in lower case."""
+
+MAX_LINE = 1 << 20
+"""Longest line of a list in bytes."""
 
 Column = str | int
 """The name of a column, or its number, starting at 1."""
@@ -80,6 +83,8 @@ def read_entries(path: Path, *, column: Column = "", text: Column = "") -> list[
         raise TwelvefoldError(
             f"{path}: expected a folder, or a list that ends in one of {', '.join(LIST_SUFFIXES)}{advice}"
         )
+    if suffix in (*TEXT_SUFFIXES, ".jsonl", ".ndjson"):
+        _check_line_lengths(path)
     if suffix in TEXT_SUFFIXES:
         ids, texts = _read_text_list(path, column, text)
     else:
@@ -150,6 +155,17 @@ def load_flat_array(path: Path) -> NDArray[Any]:
         shape = getattr(values, "shape", "several arrays")
         raise TwelvefoldError(f"{path}: expected a one-dimensional array of ids, got {shape}")
     return values
+
+
+def _check_line_lengths(path: Path) -> None:
+    """Raises: TwelvefoldError if a line is longer than any list has; no more of it than that is in memory."""
+    try:
+        with path.open("rb") as stream:
+            for number, line in enumerate(iter_lines(stream, max_bytes=MAX_LINE), 1):
+                if len(line) > MAX_LINE:
+                    raise TwelvefoldError(f"{path}, line {number}: expected at most {MAX_LINE:,} bytes in a line")
+    except (OSError, UnicodeError):
+        return  # reading it says what is wrong
 
 
 def count_comments(path: Path) -> int:

@@ -140,6 +140,8 @@ def _run(scan: _Scan, data: bytes | mmap.mmap, at: int) -> int:
         elif kind == _MARK:
             marks.append(len(stack))
         elif kind == _TAKE:
+            if number >= len(stack):
+                raise ValueError("an empty stack")
             if opcode == _SETITEM:
                 scan.add_keys(stack[-2:-1])
             if number:
@@ -148,6 +150,8 @@ def _run(scan: _Scan, data: bytes | mmap.mmap, at: int) -> int:
                 stack[-1] = 1
         elif kind == _TUPLE:
             items = stack[-number:] if number else scan.take_to_mark()
+            if number > len(items):
+                raise ValueError("an empty stack")
             if number:
                 del stack[-number:]
             stack.append(scan.tuple_size(items))
