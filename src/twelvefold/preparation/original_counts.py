@@ -64,7 +64,7 @@ def compare_with_original(
     ``counts``: by task and split. ``policy``: of cleaning; full data has no cleaned counts.
     """
     if (data / WORLD_FILE).exists():
-        reason = "these are a drawn world's, so their numbers are not compared with those of the original project"
+        reason = "numbers of examples: not compared with the original project's, because the data are a drawn world"
         return CountComparisons(skipped=(reason,))
     rows, skipped = list[CountComparison](), list[str]()
     for task, splits in counts.items():
