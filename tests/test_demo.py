@@ -181,5 +181,5 @@ def test_unknown_task_and_missing_checkpoint_are_named(run: Path, tmp_path: Path
         evaluate(run, tasks=["nlvr"])
     with pytest.raises(TwelvefoldError, match="checkpoints: best, latest"):
         evaluate(run, checkpoint="lastest")
-    with pytest.raises(TwelvefoldError, match="train first"):
+    with pytest.raises(TwelvefoldError, match="is not a run, it has no recipe"):
         evaluate(tmp_path)
