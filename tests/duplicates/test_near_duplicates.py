@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -57,6 +57,38 @@ def test_a_scene_with_one_changed_object_is_another_image(change: Change) -> Non
         assert changed is not None
         images = open_thumbnail(draw_jpeg(scene)), open_thumbnail(draw_jpeg(changed))
         assert not is_same(compare_images(*images)), index
+
+
+def gamma(exponent: float) -> Callable[[Image.Image], Image.Image]:
+    return lambda image: image.point(lambda level: 255 * (level / 255) ** exponent)
+
+
+def enlarged_again(image: Image.Image) -> Image.Image:
+    return image.resize((image.width // 4, image.height // 4)).resize(image.size)
+
+
+GLOBAL_CHANGES = {
+    "gamma 0.8": gamma(0.8),
+    "gamma 1.2": gamma(1.2),
+    "less contrast": lambda image: image.point(lambda level: 128 + 0.7 * (level - 128)),
+    "light": lambda image: image.point(lambda level: 1.15 * level),
+    "smaller and enlarged again": enlarged_again,
+}
+
+
+@pytest.mark.parametrize("change", GLOBAL_CHANGES)
+def test_light_and_sharpness_of_a_whole_image_do_not_matter_and_hide_no_change(change: str) -> None:
+    for index in range(SCENES):
+        scene = make_scene(SEED, index)
+        image, changed = draw_scene(scene), perturb_scene(scene, np.random.default_rng(index), "color")
+        assert changed is not None
+        first = open_thumbnail(encode_jpeg(image, 90))
+        copy, other = (
+            open_thumbnail(encode_jpeg(GLOBAL_CHANGES[change](each), 90)) for each in (image, draw_scene(changed))
+        )
+        assert is_same(compare_images(first, copy)), index
+        assert compare_images(copy, first) == compare_images(first, copy)
+        assert not is_same(compare_images(first, other)), index
 
 
 def test_compression_noise_does_not_hide_a_change() -> None:

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from twelvefold import cli
 from twelvefold.world.draw import draw_scene
@@ -86,6 +87,30 @@ def test_what_could_not_be_examined_gives_code_3_and_with_a_leak_1(
     shutil.copy("train/a.jpg", "test/leak.jpg")
     assert run(*OWN) == 1
     assert "not everything could" in capsys.readouterr().out
+
+
+def test_images_without_detail_are_named_and_give_code_3_unless_that_is_accepted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A flat drawing may be a copy of another one in other bytes; only equal bytes and pixels would show it."""
+    Image.new("RGB", (200, 150), "white").save("test/page.png")
+    assert run(*OWN) == 3
+    output = capsys.readouterr().out
+    assert "No leak found in what could be examined" in output
+    assert "Not compared by looks (1)" in output
+    assert "page.png: has too little detail" in output
+    assert "--allow-uncompared accepts this" in output
+    assert run(*OWN, "--json", "--html", "page.html") == 3
+    report = json.loads(capsys.readouterr().out)
+    assert (report["complete"], list(report["uncompared"])) == (False, ["file/test/page.png"])
+    assert "page.png: has too little detail" in Path("page.html").read_text()
+    assert run(*OWN, "--allow-uncompared") == 0
+    output = capsys.readouterr().out
+    assert "No leak found." in output
+    assert "page.png: has too little detail" in output
+    assert run(*OWN, "--evidence", "ids", "bytes", "pixels") == 0  # nothing was to be compared by looks
+    shutil.copy("test/page.png", "train/page.png")
+    assert run(*OWN, "--allow-uncompared") == 1
 
 
 def test_a_list_with_missing_files_gives_code_3(capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,6 +85,7 @@ def audit(
     inputs: InputOptions = DEFAULT_INPUTS,
     threshold: float = 0.0,
     val: Annotated[bool, Parameter(negative="")] = False,
+    allow_uncompared: Annotated[bool, Parameter(negative="")] = False,
     csv: Path | None = None,
     html: Path | None = None,
     listing: Path | None = None,
@@ -98,11 +99,14 @@ def audit(
     twelvefold audit --own cats:train=cats/train --own cats:test=cats/test --html audit.html
     ```
 
-    Exit code 1 if a leak is above the threshold; 3 if there is none, but an image or a record could not be examined.
+    Exit code 1 if a leak is above the threshold; 3 if there is none, but an image or a record could not be examined, or
+    an image has too little detail to be compared by looks.
 
     Args:
         threshold: Percent of a test set that may leak, 0 to 100.
         val: Count val images in train sets as leaks too.
+        allow_uncompared: Exit with 0 although images with too little detail (drawings, icons, blank or tiny images) were
+            only compared by ids, equal bytes and equal pixels.
         csv: File for both matrices, a line for each cell.
         html: File for a page with heat maps and near-duplicate images.
         listing: CSV file for every shared image, with both its names and the evidence.
@@ -113,7 +117,7 @@ def audit(
     from twelvefold.store import atomic_files
 
     check_threshold(threshold)  # before everything is read
-    result = run_audit(inputs.collect(data), threshold=threshold, val=val)
+    result = run_audit(inputs.collect(data), threshold=threshold, val=val, allow_uncompared=allow_uncompared)
     report = result.report
     for file, make_text in ((csv, report.csv), (html, result.html), (listing, result.shared_images_csv)):
         if file is not None:
@@ -161,12 +165,18 @@ def _summary_lines(report: AuditReport) -> list[str]:
         ("Left out", [f"{name}: {reason}" for name, reason in report.left_out.items()]),
         ("Limitations", report.limitations),
         ("Could not be read", [f"{key}: {reason}" for key, reason in report.unreadable.items()]),
+        (_uncompared_title(report), [f"{key}: {reason}" for key, reason in report.uncompared.items()]),
         ("Missing or malformed", report.problems),
         ("Files that are not images", skipped_lines(report.skipped)),
     ):
         if sentences:
             lines += ["", f"{title}:", *_truncate([f"- {sentence}" for sentence in sentences], MAX_OTHERS)]
     return lines
+
+
+def _uncompared_title(report: AuditReport) -> str:
+    title = f"Not compared by looks ({len(report.uncompared):,}), so copies of other bytes and pixels may be missed"
+    return title if report.is_complete else f"{title}; --allow-uncompared accepts this"
 
 
 def _truncate(lines: list[str], limit: int) -> list[str]:

@@ -1,9 +1,9 @@
 """Decide whether two images show the same photo: align them, match their brightness, compare them locally.
 
 Hashes only see coarse light and dark, so they cannot tell a copy from an image in which one object has another color.
-Here one image is shifted and scaled onto the other (publishers crop and resize), and its channels are fitted to the
-other's brightness. The result is the largest local difference that remains: copies have no region that differs, except
-for a watermark in one corner. Where most of the image has no detail in common (drawings on flat ground, or noise),
+Here one image is shifted and scaled onto the other (publishers crop and resize), the sharper one is blurred as the other
+is, and its channels are fitted to the other's light. The result is the largest local difference that remains: copies
+have no region that differs, except for a watermark in one corner. Where most of the image has no detail in common (drawings on flat ground, or noise),
 nothing shows that the alignment is right, and the images are not taken for copies. Paper: section 2.2; the
 original project compares ids only.
 """
@@ -27,13 +27,22 @@ MAX_STRETCH, MAX_SHIFT = 0.15, 0.12
 """Limits of an alignment, as fractions of the sides."""
 GAIN_RANGE = (0.6, 1.6)
 """Limits of the factor between the brightness of two images."""
+MAX_CURVE, MIN_SLOPE = 0.25, 0.25
+"""Limits of the bend of a tone curve, as a fraction of the range of levels at its middle, and of its slope at both ends.
+A gamma of 1.2 bends by 0.07. All channels have the same bend: a lamp or an editor changes light, not one color."""
+MIN_CURVE_GAIN = 0.9
+"""A tone curve is bent only if that lowers the mean error to this fraction, so that noise bends none."""
 MAX_ASPECT_DIFFERENCE = 0.1
 """Images whose aspect ratios differ by more than this fraction are not compared."""
 CORNER_SIZE = (0.26, 0.12)
 """Fractions of width and height of the rectangle that is ignored in the corner that differs most: a watermark or a
 date."""
-BLUR_SIGMA_PX = 1.0
-"""Blur at the side of comparison. It removes the noise of compression and resampling."""
+BLUR_SIGMA_PX, FULL_SIDE_PX, MAX_BLUR_SIGMA_PX = 1.0, 200, 1.7
+"""Blur at the side of comparison. It removes the noise of compression and resampling, which is coarser in small images:
+below this long side the blur grows in inverse proportion, up to the last number."""
+MATCHING_BLURS_PX, MIN_MATCHING_GAIN = (0.7, 1.0, 1.4, 2.0), 0.9
+"""Blurs of the sharper image that are tried, so that an enlarged copy has no more detail than the other; used if the mean
+error falls below this fraction."""
 MEDIAN_FACTOR = 6.0
 """Multiple of the median difference that is subtracted from the largest one: compression and scaling change an image
 everywhere. Of 0, 4, 6 and 8, the values 6 and 8 separated planted copies best from changed images."""
@@ -113,11 +122,16 @@ def compare_images(first: Image.Image, second: Image.Image) -> ImageSimilarity:
     inside = _inside_mask(alignment, size, 1.0)
     if inside.sum() < 0.5 * inside.size:
         return ImageSimilarity(1.0, -1.0)
-    fitted = np.stack([_fit_brightness(source[:, :, i], target[:, :, i], inside) for i in range(3)], axis=2)
+    local_range = np.maximum(_local_range(source), _local_range(target))
+    unclipped = inside & (np.maximum(source, target).max(axis=2) < CLIPPING_LEVEL)
+    source, target = _match_sharpness(source, target, unclipped)
+    fitted = _fit_light(source, target, inside, unclipped)
     correlation = _correlation(fitted.mean(axis=2)[inside], target.mean(axis=2)[inside])
     if _common_detail(fitted.mean(axis=2), target.mean(axis=2), inside) < MIN_COMMON_DETAIL:
         return ImageSimilarity(1.0, correlation)
-    return ImageSimilarity(_largest_difference(fitted, target, inside), correlation)
+    side = min(max(first.size), max(second.size))
+    sigma = min(max(BLUR_SIGMA_PX, FULL_SIDE_PX / side), MAX_BLUR_SIGMA_PX)
+    return ImageSimilarity(_largest_difference(target - fitted, local_range, inside, sigma), correlation)
 
 
 def _is_colorless(image: Image.Image) -> bool:
@@ -148,17 +162,17 @@ def _common_detail(first: FloatArray, second: FloatArray, inside: NDArray[np.boo
     return float(is_common[is_compared].mean()) if is_compared.any() else 0.0
 
 
-def _largest_difference(fitted: FloatArray, target: FloatArray, inside: NDArray[np.bool_]) -> float:
-    """Return the ``difference`` of an :class:`ImageSimilarity` for two aligned images (H, W, 3) of equal brightness.
+def _largest_difference(errors: FloatArray, local_range: FloatArray, inside: NDArray[np.bool_], sigma: float) -> float:
+    """Return the ``difference`` of an :class:`ImageSimilarity` from what differs (H, W, 3) after alignment.
 
-    1 where a local difference is too large for what is there.
+    1 where a local difference is too large for what is there (``local_range``, (H, W)). ``sigma``: of the blur.
     """
-    errors = (target - fitted) * inside[:, :, None]
-    fine, coarse = (np.abs(_blur(errors, sigma)).max(axis=2) for sigma in (BLUR_SIGMA_PX, COARSE_BLUR_PX))
-    corners = _corner_masks((target.shape[1], target.shape[0]))
+    errors = errors * inside[:, :, None]
+    fine, coarse = (np.abs(_blur(errors, blur)).max(axis=2) for blur in (sigma, COARSE_BLUR_PX))
+    corners = _corner_masks((errors.shape[1], errors.shape[0]))
     worst = max(corners, key=lambda corner: float(fine[inside & corner].max(initial=0.0)))
     compared = inside & ~worst
-    relative = fine / (MIN_LOCAL_RANGE + np.maximum(_local_range(fitted), _local_range(target)))
+    relative = fine / (MIN_LOCAL_RANGE + local_range)
     coarse_difference = _excess(coarse[compared], MAX_COARSE_GENERAL_DIFFERENCE)
     if relative[compared].max() > MAX_RELATIVE_DIFFERENCE or coarse_difference > MAX_COARSE_DIFFERENCE:
         return 1.0
@@ -208,23 +222,85 @@ def _align(
     return _Alignment(*values[:4]), (float(values[4]), float(values[5]))
 
 
-def _fit_brightness(source: FloatArray, target: FloatArray, inside: NDArray[np.bool_]) -> FloatArray:
-    """Return one channel in the target's brightness: gain and offset are fitted robustly, by reweighting."""
-    is_valid = inside & (source < CLIPPING_LEVEL) & (target < CLIPPING_LEVEL)
-    x, y = source[is_valid].astype(np.float64), target[is_valid].astype(np.float64)
-    gain, offset = 1.0, 0.0
-    weight = np.ones_like(x)
+class _Tone(NamedTuple):
+    """A tone curve on levels 0..1: ``offset + gain x + curve 4 x (1 - x)``, which bends by ``curve`` at its middle."""
+
+    offset: float
+    gain: float
+    curve: float = 0.0
+
+    def apply(self, levels: FloatArray) -> FloatArray:
+        """Return levels 0..255 in the new light."""
+        x = levels / 255
+        fitted = self.offset + self.gain * x + self.curve * 4 * x * (1 - x)
+        return np.asarray(np.clip(255 * fitted, 0, 255), dtype=np.float32)
+
+
+def _fit_light(
+    source: FloatArray, target: FloatArray, inside: NDArray[np.bool_], unclipped: NDArray[np.bool_]
+) -> FloatArray:
+    """Return the source (H, W, 3) in the target's light: one bend for all channels, gain and offset for each.
+
+    A clipped channel bends the mean of all, so the bend is fitted where none is clipped."""
+    curve = _fit_tone(source.mean(axis=2), target.mean(axis=2), unclipped).curve
+    channels = [_fit_tone(source[:, :, i], target[:, :, i], inside, curve).apply(source[:, :, i]) for i in range(3)]
+    return np.stack(channels, axis=2)
+
+
+def _fit_tone(source: FloatArray, target: FloatArray, inside: NDArray[np.bool_], curve: float | None = None) -> _Tone:
+    """Return the tone curve that fits one channel (H, W) to another, by robust reweighting on every second pixel of both
+    axes. With ``curve``, that is the bend; without, the bend is fitted if that fits clearly better."""
+    source, target = source[::2, ::2], target[::2, ::2]
+    is_valid = inside[::2, ::2] & (source < CLIPPING_LEVEL) & (target < CLIPPING_LEVEL)
+    x, y = source[is_valid].astype(np.float64) / 255, target[is_valid].astype(np.float64) / 255
+    if not len(x):
+        return _Tone(0.0, 1.0, curve or 0.0)
+    bend = 4 * x * (1 - x)
+    if curve is not None:
+        return _fit_curve(x, y - curve * bend, None)[0]._replace(curve=curve)
+    (straight, error), (bent, bent_error) = _fit_curve(x, y, None), _fit_curve(x, y, bend)
+    return bent if bent_error < MIN_CURVE_GAIN * error else straight
+
+
+def _fit_curve(x: NDArray[np.float64], y: NDArray[np.float64], bend: NDArray[np.float64] | None) -> tuple[_Tone, float]:
+    """Return the curve that fits ``x`` to ``y``, both (N), and its mean error without outliers. Without ``bend`` it is
+    straight. Where there is hardly any contrast, it stays close to the identity."""
+    basis = np.stack([np.ones_like(x), x] if bend is None else [np.ones_like(x), x, bend], axis=1)
+    identity = np.array([0.0, 1.0, 0.0])[: basis.shape[1]]
+    shrinkage = np.array([0.0, 4.0, 16.0])[: basis.shape[1]] / 255**2
+    weight, values, error = np.ones_like(x), identity, np.zeros_like(x)
     for _ in range(6):
-        total = weight.sum() + 1e-6
-        mean_x, mean_y = (weight * x).sum() / total, (weight * y).sum() / total
-        variance = (weight * (x - mean_x) ** 2).sum()
-        covariance = (weight * (x - mean_x) * (y - mean_y)).sum()
-        gain = (covariance + 4 * total) / (variance + 4 * total)  # shrinks to 1 where there is hardly any contrast
-        gain = float(np.clip(gain, *GAIN_RANGE))
-        offset = mean_y - gain * mean_x
-        error = np.abs(y - gain * x - offset)
-        weight = 1 / (1 + (error / (1.5 * np.median(error) + 1)) ** 2) ** 2 if len(error) else weight
-    return np.asarray(np.clip(gain * source + offset, 0, 255), dtype=np.float32)
+        weighted = basis * weight[:, None]
+        hessian = weighted.T @ basis + np.diag(weight.sum() * shrinkage + 1e-9)
+        values = identity + np.linalg.solve(hessian, weighted.T @ (y - basis @ identity))
+        values[1] = np.clip(values[1], *GAIN_RANGE)
+        if bend is not None:
+            limit = min(MAX_CURVE, (values[1] - MIN_SLOPE) / 4)
+            values[2] = np.clip(values[2], -limit, limit)
+        values[0] = (weight * (y - basis[:, 1:] @ values[1:])).sum() / (weight.sum() + 1e-9)
+        error = np.abs(y - basis @ values)
+        weight = 1 / (1 + (error / (1.5 * np.median(error) + 1 / 255)) ** 2) ** 2
+    return _Tone(*map(float, values)), float(np.minimum(error, 3 * np.median(error) + 1 / 255).mean())
+
+
+def _match_sharpness(
+    source: FloatArray, target: FloatArray, unclipped: NDArray[np.bool_]
+) -> tuple[FloatArray, FloatArray]:
+    """Return both images (H, W, 3), the sharper one blurred as far as that makes them more alike where no channel is
+    clipped."""
+    if not unclipped.any():
+        return source, target
+    gray, other = source.mean(axis=2), target.mean(axis=2)
+    gray = _fit_tone(gray, other, unclipped).apply(gray)
+    least = MIN_MATCHING_GAIN * float(np.abs(gray - other)[unclipped].mean())
+    best = (0.0, 0.0)
+    for blurs in ([(sigma, 0.0) for sigma in MATCHING_BLURS_PX], [(0.0, sigma) for sigma in MATCHING_BLURS_PX]):
+        for blur in blurs:
+            error = float(np.abs(_blur(gray, blur[0]) - _blur(other, blur[1]))[unclipped].mean())
+            if error >= least:
+                break
+            least, best = error, blur
+    return _blur(source, best[0]), _blur(target, best[1])
 
 
 def _correlation(first: FloatArray, second: FloatArray) -> float:
@@ -250,6 +326,8 @@ def _blur(levels: FloatArray, sigma: float) -> FloatArray:
     """Return (H, W) or (H, W, 3) levels, blurred along height and width."""
     from scipy.ndimage import gaussian_filter  # costs half a second to import, and evidence by ids does not need it
 
+    if not sigma:
+        return levels
     return np.asarray(gaussian_filter(levels, sigma, axes=(0, 1)), dtype=np.float32)
 
 

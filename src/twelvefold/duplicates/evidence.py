@@ -45,11 +45,13 @@ DECODED_EVIDENCE: Final = frozenset[Evidence](("pixels", "looks"))
 @dataclass(frozen=True, slots=True)
 class CollectedEvidence:
     """``links``: in order of evidence. ``unreadable``: images that could not be compared, with the reason.
-    ``limitations``: what could not be found out, and what that hides, in sentences."""
+    ``limitations``: what could not be found out, and what that hides, in sentences. ``uncompared``: images that were not
+    compared by looks although that was requested, nor by features, with the reason."""
 
     links: list[SameImageLink]
     unreadable: dict[ImageKey, str] = field(default_factory=dict)
     limitations: list[str] = field(default_factory=list)
+    uncompared: dict[ImageKey, str] = field(default_factory=dict)
 
 
 def collect_evidence(
@@ -95,6 +97,8 @@ def collect_evidence(
             result.limitations.append("there are no features of the images, so none were compared by features")
         else:
             result.links.extend(feature_links(store, ImageGroups(result.links)))
+            for key in result.uncompared.keys() & set(store.keys()):
+                del result.uncompared[key]
     return result
 
 
@@ -126,6 +130,7 @@ def _compare_images(
         similar = _cached(cache_dir, "lookalikes", inputs, find)
         result.links.extend(similar.links)
         result.limitations.extend(similar.limitations)
+        result.uncompared.update((ImageKey.parse(key), reason) for key, reason in similar.uncompared.items())
 
 
 def equal_pixels(fingerprints: Mapping[ImageKey, ImageFingerprint], known: ImageGroups) -> Iterator[SameImageLink]:

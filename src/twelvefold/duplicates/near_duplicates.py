@@ -43,7 +43,7 @@ SMALL_SIDE_PX, TINY_SIDE_PX = 112, 64
 
 BLOCK_SIZE = 64
 """Pairs in a block of comparisons: about a second of work."""
-_VERSION = 3
+_VERSION = 4
 """Increase it when a comparison gives another result."""
 
 
@@ -70,10 +70,12 @@ class CandidatePair(NamedTuple):
 
 
 class NearDuplicates(NamedTuple):
-    """``links``: between near-duplicates. ``limitations``: what could not be compared, in sentences."""
+    """``links``: between near-duplicates. ``limitations``: what could not be compared, in sentences. ``uncompared``: the
+    images of which a copy may be missed, by key, with the reason."""
 
     links: list[SameImageLink]
     limitations: list[str]
+    uncompared: dict[str, str] = {}
 
 
 def find_near_duplicates(
@@ -86,8 +88,8 @@ def find_near_duplicates(
 ) -> NearDuplicates:
     """Return links between images that look alike, unless ``known`` has them in one group already.
 
-    ``cache_dir`` keeps the results of comparisons. Images with little detail are not compared, and counted in the
-    limitations.
+    ``cache_dir`` keeps the results of comparisons. Images with little detail are not compared; they are counted in the
+    limitations and named in ``uncompared``.
     """
     readable = [each for each in fingerprints.values() if not each.problem]
     candidates, crowded = candidate_pairs(readable, known)
@@ -102,7 +104,9 @@ def find_near_duplicates(
             link = SameImageLink(first, second, "looks", _reason(pair, result))
             links.setdefault((pair.first.key, pair.second.key), link)
     simple = [each.key for each in readable if not has_detail(each)]
-    return NearDuplicates(list(links.values()), _limitations(simple, crowded))
+    uncompared = dict.fromkeys(crowded, "looks like hundreds of others, and was compared with the nearest only")
+    uncompared |= dict.fromkeys(simple, "has too little detail to be compared by looks")
+    return NearDuplicates(list(links.values()), _limitations(simple, crowded), uncompared)
 
 
 def has_detail(image: ImageFingerprint) -> bool:

@@ -147,10 +147,14 @@ def check_threshold(threshold: float) -> None:
         raise TwelvefoldError(f"threshold: expected percent of a test set, from 0 to 100, got {threshold:g}")
 
 
-def audit(inputs: AuditInputs, *, threshold: float = 0.0, val: bool = False) -> AuditResult:
+def audit(
+    inputs: AuditInputs, *, threshold: float = 0.0, val: bool = False, allow_uncompared: bool = False
+) -> AuditResult:
     """Count the images of every test and val set that other collections learn from.
 
     ``threshold``: percent of a test set (with ``val``, of a val set too) above which a finding is a leak.
+    ``allow_uncompared``: call the audit complete although images were only compared by ids, bytes and pixels, as they
+    have too little detail to be compared by looks.
 
     Raises:
         TwelvefoldError: ``threshold`` is not from 0 to 100.
@@ -159,6 +163,7 @@ def audit(inputs: AuditInputs, *, threshold: float = 0.0, val: bool = False) -> 
     overlap, collected = Overlap(inputs.collections, inputs.collected.links), inputs.collected
     findings = make_findings(overlap, inputs.collections, threshold=threshold, val=val)
     is_hiding = any(each.kind in UNEXAMINED for each in inputs.skipped)
+    is_uncompared = bool(collected.uncompared) and not allow_uncompared
     report = AuditReport(
         sets=collection_summaries(overlap, inputs.collections),
         num_images=overlap.num_images,
@@ -172,9 +177,10 @@ def audit(inputs: AuditInputs, *, threshold: float = 0.0, val: bool = False) -> 
         left_out=dict(inputs.left_out),
         limitations=list(collected.limitations),
         unreadable={str(key): reason for key, reason in sorted(collected.unreadable.items())},
+        uncompared={str(key): reason for key, reason in sorted(collected.uncompared.items())},
         problems=list(inputs.problems),
         skipped=list(inputs.skipped),
-        is_complete=not (collected.unreadable or inputs.problems or is_hiding),
+        is_complete=not (collected.unreadable or inputs.problems or is_hiding or is_uncompared),
     )
     return AuditResult(report, overlap, inputs)
 

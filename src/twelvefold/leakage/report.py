@@ -88,7 +88,7 @@ class AuditReport(
     leak. ``evidence``: what counted. ``tests``, ``vals``: the cells of both matrices. ``texts``: text overlap.
     ``findings``: test sets before val sets, the worst first. ``near_duplicates``: image pairs to look at. ``left_out``:
     absent tasks and splits, with the reason. ``limitations``: what could not be found out. ``unreadable``: images that
-    could not be compared, with the reason. ``problems``: malformed records that were skipped, and missing image files.
+    could not be compared, with the reason. ``uncompared``: images that were not compared by looks. ``problems``: malformed records that were skipped, and missing image files.
     ``skipped``: files in the folders of images that are no images. ``is_complete``: whether all could be examined.
     """
 
@@ -104,6 +104,7 @@ class AuditReport(
     left_out: dict[str, str]
     limitations: list[str]
     unreadable: dict[str, str]
+    uncompared: dict[str, str]
     problems: list[str]
     skipped: list[SkippedFile]
     is_complete: bool
