@@ -6,7 +6,7 @@ All of the package lists images here. A few bytes of each file are read; no imag
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,19 @@ a file or folder whose name begins with a dot. ``other``: no image."""
 
 UNEXAMINED = frozenset[SkipKind](("unreadable", "archive"))
 """What may hide images from an audit."""
+
+
+FileState = tuple[int, int, int, int]
+"""Device, inode, size and time of the last change of a file, of any kind: equal states are equal content."""
+
+
+def file_state(path: Path) -> FileState | None:
+    """Return the state of a file, or None if it has none. The file is not opened."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):  # missing, or a name that no file can have
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns
 
 
 class SkippedFile(msgspec.Struct, frozen=True, order=True):
@@ -58,14 +71,18 @@ class ImageFolder:
         return {each.file: each.reason for each in self.skipped if each.kind == "unreadable"}
 
 
-def scan_image_folder(folder: Path) -> ImageFolder:
+def scan_image_folder(folder: Path, known: Collection[FileState] = ()) -> ImageFolder:
     """List a folder at any depth.
 
-    Links to files and folders are followed, a folder once. Hidden files and folders are not looked into.
+    Links to files and folders are followed, a folder once. Hidden files and folders are not looked into. ``known``:
+    states of files that were found to be images; these are not opened.
     """
     content = ImageFolder()
     for path in _walk(Path(folder), content.skipped):
-        examine_file(path, folder, content)
+        if known and file_state(path) in known:
+            content.images.append(path)
+        else:
+            examine_file(path, folder, content)
     return ImageFolder(sorted(content.images), dict(sorted(content.unreadable.items())), sorted(content.skipped))
 
 

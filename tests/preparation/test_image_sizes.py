@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,29 @@ def test_files_that_changed_after_the_extraction_are_named_and_their_examples_ke
         cli.main(["prepare", str(data), str(regions), str(tmp_path / "prepared"), "--recipe", str(recipe)])
     printed = capsys.readouterr()
     assert (exit_.value.code or 0, "coco/1" in printed.out) == (len(expected), bool(expected)), printed.err
+
+
+@pytest.mark.parametrize("clean", ["none", "paper"])
+def test_a_repeated_call_opens_only_image_files_that_have_changed(clean: Any, tmp_path: Path) -> None:
+    data, regions = write_data(tmp_path / "data", STATED), write_regions(tmp_path / "regions", STATED)
+    images = sorted(path for path in (data / "images").rglob("*") if path.is_file())
+    opened: set[str] = set()
+    sys.addaudithook(lambda event, arguments: opened.add(str(arguments[0])) if event == "open" else None)
+
+    def prepare_again() -> tuple[list[Path], list[str]]:
+        opened.clear()
+        config = DataConfig(clean=clean, min_count=1, max_similar=1)
+        summary = prepare(data, regions, tmp_path / "prepared", ["guesswhat"], config)
+        return [path for path in images if str(path) in opened], list(summary.changed_files)
+
+    assert prepare_again() == (images, [])
+    assert prepare_again() == ([], [])
+    status = images[0].stat()
+    Image.new("RGB", TURNED).save(images[0])
+    os.utime(images[0], ns=(status.st_atime_ns, status.st_mtime_ns))
+    changed = [f"coco/{int(images[0].stem.rpartition('_')[2])}"]
+    assert prepare_again() == (images[:1], changed)
+    assert prepare_again() == ([], changed)
 
 
 @pytest.mark.parametrize("size", [*RIGHT_SIZES, *COPIES, *WRONG])

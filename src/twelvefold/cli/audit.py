@@ -105,8 +105,8 @@ def audit(
     Args:
         threshold: Percent of a test set that may leak, 0 to 100.
         val: Count val images in train sets as leaks too.
-        allow_uncompared: Exit with 0 although images with too little detail (drawings, icons, blank or tiny images) were
-            only compared by ids, equal bytes and equal pixels.
+        allow_uncompared: Exit with 0 although images with too little detail (drawings, icons, blank or tiny images)
+            were only compared by ids, equal bytes and equal pixels.
         csv: File for both matrices, a line for each cell.
         html: File for a page with heat maps and near-duplicate images.
         listing: CSV file for every shared image, with both its names and the evidence.

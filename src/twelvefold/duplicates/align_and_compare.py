@@ -1,12 +1,11 @@
 """Decide whether two images show the same photo: align them, match their brightness, compare them locally.
 
 Hashes only see coarse light and dark, so they cannot tell a copy from an image in which one object has another color.
-Here one image is shifted and scaled onto the other (publishers crop and resize), the sharper one is blurred as the other
-is, and its channels are fitted to the other's light. The result is the largest local difference that remains: copies
-have no region that differs, except for a watermark in one corner. Where most of the image has no detail in common (drawings on flat ground, or noise),
-nothing shows that the alignment is right, and the images are not taken for copies. Paper: section 2.2; the
-original project compares ids only.
-"""
+Here one image is shifted and scaled onto the other (publishers crop and resize), the sharper one is blurred as the
+other is, and its channels are fitted to the other's light. The result is the largest local difference that remains:
+copies have no region that differs, except for a watermark in one corner. Where most of the image has no detail in
+common (drawings on flat ground, or noise), nothing shows that the alignment is right, and the images are not taken for
+copies. Paper: section 2.2; the original project compares ids only."""
 
 from __future__ import annotations
 
@@ -28,10 +27,12 @@ MAX_STRETCH, MAX_SHIFT = 0.15, 0.12
 GAIN_RANGE = (0.6, 1.6)
 """Limits of the factor between the brightness of two images."""
 MAX_CURVE, MIN_SLOPE = 0.25, 0.25
-"""Limits of the bend of a tone curve, as a fraction of the range of levels at its middle, and of its slope at both ends.
-A gamma of 1.2 bends by 0.07. All channels have the same bend: a lamp or an editor changes light, not one color."""
-MIN_CURVE_GAIN = 0.9
-"""A tone curve is bent only if that lowers the mean error to this fraction, so that noise bends none."""
+"""Limits of the bend of a tone curve, as a fraction of the range of levels at its middle, and of its slope at both
+ends. A gamma of 1.2 bends by 0.07. All channels have the same bend: a lamp or an editor changes light, not one
+color."""
+MIN_CURVE_GAIN = 0.92
+"""A tone curve is bent only if that lowers the root mean square error to this fraction, so that noise bends none.
+Copies of other gamma had at most 0.90, copies in the same light at least 0.97; chosen on seeds of their own."""
 MAX_ASPECT_DIFFERENCE = 0.1
 """Images whose aspect ratios differ by more than this fraction are not compared."""
 CORNER_SIZE = (0.26, 0.12)
@@ -41,8 +42,8 @@ BLUR_SIGMA_PX, FULL_SIDE_PX, MAX_BLUR_SIGMA_PX = 1.0, 200, 1.7
 """Blur at the side of comparison. It removes the noise of compression and resampling, which is coarser in small images:
 below this long side the blur grows in inverse proportion, up to the last number."""
 MATCHING_BLURS_PX, MIN_MATCHING_GAIN = (0.7, 1.0, 1.4, 2.0), 0.9
-"""Blurs of the sharper image that are tried, so that an enlarged copy has no more detail than the other; used if the mean
-error falls below this fraction."""
+"""Blurs of the sharper image that are tried, so that an enlarged copy has no more detail than the other; used if the
+mean error falls below this fraction."""
 MEDIAN_FACTOR = 6.0
 """Multiple of the median difference that is subtracted from the largest one: compression and scaling change an image
 everywhere. Of 0, 4, 6 and 8, the values 6 and 8 separated planted copies best from changed images."""
@@ -59,6 +60,8 @@ LOCAL_RANGE_PX, MIN_LOCAL_RANGE = 11, 20.0
 COMMON_CELLS, CELL_BLUR_PX, MIN_CELL_DEVIATION, MIN_CELL_CORRELATION = 16, 4.0, 0.5, 0.3
 """Detail is compared in 16 x 16 cells: a cell's is common if both images differ from their surroundings, by this
 standard deviation in levels, and do so alike."""
+MIN_COMPARED_CELLS = 0.1
+"""Least fraction of cells that are compared. What more light has blown out (white in one image only) is not."""
 MIN_COMMON_DETAIL = 0.62
 """Least fraction of cells with common detail. Noisy or compressed drawings that show different things and pass the
 other tests had at most 0.53, and 95 % of copies after the strongest transforms 0.67 or more; chosen on seeds of their
@@ -127,7 +130,8 @@ def compare_images(first: Image.Image, second: Image.Image) -> ImageSimilarity:
     source, target = _match_sharpness(source, target, unclipped)
     fitted = _fit_light(source, target, inside, unclipped)
     correlation = _correlation(fitted.mean(axis=2)[inside], target.mean(axis=2)[inside])
-    if _common_detail(fitted.mean(axis=2), target.mean(axis=2), inside) < MIN_COMMON_DETAIL:
+    is_blown = (target.min(axis=2) >= CLIPPING_LEVEL) & (source.min(axis=2) < CLIPPING_LEVEL)
+    if _common_detail(fitted.mean(axis=2), target.mean(axis=2), inside & ~is_blown) < MIN_COMMON_DETAIL:
         return ImageSimilarity(1.0, correlation)
     side = min(max(first.size), max(second.size))
     sigma = min(max(BLUR_SIGMA_PX, FULL_SIDE_PX / side), MAX_BLUR_SIGMA_PX)
@@ -141,7 +145,8 @@ def _is_colorless(image: Image.Image) -> bool:
 
 
 def _common_detail(first: FloatArray, second: FloatArray, inside: NDArray[np.bool_]) -> float:
-    """Return the fraction of cells in which two gray images (H, W) have the same detail."""
+    """Return the fraction of cells in which two gray images (H, W) have the same detail, of those that are at least
+    half ``inside``; 0 where these are too few."""
     a, b = ((levels - _blur(levels, CELL_BLUR_PX)) * inside for levels in (first, second))
     rows, columns = (np.arange(COMMON_CELLS) * side // COMMON_CELLS for side in a.shape)
 
@@ -159,7 +164,7 @@ def _common_detail(first: FloatArray, second: FloatArray, inside: NDArray[np.boo
         covariance > MIN_CELL_CORRELATION * deviation_a * deviation_b
     )
     is_compared = count >= 0.5 * area
-    return float(is_common[is_compared].mean()) if is_compared.any() else 0.0
+    return float(is_common[is_compared].mean()) if is_compared.mean() >= MIN_COMPARED_CELLS else 0.0
 
 
 def _largest_difference(errors: FloatArray, local_range: FloatArray, inside: NDArray[np.bool_], sigma: float) -> float:
@@ -248,8 +253,8 @@ def _fit_light(
 
 
 def _fit_tone(source: FloatArray, target: FloatArray, inside: NDArray[np.bool_], curve: float | None = None) -> _Tone:
-    """Return the tone curve that fits one channel (H, W) to another, by robust reweighting on every second pixel of both
-    axes. With ``curve``, that is the bend; without, the bend is fitted if that fits clearly better."""
+    """Return the tone curve that fits one channel (H, W) to another, by robust reweighting on every second pixel of
+    both axes. With ``curve``, that is the bend; without, the bend is fitted if that fits clearly better."""
     source, target = source[::2, ::2], target[::2, ::2]
     is_valid = inside[::2, ::2] & (source < CLIPPING_LEVEL) & (target < CLIPPING_LEVEL)
     x, y = source[is_valid].astype(np.float64) / 255, target[is_valid].astype(np.float64) / 255
@@ -258,12 +263,16 @@ def _fit_tone(source: FloatArray, target: FloatArray, inside: NDArray[np.bool_],
     bend = 4 * x * (1 - x)
     if curve is not None:
         return _fit_curve(x, y - curve * bend, None)[0]._replace(curve=curve)
-    (straight, error), (bent, bent_error) = _fit_curve(x, y, None), _fit_curve(x, y, bend)
+    (straight, errors), (bent, bent_errors) = _fit_curve(x, y, None), _fit_curve(x, y, bend)
+    most = 6 * float(np.median(errors)) + 2 / 255  # an object that is in one of the images only is no matter of light
+    error, bent_error = (np.sqrt((np.minimum(each, most) ** 2).mean()) for each in (errors, bent_errors))
     return bent if bent_error < MIN_CURVE_GAIN * error else straight
 
 
-def _fit_curve(x: NDArray[np.float64], y: NDArray[np.float64], bend: NDArray[np.float64] | None) -> tuple[_Tone, float]:
-    """Return the curve that fits ``x`` to ``y``, both (N), and its mean error without outliers. Without ``bend`` it is
+def _fit_curve(
+    x: NDArray[np.float64], y: NDArray[np.float64], bend: NDArray[np.float64] | None
+) -> tuple[_Tone, NDArray[np.float64]]:
+    """Return the curve that fits ``x`` to ``y``, both (N), and its errors (N). Without ``bend`` it is
     straight. Where there is hardly any contrast, it stays close to the identity."""
     basis = np.stack([np.ones_like(x), x] if bend is None else [np.ones_like(x), x, bend], axis=1)
     identity = np.array([0.0, 1.0, 0.0])[: basis.shape[1]]
@@ -280,7 +289,7 @@ def _fit_curve(x: NDArray[np.float64], y: NDArray[np.float64], bend: NDArray[np.
         values[0] = (weight * (y - basis[:, 1:] @ values[1:])).sum() / (weight.sum() + 1e-9)
         error = np.abs(y - basis @ values)
         weight = 1 / (1 + (error / (1.5 * np.median(error) + 1 / 255)) ** 2) ** 2
-    return _Tone(*map(float, values)), float(np.minimum(error, 3 * np.median(error) + 1 / 255).mean())
+    return _Tone(*map(float, values)), error
 
 
 def _match_sharpness(

@@ -45,8 +45,8 @@ DECODED_EVIDENCE: Final = frozenset[Evidence](("pixels", "looks"))
 @dataclass(frozen=True, slots=True)
 class CollectedEvidence:
     """``links``: in order of evidence. ``unreadable``: images that could not be compared, with the reason.
-    ``limitations``: what could not be found out, and what that hides, in sentences. ``uncompared``: images that were not
-    compared by looks although that was requested, nor by features, with the reason."""
+    ``limitations``: what could not be found out, and what that hides, in sentences. ``uncompared``: images that were
+    not compared by looks although that was requested, nor by features, with the reason."""
 
     links: list[SameImageLink]
     unreadable: dict[ImageKey, str] = field(default_factory=dict)

@@ -69,9 +69,9 @@ class CandidatePair(NamedTuple):
     dhash_distance: int
 
 
-class NearDuplicates(NamedTuple):
-    """``links``: between near-duplicates. ``limitations``: what could not be compared, in sentences. ``uncompared``: the
-    images of which a copy may be missed, by key, with the reason."""
+class NearDuplicates(msgspec.Struct, frozen=True, array_like=True):
+    """``links``: between near-duplicates. ``limitations``: what could not be compared, in sentences. ``uncompared``:
+    the images of which a copy may be missed, by key, with the reason."""
 
     links: list[SameImageLink]
     limitations: list[str]

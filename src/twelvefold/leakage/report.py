@@ -88,9 +88,9 @@ class AuditReport(
     leak. ``evidence``: what counted. ``tests``, ``vals``: the cells of both matrices. ``texts``: text overlap.
     ``findings``: test sets before val sets, the worst first. ``near_duplicates``: image pairs to look at. ``left_out``:
     absent tasks and splits, with the reason. ``limitations``: what could not be found out. ``unreadable``: images that
-    could not be compared, with the reason. ``uncompared``: images that were not compared by looks. ``problems``: malformed records that were skipped, and missing image files.
-    ``skipped``: files in the folders of images that are no images. ``is_complete``: whether all could be examined.
-    """
+    could not be compared, with the reason. ``uncompared``: images that were not compared by looks. ``problems``:
+    malformed records that were skipped, and missing image files. ``skipped``: files in the folders of images that are
+    no images. ``is_complete``: whether all could be examined."""
 
     sets: list[CollectionSummary]
     num_images: int

@@ -17,11 +17,11 @@ from rich.table import Table
 from twelvefold import boxes, datasets
 from twelvefold.config.recipe import DataConfig, Recipe, TaskConfig
 from twelvefold.data.negatives import NUM_NEIGHBORS
-from twelvefold.datasets.reading.image_files import scan_image_files
+from twelvefold.datasets.reading.image_headers import ImageHeaders
 from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.recipe_tasks import resolve_tasks
 from twelvefold.datasets.reading.records import BadRecords
-from twelvefold.images import ImageError, upright_size
+from twelvefold.images import ImageError
 from twelvefold.parsing.bounds import short_repr
 from twelvefold.preparation.jobs import choose_answer_lists, make_requests, vocabulary_task
 from twelvefold.preparation.original_counts import CountComparisons, compare_with_original
@@ -252,19 +252,22 @@ def find_changed_files(steps: PreparationSteps) -> dict[str, str]:
     """Return the images of tasks with boxes whose file has another size than the image that the regions come from.
 
     Training is right then, but the report and whoever opens the file sees boxes in wrong places. With ``scale_boxes``
-    resized copies of the same aspect ratio are accepted. Only the headers of files are read.
+    resized copies of the same aspect ratio are accepted. Only the headers of files are read, and of
+    files that have not changed since the last call, not even these.
     """
     store = steps.store
     if store is None or not (steps.data / "images").is_dir():
         return {}
-    files, changed = scan_image_files(steps.data).files, {}
-    for key in sorted(steps.images_with_boxes() & files.keys()):
-        try:
-            regions, file = store.size(key), upright_size(files[key])
-        except ImageError:
-            continue  # cleaning lists unreadable images
-        if regions is None or boxes.is_same_size(regions, file):
-            continue
-        if not (steps.config.scale_boxes and boxes.scale_factors(regions, file)):
-            changed[str(key)] = f"regions of {regions[0]} x {regions[1]} pixels, the file has {file[0]} x {file[1]}"
+    changed = {}
+    with ImageHeaders.open(steps.data, steps.folder / "made") as headers:
+        files = headers.scan().files
+        for key in sorted(steps.images_with_boxes() & files.keys()):
+            try:
+                regions, file = store.size(key), headers.size(files[key])
+            except ImageError:
+                continue  # cleaning lists unreadable images
+            if regions is None or boxes.is_same_size(regions, file):
+                continue
+            if not (steps.config.scale_boxes and boxes.scale_factors(regions, file)):
+                changed[str(key)] = f"regions of {regions[0]} x {regions[1]} pixels, the file has {file[0]} x {file[1]}"
     return changed

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from twelvefold.datasets.reading import image_files
+from twelvefold.datasets.reading.image_headers import ImageHeaders
 from twelvefold.datasets.reading.records import BadRecords, Rejection
 from twelvefold.duplicates.evidence import CollectedEvidence, collect_evidence
 from twelvefold.duplicates.image_groups import ImageGroups
@@ -59,7 +60,10 @@ def collect_policy_evidence(
     """
     needs_images = any(evidence != "ids" for evidence in policy.evidence)
     has_images = (data / "images").is_dir()
-    content = image_files.scan_image_files(data) if needs_images and has_images else image_files.ImageFiles()
+    content = image_files.ImageFiles()
+    if needs_images and has_images:
+        with ImageHeaders.open(data, cache_dir) as headers:
+            content = headers.scan()
     collected = collect_evidence(
         data,
         content.files,

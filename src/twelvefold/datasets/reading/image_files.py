@@ -5,7 +5,7 @@ This is what ``extract`` reads. docs/data.md describes the layout of ``images/``
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -18,7 +18,7 @@ from twelvefold.datasets.reading.examples import read_examples
 from twelvefold.datasets.reading.image_sources import NAME_PATTERNS, name_examples, published_key
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.datasets.reading.shared_files import share_decoded_files
-from twelvefold.image_folder import ImageFolder, SkippedFile, examine_file, scan_image_folder
+from twelvefold.image_folder import FileState, ImageFolder, SkippedFile, examine_file, scan_image_folder
 from twelvefold.printable import printable_name
 from twelvefold.progress import track
 from twelvefold.schema import Box, ImageKey, Pair, Size, Split, TwelvefoldError
@@ -42,10 +42,11 @@ def image_files(root: Path) -> dict[ImageKey, Path]:
     return scan_image_files(root).files
 
 
-def scan_image_files(root: Path) -> ImageFiles:
+def scan_image_files(root: Path, known: Collection[FileState] = ()) -> ImageFiles:
     """Return every image file of a data folder, at any depth, by key; of two files with one key the first.
 
-    A folder that is not a publisher's is a source of its own: ``images/pets/rex.jpg`` is ``pets/rex``.
+    A folder that is not a publisher's is a source of its own: ``images/pets/rex.jpg`` is ``pets/rex``. ``known``:
+    states of files that were found to be images; these are not opened.
 
     Raises:
         TwelvefoldError: there is no image folder, or a file name does not match its folder's pattern.
@@ -59,7 +60,7 @@ def scan_image_files(root: Path) -> ImageFiles:
     result = _files_outside_folders(base, [path for path in entries if path.name not in folders])
     published = [name for name in NAME_PATTERNS if name in folders]
     for folder in [*published, *(name for name in folders if name not in NAME_PATTERNS)]:
-        content = scan_image_folder(base / folder)
+        content = scan_image_folder(base / folder, known)
         for path in [*content.images, *content.unreadable]:
             key = _key_of_file(path, base / folder)
             if result.files.setdefault(key, path) != path:
