@@ -36,7 +36,7 @@ from twelvefold.duplicates.evidence import collect_evidence
 from twelvefold.duplicates.hamming_search import Hashes, choose_blocks, find_close_pairs
 from twelvefold.duplicates.hashes import ImageFingerprint, fingerprint_image
 from twelvefold.duplicates.image_groups import ImageGroups
-from twelvefold.duplicates.near_duplicates import MAX_DIFFERENCE, MAX_HASH_DISTANCE, MIN_CORRELATION, has_detail
+from twelvefold.duplicates.near_duplicates import MAX_DIFFERENCE, MAX_HASH_DISTANCE, MIN_CORRELATION, is_comparable
 from twelvefold.images import open_image
 from twelvefold.progress import track
 from twelvefold.schema import ImageKey, SameImageLink
@@ -174,7 +174,7 @@ def measure_pairs(arguments: argparse.Namespace) -> None:
 def closest_view(first: ImageFingerprint, second: ImageFingerprint) -> tuple[int, int, bool]:
     """Return the bits in which the hashes differ in the closest view of one of the images, as the search for candidates
     sees them, and whether that is the mirror image. All bits where an image has too little detail."""
-    if not has_detail(first) or not has_detail(second):
+    if not is_comparable(first, second):
         return 64, 64, False
     distances = [
         (

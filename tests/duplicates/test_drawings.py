@@ -11,14 +11,20 @@ from tests.duplicates.drawings import DrawingPair, different_pairs
 from twelvefold.duplicates.align_and_compare import compare_images, make_thumbnail
 from twelvefold.duplicates.hashes import fingerprint_files, fingerprint_image
 from twelvefold.duplicates.image_groups import ImageGroups
-from twelvefold.duplicates.near_duplicates import MAX_DIFFERENCE, MIN_CORRELATION, find_near_duplicates, has_detail
+from twelvefold.duplicates.near_duplicates import (
+    MAX_DIFFERENCE,
+    MIN_CORRELATION,
+    find_near_duplicates,
+    has_detail,
+    is_comparable,
+)
 from twelvefold.schema import ImageKey
 
 
 def is_linked(pair: DrawingPair) -> bool:
     """Return whether the images would be linked, were their hashes equal."""
     pixels = [np.asarray(image) for image in (pair.first, pair.second)]
-    if not all(has_detail(fingerprint_image(each)) for each in pixels):
+    if not is_comparable(*(fingerprint_image(each) for each in pixels)):
         return False
     similarity = compare_images(*(make_thumbnail(each) for each in pixels))
     return similarity.difference <= MAX_DIFFERENCE and similarity.correlation >= MIN_CORRELATION

@@ -22,6 +22,7 @@ from twelvefold.duplicates.near_duplicates import (
     PairComparison,
     candidate_pairs,
     find_near_duplicates,
+    has_detail,
 )
 from twelvefold.images import open_image
 from twelvefold.schema import ImageKey, SameImageLink
@@ -89,6 +90,21 @@ def test_light_and_sharpness_of_a_whole_image_do_not_matter_and_hide_no_change(c
         assert is_same(compare_images(first, copy)), index
         assert compare_images(copy, first) == compare_images(first, copy)
         assert not is_same(compare_images(first, other)), index
+
+
+def test_a_copy_that_more_light_has_blown_out_is_compared_with_the_original_and_with_no_drawing(tmp_path: Path) -> None:
+    image = draw_scene(make_scene(51, 39))
+    page = Image.new("RGB", image.size, "white")
+    page.paste(image.resize((60, 60)), (20, 20))
+    saved = {"a": image, "b": image.point(lambda level: 1.15 * level), "page": page, "page 2": page.rotate(2)}
+    images = {ImageKey("x", name): tmp_path / f"{name}.png" for name in saved}
+    for key, path in images.items():
+        saved[key.id].save(path)
+    fingerprints = fingerprint_files(images, tmp_path / "fingerprints")
+    assert [key.id for key, each in fingerprints.items() if not has_detail(each)] == ["b", "page", "page 2"]
+    result = find(images, tmp_path)
+    assert [(link.first.id, link.second.id) for link in result.links] == [("a", "b")]
+    assert sorted(result.uncompared) == ["x/b", "x/page", "x/page 2"]
 
 
 def test_compression_noise_does_not_hide_a_change() -> None:

@@ -30,7 +30,7 @@ MAX_CURVE, MIN_SLOPE = 0.25, 0.25
 """Limits of the bend of a tone curve, as a fraction of the range of levels at its middle, and of its slope at both
 ends. A gamma of 1.2 bends by 0.07. All channels have the same bend: a lamp or an editor changes light, not one
 color."""
-MIN_CURVE_GAIN = 0.92
+TONE_BLUR_PX, MIN_CURVE_GAIN = 1.5, 0.92
 """A tone curve is bent only if that lowers the root mean square error to this fraction, so that noise bends none.
 Copies of other gamma had at most 0.90, copies in the same light at least 0.97; chosen on seeds of their own."""
 MAX_ASPECT_DIFFERENCE = 0.1
@@ -60,7 +60,7 @@ LOCAL_RANGE_PX, MIN_LOCAL_RANGE = 11, 20.0
 COMMON_CELLS, CELL_BLUR_PX, MIN_CELL_DEVIATION, MIN_CELL_CORRELATION = 16, 4.0, 0.5, 0.3
 """Detail is compared in 16 x 16 cells: a cell's is common if both images differ from their surroundings, by this
 standard deviation in levels, and do so alike."""
-MIN_COMPARED_CELLS = 0.1
+MIN_COMPARED_CELLS = 0.06
 """Least fraction of cells that are compared. What more light has blown out (white in one image only) is not."""
 MIN_COMMON_DETAIL = 0.62
 """Least fraction of cells with common detail. Noisy or compressed drawings that show different things and pass the
@@ -246,9 +246,14 @@ def _fit_light(
 ) -> FloatArray:
     """Return the source (H, W, 3) in the target's light: one bend for all channels, gain and offset for each.
 
+    Fitted after a blur: noise would flatten the curve, as it spreads the levels of one image and not of the other.
+
     A clipped channel bends the mean of all, so the bend is fitted where none is clipped."""
-    curve = _fit_tone(source.mean(axis=2), target.mean(axis=2), unclipped).curve
-    channels = [_fit_tone(source[:, :, i], target[:, :, i], inside, curve).apply(source[:, :, i]) for i in range(3)]
+    smooth, smooth_target = _blur(source, TONE_BLUR_PX), _blur(target, TONE_BLUR_PX)
+    curve = _fit_tone(smooth.mean(axis=2), smooth_target.mean(axis=2), unclipped).curve
+    channels = [
+        _fit_tone(smooth[:, :, i], smooth_target[:, :, i], inside, curve).apply(source[:, :, i]) for i in range(3)
+    ]
     return np.stack(channels, axis=2)
 
 

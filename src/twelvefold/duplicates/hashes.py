@@ -35,6 +35,8 @@ _HASH_SIDE = 160
 _DETAIL_SIDE, _DETAIL_CELLS, _DETAIL_BLUR_PX, _DETAIL_LEVELS = 128, 8, 1.5, 0.5
 """Detail is measured at this long side, in 8 x 8 cells. A cell has detail if the median pixel differs from its
 surroundings by half a level: texture does, and flat areas with lines between them do not."""
+_WHITE_LEVEL = 250.0
+"""A cell is white if its median gray level is at least this."""
 _MIN_CONTRAST = 4.0
 """Images whose gray levels at 32 x 32 pixels have a lower standard deviation (of 255) show nothing: blank pages, black
 frames."""
@@ -56,7 +58,8 @@ class ImageFingerprint(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ``key``, ``num_bytes``, ``modified_ns``: identify the file and its state; the time is that of the last change of
     any kind (``st_ctime_ns``), which a copy with an old date cannot set back. ``pixels_digest``: of the upright RGB
     pixels. ``hashes``: of the whole image, its center and its mirror image. ``detail``: the fraction of the image
-    that has texture, 0..1; 0 for blank images. ``problem``: why the file cannot be read; the fields after
+    that has texture, 0..1; 0 for blank images. ``white``: the fraction that is white, where more light may have hidden
+    texture. ``problem``: why the file cannot be read; the fields after
     ``modified_ns`` are then empty.
     """
 
@@ -68,6 +71,7 @@ class ImageFingerprint(msgspec.Struct, frozen=True, array_like=True, gc=False):
     height: int = 0
     hashes: tuple[HashPair, HashPair, HashPair] = (_NO_HASH, _NO_HASH, _NO_HASH)
     detail: float = 0.0
+    white: float = 0.0
     problem: str = ""
 
 
@@ -117,7 +121,7 @@ def fingerprint_image(pixels: RGB, key: str = "", num_bytes: int = 0, modified_n
         width,
         height,
         (_hash_image(small), _hash_image(center), _hash_image(mirrored)),
-        _measure_detail(gray),
+        *_measure_detail(gray),
     )
 
 
@@ -125,22 +129,25 @@ def _hash_image(gray: Image.Image) -> HashPair:
     return HashPair(_as_integer(imagehash.phash(gray)), _as_integer(imagehash.dhash(gray)))
 
 
-def _measure_detail(gray: Image.Image) -> float:
-    """Return the fraction of cells that have detail, 0 for images without contrast."""
+def _measure_detail(gray: Image.Image) -> tuple[float, float]:
+    """Return the fraction of cells that have detail, 0 for images without contrast, and of cells that are white."""
     from scipy.ndimage import gaussian_filter  # costs half a second to import, and evidence by ids does not need it
 
     if np.asarray(gray.resize((32, 32), Image.Resampling.BOX), dtype=np.float64).std() < _MIN_CONTRAST:
-        return 0.0
+        return 0.0, 0.0
     gray = gray.copy()
     gray.thumbnail((_DETAIL_SIDE, _DETAIL_SIDE), Image.Resampling.BOX)
     levels = np.asarray(gray, dtype=np.float32)
     height, width = (side // _DETAIL_CELLS for side in levels.shape)
     if not height or not width:
-        return 0.0
+        return 0.0, 0.0
     difference = np.abs(levels - gaussian_filter(levels, _DETAIL_BLUR_PX))
-    cells = difference[: height * _DETAIL_CELLS, : width * _DETAIL_CELLS]
-    medians = np.median(cells.reshape(_DETAIL_CELLS, height, _DETAIL_CELLS, width), axis=(1, 3))
-    return float((medians > _DETAIL_LEVELS).mean())
+    shape = (_DETAIL_CELLS, height, _DETAIL_CELLS, width)
+    differences, brightness = (
+        np.median(each[: height * _DETAIL_CELLS, : width * _DETAIL_CELLS].reshape(shape), axis=(1, 3))
+        for each in (difference, levels)
+    )
+    return float((differences > _DETAIL_LEVELS).mean()), float((brightness >= _WHITE_LEVEL).mean())
 
 
 def _file_state(key: ImageKey, path: Path) -> ImageFingerprint:

@@ -16,7 +16,12 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from twelvefold.duplicates.align_and_compare import MAX_ASPECT_DIFFERENCE, compare_images, make_thumbnail
+from twelvefold.duplicates.align_and_compare import (
+    MAX_ASPECT_DIFFERENCE,
+    MIN_COMPARED_CELLS,
+    compare_images,
+    make_thumbnail,
+)
 from twelvefold.duplicates.hamming_search import find_close_pairs
 from twelvefold.duplicates.hashes import ImageFingerprint
 from twelvefold.duplicates.image_groups import ImageGroups
@@ -115,6 +120,24 @@ def has_detail(image: ImageFingerprint) -> bool:
     return side >= TINY_SIDE_PX and image.detail >= (MIN_DETAIL_SMALL if side < SMALL_SIDE_PX else MIN_DETAIL)
 
 
+def is_blown_out(image: ImageFingerprint) -> bool:
+    """Return whether an image may lack detail only because much of it is white, as in a copy with more light."""
+    rest = 1 - image.white
+    return (
+        max(image.width, image.height) >= SMALL_SIDE_PX
+        and MIN_COMPARED_CELLS <= rest < 1
+        and image.detail >= MIN_DETAIL * rest
+    )
+
+
+def is_comparable(first: ImageFingerprint, second: ImageFingerprint) -> bool:
+    """Return whether two readable images can be compared by looks: one has detail, and the other has it too where it is
+    not white."""
+    return (has_detail(first) and (has_detail(second) or is_blown_out(second))) or (
+        has_detail(second) and is_blown_out(first)
+    )
+
+
 def _limitations(simple: Sequence[str], crowded: Sequence[str]) -> list[str]:
     limitations = []
     if simple:
@@ -139,7 +162,7 @@ def candidate_pairs(
     """
     by_pixels: dict[str, ImageFingerprint] = {}
     for each in sorted(fingerprints, key=lambda each: each.key):  # so that the order of images does not matter
-        if not each.problem and has_detail(each):
+        if not each.problem and (has_detail(each) or is_blown_out(each)):
             by_pixels.setdefault(each.pixels_digest, each)
     rows = list(by_pixels.values())
     log_aspects = np.log(np.array([row.width / row.height for row in rows]))
@@ -147,9 +170,13 @@ def candidate_pairs(
     pairs, crowded = _close_images(rows)
     for (i, j, is_mirrored), distances in sorted(pairs.items()):
         is_known = known is not None and known.is_same(ImageKey.parse(rows[i].key), ImageKey.parse(rows[j].key))
-        if not is_known and abs(log_aspects[i] - log_aspects[j]) < np.log1p(MAX_ASPECT_DIFFERENCE):
+        if (
+            not is_known
+            and is_comparable(rows[i], rows[j])
+            and abs(log_aspects[i] - log_aspects[j]) < np.log1p(MAX_ASPECT_DIFFERENCE)
+        ):
             candidates.append(CandidatePair(rows[i], rows[j], is_mirrored, *distances))
-    return candidates, [rows[i].key for i in crowded]
+    return candidates, [rows[i].key for i in crowded if has_detail(rows[i])]
 
 
 def _close_images(rows: Sequence[ImageFingerprint]) -> tuple[dict[tuple[int, int, bool], tuple[int, int]], list[int]]:
