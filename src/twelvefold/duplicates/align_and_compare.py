@@ -126,9 +126,9 @@ def compare_images(first: Image.Image, second: Image.Image) -> ImageSimilarity:
     if inside.sum() < 0.5 * inside.size:
         return ImageSimilarity(1.0, -1.0)
     local_range = np.maximum(_local_range(source), _local_range(target))
-    unclipped = inside & (np.maximum(source, target).max(axis=2) < CLIPPING_LEVEL)
-    source, target = _match_sharpness(source, target, unclipped)
-    fitted = _fit_light(source, target, inside, unclipped)
+    unclipped = inside[:, :, None] & ~_is_near_clipping(source, target)
+    source, target = _match_sharpness(source, target, unclipped.min(axis=2))
+    fitted = _fit_light(source, target, unclipped)
     correlation = _correlation(fitted.mean(axis=2)[inside], target.mean(axis=2)[inside])
     is_blown = (target.min(axis=2) >= CLIPPING_LEVEL) & (source.min(axis=2) < CLIPPING_LEVEL)
     if _common_detail(fitted.mean(axis=2), target.mean(axis=2), inside & ~is_blown) < MIN_COMMON_DETAIL:
@@ -241,20 +241,22 @@ class _Tone(NamedTuple):
         return np.asarray(np.clip(255 * fitted, 0, 255), dtype=np.float32)
 
 
-def _fit_light(
-    source: FloatArray, target: FloatArray, inside: NDArray[np.bool_], unclipped: NDArray[np.bool_]
-) -> FloatArray:
+def _is_near_clipping(source: FloatArray, target: FloatArray) -> NDArray[np.bool_]:
+    """Return (H, W, 3), True where a channel is clipped in one of the images, or a blur brings in what is."""
+    is_clipped = np.maximum(source, target) >= CLIPPING_LEVEL
+    return np.asarray(_blur(is_clipped.astype(np.float32), TONE_BLUR_PX) > 0.02)
+
+
+def _fit_light(source: FloatArray, target: FloatArray, unclipped: NDArray[np.bool_]) -> FloatArray:
     """Return the source (H, W, 3) in the target's light: one bend for all channels, gain and offset for each.
 
-    Fitted after a blur: noise would flatten the curve, as it spreads the levels of one image and not of the other.
-
-    A clipped channel bends the mean of all, so the bend is fitted where none is clipped."""
+    Fitted after a blur: noise would flatten the curve, as it spreads the levels of one image and not of the other. A
+    clipped channel bends the mean of all, so the bend is fitted where none is clipped.
+    """
     smooth, smooth_target = _blur(source, TONE_BLUR_PX), _blur(target, TONE_BLUR_PX)
-    curve = _fit_tone(smooth.mean(axis=2), smooth_target.mean(axis=2), unclipped).curve
-    channels = [
-        _fit_tone(smooth[:, :, i], smooth_target[:, :, i], inside, curve).apply(source[:, :, i]) for i in range(3)
-    ]
-    return np.stack(channels, axis=2)
+    curve = _fit_tone(smooth.mean(axis=2), smooth_target.mean(axis=2), unclipped.min(axis=2)).curve
+    tones = [_fit_tone(smooth[:, :, i], smooth_target[:, :, i], unclipped[:, :, i], curve) for i in range(3)]
+    return np.stack([tone.apply(source[:, :, i]) for i, tone in enumerate(tones)], axis=2)
 
 
 def _fit_tone(source: FloatArray, target: FloatArray, inside: NDArray[np.bool_], curve: float | None = None) -> _Tone:
@@ -269,7 +271,7 @@ def _fit_tone(source: FloatArray, target: FloatArray, inside: NDArray[np.bool_],
     if curve is not None:
         return _fit_curve(x, y - curve * bend, None)[0]._replace(curve=curve)
     (straight, errors), (bent, bent_errors) = _fit_curve(x, y, None), _fit_curve(x, y, bend)
-    most = 6 * float(np.median(errors)) + 2 / 255  # an object that is in one of the images only is no matter of light
+    most = 6 * float(np.median(errors)) + 20 / 255  # an object that is in one of the images only is no matter of light
     error, bent_error = (np.sqrt((np.minimum(each, most) ** 2).mean()) for each in (errors, bent_errors))
     return bent if bent_error < MIN_CURVE_GAIN * error else straight
 
@@ -293,7 +295,7 @@ def _fit_curve(
             values[2] = np.clip(values[2], -limit, limit)
         values[0] = (weight * (y - basis[:, 1:] @ values[1:])).sum() / (weight.sum() + 1e-9)
         error = np.abs(y - basis @ values)
-        weight = 1 / (1 + (error / (1.5 * np.median(error) + 1 / 255)) ** 2) ** 2
+        weight = 1 / (1 + (error / (1.5 * np.median(error) + 2 / 255)) ** 2) ** 2
     return _Tone(*map(float, values)), error
 
 
