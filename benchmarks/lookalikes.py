@@ -47,7 +47,7 @@ from twelvefold.world.perturb import CHANGES, perturb_scene
 from twelvefold.world.scene import Scene, make_scene
 
 Transform = Callable[[Image.Image], Image.Image]
-THRESHOLDS = (0.02, 0.04, 0.06, 0.08, 0.10, 0.12, 0.14, 0.16, 0.20, 0.25)
+THRESHOLDS = (0.02, 0.04, 0.06, 0.08, 0.10, 0.105, 0.11, 0.12, 0.14, 0.16, 0.20, 0.25)
 
 
 class PairRow(NamedTuple):
@@ -198,8 +198,8 @@ def report(arguments: argparse.Namespace) -> None:
         print("|---|---|---|---|---|---|")
         curves[name] = [curve_at(selected, threshold) for threshold in THRESHOLDS]
         for threshold, values in zip(THRESHOLDS, curves[name], strict=True):
-            print(f"| {100 * threshold:.0f} % | " + " | ".join(f"{100 * value:.2f}" for value in values) + " |")
-    print(f"\n### at {100 * MAX_DIFFERENCE:.0f} %\n\n| group | variant | pairs | candidates | linked | by seed |")
+            print(f"| {100 * threshold:g} % | " + " | ".join(f"{100 * value:.2f}" for value in values) + " |")
+    print(f"\n### at {100 * MAX_DIFFERENCE:g} %\n\n| group | variant | pairs | candidates | linked | by seed |")
     print("|---|---|---|---|---|---|")
     for (group, name), selected in rows_by_variant([row for row in rows if row.seed in others]).items():
         by_seed = [linked_fraction([row for row in selected if row.seed == s], MAX_DIFFERENCE) for s in others]

@@ -58,6 +58,8 @@ class InputOptions:
     "Folder that keeps comparisons of images; default: among your caches."
     skip_bad: Annotated[bool, Parameter(negative="")] = False
     "List malformed records and go on."
+    allow_uncompared: Annotated[bool, Parameter(negative="")] = False
+    "Exit with 0 although images with too little detail (drawings, icons ...) could not be compared by looks."
     processes: int = 1
     "Number of processes that read tasks and compare images."
 
@@ -66,6 +68,7 @@ class InputOptions:
         from twelvefold.leakage.custom_sets import parse_flags
 
         options = asdict(self)
+        del options["allow_uncompared"]
         custom_sets = [
             custom_set
             for purpose in ("own", "pretraining", "detector")
@@ -85,7 +88,6 @@ def audit(
     inputs: InputOptions = DEFAULT_INPUTS,
     threshold: float = 0.0,
     val: Annotated[bool, Parameter(negative="")] = False,
-    allow_uncompared: Annotated[bool, Parameter(negative="")] = False,
     csv: Path | None = None,
     html: Path | None = None,
     listing: Path | None = None,
@@ -105,8 +107,6 @@ def audit(
     Args:
         threshold: Percent of a test set that may leak, 0 to 100.
         val: Count val images in train sets as leaks too.
-        allow_uncompared: Exit with 0 although images with too little detail (drawings, icons, blank or tiny images)
-            were only compared by ids, equal bytes and equal pixels.
         csv: File for both matrices, a line for each cell.
         html: File for a page with heat maps and near-duplicate images.
         listing: CSV file for every shared image, with both its names and the evidence.
@@ -117,7 +117,7 @@ def audit(
     from twelvefold.store import atomic_files
 
     check_threshold(threshold)  # before everything is read
-    result = run_audit(inputs.collect(data), threshold=threshold, val=val, allow_uncompared=allow_uncompared)
+    result = run_audit(inputs.collect(data), threshold=threshold, val=val, allow_uncompared=inputs.allow_uncompared)
     report = result.report
     for file, make_text in ((csv, report.csv), (html, result.html), (listing, result.shared_images_csv)):
         if file is not None:

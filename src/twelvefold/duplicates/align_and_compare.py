@@ -49,10 +49,10 @@ MEDIAN_FACTOR = 6.0
 everywhere. Of 0, 4, 6 and 8, the values 6 and 8 separated planted copies best from changed images."""
 MAX_GENERAL_DIFFERENCE = 30.0
 """Most levels that are subtracted for that: images that differ more everywhere are different images, or noise."""
-MAX_RELATIVE_DIFFERENCE = 0.5
+MAX_RELATIVE_DIFFERENCE = 0.65
 """Largest local difference of copies, as a fraction of the local range of levels. An outline or color that is in one of
-the images only differs by about as much as it stands out; strong compression and enlargement by less than half."""
-COARSE_BLUR_PX, MAX_COARSE_GENERAL_DIFFERENCE, MAX_COARSE_DIFFERENCE = 2.5, 12.0, 0.05
+the images only differs by about as much as it stands out; strong compression and enlargement by less."""
+COARSE_BLUR_PX, MAX_COARSE_GENERAL_DIFFERENCE, MAX_COARSE_DIFFERENCE = 2.5, 12.0, 0.065
 """The same at a stronger blur, which leaves less of noise and more of objects: levels subtracted at most, and the
 largest difference of copies that remains."""
 LOCAL_RANGE_PX, MIN_LOCAL_RANGE = 11, 20.0
