@@ -274,3 +274,22 @@ def test_a_folder_that_is_no_run_is_called_that(
     for folder, message in expected.items():
         assert leave(*command.replace("FOLDER", folder).split()) == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ["report", ""],
+        ["evaluate", "shipped", "--out", " "],
+        ["index", "search", "", "a dog"],
+        ["features", "import", "", "regions"],
+        ["audit", "--prepared", ""],
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(
+    call: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert leave(*call) == 2
+    assert "is an empty text; expected a path" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

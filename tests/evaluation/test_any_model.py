@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from tests.training.conftest import TASKS, Toy
@@ -19,7 +20,7 @@ from twelvefold.data.region_inputs import RegionSource
 from twelvefold.evaluate import evaluate
 from twelvefold.evaluation.calibrate import calibrate
 from twelvefold.evaluation.predictions import predictions_path
-from twelvefold.model import save_load
+from twelvefold.model import card, save_load
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.store.prepared import Prepared
@@ -66,6 +67,28 @@ def test_a_model_has_the_scores_of_its_run(toy: Toy, trained: Path, model: Path,
     assert contents(model) == before
     assert score(toy, model, out, recipe) == scores  # a second call continues
     assert evaluate(out, split="val", processes=1).known == scores
+
+
+def test_a_model_that_was_calibrated_or_described_in_another_way_is_evaluated_as_it_is(
+    toy: Toy, trained: Path, model: Path, tmp_path: Path
+) -> None:
+    out, recipe = tmp_path / "out", str(trained / "recipe.toml")
+    score(toy, model, out, recipe)
+    latest, temperatures = out / "checkpoints/latest", {"vqav2": 2.0}
+    card.write(model, msgspec.structs.replace(card.read(model), temperatures=temperatures))
+    score(toy, model, out, recipe)
+    assert card.read(latest).temperatures == temperatures
+    calibrate(out, processes=1)
+    fitted = card.read(latest).temperatures
+    card.write(model, msgspec.structs.replace(card.read(model), temperatures={"vqav2": 3.0}))
+    score(toy, model, out, recipe)
+    assert card.read(latest).temperatures == fitted  # those of the run are kept
+    description = json.loads((model / save_load.DESCRIPTION).read_text())
+    description["tasks"][0]["title"] = "Another title"
+    description["config"]["dropout"] = 0.25
+    (model / save_load.DESCRIPTION).write_text(json.dumps(description))
+    score(toy, model, out, recipe)
+    assert save_load.describe(latest).config.dropout == 0.25
 
 
 def read_scores(run: Path) -> dict[str, Any]:

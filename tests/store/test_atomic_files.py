@@ -176,3 +176,12 @@ def test_missing_or_truncated_json_is_an_error(tmp_path: Path) -> None:
         atomic_files.read_json(tmp_path / "half.json")
     with pytest.raises(ValueError):
         atomic_files.write_json(tmp_path / "nan.json", float("nan"))
+
+
+def test_the_current_folder_is_read_but_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in (Path(), Path(".."), Path("/")):
+        if folder.resolve().name:
+            atomic_files.recover_folder(folder)
+        with pytest.raises(TwelvefoldError, match="in the folder that contains it"), atomic_files.atomic_folder(folder):
+            pass

@@ -12,6 +12,7 @@ from twelvefold.batch import Batch
 from twelvefold.config.recipe import Recipe
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.datasets.reading.recipe_tasks import task_specs
+from twelvefold.finetune import single_task_recipe
 from twelvefold.model import Model
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.prepared import Prepared
@@ -124,3 +125,17 @@ def test_alignment_needs_grounding_tasks_and_two_equal_streams(toy: Toy, tmp_pat
             build(toy, other, tmp_path / keys[0])
     with pytest.raises(TwelvefoldError, match="models that start from scratch"):
         Recipe.parse(text.replace('preset = "small"', 'initial = "runs/other"'))
+
+
+def test_trained_weights_are_not_aligned(toy: Toy, tmp_path: Path) -> None:
+    aligned = toy.recipe(initial_alignment=True, iterations=1)
+    train(aligned, toy.prepared, toy.regions, tmp_path / "run")
+    expected = Model.load(tmp_path / "run/checkpoints/latest").state_dict()
+    for name, recipe in (
+        ("initial", aligned.with_initial(tmp_path / "run")),
+        ("finetune", single_task_recipe(aligned, "vqav2").with_initial(tmp_path / "run")),  # without grounding
+    ):
+        model, _ = build(toy, recipe, tmp_path / name)
+        for part in ("features", "locations"):
+            key = f"trunk.image_embeddings.{part}.weight"
+            assert torch.equal(model.state_dict()[key], expected[key])

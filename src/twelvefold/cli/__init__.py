@@ -9,8 +9,10 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, ArgumentCollection, Group, Parameter
 from rich.console import Console
 
 from twelvefold.printable import never_fail_to_print, printable_text
@@ -91,6 +93,29 @@ def _name_renamed_option(error: str) -> str:
     return error if present is None or match is None else f"{match[1]} is now called {present}; rename it"
 
 
+def refuse_empty_paths(arguments: ArgumentCollection) -> None:
+    """Refuse empty texts for files and folders, as of a shell variable that is not set.
+
+    ``Path`` would take them for the current folder. Images have a message of their own.
+
+    Raises:
+        TwelvefoldError: a path is empty.
+    """
+    for argument in arguments:
+        for token in argument.tokens:
+            if Path in (argument.hint, *get_args(argument.hint)) and not token.value.strip():
+                raise TwelvefoldError(f"{argument.name} is an empty text; expected a path, such as . for this folder")
+
+
+def _check_paths(command: App) -> None:
+    """Apply :func:`refuse_empty_paths` to a command, and to the commands below it."""
+    command.group_arguments = Group("Arguments", validator=refuse_empty_paths)
+    command.group_parameters = Group("Parameters", validator=refuse_empty_paths)
+    for name in command:
+        if not name.startswith("-"):
+            _check_paths(command[name])
+
+
 def make_app(called: str = "") -> App:
     """Return the program. The command that is ``called`` shows its own help; the others are listed by summary."""
     program = App(
@@ -109,6 +134,8 @@ def make_app(called: str = "") -> App:
             if name == called and program[name].default_command is not None:
                 program[name].help = None  # the docstring of the command's function
     program.command("twelvefold.cli.evaluation:baselines", name="blind", show=False)  # its name in version 0.1
+    if called in (*COMMANDS, "blind"):
+        _check_paths(program[called])
     return program
 
 

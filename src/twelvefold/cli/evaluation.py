@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from cyclopts import Parameter
 from rich.table import Table
 
@@ -13,7 +14,7 @@ from twelvefold.cli.from_function import Flag, Output, command
 from twelvefold.datasets.reading.submissions import SCORED_BY_SERVER
 from twelvefold.evaluate import evaluate as evaluate_run
 from twelvefold.evaluation.baselines import baselines as score_baselines
-from twelvefold.evaluation.baselines import compare_with_baselines
+from twelvefold.evaluation.baselines import compare_with_baselines, list_uncompared
 from twelvefold.evaluation.calibrate import SEED, FittedTemperature
 from twelvefold.evaluation.calibrate import calibrate as calibrate_run
 from twelvefold.evaluation.scores import Baselines, Scores
@@ -98,8 +99,15 @@ def baselines(results: Baselines, arguments: Arguments) -> Output:
         table.add_row(name, *("unknown" if score is None else f"{score:.1f}" for score in cells))
     unknown = [name for name, task in results.tasks.items() if not task.n]
     lines = [f"{', '.join(unknown)}: {SCORED_BY_SERVER}, so there is nothing to compare here"] if unknown else []
-    problems = compare_with_baselines(arguments["run"], results)
-    return Output("\n".join([*lines, *problems]), [table], exit_code=1 if problems else 0)
+    run = arguments["run"]
+    if uncompared := list_uncompared(run, results):
+        lines.append(
+            f"{', '.join(uncompared)}: not compared, as they have no test score; call `twelvefold evaluate {run}` "
+            "and then this command again"
+        )
+    problems = compare_with_baselines(run, results)
+    content = msgspec.to_builtins(results) | {"not_compared": uncompared, "not_above": problems}
+    return Output("\n".join([*lines, *problems]), [table], exit_code=1 if problems else 0, json=content)
 
 
 @command(write_report, example="twelvefold report runs/demo")

@@ -233,6 +233,11 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
                     )
 
     def _validate_model(self, source: str) -> None:
+        if self.training.initial_alignment and self.pretraining is not None:
+            raise TwelvefoldError(
+                f"{source}: [training] initial_alignment reads the examples of grounding tasks, and pretraining reads "
+                "captions; remove initial_alignment"
+            )
         if self.initial is None:
             self.model_config(source=source)
             return
@@ -256,9 +261,13 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
         return Path(str(self.model["initial"])) if "initial" in self.model else None
 
     def with_initial(self, folder: Path) -> Recipe:
-        """Return this recipe, starting from the configuration and weights of the model or run in ``folder``."""
+        """Return this recipe, starting from the configuration and weights of the model or run in ``folder``.
+
+        What initializes a random model is removed: ``preset``, and ``initial_alignment``, which would replace weights.
+        """
         fields = {name: value for name, value in self.model.items() if name != "preset"}
-        return msgspec.structs.replace(self, model=fields | {"initial": str(folder)})
+        training = msgspec.structs.replace(self.training, initial_alignment=False)
+        return msgspec.structs.replace(self, model=fields | {"initial": str(folder)}, training=training)
 
     def with_iterations(self, iterations: int) -> Recipe:
         """Return this recipe, training for so many iterations.

@@ -304,7 +304,7 @@ def baselines(
 def compare_with_baselines(run: Path, results: Baselines) -> list[str]:
     """Return a sentence for every task whose 95 % interval does not lie above all baselines.
 
-    The list is empty if the run has no ``scores.json``.
+    The list is empty if the run has no ``scores.json``; :func:`list_uncompared` names the tasks without a score.
     """
     path = run / "scores.json"
     if not path.exists():
@@ -316,3 +316,10 @@ def compare_with_baselines(run: Path, results: Baselines) -> list[str]:
             low = score.ci95[0]
             sentences.append(f"{name}: the 95 % interval begins at {low:.1f}; the best baseline has {best:.1f}")
     return sentences
+
+
+def list_uncompared(run: Path, results: Baselines) -> list[str]:
+    """Return the tasks that have baselines but no test score in ``scores.json`` to compare them with."""
+    path = run / "scores.json"
+    scores = read_scores(path, Scores).tasks if path.exists() else {}
+    return [name for name, task in results.tasks.items() if task.n and name not in scores]

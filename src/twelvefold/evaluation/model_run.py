@@ -57,7 +57,7 @@ def make_run(
             _check_free(out, latest, inputs, model)
             atomic_files.write_text(out / "recipe.toml", resolved.to_toml())
             remember_data_folders(out, folders)
-            if not latest.exists():
+            if not latest.exists() or _has_changed(inputs, out, latest):
                 _write_checkpoint(inputs, latest)
     return dataclasses.replace(inputs, checkpoint=out / "checkpoints" / "latest")
 
@@ -105,11 +105,28 @@ def _check_free(out: Path, latest: Path, inputs: RunInputs, model: Path) -> None
         raise TwelvefoldError(f"{out} has checkpoints but no recipe.toml; choose another --out")
 
 
-def _write_checkpoint(inputs: RunInputs, latest: Path) -> None:
-    """Write the model as a checkpoint, with the recipe's values (such as ``max_regions``) for the recipe's tasks."""
-    source, description = inputs.checkpoint, save_load.describe(inputs.checkpoint)
+def _has_changed(inputs: RunInputs, out: Path, latest: Path) -> bool:
+    """Return whether the model has the weights of ``latest``, but other answers or settings, or other temperatures.
+
+    Temperatures that were fitted for ``out`` itself are kept.
+    """
+    if _describe(inputs) != save_load.describe(latest):
+        return True
+    temperatures = [card.read(folder).temperatures for folder in (inputs.checkpoint, latest)]
+    return temperatures[0] != temperatures[1] and not (out / "calibration").exists()
+
+
+def _describe(inputs: RunInputs) -> save_load.Description:
+    """Return the model's description with the recipe's values (such as ``max_regions``) for the recipe's tasks."""
+    description = save_load.describe(inputs.checkpoint)
     specs = {task.name: task for task in inputs.tasks()}
     description.tasks = [specs.get(task.name, task) for task in description.tasks]
+    return description
+
+
+def _write_checkpoint(inputs: RunInputs, latest: Path) -> None:
+    """Write the model as a checkpoint."""
+    source, description = inputs.checkpoint, _describe(inputs)
     with atomic_files.atomic_folder(latest) as folder:
         for name in MODEL_FILES:
             if (source / name).exists():

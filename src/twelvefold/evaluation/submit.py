@@ -186,9 +186,9 @@ def _advice(rows: list[Any], missing: list[str]) -> str:
         return "The predictions are of other questions: another split, or other data (--data)."
     if missing:
         return (
-            "The recipe limits what is evaluated ([evaluation] max_examples, pool), `prepare` left out images without "
-            "regions, or the tables hold another part (the reader's option test): fix it and evaluate again. To "
-            "write a part's own questions where its server expects more, use --split-only."
+            "The recipe limits what is evaluated ([evaluation] max_examples, retrieval_pool), `prepare` left out "
+            "images without regions, or the tables hold another part (the reader's option test): fix it and evaluate "
+            "again. To write a part's own questions where its server expects more, use --split-only."
         )
     return "To submit a subset of the predictions, use --subset."
 

@@ -173,9 +173,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     removed; :func:`recover_folder` restores it if the process was killed in between.
 
     Raises:
-        TwelvefoldError: the disk is full, the folder is not writable, ...; ``path`` is then unchanged.
+        TwelvefoldError: the disk is full, the folder is not writable, ``path`` is the current folder or one above it,
+            ...; ``path`` is then unchanged.
     """
     path = Path(path)
+    if path.name in ("", ".."):
+        raise TwelvefoldError(
+            f"{path.resolve()} is written as a whole, so it cannot be the current folder or one above it: call the "
+            "command in the folder that contains it, and give its name"
+        )
     temporary = _temporary_path(path)
     with _report_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -282,7 +288,15 @@ def _temporary_path(path: Path) -> Path:
 
 
 def _hidden_path(path: Path, ending: str) -> Path:
-    """Return ``.NAME.ENDING`` next to ``path``; a long name is cut, as a name has at most 255 bytes."""
+    """Return ``.NAME.ENDING`` next to ``path``; a long name is cut, as a name has at most 255 bytes.
+
+    Raises:
+        TwelvefoldError: ``path`` is the root of the file system, which has no name.
+    """
+    if path.name in ("", ".."):  # the current folder, or one above it: its name is in the whole path
+        path = path.resolve()
+    if not path.name:
+        raise TwelvefoldError(f"{path} cannot be a result: it is the root of the file system; choose a folder in it")
     name = os.fsencode(path.name)
     if len(name) > MAX_NAME_BYTES:
         name = name[: MAX_NAME_BYTES - 16] + digest_bytes(name)[:16].encode()
