@@ -61,12 +61,12 @@ def train_and_score(arm: str, recipe: Recipe, baselines: dict[str, dict[str, flo
     train(recipe, data / "prepared", data / "regions", run)
     scores = evaluate(run, processes=1)
     best = {task: max(value for name, value in values.items() if name != "n") for task, values in baselines.items()}
-    events = read_events(run / "events.jsonl")
+    events = list(read_events(run / "events.jsonl"))
     by_round: dict[int, dict[str, float]] = {}
     for event in events:
         if event["event"] == "eval" and (event["iteration"] % INTERVAL == 0):
             by_round.setdefault(event["iteration"], {})[event["task"]] = 100 * event["score"]
-    validation = {i: fmean(scores.values()) for i, scores in by_round.items() if len(scores) == len(recipe.tasks)}
+    validation = {i: fmean(each.values()) for i, each in by_round.items() if len(each) == len(recipe.tasks)}
     blind = fmean(FOUR_WAY if value < 1 else value for value in best.values())
     return Result(
         arm,
@@ -83,7 +83,7 @@ def table(results: list[Result]) -> str:
     """Return a line for each arm and seed, and one for the mean of each arm."""
     rounds = [80, 160, 240, 320, 400, 480]
     lines = [
-        f"| arm | seed | left chance at round | {' | '.join(f'val {i}' for i in rounds)} | test | not above baselines |",
+        f"| arm | seed | left chance | {' | '.join(f'val {i}' for i in rounds)} | test | at or below baselines |",
         "|---" * (len(rounds) + 5) + "|",
     ]
     for arm in dict.fromkeys(result.arm for result in results):

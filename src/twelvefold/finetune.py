@@ -69,11 +69,11 @@ def single_task_recipe(recipe: Recipe, task: str, options: FinetuneConfig = AS_T
     """Return a recipe for one task of another: as long as the task's epochs take, without stop-and-go.
 
     Raises:
-        TwelvefoldError: ``epochs``, ``processes`` or ``gradient_accumulation_steps`` is below 1, or ``lr_factor`` is
+        TwelvefoldError: ``epochs``, ``processes`` or ``accumulation_steps`` is below 1, or ``lr_factor`` is
             not a finite number above 0.
     """
     epochs, lr_factor = options.epochs, options.lr_factor
-    for name in ("epochs", "processes", "gradient_accumulation_steps"):
+    for name in ("epochs", "processes", "accumulation_steps"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise TwelvefoldError(f"{name} must be at least 1, got {value}")
@@ -82,7 +82,7 @@ def single_task_recipe(recipe: Recipe, task: str, options: FinetuneConfig = AS_T
     config = recipe.per_task.get(task, TaskConfig())
     config = config if epochs is None else msgspec.structs.replace(config, epochs=epochs)
     stated = {"lr_factor": lr_factor, "processes": options.processes}
-    stated["gradient_accumulation_steps"] = options.gradient_accumulation_steps
+    stated["gradient_accumulation_steps"] = options.accumulation_steps
     changes = {name: value for name, value in stated.items() if value is not None}
     training = msgspec.structs.replace(recipe.training, iterations=0, stop_and_go=False, curriculum="none", **changes)
     return msgspec.structs.replace(

@@ -35,7 +35,9 @@ def escape_in_json(text: str) -> str:
 
 def printable_name(name: str | os.PathLike[str]) -> str:
     """Return a file name as it is written in keys, JSON and messages: one line that UTF-8 can encode."""
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), escape_surrogates(os.fspath(name)))
+    text = os.fspath(name)
+    text = text if is_encodable(text) else escape_surrogates(text)
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def printable_text(text: str) -> str:

@@ -138,7 +138,7 @@ def test_options_of_the_papers_detector_are_recorded_in_the_store(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_missing_gpu_is_reported(photo_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(TwelvefoldError, match="torch sees no GPU here"):
+    with pytest.raises(TwelvefoldError, match="device is 'cuda', but torch sees no such device here"):
         extract(photo_folder, tmp_path / "out", ExtractConfig(device="cuda"))
     assert extract(photo_folder, tmp_path / "out", ExtractConfig(device="auto"), processes=1).num_images == 3
 

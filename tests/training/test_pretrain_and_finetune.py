@@ -125,9 +125,7 @@ def test_killed_pretraining_resumes_bit_for_bit(toy: Toy, uninterrupted: Path, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "shared", [{"gradient_accumulation_steps": 3}, {"processes": 2}], ids=["micro_batches", "ranks"]
-)
+@pytest.mark.parametrize("shared", [{"accumulation_steps": 3}, {"processes": 2}], ids=["micro_batches", "ranks"])
 def test_parts_of_a_batch_make_the_update_of_the_whole_batch(toy: Toy, tmp_path: Path, shared: dict[str, int]) -> None:
     plain = captions_recipe(toy, dropout=0.0, iterations=2, eval_interval=0)
     split = msgspec.structs.replace(plain, training=msgspec.structs.replace(plain.training, **shared))
@@ -254,8 +252,8 @@ def test_fine_tuning_in_parts_makes_the_updates_of_whole_batches(toy: Toy, multi
         return finetune(multi_task, "refcoco", tmp_path / name, **data, recipe=recipe, options=settings)
 
     run("whole")
-    run("parts", gradient_accumulation_steps=3)
-    run("ranks", processes=2, gradient_accumulation_steps=2)
+    run("parts", accumulation_steps=3)
+    run("ranks", processes=2, accumulation_steps=2)
     (tmp_path / "toy.toml").write_text(recipe.to_toml())
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29518"]
     command += ["-m", "twelvefold", "finetune", str(multi_task), "refcoco", "--recipe", str(tmp_path / "toy.toml")]
@@ -263,7 +261,7 @@ def test_fine_tuning_in_parts_makes_the_updates_of_whole_batches(toy: Toy, multi
     subprocess.run([*command, "--out", str(tmp_path / "torchrun")], check=True)
     for name in ("parts", "ranks", "torchrun"):
         assert_close(read_weights(tmp_path / "whole"), read_weights(tmp_path / name))
-    assert run("whole", gradient_accumulation_steps=4).iterations == 5  # parts may change when a run is resumed
+    assert run("whole", accumulation_steps=4).iterations == 5  # parts may change when a run is resumed
 
 
 def test_a_disk_that_cannot_hold_the_checkpoints_is_refused(
@@ -315,7 +313,7 @@ def test_the_commands_pretrain_and_train_initial(toy: Toy, tmp_path: Path, capsy
         {"lr_factor": -1.0},
         {"lr_factor": float("nan")},
         {"processes": 0},
-        {"gradient_accumulation_steps": -1},
+        {"accumulation_steps": -1},
     ],
     ids=str,
 )

@@ -15,6 +15,6 @@ class FinetuneConfig:
     """Factor on the task's learning rate; default: the recipe's."""
     processes: int | None = None
     """Processes that share every batch, with one GPU each; default: the recipe's. Under torchrun, its processes do."""
-    gradient_accumulation_steps: int | None = None
+    accumulation_steps: int | None = None
     """Parts into which a process splits its share of a batch to save memory, for the same updates; default: the
     recipe's."""

@@ -52,7 +52,7 @@ MAX_GENERAL_DIFFERENCE = 30.0
 MAX_RELATIVE_DIFFERENCE = 0.65
 """Largest local difference of copies, as a fraction of the local range of levels. An outline or color that is in one of
 the images only differs by about as much as it stands out; strong compression and enlargement by less."""
-COARSE_BLUR_PX, MAX_COARSE_GENERAL_DIFFERENCE, MAX_COARSE_DIFFERENCE = 2.5, 12.0, 0.065
+COARSE_BLUR_PX, MAX_COARSE_GENERAL_DIFFERENCE, MAX_COARSE_DIFFERENCE = 2.5, 12.0, 0.06
 """The same at a stronger blur, which leaves less of noise and more of objects: levels subtracted at most, and the
 largest difference of copies that remains."""
 LOCAL_RANGE_PX, MIN_LOCAL_RANGE = 11, 20.0

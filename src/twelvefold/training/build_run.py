@@ -88,7 +88,7 @@ def build_run(
     steps_per_epoch = {name: objective.train_batches.steps_per_epoch for name, objective in objectives.items()}
     schedule, lr_schedule, stop_and_go = build_schedules(recipe, specs, steps_per_epoch)
     model.to(group.device).train()
-    if config.initial_alignment and saved is None:
+    if config.initial_alignment and saved is None and warm_start is None:
         tasks = [objective.train_batches for objective in objectives.values()]
         align_model(model, [batches for batches in tasks if isinstance(batches, TaskBatches)], group)
     build = vilbert_mt.build_optimizer if config.optimization == "vilbert_mt" else build_optimizer
