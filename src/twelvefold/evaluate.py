@@ -73,19 +73,36 @@ def evaluate(
         checkpoint: ``latest`` (the paper reports the end of training), ``best``, or the name of a kept checkpoint.
         split: Split to score.
         tasks: Tasks to score, as ``gqa nlvr2`` or ``gqa,nlvr2``; default: all. Tasks that were scored before with the
-            same weights, temperatures and data are added to the result; others are named in ``missing``.
+            same weights, temperatures and data are added to the result; others, and those of which the split has no
+            examples, are named in ``missing``.
         processes: Processes on this machine; default: one for each GPU, or two on a CPU.
 
     Raises:
-        TwelvefoldError: the run, model or checkpoint is missing, the run has no such task, the model does not fit the
-            recipe or the data (tasks, answer lists, region features), or ``--out`` holds another run.
+        TwelvefoldError: the run, model or checkpoint is missing, the run has no such task or no examples of it, the
+            model does not fit the recipe or the data (tasks, answer lists, region features), or ``--out`` holds
+            another run.
     """
     inputs = _open_inputs(run, new_run, prepared, regions, checkpoint)
     if processes is not None:
         check_processes(processes)
-    names = [inputs.recipe.task_name(name) for name in tasks]
-    chosen = [task for task in inputs.tasks() if not names or task.name in names]
+    chosen = _choose_tasks(inputs, [inputs.recipe.task_name(name) for name in tasks], split)
     return _evaluate_tasks(inputs, chosen, split, processes or default_processes(inputs.recipe.training.device))
+
+
+def _choose_tasks(inputs: RunInputs, names: Sequence[str], split: Split) -> list[TaskSpec]:
+    """Return the tasks of these names, or all, of which the split has examples.
+
+    Raises:
+        TwelvefoldError: one of ``names``, or every task, has no examples.
+    """
+    chosen = [task for task in inputs.tasks_with_examples(split) if not names or task.name in names]
+    without = [name for name in names if name not in {task.name for task in chosen}]
+    if without or not chosen:
+        raise TwelvefoldError(
+            f"{', '.join(without) or 'every task'} has no {split} examples in {inputs.prepared}: score "
+            f"{'other tasks, or ' if chosen else ''}another split (--split)"
+        )
+    return chosen
 
 
 def _evaluate_tasks(inputs: RunInputs, tasks: Sequence[TaskSpec], split: Split, processes: int) -> Scores:

@@ -18,6 +18,7 @@ from twelvefold.config.evaluation import NewRunConfig
 from twelvefold.config.recipe import Recipe
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.evaluate import evaluate
+from twelvefold.evaluation.baselines import baselines
 from twelvefold.evaluation.calibrate import calibrate
 from twelvefold.evaluation.predictions import predictions_path
 from twelvefold.model import card, save_load
@@ -89,6 +90,25 @@ def test_a_model_that_was_calibrated_or_described_in_another_way_is_evaluated_as
     (model / save_load.DESCRIPTION).write_text(json.dumps(description))
     score(toy, model, out, recipe)
     assert save_load.describe(latest).config.dropout == 0.25
+
+
+def test_a_task_without_examples_is_named_and_the_others_are_scored(toy: Toy, trained: Path, tmp_path: Path) -> None:
+    prepared = tmp_path / "prepared"
+    shutil.copytree(toy.prepared, prepared)
+    manifest = json.loads((prepared / "prepared.json").read_text())
+    del manifest["tables"]["vqav2"]["val"]
+    (prepared / "prepared.json").write_text(json.dumps(manifest))
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    folders: dict[str, Any] = {"prepared": prepared, "regions": toy.regions}
+    scores = evaluate(run, split="val", processes=1, **folders)
+    assert scores.missing == {"vqav2": "its data have no val examples"}
+    assert set(scores.known) == set(TASKS) - {"vqav2"}
+    with pytest.raises(TwelvefoldError, match=r"^vqav2 has no val examples in .*: score other tasks, or another split"):
+        evaluate(run, split="val", tasks=["vqav2", "refcoco"], processes=1, **folders)
+    with pytest.raises(TwelvefoldError, match=r"^every task has no test examples"):
+        evaluate(run, processes=1, **folders)
+    assert baselines(run, processes=1, **folders).tasks == {}
 
 
 def read_scores(run: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from twelvefold.cli.computing import computing_on
 from twelvefold.cli.from_function import Flag, Output, command
+from twelvefold.config.recipe import Recipe
 from twelvefold.datasets.reading.submissions import SCORED_BY_SERVER
 from twelvefold.evaluate import evaluate as evaluate_run
 from twelvefold.evaluation.baselines import baselines as score_baselines
@@ -100,6 +101,8 @@ def baselines(results: Baselines, arguments: Arguments) -> Output:
     unknown = [name for name, task in results.tasks.items() if not task.n]
     lines = [f"{', '.join(unknown)}: {SCORED_BY_SERVER}, so there is nothing to compare here"] if unknown else []
     run = arguments["run"]
+    if without := [name for name in Recipe.load_run(run).tasks if name not in results.tasks]:
+        lines.append(f"{', '.join(without)}: no test examples")
     if uncompared := list_uncompared(run, results):
         lines.append(
             f"{', '.join(uncompared)}: not compared, as they have no test score; call `twelvefold evaluate {run}` "

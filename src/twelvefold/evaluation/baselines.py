@@ -272,7 +272,8 @@ def baselines(
     """Score the baselines of every task of a run and write them to ``blind.json``.
 
     Needs the run's recipe and data, but not its model. Baselines that were scored before with the same data and
-    limits are kept. Those of a task whose labels are withheld are unknown (None).
+    limits are kept. Those of a task whose labels are withheld are unknown (None). A task without test examples has
+    none.
 
     Args:
         run: Folder of the run.
@@ -289,7 +290,7 @@ def baselines(
     limits = inputs.recipe.evaluation
     tasks = run_per_task(
         score_task_baselines,
-        {task.name: (inputs, task, seed) for task in inputs.tasks()},
+        {task.name: (inputs, task, seed) for task in inputs.tasks_with_examples("test")},
         type_=TaskBaselines,
         folder=run / "scores" / "blind",
         inputs_digest=inputs.digest(limits.max_examples, limits.retrieval_pool, seed, VERSION),

@@ -113,7 +113,8 @@ def calibrate(
         (inputs.checkpoint / feature_statistics.FILE).unlink(missing_ok=True)
     else:
         statistics.write(inputs.checkpoint)
-    withheld = [n for n in fitted if "test" in tables.splits(n) and not tables.table(n, "test").is_labeled().any()]
+    tested = {task.name for task in inputs.tasks_with_examples("test")}
+    withheld = [name for name in fitted if name in tested and not tables.table(name, "test").is_labeled().any()]
     return {name: msgspec.structs.replace(each, test_is_labeled=name not in withheld) for name, each in fitted.items()}
 
 

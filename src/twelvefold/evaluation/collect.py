@@ -14,6 +14,7 @@ from twelvefold.evaluation.withheld import explain_unknown_scores
 from twelvefold.schema import Split, TwelvefoldError
 
 NOT_EVALUATED = "it was not evaluated"
+NO_EXAMPLES = "its data have no {} examples"
 OTHER_INPUTS = "its score is of other weights, data, limits or temperatures"
 
 
@@ -37,6 +38,7 @@ def add_up(inputs: RunInputs, scores: Scores, split: Split, folder: Path) -> Sco
         together = before.tasks | together
     together |= scores.tasks
     tasks = {name: together[name] for name in names if name in together}
+    with_examples = {task.name for task in inputs.tasks_with_examples(split)}
     unknown = explain_unknown_scores(inputs.run, inputs.recipe, tasks, split, prepared=inputs.prepared)
     scores = msgspec.structs.replace(
         scores,
@@ -44,7 +46,11 @@ def add_up(inputs: RunInputs, scores: Scores, split: Split, folder: Path) -> Sco
         unknown={name: each.reason for name, each in unknown.items()},
         submit={name: each.command for name, each in unknown.items() if each.command},
         missing={
-            name: _why_missing(name, before, scores, is_stored=name in stored) for name in names if name not in tasks
+            name: _why_missing(name, before, scores, is_stored=name in stored)
+            if name in with_examples
+            else NO_EXAMPLES.format(split)
+            for name in names
+            if name not in tasks
         },
     )
     if before is None or _content(before) != _content(scores):  # else it keeps the date and command of the evaluation

@@ -75,6 +75,15 @@ class RunInputs:
         """Return the recipe's tasks with the recipe's limits and batch sizes."""
         return task_specs(self.recipe, Prepared.open(self.prepared))
 
+    def tasks_with_examples(self, split: Split) -> list[TaskSpec]:
+        """Return the tasks of which the split has examples; RefCOCOg's older files have none for test, for one."""
+        prepared = Prepared.open(self.prepared)
+        return [
+            task
+            for task in self.tasks()
+            if split in prepared.splits(task.name) and len(prepared.table(task.name, split))
+        ]
+
     def digest(self, *others: str | int) -> str:
         """Return a digest of tables, regions and ``others``, such as weights and limits."""
         tables, regions = Prepared.open(self.prepared).digest, RegionSource.open(self.regions).detected.digest
