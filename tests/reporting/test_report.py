@@ -356,3 +356,11 @@ def test_folders_outside_the_run_are_used(run: Path, tmp_path: Path) -> None:
     (run / "world").rename(tmp_path / "w")
     report(run, prepared=tmp_path / "p", images=tmp_path / "w")
     assert (run / "report.html").read_bytes() == before
+
+
+def test_damaged_weights_are_an_error_that_names_the_file(run: Path) -> None:
+    weights = run / "checkpoints/latest/model.safetensors"
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    weights.write_bytes(b"\xff" * 100)
+    with pytest.raises(TwelvefoldError, match=r"model\.safetensors: can't be read as safetensors"):
+        report(run)

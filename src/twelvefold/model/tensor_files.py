@@ -9,6 +9,7 @@ file that calls any other function is refused with the function's name.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import pickle  # only with AllowListUnpickler
@@ -19,7 +20,8 @@ import warnings
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -172,19 +174,40 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
             raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
-def read_safetensors(path: Path) -> TensorFile:
-    """Read all tensors of a safetensors file.
+@contextmanager
+def _open_safetensors(path: Path) -> Iterator[Any]:
+    """Open a safetensors file.
 
     Raises:
         TwelvefoldError: the file can't be read.
     """
     try:
         with utf_8_path(path) as openable, safe_open(openable, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
+            yield file
     except (OSError, SafetensorError) as error:
         check_file_kind(path)
         raise TwelvefoldError(f"{path}: can't be read as safetensors ({error})") from error
+
+
+def count_parameters(path: Path) -> int:
+    """Return the number of values in all tensors of a safetensors file; only its header is read.
+
+    Raises:
+        TwelvefoldError: the file can't be read.
+    """
+    with _open_safetensors(path) as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+
+
+def read_safetensors(path: Path) -> TensorFile:
+    """Read all tensors of a safetensors file.
+
+    Raises:
+        TwelvefoldError: the file can't be read.
+    """
+    with _open_safetensors(path) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata() or {}
     tensors, removed = strip_wrappers(path, tensors)
     return TensorFile(tensors, metadata=metadata, removed=removed)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from safetensors import safe_open
 
 from twelvefold import datasets
 from twelvefold.config.loading import check_run
@@ -16,7 +14,7 @@ from twelvefold.config.recipe import Recipe
 from twelvefold.evaluation.scores import Baselines, Invocation, Scores, read_scores
 from twelvefold.model import card
 from twelvefold.model.card import Card
-from twelvefold.printable import utf_8_path
+from twelvefold.model.tensor_files import count_parameters
 from twelvefold.reporting.curves import TrainingCurves, make_curves
 from twelvefold.reporting.paper import PAPER_AVERAGE
 from twelvefold.reporting.table import ScoreRow, make_rows
@@ -152,6 +150,7 @@ def read_run(run: Path, prepared: Path) -> RunContents:
     opened = Prepared.open(prepared) if prepared.is_dir() else None
     loaded = Recipe.load_run(run) if recipe.exists() else None
     checkpoint = run / "checkpoints" / Path(scores.checkpoint).name
+    weights = checkpoint / "model.safetensors"
     return RunContents(
         run=run,
         scores=scores,
@@ -163,7 +162,7 @@ def read_run(run: Path, prepared: Path) -> RunContents:
         prepared=opened,
         rows=make_rows(run, scores, baselines, _scored_tasks(scores, opened, loaded)),
         card=card.read(checkpoint),
-        parameters=_count_parameters(checkpoint / "model.safetensors"),
+        parameters=count_parameters(weights) if weights.exists() else None,
     )
 
 
@@ -180,11 +179,3 @@ def _scored_tasks(scores: Scores, prepared: Prepared | None, recipe: Recipe | No
     modules = recipe.modules if recipe else {}
     names = dict.fromkeys(name for name in (*datasets.task_names(), *scores.tasks) if name in scores.tasks)
     return {name: prepared_tasks.get(name) or datasets.load_dataset(modules.get(name, name)).TASK for name in names}
-
-
-def _count_parameters(path: Path) -> int | None:
-    if not path.exists():
-        return None
-    with utf_8_path(path) as openable, safe_open(openable, framework="np") as file:
-        shapes: list[list[int]] = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
-    return sum(map(math.prod, shapes))
