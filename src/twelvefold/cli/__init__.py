@@ -77,9 +77,8 @@ COMMANDS = {name: command for group in GROUPS.values() for name, command in grou
 RENAMED_OPTIONS = {"--workers": "--processes", "--pictures": "--images", "--photo": "--image"}
 """Options of earlier versions -> their present names."""
 
-MIN_WIDTH = 83
-"""Least width of the help in columns. Names take 35 % of it, and --gradient-accumulation-steps is the longest. In a
-narrower terminal lines continue on the next line; no name is cut."""
+MIN_WIDTH = 80
+"""Least width of the help in columns. In a narrower terminal lines continue on the next line; no name is cut."""
 
 
 def shown_default(value: object) -> str | None:
