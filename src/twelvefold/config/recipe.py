@@ -243,8 +243,8 @@ class Recipe(StrictStruct, frozen=True, kw_only=True):
             return
         if self.training.initial_alignment:
             raise TwelvefoldError(
-                f"{source}: [training] initial_alignment is for models that start from scratch; remove it, or [model] "
-                "initial"
+                f"{source}: [training] initial_alignment is for models that start from scratch; set it to false, or "
+                "remove [model] initial"
             )
         if "preset" in self.model:
             raise TwelvefoldError(

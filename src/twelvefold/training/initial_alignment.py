@@ -70,12 +70,13 @@ def align_model(model: Model, tasks: Iterable[TaskBatches], group: ProcessGroup)
     if not grounding:
         raise TwelvefoldError(
             "[training] initial_alignment reads the examples of grounding tasks, and the recipe has none: add one, or "
-            "remove initial_alignment"
+            "set initial_alignment = false"
         )
     if not isinstance(trunk, TwoStreamTrunk) or config.text_hidden_size != config.image_hidden_size:
         raise TwelvefoldError(
             "[training] initial_alignment needs the trunk two_stream with text_hidden_size equal to image_hidden_size, "
-            f"got {config.trunk} with {config.text_hidden_size} and {config.image_hidden_size}"
+            f"got {config.trunk} with {config.text_hidden_size} and {config.image_hidden_size}; set initial_alignment "
+            "= false for other models"
         )
     text, image = trunk.text_embeddings, trunk.image_embeddings
     batches = (batch for task in grounding for batch in _first_batches(task))
