@@ -125,7 +125,9 @@ def test_killed_pretraining_resumes_bit_for_bit(toy: Toy, uninterrupted: Path, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shared", [{"accumulation_steps": 3}, {"processes": 2}], ids=["micro_batches", "ranks"])
+@pytest.mark.parametrize(
+    "shared", [{"gradient_accumulation_steps": 3}, {"processes": 2}], ids=["micro_batches", "ranks"]
+)
 def test_parts_of_a_batch_make_the_update_of_the_whole_batch(toy: Toy, tmp_path: Path, shared: dict[str, int]) -> None:
     plain = captions_recipe(toy, dropout=0.0, iterations=2, eval_interval=0)
     split = msgspec.structs.replace(plain, training=msgspec.structs.replace(plain.training, **shared))
