@@ -87,16 +87,16 @@ def table(results: list[Result]) -> str:
         "|---" * (len(rounds) + 5) + "|",
     ]
     for arm in dict.fromkeys(result.arm for result in results):
-        own = sorted((result for result in results if result.arm == arm), key=lambda result: result.seed)
-        for result in own:
+        of_arm = sorted((result for result in results if result.arm == arm), key=lambda result: result.seed)
+        for result in of_arm:
             values = [f"{result.validation[str(i)]:.1f}" if str(i) in result.validation else "" for i in rounds]
             lines.append(
                 f"| {arm} | {result.seed} | {result.left_chance or 'never'} | {' | '.join(values)} | "
                 f"{result.average:.1f} | {', '.join(result.below)} |"
             )
-        averages = [result.average for result in own]
+        averages = [result.average for result in of_arm]
         spread = f" ± {stdev(averages):.1f}" if len(averages) > 1 else ""
-        lines.append(f"| **{arm}** | {len(own)} seeds | | {'| ' * len(rounds)}**{fmean(averages):.1f}{spread}** | |")
+        lines.append(f"| **{arm}** | {len(of_arm)} seeds | | {'| ' * len(rounds)}**{fmean(averages):.1f}{spread}** | |")
     return "\n".join([*lines, ""])
 
 

@@ -108,17 +108,17 @@ def _choose_tasks(inputs: RunInputs, names: Sequence[str], split: Split) -> list
 def _evaluate_tasks(inputs: RunInputs, tasks: Sequence[TaskSpec], split: Split, processes: int) -> Scores:
     """Score the tasks that have no stored score with these inputs, and add up the scores of the run."""
     started, folder = time.monotonic(), inputs.run / "scores" / split
-    digest, left = "", list[str]()  # rank 0 decides: the others may not see its files yet
+    digest, unscored = "", list[str]()  # rank 0 decides: the others may not see its files yet
     with ExitStack() as stack:
         if is_main_process():
             stack.enter_context(atomic_files.lock_folder(folder))
             digest = _inputs_digest(inputs)
-            left = _unscored(folder, tasks, digest)
-            stack.enter_context(launch_local_ranks(processes if left else 1, _command(inputs, split, left)))
+            unscored = _unscored(folder, tasks, digest)
+            stack.enter_context(launch_local_ranks(processes if unscored else 1, _command(inputs, split, unscored)))
         group = stack.enter_context(init_distributed(inputs.recipe.training.device, cpu_timeout=CPU_TIMEOUT))
-        digest, left = group.broadcast((digest, left))
-        if left:
-            score_tasks(inputs, left, split, digest, group)
+        digest, unscored = group.broadcast((digest, unscored))
+        if unscored:
+            score_tasks(inputs, unscored, split, digest, group)
         peak_memory_gb, scores = round(group.peak_memory_gb(), 2), None
         if group.is_main:
             stored = read_stored(folder, TaskScore, [task.name for task in tasks])
@@ -140,8 +140,8 @@ def _evaluate_tasks(inputs: RunInputs, tasks: Sequence[TaskSpec], split: Split, 
 def _unscored(folder: Path, tasks: Sequence[TaskSpec], inputs_digest: str) -> list[str]:
     """Return the tasks without a stored score with these inputs, slow ones first."""
     stored = read_stored(folder, TaskScore, [task.name for task in tasks])
-    left = [task for task in tasks if task.name not in stored or stored[task.name].inputs_digest != inputs_digest]
-    return [task.name for task in sorted(left, key=lambda task: not load_family(task.family).is_slow)]
+    unscored = [task for task in tasks if task.name not in stored or stored[task.name].inputs_digest != inputs_digest]
+    return [task.name for task in sorted(unscored, key=lambda task: not load_family(task.family).is_slow)]
 
 
 def _command(inputs: RunInputs, split: Split, tasks: Sequence[str]) -> list[str]:

@@ -81,9 +81,9 @@ def single_task_recipe(recipe: Recipe, task: str, options: FinetuneConfig = AS_T
         raise TwelvefoldError(f"lr_factor must be a finite number above 0, got {lr_factor:g}")
     config = recipe.per_task.get(task, TaskConfig())
     config = config if epochs is None else msgspec.structs.replace(config, epochs=epochs)
-    stated = {"lr_factor": lr_factor, "processes": options.processes}
-    stated["gradient_accumulation_steps"] = options.accumulation_steps
-    changes = {name: value for name, value in stated.items() if value is not None}
+    values = {"lr_factor": lr_factor, "processes": options.processes}
+    values["gradient_accumulation_steps"] = options.accumulation_steps
+    changes = {name: value for name, value in values.items() if value is not None}
     training = msgspec.structs.replace(recipe.training, iterations=0, stop_and_go=False, curriculum="none", **changes)
     return msgspec.structs.replace(
         recipe,

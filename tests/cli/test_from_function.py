@@ -121,11 +121,11 @@ def test_the_device_of_a_command_holds_for_the_call(call: Callable[..., int], tm
         """Compute."""
         devices.append(select_device("auto").type)
 
-    shown = command(compute, example="twelvefold compute run", computes=computing_on)(
+    compute_command = command(compute, example="twelvefold compute run", computes=computing_on)(
         lambda result, arguments: Output()
     )
     app = App(name="twelvefold")
-    app.command(shown, name="compute")
+    app.command(compute_command, name="compute")
     assert app(["compute", "run", "--device", "cpu"], result_action="return_value") == 0
     assert devices == ["cpu"]
     assert DEVICE_VARIABLE not in os.environ

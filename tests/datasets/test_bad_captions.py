@@ -20,11 +20,11 @@ BROKEN: list[dict[str, Any]] = [{"raw": 3}, {"raw": None}, {"raw": float("nan")}
 @pytest.mark.parametrize("broken", BROKEN)
 @pytest.mark.parametrize("name", ["coco", "flickr30k"])
 def test_one_bad_caption_is_rejected_alone(folder: Any, name: str, broken: dict[str, Any]) -> None:
-    whole = [e.id for e in load_dataset(name).read(folder.write(), "train", bad=BAD)]
+    all_ids = [e.id for e in load_dataset(name).read(folder.write(), "train", bad=BAD)]
     folder.files[f"{name}/dataset_{name}.json"]["images"][0]["sentences"][1].update(broken)
     bad = BadRecords(skip=True)
     ids = [e.id for e in load_dataset(name).read(folder.write(), "train", bad=bad)]
-    assert ids == [whole[0], *whole[2:]]
+    assert ids == [all_ids[0], *all_ids[2:]]
     assert [rejection.record for rejection in bad.rejected] == ["images[0].sentences[1]"]
     assert list(load_dataset(name).read(folder.write(), "test", bad=BAD))  # another split has no bad record
 
@@ -43,13 +43,13 @@ def test_a_key_twice_in_one_caption_rejects_this_caption_alone(folder: Any) -> N
 
 @pytest.mark.parametrize("broken", [3, {"sent_id": 4}, {"sent_id": "x", "raw": "a boat"}])
 def test_one_bad_sentence_of_a_ref_is_rejected_alone(folder: Any, broken: Any) -> None:
-    whole = [e.id for e in load_dataset("refcoco").read(folder.write(), "train", bad=BAD)]
+    all_ids = [e.id for e in load_dataset("refcoco").read(folder.write(), "train", bad=BAD)]
     refs = folder.files["refcoco/refs(unc).p"]
     index = next(i for i, ref in enumerate(refs) if ref["split"] == "train")
     refs[index]["sentences"][1] = broken
     bad = BadRecords(skip=True)
     ids = [e.id for e in load_dataset("refcoco").read(folder.write(), "train", bad=bad)]
-    assert ids == [whole[0], *whole[2:]]
+    assert ids == [all_ids[0], *all_ids[2:]]
     assert [rejection.record for rejection in bad.rejected] == [f"[{index}].sentences[1]"]
     refs[index]["sentences"] = {"raw": "no list"}
     with pytest.raises(BadRecordError, match="expected a list of sentences"):

@@ -167,6 +167,6 @@ def test_a_pool_is_searched_a_batch_of_images_at_a_time(toy: Toy, monkeypatch: p
     monkeypatch.setattr(score, "MAX_CACHED_BYTES", 0)
     not_cached = score_task(FixedScores(), data)
     monkeypatch.setattr(retrieval_pool, "IMAGE_BATCH_SIZE", 1000)
-    whole = score_task(FixedScores(), data)
-    assert chunked.records == whole.records == not_cached.records
-    assert chunked.task_score("train") == whole.task_score("train") == not_cached.task_score("train")
+    at_once = score_task(FixedScores(), data)
+    assert chunked.records == at_once.records == not_cached.records
+    assert chunked.task_score("train") == at_once.task_score("train") == not_cached.task_score("train")

@@ -62,13 +62,13 @@ def test_the_score_of_withheld_labels_is_unknown(toy: Toy, tmp_path: Path, capsy
 def test_examples_with_a_label_are_scored_where_others_have_none(toy: Toy, tmp_path: Path, task: str) -> None:
     run, part = tmp_path / "run", withhold_labels(toy, tmp_path / "part", task, every=3)
     train(toy.recipe(), toy.prepared, toy.regions, run)
-    whole = evaluate(run, prepared=toy.prepared, regions=toy.regions, split="val", tasks=[task], processes=1)
+    labeled = evaluate(run, prepared=toy.prepared, regions=toy.regions, split="val", tasks=[task], processes=1)
     before = {record.id: record for record in read_predictions(predictions_path(run, task, "val"))}
     scores = evaluate(run, prepared=part, regions=toy.regions, split="val", tasks=[task], processes=1)
     after = {record.id: record for record in read_predictions(predictions_path(run, task, "val"))}
     unlabeled = [id_ for id_, record in after.items() if record.score is None]
     assert len(unlabeled) == scores.tasks[task].unlabeled == 4
-    assert scores.tasks[task].n == whole.tasks[task].n - 4 == 8
+    assert scores.tasks[task].n == labeled.tasks[task].n - 4 == 8
     assert after.keys() == before.keys()
     assert {id_: after[id_].score for id_ in after if id_ not in unlabeled} == {
         id_: record.score for id_, record in before.items() if id_ not in unlabeled

@@ -41,8 +41,8 @@ def test_the_part_is_the_one_that_the_reader_options_select(
 
 
 def test_a_dataset_without_a_submission_format_has_the_test_split_alone() -> None:
-    own = SimpleNamespace(TASK=load_dataset("gqa").TASK, read=lambda root, split, *, bad: iter(()))
-    assert server_part(cast(Dataset, own), {}).name == "test"
+    module = SimpleNamespace(TASK=load_dataset("gqa").TASK, read=lambda root, split, *, bad: iter(()))
+    assert server_part(cast(Dataset, module), {}).name == "test"
 
 
 def explain(task: str, recipe: str = "", run: Path = Path("a run"), split: Any = "test") -> tuple[str, str]:

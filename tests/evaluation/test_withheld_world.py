@@ -129,9 +129,9 @@ def test_the_console_shows_who_scores_and_the_command(
     assert f"average {scores.average:.2f} of 1 of 5 tasks: refcoco" in output
     assert all(line in output for line in scores.submit.values())
     assert command("evaluate", run, "--json") == 0
-    shown = json.loads(capsys.readouterr().out)
-    assert shown["tasks"]["vqav2"]["score"] is None
-    assert shown["submit"] == scores.submit
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["tasks"]["vqav2"]["score"] is None
+    assert printed["submit"] == scores.submit
 
 
 def test_baselines_are_null_where_there_is_nothing_to_compare(

@@ -28,14 +28,14 @@ NUM_CATEGORIES, NUM_REGIONS, THE, RARE = 5, 4, 10, 11
 
 
 def expressions(count: int, random: torch.Generator) -> Batch:
-    """Return expressions "the X" about one of four regions; every tenth region that is meant is of no known word."""
+    """Return expressions "the X" about one of four regions."""
     categories = torch.stack([torch.randperm(NUM_CATEGORIES, generator=random)[:NUM_REGIONS] for _ in range(count)])
     features = torch.nn.functional.one_hot(categories, NUM_CATEGORIES) + 0.3 * torch.randn(
         (count, NUM_REGIONS, NUM_CATEGORIES), generator=random
     )
-    meant = torch.randint(NUM_REGIONS, (count,), generator=random)
-    target = torch.nn.functional.one_hot(meant, NUM_REGIONS).float()
-    words = 1 + categories[torch.arange(count), meant]
+    target_rows = torch.randint(NUM_REGIONS, (count,), generator=random)
+    target = torch.nn.functional.one_hot(target_rows, NUM_REGIONS).float()
+    words = 1 + categories[torch.arange(count), target_rows]
     token_ids = torch.stack([torch.full((count,), THE), words], dim=1)
     token_ids[0, 0] = RARE
     real = torch.ones((count, NUM_REGIONS), dtype=torch.bool)

@@ -83,8 +83,8 @@ def test_a_run_of_an_earlier_version_keeps_its_warm_up(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(text)
     for recipe in (Recipe.load(tmp_path / "recipe.toml"), Recipe.load_run(tmp_path)):
         assert recipe == Recipe.load("demo")
-    whole = text.replace("iterations = 540", "iterations = 0")  # of N, which both are then a share of
-    (tmp_path / "recipe.toml").write_text(whole)
+    of_all_epochs = text.replace("iterations = 540", "iterations = 0")  # of N, which both are then a share of
+    (tmp_path / "recipe.toml").write_text(of_all_epochs)
     assert Recipe.load_run(tmp_path).training.warmup_fraction_of == "longest_task"
     (tmp_path / "mine.toml").write_text(text)
     assert Recipe.load(tmp_path / "mine.toml").training.warmup_fraction_of == "longest_task"

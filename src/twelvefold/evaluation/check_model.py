@@ -39,20 +39,20 @@ def check_model(folder: Path, name: str, tasks: Sequence[TaskSpec], prepared: Pr
 
 
 def _check_tasks(description: Description, name: str, tasks: Sequence[TaskSpec]) -> None:
-    own = {task.name: task for task in description.tasks}
-    if missing := [task.name for task in tasks if task.name not in own]:
+    model_tasks = {task.name: task for task in description.tasks}
+    if missing := [task.name for task in tasks if task.name not in model_tasks]:
         raise TwelvefoldError(
-            f"{name} lacks tasks of the recipe: {', '.join(missing)}; it has {', '.join(own) or 'none'}"
-            f"{did_you_mean(missing[0], own)}. Write a recipe with the tasks that it has (`extends` takes the other "
-            "values from this one)"
+            f"{name} lacks tasks of the recipe: {', '.join(missing)}; it has {', '.join(model_tasks) or 'none'}"
+            f"{did_you_mean(missing[0], model_tasks)}. Write a recipe with the tasks that it has (`extends` takes the "
+            "other values from this one)"
         )
     for task in tasks:
-        theirs, values = own[task.name], ("family", "head", "pairs_per_example")
+        theirs, values = model_tasks[task.name], ("family", "head", "pairs_per_example")
         if differing := [value for value in values if getattr(theirs, value) != getattr(task, value)]:
-            listed = "; ".join(
+            differences = "; ".join(
                 f"{value} {getattr(theirs, value)!r}, here {getattr(task, value)!r}" for value in differing
             )
-            raise TwelvefoldError(f"{name} has another task {task.name!r}: {listed}")
+            raise TwelvefoldError(f"{name} has another task {task.name!r}: {differences}")
 
 
 def _check_outputs(head: HeadSpec, name: str, task: TaskSpec, prepared: Prepared) -> None:

@@ -91,15 +91,15 @@ def _check_and_announce(
     Raises:
         TwelvefoldError: the disk has too little space.
     """
-    left = {name: sum(part.stop - part.start for part in missing if part.task == name) for name in scorings}
-    num_bytes = sum(count_bytes(scoring, left[name]) for name, scoring in scorings.items())
+    num_missing = {name: sum(part.stop - part.start for part in missing if part.task == name) for name in scorings}
+    num_bytes = sum(count_bytes(scoring, num_missing[name]) for name, scoring in scorings.items())
     with group.fail_together():
         require_free_space(
             inputs.run, num_bytes, work="the evaluation", advice="score fewer tasks (--tasks) or examples"
         )
     with group.fail_together():
-        seconds = measure_seconds(scorings, left, model, group)
-    estimate = Estimate(sum(left.values()), seconds, num_bytes)
+        seconds = measure_seconds(scorings, num_missing, model, group)
+    estimate = Estimate(sum(num_missing.values()), seconds, num_bytes)
     if group.is_main and missing:
         console.print(estimate.describe(group, free_bytes(inputs.run)), highlight=False, soft_wrap=True)
 

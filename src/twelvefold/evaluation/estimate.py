@@ -53,20 +53,20 @@ def count_bytes(scoring: TaskScoring, examples: int) -> int:
 
 
 def measure_seconds(
-    scorings: Mapping[str, TaskScoring], left: Mapping[str, int], model: ScoredModel, group: ProcessGroup
+    scorings: Mapping[str, TaskScoring], num_missing: Mapping[str, int], model: ScoredModel, group: ProcessGroup
 ) -> float:
-    """Return the seconds that the examples that are ``left`` of each task take: a batch of each task is timed.
+    """Return the seconds that the ``num_missing`` examples of each task take: a batch of each task is timed.
 
     The tasks are split over the ranks. Pairs of a pool are timed by a batch of captions and of images.
     """
-    names = [name for name in scorings if left[name]]
+    names = [name for name in scorings if num_missing[name]]
     seconds = torch.zeros(len(names), device=group.device)
-    own = range(group.rank, len(names), group.world_size)
-    if own:
-        _time_batch(scorings[names[own[0]]], model, group.device)  # the first batch on a GPU is slower
-    for index in own:
+    indices = range(group.rank, len(names), group.world_size)
+    if indices:
+        _time_batch(scorings[names[indices[0]]], model, group.device)  # the first batch on a GPU is slower
+    for index in indices:
         scoring = scorings[names[index]]
-        seconds[index] = _time_batch(scoring, model, group.device) * left[names[index]]
+        seconds[index] = _time_batch(scoring, model, group.device) * num_missing[names[index]]
     return float(group.all_reduce(seconds).sum()) / group.world_size
 
 

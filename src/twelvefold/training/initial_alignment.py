@@ -115,13 +115,13 @@ def fit_word_directions(batches: Iterable[Batch], token_to_row: Tensor, num_rows
         rows = rows * real[..., None]
         count = real.sum(dim=1, keepdim=True)  # (P, 1)
         centered = (rows - rows.sum(dim=1, keepdim=True) / count.clamp(min=1)[..., None]) * real[..., None]
-        target, meant = require_target(batch)[..., 0].max(dim=1)  # (P,) each
-        has_target = target > 0
+        value, target = require_target(batch)[..., 0].max(dim=1)  # (P,) each
+        has_target = value > 0
         flat = centered.flatten(0, 1)
         covariance = covariance + flat.T @ flat
         regions += float(count.sum())
         expressions += len(rows)
-        chosen = centered[torch.arange(len(rows)), meant] * has_target[:, None]  # (P, D + 5)
+        chosen = centered[torch.arange(len(rows)), target] * has_target[:, None]  # (P, D + 5)
         words = token_to_row[batch.token_ids] * batch.token_mask
         differences.add(words[has_target], chosen[has_target])
         if sum(map(len, sample)) < SAMPLE_REGIONS:

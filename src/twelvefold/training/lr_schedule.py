@@ -40,8 +40,8 @@ def build_lr_schedule(config: TrainingConfig, iterations: int, longest: LongestT
     Paper: the warm-up takes eta N iterations, where N is that of the ``longest`` task, the largest number that any task
     takes when it is trained alone.
     """
-    whole = longest.iterations if config.warmup_fraction_of == "longest_task" else iterations
-    warmup = config.warmup_fraction * whole
+    total = longest.iterations if config.warmup_fraction_of == "longest_task" else iterations
+    warmup = config.warmup_fraction * total
     if config.optimization == "vilbert_mt":
         return VilbertLrSchedule(iterations, warmup, config.lr_schedule, longest.epoch_iterations)
     return PaperLrSchedule(iterations, round(warmup), config.lr_schedule)
