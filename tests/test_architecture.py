@@ -156,7 +156,7 @@ def test_lines_that_reshape_in_the_model_state_the_shape() -> None:
 
 def test_folders_of_tests_mirror_the_source() -> None:
     packages = {p.parent.relative_to(PACKAGE).as_posix() for p in SOURCES}
-    others = {"browser", "experiments"}  # the page and the report in a real browser; the scripts of experiments/
+    others = {"browser", "benchmarks", "experiments"}  # the page and the report in a real browser; folders of scripts
     folders = {p.parent.relative_to(ROOT / "tests").as_posix() for p in TESTS}
     assert folders - packages - others == set()
 
