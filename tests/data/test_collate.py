@@ -67,17 +67,17 @@ def question(name: str, image: str, answer: str = "yes") -> Example:
 
 def unpadded_row(batch: Batch, p: int) -> dict[str, torch.Tensor]:
     """Return row p without its padding."""
-    text, rows = batch.token_mask[p], batch.region_mask[p]
+    text, rows, padded = batch.token_mask[p], batch.region_mask[p], batch.with_padded_regions()
     return {
         "ids": batch.token_ids[p][text],
-        "features": batch.features[p][rows],
+        "features": padded.features[p][rows],
         "boxes": batch.boxes_px[p][rows],
-        "locations": batch.locations[p][rows],
+        "locations": padded.locations[p][rows],
         "candidates": batch.candidate_mask[p][rows],
     }
 
 
-def test_a_batch_of_many_equals_padded_batches_of_one(source: RegionSource) -> None:
+def test_a_batch_of_many_equals_batches_of_one(source: RegionSource) -> None:
     examples = [question("a", "1"), question("b", "2", "no"), question("c", "3")]
     ids = [[7, 8], [], list(range(1000, 1020))]
     many = collate(examples, ids, source, VQA, VQA_HEAD)
@@ -91,8 +91,11 @@ def test_a_batch_of_many_equals_padded_batches_of_one(source: RegionSource) -> N
             assert torch.equal(value, unpadded_row(many, p)[name]), name
         assert torch.equal(single.target[0], many.target[p])
     assert not many.token_ids[~many.token_mask].any()
-    assert not many.features[~many.region_mask].any()
-    assert not many.locations[~many.region_mask].any()
+    assert many.features.shape == (many.region_mask.sum(), D)  # no padding
+    assert many.locations.shape == (many.region_mask.sum(), 5)
+    texts, images = many.lengths
+    assert texts.tolist() == many.token_mask.sum(dim=1).tolist()
+    assert images.tolist() == many.region_mask.sum(dim=1).tolist()
     assert not (many.candidate_mask & ~many.region_mask).any()
 
 
@@ -100,23 +103,23 @@ def test_rows_are_img_then_the_most_confident_regions(source: RegionSource) -> N
     batch = collate([question("a", "3")], [[7]], source, VQA, VQA_HEAD)
     stored = source.detected[key("3")]
     assert batch.features.dtype == batch.boxes_px.dtype == batch.locations.dtype == torch.float32
-    assert batch.features.shape == (1, 6, D)  # IMG and five of nine
+    assert batch.features.shape == (6, D)  # IMG and five of nine
     mean = stored.features.astype(np.float64).mean(axis=0)  # of all nine
-    np.testing.assert_allclose(batch.features[0, 0], mean, rtol=1e-6)
-    np.testing.assert_array_equal(batch.features[0, 1:], stored.features[:5].astype(np.float32))
+    np.testing.assert_allclose(batch.features[0], mean, rtol=1e-6)
+    np.testing.assert_array_equal(batch.features[1:], stored.features[:5].astype(np.float32))
     assert batch.boxes_px[0, 0].tolist() == [0, 0, 100, 80]
-    assert batch.locations[0, 0].tolist() == [0, 0, 1, 1, 1]
+    assert batch.locations[0].tolist() == [0, 0, 1, 1, 1]
     np.testing.assert_array_equal(batch.boxes_px[0, 1:], stored.boxes_px[:5])
     x1, y1, x2, y2 = stored.boxes_px[0].tolist()
     expected = [x1 / 100, y1 / 80, x2 / 100, y2 / 80, (x2 - x1) * (y2 - y1) / 8000]
-    np.testing.assert_allclose(batch.locations[0, 1], expected, rtol=1e-6)
+    np.testing.assert_allclose(batch.locations[1], expected, rtol=1e-6)
     assert batch.candidate_mask[0].tolist() == [False, *[True] * 5]
 
 
 def test_without_regions_there_is_only_img_and_no_candidate(source: RegionSource) -> None:
     box = TargetBox((0.0, 0.0, 5.0, 5.0))
     batch = collate([Example("a", (Pair(key("2"), "it"),), box)], [[7]], source, V7W, V7W_HEAD)
-    assert batch.features.shape == (1, 1, D)
+    assert batch.features.shape == (1, D)
     assert not batch.features.any()
     assert batch.region_mask.tolist() == [[True]]
     assert batch.candidate_mask.tolist() == [[False]]
@@ -127,10 +130,10 @@ def test_without_regions_there_is_only_img_and_no_candidate(source: RegionSource
 def test_candidates_come_last_with_their_own_features_and_are_never_cut(source: RegionSource) -> None:
     example = Example("a", (Pair(key("1"), "which", tuple(CANDIDATES)),), Candidate(1))
     batch = collate([example], [[7]], source, replace(V7W, max_regions=3), V7W_HEAD)
-    assert batch.features.shape == (1, 1 + 2 + 3, D)
+    assert batch.features.shape == (1 + 2 + 3, D)
     # The store holds the boxes the other way round: they are found by their corners, not by their place.
     expected = np.arange(3 * D).reshape(3, D)[::-1]
-    np.testing.assert_array_equal(batch.features[0, 3:], expected)
+    np.testing.assert_array_equal(batch.features[3:], expected)
     np.testing.assert_array_equal(batch.boxes_px[0, 3:], np.array(CANDIDATES, dtype=np.float32))
     assert batch.candidate_mask[0].tolist() == [False, False, False, True, True, True]
     assert batch.target is not None

@@ -81,14 +81,14 @@ def make(table: ExampleTable, source: RegionSource) -> Make:
 
 
 def many(batches: MaskedBatches, count: int = 60) -> list[MaskedBatch]:
-    return [batches.train_batch(step) for step in range(count)]
+    return [batches.train_batch(step).with_padded_regions() for step in range(count)]
 
 
 def unmasked(batches: MaskedBatches, batch: MaskedBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """Return features and token ids of the same images and captions unmasked, with the true captions."""
     index = {id_: n for n, id_ in enumerate(batches.table.ids())}
     batch_ = batches.captions.batch([index[id_] for id_ in batch.example_ids])
-    return batch_.features, batch_.token_ids
+    return batch_.with_padded_regions().features, batch_.token_ids
 
 
 def test_tokens_are_masked_at_the_configured_rates_and_special_tokens_never(make: Make) -> None:

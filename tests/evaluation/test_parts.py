@@ -159,7 +159,7 @@ def test_a_pool_is_searched_a_batch_of_images_at_a_time(toy: Toy, monkeypatch: p
 
         def alignments(self, captions: Batch, images: Batch) -> torch.Tensor:
             shapes.append((len(captions.example_ids), len(images.example_ids)))
-            return images.features[:, 0, 0] * captions.token_ids.float().sum(dim=1)[:, None]
+            return images.with_padded_regions().features[:, 0, 0] * captions.token_ids.float().sum(dim=1)[:, None]
 
     chunked = score_task(FixedScores(), data)
     assert max(shapes) <= (retrieval_pool.CAPTION_BATCH_SIZE, 5)

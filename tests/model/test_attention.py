@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,14 +12,18 @@ from twelvefold.config.model import preset
 from twelvefold.model.attention import (
     AttentionWeights,
     CoAttention,
+    CoAttentionPlans,
     QKVProjection,
     TransformerLayer,
     attend,
     attend_with_weights,
 )
+from twelvefold.model.packing import AttentionPlan, Packing
 
 ROWS = torch.Generator().manual_seed(1)
 MASK = torch.tensor([[True, True, True, False, False], [True] * 5])
+PACKED = Packing(np.array([3, 5]), torch.device("cpu"))
+PADDED = Packing.with_padding(MASK)
 
 
 def rows(*shape: int) -> Tensor:
@@ -50,8 +55,12 @@ def test_a_layer_is_a_transformer_encoder_layer(norm: str) -> None:
     )
     x = rows(2, 5, 16)
     expected = theirs(x, src_key_padding_mask=~MASK)
-    torch.testing.assert_close(ours(x, MASK)[MASK], expected[MASK], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(ours(x, MASK, num_rows=1), expected[:, :1], atol=1e-5, rtol=1e-5)
+    for packing in (PACKED, PADDED):
+        plan, first_plan = (AttentionPlan(queries, packing, 16) for queries in (packing, packing.first_rows()))
+        y = packing.pad(ours(packing.pack(x), plan))
+        torch.testing.assert_close(y[MASK], expected[MASK], atol=1e-5, rtol=1e-5)
+        first = ours.forward_rows(packing.pack(x), packing.first, first_plan)
+        torch.testing.assert_close(first, expected[:, 0], atol=1e-5, rtol=1e-5)
 
 
 def attend_by_hand(side: nn.Module, other: nn.Module, x: Tensor, y: Tensor, mask: Tensor) -> Tensor:
@@ -85,21 +94,27 @@ def test_in_co_attention_each_stream_attends_to_the_other() -> None:
     randomize(ours)
     text, image = rows(2, 5, 12), rows(2, 3, 20)
     image_mask = torch.tensor([[True, True, False], [True, False, False]])
-    got_text, got_image = ours(text, image, MASK, image_mask)
-    torch.testing.assert_close(
-        got_text, attend_by_hand(ours.text, ours.image, text, image, image_mask), atol=1e-5, rtol=1e-5
-    )
-    torch.testing.assert_close(
-        got_image, attend_by_hand(ours.image, ours.text, image, text, MASK), atol=1e-5, rtol=1e-5
-    )
-    torch.testing.assert_close(ours.forward_image(text, image, MASK), got_image, atol=1e-6, rtol=1e-6)
+    expected_text = attend_by_hand(ours.text, ours.image, text, image, image_mask)
+    expected_image = attend_by_hand(ours.image, ours.text, image, text, MASK)
+    for texts, images in (
+        (PACKED, Packing(np.array([2, 1]), torch.device("cpu"), width=3)),
+        (PADDED, Packing.with_padding(image_mask)),
+    ):
+        plans = CoAttentionPlans(AttentionPlan(texts, images, 16), AttentionPlan(images, texts, 16))
+        packed = texts.pack(text), images.pack(image)
+        got_text, got_image = ours(*packed, plans)
+        torch.testing.assert_close(texts.pad(got_text)[MASK], expected_text[MASK], atol=1e-5, rtol=1e-5)
+        padded_image = images.pad(got_image)
+        torch.testing.assert_close(padded_image[image_mask], expected_image[image_mask], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours.forward_image(*packed, plans.to_words), got_image, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_a_row_without_real_keys_stays_finite_forward_and_backward(norm: str) -> None:
     layer = TransformerLayer(preset("small", norm=norm), hidden_size=16, num_heads=4, ffn_dim=24)
-    x = rows(2, 5, 16).requires_grad_()
-    y = layer(x, torch.stack([torch.zeros(5, dtype=torch.bool), MASK[1]]))
+    x = rows(10, 16).requires_grad_()
+    packing = Packing.with_padding(torch.stack([torch.zeros(5, dtype=torch.bool), MASK[1]]))
+    y = layer(x, AttentionPlan(packing, packing, 16))
     torch.autograd.backward(y.square().sum())
     assert torch.isfinite(y).all()
     assert x.grad is not None
@@ -109,20 +124,23 @@ def test_a_row_without_real_keys_stays_finite_forward_and_backward(norm: str) ->
 
 def test_dropout_acts_in_training_only() -> None:
     layer = TransformerLayer(preset("small", dropout=0.5), hidden_size=16, num_heads=4, ffn_dim=24)
-    x = rows(2, 5, 16)
-    assert not torch.equal(layer(x, MASK), layer(x, MASK))
+    x, plan = rows(8, 16), AttentionPlan(PACKED, PACKED, 16)
+    assert not torch.equal(layer(x, plan), layer(x, plan))
     layer.eval()
-    assert torch.equal(layer(x, MASK), layer(x, MASK))
+    assert torch.equal(layer(x, plan), layer(x, plan))
 
 
 def test_attention_with_weights_equals_the_fused_kernel() -> None:
-    query, key, value = rows(2, 4, 12), rows(2, 5, 12), rows(2, 5, 12)
-    context, weights = attend_with_weights(query, key, value, MASK, num_heads=3)
-    torch.testing.assert_close(context, attend(query, key, value, MASK, num_heads=3, dropout=0.0))
+    query, key_value = rows(8, 12), rows(10, 24)
+    queries = Packing.with_padding(torch.ones(2, 4, dtype=torch.bool))
+    plan = AttentionPlan(queries, PADDED, 12)
+    context, weights = attend_with_weights(query, key_value, plan, num_heads=3)
+    torch.testing.assert_close(context, attend(query, key_value, plan, num_heads=3, dropout=0.0))
     assert weights.shape == (2, 3, 4, 5)
     torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, 3, 4))
     assert (weights[0, :, :, 3:] == 0).all()  # padding gets no attention
-    no_context, no_weights = attend_with_weights(query, key, value, torch.zeros(2, 5, dtype=torch.bool), num_heads=3)
+    nothing = Packing.with_padding(torch.zeros(2, 5, dtype=torch.bool))
+    no_context, no_weights = attend_with_weights(query, key_value, AttentionPlan(queries, nothing, 12), num_heads=3)
     assert (no_context == 0).all()
     assert (no_weights == 0).all()
 
@@ -132,12 +150,14 @@ def test_co_attention_returns_the_same_when_its_weights_are_recorded() -> None:
         preset("small", text_hidden_size=16, image_hidden_size=24, bi_hidden_size=20, bi_attention_heads=5)
     ).eval()
     randomize(layer)
-    text, image, image_mask = rows(2, 5, 16), rows(2, 3, 24), torch.ones(2, 3, dtype=torch.bool)
+    text, image = rows(10, 16), rows(2, 3, 24)
+    images = Packing.with_padding(torch.ones(2, 3, dtype=torch.bool))
+    plans = CoAttentionPlans(AttentionPlan(PADDED, images, 20), AttentionPlan(images, PADDED, 20))
     weights: list[AttentionWeights] = []
-    recorded = layer(text, image, MASK, image_mask, weights)
-    for plain, other in zip(recorded, layer(text, image, MASK, image_mask), strict=True):
+    recorded = layer(text, image.flatten(0, 1), plans, weights)
+    for plain, other in zip(recorded, layer(text, image.flatten(0, 1), plans), strict=True):
         torch.testing.assert_close(plain, other, atol=1e-5, rtol=1e-5)
     assert [(w.to_regions.shape, w.to_words.shape) for w in weights] == [((2, 5, 5, 3), (2, 5, 3, 5))]
     flipped: list[AttentionWeights] = []
-    layer(text, image.flip(1), MASK, image_mask, flipped)  # regions in another order: their weights follow
+    layer(text, image.flip(1).flatten(0, 1), plans, flipped)  # regions in another order: their weights follow
     torch.testing.assert_close(flipped[0].to_regions, weights[0].to_regions.flip(3), atol=1e-5, rtol=1e-5)

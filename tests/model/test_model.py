@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from twelvefold import families
 from twelvefold.batch import Batch
 from twelvefold.model import Model, ModelConfig, preset
+from twelvefold.model.packing import Packing
 from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError
 
 WORDS, FEATURES = 50, 12
@@ -110,6 +112,29 @@ def test_padding_changes_nothing(name: str, norm: str, trunk: str) -> None:
     torch.testing.assert_close(got[:, : expected.shape[1]], expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("group_numbers", [1, 150, 1 << 20])
+@pytest.mark.parametrize("name", NAMES)
+@TRUNK
+def test_packed_rows_give_the_numbers_and_gradients_of_padded_ones(
+    name: str, trunk: str, group_numbers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twelvefold.model.packing.GROUP_NUMBERS", group_numbers)
+    m, b = model(trunk=trunk), batch(name)
+    packed = replace(b, features=b.features[b.region_mask], locations=b.locations[b.region_mask])
+    real = b.candidate_mask if m.tasks[name].family == "grounding" else torch.ones_like(m(b), dtype=torch.bool)
+    gradients = []
+    for each in (b, packed):
+        m.zero_grad()
+        logits = m(each)
+        torch.testing.assert_close(logits[real], m(b)[real], atol=1e-5, rtol=1e-5)
+        torch.autograd.backward(logits[real].square().sum())
+        gradients.append({key: p.grad for key, p in m.named_parameters() if p.grad is not None})
+    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-4, rtol=1e-4)
+    whole, of_packed = m.encode(b), m.encode(packed)
+    torch.testing.assert_close(of_packed.regions[b.region_mask], whole.regions[b.region_mask], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(of_packed.fused, whole.fused, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @TRUNK
 def test_the_content_of_padding_changes_nothing(name: str, trunk: str) -> None:
@@ -177,8 +202,12 @@ def test_alignments_are_those_of_the_pairs(trunk: str) -> None:
     sides = [(take(captions, torch.tensor([c])), take(images, torch.tensor([i]))) for c in range(2) for i in range(3)]
     pairs = [replace(c, **{n: getattr(i, n) for n in TENSORS if not n.startswith("token")}) for c, i in sides]
     expected = torch.cat([m(p) for p in pairs]).view(2, 3)
+    packed = [
+        replace(b, features=b.features[b.region_mask], locations=b.locations[b.region_mask]) for b in (captions, images)
+    ]
     for at_once in (1024, 4):
-        torch.testing.assert_close(m.alignments(captions, images, at_once), expected, atol=1e-5, rtol=1e-5)
+        for texts, pool in ((captions, images), packed):
+            torch.testing.assert_close(m.alignments(texts, pool, at_once), expected, atol=1e-5, rtol=1e-5)
     with pytest.raises(TwelvefoldError, match=r"vqav2.*no score for caption-image pairs"):
         m.alignments(batch("vqav2"), images)
 
@@ -201,14 +230,15 @@ def test_tasks_of_one_head_differ_only_with_a_task_token_per_dataset() -> None:
 
 def test_the_task_token_is_second_and_has_no_position_embedding() -> None:
     text = model(norm="post").trunk.text_embeddings
-    ids, mask = torch.tensor([[4, 5, 6]]), torch.tensor([[True, True, False]])
-    with_token, longer = text(ids, mask, 2)
-    assert longer.tolist() == [[True, True, True, False]]
+    ids = torch.tensor([[4, 5, 6], [7, 8, 0]])
+    states, packing = text(ids, Packing(np.array([3, 2]), torch.device("cpu")), 2)
+    assert packing.lengths.tolist() == [4, 3]
     assert text.tasks is not None
-    torch.testing.assert_close(with_token[0, 1], text.norm(text.tasks.weight[2]))
-    for position, row in enumerate((0, 2, 3)):
-        summed = text.words.weight[ids[0, position]] + text.positions.weight[position] + text.segments.weight[0]
-        torch.testing.assert_close(with_token[0, row], text.norm(summed))
+    for row in (1, 5):
+        torch.testing.assert_close(states[row], text.norm(text.tasks.weight[2]))
+    for row, token, position in ((0, 4, 0), (2, 5, 1), (3, 6, 2), (4, 7, 0), (6, 8, 1)):
+        summed = text.words.weight[token] + text.positions.weight[position] + text.segments.weight[0]
+        torch.testing.assert_close(states[row], text.norm(summed))
 
 
 @pytest.mark.parametrize("name", NAMES)

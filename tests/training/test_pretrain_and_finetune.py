@@ -172,7 +172,8 @@ def test_zero_shot_retrieval_counts_ranks(toy: Toy) -> None:
         def zero_shot_alignments(self, captions: Batch, images: Batch) -> Tensor:
             assert captions.target is not None
             target = captions.target
-            assert torch.equal(captions.features, images.features[target, : captions.features.shape[1]])
+            caption_features, pool_features = (each.with_padded_regions().features for each in (captions, images))
+            assert torch.equal(caption_features, pool_features[target, : caption_features.shape[1]])
             scores = torch.zeros(len(target), len(images.example_ids))
             scores[torch.arange(len(target)), target] = 1.0
             not_first = target > 0

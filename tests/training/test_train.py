@@ -331,7 +331,8 @@ def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_example
     def poison(self: TaskBatches, step: int, shard: int = 0, num_shards: int = 1) -> Batch:
         batch = train_batch(self, step, shard, num_shards)
         if "refcoco-7" in batch.example_ids:
-            batch.features[batch.example_ids.index("refcoco-7")] = float("nan")
+            first_row = batch.lengths[1][: batch.example_ids.index("refcoco-7")].sum()
+            batch.features[first_row] = float("nan")
         return batch
 
     monkeypatch.setattr(TaskBatches, "train_batch", poison)

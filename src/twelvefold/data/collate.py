@@ -1,8 +1,8 @@
-"""Examples to one padded batch: the only padding of the project. Paper: section 3.1.
+"""Examples to one batch. Paper: section 3.1.
 
 Differs: the original pads every text to the task's limit and every image to 101 rows (NLVR2's two images together, so
-that one could leak into the other); here a batch is as long as its longest text and image, and each image is padded
-alone.
+that one could leak into the other); here the features of all images of a batch are packed without padding, and only
+small arrays (token ids, boxes, masks) are as long as the longest text or image.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def collate(
     task: TaskSpec,
     head: HeadSpec,
 ) -> Batch:
-    """Return one padded batch of a task.
+    """Return one batch of a task.
 
     ``token_ids``: the token ids of the text of every pair of every example, in order.
 
@@ -54,15 +54,18 @@ def make_batch(
     rows: Sequence[RegionRows],
     feature_size: int,
 ) -> Batch:
-    """Return one padded batch without a target. ``token_ids`` and ``rows`` of every pair of every example, in order."""
+    """Return one batch without a target. ``token_ids`` and ``rows`` of every pair of every example, in order."""
     ids, token_mask = pad_tokens(token_ids, task.max_tokens)
-    images = pad_regions(rows, feature_size)
+    images = pack_regions(rows, feature_size)
+    image_lengths = images.pop("image_lengths")
     return Batch(
         task=task.name,
         pairs_per_example=len(rows) // len(example_ids) if example_ids else task.pairs_per_example,
         example_ids=example_ids,
         token_ids=torch.from_numpy(ids),
         token_mask=torch.from_numpy(token_mask),
+        text_lengths=token_mask.sum(axis=1),
+        image_lengths=image_lengths,
         **{name: torch.from_numpy(array) for name, array in images.items()},
     )
 
@@ -89,33 +92,29 @@ def pad_tokens(token_ids: Sequence[TokenIds], max_tokens: int) -> tuple[NDArray[
     return ids, mask
 
 
-def pad_regions(images: Sequence[RegionRows], feature_size: int) -> dict[str, NDArray[Any]]:
-    """Return the image side of a batch by its fields' names: features, boxes_px, locations, region_mask and
-    candidate_mask."""
-    counts = np.array([len(image) for image in images], dtype=np.int64)
+def pack_regions(images: Sequence[RegionRows], feature_size: int) -> dict[str, NDArray[Any]]:
+    """Return the image side of a batch by its fields' names: features, boxes_px, locations, region_mask,
+    candidate_mask and image_lengths."""
+    lengths = np.array([len(image) for image in images], dtype=np.int64)
     num_detected = np.array([image.num_detected for image in images], dtype=np.int64)
     num_candidates = np.array([image.num_candidates for image in images], dtype=np.int64)
-    column = np.arange(counts.max(initial=0))
-    region_mask = column < counts[:, None]
-    features = np.zeros((*region_mask.shape, feature_size), dtype=np.float32)
+    column = np.arange(lengths.max(initial=0))
+    region_mask = column < lengths[:, None]
+    parts = [part for image in images for part in image.features]
+    features = np.concatenate(parts, dtype=np.float32) if parts else np.zeros((0, feature_size), dtype=np.float32)
+    packed_boxes_px = np.concatenate([np.zeros((0, 4), dtype=np.float32), *(image.boxes_px for image in images)])
     boxes_px = np.zeros((*region_mask.shape, 4), dtype=np.float32)
-    for p, image in enumerate(images):
-        row = 0
-        for part in image.features:
-            features[p, row : row + len(part)] = part
-            row += len(part)
-        boxes_px[p, :row] = image.boxes_px
-    sizes = np.array([[image.width, image.height] for image in images]).reshape(-1, 2)
-    size_of_row = np.repeat(sizes, region_mask.shape[1], axis=0)
+    boxes_px[region_mask] = packed_boxes_px
+    sizes = np.array([[image.width, image.height] for image in images]).reshape(-1, 2).repeat(lengths, axis=0)
     # One of the candidate boxes is meant if there are any, else one of the detected regions; never IMG.
     first = np.where(num_candidates > 0, 1 + num_detected, 1)
-    locations = boxes.locations(boxes_px, size_of_row[:, 0], size_of_row[:, 1])
     return {
         "features": features,
         "boxes_px": boxes_px,
-        "locations": locations.reshape(*region_mask.shape, 5),
+        "locations": boxes.locations(packed_boxes_px, sizes[:, 0], sizes[:, 1]),
         "region_mask": region_mask,
         "candidate_mask": region_mask & (column >= first[:, None]),
+        "image_lengths": lengths,
     }
 
 

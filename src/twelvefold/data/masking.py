@@ -223,10 +223,12 @@ class MaskedBatches:
         masked = selected & (plan.uniforms.regions[:, :num_regions, 1] < ZERO_FEATURE_PROB)
         if self.config.mask_overlapping:
             masked |= overlapping(batch.boxes_px.numpy()[:, 1:], real, selected)
-        features[:, 1:][masked] = 0.0
-        changed = masked.any(axis=1)
-        num_unmasked = np.maximum((real & ~masked).sum(axis=1, keepdims=True), 1)
-        features[changed, 0] = (features[:, 1:].sum(axis=1) / num_unmasked)[changed]
+        ends = batch.lengths[1].cumsum()
+        for start, end, columns in zip(ends - batch.lengths[1], ends, masked, strict=True):
+            if columns.any():
+                regions, is_masked = features[start + 1 : end], columns[: end - start - 1]
+                regions[is_masked] = 0.0
+                features[start] = regions.sum(axis=0) / max(int((~is_masked).sum()), 1)
         predict_regions = np.zeros(batch.region_mask.shape, dtype=bool)
         predict_regions[:, 1:] = selected & plan.predict[:, None]
         return predict_regions

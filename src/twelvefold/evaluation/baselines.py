@@ -104,7 +104,7 @@ class SingleModalityNetwork(nn.Module):
         """Return (N, M) scores of all pairs: equal for all images (text) or for all captions (image)."""
         if self.modality == "text":
             scores: Tensor = self.head(self._text(captions))
-            return scores.expand(-1, len(images.features))
+            return scores.expand(-1, len(images.region_mask))
         scores = self.head(self._image(images))
         return scores.view(1, -1).expand(len(captions.token_ids), -1)
 
@@ -122,8 +122,7 @@ class SingleModalityNetwork(nn.Module):
         return vectors
 
     def _regions(self, batch: Batch) -> Tensor:
-        vectors: Tensor = self.regions(torch.cat([batch.features, batch.locations], dim=-1))
-        return vectors
+        return batch.pad_regions(self.regions(torch.cat([batch.features, batch.locations], dim=-1)))
 
     def _image(self, batch: Batch) -> Tensor:
         rows, mask = self._regions(batch), batch.region_mask[..., None]
@@ -208,7 +207,7 @@ class MajorityBaseline:
 
     def alignments(self, captions: Batch, images: Batch) -> Tensor:
         self.first_image = self.first_image or images.example_ids[0]  # of the pool, whose images come in batches
-        scores = torch.zeros(len(captions.token_ids), len(images.features))
+        scores = torch.zeros(len(captions.token_ids), len(images.region_mask))
         scores[:, 0] = float(images.example_ids[0] == self.first_image)
         return scores
 

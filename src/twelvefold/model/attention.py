@@ -1,8 +1,8 @@
 """Transformer and co-attention layers. Paper: section 3.1 (TRM and Co-TRM).
 
-Letters in shapes are those of :mod:`twelvefold.schema`; Q and S are the query and key rows of one attention, and N is
-the number of attention heads. Masks are boolean (P, S), True for real rows. A query without any
-real key gets zeros, never NaN.
+Rows are packed (:mod:`twelvefold.model.packing`): N rows of all sequences, one after the other. Letters in shapes are
+those of :mod:`twelvefold.schema`; Q and S are the query and key rows of one attention, and A is the number of
+attention heads. A query without any real key gets zeros, never NaN.
 """
 
 from __future__ import annotations
@@ -15,12 +15,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from twelvefold.config.model import ModelConfig
+from twelvefold.model.packing import AttentionPlan
+
+
+class CoAttentionPlans(NamedTuple):
+    """From each word to the regions, and from each region to the words."""
+
+    to_regions: AttentionPlan
+    to_words: AttentionPlan
 
 
 class AttentionWeights(NamedTuple):
     """Attention between the modalities in one block; every row sums to one.
 
-    ``to_regions`` (P, N, L', R): from each word to the regions. ``to_words`` (P, N, R, L'): from each region to the
+    ``to_regions`` (P, A, L', R): from each word to the regions. ``to_words`` (P, A, R, L'): from each region to the
     words.
     """
 
@@ -28,59 +36,73 @@ class AttentionWeights(NamedTuple):
     to_words: Tensor
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, num_heads: int, dropout: float) -> Tensor:
-    """Return multi-head attention: query (P, Q, W), key and value (P, S, W), mask (P, S) -> (P, Q, W).
+def attend(query: Tensor, key_value: Tensor, plan: AttentionPlan, num_heads: int, dropout: float) -> Tensor:
+    """Return multi-head attention: query (N, W), key and value (N', 2 * W) -> (N, W).
 
     On a CPU it computes in float32 even under autocast, because the half-precision backward pass of this kernel is an
     order of magnitude slower there.
     """
-    q, k, v = (_split_heads(x, num_heads) for x in (query, key, value))
-    with torch.autocast(query.device.type, enabled=False):
-        if query.device.type == "cpu":
-            q, k, v = q.float(), k.float(), v.float()
-        context = F.scaled_dot_product_attention(q, k, v, mask[:, None, None, :], dropout)
-    return _merge_heads(context)
+    key, value = plan.arrange_keys(key_value).chunk(2, dim=-1)
+    return _attend_in_groups(plan.arrange_queries(query), key, value, plan, num_heads, dropout)
 
 
-def attend_with_weights(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, num_heads: int
-) -> tuple[Tensor, Tensor]:
-    """Return what :func:`attend` returns without dropout, and the attention weights (P, N, Q, S)."""
-    q, k, v = (_split_heads(x, num_heads).float() for x in (query, key, value))
+def self_attend(qkv: Tensor, plan: AttentionPlan, num_heads: int, dropout: float) -> Tensor:
+    """Return multi-head attention of rows to rows of the same sequence: query, key, value (N, 3 * W) -> (N, W)."""
+    query, key, value = plan.arrange_keys(qkv).chunk(3, dim=-1)
+    return _attend_in_groups(query, key, value, plan, num_heads, dropout)
+
+
+def _attend_in_groups(
+    query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, num_heads: int, dropout: float
+) -> Tensor:
+    """Return attention for rows that are arranged in the plan's groups."""
+    if query.device.type == "cpu":
+        query, key, value = query.float(), key.float(), value.float()
+    queries = torch.split(query, plan.query_sizes)
+    keys, values = torch.split(key, plan.key_sizes), torch.split(value, plan.key_sizes)
+    contexts = []
     with torch.autocast(query.device.type, enabled=False):
-        scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])  # (P, N, Q, S)
-        scores = scores.masked_fill(~mask[:, None, None, :], -math.inf)
+        for group, q, k, v in zip(plan.groups, queries, keys, values, strict=True):
+            q = _split_heads(q, group.num_sequences, num_heads)
+            k, v = (_split_heads(x, group.num_sequences, num_heads) for x in (k, v))
+            context = F.scaled_dot_product_attention(q, k, v, group.mask, dropout)  # (P, A, Q, W / A)
+            contexts.append(context.transpose(1, 2).reshape(-1, query.shape[1]))  # -> (P * Q, W)
+    return plan.restore_queries(contexts[0] if len(contexts) == 1 else torch.cat(contexts))
+
+
+def attend_with_weights(query: Tensor, key_value: Tensor, plan: AttentionPlan, num_heads: int) -> tuple[Tensor, Tensor]:
+    """Return what :func:`attend` returns without dropout, and the attention weights (P, A, Q, S), for sequences that
+    keep their padding."""
+    (group,) = plan.groups
+    q, k, v = (_split_heads(x, group.num_sequences, num_heads).float() for x in (query, *key_value.chunk(2, dim=-1)))
+    with torch.autocast(query.device.type, enabled=False):
+        scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])  # (P, A, Q, S)
+        if group.mask is not None:
+            scores = scores.masked_fill(~group.mask, -math.inf)
         weights = torch.softmax(scores, dim=-1).nan_to_num(0.0)  # NaN where a row has no real key
-        context = weights @ v
-    return _merge_heads(context), weights
+        context = (weights @ v).transpose(1, 2)
+    return context.reshape(query.shape), weights  # (P, Q, A, W / A) -> (P * Q, W)
 
 
-def _split_heads(x: Tensor, num_heads: int) -> Tensor:
-    return x.view(*x.shape[:2], num_heads, -1).transpose(1, 2)  # (P, S, W) -> (P, N, S, W / N)
-
-
-def _merge_heads(x: Tensor) -> Tensor:
-    return x.transpose(1, 2).flatten(2)  # (P, N, S, W / N) -> (P, S, W)
+def _split_heads(x: Tensor, num_sequences: int, num_heads: int) -> Tensor:
+    heads = x.view(num_sequences, -1, num_heads, x.shape[1] // num_heads)  # (P * S, W) -> (P, S, A, W / A)
+    return heads.transpose(1, 2)
 
 
 class QKVProjection(nn.Linear):
-    """Query, key and value projections as one matrix; the query, or key and value, can be computed alone."""
+    """Query, key and value projections as one matrix, (..., W) -> (..., 3 * W); parts can be computed alone."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, 3 * hidden_size)
         self.hidden_size = hidden_size
 
     def query(self, x: Tensor) -> Tensor:
+        """Return the query only: (..., W)."""
         return F.linear(x, self.weight[: self.hidden_size], self.bias[: self.hidden_size])
 
-    def key_value(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        both = F.linear(x, self.weight[self.hidden_size :], self.bias[self.hidden_size :])  # (P, S, 2 * W)
-        key, value = both.chunk(2, dim=-1)  # (P, S, W) each
-        return key, value
-
-    def all(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value = self(x).chunk(3, dim=-1)  # (P, S, 3 * W) -> (P, S, W) each
-        return query, key, value
+    def key_value(self, x: Tensor) -> Tensor:
+        """Return key and value only: (..., 2 * W)."""
+        return F.linear(x, self.weight[self.hidden_size :], self.bias[self.hidden_size :])
 
 
 class Residual(nn.Module):
@@ -125,16 +147,24 @@ class TransformerLayer(nn.Module):
         self.residual = Residual(config, hidden_size)
         self.feed_forward = FeedForward(config, hidden_size, ffn_dim)
 
-    def forward(self, x: Tensor, mask: Tensor, num_rows: int | None = None) -> Tensor:
-        """x (P, S, W), mask (P, S) -> (P, S, W), or only the first ``num_rows`` rows, which costs less."""
+    def forward(self, x: Tensor, plan: AttentionPlan) -> Tensor:
+        """x (N, W) -> (N, W)."""
+        context = self_attend(self.qkv(self.residual.norm_input(x)), plan, self.num_heads, self._dropout)
+        return self._finish(x, context)
+
+    def forward_rows(self, x: Tensor, rows: Tensor, plan: AttentionPlan) -> Tensor:
+        """Return only some rows of :meth:`forward`, for less work. ``rows`` (M,), the queries of ``plan``: which."""
         y = self.residual.norm_input(x)
-        if num_rows is None:
-            query, key, value = self.qkv.all(y)
-        else:
-            query, (key, value) = self.qkv.query(y[:, :num_rows]), self.qkv.key_value(y)
-        dropout = self.attention_dropout if self.training else 0.0
-        context = attend(query, key, value, mask, self.num_heads, dropout)
-        states: Tensor = self.feed_forward(self.residual.add(x[:, :num_rows], self.out_proj(context)))
+        query, key_value = self.qkv.query(y.index_select(0, rows)), self.qkv.key_value(y)
+        context = attend(query, key_value, plan, self.num_heads, self._dropout)
+        return self._finish(x.index_select(0, rows), context)
+
+    @property
+    def _dropout(self) -> float:
+        return self.attention_dropout if self.training else 0.0
+
+    def _finish(self, x: Tensor, context: Tensor) -> Tensor:
+        states: Tensor = self.feed_forward(self.residual.add(x, self.out_proj(context)))
         return states
 
 
@@ -160,37 +190,35 @@ class CoAttention(nn.Module):
         image[size : 2 * size], text[size : 2 * size] = text[:size].clone(), image[:size].clone()
 
     def forward(
-        self,
-        text: Tensor,
-        image: Tensor,
-        text_mask: Tensor,
-        image_mask: Tensor,
-        weights: list[AttentionWeights] | None = None,
+        self, text: Tensor, image: Tensor, plans: CoAttentionPlans, weights: list[AttentionWeights] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """text (P, L', W_t), image (P, R, W_i) -> both streams after attending to each other.
+        """text (N, W_t), image (N', W_i) -> both streams after attending to each other.
 
         ``weights``: a list to which the attention weights are appended; attention dropout is then off.
         """
-        text_query, text_key, text_value = self.text.qkv.all(self.text.residual.norm_input(text))
-        image_query, image_key, image_value = self.image.qkv.all(self.image.residual.norm_input(image))
+        size = self.text.qkv.hidden_size
+        text_qkv = self.text.qkv(self.text.residual.norm_input(text))
+        image_qkv = self.image.qkv(self.image.residual.norm_input(image))
+        text_query, text_key_value = text_qkv.split([size, 2 * size], dim=-1)
+        image_query, image_key_value = image_qkv.split([size, 2 * size], dim=-1)
         if weights is None:
-            text_context = self._attend(text_query, image_key, image_value, image_mask)
-            image_context = self._attend(image_query, text_key, text_value, text_mask)
+            text_context = self._attend(text_query, image_key_value, plans.to_regions)
+            image_context = self._attend(image_query, text_key_value, plans.to_words)
         else:
             heads = self.num_heads
-            text_context, to_regions = attend_with_weights(text_query, image_key, image_value, image_mask, heads)
-            image_context, to_words = attend_with_weights(image_query, text_key, text_value, text_mask, heads)
+            text_context, to_regions = attend_with_weights(text_query, image_key_value, plans.to_regions, heads)
+            image_context, to_words = attend_with_weights(image_query, text_key_value, plans.to_words, heads)
             weights.append(AttentionWeights(to_regions, to_words))
         return self.text.finish(text, text_context), self.image.finish(image, image_context)
 
-    def forward_image(self, text: Tensor, image: Tensor, text_mask: Tensor) -> Tensor:
-        """Return the image half of :meth:`forward` only, for half the work."""
+    def forward_image(self, text: Tensor, image: Tensor, plan: AttentionPlan) -> Tensor:
+        """Return the image half of :meth:`forward` only, for half the work. ``plan``: from regions to words."""
         query = self.image.qkv.query(self.image.residual.norm_input(image))
-        key, value = self.text.qkv.key_value(self.text.residual.norm_input(text))
-        return self.image.finish(image, self._attend(query, key, value, text_mask))
+        key_value = self.text.qkv.key_value(self.text.residual.norm_input(text))
+        return self.image.finish(image, self._attend(query, key_value, plan))
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-        return attend(query, key, value, mask, self.num_heads, self.attention_dropout if self.training else 0.0)
+    def _attend(self, query: Tensor, key_value: Tensor, plan: AttentionPlan) -> Tensor:
+        return attend(query, key_value, plan, self.num_heads, self.attention_dropout if self.training else 0.0)
 
 
 class _Stream(nn.Module):

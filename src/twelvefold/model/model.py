@@ -7,8 +7,9 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,9 +19,10 @@ from twelvefold.families import load_family
 from twelvefold.model import save_load
 from twelvefold.model.attention import AttentionWeights
 from twelvefold.model.heads import LinearScore, build_head
+from twelvefold.model.packing import PackedStates
 from twelvefold.model.pretraining import PretrainingHeads, PretrainingLogits
 from twelvefold.model.single_stream import SingleStreamTrunk
-from twelvefold.model.trunk import Trunk
+from twelvefold.model.trunk import Trunk, packed_regions, text_packing
 from twelvefold.model.two_stream import TwoStreamTrunk
 from twelvefold.schema import HeadSpec, TaskSpec, TwelvefoldError, did_you_mean
 
@@ -33,13 +35,6 @@ Spec = TypeVar("Spec", TaskSpec, HeadSpec)
 
 TRUNKS: dict[str, type[Trunk]] = {"two_stream": TwoStreamTrunk, "single_stream": SingleStreamTrunk}
 """Trunk classes by the value of ``ModelConfig.trunk``."""
-
-
-class ImageStream(NamedTuple):
-    """Images encoded without a text: ``states`` (M, R, W_i) and the mask of real rows (M, R)."""
-
-    states: Tensor
-    mask: Tensor
 
 
 class Model(nn.Module):
@@ -115,7 +110,7 @@ class Model(nn.Module):
         Rows are those of the trunk: words include the task token. For a model in evaluation mode.
         """
         task, weights = self._checked_task(batch), list[AttentionWeights]()
-        batch = self._drop_modality(batch)
+        batch = self._drop_modality(batch).with_padded_regions()
         with self._autocast(batch.features):
             output: TrunkOutput = self.trunk(batch, self._task_index(task.name), weights)
             states = output.regions if load_family(task.family).chooses_region else output.fused
@@ -127,14 +122,13 @@ class Model(nn.Module):
             logits = logits.view(-1, batch.pairs_per_example)  # (P,) -> (B, K)
         return logits
 
-    def encode_images(self, images: Batch) -> ImageStream:
+    def encode_images(self, images: Batch) -> PackedStates:
         """Encode images without a text; :meth:`alignments` can use the result for any number of captions."""
         images = self._drop_modality(images)
         with self._autocast(images.features):
-            states = self.trunk.encode_image(images.features, images.locations, images.region_mask)
-        return ImageStream(states, images.region_mask)
+            return self.trunk.encode_image(*packed_regions(images))
 
-    def alignments(self, captions: Batch, images: Batch | ImageStream, pairs_at_once: int = 1024) -> Tensor:
+    def alignments(self, captions: Batch, images: Batch | PackedStates, pairs_at_once: int = 1024) -> Tensor:
         """Return Rel(I, Q) of every caption of one batch with every image of another: (N, M) float32. Paper: Eq. 2.
 
         Captions and images are each encoded once. ``pairs_at_once``: number of caption-image pairs in one pass of the
@@ -239,19 +233,19 @@ class Model(nn.Module):
         return model.eval()
 
     def _score_all_pairs(
-        self, captions: Batch, images: Batch | ImageStream, score: Callable[[Tensor], Tensor], pairs_at_once: int
+        self, captions: Batch, images: Batch | PackedStates, score: Callable[[Tensor], Tensor], pairs_at_once: int
     ) -> Tensor:
         """Return ``score`` of the fused vector of every caption with every image: (N, M)."""
         captions = self._drop_modality(captions)
-        image, image_mask = images if isinstance(images, ImageStream) else self.encode_images(images)
-        n, m = len(captions.token_ids), len(image)
+        image = images if isinstance(images, PackedStates) else self.encode_images(images)
+        n, m = len(captions.token_ids), image.packing.num_sequences
         scores: list[Tensor] = []
-        with self._autocast(image):
+        with self._autocast(image.states):
             index = self._task_index(captions.task)
-            text, mask = self.trunk.encode_text(captions.token_ids, captions.token_mask, index)
-            for pairs in torch.split(torch.arange(n * m, device=text.device), pairs_at_once):
-                c, i = pairs // m, pairs % m
-                scores.append(score(self.trunk.cross_encode(text[c], mask[c], image[i], image_mask[i])))
+            text = self.trunk.encode_text(captions.token_ids, text_packing(captions), index)
+            for start in range(0, n * m, pairs_at_once):
+                pairs = np.arange(start, min(start + pairs_at_once, n * m))
+                scores.append(score(self.trunk.cross_encode(text.select(pairs // m), image.select(pairs % m))))
         return torch.cat(scores).view(n, m)  # (N * M,) -> (N, M)
 
     def _pretraining_heads(self) -> PretrainingHeads:
@@ -262,15 +256,12 @@ class Model(nn.Module):
     def _drop_modality(self, batch: Batch) -> Batch:
         """Return the batch without the inputs that the configuration's ``modality`` excludes."""
         if self.config.modality == "image":  # keep only [CLS]
-            return dataclasses.replace(batch, token_ids=batch.token_ids[:, :1], token_mask=batch.token_mask[:, :1])
+            return batch.with_first_tokens()
         if self.config.modality == "text":  # zero the regions, and keep only IMG unless a region is to be chosen
-            num_rows = None if load_family(self._task(batch.task).family).chooses_region else 1
-            return dataclasses.replace(
-                batch,
-                features=torch.zeros_like(batch.features[:, :num_rows]),
-                locations=torch.zeros_like(batch.locations[:, :num_rows]),
-                region_mask=batch.region_mask[:, :num_rows],
-            )
+            if not load_family(self._task(batch.task).family).chooses_region:
+                batch = batch.with_first_regions()
+            features, locations = torch.zeros_like(batch.features), torch.zeros_like(batch.locations)
+            return dataclasses.replace(batch, features=features, locations=locations)
         return batch
 
     def _autocast(self, like: Tensor) -> torch.autocast:
@@ -294,7 +285,7 @@ class Model(nn.Module):
         task = self._task(batch.task)
         if torch.compiler.is_exporting():  # a size that is read here would become a constant of the exported graph
             return task
-        texts, images = len(batch.token_ids), len(batch.features)
+        texts, images = len(batch.token_ids), len(batch.region_mask)
         if texts != images:
             raise TwelvefoldError(f"task {task.name!r}: a batch needs an image for each text, got {images} for {texts}")
         kind, pairs = load_family(task.family).head_kind, batch.pairs_per_example

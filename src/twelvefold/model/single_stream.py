@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from twelvefold.batch import Batch, TrunkOutput
 from twelvefold.config.model import ModelConfig
 from twelvefold.model.attention import AttentionWeights, TransformerLayer, attend_with_weights
+from twelvefold.model.packing import AttentionPlan, PackedStates, Packing
 from twelvefold.model.trunk import ImageEmbeddings, TextEmbeddings, Trunk
 
 
@@ -36,19 +37,20 @@ class SingleStreamTrunk(Trunk):
         self.text_pooler = nn.Linear(hidden_size, config.bi_hidden_size)
         self.image_pooler = nn.Linear(hidden_size, config.bi_hidden_size)
 
-    def encode_text(self, token_ids: Tensor, token_mask: Tensor, task_index: int) -> tuple[Tensor, Tensor]:
-        """Return the embeddings of texts (P, L', W) and their mask; every layer needs the image too."""
-        text, mask = self.text_embeddings(token_ids, token_mask, task_index)
-        return text, mask
+    def encode_text(self, token_ids: Tensor, packing: Packing, task_index: int) -> PackedStates:
+        """Return the embeddings of texts; every layer needs the image too."""
+        states: PackedStates = self.text_embeddings(token_ids, packing, task_index)
+        return states
 
-    def encode_image(self, features: Tensor, locations: Tensor, region_mask: Tensor) -> Tensor:
-        """Return the embeddings of regions (P, R, W); every layer needs the text too."""
+    def encode_image(self, features: Tensor, locations: Tensor, packing: Packing) -> PackedStates:
+        """Return the embeddings of regions; every layer needs the text too."""
         image: Tensor = self.image_embeddings(features, locations) + self.text_embeddings.segments.weight[1]
-        return image
+        return PackedStates(image, packing)
 
-    def cross_encode(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
+    def cross_encode(self, text: PackedStates, image: PackedStates) -> Tensor:
         """Return the fused vectors (P, H)."""
-        return self.pool(*self._run_layers(text, text_mask, image, image_mask)).fused
+        text, image = self._run_layers(text, image)
+        return self.pool(*(x.states.index_select(0, x.packing.first) for x in (text, image)))[2]
 
     def forward(self, batch: Batch, task_index: int, weights: list[AttentionWeights] | None = None) -> TrunkOutput:
         """Return all final states and pooled vectors.
@@ -56,7 +58,7 @@ class SingleStreamTrunk(Trunk):
         ``weights`` gets, layer by layer, the attention of words to regions and of regions to words, each row divided by
         its sum: the attention that stays within a modality is left out.
         """
-        return self.pool(*self._run_layers(*self.encode(batch, task_index), batch.region_mask, weights))
+        return self.output(*self._run_layers(*self.encode(batch, task_index), weights))
 
     def region_states(self, batch: Batch, task_index: int) -> Tensor:
         """Return the final states of the regions, (P, R, W)."""
@@ -64,28 +66,26 @@ class SingleStreamTrunk(Trunk):
         return states
 
     def _run_layers(
-        self,
-        text: Tensor,
-        text_mask: Tensor,
-        image: Tensor,
-        image_mask: Tensor,
-        weights: list[AttentionWeights] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """text (P, L', W), image (P, R, W) -> the final states of both."""
-        x = torch.cat([text, image], dim=1)  # (P, L' + R, W)
-        mask = torch.cat([text_mask, image_mask], dim=1)  # (P, L' + R)
+        self, text: PackedStates, image: PackedStates, weights: list[AttentionWeights] | None = None
+    ) -> tuple[PackedStates, PackedStates]:
+        """Return the final states of both."""
+        packing, positions = text.packing.join(image.packing)
+        both = torch.cat([text.states, image.states])
+        x = torch.empty_like(both).index_copy(0, positions, both)  # (N + N', W)
+        plan = AttentionPlan(packing, packing, self.region_hidden_size)
         for layer in self.layers:
             if weights is not None:
-                weights.append(_attention_weights(cast(TransformerLayer, layer), x, mask, text.shape[1]))
-            x = layer(x, mask)
-        x = self.norm(x)
-        return x[:, : text.shape[1]], x[:, text.shape[1] :]
+                weights.append(_attention_weights(cast(TransformerLayer, layer), x, plan, text.packing.length))
+            x = layer(x, plan)
+        x = self.norm(x).index_select(0, positions)
+        num_words = text.packing.num_rows
+        return PackedStates(x[:num_words], text.packing), PackedStates(x[num_words:], image.packing)
 
 
-def _attention_weights(layer: TransformerLayer, x: Tensor, mask: Tensor, num_words: int) -> AttentionWeights:
-    """Return a layer's attention between the modalities for its input ``x`` (P, L' + R, W)."""
-    query, key, value = layer.qkv.all(layer.residual.norm_input(x))
-    _, weights = attend_with_weights(query, key, value, mask, layer.num_heads)  # (P, N, L' + R, L' + R)
-    to_regions = weights[:, :, :num_words, num_words:]  # (P, N, L', R)
-    to_words = weights[:, :, num_words:, :num_words]  # (P, N, R, L')
+def _attention_weights(layer: TransformerLayer, x: Tensor, plan: AttentionPlan, num_words: int) -> AttentionWeights:
+    """Return a layer's attention between the modalities for its input ``x``, (P, L' + R) rows with padding."""
+    query, key_value = layer.qkv(layer.residual.norm_input(x)).split([x.shape[1], 2 * x.shape[1]], dim=-1)
+    _, weights = attend_with_weights(query, key_value, plan, layer.num_heads)  # (P, A, L' + R, L' + R)
+    to_regions = weights[:, :, :num_words, num_words:]  # (P, A, L', R)
+    to_words = weights[:, :, num_words:, :num_words]  # (P, A, R, L')
     return AttentionWeights(*(w / w.sum(dim=-1, keepdim=True).clamp(min=1e-12) for w in (to_regions, to_words)))

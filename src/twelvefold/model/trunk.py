@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from twelvefold.batch import Batch, TrunkOutput
 from twelvefold.config.model import ModelConfig
 from twelvefold.model.attention import AttentionWeights
+from twelvefold.model.packing import PackedStates, Packing
 from twelvefold.schema import TwelvefoldError
 
 
@@ -43,21 +44,18 @@ class TextEmbeddings(nn.Module):
         self.norm = nn.LayerNorm(config.text_hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, token_ids: Tensor, token_mask: Tensor, task_index: int) -> tuple[Tensor, Tensor]:
-        """token_ids, token_mask (P, L) -> (P, L', W), (P, L'), where L' = L + 1 if the model has task tokens."""
-        length = token_ids.shape[1]
-        if length > self.positions.num_embeddings:
+    def forward(self, token_ids: Tensor, packing: Packing, task_index: int) -> PackedStates:
+        """token_ids (P, L) -> states (N, W), with a row for the task token if the model has task tokens."""
+        if packing.length > self.positions.num_embeddings:
             raise TwelvefoldError(
-                f"a text of {length} tokens, but the model has {self.positions.num_embeddings} positions; "
+                f"a text of {packing.length} tokens, but the model has {self.positions.num_embeddings} positions; "
                 "lower the task's max_tokens or raise the model's max_position_embeddings"
             )
-        x = self.words(self.token_to_row[token_ids]) + (self.positions.weight[:length] + self.segments.weight[0])
+        words = self.words(self.token_to_row[packing.pack(token_ids)])  # (N, W)
+        x = words + (self.positions(packing.column) + self.segments.weight[0])
         if self.tasks is not None:
-            # x.shape[0], not len(x): len would be a constant in an exported graph.
-            task_token = self.tasks.weight[task_index].expand(x.shape[0], 1, -1)  # (W,) -> (P, 1, W)
-            x = torch.cat([x[:, :1], task_token, x[:, 1:]], dim=1)  # (P, L + 1, W)
-            token_mask = F.pad(token_mask, (1, 0), value=True)  # (P, L + 1)
-        return self.dropout(self.norm(x)), token_mask
+            x, packing = packing.insert_second_row(x, self.tasks.weight[task_index])
+        return PackedStates(self.dropout(self.norm(x)), packing)
 
 
 class ImageEmbeddings(nn.Module):
@@ -71,7 +69,7 @@ class ImageEmbeddings(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, features: Tensor, locations: Tensor) -> Tensor:
-        """features (P, R, D), locations (P, R, 5) -> (P, R, W)."""
+        """features (N, D), locations (N, 5) -> (N, W)."""
         if features.shape[-1] != self.features.in_features:
             raise TwelvefoldError(
                 f"region features have {features.shape[-1]} numbers, but the model reads "
@@ -107,31 +105,52 @@ class Trunk(nn.Module):
         between words and regions."""
 
     @abstractmethod
-    def encode_text(self, token_ids: Tensor, token_mask: Tensor, task_index: int) -> tuple[Tensor, Tensor]:
-        """Return the text encoding that needs no image: states (P, L', W_t) and mask (P, L')."""
+    def encode_text(self, token_ids: Tensor, packing: Packing, task_index: int) -> PackedStates:
+        """Return the text encoding that needs no image. ``token_ids`` (P, L), packed as ``packing`` says."""
 
     @abstractmethod
-    def encode_image(self, features: Tensor, locations: Tensor, region_mask: Tensor) -> Tensor:
-        """Return the image encoding that needs no text: states (P, R, W_i)."""
+    def encode_image(self, features: Tensor, locations: Tensor, packing: Packing) -> PackedStates:
+        """Return the image encoding that needs no text. ``features`` (N, D), ``locations`` (N, 5)."""
 
     @abstractmethod
-    def cross_encode(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
+    def cross_encode(self, text: PackedStates, image: PackedStates) -> Tensor:
         """Return the fused vectors (P, H) of texts and images from :meth:`encode_text` and :meth:`encode_image`."""
 
     @abstractmethod
     def region_states(self, batch: Batch, task_index: int) -> Tensor:
-        """Return the final states of the regions, (P, R, W_i)."""
+        """Return the final states of the regions, (P, R, W_i), with zeros as padding."""
 
     def fused(self, batch: Batch, task_index: int) -> Tensor:
         """Return only the fused vectors (P, H) of :meth:`forward`, which costs less."""
-        return self.cross_encode(*self.encode(batch, task_index), batch.region_mask)
+        return self.cross_encode(*self.encode(batch, task_index))
 
-    def encode(self, batch: Batch, task_index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what :meth:`encode_text` and :meth:`encode_image` return: text states, text mask, image states."""
-        text, text_mask = self.encode_text(batch.token_ids, batch.token_mask, task_index)
-        return text, text_mask, self.encode_image(batch.features, batch.locations, batch.region_mask)
+    def encode(self, batch: Batch, task_index: int) -> tuple[PackedStates, PackedStates]:
+        """Return what :meth:`encode_text` and :meth:`encode_image` return."""
+        text = self.encode_text(batch.token_ids, text_packing(batch), task_index)
+        return text, self.encode_image(*packed_regions(batch))
 
-    def pool(self, text: Tensor, image: Tensor) -> TrunkOutput:
-        """Pool the first row of each modality (CLS and IMG) by linear + ReLU, and fuse the two pooled vectors."""
-        cls, img = F.relu(self.text_pooler(text[:, 0])), F.relu(self.image_pooler(image[:, 0]))  # (P, H) each
-        return TrunkOutput(text, image, cls, img, cls * img if self.fusion == "product" else cls + img)
+    def output(self, text: PackedStates, image: PackedStates) -> TrunkOutput:
+        """Return all final states, padded, and what :meth:`pool` computes of them."""
+        cls, img, fused = self.pool(*(x.states.index_select(0, x.packing.first) for x in (text, image)))
+        return TrunkOutput(text.packing.pad(text.states), image.packing.pad(image.states), cls, img, fused)
+
+    def pool(self, cls: Tensor, img: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pool the states of [CLS] (P, W_t) and IMG (P, W_i) by linear + ReLU, and fuse them: (P, H) each."""
+        cls, img = F.relu(self.text_pooler(cls)), F.relu(self.image_pooler(img))
+        return cls, img, cls * img if self.fusion == "product" else cls + img
+
+
+def text_packing(batch: Batch) -> Packing:
+    """Return how the texts of a batch are packed: with padding only if the batch has padded features."""
+    if batch.features.ndim == 3:
+        return Packing.with_padding(batch.token_mask)
+    return Packing(batch.lengths[0], batch.features.device, batch.token_ids.shape[1])
+
+
+def packed_regions(batch: Batch) -> tuple[Tensor, Tensor, Packing]:
+    """Return the features (N, D) and locations (N, 5) of a batch, and how its images are packed."""
+    if batch.features.ndim == 3:
+        features, locations = (x.flatten(0, 1) for x in (batch.features, batch.locations))  # (P, R, .) -> (P * R, .)
+        return features, locations, Packing.with_padding(batch.region_mask)
+    packing = Packing(batch.lengths[1], batch.features.device, batch.region_mask.shape[1])
+    return batch.features, batch.locations, packing

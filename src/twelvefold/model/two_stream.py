@@ -7,14 +7,23 @@ image layer and one text layer follow; the first row of each stream (CLS and IMG
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
 from twelvefold.batch import Batch, TrunkOutput
 from twelvefold.config.model import ModelConfig
-from twelvefold.model.attention import AttentionWeights, CoAttention, TransformerLayer
+from twelvefold.model.attention import AttentionWeights, CoAttention, CoAttentionPlans, TransformerLayer
+from twelvefold.model.packing import AttentionPlan, PackedStates, Packing
 from twelvefold.model.trunk import ImageEmbeddings, TextEmbeddings, Trunk
+
+
+class _Plans(NamedTuple):
+    """Attention within the texts, within the images, and across."""
+
+    text: AttentionPlan
+    image: AttentionPlan
+    across: CoAttentionPlans
 
 
 class CoAttentionBlock(nn.Module):
@@ -27,24 +36,25 @@ class CoAttentionBlock(nn.Module):
         self.text_layer = _text_layer(config)
 
     def forward(
-        self,
-        text: Tensor,
-        image: Tensor,
-        text_mask: Tensor,
-        image_mask: Tensor,
-        num_rows: int | None = None,
-        weights: list[AttentionWeights] | None = None,
+        self, text: Tensor, image: Tensor, plans: _Plans, weights: list[AttentionWeights] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """text (P, L', W_t), image (P, R, W_i) -> both, or only the first ``num_rows`` rows of each.
+        """text (N, W_t), image (N', W_i) -> both. ``weights``: a list to which the attention weights are appended."""
+        text, image = self.co_attention(text, image, plans.across, weights)
+        return self.text_layer(text, plans.text), self.image_layer(image, plans.image)
 
-        ``weights``: a list to which the attention weights are appended.
-        """
-        text, image = self.co_attention(text, image, text_mask, image_mask, weights)
-        return self.text_layer(text, text_mask, num_rows), self.image_layer(image, image_mask, num_rows)
+    def forward_first(self, text: PackedStates, image: PackedStates, plans: _Plans) -> tuple[Tensor, Tensor]:
+        """Return only the first row of every text and image of :meth:`forward`: (P, W_t) and (P, W_i)."""
+        texts, images = self.co_attention(text.states, image.states, plans.across)
+        first_text = AttentionPlan(text.packing.first_rows(), text.packing, plans.text.hidden_size)
+        first_image = AttentionPlan(image.packing.first_rows(), image.packing, plans.image.hidden_size)
+        cls = self.text_layer.forward_rows(texts, text.packing.first, first_text)
+        return cls, self.image_layer.forward_rows(images, image.packing.first, first_image)
 
-    def forward_image(self, text: Tensor, image: Tensor, text_mask: Tensor, image_mask: Tensor) -> Tensor:
+    def forward_image(self, text: Tensor, image: Tensor, plans: _Plans) -> Tensor:
         """Return the image stream of :meth:`forward` only."""
-        states: Tensor = self.image_layer(self.co_attention.forward_image(text, image, text_mask), image_mask)
+        states: Tensor = self.image_layer(
+            self.co_attention.forward_image(text, image, plans.across.to_words), plans.image
+        )
         return states
 
 
@@ -53,6 +63,7 @@ class TwoStreamTrunk(Trunk):
 
     def __init__(self, config: ModelConfig, num_task_tokens: int, word_pieces: Sequence[int] = ()) -> None:
         super().__init__(config, num_task_tokens, word_pieces)
+        self.text_hidden_size, self.bi_hidden_size = config.text_hidden_size, config.bi_hidden_size
         self.region_hidden_size = config.image_hidden_size
         self.text_embeddings = TextEmbeddings(config, num_task_tokens, word_pieces)
         self.image_embeddings = ImageEmbeddings(config, config.image_hidden_size)
@@ -66,43 +77,56 @@ class TwoStreamTrunk(Trunk):
         self.text_pooler = nn.Linear(config.text_hidden_size, config.bi_hidden_size)
         self.image_pooler = nn.Linear(config.image_hidden_size, config.bi_hidden_size)
 
-    def encode_text(self, token_ids: Tensor, token_mask: Tensor, task_index: int) -> tuple[Tensor, Tensor]:
-        """Return the text stream before co-attention: states (P, L', W_t) and mask (P, L')."""
-        text, mask = self.text_embeddings(token_ids, token_mask, task_index)
+    def encode_text(self, token_ids: Tensor, packing: Packing, task_index: int) -> PackedStates:
+        """Return the text stream before co-attention."""
+        text, packing = self.text_embeddings(token_ids, packing, task_index)
+        plan = AttentionPlan(packing, packing, self.text_hidden_size)
         for layer in self.text_layers:
-            text = layer(text, mask)
-        return text, mask
+            text = layer(text, plan)
+        return PackedStates(text, packing)
 
-    def encode_image(self, features: Tensor, locations: Tensor, region_mask: Tensor) -> Tensor:
-        """Return the image stream before co-attention: (P, R, W_i)."""
+    def encode_image(self, features: Tensor, locations: Tensor, packing: Packing) -> PackedStates:
+        """Return the image stream before co-attention."""
         image: Tensor = self.image_embeddings(features, locations)
+        plan = AttentionPlan(packing, packing, self.region_hidden_size)
         for layer in self.image_layers:
-            image = layer(image, region_mask)
-        return image
+            image = layer(image, plan)
+        return PackedStates(image, packing)
 
     def forward(self, batch: Batch, task_index: int, weights: list[AttentionWeights] | None = None) -> TrunkOutput:
-        text, text_mask, image = self.encode(batch, task_index)
+        (text, texts), (image, images) = self.encode(batch, task_index)
+        plans = self._plans(texts, images)
         for block in self.blocks:
-            text, image = block(text, image, text_mask, batch.region_mask, weights=weights)
-        return self.pool(self.text_norm(text), self.image_norm(image))
+            text, image = block(text, image, plans, weights)
+        return self.output(PackedStates(self.text_norm(text), texts), PackedStates(self.image_norm(image), images))
 
-    def cross_encode(self, text: Tensor, text_mask: Tensor, image: Tensor, image_mask: Tensor) -> Tensor:
+    def cross_encode(self, text: PackedStates, image: PackedStates) -> Tensor:
         """Return the fused vectors (P, H); the last block's text and image layers compute only the pooled rows."""
-        *blocks, last = self.blocks
+        plans, *blocks, last = self._plans(text.packing, image.packing), *self.blocks
+        (texts, text_packing), (images, image_packing) = text, image
         for block in blocks:
-            text, image = block(text, image, text_mask, image_mask)
-        text, image = last(text, image, text_mask, image_mask, num_rows=1)
-        return self.pool(self.text_norm(text), self.image_norm(image)).fused
+            texts, images = block(texts, images, plans)
+        packed = PackedStates(texts, text_packing), PackedStates(images, image_packing)
+        cls, img = cast(CoAttentionBlock, last).forward_first(*packed, plans)
+        return self.pool(self.text_norm(cls), self.image_norm(img))[2]
 
     def region_states(self, batch: Batch, task_index: int) -> Tensor:
         """Return the final states of the regions, (P, R, W_i), without the text half of the last block."""
-        text, text_mask, image = self.encode(batch, task_index)
-        *blocks, last = self.blocks
+        (text, texts), (image, images) = self.encode(batch, task_index)
+        plans, *blocks, last = self._plans(texts, images), *self.blocks
         for block in blocks:
-            text, image = block(text, image, text_mask, batch.region_mask)
-        image = cast(CoAttentionBlock, last).forward_image(text, image, text_mask, batch.region_mask)
-        states: Tensor = self.image_norm(image)
-        return states
+            text, image = block(text, image, plans)
+        image = cast(CoAttentionBlock, last).forward_image(text, image, plans)
+        return images.pad(self.image_norm(image))
+
+    def _plans(self, texts: Packing, images: Packing) -> _Plans:
+        return _Plans(
+            AttentionPlan(texts, texts, self.text_hidden_size),
+            AttentionPlan(images, images, self.region_hidden_size),
+            CoAttentionPlans(
+                AttentionPlan(texts, images, self.bi_hidden_size), AttentionPlan(images, texts, self.bi_hidden_size)
+            ),
+        )
 
 
 def _text_layer(config: ModelConfig) -> TransformerLayer:

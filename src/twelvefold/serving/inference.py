@@ -20,7 +20,7 @@ from twelvefold.families import Family, load_family
 from twelvefold.families.shared.probabilities import decode_names, lower_probabilities
 from twelvefold.model import Model
 from twelvefold.model.feature_statistics import FeatureStatistics
-from twelvefold.model.model import ImageStream
+from twelvefold.model.packing import PackedStates
 from twelvefold.schema import Box, Regions, TaskSpec
 from twelvefold.serving.attention_weights import Attention, collect_attention
 from twelvefold.serving.box_inputs import clip_boxes
@@ -202,7 +202,7 @@ def rank_images(
     context: InferenceContext,
     spec: TaskSpec,
     captions: Batch,
-    blocks: Iterable[Batch | ImageStream],
+    blocks: Iterable[Batch | PackedStates],
     names: Sequence[str],
     top: int,
 ) -> list[tuple[schema.Ranked, ...]]:

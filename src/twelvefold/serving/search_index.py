@@ -22,7 +22,7 @@ from twelvefold.config import default_tasks
 from twelvefold.families import retrieval
 from twelvefold.families.shared.probabilities import lower_probabilities
 from twelvefold.images import ImageError, InputImage, digest_image, load_image
-from twelvefold.model.model import ImageStream
+from twelvefold.model.packing import PackedStates
 from twelvefold.printable import printable_name
 from twelvefold.progress import progress_bar
 from twelvefold.schema import ImageKey, Ranked, Regions, TaskSpec, TwelvefoldError, did_you_mean
@@ -91,7 +91,7 @@ class SearchIndex:
         self._keys: dict[str, ImageKey] = {}
         self._regions: dict[ImageKey, Regions] = {}
         self._digests: dict[str, str] = {}  # of image files, by name; indexes of version 0.1 have none
-        self._streams: dict[tuple[int, int], ImageStream] = {}  # by first image and number of regions
+        self._streams: dict[tuple[int, int], PackedStates] = {}  # by first image and number of regions
         self.add(images, names=names)
 
     def __len__(self) -> int:
@@ -338,7 +338,7 @@ class SearchIndex:
             self._keys[name] = key
             self._regions[key] = regions
 
-    def _image_stream(self, start: int, spec: TaskSpec) -> ImageStream:
+    def _image_stream(self, start: int, spec: TaskSpec) -> PackedStates:
         """Return the image stream of a block. It depends on the number of regions, but not on texts or the task."""
         block = start, spec.max_regions
         if block in self._streams:

@@ -110,7 +110,7 @@ def fit_word_directions(batches: Iterable[Batch], token_to_row: Tensor, num_rows
     differences, expressions, sample = _Sums(num_rows), 0, list[Tensor]()
     covariance, regions = torch.zeros(()), 0.0
     for batch in batches:
-        rows = torch.cat([batch.features, batch.locations], dim=-1)  # (P, R, D + 5)
+        rows = batch.pad_regions(torch.cat([batch.features, batch.locations], dim=-1))  # (P, R, D + 5)
         real = batch.candidate_mask
         rows = rows * real[..., None]
         count = real.sum(dim=1, keepdim=True)  # (P, 1)
@@ -121,7 +121,7 @@ def fit_word_directions(batches: Iterable[Batch], token_to_row: Tensor, num_rows
         covariance = covariance + flat.T @ flat
         regions += float(count.sum())
         expressions += len(rows)
-        chosen = centered[torch.arange(len(rows)), target] * has_target[:, None]  # (P, D + 5)
+        chosen = centered[torch.arange(len(rows)), target]  # (P, D + 5)
         words = token_to_row[batch.token_ids] * batch.token_mask
         differences.add(words[has_target], chosen[has_target])
         if sum(map(len, sample)) < SAMPLE_REGIONS:

@@ -1,0 +1,224 @@
+"""Packed sequences: texts and images of unequal lengths, one after the other without padding.
+
+Every layer but attention works row by row, so it computes real rows only. Attention works sequence by sequence: it
+arranges sequences of similar lengths in groups, pads within a group, and masks what it padded. Letters in shapes are
+those of :mod:`twelvefold.schema`; N is the number of packed rows, S the width of the padded form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Indices = NDArray[np.int64]
+
+GROUP_NUMBERS = 1 << 15
+"""Rows times hidden size from which a CPU attends to a group of sequences at once. Smaller groups pad less, larger ones
+call fewer kernels. Measured on a CPU with 7 to 40 rows a sequence: best with some 250 rows of 128 numbers, and with
+single sequences of 1,024 numbers."""
+
+
+class Packing:
+    """How P sequences lie in rows (N, ...): one after the other.
+
+    Usually without padding; ``lengths`` (P,) are then the rows of each sequence, on the host, so that no device is
+    asked. In an exported graph, and where attention weights are returned, all P * S rows are there, and ``mask``
+    (P, S) is True for the real ones.
+
+    first (P,) int64: the row with which each sequence begins. column (N,) int64: each row's place in its sequence.
+    """
+
+    lengths: Indices
+    mask: Tensor | None
+
+    def __init__(self, lengths: Indices, device: torch.device, width: int | None = None) -> None:
+        """``width``: S where a padded form is wider than the longest sequence."""
+        ends = lengths.cumsum()
+        self.lengths, self.starts, self.device, self.mask = lengths, ends - lengths, device, None
+        self.num_sequences, self.length = len(lengths), int(lengths.max(initial=0)) if width is None else width
+        self.num_rows = int(lengths.sum())
+        self.sequence: Indices = np.repeat(np.arange(len(lengths)), lengths)
+        self.first = torch.from_numpy(self.starts).to(device)
+        self.column = torch.from_numpy(np.arange(self.num_rows) - self.starts[self.sequence]).to(device)
+
+    @classmethod
+    def with_padding(cls, mask: Tensor) -> Packing:
+        """Return the packing of rows that keep their padding: P * S rows, of which ``mask`` (P, S) names the real."""
+        packing = cls.__new__(cls)
+        packing.mask, packing.device = mask, mask.device
+        packing.num_sequences, packing.length = mask.shape
+        packing.num_rows = packing.num_sequences * packing.length
+        packing.first = torch.arange(packing.num_sequences, device=mask.device) * packing.length
+        packing.column = torch.arange(packing.length, device=mask.device).expand(mask.shape).flatten()  # -> (P * S,)
+        return packing
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether the rows can be viewed as (P, S): they keep their padding, or all sequences are equally long."""
+        return self.mask is not None or self.num_rows == self.num_sequences * self.length
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """Return the rows of padded sequences: (P, S, ...) -> (N, ...)."""
+        rows = padded.flatten(0, 1)  # (P, S, ...) -> (P * S, ...)
+        return rows if self.is_grid else rows.index_select(0, self._grid_rows())
+
+    def pad(self, rows: Tensor) -> Tensor:
+        """Return padded sequences, with zeros where there is no row: (N, ...) -> (P, S, ...)."""
+        if not self.is_grid:
+            zeros = rows.new_zeros(self.num_sequences * self.length, *rows.shape[1:])
+            rows = zeros.index_copy(0, self._grid_rows(), rows)
+        return rows.view(self.num_sequences, self.length, *rows.shape[1:])  # (P * S, ...) -> (P, S, ...)
+
+    def insert_second_row(self, rows: Tensor, row: Tensor) -> tuple[Tensor, Packing]:
+        """Insert ``row`` (W,) after the first row of every sequence: (N, W) -> (N + P, W), with the new packing."""
+        if self.mask is not None:
+            x = self.pad(rows)
+            second = row.expand(x.shape[0], 1, -1)  # (W,) -> (P, 1, W)
+            rows = torch.cat([x[:, :1], second, x[:, 1:]], dim=1).flatten(0, 1)  # (P * (S + 1), W)
+            return rows, Packing.with_padding(torch.cat([self.mask[:, :1], self.mask], dim=1))
+        positions = torch.arange(self.num_rows, device=self.device) + self._on_device(self.sequence) + (self.column > 0)
+        inserted = row.expand(self.num_rows + self.num_sequences, -1)  # (W,) -> (N + P, W)
+        return inserted.index_copy(0, positions, rows), Packing(self.lengths + 1, self.device, self.length + 1)
+
+    def join(self, other: Packing) -> tuple[Packing, Tensor]:
+        """Return the packing of sequences that are each one of this packing and then the one of ``other`` with the same
+        number, and where the rows of both, concatenated, go (N + N',) int64."""
+        if self.mask is not None and other.mask is not None:
+            joined = Packing.with_padding(torch.cat([self.mask, other.mask], dim=1))
+            positions = joined.pad(torch.arange(joined.num_rows, device=self.device))  # (P, S + S')
+            both = positions[:, : self.length], positions[:, self.length :]
+            return joined, torch.cat([part.flatten() for part in both])  # (P * (S + S'),)
+        joined = Packing(self.lengths + other.lengths, self.device)
+        starts = np.concatenate([joined.starts[self.sequence], (joined.starts + self.lengths)[other.sequence]])
+        return joined, self._on_device(starts) + torch.cat([self.column, other.column])
+
+    def first_rows(self) -> Packing:
+        """Return the packing of the first row of every sequence."""
+        if self.mask is not None:
+            return Packing.with_padding(torch.ones_like(self.mask[:, :1]))
+        return Packing(np.ones_like(self.lengths), self.device)
+
+    def select(self, sequences: Indices) -> tuple[Packing, Tensor]:
+        """Return the packing of some sequences, which may be named several times, and their rows (N',) int64."""
+        if self.mask is not None:
+            chosen = self._on_device(sequences)
+            packing = Packing.with_padding(self.mask[chosen])
+            return packing, self.first[chosen].repeat_interleave(self.length) + packing.column  # (P' * S,)
+        packing = Packing(self.lengths[sequences], self.device)
+        return packing, self._on_device(self.starts[sequences][packing.sequence]) + packing.column
+
+    def _grid_rows(self) -> Tensor:
+        """(N,) int64: the place of each row among P * S padded rows."""
+        return self._on_device(self.sequence * self.length) + self.column
+
+    def _on_device(self, indices: Indices) -> Tensor:
+        return torch.from_numpy(indices).to(self.device)
+
+
+class PackedStates(NamedTuple):
+    """States (N, W) of packed sequences."""
+
+    states: Tensor
+    packing: Packing
+
+    def select(self, sequences: Indices) -> PackedStates:
+        """Return the states of some sequences, which may be named several times."""
+        packing, rows = self.packing.select(sequences)
+        return PackedStates(self.states.index_select(0, rows), packing)
+
+
+class Group(NamedTuple):
+    """Sequences that attention computes at once: the numbers of query and key rows, padding included, and the mask
+    (sequences, 1, 1, keys) of real keys; None if all are."""
+
+    num_sequences: int
+    num_queries: int
+    num_keys: int
+    mask: Tensor | None
+
+
+class AttentionPlan:
+    """Which rows attend to which: each sequence of ``queries`` to the sequence of ``keys`` with the same number.
+
+    The rows of a group are contiguous. ``query_rows`` and ``key_rows`` say where each packed row goes; None: where it
+    is already.
+    """
+
+    def __init__(self, queries: Packing, keys: Packing, hidden_size: int) -> None:
+        """``hidden_size``: of the attention, from which the size of the groups follows."""
+        self.hidden_size = hidden_size
+        self.query_rows: Tensor | None = None
+        self.key_rows: Tensor | None = None
+        if queries.is_grid and keys.is_grid:
+            mask = None if keys.mask is None else keys.mask[:, None, None, :]
+            self.groups = [Group(queries.num_sequences, queries.length, keys.length, mask)]
+            return
+        device, sequences = queries.device, _group(queries.lengths, keys.lengths, hidden_size, queries.device)
+        sizes = [(len(ids), int(queries.lengths[ids].max()), int(keys.lengths[ids].max())) for ids in sequences]
+        self.groups = [
+            Group(*size, _mask(keys.lengths[ids], size[2], device)) for ids, size in zip(sequences, sizes, strict=True)
+        ]
+        self.query_rows = _rows(queries, sequences, [size[1] for size in sizes])
+        self.key_rows = self.query_rows if keys is queries else _rows(keys, sequences, [size[2] for size in sizes])
+
+    @property
+    def query_sizes(self) -> list[int]:
+        """The number of query rows of each group, padding included."""
+        return [group.num_sequences * group.num_queries for group in self.groups]
+
+    @property
+    def key_sizes(self) -> list[int]:
+        """The number of key rows of each group, padding included."""
+        return [group.num_sequences * group.num_keys for group in self.groups]
+
+    def arrange_queries(self, rows: Tensor) -> Tensor:
+        """Bring packed query rows (N, W) into the order of the groups, with zeros as padding."""
+        return _arrange(rows, self.query_rows, sum(self.query_sizes))
+
+    def arrange_keys(self, rows: Tensor) -> Tensor:
+        """Bring packed key rows (N, W) into the order of the groups, with zeros as padding."""
+        return _arrange(rows, self.key_rows, sum(self.key_sizes))
+
+    def restore_queries(self, arranged: Tensor) -> Tensor:
+        """Undo :meth:`arrange_queries`."""
+        return arranged if self.query_rows is None else arranged.index_select(0, self.query_rows)
+
+
+def _group(queries: Indices, keys: Indices, hidden_size: int, device: torch.device) -> list[Indices]:
+    """Divide sequences with these lengths into groups of similar lengths; in their order if each is a group."""
+    lengths = queries + keys
+    if device.type != "cpu":  # one masked kernel costs less there than many small ones
+        return [np.arange(len(lengths))]
+    order = lengths.argsort(kind="stable")
+    min_rows = GROUP_NUMBERS / hidden_size
+    if (lengths >= min_rows).all():
+        return list(np.arange(len(lengths))[:, None])
+    group_of = (np.maximum(lengths[order].cumsum() - 1, 0) // min_rows).astype(np.int64)
+    return np.split(order, np.flatnonzero(np.diff(group_of)) + 1)
+
+
+def _mask(lengths: Indices, longest: int, device: torch.device) -> Tensor | None:
+    if (lengths == longest).all():
+        return None
+    return torch.from_numpy(np.arange(longest) < lengths[:, None]).to(device)[:, None, None, :]
+
+
+def _rows(packing: Packing, groups: Sequence[Indices], longest: Sequence[int]) -> Tensor | None:
+    """Return where each packed row goes (N,): sequences in the order of the groups, padded to ``longest`` in each."""
+    order, padded = np.concatenate(groups), np.repeat(longest, [len(ids) for ids in groups])
+    starts = np.empty_like(packing.starts)
+    starts[order] = padded.cumsum() - padded
+    if padded.sum() == packing.num_rows and (starts == packing.starts).all():
+        return None
+    return torch.from_numpy(np.repeat(starts, packing.lengths)).to(packing.device) + packing.column
+
+
+def _arrange(rows: Tensor, positions: Tensor | None, size: int) -> Tensor:
+    if positions is None:
+        return rows
+    return rows.new_zeros(size, rows.shape[1]).index_copy(0, positions, rows)
