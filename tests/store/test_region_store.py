@@ -9,7 +9,8 @@ import pytest
 
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError
 from twelvefold.store import atomic_files
-from twelvefold.store.region_store import MANIFEST, RegionStore, ShardWriter, finish_store, read_shard_header
+from twelvefold.store.region_shard import read_shard_header
+from twelvefold.store.region_store import MANIFEST, RegionStore, ShardWriter, finish_store
 
 D, C = 6, 3
 

@@ -41,7 +41,8 @@ from twelvefold.features.import_state import (
 )
 from twelvefold.schema import ImageKey, Regions, TwelvefoldError
 from twelvefold.store.atomic_files import digest_value, lock_folder, remove_leftovers, write_json
-from twelvefold.store.region_store import MANIFEST, SUFFIX, RegionStore, ShardWriter, finish_store, read_shard_header
+from twelvefold.store.region_shard import read_shard_header
+from twelvefold.store.region_store import MANIFEST, SUFFIX, RegionStore, ShardWriter, finish_store
 from twelvefold.store.steps import Step, StepCache, run_steps
 
 BLOCK = 128

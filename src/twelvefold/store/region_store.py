@@ -1,17 +1,20 @@
 """The region store: a detector's regions of every image, as flat memory-mapped arrays.
 
-A store is a folder of shards and ``store.json``. A shard is a block of consecutive images: a header (magic, version,
-lengths, checksum of the rest) and eight flat arrays, each aligned to 64 bytes: features, boxes, class probabilities,
-mean features, widths, heights, offsets, keys. ``store.json`` is written last, so a folder that has it is complete.
-Sizes are checked when a store is opened, contents by :meth:`RegionStore.verify`.
+A store is a folder of shards (:mod:`twelvefold.store.region_shard`) and ``store.json``, which is written last, so a
+folder that has it is complete. Sizes are checked when a store is opened, contents by :meth:`RegionStore.verify`.
+``store.index`` says where each image is (:mod:`twelvefold.store.region_index`); it is computed again from the shards if
+it is missing or of another store.
 
 Differs: the original kept pickled dictionaries in LMDB and searched its list of keys at each access.
 """
 
 from __future__ import annotations
 
-import struct
+import warnings
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -21,70 +24,25 @@ import xxhash
 from numpy.typing import NDArray
 
 from twelvefold.schema import ImageKey, Regions, Size, TwelvefoldError
-from twelvefold.store import atomic_files
+from twelvefold.store import atomic_files, region_index
 from twelvefold.store.region_arrays import check_regions, mean_feature
+from twelvefold.store.region_index import RegionIndex, RepeatedKeyError
+from twelvefold.store.region_shard import (
+    HEADER_BYTES,
+    ShardHeader,
+    aligned,
+    check_shard,
+    map_arrays,
+    read_names,
+    read_shard_header,
+    split_names,
+)
 
 MANIFEST = "store.json"
 SUFFIX = ".regions"
 FORMAT, VERSION = "twelvefold regions", 1
-_MAGIC = b"12FOLDRG"
-_HEADER = struct.Struct("<8s I I Q Q Q Q Q 16s")  # magic, version, the fields of ShardHeader, checksum
-_HEADER_BYTES = 128  # reserved for the header
-_ALIGNMENT = 64
-
-
-HEADER_KEYS = {
-    "bytes_per_number": "number_bytes",
-    "num_images": "pictures",
-    "num_regions": "regions",
-    "num_categories": "kinds",
-}
-"""Attribute of ``ShardHeader`` -> key in ``store.json``, whose digest depends on the keys."""
-
-
-class ShardHeader(msgspec.Struct, frozen=True, rename=HEADER_KEYS):
-    """A shard's header.
-
-    ``bytes_per_number``: of the features, 2 (float16) or 4 (float32). ``num_categories``: C, 0 if class probabilities
-    are not kept. ``checksum``: xxh3_128 of everything after the header, in hexadecimal.
-    """
-
-    bytes_per_number: int
-    num_images: int
-    num_regions: int
-    feature_size: int
-    num_categories: int
-    key_bytes: int
-    checksum: str
-
-    def layout(self) -> list[tuple[int, np.dtype[Any], tuple[int, ...]]]:
-        """Return (offset in bytes, dtype, shape) of the eight arrays, in file order."""
-        number = np.dtype(np.float16 if self.bytes_per_number == np.dtype(np.float16).itemsize else np.float32)
-        arrays: list[tuple[np.dtype[Any], tuple[int, ...]]] = [
-            (number, (self.num_regions, self.feature_size)),
-            (np.dtype(np.float32), (self.num_regions, 4)),
-            (number, (self.num_regions, self.num_categories)),
-            (np.dtype(np.float32), (self.num_images, self.feature_size)),
-            (np.dtype(np.int32), (self.num_images,)),
-            (np.dtype(np.int32), (self.num_images,)),
-            (np.dtype(np.int64), (self.num_images + 1,)),
-            (np.dtype(np.uint8), (self.key_bytes,)),
-        ]
-        layout, offset = [], _HEADER_BYTES
-        for dtype, shape in arrays:
-            layout.append((offset, dtype, shape))
-            offset += -(-dtype.itemsize * int(np.prod(shape)) // _ALIGNMENT) * _ALIGNMENT
-        return layout
-
-    @property
-    def file_bytes(self) -> int:
-        """Length of the whole file."""
-        offset, dtype, shape = self.layout()[-1]
-        return offset + -(-dtype.itemsize * int(np.prod(shape)) // _ALIGNMENT) * _ALIGNMENT
-
-    def to_json(self, file: str) -> dict[str, Any]:
-        """Return the shard's entry in ``store.json``."""
-        return {"file": file, **msgspec.to_builtins(self)}
+_MAX_MAPPED = 1 << 15
+"""Shards that a process keeps mapped: half of the mappings that Linux allows a process (vm.max_map_count)."""
 
 
 class ShardWriter:
@@ -138,43 +96,16 @@ class ShardWriter:
             [np.frombuffer(keys, dtype=np.uint8)],
         ]
         # Parts are written without being concatenated first: a block of published features is 50 MB.
-        parts = [part for array in arrays for part in _aligned(array)]
+        parts = [part for array in arrays for part in aligned(array)]
         checksum = xxhash.xxh3_128()
         for part in parts:
             checksum.update(part)
         sizes = (self._dtype.itemsize, len(images), sum(counts), self._feature_size, self._num_categories, len(keys))
-        header = _HEADER.pack(_MAGIC, VERSION, *sizes, checksum.digest())
+        header = ShardHeader(*sizes, checksum.hexdigest())
         with atomic_files.atomic_file(self.path) as file:
-            file.write(header.ljust(_HEADER_BYTES, b"\0"))
+            file.write(header.to_bytes().ljust(HEADER_BYTES, b"\0"))
             for part in parts:
                 file.write(part)
-
-
-def read_shard_header(path: Path) -> ShardHeader:
-    """Read a shard's header and check magic, version and file length; fast for a shard of any size.
-
-    Raises:
-        TwelvefoldError: the file is not a shard, has another version, or is truncated.
-    """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            data = file.read(_HEADER.size)
-        size = path.stat().st_size
-    except OSError as error:
-        raise TwelvefoldError(f"cannot read region shard {path}: {error.strerror}") from error
-    if len(data) < _HEADER.size or not data.startswith(_MAGIC):
-        raise TwelvefoldError(f"{path} is not a region shard: it does not begin with {_MAGIC!r}; extract it again")
-    _, version, number, images, regions, features, categories, keys, checksum = _HEADER.unpack(data)
-    if version != VERSION:
-        raise TwelvefoldError(f"{path} is a region shard of version {version}, this program reads {VERSION}")
-    header = ShardHeader(number, images, regions, features, categories, keys, checksum.hex())
-    if size != header.file_bytes:
-        raise TwelvefoldError(
-            f"{path} has {size:,} bytes, its header states {header.file_bytes:,}: it was truncated or changed; "
-            "remove it and extract again"
-        )
-    return header
 
 
 def read_shard(path: Path) -> Iterator[tuple[ImageKey, Regions]]:
@@ -183,14 +114,14 @@ def read_shard(path: Path) -> Iterator[tuple[ImageKey, Regions]]:
     Raises:
         TwelvefoldError: as :func:`read_shard_header`.
     """
-    has_categories = read_shard_header(path).num_categories > 0
-    features, boxes, probabilities, _, widths, heights, offsets, keys = _map_arrays(path)
-    names = keys.tobytes().decode()
-    for row, name in enumerate(names.split("\n") if names else []):
+    header = read_shard_header(path)
+    has_categories = header.num_categories > 0
+    features, boxes, probabilities, _, widths, heights, offsets, keys = map_arrays(path, header)
+    for row, name in enumerate(split_names(keys)):
         rows = slice(int(offsets[row]), int(offsets[row + 1]))
         class_probs = probabilities[rows] if has_categories else None
         yield (
-            ImageKey.parse(name),
+            ImageKey.parse(name.decode()),
             Regions(boxes[rows], features[rows], int(widths[row]), int(heights[row]), class_probs),
         )
 
@@ -218,7 +149,7 @@ def finish_store(
         raise TwelvefoldError(
             f"{folder}: expected the names of {shapes[0][2]} categories, as the shards hold, got {len(categories)}"
         )
-    manifest = {
+    manifest: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "feature_size": shapes[0][1] if shapes else 0,
@@ -229,7 +160,8 @@ def finish_store(
         "shards": [header.to_json(name) for name, header in zip(shards, headers, strict=True)],
     }
     manifest["digest"] = _digest(manifest)
-    _read_index(folder, manifest)  # an image in two shards is found before the store counts as complete
+    content = _compute_index(folder, manifest)  # an image in two shards is found before the store counts as complete
+    region_index.write_index(folder, content, manifest["pictures"], manifest["digest"])
     atomic_files.write_json(folder / MANIFEST, manifest)
     return RegionStore.open(folder)
 
@@ -249,15 +181,20 @@ class RegionStore:
         self.info: dict[str, Any] = manifest["info"]
         self.digest: str = manifest["digest"]
         self._shards = [shard["file"] for shard in manifest["shards"]]
-        self._arrays = [_map_arrays(self.folder / shard) for shard in self._shards]
-        self._index = _read_index(self.folder, manifest)
+        self._headers = _headers(manifest)
+        self._starts = [0, *accumulate(header.num_images for header in self._headers)]
+        self._index = _open_index(self.folder, manifest)
+        self._arrays = lru_cache(maxsize=_MAX_MAPPED)(self._map_shard)
 
     @classmethod
     def open(cls, folder: Path) -> RegionStore:
-        """Open a complete store; check its manifest and every shard's magic, version and length.
+        """Open a complete store; check its manifest and every shard's header and length.
+
+        A shard is mapped when an image of it is used first.
 
         Raises:
-            TwelvefoldError: the folder is not a store or not complete, or a shard is truncated or was replaced.
+            TwelvefoldError: the folder is not a store or not complete, a shard is truncated or was replaced, or the
+                index is damaged.
         """
         folder = Path(folder)
         if not (folder / MANIFEST).exists():
@@ -265,20 +202,20 @@ class RegionStore:
         manifest = atomic_files.read_manifest(folder / MANIFEST, FORMAT, VERSION, remedy="extract the store again")
         if manifest.get("digest") != _digest(manifest):
             raise TwelvefoldError(f"{folder / MANIFEST} was changed after it was written; extract the store again")
-        for shard in manifest["shards"]:
-            if read_shard_header(folder / shard["file"]).to_json(shard["file"]) != shard:
-                raise TwelvefoldError(f"{folder / shard['file']} is not the shard that {MANIFEST} lists")
+        for shard, header in zip(manifest["shards"], _headers(manifest), strict=True):
+            check_shard(f"{folder}/{shard['file']}", header)
         return cls(folder, manifest)
 
     def __len__(self) -> int:
-        return len(self._index)
+        return self._starts[-1]
 
     def __contains__(self, key: object) -> bool:
-        return key in self._index
+        return isinstance(key, ImageKey) and self._index.find(key) is not None
 
     def keys(self) -> list[ImageKey]:
         """Return the keys of all images, in the order of extraction."""
-        return list(self._index)
+        shards = zip(self._shards, self._headers, strict=True)
+        return [ImageKey.parse(name.decode()) for file, h in shards for name in read_names(self.folder / file, h)]
 
     def __getitem__(self, key: ImageKey) -> Regions:
         """Return one image's regions as views of the mapped file; copy before changing them.
@@ -287,7 +224,7 @@ class RegionStore:
             TwelvefoldError: the store does not have that image.
         """
         shard, row = self._locate(key)
-        features, boxes, probabilities, _, widths, heights, offsets, _ = self._arrays[shard]
+        features, boxes, probabilities, _, widths, heights, offsets, _ = self._arrays(shard)
         rows = slice(int(offsets[row]), int(offsets[row + 1]))
         return Regions(
             boxes_px=boxes[rows],
@@ -299,58 +236,86 @@ class RegionStore:
 
     def size(self, key: ImageKey) -> Size | None:
         """Return width and height of an image in pixels, or None if the store does not have it."""
-        if key not in self._index:
+        if (location := self._find(key)) is None:
             return None
-        shard, row = self._index[key]
-        return int(self._arrays[shard][4][row]), int(self._arrays[shard][5][row])
+        shard, row = location
+        _, _, _, _, widths, heights, _, _ = self._arrays(shard)
+        return int(widths[row]), int(heights[row])
 
     def mean(self, key: ImageKey) -> NDArray[np.float32]:
         """Return (D,) float32: the stored mean of the image's features; zeros if it has no regions."""
         shard, row = self._locate(key)
-        mean: NDArray[np.float32] = self._arrays[shard][3][row]
+        mean: NDArray[np.float32] = self._arrays(shard)[3][row]
         return mean
 
     def verify(self) -> list[str]:
         """Read every shard and compare checksums; return the names of shard files that differ."""
         paths = [self.folder / name for name in self._shards]
-        return [p.name for p in paths if atomic_files.digest_file(p, _HEADER_BYTES) != read_shard_header(p).checksum]
+        return [p.name for p in paths if atomic_files.digest_file(p, HEADER_BYTES) != read_shard_header(p).checksum]
+
+    def _find(self, key: ImageKey) -> tuple[int, int] | None:
+        """Return the shard and the row of an image."""
+        number = self._index.find(key)
+        if number is None:
+            return None
+        shard = bisect_right(self._starts, number) - 1
+        return shard, number - self._starts[shard]
 
     def _locate(self, key: ImageKey) -> tuple[int, int]:
-        location = self._index.get(key)
+        location = self._find(key)
         if location is None:
             raise TwelvefoldError(f"region store {self.folder} has no image {key}; extract its image folder too")
         return location
 
-
-def _aligned(parts: Sequence[NDArray[Any]]) -> list[memoryview]:
-    """Return the bytes of an array given in parts, followed by zeros up to the alignment."""
-    flat = [part.reshape(-1).view(np.uint8).data for part in parts]
-    return [*flat, memoryview(b"\0" * (-sum(map(len, flat)) % _ALIGNMENT))]
+    def _map_shard(self, shard: int) -> list[NDArray[Any]]:
+        return map_arrays(self.folder / self._shards[shard], self._headers[shard])
 
 
-def _map_arrays(path: Path) -> list[NDArray[Any]]:
-    """Map a shard and return its eight arrays (plain arrays: indexing a memmap is seven times slower)."""
-    raw = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
-    arrays = []
-    for offset, dtype, shape in read_shard_header(path).layout():
-        arrays.append(raw[offset : offset + dtype.itemsize * int(np.prod(shape))].view(dtype).reshape(shape))
-    return arrays
+def _headers(manifest: Mapping[str, Any]) -> list[ShardHeader]:
+    """Return the headers that ``store.json`` lists."""
+    return msgspec.convert(manifest["shards"], list[ShardHeader])
 
 
-def _read_index(folder: Path, manifest: Mapping[str, Any]) -> dict[ImageKey, tuple[int, int]]:
-    """Return (shard, row) of every image."""
-    index: dict[ImageKey, tuple[int, int]] = {}
-    for number, shard in enumerate(manifest["shards"]):
-        names = _map_arrays(folder / shard["file"])[-1].tobytes().decode()
-        for row, name in enumerate(names.split("\n") if names else []):
-            key = ImageKey.parse(name)
-            if key in index:
-                other = manifest["shards"][index[key][0]]["file"]
-                raise TwelvefoldError(
-                    f"{folder}: image {key} is in {other} and in {shard['file']}; a store holds an image once"
-                )
-            index[key] = (number, row)
-    return index
+def _compute_index(folder: Path, manifest: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """Return the content of the index, from the keys in the shards.
+
+    Raises:
+        TwelvefoldError: an image is in two shards.
+    """
+    shards = [
+        (folder / shard["file"], header) for shard, header in zip(manifest["shards"], _headers(manifest), strict=True)
+    ]
+    try:
+        return region_index.index_content(read_names(path, header) for path, header in shards)
+    except RepeatedKeyError as error:
+        starts = [0, *accumulate(header.num_images for _, header in shards)]
+        first, second = (bisect_right(starts, number) - 1 for number in (error.first, error.second))
+        name = read_names(*shards[second])[error.second - starts[second]].decode()
+        raise TwelvefoldError(
+            f"{folder}: image {name} is in {shards[first][0].name} and in {shards[second][0].name}; "
+            "a store holds an image once"
+        ) from error
+
+
+def _open_index(folder: Path, manifest: Mapping[str, Any]) -> RegionIndex:
+    """Map the index; compute and write it first if it is missing or of another store.
+
+    Processes that do so at the same time write the same file, each atomically.
+    """
+    num_images, digest = manifest["pictures"], manifest["digest"]
+    index = region_index.read_index(folder, num_images, digest)
+    if index is not None:
+        return index
+    content = _compute_index(folder, manifest)
+    try:
+        region_index.write_index(folder, content, num_images, digest)
+    except TwelvefoldError as error:
+        warnings.warn(
+            f"{error}. The index of this region store is kept in memory, and computed each time the store is opened: "
+            "open it once where it may be written",
+            stacklevel=2,
+        )
+    return RegionIndex(content, num_images)
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:
