@@ -43,6 +43,17 @@ class PaddedInputs:
     image_mask: Tensor
     task_row: int
 
+    def part(self, start: int, stop: int) -> PaddedInputs:
+        """Return the pairs from ``start`` to ``stop``."""
+        return PaddedInputs(
+            self.token_ids[start:stop],
+            self.text_mask[start:stop],
+            self.features[start:stop],
+            self.locations[start:stop],
+            self.image_mask[start:stop],
+            self.task_row,
+        )
+
 
 def pad_inputs(batch: Batch, max_tokens: int, max_regions: int, task_row: int) -> PaddedInputs:
     """Return a batch of the package, padded to ``max_tokens`` words and ``max_regions`` rows."""

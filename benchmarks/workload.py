@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.training_time import forward_operations
 
 from twelvefold.batch import Batch
 from twelvefold.config.model import ModelConfig, preset
@@ -109,3 +110,27 @@ def random_target(model: Model, batch: Batch, seed: int = 0) -> torch.Tensor:
     for row in target:
         row[rng.choice(target.shape[1], 3, replace=False)] = (1.0, 0.6, 0.3)
     return torch.from_numpy(target)
+
+
+def fused_operations(config: ModelConfig, batch: Batch) -> float:
+    """Return the operations of the matrix products that a fused vector needs, of all pairs of a batch.
+
+    Real rows only; the last text and image layer compute the pooled row alone. Heads are not counted (0.1 %).
+    """
+    total = 0.0
+    for tokens, rows in zip(batch.token_mask.sum(dim=1).tolist(), batch.region_mask.sum(dim=1).tolist(), strict=True):
+        text = _all_but_one_row(tokens + 1, config.text_hidden_size, config.text_ffn_dim)
+        image = _all_but_one_row(rows, config.image_hidden_size, config.image_ffn_dim)
+        total += forward_operations(config, tokens + 1, rows) - text - image
+    return total
+
+
+def _all_but_one_row(rows: int, size: int, ffn_dim: int) -> float:
+    """Return the operations of a layer's queries, attention, output and feed-forward part in all rows but one."""
+    return 2.0 * (rows - 1) * (2 * size**2 + 2 * size * ffn_dim + 2 * rows * size)
+
+
+def trunk_bytes(model: Model) -> float:
+    """Return the bytes of the trunk's weights without the word embeddings, of which a batch reads a few rows."""
+    words = model.trunk.text_embeddings.words.weight
+    return 4.0 * (sum(p.numel() for p in model.trunk.parameters()) - words.numel())

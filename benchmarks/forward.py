@@ -1,0 +1,83 @@
+"""Time evaluation: the package and the plain reference compute the same logits from the same weights and inputs.
+
+    python -m benchmarks.forward                 # the published size, one thread: a minute or two
+    python -m benchmarks.forward --size small    # a few seconds
+
+Cases: texts and images of full length, and of real lengths (nine words and 38 regions on average), 8 examples at once;
+and 48 examples of real lengths, which the reference computes in batches of 8. ``bf16`` where the processor has matrix
+instructions for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from benchmarks.plain_reference import PlainVilbert, copy_weights, pad_inputs
+from benchmarks.side_by_side import Phase, Report, Work, argument_parser
+from benchmarks.workload import draw_lengths, fused_operations, make_model, random_batch, trunk_bytes
+from torch import Tensor
+
+from twelvefold.batch import Batch
+from twelvefold.model import Model
+from twelvefold.model.model import Precision, has_fast_bf16
+
+TASK = "vqav2"
+REFERENCE_BATCH = 8
+CASES = (("full", 8), ("real", 8), ("real", 48))
+"""Lengths, and the number of examples that the package computes at once."""
+
+
+def reference_run(model: Model, reference: PlainVilbert, batch: Batch) -> Callable[[], Tensor]:
+    """Return a function that computes the batch's logits, padded as the original does."""
+    spec = model.tasks[batch.task]
+    inputs = pad_inputs(batch, spec.max_tokens, spec.max_regions, model.task_tokens.index(spec.name))
+    starts = range(0, len(batch.example_ids), REFERENCE_BATCH)
+    parts = [inputs.part(start, start + REFERENCE_BATCH) for start in starts]
+    return lambda: torch.cat([reference(part)[spec.head] for part in parts])
+
+
+def package_run(model: Model, batch: Batch, precision: Precision) -> Callable[[], Tensor]:
+    """Return a function that computes the batch's logits."""
+
+    def run() -> Tensor:
+        model.precision = precision
+        logits: Tensor = model(batch)
+        return logits
+
+    return run
+
+
+def check_equal(logits: Tensor, expected: Tensor) -> None:
+    """Stop the benchmark if the package computes something else than the reference."""
+    difference = float((logits - expected).abs().max())
+    if difference > 4e-6:
+        raise SystemExit(f"the logits differ by {difference:.2g}: the times would be those of different work")
+
+
+@torch.inference_mode()
+def main() -> None:
+    arguments = argument_parser(__doc__).parse_args()
+    report = Report("forward", arguments)
+    model = make_model(arguments.size)
+    reference = copy_weights(model)
+    for lengths, count in CASES:
+        pairs = draw_lengths(lengths, count, model.tasks[TASK].max_tokens, np.random.default_rng(0))
+        batch = random_batch(model, TASK, pairs)
+        plain, fp32 = reference_run(model, reference, batch), package_run(model, batch, "fp32")
+        check_equal(fp32(), plain())
+        operations, weights = fused_operations(model.config, batch), trunk_bytes(model)
+        works = [
+            Work("plain reference", plain, count),
+            Work("twelvefold", fp32, count, (Phase(operations, weights),)),
+        ]
+        if has_fast_bf16("cpu"):
+            phases = (Phase(operations, weights / 2, "bf16"),)
+            works.append(Work("twelvefold, bf16", package_run(model, batch, "bf16"), count, phases))
+        report.add(f"{lengths} lengths, {count} at once", works, warm_up=lengths == "full" or count == 8)
+    report.write()
+
+
+if __name__ == "__main__":
+    main()
