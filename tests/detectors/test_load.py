@@ -106,7 +106,7 @@ def test_files_of_other_networks_are_refused_with_tensor_names(coco_file: Path, 
 
 def test_invalid_names_weights_and_options_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TwelvefoldError, match="did you mean 'x152'"):
-        load_detector(ExtractConfig(detector="x-152"))  # type: ignore[arg-type]
+        load_detector(ExtractConfig(detector="x-152"))
     with pytest.raises(TwelvefoldError, match="--weights FILE"):
         load_detector(ExtractConfig(detector="x152"))
     with pytest.raises(TwelvefoldError, match="no weight file"):

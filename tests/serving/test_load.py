@@ -111,7 +111,7 @@ def test_a_model_without_a_card_uses_the_packages_detector(folder: Path, shipped
 def test_missing_and_damaged_files_are_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(TwelvefoldError, match="nowhere"):
         twelvefold.load(tmp_path / "nowhere")
-    with pytest.raises(TwelvefoldError, match=r"no detector 'wrld'; did you mean 'world'"):
+    with pytest.raises(TwelvefoldError, match=r"can't be 'wrld'; did you mean 'world'"):
         twelvefold.load(folder, detector="wrld")
     with pytest.raises(TwelvefoldError, match="x152 needs its weight file"):
         twelvefold.load(folder, detector="x152")

@@ -14,6 +14,7 @@ from twelvefold.cli.drawing import check_drawing, drawing_names, save_drawing
 from twelvefold.cli.from_function import Device, Json, Output, first_lines, print_result
 from twelvefold.cli.image_selection import ImagePath, is_folder, select_images
 from twelvefold.config import default_tasks
+from twelvefold.config.extract import HUB, RANDOM
 from twelvefold.image_folder import skipped_lines
 from twelvefold.printable import encode_json, print_json, printable_name
 from twelvefold.schema import TwelvefoldError
@@ -36,7 +37,7 @@ class ModelOptions:
     model: str | None = None
     "Folder of a run or a model, or user/name on a hub. Default: the small model that ships with the package."
     detector_weights: Path | None = None
-    "Weight file of the model's detector, for detectors that do not ship with the package."
+    "Weight file of the model's detector, if it does not ship with the package; for patches also `hub` or `random`."
     device: Device = None
     json: Json = False
 
@@ -44,7 +45,8 @@ class ModelOptions:
         """Load the model. Commands open their files before, so that a missing one is reported at once."""
         import twelvefold
 
-        if self.detector_weights is not None and not self.detector_weights.exists():
+        weights = self.detector_weights
+        if weights is not None and str(weights) not in (HUB, RANDOM) and not weights.exists():
             raise TwelvefoldError(f"no weight file {self.detector_weights} (--detector-weights)")
         with computing_on(self.device):
             return twelvefold.load(self.model, detector_weights=self.detector_weights)

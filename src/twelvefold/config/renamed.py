@@ -7,9 +7,9 @@ A person's recipe with an old name is refused, and the error states the present 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
-from twelvefold.config.extract import DetectorName
+from twelvefold.config.extract import DETECTORS, PATCHES
 
 RECIPE: dict[str, dict[str, str]] = {
     "model": {
@@ -88,8 +88,10 @@ def translate_recipe(tables: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(training, Mapping) and training.get("iterations"):  # else both meanings are the same
         present["training"] = {"warmup_fraction_of": "iterations", **training}
     extract = present.get("extract")
-    if isinstance(extract, Mapping) and extract.get("detector", "world") not in get_args(DetectorName):
-        present["extract"] = translate(extract, {"detector": "weights"})  # `detector` was the path of the weights
+    if isinstance(extract, Mapping):
+        detector = str(extract.get("detector", DETECTORS[0]))
+        if detector not in DETECTORS and not detector.startswith(PATCHES):
+            present["extract"] = translate(extract, {"detector": "weights"})  # `detector` was the path of the weights
     return present
 
 

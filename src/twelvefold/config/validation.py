@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from twelvefold.config.extract import check_detector_name
 from twelvefold.config.renamed import RECIPE
 from twelvefold.environment import check_device_name
 from twelvefold.parsing.bounds import short_repr
@@ -17,7 +18,7 @@ from twelvefold.schema import TwelvefoldError, did_you_mean
 
 
 def check_tables(tables: Mapping[str, Any], expected: Any, source: str) -> None:
-    """Check the names, numbers and devices of a recipe before it is converted to the type ``expected``.
+    """Check the names, numbers, devices and detector of a recipe before it is converted to the type ``expected``.
 
     Raises:
         TwelvefoldError: a name or a choice is unknown, a number is not finite, or a device has no possible name.
@@ -27,6 +28,8 @@ def check_tables(tables: Mapping[str, Any], expected: Any, source: str) -> None:
     for name, table in tables.items():
         if isinstance(table, Mapping) and isinstance(device := table.get("device"), str):
             check_device_name(device, f"{source}: [{name}] device")
+        if name == "extract" and isinstance(table, Mapping) and isinstance(detector := table.get("detector"), str):
+            check_detector_name(detector, f"{source}: [extract] detector")
 
 
 def check_keys(value: object, expected: Any, source: str, path: tuple[str, ...] = ()) -> None:
@@ -39,10 +42,9 @@ def check_keys(value: object, expected: Any, source: str, path: tuple[str, ...] 
     """
     for member in _union_members(expected):
         if get_origin(member) is Literal and isinstance(value, str) and value not in get_args(member):
-            moved = "; the path of a weight file is now [extract] weights" if path == ("extract", "detector") else ""
             raise TwelvefoldError(
                 f"{source}: {_key_path(path)} can't be {value!r}{did_you_mean(value, get_args(member))}; "
-                f"choose one of {', '.join(get_args(member))}{moved}"
+                f"choose one of {', '.join(get_args(member))}"
             )
         is_table = isinstance(member, type) and (issubclass(member, msgspec.Struct) or dataclasses.is_dataclass(member))
         if isinstance(value, Mapping) and is_table:

@@ -266,7 +266,8 @@ def _class_probs(source: RegionSource, image: ImageKey) -> NDArray[Any]:
     if class_probs is None:
         raise TwelvefoldError(
             f"image {image}: its regions in {source.detected.folder} have no class probabilities, which are the "
-            "labels of masked regions; extract the regions, or import them from a file that has cls_prob"
+            "labels of masked regions; extract them with a detector (patches of a backbone have none), or import "
+            "them from a file that has cls_prob"
         )
     return class_probs
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from twelvefold.boxes import validate_boxes
+from twelvefold.boxes import clip, validate_boxes
 from twelvefold.images import RGB, to_rgb_array
 from twelvefold.model.state_dicts import state_dict_differences, summarize_differences
 from twelvefold.schema import Regions, TwelvefoldError
@@ -27,7 +27,8 @@ class RegionDetector(Protocol):
     """A detector with its weights. Calls do not change its state; an implementation need not inherit from this class.
 
     digest: of weights and settings; detectors with equal digests return equal regions. categories: names of the
-    columns of ``class_probs``. feature_size: length of a region's feature. batch_size: most images in one call.
+    columns of ``class_probs``; empty if it has none. feature_size: length of a region's feature. batch_size: most
+    images in one call.
     """
 
     digest: str
@@ -60,6 +61,23 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor], problem: str
     if differences := state_dict_differences(tensors, expected, optional=counters):
         raise TwelvefoldError(f"{problem}:{summarize_differences(differences)}")
     network.load_state_dict(dict(tensors), strict=False, assign=assign)
+
+
+def group_by_input_size(detector: RegionDetector, images: Sequence[RGB]) -> dict[tuple[int, int], list[int]]:
+    """Return indices of images by the width and height to which the detector resizes them."""
+    by_size: dict[tuple[int, int], list[int]] = {}
+    for i, image in enumerate(images):
+        by_size.setdefault(detector.input_size(image.shape[1], image.shape[0]), []).append(i)
+    return by_size
+
+
+def clip_for_pooling(boxes_px: NDArray[np.float32], image: RGB) -> NDArray[np.float32]:
+    """Clip boxes (n, 4) to the image and make them at least one pixel wide and high."""
+    height, width = image.shape[:2]
+    clipped = clip(boxes_px, width, height)
+    clipped[:, :2] = np.minimum(clipped[:, :2], np.array([width, height]) - 1.0)
+    clipped[:, 2:] = np.maximum(clipped[:, 2:], clipped[:, :2] + 1.0)
+    return clipped.astype(np.float32)
 
 
 @torch.inference_mode()

@@ -1,26 +1,39 @@
-"""Load a detector by name: the package's own, the paper's, or one of torchvision's. Paper: section 3.1."""
+"""Load a detector by name: the package's own, the paper's, one of torchvision's, or patches of an image backbone.
+
+Paper: section 3.1.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import torch
 
-from twelvefold.config.extract import DetectorName, ExtractConfig
+from twelvefold.config.extract import (
+    HUB,
+    PAPER,
+    PATCHES,
+    RANDOM,
+    WORLD,
+    ExtractConfig,
+    check_detector_name,
+    parse_backbone,
+)
 from twelvefold.detectors.interface import CPU, RegionDetector
+from twelvefold.detectors.patches.detector import PatchDetector
 from twelvefold.detectors.torchvision_coco import CocoDetector
 from twelvefold.detectors.world_detector.detector import MAX_REGIONS as WORLD_MAX_REGIONS
 from twelvefold.detectors.world_detector.detector import ComputeDtype, WorldDetector
 from twelvefold.detectors.x152.detector import X152
-from twelvefold.schema import TwelvefoldError, did_you_mean
+from twelvefold.schema import TwelvefoldError
 
-WORLD: DetectorName = "world"
-"""The package's own detector, the only one whose weights are included."""
-PAPER: DetectorName = "x152"
-DETECTORS: tuple[DetectorName, ...] = get_args(DetectorName)
-MAX_REGIONS = {name: WORLD_MAX_REGIONS if name == WORLD else 100 for name in DETECTORS}
-"""Default number of regions per image; 100 is the original's for the paper's detector, and torchvision's limit."""
+MAX_REGIONS = 100
+"""Default number of regions per image of all other detectors: the original's, and torchvision's limit."""
+
+
+def default_max_regions(detector: str) -> int:
+    """Return the number of regions per image if none is stated."""
+    return WORLD_MAX_REGIONS if detector == WORLD else MAX_REGIONS
 
 
 def load_detector(
@@ -33,7 +46,7 @@ def load_detector(
     """
     name = check_detector_name(config.detector)
     weights = Path(config.weights) if config.weights else None
-    max_regions = MAX_REGIONS[name] if config.max_regions is None else config.max_regions
+    max_regions = default_max_regions(name) if config.max_regions is None else config.max_regions
     options = {"min_regions": config.min_regions, "confidence": config.confidence, "fc6": config.fc6}
     chosen = [option for option, value in options.items() if value is not None]
     if chosen and name != PAPER:
@@ -41,19 +54,26 @@ def load_detector(
     if name == WORLD:
         used = dtype if device.type == "cpu" else "float32"
         return WorldDetector.load(weights, max_regions=max_regions, dtype=used, device=device)
-    if weights is None:
-        raise TwelvefoldError(f"the detector {name} needs its weight file: --weights FILE (see docs/detector.md)")
+    check_has_weights(name, config.weights, "--weights")
+    if name.startswith(PATCHES):
+        return PatchDetector.load(parse_backbone(name), config.weights, max_regions=max_regions, device=device)
+    assert weights is not None  # noqa: S101  # checked above
     if name != PAPER:
         return CocoDetector.load(name, weights, max_regions=max_regions, device=device)
     return X152.load(weights, config, device=device)
 
 
-def check_detector_name(name: str) -> DetectorName:
-    """Return ``name`` if there is such a detector.
+def check_has_weights(detector: str, weights: str, option: str) -> None:
+    """Check that the weights of a detector are stated if the package does not have them. ``option``: that states them.
 
     Raises:
-        TwelvefoldError: there is none.
+        TwelvefoldError: there are none; the message says what to do.
     """
-    if name not in DETECTORS:
-        raise TwelvefoldError(f"no detector {name!r}{did_you_mean(name, DETECTORS)}; there are {', '.join(DETECTORS)}")
-    return name
+    if weights or detector == WORLD:
+        return
+    if detector.startswith(PATCHES):
+        raise TwelvefoldError(
+            f"{detector} needs weights: {option} FILE (timm's names), {option} {HUB} (download the weights that timm "
+            f"publishes for it) or {option} {RANDOM} (untrained, for tests; see docs/patches.md)"
+        )
+    raise TwelvefoldError(f"the detector {detector} needs its weight file: {option} FILE (see docs/detector.md)")

@@ -25,10 +25,10 @@ from typing import Any
 import msgspec
 import torch
 
-from twelvefold.config.extract import ExtractConfig
+from twelvefold.config.extract import PATCHES, WORLD, ExtractConfig
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.detectors.interface import RegionDetector, RegionPair
-from twelvefold.detectors.load import MAX_REGIONS, WORLD, load_detector
+from twelvefold.detectors.load import default_max_regions, load_detector
 from twelvefold.detectors.world_detector.detector import ComputeDtype, fastest_cpu_dtype
 from twelvefold.device import select_device
 from twelvefold.features.block_plan import STORES, image_identity, prepare_folder, remove_unplanned
@@ -190,6 +190,7 @@ def _settings_record(job: ExtractJob, detector: RegionDetector, images: Sequence
     config = job.config
     keys = [[image.digest, *(str(key) for key in image.keys)] for image in images]
     boxes = [[None if b is None else b.tolist() for b in image.given_boxes] for image in images]
+    packages = ["torch", "torchvision", "pillow", "numpy", *(["timm"] if config.detector.startswith(PATCHES) else [])]
     optional = {  # only if not the default, so that the records of earlier versions stay equal
         "detector_name": None if config.detector == WORLD else config.detector,
         "min_regions": config.min_regions,
@@ -201,12 +202,12 @@ def _settings_record(job: ExtractJob, detector: RegionDetector, images: Sequence
         **{name: value for name, value in optional.items() if value is not None},
         "detector": job.digest,
         "arithmetic": job.dtype,
-        "max_regions": config.max_regions or MAX_REGIONS[config.detector],
+        "max_regions": config.max_regions or default_max_regions(config.detector),
         "batch": detector.batch_size,
         "block": BLOCK,
         "pictures": digest_value(keys),
         "given_boxes": digest_value(boxes),
-        "versions": {name: version(name) for name in ("torch", "torchvision", "pillow", "numpy")},
+        "versions": {name: version(name) for name in packages},
     }
 
 

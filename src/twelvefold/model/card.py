@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from twelvefold.config.extract import PATCHES
 from twelvefold.store import atomic_files
 
 CARD = "card.json"
@@ -23,6 +24,10 @@ DRAWN_DATA = "It was trained on drawn images like the samples. Its answers about
 DRAWN_DETECTOR = (
     "Its regions come from the detector that ships with the package, which was trained on drawn images and knows "
     "nothing about photographs."
+)
+PATCH_REGIONS = (
+    "Its regions are patches of a grid instead of detected objects: they have no names, and where no candidate boxes "
+    "are given it points at a patch."
 )
 
 
@@ -152,6 +157,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
             sentences.append(DRAWN_DATA)
         elif self.detector is not None and self.detector.name == DEFAULT_DETECTOR:
             sentences.append(DRAWN_DETECTOR)
+        if self.detector is not None and self.detector.name.startswith(PATCHES):
+            sentences.append(PATCH_REGIONS)
         if names := [name for name, each in self.calibrations.items() if not each.n_fit]:
             sentences.append(f"Confidence is not calibrated for {', '.join(names)}: no validation label is known.")
         if names := [name for name, each in self.calibrations.items() if each.n_fit and not each.kept]:

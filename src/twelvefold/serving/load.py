@@ -9,9 +9,9 @@ from typing import Any, Self
 import msgspec
 import torch
 
-from twelvefold.config.extract import ExtractConfig
+from twelvefold.config.extract import WORLD, ExtractConfig, check_detector_name
 from twelvefold.detectors.interface import RegionDetector
-from twelvefold.detectors.load import WORLD, check_detector_name, load_detector
+from twelvefold.detectors.load import check_has_weights, load_detector
 from twelvefold.detectors.world_detector.detector import fastest_cpu_dtype
 from twelvefold.device import select_device
 from twelvefold.export import hub
@@ -60,7 +60,7 @@ def load(
     name_or_path: str | Path | None = None,
     *,
     detector: str | RegionDetector | None = None,
-    detector_weights: Path | None = None,
+    detector_weights: Path | str | None = None,
     any_detector: bool = False,
     device: str | torch.device = "auto",
 ) -> PretrainedPredictor:
@@ -69,8 +69,10 @@ def load(
     Args:
         name_or_path: the folder of a run (its latest checkpoint), of a model or of a hub, or ``user/name`` on a hub.
             None or ``shipped`` loads the small model that ships with the package.
-        detector: a detector or its name ("world", "x152" ...). None loads the one that the model was trained with.
-        detector_weights: the detector's weight file, for detectors that do not ship with the package.
+        detector: a detector or its name ("world", "x152", "patches:resnet18" ...). None loads the one that the model
+            was trained with.
+        detector_weights: the detector's weight file, for detectors that do not ship with the package; for patches
+            also "hub" (download the backbone's published weights) or "random".
         any_detector: accept a detector that differs from the one used in training.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, or ``cuda:1`` for the second GPU.
 
@@ -155,7 +157,10 @@ def read_card(folder: Path) -> Card:
 
 
 def _load_detector(
-    detector: str | RegionDetector | None, weights: Path | None, trained_with: DetectorCard | None, device: torch.device
+    detector: str | RegionDetector | None,
+    weights: Path | str | None,
+    trained_with: DetectorCard | None,
+    device: torch.device,
 ) -> tuple[RegionDetector, str]:
     """Return the detector and its name: as requested or in the card, or else its class name."""
     if detector is not None and not isinstance(detector, str):
@@ -165,11 +170,9 @@ def _load_detector(
             return detector, trained_with.name
         return detector, type(detector).__name__
     name = detector or (trained_with.name if trained_with else WORLD)
-    if check_detector_name(name) != WORLD and not weights:
-        advice = "detector_weights=FILE, on the command line --detector-weights FILE (see docs/detector.md)"
-        raise TwelvefoldError(f"the detector {name} needs its weight file: {advice}")
+    check_has_weights(check_detector_name(name), str(weights or ""), "detector_weights (--detector-weights)")
     max_regions = trained_with.max_regions if trained_with and trained_with.name == name else None
-    config = ExtractConfig(detector=check_detector_name(name), weights=str(weights or ""), max_regions=max_regions)
+    config = ExtractConfig(detector=name, weights=str(weights or ""), max_regions=max_regions)
     return load_detector(config, dtype=fastest_cpu_dtype(), device=device), name
 
 

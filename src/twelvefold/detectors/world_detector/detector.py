@@ -20,7 +20,7 @@ from torch import Tensor
 
 from twelvefold import boxes as box_geometry
 from twelvefold.boxes import NO_BOXES, validate_boxes
-from twelvefold.detectors.interface import CPU, RegionPair, load_tensors
+from twelvefold.detectors.interface import CPU, RegionPair, clip_for_pooling, group_by_input_size, load_tensors
 from twelvefold.detectors.world_detector.images import input_size, to_tensor
 from twelvefold.detectors.world_detector.network import FEATURE_SIZE, RegionOutputs, WorldNetwork
 from twelvefold.images import RGB, to_rgb_array
@@ -161,10 +161,7 @@ class WorldDetector:
         arrays = [to_rgb_array(image) for image in images]
         given_boxes = validate_boxes(given_boxes_px, len(arrays))
         outputs: dict[int, tuple[RegionsWithAttributes, RegionsWithAttributes]] = {}
-        by_size: dict[tuple[int, int], list[int]] = {}
-        for i, image in enumerate(arrays):
-            by_size.setdefault(input_size(image.shape[1], image.shape[0]), []).append(i)
-        for size, indices in by_size.items():
+        for size, indices in group_by_input_size(self, arrays).items():
             batch = self._detect_batch([arrays[i] for i in indices], [given_boxes[i] for i in indices], size)
             outputs |= zip(indices, batch, strict=True)
         return [outputs[i] for i in range(len(arrays))]
@@ -178,7 +175,7 @@ class WorldDetector:
             maps = self._network.backbone(to_tensor(images).to(self._device))
             detected, scores = self._network.detect(maps, self.max_regions)
             scaled_boxes = [
-                torch.from_numpy(_clip_for_pooling(boxes, image) * factor).to(self._device)
+                torch.from_numpy(clip_for_pooling(boxes, image) * factor).to(self._device)
                 for boxes, image, factor in zip(given_boxes, images, factors, strict=True)
             ]
             boxes_per_image = [torch.cat(pair) for pair in zip(detected, scaled_boxes, strict=True)]
@@ -210,15 +207,6 @@ def _box_factors(image: RGB, size: tuple[int, int]) -> NDArray[np.float32]:
     """Return the factors (4,) that scale boxes of the original image to its input size."""
     x, y = size[0] / image.shape[1], size[1] / image.shape[0]
     return np.array([x, y, x, y], np.float32)
-
-
-def _clip_for_pooling(boxes: NDArray[np.float32], image: RGB) -> NDArray[np.float32]:
-    """Clip boxes to the image and make them at least one pixel wide and high."""
-    height, width = image.shape[:2]
-    clipped = box_geometry.clip(boxes, width, height)
-    clipped[:, :2] = np.minimum(clipped[:, :2], np.array([width, height]) - 1.0)
-    clipped[:, 2:] = np.maximum(clipped[:, 2:], clipped[:, :2] + 1.0)
-    return clipped.astype(np.float32)
 
 
 def write_weights(path: Path, state: dict[str, Tensor], labels: LabelSpace) -> None:
