@@ -30,8 +30,8 @@ from twelvefold.training.distributed import (
     RankError,
     default_processes,
     init_distributed,
-    launch_local_ranks,
 )
+from twelvefold.training.launch import launch_local_ranks
 
 NO_NEW_RUN = NewRunConfig()
 CPU_TIMEOUT = timedelta(days=2)

@@ -19,11 +19,8 @@ from statistics import fmean
 from typing import Any
 
 import msgspec
-import numpy as np
 import torch
-from torch import Tensor
 
-from twelvefold.batch import Batch
 from twelvefold.config.recipe import Recipe
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.datasets.reading.recipe_tasks import check_prepared, resolve_tasks, task_specs
@@ -36,13 +33,15 @@ from twelvefold.store.prepared import Prepared
 from twelvefold.training.build_run import TrainServices, TrainState, build_run
 from twelvefold.training.checkpoints import Checkpoints
 from twelvefold.training.data_folders import find_data_folders, remember_data_folders
-from twelvefold.training.distributed import ProcessGroup, init_distributed, launch_local_ranks, reduce_gradients
+from twelvefold.training.distributed import ProcessGroup, init_distributed
 from twelvefold.training.estimate import announce_training
+from twelvefold.training.launch import launch_local_ranks
 from twelvefold.training.objectives import Objective
 from twelvefold.training.optimizer import set_lr
 from twelvefold.training.round_robin import is_task_epoch_end
 from twelvefold.training.run_folder import Counters, TrainSummary, is_finished, prepare_run_folder, summarize
 from twelvefold.training.signals import GracefulShutdown, Interrupted
+from twelvefold.training.step import StepResult, read_results, train_step
 from twelvefold.training.stop_and_go import StopAndGo, Transition
 
 
@@ -136,6 +135,7 @@ def train_loop(state: TrainState, services: TrainServices) -> None:
 
     Raises:
         Interrupted: a shutdown was requested; the iteration was finished and a checkpoint saved.
+        TwelvefoldError: the loss or the gradient of a step was not finite; it updated nothing.
     """
     config, counters, iterations = services.recipe.training, state.counters, services.schedule.iterations
     base_lr = state.optimizer.defaults["lr"]  # of all tasks: their own rates are factors on their losses (loss scaling)
@@ -145,17 +145,15 @@ def train_loop(state: TrainState, services: TrainServices) -> None:
         i = services.schedule.index(iteration)  # the paper's, which is the iteration, or the original code's
         active = state.stop_and_go.active_tasks(i)  # DSG_t = go, or DSG_t = stop and i mod gap = 0
         monitor = is_monitored(iteration, iterations, config.eval_interval)
-        losses: dict[str, float] = {}
-        shutdown = False
+        results = list[StepResult]()
 
         for turn in services.schedule.turns_at(iteration):  # one task each, except with optimization = "vilbert_mt"
             for task in turn:
                 if task in active:
                     set_lr(state.optimizer, services.lr_schedule.multiplier(iteration, counters.lr_steps))
-                    losses[task], shutdown_requested = train_step(state, services, services.objectives[task], iteration)
+                    results.append(train_step(state, services, services.objectives[task], iteration))
                     counters.steps[task] += 1
-                    counters.lr_steps += len(losses) == 1  # the first step of this iteration
-                    shutdown = shutdown or shutdown_requested
+                    counters.lr_steps += len(results) == 1  # the first step of this iteration
             for task in turn:
                 objective = services.objectives[task]
                 steps_per_epoch = objective.train_batches.steps_per_epoch
@@ -169,6 +167,7 @@ def train_loop(state: TrainState, services: TrainServices) -> None:
         for task in state.stop_and_go.reset_after(iteration):
             services.log.write("go", iteration, **score_fields(counters, task))
 
+        losses, shutdown = read_results(services, results, iteration)
         lr = base_lr * services.lr_schedule.multiplier(iteration, counters.lr_steps)
         counters.iteration, counters.seconds = iteration, time.monotonic() - start_time
         services.log.write("step", iteration, losses=losses, lr=lr, seconds=round(counters.seconds, 3))
@@ -181,39 +180,6 @@ def train_loop(state: TrainState, services: TrainServices) -> None:
                 f"interrupted after iteration {iteration} of {iterations}; everything is saved in "
                 f"{services.checkpoints.latest}. Start the same command again to resume"
             )
-
-
-def train_step(state: TrainState, services: TrainServices, objective: Objective, iteration: int) -> tuple[float, bool]:
-    """Update the trunk and a task's head with one batch; return its mean loss (unscaled), and whether to shut down.
-
-    Each rank computes the micro-batches of its share. A micro-batch is weighted by its number of examples, so the
-    update is that of the whole batch. A shutdown requested on any rank counts for all.
-
-    Raises:
-        TwelvefoldError: the loss or the gradient is not finite; nothing was updated.
-    """
-    group, bad_examples = services.group, list[str]()
-    seed_step(services, objective, iteration)
-    state.optimizer.zero_grad()  # which gradients of other heads are None or zero: optimizer.py and vilbert_mt.py
-    totals = torch.zeros(3, device=group.device)  # examples, sum of their losses, ranks with a requested shutdown
-    totals[2] = float(services.shutdown.requested)
-    for micro_batch in next(services.batches[objective.spec.name]):
-        batch = micro_batch.to(group.device)
-        loss, logits = objective.loss(state.model, batch)
-        loss_sum = loss * len(batch.example_ids)
-        torch.autograd.backward(loss_sum * services.loss_scales[objective.spec.name])
-        totals[:2] += torch.stack([totals.new_tensor(len(batch.example_ids)), loss_sum.detach()])
-        if not torch.isfinite(loss_sum):
-            bad_examples += non_finite_examples(logits, batch)
-    examples, total_loss, shutdown = reduce_gradients(state.parameters, totals, group).tolist()
-    max_norm = services.recipe.training.max_grad_norm or float("inf")
-    grad_norm = torch.nn.utils.clip_grad_norm_(state.parameters, max_norm)
-    mean_loss = total_loss / examples
-    if not (np.isfinite(total_loss) and torch.isfinite(grad_norm)):
-        raise non_finite_error(services, objective, iteration, mean_loss, bad_examples)
-    state.optimizer.step()
-    services.console.record_step(objective.spec.name, mean_loss, int(examples))
-    return mean_loss, shutdown > 0
 
 
 def is_monitored(iteration: int, iterations: int, eval_interval: int) -> bool:
@@ -305,37 +271,6 @@ def save_checkpoint(state: TrainState, services: TrainServices, final_event: str
     }
     card = msgspec.structs.replace(services.card, iterations=counters.iteration)
     services.checkpoints.save(state.model, state.optimizer, content, card, is_best=is_best)
-
-
-def seed_step(services: TrainServices, objective: Objective, iteration: int) -> None:
-    """Seed the random numbers of a step (dropout) with recipe seed, iteration, task and rank: no state to save."""
-    task_index = list(services.objectives).index(objective.spec.name)
-    entropy = [abs(services.recipe.seed), iteration, task_index, services.group.rank]
-    torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
-
-
-def non_finite_examples(logits: Tensor, batch: Batch) -> list[str]:
-    """Return the ids of examples with logits that are not finite, or all ids if there are none."""
-    finite = logits.detach().isfinite().reshape(len(batch.example_ids), -1).all(dim=1)
-    bad = [id_ for id_, is_finite in zip(batch.example_ids, finite.tolist(), strict=True) if not is_finite]
-    return bad or batch.example_ids
-
-
-def non_finite_error(
-    services: TrainServices, objective: Objective, iteration: int, loss: float, bad_examples: list[str]
-) -> TwelvefoldError:
-    """Return the error for a loss or gradient that is not finite; it names task, iteration, examples and checkpoint."""
-    group = services.group
-    examples = [id_ for rank in range(group.world_size) for id_ in group.broadcast(bad_examples, rank)]
-    more = f" and {len(examples) - 8} more" if len(examples) > 8 else ""
-    listed = f"Examples: {', '.join(examples[:8])}{more}. " if examples else ""
-    saved = services.checkpoints.read_state()
-    checkpoint = f"{services.checkpoints.latest}, of iteration {saved['iteration']}" if saved else "none yet"
-    return TwelvefoldError(
-        f"task {objective.spec.name}, iteration {iteration}: the loss is {loss:.4g}, and it or its gradient is not "
-        f"finite; nothing was updated. {listed}Last good checkpoint: {checkpoint}. Check the features of these "
-        "examples, or train from the start with a lower lr_factor, a longer warm-up or max_grad_norm"
-    )
 
 
 def log_start(state: TrainState, services: TrainServices, warm_start: WarmStartReport | None) -> None:

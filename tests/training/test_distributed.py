@@ -8,7 +8,8 @@ import pytest
 
 from twelvefold.schema import TwelvefoldError
 from twelvefold.training import distributed
-from twelvefold.training.distributed import RankError, init_distributed, launch_local_ranks
+from twelvefold.training.distributed import RankError, init_distributed
+from twelvefold.training.launch import launch_local_ranks
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed.elastic.multiprocessing import PContext, start_processes
 
 from twelvefold import train as loop
 from twelvefold.batch import Batch
@@ -23,6 +24,7 @@ from twelvefold.model import Model, card
 from twelvefold.model.card import Card, DetectorCard, TrainingData
 from twelvefold.schema import TwelvefoldError
 from twelvefold.train import Validation, train
+from twelvefold.training import launch
 from twelvefold.training.build_run import TrainServices, TrainState
 from twelvefold.training.checkpoints import Checkpoints
 from twelvefold.training.event_log import read_events
@@ -301,19 +303,18 @@ print([(task / "comm").read_text().strip() for task in Path("/proc/self/task").i
 def test_a_killed_rank_is_named_and_two_ranks_resume_exactly(
     toy: Toy, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe, ranks = no_dropout_recipe(toy, processes=2), list[subprocess.Popen[bytes]]()
-    popen = subprocess.Popen
+    recipe, ranks = no_dropout_recipe(toy, processes=2), list[PContext]()
 
-    def record(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
-        ranks.append(popen(*arguments, **options))
+    def record(*arguments: Any, **options: Any) -> PContext:
+        ranks.append(start_processes(*arguments, **options))
         return ranks[-1]
 
     def kill_rank(task: str, iteration: int) -> None:
         if iteration == 3:
-            ranks[0].kill()
+            os.kill(ranks[0].pids()[0], signal.SIGKILL)
             monkeypatch.undo()
 
-    monkeypatch.setattr(subprocess, "Popen", record)
+    monkeypatch.setattr(launch, "start_processes", record)
     after_validation(monkeypatch, kill_rank)
     with pytest.raises(TwelvefoldError, match=r"process 1 of 2 was ended by SIGKILL.*memory.*start the same command"):
         train(recipe, toy.prepared, toy.regions, tmp_path)

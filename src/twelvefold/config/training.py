@@ -83,6 +83,11 @@ class TrainingConfig(StrictStruct, frozen=True, kw_only=True):
     """Older checkpoints to keep in addition to latest and best."""
     processes: PositiveInt = 1
     """Data-parallel processes: one thread each on CPUs, one GPU each on GPUs."""
+    reduce_dtype: Literal["fp32", "bf16"] = "fp32"
+    """Format in which processes exchange gradients; bf16: half the bytes, and the sums are rounded to 8 bits."""
+    activation_checkpointing: bool = False
+    """Compute the activations of layers again in the backward pass instead of storing them: less memory, about a third
+    more time, the same update."""
     num_workers: NonNegativeInt = 0
     """Processes per task that make batches ahead of time, to keep a GPU busy; 0: make them in the training process."""
     device: str = "auto"

@@ -23,11 +23,13 @@ from twelvefold.model.warm_start import WarmStartReport
 from twelvefold.schema import TaskSpec
 from twelvefold.store.prepared import Prepared
 from twelvefold.training import vilbert_mt
+from twelvefold.training.activation_checkpointing import checkpoint_activations
 from twelvefold.training.build_model import build_card, build_model
 from twelvefold.training.checkpoints import Checkpoints
 from twelvefold.training.console import TrainingConsole
 from twelvefold.training.distributed import ProcessGroup
 from twelvefold.training.event_log import EventLog, open_event_log
+from twelvefold.training.gradients import GradientReducer
 from twelvefold.training.initial_alignment import align_model
 from twelvefold.training.lr_schedule import LrSchedule, build_lr_schedule
 from twelvefold.training.objectives import Objective, make_objective
@@ -36,6 +38,7 @@ from twelvefold.training.round_robin import RoundRobin, longest_task
 from twelvefold.training.run_folder import Counters, check_same_data
 from twelvefold.training.signals import GracefulShutdown
 from twelvefold.training.stop_and_go import StopAndGo
+from twelvefold.training.waiting import WaitTimes
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,8 @@ class TrainServices:
     card: Card
     log: EventLog
     console: TrainingConsole
+    waiting: WaitTimes
+    reducer: GradientReducer
     shutdown: GracefulShutdown
 
 
@@ -88,6 +93,8 @@ def build_run(
     steps_per_epoch = {name: objective.train_batches.steps_per_epoch for name, objective in objectives.items()}
     schedule, lr_schedule, stop_and_go = build_schedules(recipe, specs, steps_per_epoch)
     model.to(group.device).train()
+    if config.activation_checkpointing:
+        checkpoint_activations(model)
     if config.initial_alignment and saved is None and warm_start is None:
         tasks = [objective.train_batches for objective in objectives.values()]
         align_model(model, [batches for batches in tasks if isinstance(batches, TaskBatches)], group)
@@ -100,7 +107,7 @@ def build_run(
         checkpoints.load(model, optimizer)
         stop_and_go.load_state_dict(saved["stop_and_go"])
         counters = Counters(**{f.name: saved[f.name] for f in dataclasses.fields(Counters) if f.name in saved})
-    batches = {}
+    batches, waiting = {}, WaitTimes()
     for name, objective in objectives.items():
         make_step = partial(make_micro_batches, objective, group, config.gradient_accumulation_steps)
         batches[name] = prefetch(make_step, counters.steps[name], config.num_workers)
@@ -115,7 +122,11 @@ def build_run(
         checkpoints=checkpoints,
         card=card,
         log=open_event_log(run, saved, tensorboard=config.tensorboard) if group.is_main else EventLog(Path(os.devnull)),
-        console=TrainingConsole(recipe.name, schedule.iterations, counters, stop_and_go, enabled=group.is_main),
+        console=TrainingConsole(
+            recipe.name, schedule.iterations, counters, stop_and_go, waiting=waiting, enabled=group.is_main
+        ),
+        waiting=waiting,
+        reducer=GradientReducer.build(model, group, config, waiting),
         shutdown=shutdown,
     )
     return TrainState(model, list(model.parameters()), optimizer, stop_and_go, counters), services, warm_start

@@ -9,19 +9,15 @@ import importlib
 import json
 import os
 import resource
-import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from twelvefold.device import find_device, select_device
@@ -106,28 +102,6 @@ class ProcessGroup:
         return self.all_reduce(torch.tensor([peak], device=self.device)).item()
 
 
-def reduce_gradients(parameters: Sequence[nn.Parameter], totals: Tensor, group: ProcessGroup) -> Tensor:
-    """Sum gradients and ``totals`` over all ranks in one all-reduce, then divide the gradients by ``totals[0]``.
-
-    Each rank's loss is the sum over its own examples, and ``totals[0]`` is their number. The result is therefore the
-    gradient of the mean loss over the whole batch, however unevenly the batch was split. All ranks step the same
-    task, so the same parameters have gradients on each; heads of other tasks have none and take no part (or zeros on
-    all ranks, with ``optimization = "vilbert_mt"``).
-
-    Returns:
-        The summed totals, (n,) float32.
-    """
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    if group.world_size > 1:
-        flat = group.all_reduce(torch.cat([g.reshape(-1) for g in gradients] + [totals.to(gradients[0].dtype)]))
-        parts = torch.split(flat, [g.numel() for g in gradients] + [totals.numel()])
-        totals = parts[-1]
-        for gradient, part in zip(gradients, parts[:-1], strict=True):
-            gradient.copy_(part.view_as(gradient))
-    torch._foreach_div_(gradients, totals[0].item())
-    return totals
-
-
 def default_processes(device: str) -> int:
     """Return how many processes to start on this machine for independent work: a process for each GPU, or else two.
 
@@ -142,7 +116,7 @@ def default_processes(device: str) -> int:
 
 @contextmanager
 def init_distributed(device: str = "auto", *, cpu_timeout: timedelta = TIMEOUT) -> Iterator[ProcessGroup]:
-    """Join the process group that torchrun or :func:`launch_local_ranks` describes in the environment.
+    """Join the process group that the environment describes, set by torchrun or :mod:`twelvefold.training.launch`.
 
     ``cpu_timeout``: how long a rank on a CPU waits for the others, where a rank's share may take long.
 
@@ -199,68 +173,3 @@ def _process_group(world_size: int, device: torch.device, timeout: timedelta) ->
         yield
     finally:
         dist.destroy_process_group()
-
-
-@contextmanager
-def launch_local_ranks(world_size: int, command: Sequence[str]) -> Iterator[None]:
-    """Start ranks 1 to ``world_size - 1`` on this machine, with this process as rank 0, and wait for them on exit.
-
-    ``command`` holds the arguments of ``python``. Under torchrun, which has started the ranks, this does nothing.
-
-    Raises:
-        TwelvefoldError: a rank failed; the error states its exit code. The same command resumes.
-    """
-    if world_size == 1 or "WORLD_SIZE" in os.environ:
-        yield
-        return
-    group = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-    environment = os.environ | group | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    children = [
-        subprocess.Popen(  # noqa: S603 (our own interpreter and module)
-            [sys.executable, *command], env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        )
-        for rank in range(1, world_size)
-    ]
-    before = dict(os.environ)
-    os.environ.update(group | {"RANK": "0", "LOCAL_RANK": "0"})
-    try:
-        yield
-        for child in children:
-            child.wait()
-            _raise_if_failed(children)
-    except (RuntimeError, OSError) as error:  # a broken connection: name the rank that broke it, if one did
-        for child in children:
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(timeout=1.0)
-        _raise_if_failed(children, error)
-        raise
-    finally:
-        for child in children:
-            if child.poll() is None:
-                child.kill()  # it waits for a rank that has ended
-                child.wait()
-        os.environ.clear()
-        os.environ.update(before)
-
-
-def _raise_if_failed(children: Sequence[subprocess.Popen[bytes]], cause: Exception | None = None) -> None:
-    """Raise an error that names the first rank which ended with one.
-
-    Raises:
-        TwelvefoldError: a rank ended with an error.
-    """
-    for rank, child in enumerate(children, start=1):
-        code = child.poll()
-        if code:
-            end = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-            memory = " (often: out of memory)" if code == -signal.SIGKILL else ""
-            raise TwelvefoldError(
-                f"process {rank} of {len(children) + 1} {end}{memory}; its own message is above. Finished work "
-                "is kept: start the same command again to resume"
-            ) from cause
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

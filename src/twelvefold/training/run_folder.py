@@ -23,6 +23,7 @@ CHANGEABLE = (
     "training.checkpoint_interval",
     "training.num_workers",
     "training.gradient_accumulation_steps",
+    "training.activation_checkpointing",
 )
 """Recipe values that may change when a run is resumed, in addition to all of ``[evaluation]`` and ``[extract]``. None
 of them changes what is learned, except that other ``processes``, ``gradient_accumulation_steps`` or another ``device``

@@ -71,7 +71,12 @@ class VilbertAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Update all parameters with a gradient; ``closure`` is not supported."""
+        """Update all parameters with a gradient; ``closure`` is not supported.
+
+        Nothing is updated if ``found_inf``, an attribute as of torch.optim.AdamW, is not 0. Reading it waits for a GPU.
+        """
+        if (found_inf := getattr(self, "found_inf", None)) is not None and found_inf.item():
+            return
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if not parameters:
