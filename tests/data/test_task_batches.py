@@ -121,6 +121,15 @@ def test_a_step_does_not_depend_on_the_steps_before(snli: Make, coco: Make) -> N
         assert equal(walked.train_batch(0), steps[0])
 
 
+@pytest.mark.parametrize(("batch_size", "limit"), [(5, 0), (5, 9), (23, 0), (60, 0), (7, 3)])
+def test_a_step_is_a_window_on_the_permutations_of_the_epochs(snli: Make, batch_size: int, limit: int) -> None:
+    data = snli(batch_size, limit=limit)
+    epochs = [data.indices[data.generator("order", epoch).permutation(len(data))] for epoch in range(60)]
+    order, steps = np.concatenate(epochs), 60 * len(data) // batch_size
+    indices = [data.indices_for_step(step) for step in range(steps)]
+    np.testing.assert_array_equal(np.concatenate(indices), order[: steps * batch_size])
+
+
 def test_the_order_depends_on_seed_and_task(snli: Make, coco: Make) -> None:
     assert ids(snli(seed=0), range(4)) == ids(snli(seed=0), range(4))
     assert ids(snli(seed=0), range(4)) != ids(snli(seed=1), range(4))
@@ -220,6 +229,12 @@ def test_validation_choices_do_not_depend_on_seed_batch_size_or_shards(coco: Mak
         return [(image_of(b, p), caption_of(b, p)) for b in batches for p in range(len(b.token_ids))]
 
     expected = texts(coco(hard=False), 5, 1)
+    builder, uniforms = coco(hard=False).multiple_choice, np.random.Generator(np.random.PCG64((12, 1)))
+    assert builder is not None
+    built = [builder.build(n, row)[0] for n, row in enumerate(uniforms.random((N + IMAGES, builder.NUM_UNIFORMS)))]
+    assert expected == [
+        (int(pair.image.id), [int(word) for word in pair.text.split()]) for choice in built for pair in choice.pairs
+    ]
     assert texts(coco(seed=3, hard=False), 7, 2) == expected
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from twelvefold import boxes
 from twelvefold.batch import Batch
-from twelvefold.data.region_inputs import RegionRows, RegionSource
+from twelvefold.data.region_inputs import RegionRows, RegionSource, empty_features, fill_features
 from twelvefold.data.tokenizer import CLS, PAD, SEP
 from twelvefold.families import load_family
 from twelvefold.schema import Example, HeadSpec, ImageKey, Pair, TaskSpec, TwelvefoldError
@@ -100,8 +100,8 @@ def pack_regions(images: Sequence[RegionRows], feature_size: int) -> dict[str, N
     num_candidates = np.array([image.num_candidates for image in images], dtype=np.int64)
     column = np.arange(lengths.max(initial=0))
     region_mask = column < lengths[:, None]
-    parts = [part for image in images for part in image.features]
-    features = np.concatenate(parts, dtype=np.float32) if parts else np.zeros((0, feature_size), dtype=np.float32)
+    features = empty_features(int(lengths.sum()), feature_size)
+    fill_features(images, features)
     packed_boxes_px = np.concatenate([np.zeros((0, 4), dtype=np.float32), *(image.boxes_px for image in images)])
     boxes_px = np.zeros((*region_mask.shape, 4), dtype=np.float32)
     boxes_px[region_mask] = packed_boxes_px
@@ -109,7 +109,7 @@ def pack_regions(images: Sequence[RegionRows], feature_size: int) -> dict[str, N
     # One of the candidate boxes is meant if there are any, else one of the detected regions; never IMG.
     first = np.where(num_candidates > 0, 1 + num_detected, 1)
     return {
-        "features": features,
+        "features": features.numpy(),
         "boxes_px": boxes_px,
         "locations": boxes.locations(packed_boxes_px, sizes[:, 0], sizes[:, 1]),
         "region_mask": region_mask,

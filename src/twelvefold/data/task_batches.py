@@ -141,28 +141,29 @@ class TaskBatches:
         """
         shard_rows = np.array_split(np.arange(len(self)), num_shards)[shard]
         size = batch_size or self.task.batch_size
-        random = np.random.Generator(np.random.PCG64(_VALIDATION_SEED))
-        uniforms = random.random((len(self), MultipleChoiceBuilder.NUM_UNIFORMS))
         for rows in (shard_rows[start : start + size] for start in range(0, len(shard_rows), size)):
             if self.multiple_choice is None:
                 yield self.batch(self.indices[rows].tolist())
             else:
-                yield self._multiple_choice_batch(self.multiple_choice, self.indices[rows], uniforms[rows])
+                # The numbers of these rows in one array of those of all examples, without the array.
+                bits = np.random.PCG64(_VALIDATION_SEED).advance(int(rows[0]) * MultipleChoiceBuilder.NUM_UNIFORMS)
+                uniforms = np.random.Generator(bits).random((len(rows), MultipleChoiceBuilder.NUM_UNIFORMS))
+                yield self._multiple_choice_batch(self.multiple_choice, self.indices[rows], uniforms)
 
     def indices_for_step(self, step: int) -> NDArray[np.int64]:
         """Return the table indices of the whole batch of ``step``: a window on the concatenated epochs."""
-        first, size = step * self.task.batch_size, self.task.batch_size
-        epochs = range(first // len(self), (first + size - 1) // len(self) + 1)
-        start = first - epochs[0] * len(self)
-        return np.concatenate([self._epoch_order(epoch) for epoch in epochs])[start : start + size]
+        first, end, length = step * self.task.batch_size, (step + 1) * self.task.batch_size, len(self)
+        epochs = range(first // length, (end - 1) // length + 1)
+        parts = [self._epoch_order(e)[max(first - e * length, 0) : end - e * length] for e in epochs]
+        return np.concatenate(parts, dtype=np.int64)
 
-    def _shuffle(self, epoch: int) -> NDArray[np.int64]:
-        """Return all indices in the epoch's random order.
+    def _shuffle(self, epoch: int) -> NDArray[np.int32]:
+        """Return all indices in the epoch's random order; a table has fewer than 2 ** 31 rows.
 
         Grouping by length would save a tenth of the time but costs far more in learning per step
         (``docs/results/demo.md``), presumably because such batches hold few question types.
         """
-        return self.indices[self.generator("order", epoch).permutation(len(self))]
+        return self.generator("order", epoch).permutation(self.indices.astype(np.int32))
 
     def generator(self, purpose: str, number: int) -> np.random.Generator:
         """Return the random number generator of this task for a purpose and a step or epoch ``number``."""
