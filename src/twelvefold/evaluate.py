@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from twelvefold.config.evaluation import NewRunConfig
+from twelvefold.config.evaluation import EvaluationOptions
 from twelvefold.environment import is_main_process
 from twelvefold.evaluation import score
 from twelvefold.evaluation.collect import add_up
@@ -23,6 +24,7 @@ from twelvefold.evaluation.run_inputs import RunInputs
 from twelvefold.evaluation.scores import Scores, TaskScore
 from twelvefold.families import load_family
 from twelvefold.model import card
+from twelvefold.model.twin_encoder import TwinEncoder, require_twin_encoder
 from twelvefold.schema import Split, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.store.steps import check_processes
@@ -33,7 +35,7 @@ from twelvefold.training.distributed import (
 )
 from twelvefold.training.launch import launch_local_ranks
 
-NO_NEW_RUN = NewRunConfig()
+DEFAULT_OPTIONS = EvaluationOptions()
 CPU_TIMEOUT = timedelta(days=2)
 """How long a process on a CPU waits for others, which score a part each: at the published size, 16 captions and 1,000
 images take hours on a core."""
@@ -42,7 +44,7 @@ images take hours on a core."""
 def evaluate(
     run: Path,
     *,
-    new_run: NewRunConfig = NO_NEW_RUN,
+    options: EvaluationOptions = DEFAULT_OPTIONS,
     prepared: Path | None = None,
     regions: Path | None = None,
     checkpoint: str = "latest",
@@ -62,12 +64,13 @@ def evaluate(
 
     Other splits have files of their own (``scores-val.json``, ``predictions-val``). Limits, pool sizes and the device
     are the recipe's. The examples of each task are split over the processes, or over those of torchrun; the results are
-    the same to the bit. What was scored before with the same weights, temperatures and data is not scored again, so an
+    the same to the bit. A retrieval task is scored exactly unless ``--shortlist`` is set; its result then says so. What
+    was scored before with the same weights, temperatures and data is not scored again, so an
     interrupted evaluation resumes. Time and disk space are estimated before it starts.
 
     Args:
         run: Folder of the run. With ``--out`` any model: a folder of one, a checkpoint, user/name on a hub, or shipped.
-        new_run: Folder and recipe of the run to make of a model.
+        options: Folder and recipe of the run to make of a model, and the size of the shortlists.
         prepared: Folder that ``prepare`` wrote; by default the one that the run remembers.
         regions: Folder that ``extract`` wrote; by default the one that the run remembers.
         checkpoint: ``latest`` (the paper reports the end of training), ``best``, or the name of a kept checkpoint.
@@ -82,11 +85,27 @@ def evaluate(
             model does not fit the recipe or the data (tasks, answer lists, region features), or ``--out`` holds
             another run.
     """
-    inputs = _open_inputs(run, new_run, prepared, regions, checkpoint)
+    inputs = _open_inputs(run, options, prepared, regions, checkpoint)
     if processes is not None:
         check_processes(processes)
     chosen = _choose_tasks(inputs, [inputs.recipe.task_name(name) for name in tasks], split)
+    inputs = _with_shortlist(inputs, options.shortlist, chosen)
     return _evaluate_tasks(inputs, chosen, split, processes or default_processes(inputs.recipe.training.device))
+
+
+def _with_shortlist(inputs: RunInputs, size: int, tasks: Sequence[TaskSpec]) -> RunInputs:
+    """Return the inputs with the size of the shortlists.
+
+    Raises:
+        TwelvefoldError: it is below 0, no task searches images, or the model has no twin encoder.
+    """
+    if size < 0:
+        raise TwelvefoldError(f"--shortlist must be a number of images, or 0 for all of them; got {size}")
+    if size and not any(load_family(task.family).searches_images for task in tasks):
+        raise TwelvefoldError(f"--shortlist {size}: none of {', '.join(task.name for task in tasks)} searches images")
+    if size and is_main_process():
+        require_twin_encoder(TwinEncoder.read(inputs.checkpoint), str(inputs.checkpoint))
+    return dataclasses.replace(inputs, shortlist=size)
 
 
 def _choose_tasks(inputs: RunInputs, names: Sequence[str], split: Split) -> list[TaskSpec]:
@@ -113,7 +132,7 @@ def _evaluate_tasks(inputs: RunInputs, tasks: Sequence[TaskSpec], split: Split, 
         if is_main_process():
             stack.enter_context(atomic_files.lock_folder(folder))
             digest = _inputs_digest(inputs)
-            unscored = _unscored(folder, tasks, digest)
+            unscored = _unscored(folder, tasks, digest, inputs)
             stack.enter_context(launch_local_ranks(processes if unscored else 1, _command(inputs, split, unscored)))
         group = stack.enter_context(init_distributed(inputs.recipe.training.device, cpu_timeout=CPU_TIMEOUT))
         digest, unscored = group.broadcast((digest, unscored))
@@ -137,30 +156,43 @@ def _evaluate_tasks(inputs: RunInputs, tasks: Sequence[TaskSpec], split: Split, 
         return msgspec.convert(group.broadcast(msgspec.to_builtins(scores)), Scores)
 
 
-def _unscored(folder: Path, tasks: Sequence[TaskSpec], inputs_digest: str) -> list[str]:
+def _unscored(folder: Path, tasks: Sequence[TaskSpec], inputs_digest: str, inputs: RunInputs) -> list[str]:
     """Return the tasks without a stored score with these inputs, slow ones first."""
     stored = read_stored(folder, TaskScore, [task.name for task in tasks])
-    unscored = [task for task in tasks if task.name not in stored or stored[task.name].inputs_digest != inputs_digest]
+    unscored = [
+        task
+        for task in tasks
+        if task.name not in stored
+        or stored[task.name].inputs_digest != inputs_digest
+        or _shortlist_differs(stored[task.name].result, task, inputs)
+    ]
     return [task.name for task in sorted(unscored, key=lambda task: not load_family(task.family).is_slow)]
+
+
+def _shortlist_differs(score: TaskScore, task: TaskSpec, inputs: RunInputs) -> bool:
+    """Return whether a retrieval task was scored by other shortlists, or exactly and should not be, or vice versa."""
+    used = (score.shortlist.size, score.shortlist.twin_digest) if score.shortlist else (0, "")
+    return load_family(task.family).searches_images and used != (inputs.shortlist, inputs.twin_digest())
 
 
 def _command(inputs: RunInputs, split: Split, tasks: Sequence[str]) -> list[str]:
     """Return the arguments of ``python`` for the other ranks; :func:`main` reads them."""
     folders = (inputs.run, inputs.prepared, inputs.regions)
-    return ["-m", "twelvefold.evaluate", *map(str, folders), inputs.checkpoint.name, split, *tasks]
+    checkpoint = inputs.checkpoint.name
+    return ["-m", "twelvefold.evaluate", *map(str, folders), checkpoint, split, str(inputs.shortlist), *tasks]
 
 
 def _open_inputs(
-    run: Path, new_run: NewRunConfig, prepared: Path | None, regions: Path | None, checkpoint: str
+    run: Path, options: EvaluationOptions, prepared: Path | None, regions: Path | None, checkpoint: str
 ) -> RunInputs:
     """Open a run, or make one of a model.
 
     Raises:
         TwelvefoldError: as :func:`evaluate`.
     """
-    if new_run.out is not None:
-        return make_run(run, new_run.out, new_run.recipe, prepared=prepared, regions=regions, checkpoint=checkpoint)
-    if new_run.recipe:
+    if options.out is not None:
+        return make_run(run, options.out, options.recipe, prepared=prepared, regions=regions, checkpoint=checkpoint)
+    if options.recipe:
         raise TwelvefoldError(f"a recipe needs the folder of a run to make of {run}: --recipe NAME --out RUN")
     return RunInputs.open(run, prepared=prepared, regions=regions, checkpoint=checkpoint)
 
@@ -179,7 +211,8 @@ def record_scores(inputs: RunInputs, scores: Scores) -> None:
             ci95=each.ci95,
             unlabeled=each.unlabeled,
             data=(source.describe() if source else "data that was not recorded")
-            + (pool_size if load_family(tasks[name].family).searches_images else ""),
+            + (pool_size if load_family(tasks[name].family).searches_images else "")
+            + (f", by shortlists of {each.shortlist.size}" if each.shortlist else ""),
             drawn=source is not None and source.world_seed is not None,
         )
         for name, each in scores.tasks.items()
@@ -206,10 +239,11 @@ def _inputs_digest(inputs: RunInputs) -> str:
 def main() -> int:
     """Score as a rank that :func:`launch_local_ranks` started: ``python -m twelvefold.evaluate``, and the arguments of
     :func:`_command`."""
-    run, prepared, regions, checkpoint, split, *tasks = sys.argv[1:]
+    run, prepared, regions, checkpoint, split, shortlist, *tasks = sys.argv[1:]
     try:
         evaluate(
             Path(run),
+            options=EvaluationOptions(shortlist=int(shortlist)),
             prepared=Path(prepared),
             regions=Path(regions),
             checkpoint=checkpoint,

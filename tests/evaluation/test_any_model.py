@@ -14,7 +14,7 @@ from tests.training.conftest import TASKS, Toy
 from tests.vilbert_checkpoints import SMALL, shapes
 
 from twelvefold import cli
-from twelvefold.config.evaluation import NewRunConfig
+from twelvefold.config.evaluation import EvaluationOptions
 from twelvefold.config.recipe import Recipe
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.evaluate import evaluate
@@ -47,9 +47,9 @@ def model(trained: Path, tmp_path: Path) -> Path:
 
 
 def score(toy: Toy, model: Path, out: Path, recipe: str, **options: Any) -> dict[str, float]:
-    new_run = NewRunConfig(out=out, recipe=recipe)
+    new_run = EvaluationOptions(out=out, recipe=recipe)
     folders = {"prepared": toy.prepared, "regions": toy.regions}
-    scores = evaluate(model, new_run=new_run, split="val", processes=1, **(folders | options))
+    scores = evaluate(model, options=new_run, split="val", processes=1, **(folders | options))
     return scores.known
 
 
@@ -188,9 +188,9 @@ def test_a_model_without_out_or_recipe_is_refused_with_the_options(toy: Toy, tra
     with pytest.raises(TwelvefoldError, match=r"is not a run, it has no recipe.toml; did you mean .*run\?"):
         calibrate(trained / "checkpoints/latest", processes=1)
     with pytest.raises(TwelvefoldError, match=r"has no recipe\.toml, so it is not a run: state a recipe"):
-        evaluate(model, new_run=NewRunConfig(out=model.parent / "out"), processes=1)
+        evaluate(model, options=EvaluationOptions(out=model.parent / "out"), processes=1)
     with pytest.raises(TwelvefoldError, match=r"a recipe needs the folder of a run to make"):
-        evaluate(trained, new_run=NewRunConfig(recipe="demo"), processes=1)
+        evaluate(trained, options=EvaluationOptions(recipe="demo"), processes=1)
 
 
 def run_command(*arguments: str | Path) -> None:

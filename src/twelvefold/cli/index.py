@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from cyclopts import App
+from rich.table import Table
 
-from twelvefold.cli.from_function import Output, first_lines, print_result
+from twelvefold.cli.computing import computing_on
+from twelvefold.cli.from_function import Output, command, first_lines, print_result
 from twelvefold.cli.image_selection import ImagePath, select_images
 from twelvefold.cli.use import DEFAULT_MODEL, DEFAULT_RANKING, ModelOptions, RankingOptions
 from twelvefold.config import default_tasks
+from twelvefold.evaluation.train_twin import RECALLS, TwinSummary, train_twin_encoder
 from twelvefold.image_folder import skipped_lines
 from twelvefold.printable import printable_name
 from twelvefold.schema import TwelvefoldError
@@ -95,6 +99,20 @@ def remove(folder: Path, names: list[str], *, using: ModelOptions = DEFAULT_MODE
     return print_result(
         {"removed": len(names), "pictures": len(index)}, Output(f"{folder}: {len(index):,} images"), json=using.json
     )
+
+
+@app.command(name="train")
+@command(train_twin_encoder, example="twelvefold index train runs/mine", computes=computing_on)
+def train(summary: TwinSummary, arguments: Mapping[str, Any]) -> Output:
+    """Show what was trained."""
+    table = Table("task", "captions", "images", *(f"{k} listed" for k in RECALLS))
+    for name, share in summary.tasks.items():
+        table.add_row(name, f"{share.captions:,}", f"{share.images:,}", *(f"{x:.1f}" for x in share.listed.values()))
+    text = (
+        f"{summary.file}: {summary.iterations:,} iterations in {summary.seconds:.0f} s. The table shows the "
+        "percentage of validation captions whose own image is on a shortlist of 1, 10 ... of all validation images."
+    )
+    return Output(text, [table])
 
 
 def _load_index(using: ModelOptions, folder: Path) -> SearchIndex:

@@ -19,6 +19,7 @@ from twelvefold.evaluation.run_inputs import RunInputs
 from twelvefold.evaluation.score import PartResult, TaskScoring
 from twelvefold.evaluation.scores import TaskScore
 from twelvefold.model import Model, card
+from twelvefold.model.twin_encoder import TwinEncoder
 from twelvefold.progress import console, progress_bar
 from twelvefold.schema import Split, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
@@ -47,7 +48,9 @@ def score_tasks(inputs: RunInputs, tasks: Sequence[str], split: Split, inputs_di
     with group.fail_together():
         model = Model.load(inputs.checkpoint).to(group.device)
         scorings = {name: _scoring(inputs, model.tasks[name], split) for name in tasks}
-    digest = atomic_files.digest_value([inputs_digest, limits.batch_size])  # the batch size only changes rounding
+    shortlist = [inputs.shortlist, inputs.twin_digest()] if inputs.shortlist else []
+    # The batch size only changes rounding.
+    digest = atomic_files.digest_value([inputs_digest, limits.batch_size, *shortlist])
     stores = {name: PartStore(folder, digest, name) for name in scorings}
     if group.is_main:
         remove_other_parts(folder, digest)
@@ -71,6 +74,8 @@ def _scoring(inputs: RunInputs, task: TaskSpec, split: Split) -> TaskScoring:
         pool=limits.retrieval_pool,
         batch_size=limits.batch_size,
         temperature=card.read(inputs.checkpoint).temperatures.get(task.name, 1.0),
+        shortlist=inputs.shortlist,
+        twin=TwinEncoder.read(inputs.checkpoint) if inputs.shortlist else None,
     )
 
 

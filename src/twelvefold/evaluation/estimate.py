@@ -84,4 +84,4 @@ def _time_batch(scoring: TaskScoring, model: ScoredModel, device: torch.device) 
     started = time.perf_counter()  # a part reads its captions and images once
     model.alignments(captions.to(device), images.to(device)).cpu()
     pairs = len(captions.example_ids) * len(images.example_ids)
-    return (time.perf_counter() - started) * len(pool.images) / pairs
+    return (time.perf_counter() - started) * scoring.pairs_per_caption / pairs

@@ -12,14 +12,21 @@ from twelvefold.datasets.reading.recipe_tasks import resolve_tasks
 from twelvefold.environment import is_main_process
 from twelvefold.evaluation.run_inputs import RunInputs
 from twelvefold.export import hub
-from twelvefold.model import card, feature_statistics, provenance, save_load
+from twelvefold.model import card, feature_statistics, provenance, save_load, twin_encoder
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.training.checkpoints import checkpoint_folder, link_file, run_of
 from twelvefold.training.data_folders import find_data_folders, remember_data_folders
 from twelvefold.training.run_folder import recipe_differences
 
-MODEL_FILES = (save_load.TENSORS, card.CARD, feature_statistics.FILE, provenance.ORIGIN, provenance.CARRIED)
+MODEL_FILES = (
+    save_load.TENSORS,
+    card.CARD,
+    feature_statistics.FILE,
+    twin_encoder.FILE,
+    provenance.ORIGIN,
+    provenance.CARRIED,
+)
 """Files of a model's folder that the run gets too, where the folder has them, besides ``model.json``."""
 
 

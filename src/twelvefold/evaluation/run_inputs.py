@@ -13,7 +13,7 @@ from twelvefold.data.task_batches import TaskBatches
 from twelvefold.datasets.reading.recipe_tasks import task_specs
 from twelvefold.device import select_device
 from twelvefold.evaluation.check_model import check_model
-from twelvefold.model import Model, save_load
+from twelvefold.model import Model, save_load, twin_encoder
 from twelvefold.schema import Split, TaskSpec, TwelvefoldError
 from twelvefold.store import atomic_files
 from twelvefold.store.prepared import DataSource, Prepared
@@ -25,7 +25,8 @@ from twelvefold.training.data_folders import find_data_folders, remember_moved_f
 class RunInputs:
     """Recipe, data and model of a run. It is sent to worker processes, which open the files themselves.
 
-    run, prepared, regions, checkpoint: folders.
+    run, prepared, regions, checkpoint: folders. shortlist: images that each caption of a retrieval task is compared
+    with; 0 means all.
     """
 
     run: Path
@@ -33,6 +34,7 @@ class RunInputs:
     prepared: Path
     regions: Path
     checkpoint: Path
+    shortlist: int = 0
 
     @classmethod
     def open(
@@ -96,6 +98,11 @@ class RunInputs:
     def weights_digest(self) -> str:
         """Return the digest of the checkpoint's weights."""
         return atomic_files.digest_file(self.checkpoint / save_load.TENSORS)
+
+    def twin_digest(self) -> str:
+        """Return the digest of the checkpoint's twin encoder; empty if it has none or the search is exact."""
+        path = self.checkpoint / twin_encoder.FILE
+        return atomic_files.digest_file(path) if self.shortlist and path.exists() else ""
 
     def load_model(self) -> tuple[Model, torch.device]:
         """Load the checkpoint to the recipe's device; return model and device."""

@@ -19,10 +19,14 @@ from twelvefold.batch import Batch
 from twelvefold.data.retrieval_pool import CAPTION_BATCH_SIZE, RetrievalPool
 from twelvefold.data.task_batches import TaskBatches, evenly_spaced
 from twelvefold.evaluation.predictions import MAX_RANKED_IMAGES, PredictionRecord
+from twelvefold.evaluation.scores import ShortlistUse
+from twelvefold.evaluation.shortlist import PoolShortlists
 from twelvefold.evaluation.task_result import TaskResult
 from twelvefold.families import load_family, retrieval
 from twelvefold.families.shared.probabilities import decode_names
-from twelvefold.schema import CONSISTENCY_ONLY, ExamplePrediction
+from twelvefold.model import Model
+from twelvefold.model.twin_encoder import TwinEncoder, require_twin_encoder
+from twelvefold.schema import CONSISTENCY_ONLY, ExamplePrediction, TwelvefoldError
 
 CPU = torch.device("cpu")
 
@@ -51,12 +55,16 @@ class PartResult(msgspec.Struct):
     """Predictions of some examples of a task, in order.
 
     uncalibrated_confidences: probability of the best answer without the temperature; 0 if there is no answer.
-    pool_scores: of retrieval tasks, the float32 scores of the captions with all images of the pool, row by row.
+    pool_scores: of retrieval tasks, the float32 scores of the captions with all images of the pool, row by row; with
+    shortlists minus infinity for captions that are not on an image's list. num_pairs: that shortlists had scored.
+    num_listed: captions whose own image was on their shortlist.
     """
 
     records: list[PredictionRecord] = []
     uncalibrated_confidences: list[float] = []
     pool_scores: bytes = b""
+    num_pairs: int = 0
+    num_listed: int = 0
 
     def append(
         self,
@@ -93,9 +101,14 @@ class TaskScoring:
         pool: int = 0,
         batch_size: int = 128,
         temperature: float = 1.0,
+        shortlist: int = 0,
+        twin: TwinEncoder | None = None,
     ) -> None:
-        """See :func:`score_task`."""
+        """See :func:`score_task`. ``shortlist``: images that each caption of a retrieval task is compared with, chosen
+        by ``twin``; 0 means all."""
         self.data, self.batch_size, self.temperature = data, batch_size, temperature
+        self.shortlist, self.twin = shortlist, twin
+        self._shortlists: PoolShortlists | None = None
         self.family, self.pool = load_family(data.task.family), None
         if self.family.searches_images:
             self.pool = RetrievalPool.with_all_captions(data, pool, max_examples)
@@ -106,6 +119,15 @@ class TaskScoring:
             self.indices = np.array([*indices, *consistency_only], dtype=np.int64)
             self.is_labeled = data.table.is_labeled()
             self.indices = self.indices[np.argsort(~self.is_labeled[self.indices], kind="stable")]
+
+    @property
+    def pairs_per_caption(self) -> int:
+        """Number of images that a caption of a pool is compared with; an upper estimate for a shortlist, with the
+        pairs of text retrieval."""
+        if self.pool is None:
+            return 1
+        count, per_image = len(self.pool.images), self.shortlist * len(self.pool.images) // max(1, len(self))
+        return min(count, self.shortlist + per_image) if self.shortlist else count
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -121,6 +143,8 @@ class TaskScoring:
     @torch.inference_mode()
     def score(self, model: ScoredModel, rows: range, device: torch.device = CPU) -> PartResult:
         """Score the examples of a part with a model that is on ``device``."""
+        if self.pool is not None and self.shortlist:
+            return self._search_shortlists(self.pool, model, rows, device)
         if self.pool is not None:
             return self._search(self.pool, model, rows, device)
         result, head = PartResult(), self.data.head
@@ -150,10 +174,32 @@ class TaskScoring:
             on_device = images.to(device)
             columns.append(torch.cat([model.alignments(batch, on_device).float().cpu() for batch in captions]))
         scores = torch.cat(columns, dim=1)  # (n, M)
+        return self._rank(pool, rows, scores, scores)
+
+    def _search_shortlists(
+        self, pool: RetrievalPool, model: ScoredModel, rows: range, device: torch.device
+    ) -> PartResult:
+        """Rank the images on each caption's shortlist."""
+        if self._shortlists is None:
+            if not isinstance(model, Model):
+                raise TwelvefoldError(f"a shortlist needs a trained model, got {type(model).__name__}")
+            twin = require_twin_encoder(self.twin, "the model").to(device)
+            self._shortlists = PoolShortlists(pool, model, twin, self.shortlist, device)
+        scores = self._shortlists.score(rows)
+        result = self._rank(pool, rows, scores.images, scores.texts)
+        true_images = torch.from_numpy(pool.true_images[rows.start : rows.stop])
+        result.num_pairs = scores.num_pairs
+        result.num_listed = int(scores.images.gather(1, true_images[:, None]).isfinite().sum())
+        return result
+
+    def _rank(self, pool: RetrievalPool, rows: range, scores: Tensor, text_scores: Tensor) -> PartResult:
+        """Rank the images for each caption by ``scores`` (n, M). ``text_scores``: of text retrieval."""
         ranks = retrieval.rank_true_images(scores, torch.from_numpy(pool.true_images[rows.start : rows.stop]))
-        ids, names = [id_ for batch in captions for id_ in batch.example_ids], [str(key) for key in pool.images]
-        task, result = self.data.task.name, PartResult(pool_scores=scores.numpy().tobytes())
-        predictions = decode_names(scores, ids, names, task, MAX_RANKED_IMAGES, self.temperature)
+        ids = [self.data.table[index].id for index in self.indices[rows.start : rows.stop].tolist()]
+        names, task = [str(key) for key in pool.images], self.data.task.name
+        result = PartResult(pool_scores=text_scores.numpy().tobytes())
+        top = min(MAX_RANKED_IMAGES, self.shortlist or MAX_RANKED_IMAGES)
+        predictions = decode_names(scores, ids, names, task, top, self.temperature)
         uncalibrated = decode_names(scores, ids, names, task, top=1)
         result.append(predictions, uncalibrated, (ranks == 0).float().tolist(), ranks.tolist())
         return result
@@ -168,7 +214,9 @@ class TaskScoring:
         ``parts`` are iterated twice, and only one of them is needed at a time: they may be read from files.
         """
         result = TaskResult(self.data.task, temperature=self.temperature)
+        num_pairs, num_listed = 0, 0
         for part in parts:
+            num_pairs, num_listed = num_pairs + part.num_pairs, num_listed + part.num_listed
             result.records += part.records
             result.uncalibrated_confidences += part.uncalibrated_confidences
         result.examples = [self.data.table[index] for index in self.indices.tolist()]
@@ -177,6 +225,10 @@ class TaskScoring:
             result.extra_metrics = {f"recall_at_{k}": retrieval.recall_at(ranks, k) for k in retrieval.RECALLS[1:]}
             true_images = torch.from_numpy(self.pool.true_images)
             result.text_ranks = retrieval.rank_true_texts(lambda: (part.pool_rows() for part in parts), true_images)
+            if self.shortlist:
+                share, digest = round(100 * num_listed / max(1, len(self)), 2), self.twin.digest if self.twin else ""
+                result.shortlist = ShortlistUse(self.shortlist, share, num_pairs, self.pool.num_pairs, digest)
+                result.limitations = [result.shortlist.describe()]
             return result
         best = [record.ranked[0] if record.ranked else None for record in result.records]
         example_scores = [record.score for record in result.records]

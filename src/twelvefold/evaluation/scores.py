@@ -61,6 +61,28 @@ class TextRetrievalScore(msgspec.Struct, frozen=True):
     extra_metrics: dict[str, float] = msgspec.field(default_factory=dict, name="also")
 
 
+class ShortlistUse(msgspec.Struct, frozen=True):
+    """How a retrieval task was scored by shortlists, instead of by all pairs of a caption and an image.
+
+    size: images that each caption, and captions that each image was compared with. listed: share of captions, in
+    percent, whose own image was on the shortlist; the others are misses. pairs: that were scored, for image and text
+    retrieval together. all_pairs: that an exact search scores. twin_digest: of the twin encoder's file.
+    """
+
+    size: int
+    listed: float
+    pairs: int
+    all_pairs: int
+    twin_digest: str
+
+    def describe(self) -> str:
+        """Return a sentence for people."""
+        return (
+            f"scored by shortlists of {self.size}: {self.pairs:,} of {self.all_pairs:,} pairs were compared, and "
+            f"{self.listed:.1f} % of the captions had their own image on the list; the others count as misses"
+        )
+
+
 class TaskScore(msgspec.Struct, frozen=True):
     """Score of one task on one split.
 
@@ -68,7 +90,8 @@ class TaskScore(msgspec.Struct, frozen=True):
     without a score. unlabeled: examples that are predicted and not scored, because their labels are withheld.
     extra_metrics: other metrics by name, in percent (recall_at_5, consistency, the IoU rule of vilbert-multi-task).
     limitations: sentences about what these metrics leave out.
-    text_retrieval: of retrieval tasks; it is part of no average.
+    text_retrieval: of retrieval tasks; it is part of no average. shortlist: of retrieval tasks that were not scored
+    exactly.
     """
 
     metric: str
@@ -82,6 +105,7 @@ class TaskScore(msgspec.Struct, frozen=True):
     limitations: tuple[str, ...] = ()
     text_retrieval: TextRetrievalScore | None = None
     unlabeled: int = 0
+    shortlist: ShortlistUse | None = None
 
     def require_score(self) -> float:
         """Return the score, where labels cannot be withheld.

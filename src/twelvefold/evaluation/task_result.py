@@ -12,7 +12,7 @@ from torch import Tensor
 from twelvefold.evaluation.bootstrap import RESAMPLES, bootstrap95
 from twelvefold.evaluation.predictions import PredictionRecord
 from twelvefold.evaluation.reliability import measure_reliability
-from twelvefold.evaluation.scores import QuestionTypeScore, Reliability, TaskScore, TextRetrievalScore
+from twelvefold.evaluation.scores import QuestionTypeScore, Reliability, ShortlistUse, TaskScore, TextRetrievalScore
 from twelvefold.families import retrieval
 from twelvefold.schema import CONSISTENCY_ONLY, Example, TaskSpec
 
@@ -23,6 +23,7 @@ class TaskResult:
 
     uncalibrated_confidences: probability of the best answer without the temperature; 0 if there is no answer.
     text_ranks: of retrieval tasks, the rank of each image's best caption among all captions, (M,) int64.
+    shortlist: None if every caption was compared with every image.
     """
 
     task: TaskSpec
@@ -31,6 +32,7 @@ class TaskResult:
     extra_metrics: dict[str, float] = field(default_factory=dict)
     limitations: list[str] = field(default_factory=list)
     text_ranks: Tensor | None = None
+    shortlist: ShortlistUse | None = None
     temperature: float = 1.0
     uncalibrated_confidences: list[float] = field(default_factory=list)
 
@@ -64,6 +66,7 @@ class TaskResult:
             limitations=(*self.limitations, *_describe_unlabeled(unlabeled, len(self.records))),
             text_retrieval=self._text_retrieval(resamples),
             unlabeled=unlabeled,
+            shortlist=self.shortlist,
         )
 
     def _text_retrieval(self, resamples: int) -> TextRetrievalScore | None:

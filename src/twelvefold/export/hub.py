@@ -18,7 +18,7 @@ from tokenizers import BertWordPieceTokenizer
 
 from twelvefold.data.tokenizer import VOCABULARY
 from twelvefold.datasets.reading.cards import IMAGE_SOURCES, dataset_cards
-from twelvefold.model import Model, card, feature_statistics, provenance, save_load
+from twelvefold.model import Model, card, feature_statistics, provenance, save_load, twin_encoder
 from twelvefold.model.card import Card, TrainingData
 from twelvefold.schema import TwelvefoldError, did_you_mean
 from twelvefold.store import atomic_files
@@ -28,7 +28,7 @@ SHIPPED_NAME = "shipped"
 SHIPPED = Path(__file__).parents[1] / "serving" / "weights"
 """Folder of that model; its card says what it was trained on."""
 FILES = (save_load.HUB_DESCRIPTION, save_load.TENSORS, card.CARD, "tokenizer.json", "vocab.txt", "README.md")
-OPTIONAL_FILES = (feature_statistics.FILE,)
+OPTIONAL_FILES = (feature_statistics.FILE, twin_encoder.FILE)
 ALL_FILES = FILES + OPTIONAL_FILES
 
 DRAWN_LICENSE = "drawn by twelvefold in this dataset's format: Apache-2.0"

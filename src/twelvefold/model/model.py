@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from twelvefold.batch import Batch, TrunkOutput
@@ -31,7 +32,9 @@ Precision = Literal["auto", "fp32", "bf16"]
 CPU without them bfloat16 is more than ten times slower (measured), so request ``bf16`` only for known hardware."""
 
 Spec = TypeVar("Spec", TaskSpec, HeadSpec)
-
+Score = Callable[[Tensor], Tensor]
+Pairs = NDArray[np.int64]
+"""Chosen pairs of a caption and an image, (n, 2): the rows of their batches."""
 
 TRUNKS: dict[str, type[Trunk]] = {"two_stream": TwoStreamTrunk, "single_stream": SingleStreamTrunk}
 """Trunk classes by the value of ``ModelConfig.trunk``."""
@@ -128,17 +131,26 @@ class Model(nn.Module):
         with self._autocast(images.features):
             return self.trunk.encode_image(*packed_regions(images))
 
-    def alignments(self, captions: Batch, images: Batch | PackedStates, pairs_at_once: int = 1024) -> Tensor:
+    def encode_texts(self, captions: Batch) -> PackedStates:
+        """Encode the captions of a batch without their images."""
+        captions = self._drop_modality(captions)
+        with self._autocast(captions.features):
+            index = self._task_index(captions.task)
+            return self.trunk.encode_text(captions.token_ids, text_packing(captions), index)
+
+    def alignments(
+        self, captions: Batch, images: Batch | PackedStates, pairs_at_once: int = 1024, pairs: Pairs | None = None
+    ) -> Tensor:
         """Return Rel(I, Q) of every caption of one batch with every image of another: (N, M) float32. Paper: Eq. 2.
 
         Captions and images are each encoded once. ``pairs_at_once``: number of caption-image pairs in one pass of the
-        joint layers, which bounds the memory.
+        joint layers, which bounds the memory. ``pairs``: the only pairs to score; the result is then (n,).
         """
         task = self._task(captions.task)
         if load_family(task.family).head_kind != "pair_score":
             raise TwelvefoldError(f"task {task.name!r} of family {task.family} has no score for caption-image pairs")
         head = self.heads[_module_key(task.head)]
-        return self._score_all_pairs(captions, images, head, pairs_at_once)
+        return self._score_pairs(captions, images, head, pairs_at_once, pairs)
 
     def zero_shot_alignments(self, captions: Batch, images: Batch, pairs_at_once: int = 1024) -> Tensor:
         """Return :meth:`alignments` by the pretraining head, without a trained retrieval task.
@@ -154,7 +166,7 @@ class Model(nn.Module):
             logits = heads.align(fused)
             return logits[:, 0] - logits[:, 1]
 
-        return self._score_all_pairs(captions, images, score, pairs_at_once)
+        return self._score_pairs(captions, images, score, pairs_at_once)
 
     def encode(self, batch: Batch) -> TrunkOutput:
         """Return the trunk's whole output for a batch, from which every head computes its logits."""
@@ -232,21 +244,24 @@ class Model(nn.Module):
         model.load_state_dict(tensors, assign=True)
         return model.eval()
 
-    def _score_all_pairs(
-        self, captions: Batch, images: Batch | PackedStates, score: Callable[[Tensor], Tensor], pairs_at_once: int
+    def _score_pairs(
+        self,
+        captions: Batch,
+        images: Batch | PackedStates,
+        score: Score,
+        pairs_at_once: int,
+        pairs: Pairs | None = None,
     ) -> Tensor:
-        """Return ``score`` of the fused vector of every caption with every image: (N, M)."""
-        captions = self._drop_modality(captions)
+        """Return ``score`` of the fused vector of every caption with every image (N, M), or of ``pairs`` only (n,)."""
         image = images if isinstance(images, PackedStates) else self.encode_images(images)
-        n, m = len(captions.token_ids), image.packing.num_sequences
-        scores: list[Tensor] = []
+        text = self.encode_texts(captions)
+        n, m = text.packing.num_sequences, image.packing.num_sequences
+        c, i = np.divmod(np.arange(n * m), m) if pairs is None else pairs.T
+        scores = [text.states.new_zeros(0, dtype=torch.float32)]
         with self._autocast(image.states):
-            index = self._task_index(captions.task)
-            text = self.trunk.encode_text(captions.token_ids, text_packing(captions), index)
-            for start in range(0, n * m, pairs_at_once):
-                pairs = np.arange(start, min(start + pairs_at_once, n * m))
-                scores.append(score(self.trunk.cross_encode(text.select(pairs // m), image.select(pairs % m))))
-        return torch.cat(scores).view(n, m)  # (N * M,) -> (N, M)
+            for block in (slice(start, start + pairs_at_once) for start in range(0, len(c), pairs_at_once)):
+                scores.append(score(self.trunk.cross_encode(text.select(c[block]), image.select(i[block]))))
+        return torch.cat(scores).view(n, m) if pairs is None else torch.cat(scores)  # (N * M,) -> (N, M)
 
     def _pretraining_heads(self) -> PretrainingHeads:
         if self.pretraining is None:
