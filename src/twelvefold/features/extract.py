@@ -177,7 +177,8 @@ def _make_job(images: Path, out: Path, config: ExtractConfig) -> ExtractJob:
     if not images.is_dir():
         raise TwelvefoldError(f"expected a folder of images, got {images}, which is not a folder")
     device = select_device(config.device, int(os.environ.get("LOCAL_RANK", "0")))
-    dtype = fastest_cpu_dtype() if config.detector == WORLD and device.type == "cpu" else "float32"
+    may_be_half = config.detector == WORLD or config.detector.startswith(PATCHES)
+    dtype = fastest_cpu_dtype() if may_be_half and device.type == "cpu" else "float32"
     return ExtractJob(images, out, config, dtype, str(device))
 
 

@@ -18,6 +18,7 @@ from twelvefold.boxes import validate_boxes
 from twelvefold.config.extract import BackboneChoice
 from twelvefold.detectors.interface import CPU, RegionPair, clip_for_pooling, group_by_input_size
 from twelvefold.detectors.patches.backbone import ImageBackbone, digest_tensors, load_backbone
+from twelvefold.detectors.world_detector.detector import ComputeDtype, autocast_context
 from twelvefold.images import RGB, to_rgb_array
 from twelvefold.schema import Regions, TwelvefoldError
 from twelvefold.store.atomic_files import digest_value
@@ -38,27 +39,40 @@ class PatchDetector:
     categories: tuple[str, ...] = ()
 
     def __init__(
-        self, backbone: ImageBackbone, name: str, *, max_regions: int = MAX_REGIONS, device: torch.device = CPU
+        self,
+        backbone: ImageBackbone,
+        name: str,
+        *,
+        max_regions: int = MAX_REGIONS,
+        dtype: ComputeDtype = "float32",
+        device: torch.device = CPU,
     ) -> None:
-        """Raises: TwelvefoldError if ``max_regions`` is out of range."""
+        """Raises: TwelvefoldError if ``max_regions`` is out of range. ``dtype``: in which the backbone computes."""
         if not 1 <= max_regions <= 1000:
             raise TwelvefoldError(f"expected 1 to 1000 patches per image, got max_regions={max_regions}")
         tensors = digest_tensors(backbone.network)
         self.digest = digest_value(["patches", VERSION, name, tensors, max_regions, *backbone.settings()])
         self.feature_size = backbone.channels
-        self._backbone, self._max_regions, self._device = backbone, max_regions, device
+        self._backbone, self._max_regions, self._dtype, self._device = backbone, max_regions, dtype, device
         backbone.network.to(device=device, memory_format=torch.channels_last)
 
     @classmethod
     def load(
-        cls, choice: BackboneChoice, weights: str, *, max_regions: int = MAX_REGIONS, device: torch.device = CPU
+        cls,
+        choice: BackboneChoice,
+        weights: str,
+        *,
+        max_regions: int = MAX_REGIONS,
+        dtype: ComputeDtype = "float32",
+        device: torch.device = CPU,
     ) -> PatchDetector:
         """Load a backbone. ``weights``: a file with timm's tensor names, ``hub`` (downloads) or ``random``.
 
         Raises:
             TwelvefoldError: as :func:`load_backbone`, or ``max_regions`` is out of range.
         """
-        return cls(load_backbone(choice, weights), choice.name, max_regions=max_regions, device=device)
+        backbone = load_backbone(choice, weights)
+        return cls(backbone, choice.name, max_regions=max_regions, dtype=dtype, device=device)
 
     def input_size(self, width: int, height: int) -> tuple[int, int]:
         """Return width and height to which an image of this size is resized (:meth:`ImageBackbone.input_size`)."""
@@ -79,7 +93,8 @@ class PatchDetector:
         outputs: dict[int, RegionPair] = {}
         for size, indices in group_by_input_size(self, arrays).items():
             batch = self._backbone.to_input([arrays[i] for i in indices], size).to(self._device)
-            maps = self._backbone.feature_maps(batch)
+            with autocast_context(self._dtype, self._device.type):
+                maps = self._backbone.feature_maps(batch)
             for i, feature_map in zip(indices, maps, strict=True):
                 outputs[i] = self._describe(feature_map, arrays[i], given_boxes[i])
         return [outputs[i] for i in range(len(arrays))]
