@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from benchmarks.training_time import forward_operations
+from numpy.typing import NDArray
 
 from twelvefold.batch import Batch
 from twelvefold.config.model import ModelConfig, preset
@@ -69,9 +70,15 @@ def draw_lengths(lengths: str, count: int, max_tokens: int, rng: np.random.Gener
     """Return the number of words (without special tokens) and of regions of ``count`` pairs."""
     if lengths == "full":
         return [(max_tokens - 2, MAX_REGIONS)] * count
-    words = np.clip(3 + rng.gamma(4.0, (MEAN_WORDS - 3) / 4.0, count).round(), 3, max_tokens - 2).astype(int)
-    regions = np.clip(10 + rng.gamma(2.0, (MEAN_REGIONS - 10) / 2.0, count).round(), 10, MAX_REGIONS).astype(int)
+    words = np.clip(3 + _gamma(4.0, (MEAN_WORDS - 3) / 4.0, count, rng), 3, max_tokens - 2).round().astype(int)
+    regions = np.clip(10 + _gamma(2.0, (MEAN_REGIONS - 10) / 2.0, count, rng), 10, MAX_REGIONS).round().astype(int)
     return list(zip(words.tolist(), regions.tolist(), strict=True))
+
+
+def _gamma(shape: float, scale: float, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return evenly spaced quantiles of a gamma distribution in random order: few numbers have its mean and spread."""
+    sample = np.random.default_rng(0).gamma(shape, scale, 100_000)
+    return rng.permutation(np.quantile(sample, (np.arange(count) + 0.5) / count))
 
 
 def random_regions(count: int, feature_size: int, rng: np.random.Generator) -> Regions:
