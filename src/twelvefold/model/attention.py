@@ -8,6 +8,7 @@ attention heads. A query without any real key gets zeros, never NaN.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from twelvefold.config.model import ModelConfig
+from twelvefold.model.linear import Linear
 from twelvefold.model.packing import AttentionPlan
 
 
@@ -58,8 +60,8 @@ def _attend_in_groups(
     """Return attention for rows that are arranged in the plan's groups."""
     if query.device.type == "cpu":
         query, key, value = query.float(), key.float(), value.float()
-    queries = torch.split(query, plan.query_sizes)
-    keys, values = torch.split(key, plan.key_sizes), torch.split(value, plan.key_sizes)
+    queries = _split_rows(query, plan.query_sizes)
+    keys, values = _split_rows(key, plan.key_sizes), _split_rows(value, plan.key_sizes)
     contexts = []
     with torch.autocast(query.device.type, enabled=False):
         for group, q, k, v in zip(plan.groups, queries, keys, values, strict=True):
@@ -67,7 +69,12 @@ def _attend_in_groups(
             k, v = (_split_heads(x, group.num_sequences, num_heads) for x in (k, v))
             context = F.scaled_dot_product_attention(q, k, v, group.mask, dropout)  # (P, A, Q, W / A)
             contexts.append(context.transpose(1, 2).reshape(-1, query.shape[1]))  # -> (P * Q, W)
-    return plan.restore_queries(contexts[0] if len(contexts) == 1 else torch.cat(contexts))
+    return plan.restore_queries(contexts)
+
+
+def _split_rows(x: Tensor, sizes: list[int]) -> Sequence[Tensor]:
+    """Split the rows into groups of these sizes, without the spare rows after them."""
+    return torch.split(x, [*sizes, len(x) - sum(sizes)])[: len(sizes)]
 
 
 def attend_with_weights(query: Tensor, key_value: Tensor, plan: AttentionPlan, num_heads: int) -> tuple[Tensor, Tensor]:
@@ -89,7 +96,7 @@ def _split_heads(x: Tensor, num_sequences: int, num_heads: int) -> Tensor:
     return heads.transpose(1, 2)
 
 
-class QKVProjection(nn.Linear):
+class QKVProjection(Linear):
     """Query, key and value projections as one matrix, (..., W) -> (..., 3 * W); parts can be computed alone."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -98,11 +105,11 @@ class QKVProjection(nn.Linear):
 
     def query(self, x: Tensor) -> Tensor:
         """Return the query only: (..., W)."""
-        return F.linear(x, self.weight[: self.hidden_size], self.bias[: self.hidden_size])
+        return self.forward_outputs(x, 0, self.hidden_size)
 
     def key_value(self, x: Tensor) -> Tensor:
         """Return key and value only: (..., 2 * W)."""
-        return F.linear(x, self.weight[self.hidden_size :], self.bias[self.hidden_size :])
+        return self.forward_outputs(x, self.hidden_size, self.out_features)
 
 
 class Residual(nn.Module):
@@ -127,8 +134,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig, hidden_size: int, ffn_dim: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(hidden_size, ffn_dim)
-        self.fc2 = nn.Linear(ffn_dim, hidden_size)
+        self.fc1 = Linear(hidden_size, ffn_dim)
+        self.fc2 = Linear(ffn_dim, hidden_size)
         self.residual = Residual(config, hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -143,7 +150,7 @@ class TransformerLayer(nn.Module):
         self.num_heads = num_heads
         self.attention_dropout = config.dropout
         self.qkv = QKVProjection(hidden_size, hidden_size)
-        self.out_proj = nn.Linear(hidden_size, hidden_size)
+        self.out_proj = Linear(hidden_size, hidden_size)
         self.residual = Residual(config, hidden_size)
         self.feed_forward = FeedForward(config, hidden_size, ffn_dim)
 
@@ -227,7 +234,7 @@ class _Stream(nn.Module):
     def __init__(self, config: ModelConfig, hidden_size: int, ffn_dim: int) -> None:
         super().__init__()
         self.qkv = QKVProjection(hidden_size, config.bi_hidden_size)
-        self.out_proj = nn.Linear(config.bi_hidden_size, hidden_size)
+        self.out_proj = Linear(config.bi_hidden_size, hidden_size)
         self.residual = Residual(config, hidden_size)
         self.feed_forward = FeedForward(config, hidden_size, ffn_dim)
 

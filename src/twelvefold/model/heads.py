@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from twelvefold.config.model import ModelConfig
 from twelvefold.families import load_family
+from twelvefold.model.linear import Linear
 from twelvefold.schema import HeadSpec
 
 
@@ -25,9 +26,9 @@ class MLPClassifier(nn.Module):
     def __init__(self, config: ModelConfig, pairs_per_example: int, num_outputs: int) -> None:
         super().__init__()
         self.dropout = nn.Dropout(config.dropout)
-        self.fc1 = nn.Linear(pairs_per_example * config.bi_hidden_size, config.head_hidden_size)
+        self.fc1 = Linear(pairs_per_example * config.bi_hidden_size, config.head_hidden_size)
         self.norm = nn.LayerNorm(config.head_hidden_size, eps=config.layer_norm_eps)
-        self.last = nn.Linear(config.head_hidden_size, num_outputs)
+        self.last = Linear(config.head_hidden_size, num_outputs)
 
     def forward(self, fused: Tensor) -> Tensor:
         x = self.dropout(fused).reshape(-1, self.fc1.in_features)  # (P, H) -> (B, K * H)
@@ -43,7 +44,7 @@ class LinearClassifier(nn.Module):
     def __init__(self, config: ModelConfig, pairs_per_example: int, num_outputs: int) -> None:
         super().__init__()
         self.dropout = nn.Dropout(config.dropout)
-        self.last = nn.Linear(pairs_per_example * config.bi_hidden_size, num_outputs)
+        self.last = Linear(pairs_per_example * config.bi_hidden_size, num_outputs)
 
     def forward(self, fused: Tensor) -> Tensor:
         x = self.dropout(fused).reshape(-1, self.last.in_features)  # (P, H) -> (B, K * H)
@@ -56,7 +57,7 @@ class LinearScore(nn.Module):
     def __init__(self, config: ModelConfig, input_size: int) -> None:
         super().__init__()
         self.dropout = nn.Dropout(config.dropout)
-        self.last = nn.Linear(input_size, 1)
+        self.last = Linear(input_size, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return linear_fp32(self.last, self.dropout(x)).squeeze(-1)  # (..., 1) -> (...)

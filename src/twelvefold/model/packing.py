@@ -30,6 +30,9 @@ class Packing:
     asked. In an exported graph, and where attention weights are returned, all P * S rows are there, and ``mask``
     (P, S) is True for the real ones.
 
+    On a CPU, ``num_spare`` rows follow that belong to no sequence; their values are finite and have no effect. oneDNN
+    compiles a kernel for each shape, which takes longer than a small product, so N takes few different values.
+
     first (P,) int64: the row with which each sequence begins. column (N,) int64: each row's place in its sequence.
     """
 
@@ -41,10 +44,12 @@ class Packing:
         ends = lengths.cumsum()
         self.lengths, self.starts, self.device, self.mask = lengths, ends - lengths, device, None
         self.num_sequences, self.length = len(lengths), int(lengths.max(initial=0)) if width is None else width
-        self.num_rows = int(lengths.sum())
+        self.num_real = int(lengths.sum())
+        self.num_spare = 0 if self.is_grid or device.type != "cpu" else _round_up(self.num_real) - self.num_real
+        self.num_rows = self.num_real + self.num_spare
         self.sequence: Indices = np.repeat(np.arange(len(lengths)), lengths)
         self.first = torch.from_numpy(self.starts).to(device)
-        self.column = torch.from_numpy(np.arange(self.num_rows) - self.starts[self.sequence]).to(device)
+        self.column = self.with_spare(np.arange(self.num_real) - self.starts[self.sequence])
 
     @classmethod
     def with_padding(cls, mask: Tensor) -> Packing:
@@ -52,7 +57,8 @@ class Packing:
         packing = cls.__new__(cls)
         packing.mask, packing.device = mask, mask.device
         packing.num_sequences, packing.length = mask.shape
-        packing.num_rows = packing.num_sequences * packing.length
+        packing.num_real = packing.num_rows = packing.num_sequences * packing.length
+        packing.num_spare = 0
         packing.first = torch.arange(packing.num_sequences, device=mask.device) * packing.length
         packing.column = torch.arange(packing.length, device=mask.device).expand(mask.shape).flatten()  # -> (P * S,)
         return packing
@@ -60,7 +66,7 @@ class Packing:
     @property
     def is_grid(self) -> bool:
         """Whether the rows can be viewed as (P, S): they keep their padding, or all sequences are equally long."""
-        return self.mask is not None or self.num_rows == self.num_sequences * self.length
+        return self.mask is not None or self.num_real == self.num_sequences * self.length
 
     def pack(self, padded: Tensor) -> Tensor:
         """Return the rows of padded sequences: (P, S, ...) -> (N, ...)."""
@@ -71,7 +77,7 @@ class Packing:
         """Return padded sequences, with zeros where there is no row: (N, ...) -> (P, S, ...)."""
         if not self.is_grid:
             zeros = rows.new_zeros(self.num_sequences * self.length, *rows.shape[1:])
-            rows = zeros.index_copy(0, self._grid_rows(), rows)
+            rows = zeros.index_copy(0, self._grid_rows()[: self.num_real], rows[: self.num_real])
         return rows.view(self.num_sequences, self.length, *rows.shape[1:])  # (P * S, ...) -> (P, S, ...)
 
     def insert_second_row(self, rows: Tensor, row: Tensor) -> tuple[Tensor, Packing]:
@@ -81,21 +87,26 @@ class Packing:
             second = row.expand(x.shape[0], 1, -1)  # (W,) -> (P, 1, W)
             rows = torch.cat([x[:, :1], second, x[:, 1:]], dim=1).flatten(0, 1)  # (P * (S + 1), W)
             return rows, Packing.with_padding(torch.cat([self.mask[:, :1], self.mask], dim=1))
-        positions = torch.arange(self.num_rows, device=self.device) + self._on_device(self.sequence) + (self.column > 0)
-        inserted = row.expand(self.num_rows + self.num_sequences, -1)  # (W,) -> (N + P, W)
-        return inserted.index_copy(0, positions, rows), Packing(self.lengths + 1, self.device, self.length + 1)
+        packing = Packing(self.lengths + 1, self.device, self.length + 1)
+        positions = torch.arange(self.num_real, device=self.device) + self._on_device(self.sequence)
+        positions += self.column[: self.num_real] > 0
+        second = row.expand(packing.num_rows, -1)  # (W,) -> (N + P, W)
+        return second.index_copy(0, positions, rows[: self.num_real]), packing
 
-    def join(self, other: Packing) -> tuple[Packing, Tensor]:
+    def join(self, other: Packing) -> tuple[Packing, Tensor, Tensor]:
         """Return the packing of sequences that are each one of this packing and then the one of ``other`` with the same
-        number, and where the rows of both, concatenated, go (N + N',) int64."""
+        number, and where the real rows of this packing and of the other go."""
         if self.mask is not None and other.mask is not None:
             joined = Packing.with_padding(torch.cat([self.mask, other.mask], dim=1))
             positions = joined.pad(torch.arange(joined.num_rows, device=self.device))  # (P, S + S')
-            both = positions[:, : self.length], positions[:, self.length :]
-            return joined, torch.cat([part.flatten() for part in both])  # (P * (S + S'),)
+            return joined, positions[:, : self.length].flatten(), positions[:, self.length :].flatten()  # -> (P * S,)
         joined = Packing(self.lengths + other.lengths, self.device)
-        starts = np.concatenate([joined.starts[self.sequence], (joined.starts + self.lengths)[other.sequence]])
-        return joined, self._on_device(starts) + torch.cat([self.column, other.column])
+        starts = joined.starts[self.sequence], (joined.starts + self.lengths)[other.sequence]
+        mine, others = (
+            self._on_device(start) + packing.column[: packing.num_real]
+            for start, packing in zip(starts, (self, other), strict=True)
+        )
+        return joined, mine, others
 
     def first_rows(self) -> Packing:
         """Return the packing of the first row of every sequence."""
@@ -110,11 +121,15 @@ class Packing:
             packing = Packing.with_padding(self.mask[chosen])
             return packing, self.first[chosen].repeat_interleave(self.length) + packing.column  # (P' * S,)
         packing = Packing(self.lengths[sequences], self.device)
-        return packing, self._on_device(self.starts[sequences][packing.sequence]) + packing.column
+        return packing, packing.with_spare(self.starts[sequences][packing.sequence]) + packing.column
 
     def _grid_rows(self) -> Tensor:
         """(N,) int64: the place of each row among P * S padded rows."""
-        return self._on_device(self.sequence * self.length) + self.column
+        return self.with_spare(self.sequence * self.length) + self.column
+
+    def with_spare(self, indices: Indices) -> Tensor:
+        """Return numbers of the real rows as (N,), with zeros for the spare rows."""
+        return self._on_device(np.concatenate([indices, np.zeros(self.num_spare, dtype=np.int64)]))
 
     def _on_device(self, indices: Indices) -> Tensor:
         return torch.from_numpy(indices).to(self.device)
@@ -145,8 +160,8 @@ class Group(NamedTuple):
 class AttentionPlan:
     """Which rows attend to which: each sequence of ``queries`` to the sequence of ``keys`` with the same number.
 
-    The rows of a group are contiguous. ``query_rows`` and ``key_rows`` say where each packed row goes; None: where it
-    is already.
+    The rows of a group are contiguous. ``query_rows`` and ``key_rows`` say where each packed row goes (a spare one:
+    after all others); None: where it is already.
     """
 
     def __init__(self, queries: Packing, keys: Packing, hidden_size: int) -> None:
@@ -154,6 +169,7 @@ class AttentionPlan:
         self.hidden_size = hidden_size
         self.query_rows: Tensor | None = None
         self.key_rows: Tensor | None = None
+        self.num_spare = queries.num_spare
         if queries.is_grid and keys.is_grid:
             mask = None if keys.mask is None else keys.mask[:, None, None, :]
             self.groups = [Group(queries.num_sequences, queries.length, keys.length, mask)]
@@ -177,16 +193,20 @@ class AttentionPlan:
         return [group.num_sequences * group.num_keys for group in self.groups]
 
     def arrange_queries(self, rows: Tensor) -> Tensor:
-        """Bring packed query rows (N, W) into the order of the groups, with zeros as padding."""
+        """Bring packed query rows (N, W) into the order of the groups, with zeros as padding. Spare rows come last."""
         return _arrange(rows, self.query_rows, sum(self.query_sizes))
 
     def arrange_keys(self, rows: Tensor) -> Tensor:
-        """Bring packed key rows (N, W) into the order of the groups, with zeros as padding."""
+        """Bring packed key rows (N, W) into the order of the groups, with zeros as padding. Spare rows come last."""
         return _arrange(rows, self.key_rows, sum(self.key_sizes))
 
-    def restore_queries(self, arranged: Tensor) -> Tensor:
-        """Undo :meth:`arrange_queries`."""
-        return arranged if self.query_rows is None else arranged.index_select(0, self.query_rows)
+    def restore_queries(self, arranged: Sequence[Tensor]) -> Tensor:
+        """Undo :meth:`arrange_queries`, for the rows of each group."""
+        if self.query_rows is not None:
+            rows = torch.cat([*arranged])
+            return rows.index_select(0, self.query_rows.clamp(max=len(rows) - 1))
+        spare = arranged[0].new_zeros(self.num_spare, arranged[0].shape[1])
+        return torch.cat([*arranged, spare]) if len(arranged) > 1 or len(spare) else arranged[0]
 
 
 def _group(queries: Indices, keys: Indices, hidden_size: int, device: torch.device) -> list[Indices]:
@@ -213,12 +233,20 @@ def _rows(packing: Packing, groups: Sequence[Indices], longest: Sequence[int]) -
     order, padded = np.concatenate(groups), np.repeat(longest, [len(ids) for ids in groups])
     starts = np.empty_like(packing.starts)
     starts[order] = padded.cumsum() - padded
-    if padded.sum() == packing.num_rows and (starts == packing.starts).all():
+    if padded.sum() == packing.num_real and (starts == packing.starts).all():
         return None
-    return torch.from_numpy(np.repeat(starts, packing.lengths)).to(packing.device) + packing.column
+    real = np.repeat(starts, packing.lengths) + np.arange(packing.num_real) - packing.starts[packing.sequence]
+    return torch.from_numpy(np.append(real, np.full(packing.num_spare, padded.sum()))).to(packing.device)
 
 
 def _arrange(rows: Tensor, positions: Tensor | None, size: int) -> Tensor:
+    """Return ``size`` rows, and after them what spare rows there are."""
     if positions is None:
         return rows
-    return rows.new_zeros(size, rows.shape[1]).index_copy(0, positions, rows)
+    return rows.new_zeros(size + 1, rows.shape[1]).index_copy(0, positions, rows)
+
+
+def _round_up(num_rows: int) -> int:
+    """Return the next number of which there are eight between powers of two: at most an eighth more."""
+    step = 1 << max(num_rows.bit_length() - 4, 0)
+    return -(-num_rows // step) * step

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from twelvefold.batch import MaskedBatch, TrunkOutput
 from twelvefold.config.model import ModelConfig
 from twelvefold.model.heads import linear_fp32
+from twelvefold.model.linear import Linear, linear
 from twelvefold.schema import TwelvefoldError
 
 
@@ -36,7 +37,7 @@ class Transform(nn.Module):
 
     def __init__(self, config: ModelConfig, hidden_size: int) -> None:
         super().__init__()
-        self.dense = nn.Linear(hidden_size, hidden_size)
+        self.dense = Linear(hidden_size, hidden_size)
         self.norm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,8 +54,8 @@ class PretrainingHeads(nn.Module):
         self.words = Transform(config, config.text_hidden_size)
         self.words_bias = nn.Parameter(torch.zeros(num_word_pieces or config.vocab_size))
         self.regions = Transform(config, region_hidden_size)
-        self.region_classifier = nn.Linear(region_hidden_size, config.num_region_categories)
-        self.alignment = nn.Linear(config.bi_hidden_size, 2)
+        self.region_classifier = Linear(region_hidden_size, config.num_region_categories)
+        self.alignment = Linear(config.bi_hidden_size, 2)
 
     def forward(
         self,
@@ -71,7 +72,7 @@ class PretrainingHeads(nn.Module):
         regions = output.regions if predict_regions is None else output.regions[predict_regions]  # -> (N, W)
         text = self.words(text)
         with torch.autocast(text.device.type, enabled=False):
-            token_logits = F.linear(text.float(), word_embeddings, self.words_bias)
+            token_logits = linear(text.float(), word_embeddings, self.words_bias)
         region_logits = linear_fp32(self.region_classifier, self.regions(regions))
         return PretrainingLogits(token_logits, region_logits, self.align(output.fused))
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from twelvefold.batch import Batch, TrunkOutput
 from twelvefold.config.model import ModelConfig
 from twelvefold.model.attention import AttentionWeights, TransformerLayer, attend_with_weights
+from twelvefold.model.linear import Linear
 from twelvefold.model.packing import AttentionPlan, PackedStates, Packing
 from twelvefold.model.trunk import ImageEmbeddings, TextEmbeddings, Trunk
 
@@ -34,8 +35,8 @@ class SingleStreamTrunk(Trunk):
             for _ in range(config.num_text_layers + config.num_coattention_layers)
         )
         self.norm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps) if config.norm == "pre" else nn.Identity()
-        self.text_pooler = nn.Linear(hidden_size, config.bi_hidden_size)
-        self.image_pooler = nn.Linear(hidden_size, config.bi_hidden_size)
+        self.text_pooler = Linear(hidden_size, config.bi_hidden_size)
+        self.image_pooler = Linear(hidden_size, config.bi_hidden_size)
 
     def encode_text(self, token_ids: Tensor, packing: Packing, task_index: int) -> PackedStates:
         """Return the embeddings of texts; every layer needs the image too."""
@@ -69,17 +70,18 @@ class SingleStreamTrunk(Trunk):
         self, text: PackedStates, image: PackedStates, weights: list[AttentionWeights] | None = None
     ) -> tuple[PackedStates, PackedStates]:
         """Return the final states of both."""
-        packing, positions = text.packing.join(image.packing)
-        both = torch.cat([text.states, image.states])
-        x = torch.empty_like(both).index_copy(0, positions, both)  # (N + N', W)
+        packing, *positions = text.packing.join(image.packing)
+        both = text.states[: text.packing.num_real], image.states[: image.packing.num_real]
+        x = text.states.new_zeros(packing.num_rows, text.states.shape[1])
+        x = x.index_copy(0, torch.cat(positions), torch.cat(both))  # (N + N', W)
         plan = AttentionPlan(packing, packing, self.region_hidden_size)
         for layer in self.layers:
             if weights is not None:
                 weights.append(_attention_weights(cast(TransformerLayer, layer), x, plan, text.packing.length))
             x = layer(x, plan)
-        x = self.norm(x).index_select(0, positions)
-        num_words = text.packing.num_rows
-        return PackedStates(x[:num_words], text.packing), PackedStates(x[num_words:], image.packing)
+        x = self.norm(x)
+        words, regions = (x.index_select(0, rows) for rows in positions)
+        return PackedStates(words, text.packing), PackedStates(regions, image.packing)
 
 
 def _attention_weights(layer: TransformerLayer, x: Tensor, plan: AttentionPlan, num_words: int) -> AttentionWeights:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from twelvefold.batch import Batch, TrunkOutput
 from twelvefold.config.model import ModelConfig
 from twelvefold.model.attention import AttentionWeights
+from twelvefold.model.linear import Linear
 from twelvefold.model.packing import PackedStates, Packing
 from twelvefold.schema import TwelvefoldError
 
@@ -63,8 +64,8 @@ class ImageEmbeddings(nn.Module):
 
     def __init__(self, config: ModelConfig, hidden_size: int) -> None:
         super().__init__()
-        self.features = nn.Linear(config.feature_size, hidden_size)
-        self.locations = nn.Linear(5, hidden_size)
+        self.features = Linear(config.feature_size, hidden_size)
+        self.locations = Linear(5, hidden_size)
         self.norm = nn.LayerNorm(hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -153,4 +154,6 @@ def packed_regions(batch: Batch) -> tuple[Tensor, Tensor, Packing]:
         features, locations = (x.flatten(0, 1) for x in (batch.features, batch.locations))  # (P, R, .) -> (P * R, .)
         return features, locations, Packing.with_padding(batch.region_mask)
     packing = Packing(batch.lengths[1], batch.features.device, batch.region_mask.shape[1])
-    return batch.features, batch.locations, packing
+    num_spare = packing.num_rows - len(batch.features)
+    features, locations = (F.pad(x, (0, 0, 0, num_spare)) for x in (batch.features, batch.locations))
+    return features, locations, packing

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from twelvefold.batch import Batch, TrunkOutput
 from twelvefold.config.model import ModelConfig
 from twelvefold.model.attention import AttentionWeights, CoAttention, CoAttentionPlans, TransformerLayer
+from twelvefold.model.linear import Linear
 from twelvefold.model.packing import AttentionPlan, PackedStates, Packing
 from twelvefold.model.trunk import ImageEmbeddings, TextEmbeddings, Trunk
 
@@ -74,8 +75,8 @@ class TwoStreamTrunk(Trunk):
         self.text_norm = nn.LayerNorm(config.text_hidden_size, eps=eps) if pre else nn.Identity()
         self.image_norm = nn.LayerNorm(config.image_hidden_size, eps=eps) if pre else nn.Identity()
         self.fusion = config.fusion
-        self.text_pooler = nn.Linear(config.text_hidden_size, config.bi_hidden_size)
-        self.image_pooler = nn.Linear(config.image_hidden_size, config.bi_hidden_size)
+        self.text_pooler = Linear(config.text_hidden_size, config.bi_hidden_size)
+        self.image_pooler = Linear(config.image_hidden_size, config.bi_hidden_size)
 
     def encode_text(self, token_ids: Tensor, packing: Packing, task_index: int) -> PackedStates:
         """Return the text stream before co-attention."""

@@ -1,0 +1,98 @@
+"""Linear layers that compute with oneDNN on a CPU, in float32.
+
+PyTorch multiplies float32 matrices with MKL, which does not use AVX-512 on processors of other makers, and is slow
+for few rows. oneDNN, which PyTorch also contains and uses for all other types, is there twice as fast (measured:
+``docs/performance.md``). The result is the same up to rounding. Everywhere else this is :func:`F.linear`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Linear(nn.Linear):
+    """``nn.Linear`` that uses :func:`linear`; in evaluation mode with weights in oneDNN's own order.
+
+    That order is computed once, in the first call without gradients, and takes as much memory again as the weights.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in_features) -> (..., out_features)."""
+        return self.forward_outputs(x, 0, self.out_features)
+
+    def forward_outputs(self, x: Tensor, start: int, end: int) -> Tensor:
+        """Return the outputs ``start`` to ``end`` only: (..., in_features) -> (..., end - start)."""
+        weight, bias = self.weight[start:end], None if self.bias is None else self.bias[start:end]
+        if self.training or torch.is_grad_enabled() or self.weight.is_inference() or not uses_onednn(x, weight):
+            return linear(x, weight, bias)  # an inference tensor can't say whether it has changed
+        return _multiply(x, self._packed_weight(start, end), bias)
+
+    def train(self, mode: bool = True) -> Linear:
+        self.__dict__.pop("_packed", None)
+        return super().train(mode)
+
+    def _packed_weight(self, start: int, end: int) -> Tensor:
+        """Return the rows ``start`` to ``end`` of the weight in oneDNN's order."""
+        packed: dict[tuple[int, ...], Tensor] = self.__dict__.setdefault("_packed", {})
+        key = (start, end, self.weight.data_ptr(), self.weight._version)
+        if key not in packed:
+            for old in [other for other in packed if other[2:] != key[2:]]:
+                del packed[old]  # the weights have changed
+            packed[key] = torch.ops.mkldnn._reorder_linear_weight(self.weight[start:end].detach())
+        return packed[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without the packed weights, which can't be copied or pickled."""
+        return {name: value for name, value in self.__dict__.items() if name != "_packed"}
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return ``x @ weight.T + bias``: x (..., K), weight (N, K), bias (N,) -> (..., N)."""
+    if not uses_onednn(x, weight):
+        return F.linear(x, weight, bias)
+    result: Tensor = _OneDNNLinear.apply(x, weight, bias)
+    return result
+
+
+def uses_onednn(x: Tensor, weight: Tensor) -> bool:
+    """Return whether oneDNN multiplies these: float32 on a CPU, except under autocast and in traced graphs."""
+    return (
+        _HAS_ONEDNN
+        and x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and x.numel() > 0
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and not torch.compiler.is_exporting()
+    )
+
+
+_HAS_ONEDNN = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+class _OneDNNLinear(torch.autograd.Function):
+    """oneDNN's product with gradients, which PyTorch's operator lacks."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _multiply(x, weight, bias)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        rows = gradient.reshape(-1, gradient.shape[-1])  # (..., N) -> (M, N)
+        for_x = _multiply(gradient, weight.t()) if needs_x else None
+        for_weight = _multiply(rows.t(), x.reshape(-1, x.shape[-1]).t()) if needs_weight else None  # (N, K)
+        return for_x, for_weight, rows.sum(dim=0) if needs_bias else None
+
+
+def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return result

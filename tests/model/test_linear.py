@@ -1,0 +1,75 @@
+"""The product by oneDNN against PyTorch's own, in values and gradients, and when its packed weights are renewed."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from twelvefold.model import linear as linear_module
+from twelvefold.model.linear import Linear, linear, uses_onednn
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (37, 128), (4, 6, 128), (0, 128)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_values_and_gradients_are_those_of_pytorch(shape: tuple[int, ...], bias: bool) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(shape, requires_grad=True)
+    weight, added = torch.randn(24, shape[-1], requires_grad=True), torch.randn(24, requires_grad=True)
+    inputs = [x, weight, added] if bias else [x, weight]
+    direction = torch.randn(*shape[:-1], 24)
+    ours = torch.autograd.grad((linear(*inputs) * direction).sum(), inputs)
+    exact = [each.detach().double().requires_grad_() for each in inputs]
+    theirs = torch.autograd.grad((F.linear(*exact) * direction).sum(), exact)
+    torch.testing.assert_close(linear(*inputs), F.linear(*exact).float(), atol=1e-4, rtol=1e-5)
+    for gradient, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(gradient, expected.float(), atol=1e-4, rtol=1e-5)
+
+
+def test_onednn_is_used_here() -> None:
+    assert uses_onednn(torch.zeros(2, 3), torch.zeros(4, 3))  # else the tests of this file compare nothing
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not uses_onednn(torch.zeros(2, 3), torch.zeros(4, 3))
+    assert not uses_onednn(torch.zeros(2, 3, dtype=torch.float64), torch.zeros(4, 3, dtype=torch.float64))
+
+
+def test_a_changed_weight_is_packed_again() -> None:
+    layer, x = Linear(16, 8).eval(), torch.randn(5, 16)
+    with torch.inference_mode():
+        before = layer(x)
+        assert torch.equal(layer(x), before)
+        torch.testing.assert_close(before, F.linear(x, layer.weight, layer.bias))
+    with torch.no_grad():
+        layer.weight.mul_(2.0)
+        torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias))
+    layer.load_state_dict(Linear(16, 8).state_dict())
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias))
+        torch.testing.assert_close(layer.forward_outputs(x, 2, 7), F.linear(x, layer.weight, layer.bias)[:, 2:7])
+    layer.weight = nn.Parameter(torch.randn(8, 16))
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias))
+
+
+def test_a_layer_with_packed_weights_can_be_copied_and_trained() -> None:
+    layer, x = Linear(16, 8).eval(), torch.randn(5, 16)
+    with torch.inference_mode():
+        expected = layer(x)
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        with torch.inference_mode():
+            assert torch.equal(twin(x), expected)
+    layer.train()
+    torch.autograd.backward(layer(x).sum())
+    assert layer.weight.grad is not None
+    assert "_packed" not in layer.__dict__
+
+
+def test_without_onednn_the_product_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear_module, "_HAS_ONEDNN", False)
+    layer, x = Linear(16, 8).eval(), torch.randn(5, 16)
+    with torch.inference_mode():
+        assert torch.equal(layer(x), F.linear(x, layer.weight, layer.bias))
