@@ -67,6 +67,11 @@ class Batch:
         tensors: dict[str, Any] = {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
         return replace(self, **{name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()})
 
+    def pin_memory(self) -> Self:
+        """Return the batch with its tensors in page-locked memory, from which a GPU copies while it computes."""
+        tensors: dict[str, Any] = {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        return replace(self, **{name: tensor.pin_memory() for name, tensor in tensors.items()})
+
     def pad_regions(self, rows: Tensor) -> Tensor:
         """Return a row for each region in the shape of ``region_mask``, with zeros as padding: (N, ...) -> (P, R, ...).
 

@@ -89,7 +89,7 @@ class TrainingConfig(StrictStruct, frozen=True, kw_only=True):
     """Compute the activations of layers again in the backward pass instead of storing them: less memory, about a third
     more time, the same update."""
     num_workers: NonNegativeInt = 0
-    """Processes per task that make batches ahead of time, to keep a GPU busy; 0: make them in the training process."""
+    """Processes per rank that make batches ahead of time, to keep a GPU busy; 0: make them in the training process."""
     device: str = "auto"
     """cpu, cuda, cuda:1 or another device of PyTorch; auto: a GPU if there is one."""
     tensorboard: bool = True

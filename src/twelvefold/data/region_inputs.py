@@ -5,7 +5,9 @@ Paper: section 3.1 (IMG and the regions), 3.2 (candidates of Visual7W and GuessW
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,10 @@ from torch.utils.dlpack import from_dlpack
 from twelvefold import boxes
 from twelvefold.schema import Pair, Regions, TwelvefoldError
 from twelvefold.store.region_store import RegionStore
+
+_ALIGNMENT = 64
+_MEMORY: ContextVar[list[NDArray[np.uint8]] | None] = ContextVar("memory of features", default=None)
+"""What is left of the memory of a :func:`features_in` block, in a list of one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,10 +74,28 @@ def fill_features(rows: Sequence[RegionRows], out: Tensor) -> None:
 def empty_features(num_rows: int, feature_size: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return an uninitialized (num_rows, feature_size) tensor for :func:`fill_features`.
 
-    NumPy allocates it, in huge pages where the system has them: filling new memory is then 5 times as fast.
+    NumPy allocates it, in huge pages where the system has them: filling new memory is then 5 times as fast. In a
+    :func:`features_in` block it is a part of that memory, if there is room.
     """
-    numpy_type = np.float16 if dtype == torch.float16 else np.float32
+    numpy_type = np.dtype(np.float16 if dtype == torch.float16 else np.float32)
+    memory, num_bytes = _MEMORY.get(), num_rows * feature_size * numpy_type.itemsize
+    if memory and num_bytes <= len(memory[0]):
+        part, memory[0] = memory[0][:num_bytes], memory[0][-(-num_bytes // _ALIGNMENT) * _ALIGNMENT :]
+        return torch.from_numpy(part.view(numpy_type).reshape(num_rows, feature_size))
     return torch.from_numpy(np.empty((num_rows, feature_size), dtype=numpy_type))
+
+
+@contextmanager
+def features_in(memory: NDArray[np.uint8] | None) -> Iterator[None]:
+    """Let :func:`empty_features` use ``memory`` (bytes,) uint8, one tensor after the other, within the ``with`` block.
+
+    None: it allocates, as outside the block.
+    """
+    token = _MEMORY.set(None if memory is None else [memory])
+    try:
+        yield
+    finally:
+        _MEMORY.reset(token)
 
 
 def assemble_rows(

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from torch import nn
 
 from twelvefold.batch import Batch
 from twelvefold.config.recipe import Recipe
-from twelvefold.data.prefetch import prefetch
+from twelvefold.data.prefetch import BatchLoader
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_batches import TaskBatches
 from twelvefold.model import Model
@@ -107,15 +108,19 @@ def build_run(
         checkpoints.load(model, optimizer)
         stop_and_go.load_state_dict(saved["stop_and_go"])
         counters = Counters(**{f.name: saved[f.name] for f in dataclasses.fields(Counters) if f.name in saved})
-    batches, waiting = {}, WaitTimes()
-    for name, objective in objectives.items():
-        make_step = partial(make_micro_batches, objective, group, config.gradient_accumulation_steps)
-        batches[name] = prefetch(make_step, counters.steps[name], config.num_workers)
+    waiting = WaitTimes()
+    loader = BatchLoader(
+        partial(make_micro_batches, objectives, group, config.gradient_accumulation_steps),
+        counters.steps,
+        partial(tasks_after, schedule, stop_and_go, counters),
+        config.num_workers,
+        pin_memory=group.device.type == "cuda",
+    )
     services = TrainServices(
         recipe=recipe,
         objectives=objectives,
         loss_scales=loss_scales(specs, enabled=config.loss_scaling),
-        batches=batches,
+        batches={name: loader.iterate(name) for name in objectives},
         schedule=schedule,
         lr_schedule=lr_schedule,
         group=group,
@@ -155,8 +160,23 @@ def build_schedules(
     return schedule, build_lr_schedule(config, iterations, longest), stop_and_go
 
 
-def make_micro_batches(objective: Objective, group: ProcessGroup, accumulation_steps: int, step: int) -> list[Batch]:
+def tasks_after(schedule: RoundRobin, stop_and_go: StopAndGo, counters: Counters, task: str | None) -> Iterator[str]:
+    """Yield the tasks in the order in which the loop steps after ``task``, if no task stops or goes from now on.
+
+    None: from the start of the next iteration on.
+    """
+    for iteration in count(counters.iteration + 1):
+        active = stop_and_go.active_tasks(schedule.index(iteration))
+        tasks = schedule.tasks_at(iteration)
+        if iteration == counters.iteration + 1 and task in tasks:
+            tasks = tasks[tasks.index(task) + 1 :]
+        yield from (name for name in tasks if name in active)
+
+
+def make_micro_batches(
+    objectives: Mapping[str, Objective], group: ProcessGroup, accumulation_steps: int, task: str, step: int
+) -> list[Batch]:
     """Return this rank's share of a task's batch of ``step``, split for gradient accumulation."""
     first_shard, num_shards = group.rank * accumulation_steps, group.world_size * accumulation_steps
     shards = range(first_shard, first_shard + accumulation_steps)
-    return [objective.train_batches.train_batch(step, shard, num_shards) for shard in shards]
+    return [objectives[task].train_batches.train_batch(step, shard, num_shards) for shard in shards]
