@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from twelvefold.model import linear as linear_module
-from twelvefold.model.linear import Linear, linear, uses_onednn
+from twelvefold.model.linear import Linear, linear
 
 
 @pytest.mark.parametrize("shape", [(1, 5), (37, 128), (4, 6, 128), (0, 128)])
@@ -30,11 +30,34 @@ def test_values_and_gradients_are_those_of_pytorch(shape: tuple[int, ...], bias:
         torch.testing.assert_close(gradient, expected.float(), atol=1e-4, rtol=1e-5)
 
 
-def test_onednn_is_used_here() -> None:
-    assert uses_onednn(torch.zeros(2, 3), torch.zeros(4, 3))  # else the tests of this file compare nothing
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not uses_onednn(torch.zeros(2, 3), torch.zeros(4, 3))
-    assert not uses_onednn(torch.zeros(2, 3, dtype=torch.float64), torch.zeros(4, 3, dtype=torch.float64))
+def test_onednn_is_used_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    products: list[torch.dtype] = []
+    multiply = linear_module._multiply
+
+    def record(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        products.append(x.dtype)
+        return multiply(x, weight, bias)
+
+    monkeypatch.setattr(linear_module, "_multiply", record)
+    layer, x = Linear(16, 8).eval(), torch.randn(5, 16)
+    layer(x)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        layer(x)
+    assert products == [torch.float32, torch.bfloat16]  # else the tests of this file compare nothing
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_in_half_precision_the_packed_weights_give_what_autocast_gives(bias: bool) -> None:
+    layer, x = Linear(64, 32, bias=bias).eval(), torch.randn(7, 64)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = F.linear(x, layer.weight, layer.bias)
+        assert layer(x).dtype == expected.dtype == torch.bfloat16
+        torch.testing.assert_close(layer(x), expected, atol=2e-2, rtol=2e-2)
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias))
+    double = Linear(64, 32, bias=bias).eval().double()
+    with torch.inference_mode():
+        assert double(x.double()).dtype == torch.float64
 
 
 def test_a_changed_weight_is_packed_again() -> None:

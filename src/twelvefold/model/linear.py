@@ -17,7 +17,8 @@ from torch.nn import functional as F
 class Linear(nn.Linear):
     """``nn.Linear`` that uses :func:`linear`; in evaluation mode with weights in oneDNN's own order.
 
-    That order is computed once, in the first call without gradients, and takes as much memory again as the weights.
+    That order is computed once, in the first call without gradients, and takes as much memory again as the weights, or
+    half of it under autocast to bfloat16, for which PyTorch would convert the weights in every call.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -27,22 +28,26 @@ class Linear(nn.Linear):
     def forward_outputs(self, x: Tensor, start: int, end: int) -> Tensor:
         """Return the outputs ``start`` to ``end`` only: (..., in_features) -> (..., end - start)."""
         weight, bias = self.weight[start:end], None if self.bias is None else self.bias[start:end]
-        if self.training or torch.is_grad_enabled() or self.weight.is_inference() or not uses_onednn(x, weight):
-            return linear(x, weight, bias)  # an inference tensor can't say whether it has changed
-        return _multiply(x, self._packed_weight(start, end), bias)
+        # An inference tensor can't say whether it has changed.
+        if self.training or torch.is_grad_enabled() or self.weight.is_inference() or not can_use_onednn(x, weight):
+            return linear(x, weight, bias)
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        if dtype not in (torch.float32, torch.bfloat16):
+            return linear(x, weight, bias)
+        return _multiply(x.to(dtype), self._packed_weight(start, end, dtype), None if bias is None else bias.to(dtype))
 
     def train(self, mode: bool = True) -> Linear:
         self.__dict__.pop("_packed", None)
         return super().train(mode)
 
-    def _packed_weight(self, start: int, end: int) -> Tensor:
+    def _packed_weight(self, start: int, end: int, dtype: torch.dtype) -> Tensor:
         """Return the rows ``start`` to ``end`` of the weight in oneDNN's order."""
-        packed: dict[tuple[int, ...], Tensor] = self.__dict__.setdefault("_packed", {})
-        key = (start, end, self.weight.data_ptr(), self.weight._version)
+        packed: dict[tuple[object, ...], Tensor] = self.__dict__.setdefault("_packed", {})
+        key = (start, end, dtype, self.weight.data_ptr(), self.weight._version)
         if key not in packed:
             for old in [other for other in packed if other[2:] != key[2:]]:
-                del packed[old]  # the weights have changed
-            packed[key] = torch.ops.mkldnn._reorder_linear_weight(self.weight[start:end].detach())
+                del packed[old]  # the weights or the precision have changed
+            packed[key] = torch.ops.mkldnn._reorder_linear_weight(self.weight[start:end].detach().to(dtype))
         return packed[key]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -52,20 +57,22 @@ class Linear(nn.Linear):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return ``x @ weight.T + bias``: x (..., K), weight (N, K), bias (N,) -> (..., N)."""
-    if not uses_onednn(x, weight):
+    if torch.is_autocast_enabled("cpu") or not x.dtype == weight.dtype == torch.float32:
+        return F.linear(x, weight, bias)  # PyTorch uses oneDNN itself for half precision
+    if not can_use_onednn(x, weight):
         return F.linear(x, weight, bias)
     result: Tensor = _OneDNNLinear.apply(x, weight, bias)
     return result
 
 
-def uses_onednn(x: Tensor, weight: Tensor) -> bool:
-    """Return whether oneDNN multiplies these: float32 on a CPU, except under autocast and in traced graphs."""
+def can_use_onednn(x: Tensor, weight: Tensor) -> bool:
+    """Return whether oneDNN can multiply these: on a CPU, except in traced graphs."""
     return (
         _HAS_ONEDNN
-        and x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
+        and x.device.type == weight.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.bfloat16)
+        and weight.dtype == torch.float32
         and x.numel() > 0
-        and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and not torch.compiler.is_exporting()
     )
