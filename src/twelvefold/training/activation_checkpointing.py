@@ -18,6 +18,6 @@ def checkpoint_activations(model: Model) -> None:
     """
     for module in model.trunk.modules():
         if isinstance(module, (TransformerLayer, CoAttention)):
-            for name in ("forward", "forward_image"):
+            for name in ("forward", "forward_rows", "forward_image"):
                 if (method := getattr(module, name, None)) is not None:
                     setattr(module, name, partial(checkpoint, method, use_reentrant=False))

@@ -67,20 +67,21 @@ class GradientReducer:
         module, parameters = LossModule(model), [p for p in model.parameters() if p.requires_grad]
         reducer = cls(module, parameters, group, waiting)
         num_bytes = sum(p.numel() * p.element_size() for p in parameters)
-        if group.world_size > 1 and (config.reduce_dtype != "fp32" or num_bytes > BUCKET_MB << 20):
+        if group.world_size > 1 and (config.reduce_dtype != "fp32" or num_bytes > BUCKET_MB * 2**20):
             reducer.wrap(bf16=config.reduce_dtype == "bf16")
         return reducer
 
-    def wrap(self, *, bf16: bool, bucket_mb: float = BUCKET_MB) -> None:
+    def wrap(self, *, bf16: bool) -> None:
         """Sum gradients in buckets during the backward pass, as bfloat16 if ``bf16``."""
         module = DistributedDataParallel(
             self.module,
-            bucket_cap_mb=bucket_mb,
+            bucket_cap_mb=BUCKET_MB,
             find_unused_parameters=True,  # tasks use different parameters
             gradient_as_bucket_view=True,
             forward_sync_buffers=False,  # no buffer changes during training
         )
-        module.register_comm_hook(self, bf16_compress_wrapper(sum_bucket) if bf16 else sum_bucket)
+        hook = lambda reducer, bucket: sum_bucket(reducer, bucket)  # noqa: E731 (PyTorch refuses text annotations)
+        module.register_comm_hook(self, bf16_compress_wrapper(hook) if bf16 else hook)
         self.module = module
 
     def loss(self, objective: Objective, batch: Batch) -> tuple[Tensor, Tensor]:
