@@ -33,6 +33,9 @@ class Batch:
 
     text_lengths, image_lengths (P,) int64: the number of True of each row of the two masks, on the host, so that no
     device has to be asked; None: not counted yet.
+
+    image_means (P, D) float32: the first row of each image, where features are float16 on the way to a GPU, which keeps
+    what is stored in half the bytes; :meth:`to` converts them there. None: features are float32.
     """
 
     task: str
@@ -48,6 +51,7 @@ class Batch:
     target: Tensor | None = None
     text_lengths: Lengths | None = None
     image_lengths: Lengths | None = None
+    image_means: Tensor | None = None
 
     @property
     def lengths(self) -> tuple[Lengths, Lengths]:
@@ -61,11 +65,21 @@ class Batch:
         return texts, images
 
     def to(self, device: torch.device) -> Self:
-        """Return the batch with its tensors on ``device``; the batch itself if they are there already."""
+        """Return the batch with its tensors on ``device``, where features become float32; the batch itself if they are
+        there already."""
         if self.features.device == device:
             return self
         tensors: dict[str, Any] = {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
-        return replace(self, **{name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()})
+        moved = replace(self, **{name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()})
+        return moved.with_float32_features()
+
+    def with_float32_features(self) -> Self:
+        """Return the batch with float32 features, and without ``image_means``; the batch itself if they are."""
+        if self.image_means is None:
+            return self
+        features, lengths = self.features.float(), self.region_mask.sum(dim=1)
+        features[lengths.cumsum(dim=0) - lengths] = self.image_means
+        return replace(self, features=features, image_means=None)
 
     def pin_memory(self) -> Self:
         """Return the batch with its tensors in page-locked memory, from which a GPU copies while it computes."""

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from twelvefold.data.collate import make_batch
 from twelvefold.data.region_inputs import RegionRows, RegionSource, empty_features, fill_features
-from twelvefold.schema import ImageKey, Pair, Regions
+from twelvefold.schema import ImageKey, Pair, Regions, TaskSpec
 from twelvefold.store.region_store import ShardWriter, finish_store
 
 D = 5
@@ -52,3 +53,15 @@ def test_a_tensor_of_another_length_is_refused(tmp_path: Path) -> None:
     for length in (count - 1, count + 1):
         with pytest.raises((ValueError, RuntimeError)):
             fill_features(rows, empty_features(length, D))
+
+
+@pytest.mark.parametrize("stored_half", [True, False])
+def test_features_that_travel_in_half_precision_arrive_as_the_same_numbers(tmp_path: Path, stored_half: bool) -> None:
+    rows = write_rows(tmp_path, stored_half)
+    task = TaskSpec("refcoco", "RefCOCO", "grounding", "refcoco", "accuracy", 9, 5, 2e-5)
+    full, half = (make_batch(task, ["a", "b", "c"], [[5], [6], [7]], rows, D, half=half) for half in (False, True))
+    assert half.features.dtype == (torch.float16 if stored_half else torch.float32)
+    assert full.image_means is None
+    arrived = half.with_float32_features()  # as ``to`` does on another device
+    assert arrived.image_means is None
+    assert torch.equal(arrived.features, full.features)  # also the means, which are stored as float32

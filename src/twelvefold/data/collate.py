@@ -31,17 +31,20 @@ def collate(
     source: RegionSource,
     task: TaskSpec,
     head: HeadSpec,
+    *,
+    half: bool = False,
 ) -> Batch:
     """Return one batch of a task.
 
-    ``token_ids``: the token ids of the text of every pair of every example, in order.
+    ``token_ids``: the token ids of the text of every pair of every example, in order. ``half``: features that are
+    stored as float16 stay float16 until the batch is moved to a GPU; the numbers there are the same.
 
     Raises:
         TwelvefoldError: examples differ in their number of pairs, or an image or candidate box has no features.
     """
     _check_pairs(examples, task)
     rows = [source.rows(pair, task.max_regions) for example in examples for pair in example.pairs]
-    batch = make_batch(task, [example.id for example in examples], token_ids, rows, source.feature_size)
+    batch = make_batch(task, [example.id for example in examples], token_ids, rows, source.feature_size, half=half)
     target = load_family(task.family).target(examples, batch.boxes_px.numpy(), batch.candidate_mask.numpy(), head)
     batch.target = None if target is None else torch.from_numpy(target)
     return batch
@@ -53,10 +56,12 @@ def make_batch(
     token_ids: Sequence[TokenIds],
     rows: Sequence[RegionRows],
     feature_size: int,
+    *,
+    half: bool = False,
 ) -> Batch:
     """Return one batch without a target. ``token_ids`` and ``rows`` of every pair of every example, in order."""
     ids, token_mask = pad_tokens(token_ids, task.max_tokens)
-    images = pack_regions(rows, feature_size)
+    images = pack_regions(rows, feature_size, half)
     image_lengths = images.pop("image_lengths")
     return Batch(
         task=task.name,
@@ -92,15 +97,16 @@ def pad_tokens(token_ids: Sequence[TokenIds], max_tokens: int) -> tuple[NDArray[
     return ids, mask
 
 
-def pack_regions(images: Sequence[RegionRows], feature_size: int) -> dict[str, NDArray[Any]]:
+def pack_regions(images: Sequence[RegionRows], feature_size: int, half: bool = False) -> dict[str, NDArray[Any]]:
     """Return the image side of a batch by its fields' names: features, boxes_px, locations, region_mask,
-    candidate_mask and image_lengths."""
+    candidate_mask and image_lengths; with ``half`` also image_means, if all regions are stored as float16."""
     lengths = np.array([len(image) for image in images], dtype=np.int64)
     num_detected = np.array([image.num_detected for image in images], dtype=np.int64)
     num_candidates = np.array([image.num_candidates for image in images], dtype=np.int64)
     column = np.arange(lengths.max(initial=0))
     region_mask = column < lengths[:, None]
-    features = empty_features(int(lengths.sum()), feature_size)
+    half = half and bool(images) and all(part.dtype == np.float16 for image in images for part in image.features[1:])
+    features = empty_features(int(lengths.sum()), feature_size, torch.float16 if half else torch.float32)
     fill_features(images, features)
     packed_boxes_px = np.concatenate([np.zeros((0, 4), dtype=np.float32), *(image.boxes_px for image in images)])
     boxes_px = np.zeros((*region_mask.shape, 4), dtype=np.float32)
@@ -115,6 +121,7 @@ def pack_regions(images: Sequence[RegionRows], feature_size: int) -> dict[str, N
         "region_mask": region_mask,
         "candidate_mask": region_mask & (column >= first[:, None]),
         "image_lengths": lengths,
+        **({"image_means": np.concatenate([image.features[0] for image in images])} if half else {}),
     }
 
 

@@ -60,6 +60,8 @@ class TaskBatches:
         self.task = task
         self.head = head
         self.seed = seed
+        self.half = False
+        """Whether stored float16 features stay float16 until a batch is moved to a GPU; see :func:`collate`."""
         self.indices = evenly_spaced(len(table), limit)
         self.multiple_choice = (
             MultipleChoiceBuilder(table, negatives) if load_family(task.family).searches_images else None
@@ -178,7 +180,7 @@ class TaskBatches:
 
     def collate(self, examples: Sequence[Example], token_ids: Sequence[TokenIds]) -> Batch:
         """Return any examples as a batch of this task; see :func:`twelvefold.data.collate.collate`."""
-        return collate(examples, token_ids, self.source, self.task, self.head)
+        return collate(examples, token_ids, self.source, self.task, self.head, half=self.half)
 
 
 def evenly_spaced(length: int, limit: int) -> NDArray[np.int64]:

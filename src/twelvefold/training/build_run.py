@@ -15,7 +15,8 @@ from torch import nn
 
 from twelvefold.batch import Batch
 from twelvefold.config.recipe import Recipe
-from twelvefold.data.prefetch import BatchLoader
+from twelvefold.config.training import TrainingConfig
+from twelvefold.data.prefetch import BatchLoader, TasksAfter
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.data.task_batches import TaskBatches
 from twelvefold.model import Model
@@ -109,13 +110,8 @@ def build_run(
         stop_and_go.load_state_dict(saved["stop_and_go"])
         counters = Counters(**{f.name: saved[f.name] for f in dataclasses.fields(Counters) if f.name in saved})
     waiting = WaitTimes()
-    loader = BatchLoader(
-        partial(make_micro_batches, objectives, group, config.gradient_accumulation_steps),
-        counters.steps,
-        partial(tasks_after, schedule, stop_and_go, counters),
-        config.num_workers,
-        pin_memory=group.device.type == "cuda",
-    )
+    upcoming = partial(tasks_after, schedule, stop_and_go, counters)
+    loader = build_loader(config, objectives, group, counters.steps, upcoming)
     services = TrainServices(
         recipe=recipe,
         objectives=objectives,
@@ -158,6 +154,22 @@ def build_schedules(
         resets=vilbert_mt.reset_iterations(longest.epoch_iterations) if original else (),
     )
     return schedule, build_lr_schedule(config, iterations, longest), stop_and_go
+
+
+def build_loader(
+    config: TrainingConfig,
+    objectives: dict[str, Objective],
+    group: ProcessGroup,
+    first_steps: Mapping[str, int],
+    upcoming: TasksAfter,
+) -> BatchLoader:
+    """Build the loader of this rank's batches. ``first_steps``: the next step of each task."""
+    on_gpu = group.device.type == "cuda"
+    for objective in objectives.values():
+        if isinstance(objective.train_batches, TaskBatches):
+            objective.train_batches.half = on_gpu
+    make_step = partial(make_micro_batches, objectives, group, config.gradient_accumulation_steps)
+    return BatchLoader(make_step, first_steps, upcoming, config.num_workers, pin_memory=on_gpu)
 
 
 def tasks_after(schedule: RoundRobin, stop_and_go: StopAndGo, counters: Counters, task: str | None) -> Iterator[str]:
