@@ -58,27 +58,32 @@ def check_equal(logits: Tensor, expected: Tensor) -> None:
         raise SystemExit(f"the logits differ by {difference:.2g}: the times would be those of different work")
 
 
-@torch.inference_mode()
 def main() -> None:
     arguments = argument_parser(__doc__).parse_args()
     report = Report("forward", arguments)
     model = make_model(arguments.size)
     reference = copy_weights(model)
-    for lengths, count in CASES:
-        pairs = draw_lengths(lengths, count, model.tasks[TASK].max_tokens, np.random.default_rng(0))
-        batch = random_batch(model, TASK, pairs)
-        plain, fp32 = reference_run(model, reference, batch), package_run(model, batch, "fp32")
-        check_equal(fp32()[:REFERENCE_BATCH], plain())
-        operations, weights = fused_operations(model.config, batch), trunk_bytes(model)
-        works = [
-            Work("plain reference", plain, REFERENCE_BATCH),
-            Work("twelvefold", fp32, count, (Phase(operations, weights),)),
-        ]
-        if has_fast_bf16("cpu"):
-            phases = (Phase(operations, weights / 2, "bf16"),)
-            works.append(Work("twelvefold, bf16", package_run(model, batch, "bf16"), count, phases))
-        report.add(f"{lengths} lengths, {count} at once", works)
+    with torch.inference_mode():
+        for lengths, count in CASES:
+            pairs = draw_lengths(lengths, count, model.tasks[TASK].max_tokens, np.random.default_rng(0))
+            works = make_works(model, reference, random_batch(model, TASK, pairs))
+            report.add(f"{lengths} lengths, {count} at once", works)
     report.write()
+
+
+def make_works(model: Model, reference: PlainVilbert, batch: Batch) -> list[Work]:
+    """Return the versions that compute a batch, after checking that their logits agree."""
+    plain, fp32 = reference_run(model, reference, batch), package_run(model, batch, "fp32")
+    check_equal(fp32()[:REFERENCE_BATCH], plain())
+    operations, weights, count = fused_operations(model.config, batch), trunk_bytes(model), len(batch.example_ids)
+    works = [
+        Work("plain reference", plain, REFERENCE_BATCH),
+        Work("twelvefold", fp32, count, (Phase(operations, weights),)),
+    ]
+    if has_fast_bf16("cpu"):
+        phases = (Phase(operations, weights / 2, "bf16"),)
+        works.append(Work("twelvefold, bf16", package_run(model, batch, "bf16"), count, phases))
+    return works
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@
     report.add("batch 8, real lengths", [Work("plain reference", run, items=8), Work("twelvefold", run, items=8)])
     report.write()
 
-The first work of a case is the yardstick. A round runs every work once, in an order that turns around each round, and a
-product of two matrices and a sum of an array: the *floor* is what the work's operations take at that product's rate, or
-what its bytes take at that sum's rate, whichever is longer. Ratios are formed within a round and shown as their median
-and quartiles, so that other programs on the machine matter little.
+The first work of a case is the yardstick. A round runs every work once, in an order that turns around each round, and
+a product of two matrices and a sum of an array. The *floor* is what the work's operations take at that product's rate
+(by the fastest implementation that PyTorch has), or what its bytes take at that sum's rate, whichever is longer. Ratios
+are formed within a round and shown as their median and quartiles, so that other programs on the machine matter little.
 """
 
 from __future__ import annotations
@@ -176,24 +176,32 @@ class Report:
         return self.clock() - start
 
     def _prepare_rates(self) -> None:
-        rows, inputs, outputs = PRODUCT
         self._precisions = ["fp32", "bf16"] if has_fast_bf16("cpu") else ["fp32"]
         dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
         self.rates.product_seconds = {precision: [] for precision in self._precisions}
-        self._factors = {
-            p: (torch.randn(rows, inputs).to(dtypes[p]), torch.randn(outputs, inputs).to(dtypes[p]))
-            for p in self._precisions
-        }
+        self._products = {precision: products(dtypes[precision]) for precision in self._precisions}
         self._array = torch.ones(READ_BYTES // 4)
         self._time_rates()
         self.rates = Rates({precision: [] for precision in self._precisions})  # the first time is a warm-up
         self._time_rates()
 
     def _time_rates(self) -> None:
-        for precision, (x, weight) in self._factors.items():
-            times = [self.time(lambda x=x, w=weight: torch.nn.functional.linear(x, w)) for _ in range(3)]  # type: ignore[misc]
+        for precision, implementations in self._products.items():
+            with torch.inference_mode():
+                times = [self.time(product) for product in implementations for _ in range(3)]
             self.rates.product_seconds[precision].append(min(times))
         self.rates.read_seconds.append(self.time(self._array.sum))
+
+
+def products(dtype: torch.dtype) -> list[Callable[[], object]]:
+    """Return PyTorch's implementations of the timed product: its default, and oneDNN with a weight in its own order."""
+    rows, inputs, outputs = PRODUCT
+    x, weight = torch.randn(rows, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
+    implementations: list[Callable[[], object]] = [lambda: torch.nn.functional.linear(x, weight)]
+    if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight)
+        implementations.append(lambda: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], ""))
+    return implementations
 
 
 def table_head(unit: str) -> list[str]:

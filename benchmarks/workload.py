@@ -15,7 +15,7 @@ from benchmarks.training_time import forward_operations
 from numpy.typing import NDArray
 
 from twelvefold.batch import Batch
-from twelvefold.config.model import ModelConfig, preset
+from twelvefold.config.model import ModelConfig, changed, preset
 from twelvefold.data.collate import make_batch
 from twelvefold.data.region_inputs import RegionRows, assemble_rows
 from twelvefold.datasets import load_dataset
@@ -135,6 +135,25 @@ def fused_operations(config: ModelConfig, batch: Batch) -> float:
 def _all_but_one_row(rows: int, size: int, ffn_dim: int) -> float:
     """Return the operations of a layer's queries, attention, output and feed-forward part in all rows but one."""
     return 2.0 * (rows - 1) * (2 * size**2 + 2 * size * ffn_dim + 2 * rows * size)
+
+
+def pair_operations(config: ModelConfig, captions: Batch, images: Batch) -> float:
+    """Return the operations of all pairs of a caption and an image, with image streams that are already encoded.
+
+    A caption's layers before co-attention are counted once, and co-attention and what follows for each pair.
+    """
+    joint = changed(config, num_text_layers=0, num_image_layers=0, feature_size=1)
+    before = changed(config, num_coattention_layers=1, feature_size=1)
+    without = changed(joint, num_coattention_layers=1)
+    tokens, rows = captions.token_mask.sum(dim=1).tolist(), images.region_mask.sum(dim=1).tolist()
+    total = 0.0
+    for words in tokens:
+        total += forward_operations(before, words + 1, 0) - forward_operations(without, words + 1, 0)
+        for regions in rows:
+            text = _all_but_one_row(words + 1, config.text_hidden_size, config.text_ffn_dim)
+            image = _all_but_one_row(regions, config.image_hidden_size, config.image_ffn_dim)
+            total += forward_operations(joint, words + 1, regions) - text - image
+    return total
 
 
 def trunk_bytes(model: Model) -> float:
