@@ -29,7 +29,7 @@ app = App(name="index", help="Make an index of images and search it by text.")
 
 
 @app.command
-def add(folder: Path, images: list[ImagePath], *, using: ModelOptions = DEFAULT_MODEL) -> int:
+def add(folder: Path, images: list[ImagePath], *, processes: int = 1, using: ModelOptions = DEFAULT_MODEL) -> int:
     """Add images to an index; make it if it does not exist. Files whose content has changed are read again.
 
     ```
@@ -42,10 +42,11 @@ def add(folder: Path, images: list[ImagePath], *, using: ModelOptions = DEFAULT_
     Args:
         folder: Folder of the index.
         images: Images, `sample:NAME`, or folders of images.
+        processes: Processes that detect regions, each with its own detector. Useful for many images.
     """
     selection = select_images(images)
     recover_folder(folder)
-    index = _load_index(using, folder) if folder.exists() else using.load().index()
+    index = _load_index(using, folder, processes) if folder.exists() else using.load(processes).index()
     update = index.update(selection.files, folders=selection.folders, save=lambda: index.save(folder))
     unreadable = update.unreadable | selection.problems
     if not len(index) and not folder.exists():
@@ -115,7 +116,7 @@ def train(summary: TwinSummary, arguments: Mapping[str, Any]) -> Output:
     return Output(text, [table])
 
 
-def _load_index(using: ModelOptions, folder: Path) -> SearchIndex:
+def _load_index(using: ModelOptions, folder: Path, processes: int = 1) -> SearchIndex:
     from twelvefold.serving.search_index import MANIFEST, SearchIndex
 
     recover_folder(folder)
@@ -126,4 +127,4 @@ def _load_index(using: ModelOptions, folder: Path) -> SearchIndex:
             f"the folder {folder} is not an index, as it has no {MANIFEST}; name a folder that `twelvefold index add` "
             "made, or a new one"
         )
-    return SearchIndex.load(folder, using.load())
+    return SearchIndex.load(folder, using.load(processes))

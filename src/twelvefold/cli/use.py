@@ -41,15 +41,18 @@ class ModelOptions:
     device: Device = None
     json: Json = False
 
-    def load(self) -> PretrainedPredictor:
-        """Load the model. Commands open their files before, so that a missing one is reported at once."""
+    def load(self, processes: int = 1) -> PretrainedPredictor:
+        """Load the model. Commands open their files before, so that a missing one is reported at once.
+
+        ``processes``: among which the detector's work is divided.
+        """
         import twelvefold
 
         weights = self.detector_weights
         if weights is not None and str(weights) not in (HUB, RANDOM) and not weights.exists():
             raise TwelvefoldError(f"no weight file {self.detector_weights} (--detector-weights)")
         with computing_on(self.device):
-            return twelvefold.load(self.model, detector_weights=self.detector_weights)
+            return twelvefold.load(self.model, detector_weights=self.detector_weights, processes=processes)
 
 
 @Parameter(name="*")
@@ -219,7 +222,12 @@ def ground(
 
 
 def find(
-    text: str, images: list[ImagePath], *, task: str = default_tasks.FIND, using: DrawingOptions = DEFAULT_DRAWING
+    text: str,
+    images: list[ImagePath],
+    *,
+    task: str = default_tasks.FIND,
+    processes: int = 1,
+    using: DrawingOptions = DEFAULT_DRAWING,
 ) -> int:
     """Rank images by how well a text describes them.
 
@@ -232,6 +240,7 @@ def find(
         text: The text.
         images: Images, `sample:NAME`, or folders of images. To search them often, make an index: `twelvefold index`.
         task: Task: coco or flickr30k.
+        processes: Processes that detect regions, each with its own detector. Useful for many images.
     """
     from twelvefold.images import ImageError, load_image
 
@@ -245,7 +254,7 @@ def find(
             unreadable[printable_name(path)] = error.reason(path)
     if not opened:
         raise TwelvefoldError("no image can be read: " + "; ".join(": ".join(item) for item in unreadable.items()))
-    prediction = using.load().find(text, opened, task=task, top=using.top)
+    prediction = using.load(processes).find(text, opened, task=task, top=using.top)
     if using.draw is not None:
         save_drawing(prediction, using.draw)
     unreadable |= selection.problems

@@ -12,6 +12,7 @@ import torch
 from twelvefold.config.extract import WORLD, ExtractConfig, check_detector_name
 from twelvefold.detectors.interface import RegionDetector
 from twelvefold.detectors.load import check_has_weights, load_detector
+from twelvefold.detectors.parallel import ParallelDetector
 from twelvefold.detectors.world_detector.detector import fastest_cpu_dtype
 from twelvefold.device import select_device
 from twelvefold.export import hub
@@ -63,6 +64,7 @@ def load(
     detector_weights: Path | str | None = None,
     any_detector: bool = False,
     device: str | torch.device = "auto",
+    processes: int = 1,
 ) -> PretrainedPredictor:
     """Load a model with its detector.
 
@@ -75,6 +77,8 @@ def load(
             also "hub" (download the backbone's published weights) or "random".
         any_detector: accept a detector that differs from the one used in training.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, or ``cuda:1`` for the second GPU.
+        processes: among which the images of a call are divided to detect their regions, on a CPU; each loads the
+            detector.
 
     Raises:
         TwelvefoldError: there is no such model or device, the detector needs a weight file, or the detector differs
@@ -85,7 +89,9 @@ def load(
     network = Model.load(folder)
     check_vocabulary(network.config.vocab_size, str(folder))
     model_card = read_card(folder)
-    region_detector, detector_name = _load_detector(detector, detector_weights, model_card.detector, torch_device)
+    region_detector, detector_name = _load_detector(
+        detector, detector_weights, model_card.detector, torch_device, processes
+    )
     _check_detector(region_detector, network, model_card.detector, any_detector=any_detector)
     info = ModelInfo(
         name=model_card.name or (folder.name if name_or_path is None else str(name_or_path)),
@@ -161,9 +167,14 @@ def _load_detector(
     weights: Path | str | None,
     trained_with: DetectorCard | None,
     device: torch.device,
+    processes: int,
 ) -> tuple[RegionDetector, str]:
     """Return the detector and its name: as requested or in the card, or else its class name."""
+    if processes != 1 and device.type != "cpu":
+        raise TwelvefoldError(f"{processes=}: a detector runs in several processes on a CPU, got device {device}")
     if detector is not None and not isinstance(detector, str):
+        if processes != 1:
+            raise TwelvefoldError(f"{processes=}: each process loads the detector, so give its name, not an object")
         if not hasattr(detector, "digest"):
             raise TwelvefoldError(f"detector: expected a name or a RegionDetector, got {describe(detector)}")
         if trained_with is not None and trained_with.digest == detector.digest:
@@ -173,7 +184,9 @@ def _load_detector(
     check_has_weights(check_detector_name(name), str(weights or ""), "detector_weights (--detector-weights)")
     max_regions = trained_with.max_regions if trained_with and trained_with.name == name else None
     config = ExtractConfig(detector=name, weights=str(weights or ""), max_regions=max_regions)
-    return load_detector(config, dtype=fastest_cpu_dtype(), device=device), name
+    dtype = fastest_cpu_dtype()
+    loaded = load_detector(config, dtype=dtype, device=device)
+    return (loaded if processes == 1 else ParallelDetector(loaded, config, dtype, processes)), name
 
 
 def _check_detector(
