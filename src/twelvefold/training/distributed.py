@@ -9,6 +9,8 @@ import importlib
 import json
 import os
 import resource
+import time
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from twelvefold.device import find_device, select_device
@@ -160,6 +163,7 @@ def _process_group(world_size: int, device: torch.device, timeout: timedelta) ->
     # (SIGABRT after a successful run). So import it while there is no group yet.
     importlib.import_module("torch.distributed.nn.functional")
     store, rank, world_size = next(rendezvous("env://", timeout=JOIN_TIMEOUT))
+    store = _attempt_store(store, rank, world_size)
     store.set_timeout(timeout)
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
@@ -173,3 +177,30 @@ def _process_group(world_size: int, device: torch.device, timeout: timedelta) ->
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _attempt_store(store: Store, rank: int, world_size: int) -> Store:
+    """Return a part of the store that only the ranks which join now have.
+
+    When torchrun restarts the ranks it keeps its store, in which a rank would find the addresses of ended ranks. So
+    each rank joins with a random name, rank 0 announces the names until all ranks have found theirs, and its own is
+    the prefix of all keys. (``TORCHELASTIC_RESTART_COUNT`` is no such prefix: it differs between nodes.)
+
+    Raises:
+        DistNetworkError: a rank did not join in time.
+    """
+    name, deadline = uuid.uuid4().hex, time.monotonic() + JOIN_TIMEOUT.total_seconds()
+    store.set(f"join/{rank}", name)
+    while time.monotonic() < deadline:
+        if rank == 0:
+            names = [store.get(f"join/{other}").decode() for other in range(world_size)]
+            store.set("joined", json.dumps(names))
+            if store.check([f"{name}/{other}" for other in range(1, world_size)]):
+                return PrefixStore(name, store)
+        else:
+            names = json.loads(store.get("joined"))
+            if len(names) == world_size and names[rank] == name:
+                store.set(f"{names[0]}/{rank}", "joined")
+                return PrefixStore(names[0], store)
+        time.sleep(0.02)
+    raise dist.DistNetworkError(f"rank {rank}: not all of the {world_size} processes joined within {JOIN_TIMEOUT}")
