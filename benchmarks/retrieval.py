@@ -41,7 +41,7 @@ def package_run(model: Model, captions: Batch, images: Batch, precision: Precisi
     return run
 
 
-def make_works(model: Model, reference: PlainVilbert, captions: Batch, images: Batch) -> list[Work]:
+def make_works(report: Report, model: Model, reference: PlainVilbert, captions: Batch, images: Batch) -> list[Work]:
     """Return the versions that score captions with images, after checking that their scores agree.
 
     The reference scores the first caption only; the pairs of each further caption take as long.
@@ -51,7 +51,7 @@ def make_works(model: Model, reference: PlainVilbert, captions: Batch, images: B
     caption = pad_inputs(captions, spec.max_tokens, spec.max_regions, row).part(0, 1)
     padded = pad_inputs(images, spec.max_tokens, spec.max_regions, row)
     fp32 = package_run(model, captions, images, "fp32")
-    check_equal(fp32()[:1], search(reference, caption, padded))
+    check_equal(report, fp32()[:1], search(reference, caption, padded))
     operations, weights = pair_operations(model.config, captions, images), trunk_bytes(model)
     works = [
         Work("plain reference", lambda: search(reference, caption, padded), IMAGES),
@@ -74,7 +74,7 @@ def main() -> None:
         for lengths in LENGTHS:
             regions = [r for _, r in draw_lengths(lengths, IMAGES, max_tokens, rng)]
             images = random_batch(model, TASK, [(1, r) for r in regions])
-            report.add(f"images of {lengths} lengths", make_works(model, reference, captions, images))
+            report.add(f"images of {lengths} lengths", make_works(report, model, reference, captions, images))
     report.write()
 
 

@@ -100,6 +100,8 @@ class Report:
         self.threads, self.size = arguments.threads, arguments.size
         self.clock = time.process_time if arguments.threads == 1 else time.perf_counter
         self.rates, self.cases = Rates(), list[dict[str, Any]]()
+        self.largest_difference = 0.0
+        """Between results of the first work and of others in float32, where a benchmark compares them."""
         self._prepare_rates()
 
     def add(self, case: str, works: Sequence[Work], *, warm_up: bool = True) -> dict[str, float]:
@@ -160,6 +162,7 @@ class Report:
                 "operations_per_second": {p: self.rates.operations_per_second(p) for p in self._precisions},
                 "bytes_per_second": self.rates.bytes_per_second(),
             },
+            "largest_difference": self.largest_difference,
             "cases": self.cases,
         }
         path = self.out / f"{self.name}.json"
