@@ -55,7 +55,7 @@ def package_run(model: Model, batch: Batch, precision: Precision) -> Callable[[]
 
 
 def check_equal(report: Report, logits: Tensor, expected: Tensor) -> None:
-    """Note how much the package's logits differ from the reference's; stop the benchmark if it is more than rounding."""
+    """Note how much the logits differ from the reference's; stop the benchmark if it is more than rounding."""
     difference = float((logits - expected).abs().max())
     if difference > TOLERANCE:
         raise SystemExit(f"the logits differ by {difference:.2g}: the times would be those of different work")
