@@ -63,7 +63,14 @@ def add(folder: Path, images: list[ImagePath], *, processes: int = 1, using: Mod
 
 
 @app.command
-def search(folder: Path, text: str, *, task: str = default_tasks.FIND, using: RankingOptions = DEFAULT_RANKING) -> int:
+def search(
+    folder: Path,
+    text: str,
+    *,
+    task: str = default_tasks.FIND,
+    shortlist: int = 0,
+    using: RankingOptions = DEFAULT_RANKING,
+) -> int:
     """Rank the images of an index by how well a text describes them.
 
     ```
@@ -74,8 +81,9 @@ def search(folder: Path, text: str, *, task: str = default_tasks.FIND, using: Ra
         folder: Folder of the index.
         text: The text.
         task: Task: coco or flickr30k.
+        shortlist: Images to compare, chosen by the model's twin encoder (`twelvefold index train`); 0: all.
     """
-    ranked = _load_index(using, folder).search(text, using.top, task=task)
+    ranked = _load_index(using, folder).search(text, using.top, task=task, shortlist=shortlist)
     result = [{"probability": rank.probability, "name": rank.name} for rank in ranked]
     return print_result(
         result, Output("\n".join(f"{rank.probability:7.1%}  {rank.name}" for rank in ranked)), json=using.json

@@ -226,6 +226,7 @@ def find(
     images: list[ImagePath],
     *,
     task: str = default_tasks.FIND,
+    shortlist: int = 0,
     processes: int = 1,
     using: DrawingOptions = DEFAULT_DRAWING,
 ) -> int:
@@ -240,6 +241,7 @@ def find(
         text: The text.
         images: Images, `sample:NAME`, or folders of images. To search them often, make an index: `twelvefold index`.
         task: Task: coco or flickr30k.
+        shortlist: Images to compare, chosen by the model's twin encoder (`twelvefold index train`); 0: all.
         processes: Processes that detect regions, each with its own detector. Useful for many images.
     """
     from twelvefold.images import ImageError, load_image
@@ -254,7 +256,7 @@ def find(
             unreadable[printable_name(path)] = error.reason(path)
     if not opened:
         raise TwelvefoldError("no image can be read: " + "; ".join(": ".join(item) for item in unreadable.items()))
-    prediction = using.load(processes).find(text, opened, task=task, top=using.top)
+    prediction = using.load(processes).find(text, opened, task=task, top=using.top, shortlist=shortlist)
     if using.draw is not None:
         save_drawing(prediction, using.draw)
     unreadable |= selection.problems

@@ -44,7 +44,7 @@ class Tower(nn.Module):
     def forward(self, sequences: PackedStates) -> Tensor:
         """Return the vectors of all sequences, which are packed without padding: (P, E) float32."""
         states, packing = sequences
-        x = self.norm(states.float())  # (N, W)
+        x = self.norm(states[: packing.num_real].float())  # (N, W), without spare rows
         hidden = F.gelu(self.fc1(x)) * torch.sigmoid(self.gate(x))
         sequence = torch.from_numpy(packing.sequence).to(hidden.device)  # (N,)
         sums = hidden.new_zeros(packing.num_sequences, hidden.shape[1]).index_add(0, sequence, hidden)

@@ -56,4 +56,6 @@ class HubMixin(ModelHubMixin, library_name="twelvefold"):
             card.write(Path(folder), model_card)
             if self.context.statistics is not None:
                 self.context.statistics.write(Path(folder))
+            if self.context.twin is not None:
+                self.context.twin.write(Path(folder))
             hub.write_hub_folder(Path(folder), save_directory, name=about.name)

@@ -5,11 +5,12 @@ Paper: section 3.2, Eqs. 1-4.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from twelvefold import schema
 from twelvefold.batch import Batch
@@ -21,6 +22,7 @@ from twelvefold.families.shared.probabilities import decode_names, lower_probabi
 from twelvefold.model import Model
 from twelvefold.model.feature_statistics import FeatureStatistics
 from twelvefold.model.packing import PackedStates
+from twelvefold.model.twin_encoder import TwinEncoder, require_twin_encoder
 from twelvefold.schema import Box, Regions, TaskSpec
 from twelvefold.serving.attention_weights import Attention, collect_attention
 from twelvefold.serving.box_inputs import clip_boxes
@@ -38,6 +40,8 @@ SEARCH_BATCH_IMAGES = 256
 
 NO_CANDIDATES_NOTE = "The detector found nothing in the image to point at; give boxes to choose from."
 NO_REGIONS_NOTE = "The detector found nothing in {}, so the answer depends mostly on the text."
+
+SHORTLIST_NOTE = "Only the {} images that the twin encoder ranks first were compared, of {:,}."
 
 UNUSUAL_IMAGE_NOTE = "{} {} unlike the images that the model was trained on: the answer is little better than a guess."
 
@@ -86,7 +90,7 @@ class InferenceContext:
     """What all requests to a model are answered with.
 
     categories: names of the detector's. statistics: of the features of the training images; None if the model's folder
-    has none.
+    has none. twin: makes shortlists for searches; None if the model's folder has none.
     """
 
     network: Model
@@ -95,6 +99,7 @@ class InferenceContext:
     temperatures: Mapping[str, float]
     categories: Sequence[str] = ()
     statistics: FeatureStatistics | None = None
+    twin: TwinEncoder | None = None
 
     def temperature(self, spec: TaskSpec) -> float:
         """Return the number by which the task's logits are divided; 1 if none was fitted."""
@@ -180,18 +185,21 @@ def _answer_searches(
     context: InferenceContext, prepared: Sequence[PreparedRequest], indices: Sequence[int]
 ) -> dict[int, Prediction]:
     """Answer searches of one task; searches of the same images share the image stream."""
-    pools: dict[tuple[str, ...], list[int]] = {}
+    pools: dict[tuple[int, tuple[str, ...]], list[int]] = {}
     for i in indices:
-        pools.setdefault(tuple(image.digest for image in prepared[i].request.images), []).append(i)
+        request = prepared[i].request
+        pools.setdefault((request.shortlist, tuple(image.digest for image in request.images)), []).append(i)
     predictions: dict[int, Prediction] = {}
-    for members in pools.values():
+    for (shortlist, _), members in pools.items():
         captions = [prepared[i] for i in members]
         regions, spec = captions[0].regions, captions[0].spec
         texts = caption_batch(context, spec, [item.token_ids[0] for item in captions], regions[0])
-        starts = range(0, len(regions), SEARCH_BATCH_IMAGES)
-        blocks = (image_batch(context, spec, regions[start : start + SEARCH_BATCH_IMAGES]) for start in starts)
-        names = [str(index) for index in range(len(regions))]
-        rankings = rank_images(context, spec, texts, blocks, names, max(item.request.top for item in captions))
+        names, top = [str(index) for index in range(len(regions))], max(item.request.top for item in captions)
+        if shortlist:
+            vectors = embed_images(context, spec, regions)
+            rankings = rank_shortlists(context, spec, texts, regions, vectors, names, top, shortlist)
+        else:
+            rankings = rank_images(context, spec, texts, _image_batches(context, spec, regions), names, top)
         for i, item, ranked in zip(members, captions, rankings, strict=True):
             attention = _explain_best_image(context, item, ranked)
             predictions[i] = _make_prediction(context, item, ranked, attention)
@@ -211,6 +219,52 @@ def rank_images(
     temperature = context.temperature(spec)
     decoded = decode_names(scores, captions.example_ids, names, spec.name, top, temperature)
     return [each.ranked for each in decoded]
+
+
+@torch.inference_mode()
+def embed_images(context: InferenceContext, spec: TaskSpec, regions: Sequence[Regions]) -> Tensor:
+    """Return the twin encoder's vectors of images, (M, E) float32 on the CPU.
+
+    Raises:
+        TwelvefoldError: the model has no twin encoder.
+    """
+    twin, batches = require_twin_encoder(context.twin, "this model"), _image_batches(context, spec, regions)
+    return torch.cat([twin.image(context.network.encode_images(batch)).cpu() for batch in batches])
+
+
+def rank_shortlists(
+    context: InferenceContext,
+    spec: TaskSpec,
+    captions: Batch,
+    regions: Sequence[Regions],
+    vectors: Tensor,
+    names: Sequence[str],
+    top: int,
+    size: int,
+) -> list[tuple[schema.Ranked, ...]]:
+    """Return the ``top`` images for each caption among the ``size`` that the twin encoder ranks first for it.
+
+    ``regions``, ``vectors`` (M, E) and ``names``: of each image. Probabilities sum to one over a caption's shortlist.
+    """
+    queries = require_twin_encoder(context.twin, "this model").text(context.network.encode_texts(captions)).cpu()
+    listed = (queries @ vectors.T).topk(min(size, len(names)), dim=1).indices  # (N, K)
+    images, rows = listed.unique(return_inverse=True)  # (U,), (N, K)
+    scores = torch.empty(listed.shape)
+    for start in range(0, len(images), SEARCH_BATCH_IMAGES):
+        block = images[start : start + SEARCH_BATCH_IMAGES].tolist()
+        inside = (rows >= start) & (rows < start + len(block))
+        pairs = torch.stack([inside.nonzero()[:, 0], rows[inside] - start], dim=1).numpy()
+        batch = image_batch(context, spec, [regions[index] for index in block])
+        scores[inside] = context.network.alignments(captions, batch, pairs=pairs).float().cpu()
+    listed_names = [[names[index] for index in indices] for indices in listed.tolist()]
+    rows_and_names = zip(torch.split(scores, 1), listed_names, strict=True)
+    temperature = context.temperature(spec)
+    return [decode_names(row, [""], each, spec.name, top, temperature)[0].ranked for row, each in rows_and_names]
+
+
+def _image_batches(context: InferenceContext, spec: TaskSpec, regions: Sequence[Regions]) -> Iterator[Batch]:
+    for start in range(0, len(regions), SEARCH_BATCH_IMAGES):
+        yield image_batch(context, spec, regions[start : start + SEARCH_BATCH_IMAGES])
 
 
 def _explain_best_image(
@@ -252,6 +306,8 @@ def _make_prediction(
     if len(longest) > max_pieces:
         kept = context.tokenizer.decode([*longest[:max_pieces]])
         notes.append(f"The text is longer than the task's limit; it was cut after: {kept[-60:]!r}.")
+    if 0 < request.shortlist < len(item.regions):
+        notes.append(SHORTLIST_NOTE.format(request.shortlist, len(item.regions)))
     # A search is as sure as it is about its best image: unusual images elsewhere in the pool take nothing from it.
     images = [item.regions[int(ranked[0].name)]] if family.searches_images and ranked else item.regions
     weight, reasons = weigh_inputs(context, family, request.stripped_texts, images)
@@ -294,7 +350,7 @@ def _num_options(context: InferenceContext, item: PreparedRequest) -> int:
     if family.chooses_text:
         return len(item.request.texts)
     if family.searches_images:
-        return len(item.regions)
+        return min(item.request.shortlist or len(item.regions), len(item.regions))
     if family.chooses_region:
         rows = item.rows(0)
         return rows.num_candidates or rows.num_detected

@@ -19,6 +19,7 @@ from twelvefold.export import hub
 from twelvefold.export.hub import SHIPPED
 from twelvefold.model import Model, card, feature_statistics
 from twelvefold.model.card import Card, DetectorCard, TrainingData
+from twelvefold.model.twin_encoder import TwinEncoder
 from twelvefold.model.vocabulary import check_vocabulary
 from twelvefold.schema import TwelvefoldError
 from twelvefold.serving.hub_mixin import HubMixin
@@ -112,7 +113,8 @@ def load(
         score_details=model_card.score_details,
         calibrations=model_card.calibrations,
     )
-    return PretrainedPredictor(network, region_detector, info, torch_device, feature_statistics.read(folder))
+    statistics, twin = feature_statistics.read(folder), TwinEncoder.read(folder)
+    return PretrainedPredictor(network, region_detector, info, torch_device, statistics, twin)
 
 
 def from_pretrained(

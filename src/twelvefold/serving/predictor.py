@@ -20,6 +20,7 @@ from twelvefold.families import Family, answers, grounding, retrieval, verificat
 from twelvefold.images import ImageSource
 from twelvefold.model import Model
 from twelvefold.model.feature_statistics import FeatureStatistics
+from twelvefold.model.twin_encoder import TwinEncoder
 from twelvefold.schema import Regions, TaskSpec, TwelvefoldError, did_you_mean
 from twelvefold.serving.box_inputs import BoxFormat, check_box_format, read_boxes, split_boxes
 from twelvefold.serving.dialogue import split_dialogues
@@ -71,6 +72,12 @@ class TaskOptions(Options, total=False):
     task: str
 
 
+class SearchOptions(TaskOptions, total=False):
+    """Options of a search in images."""
+
+    shortlist: int
+
+
 class BoxOptions(Options, total=False):
     """Options of the methods that take boxes."""
 
@@ -91,14 +98,17 @@ class Predictor:
         about: ModelInfo,
         device: torch.device,
         statistics: FeatureStatistics | None = None,
+        twin: TwinEncoder | None = None,
     ) -> None:
-        """``statistics``: of the training images, to lower the confidence about images of another kind."""
+        """``statistics``: of the training images, to lower the confidence about images of another kind. ``twin``: makes
+        shortlists."""
         self.network = network.to(device).eval()
+        twin = twin if twin is None else twin.to(device)
         self.about = about
         self.device = device
         self.categories = detector.categories
         self.context = InferenceContext(
-            self.network, device, Tokenizer(), about.temperatures, detector.categories, statistics
+            self.network, device, Tokenizer(), about.temperatures, detector.categories, statistics, twin
         )
         self._regions = RegionCache(detector)
 
@@ -157,10 +167,10 @@ class Predictor:
         return self._answer_each(answers.FAMILY, task, {"image": image}, {"question": question}, options)
 
     @overload
-    def find(self, text: str, images: Iterable[ImageInput], **options: Unpack[TaskOptions]) -> Prediction: ...
+    def find(self, text: str, images: Iterable[ImageInput], **options: Unpack[SearchOptions]) -> Prediction: ...
     @overload
     def find(
-        self, text: Iterable[str], images: Iterable[ImageInput], **options: Unpack[TaskOptions]
+        self, text: Iterable[str], images: Iterable[ImageInput], **options: Unpack[SearchOptions]
     ) -> list[Prediction]: ...
     def find(
         self,
@@ -171,10 +181,12 @@ class Predictor:
         top: int | None = None,
         top_k: int | None = None,
         explain: bool = False,
+        shortlist: int = 0,
     ) -> Predictions:
         """Rank images by how well a text describes them; ``found`` has them, best first. Tasks: coco, flickr30k.
 
-        Probabilities sum to one over these images.
+        Probabilities sum to one over these images. With ``shortlist`` only so many of them are compared, which the twin
+        encoder chooses (``twelvefold index train``): the ranking and the sum are those of the shortlist.
         """
         options = read_options(top, top_k, explain)
         find_task(task, retrieval.FAMILY, self.network.tasks)
@@ -183,7 +195,7 @@ class Predictor:
             raise TwelvefoldError(f"images: a search needs a list of images, got {describe(images)}")
         captions = read_each(texts, text, "text", read_text)
         pool = tuple(read_each(sources, None, "images", open_image))
-        predictions = self.answer([Request(task, pool, caption, **options) for caption in captions])
+        predictions = self.answer([Request(task, pool, each, **options, shortlist=shortlist) for each in captions])
         return predictions[0] if texts is None else predictions
 
     @overload

@@ -47,7 +47,8 @@ class Request:
 
     images: as many as the task's pairs, or the pool to search (retrieval). boxes_px: candidate boxes; empty means the
     detected regions. top: number of answers, best first. explain: also return attention weights. texts: the texts to
-    choose from, for a family that chooses a text; ``text`` is then empty.
+    choose from, for a family that chooses a text; ``text`` is then empty. shortlist: number of images that a search
+    compares, chosen by the twin encoder; 0 means all.
     """
 
     task: str
@@ -57,6 +58,7 @@ class Request:
     top: int = DEFAULT_TOP
     explain: bool = False
     texts: tuple[str, ...] = ()
+    shortlist: int = 0
 
     @property
     def stripped_texts(self) -> list[str]:
@@ -110,6 +112,8 @@ def check_request(request: Request, spec: TaskSpec) -> None:
             f"task {spec.name!r} takes {num_expected} image{'s'[: num_expected - 1]}, got {num_images}"
         )
     check_top(request.top)
+    if check_shortlist(request.shortlist) and not family.searches_images:
+        raise TwelvefoldError(f"task {spec.name!r} takes no shortlist: it searches no images")
     if len(request.boxes_px) and not family.chooses_region:
         raise TwelvefoldError(f"task {spec.name!r} takes no boxes: its answers are not boxes")
 
@@ -155,6 +159,13 @@ class AnswerOptions(TypedDict):
     explain: bool
 
 
+class SearchTask(TypedDict, total=False):
+    """Options of a search: the retrieval task, and how many images are compared (0: all)."""
+
+    task: str
+    shortlist: int
+
+
 def read_options(top: Any, top_k: Any, explain: Any) -> AnswerOptions:
     """Return the options of a request. ``top_k`` is another name of ``top``; None means the default.
 
@@ -179,6 +190,17 @@ def check_top(top: Any, name: str = "top") -> int:
     if isinstance(top, (bool, np.bool_)) or not isinstance(top, (int, np.integer)) or top < 1:
         raise TwelvefoldError(f"{name}: expected the number of answers, a whole number of at least 1, got {top!r}")
     return int(top)
+
+
+def check_shortlist(size: Any) -> int:
+    """Return the size of a shortlist.
+
+    Raises:
+        TwelvefoldError: it is no integer of at least 0.
+    """
+    if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)) or size < 0:
+        raise TwelvefoldError(f"shortlist: expected a number of images, or 0 to compare all of them, got {size!r}")
+    return int(size)
 
 
 def to_items(value: Any, argument: str, expected: str) -> list[Any]:

@@ -10,26 +10,36 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 import msgspec
 import torch
 from torch import Tensor
 
 from twelvefold.config import default_tasks
-from twelvefold.families import retrieval
+from twelvefold.families import load_family, retrieval
 from twelvefold.families.shared.probabilities import lower_probabilities
 from twelvefold.images import ImageError, InputImage, digest_image, load_image
 from twelvefold.model.packing import PackedStates
 from twelvefold.printable import printable_name
 from twelvefold.progress import progress_bar
 from twelvefold.schema import ImageKey, Ranked, Regions, TaskSpec, TwelvefoldError, did_you_mean
-from twelvefold.serving.inference import caption_batch, image_batch, rank_images, weigh_inputs
+from twelvefold.serving.inference import (
+    caption_batch,
+    embed_images,
+    image_batch,
+    rank_images,
+    rank_shortlists,
+    weigh_inputs,
+)
 from twelvefold.serving.predictor import ImageInput, Predictor
 from twelvefold.serving.region_cache import image_key
 from twelvefold.serving.request import (
+    SearchTask,
+    check_shortlist,
     check_top,
     describe,
     find_task,
@@ -39,6 +49,7 @@ from twelvefold.serving.request import (
     split_texts,
     to_items,
 )
+from twelvefold.serving.vector_cache import VectorCache
 from twelvefold.store import atomic_files
 from twelvefold.store.region_store import RegionStore, ShardWriter, finish_store
 
@@ -91,6 +102,7 @@ class SearchIndex:
         self._keys: dict[str, ImageKey] = {}
         self._regions: dict[ImageKey, Regions] = {}
         self._digests: dict[str, str] = {}  # of image files, by name; indexes of version 0.1 have none
+        self._vectors = VectorCache()
         self._streams: dict[tuple[int, int], PackedStates] = {}  # by first image and number of regions
         self.add(images, names=names)
 
@@ -215,22 +227,22 @@ class SearchIndex:
         self._drop(set(removed))
 
     @overload
-    def search(self, text: str, top: int = 5, *, task: str = default_tasks.FIND) -> tuple[Ranked, ...]: ...
+    def search(self, text: str, top: int = 5, **options: Unpack[SearchTask]) -> tuple[Ranked, ...]: ...
     @overload
-    def search(
-        self, text: Iterable[str], top: int = 5, *, task: str = default_tasks.FIND
-    ) -> list[tuple[Ranked, ...]]: ...
+    def search(self, text: Iterable[str], top: int = 5, **options: Unpack[SearchTask]) -> list[tuple[Ranked, ...]]: ...
 
     @torch.inference_mode()
     def search(
-        self, text: str | Iterable[str], top: int = 5, *, task: str = default_tasks.FIND
+        self, text: str | Iterable[str], top: int = 5, *, task: str = default_tasks.FIND, shortlist: int = 0
     ) -> tuple[Ranked, ...] | list[tuple[Ranked, ...]]:
         """Return the names of the images that a text describes best, with probabilities over the whole index.
 
-        A list of texts gives a list of rankings. The ranking is that of :meth:`Predictor.find` on the same images.
+        A list of texts gives a list of rankings. The ranking is that of :meth:`Predictor.find` on the same images. With
+        ``shortlist`` only so many images are compared with each text, and probabilities are over them.
 
         Raises:
-            TwelvefoldError: the index is empty, the model has no such task, or a text is invalid.
+            TwelvefoldError: the index is empty, the model has no such task or no twin encoder for a shortlist, or a
+                text is invalid.
         """
         spec = find_task(task, retrieval.FAMILY, self._model.network.tasks)
         listed = split_texts(text, "text")
@@ -238,23 +250,34 @@ class SearchIndex:
         if not self._keys:
             raise TwelvefoldError("the index is empty; add images first")
         check_top(top)
+        check_shortlist(shortlist)
         if not texts:
             return []
         context = self._model.context
         token_ids = context.tokenizer.encode_batch([caption.strip() for caption in texts])
         captions = caption_batch(context, spec, token_ids, next(iter(self._regions.values())))
-        blocks = (self._image_stream(start, spec) for start in range(0, len(self._keys), BLOCK_IMAGES))
-        rankings = rank_images(context, spec, captions, blocks, self.names, top)
-        lowered = [self._lower(caption, ranked) for caption, ranked in zip(texts, rankings, strict=True)]
+        if shortlist:
+            regions = [self._regions[key] for key in self._keys.values()]
+            rankings = rank_shortlists(context, spec, captions, regions, self._embed(spec), self.names, top, shortlist)
+        else:
+            blocks = (self._image_stream(start, spec) for start in range(0, len(self._keys), BLOCK_IMAGES))
+            rankings = rank_images(context, spec, captions, blocks, self.names, top)
+        num_compared = min(shortlist or len(self), len(self))
+        lowered = [self._lower(caption, ranked, num_compared) for caption, ranked in zip(texts, rankings, strict=True)]
         return lowered[0] if listed is None else lowered
 
-    def _lower(self, text: str, ranked: tuple[Ranked, ...]) -> tuple[Ranked, ...]:
+    def _embed(self, spec: TaskSpec) -> Tensor:
+        """Return the twin encoder's vectors of all images by name, (M, E)."""
+        embed = partial(embed_images, self._model.context, spec)
+        return self._vectors.get(spec.max_regions, list(self._keys.values()), self._regions, embed)
+
+    def _lower(self, text: str, ranked: tuple[Ranked, ...], num_compared: int) -> tuple[Ranked, ...]:
         """Lower the probabilities of a search as :meth:`Predictor.find` does, if text or best image are unusual."""
         best = self._regions[self._keys[ranked[0].name]]
         # Regions of an index of version 0.1 have no probabilities, without which they cannot be compared.
         images = [] if best.class_probs is None else [best]
         weight, _ = weigh_inputs(self._model.context, retrieval.FAMILY, [text], images)
-        return lower_probabilities(ranked, weight, retrieval.FAMILY.chance_probability(len(self)))
+        return lower_probabilities(ranked, weight, retrieval.FAMILY.chance_probability(num_compared))
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Write the index to a folder, atomically; an index that is already there is replaced.
@@ -283,6 +306,11 @@ class SearchIndex:
             finish_store(new_folder, shards, categories=["best"][:width], info=info)
             images = {name: str(key) for name, key in self._keys.items()}
             manifest = {"format": FORMAT, "version": VERSION, "pictures": images, "digests": self._digests}
+            if twin := self._model.context.twin:
+                for spec in self._model.network.tasks.values():
+                    if keys and load_family(spec.family).searches_images:
+                        self._embed(spec)
+                self._vectors.save(new_folder, twin.digest, keys)
             atomic_files.write_json(new_folder / MANIFEST, manifest)
 
     @classmethod
@@ -308,6 +336,8 @@ class SearchIndex:
         images: Mapping[str, str] = manifest["pictures"]
         keys = {name: ImageKey.parse(key) for name, key in images.items()}
         index._insert({name: (key, store[key]) for name, key in keys.items()}, manifest.get("digests", {}))
+        if twin := model.context.twin:
+            index._vectors.load(folder, twin.digest, list(dict.fromkeys(keys.values())))
         return index
 
     def _check_names(self, images: Sequence[Any], names: Sequence[str] | None) -> list[str]:
@@ -346,8 +376,8 @@ class SearchIndex:
         keys = list(self._keys.values())[start : start + BLOCK_IMAGES]
         batch = image_batch(self._model.context, spec, [self._regions[key] for key in keys])
         stream = self._model.network.encode_images(batch)
-        used = sum(_num_bytes(cached.states) for cached in self._streams.values())
-        if used + _num_bytes(stream.states) <= self._cache_bytes:
+        used = sum(cached.states.nbytes for cached in self._streams.values())
+        if used + stream.states.nbytes <= self._cache_bytes:
             self._streams[block] = stream
         return stream
 
@@ -367,7 +397,3 @@ def _without_categories(regions: Regions) -> Regions:
     """Return regions with the probability of the best category only, (N, 1): all that a search needs."""
     probabilities = regions.class_probs
     return replace(regions, class_probs=None if probabilities is None else probabilities.max(axis=1, keepdims=True))
-
-
-def _num_bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
