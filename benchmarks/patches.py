@@ -36,7 +36,7 @@ IMAGE_SIZES = {"published": (427, 640), "small": (224, 288)}
 """Height and width in pixels: of an image of COCO, and of one of the drawn world."""
 BACKBONES = {
     "published": ("patches:resnet50", "patches:resnet18,stride=16", "patches:vit_small_patch16_224"),
-    "small": ("patches:resnet10t,stride=16,size=256",),
+    "small": ("patches:world", "patches:resnet10t,stride=16,size=256"),
 }
 MAX_REGIONS = {"published": 100, "small": 64}
 QUESTION = "what is the man to the left of the table holding?"
@@ -84,7 +84,8 @@ def main() -> None:
         predictors = {"detector world": twelvefold.load()}
         network = predictors["detector world"].network
     for name in BACKBONES[arguments.size]:
-        config = ExtractConfig(detector=name, weights=RANDOM, max_regions=MAX_REGIONS[arguments.size])
+        weights = "" if name == "patches:world" else RANDOM
+        config = ExtractConfig(detector=name, weights=weights, max_regions=MAX_REGIONS[arguments.size])
         backbone = load_detector(config, dtype=fastest_cpu_dtype())
         predictors[name] = make_predictor(network, backbone)
         answer_run(predictors[name], shape)()  # a warm-up; half a minute more of the detector would change nothing

@@ -19,8 +19,12 @@ from twelvefold.config.recipe import Recipe
 from twelvefold.detectors.interface import RegionDetector
 from twelvefold.detectors.load import load_detector
 from twelvefold.detectors.patches.detector import average_cells, grid_shape
-from twelvefold.images import RGB
+from twelvefold.detectors.world_detector.detector import WorldDetector
+from twelvefold.detectors.world_detector.images import to_tensor
+from twelvefold.images import RGB, open_image
 from twelvefold.schema import Regions, TwelvefoldError
+from twelvefold.world.draw import draw_jpeg
+from twelvefold.world.scene import make_scene
 
 timm = pytest.importorskip("timm")
 SMALL = "patches:test_resnet"
@@ -220,3 +224,19 @@ def test_real_weights_tell_photographs_apart(tmp_path: Path) -> None:
     means -= means.mean(axis=0)
     similarity = (means @ means.T) / np.outer(*[np.linalg.norm(means, axis=1)] * 2)
     assert min(similarity[0, 1], similarity[2, 3]) > similarity[:2, 2:].max() + 0.3
+
+
+def test_the_packages_backbone_gives_the_coarse_map_of_its_detector() -> None:
+    detector = load("patches:world", weights="")
+    network = WorldDetector.load(dtype="float32")._network
+    image = open_image(draw_jpeg(make_scene(20_000_000, 0)))
+    with torch.inference_mode():
+        coarse = network.backbone(to_tensor([image])).coarse[0]  # (64, H / 8, W / 8)
+    whole = np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32)
+    [(regions, at_boxes)] = detector.extract_regions([image], [whole])
+    np.testing.assert_allclose(at_boxes.features[0], coarse.mean(dim=(1, 2)).numpy(), atol=1e-4)
+    assert regions.features.shape[1] == 64
+    with pytest.raises(TwelvefoldError, match="has the package's weights"):
+        load("patches:world", weights="random")
+    with pytest.raises(TwelvefoldError, match="no feature map of stride 16; there are 8"):
+        load("patches:world,stride=16", weights="")

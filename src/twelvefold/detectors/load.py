@@ -73,6 +73,8 @@ def check_has_weights(detector: str, weights: str, option: str) -> None:
     """
     if weights or detector == WORLD:
         return
+    if detector.startswith(PATCHES) and parse_backbone(detector).name == WORLD:
+        return
     if detector.startswith(PATCHES):
         raise TwelvefoldError(
             f"{detector} needs weights: {option} FILE (timm's names), {option} {HUB} (download the weights that timm "

@@ -17,8 +17,9 @@ import xxhash
 from PIL import Image
 from torch import Tensor, nn
 
-from twelvefold.config.extract import HUB, RANDOM, BackboneChoice
+from twelvefold.config.extract import HUB, PATCHES, RANDOM, WORLD, BackboneChoice
 from twelvefold.detectors.interface import load_tensors
+from twelvefold.detectors.patches.world_backbone import MEAN, SIZE, STD, WorldBackbone
 from twelvefold.images import RGB
 from twelvefold.model import tensor_files
 from twelvefold.schema import TwelvefoldError, did_you_mean
@@ -32,13 +33,15 @@ class ImageBackbone:
     """A network of timm whose feature map is used, and how its images are prepared.
 
     index: of the feature map among those that ``forward_intermediates`` returns. stride: of its cells, in pixels of the
-    input. channels: length of a cell's feature. size: the input has about ``size`` x ``size`` pixels. keeps_aspect:
-    whether the input may have another shape than a square. mean, std: (3,) of RGB in 0..1. resample: Pillow's name.
+    input. multiple: of which the input's sides are multiples. channels: length of a cell's feature. size: the input has
+    about ``size`` x ``size`` pixels. keeps_aspect: whether it may have another shape than a square. mean, std: (3,) of
+    RGB in 0..1. resample: Pillow's name.
     """
 
     network: Any
     index: int
     stride: int
+    multiple: int
     channels: int
     size: int
     keeps_aspect: bool
@@ -47,18 +50,18 @@ class ImageBackbone:
     resample: str
 
     def input_size(self, width: int, height: int) -> tuple[int, int]:
-        """Return width and height, multiples of the stride, to which an image of this size is resized.
+        """Return width and height, multiples of ``multiple``, to which an image of this size is resized.
 
         The aspect ratio is kept up to that rounding, the area is about that of the backbone's training images. A
         backbone that accepts only squares gets the whole image as a square.
         """
-        size, stride = self.size, self.stride
+        size, unit = self.size, self.multiple
         if not self.keeps_aspect:
             return size, size
         scale = size / math.sqrt(width * height)
-        longest = size * size // stride  # of an image that is one patch high
-        columns, rows = (min(max(1, round(side * scale / stride)), longest // stride) for side in (width, height))
-        return columns * stride, rows * stride
+        longest = size * size // unit  # of an image that is one unit high
+        columns, rows = (min(max(1, round(side * scale / unit)), longest // unit) for side in (width, height))
+        return columns * unit, rows * unit
 
     def to_input(self, images: Sequence[RGB], size: tuple[int, int]) -> Tensor:
         """Resize images to ``size`` (width, height) and normalize them: (B, 3, H, W) float32, channels last."""
@@ -88,12 +91,16 @@ class ImageBackbone:
 def load_backbone(choice: BackboneChoice, weights: str) -> ImageBackbone:
     """Build a backbone and load its weights: a file with timm's tensor names, ``hub`` or ``random``.
 
+    For the backbone of the package's own detector: a weight file of the detector, or empty for the package's.
+
     A classifier in the file is ignored. Batch norm uses its running averages.
 
     Raises:
         TwelvefoldError: timm is not installed or has no such backbone, its feature maps cannot be used, or the weights
             are missing, do not fit, or cannot be downloaded.
     """
+    if choice.name == WORLD:
+        return _load_world_backbone(choice, weights)
     timm = _import_timm()
     if not timm.is_model(choice.name):
         raise TwelvefoldError(
@@ -109,12 +116,35 @@ def load_backbone(choice: BackboneChoice, weights: str) -> ImageBackbone:
         network=network.eval().requires_grad_(False),
         index=index,
         stride=stride,
+        multiple=stride,
         channels=channels,
         size=choice.size or config["input_size"][-1],
         keeps_aspect=keeps_aspect,
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         resample=config["interpolation"],
+    )
+
+
+def _load_world_backbone(choice: BackboneChoice, weights: str) -> ImageBackbone:
+    if weights in (HUB, RANDOM):
+        raise TwelvefoldError(
+            f"{PATCHES}{WORLD} has the package's weights, or those of a file that `twelvefold detector train` wrote; "
+            f"got {weights!r}"
+        )
+    network = WorldBackbone.load(Path(weights) if weights else None)
+    index, stride, channels = _choose_map(network, choice)
+    return ImageBackbone(
+        network=network.eval().requires_grad_(False),
+        index=index,
+        stride=stride,
+        multiple=network.input_multiple,
+        channels=channels,
+        size=choice.size or SIZE,
+        keeps_aspect=True,
+        mean=(MEAN,) * 3,
+        std=(STD,) * 3,
+        resample="bilinear",
     )
 
 

@@ -117,14 +117,18 @@ class Backbone(nn.Module):
         self.lateral = nn.ModuleDict({k: nn.Conv2d(c, MAP_CHANNELS, 1) for k, c in widths.items()})
         self.smooth = conv(MAP_CHANNELS, MAP_CHANNELS)
 
-    def forward(self, images: Tensor) -> FeatureMaps:
+    def coarse_map(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the stride-4 map of the stages, (B, 32, H / 4, W / 4), and the coarse map."""
         x4 = self.stage4(self.stem(images))
         x8 = self.stage8(x4)
         x16 = self.stage16(x8)
         x32 = self.stage32(x16)
         top = self.lateral["16"](x16) + F.interpolate(self.lateral["32"](x32), scale_factor=2.0)
         top = self.lateral["8"](x8) + F.interpolate(top, scale_factor=2.0)
-        coarse = self.smooth(top)
+        return x4, self.smooth(top)
+
+    def forward(self, images: Tensor) -> FeatureMaps:
+        x4, coarse = self.coarse_map(images)
         fine = self.lateral["4"](x4) + F.interpolate(coarse, scale_factor=2.0)
         return FeatureMaps(images, fine.float().contiguous(), coarse)
 
