@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import time
 
 from rich.console import Console
 
 from twelvefold.training.console import TrainingConsole
 from twelvefold.training.run_folder import Counters
 from twelvefold.training.stop_and_go import StopAndGo
+from twelvefold.training.waiting import WaitTimes
 
 
 def train_display(console: Console, *, interval: float = 30.0, enabled: bool = True) -> TrainingConsole:
@@ -33,6 +35,19 @@ def test_without_a_terminal_it_prints_a_line_at_intervals_and_at_the_end() -> No
     often = io.StringIO()
     train_display(Console(file=often, width=200), interval=0.0)
     assert often.getvalue().count("\n") == 2
+
+
+def test_it_shows_what_was_waited_for() -> None:
+    waiting = WaitTimes(data=2.0, started=time.monotonic() - 10.0)
+    assert waiting.describe() == "waiting: data 20%"
+    waiting.ranks = 3.0
+    assert waiting.describe() == "waiting: data 20%, other ranks 30%"
+    with waiting.for_data():
+        time.sleep(0.01)
+    assert 2.0 < waiting.data < 3.0
+    out = io.StringIO()
+    train_display(Console(file=out, width=200))
+    assert "examples/s, waiting: data 0%, " in out.getvalue()
 
 
 def test_it_prints_nothing_when_disabled() -> None:

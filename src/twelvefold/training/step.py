@@ -71,8 +71,10 @@ def update(state: TrainState, max_grad_norm: float, loss: Tensor) -> Tensor:
     on_cpu = loss.device.type == "cpu"  # where reading a value is free
     if max_grad_norm and not (on_cpu and norm + 1e-6 <= max_grad_norm):
         torch.nn.utils.clip_grads_with_norm_(state.parameters, max_grad_norm, norm)
-    # The optimizer computes nothing where this is 1, as for torch.amp.GradScaler.
-    state.optimizer.found_inf = skipped  # type: ignore[attr-defined]
+    if on_cpu and skipped:
+        return skipped
+    if not on_cpu:  # the optimizer computes nothing where this is 1, as for torch.amp.GradScaler
+        state.optimizer.found_inf = skipped  # type: ignore[attr-defined]
     state.optimizer.step()
     return skipped
 
