@@ -21,7 +21,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.side_by_side import Report, Work, argument_parser
+from benchmarks.side_by_side import Phase, Report, Work, argument_parser
+from benchmarks.training import UPDATE_BYTES
+from benchmarks.workload import fused_operations
+
+from twelvefold.config.recipe import Recipe
+from twelvefold.data.region_inputs import RegionSource
+from twelvefold.data.task_batches import TaskBatches
+from twelvefold.model import Model
+from twelvefold.store.prepared import Prepared
 
 WARM_UP_ROUNDS = 2
 START_SECONDS = 600.0
@@ -113,9 +121,25 @@ def main() -> None:
     for turn in range(arguments.rounds):
         for name in [*versions][:: -1 if turn % 2 else 1]:
             seconds[name].append(seconds_per_round(*versions[name], min(arguments.iterations, 20)))
-    works = [Work(name, lambda: None) for name in versions]
+    phases = round_phases(arguments.run)
+    works = [Work(name, lambda: None, phases=phases if name == "twelvefold" else ()) for name in versions]
     report.add_measured("demo, twelve tasks, one process", works, seconds)
     report.write()
+
+
+def round_phases(run: Path) -> tuple[Phase, ...]:
+    """Return what a round of this version needs at least: products over real rows, and the bytes of its updates.
+
+    Counted on the first batch of every task.
+    """
+    recipe = Recipe.load_run(run)
+    prepared, source = Prepared.open(run / "prepared"), RegionSource.open(run / "regions")
+    specs = recipe.task_specs(prepared.task)
+    config = recipe.model_config(feature_size=source.feature_size)
+    batches = [TaskBatches.open(prepared, source, spec, "train").train_batch(0) for spec in specs]
+    operations = sum(3.0 * fused_operations(config, batch) for batch in batches)
+    parameters = sum(p.numel() for p in Model.load(run / "checkpoints" / "latest").parameters())
+    return Phase(operations), Phase(bytes_moved=float(UPDATE_BYTES * parameters * len(specs)))
 
 
 def commit(checkout: Path) -> str:
