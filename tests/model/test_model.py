@@ -212,6 +212,19 @@ def test_alignments_are_those_of_the_pairs(trunk: str) -> None:
         m.alignments(batch("vqav2"), images)
 
 
+def test_images_that_were_encoded_in_another_precision_can_be_searched() -> None:
+    m, b = model(), batch("coco", size=2)
+    expected = m.alignments(b, b)
+    m.precision = "bf16"
+    with torch.inference_mode():
+        half = m.encode_images(b)
+        m.precision = "fp32"
+        exact = m.encode_images(b)
+        torch.testing.assert_close(m.alignments(b, half), expected, atol=0.1, rtol=0.1)
+        m.precision = "bf16"
+        torch.testing.assert_close(m.alignments(b, exact), expected, atol=0.1, rtol=0.1)
+
+
 def test_tasks_of_one_head_differ_only_with_a_task_token_per_dataset() -> None:
     b = batch("vqav2")
     same = replace(b, task="vgqa")

@@ -255,6 +255,7 @@ class Model(nn.Module):
         """Return ``score`` of the fused vector of every caption with every image (N, M), or of ``pairs`` only (n,)."""
         image = images if isinstance(images, PackedStates) else self.encode_images(images)
         text = self.encode_texts(captions)
+        image = PackedStates(image.states.to(text.states.dtype), image.packing)  # may be from another precision
         n, m = text.packing.num_sequences, image.packing.num_sequences
         c, i = np.divmod(np.arange(n * m), m) if pairs is None else pairs.T
         scores = [text.states.new_zeros(0, dtype=torch.float32)]
