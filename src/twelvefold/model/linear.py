@@ -23,31 +23,35 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
-        return self.forward_outputs(x, 0, self.out_features)
+        return self._multiply(x, self.weight, self.bias, (0, self.out_features))
 
     def forward_outputs(self, x: Tensor, start: int, end: int) -> Tensor:
         """Return the outputs ``start`` to ``end`` only: (..., in_features) -> (..., end - start)."""
-        weight, bias = self.weight[start:end], None if self.bias is None else self.bias[start:end]
+        return self._multiply(x, self.weight[start:end], self.bias[start:end], (start, end))
+
+    def _multiply(self, x: Tensor, weight: Tensor, bias: Tensor | None, outputs: tuple[int, int]) -> Tensor:
+        """Return the outputs for some rows of the weight, ``outputs``."""
         # An inference tensor can't say whether it has changed.
         if self.training or torch.is_grad_enabled() or self.weight.is_inference() or not can_use_onednn(x, weight):
             return linear(x, weight, bias)
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
         if dtype not in (torch.float32, torch.bfloat16):
             return linear(x, weight, bias)
-        return _multiply(x.to(dtype), self._packed_weight(start, end, dtype), None if bias is None else bias.to(dtype))
+        packed = self._packed_weight(weight, outputs, dtype)
+        return _multiply(x.to(dtype), packed, None if bias is None else bias.to(dtype))
 
     def train(self, mode: bool = True) -> Linear:
         self.__dict__.pop("_packed", None)
         return super().train(mode)
 
-    def _packed_weight(self, start: int, end: int, dtype: torch.dtype) -> Tensor:
-        """Return the rows ``start`` to ``end`` of the weight in oneDNN's order."""
+    def _packed_weight(self, weight: Tensor, outputs: tuple[int, int], dtype: torch.dtype) -> Tensor:
+        """Return ``weight``, which is some rows of this layer's, in oneDNN's order."""
         packed: dict[tuple[object, ...], Tensor] = self.__dict__.setdefault("_packed", {})
-        key = (start, end, dtype, self.weight.data_ptr(), self.weight._version)
+        key = (outputs, dtype, self.weight.data_ptr(), self.weight._version)
         if key not in packed:
-            for old in [other for other in packed if other[2:] != key[2:]]:
+            for old in [other for other in packed if other[1:] != key[1:]]:
                 del packed[old]  # the weights or the precision have changed
-            packed[key] = torch.ops.mkldnn._reorder_linear_weight(self.weight[start:end].detach().to(dtype))
+            packed[key] = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype))
         return packed[key]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class Packing:
         self.sequence: Indices = np.repeat(np.arange(len(lengths)), lengths)
         self.first = torch.from_numpy(self.starts).to(device)
         self.column = self.with_spare(np.arange(self.num_real) - self.starts[self.sequence])
+        self._plans: dict[int, AttentionPlan] = {}
 
     @classmethod
     def with_padding(cls, mask: Tensor) -> Packing:
@@ -59,6 +60,7 @@ class Packing:
         packing.num_sequences, packing.length = mask.shape
         packing.num_real = packing.num_rows = packing.num_sequences * packing.length
         packing.num_spare = 0
+        packing._plans = {}
         packing.first = torch.arange(packing.num_sequences, device=mask.device) * packing.length
         packing.column = torch.arange(packing.length, device=mask.device).expand(mask.shape).flatten()  # -> (P * S,)
         return packing
@@ -67,6 +69,12 @@ class Packing:
     def is_grid(self) -> bool:
         """Whether the rows can be viewed as (P, S): they keep their padding, or all sequences are equally long."""
         return self.mask is not None or self.num_real == self.num_sequences * self.length
+
+    def plan(self, hidden_size: int) -> AttentionPlan:
+        """Return the plan of attention within the sequences. ``hidden_size``: of the attention."""
+        if hidden_size not in self._plans:
+            self._plans[hidden_size] = AttentionPlan(self, self, hidden_size)
+        return self._plans[hidden_size]
 
     def pack(self, padded: Tensor) -> Tensor:
         """Return the rows of padded sequences: (P, S, ...) -> (N, ...)."""

@@ -74,7 +74,7 @@ class SingleStreamTrunk(Trunk):
         both = text.states[: text.packing.num_real], image.states[: image.packing.num_real]
         x = text.states.new_zeros(packing.num_rows, text.states.shape[1])
         x = x.index_copy(0, torch.cat(positions), torch.cat(both))  # (N + N', W)
-        plan = AttentionPlan(packing, packing, self.region_hidden_size)
+        plan = packing.plan(self.region_hidden_size)
         for layer in self.layers:
             if weights is not None:
                 weights.append(_attention_weights(cast(TransformerLayer, layer), x, plan, text.packing.length))

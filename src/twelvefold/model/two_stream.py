@@ -81,7 +81,7 @@ class TwoStreamTrunk(Trunk):
     def encode_text(self, token_ids: Tensor, packing: Packing, task_index: int) -> PackedStates:
         """Return the text stream before co-attention."""
         text, packing = self.text_embeddings(token_ids, packing, task_index)
-        plan = AttentionPlan(packing, packing, self.text_hidden_size)
+        plan = packing.plan(self.text_hidden_size)
         for layer in self.text_layers:
             text = layer(text, plan)
         return PackedStates(text, packing)
@@ -89,7 +89,7 @@ class TwoStreamTrunk(Trunk):
     def encode_image(self, features: Tensor, locations: Tensor, packing: Packing) -> PackedStates:
         """Return the image stream before co-attention."""
         image: Tensor = self.image_embeddings(features, locations)
-        plan = AttentionPlan(packing, packing, self.region_hidden_size)
+        plan = packing.plan(self.region_hidden_size)
         for layer in self.image_layers:
             image = layer(image, plan)
         return PackedStates(image, packing)
@@ -122,8 +122,8 @@ class TwoStreamTrunk(Trunk):
 
     def _plans(self, texts: Packing, images: Packing) -> _Plans:
         return _Plans(
-            AttentionPlan(texts, texts, self.text_hidden_size),
-            AttentionPlan(images, images, self.region_hidden_size),
+            texts.plan(self.text_hidden_size),
+            images.plan(self.region_hidden_size),
             CoAttentionPlans(
                 AttentionPlan(texts, images, self.bi_hidden_size), AttentionPlan(images, texts, self.bi_hidden_size)
             ),

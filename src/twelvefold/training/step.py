@@ -109,7 +109,13 @@ def seed_step(services: TrainServices, objective: Objective, iteration: int) -> 
     """Seed the random numbers of a step (dropout) with recipe seed, iteration, task and rank: no state to save."""
     task_index = list(services.objectives).index(objective.spec.name)
     entropy = [abs(services.recipe.seed), iteration, task_index, services.group.rank]
-    torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    if (
+        services.group.device.type == "cpu"
+    ):  # torch.manual_seed also notes a call, with its stack, for every kind of GPU
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def non_finite_examples(example_ids: Sequence[str], logits: Tensor) -> list[str]:
