@@ -5,12 +5,14 @@
 Needs Linux. Each version trains the recipe ``demo`` by its own command, with its own data: RUN, and ``runs/demo`` of
 the other checkout (or ``--other-run``), are folders that ``make demo`` wrote. A turn starts the training in one process
 with one thread, waits for the second round, and measures the processor time until ``--iterations`` rounds later; then
-it stops the training. Loading, validation and checkpoints are therefore not measured; making batches is.
+it stops the training. Loading, validation and checkpoints are therefore not measured; making batches is. Where the two
+recipes have batches of other sizes, times are those of 64 image-text pairs of every task.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import re
@@ -19,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from pathlib import Path
 
 from benchmarks.side_by_side import Phase, Report, Work, argument_parser
@@ -34,6 +37,8 @@ from twelvefold.store.prepared import Prepared
 WARM_UP_ROUNDS = 2
 START_SECONDS = 600.0
 """Time for a training to reach its first rounds."""
+PAIRS = 64
+"""Image-text pairs of a task's batch, for which times are stated: those of the recipe ``demo`` of version 0.1."""
 RECIPE_CHANGES = ((r"\bprocesses = 2", "processes = 1"),)
 """Changes to the recipe ``demo``, as regular expressions."""
 
@@ -60,13 +65,15 @@ def training(checkout: Path, run: Path, folder: Path) -> subprocess.Popen[bytes]
 
 
 def seconds_per_round(checkout: Path, run: Path, rounds: int) -> float:
-    """Return the processor seconds of a round of a checkout's training, a mean over ``rounds``."""
+    """Return the processor seconds that ``PAIRS`` pairs of every task take in a checkout's training, a mean over
+    ``rounds``."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         process = training(checkout, run, folder)
         try:
             start = wait_for_round(process, folder, WARM_UP_ROUNDS)
-            return (wait_for_round(process, folder, WARM_UP_ROUNDS + rounds) - start) / rounds
+            seconds = wait_for_round(process, folder, WARM_UP_ROUNDS + rounds) - start
+            return seconds / rounds * PAIRS / batch_size(folder / "demo.toml")
         finally:
             process.send_signal(signal.SIGTERM)
             try:
@@ -74,6 +81,11 @@ def seconds_per_round(checkout: Path, run: Path, rounds: int) -> float:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def batch_size(recipe: Path) -> int:
+    """Return the number of pairs in a batch of a recipe for one image a text."""
+    return int(tomllib.loads(recipe.read_text(encoding="utf-8"))["every_task"]["batch_size"])
 
 
 def wait_for_round(process: subprocess.Popen[bytes], folder: Path, number: int) -> float:
@@ -116,7 +128,7 @@ def main() -> None:
         f"other, {commit(other)}": (other, (arguments.other_run or other / "runs" / "demo").resolve()),
         "twelvefold": (Path(__file__).resolve().parents[1], arguments.run.resolve()),
     }
-    report = Report("small_round", arguments, unit="round")
+    report = Report("small_round", arguments, unit="round of 64 pairs")
     seconds: dict[str, list[float]] = {name: [] for name in versions}
     for turn in range(arguments.rounds):
         for name in [*versions][:: -1 if turn % 2 else 1]:
@@ -134,7 +146,10 @@ def round_phases(run: Path) -> tuple[Phase, ...]:
     """
     recipe = Recipe.load_run(run)
     prepared, source = Prepared.open(run / "prepared"), RegionSource.open(run / "regions")
-    specs = recipe.task_specs(prepared.task)
+    specs = [
+        dataclasses.replace(spec, batch_size=spec.batch_size * PAIRS // (recipe.every_task.batch_size or PAIRS))
+        for spec in recipe.task_specs(prepared.task)
+    ]
     config = recipe.model_config(feature_size=source.feature_size)
     batches = [TaskBatches.open(prepared, source, spec, "train").train_batch(0) for spec in specs]
     operations = sum(3.0 * fused_operations(config, batch) for batch in batches)
