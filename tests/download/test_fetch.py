@@ -217,7 +217,7 @@ def test_no_other_module_uses_the_network() -> None:
         for path in (ROOT / "src" / "twelvefold").rglob("*.py")
         if imports.search(path.read_text())
     }
-    ranks = "training/distributed.py"  # finds a free port on this machine for its own processes
+    ranks = "training/launch.py"  # finds a free port on this machine for its own processes
     server = "server/serve.py"  # listens; opens no connection
     hub = {"export/hub.py", "serving/hub_mixin.py"}  # twelvefold.load with a name on a model hub, and push
     assert importers - {ranks, server, *hub} == {"download/http.py"}

@@ -322,5 +322,5 @@ def test_requests_and_images_to_detect_are_checked(model: Predictor) -> None:
 def test_a_detector_is_a_name_or_a_detector() -> None:
     with pytest.raises(TwelvefoldError, match="detector: expected a name or a RegionDetector, got 7"):
         twelvefold.load(detector=7)  # type: ignore[arg-type]
-    with pytest.raises(TwelvefoldError, match="detector_weights=FILE"):
+    with pytest.raises(TwelvefoldError, match=r"detector_weights \(--detector-weights\) FILE"):
         twelvefold.load(detector="x152")

@@ -1,4 +1,4 @@
-"""Every code block of docs/use.md runs as written."""
+"""Every code block of docs/use.md runs as written, except those marked bash, which need a run of one's own."""
 
 from __future__ import annotations
 

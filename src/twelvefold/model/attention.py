@@ -61,7 +61,7 @@ def _attend_in_groups(
     if query.device.type == "cpu":
         query, key, value = query.float(), key.float(), value.float()
     queries = _split_rows(query, plan.query_sizes)
-    keys, values = _split_rows(key, plan.key_sizes), _split_rows(value, plan.key_sizes)
+    keys, values = (_split_rows(x, plan.key_sizes) for x in (key, value))
     contexts = []
     with torch.autocast(query.device.type, enabled=False):
         for group, q, k, v in zip(plan.groups, queries, keys, values, strict=True):
@@ -74,6 +74,8 @@ def _attend_in_groups(
 
 def _split_rows(x: Tensor, sizes: list[int]) -> Sequence[Tensor]:
     """Split the rows into groups of these sizes, without the spare rows after them."""
+    if len(sizes) == 1:  # also in exported graphs, whose sizes are symbols
+        return [x[: sizes[0]]]
     return torch.split(x, [*sizes, len(x) - sum(sizes)])[: len(sizes)]
 
 

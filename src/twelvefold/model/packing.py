@@ -213,8 +213,9 @@ class AttentionPlan:
         if self.query_rows is not None:
             rows = torch.cat([*arranged])
             return rows.index_select(0, self.query_rows.clamp(max=len(rows) - 1))
-        spare = arranged[0].new_zeros(self.num_spare, arranged[0].shape[1])
-        return torch.cat([*arranged, spare]) if len(arranged) > 1 or len(spare) else arranged[0]
+        if len(arranged) == 1 and not self.num_spare:
+            return arranged[0]
+        return torch.cat([*arranged, arranged[0].new_zeros(self.num_spare, arranged[0].shape[1])])
 
 
 def _group(queries: Indices, keys: Indices, hidden_size: int, device: torch.device) -> list[Indices]:
