@@ -57,10 +57,10 @@ def test_no_file_has_a_vague_name() -> None:
 
 
 def test_no_file_stands_next_to_one_whose_name_it_extends() -> None:
-    """``prepare_pins.py`` next to ``prepare.py`` wants to be a folder; ``refcoco_plus`` is the name of a dataset."""
+    """``prepare_pins.py`` next to ``prepare.py`` wants to be a folder; the two below are datasets."""
     names = {path.parent: {p.stem for p in path.parent.glob("*.py")} for path in SOURCES}
     pairs = [relative(p) for p in SOURCES for stem in names[p.parent] if p.stem.startswith(f"{stem}_")]
-    assert pairs == ["src/twelvefold/datasets/refcoco_plus.py"]
+    assert pairs == [f"src/twelvefold/datasets/{name}.py" for name in ("flickr30k_entities", "refcoco_plus")]
 
 
 def test_every_module_has_a_docstring() -> None:

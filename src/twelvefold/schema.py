@@ -158,13 +158,20 @@ class TargetBox(Struct, frozen=True, gc=False):
     box_px: Box
 
 
+class TargetBoxes(Struct, frozen=True, gc=False):
+    """All boxes of a phrase, of which the first is trained on and scored by the original project's rule (Flickr30k
+    Entities); at least one."""
+
+    boxes_px: tuple[Box, ...]
+
+
 class Candidate(Struct, frozen=True, gc=False):
     """The true candidate box, by its index in ``Pair.candidates_px`` (Visual7W, GuessWhat)."""
 
     index: int
 
 
-Label = SoftAnswers | ClassName | PositivePair | TargetBox | Candidate
+Label = SoftAnswers | ClassName | PositivePair | TargetBox | Candidate | TargetBoxes
 
 
 class Pair(Struct, frozen=True, gc=False):

@@ -12,7 +12,19 @@ from torch import Tensor
 from twelvefold.batch import Batch
 from twelvefold.config.training import TrainingConfig
 from twelvefold.families.grounding import FAMILY as GROUNDING
-from twelvefold.schema import Box, Candidate, Example, HeadSpec, ImageKey, Label, Pair, TargetBox, TwelvefoldError
+from twelvefold.schema import (
+    Box,
+    Candidate,
+    Example,
+    HeadSpec,
+    ImageKey,
+    Label,
+    Pair,
+    Ranked,
+    TargetBox,
+    TargetBoxes,
+    TwelvefoldError,
+)
 
 HEAD = HeadSpec("grounding", "grounding")
 SOFTMAX = TrainingConfig(grounding_loss="softmax")
@@ -128,3 +140,48 @@ def test_decoding_ranks_the_boxes_of_candidates() -> None:
 
 def test_withheld_labels_give_no_target() -> None:
     assert GROUNDING.target([example(None)], ROWS, MASK, HEAD) is None
+
+
+def test_a_phrase_is_trained_on_and_scored_by_its_first_box_as_in_vilbert_mt() -> None:
+    rows = ROWS.astype(np.float64)
+    rows[0, 4] = (0, 0, 10, 4.5)  # sides with one added: 11 x 5.5 of 11 x 11: exactly half, which is no hit
+    result = GROUNDING.target([example(TargetBoxes((TRUE_BOX, (50, 50, 60, 60))))], rows, MASK, HEAD)
+    assert result is not None
+    assert result[0, :, 0].tolist() == pytest.approx([0, 1, 66 / 121, 0, 0.5, 0])
+    assert result[0, :, 1].tolist() == [0, 1, 1, 0, 0, 0]
+
+
+def ranked(*boxes: Box) -> list[Ranked]:
+    return [Ranked(0.1, box_px=box) for box in boxes]
+
+
+def test_hits_of_phrases_with_several_boxes_count_by_three_rules() -> None:
+    label = TargetBoxes(((0, 0, 9, 9), (20, 0, 29, 9)))  # 10 x 10 each with one added; around both: 30 x 10
+    half, elsewhere = (0, 0, 9, 4), (50, 50, 59, 59)  # half: 10 x 5 of the first box, exactly 0.5
+    regions = {
+        "first": ranked((0, 0, 9, 9)),
+        "second": ranked((20, 0, 29, 9)),
+        "around": ranked((0, 0, 29, 9)),
+        "half, then first": ranked(half, (0, 0, 9, 9)),
+        "sixth": ranked(*[elsewhere] * 5, (0, 0, 9, 9)),
+        "nothing": [],
+        "wrong": ranked(*[elsewhere] * 10),
+        "merged at half": ranked((0, 0, 14, 9)),  # 15 x 10: half of both; 10 / 15 of the first
+    }
+    metrics = GROUNDING.ranked_metrics([example(label)] * len(regions), list(regions.values()))
+    assert {name: round(8 * value) for name, value in metrics.items()} == {
+        "recall_at_5": 3,  # first, half then first, merged at half
+        "recall_at_10": 4,  # and sixth
+        "any_box_recall_at_1": 4,  # first, second, half, merged at half
+        "any_box_recall_at_5": 4,
+        "any_box_recall_at_10": 5,
+        "merged_box_recall_at_1": 2,  # around, merged at half
+        "merged_box_recall_at_5": 2,
+        "merged_box_recall_at_10": 2,
+    }
+    assert GROUNDING.num_ranked(label) == 10
+
+
+def test_labels_of_one_box_have_no_recalls() -> None:
+    assert GROUNDING.ranked_metrics([example(TargetBox(TRUE_BOX))], [ranked(TRUE_BOX)]) == {}
+    assert GROUNDING.num_ranked(TargetBox(TRUE_BOX)) == 5

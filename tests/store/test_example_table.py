@@ -23,6 +23,7 @@ from twelvefold.schema import (
     PositivePair,
     SoftAnswers,
     TargetBox,
+    TargetBoxes,
     TwelvefoldError,
 )
 from twelvefold.store import example_table
@@ -42,6 +43,7 @@ labels = st.one_of(
     st.builds(ClassName, words),
     st.builds(PositivePair, st.integers(0, 3)),
     st.builds(TargetBox, boxes),
+    st.builds(TargetBoxes, st.lists(boxes, min_size=1, max_size=3).map(tuple)),
     st.builds(Candidate, st.integers(0, 2)),
 )
 examples = st.builds(

@@ -119,6 +119,8 @@ class TaskScoring:
             self.indices = np.array([*indices, *consistency_only], dtype=np.int64)
             self.is_labeled = data.table.is_labeled()
             self.indices = self.indices[np.argsort(~self.is_labeled[self.indices], kind="stable")]
+            label = data.table[int(self.indices[0])].label if len(self.indices) else None
+            self.num_ranked = self.family.num_ranked(label)
 
     @property
     def pairs_per_caption(self) -> int:
@@ -152,7 +154,7 @@ class TaskScoring:
             count = len(batch.example_ids)
             logits = model(batch.to(device)).cpu()
             scores = [None] * count if batch.target is None else self.family.score(logits, batch).tolist()
-            predictions = self.family.decode(logits, batch, head, temperature=self.temperature)
+            predictions = self.family.decode(logits, batch, head, top=self.num_ranked, temperature=self.temperature)
             result.append(predictions, self.family.decode(logits, batch, head, top=1), scores, [None] * count)
         return result
 
@@ -233,6 +235,7 @@ class TaskScoring:
         best = [record.ranked[0] if record.ranked else None for record in result.records]
         example_scores = [record.score for record in result.records]
         result.extra_metrics = self.family.extra_metrics(result.examples, best, example_scores)
+        result.extra_metrics |= self.family.ranked_metrics(result.examples, [each.ranked for each in result.records])
         result.limitations = self.family.limitations(result.examples, example_scores)
         return result
 

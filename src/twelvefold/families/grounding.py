@@ -1,6 +1,6 @@
 """Grounding referring expressions (G3; RefCOCO, RefCOCO+, RefCOCOg, Visual7W, GuessWhat): choose one of the regions.
 
-Paper: Eq. 3, section 3.2.
+Paper: Eq. 3, section 3.2; phrase grounding (Flickr30k Entities) of Table 5.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from twelvefold.schema import (
     Label,
     Ranked,
     TargetBox,
+    TargetBoxes,
     TaskForm,
     TwelvefoldError,
 )
@@ -37,7 +38,9 @@ from twelvefold.schema import (
 IOU_THRESHOLD = 0.5
 """Regions whose IoU with the true box is smaller have target 0 (original project) and are not a hit (RefCOCO)."""
 
-LABEL_TYPES: tuple[type[TargetBox | Candidate], ...] = (TargetBox, Candidate)
+LABEL_TYPES: tuple[type[TargetBox | TargetBoxes | Candidate], ...] = (TargetBox, TargetBoxes, Candidate)
+RECALLS = 1, 5, 10
+"""Numbers of best regions among which a hit is looked for, where a phrase has several boxes."""
 
 
 class GroundingFamily(Family):
@@ -73,7 +76,8 @@ class GroundingFamily(Family):
 
         ``[..., 0]``: the IoU with the true box if it is at least 0.5, else 0, by the convention ``vilbert_mt``, as in
         the original code. ``[..., 1]``: for a ``TargetBox`` the IoU by ``convention``, which :meth:`score` compares
-        with the threshold; for a ``Candidate`` 1 for the true box and any box identical to it, else 0.
+        with the threshold; for a ``Candidate`` 1 for the true box and any box identical to it, else 0; for
+        ``TargetBoxes``, of which the first is the true box, 1 if the IoU is above 0.5 by ``vilbert_mt``, else 0.
 
         Raises:
             TwelvefoldError: a Candidate's index is not among the pair's boxes, or the rows hold other boxes.
@@ -84,14 +88,16 @@ class GroundingFamily(Family):
         counts = candidate_mask.sum(axis=1).tolist()
         true_box = np.array(
             [
-                label.box_px if isinstance(label, TargetBox) else _candidate_box(example, label, rows)
+                _candidate_box(example, label, rows) if isinstance(label, Candidate) else _first_box(label)
                 for example, label, rows in zip(examples, labels, counts, strict=True)
             ]
         ).reshape(-1, 1, 4)  # (P, 1, 4)
         iou = boxes.paired_iou(boxes_px, true_box, "vilbert_mt")  # (P, R)
         identical = (boxes_px == true_box.astype(boxes_px.dtype)).all(axis=-1)
         is_target_box = np.array([[isinstance(label, TargetBox)] for label in labels])
+        has_several = np.array([[isinstance(label, TargetBoxes)] for label in labels])
         value = np.where(is_target_box, boxes.paired_iou(boxes_px, true_box, convention), identical)
+        value = np.where(has_several, boxes.is_hit(iou, "vilbert_mt"), value)
         result = np.stack([np.where(iou >= IOU_THRESHOLD, iou, 0.0), value], axis=-1)
         return np.asarray(result * candidate_mask[..., None], dtype=np.float32)
 
@@ -180,12 +186,51 @@ class GroundingFamily(Family):
         ]
         return {"iou_above_0.5_original": float(np.mean(hits))} if hits else {}
 
+    def num_ranked(self, label: Label | None) -> int:
+        """Return 10 for labels of several boxes, else 5."""
+        return RECALLS[-1] if isinstance(label, TargetBoxes) else super().num_ranked(label)
+
+    def ranked_metrics(self, examples: Sequence[Example], ranked: Sequence[Sequence[Ranked]]) -> dict[str, float]:
+        """Return the shares of hits among the best 1, 5 and 10 regions, for labels of several boxes.
+
+        ``recall_at_K``: IoU above 0.5 with the first box, as the score, which is K = 1. ``any_box_recall_at_K``: IoU of
+        at least 0.5 with any box. ``merged_box_recall_at_K``: with the smallest box around all of them. One is added
+        to every side (``vilbert_mt``) for all three. Of regions with one logit the first in the list counts.
+        """
+        hits: dict[str, list[bool]] = {}
+        for example, regions in zip(examples, ranked, strict=True):
+            if not isinstance(example.label, TargetBoxes):
+                continue
+            chosen = [region.box_px for region in regions if region.box_px is not None]
+            for name, first_hit in _first_hits(chosen, example.label).items():
+                for k in RECALLS:
+                    hits.setdefault(f"{name}recall_at_{k}", []).append(first_hit < k)
+        hits.pop("recall_at_1", None)
+        return {name: float(np.mean(each)) for name, each in hits.items()}
+
 
 FAMILY = GroundingFamily()
 
 
 def _is_vilbert_mt_hit(predicted: Box, true: Box) -> bool:
     return bool(boxes.is_hit(boxes.iou([predicted], [true], "vilbert_mt")[0, 0], "vilbert_mt"))
+
+
+def _first_box(label: TargetBox | TargetBoxes) -> Box:
+    return label.box_px if isinstance(label, TargetBox) else label.boxes_px[0]
+
+
+def _first_hits(chosen: list[Box], label: TargetBoxes) -> dict[str, int]:
+    """Return the position of the first hit among the chosen boxes by each rule, or a large number if there is none."""
+    true_boxes = np.array(label.boxes_px)  # (n, 4)
+    merged = np.concatenate([true_boxes[:, :2].min(axis=0), true_boxes[:, 2:].max(axis=0)])
+    rules = {"": true_boxes[:1], "any_box_": true_boxes, "merged_box_": merged[None]}
+    positions = {}
+    for name, expected in rules.items():
+        best = boxes.iou(chosen, expected, "vilbert_mt").max(axis=1)  # (number of chosen boxes,)
+        is_hit = boxes.is_hit(best, "official" if name else "vilbert_mt")
+        positions[name] = int(is_hit.argmax()) if is_hit.any() else RECALLS[-1]
+    return positions
 
 
 def _candidate_box(example: Example, label: Candidate, num_rows: int) -> Box:

@@ -100,7 +100,7 @@ class RunContents:
         scored = [row for row in self.rows if row.has_score]
         if {row.task.name for row in scored} == set(datasets.paper_task_names()):
             return PAPER_AVERAGE
-        papers = [row.paper.score for row in scored if row.paper]
+        papers = [row.paper.score for row in scored if row.paper and not row.paper.table]
         return round(sum(papers) / len(papers), 2) if scored and len(papers) == len(scored) else None
 
     @property

@@ -24,6 +24,7 @@ from twelvefold.schema import (
     PositivePair,
     SoftAnswers,
     TargetBox,
+    TargetBoxes,
     TaskSpec,
     TwelvefoldError,
 )
@@ -213,8 +214,9 @@ def _describe_grounding(record: PredictionRecord, example: Example, thumbnails: 
         overlays.append(BoxOverlay.from_box(best.box_px, "model"))
         alt += f"; the model chose the {_format_box(best.box_px)}"
         answers.append(ReportAnswer("the solid box", 100.0 * best.probability))
-        if isinstance(example.label, TargetBox):
-            iou = float(boxes.iou([best.box_px], [example.label.box_px], "official")[0, 0])
+        if true_box is not None and not isinstance(example.label, Candidate):
+            convention: boxes.Convention = "official" if isinstance(example.label, TargetBox) else "vilbert_mt"
+            iou = float(boxes.iou([best.box_px], [true_box], convention)[0, 0])
             truth += f"; IoU with the model's box {100.0 * iou:.0f} %"
     return [thumbnails.make(pair.image, alt, boxes=tuple(overlays), size=pair.stated_size)], answers, truth
 
@@ -223,6 +225,8 @@ def _true_box(example: Example) -> Box | None:
     match example.label:
         case TargetBox(box_px):
             return box_px
+        case TargetBoxes(boxes_px):
+            return boxes_px[0]
         case Candidate(index):
             return example.pairs[0].candidates_px[index]
         case _:

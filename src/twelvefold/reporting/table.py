@@ -18,7 +18,7 @@ from twelvefold.schema import TaskSpec
 
 @dataclass(frozen=True, slots=True)
 class ScoreRow:
-    """One task. ``baselines``: None if they were not scored. ``paper``: None if the task is not one of the twelve.
+    """One task. ``baselines``: None if they were not scored. ``paper``: None if the paper has none.
 
     ``unknown``: why the score is unknown; empty if it is known. ``submit``: the command that writes the server's file.
     """

@@ -38,6 +38,7 @@ from twelvefold.schema import (
     Size,
     SoftAnswers,
     TargetBox,
+    TargetBoxes,
     TwelvefoldError,
 )
 from twelvefold.store import atomic_files
@@ -175,10 +176,10 @@ class ExampleTable:
 
     def has_boxes(self) -> bool:
         """Return whether examples have candidate boxes or a true box."""
-        target_box = LABELS.index(TargetBox)
+        box_labels = pa.array([LABELS.index(TargetBox), LABELS.index(TargetBoxes)], pa.int8())
         return any(
             len(batch.column("pairs").values.field("candidates").values)
-            or pc.any(pc.equal(batch.column("label"), target_box)).as_py()
+            or pc.any(pc.is_in(batch.column("label"), box_labels)).as_py()
             for batch in self._selected_batches("pairs", "label")
         )
 
@@ -320,6 +321,9 @@ class _Block:
             return ClassName(self._names[row][0])
         if label_type is TargetBox:
             return TargetBox((values[0], values[1], values[2], values[3]))
+        if label_type is TargetBoxes:
+            corners = iter(values)
+            return TargetBoxes(tuple(zip(corners, corners, corners, corners, strict=True)))
         return PositivePair(int(values[0])) if label_type is PositivePair else Candidate(int(values[0]))
 
 

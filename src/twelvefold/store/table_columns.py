@@ -8,10 +8,13 @@ from itertools import chain
 import numpy as np
 import pyarrow as pa
 
-from twelvefold.schema import Candidate, ClassName, Example, Label, PositivePair, SoftAnswers, TargetBox
+from twelvefold.schema import Candidate, ClassName, Example, Label, PositivePair, SoftAnswers, TargetBox, TargetBoxes
 
-LABELS: tuple[type[Label], ...] = (SoftAnswers, ClassName, PositivePair, TargetBox, Candidate)
-NO_LABEL = len(LABELS)
+LABELS: tuple[type[Label] | None, ...] = (
+    SoftAnswers, ClassName, PositivePair, TargetBox, Candidate, None, TargetBoxes,
+)  # fmt: skip
+"""The types of labels by the number that tables have for them; append only. None: the label is withheld."""
+NO_LABEL = LABELS.index(None)
 
 NO_SIZE = (0, 0)
 """Width and height of a pair whose annotations state no size."""
@@ -93,3 +96,5 @@ def _flatten_label(label: Label | None) -> tuple[list[str], list[float]]:
             return [], [float(index)]
         case TargetBox(box):
             return [], [float(side) for side in box]
+        case TargetBoxes(boxes):
+            return [], [float(side) for box in boxes for side in box]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import struct
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,6 +48,10 @@ class Sample:
 
 def encode_file(name: str, content: Any) -> bytes:
     """Return the bytes of an official file."""
+    if name.endswith(".txt"):
+        return str(content).encode()
+    if name.endswith(".zip"):
+        return _zip(content)
     if name.endswith(".p"):
         return python2_pickle(content, protocol=2)
     if name.endswith(".jsonl.gz"):
@@ -53,6 +59,21 @@ def encode_file(name: str, content: Any) -> bytes:
     if name.endswith(".jsonl") or name.startswith("nlvr2/"):
         return _json_lines(content)
     return json.dumps(content).encode()
+
+
+def _zip(contents: Mapping[str, Any]) -> bytes:
+    """Return a zip file of texts, or of the captions of an image: a marked phrase ``text``, and the ``rest``."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for name, content in contents.items():
+            text = content if isinstance(content, str) else "".join(map(_caption, content))
+            archive.writestr(name, text)
+    return data.getvalue()
+
+
+def _caption(record: Mapping[str, str]) -> str:
+    marked = f"[/EN#1/people {record['text']}] {record['rest']}" if "text" in record else f"[/EN#{record}"
+    return marked + "\n"
 
 
 def _json_lines(values: list[Any]) -> bytes:

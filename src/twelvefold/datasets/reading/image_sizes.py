@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from twelvefold import boxes
-from twelvefold.schema import Example, ImageKey, Pair, Size, TargetBox
+from twelvefold.schema import Example, ImageKey, Pair, Size, TargetBox, TargetBoxes
 from twelvefold.store.example_table import ExampleTable
 
 SizeOf = Callable[[ImageKey], Size | None]
@@ -43,7 +43,7 @@ class SizeCheck:
         for pair in example.pairs:
             if pair.stated_size is not None:
                 self.add_size(pair.image, pair.stated_size)
-            elif pair.candidates_px or isinstance(example.label, TargetBox):
+            elif pair.candidates_px or isinstance(example.label, TargetBox | TargetBoxes):
                 self._add_boxes(pair, example)
 
     def add_table(self, table: ExampleTable) -> None:
@@ -70,7 +70,10 @@ class SizeCheck:
                 self.other.setdefault(image, _describe(stated, actual))
 
     def _add_boxes(self, pair: Pair, example: Example) -> None:
-        listed = [*pair.candidates_px, *([example.label.box_px] if isinstance(example.label, TargetBox) else [])]
+        label = example.label
+        true_boxes = label.boxes_px if isinstance(label, TargetBoxes) else ()
+        true_boxes = (label.box_px,) if isinstance(label, TargetBox) else true_boxes
+        listed = [*pair.candidates_px, *true_boxes]
         for size in filter(None, (size_of(pair.image) for size_of in self.sources)):
             share = boxes.area(boxes.clip(listed, *size)) / np.maximum(boxes.area(listed), 1e-9)  # (N,)
             if share.min() < MIN_SHARE_INSIDE:

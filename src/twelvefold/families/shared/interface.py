@@ -120,6 +120,14 @@ class Family(ABC):
         """
         return {}
 
+    def num_ranked(self, label: Label | None) -> int:
+        """Return the number of outputs that predictions of a test set with such labels keep."""
+        return 5
+
+    def ranked_metrics(self, examples: Sequence[Example], ranked: Sequence[Sequence[Ranked]]) -> dict[str, float]:
+        """Return more metrics of a whole test set, in 0..1, from the ``num_ranked`` best outputs of each example."""
+        return {}
+
     def limitations(self, examples: Sequence[Example], scores: Sequence[float | None]) -> list[str]:
         """Return sentences about what :meth:`extra_metrics` left out of these examples."""
         return []
