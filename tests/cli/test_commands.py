@@ -127,7 +127,16 @@ def test_an_option_for_tasks_without_a_name_is_refused(capsys: pytest.CaptureFix
 
 
 NOT_COMPUTING = {"datasets", "fetch", "doctor", "world", "features import", "prepare", "clean", "audit", "recipes"}
-NOT_COMPUTING |= {"report", "submit", "weights import", "weights show", "features unpack", "clean compare", "audit why"}
+NOT_COMPUTING |= {
+    "report",
+    "submit",
+    "compare-runs",
+    "weights import",
+    "weights show",
+    "features unpack",
+    "clean compare",
+    "audit why",
+}
 """Commands that run no network. All others take --device; so does a new one, unless it is listed here."""
 
 

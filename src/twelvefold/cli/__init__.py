@@ -1,6 +1,7 @@
 """The command line. A command's module, and with it torch, is imported only when that command is called.
 
-Exit codes: 0 success, 1 the command found a problem, 2 bad input, 3 an audit could not examine everything.
+Exit codes: 0 success, 1 the command found a problem, 2 bad input, 3 an audit or a
+comparison of runs could not examine everything.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ GROUPS = {
         "calibrate": ("evaluation:calibrate", "Fit a temperature for each task, so that probabilities match accuracy."),
         "evaluate": ("evaluation:evaluate", "Score a run's model on its test sets."),
         "baselines": ("evaluation:baselines", "Score chance, majority, a text-only and an image-only network."),
+        "compare-runs": ("comparison:compare_runs", "Test whether a run is better or worse than another."),
         "report": ("evaluation:report", "Write the report of a run: one page, and JSON."),
         "submit": ("evaluation:submit", "Write predictions in the format of an evaluation server."),
     },
