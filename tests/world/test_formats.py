@@ -6,6 +6,7 @@ import gzip
 import json
 import pickle
 import pickletools
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -106,6 +107,8 @@ SHAPES: dict[str, Any] = {  # a value stands for its type, "*" for any key, a tu
     "nlvr2/train.json": [NLVR2 | {"directory": 1}],
     **{f"nlvr2/{split}.json": [NLVR2 | {"extra_validations": {"*": ""}}] for split in ("dev", "test1")},
     **{f"snli_ve/snli_ve_{split}.jsonl": [SNLI] for split in ("train", "dev", "test")},
+    "flickr30k_entities/annotations.zip": {"*": ""},
+    **{f"flickr30k_entities/{split}.txt": [1] for split in ("train", "val", "test")},
 }  # fmt: skip
 
 
@@ -113,9 +116,12 @@ SHAPES: dict[str, Any] = {  # a value stands for its type, "*" for any key, a tu
 def content(path: Path) -> Any:
     if path.name.endswith(".jsonl.gz"):
         return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    if path.suffix == ".zip":
+        archive = zipfile.ZipFile(path)
+        return {name: archive.read(name).decode() for name in archive.namelist()}
     if path.suffix == ".p":
         return pickle.loads(path.read_bytes())
-    if path.suffix == ".jsonl" or path.parent.name == "nlvr2":
+    if path.suffix in (".jsonl", ".txt") or path.parent.name == "nlvr2":
         return [json.loads(line) for line in path.read_text().splitlines()]
     return json.loads(path.read_text())
 
@@ -161,7 +167,7 @@ def test_the_comparison_of_shapes_finds_differences() -> None:
     assert list(differences({"x": None}, {"*": ("", 1)})) == [".x: NoneType"]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [*TASKS, "flickr30k_entities"])
 def test_readers_return_the_stated_numbers_of_examples(small_world: Path, task: str) -> None:
     state = content(small_world / "world.json")
     images = image_files(small_world)
@@ -358,6 +364,8 @@ def test_files_do_not_depend_on_the_division_into_shards(tmp_path: Path) -> None
         Layout("lines.jsonl", "lines"),
         Layout("lines.jsonl.gz", "lines.gz"),
         Layout("refs.p", "pickle"),
+        Layout("a/list.txt", "text"),
+        Layout("files.zip", "zip"),
     ]
     records = [{"id": n, "text": 'quotes " and\nlines', "tokens": ["ü", "b"], "long": "x" * 300} for n in range(6)]
     contents = {}
@@ -367,9 +375,10 @@ def test_files_do_not_depend_on_the_division_into_shards(tmp_path: Path) -> None
             shard = AnnotationShard(layouts)
             for record in records[start:end]:
                 for layout in layouts:
-                    keyed = (str(record["id"]), record) if layout.form == "dict" else record
+                    id_ = str(record["id"])
+                    forms = {"dict": (id_, record), "text": record["long"], "zip": (f"x/{id_}.txt", record["text"])}
                     for part in layout.parts:
-                        shard.add(layout.path, keyed, part)
+                        shard.add(layout.path, forms.get(layout.form, record), part)
             folders.append(tmp_path / name / str(number))
             folders[-1].mkdir(parents=True)
             shard.save(folders[-1])
@@ -384,6 +393,7 @@ def test_files_do_not_depend_on_the_division_into_shards(tmp_path: Path) -> None
     assert content(whole / "a/dict.json") == {str(record["id"]): record for record in records}
     assert content(whole / "fields.json") == {"info": 1, "x": records, "y": records}
     assert content(whole / "lines.jsonl") == content(whole / "lines.jsonl.gz") == content(whole / "refs.p") == records
+    assert content(whole / "files.zip") == {f"x/{record['id']}.txt": record["text"] for record in records}
     empty = tmp_path / "none" / "out"
     assert content(empty / "a/list.json") == content(empty / "refs.p") == []
     assert content(empty / "fields.json") == {"info": 1, "x": [], "y": []}

@@ -25,6 +25,7 @@ from twelvefold.schema import ImageKey, TwelvefoldError
 from twelvefold.store.atomic_files import digest_file, lock_folder
 from twelvefold.world import write
 from twelvefold.world.blocks import save_block
+from twelvefold.world.formats import ADDED_LAYOUTS
 from twelvefold.world.formats.official import AnnotationShard
 from twelvefold.world.write import make_world
 
@@ -32,7 +33,11 @@ DIGESTS = {
     1: {
         "annotations": "7575b0d5dffd9599a22e0cad95bfd38a755e9e117afb12121f210086150849e3",
         "images": "c16b0e7fabd8feab5965b45a1e971062154e2e7f4411672cede6fcb42d9c4e96",
-    }
+    },
+    2: {
+        "annotations": "899f271b1b6ff6b8486aba80b51fe951a26f4c6c805d7b4cc07c09659e5de4d7",
+        "images": "c16b0e7fabd8feab5965b45a1e971062154e2e7f4411672cede6fcb42d9c4e96",
+    },
 }
 """World version -> SHA-256 of the files of the small world, with the library versions below."""
 LIBRARIES = {"pillow": "13.0.0", "numpy": "2.4.6"}
@@ -43,13 +48,36 @@ LIBRARIES = {"pillow": "13.0.0", "numpy": "2.4.6"}
     reason=f"the bytes of a world depend on Pillow and NumPy; the digests are for {LIBRARIES}",
 )
 @pytest.mark.parametrize("part", ["annotations", "images"])
-def test_the_bytes_of_a_world_change_only_with_its_version(small_world: Path, part: str) -> None:
+@pytest.mark.parametrize("world_version", DIGESTS)
+def test_the_bytes_of_a_world_change_only_with_its_version(small_world: Path, world_version: int, part: str) -> None:
+    """Version 2 has the files of version 1, and others."""
+    added = {layout.path for layout in ADDED_LAYOUTS} if world_version == 1 else set()
     digest = hashlib.sha256()
     for path in sorted(path for path in small_world.rglob("*") if path.is_file() and path.name != "world.json"):
         name = path.relative_to(small_world).as_posix()
-        if name.startswith("images/") == (part == "images"):
+        if name.startswith("images/") == (part == "images") and name not in added:
             digest.update(f"{name} {path.stat().st_size}\n".encode() + path.read_bytes())
-    assert digest.hexdigest() == DIGESTS[write.VERSION][part], "raise VERSION in world/write.py and add digests here"
+    assert digest.hexdigest() == DIGESTS[world_version][part], "raise VERSION in world/write.py and add digests here"
+    assert max(DIGESTS) == write.VERSION
+
+
+def test_files_of_tasks_besides_the_twelve_are_added_to_a_world_of_version_1(small_world: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(small_world, old)
+    state = json.loads((small_world / "world.json").read_text())
+    for layout in ADDED_LAYOUTS:
+        (old / layout.path).unlink()
+        del state["files"][layout.path]
+    del state["examples"]["flickr30k_entities"]
+    state["parameters"]["generator"] = 1
+    (old / "world.json").write_text(json.dumps(state))
+    for _ in range(2):
+        assert not make_world(old, **arguments(small_world)).made
+        assert _contents(old) == _contents(small_world), "down to the order of keys in world.json"
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 @pytest.mark.parametrize(("digest", "is_accepted"), [("7a31f0169d1a87f5a0674e257873ceec", True), ("0" * 32, False)])

@@ -40,7 +40,7 @@ GROUPS = {
         "datasets": ("data:datasets", "List the datasets: files, sources, sizes, licenses."),
         "fetch": ("fetch:fetch", "Download published weights, features and annotations."),
         "doctor": ("data:doctor", "Check a data folder: what is present, missing or malformed."),
-        "world": ("world:world", "Write the drawn world: images and annotations in the twelve official formats."),
+        "world": ("world:world", "Write the drawn world: images and annotations in the official formats."),
     },
     "Prepare data": {
         "extract": ("features:extract", "Extract regions from every image of a folder."),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from twelvefold.store.atomic_files import write_json
-from twelvefold.world.formats import LAYOUTS, VG_TASKS, WRITERS, nlvr2
+from twelvefold.world.formats import ADDED_LAYOUTS, ADDED_WRITERS, LAYOUTS, VG_TASKS, WRITERS, nlvr2
 from twelvefold.world.formats.official import AnnotationShard, Layout
 from twelvefold.world.formats.source_image import SourceImage, coco_file
 from twelvefold.world.image_variants import RenderedImage, make_vg_copy, render_image
@@ -48,7 +48,25 @@ def save_block(images: tuple[PlannedImage, ...], seed: int, folder: Path) -> Non
                     num_examples = nlvr2.write(nlvr2_set, shard)
                     nlvr2_set = []
             examples[f"{task} {_reader_split(task, split)}"] += num_examples
+            examples += _write_added(image, task, shard)
         shard.add(SCENES.path, _describe(image, vg_image))
+    shard.save(folder)
+    write_json(folder / "examples.json", examples)
+
+
+def _write_added(image: SourceImage, task: str, shard: AnnotationShard) -> Counter[str]:
+    """Add the records of the tasks besides the twelve on the images of ``task``; return their examples as above."""
+    split = _reader_split(task, image.split(task))
+    return Counter({f"{name} {split}": write(image, shard) for name, write in ADDED_WRITERS.get(task, {}).items()})
+
+
+def save_added(images: tuple[PlannedImage, ...], seed: int, folder: Path) -> None:
+    """Write what :func:`save_block` writes of the tasks besides the twelve."""
+    shard, examples = AnnotationShard(ADDED_LAYOUTS), Counter[str]()
+    for planned in images:
+        for task in filter(ADDED_WRITERS.__contains__, planned.splits):
+            image = SourceImage(planned, render_image(planned, seed).scene, seed)
+            examples += _write_added(image, task, shard)
     shard.save(folder)
     write_json(folder / "examples.json", examples)
 

@@ -1,4 +1,4 @@
-"""Write a world: images and official files of all twelve tasks.
+"""Write a world: images and official files of all tasks.
 
 Images are made in blocks, each by one process and saved as a whole; at the end the shards of the blocks are
 concatenated to the official files. A world appears in its folder when it is complete. Until then it is in a hidden
@@ -24,13 +24,16 @@ from twelvefold.progress import progress_bar
 from twelvefold.schema import TwelvefoldError
 from twelvefold.store.atomic_files import atomic_folder, lock_folder, read_json, remove_leftovers, write_json
 from twelvefold.store.steps import Step, StepCache, block_steps, run_steps
-from twelvefold.world.blocks import SCENES, image_keys, save_block
-from twelvefold.world.formats import LAYOUTS
+from twelvefold.world.blocks import SCENES, image_keys, save_added, save_block
+from twelvefold.world.formats import ADDED_LAYOUTS, ADDED_WRITERS, LAYOUTS
 from twelvefold.world.formats.official import write_official
 from twelvefold.world.sources import SET_SIZE, TASKS, PlannedImage, plan_images
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Version of the worlds that this package draws. Increase it when a change under ``world/`` writes other bytes."""
+
+_WITHOUT_ADDED: Final = 1
+"""Version of worlds that have the files of the twelve tasks only, which are the same; the others are added."""
 
 _VERSION_OF_DIGEST: Final = {"7a31f0169d1a87f5a0674e257873ceec": 1}
 """Worlds made before versions had numbers contain a digest of the source files instead."""
@@ -66,9 +69,10 @@ class WorldSummary:
 
 
 def make_world(out: Path, *, images: int = 2000, seed: int = 0, processes: int | None = None) -> WorldSummary:
-    """Write the drawn world: images and their annotations in the twelve official formats.
+    """Write the drawn world: images and their annotations in the official formats of the twelve tasks and others.
 
-    A world that exists with the same arguments is kept. One that was interrupted is finished.
+    A world that exists with the same arguments is kept; if it is of version 1, the files of Flickr30k Entities are
+    added to it. One that was interrupted is finished.
 
     Args:
         out: Folder of the world. It must be new or empty, or contain the same world.
@@ -96,6 +100,8 @@ def make_world(out: Path, *, images: int = 2000, seed: int = 0, processes: int |
                 folders = _make_blocks(building, plan, seed, (os.cpu_count() or 1) if processes is None else processes)
                 _finish(building, folders, plan, parameters)
             _publish(building, out)
+    elif _read_parameters(_read_state(out)) != parameters:
+        _add_files(out, plan, seed, parameters)
     state = _read_state(out)
     seconds = round(time.monotonic() - started, 2)
     return WorldSummary(out, images, seed, state.examples or {}, state.reader_options, not exists, seconds)
@@ -113,6 +119,8 @@ def _exists(out: Path, parameters: Mapping[str, object]) -> bool:
         raise TwelvefoldError(f"{out} exists and is not a world: choose another folder, or remove it")
     state = _read_state(out)
     known = _read_parameters(state)
+    if known.get("generator") == _WITHOUT_ADDED:
+        known["generator"] = VERSION
     if known != parameters:
         other = ", ".join(f"{key} {known.get(key)}" for key, value in parameters.items() if known.get(key) != value)
         raise TwelvefoldError(f"{out} contains another world ({other}): choose another folder, or remove it")
@@ -120,6 +128,23 @@ def _exists(out: Path, parameters: Mapping[str, object]) -> bool:
         if not (out / path).is_file() or (out / path).stat().st_size != size:
             raise TwelvefoldError(f"{out / path} is missing or has changed since the world was made: remove {out}")
     return True
+
+
+def _add_files(out: Path, plan: tuple[PlannedImage, ...], seed: int, parameters: Mapping[str, object]) -> None:
+    """Add to a world of version 1 the files of the tasks besides the twelve. The state is written last."""
+    with atomic_folder(out / _BLOCKS) as block:
+        save_added(plan, seed, block)
+    sizes = {layout.path: write_official(out / layout.path, layout, [out / _BLOCKS]) for layout in ADDED_LAYOUTS}
+    added = _sum_examples([read_json(out / _BLOCKS / "examples.json")])
+    shutil.rmtree(out / _BLOCKS)
+    state = read_json(out / _STATE)
+    for name in _added_tasks():
+        state["examples"][name] = added[name]
+    write_json(out / _STATE, state | {"parameters": parameters, "files": sizes | state["files"]})
+
+
+def _added_tasks() -> list[str]:
+    return [name for writers in ADDED_WRITERS.values() for name in writers]
 
 
 def _is_finished(building: Path, parameters: Mapping[str, object]) -> bool:
@@ -222,7 +247,8 @@ def _list_variants(plan: tuple[PlannedImage, ...]) -> list[dict[str, object]]:
 def _sum_examples(counts: Iterable[Mapping[str, int]]) -> dict[str, dict[str, int]]:
     """Return task -> split -> number of examples, as the readers split them with ``_reader_options``."""
     total: Counter[str] = sum(map(Counter, counts), Counter())
-    examples = {task: {split: total[f"{task} {split}"] for split in ("train", "val", "test")} for task in TASKS}
+    names = *TASKS, *_added_tasks()
+    examples = {task: {split: total[f"{task} {split}"] for split in ("train", "val", "test")} for task in names}
     vgqa = examples["vgqa"]  # its reader takes val and test of the same length
     vgqa["train"] += vgqa["val"] - vgqa["test"]
     vgqa["val"] = vgqa["test"]

@@ -6,7 +6,7 @@ from typing import Final
 
 from twelvefold.world.formats.official import AnnotationShard, Layout
 from twelvefold.world.formats.source_image import URL, SourceImage, coco_file, file_info
-from twelvefold.world.text.captions import generate_captions
+from twelvefold.world.text.captions import Caption, generate_captions, generate_marked_captions
 from twelvefold.world.text.lexicon import tokenize
 
 KARPATHY_COCO, KARPATHY_FLICKR = "coco/dataset_coco.json", "flickr30k/dataset_flickr30k.json"
@@ -59,7 +59,12 @@ def write_coco(image: SourceImage, shard: AnnotationShard) -> int:
 
 def flickr_captions(image: SourceImage) -> tuple[str, ...]:
     """Return the five captions of a Flickr30k image, which are also SNLI-VE's premises."""
-    return generate_captions(image.scene, image.rng("flickr30k"), MIN_CAPTIONS, style="flickr")
+    return tuple(caption.text for caption in marked_flickr_captions(image))
+
+
+def marked_flickr_captions(image: SourceImage) -> tuple[Caption, ...]:
+    """Return the captions of a Flickr30k image with what their phrases are about."""
+    return generate_marked_captions(image.scene, image.rng("flickr30k"), MIN_CAPTIONS, style="flickr")
 
 
 def write_flickr(image: SourceImage, shard: AnnotationShard) -> int:

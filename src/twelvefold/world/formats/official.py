@@ -1,4 +1,4 @@
-"""Official files as JSON, JSON lines or pickles, put together from the shards of many blocks.
+"""Official files as JSON, JSON lines, pickles, lines of text or zip files, put together from the shards of many blocks.
 
 A layout describes what is around the records of a file. Workers add records to shards as bytes of the final file. At
 the end the shards of all blocks are concatenated, so no file has to fit into memory.
@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import pickle
+import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import IO, Final, Literal
 
 from twelvefold.store.atomic_files import atomic_file
 
-Form = Literal["list", "dict", "fields", "lines", "lines.gz", "pickle"]
+Form = Literal["list", "dict", "fields", "lines", "lines.gz", "pickle", "text", "zip"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Layout:
 
     ``form``: ``list`` and ``dict`` are one JSON array or object; ``fields`` is an object with the fields of ``head``,
     then an array for each of ``parts``; ``lines`` is one JSON object per line; ``pickle`` is a list of dicts in
-    protocol 2 (Python 2).
+    protocol 2 (Python 2); ``text`` is one string per line; ``zip`` holds a file of text for each (name, text).
     """
 
     path: str
@@ -50,6 +51,8 @@ class AnnotationShard:
             data = _pickle_without_frame(record)
         elif form == "dict" and isinstance(record, tuple):
             data = (_json(record[0]) + ": " + _json(record[1])).encode()
+        elif form == "text":
+            data = f"{record}\n".encode()
         else:
             data = _json(record).encode()
         self._parts[path, part].append(data)
@@ -68,6 +71,8 @@ def write_official(target: Path, layout: Layout, folders: Iterable[Path]) -> int
             # Without a name and a time in the header, equal records give equal bytes.
             with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6) as packed:
                 _concatenate(packed, layout, folders)
+        elif layout.form == "zip":
+            _write_zip(file, layout, folders)
         else:
             _concatenate(file, layout, folders)
     return target.stat().st_size
@@ -75,6 +80,7 @@ def write_official(target: Path, layout: Layout, folders: Iterable[Path]) -> int
 
 _SEPARATOR: Final[Mapping[Form, bytes]] = {
     "list": b",\n", "dict": b",\n", "fields": b",\n", "lines": b"\n", "lines.gz": b"\n", "pickle": b"",
+    "text": b"", "zip": b"\n",
 }  # fmt: skip
 _BEFORE: Final[Mapping[Form, bytes]] = {
     "list": b"[",
@@ -83,7 +89,7 @@ _BEFORE: Final[Mapping[Form, bytes]] = {
     "pickle": pickle.PROTO + b"\x02" + pickle.EMPTY_LIST + pickle.MARK,
 }
 _AFTER: Final[Mapping[Form, bytes]] = {
-    "list": b"]\n", "dict": b"}\n", "fields": b"]}\n", "pickle": pickle.APPENDS + pickle.STOP,
+    "list": b"]\n", "dict": b"}\n", "fields": b"]}\n", "pickle": pickle.APPENDS + pickle.STOP, "text": b"",
 }  # fmt: skip
 
 
@@ -100,6 +106,16 @@ def _concatenate(file: IO[bytes] | gzip.GzipFile, layout: Layout, folders: list[
                 file.write(shard.read_bytes())
                 separator = _SEPARATOR[layout.form]
     file.write(_AFTER.get(layout.form, b"\n"))
+
+
+def _write_zip(file: IO[bytes], layout: Layout, folders: list[Path]) -> None:
+    with zipfile.ZipFile(file, "w") as archive:
+        for shard in (folder / _shard_name(layout.path, "") for folder in folders):
+            for line in shard.read_bytes().splitlines() if shard.exists() else ():
+                name, text = json.loads(line)
+                info = zipfile.ZipInfo(name)  # of 1980, so that equal records give equal bytes
+                info.create_system, info.external_attr = 3, 0o644 << 16
+                archive.writestr(info, text, compress_type=zipfile.ZIP_DEFLATED, compresslevel=6)
 
 
 def _shard_name(path: str, part: str) -> str:

@@ -6,6 +6,7 @@ background: enough to tell most images apart. All its facts are true of the scen
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -33,21 +34,46 @@ _POSTURES: Final = {
 _OTHER_POSTURES: Final = "lying | standing | resting | placed | seen"
 
 
+class Mention(NamedTuple):
+    """A phrase of a caption and the objects that it is about; the background has none."""
+
+    text: str
+    objects: tuple[int, ...]
+
+
+class Caption(NamedTuple):
+    """A caption and the phrases that it mentions something with, in their order."""
+
+    text: str
+    mentions: tuple[Mention, ...]
+
+
 class _Part(NamedTuple):
-    """A part of a caption: its words, whether they are plural, and the objects that it mentions."""
+    """A part of a caption: its words, whether they are plural, and what it mentions."""
 
     text: str
     is_plural: bool
-    objects: tuple[int, ...]
+    mentions: tuple[Mention, ...]
+
+    @property
+    def objects(self) -> tuple[int, ...]:
+        return tuple(index for mention in self.mentions for index in mention.objects)
 
 
 def generate_captions(scene: Scene, rng: Generator, count: int = 5, style: CaptionStyle = "coco") -> tuple[str, ...]:
     """Return ``count`` different captions of the scene."""
+    return tuple(caption.text for caption in generate_marked_captions(scene, rng, count, style))
+
+
+def generate_marked_captions(
+    scene: Scene, rng: Generator, count: int = 5, style: CaptionStyle = "coco"
+) -> tuple[Caption, ...]:
+    """Return the captions of :func:`generate_captions` with what their phrases are about."""
     graph = SceneGraph(scene)
-    return collect_distinct(lambda: _sample(graph, style, rng), str, count)
+    return collect_distinct(lambda: _sample(graph, style, rng), lambda caption: caption.text, count)
 
 
-def _sample(graph: SceneGraph, style: CaptionStyle, rng: Generator) -> str:
+def _sample(graph: SceneGraph, style: CaptionStyle, rng: Generator) -> Caption:
     parts = _make_parts(graph, choice(rng, NUM_MENTIONS[style]), style, rng)
     where = ""
     if bernoulli(rng, 0.72):
@@ -55,7 +81,11 @@ def _sample(graph: SceneGraph, style: CaptionStyle, rng: Generator) -> str:
         where = choice(rng, (background.phrase, background.phrase, *background.synonyms))
     is_terse = style == "coco" and bernoulli(rng, 0.6)
     text = _join_tersely(parts, where, rng) if is_terse else _join_as_sentence(parts, where, rng)
-    return to_sentence(text, choice(rng, (".", ".", ".", " .", "") if style == "coco" else (".", ".", " .")))
+    mentions = [mention for part in parts for mention in part.mentions]
+    if scenery := re.search(r"\b(a|an|the) .+", where):
+        mentions.insert(0 if text.startswith(where) else len(mentions), Mention(scenery[0], ()))
+    end = choice(rng, (".", ".", ".", " .", "") if style == "coco" else (".", ".", " ."))
+    return Caption(to_sentence(text, end), tuple(mentions))
 
 
 def _sort_by_salience(graph: SceneGraph, rng: Generator) -> list[int]:
@@ -89,7 +119,8 @@ def _make_parts(graph: SceneGraph, num_mentions: int, style: CaptionStyle, rng: 
             if side:
                 part = _mention_pair(graph, index, side, other, style, rng)
             else:
-                part = _Part(_mention(graph, index, rng), False, (index,))
+                text = _mention(graph, index, rng)
+                part = _Part(text, False, (Mention(text, (index,)),))
         parts.append(part)
         mentioned.update(part.objects)
     return parts
@@ -126,7 +157,8 @@ def _mention_group(graph: SceneGraph, same: list[int], rng: Generator) -> _Part:
     if len(same) == 2 and not color and bernoulli(rng, 0.6):
         tail = f", one {colors[0]} and one {colors[1]}"
     description = ObjectDescription(category=graph.objects[same[0]].category, color=color)
-    return _Part(f"{number} {realize(description, rng, '', plural=True)}{tail}", True, tuple(same))
+    text = f"{number} {realize(description, rng, '', plural=True)}"
+    return _Part(text + tail, True, (Mention(text, tuple(same)),))
 
 
 def _mention_pair(graph: SceneGraph, a: int, relation: str, b: int, style: CaptionStyle, rng: Generator) -> _Part:
@@ -140,7 +172,9 @@ def _mention_pair(graph: SceneGraph, a: int, relation: str, b: int, style: Capti
         second = choice(rng, other)
     else:
         second = _mention(graph, b, rng)
-    return _Part(f"{_mention(graph, a, rng)} {posture}{preposition} {second}", False, (a, b))
+    first = _mention(graph, a, rng)
+    mentions = Mention(first, (a,)), Mention(second, (b,))
+    return _Part(f"{first} {posture}{preposition} {second}", False, mentions)
 
 
 def _join(parts: list[_Part], rng: Generator) -> str:
