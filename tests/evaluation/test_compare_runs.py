@@ -280,3 +280,14 @@ def test_the_runs_of_a_side_are_seeds_of_one_recipe(
     assert "not of the same recipe" in capsys.readouterr().err
     assert leave(*sides, first[0], "--more-other", larger) == 2
     assert "stated twice on one side" in capsys.readouterr().err
+
+
+def test_the_page_is_written_next_to_the_result(
+    tmp_path: Path, prepared: Path, baseline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = evaluated(tmp_path / "b", prepared, dict.fromkeys(TASKS, changed(0.3, to=False)))
+    assert leave(baseline, other, "--html", tmp_path / "page.html", "--json") == 1
+    difference = json.loads(capsys.readouterr().out)["average"]["difference"]
+    page = (tmp_path / "page.html").read_text()
+    assert "<h1>Significantly worse on 2 of 2 tasks</h1>" in page
+    assert f"{difference:+.2f} points" in page

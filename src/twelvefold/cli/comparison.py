@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,6 +12,12 @@ from rich.table import Table
 from twelvefold.cli.from_function import Output, command
 from twelvefold.evaluation.compare_runs import Difference, RunComparison, TaskDifference
 from twelvefold.evaluation.compare_runs import compare_runs as compare
+from twelvefold.reporting.comparison import write_comparison
+
+
+def _write_page(path: Path, result: RunComparison) -> None:
+    write_comparison(path, result, describe_verdicts(result), describe(result))
+
 
 VERDICTS = {"better": "better", "worse": "worse", "no significant difference": "unclear"}
 
@@ -24,25 +31,28 @@ VERDICTS = {"better": "better", "worse": "worse", "no significant difference": "
         twelvefold compare-runs runs/a0 runs/b0 --more-baseline runs/a1 --more-other runs/b1""",
     problem="the other run is significantly worse than the baseline, on a task or on average, by more than the "
     "tolerance",
+    writes_page=_write_page,
 )
 def compare_runs(result: RunComparison, arguments: Mapping[str, Any]) -> Output:
     table = Table("task", "baseline", "other", "change", "95 % interval", "p", "p (Holm)", "detectable")
     table.add_column("examples / images")
     table.add_column("verdict")
-    table.title = f"{arguments['other']} against {arguments['baseline']}, {result.split}"
+    seeds = f", {' and '.join(map(str, result.units))} seeds" if result.unit == "seed" else ""
+    table.title = f"{arguments['other']} against {arguments['baseline']}, {result.split}{seeds}"
     for name, row in result.tasks.items():
         table.add_row(name, *_cells(row), f"{row.n:,} / {row.images:,}", _verdict(row))
     if result.average is not None:
         table.add_section()
         table.add_row("average", *_cells(result.average), "", _verdict(result.average))
     content = msgspec.to_builtins(result) | {"worse": result.worse}
-    return Output("\n".join(describe(result)), [table], exit_code=result.exit_code, json=content)
+    return Output(
+        "\n".join([*describe_verdicts(result), *describe(result)]), [table], exit_code=result.exit_code, json=content
+    )
 
 
 def describe(result: RunComparison) -> list[str]:
-    """Return the sentences below the table: the verdict, the unit, and what was not compared."""
+    """Return the sentences about the unit, the columns, and what was not compared."""
     return [
-        *_describe_verdicts(result),
         _describe_unit(result),
         *_explain_unclear(result),
         "detectable: the smallest change that such a test finds in 80 % of cases (two-sided 5 %, before the correction "
@@ -53,7 +63,8 @@ def describe(result: RunComparison) -> list[str]:
     ]
 
 
-def _describe_verdicts(result: RunComparison) -> list[str]:
+def describe_verdicts(result: RunComparison) -> list[str]:
+    """Return the sentences about what is worse or better."""
     count = len(result.tasks)
     by_verdict = {
         verdict: [f"{name} ({row.difference:+.1f})" for name, row in result.tasks.items() if row.verdict == verdict]

@@ -81,6 +81,8 @@ Device = Annotated[
 
 Json = Annotated[bool, Parameter(help="Print the result as JSON.", negative="")]
 
+Html = Annotated[Path | None, Parameter(help="Also write the result to this file, as a page that needs no network.")]
+
 MAX_LINES = 20
 """Lines of a long list that are shown; ``--json`` prints all."""
 
@@ -125,6 +127,7 @@ def command(
     hidden: Collection[str] = (),
     flags: Collection[Flag] = (),
     computes: Callable[[str | None], AbstractContextManager[None]] | None = None,
+    writes_page: Callable[[Path, Any], None] | None = None,
     **parameters: Parameter,
 ) -> Callable[[Callable[[Any, Mapping[str, Any]], Output]], Callable[..., int]]:
     """Return a decorator that turns ``show(result, arguments)`` into a command, which calls ``function`` and shows its
@@ -133,27 +136,24 @@ def command(
     ``example``: commands shown in the help. ``problem``: when the exit code is 1, for the help. ``options``: parameters
     that become options although the function takes them by position. ``hidden``: parameters that the command does not
     have. ``flags``: further options, without a parameter of their own. ``computes``: the command has ``--device``,
-    and this function applies it; if a dataclass has the field ``device``, that is the option.
+    and this function applies it; if a dataclass has the field ``device``, that is the option. ``writes_page``: the
+    command has ``--html FILE``, and this function writes a page of the result.
     ``parameters``: cyclopts settings of single parameters by name, such as another name of the option.
     """
     signature, hints = inspect.signature(function), get_type_hints(function, include_extras=True)
-    visible = [parameter for name, parameter in signature.parameters.items() if name not in hidden]
     optional = {name for name in options if type(None) in get_args(hints[name])}
-    visible = [
-        p.replace(kind=p.KEYWORD_ONLY, default=None if p.name in optional else p.default) if p.name in options else p
-        for p in visible
-    ]
-    visible = [p.replace(annotation=_annotation(p, hints[p.name], parameters.get(p.name))) for p in visible]
+    used = [parameter for name, parameter in signature.parameters.items() if name not in hidden]
+    visible = [_parameter(p, hints[p.name], parameters.get(p.name), is_option=p.name in options) for p in used]
     configs: dict[str, Any] = {
-        p.name: hint for p in visible if dataclasses.is_dataclass(hint := _without_none(hints[p.name]))
+        p.name: hint for p in used if dataclasses.is_dataclass(hint := _without_none(hints[p.name]))
     }
     defaults = {name: config() for name, config in configs.items()}
     default_devices = [getattr(config, "device", None) for config in defaults.values()]
     visible = [p.replace(kind=p.KEYWORD_ONLY, default=defaults[p.name]) if p.name in defaults else p for p in visible]
-    if computes and not any(default_devices):
-        visible.append(inspect.Parameter("device", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Device))
-    visible.append(inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json))
-    visible += [flag.parameter() for flag in flags]
+    added = {"device": Device} if computes and not any(default_devices) else {}
+    added |= {"html": Html} if writes_page else {}
+    visible += [_option(name, annotation, None) for name, annotation in added.items()]
+    visible += [_option("json", Json, default=False), *(flag.parameter() for flag in flags)]
     visible.sort(key=lambda parameter: parameter.kind)
 
     def decorate(show: Callable[[Any, Mapping[str, Any]], Output]) -> Callable[..., int]:
@@ -164,8 +164,11 @@ def command(
                     flag.change(bound)
             chosen = [getattr(bound.get(name, config), "device", None) for name, config in defaults.items()]
             device = bound.pop("device", None) or next((d for d in chosen if d not in default_devices), None)
+            page = bound.pop("html", None) if writes_page else None
             with computes(device) if computes else nullcontext():
                 result = function(**bound)
+            if writes_page and page is not None:
+                writes_page(page, result)
             return print_result(result, show(result, bound), json=json)
 
         run.__name__ = run.__qualname__ = show.__name__
@@ -215,6 +218,20 @@ def first_lines(label: str, entries: Sequence[object] | Mapping[Any, object]) ->
     lines = [f"{label}: {entry}" for entry in pairs[:MAX_LINES]]
     more = len(pairs) - MAX_LINES
     return [*lines, f"{label}: {more:,} more (--json prints all)"] if more > 0 else lines
+
+
+def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _parameter(
+    parameter: inspect.Parameter, hint: Any, override: Parameter | None, *, is_option: bool
+) -> inspect.Parameter:
+    """Return a parameter of a function as one of a command; ``is_option``: although the function has it by position."""
+    if is_option:
+        default = None if type(None) in get_args(hint) else parameter.default
+        parameter = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, default=default)
+    return parameter.replace(annotation=_annotation(parameter, hint, override))
 
 
 def _annotation(parameter: inspect.Parameter, hint: Any, override: Parameter | None) -> Any:
