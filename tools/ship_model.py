@@ -7,9 +7,7 @@ score; a change of the average by more than 0.2 points is an error.
 
     python tools/ship_model.py --statistics prepared/world regions/world
 
-writes only the statistics of the training images' region features. Those that ship are of 4,000 images of seed 1, the
-world with which the model was trained: ``twelvefold world data/world --images 4000 --seed 1``, then ``extract`` and
-``prepare --recipe world``.
+writes only the statistics of the training images' region features. A calibrated run has them already.
 """
 
 from __future__ import annotations
@@ -31,6 +29,7 @@ from twelvefold.schema import TwelvefoldError
 from twelvefold.serving.load import read_card
 from twelvefold.store import atomic_files
 from twelvefold.store.prepared import Prepared
+from twelvefold.training.data_folders import find_data_folders
 
 OUT = Path(__file__).parent.parent / "src" / "twelvefold" / "serving" / "weights"
 LICENSE = "apache-2.0"
@@ -70,7 +69,8 @@ def check(run: Path, out: Path, folder: Path) -> float:
     """Evaluate the float16 weights as the run was evaluated, and return the change of the average in points."""
     shutil.copytree(out, folder / "checkpoints" / "latest", dirs_exist_ok=True)
     shutil.copyfile(run / "recipe.toml", folder / "recipe.toml")
-    after = evaluate(folder, prepared=run / "prepared", regions=run / "regions", processes=1)
+    data = find_data_folders(run)
+    after = evaluate(folder, prepared=data.prepared, regions=data.regions, processes=2)
     before = read_scores(run / "scores.json", Scores)
     for task, score in after.known.items():
         print(f"{task:10} {before.tasks[task].require_score():6.2f} -> {score:6.2f}")

@@ -79,8 +79,8 @@ def test_the_model_card_states_license_data_scores_and_limits(tmp_path: Path) ->
     results = {result.dataset_type: result.metric_value for result in header.eval_results}
     assert results == {f"twelvefold-drawn-{task}": score for task, score in shipped.scores.items()}
     assert shipped.trained_on in text
-    assert "| `visual7w` | 23,827 | drawn by twelvefold in this dataset's format: Apache-2.0 |" in text
-    assert "| SNLI-VE (`snli_ve`) | accuracy | 95.6 | 94.2 to 96.8 | 1,500 | the drawn world (seed 1) |" in text
+    assert "| `visual7w` | 23,547 | drawn by twelvefold in this dataset's format: Apache-2.0 |" in text
+    assert "| SNLI-VE (`snli_ve`) | accuracy | 97.1 | 95.8 to 98.1 | 1,500 | the drawn world (seed 1) |" in text
     assert card.DRAWN_DATA in text
     assert card.read(tmp_path / "hub").license == "mit"
 

@@ -61,8 +61,9 @@ def test_drawn_images_and_known_words_keep_their_confidence(model: Predictor) ->
 
 
 def test_a_photograph_in_the_pool_does_not_lower_a_drawing_that_ranks_first(model: Predictor) -> None:
-    room = next(sample.path for sample in load_samples() if sample.name == "room")
-    prediction = model.find("a boot in a room", [room, *PHOTOGRAPHS[:3]])
+    room = next(sample for sample in load_samples() if sample.name == "room")
+    caption = next(suggestion.text for suggestion in room.suggestions if suggestion.task == "coco")
+    prediction = model.find(caption, [room.path, *PHOTOGRAPHS[:3]])
     if prediction.best.name != "0":
         pytest.fail(f"expected the drawing to rank first, got {prediction}")
     assert prediction.confidence_weight == 1

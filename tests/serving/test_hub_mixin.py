@@ -19,14 +19,13 @@ import torch
 
 import twelvefold
 from twelvefold.export.hub import ALL_FILES
-from twelvefold.model import card, twin_encoder
+from twelvefold.model import card
 from twelvefold.schema import TwelvefoldError
 from twelvefold.serving.load import PretrainedPredictor
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
-SHIPPED_FILES = {*ALL_FILES} - {twin_encoder.FILE}
-"""The shipped model has no twin encoder."""
+SHIPPED_FILES = {*ALL_FILES}
 
 
 class Hub(ThreadingHTTPServer):

@@ -48,11 +48,15 @@ def folder(tmp_path: Path) -> Path:
 def test_the_shipped_model_has_complete_info(shipped: Predictor) -> None:
     about = shipped.about
     assert about.name == "world-small"
-    assert "images of the drawn world (seed 1)" in about.trained_on
-    assert set(about.tasks) == set(about.scores) == set(about.temperatures)
+    assert "images of a drawn world (seed 1)" in about.trained_on
+    assert set(about.tasks) == set(about.scores) == set(about.calibrations)
+    assert set(about.temperatures) == {task for task, fitted in about.calibrations.items() if fitted.kept}
     assert len(about.tasks) == 12
     assert all(about.score_details[task].n == 1500 for task in about.scores)
-    assert about.limitations == (card.DRAWN_DATA,)
+    uncalibrated = [task for task, fitted in about.calibrations.items() if not fitted.kept]
+    assert about.limitations[0] == card.DRAWN_DATA
+    assert all(", ".join(uncalibrated) in sentence for sentence in about.limitations[1:])
+    assert len(about.limitations) == (2 if uncalibrated else 1)
     assert about.parameters == sum(weight.numel() for weight in shipped.network.parameters())
     assert about.detector.digest == card.read(SHIPPED).detector.digest  # type: ignore[union-attr]
 

@@ -73,7 +73,7 @@ def test_serving_predicts_what_evaluation_predicts(
     write_table(tmp_path / "table.arrow", examples, Tokenizer().encode_batch, digest="")
     table = ExampleTable.open(tmp_path / "table.arrow")
     data = TaskBatches(table, source, spec, model.network.head_specs[spec.head])
-    temperature = model.about.temperatures[task]
+    temperature = model.about.temperatures.get(task, 1.0)
     result = score_task(model.network, data, batch_size=4, temperature=temperature, device=model.device)
     lines = result.records
     pool = [str(key) for key in table.first_images()[0]]
