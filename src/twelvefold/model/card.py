@@ -83,7 +83,7 @@ class TrainingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         parts = [
             f"{sum(self.examples.values()):,} {'captions' if self.captions else 'examples'} of {tasks}",
             f"about {self.images:,} images{drawn}" if self.images else "",
-            f"in the folder {self.folder}" if self.folder else "",
+            f"in the folder {self.folder}" if self.folder and self.world_seed is None else "",
             f"(recipe {self.recipe})" if self.recipe else "",
             {"": "", "none": "without cleaning"}.get(self.cleaning, f"cleaned by the policy {self.cleaning}"),
             f"starting from the weights of {self.initial}" if self.initial else "",
@@ -163,8 +163,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
             sentences.append(f"Confidence is not calibrated for {', '.join(names)}: no validation label is known.")
         if names := [name for name, each in self.calibrations.items() if each.n_fit and not each.kept]:
             sentences.append(
-                f"Confidence is not calibrated for {', '.join(names)}: the fitted temperature did not help on the "
-                "other half of the validation images."
+                f"Confidence in {', '.join(names)} is the model's own probability: a fitted temperature did not "
+                "improve it on the other half of the validation images."
             )
         return sentences
 
