@@ -37,7 +37,7 @@ class InputOptions:
     """What is audited."""
 
     tasks: TaskNames = ()
-    "Tasks to audit (as gqa nlvr2, or gqa,nlvr2), which must then be present; default: all that are."
+    "Tasks to audit (as gqa nlvr2, or gqa,nlvr2), which must then be present; default: all of the twelve that are."
     collections: Path | None = None
     "A TOML or JSON file of your own, pretraining and detector sets."
     own: Annotated[tuple[str, ...], Parameter(negative="")] = ()

@@ -54,7 +54,7 @@ class AuditConfig:
     """What an audit reads.
 
     Attributes:
-        tasks: Tasks of the data folder, which must then be present; default: all that are.
+        tasks: Tasks of the data folder, which must then be present; default: those of the twelve that are.
         options: Keyword arguments of readers, by task. A drawn world states its own.
         collections: A TOML or JSON file of sets without a reader (``leakage.custom_sets``).
         custom_sets: More sets without a reader.
@@ -327,7 +327,7 @@ def _read_tasks(data: Path, config: AuditConfig) -> list[TaskContent]:
     """Return the tasks of a data folder, read by ``config.processes`` processes."""
     if not data.is_dir():
         raise TwelvefoldError(f"expected a data folder, got {data}, which is not a folder")
-    options = reader_options(data, config.tasks or datasets.task_names(), config.options)
+    options = reader_options(data, config.tasks or datasets.paper_task_names(), config.options)
     read = partial(read_task, data, require_all=bool(config.tasks), skip_bad=config.skip_bad, tables=config.tables)
     steps = [Step(name, (name, own)) for name, own in options.items()]
     return list(run_steps(read, steps, description="tasks", processes=config.processes).values())
