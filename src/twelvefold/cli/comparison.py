@@ -35,7 +35,7 @@ VERDICTS = {"better": "better", "worse": "worse", "no significant difference": "
 )
 def compare_runs(result: RunComparison, arguments: Mapping[str, Any]) -> Output:
     table = Table("task", "baseline", "other", "change", "95 % interval", "p", "p (Holm)", "detectable")
-    table.add_column("examples / images")
+    table.add_column("n / images")
     table.add_column("verdict")
     seeds = f", {' and '.join(map(str, result.units))} seeds" if result.unit == "seed" else ""
     table.title = f"{arguments['other']} against {arguments['baseline']}, {result.split}{seeds}"

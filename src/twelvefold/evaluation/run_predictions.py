@@ -14,7 +14,7 @@ from twelvefold.schema import CONSISTENCY_ONLY, Example, Split, TwelvefoldError,
 from twelvefold.store.prepared import MANIFEST, Prepared
 from twelvefold.training.data_folders import remembered_folder
 
-WITHHELD = "its labels are withheld, so neither run has a score"
+WITHHELD = "its labels are withheld, so it has no score"
 SEEDS = "seed-*"
 """Folders of the runs of several seeds, in the folder of a side."""
 
