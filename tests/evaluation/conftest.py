@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.training.conftest import toy as toy
 
 from twelvefold import datasets
@@ -14,7 +15,7 @@ from twelvefold.config.recipe import Recipe
 from twelvefold.datasets.reading.options import reader_options
 from twelvefold.datasets.reading.records import BadRecords
 from twelvefold.evaluation.predictions import PredictionRecord, predictions_path, write_predictions
-from twelvefold.schema import Candidate, ClassName, Example, Ranked, SoftAnswers, TargetBox
+from twelvefold.schema import Candidate, ClassName, Example, Ranked, SoftAnswers, TargetBox, TargetBoxes
 from twelvefold.world.write import make_world
 
 WRONG_BOX = (0.0, 0.0, 1.0, 1.0)
@@ -29,11 +30,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Predictions for all twelve tasks: every third example has a wrong answer, the others a right one."""
+    """Predictions for all built-in tasks: every third example has a wrong answer, the others a right one."""
     folder = tmp_path_factory.mktemp("submit") / "run"
     folder.mkdir()
-    (folder / "recipe.toml").write_text(Recipe.load("demo").to_toml())
-    for task in datasets.paper_task_names():
+    (folder / "recipe.toml").write_text(replace(Recipe.load("demo"), tasks=datasets.task_names()).to_toml())
+    for task in datasets.task_names():
         records = [predict(task, example, right=i % 3 > 0) for i, example in enumerate(read_examples(data, task))]
         write_predictions(predictions_path(folder, task, "test"), records)
     return folder
@@ -52,8 +53,9 @@ def predict(task: str, example: Example, *, right: bool) -> PredictionRecord:
     elif isinstance(label, ClassName):
         names = datasets.load_dataset(task).TASK.classes
         best = Ranked(0.9, name=label.name if right else next(n for n in names if n != label.name))
-    elif isinstance(label, TargetBox):
-        best = Ranked(0.9, box_px=label.box_px if right else WRONG_BOX)
+    elif isinstance(label, TargetBox | TargetBoxes):
+        true_box = label.box_px if isinstance(label, TargetBox) else label.boxes_px[0]
+        best = Ranked(0.9, box_px=true_box if right else WRONG_BOX)
     elif isinstance(label, Candidate):
         other = next(b for b in pair.candidates_px if b != pair.candidates_px[label.index])
         best = Ranked(0.9, box_px=pair.candidates_px[label.index] if right else other)

@@ -253,7 +253,7 @@ def test_the_page_shows_valid_commands_and_the_real_rows(run: Path, data: Path, 
     rows: dict[str, str] = {}
     for tasks, row in re.findall(r"^\| ([a-z0-9_+, ]+) \| [^|]+ \| `([^`]+)`", page, re.MULTILINE):
         rows.update(dict.fromkeys(tasks.split(", "), row))
-    assert set(rows) == set(datasets.paper_task_names())
+    assert set(rows) == set(datasets.task_names())
     for task, row in rows.items():
         first = submit_text(run, data, task, tmp_path).strip("[\n").split("\n")[0].rstrip(",")
         (tmp_path / "out" / task).unlink()

@@ -28,6 +28,7 @@ from twelvefold.schema import (
 )
 from twelvefold.store import example_table
 from twelvefold.store.example_table import ExampleTable
+from twelvefold.store.table_columns import LABELS, NO_LABEL
 
 ANSWERS = ("a", "b")
 
@@ -56,6 +57,13 @@ examples = st.builds(
     linked=st.lists(words, max_size=3).map(tuple),
     chosen_answer=words,
 )
+
+
+def test_numbers_of_label_types_never_change() -> None:
+    """Tables that were written earlier have them; 5 means that a label is withheld."""
+    names = [label and label.__name__ for label in LABELS]
+    assert names == ["SoftAnswers", "ClassName", "PositivePair", "TargetBox", "Candidate", None, "TargetBoxes"]
+    assert NO_LABEL == 5
 
 
 def character_codes(texts: Sequence[str]) -> list[list[int]]:
