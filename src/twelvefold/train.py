@@ -22,6 +22,7 @@ import msgspec
 import torch
 
 from twelvefold.config.recipe import Recipe
+from twelvefold.data.prefetch import report_killed_processes
 from twelvefold.data.region_inputs import RegionSource
 from twelvefold.datasets.reading.recipe_tasks import check_prepared, resolve_tasks, task_specs
 from twelvefold.evaluation.machine import describe_invocation, describe_machine
@@ -123,7 +124,7 @@ def train_recipe(
         if group.is_main:
             remember_data_folders(run, folders)
         announce_training(state, services)
-        with services.log, services.console:
+        with services.log, services.console, report_killed_processes():
             log_start(state, services, warm_start)
             train_loop(state, services)
         group.barrier()  # until rank 0 has written the last checkpoint

@@ -5,7 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import random
+import re
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from itertools import cycle, islice
 from pathlib import Path
@@ -15,7 +19,7 @@ import pytest
 import torch
 
 from twelvefold.batch import Batch
-from twelvefold.data.prefetch import PREFETCH_FACTOR, BatchLoader
+from twelvefold.data.prefetch import PREFETCH_FACTOR, BatchLoader, report_killed_processes
 from twelvefold.data.region_inputs import empty_features
 from twelvefold.data.shared_buffers import SharedBuffers
 from twelvefold.schema import TwelvefoldError
@@ -154,3 +158,17 @@ def test_a_killed_process_is_an_error_with_advice() -> None:
     loader = BatchLoader(killed, {"a": 0}, lambda task: cycle("a"), 1)
     with pytest.raises(TwelvefoldError, match=r"was killed.*num_workers"):
         list(islice(loader.iterate("a"), 3))
+
+
+def train_with_a_killed_process() -> None:
+    loader, deadline = BatchLoader(killed, {"a": 0}, lambda task: cycle("a"), 1), time.monotonic() + 20
+    with report_killed_processes():
+        loader.next("a")
+        while time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
+def test_a_process_that_is_killed_while_the_trainer_computes_is_an_error_with_advice() -> None:
+    code = f"from {__name__} import train_with_a_killed_process as train; train()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert re.search("TwelvefoldError: a process that makes batches was killed.*num_workers", result.stderr)

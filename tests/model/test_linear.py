@@ -78,6 +78,23 @@ def test_a_changed_weight_is_packed_again() -> None:
         torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias))
 
 
+@pytest.mark.parametrize("shape", [(16, 8), (8, 16)])
+def test_a_weight_that_is_changed_behind_autograd_is_packed_again(shape: tuple[int, int]) -> None:
+    layer, x = Linear(*shape).eval(), torch.randn(5, shape[0])
+
+    def assert_current() -> None:
+        with torch.inference_mode():
+            torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias))
+
+    assert_current()
+    layer.weight.data.mul_(2.0)  # as moving averages of weights do
+    assert_current()
+    layer.weight.data[3].zero_()
+    assert_current()
+    layer.weight.detach().numpy()[:] *= 0.5
+    assert_current()
+
+
 def test_a_layer_with_packed_weights_can_be_copied_and_trained() -> None:
     layer, x = Linear(16, 8).eval(), torch.randn(5, 16)
     with torch.inference_mode():

@@ -95,7 +95,8 @@ def test_temperatures_change_probabilities_but_not_the_ranking(folder: Path) -> 
 
 def test_another_detector_is_refused_unless_any_detector_is_set(folder: Path) -> None:
     size = Model.load(folder).config.feature_size
-    with pytest.raises(TwelvefoldError, match=r"detector differs .*'world': detector_weights=FILE; any_detector=True"):
+    advice = r"detector differs .*'world': detector_weights=FILE \(--detector-weights FILE\); in Python any_"
+    with pytest.raises(TwelvefoldError, match=advice):
         twelvefold.load(folder, detector=other_detector(size))
     assert twelvefold.load(folder, detector=other_detector(size), any_detector=True).about.detector.digest == "other"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from itertools import chain
 from typing import Any
@@ -93,15 +94,26 @@ class BatchLoader:
         return iter(loader)
 
     def _receive(self, pool: Iterator[_EncodedStep]) -> _EncodedStep:
-        try:
+        with report_killed_processes():
             return next(pool)
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):
-                raise
-            raise TwelvefoldError(
-                f"a process that makes batches was killed ({str(error).splitlines()[0]}), probably for lack of memory: "
-                "lower [training] num_workers, and start the same command again to resume"
-            ) from error
+
+
+@contextmanager
+def report_killed_processes() -> Iterator[None]:
+    """Turn the error about a killed process of the pool, which PyTorch raises wherever the program is, into advice.
+
+    Raises:
+        TwelvefoldError: a process of the pool was killed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker (pid" not in str(error):
+            raise
+        raise TwelvefoldError(
+            f"a process that makes batches was killed ({str(error).splitlines()[0]}), probably for lack of memory: "
+            "lower [training] num_workers, and start the same command again to resume"
+        ) from error
 
 
 class _Requests(Sampler[tuple[str, int, int | None]]):

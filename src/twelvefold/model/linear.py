@@ -18,7 +18,9 @@ class Linear(nn.Linear):
     """``nn.Linear`` that uses :func:`linear`; in evaluation mode with weights in oneDNN's own order.
 
     That order is computed once, in the first call without gradients, and takes as much memory again as the weights, or
-    half of it under autocast to bfloat16, for which PyTorch would convert the weights in every call.
+    half of it under autocast to bfloat16, for which PyTorch would convert the weights in every call. It is computed
+    again when the weights have changed. PyTorch does not note changes through ``weight.data`` and NumPy: they are found
+    by comparing an element of each row. After a change of other elements in that way, call ``train()`` and ``eval()``.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,13 +48,17 @@ class Linear(nn.Linear):
 
     def _packed_weight(self, weight: Tensor, outputs: tuple[int, int], dtype: torch.dtype) -> Tensor:
         """Return ``weight``, which is some rows of this layer's, in oneDNN's order."""
-        packed: dict[tuple[object, ...], Tensor] = self.__dict__.setdefault("_packed", {})
+        packed: dict[tuple[object, ...], tuple[Tensor, Tensor]] = self.__dict__.setdefault("_packed", {})
         key = (outputs, dtype, self.weight.data_ptr(), self.weight._version)
-        if key not in packed:
-            for old in [other for other in packed if other[1:] != key[1:]]:
-                del packed[old]  # the weights or the precision have changed
-            packed[key] = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype))
-        return packed[key]
+        flat = self.weight.detach().reshape(-1)  # (N * K,)
+        sample = flat[:: self.in_features + 1]  # of almost every row, each in another column
+        entry = packed.get(key)
+        if entry is None or not torch.equal(sample, entry[0]):
+            for old in [other for other in list(packed) if other[1:] != key[1:]]:
+                packed.pop(old, None)  # the weights or the precision have changed; another thread may notice it too
+            entry = sample.clone(), torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype))
+            packed[key] = entry
+        return entry[1]
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the packed weights, which can't be copied or pickled."""

@@ -195,9 +195,14 @@ def _check_detector(
     detector: RegionDetector, network: Model, trained_with: DetectorCard | None, *, any_detector: bool
 ) -> None:
     if trained_with is None:
-        advice = "; name the detector used in training, with its weights: detector='x152', detector_weights=FILE"
+        advice = (
+            "; name the detector used in training, with its weights, in Python: "
+            "twelvefold.load(..., detector='x152', detector_weights=FILE)"
+        )
     else:
-        advice = f"; give the weights of its detector {trained_with.name!r}: detector_weights=FILE"
+        advice = (
+            f"; give the weights of its detector {trained_with.name!r}: detector_weights=FILE (--detector-weights FILE)"
+        )
     if detector.feature_size != network.config.feature_size:
         raise TwelvefoldError(
             f"the model reads features of {network.config.feature_size} numbers, but the detector gives "
@@ -206,5 +211,5 @@ def _check_detector(
     if trained_with is not None and trained_with.digest != detector.digest and not any_detector:
         raise TwelvefoldError(
             f"the detector differs from the one used in training (expected digest {trained_with.digest}, got "
-            f"{detector.digest}), so its features mean something else{advice}; any_detector=True allows it"
+            f"{detector.digest}), so its features mean something else{advice}; in Python any_detector=True allows it"
         )

@@ -16,14 +16,16 @@ from twelvefold.training.objectives import Objective
 
 MIN_ITERATIONS = 20
 """Shorter trainings are not timed: that would take longer than a part of them."""
-CPU_EXAMPLES = 4
-"""Examples of a measured batch on a CPU, where time is proportional to their number; on a GPU it is a micro-batch."""
+FIRST_EXAMPLES = 4
+"""Examples of a task's first step on a CPU; the next ones have eight times as many, up to those of training."""
+TIMED_SECONDS = 1.5
+"""Seconds after which no larger steps are timed on a CPU, of all tasks together."""
 
 
 def announce_training(state: TrainState, services: TrainServices) -> None:
     """Check that the checkpoints fit on the disk; show on rank 0 how long the training takes and their size.
 
-    The time is an upper estimate: every task steps in every iteration. It has no validations.
+    The time is that of iterations in which every task steps: stop-and-go saves some of it. It has no validations.
 
     Raises:
         TwelvefoldError: the disk has too little space.
@@ -35,15 +37,16 @@ def announce_training(state: TrainState, services: TrainServices) -> None:
     iterations = services.schedule.iterations - state.counters.iteration
     if iterations < MIN_ITERATIONS:
         return
-    seconds = sum(measure_step(state, services, objective) for objective in services.objectives.values())
+    budget = TIMED_SECONDS / len(services.objectives)
+    seconds = sum(measure_step(state, services, objective, budget) for objective in services.objectives.values())
     mean = services.group.all_reduce(torch.tensor([seconds], device=services.group.device)).item() / world_size
     total = timedelta(seconds=round(iterations * mean))
     if services.group.is_main:
         tasks, device = len(services.objectives), services.group.device.type
         console.print(
-            f"{iterations:,} iterations of {tasks} task{'s' if tasks > 1 else ''}, at most about {total} without "
-            f"validations, with {world_size} process{'es' if world_size > 1 else ''} on {device}; checkpoints of up to "
-            f"{format_bytes(num_bytes)} ({format_bytes(free_bytes(folder))} free)",
+            f"{iterations:,} iterations of {tasks} task{'s' if tasks > 1 else ''}, about {total} if every task steps "
+            f"in each, without validations, with {world_size} process{'es' if world_size > 1 else ''} on {device}; "
+            f"checkpoints of up to {format_bytes(num_bytes)} ({format_bytes(free_bytes(folder))} free)",
             highlight=False,
             soft_wrap=True,
         )
@@ -60,19 +63,33 @@ def checkpoint_bytes(model: nn.Module, checkpoints: Checkpoints) -> int:
     return max(size, (3 + checkpoints.keep_last) * size - sum(existing.values()))
 
 
-def measure_step(state: TrainState, services: TrainServices, objective: Objective) -> float:
-    """Return the seconds of a task's update on this rank; nothing changes, neither weights nor random states."""
-    group, parts = services.group, services.recipe.training.gradient_accumulation_steps
-    num_shards, size = group.world_size * parts, objective.spec.batch_size
-    if group.device.type == "cpu":
-        num_shards = max(num_shards, size // CPU_EXAMPLES)
+def measure_step(state: TrainState, services: TrainServices, objective: Objective, budget: float) -> float:
+    """Return the seconds of a task's update on this rank; nothing changes, neither weights nor random states.
+
+    The first step is only used where a step is long, as it has costs that later ones don't have. On a CPU steps grow to
+    the size of training until ``budget`` seconds have passed: a small one takes longer for each example.
+    """
+    group, size = services.group, objective.spec.batch_size
+    num_shards = group.world_size * services.recipe.training.gradient_accumulation_steps
+    on_cpu, started = group.device.type == "cpu", time.perf_counter()
+    shards = max(num_shards, size // FIRST_EXAMPLES) if on_cpu else num_shards
     with torch.random.fork_rng(devices=[]):  # every step seeds those of GPUs
-        for _ in range(2 if group.device.type != "cpu" else 1):  # the first batch on a GPU is slower
-            started = time.perf_counter()
-            batch = objective.train_batches.train_batch(0, group.rank, num_shards).to(group.device)
-            loss, _ = objective.loss(state.model, batch)
-            torch.autograd.backward(loss)
-            loss.item()  # waits for the GPU
-            seconds = time.perf_counter() - started
+        per_example = seconds_per_example(state, services, objective, shards)
+        first = time.perf_counter() - started
+        if not on_cpu or shards == num_shards or budget < first < 8 * budget:
+            per_example = seconds_per_example(state, services, objective, shards)
+        while shards > num_shards and time.perf_counter() - started < budget:
+            shards = max(num_shards, shards // 8)
+            per_example = seconds_per_example(state, services, objective, shards)
     state.optimizer.zero_grad(set_to_none=True)
-    return seconds * (size / group.world_size) / len(batch.example_ids)
+    return per_example * size / group.world_size
+
+
+def seconds_per_example(state: TrainState, services: TrainServices, objective: Objective, num_shards: int) -> float:
+    """Return the seconds of a step, divided by its examples: this rank's shard of ``num_shards`` of the first batch."""
+    started = time.perf_counter()
+    batch = objective.train_batches.train_batch(0, services.group.rank, num_shards).to(services.group.device)
+    loss, _ = objective.loss(state.model, batch)
+    torch.autograd.backward(loss)
+    loss.item()  # waits for the GPU
+    return (time.perf_counter() - started) / len(batch.example_ids)
