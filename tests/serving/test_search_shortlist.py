@@ -70,7 +70,7 @@ def test_only_listed_images_are_ranked_in_the_order_of_the_exact_search(model: P
         assert len(names) == 2
         assert names == [rank.name for rank in all_images.ranked if rank.name in names]
         assert (
-            f"Only the 2 images that the twin encoder ranks first were compared, of {len(PATHS)}." in prediction.notes
+            f"Only the images that the twin encoder ranks first were compared: 2 of {len(PATHS)}." in prediction.notes
         )
         assert [rank.name for rank in ranking] == [str(PATHS[int(name)]) for name in names]
         assert sum(rank.probability for rank in ranking) == pytest.approx(1, abs=1e-4)

@@ -41,7 +41,7 @@ SEARCH_BATCH_IMAGES = 256
 NO_CANDIDATES_NOTE = "The detector found nothing in the image to point at; give boxes to choose from."
 NO_REGIONS_NOTE = "The detector found nothing in {}, so the answer depends mostly on the text."
 
-SHORTLIST_NOTE = "Only the {} images that the twin encoder ranks first were compared, of {:,}."
+SHORTLIST_NOTE = "Only the images that the twin encoder ranks first were compared: {:,} of {:,}."
 
 UNUSUAL_IMAGE_NOTE = "{} {} unlike the images that the model was trained on: the answer is little better than a guess."
 

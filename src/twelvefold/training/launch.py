@@ -16,8 +16,8 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from twelvefold.schema import TwelvefoldError
 
-EXIT_WAIT = 1.0
-"""Seconds within which a rank that broke the connection to rank 0 has ended."""
+EXIT_WAIT = 10.0
+"""Seconds within which a rank that broke the connection to rank 0 has ended: one that reports an error takes a few."""
 
 
 @contextmanager
