@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from twelvefold.config.model import ModelConfig, preset
 from twelvefold.config.recipe import Recipe
-from twelvefold.datasets import load_dataset
+from twelvefold.datasets import load_dataset, paper_task_names
 from twelvefold.datasets.reading.cards import dataset_cards
 from twelvefold.families import load_family
 from twelvefold.schema import TaskSpec
@@ -103,7 +103,7 @@ def pretraining_operations() -> tuple[int, float]:
 
 def time_table() -> str:
     """Return the table of trainings as Markdown."""
-    single = [recipe_operations(f"paper/single/{task.replace('+', '_plus')}") for task in dataset_cards()]
+    single = [recipe_operations(f"paper/single/{task.replace('+', '_plus')}") for task in paper_task_names()]
     groups = [
         recipe_operations(f"paper/group/{name}") for name in ("answers", "retrieval", "grounding", "verification")
     ]
