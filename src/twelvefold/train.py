@@ -121,6 +121,7 @@ def train_recipe(
         group = stack.enter_context(init_distributed(recipe.training.device))
         shutdown = stack.enter_context(GracefulShutdown())
         state, services, warm_start = build_run(recipe, specs, *data, run, group, shutdown)
+        stack.callback(services.reducer.close)
         if group.is_main:
             remember_data_folders(run, folders)
         announce_training(state, services)

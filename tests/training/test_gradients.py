@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from twelvefold.config.recipe import Recipe
 from twelvefold.config.training import TrainingConfig
 from twelvefold.train import train
 from twelvefold.training import vilbert_mt
-from twelvefold.training.gradients import used_slices
+from twelvefold.training.distributed import ProcessGroup
+from twelvefold.training.gradients import GradientReducer, used_slices
 from twelvefold.training.optimizer import build_optimizer
 from twelvefold.training.step import non_finite_examples
+from twelvefold.training.waiting import WaitTimes
 
 from .conftest import MAX_WAIT, Toy, assert_close, read_weights, train_one_iteration
 from .test_train import no_dropout_recipe
@@ -152,3 +156,19 @@ def test_examples_with_logits_that_are_not_finite_are_named_or_else_all() -> Non
     assert non_finite_examples(["a", "b", "c"], logits) == ["a", "b", "c"]
     logits[1, 0, 0] = float("inf")
     assert non_finite_examples(["a", "b", "c"], logits) == ["b"]
+
+
+def test_closed_buckets_are_released(tmp_path: Path) -> None:
+    """Nothing but the process group itself may hold its threads when the interpreter exits."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        layer = nn.Linear(2, 2)
+        reducer = GradientReducer(layer, list(layer.parameters()), ProcessGroup(0, 1, torch.device("cpu")), WaitTimes())
+        reducer.wrap(bf16=False)
+        reducer.module(torch.ones(1, 2)).sum().backward()
+        buckets = weakref.ref(reducer.module)
+        reducer.close()
+        assert reducer.module is layer
+        assert buckets() is None
+    finally:
+        dist.destroy_process_group()

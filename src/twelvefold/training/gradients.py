@@ -6,6 +6,7 @@ ranks, never divided. Parameters that a task does not use, such as heads of othe
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -83,6 +84,15 @@ class GradientReducer:
         hook = lambda reducer, bucket: sum_bucket(reducer, bucket)  # noqa: E731 (PyTorch refuses text annotations)
         module.register_comm_hook(self, bf16_compress_wrapper(hook) if bf16 else hook)
         self.module = module
+
+    def close(self) -> None:
+        """Release the buckets, which hold the process group: its threads may abort the interpreter at exit.
+
+        They and this object refer to each other, in part in C++, where Python's garbage collector does not look.
+        """
+        if isinstance(self.module, DistributedDataParallel):
+            self.module = self.module.module
+            gc.collect()
 
     def loss(self, objective: Objective, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the mean loss of a batch, and the logits, detached."""
