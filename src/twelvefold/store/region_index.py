@@ -103,10 +103,10 @@ def read_index(folder: Path, num_images: int, digest: str) -> RegionIndex | None
     path = folder / INDEX
     try:
         raw = map_file(path)
-    except TwelvefoldError:
-        if path.exists():
-            raise
-        return None
+    except TwelvefoldError as error:
+        if isinstance(error.__cause__, FileNotFoundError):  # another process may have written it since
+            return None
+        raise
     header = raw[: _HEADER.size].tobytes()
     if len(header) < _HEADER.size or not header.startswith(_MAGIC):
         raise _damage_error(path, "it does not begin as an index does")
